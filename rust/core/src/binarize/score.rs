@@ -1,0 +1,70 @@
+//! The score that decides: which of a reply's numbers, and the mending of overall scores that say 10 and mean 1.
+
+use serde::{Deserialize, Serialize};
+
+use crate::dialogue::Reply;
+
+/// Which number of a reply is its score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ScoreBy {
+    /// The critique's overall score, 1 to 10.
+    Overall,
+    /// The published mean of the ratings.
+    FineGrained,
+    /// The mean of the ratings that are there; `N/A` does not count.
+    MeanAspects,
+    /// One aspect, 1 to 5.
+    InstructionFollowing,
+    /// One aspect, 1 to 5.
+    Honesty,
+    /// One aspect, 1 to 5.
+    Truthfulness,
+    /// One aspect, 1 to 5.
+    Helpfulness,
+}
+
+/// The score of each reply; `None` where the source gives none.
+pub(super) fn scores(replies: &[Reply], by: ScoreBy, repair: bool) -> Vec<Option<f64>> {
+    let score = |reply: &Reply| match by {
+        ScoreBy::Overall if repair => mended(reply),
+        ScoreBy::Overall => reply.overall,
+        ScoreBy::FineGrained => reply.fine_grained,
+        ScoreBy::MeanAspects => mean(&reply.ratings),
+        ScoreBy::InstructionFollowing => reply.ratings[0],
+        ScoreBy::Honesty => reply.ratings[1],
+        ScoreBy::Truthfulness => reply.ratings[2],
+        ScoreBy::Helpfulness => reply.ratings[3],
+    };
+    replies.iter().map(score).collect()
+}
+
+fn mean(ratings: &[Option<f64>]) -> Option<f64> {
+    let rated: Vec<f64> = ratings.iter().flatten().copied().collect();
+    (!rated.is_empty()).then(|| rated.iter().sum::<f64>() / rated.len() as f64)
+}
+
+/// The overall score, mended offline after OpenBMB/UltraFeedback's `fix_overall_score_issue.py`: a 10 beside a mean rating of at
+/// most 2 was a 1; above 4 it is a 10; between them, where they asked GPT-4 again, twice the mean stands in.
+fn mended(reply: &Reply) -> Option<f64> {
+    match (reply.overall, mean(&reply.ratings)) {
+        (Some(10.0), Some(mean)) if mean <= 2.0 => Some(1.0),
+        (Some(10.0), Some(mean)) if mean <= 4.0 => Some(2.0 * mean),
+        (overall, _) => overall,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ten_is_mended_by_its_ratings_and_nothing_else_is() {
+        let reply = |overall: f64, rating: f64| Reply { overall: Some(overall), ratings: [Some(rating), None, None, None], ..Reply::default() };
+        for (overall, rating, wanted) in [(10.0, 2.0, 1.0), (10.0, 2.5, 5.0), (10.0, 4.0, 8.0), (10.0, 4.5, 10.0), (9.0, 1.0, 9.0)] {
+            assert_eq!(mended(&reply(overall, rating)), Some(wanted));
+        }
+        let unrated = Reply { overall: Some(10.0), ..Reply::default() };
+        assert_eq!(mended(&unrated), Some(10.0));
+    }
+}

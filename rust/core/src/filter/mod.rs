@@ -1,0 +1,31 @@
+//! Filters: stages that only judge. A new one is a file here and a line in [`FILTERS`].
+
+mod length;
+mod phrases;
+mod structure;
+
+use crate::error::{Error, Result};
+use crate::stage::Stage;
+
+/// The version of all filters' rules.
+pub const VERSION: u32 = 1;
+
+/// Makes a filter from its table in the recipe.
+type Build = fn(toml::Table) -> std::result::Result<Box<dyn Stage>, toml::de::Error>;
+
+/// All filters, by the `kind` they have in recipes.
+pub const FILTERS: [(&str, Build); 3] = [("structure", structure::build), ("length", length::build), ("phrases", phrases::build)];
+
+/// The filter that a recipe's `[[filter]]` table describes.
+pub fn build(mut table: toml::Table) -> Result<Box<dyn Stage>> {
+    let kind = match table.remove("kind") {
+        Some(toml::Value::String(kind)) => kind,
+        _ => return Err(Error::Recipe("a [[filter]] needs a `kind`".to_owned())),
+    };
+    let known = FILTERS.map(|(name, _)| name).join(", ");
+    let (_, build) = FILTERS
+        .into_iter()
+        .find(|(name, _)| *name == kind)
+        .ok_or_else(|| Error::Recipe(format!("unknown filter `{kind}`; known: {known}")))?;
+    build(table).map_err(|error| Error::Recipe(format!("filter `{kind}`: {}", error.message())))
+}

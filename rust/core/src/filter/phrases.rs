@@ -1,0 +1,132 @@
+//! Drops dialogues in which the assistant says one of the listed phrases, such as "as an AI language model".
+
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
+use serde::Deserialize;
+
+use crate::dialogue::{Dialogue, Role};
+use crate::stage::{Notes, Reason, Stage, Verdict};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    phrases: Vec<String>,
+    /// What goes when a phrase is found.
+    #[serde(default)]
+    drop: What,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum What {
+    /// The whole dialogue, as the Zephyr authors did.
+    #[default]
+    Dialogue,
+    /// The exchange with the phrase and all that follows; what comes before stays.
+    Tail,
+}
+
+struct Phrases {
+    phrases: Vec<String>,
+    automaton: AhoCorasick,
+    drop: What,
+}
+
+pub(super) fn build(table: toml::Table) -> Result<Box<dyn Stage>, toml::de::Error> {
+    let Keys { phrases, drop } = table.try_into()?;
+    let automaton = AhoCorasickBuilder::new()
+        .ascii_case_insensitive(true)
+        .match_kind(MatchKind::Standard)
+        .build(phrases.iter().map(|phrase| plain(phrase).into_owned()))
+        .map_err(serde::de::Error::custom)?;
+    Ok(Box::new(Phrases { phrases, automaton, drop }))
+}
+
+impl Stage for Phrases {
+    fn visit(&self, dialogue: &mut Dialogue, notes: &mut Notes) -> Verdict {
+        let mut hits: Vec<usize> = Vec::new();
+        let mut first_turn = None;
+        for (place, turn) in dialogue.turns.iter().enumerate().filter(|(_, turn)| turn.role == Role::Assistant) {
+            self.find(&plain(&turn.text), &mut hits);
+            if !hits.is_empty() && first_turn.is_none() {
+                first_turn = Some(place);
+            }
+        }
+        let Some(turn) = first_turn else { return Verdict::Keep };
+        let first = self.phrases[hits[0]].clone();
+        hits.sort_unstable();
+        hits.dedup();
+        notes.phrases.extend(hits.into_iter().map(|hit| self.phrases[hit].clone()));
+        let kept = turn.saturating_sub(1);
+        if matches!(self.drop, What::Tail) && dialogue.turns[..kept].iter().any(|turn| turn.role == Role::Assistant) {
+            dialogue.turns.truncate(kept);
+            return Verdict::Keep;
+        }
+        Verdict::Drop(Reason::found("phrase", first))
+    }
+}
+
+impl Phrases {
+    /// Adds the phrases that stand in the text with no letter or digit against either end, in order of their ends.
+    fn find(&self, text: &str, hits: &mut Vec<usize>) {
+        for found in self.automaton.find_overlapping_iter(text) {
+            let before = text[..found.start()].chars().next_back();
+            let after = text[found.end()..].chars().next();
+            if ![before, after].into_iter().flatten().any(char::is_alphanumeric) {
+                hits.push(found.pattern().as_usize());
+            }
+        }
+    }
+}
+
+/// Straight quotes and single spaces, so that one spelling of a phrase finds all.
+fn plain(text: &str) -> std::borrow::Cow<'_, str> {
+    let is_plain = text.is_ascii() && !text.contains("  ") && !text.contains(['\n', '\t', '\r', '\x0b', '\x0c']);
+    if is_plain {
+        return text.into();
+    }
+    let mut plain = String::with_capacity(text.len());
+    let mut in_space = false;
+    for letter in text.chars() {
+        let is_space = letter.is_whitespace();
+        match letter {
+            _ if is_space && in_space => {}
+            _ if is_space => plain.push(' '),
+            '’' | '‘' => plain.push('\''),
+            '“' | '”' => plain.push('"'),
+            _ => plain.push(letter),
+        }
+        in_space = is_space;
+    }
+    plain.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialogue::{Replies, Turn};
+
+    fn visited(drop: &str, turns: &[&str]) -> (Verdict, Notes, usize) {
+        let table = format!("phrases = [\"as an AI\", \"I don't have opinions\"]\ndrop = \"{drop}\"");
+        let stage = build(table.parse().expect("valid TOML")).expect("valid table");
+        let roles = [Role::User, Role::Assistant].into_iter().cycle();
+        let turns = turns.iter().zip(roles).map(|(text, role)| Turn { role, text: (*text).to_owned() }).collect();
+        let mut dialogue = Dialogue { id: None, source: None, turns, replies: Replies::Inline };
+        let mut notes = Notes::default();
+        let verdict = stage.visit(&mut dialogue, &mut notes);
+        (verdict, notes, dialogue.turns.len())
+    }
+
+    #[test]
+    fn a_phrase_is_found_whatever_its_quotes_case_and_spacing_but_only_as_whole_words() {
+        let (verdict, notes, _) = visited("dialogue", &["hi", "Well, I don’t  have\nOPINIONS. As an ai, no."]);
+        assert_eq!(verdict, Verdict::Drop(Reason::found("phrase", "I don't have opinions")));
+        assert_eq!(notes.phrases, ["as an AI", "I don't have opinions"]);
+        assert_eq!(visited("dialogue", &["as an AI", "use it as an aid"]).0, Verdict::Keep);
+    }
+
+    #[test]
+    fn dropping_the_tail_keeps_what_came_before() {
+        assert_eq!(visited("tail", &["a", "b", "c", "as an AI", "e", "f"]), (Verdict::Keep, Notes { fixes: 0, phrases: vec!["as an AI".into()] }, 2));
+        assert!(matches!(visited("tail", &["a", "as an AI"]).0, Verdict::Drop(_)));
+    }
+}

@@ -1,0 +1,92 @@
+//! What a run is made from. Two runs with the same fingerprint write the same bytes; two that differ can say in what.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::read::Input;
+use crate::text::sha256_hex;
+
+/// Name and version of the program.
+pub const ENGINE: &str = concat!("zephyr-fast ", env!("CARGO_PKG_VERSION"));
+
+/// The libraries whose version may change bytes. A test compares this with Cargo.lock.
+pub const LIBRARIES: &str = "arrow-ipc 60.1.0, minijinja 3.1.0, parquet 60.1.0, tokenizers 0.23.2, zstd-sys 2.1.3+zstd.1.5.7";
+
+/// Digests of everything that may change what comes out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeFrom {
+    /// `prep` or `binarize`.
+    pub command: String,
+    /// The program.
+    pub engine: String,
+    /// Its libraries.
+    pub libraries: String,
+    /// The recipe with all its keys.
+    pub recipe: String,
+    /// The chat template.
+    pub template: String,
+    /// The tokenizer.
+    pub tokenizer: String,
+    /// Names and digests of the inputs, in order.
+    pub inputs: String,
+}
+
+impl MadeFrom {
+    /// One digest of all of it.
+    pub fn fingerprint(&self) -> Result<String> {
+        let json = serde_json::to_vec(self).map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(sha256_hex(&json))
+    }
+
+    /// The fields in which another run differs.
+    pub fn differences(&self, other: &MadeFrom) -> Vec<&'static str> {
+        let pairs = [
+            ("command", &self.command, &other.command),
+            ("engine version", &self.engine, &other.engine),
+            ("library versions", &self.libraries, &other.libraries),
+            ("recipe", &self.recipe, &other.recipe),
+            ("template", &self.template, &other.template),
+            ("tokenizer", &self.tokenizer, &other.tokenizer),
+            ("inputs", &self.inputs, &other.inputs),
+        ];
+        pairs.into_iter().filter(|(_, ours, theirs)| ours != theirs).map(|(name, _, _)| name).collect()
+    }
+}
+
+/// One digest of all inputs.
+#[must_use]
+pub fn of_inputs(inputs: &[Input]) -> String {
+    let lines: String = inputs.iter().map(|input| format!("{} {}\n", input.sha256, input.name)).collect();
+    sha256_hex(lines.as_bytes())
+}
+
+/// The version of the rules of every stage.
+#[must_use]
+pub fn semantics() -> BTreeMap<String, u32> {
+    let versions = [
+        ("truecase", crate::truecase::VERSION),
+        ("filter", crate::filter::VERSION),
+        ("binarize", crate::binarize::VERSION),
+        ("dedup", crate::dedup::VERSION),
+        ("template", crate::template::VERSION),
+        ("tokenize", crate::tokenize::VERSION),
+        ("pack", crate::pack::VERSION),
+        ("split", crate::walk::SPLIT_VERSION),
+    ];
+    versions.into_iter().map(|(stage, version)| (stage.to_owned(), version)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_libraries_are_those_of_the_lock_file() {
+        let lock = include_str!("../../../Cargo.lock");
+        for library in super::LIBRARIES.split(", ") {
+            let (name, version) = library.split_once(' ').expect("name and version");
+            let entry = format!("name = \"{name}\"\nversion = \"{version}\"");
+            assert!(lock.contains(&entry), "Cargo.lock has another version of {name} than fingerprint.rs says");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! zephyr-core: dialogues in, verified token shards out. It never mentions Python.
+//!
+//! The walk, in the order of the modules a dialogue passes through:
+//! `read` → `read::shape` → `truecase` → `filter` → [`binarize`] → `dedup` → `template` → `tokenize` → `pack` → `shard`,
+//! with `ledger`, `quarantine` and `manifest` keeping the books. `pipeline` alone knows that order.
+
+pub mod binarize;
+pub mod card;
+pub mod commit;
+pub mod control;
+pub mod dedup;
+pub mod dialogue;
+pub mod error;
+pub mod explain;
+pub mod filter;
+pub mod fingerprint;
+pub mod ledger;
+pub mod manifest;
+pub mod out_folder;
+pub mod pack;
+pub mod pipeline;
+pub mod quarantine;
+pub mod read;
+pub mod recipe;
+pub mod sample;
+pub mod shard;
+pub mod spool;
+pub mod stage;
+pub mod table;
+pub mod template;
+pub mod text;
+pub mod tokenize;
+pub mod truecase;
+pub mod walk;
+pub mod watch;
+
+pub use error::{Error, Result};
+pub use pipeline::{Job, run};

@@ -1,0 +1,254 @@
+//! The manifest: what a folder holds, what it was made from, and the sums that prove no row vanished. It is written last.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::commit::Committed;
+use crate::error::{Error, Result};
+use crate::fingerprint::MadeFrom;
+
+/// The manifest's own file name.
+pub const FILE: &str = "manifest.json";
+/// The version of this format.
+pub const SCHEMA: u32 = 1;
+
+/// What kind of samples the shards hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Packed windows with labels.
+    Sft,
+    /// Pairs of answers.
+    Preference,
+}
+
+/// A whole manifest.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// What the shards hold.
+    pub kind: Kind,
+    /// Name and version of the program.
+    pub engine: String,
+    /// Versions of the rules, by stage.
+    pub semantics: BTreeMap<String, u32>,
+    /// SHA-256 of [`Manifest::made_from`]: equal fingerprints, equal bytes.
+    pub fingerprint: String,
+    /// All that the fingerprint covers.
+    pub made_from: MadeFrom,
+    /// The recipe as it ran.
+    pub recipe: RecipeCopy,
+    /// The tokenizer.
+    pub tokenizer: TokenizerCard,
+    /// The chat template.
+    pub template: TemplateCard,
+    /// The inputs, in the order of their ordinals.
+    pub inputs: Vec<InputCard>,
+    /// Where every row went.
+    pub rows: Rows,
+    /// Dialogues in which each phrase was found.
+    pub phrases: BTreeMap<String, u64>,
+    /// What truecasing changed.
+    pub truecase: TruecaseSums,
+    /// Which evaluation sets were searched for.
+    pub decontamination: String,
+    /// What was written, by split.
+    pub splits: BTreeMap<String, Split>,
+    /// All other files.
+    pub files: Vec<FileCard>,
+}
+
+/// The recipe as it ran.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RecipeCopy {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of its text.
+    pub sha256: String,
+    /// Every key, as TOML.
+    pub text: String,
+}
+
+/// The tokenizer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TokenizerCard {
+    /// SHA-256 over `tokenizer.json` and the special tokens.
+    pub sha256: String,
+    /// Entries of the vocabulary.
+    pub vocab_size: usize,
+    /// BOS, where there is one.
+    pub bos: Option<String>,
+    /// EOS, where there is one.
+    pub eos: Option<String>,
+    /// The padding token, where there is one.
+    pub pad: Option<String>,
+}
+
+/// The chat template.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TemplateCard {
+    /// What the recipe calls it.
+    pub name: String,
+    /// SHA-256 of its text.
+    pub sha256: String,
+}
+
+/// One input.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InputCard {
+    /// Base name.
+    pub name: String,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Rows read from it.
+    pub rows: u64,
+}
+
+/// Where every row went. `read = written + dropped + duplicates + quarantined`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rows {
+    /// Rows read.
+    pub read: u64,
+    /// Rows that are in the shards.
+    pub written: u64,
+    /// Rows dropped, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Rows that repeat an earlier one: `exact` and `near`.
+    pub duplicates: BTreeMap<String, u64>,
+    /// Rows set aside, by reason.
+    pub quarantined: BTreeMap<String, u64>,
+}
+
+impl Rows {
+    /// Whether no row vanished.
+    #[must_use]
+    pub fn conserved(&self) -> bool {
+        let gone = [&self.dropped, &self.duplicates, &self.quarantined];
+        self.read == self.written + gone.into_iter().flat_map(BTreeMap::values).sum::<u64>()
+    }
+}
+
+/// What truecasing changed.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct TruecaseSums {
+    /// Rows with at least one change.
+    pub rows: u64,
+    /// Letters changed.
+    pub fixes: u64,
+}
+
+/// One split.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Split {
+    /// Dialogues.
+    pub rows: u64,
+    /// Packed windows, or pairs.
+    pub samples: u64,
+    /// Tokens in the shards.
+    pub tokens: u64,
+    /// Tokens that carry a label; in pairs, the answers' tokens.
+    pub trained_tokens: u64,
+    /// Tokens cut off over-long dialogues or pairs.
+    pub tokens_lost: u64,
+    /// Of those, the ones that would have carried a label.
+    pub trained_tokens_lost: u64,
+    /// Dialogues that were cut.
+    pub rows_cut: u64,
+    /// The longest a sample may be: `seq_len`, or `max_length` of a pair.
+    pub seq_len: u64,
+    /// Tokens over the room of all windows; only packed sets have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fill: Option<f64>,
+    /// The shards.
+    pub shards: Vec<ShardCard>,
+    /// The cleaned text, as Parquet.
+    pub text: Vec<TextCard>,
+}
+
+/// One shard.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ShardCard {
+    /// Its path in the folder.
+    pub file: String,
+    /// Rows.
+    pub rows: u64,
+    /// Tokens.
+    pub tokens: u64,
+    /// Size.
+    pub bytes: u64,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// Its record batches, in order.
+    pub batches: Vec<BatchCard>,
+}
+
+/// One record batch of a shard, so that it can be checked before its first row is used.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BatchCard {
+    /// Where its message starts in the file.
+    pub offset: u64,
+    /// The message's length.
+    pub bytes: u64,
+    /// Rows.
+    pub rows: u64,
+    /// XXH3-64 of the message, 16 hex digits.
+    pub xxh3: String,
+}
+
+/// One text file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TextCard {
+    /// Its path in the folder.
+    pub file: String,
+    /// Rows.
+    pub rows: u64,
+    /// Size.
+    pub bytes: u64,
+    /// SHA-256 of the file.
+    pub sha256: String,
+}
+
+/// Any other file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FileCard {
+    /// Its path in the folder.
+    pub file: String,
+    /// Size.
+    pub bytes: u64,
+    /// SHA-256 of the file.
+    pub sha256: String,
+}
+
+impl FileCard {
+    /// The card of a committed file.
+    #[must_use]
+    pub fn new(file: &str, committed: Committed) -> FileCard {
+        FileCard { file: file.to_owned(), bytes: committed.bytes, sha256: committed.sha256 }
+    }
+}
+
+impl Manifest {
+    /// The manifest as its file's text.
+    pub fn print(&self) -> Result<String> {
+        let json = serde_json::to_string_pretty(self).map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(json + "\n")
+    }
+
+    /// The manifest of a folder; `None` where there is none.
+    pub fn read(folder: &Path) -> Result<Option<Manifest>> {
+        let path = folder.join(FILE);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::input(&path, error)),
+        };
+        serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|error| Error::Integrity(format!("`{}` is not a manifest of this version: {error}", path.display())))
+    }
+}

@@ -1,0 +1,167 @@
+//! The out folder: claimed by one run at a time, swept of what a killed run left, never taken from another run unasked.
+
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::commit::{TEMPORARY_PREFIX, commit_bytes};
+use crate::error::{Error, Result};
+use crate::fingerprint::MadeFrom;
+use crate::manifest::{self, Manifest};
+
+/// Where a run keeps its spools, its lock and the note of what it is; gone when the run is done.
+const WORK: &str = "_work";
+const NOTE: &str = "run.json";
+/// Folders and files of ours, beside the shards.
+const OURS: [&str; 7] = ["text", "tokenizer", "_ledger", "_quarantine", "_ref", "README.md", manifest::FILE];
+
+/// A folder that this run may write to.
+#[derive(Debug)]
+pub struct OutFolder {
+    path: PathBuf,
+    /// Held until the run ends; the system lets go of it even after a kill.
+    _lock: File,
+}
+
+/// What claiming a folder found.
+#[derive(Debug)]
+pub enum Claim {
+    /// The very data set is there already.
+    Finished(Box<Manifest>),
+    /// The folder is ours to fill.
+    Free(OutFolder),
+}
+
+impl OutFolder {
+    /// Claims a folder for a run. `overwrite` gives it up even if another run's data set is in it.
+    pub fn claim(path: &Path, made_from: &MadeFrom, overwrite: bool) -> Result<Claim> {
+        fs::create_dir_all(path).map_err(|error| Error::storage(path, error))?;
+        if let Some(manifest) = Manifest::read(path)? {
+            if manifest.made_from == *made_from {
+                return Ok(Claim::Finished(Box::new(manifest)));
+            }
+            refuse_unless(overwrite, path, "holds another run", &made_from.differences(&manifest.made_from))?;
+        } else if let Some(note) = read_note(path)? {
+            if note != *made_from {
+                refuse_unless(overwrite, path, "holds another, unfinished run", &made_from.differences(&note))?;
+            }
+        } else if let Some(stranger) = stranger(path)? {
+            return Err(Error::OtherRun(format!("`{}` is not empty and not ours (it has `{stranger}`); name a new folder", path.display())));
+        }
+        let work = path.join(WORK);
+        fs::create_dir_all(&work).map_err(|error| Error::storage(&work, error))?;
+        let lock = lock(path)?;
+        let folder = OutFolder { path: path.to_owned(), _lock: lock };
+        folder.sweep()?;
+        let note = serde_json::to_vec_pretty(made_from).map_err(|error| Error::Internal(error.to_string()))?;
+        commit_bytes(&folder.work().join(NOTE), &note)?;
+        Ok(Claim::Free(folder))
+    }
+
+    /// Where the data set goes.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where spools go.
+    #[must_use]
+    pub fn work(&self) -> PathBuf {
+        self.path.join(WORK)
+    }
+
+    /// A folder within, made if need be.
+    pub fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.path.join(name);
+        fs::create_dir_all(&folder).map_err(|error| Error::storage(&folder, error))?;
+        Ok(folder)
+    }
+
+    /// Writes the manifest, which makes the folder a data set, and clears the work folder away.
+    pub fn finish(self, manifest: &Manifest) -> Result<()> {
+        commit_bytes(&self.path.join(manifest::FILE), manifest.print()?.as_bytes())?;
+        let work = self.work();
+        fs::remove_dir_all(&work).map_err(|error| Error::storage(&work, error))
+    }
+
+    /// Removes all that an earlier run wrote. The manifest goes first: without it the folder is no data set.
+    fn sweep(&self) -> Result<()> {
+        let mut ours: Vec<PathBuf> = vec![self.path.join(manifest::FILE)];
+        for entry in fs::read_dir(&self.path).map_err(|error| Error::storage(&self.path, error))? {
+            let entry = entry.map_err(|error| Error::storage(&self.path, error))?;
+            if is_ours(&entry.file_name().to_string_lossy()) {
+                ours.push(entry.path());
+            }
+        }
+        for entry in fs::read_dir(self.work()).into_iter().flatten().flatten() {
+            if entry.file_name() != "lock" {
+                ours.push(entry.path());
+            }
+        }
+        for path in ours {
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            match removed {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::storage(&path, error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refuse_unless(overwrite: bool, path: &Path, what: &str, differences: &[&str]) -> Result<()> {
+    if overwrite {
+        return Ok(());
+    }
+    Err(Error::OtherRun(format!(
+        "`{}` {what}; it differs in: {}. Name another folder, or replace it with --overwrite",
+        path.display(),
+        differences.join(", ")
+    )))
+}
+
+/// Takes the lock, or says who has it.
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join(WORK).join("lock");
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(|error| Error::storage(&path, error))?;
+    match file.try_lock() {
+        Ok(()) => {
+            let named = file.set_len(0).and_then(|()| write!(file, "process {}", std::process::id()));
+            named.map_err(|error| Error::storage(&path, error))?;
+            Ok(file)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let holder = fs::read_to_string(&path).unwrap_or_default();
+            let holder = if holder.is_empty() { "another process".to_owned() } else { holder };
+            Err(Error::Locked(format!("`{}` is being written by {holder}; wait for it, or name another folder", folder.display())))
+        }
+        Err(TryLockError::Error(error)) => Err(Error::storage(&path, error)),
+    }
+}
+
+fn read_note(folder: &Path) -> Result<Option<MadeFrom>> {
+    let path = folder.join(WORK).join(NOTE);
+    match fs::read(&path) {
+        Ok(note) => serde_json::from_slice(&note).map(Some).map_err(|error| Error::input(&path, error)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Something in the folder that no run of ours made.
+fn stranger(folder: &Path) -> Result<Option<String>> {
+    let entries = fs::read_dir(folder).map_err(|error| Error::storage(folder, error))?;
+    let mut names: Vec<String> = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    Ok(names.into_iter().find(|name| name != WORK && !name.starts_with(TEMPORARY_PREFIX)))
+}
+
+fn is_ours(name: &str) -> bool {
+    let is_shard = (name.starts_with("train-") || name.starts_with("test-")) && name.ends_with(".arrow");
+    is_shard || name.starts_with(TEMPORARY_PREFIX) || OURS.contains(&name)
+}

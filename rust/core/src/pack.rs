@@ -1,0 +1,180 @@
+//! Best-fit decreasing: puts samples of given lengths into as few windows as it can, over the whole split at once.
+
+/// The version of these rules.
+pub const VERSION: u32 = 1;
+
+/// Samples grouped into windows.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Windows {
+    /// Sample numbers, window after window, ascending within one.
+    samples: Vec<u32>,
+    /// Where each window ends in `samples`.
+    ends: Vec<u32>,
+}
+
+impl Windows {
+    /// How many windows there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether nothing was packed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The windows, each as its sample numbers, in the order of their first samples.
+    pub fn iter(&self) -> impl Iterator<Item = &[u32]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.samples[start as usize..*end as usize])
+    }
+}
+
+/// Packs samples of these lengths, each at most `seq_len`, into windows of `seq_len` tokens.
+///
+/// Longest first (equal lengths in order), each into the window with the least room that still takes it. A counting sort and a
+/// bitmap of the rooms in use make that O(1) a sample. Takes 16 bytes a sample beside the result.
+#[must_use]
+pub fn pack(lengths: &[u32], seq_len: u32) -> Windows {
+    let mut rooms = Rooms::new(seq_len);
+    let mut window_of = vec![0_u32; lengths.len()];
+    for sample in longest_first(lengths, seq_len) {
+        window_of[sample as usize] = rooms.place(lengths[sample as usize]);
+    }
+    grouped(&window_of, rooms.windows)
+}
+
+/// Sample numbers by falling length; a counting sort, so that equal lengths stay in order.
+fn longest_first(lengths: &[u32], seq_len: u32) -> Vec<u32> {
+    let mut starts = vec![0_u32; seq_len as usize + 2];
+    let rank = |length: u32| (seq_len - length) as usize;
+    for length in lengths {
+        starts[rank(*length) + 1] += 1;
+    }
+    for place in 1..starts.len() {
+        starts[place] += starts[place - 1];
+    }
+    let mut sorted = vec![0; lengths.len()];
+    for (sample, length) in (0..).zip(lengths) {
+        let place = &mut starts[rank(*length)];
+        sorted[*place as usize] = sample;
+        *place += 1;
+    }
+    sorted
+}
+
+/// Gathers the samples of each window and orders the windows by their first sample.
+fn grouped(window_of: &[u32], windows: u32) -> Windows {
+    let mut new_number = vec![u32::MAX; windows as usize];
+    let mut sizes = Vec::with_capacity(windows as usize);
+    for window in window_of {
+        let number = &mut new_number[*window as usize];
+        if *number == u32::MAX {
+            *number = sizes.len() as u32;
+            sizes.push(0_u32);
+        }
+        sizes[*number as usize] += 1;
+    }
+    let mut next: Vec<u32> = sizes.iter().scan(0, |sum, size| Some(std::mem::replace(sum, *sum + size))).collect();
+    let mut samples = vec![0; window_of.len()];
+    for (sample, window) in (0..).zip(window_of) {
+        let place = &mut next[new_number[*window as usize] as usize];
+        samples[*place as usize] = sample;
+        *place += 1;
+    }
+    Windows { samples, ends: next }
+}
+
+/// Open windows by the room they have left.
+struct Rooms {
+    seq_len: u32,
+    windows: u32,
+    /// By room: the windows that have it.
+    by_room: Vec<Vec<u32>>,
+    /// One bit a room: whether any window has it.
+    used: Vec<u64>,
+}
+
+impl Rooms {
+    fn new(seq_len: u32) -> Rooms {
+        let rooms = seq_len as usize + 1;
+        Rooms { seq_len, windows: 0, by_room: vec![Vec::new(); rooms], used: vec![0; rooms.div_ceil(64)] }
+    }
+
+    /// Puts a sample into the tightest window, or a new one; says which.
+    fn place(&mut self, length: u32) -> u32 {
+        let (window, room) = match self.tightest(length) {
+            Some(room) => {
+                let windows = &mut self.by_room[room];
+                let window = windows.pop().expect("a used room has a window");
+                if windows.is_empty() {
+                    self.used[room / 64] &= !(1 << (room % 64));
+                }
+                (window, room as u32)
+            }
+            None => {
+                self.windows += 1;
+                (self.windows - 1, self.seq_len)
+            }
+        };
+        let left = (room - length) as usize;
+        self.by_room[left].push(window);
+        self.used[left / 64] |= 1 << (left % 64);
+        window
+    }
+
+    /// The smallest room in use that is at least `length`.
+    fn tightest(&self, length: u32) -> Option<usize> {
+        let first = length as usize / 64;
+        let masked = self.used[first] & (u64::MAX << (length % 64));
+        std::iter::once((first, masked))
+            .chain(self.used.iter().copied().enumerate().skip(first + 1))
+            .find(|(_, word)| *word != 0)
+            .map(|(place, word)| place * 64 + word.trailing_zeros() as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The same, slowly: look at every window for every sample.
+    fn windows_of_the_slow_twin(lengths: &[u32], seq_len: u32) -> usize {
+        let mut order: Vec<usize> = (0..lengths.len()).collect();
+        order.sort_by_key(|sample| std::cmp::Reverse(lengths[*sample]));
+        let mut rooms: Vec<u32> = Vec::new();
+        for sample in order {
+            match rooms.iter_mut().filter(|room| **room >= lengths[sample]).min() {
+                Some(room) => *room -= lengths[sample],
+                None => rooms.push(seq_len - lengths[sample]),
+            }
+        }
+        rooms.len()
+    }
+
+    proptest! {
+        #[test]
+        fn every_sample_is_in_one_window_none_overflows_and_there_are_no_more_than_the_slow_twins(
+            lengths in prop::collection::vec(1_u32..=300, 0..400),
+        ) {
+            let windows = pack(&lengths, 300);
+            let mut seen: Vec<u32> = windows.iter().flatten().copied().collect();
+            seen.sort_unstable();
+            prop_assert_eq!(seen, (0..lengths.len() as u32).collect::<Vec<_>>());
+            for window in windows.iter() {
+                prop_assert!(window.iter().map(|sample| lengths[*sample as usize]).sum::<u32>() <= 300);
+                prop_assert!(window.is_sorted());
+            }
+            prop_assert!(windows.iter().map(|window| window[0]).is_sorted());
+            prop_assert_eq!(windows.len(), windows_of_the_slow_twin(&lengths, 300));
+        }
+    }
+
+    #[test]
+    fn nothing_packs_into_nothing() {
+        assert!(pack(&[], 2048).is_empty());
+    }
+}

@@ -1,0 +1,273 @@
+//! The walk in its order, over all rows: read in rounds, visit on every core, admit in row order, finish on every core, write in row order.
+//!
+//! While one round is finished and written the next one is visited, so no core waits for the serial parts.
+
+mod output;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+
+use rayon::prelude::*;
+
+use crate::dedup::{Admission, Seen};
+use crate::error::{Error, Result};
+use crate::fingerprint::{ENGINE, LIBRARIES, MadeFrom, of_inputs};
+use crate::manifest::Manifest;
+use crate::out_folder::{Claim, OutFolder};
+use crate::quarantine::Aside;
+use crate::read::shape::Shape;
+use crate::read::{self, Chunk, Input, RawRow};
+use crate::recipe::{Command, Recipe};
+use crate::stage::Reason;
+use crate::text::sha256_hex;
+use crate::tokenize::Tokenizer;
+use crate::walk::{Alive, Fate, Product, Visited, Walk};
+use crate::watch::Watch;
+use output::{Output, Written};
+
+/// Chunks of a round: enough for sixteen cores, few enough that a round is some tens of megabytes.
+const ROUND_CHUNKS: usize = 32;
+
+/// A run to do.
+#[derive(Debug)]
+pub struct Job {
+    /// Which command.
+    pub command: Command,
+    /// Its recipe.
+    pub recipe: Recipe,
+    /// What errors call the recipe: a file's name or path. The manifest keeps its stem.
+    pub recipe_name: String,
+    /// The files to read.
+    pub inputs: Vec<PathBuf>,
+    /// The tokenizer's folder or file.
+    pub tokenizer: PathBuf,
+    /// The folder to write.
+    pub out: PathBuf,
+    /// Threads; `None` is one a core.
+    pub threads: Option<usize>,
+    /// Whether another run's folder may be replaced.
+    pub overwrite: bool,
+    /// Unreadable rows allowed; `None` is 20 or one in a thousand, whichever is more, and 1,000 at once.
+    pub bad_rows_max: Option<u64>,
+}
+
+/// Does a run and gives its manifest. A finished folder of the same run is left as it is.
+pub fn run(job: Job, watch: &Watch) -> Result<Manifest> {
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(job.threads.unwrap_or(0)).build();
+    threads.map_err(|error| Error::Internal(error.to_string()))?.install(|| run_here(job, watch))
+}
+
+fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
+    let inputs = read::inputs(&job.inputs)?;
+    let walk = Walk::new(job.command, job.recipe, Tokenizer::load(&job.tokenizer)?)?;
+    let recipe_text = walk.recipe.print()?;
+    let made_from = MadeFrom {
+        command: if job.command == Command::Prep { "prep".to_owned() } else { "binarize".to_owned() },
+        engine: ENGINE.to_owned(),
+        libraries: LIBRARIES.to_owned(),
+        recipe: sha256_hex(recipe_text.as_bytes()),
+        template: walk.template.sha256(),
+        tokenizer: walk.tokenizer.sha256.clone(),
+        inputs: of_inputs(&inputs),
+    };
+    let folder = match OutFolder::claim(&job.out, &made_from, job.overwrite)? {
+        Claim::Finished(manifest) => return Ok(*manifest),
+        Claim::Free(folder) => folder,
+    };
+    watch.bytes_total.store(inputs.iter().map(|input| input.bytes).sum(), Ordering::Relaxed);
+    let bad_rows = BadRows { max: job.bad_rows_max, count: 0, first: None };
+    let mut output = Output::new(&walk, &folder, &inputs)?;
+    let mut seen = Seen::new(&folder.work(), &walk.recipe.dedup)?;
+    walk_all(&walk, &inputs, watch, &mut seen, &mut output, bad_rows)?;
+    drop(seen);
+    let name = Path::new(&job.recipe_name).file_stem().map_or_else(|| job.recipe_name.clone(), |stem| stem.to_string_lossy().into_owned());
+    let manifest = output.finish(&name, recipe_text, made_from, watch)?;
+    folder.finish(&manifest)?;
+    Ok(manifest)
+}
+
+/// A round's rows between the halves of the walk, in row order.
+type Round = Vec<Row>;
+
+/// A row on its way.
+pub(crate) struct Row {
+    row_id: i64,
+    input: i32,
+    raw: RawRow,
+    visited: Visited,
+    /// The earlier row it repeats.
+    repeats: Option<Admission>,
+    /// What the quarantine would keep of it.
+    aside: Option<Aside>,
+}
+
+fn walk_all(walk: &Walk, inputs: &[Input], watch: &Watch, seen: &mut Seen, output: &mut Output, mut bad_rows: BadRows) -> Result<()> {
+    let (sender, receiver) = mpsc::sync_channel(ROUND_CHUNKS);
+    let read_counter = Arc::new(AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        // Dropped when this closure ends, however it ends: the reader, which may be waiting for room, then ends as well.
+        let receiver = receiver;
+        let counter = Arc::clone(&read_counter);
+        scope.spawn(move || read_all(inputs, &counter, &sender));
+        let mut next_row = 0;
+        let mut shapes: Vec<Option<&'static Shape>> = vec![None; inputs.len()];
+        let mut pending: Round = Vec::new();
+        loop {
+            watch.check()?;
+            let chunks = next_round(&receiver)?;
+            watch.bytes_read.store(read_counter.load(Ordering::Relaxed), Ordering::Relaxed);
+            let is_last = chunks.is_empty();
+            let started = start_rows(walk, chunks, &mut shapes, &mut next_row);
+            let (visited, written) =
+                rayon::join(|| visit(walk, &started), || finish(walk, std::mem::take(&mut pending), watch, |row| output.push(row)));
+            written?;
+            pending = admit(visited, seen, &mut bad_rows)?;
+            if is_last && pending.is_empty() {
+                return bad_rows.judge(next_row as u64);
+            }
+        }
+    })
+}
+
+/// Reads all inputs, in order, on a thread of its own; ends early when nobody listens any more.
+fn read_all(inputs: &[Input], counter: &Arc<AtomicU64>, sender: &mpsc::SyncSender<Result<Chunk>>) {
+    for input in inputs {
+        let chunks = match read::chunks(input, counter) {
+            Ok(chunks) => chunks,
+            Err(error) => {
+                let _ = sender.send(Err(error));
+                return;
+            }
+        };
+        for chunk in chunks {
+            if sender.send(chunk).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The chunks of the next round; none once all inputs are read.
+fn next_round(receiver: &mpsc::Receiver<Result<Chunk>>) -> Result<Vec<Chunk>> {
+    let mut chunks = Vec::with_capacity(ROUND_CHUNKS);
+    while chunks.len() < ROUND_CHUNKS {
+        match receiver.recv() {
+            Ok(chunk) => chunks.push(chunk?),
+            Err(mpsc::RecvError) => break,
+        }
+    }
+    Ok(chunks)
+}
+
+/// A chunk with its shape and the number of its first row.
+struct Started {
+    chunk: Chunk,
+    shape: &'static Shape,
+    first_row: i64,
+}
+
+fn start_rows(walk: &Walk, chunks: Vec<Chunk>, shapes: &mut [Option<&'static Shape>], next_row: &mut i64) -> Vec<Started> {
+    chunks
+        .into_iter()
+        .map(|chunk| {
+            let known = &mut shapes[chunk.input as usize];
+            let shape = known.unwrap_or_else(|| walk.shape(chunk.rows.iter().map(|row| &chunk.bytes[row.start..row.end])));
+            *known = Some(shape);
+            let first_row = *next_row;
+            *next_row += chunk.rows.len() as i64;
+            Started { chunk, shape, first_row }
+        })
+        .collect()
+}
+
+fn visit(walk: &Walk, started: &[Started]) -> Round {
+    let rows: Vec<(&Started, usize)> = started.iter().flat_map(|start| (0..start.chunk.rows.len()).map(move |place| (start, place))).collect();
+    rows.into_par_iter()
+        .with_min_len(8)
+        .map(|(Started { chunk, shape, first_row }, place)| {
+            let raw = chunk.rows[place].clone();
+            let bytes = &chunk.bytes[raw.start..raw.end];
+            let visited = walk.visit(shape, bytes, raw.length);
+            // A row that is alive may yet be set aside when it is rendered.
+            let aside = (!matches!(visited.fate, Fate::Dropped(_))).then(|| Aside::new(&raw, bytes));
+            Row { row_id: first_row + place as i64, input: chunk.input, raw, visited, repeats: None, aside }
+        })
+        .collect()
+}
+
+/// Judges repetitions and unreadable rows, in row order.
+fn admit(mut round: Round, seen: &mut Seen, bad_rows: &mut BadRows) -> Result<Round> {
+    for row in &mut round {
+        match &row.visited.fate {
+            Fate::Alive(alive) => {
+                if let Some(signature) = &alive.signature {
+                    row.repeats = Some(seen.admit(row.row_id, signature)?).filter(|admission| *admission != Admission::New);
+                }
+            }
+            Fate::Unreadable(reason) => bad_rows.add(reason, &row.raw)?,
+            Fate::Dropped(_) | Fate::Quarantined(_) => {}
+        }
+    }
+    Ok(round)
+}
+
+/// Makes tokens of the rows that stay, and hands every row on in row order.
+fn finish(walk: &Walk, round: Round, watch: &Watch, mut push: impl FnMut(Written) -> Result<()>) -> Result<()> {
+    let done: Vec<Result<Written>> = round.into_par_iter().with_min_len(4).map(|row| finish_row(walk, row)).collect();
+    for written in done {
+        let written = written?;
+        watch.rows.fetch_add(1, Ordering::Relaxed);
+        if let Ok(product) = &written.product {
+            watch.written.fetch_add(1, Ordering::Relaxed);
+            watch.tokens.fetch_add(output::token_count(product) as u64, Ordering::Relaxed);
+        }
+        push(written)?;
+    }
+    Ok(())
+}
+
+fn finish_row(walk: &Walk, row: Row) -> Result<Written> {
+    let Row { row_id, input, raw, visited, repeats, aside } = row;
+    let Visited { id, prompt_id, notes, fate } = visited;
+    let (alive, product): (Option<Box<Alive>>, std::result::Result<Product, output::Gone>) = match (fate, repeats) {
+        (Fate::Alive(_), Some(admission)) => (None, Err(output::Gone::Repeats(admission))),
+        (Fate::Alive(alive), None) => {
+            let product = walk.finish(&alive)?.map_err(output::Gone::Fate);
+            (Some(alive), product)
+        }
+        (fate, _) => (None, Err(output::Gone::Fate(fate))),
+    };
+    Ok(Written { row_id, input, raw, id, prompt_id, notes, alive, product, aside })
+}
+
+/// Unreadable rows so far, and how many are too many.
+struct BadRows {
+    max: Option<u64>,
+    count: u64,
+    first: Option<String>,
+}
+
+impl BadRows {
+    fn add(&mut self, reason: &Reason, raw: &RawRow) -> Result<()> {
+        self.count += 1;
+        let detail = reason.detail.as_deref().unwrap_or_default();
+        self.first.get_or_insert_with(|| format!("line {}, byte {}: {}: {detail}", raw.line, raw.offset, reason.code));
+        if self.count > self.max.unwrap_or(1_000) { self.fail("so far") } else { Ok(()) }
+    }
+
+    /// Judges the whole run.
+    fn judge(&self, rows: u64) -> Result<()> {
+        let max = self.max.unwrap_or_else(|| 20.max(rows / 1_000));
+        if self.count > max { self.fail(&format!("of {rows}")) } else { Ok(()) }
+    }
+
+    fn fail(&self, of: &str) -> Result<()> {
+        let first = self.first.as_deref().unwrap_or_default();
+        Err(Error::BadData(format!(
+            "{} rows {of} are unreadable, too many; the first: {first}. If they are to be set aside all the same, allow more with --max-bad",
+            self.count
+        )))
+    }
+}

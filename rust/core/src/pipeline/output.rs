@@ -1,0 +1,438 @@
+//! The serial end of the walk: takes rows in order, keeps the books, and writes everything but the manifest's name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
+use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
+
+use crate::card;
+use crate::commit::commit_bytes;
+use crate::dedup::Admission;
+use crate::error::{Error, Result};
+use crate::fingerprint::{ENGINE, MadeFrom, semantics};
+use crate::ledger::{self, Entry, Ledger};
+use crate::manifest::{
+    FileCard, InputCard, Kind, Manifest, RecipeCopy, Rows, SCHEMA, ShardCard, Split, TemplateCard, TextCard, TokenizerCard, TruecaseSums,
+};
+use crate::out_folder::OutFolder;
+use crate::pack::pack;
+use crate::quarantine::{self, Aside, Quarantine};
+use crate::read::{Input, RawRow};
+use crate::recipe::Command;
+use crate::sample::Sample;
+use crate::shard::{PairRows, ShardRows, Shards, WindowRows};
+use crate::spool::Spool;
+use crate::stage::{Notes, Reason};
+use crate::table::Table;
+use crate::walk::{Alive, Fate, Product, Tokens, Walk, with_answer};
+use crate::watch::Watch;
+
+const SPLITS: [&str; 2] = ["train", "test"];
+/// Rows of text gathered before they go to the file.
+const TEXT_BATCH_ROWS: usize = 1_024;
+
+/// Why a row has no product.
+pub(super) enum Gone {
+    Repeats(Admission),
+    Fate(Fate),
+}
+
+/// A row at the end of its walk.
+pub(super) struct Written {
+    pub row_id: i64,
+    pub input: i32,
+    pub raw: RawRow,
+    pub id: Option<String>,
+    pub prompt_id: Option<String>,
+    pub notes: Notes,
+    pub alive: Option<Box<Alive>>,
+    pub product: std::result::Result<Product, Gone>,
+    pub aside: Option<Aside>,
+}
+
+/// Tokens that go into shards.
+pub(super) fn token_count(product: &Product) -> usize {
+    match &product.tokens {
+        Tokens::Sample(sample) => sample.ids.len(),
+        Tokens::Pairs(pairs) => pairs.iter().map(|(_, pair)| pair.prompt_ids.len() + pair.chosen_ids.len() + pair.rejected_ids.len()).sum(),
+    }
+}
+
+fn trained_count(product: &Product) -> usize {
+    match &product.tokens {
+        Tokens::Sample(sample) => sample.trained_tokens(),
+        Tokens::Pairs(pairs) => pairs.iter().map(|(_, pair)| pair.chosen_ids.len() + pair.rejected_ids.len()).sum(),
+    }
+}
+
+/// All files on their way, and the sums.
+pub(super) struct Output<'run> {
+    walk: &'run Walk,
+    folder: &'run OutFolder,
+    inputs: &'run [Input],
+    ledger: Ledger,
+    quarantine: Quarantine,
+    splits: Vec<SplitOutput>,
+    rows: Rows,
+    rows_of_input: Vec<u64>,
+    phrases: BTreeMap<String, u64>,
+    truecase: TruecaseSums,
+}
+
+/// One split's files.
+struct SplitOutput {
+    name: &'static str,
+    sums: Split,
+    text: Option<Text>,
+    tokens: TokenOutput,
+}
+
+/// Samples wait in a spool until all lengths are known; pairs need no packing and go straight to their shards.
+enum TokenOutput {
+    Samples { spool: Spool, lengths: Vec<u32>, row_ids: Vec<i64> },
+    Pairs(Box<Shards>),
+}
+
+impl<'run> Output<'run> {
+    pub(super) fn new(walk: &'run Walk, folder: &'run OutFolder, inputs: &'run [Input]) -> Result<Output<'run>> {
+        folder.folder(ledger::FOLDER)?;
+        let split = |name: &'static str| -> Result<SplitOutput> {
+            let tokens = match walk.command {
+                Command::Prep => {
+                    let spool = Spool::create(&folder.work().join(format!("samples-{name}")))?;
+                    TokenOutput::Samples { spool, lengths: Vec::new(), row_ids: Vec::new() }
+                }
+                Command::Binarize => TokenOutput::Pairs(Box::new(shards(walk, folder, name))),
+            };
+            Ok(SplitOutput { name, sums: Split::default(), text: None, tokens })
+        };
+        Ok(Output {
+            walk,
+            folder,
+            inputs,
+            ledger: Ledger::create(folder.path())?,
+            quarantine: Quarantine::new(folder.folder(quarantine::FOLDER)?),
+            splits: SPLITS.into_iter().map(split).collect::<Result<_>>()?,
+            rows: Rows::default(),
+            rows_of_input: vec![0; inputs.len()],
+            phrases: BTreeMap::new(),
+            truecase: TruecaseSums::default(),
+        })
+    }
+
+    /// Takes the next row.
+    pub(super) fn push(&mut self, row: Written) -> Result<()> {
+        self.rows.read += 1;
+        self.rows_of_input[row.input as usize] += 1;
+        for phrase in &row.notes.phrases {
+            *self.phrases.entry(phrase.clone()).or_default() += 1;
+        }
+        self.truecase.rows += u64::from(row.notes.fixes > 0);
+        self.truecase.fixes += u64::from(row.notes.fixes);
+        let mut entry = Entry {
+            row_id: row.row_id,
+            input: row.input,
+            offset: row.raw.offset as i64,
+            length: row.raw.length as i64,
+            source_id: row.id,
+            prompt_id: row.prompt_id,
+            fixes: row.notes.fixes as i32,
+            ..Entry::default()
+        };
+        match (row.product, row.alive) {
+            (Ok(product), Some(alive)) => self.write(&mut entry, &alive, &product)?,
+            (Err(Gone::Repeats(admission)), _) => self.repeat(&mut entry, admission),
+            (Err(Gone::Fate(fate)), _) => self.lay_aside(&mut entry, fate, row.aside.as_ref())?,
+            (Ok(_), None) => return Err(Error::Internal("tokens of a row that is gone".to_owned())),
+        }
+        self.ledger.push(entry)
+    }
+
+    fn write(&mut self, entry: &mut Entry, alive: &Alive, product: &Product) -> Result<()> {
+        let name = self.walk.split(&alive.dialogue);
+        let split = self.splits.iter_mut().find(|split| split.name == name).expect("a split is train or test");
+        let (tokens, trained) = (token_count(product), trained_count(product));
+        self.rows.written += 1;
+        split.sums.rows += 1;
+        split.sums.tokens += tokens as u64;
+        split.sums.trained_tokens += trained as u64;
+        split.sums.tokens_lost += product.tokens_lost as u64;
+        split.sums.trained_tokens_lost += product.trained_tokens_lost as u64;
+        split.sums.rows_cut += u64::from(product.tokens_lost > 0);
+        entry.verdict = "written";
+        entry.split = Some(name);
+        entry.tokens = Some(tokens as i32);
+        entry.trained_tokens = Some(trained as i32);
+        entry.tokens_lost = Some(product.tokens_lost as i32);
+        match (&mut split.tokens, &product.tokens) {
+            (TokenOutput::Samples { spool, lengths, row_ids }, Tokens::Sample(sample)) => {
+                spool.push(&sample.to_record())?;
+                lengths.push(sample.ids.len() as u32);
+                row_ids.push(entry.row_id);
+            }
+            (TokenOutput::Pairs(shards), Tokens::Pairs(pairs)) => {
+                entry.pairs = Some(pairs.len() as i32);
+                split.sums.samples += pairs.len() as u64;
+                for (number, pair) in pairs {
+                    if let ShardRows::Pairs(rows) = &mut shards.rows {
+                        rows.add(entry.row_id, *number, pair);
+                    }
+                    shards.row_added(pair.prompt_ids.len() + pair.chosen_ids.len() + pair.rejected_ids.len())?;
+                }
+            }
+            _ => return Err(Error::Internal("tokens of the other command".to_owned())),
+        }
+        if self.walk.recipe.shards.text {
+            let prompt_id = entry.prompt_id.as_deref().unwrap_or_default();
+            if split.text.is_none() {
+                self.folder.folder("text")?;
+                split.text = Some(Text::create(self.folder, name, self.walk.command)?);
+            }
+            if let Some(text) = &mut split.text {
+                text.push(prompt_id, alive)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn repeat(&mut self, entry: &mut Entry, admission: Admission) {
+        let (kind, earlier) = match admission {
+            Admission::Exact(earlier) => ("exact", Some(earlier)),
+            Admission::Near(earlier) => ("near", Some(earlier)),
+            Admission::New => ("new", None),
+        };
+        *self.rows.duplicates.entry(kind.to_owned()).or_default() += 1;
+        entry.verdict = "duplicate";
+        entry.reason = Some(kind);
+        entry.duplicate_of = earlier;
+    }
+
+    fn lay_aside(&mut self, entry: &mut Entry, fate: Fate, aside: Option<&Aside>) -> Result<()> {
+        let (sums, verdict, reason) = match fate {
+            Fate::Dropped(reason) => (&mut self.rows.dropped, "dropped", reason),
+            Fate::Quarantined(reason) | Fate::Unreadable(reason) => (&mut self.rows.quarantined, "quarantined", reason),
+            Fate::Alive(_) => return Err(Error::Internal("a row is alive and gone".to_owned())),
+        };
+        *sums.entry(reason.code.to_owned()).or_default() += 1;
+        if let (Some(aside), "quarantined") = (aside, verdict) {
+            self.quarantine.push(entry.row_id, &self.inputs[entry.input as usize], &reason, aside)?;
+        }
+        let Reason { code, detail } = reason;
+        entry.verdict = verdict;
+        entry.reason = Some(code);
+        entry.detail = detail;
+        Ok(())
+    }
+
+    /// Packs, ends every file and draws up the manifest.
+    pub(super) fn finish(self, recipe_name: &str, recipe_text: String, made_from: MadeFrom, watch: &Watch) -> Result<Manifest> {
+        let (walk, folder) = (self.walk, self.folder);
+        if !self.rows.conserved() {
+            return Err(Error::Internal(format!("rows vanished: {:?}", self.rows)));
+        }
+        let mut files = vec![FileCard::new(ledger::FILE, self.ledger.commit()?)];
+        files.extend(self.quarantine.commit()?);
+        files.extend(write_tokenizer(walk, folder)?);
+        let mut splits = BTreeMap::new();
+        for split in self.splits.into_iter().filter(|split| split.sums.rows > 0) {
+            splits.insert(split.name.to_owned(), split.finish(walk, folder, watch)?);
+        }
+        let card_of = |(input, rows): (&Input, u64)| InputCard { name: input.name.clone(), sha256: input.sha256.clone(), bytes: input.bytes, rows };
+        let special = &walk.tokenizer.special;
+        let mut manifest = Manifest {
+            schema: SCHEMA,
+            kind: if walk.command == Command::Prep { Kind::Sft } else { Kind::Preference },
+            engine: ENGINE.to_owned(),
+            semantics: semantics(),
+            fingerprint: made_from.fingerprint()?,
+            recipe: RecipeCopy { name: recipe_name.to_owned(), sha256: made_from.recipe.clone(), text: recipe_text },
+            tokenizer: TokenizerCard {
+                sha256: walk.tokenizer.sha256.clone(),
+                vocab_size: walk.tokenizer.vocab_size(),
+                bos: special.bos.clone(),
+                eos: special.eos.clone(),
+                pad: special.pad.clone().or_else(|| special.eos.clone()),
+            },
+            template: TemplateCard { name: walk.template.name().to_owned(), sha256: walk.template.sha256() },
+            inputs: self.inputs.iter().zip(self.rows_of_input).map(card_of).collect(),
+            rows: self.rows,
+            phrases: self.phrases,
+            truecase: self.truecase,
+            decontamination: "not checked".to_owned(),
+            splits,
+            files,
+            made_from,
+        };
+        let card = card::print(&manifest);
+        manifest.files.push(FileCard::new(card::FILE, commit_bytes(&folder.path().join(card::FILE), card.as_bytes())?));
+        Ok(manifest)
+    }
+}
+
+/// The tokenizer and the template that made the ids, so that whoever trains needs nothing else.
+fn write_tokenizer(walk: &Walk, folder: &OutFolder) -> Result<Vec<FileCard>> {
+    let target = folder.folder("tokenizer")?;
+    let files = walk.tokenizer.files(walk.template.text())?;
+    files.into_iter().map(|(name, bytes)| Ok(FileCard::new(&format!("tokenizer/{name}"), commit_bytes(&target.join(name), &bytes)?))).collect()
+}
+
+fn shards(walk: &Walk, folder: &OutFolder, split: &'static str) -> Shards {
+    let rows = match walk.command {
+        Command::Prep => ShardRows::Windows(WindowRows::default()),
+        Command::Binarize => ShardRows::Pairs(PairRows::default()),
+    };
+    Shards::new(folder.path().to_owned(), split, walk.recipe.shards.shard_bytes_max, rows)
+}
+
+impl SplitOutput {
+    fn finish(self, walk: &Walk, folder: &OutFolder, watch: &Watch) -> Result<Split> {
+        let mut sums = self.sums;
+        sums.shards = match self.tokens {
+            TokenOutput::Samples { spool, lengths, row_ids } => {
+                let seq_len = walk.recipe.pack.seq_len as u32;
+                sums.seq_len = u64::from(seq_len);
+                let cards = write_windows(&spool, &lengths, &row_ids, seq_len, shards(walk, folder, self.name), watch)?;
+                sums.samples = cards.iter().map(|card| card.rows).sum();
+                sums.fill = Some(sums.tokens as f64 / (sums.samples * sums.seq_len).max(1) as f64);
+                cards
+            }
+            TokenOutput::Pairs(shards) => {
+                sums.seq_len = walk.recipe.binarize.as_ref().map_or(0, |binarize| binarize.max_length) as u64;
+                shards.commit()?
+            }
+        };
+        sums.text = self.text.map(Text::commit).transpose()?.into_iter().collect();
+        Ok(sums)
+    }
+}
+
+/// Packs a split's samples and gathers them, window by window, from the spool.
+fn write_windows(spool: &Spool, lengths: &[u32], row_ids: &[i64], seq_len: u32, mut shards: Shards, watch: &Watch) -> Result<Vec<ShardCard>> {
+    let windows = pack(lengths, seq_len);
+    watch.samples_total.fetch_add(windows.len() as u64, Ordering::Relaxed);
+    let mut record = Vec::new();
+    for window in windows.iter() {
+        watch.check()?;
+        let mut tokens = 0;
+        for sample in window.iter().map(|sample| *sample as usize) {
+            spool.read(sample, &mut record)?;
+            let document = Sample::from_record(&record);
+            tokens += document.ids.len();
+            if let ShardRows::Windows(rows) = &mut shards.rows {
+                rows.add_document(row_ids[sample], &document);
+            }
+        }
+        if let ShardRows::Windows(rows) = &mut shards.rows {
+            rows.close_window();
+        }
+        shards.row_added(tokens)?;
+        watch.samples_packed.fetch_add(1, Ordering::Relaxed);
+    }
+    shards.commit()
+}
+
+/// The cleaned text of one split, in the schema of the published Zephyr sets.
+struct Text {
+    file: String,
+    command: Command,
+    schema: SchemaRef,
+    table: Table,
+    prompts: Vec<String>,
+    prompt_ids: Vec<String>,
+    messages: Vec<ListBuilder<StructBuilder>>,
+    scores: [Vec<Option<f64>>; 2],
+}
+
+impl Text {
+    fn create(folder: &OutFolder, split: &str, command: Command) -> Result<Text> {
+        let file = format!("text/{split}-00000.parquet");
+        let schema = text_schema(command);
+        let table = Table::create(&folder.path().join(&file), Arc::clone(&schema))?;
+        let messages = (0..if command == Command::Prep { 1 } else { 2 }).map(|_| messages_builder()).collect();
+        Ok(Text { file, command, schema, table, prompts: Vec::new(), prompt_ids: Vec::new(), messages, scores: [Vec::new(), Vec::new()] })
+    }
+
+    fn push(&mut self, prompt_id: &str, alive: &Alive) -> Result<()> {
+        let dialogue = &alive.dialogue;
+        let mut push = |answers: &[Option<&str>], scores: [Option<f64>; 2]| {
+            self.prompts.push(dialogue.prompt().to_owned());
+            self.prompt_ids.push(prompt_id.to_owned());
+            for (builder, answer) in self.messages.iter_mut().zip(answers) {
+                append_messages(builder, &with_answer(dialogue, *answer));
+            }
+            for (column, score) in self.scores.iter_mut().zip(scores) {
+                column.push(score);
+            }
+        };
+        match self.command {
+            Command::Prep => push(&[None], [None, None]),
+            Command::Binarize => {
+                for pair in &alive.pairs {
+                    push(&[Some(&pair.chosen), Some(&pair.rejected)], [pair.score_chosen, pair.score_rejected]);
+                }
+            }
+        }
+        if self.prompts.len() >= TEXT_BATCH_ROWS { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let text = |texts: &mut Vec<String>| -> ArrayRef { Arc::new(StringArray::from(std::mem::take(texts))) };
+        let mut columns = vec![text(&mut self.prompts), text(&mut self.prompt_ids)];
+        columns.extend(self.messages.iter_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef));
+        if self.command == Command::Binarize {
+            // `messages` repeats `chosen`, as in the published set.
+            columns.push(Arc::clone(&columns[2]));
+            columns.extend(self.scores.iter_mut().map(|scores| Arc::new(Float64Array::from(std::mem::take(scores))) as ArrayRef));
+        }
+        self.scores = [Vec::new(), Vec::new()];
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|error| Error::Internal(error.to_string()))?;
+        self.table.write(&batch)
+    }
+
+    fn commit(mut self) -> Result<TextCard> {
+        self.flush()?;
+        let rows = self.table.rows();
+        let committed = self.table.commit()?;
+        Ok(TextCard { file: self.file, rows, bytes: committed.bytes, sha256: committed.sha256 })
+    }
+}
+
+fn message_fields() -> Fields {
+    Fields::from(vec![Field::new("content", DataType::Utf8, true), Field::new("role", DataType::Utf8, true)])
+}
+
+fn messages_builder() -> ListBuilder<StructBuilder> {
+    ListBuilder::new(StructBuilder::from_fields(message_fields(), 0))
+}
+
+fn append_messages(builder: &mut ListBuilder<StructBuilder>, messages: &[(&str, &str)]) {
+    for (role, content) in messages {
+        let message = builder.values();
+        for (field, text) in [(0, content), (1, role)] {
+            message.field_builder::<StringBuilder>(field).expect("both fields are strings").append_value(text);
+        }
+        message.append(true);
+    }
+    builder.append(true);
+}
+
+fn text_schema(command: Command) -> SchemaRef {
+    let messages = || DataType::List(Arc::new(Field::new("item", DataType::Struct(message_fields()), true)));
+    let text = |name: &str| Field::new(name, DataType::Utf8, true);
+    let columns = match command {
+        Command::Prep => vec![text("prompt"), text("prompt_id"), Field::new("messages", messages(), true)],
+        Command::Binarize => vec![
+            text("prompt"),
+            text("prompt_id"),
+            Field::new("chosen", messages(), true),
+            Field::new("rejected", messages(), true),
+            Field::new("messages", messages(), true),
+            Field::new("score_chosen", DataType::Float64, true),
+            Field::new("score_rejected", DataType::Float64, true),
+        ],
+    };
+    Arc::new(Schema::new(columns))
+}

@@ -1,0 +1,172 @@
+//! Cuts a stream of JSON lines into chunks of whole lines, each line with its place in the stream.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use super::{CHUNK_BYTES, Chunk, Input, LINE_BYTES_MAX, RawRow};
+use crate::error::{Error, Result};
+
+/// What of an over-long line is kept for the quarantine.
+const KEPT_OF_LONG_LINE: usize = 64 << 10;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The lines of one input.
+pub(super) struct Lines {
+    stream: Box<dyn Read + Send>,
+    path: PathBuf,
+    input: i32,
+    /// Bytes read and not yet handed on; starts at a line's start.
+    pending: Vec<u8>,
+    /// Where `pending` starts in the stream.
+    offset: u64,
+    /// Lines handed on so far, blank ones included.
+    lines: u64,
+    /// Bytes of the line at the head of `pending` that were dropped because the line is too long.
+    dropped: u64,
+    ended: bool,
+}
+
+impl Lines {
+    pub(super) fn new(stream: Box<dyn Read + Send>, input: &Input) -> Lines {
+        Lines {
+            stream,
+            path: input.path.clone(),
+            input: input.ordinal,
+            pending: Vec::new(),
+            offset: 0,
+            lines: 0,
+            dropped: 0,
+            ended: false,
+        }
+    }
+
+    /// Reads until `pending` holds at least one whole line, or the stream ends.
+    fn fill(&mut self) -> Result<()> {
+        let mut searched = 0;
+        while !self.ended {
+            let held = self.pending.len();
+            self.pending.resize(held + CHUNK_BYTES, 0);
+            let read = read_full(&mut self.stream, &mut self.pending[held..]).map_err(|error| {
+                Error::input(&self.path, format!("{error}, after {} bytes of the decompressed stream", self.offset + held as u64))
+            })?;
+            self.pending.truncate(held + read);
+            self.ended = read < CHUNK_BYTES;
+            if self.offset == 0 && held == 0 && self.pending.starts_with(BYTE_ORDER_MARK) {
+                self.pending.drain(..BYTE_ORDER_MARK.len());
+                self.offset = BYTE_ORDER_MARK.len() as u64;
+            }
+            if memchr::memrchr(b'\n', &self.pending[searched.min(self.pending.len())..]).is_some() {
+                return Ok(());
+            }
+            searched = self.pending.len();
+            if self.pending.len() > LINE_BYTES_MAX {
+                self.dropped += (self.pending.len() - KEPT_OF_LONG_LINE) as u64;
+                self.pending.truncate(KEPT_OF_LONG_LINE);
+                searched = KEPT_OF_LONG_LINE;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the whole lines off the head of `pending`.
+    fn take(&mut self) -> Chunk {
+        let end = if self.ended {
+            self.pending.len()
+        } else {
+            memchr::memrchr(b'\n', &self.pending).map_or(0, |newline| newline + 1)
+        };
+        let rest = self.pending.split_off(end);
+        let bytes = std::mem::replace(&mut self.pending, rest);
+        let mut rows = Vec::new();
+        let mut start = 0;
+        while start < bytes.len() {
+            let newline = memchr::memchr(b'\n', &bytes[start..]);
+            let end = newline.map_or(bytes.len(), |newline| start + newline);
+            self.lines += 1;
+            let length = (end - start) as u64 + self.dropped;
+            if !bytes[start..end].trim_ascii().is_empty() {
+                rows.push(RawRow { offset: self.offset, length, line: self.lines, start, end });
+            }
+            self.offset += length + u64::from(newline.is_some());
+            self.dropped = 0;
+            start = end + 1;
+        }
+        Chunk { input: self.input, bytes, rows }
+    }
+}
+
+impl Iterator for Lines {
+    type Item = Result<Chunk>;
+
+    fn next(&mut self) -> Option<Result<Chunk>> {
+        loop {
+            if self.ended && self.pending.is_empty() {
+                return None;
+            }
+            if let Err(error) = self.fill() {
+                self.ended = true;
+                self.pending.clear();
+                return Some(Err(error));
+            }
+            let chunk = self.take();
+            if !chunk.rows.is_empty() {
+                return Some(Ok(chunk));
+            }
+        }
+    }
+}
+
+/// Reads until the buffer is full or the stream ends.
+fn read_full(stream: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match stream.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &[u8]) -> Vec<Chunk> {
+        let input = Input { ordinal: 3, path: "x.jsonl".into(), name: "x.jsonl".into(), sha256: String::new(), bytes: 0 };
+        Lines::new(Box::new(std::io::Cursor::new(text.to_vec())), &input).map(|chunk| chunk.expect("reads from memory")).collect()
+    }
+
+    #[test]
+    fn every_line_knows_its_place_and_blank_lines_are_no_rows() {
+        let text = b"\xef\xbb\xbf{\"a\":1}\n\n  \r\n{\"b\":2}\r\n{\"c\":3}";
+        let chunks = lines(text);
+        let rows: Vec<_> = chunks.iter().flat_map(|chunk| &chunk.rows).collect();
+        assert_eq!(rows.iter().map(|row| row.line).collect::<Vec<_>>(), [1, 4, 5]);
+        for row in rows {
+            let (from, to) = (row.offset as usize, (row.offset + row.length) as usize);
+            assert_eq!(&text[from..to], &chunks[0].bytes[row.start..row.end]);
+        }
+    }
+
+    #[test]
+    fn a_line_over_the_limit_is_one_row_with_its_true_length_and_the_next_line_is_found() {
+        let mut text = vec![b'x'; LINE_BYTES_MAX + 3 * CHUNK_BYTES + 17];
+        let long = text.len() as u64;
+        text.extend_from_slice(b"\n{\"next\":1}\n");
+        let rows: Vec<_> = lines(&text).into_iter().flat_map(|chunk| chunk.rows).collect();
+        assert_eq!(rows.len(), 2);
+        assert_eq!((rows[0].offset, rows[0].length), (0, long));
+        assert_eq!((rows[1].offset, rows[1].length, rows[1].line), (long + 1, 10, 2));
+    }
+
+    #[test]
+    fn lines_longer_than_a_chunk_stay_whole() {
+        let text = [vec![b'a'; CHUNK_BYTES * 2 + 5], vec![b'b'; 7]].join(&b'\n');
+        let chunks = lines(&text);
+        let bytes: Vec<_> = chunks.iter().flat_map(|chunk| chunk.rows.iter().map(|row| chunk.bytes[row.start..row.end].to_vec())).collect();
+        assert_eq!(bytes, text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>());
+    }
+}

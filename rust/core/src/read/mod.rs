@@ -1,0 +1,158 @@
+//! Reads raw files row by row: names and digests the inputs, opens them by their ending, and hands on chunks of whole rows.
+
+mod columnar;
+mod jsonl;
+pub mod shape;
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::text::hex;
+
+/// A longer line is not a row; it goes to quarantine.
+pub const LINE_BYTES_MAX: usize = 16 << 20;
+
+/// A chunk closes at the first row that reaches this many bytes.
+const CHUNK_BYTES: usize = 512 << 10;
+
+/// One input file.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// Its place in input order.
+    pub ordinal: i32,
+    /// Where it lies now; never written anywhere.
+    pub path: PathBuf,
+    /// Its base name.
+    pub name: String,
+    /// SHA-256 of the file as it lies on disk, hex.
+    pub sha256: String,
+    /// Its size on disk.
+    pub bytes: u64,
+}
+
+/// One row as it was read: where it stands, and its bytes within the chunk.
+#[derive(Debug, Clone)]
+pub struct RawRow {
+    /// Where the row starts in the decompressed stream; in columnar files, its number.
+    pub offset: u64,
+    /// Its length in the decompressed stream; 0 in columnar files.
+    pub length: u64,
+    /// The line it stands on, from 1; in columnar files, its number from 1.
+    pub line: u64,
+    /// Its bytes within [`Chunk::bytes`]: one JSON object. Cut short where `length` exceeds [`LINE_BYTES_MAX`].
+    pub start: usize,
+    /// The end of its bytes.
+    pub end: usize,
+}
+
+/// A run of whole rows of one input.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    /// The input's ordinal.
+    pub input: i32,
+    /// The rows' bytes.
+    pub bytes: Vec<u8>,
+    /// The rows.
+    pub rows: Vec<RawRow>,
+}
+
+/// A source of chunks.
+pub type Chunks = Box<dyn Iterator<Item = Result<Chunk>> + Send>;
+
+/// Digests the inputs and puts them in input order: by base name, then by digest, so that folders and argument order
+/// do not matter.
+pub fn inputs(paths: &[PathBuf]) -> Result<Vec<Input>> {
+    if paths.is_empty() {
+        return Err(Error::Input("no input files".to_owned()));
+    }
+    let mut inputs = paths.par_iter().map(|path| digest(path)).collect::<Result<Vec<_>>>()?;
+    inputs.sort_by(|a, b| (&a.name, &a.sha256).cmp(&(&b.name, &b.sha256)));
+    for (ordinal, input) in (0..).zip(&mut inputs) {
+        input.ordinal = ordinal;
+    }
+    Ok(inputs)
+}
+
+/// Opens an input by its ending. `bytes_read` follows the file on disk.
+pub fn chunks(input: &Input, bytes_read: &Arc<AtomicU64>) -> Result<Chunks> {
+    let file = File::open(&input.path).map_err(|error| Error::input(&input.path, error))?;
+    let counted = Counted { file, read: Arc::clone(bytes_read) };
+    let lines = |stream: Box<dyn Read + Send>| -> Chunks { Box::new(jsonl::Lines::new(stream, input)) };
+    Ok(match ending(&input.name) {
+        Some(Ending::Plain) => lines(Box::new(counted)),
+        Some(Ending::Gzip) => lines(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(counted)))),
+        Some(Ending::Zstd) => lines(Box::new(
+            zstd::stream::read::Decoder::new(counted).map_err(|error| Error::input(&input.path, error))?,
+        )),
+        Some(Ending::Parquet) => columnar::parquet(input, Arc::clone(bytes_read))?,
+        Some(Ending::Arrow) => columnar::arrow(input, Arc::clone(bytes_read))?,
+        None => {
+            return Err(Error::Input(format!(
+                "cannot read `{}`: its name must end with .jsonl, .json, .jsonl.gz, .jsonl.zst, .parquet or .arrow",
+                input.path.display()
+            )));
+        }
+    })
+}
+
+/// How a file's name says it is to be read.
+enum Ending {
+    Plain,
+    Gzip,
+    Zstd,
+    Parquet,
+    Arrow,
+}
+
+fn ending(name: &str) -> Option<Ending> {
+    let lower = name.to_ascii_lowercase();
+    let (stem, last) = lower.rsplit_once('.')?;
+    let is_json = |stem: &str| stem.ends_with(".jsonl") || stem.ends_with(".json") || stem.ends_with(".ndjson");
+    match last {
+        "jsonl" | "json" | "ndjson" => Some(Ending::Plain),
+        "gz" if is_json(stem) => Some(Ending::Gzip),
+        "zst" if is_json(stem) => Some(Ending::Zstd),
+        "parquet" => Some(Ending::Parquet),
+        "arrow" | "ipc" | "feather" => Some(Ending::Arrow),
+        _ => None,
+    }
+}
+
+fn digest(path: &Path) -> Result<Input> {
+    let failed = |error: std::io::Error| Error::input(path, error);
+    let mut file = File::open(path).map_err(failed)?;
+    let mut hasher = Sha256::new();
+    let mut block = vec![0; 1 << 18];
+    let mut bytes = 0;
+    loop {
+        let read = file.read(&mut block).map_err(failed)?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&block[..read]);
+        bytes += read as u64;
+    }
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok(Input { ordinal: 0, path: path.to_owned(), name, sha256: hex(&hasher.finalize()), bytes })
+}
+
+/// A file that counts what is read from it, for the progress bar.
+struct Counted {
+    file: File,
+    read: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}

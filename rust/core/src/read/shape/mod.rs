@@ -1,0 +1,117 @@
+//! Shapes of rows: how one source's JSON object becomes a [`Dialogue`]. A new shape is a file here and a line in [`SHAPES`].
+
+mod alternating;
+mod completions;
+mod messages;
+mod pair;
+
+use serde::Deserialize;
+
+use crate::dialogue::{Dialogue, Role, Turn};
+use crate::error::{Error, Result};
+
+/// Messages in one row; more is damage or an attack.
+pub const MESSAGES_MAX: usize = 1024;
+
+/// Why a row is no row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed {
+    /// The word that the manifest counts by: `json`, `utf8` or `shape`.
+    pub code: &'static str,
+    /// What the parser saw.
+    pub detail: String,
+}
+
+impl Malformed {
+    fn shape(detail: impl Into<String>) -> Malformed {
+        Malformed { code: "shape", detail: detail.into() }
+    }
+}
+
+/// One way a source writes its rows.
+pub struct Shape {
+    /// Its name in recipes.
+    pub name: &'static str,
+    /// The field that only rows of this shape have.
+    key: &'static str,
+    /// Whether its rows compare answers (`binarize`) or are plain dialogues (`prep`).
+    pub compares: bool,
+    /// Reads one row.
+    pub parse: fn(&[u8]) -> std::result::Result<Dialogue, Malformed>,
+}
+
+impl std::fmt::Debug for Shape {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.name)
+    }
+}
+
+/// All shapes. Of two that fit a row, the earlier one is meant.
+pub const SHAPES: [Shape; 4] = [
+    Shape { name: "completions", key: "completions", compares: true, parse: completions::parse },
+    Shape { name: "pair", key: "chosen", compares: true, parse: pair::parse },
+    Shape { name: "messages", key: "messages", compares: false, parse: messages::parse },
+    Shape { name: "alternating", key: "data", compares: false, parse: alternating::parse },
+];
+
+/// The shape of that name.
+pub fn named(name: &str) -> Result<&'static Shape> {
+    SHAPES.iter().find(|shape| shape.name == name).ok_or_else(|| {
+        let known = SHAPES.map(|shape| shape.name).join(", ");
+        Error::Recipe(format!("unknown shape `{name}`; known: auto, {known}"))
+    })
+}
+
+/// The shape that a row's fields tell, among those that fit the command; `None` where the row is no JSON object or no
+/// known field is there.
+#[must_use]
+pub fn detect(row: &[u8], compares: bool) -> Option<&'static Shape> {
+    let fields: std::collections::HashMap<String, serde::de::IgnoredAny> = serde_json::from_slice(row).ok()?;
+    SHAPES.iter().find(|shape| shape.compares == compares && fields.contains_key(shape.key))
+}
+
+/// One message as most sources write it.
+#[derive(Deserialize)]
+struct Message {
+    role: String,
+    content: String,
+}
+
+fn turns(messages: Vec<Message>) -> std::result::Result<Vec<Turn>, Malformed> {
+    check_count(messages.len())?;
+    Ok(messages.into_iter().map(|message| Turn { role: Role::named(message.role), text: message.content }).collect())
+}
+
+fn check_count(messages: usize) -> std::result::Result<(), Malformed> {
+    if messages > MESSAGES_MAX {
+        return Err(Malformed::shape(format!("{messages} messages in one row; at most {MESSAGES_MAX}")));
+    }
+    Ok(())
+}
+
+/// Parses JSON into a shape's own fields, telling broken JSON from JSON of another shape.
+fn fields<'row, T: Deserialize<'row>>(row: &'row [u8]) -> std::result::Result<T, Malformed> {
+    let text = std::str::from_utf8(row)
+        .map_err(|error| Malformed { code: "utf8", detail: format!("not UTF-8 at byte {} of the row", error.valid_up_to()) })?;
+    serde_json::from_str(text).map_err(|error| {
+        let code = if error.is_data() { "shape" } else { "json" };
+        Malformed { code, detail: error.to_string() }
+    })
+}
+
+/// Ids come as strings and as numbers.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Id {
+    Text(String),
+    Number(serde_json::Number),
+}
+
+impl From<Id> for String {
+    fn from(id: Id) -> String {
+        match id {
+            Id::Text(text) => text,
+            Id::Number(number) => number.to_string(),
+        }
+    }
+}

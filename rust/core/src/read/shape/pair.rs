@@ -1,0 +1,39 @@
+//! ultrafeedback_binarized and its many kin: `chosen` and `rejected` message lists that differ in the last message.
+
+use serde::Deserialize;
+
+use super::{Id, Malformed, Message, fields, turns};
+use crate::dialogue::{Dialogue, Pair, Replies, Role, Turn};
+
+#[derive(Deserialize)]
+struct Row {
+    id: Option<Id>,
+    prompt_id: Option<Id>,
+    source: Option<String>,
+    chosen: Vec<Message>,
+    rejected: Vec<Message>,
+    score_chosen: Option<f64>,
+    score_rejected: Option<f64>,
+}
+
+pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Malformed> {
+    let row: Row = fields(row)?;
+    let (mut context, chosen) = split(turns(row.chosen)?, "chosen")?;
+    let (context_of_rejected, rejected) = split(turns(row.rejected)?, "rejected")?;
+    if context != context_of_rejected {
+        return Err(Malformed::shape("`chosen` and `rejected` differ before their last message"));
+    }
+    context.shrink_to_fit();
+    let pair = Pair { chosen, rejected, score_chosen: row.score_chosen, score_rejected: row.score_rejected };
+    let id = row.id.or(row.prompt_id).map(String::from);
+    Ok(Dialogue { id, source: row.source, turns: context, replies: Replies::Pair(pair) })
+}
+
+/// The context and the answer that follows it.
+fn split(mut turns: Vec<Turn>, field: &str) -> Result<(Vec<Turn>, String), Malformed> {
+    match turns.pop() {
+        Some(Turn { role: Role::Assistant, text }) => Ok((turns, text)),
+        Some(turn) => Err(Malformed::shape(format!("`{field}` ends with a message of role `{}`, not `assistant`", turn.role.name()))),
+        None => Err(Malformed::shape(format!("`{field}` has no messages"))),
+    }
+}

@@ -1,0 +1,89 @@
+//! A sample: one dialogue as token ids with the ranges that are trained, and its form in the spool.
+
+use std::ops::Range;
+
+/// The label of a token that is not trained, as PyTorch's cross-entropy ignores it.
+pub const UNTRAINED: i32 = -100;
+
+/// Token ids and which of them carry a label.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// Token ids, BOS included.
+    pub ids: Vec<u32>,
+    /// Ranges of `ids` that are trained, ascending and apart.
+    pub trained: Vec<Range<u32>>,
+}
+
+impl Sample {
+    /// How many tokens carry a label.
+    #[must_use]
+    pub fn trained_tokens(&self) -> usize {
+        self.trained.iter().map(|range| (range.end - range.start) as usize).sum()
+    }
+
+    /// Keeps the first `tokens` tokens.
+    pub fn truncate(&mut self, tokens: usize) {
+        self.ids.truncate(tokens);
+        let end = self.ids.len() as u32;
+        self.trained.retain(|range| range.start < end);
+        for range in &mut self.trained {
+            range.end = range.end.min(end);
+        }
+    }
+
+    /// The labels: the id where trained, [`UNTRAINED`] elsewhere.
+    #[must_use]
+    pub fn labels(&self) -> Vec<i32> {
+        let mut labels = Vec::new();
+        append_labels(&self.ids, &self.trained, &mut labels);
+        labels
+    }
+
+    /// The sample as a spool record: the number of ranges, the ranges, the ids; little-endian u32 all.
+    #[must_use]
+    pub fn to_record(&self) -> Vec<u8> {
+        let ranges = self.trained.iter().flat_map(|range| [range.start, range.end]);
+        let numbers = std::iter::once(self.trained.len() as u32).chain(ranges).chain(self.ids.iter().copied());
+        let mut record = Vec::with_capacity(4 * (1 + 2 * self.trained.len() + self.ids.len()));
+        numbers.for_each(|number| record.extend_from_slice(&number.to_le_bytes()));
+        record
+    }
+
+    /// The sample of a spool record.
+    #[must_use]
+    pub fn from_record(record: &[u8]) -> Sample {
+        let mut numbers = record.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
+        let ranges = numbers.next().unwrap_or(0);
+        let trained = (0..ranges).filter_map(|_| Some(numbers.next()?..numbers.next()?)).collect();
+        Sample { trained, ids: numbers.collect() }
+    }
+}
+
+/// Appends a document's labels.
+pub fn append_labels(ids: &[u32], trained: &[Range<u32>], labels: &mut Vec<i32>) {
+    let start = labels.len();
+    labels.resize(start + ids.len(), UNTRAINED);
+    for range in trained {
+        let range = range.start as usize..range.end as usize;
+        for (label, id) in labels[start..][range.clone()].iter_mut().zip(&ids[range]) {
+            *label = *id as i32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_survives_the_spool_and_a_cut_keeps_its_labels() {
+        let mut sample = Sample { ids: vec![1, 10, 11, 12, 13, 14], trained: vec![1..3, 4..6] };
+        assert_eq!(Sample::from_record(&sample.to_record()), sample);
+        assert_eq!(sample.labels(), [-100, 10, 11, -100, 13, 14]);
+        sample.truncate(5);
+        assert_eq!(sample.labels(), [-100, 10, 11, -100, 13]);
+        sample.truncate(4);
+        assert_eq!(sample.trained, vec![1..3]);
+        assert_eq!(sample.trained_tokens(), 2);
+    }
+}

@@ -1,0 +1,171 @@
+//! Chat templates: dialogues become the text a model reads, with the ranges of it that are trained.
+//!
+//! Zephyr's own template is written out by hand; every other one runs in minijinja with the settings and functions that
+//! `transformers` gives Jinja, and with no way to reach files, the network or the clock.
+
+mod jinja;
+mod tojson;
+
+use std::ops::Range;
+
+use crate::dialogue::{Role, Turn};
+use crate::error::{Error, Result};
+use crate::stage::Reason;
+use crate::text::sha256_hex;
+use crate::tokenize::SpecialTokens;
+
+/// The version of rendering and of the ranges.
+pub const VERSION: u32 = 1;
+
+/// Zephyr's template, byte for byte as the model's `tokenizer_config.json` has it, plus the file's last newline.
+pub const ZEPHYR: &str = include_str!("../../../python/zephyr_fast/templates/zephyr.jinja");
+
+/// A dialogue as text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rendered {
+    /// What the model reads.
+    pub text: String,
+    /// Byte ranges of `text` that are trained, one for each assistant turn: its words and the token that ends it.
+    pub trained: Vec<Range<usize>>,
+}
+
+/// A template, ready to render.
+#[derive(Debug)]
+pub struct Template {
+    name: String,
+    text: String,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Zephyr { eos: String },
+    Jinja(Box<jinja::Jinja>),
+}
+
+impl Template {
+    /// Compiles a template and renders a canary with it; refuses what cannot be rendered faithfully.
+    pub fn new(name: &str, text: &str, special: &SpecialTokens, control: &[String]) -> Result<Template> {
+        let text = text.strip_suffix('\n').unwrap_or(text).to_owned();
+        let is_zephyr = Some(text.as_str()) == ZEPHYR.strip_suffix('\n');
+        let kind = match (&special.eos, is_zephyr) {
+            (Some(eos), true) => Kind::Zephyr { eos: eos.clone() },
+            (None, true) => {
+                return Err(Error::Recipe("the zephyr template needs an `eos_token` in the tokenizer's tokenizer_config.json".to_owned()));
+            }
+            (_, false) => Kind::Jinja(Box::new(jinja::Jinja::new(name, &text, special, control)?)),
+        };
+        Ok(Template { name: name.to_owned(), text, kind })
+    }
+
+    /// What recipes call it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its Jinja source.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// SHA-256 of its source, hex.
+    #[must_use]
+    pub fn sha256(&self) -> String {
+        sha256_hex(self.text.as_bytes())
+    }
+
+    /// The text of a whole dialogue.
+    pub fn render(&self, turns: &[Turn]) -> std::result::Result<Rendered, Reason> {
+        match &self.kind {
+            Kind::Zephyr { eos } => Ok(zephyr(turns, eos)),
+            Kind::Jinja(jinja) => jinja.render(turns),
+        }
+    }
+
+    /// The text before an answer: the dialogue so far and the generation prompt.
+    pub fn render_prompt(&self, turns: &[Turn]) -> std::result::Result<String, Reason> {
+        match &self.kind {
+            Kind::Zephyr { eos } => Ok(zephyr(turns, eos).text + if turns.is_empty() { "" } else { "<|assistant|>\n" }),
+            Kind::Jinja(jinja) => jinja.render_prompt(turns),
+        }
+    }
+}
+
+/// What Zephyr's template renders: `<|role|>`, the text, EOS, a line each; roles it does not know leave nothing.
+fn zephyr(turns: &[Turn], eos: &str) -> Rendered {
+    let bytes: usize = turns.iter().map(|turn| turn.text.len() + eos.len() + 16).sum();
+    let mut rendered = Rendered { text: String::with_capacity(bytes), trained: Vec::new() };
+    for turn in turns {
+        let header = match turn.role {
+            Role::System => "<|system|>\n",
+            Role::User => "<|user|>\n",
+            Role::Assistant => "<|assistant|>\n",
+            Role::Other(_) => continue,
+        };
+        rendered.text.push_str(header);
+        let start = rendered.text.len();
+        rendered.text.push_str(&turn.text);
+        rendered.text.push_str(eos);
+        if turn.role == Role::Assistant {
+            rendered.trained.push(start..rendered.text.len());
+        }
+        rendered.text.push('\n');
+    }
+    rendered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn special() -> SpecialTokens {
+        SpecialTokens { bos: Some("<s>".into()), eos: Some("</s>".into()), ..SpecialTokens::default() }
+    }
+
+    fn turns(texts: &[(&str, &str)]) -> Vec<Turn> {
+        texts.iter().map(|(role, text)| Turn { role: Role::named((*role).to_owned()), text: (*text).to_owned() }).collect()
+    }
+
+    #[test]
+    fn zephyrs_golden_string() {
+        let template = Template::new("zephyr", ZEPHYR, &special(), &[]).expect("compiles");
+        let rendered = template.render(&turns(&[("system", ""), ("user", "Hi"), ("assistant", "Yo")])).expect("renders");
+        assert_eq!(rendered.text, "<|system|>\n</s>\n<|user|>\nHi</s>\n<|assistant|>\nYo</s>\n");
+        assert_eq!(&rendered.text[rendered.trained[0].clone()], "Yo</s>");
+    }
+
+    #[test]
+    fn the_fast_path_and_minijinja_render_the_same() {
+        let fast = Template::new("zephyr", ZEPHYR, &special(), &[]).expect("compiles");
+        let jinja = jinja::Jinja::new("zephyr", ZEPHYR.trim_end(), &special(), &["</s>".to_owned()]).expect("compiles");
+        for texts in [
+            &[("user", "a {{ b }} {% c %}\n"), ("assistant", "\n  x\n\n"), ("tool", "gone"), ("user", ""), ("assistant", " ")][..],
+            &[("system", "s"), ("user", "ü\u{2028}"), ("assistant", "</s>")][..],
+        ] {
+            let turns = turns(texts);
+            assert_eq!(fast.render(&turns).expect("renders"), jinja.render(&turns).expect("renders"));
+            assert_eq!(fast.render_prompt(&turns).expect("renders"), jinja.render_prompt(&turns).expect("renders"));
+        }
+    }
+
+    #[test]
+    fn masks_are_found_with_generation_tags_and_without() {
+        let tagged = "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}<e>{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}";
+        let plain = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}<e>\n{% endfor %}";
+        for (text, content) in [(tagged, " yes "), (plain, " yes ")] {
+            let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
+            let rendered = template.render(&turns(&[("user", "q"), ("assistant", content)])).expect("renders");
+            assert_eq!(rendered.text[rendered.trained[0].clone()].trim_start(), if text == tagged { "yes <e>" } else { "yes<e>" });
+        }
+    }
+
+    #[test]
+    fn a_template_that_asks_for_the_date_or_does_not_compile_is_refused_by_name() {
+        for text in ["{{ strftime_now('%d') }}", "{% for %}", "{{ unknown_function() }}"] {
+            let error = Template::new("mine.jinja", text, &special(), &[]).expect_err("refused").to_string();
+            assert!(error.contains("mine.jinja"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The one door across the border: lets go of the GIL, obeys Ctrl-C, reports progress, and turns errors into exceptions.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use pyo3::create_exception;
+use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
+use pyo3::prelude::*;
+use zephyr_core::error::Error;
+use zephyr_core::watch::Watch;
+
+create_exception!(zephyr_fast._core, ZephyrError, PyException, "Anything that zephyr-fast refuses or cannot do.");
+create_exception!(zephyr_fast._core, RecipeError, ZephyrError, "A recipe, a template or an argument that cannot be obeyed.");
+create_exception!(zephyr_fast._core, BadDataError, ZephyrError, "More unreadable rows than the run allows.");
+create_exception!(zephyr_fast._core, InputError, ZephyrError, "An input or a tokenizer that is missing or cannot be read.");
+create_exception!(zephyr_fast._core, OtherRunError, ZephyrError, "The out folder holds another run.");
+create_exception!(zephyr_fast._core, LockedError, ZephyrError, "Another process is writing the out folder.");
+create_exception!(zephyr_fast._core, IntegrityError, ZephyrError, "Bytes on disk are not the bytes that were written.");
+create_exception!(zephyr_fast._core, StorageError, ZephyrError, "The disk refused: full, read-only, gone.");
+create_exception!(zephyr_fast._core, InternalError, ZephyrError, "A bug in zephyr-fast.");
+
+/// How often signals and progress are looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Runs work on a thread of its own, without the GIL, while this one watches for Ctrl-C and reports progress.
+pub(crate) fn enter<T: Send>(
+    py: Python<'_>,
+    on_progress: Option<Py<PyAny>>,
+    work: impl FnOnce(&Watch) -> zephyr_core::Result<T> + Send,
+) -> PyResult<T> {
+    let watch = Watch::default();
+    let mut interrupt = None;
+    let result = std::thread::scope(|scope| {
+        let (sender, mut receiver) = mpsc::channel();
+        let watch = &watch;
+        scope.spawn(move || {
+            let result = catch_unwind(AssertUnwindSafe(|| work(watch)));
+            let _ = sender.send(result.unwrap_or_else(|panic| Err(Error::Internal(said(panic.as_ref())))));
+        });
+        loop {
+            match py.detach(|| wait(&mut receiver)) {
+                Ok(result) => return result,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(Error::Internal("the run ended without a result".to_owned())),
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    let line = || on_progress.as_ref().map_or(Ok(()), |report| report.call1(py, (watch.line(),)).map(|_| ()));
+                    if let Err(error) = py.check_signals().and_then(|()| line()) {
+                        watch.stop.store(true, Ordering::Relaxed);
+                        interrupt.get_or_insert(error);
+                    }
+                }
+            }
+        }
+    });
+    match interrupt {
+        Some(error) => Err(error),
+        None => result.map_err(|error| exception(&error)),
+    }
+}
+
+/// A borrow that is ours alone crosses `detach`, as a shared one would not: a receiver is Send, not Sync.
+fn wait<T>(receiver: &mut mpsc::Receiver<T>) -> Result<T, mpsc::RecvTimeoutError> {
+    receiver.recv_timeout(TICK)
+}
+
+/// What a panic said.
+fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panicked".to_owned())
+}
+
+fn exception(error: &Error) -> PyErr {
+    let text = error.to_string();
+    match error {
+        Error::Recipe(_) => RecipeError::new_err(text),
+        Error::BadData(_) => BadDataError::new_err(text),
+        Error::Input(_) => InputError::new_err(text),
+        Error::OtherRun(_) => OtherRunError::new_err(text),
+        Error::Locked(_) => LockedError::new_err(text),
+        Error::Integrity(_) => IntegrityError::new_err(text),
+        Error::Storage(_) => StorageError::new_err(text),
+        Error::Interrupted => PyKeyboardInterrupt::new_err(text),
+        Error::Internal(_) => InternalError::new_err(text),
+    }
+}
+
+/// Adds the exception classes, each with the exit code of its kind.
+pub(crate) fn add_errors(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    let classes = [
+        ("ZephyrError", py.get_type::<ZephyrError>(), 70),
+        ("RecipeError", py.get_type::<RecipeError>(), Error::Recipe(String::new()).exit_code()),
+        ("BadDataError", py.get_type::<BadDataError>(), Error::BadData(String::new()).exit_code()),
+        ("InputError", py.get_type::<InputError>(), Error::Input(String::new()).exit_code()),
+        ("OtherRunError", py.get_type::<OtherRunError>(), Error::OtherRun(String::new()).exit_code()),
+        ("LockedError", py.get_type::<LockedError>(), Error::Locked(String::new()).exit_code()),
+        ("IntegrityError", py.get_type::<IntegrityError>(), Error::Integrity(String::new()).exit_code()),
+        ("StorageError", py.get_type::<StorageError>(), Error::Storage(String::new()).exit_code()),
+        ("InternalError", py.get_type::<InternalError>(), Error::Internal(String::new()).exit_code()),
+    ];
+    for (name, class, exit_code) in classes {
+        class.setattr("exit_code", exit_code)?;
+        module.add(name, class)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! zephyr_fast._core: the engine's verbs as Python functions. Text and paths go in, JSON comes out; no object of ours crosses.
+
+mod border;
+
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+use zephyr_core::error::Error;
+use zephyr_core::recipe::{Command, Recipe};
+use zephyr_core::tokenize::Tokenizer;
+use zephyr_core::walk::Walk;
+use zephyr_core::{Job, explain};
+
+/// Does a whole run and returns its manifest as JSON.
+#[pyfunction]
+#[pyo3(signature = (command, recipe, recipe_name, overrides, inputs, tokenizer, out, *, threads=None, overwrite=false, strict=false, max_bad=None, on_progress=None))]
+#[expect(clippy::too_many_arguments, reason = "a verb's arguments are keywords in Python")]
+fn run(
+    py: Python<'_>,
+    command: &str,
+    recipe: &str,
+    recipe_name: &str,
+    overrides: Vec<(String, String)>,
+    inputs: Vec<PathBuf>,
+    tokenizer: PathBuf,
+    out: PathBuf,
+    threads: Option<usize>,
+    overwrite: bool,
+    strict: bool,
+    max_bad: Option<u64>,
+    on_progress: Option<Py<PyAny>>,
+) -> PyResult<String> {
+    let bad_rows_max = if strict { Some(0) } else { max_bad };
+    let (command, recipe_text, recipe_name) = (command.to_owned(), recipe.to_owned(), recipe_name.to_owned());
+    border::enter(py, on_progress, move |watch| {
+        let recipe = Recipe::read(&recipe_text, &recipe_name, &overrides)?;
+        let command = named(&command)?;
+        let job = Job { command, recipe, recipe_name, inputs, tokenizer, out, threads, overwrite, bad_rows_max };
+        zephyr_core::run(job, watch)?.print()
+    })
+}
+
+/// The whole walk of one raw row, as JSON.
+#[pyfunction(name = "explain")]
+fn explain_row(
+    py: Python<'_>,
+    command: &str,
+    recipe: &str,
+    recipe_name: &str,
+    overrides: Vec<(String, String)>,
+    tokenizer: PathBuf,
+    row: &[u8],
+) -> PyResult<String> {
+    let (command, recipe, recipe_name, row) = (command.to_owned(), recipe.to_owned(), recipe_name.to_owned(), row.to_owned());
+    border::enter(py, None, move |_| {
+        let recipe = Recipe::read(&recipe, &recipe_name, &overrides)?;
+        let walk = Walk::new(named(&command)?, recipe, Tokenizer::load(&tokenizer)?)?;
+        explain::explain(&walk, &row)
+    })
+}
+
+/// Samples of these lengths as windows of at most `seq_len` tokens: lists of sample numbers.
+#[pyfunction]
+fn pack(py: Python<'_>, lengths: Vec<u32>, seq_len: u32) -> PyResult<Vec<Vec<u32>>> {
+    border::enter(py, None, move |_| match lengths.iter().find(|length| **length > seq_len || **length == 0) {
+        Some(length) => Err(Error::Recipe(format!("a sample of {length} tokens does not go into a window of {seq_len}"))),
+        None => Ok(zephyr_core::pack::pack(&lengths, seq_len).iter().map(<[u32]>::to_vec).collect()),
+    })
+}
+
+/// A recipe with every key, as TOML.
+#[pyfunction]
+fn resolve(py: Python<'_>, recipe: &str, recipe_name: &str, overrides: Vec<(String, String)>) -> PyResult<String> {
+    let (recipe, recipe_name) = (recipe.to_owned(), recipe_name.to_owned());
+    border::enter(py, None, move |_| Recipe::read(&recipe, &recipe_name, &overrides)?.print())
+}
+
+fn named(command: &str) -> zephyr_core::Result<Command> {
+    match command {
+        "prep" => Ok(Command::Prep),
+        "binarize" => Ok(Command::Binarize),
+        _ => Err(Error::Recipe(format!("unknown command `{command}`; known: prep, binarize"))),
+    }
+}
+
+/// The engine of zephyr-fast.
+#[pymodule]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(run, module)?)?;
+    module.add_function(wrap_pyfunction!(explain_row, module)?)?;
+    module.add_function(wrap_pyfunction!(pack, module)?)?;
+    module.add_function(wrap_pyfunction!(resolve, module)?)?;
+    border::add_errors(module)
+}
