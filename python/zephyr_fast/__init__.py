@@ -1,0 +1,58 @@
+"""zephyr-fast: raw chat and preference data to verified token shards, and dSFT and dDPO on them.
+
+What the command line does is a function here: `prep`, `binarize`, `open_ledger`, and, with the `train` extra installed,
+`open_shards`. Imports are light; torch and TRL are loaded by `zephyr_fast.train` alone.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from zephyr_fast._core import (
+    BadDataError,
+    InputError,
+    IntegrityError,
+    InternalError,
+    LockedError,
+    OtherRunError,
+    RecipeError,
+    StorageError,
+    ZephyrError,
+    __version__,
+)
+from zephyr_fast.manifest import Manifest
+from zephyr_fast.prepare import binarize, prep
+from zephyr_fast.progress import Progress
+
+if TYPE_CHECKING:
+    from zephyr_fast.ledger import open_ledger
+    from zephyr_fast.shards import Shards, open_shards
+
+__all__ = [
+    "BadDataError",
+    "InputError",
+    "IntegrityError",
+    "InternalError",
+    "LockedError",
+    "Manifest",
+    "OtherRunError",
+    "Progress",
+    "RecipeError",
+    "Shards",
+    "StorageError",
+    "ZephyrError",
+    "__version__",
+    "binarize",
+    "open_ledger",
+    "open_shards",
+    "prep",
+]
+
+_HEAVY = {"Shards": "zephyr_fast.shards", "open_shards": "zephyr_fast.shards", "open_ledger": "zephyr_fast.ledger"}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports numpy, pyarrow and polars only for those who read shards or ledgers."""
+    if name in _HEAVY:
+        from importlib import import_module
+
+        return getattr(import_module(_HEAVY[name]), name)
+    raise AttributeError(f"module `zephyr_fast` has no attribute `{name}`")

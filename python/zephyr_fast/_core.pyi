@@ -1,0 +1,39 @@
+"""Types of the engine. Proven against the compiled module by mypy.stubtest."""
+
+from collections.abc import Callable, Sequence
+from os import PathLike
+
+__version__: str
+
+class ZephyrError(Exception):
+    exit_code: int
+
+class RecipeError(ZephyrError): ...
+class BadDataError(ZephyrError): ...
+class InputError(ZephyrError): ...
+class OtherRunError(ZephyrError): ...
+class LockedError(ZephyrError): ...
+class IntegrityError(ZephyrError): ...
+class StorageError(ZephyrError): ...
+class InternalError(ZephyrError): ...
+
+def run(
+    command: str,
+    recipe: str,
+    recipe_name: str,
+    overrides: Sequence[tuple[str, str]],
+    inputs: Sequence[str | PathLike[str]],
+    tokenizer: str | PathLike[str],
+    out: str | PathLike[str],
+    *,
+    threads: int | None = None,
+    overwrite: bool = False,
+    strict: bool = False,
+    max_bad: int | None = None,
+    on_progress: Callable[[str], object] | None = None,
+) -> str: ...
+def explain(
+    command: str, recipe: str, recipe_name: str, overrides: Sequence[tuple[str, str]], tokenizer: str | PathLike[str], row: bytes
+) -> str: ...
+def pack(lengths: Sequence[int], seq_len: int) -> list[list[int]]: ...
+def resolve(recipe: str, recipe_name: str, overrides: Sequence[tuple[str, str]]) -> str: ...

@@ -1,0 +1,120 @@
+"""The command line: `zephyr-fast prep …` and `zephyr-fast binarize …`. Results on stdout, everything else on stderr."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from zephyr_fast._core import InternalError, RecipeError, ZephyrError, __version__
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+PRESETS = ["paper", "h4-v1", "h4-v2-rules", "argilla"]
+SCORES = ["overall", "fine_grained", "mean_aspects", "instruction_following", "honesty", "truthfulness", "helpfulness"]
+STRATEGIES = ["best-vs-random", "best-vs-random-lower", "best-vs-worst", "all-lower"]
+
+_SHARED = [
+    click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write; made if need be."),
+    click.option("--input", "-i", multiple=True, help="Files, folders or globs (quoted); or `sample`. Without: the recipe's source on the Hub."),
+    click.option("--tokenizer", help="Folder, tokenizer.json, Hub id, or `sample`. Without: the recipe's."),
+    click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of the recipe, as `dedup.near=false`."),
+    click.option("--threads", type=click.IntRange(1), help="Threads; one a core unless given. The bytes are the same."),
+    click.option("--overwrite", is_flag=True, help="Replace another run's folder."),
+    click.option("--strict", is_flag=True, help="Stop at the first unreadable row."),
+    click.option("--max-bad", type=click.IntRange(0), metavar="N", help="Unreadable rows allowed; without: 20 or 0.1 %, whichever is more."),
+    click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON instead of a summary."),
+]
+
+
+def _shared(command: Command) -> Command:
+    for option in reversed(_SHARED):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="zephyr-fast")
+def cli() -> None:
+    """Raw chat and preference data to verified, packed token shards.
+
+    Train on them with `accelerate launch -m zephyr_fast.train sft|dpo --shards FOLDER`.
+    """
+
+
+@cli.command()
+@click.argument("recipe", default="ultrachat")
+@_shared
+@click.option("--seq-len", type=int, metavar="TOKENS", help="Tokens of a packed sample at most.")
+def prep(recipe: str, seq_len: int | None, **options: Any) -> None:
+    """Clean, filter, dedup, tokenize and pack dialogues.
+
+    RECIPE is a packaged name (ultrachat) or the path of a TOML file.
+    """
+    _run("prep", recipe, {"pack.seq_len": seq_len}, **options)
+
+
+@cli.command()
+@click.argument("recipe", default="ultrafeedback")
+@_shared
+@click.option("--preset", type=click.Choice(PRESETS), help="A published rule set.")
+@click.option("--strategy", type=click.Choice(STRATEGIES), help="Which replies are paired; overrides the preset's.")
+@click.option("--score-by", type=click.Choice(SCORES), help="Which score decides; overrides the preset's.")
+@click.option("--max-length", type=int, metavar="TOKENS", help="Tokens of prompt and answer at most.")
+def binarize(
+    recipe: str, preset: str | None, strategy: str | None, score_by: str | None, max_length: int | None, **options: Any
+) -> None:
+    """Turn scored replies into preference pairs, as text and as tokens.
+
+    RECIPE is a packaged name (ultrafeedback) or the path of a TOML file.
+    """
+    keys = {"preset": preset, "strategy": strategy, "score_by": score_by, "max_length": max_length}
+    _run("binarize", recipe, {f"binarize.{key}": value for key, value in keys.items()}, **options)
+
+
+def _run(
+    command: str, recipe: str, flags: dict[str, Any], out: Path, input: tuple[str, ...], settings: tuple[str, ...], as_json: bool, **options: Any
+) -> None:
+    from zephyr_fast import prepare
+    from zephyr_fast.progress import ProgressBars
+    from zephyr_fast.summary import print_summary
+
+    laid_over = {key: value for key, value in flags.items() if value is not None}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise RecipeError(f"--set {setting}: write KEY=VALUE, as `--set pack.seq_len=512`")
+        laid_over[key] = value
+    manifest_file, before = out / "manifest.json", _changed(out / "manifest.json")
+    with ProgressBars() as bars:
+        verb = prepare.prep if command == "prep" else prepare.binarize
+        manifest = verb(recipe, out=out, input=input, settings=laid_over, follow=bars.follow, **options)
+    if before is not None and before == _changed(manifest_file):
+        click.echo(f"`{out}` holds this very run already; nothing to do", err=True)
+    if as_json:
+        click.echo(manifest_file.read_text(encoding="utf-8"), nl=False)
+    else:
+        print_summary(manifest, out)
+
+
+def _changed(path: Path) -> int | None:
+    return path.stat().st_mtime_ns if path.is_file() else None
+
+
+def main() -> None:
+    """Runs the command line and leaves with the exit code of what happened."""
+    try:
+        sys.exit(cli(standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except InternalError as error:
+        click.echo(f"error: {error}\nplease report this, with the command and, if you may, the row", err=True)
+        sys.exit(error.exit_code)
+    except ZephyrError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; nothing that looks complete was left. Type the same command again", err=True)
+        sys.exit(130)

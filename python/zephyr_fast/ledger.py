@@ -1,0 +1,20 @@
+"""Opens the ledger of an out folder: one line for each row read, with its place, its verdict and the reason."""
+
+from pathlib import Path
+
+import polars as pl
+
+from zephyr_fast._core import InputError
+
+
+def open_ledger(folder: str | Path) -> pl.LazyFrame:
+    """All ledger lines of a data set, in row order.
+
+    Columns: row_id, input (place in the manifest's `inputs`), offset and length (bytes of the decompressed stream),
+    source_id, prompt_id, verdict (written, dropped, duplicate, quarantined), reason, detail, duplicate_of, split, fixes,
+    tokens, trained_tokens, tokens_lost, pairs. InputError where the folder has no ledger.
+    """
+    parts = sorted((Path(folder) / "_ledger").glob("*.parquet"))
+    if not parts:
+        raise InputError(f"`{folder}` has no ledger; name the out folder of a finished `zephyr-fast prep` or `binarize`")
+    return pl.scan_parquet(parts)

@@ -1,0 +1,224 @@
+"""Reads the manifest of an out folder: what it holds, what it was made from, and where every row went."""
+
+import dataclasses
+import json
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from zephyr_fast._core import InputError, IntegrityError
+
+SCHEMA = 1
+"""The version of the format that this code reads."""
+
+Kind = Literal["sft", "preference"]
+
+
+@dataclass(frozen=True)
+class BatchCard:
+    """One record batch: where its message lies in the shard (bytes), and XXH3-64 of these bytes as 16 hex digits."""
+
+    offset: int
+    bytes: int
+    rows: int
+    xxh3: str
+
+
+@dataclass(frozen=True)
+class ShardCard:
+    """One shard, a file at the top of the folder."""
+
+    file: str
+    rows: int
+    tokens: int
+    bytes: int
+    sha256: str
+    batches: tuple[BatchCard, ...]
+
+
+@dataclass(frozen=True)
+class TextCard:
+    """One Parquet file of cleaned text."""
+
+    file: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split: `rows` are dialogues, `samples` packed windows (sft) or pairs (preference)."""
+
+    rows: int
+    samples: int
+    tokens: int
+    trained_tokens: int
+    tokens_lost: int
+    trained_tokens_lost: int
+    rows_cut: int
+    seq_len: int
+    shards: tuple[ShardCard, ...]
+    text: tuple[TextCard, ...]
+    fill: float | None = None
+
+
+@dataclass(frozen=True)
+class RecipeCopy:
+    """The recipe as it ran, every key printed as TOML."""
+
+    name: str
+    sha256: str
+    text: str
+
+
+@dataclass(frozen=True)
+class TokenizerCard:
+    """The tokenizer that made the ids."""
+
+    sha256: str
+    vocab_size: int
+    bos: str | None
+    eos: str | None
+    pad: str | None
+
+
+@dataclass(frozen=True)
+class TemplateCard:
+    """The chat template that made the text."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class InputCard:
+    """One input file; its place in the list is the `input` of the ledger."""
+
+    name: str
+    sha256: str
+    bytes: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where every row went: `read = written + dropped + duplicates + quarantined`."""
+
+    read: int
+    written: int
+    dropped: dict[str, int]
+    duplicates: dict[str, int]
+    quarantined: dict[str, int]
+
+
+@dataclass(frozen=True)
+class TruecaseSums:
+    """What truecasing changed: rows touched, letters fixed."""
+
+    rows: int
+    fixes: int
+
+
+@dataclass(frozen=True)
+class FileCard:
+    """Any other file of the folder."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A finished data set, as its `manifest.json` describes it."""
+
+    schema: int
+    kind: Kind
+    engine: str
+    semantics: dict[str, int]
+    fingerprint: str
+    recipe: RecipeCopy
+    tokenizer: TokenizerCard
+    template: TemplateCard
+    inputs: tuple[InputCard, ...]
+    rows: Rows
+    phrases: dict[str, int]
+    truecase: TruecaseSums
+    decontamination: str
+    splits: dict[str, Split]
+    files: tuple[FileCard, ...]
+
+    @classmethod
+    def read(cls, folder: str | Path) -> "Manifest":
+        """The manifest of `folder`.
+
+        Raises InputError where there is none (no data set, or a run that did not finish), IntegrityError where it is
+        damaged.
+        """
+        path = Path(folder) / "manifest.json"
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            state = "no such folder" if not Path(folder).is_dir() else "no `manifest.json` in it"
+            hint = "an unfinished run has none; type its command again" if Path(folder).is_dir() else "check the path"
+            raise InputError(f"`{folder}` is not a data set: {state}; {hint}") from error
+        except OSError as error:
+            raise InputError(f"cannot read `{path}`: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise IntegrityError(f"`{path}` is damaged: {error}") from error
+        return cls.parse(text, str(path))
+
+    @classmethod
+    def parse(cls, text: str, where: str = "manifest") -> "Manifest":
+        """The manifest that `text` (JSON) is; `where` names it in errors."""
+        try:
+            fields = json.loads(text)
+        except ValueError as error:
+            raise IntegrityError(f"`{where}` is damaged: {error}") from error
+        if isinstance(fields, dict) and fields.get("schema", SCHEMA) != SCHEMA:
+            raise InputError(f"`{where}` has schema {fields['schema']}, this version reads {SCHEMA}; update zephyr-fast")
+        manifest = _typed(cls, fields, where)
+        assert isinstance(manifest, cls)  # _typed gives what it was asked for
+        return manifest
+
+    def split(self, name: str) -> Split:
+        """The split called `name`; InputError, naming those there are, where it is absent."""
+        if name not in self.splits:
+            raise InputError(f"no split `{name}` in this data set; there is: {', '.join(self.splits) or 'none'}")
+        return self.splits[name]
+
+
+def _typed(kind: Any, value: object, where: str) -> Any:
+    """`value` (from JSON) as `kind`, a type of this module; fields it does not know are left out."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _typed_fields(kind, value, where)
+    if origin is types.UnionType:
+        return None if value is None else _typed(inner[0], value, where)
+    if origin is Literal and value in inner:
+        return value
+    if origin is tuple and isinstance(value, list):
+        return tuple(_typed(inner[0], part, f"{where}[{place}]") for place, part in enumerate(value))
+    if origin is dict and isinstance(value, dict):
+        return {name: _typed(inner[1], part, f"{where}.{name}") for name, part in value.items()}
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if origin is None and type(value) is kind:
+        return value
+    raise IntegrityError(f"`{where}`: {value!r} is not of type {kind}; the manifest was changed or is damaged")
+
+
+def _typed_fields(kind: type, value: object, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise IntegrityError(f"`{where}` is not a JSON object; the manifest was changed or is damaged")
+    types_by_name = typing.get_type_hints(kind)
+    given = {}
+    for field in dataclasses.fields(kind):
+        if field.name in value:
+            given[field.name] = _typed(types_by_name[field.name], value[field.name], f"{where}: {field.name}")
+        elif field.default is dataclasses.MISSING:
+            raise IntegrityError(f"`{where}` has no `{field.name}`; the manifest was changed or is damaged")
+    return kind(**given)

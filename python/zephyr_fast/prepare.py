@@ -1,0 +1,88 @@
+"""`prep` and `binarize` as functions: raw rows in, a folder of verified token shards out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from zephyr_fast import _core
+from zephyr_fast.manifest import Manifest
+from zephyr_fast.progress import Progress, listener
+from zephyr_fast.recipe import Value, read
+from zephyr_fast.source import find_inputs, find_tokenizer
+
+Paths = str | Path | Sequence[str | Path]
+
+
+def prep(
+    recipe: str = "ultrachat",
+    *,
+    out: str | Path,
+    input: Paths | None = None,
+    tokenizer: str | Path | None = None,
+    settings: Mapping[str, Value] | None = None,
+    threads: int | None = None,
+    overwrite: bool = False,
+    strict: bool = False,
+    max_bad: int | None = None,
+    follow: Callable[[Progress], object] | None = None,
+) -> Manifest:
+    """Cleans, filters, dedups, tokenizes and packs dialogues; gives the manifest of the out folder.
+
+    `recipe`: a packaged name or the path of a TOML file. `input`: files, folders, globs, or "sample"; without it the
+    recipe's own source on the Hub. `tokenizer`: a folder, a tokenizer.json, a Hub id, or "sample". `settings`: keys laid
+    over the recipe, as `{"pack.seq_len": 512}`. `threads`: one a core unless given; the bytes are the same. `overwrite`:
+    another run's folder is replaced. `strict`: the first unreadable row ends the run. `max_bad`: unreadable rows allowed.
+    `follow`: called with the counters, about ten times a second. A finished folder of the same run is left as it is.
+
+    Raises RecipeError, BadDataError (too many unreadable rows), InputError, OtherRunError (the folder is another run's),
+    LockedError, StorageError; KeyboardInterrupt on Ctrl-C.
+    """
+    return _run("prep", recipe, out, input, tokenizer, settings, threads, overwrite, strict, max_bad, follow)
+
+
+def binarize(
+    recipe: str = "ultrafeedback",
+    *,
+    out: str | Path,
+    input: Paths | None = None,
+    tokenizer: str | Path | None = None,
+    settings: Mapping[str, Value] | None = None,
+    threads: int | None = None,
+    overwrite: bool = False,
+    strict: bool = False,
+    max_bad: int | None = None,
+    follow: Callable[[Progress], object] | None = None,
+) -> Manifest:
+    """Turns scored replies (or pairs) into preference pairs, as text and as tokens. Arguments and errors: see `prep`."""
+    return _run("binarize", recipe, out, input, tokenizer, settings, threads, overwrite, strict, max_bad, follow)
+
+
+def _run(
+    command: str,
+    recipe: str,
+    out: str | Path,
+    input: Paths | None,
+    tokenizer: str | Path | None,
+    settings: Mapping[str, Value] | None,
+    threads: int | None,
+    overwrite: bool,
+    strict: bool,
+    max_bad: int | None,
+    follow: Callable[[Progress], object] | None,
+) -> Manifest:
+    found = read(recipe, settings)
+    inputs = find_inputs(command, found, [input] if isinstance(input, str | Path) else input or [])
+    manifest = _core.run(
+        command,
+        found.text,
+        found.name,
+        found.overrides,
+        inputs,
+        find_tokenizer(found, tokenizer, inputs),
+        out,
+        threads=threads,
+        overwrite=overwrite,
+        strict=strict,
+        max_bad=max_bad,
+        on_progress=listener(follow),
+    )
+    return Manifest.parse(manifest)

@@ -1,0 +1,58 @@
+"""Finds a data recipe by name or path, and answers the few keys that say where rows and tokenizers come from."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from zephyr_fast import _core
+
+RECIPES = Path(__file__).parent / "recipes"
+
+Value = str | int | float | bool | list[str]
+"""What a key of a recipe may be set to."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe's text, what errors call it, and the keys laid over it (dotted key, value as TOML)."""
+
+    name: str
+    text: str
+    overrides: tuple[tuple[str, str], ...]
+
+    def get(self, table: str, key: str) -> str | None:
+        """A string that only decides where something is fetched from, so that the engine does not keep it."""
+        for dotted, value in reversed(self.overrides):
+            if dotted == f"{table}.{key}":
+                return value.strip("\"'")
+        found = tomllib.loads(self.text).get(table, {}).get(key)
+        return None if found is None else str(found)
+
+
+def packaged() -> list[str]:
+    """Names of the packaged recipes."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def read(name: str, settings: Mapping[str, Value] | None = None) -> Recipe:
+    """The packaged recipe of that name, or the TOML file at that path, checked to its last key.
+
+    RecipeError, with file and line, for what cannot be obeyed.
+    """
+    path = RECIPES / f"{name}.toml" if name in packaged() else Path(name)
+    shown = path.name if name in packaged() else name
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        known = ", ".join(packaged())
+        raise _core.RecipeError(f"no recipe `{name}`: neither a file nor one of the packaged ones ({known})") from error
+    overrides = tuple((key, _toml(value)) for key, value in (settings or {}).items())
+    _core.resolve(text, shown, overrides)
+    return Recipe(shown, text, overrides)
+
+
+def _toml(value: Value) -> str:
+    """A value as TOML; text that is no TOML value is taken by the engine as a string, so a shell's `a=b` needs no quotes."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,55 @@
+"""Prints what a run made: where every row went, and what the shards hold."""
+
+from pathlib import Path
+
+from zephyr_fast.manifest import Manifest, Split
+
+
+def print_summary(manifest: Manifest, out: Path) -> None:
+    """A short table on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, says in lines(manifest, out):
+        table.add_row(name, says)
+    Console(highlight=False).print(table)
+
+
+def lines(manifest: Manifest, out: Path) -> list[tuple[str, str]]:
+    """What is said, as (word, sentence)."""
+    rows = manifest.rows
+    parts = {"dropped": rows.dropped, "duplicates": rows.duplicates, "quarantined": rows.quarantined}
+    gone = "".join(f" + {sum(reasons.values()):,} {verdict}" for verdict, reasons in parts.items())
+    told = [("rows", f"{rows.read:,} read = {rows.written:,} written{gone}")]
+    told += [(verdict, _counts(reasons)) for verdict, reasons in parts.items() if reasons]
+    if manifest.phrases:
+        told.append(("phrases", _counts(manifest.phrases)))
+    if manifest.truecase.rows:
+        told.append(("truecased", f"{manifest.truecase.fixes:,} letters in {manifest.truecase.rows:,} rows"))
+    told += [(name, _split(manifest, split)) for name, split in manifest.splits.items()]
+    told.append(("files", f"{out}/ (manifest.json, {_shards(manifest)}, _ledger/: why each row was dropped or changed)"))
+    return told
+
+
+def _split(manifest: Manifest, split: Split) -> str:
+    if manifest.kind == "preference":
+        lost = f", {split.tokens_lost:,} cut off at {split.seq_len:,}" if split.tokens_lost else ""
+        return f"{split.samples:,} pairs of {split.rows:,} prompts, {split.tokens:,} tokens{lost}"
+    lost = f", {split.tokens_lost:,} tokens of {split.rows_cut:,} over-long dialogues cut off" if split.tokens_lost else ""
+    trained, fill = split.trained_tokens / max(split.tokens, 1), split.fill or 0.0
+    return (
+        f"{split.rows:,} dialogues in {split.samples:,} windows of {split.seq_len:,}, fill {fill:.1%}; "
+        f"{split.tokens:,} tokens, {trained:.0%} trained{lost}"
+    )
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _shards(manifest: Manifest) -> str:
+    files = [shard.file for split in manifest.splits.values() for shard in split.shards]
+    return ", ".join(files) if len(files) <= 2 else f"{files[0]} … {files[-1]}"
