@@ -3,6 +3,23 @@
 from collections.abc import Callable, Sequence
 from os import PathLike
 
+__all__ = [
+    "BadDataError",
+    "InputError",
+    "IntegrityError",
+    "InternalError",
+    "LockedError",
+    "OtherRunError",
+    "RecipeError",
+    "StorageError",
+    "ZephyrError",
+    "__version__",
+    "explain",
+    "pack",
+    "resolve",
+    "run",
+]
+
 __version__: str
 
 class ZephyrError(Exception):

@@ -17,13 +17,13 @@ STRATEGIES = ["best-vs-random", "best-vs-random-lower", "best-vs-worst", "all-lo
 
 _SHARED = [
     click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write; made if need be."),
-    click.option("--input", "-i", multiple=True, help="Files, folders or globs (quoted); or `sample`. Without: the recipe's source on the Hub."),
+    click.option("--input", "-i", multiple=True, help="Files, folders or globs (quoted); or `sample`. Without: the recipe's Hub id."),
     click.option("--tokenizer", help="Folder, tokenizer.json, Hub id, or `sample`. Without: the recipe's."),
     click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of the recipe, as `dedup.near=false`."),
     click.option("--threads", type=click.IntRange(1), help="Threads; one a core unless given. The bytes are the same."),
     click.option("--overwrite", is_flag=True, help="Replace another run's folder."),
     click.option("--strict", is_flag=True, help="Stop at the first unreadable row."),
-    click.option("--max-bad", type=click.IntRange(0), metavar="N", help="Unreadable rows allowed; without: 20 or 0.1 %, whichever is more."),
+    click.option("--max-bad", type=click.IntRange(0), metavar="N", help="Unreadable rows allowed; without: 20 or 0.1 %, if that is more."),
     click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON instead of a summary."),
 ]
 
@@ -62,9 +62,7 @@ def prep(recipe: str, seq_len: int | None, **options: Any) -> None:
 @click.option("--strategy", type=click.Choice(STRATEGIES), help="Which replies are paired; overrides the preset's.")
 @click.option("--score-by", type=click.Choice(SCORES), help="Which score decides; overrides the preset's.")
 @click.option("--max-length", type=int, metavar="TOKENS", help="Tokens of prompt and answer at most.")
-def binarize(
-    recipe: str, preset: str | None, strategy: str | None, score_by: str | None, max_length: int | None, **options: Any
-) -> None:
+def binarize(recipe: str, preset: str | None, strategy: str | None, score_by: str | None, max_length: int | None, **options: Any) -> None:
     """Turn scored replies into preference pairs, as text and as tokens.
 
     RECIPE is a packaged name (ultrafeedback) or the path of a TOML file.
@@ -74,7 +72,15 @@ def binarize(
 
 
 def _run(
-    command: str, recipe: str, flags: dict[str, Any], out: Path, input: tuple[str, ...], settings: tuple[str, ...], as_json: bool, **options: Any
+    command: str,
+    recipe: str,
+    flags: dict[str, Any],
+    *,
+    out: Path,
+    input: tuple[str, ...],
+    settings: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
 ) -> None:
     from zephyr_fast import prepare
     from zephyr_fast.progress import ProgressBars

@@ -3,10 +3,6 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from rich.progress import Progress as Bars
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class ProgressBars:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         ]
-        self._bars: Bars = Bars(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._bars = Bars(*columns, console=console, disable=not console.is_terminal, transient=True)
 
     def __enter__(self) -> "ProgressBars":
         self._bars.start()

@@ -77,9 +77,8 @@ def _expand(name: str) -> list[Path]:
 
 def _fetch(name: str, kind: str, files: list[str], revision: str | None, ways_out: str) -> Path:
     """Files of a Hub repository, from the cache of huggingface_hub where they are there already."""
-    import httpx
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
     try:
         return Path(snapshot_download(name, repo_type=kind, allow_patterns=files, revision=revision))
@@ -87,6 +86,6 @@ def _fetch(name: str, kind: str, files: list[str], revision: str | None, ways_ou
         raise InputError(f"`{name}` on the Hub asks you to accept its terms and to sign in (`hf auth login`); or {ways_out}") from error
     except RepositoryNotFoundError as error:
         raise InputError(f"the Hub has no {kind} `{name}`; check the id; or {ways_out}") from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, httpx.HTTPError, OSError) as error:
+    except (HfHubHTTPError, OSError) as error:  # no network and HF_HUB_OFFLINE are kinds of OSError there
         why = "the Hub cannot be reached (no network, or HF_HUB_OFFLINE is set)"
         raise InputError(f"cannot fetch `{name}`: {why}, and it is not in the cache; {ways_out}") from error

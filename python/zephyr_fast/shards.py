@@ -1,0 +1,199 @@
+"""Reads token shards in place: rows by number, straight from the mapped files, each batch checked before its first row is used."""
+
+import bisect
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import xxhash
+
+from zephyr_fast._core import InputError, IntegrityError
+from zephyr_fast.manifest import BatchCard, Kind, Manifest, ShardCard
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Sample = dict[str, Any]
+"""One row: a numpy view (read-only, into the mapped file) per list column, a number or None per other column."""
+
+_INT32S, _INT64S = pa.list_(pa.int32()), pa.list_(pa.int64())
+
+SCHEMAS: dict[Kind, pa.Schema] = {
+    "sft": pa.schema([("input_ids", _INT32S), ("labels", _INT32S), ("seq_lengths", _INT32S), ("row_ids", _INT64S)]),
+    "preference": pa.schema(
+        [
+            ("prompt_ids", _INT32S),
+            ("chosen_ids", _INT32S),
+            ("rejected_ids", _INT32S),
+            ("score_chosen", pa.float64()),
+            ("score_rejected", pa.float64()),
+            ("row_id", pa.int64()),
+            ("pair", pa.int32()),
+        ]
+    ),
+}
+"""The columns of each kind of shard: part of the format, so a damaged schema message in a file can do no harm."""
+
+TRAINED: dict[Kind, tuple[str, ...]] = {
+    "sft": ("input_ids", "labels", "seq_lengths"),
+    "preference": ("prompt_ids", "chosen_ids", "rejected_ids"),
+}
+"""The columns that a trainer sees."""
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """A column of lists: list i is `values[offsets[i]:offsets[i + 1]]`."""
+
+    offsets: list[int]
+    values: npt.NDArray[np.integer[Any]]
+
+    def __getitem__(self, row: int) -> npt.NDArray[np.integer[Any]]:
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+
+_Batch = dict[str, _Lists | list[Any]]
+
+
+class Shards:
+    """The rows of one split, by number. Cheap to pickle (paths only); a process opens the files at its first read.
+
+    Raises InputError where the folder holds no data set or no such split, IntegrityError where a shard is not the one
+    that the manifest describes: at once for a wrong size, at the first row of a batch for wrong bytes.
+    """
+
+    def __init__(self, folder: str | Path, split: str) -> None:
+        self.folder = Path(folder).absolute()
+        self.split = split
+        self.manifest = Manifest.read(self.folder)
+        self._cards = self.manifest.split(split).shards
+        for card in self._cards:
+            _check_size(self.folder, card)
+        self._batches = [(shard, place) for shard, card in enumerate(self._cards) for place in range(len(card.batches))]
+        self._ends = list(accumulate(self._card(number).rows for number in range(len(self._batches))))
+        if len(self) != self.manifest.split(split).samples:
+            raise IntegrityError(f"`{self.folder}`: the batches of `{split}` do not add up to its samples")
+        self._process = os.getpid()
+        self._open: dict[int, _Batch] = {}
+
+    def __getstate__(self) -> tuple[str, str, str]:
+        return str(self.folder), self.split, self.manifest.fingerprint
+
+    def __setstate__(self, state: tuple[str, str, str]) -> None:
+        folder, split, fingerprint = state
+        self.__init__(folder, split)  # type: ignore[misc]  # a pickle holds the constructor's arguments, nothing more
+        if self.manifest.fingerprint != fingerprint:
+            raise IntegrityError(f"`{folder}` was replaced by another data set while it was in use")
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[row] for row in range(len(self)))
+
+    def __getitem__(self, row: int) -> Sample:
+        """The sample at place `row` of the split, 0 to len - 1."""
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)}")
+        number = bisect.bisect_right(self._ends, row)
+        place = row - self._ends[number] + self._card(number).rows
+        return {name: column[place] for name, column in self._batch(number).items()}
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens per sample; for a pair, its prompt and the longer answer. Reads (and checks) every batch."""
+        return np.concatenate([self._batch_lengths(number) for number in range(len(self._batches))])
+
+    def _batch_lengths(self, number: int) -> npt.NDArray[np.int64]:
+        batch = self._batch(number)
+        sizes = {name: np.diff(column.offsets) for name, column in batch.items() if isinstance(column, _Lists)}
+        if self.manifest.kind == "sft":
+            return sizes["input_ids"].astype(np.int64)
+        return (sizes["prompt_ids"] + np.maximum(sizes["chosen_ids"], sizes["rejected_ids"])).astype(np.int64)
+
+    def _card(self, number: int) -> BatchCard:
+        shard, place = self._batches[number]
+        return self._cards[shard].batches[place]
+
+    def _batch(self, number: int) -> _Batch:
+        if self._process != os.getpid():  # a forked worker checks for itself what it reads
+            self._process, self._open = os.getpid(), {}
+        if number not in self._open:
+            shard, place = self._batches[number]
+            self._open[number] = _open_batch(self.folder, self._cards[shard], place, SCHEMAS[self.manifest.kind])
+        return self._open[number]
+
+
+def _check_size(folder: Path, card: ShardCard) -> None:
+    path = folder / card.file
+    if Path(card.file).name != card.file:
+        raise IntegrityError(f"`{folder}/manifest.json` names the shard `{card.file}`, which is not a file of this folder")
+    try:
+        found = path.stat().st_size
+    except OSError as error:
+        raise IntegrityError(f"shard `{path}` cannot be read: {error.strerror}; copy the folder again") from error
+    if found != card.bytes:
+        raise IntegrityError(f"shard `{path}` has {found} bytes, the manifest says {card.bytes}; copy or make it again")
+
+
+def _open_batch(folder: Path, shard: ShardCard, place: int, schema: pa.Schema) -> _Batch:
+    """Maps one batch and checks its bytes first: Arrow itself has no checksum, and damaged metadata can crash its reader.
+
+    The file's footer and schema message are not used, so nothing unchecked is ever parsed.
+    """
+    card, path = shard.batches[place], folder / shard.file
+    try:
+        with pa.memory_map(str(path)) as mapped:
+            mapped.seek(card.offset)
+            message = mapped.read_buffer(card.bytes)
+    except OSError as error:
+        raise InputError(f"cannot map shard `{path}`: {error}") from error
+    if xxhash.xxh3_64(memoryview(message)).hexdigest() != card.xxh3:
+        raise IntegrityError(
+            f"shard `{path}` is damaged: batch {place} at offset {card.offset} ({card.bytes} bytes) is not what was "
+            "written; copy or make it again"
+        )
+    batch = pa.ipc.read_record_batch(pa.ipc.read_message(message), schema)
+    if batch.num_rows != card.rows:
+        raise IntegrityError(f"shard `{path}`, batch {place} at offset {card.offset}: {batch.num_rows} rows, not {card.rows}")
+    return {name: _column(batch.column(name)) for name in schema.names}
+
+
+def _column(column: Any) -> _Lists | list[Any]:
+    if isinstance(column, pa.ListArray):
+        return _Lists(column.offsets.to_pylist(), column.values.to_numpy(zero_copy_only=True))
+    values: list[Any] = column.to_pylist()
+    return values
+
+
+class Fetch:
+    """The transform of an index data set: row numbers in, samples with the columns of `TRAINED` out."""
+
+    def __init__(self, shards: Shards) -> None:
+        self.shards = shards
+
+    def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[Any]]:
+        samples = [self.shards[row] for row in batch["row"]]
+        return {name: [sample[name] for sample in samples] for name in TRAINED[self.shards.manifest.kind]}
+
+
+def open_shards(folder: str | Path, split: str = "train") -> "Dataset":
+    """The split as a `datasets.Dataset`, the only map-style type that TRL takes: an index whose transform fetches rows.
+
+    Columns of a sample: `input_ids`, `labels`, `seq_lengths` (sft), or `prompt_ids`, `chosen_ids`, `rejected_ids`
+    (preference), as numpy views; pairs also have `length` (tokens), for `train_sampling_strategy: group_by_length`.
+    Packed windows have none: they are all about `seq_len` long. Use it with a collator of `zephyr_fast.collators` and
+    `remove_unused_columns=False`. Errors: see `Shards`.
+    """
+    from datasets import Dataset
+
+    shards = Shards(folder, split)
+    index = {"row": np.arange(len(shards))}
+    if shards.manifest.kind == "preference":
+        index["length"] = shards.lengths()
+    return Dataset.from_dict(index).with_transform(Fetch(shards), columns=["row"], output_all_columns=True)

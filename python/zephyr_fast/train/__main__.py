@@ -1,0 +1,53 @@
+"""`python -m zephyr_fast.train sft|dpo --config NAME_OR_PATH --shards FOLDER …`, also under `accelerate launch -m`."""
+
+import os
+import sys
+
+from zephyr_fast._core import RecipeError, ZephyrError
+
+USAGE = """usage: python -m zephyr_fast.train sft|dpo [--config NAME_OR_PATH] --shards FOLDER [--any_trl_argument VALUE …]
+
+sft: supervised training on the packed shards of `zephyr-fast prep`
+dpo: direct preference optimisation on the pairs of `zephyr-fast binarize`
+
+Every field of TRL's SFTConfig or DPOConfig and ModelConfig is an argument, and a key of the YAML file; the command
+line wins. `sft --help` and `dpo --help` list them. Packaged configs: {configs}"""
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one act; gives the exit code. Trouble of a known kind is one line on stderr, not a traceback."""
+    try:
+        return _act(arguments)
+    except ZephyrError as error:
+        rank = f"rank {os.environ['RANK']}: " if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ else ""
+        print(f"error: {rank}{_last_line(error)}", file=sys.stderr)
+        return int(error.exit_code)
+
+
+def _act(arguments: list[str]) -> int:
+    from zephyr_fast.train.configs import packaged
+
+    act, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if act in ("-h", "--help"):
+        print(USAGE.format(configs=", ".join(packaged())))
+    elif act == "sft":
+        from zephyr_fast.train import sft
+
+        sft.main(*sft.parse(rest))
+    elif act == "dpo":
+        from zephyr_fast.train import dpo
+
+        dpo.main(*dpo.parse(rest))
+    else:
+        raise RecipeError(f"say what to train: `sft` or `dpo`, not `{act}`; see `python -m zephyr_fast.train --help`")
+    return 0
+
+
+def _last_line(error: Exception) -> str:
+    """What the error says; of one raised in a worker process of a data loader, which torch wraps in a traceback, the end."""
+    text = str(error).strip()
+    return text.splitlines()[-1].partition("Error: ")[2] if "Original Traceback" in text else text
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,72 @@
+"""Runs a trainer from its first evaluation to the saved folder; the same for every act."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from zephyr_fast._core import InputError, RecipeError
+from zephyr_fast.manifest import Manifest
+from zephyr_fast.shards import open_shards
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import Trainer
+    from trl import DPOConfig, SFTConfig
+
+Measure = Callable[[], dict[str, float]]
+"""Something to measure on the model before and after training."""
+
+
+def settle(training: "SFTConfig | DPOConfig", manifest: Manifest) -> None:
+    """Sets what the shards decide, and turns `resume_from_checkpoint: "true"` into True."""
+    training.max_length = manifest.split("train").seq_len
+    training.remove_unused_columns = False  # the index data set's own columns are not the model's
+    if str(training.resume_from_checkpoint).lower() == "true":
+        training.resume_from_checkpoint = last_checkpoint(str(training.output_dir))
+    training.do_eval = training.do_eval or training.eval_strategy != "no"
+    # The score to compare with; the trainer takes it once the model is where it will be trained, sharded or not.
+    training.eval_on_start = training.do_eval and not training.resume_from_checkpoint
+
+
+def last_checkpoint(folder: str) -> str:
+    """The newest checkpoint of an output folder; InputError where it has none."""
+    from pathlib import Path
+
+    from transformers.trainer_utils import get_last_checkpoint
+
+    found = get_last_checkpoint(folder) if Path(folder).is_dir() else None
+    if found is None:
+        raise InputError(f"`{folder}` has no checkpoint to resume from; leave `resume_from_checkpoint` out to start anew")
+    return str(found)
+
+
+def open_splits(folder: str, training: "SFTConfig | DPOConfig", manifest: Manifest) -> tuple["Dataset", "Dataset | None"]:
+    """The `train` split, and the `test` split if the run evaluates; training never sees the latter."""
+    if training.do_eval and "test" not in manifest.splits:
+        raise RecipeError(f"`{folder}` has no `test` split to evaluate on; set `eval_strategy: no`, or hold rows out in the data recipe")
+    return open_shards(folder, "train"), open_shards(folder, "test") if training.do_eval else None
+
+
+def train(trainer: "Trainer", measure: Measure) -> None:
+    """Measures, trains, measures again, saves model, tokenizer and metrics (`all_results.json`) to the output folder."""
+    args = trainer.args
+    before = _named("before", measure()) if args.eval_on_start else {}
+    metrics = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint).metrics
+    trainer.save_metrics("train", metrics)
+    trainer.save_state()
+    if args.do_eval:
+        trainer.save_metrics("before", before | _named("before", _at_start(trainer)))
+        trainer.save_metrics("eval", trainer.evaluate() | _named("eval", measure()))
+    trainer.model.config.use_cache = True  # off in training, where it would undo the documents' masks; generation needs it
+    trainer.save_model()
+    trainer.accelerator.print(f"saved to {args.output_dir}")
+    trainer.end()  # trackers and process group
+
+
+def _at_start(trainer: "Trainer") -> dict[str, Any]:
+    """What the trainer logged of its evaluation before the first step; a resumed run has it from its checkpoint."""
+    starts = (entry for entry in trainer.state.log_history if entry["step"] == 0 and "eval_loss" in entry)
+    return {name.removeprefix("eval_"): value for name, value in next(starts, {}).items() if name.startswith("eval_")}
+
+
+def _named(prefix: str, metrics: dict[str, Any]) -> dict[str, Any]:
+    return {f"{prefix}_{name}": value for name, value in metrics.items()}
