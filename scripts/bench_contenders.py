@@ -1,0 +1,220 @@
+"""The two contenders of `scripts/bench.py`, one per process, so that neither warms the other's memory or caches.
+
+`peer` is the path users have today: load_dataset → map clean → map tokenize → TRL's packing → save_to_disk.
+The others are `prep` under a name in OURS. Called with one job as JSON; writes one report as JSON:
+
+    python scripts/bench_contenders.py '{"contender": "peer", "input": "raw.jsonl", …}'
+"""
+
+import json
+import os
+import re
+import resource
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# What `map` hands over and takes back: column names and their values.
+Batch = dict[str, list[Any]]
+
+# The recipe keys that each of our variants changes; everything else is the packaged ultrachat recipe.
+SAME_WORK = {"dedup.exact": "false", "dedup.near": "false", "shards.text": "false"}
+UNCLEANED = SAME_WORK | {"truecase.enabled": "false", "filter": "[]", "tokenize.control_tokens": "allow"}
+OURS: dict[str, dict[str, str]] = {"ours": SAME_WORK, "ours uncleaned": UNCLEANED, "ours whole": {}}
+
+# Zephyr's template with generation tags. The newline after the answer is a quoted one before `{% endif %}`:
+# a plain one after `{% endgeneration %}` is eaten by trim_blocks, and the ids are other ids.
+ZEPHYR = (
+    "{% for message in messages %}\n"
+    "{% if message['role'] == 'user' %}\n{{ '<|user|>\n' + message['content'] + eos_token }}\n"
+    "{% elif message['role'] == 'system' %}\n{{ '<|system|>\n' + message['content'] + eos_token }}\n"
+    "{% elif message['role'] == 'assistant' %}\n{{ '<|assistant|>\n' }}"
+    "{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}{{ '\n' }}{% endif %}\n"
+    "{% endfor %}"
+)
+SENTENCE = re.compile(r"(\A|[.!?]\s+)([a-z])")
+PRONOUN = re.compile(r"\bi\b")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process is to do. `input` is plain JSONL; `out` does not exist yet."""
+
+    contender: str
+    input: str
+    tokenizer: str
+    out: str
+    report: str
+    workers: int
+    seq_len: int
+
+
+@dataclass
+class Report:
+    """What it did: seconds per stage as (wall, CPU), what was written, and the largest process's peak in bytes."""
+
+    stages: dict[str, tuple[float, float]] = field(default_factory=dict)
+    rows: int = 0
+    samples: int = 0
+    tokens: int = 0
+    memory_largest: int = 0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Times what is inside, CPU of finished worker processes included."""
+        wall, cpu = time.perf_counter(), cpu_seconds()
+        yield
+        self.stages[name] = (time.perf_counter() - wall, cpu_seconds() - cpu)
+
+
+def main() -> None:
+    job = Job(**json.loads(sys.argv[1]))
+    report = run_peer(job) if job.contender == "peer" else run_ours(job)
+    report.memory_largest = memory_largest()
+    Path(job.report).write_text(json.dumps(asdict(report)), "utf-8")
+
+
+def run_peer(job: Job) -> Report:
+    """What `datasets` and TRL do. Imports and the count at the end are outside the clock."""
+    # By name, since transformers loads a module only when a name of it is used.
+    import datasets
+    import pyarrow.compute as pc
+    from transformers import AutoTokenizer
+    from trl.data_utils import pack_dataset
+
+    datasets.disable_progress_bars()
+    report = Report()
+    with report.stage("read"):
+        dataset = datasets.load_dataset("json", data_files=job.input, split="train")
+    with report.stage("truecase + filter"):
+        dataset = dataset.map(
+            clean,
+            batched=True,
+            num_proc=job.workers,
+            remove_columns=dataset.column_names,
+            fn_kwargs={"unwanted": any_of(phrases_of(ultrachat_recipe()))},
+        )
+    with report.stage("template + tokenize + mask"):
+        tokenizer = AutoTokenizer.from_pretrained(job.tokenizer)
+        opening = tokenizer("")["input_ids"]  # the BOS, where the tokenizer's post-processor puts one
+        dataset = dataset.map(
+            tokenize,
+            batched=True,
+            num_proc=job.workers,
+            remove_columns=dataset.column_names,
+            fn_kwargs={"tokenizer": tokenizer, "opening": opening},
+        )
+    with report.stage("pack"):
+        packed = pack_dataset(dataset, job.seq_len, "bfd", map_kwargs={"num_proc": job.workers})
+    with report.stage("write"):
+        packed.save_to_disk(job.out)
+    report.rows, report.samples = len(dataset), len(packed)
+    report.tokens = pc.sum(pc.list_value_length(packed.data["input_ids"])).as_py()
+    return report
+
+
+def clean(rows: Batch, unwanted: re.Pattern[str]) -> Batch:
+    """Truecases the turns and keeps whole dialogues in which the assistant says nothing unwanted."""
+    dialogues = [[truecase(text) for text in turns] for turns in turns_of(rows)]
+    kept = [turns for turns in dialogues if is_whole(turns) and not any(unwanted.search(text) for text in turns[1::2])]
+    return {"messages": [messages_of(turns) for turns in kept]}
+
+
+def tokenize(rows: Batch, tokenizer: "PreTrainedTokenizerBase", opening: list[int]) -> Batch:
+    """The chat template's ids, with the tokenizer's own BOS in front, and TRL's assistant mask."""
+    encoded = cast(
+        dict[str, list[list[int]]],
+        tokenizer.apply_chat_template(rows["messages"], chat_template=ZEPHYR, return_dict=True, return_assistant_tokens_mask=True),
+    )
+    return {
+        "input_ids": [opening + ids for ids in encoded["input_ids"]],
+        "assistant_masks": [[0] * len(opening) + mask for mask in encoded["assistant_masks"]],
+    }
+
+
+def truecase(text: str) -> str:
+    """The recipe seen in the wild, and the pronoun."""
+    text = SENTENCE.sub(lambda start: start[1] + start[2].upper(), text)
+    return PRONOUN.sub("I", text)
+
+
+def any_of(phrases: list[str]) -> re.Pattern[str]:
+    """One alternation, as one writes it by hand."""
+    return re.compile(rf"\b(?:{'|'.join(map(re.escape, phrases))})\b", re.IGNORECASE)
+
+
+def phrases_of(recipe: str) -> list[str]:
+    """The phrases of our own recipe, so that both sides look for the same ones."""
+    return [phrase for table in tomllib.loads(recipe)["filter"] for phrase in table.get("phrases", ())]
+
+
+def turns_of(rows: Batch) -> list[list[str]]:
+    """The texts of each dialogue, from either raw shape."""
+    if "data" in rows:
+        return rows["data"]
+    return [[message["content"] for message in messages] for messages in rows["messages"]]
+
+
+def is_whole(turns: list[str]) -> bool:
+    return len(turns) > 0 and len(turns) % 2 == 0 and all(text.strip() for text in turns)
+
+
+def messages_of(turns: list[str]) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[index % 2], "content": text} for index, text in enumerate(turns)]
+
+
+def run_ours(job: Job) -> Report:
+    """`prep`: one fused pass, so one stage, and none inside it that could be timed alone."""
+    from zephyr_fast import _core
+
+    overrides = OURS[job.contender] | {"pack.seq_len": str(job.seq_len)}
+    report = Report()
+    with report.stage("total"):
+        printed = _core.run(
+            "prep",
+            ultrachat_recipe(),
+            "ultrachat",
+            list(overrides.items()),
+            [job.input],
+            job.tokenizer,
+            job.out,
+            threads=job.workers,
+            overwrite=False,
+            strict=False,
+            max_bad=None,
+            on_progress=None,
+        )
+    splits = json.loads(printed)["splits"].values()
+    report.rows = sum(split["rows"] for split in splits)
+    report.samples = sum(split["samples"] for split in splits)
+    report.tokens = sum(split["tokens"] for split in splits)
+    return report
+
+
+def ultrachat_recipe() -> str:
+    return (files("zephyr_fast") / "recipes" / "ultrachat.toml").read_text("utf-8")
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process, its threads and its finished children."""
+    return sum(os.times()[:4])
+
+
+def memory_largest() -> int:
+    """Peak resident bytes of this process or of its largest child. Not `ru_maxrss` of this process: that one
+    is inherited from whoever started it."""
+    own = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return 1024 * max(int(own[1]) if own else 0, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+
+
+if __name__ == "__main__":
+    main()

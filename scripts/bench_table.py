@@ -1,0 +1,124 @@
+"""Turns the runs of `scripts/bench.py` into its two tables: seconds per stage, and rates, sizes and memory."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from bench_contenders import Report
+
+STAGES = ("read", "truecase + filter", "template + tokenize + mask", "pack", "write", "total", "process")
+CAVEAT = "The two sides clean by different rules and so keep different rows: the totals compare work of the same kind, not the same rows."
+LEGEND = (
+    "Medians; [least-most] over the repeats. `total` leaves imports out, `process` has them. "
+    "`ours` has dedup and the text tables off, which the peer does not make; `ours whole` has them on. "
+    "~ is the difference of two totals; - is a part of our one fused pass that cannot be timed alone. "
+    "ours/peer is peer's seconds over ours in the first table, ours over peer's figure in the second."
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One contender's run: its own report, seconds of its process (wall, CPU), peak bytes with its workers."""
+
+    contender: str
+    report: Report
+    process: tuple[float, float]
+    memory_all: int
+
+    def seconds(self, stage: str) -> tuple[float, float]:
+        """Wall and CPU seconds of a stage, of the `total` of all stages, or of the `process` with its imports."""
+        if stage == "process":
+            return self.process
+        if stage == "total":
+            walls, cpus = zip(*self.report.stages.values(), strict=True)
+            return sum(walls), sum(cpus)
+        return self.report.stages[stage]
+
+
+def show_runs(runs: Sequence[Run], megabytes: float) -> None:
+    """Prints both tables and the sentence that says what they do not compare."""
+    contenders = {run.contender: [other for other in runs if other.contender == run.contender] for run in runs}
+    show_table("Seconds, wall (CPU)", ["stage", *contenders, "ours/peer"], seconds_table(contenders))
+    show_table("Rates and sizes", ["", *contenders, "ours/peer"], rates_table(contenders, megabytes))
+    print(f"{CAVEAT}\n{LEGEND}")
+
+
+def seconds_table(contenders: dict[str, list[Run]]) -> list[list[str]]:
+    rows = []
+    for stage in STAGES:
+        cells = {name: seconds_cell(runs, stage) for name, runs in contenders.items()}
+        if stage == "truecase + filter" and {"ours", "ours uncleaned"} <= contenders.keys():
+            cells["ours"] = difference_cell(contenders["ours"], contenders["ours uncleaned"])
+        compared = stage in ("total", "process") and {"peer", "ours"} <= contenders.keys()
+        rows.append([stage, *cells.values(), speedup_cell(contenders, stage) if compared else "-"])
+    return rows
+
+
+def seconds_cell(runs: list[Run], stage: str) -> str:
+    if stage not in ("process", "total") and stage not in runs[0].report.stages:
+        return "-"
+    walls, cpus = zip(*(run.seconds(stage) for run in runs), strict=True)
+    spread = f" [{min(walls):.2f}-{max(walls):.2f}]" if stage == "total" else ""
+    return f"{median(walls):.2f} ({median(cpus):.2f}){spread}"
+
+
+def difference_cell(full: list[Run], reduced: list[Run]) -> str:
+    """What cleaning adds, where that is more than the runs vary by themselves."""
+    walls = [[run.seconds("total")[0] for run in runs] for runs in (full, reduced)]
+    difference = median(walls[0]) - median(walls[1])
+    noise = max(max(one) - min(one) for one in walls)
+    return f"~{difference:.2f}" if difference > noise else "-"
+
+
+def speedup_cell(contenders: dict[str, list[Run]], stage: str) -> str:
+    peer, ours = (
+        [median(values) for values in zip(*(run.seconds(stage) for run in contenders[name]), strict=True)] for name in ("peer", "ours")
+    )
+    return f"{peer[0] / ours[0]:.1f}x ({peer[1] / ours[1]:.1f}x)"
+
+
+def rates_table(contenders: dict[str, list[Run]], megabytes: float) -> list[list[str]]:
+    figures: dict[str, Callable[[Run], float]] = {
+        "raw MB/s": lambda run: megabytes / run.seconds("total")[0],
+        "raw MB per CPU second": lambda run: megabytes / run.seconds("total")[1],
+        "tokens/s": lambda run: run.report.tokens / run.seconds("total")[0],
+        "tokens per CPU second": lambda run: run.report.tokens / run.seconds("total")[1],
+        "peak memory, all processes, MB": lambda run: run.memory_all / 1e6,
+        "peak memory, largest process, MB": lambda run: run.report.memory_largest / 1e6,
+        "rows kept": lambda run: run.report.rows,
+        "packed samples": lambda run: run.report.samples,
+        "tokens written": lambda run: run.report.tokens,
+    }
+    rows = []
+    for title, figure in figures.items():
+        medians = {name: median(figure(run) for run in runs) for name, runs in contenders.items()}
+        known = {"peer", "ours"} <= medians.keys()
+        ratio = f"{medians['ours'] / medians['peer']:.3g}x" if known and medians["peer"] else "-"
+        rows.append([title, *(number(value) for value in medians.values()), ratio])
+    return rows
+
+
+def number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
+def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A rich table on a terminal, columns of plain text elsewhere."""
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(title=title, title_justify="left")
+        for index, name in enumerate(header):
+            table.add_column(name, justify="right" if index else "left")
+        for row in rows:
+            table.add_row(*row)
+        Console().print(table)
+        return
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    print(f"\n{title}")
+    for row in (header, *rows):
+        others = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
+        print("  ".join((row[0].ljust(widths[0]), *others)).rstrip())
+    print()
