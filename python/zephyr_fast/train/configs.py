@@ -110,13 +110,13 @@ def parse(kind: type, arguments: list[str]) -> tuple[Any, ...]:
     given = _read(config) if config else {}
     where = f"{config}: " if config else ""
     parser = TrlParser((ShardArguments, kind, ModelConfig), allow_abbrev=False, prog="python -m zephyr_fast.train")
-    known = {action.dest for action in parser._actions}  # argparse has no public list
+    options = parser._option_string_actions  # argparse has no public list; `--no_x`, too, is one of these
+    known = {action.dest for action in options.values()}
     for key in given.keys() - {"env"}:
         _check(key, f"{where}`{key}`", known)
     for flag in (word.partition("=")[0] for word in rest if word.startswith("--")):
-        if flag not in parser._option_string_actions:  # `--no_x`, too, is one of these
-            _check(flag.removeprefix("--").replace("-", "_"), f"`{flag}`", set())
-        _check(parser._option_string_actions[flag].dest, f"`{flag}`", known | {"help"})
+        dest = options[flag].dest if flag in options else flag.removeprefix("--").replace("-", "_")
+        _check(dest, f"`{flag}`", known if flag in options else known - {dest})
     if not {"-h", "--help"} & set(rest) and "shards" not in given and not any(word.partition("=")[0] == "--shards" for word in rest):
         raise RecipeError("name the data to train on: `--shards FOLDER`, the out folder of `zephyr-fast prep` or `binarize`")
     try:
