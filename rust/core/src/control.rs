@@ -32,9 +32,7 @@ impl ControlTokens {
         tokens.sort();
         tokens.dedup();
         let automaton = match policy {
-            Policy::Quarantine => {
-                Some(AhoCorasick::new(&tokens).map_err(|error| Error::Recipe(format!("control tokens: {error}")))?)
-            }
+            Policy::Quarantine => Some(AhoCorasick::new(&tokens).map_err(|error| Error::Recipe(format!("control tokens: {error}")))?),
             Policy::Allow => None,
         };
         Ok(ControlTokens { tokens, automaton })

@@ -299,7 +299,9 @@ fn template_text(name: &str, tokenizer: &Tokenizer) -> Result<(String, String)> 
         "zephyr" => Ok((name.to_owned(), ZEPHYR.to_owned())),
         "tokenizer" => {
             let text = tokenizer.chat_template.clone();
-            let text = text.ok_or_else(|| Error::Recipe("`template.name = \"tokenizer\"`, but the tokenizer's folder has no chat template".to_owned()))?;
+            let text = text.ok_or_else(|| {
+                Error::Recipe("`template.name = \"tokenizer\"`, but the tokenizer's folder has no chat template".to_owned())
+            })?;
             Ok((name.to_owned(), text))
         }
         path => {
