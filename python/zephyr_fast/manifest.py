@@ -123,6 +123,37 @@ class TruecaseSums:
 
 
 @dataclass(frozen=True)
+class EvaluationCard:
+    """One evaluation set that was searched for.
+
+    `share` is `instances_matched / instances`; above 2 % the set counts as `contaminated` (Tulu 3). `rows_exact`: rows with a
+    user turn that says just what an instance says, case and white space folded.
+    """
+
+    name: str
+    field: str
+    sha256: str
+    instances: int
+    rows_without_text: int
+    instances_matched: int
+    share: float
+    contaminated: bool
+    rows_matched: int
+    rows_exact: int
+
+
+@dataclass(frozen=True)
+class Decontamination:
+    """Which evaluation sets were searched for, and what was found in all rows that the filters let through."""
+
+    status: Literal["checked", "not checked"]
+    rows_matched: int
+    sets: tuple[EvaluationCard, ...]
+    action: Literal["drop", "flag"] | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
 class FileCard:
     """Any other file of the folder."""
 
@@ -147,7 +178,7 @@ class Manifest:
     rows: Rows
     phrases: dict[str, int]
     truecase: TruecaseSums
-    decontamination: str
+    decontamination: Decontamination
     splits: dict[str, Split]
     files: tuple[FileCard, ...]
 

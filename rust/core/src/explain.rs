@@ -13,6 +13,9 @@ pub fn explain(walk: &Walk, row: &[u8]) -> Result<String> {
     let mut story = json!({
         "shape": shape.name, "id": id, "prompt_id": prompt_id, "fixes": notes.fixes, "phrases": notes.phrases,
     });
+    if let Some(sets) = &walk.evaluation_sets {
+        story["contamination"] = sets.lines(&notes.contamination).iter().map(|line| json!(line)).collect();
+    }
     match fate {
         Fate::Alive(alive) => alive_story(walk, &alive, &mut story)?,
         gone => end(&mut story, &gone),

@@ -11,9 +11,10 @@ use std::sync::mpsc;
 
 use rayon::prelude::*;
 
+use crate::decontaminate::Index;
 use crate::dedup::{Admission, Seen};
 use crate::error::{Error, Result};
-use crate::fingerprint::{ENGINE, LIBRARIES, MadeFrom, of_inputs};
+use crate::fingerprint::{ENGINE, LIBRARIES, MadeFrom, of_inputs, of_sets};
 use crate::manifest::Manifest;
 use crate::out_folder::{Claim, OutFolder};
 use crate::quarantine::Aside;
@@ -71,6 +72,7 @@ fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
         template: walk.template.sha256(),
         tokenizer: walk.tokenizer.sha256.clone(),
         inputs: of_inputs(&inputs),
+        evaluation_sets: of_sets(walk.evaluation_sets.as_ref().map_or(&[], Index::sets)),
     };
     let folder = match OutFolder::claim(&job.out, &made_from, job.overwrite)? {
         Claim::Finished(manifest) => return Ok(*manifest),

@@ -6,13 +6,14 @@ use std::path::Path;
 
 use crate::binarize::{self, Rules};
 use crate::control::ControlTokens;
+use crate::decontaminate::Index;
 use crate::dedup::{Signature, sign, sign_bytes};
 use crate::dialogue::{Dialogue, Pair, Replies, Role, Turn};
 use crate::error::{Error, Result};
 use crate::filter;
 use crate::read::LINE_BYTES_MAX;
 use crate::read::shape::{self, Shape};
-use crate::recipe::{Command, IdFrom, Recipe};
+use crate::recipe::{Action, Command, IdFrom, Recipe};
 use crate::sample::Sample;
 use crate::shard::TokenPair;
 use crate::stage::{Notes, Reason, Stage, Verdict};
@@ -34,6 +35,8 @@ pub struct Walk {
     pub tokenizer: Tokenizer,
     /// The chat template.
     pub template: Template,
+    /// The evaluation sets to keep out, where the recipe names any.
+    pub evaluation_sets: Option<Index>,
     stages: Vec<Box<dyn Stage>>,
     rules: Option<Rules>,
     control: ControlTokens,
@@ -117,7 +120,8 @@ impl Walk {
             "auto" => None,
             name => Some(shape::named(name)?),
         };
-        Ok(Walk { command, recipe, tokenizer, template, stages, rules, control, shape })
+        let evaluation_sets = Index::load(&recipe.decontaminate)?;
+        Ok(Walk { command, recipe, tokenizer, template, evaluation_sets, stages, rules, control, shape })
     }
 
     /// The shape of an input, told by its first readable row unless the recipe names it.
@@ -149,13 +153,13 @@ impl Walk {
         let prompt_id = raw_prompt_id.unwrap_or_else(|| sha256_hex(dialogue.prompt().as_bytes()));
         let fate = match dropped {
             Some(reason) => Fate::Dropped(reason),
-            None => self.judge(dialogue, bytes, &prompt_id),
+            None => self.judge(dialogue, bytes, &prompt_id, &mut notes),
         };
         Visited { id, prompt_id: Some(prompt_id), notes, fate }
     }
 
-    /// Pairs a cleaned dialogue, looks for control tokens and signs it.
-    fn judge(&self, mut dialogue: Dialogue, bytes: &[u8], prompt_id: &str) -> Fate {
+    /// Pairs a cleaned dialogue, looks for control tokens and evaluation sets, and signs it.
+    fn judge(&self, mut dialogue: Dialogue, bytes: &[u8], prompt_id: &str, notes: &mut Notes) -> Fate {
         let pairs = match self.rules.as_ref().map(|rules| rules.pairs(&mut dialogue, prompt_id)) {
             Some(Err(reason)) => return Fate::Dropped(reason),
             Some(Ok(pairs)) => pairs,
@@ -165,6 +169,12 @@ impl Walk {
         let answers = pairs.iter().flat_map(|pair| [pair.chosen.as_str(), pair.rejected.as_str()]);
         if let Some(token) = turns.chain(answers).find_map(|text| self.control.find(text)) {
             return Fate::Quarantined(Reason::found("control_token", token));
+        }
+        if let Some(sets) = &self.evaluation_sets {
+            notes.contamination = sets.find(&dialogue);
+            if !notes.contamination.is_empty() && self.recipe.decontaminate.action == Action::Drop {
+                return Fate::Dropped(Reason::found("contaminated", sets.names(&notes.contamination)));
+            }
         }
         let dedup = &self.recipe.dedup;
         let signature = (dedup.exact || dedup.near).then(|| match self.command {

@@ -10,12 +10,14 @@ use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 
 use crate::card;
 use crate::commit::commit_bytes;
+use crate::decontaminate::Sums;
 use crate::dedup::Admission;
 use crate::error::{Error, Result};
 use crate::fingerprint::{ENGINE, MadeFrom, semantics};
 use crate::ledger::{self, Entry, Ledger};
 use crate::manifest::{
-    FileCard, InputCard, Kind, Manifest, RecipeCopy, Rows, SCHEMA, ShardCard, Split, TemplateCard, TextCard, TokenizerCard, TruecaseSums,
+    Decontamination, FileCard, InputCard, Kind, Manifest, RecipeCopy, Rows, SCHEMA, ShardCard, Split, TemplateCard, TextCard,
+    TokenizerCard, TruecaseSums,
 };
 use crate::out_folder::OutFolder;
 use crate::pack::pack;
@@ -80,6 +82,7 @@ pub(super) struct Output<'run> {
     rows_of_input: Vec<u64>,
     phrases: BTreeMap<String, u64>,
     truecase: TruecaseSums,
+    contamination: Sums,
 }
 
 /// One split's files.
@@ -120,6 +123,7 @@ impl<'run> Output<'run> {
             rows_of_input: vec![0; inputs.len()],
             phrases: BTreeMap::new(),
             truecase: TruecaseSums::default(),
+            contamination: Sums::default(),
         })
     }
 
@@ -132,6 +136,11 @@ impl<'run> Output<'run> {
         }
         self.truecase.rows += u64::from(row.notes.fixes > 0);
         self.truecase.fixes += u64::from(row.notes.fixes);
+        let mut contamination = Vec::new();
+        if let Some(sets) = &self.walk.evaluation_sets {
+            self.contamination.add(sets, &row.notes.contamination);
+            contamination = sets.lines(&row.notes.contamination);
+        }
         let mut entry = Entry {
             row_id: row.row_id,
             input: row.input,
@@ -140,6 +149,7 @@ impl<'run> Output<'run> {
             source_id: row.id,
             prompt_id: row.prompt_id,
             fixes: row.notes.fixes as i32,
+            contamination,
             ..Entry::default()
         };
         match (row.product, row.alive) {
@@ -243,6 +253,9 @@ impl<'run> Output<'run> {
         let card_of =
             |(input, rows): (&Input, u64)| InputCard { name: input.name.clone(), sha256: input.sha256.clone(), bytes: input.bytes, rows };
         let special = &walk.tokenizer.special;
+        let sets = walk.evaluation_sets.as_ref();
+        let decontamination =
+            sets.map_or_else(Decontamination::not_checked, |sets| self.contamination.report(sets, &walk.recipe.decontaminate));
         let mut manifest = Manifest {
             schema: SCHEMA,
             kind: if walk.command == Command::Prep { Kind::Sft } else { Kind::Preference },
@@ -262,7 +275,7 @@ impl<'run> Output<'run> {
             rows: self.rows,
             phrases: self.phrases,
             truecase: self.truecase,
-            decontamination: "not checked".to_owned(),
+            decontamination,
             splits,
             files,
             made_from,
