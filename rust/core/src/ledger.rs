@@ -82,7 +82,8 @@ impl Ledger {
 
     fn flush(&mut self) -> Result<()> {
         let entries = std::mem::take(&mut self.entries);
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns(&entries)).map_err(|error| Error::Internal(error.to_string()))?;
+        let batch =
+            RecordBatch::try_new(Arc::clone(&self.schema), columns(&entries)).map_err(|error| Error::Internal(error.to_string()))?;
         self.table.write(&batch)
     }
 }

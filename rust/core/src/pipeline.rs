@@ -183,7 +183,8 @@ fn start_rows(walk: &Walk, chunks: Vec<Chunk>, shapes: &mut [Option<&'static Sha
 }
 
 fn visit(walk: &Walk, started: &[Started]) -> Round {
-    let rows: Vec<(&Started, usize)> = started.iter().flat_map(|start| (0..start.chunk.rows.len()).map(move |place| (start, place))).collect();
+    let rows: Vec<(&Started, usize)> =
+        started.iter().flat_map(|start| (0..start.chunk.rows.len()).map(move |place| (start, place))).collect();
     rows.into_par_iter()
         .with_min_len(8)
         .map(|(Started { chunk, shape, first_row }, place)| {

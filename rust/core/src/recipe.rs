@@ -319,7 +319,8 @@ fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<()> {
         here = match next {
             toml::Value::Table(table) => table,
             toml::Value::Array(items) => {
-                let place = parts.next().and_then(|place| place.parse::<usize>().ok()).ok_or_else(|| wrong("a list needs a number here"))?;
+                let place =
+                    parts.next().and_then(|place| place.parse::<usize>().ok()).ok_or_else(|| wrong("a list needs a number here"))?;
                 items.get_mut(place).and_then(toml::Value::as_table_mut).ok_or_else(|| wrong("the list is shorter"))?
             }
             _ => return Err(wrong("a part of the key is a value, not a table")),

@@ -56,9 +56,13 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Loads a folder with `tokenizer.json` (and `tokenizer_config.json`, `chat_template.jinja`), or a `tokenizer.json` itself.
     pub fn load(path: &Path) -> Result<Tokenizer> {
-        let (folder, file) = if path.is_dir() { (path, path.join("tokenizer.json")) } else { (path.parent().unwrap_or(path), path.to_owned()) };
+        let (folder, file) =
+            if path.is_dir() { (path, path.join("tokenizer.json")) } else { (path.parent().unwrap_or(path), path.to_owned()) };
         let json = std::fs::read(&file).map_err(|error| {
-            Error::Input(format!("cannot read the tokenizer `{}`: {error}; name a folder with a tokenizer.json, or such a file", file.display()))
+            Error::Input(format!(
+                "cannot read the tokenizer `{}`: {error}; name a folder with a tokenizer.json, or such a file",
+                file.display()
+            ))
         })?;
         let mut inner = HfTokenizer::from_bytes(&json).map_err(|error| Error::input(&file, error))?;
         inner.with_padding(None);

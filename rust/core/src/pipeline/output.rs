@@ -240,7 +240,8 @@ impl<'run> Output<'run> {
         for split in self.splits.into_iter().filter(|split| split.sums.rows > 0) {
             splits.insert(split.name.to_owned(), split.finish(walk, folder, watch)?);
         }
-        let card_of = |(input, rows): (&Input, u64)| InputCard { name: input.name.clone(), sha256: input.sha256.clone(), bytes: input.bytes, rows };
+        let card_of =
+            |(input, rows): (&Input, u64)| InputCard { name: input.name.clone(), sha256: input.sha256.clone(), bytes: input.bytes, rows };
         let special = &walk.tokenizer.special;
         let mut manifest = Manifest {
             schema: SCHEMA,
@@ -276,7 +277,10 @@ impl<'run> Output<'run> {
 fn write_tokenizer(walk: &Walk, folder: &OutFolder) -> Result<Vec<FileCard>> {
     let target = folder.folder("tokenizer")?;
     let files = walk.tokenizer.files(walk.template.text())?;
-    files.into_iter().map(|(name, bytes)| Ok(FileCard::new(&format!("tokenizer/{name}"), commit_bytes(&target.join(name), &bytes)?))).collect()
+    files
+        .into_iter()
+        .map(|(name, bytes)| Ok(FileCard::new(&format!("tokenizer/{name}"), commit_bytes(&target.join(name), &bytes)?)))
+        .collect()
 }
 
 fn shards(walk: &Walk, folder: &OutFolder, split: &'static str) -> Shards {
@@ -310,7 +314,14 @@ impl SplitOutput {
 }
 
 /// Packs a split's samples and gathers them, window by window, from the spool.
-fn write_windows(spool: &Spool, lengths: &[u32], row_ids: &[i64], seq_len: u32, mut shards: Shards, watch: &Watch) -> Result<Vec<ShardCard>> {
+fn write_windows(
+    spool: &Spool,
+    lengths: &[u32],
+    row_ids: &[i64],
+    seq_len: u32,
+    mut shards: Shards,
+    watch: &Watch,
+) -> Result<Vec<ShardCard>> {
     let windows = pack(lengths, seq_len);
     watch.samples_total.fetch_add(windows.len() as u64, Ordering::Relaxed);
     let mut record = Vec::new();
