@@ -24,10 +24,10 @@ pub struct ControlTokens {
 }
 
 impl ControlTokens {
-    /// The tokenizer's special tokens and the role markers that the template's text spells out.
-    pub fn new(special: &[String], template: &str, policy: Policy) -> Result<ControlTokens> {
+    /// The tokenizer's special tokens and the role markers in what the template writes.
+    pub fn new(special: &[String], written: &str, policy: Policy) -> Result<ControlTokens> {
         let mut tokens = special.to_vec();
-        tokens.extend(markers(template));
+        tokens.extend(markers(written));
         tokens.retain(|token| !token.trim().is_empty());
         tokens.sort();
         tokens.dedup();
@@ -46,10 +46,11 @@ impl ControlTokens {
     }
 }
 
-/// Role markers as templates spell them: `<|user|>`, `[INST]`, `<start_of_turn>`, `</s>`.
-fn markers(template: &str) -> Vec<String> {
-    let marker = Regex::new(r"<\|[^<>|\s]{1,40}\|>|<[/A-Za-z_][A-Za-z_0-9]{0,40}>|\[/?[A-Z_]{2,40}\]").expect("the pattern is constant");
-    marker.find_iter(template).map(|found| found.as_str().to_owned()).collect()
+/// Role markers as templates spell them: `<|user|>`, `<｜User｜>`, `<|turn>`, `<turn|>`, `[INST]`, `<start_of_turn>`, `</s>`.
+pub(crate) fn markers(written: &str) -> Vec<String> {
+    let pattern = r"<[|｜][^<>|｜\s]{1,40}[|｜]?>|<[/A-Za-z_][A-Za-z_0-9]{0,40}\|?>|\[/?[A-Z_]{2,40}\]";
+    let marker = Regex::new(pattern).expect("the pattern is constant");
+    marker.find_iter(written).map(|found| found.as_str().to_owned()).collect()
 }
 
 #[cfg(test)]

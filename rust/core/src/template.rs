@@ -4,6 +4,10 @@
 //! `transformers` gives Jinja, and with no way to reach files, the network or the clock.
 
 mod jinja;
+mod limits;
+mod mask;
+mod python;
+mod source;
 mod tojson;
 
 use std::ops::Range;
@@ -46,7 +50,8 @@ enum Kind {
 impl Template {
     /// Compiles a template and renders a canary with it; refuses what cannot be rendered faithfully.
     pub fn new(name: &str, text: &str, special: &SpecialTokens, control: &[String]) -> Result<Template> {
-        let text = text.strip_suffix('\n').unwrap_or(text).to_owned();
+        // Jinja drops one line end at the end of a source, so one is dropped here where that leaves it the same template.
+        let text = text.strip_suffix('\n').filter(|rest| !rest.ends_with(['\n', '\r'])).unwrap_or(text).to_owned();
         let is_zephyr = Some(text.as_str()) == ZEPHYR.strip_suffix('\n');
         let kind = match (&special.eos, is_zephyr) {
             (Some(eos), true) => Kind::Zephyr { eos: eos.clone() },
@@ -68,6 +73,16 @@ impl Template {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// What it writes of its own accord: its source, and what it makes of a few words. Role markers stand in it, those too that the
+    /// source only puts together.
+    #[must_use]
+    pub fn written(&self) -> &str {
+        match &self.kind {
+            Kind::Zephyr { .. } => &self.text,
+            Kind::Jinja(jinja) => &jinja.written,
+        }
     }
 
     /// SHA-256 of its source, hex.

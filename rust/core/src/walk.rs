@@ -114,7 +114,7 @@ impl Walk {
         let special = tokenizer.special_texts();
         let (name, text) = template_text(&recipe.template.name, &tokenizer)?;
         let template = Template::new(&name, &text, &tokenizer.special, &special)?;
-        let control = ControlTokens::new(&special, template.text(), recipe.tokenize.control_tokens)?;
+        let control = ControlTokens::new(&special, template.written(), recipe.tokenize.control_tokens)?;
         let rules = recipe.binarize.as_ref().map(|binarize| Rules::new(binarize, recipe.seed));
         let shape = match recipe.source.shape.as_str() {
             "auto" => None,
@@ -304,7 +304,7 @@ fn resolve(command: Command, recipe: &mut Recipe) -> Result<()> {
 }
 
 /// Name and text of the template a recipe asks for.
-fn template_text(name: &str, tokenizer: &Tokenizer) -> Result<(String, String)> {
+pub(crate) fn template_text(name: &str, tokenizer: &Tokenizer) -> Result<(String, String)> {
     match name {
         "zephyr" => Ok((name.to_owned(), ZEPHYR.to_owned())),
         "tokenizer" => {

@@ -59,6 +59,13 @@ fn explain_row(
     })
 }
 
+/// What a template makes of dialogues (JSON: lists of messages), as JSON: text and trained ranges in characters, or a reason.
+#[pyfunction]
+fn render(py: Python<'_>, tokenizer: PathBuf, template: &str, dialogues: &str, add_generation_prompt: bool) -> PyResult<String> {
+    let (template, dialogues) = (template.to_owned(), dialogues.to_owned());
+    border::enter(py, None, move |_| explain::render(&Tokenizer::load(&tokenizer)?, &template, &dialogues, add_generation_prompt))
+}
+
 /// Samples of these lengths as windows of at most `seq_len` tokens: lists of sample numbers.
 #[pyfunction]
 fn pack(py: Python<'_>, lengths: Vec<u32>, seq_len: u32) -> PyResult<Vec<Vec<u32>>> {
@@ -89,6 +96,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(run, module)?)?;
     module.add_function(wrap_pyfunction!(explain_row, module)?)?;
+    module.add_function(wrap_pyfunction!(render, module)?)?;
     module.add_function(wrap_pyfunction!(pack, module)?)?;
     module.add_function(wrap_pyfunction!(resolve, module)?)?;
     border::add_errors(module)

@@ -6,6 +6,8 @@ use minijinja::{Error, ErrorKind};
 /// The filter. `indent` is the only argument templates use.
 pub(super) fn tojson(value: &Value, arguments: &Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = arguments.get("indent")?;
+    // Python would obey any other argument.
+    arguments.assert_all_used()?;
     let mut json = String::new();
     write(&mut json, value, indent, 0)?;
     Ok(Value::from_safe_string(json))
@@ -13,7 +15,7 @@ pub(super) fn tojson(value: &Value, arguments: &Kwargs) -> Result<Value, Error> 
 
 fn write(json: &mut String, value: &Value, indent: Option<usize>, depth: usize) -> Result<(), Error> {
     match value.kind() {
-        ValueKind::None | ValueKind::Undefined => json.push_str("null"),
+        ValueKind::None => json.push_str("null"),
         ValueKind::Seq | ValueKind::Iterable => {
             let items: Vec<Value> = value.try_iter()?.collect();
             write_all(json, ['[', ']'], items.len(), indent, depth, |json, place| write(json, &items[place], indent, depth + 1))?;
