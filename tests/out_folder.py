@@ -7,7 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from reference import Outcome, Row
+
+from reference import Outcome
+from reference_rows import Row
 
 
 def manifest(folder: Path) -> dict[str, Any]:

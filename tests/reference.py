@@ -3,35 +3,23 @@
 Plain Python, `transformers` and HF `tokenizers`; written after DESIGN's rules, with no look at how the engine does it fast.
 """
 
-import gzip
 import hashlib
-import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import regex
+
 from reference_pairs import PRESETS, pairs, score
+from reference_rows import Refused, Row, dialogue, fields_of, shape_of
 from reference_tokens import Messages, Tokens
 from reference_truecase import truecase
 
 RECIPES = Path(__file__).parents[1] / "python" / "zephyr_fast" / "recipes"
 NOT_A_WORD = r"[^\p{Alphabetic}\p{N}]"
 MARKER = r"<\|[^<>|\s]{1,40}\|>|<[/A-Za-z_][A-Za-z_0-9]{0,40}>|\[/?[A-Z_]{2,40}\]"
-
-
-@dataclass
-class Row:
-    """A raw row and where it stands; in columnar files `offset` is its number and `length` 0."""
-
-    raw: bytes | dict[str, Any]
-    offset: int
-    length: int
-    line: int
 
 
 @dataclass
@@ -50,33 +38,6 @@ class Outcome:
     phrases: set[str] = field(default_factory=set)
     texts: list[dict[str, Any]] = field(default_factory=list)
     samples: list[dict[str, Any]] = field(default_factory=list)
-
-
-class Refused(Exception):
-    """Ends a row's walk: verdict and reason."""
-
-
-def read(path: Path) -> list[Row]:
-    """Every row of an input with its place in the decompressed stream."""
-    if path.suffix == ".parquet":
-        return [Row(raw, number, 0, number + 1) for number, raw in enumerate(pq.read_table(path).to_pylist())]
-    rows, offset = [], 0
-    for number, line in enumerate(plain(path).split(b"\n"), start=1):
-        skipped = 3 if number == 1 and line.startswith(b"\xef\xbb\xbf") else 0
-        if line[skipped:].strip(b" \t\r\n\x0b\x0c"):
-            rows.append(Row(line[skipped:], offset + skipped, len(line) - skipped, number))
-        offset += len(line) + 1
-    return rows
-
-
-def plain(path: Path) -> bytes:
-    """The decompressed stream of an input."""
-    if path.suffix == ".gz":
-        return gzip.decompress(path.read_bytes())
-    if path.suffix == ".zst":
-        with pa.input_stream(str(path), compression="zstd") as stream:
-            return bytes(stream.read())
-    return path.read_bytes()
 
 
 def recipe(name: str, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -116,16 +77,16 @@ class Walk:
         self.phrases = {phrase: regex.compile(rf"(?<!{edge}){regex.escape(_flat(phrase))}(?!{edge})") for phrase in phrases}
 
     def outcomes(self, rows: list[Row]) -> list[Outcome]:
-        self.shape = _shape(rows, self.command)
+        self.shape = shape_of(rows, self.command)
         return [self._outcome(row_id, row) for row_id, row in enumerate(rows)]
 
     def _outcome(self, row_id: int, row: Row) -> Outcome:
         done = Outcome(row_id)
         try:
-            fields = _fields(row.raw)
-            context, answers = self._dialogue(fields)
-            source_id = fields.get("id") if fields.get("id") is not None else fields.get("prompt_id")
-            done.source_id = None if source_id is None or self.shape == "alternating" and "id" not in fields else str(source_id)
+            fields = fields_of(row.raw)
+            context, answers = dialogue(self.shape, fields)
+            names = ("id", "prompt_id") if self.shape in ("messages", "pair") else ("id",)
+            done.source_id = next((str(fields[name]) for name in names if fields.get(name) is not None), None)
             self._clean(done, context, answers is not None)
             made = None if answers is None else self._pairs(done, fields, answers)
             self._look_for_control_tokens([m["content"] for m in context] + [text for pair in made or [] for text in pair[:2]])
@@ -137,26 +98,10 @@ class Walk:
                 self._token_pairs(done, context, made or [])
         except Refused as refused:
             done.verdict, done.reason = refused.args
+            done.samples, done.texts = [], []
         if done.verdict != "written":
             done.split = None
         return done
-
-    def _dialogue(self, fields: dict[str, Any]) -> tuple[Messages, Any]:
-        """The messages before any answer that is yet to be picked, and these answers."""
-        if self.shape == "alternating":
-            data = _list_of(fields.get("data"), str)
-            return [{"role": "assistant" if place % 2 else "user", "content": text} for place, text in enumerate(data)], None
-        if self.shape == "messages":
-            return _messages(fields.get("messages")), None
-        if self.shape == "completions":
-            if not isinstance(fields.get("instruction"), str):
-                raise Refused("quarantined", "shape")
-            return [{"role": "user", "content": fields["instruction"]}], _list_of(fields.get("completions"), dict)
-        chosen, rejected = _messages(fields.get("chosen")), _messages(fields.get("rejected"))
-        ends = [messages[-1:] for messages in (chosen, rejected)]
-        if chosen[:-1] != rejected[:-1] or any(not end or end[0]["role"] != "assistant" for end in ends):
-            raise Refused("quarantined", "shape")
-        return chosen[:-1], (chosen[-1]["content"], rejected[-1]["content"])
 
     def _clean(self, done: Outcome, context: Messages, is_asked: bool) -> None:
         raw_prompt = _prompt(context)
@@ -210,10 +155,9 @@ class Walk:
         text = normal("\n".join(message["content"] for message in context))
         key = text if self.command == "prep" else repr(raw.strip(b" \t\r\n\x0b\x0c") if isinstance(raw, bytes) else raw)
         keeps = self.command == "binarize" and not PRESETS[self.rules["binarize"].get("preset", "paper")][4]
-        if dedup["exact"] and not keeps:
-            if key in self.kept:
-                done.verdict, done.reason, done.duplicate_of = "duplicate", "exact", self.kept[key]
-                return
+        if dedup["exact"] and not keeps and key in self.kept:
+            done.verdict, done.reason, done.duplicate_of = "duplicate", "exact", self.kept[key]
+            return
         if dedup["near"]:
             words = [word for word in regex.split(NOT_A_WORD, text) if word]
             shingles = {tuple(words[start : start + 5]) for start in range(max(1, len(words) - 4))} if words else set()
@@ -240,8 +184,8 @@ class Walk:
         lost = 0
         for number, (chosen, rejected, score_chosen, score_rejected) in enumerate(made):
             ids = self.tokens.pair(context, chosen, rejected, self.rules["binarize"]["max_length"])
-            if ids is None:
-                raise Refused("dropped", "prompt_too_long")
+            if isinstance(ids, str):
+                raise Refused("dropped" if ids == "prompt_too_long" else "quarantined", ids)
             scores = {"score_chosen": score_chosen, "score_rejected": score_rejected}
             done.samples.append({**ids[0], **scores, "pair": number})
             lost += ids[1]
@@ -249,47 +193,6 @@ class Walk:
             text = {"prompt": _prompt(context), "prompt_id": done.prompt_id, "chosen": sides[0], "rejected": sides[1]}
             done.texts.append({**text, "messages": sides[0], **scores})
         done.tokens_lost = lost
-
-
-def _shape(rows: list[Row], command: str) -> str:
-    """Told by the fields of the first row that can be read."""
-    shapes = {"prep": {"messages": "messages", "data": "alternating"}, "binarize": {"completions": "completions", "chosen": "pair"}}
-    for row in rows:
-        try:
-            fields = _fields(row.raw)
-        except Refused:
-            continue
-        for key, shape in shapes[command].items():
-            if key in fields:
-                return shape
-    return "alternating" if command == "prep" else "pair"
-
-
-def _fields(raw: bytes | dict[str, Any]) -> dict[str, Any]:
-    if isinstance(raw, dict):
-        return raw
-    try:
-        fields = json.loads(raw.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise Refused("quarantined", "utf8") from None
-    except ValueError:
-        raise Refused("quarantined", "json") from None
-    if not isinstance(fields, dict):
-        raise Refused("quarantined", "shape")
-    return fields
-
-
-def _list_of(value: Any, kind: type) -> list[Any]:
-    if not isinstance(value, list) or len(value) > 1024 or any(not isinstance(one, kind) for one in value):
-        raise Refused("quarantined", "shape")
-    return value
-
-
-def _messages(value: Any) -> Messages:
-    messages = _list_of(value, dict)
-    if any(not isinstance(message.get(name), str) for message in messages for name in ("role", "content")):
-        raise Refused("quarantined", "shape")
-    return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 
 def _prompt(context: Messages) -> str:

@@ -60,15 +60,16 @@ class Tokens:
                     return *shorter, len(ids) - len(shorter[0])
         return ids[:seq_len], labels[:seq_len], len(ids) - seq_len
 
-    def pair(self, context: Messages, chosen: str, rejected: str, max_length: int) -> tuple[dict[str, list[int]], int] | None:
-        """The ids of a pair, answers cut at the end, and how many tokens that lost; None where the prompt leaves no room."""
+    def pair(self, context: Messages, chosen: str, rejected: str, max_length: int) -> tuple[dict[str, list[int]], int] | str:
+        """The ids of a pair, answers cut at the end, and how many tokens that lost; or the reason why there are none."""
         prompt = self.ids(self.render(context, ask=True))
         if len(prompt) >= max_length:
-            return None
+            return "prompt_too_long"
         row, lost = {"prompt_ids": prompt}, 0
         for name, answer in (("chosen_ids", chosen), ("rejected_ids", rejected)):
             whole = self.ids(self.render([*context, {"role": "assistant", "content": answer}]))
-            assert whole[: len(prompt)] == prompt
+            if whole[: len(prompt)] != prompt:
+                return "prompt_not_prefix"
             row[name] = whole[len(prompt) : max_length]
             lost += max(0, len(whole) - max_length)
         return row, lost

@@ -10,12 +10,12 @@ WORD = r"[\p{Alphabetic}\p{N}]"
 ABBREVIATIONS = (
     "e.g. i.e. etc. vs. approx. no. fig. a.m. p.m. mr. mrs. ms. dr. prof. st. jr. sr. cf. al. inc. ltd. co. corp. dept. est. eq. sec. "
     "vol. pp. ed. eds. ca. u.s. u.k."
-).split()
+)
 
 END = regex.compile(rf"([.!?])[\"')\]”’]*(?={SPACE})|\n[ \t\r]*(?=\n)")
 LEAD = regex.compile(rf"{SPACE}*[\"'(\[“‘]*")
 NAME = regex.compile(rf"(?<={WORD})\.(?={WORD})|[\p{{N}}_/\\=]|(?<=.)\p{{Uppercase}}", regex.DOTALL)
-JOINER = rf"\p{{Alphabetic}}\p{{N}}_.\-/\\&@+=*"
+JOINER = r"\p{Alphabetic}\p{N}_.\-/\\&@+=*"
 PRONOUN = regex.compile(
     rf"(?<![{JOINER}'’])i(?=\Z|\.(?:\Z|{SPACE})|['’](?:m|ve|d|ll)(?!{WORD})|[^{JOINER}'’).])",
 )
@@ -63,4 +63,4 @@ def _dot_is_no_end(before: str) -> bool:
     stem = regex.split(SPACE, before)[-1].lstrip("\"'([“‘")
     is_initial = bool(regex.fullmatch(r"\p{Alphabetic}", stem))
     is_number = bool(regex.fullmatch("[0-9]+", stem))
-    return is_initial or is_number or (stem + ".").lower() in ABBREVIATIONS
+    return is_initial or is_number or (stem + ".").lower() in ABBREVIATIONS.split()

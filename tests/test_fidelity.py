@@ -5,21 +5,20 @@ Takes the small sets whole and every so-many-th row of the large ones; ZEPHYR_FA
 
 import hashlib
 import json
-import os
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 import xxhash
-from out_folder import assert_is_what_the_twin_says, documents, files, ledger, manifest, shard_rows
-from reference import Row, Walk, plain, read, recipe
-from reference_tokens import Tokens
 
 import zephyr_fast
+from out_folder import assert_is_what_the_twin_says, documents, files, ledger, manifest, shard_rows
+from reference import Walk, recipe
+from reference_rows import Row, every, read
+from reference_tokens import Tokens
 from zephyr_fast import _core
 
-LONG = os.environ.get("ZEPHYR_FAST_LONG") == "1"
 # Near duplicates are left in: the twin compares every row with every other, which only the packaged rows are few enough for.
 SFT = {"dedup.near": False, "shards.test_fraction": 0.05}
 
@@ -32,15 +31,6 @@ def mistral(real: Path) -> Path:
 @pytest.fixture(scope="module")
 def tokens(mistral: Path) -> Tokens:
     return Tokens(mistral)
-
-
-def every(path: Path, step: int, folder: Path) -> Path:
-    """The set itself, or every `step`-th line of it as a file of its own."""
-    if LONG or step == 1:
-        return path
-    part = folder / path.name.removesuffix(path.suffix)
-    part.write_bytes(b"\n".join(plain(path).split(b"\n")[::step]))
-    return part
 
 
 def assert_sums_hold(out: Path) -> None:
@@ -81,7 +71,7 @@ def assert_sums_hold(out: Path) -> None:
 def test_dialogues_have_the_text_ids_and_labels_that_transformers_gives(
     name: str, step: int, settings: dict[str, Any], real: Path, mistral: Path, tokens: Tokens, tmp_path: Path
 ) -> None:
-    path = every(real / "ultrachat" / name, step, tmp_path)
+    path = every(step, real / "ultrachat" / name, tmp_path)
     zephyr_fast.prep(input=path, tokenizer=mistral, out=tmp_path / "out", settings={**SFT, **settings})
     rows = read(path)
     assert_is_what_the_twin_says(tmp_path / "out", rows, Walk("prep", recipe("ultrachat", {**SFT, **settings}), tokens).outcomes(rows))
@@ -100,7 +90,7 @@ def test_dialogues_have_the_text_ids_and_labels_that_transformers_gives(
 def test_pairs_have_the_text_and_ids_that_transformers_gives(
     name: str, step: int, settings: dict[str, Any], real: Path, mistral: Path, tokens: Tokens, tmp_path: Path
 ) -> None:
-    path = every(real / "ultrafeedback" / name, step, tmp_path)
+    path = every(step, real / "ultrafeedback" / name, tmp_path)
     zephyr_fast.binarize(input=path, tokenizer=mistral, out=tmp_path / "out", settings=settings)
     rows = read(path)
     assert_is_what_the_twin_says(tmp_path / "out", rows, Walk("binarize", recipe("ultrafeedback", settings), tokens).outcomes(rows))
