@@ -44,3 +44,12 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model") / "start"
     AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(SAMPLE / "model")).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """The folder of real rows and tokenizers that may lie beside the project."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no folder `shared` with real rows beside the project: they are not the project's to give away")
+    return folder

@@ -1,0 +1,219 @@
+"""The whole walk, slow and obvious: raw rows in, and for each the verdict, reason, text and ids that the engine must give.
+
+Plain Python, `transformers` and HF `tokenizers`; written after DESIGN's rules, with no look at how the engine does it fast.
+"""
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import regex
+
+from reference_pairs import PRESETS, pairs, score
+from reference_rows import Refused, Row, dialogue, fields_of, shape_of
+from reference_tokens import Messages, Tokens
+from reference_truecase import truecase
+
+RECIPES = Path(__file__).parents[1] / "python" / "zephyr_fast" / "recipes"
+NOT_A_WORD = r"[^\p{Alphabetic}\p{N}]"
+MARKER = r"<\|[^<>|\s]{1,40}\|>|<[/A-Za-z_][A-Za-z_0-9]{0,40}>|\[/?[A-Z_]{2,40}\]"
+
+
+@dataclass
+class Outcome:
+    """What becomes of one row."""
+
+    row_id: int
+    verdict: str = "written"
+    reason: str | None = None
+    duplicate_of: int | None = None
+    source_id: str | None = None
+    prompt_id: str | None = None
+    split: str | None = None
+    fixes: int = 0
+    tokens_lost: int | None = None
+    phrases: set[str] = field(default_factory=set)
+    texts: list[dict[str, Any]] = field(default_factory=list)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+
+
+def recipe(name: str, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A packaged recipe with its defaults and the keys laid over it."""
+    defaults: dict[str, dict[str, Any]] = {
+        "truecase": {"enabled": False, "id_from": "clean"},
+        "dedup": {"exact": False, "near": False, "threshold": 0.7},
+        "pack": {"seq_len": 2048},
+        "shards": {"test_fraction": 0.1},
+        "tokenize": {"control_tokens": "quarantine"},
+    }
+    found: dict[str, Any] = tomllib.loads((RECIPES / f"{name}.toml").read_text(encoding="utf-8"))
+    for key, value in (settings or {}).items():
+        *path, last = key.split(".")
+        here: Any = found
+        for part in path:
+            here = here[int(part)] if isinstance(here, list) else here.setdefault(part, {})
+        here[last] = value
+    return {**found, **{name: {**table, **found.get(name, {})} for name, table in defaults.items()}}
+
+
+def normal(text: str) -> str:
+    """Lower case, single spaces."""
+    return " ".join(word.lower() for word in regex.split(r"\p{White_Space}+", text) if word)
+
+
+class Walk:
+    """One run: `outcomes` gives every row's, in order, as the engine's ledger, shards and text must have them."""
+
+    def __init__(self, command: str, rules: dict[str, Any], tokens: Tokens) -> None:
+        self.command, self.rules, self.tokens = command, rules, tokens
+        self.kept: dict[str, int] = {}
+        self.shingles: dict[int, set[tuple[str, ...]]] = {}
+        self.control = sorted({*tokens.special, *regex.findall(MARKER, str(tokens.outer.chat_template))})
+        phrases = [phrase for table in rules.get("filter", []) for phrase in table.get("phrases", [])]
+        edge = r"[\p{Alphabetic}\p{N}]"
+        self.phrases = {phrase: regex.compile(rf"(?<!{edge}){regex.escape(_flat(phrase))}(?!{edge})") for phrase in phrases}
+
+    def outcomes(self, rows: list[Row]) -> list[Outcome]:
+        self.shape = shape_of(rows, self.command)
+        return [self._outcome(row_id, row) for row_id, row in enumerate(rows)]
+
+    def _outcome(self, row_id: int, row: Row) -> Outcome:
+        done = Outcome(row_id)
+        try:
+            fields = fields_of(row.raw)
+            context, answers = dialogue(self.shape, fields)
+            names = ("id", "prompt_id") if self.shape in ("messages", "pair") else ("id",)
+            done.source_id = next((str(fields[name]) for name in names if fields.get(name) is not None), None)
+            self._clean(done, context, answers is not None)
+            made = None if answers is None else self._pairs(done, fields, answers)
+            self._look_for_control_tokens([m["content"] for m in context] + [text for pair in made or [] for text in pair[:2]])
+            self._admit(done, row.raw, context)
+            done.split = self._split(context)
+            if done.duplicate_of is None and made is None:
+                self._sample(done, context)
+            elif done.duplicate_of is None:
+                self._token_pairs(done, context, made or [])
+        except Refused as refused:
+            done.verdict, done.reason = refused.args
+            done.samples, done.texts = [], []
+        if done.verdict != "written":
+            done.split = None
+        return done
+
+    def _clean(self, done: Outcome, context: Messages, is_asked: bool) -> None:
+        raw_prompt = _prompt(context)
+        if self.rules["truecase"]["enabled"]:
+            for message in context:
+                message["content"], fixes = truecase(message["content"])
+                done.fixes += fixes
+        try:
+            for table in self.rules.get("filter", []):
+                if table["kind"] == "structure":
+                    _check_structure(context, is_asked)
+                else:
+                    self._check_phrases(done, context, table.get("drop", "dialogue"))
+        finally:
+            prompt = raw_prompt if self.rules["truecase"]["id_from"] == "raw" else _prompt(context)
+            done.prompt_id = hashlib.sha256(prompt.encode()).hexdigest()
+
+    def _check_phrases(self, done: Outcome, context: Messages, drop: str) -> None:
+        said = [_flat(message["content"]) if message["role"] == "assistant" else "" for message in context]
+        found = {place for place, text in enumerate(said) if any(pattern.search(text) for pattern in self.phrases.values())}
+        done.phrases = {phrase for phrase, pattern in self.phrases.items() if any(pattern.search(text) for text in said)}
+        if found:
+            before = context[: max(0, min(found) - 1)]
+            if drop == "tail" and any(message["role"] == "assistant" for message in before):
+                context[:] = before
+            else:
+                raise Refused("dropped", "phrase")
+
+    def _pairs(self, done: Outcome, fields: dict[str, Any], answers: Any) -> list[Any]:
+        table = self.rules["binarize"]
+        strategy, score_by, repair, sources, _ = PRESETS[table.get("preset", "paper")]
+        if fields.get("source") in table.get("drop_sources", sources):
+            raise Refused("dropped", "source")
+        if self.shape == "pair":
+            if answers[0] == answers[1]:
+                raise Refused("dropped", "same_text")
+            return [(*answers, fields.get("score_chosen"), fields.get("score_rejected"))]
+        scores = [score(answer, table.get("score_by", score_by), table.get("repair", repair)) for answer in answers]
+        made = pairs(answers, scores, table.get("strategy", strategy), self.rules.get("seed", 42), done.prompt_id or "")
+        if isinstance(made, str):
+            raise Refused("dropped", made)
+        return made
+
+    def _look_for_control_tokens(self, texts: list[str]) -> None:
+        if self.rules["tokenize"]["control_tokens"] == "quarantine" and any(token in text for text in texts for token in self.control):
+            raise Refused("quarantined", "control_token")
+
+    def _admit(self, done: Outcome, raw: Any, context: Messages) -> None:
+        """Repeats an earlier row that stayed: exactly, or in enough of its runs of five words."""
+        dedup = self.rules["dedup"]
+        text = normal("\n".join(message["content"] for message in context))
+        key = text if self.command == "prep" else repr(raw.strip(b" \t\r\n\x0b\x0c") if isinstance(raw, bytes) else raw)
+        keeps = self.command == "binarize" and not PRESETS[self.rules["binarize"].get("preset", "paper")][4]
+        if dedup["exact"] and not keeps and key in self.kept:
+            done.verdict, done.reason, done.duplicate_of = "duplicate", "exact", self.kept[key]
+            return
+        if dedup["near"]:
+            words = [word for word in regex.split(NOT_A_WORD, text) if word]
+            shingles = {tuple(words[start : start + 5]) for start in range(max(1, len(words) - 4))} if words else set()
+            for earlier, theirs in self.shingles.items():
+                if not shingles | theirs or len(shingles & theirs) / len(shingles | theirs) >= dedup["threshold"]:
+                    done.verdict, done.reason, done.duplicate_of = "duplicate", "near", earlier
+                    return
+            self.shingles[done.row_id] = shingles
+        self.kept.setdefault(key, done.row_id)
+
+    def _split(self, context: Messages) -> str:
+        draw = int.from_bytes(hashlib.sha256(f"split:{normal(_prompt(context))}".encode()).digest()[:8], "big")
+        return "test" if draw < self.rules["shards"]["test_fraction"] * 2**64 else "train"
+
+    def _sample(self, done: Outcome, context: Messages) -> None:
+        ids, labels, done.tokens_lost = self.tokens.cut_sample(context, self.rules["pack"]["seq_len"])
+        if all(label == -100 for label in labels):
+            done.tokens_lost = None
+            raise Refused("dropped", "nothing_to_train")
+        done.samples = [{"ids": ids, "labels": labels}]
+        done.texts = [{"prompt": _prompt(context), "prompt_id": done.prompt_id, "messages": context}]
+
+    def _token_pairs(self, done: Outcome, context: Messages, made: list[Any]) -> None:
+        lost = 0
+        for number, (chosen, rejected, score_chosen, score_rejected) in enumerate(made):
+            ids = self.tokens.pair(context, chosen, rejected, self.rules["binarize"]["max_length"])
+            if isinstance(ids, str):
+                raise Refused("dropped" if ids == "prompt_too_long" else "quarantined", ids)
+            scores = {"score_chosen": score_chosen, "score_rejected": score_rejected}
+            done.samples.append({**ids[0], **scores, "pair": number})
+            lost += ids[1]
+            sides = [[*context, {"role": "assistant", "content": text}] for text in (chosen, rejected)]
+            text = {"prompt": _prompt(context), "prompt_id": done.prompt_id, "chosen": sides[0], "rejected": sides[1]}
+            done.texts.append({**text, "messages": sides[0], **scores})
+        done.tokens_lost = lost
+
+
+def _prompt(context: Messages) -> str:
+    return next((message["content"] for message in context if message["role"] == "user"), "")
+
+
+def _check_structure(context: Messages, is_asked: bool) -> None:
+    roles = [message["role"] for message in context]
+    spoken = roles[1:] if roles[:1] == ["system"] else roles
+    if not spoken:
+        raise Refused("dropped", "empty_dialogue")
+    if any(regex.fullmatch(r"\p{White_Space}*", message["content"]) for message in context):
+        raise Refused("dropped", "empty_turn")
+    if any(role != ("assistant" if place % 2 else "user") for place, role in enumerate(spoken)):
+        raise Refused("dropped", "roles_out_of_order")
+    if (spoken[-1] == "user") != is_asked:
+        raise Refused("dropped", "ends_with_assistant" if is_asked else "ends_with_user")
+
+
+def _flat(text: str) -> str:
+    """Straight quotes, single spaces, and small ASCII letters: one spelling of a phrase for all."""
+    straight = text.translate(str.maketrans("’‘“”", "''\"\""))
+    small = "".join(letter.lower() if letter.isascii() else letter for letter in straight)
+    return regex.sub(r"\p{White_Space}+", " ", small)

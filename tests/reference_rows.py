@@ -1,0 +1,118 @@
+"""Rows of any input with their places, and the dialogue that each shape of row holds: the reading half of the slow twin."""
+
+import gzip
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reference_tokens import Messages
+
+
+@dataclass
+class Row:
+    """A raw row and where it stands; in columnar files `offset` is its number and `length` 0."""
+
+    raw: bytes | dict[str, Any]
+    offset: int
+    length: int
+    line: int
+
+
+class Refused(Exception):
+    """Ends a row's walk: verdict and reason."""
+
+
+def read(path: Path) -> list[Row]:
+    """Every row of an input with its place in the decompressed stream."""
+    if path.suffix == ".parquet":
+        return [Row(raw, number, 0, number + 1) for number, raw in enumerate(pq.read_table(path).to_pylist())]
+    rows, offset = [], 0
+    for number, line in enumerate(plain(path).split(b"\n"), start=1):
+        skipped = 3 if number == 1 and line.startswith(b"\xef\xbb\xbf") else 0
+        if line[skipped:].strip(b" \t\r\n\x0b\x0c"):
+            rows.append(Row(line[skipped:], offset + skipped, len(line) - skipped, number))
+        offset += len(line) + 1
+    return rows
+
+
+def plain(path: Path) -> bytes:
+    """The decompressed stream of an input."""
+    if path.suffix == ".gz":
+        return gzip.decompress(path.read_bytes())
+    if path.suffix == ".zst":
+        with pa.input_stream(str(path), compression="zstd") as stream:
+            return bytes(stream.read())
+    return path.read_bytes()
+
+
+def every(step: int, path: Path, folder: Path) -> Path:
+    """Every `step`-th line of a compressed set, as a file in `folder`; the whole set if ZEPHYR_FAST_LONG=1."""
+    if step == 1 or os.environ.get("ZEPHYR_FAST_LONG") == "1":
+        return path
+    part = folder / path.name.removesuffix(path.suffix)
+    part.write_bytes(b"\n".join(plain(path).split(b"\n")[::step]))
+    return part
+
+
+def shape_of(rows: list[Row], command: str) -> str:
+    """Told by the fields of the first row that can be read."""
+    shapes = {"prep": {"messages": "messages", "data": "alternating"}, "binarize": {"completions": "completions", "chosen": "pair"}}
+    for row in rows:
+        try:
+            fields = fields_of(row.raw)
+        except Refused:
+            continue
+        for key, shape in shapes[command].items():
+            if key in fields:
+                return shape
+    return "alternating" if command == "prep" else "pair"
+
+
+def fields_of(raw: bytes | dict[str, Any]) -> dict[str, Any]:
+    if isinstance(raw, dict):
+        return raw
+    try:
+        fields = json.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise Refused("quarantined", "utf8") from None
+    except ValueError:
+        raise Refused("quarantined", "json") from None
+    if not isinstance(fields, dict):
+        raise Refused("quarantined", "shape")
+    return fields
+
+
+def _list_of(value: Any, kind: type) -> list[Any]:
+    if not isinstance(value, list) or len(value) > 1024 or any(not isinstance(one, kind) for one in value):
+        raise Refused("quarantined", "shape")
+    return value
+
+
+def _messages(value: Any) -> Messages:
+    messages = _list_of(value, dict)
+    if any(not isinstance(message.get(name), str) for message in messages for name in ("role", "content")):
+        raise Refused("quarantined", "shape")
+    return [{"role": message["role"], "content": message["content"]} for message in messages]
+
+
+def dialogue(shape: str, fields: dict[str, Any]) -> tuple[Messages, Any]:
+    """The messages before any answer that is yet to be picked, and these answers."""
+    if shape == "alternating":
+        data = _list_of(fields.get("data"), str)
+        return [{"role": "assistant" if place % 2 else "user", "content": text} for place, text in enumerate(data)], None
+    if shape == "messages":
+        return _messages(fields.get("messages")), None
+    if shape == "completions":
+        if not isinstance(fields.get("instruction"), str):
+            raise Refused("quarantined", "shape")
+        return [{"role": "user", "content": fields["instruction"]}], _list_of(fields.get("completions"), dict)
+    chosen, rejected = _messages(fields.get("chosen")), _messages(fields.get("rejected"))
+    ends = [messages[-1:] for messages in (chosen, rejected)]
+    if chosen[:-1] != rejected[:-1] or any(not end or end[0]["role"] != "assistant" for end in ends):
+        raise Refused("quarantined", "shape")
+    return chosen[:-1], (chosen[-1]["content"], rejected[-1]["content"])
