@@ -113,14 +113,17 @@ fn field<'row>(row: &'row Value, name: &str) -> Option<&'row Value> {
 
 /// The texts in a field: one, or a list of them.
 fn parts(value: Option<&Value>) -> std::result::Result<Vec<&str>, String> {
-    let text = |value| match value {
-        Some(&Value::String(ref text)) => Ok(text.as_str()),
-        None | Some(Value::Null) => Ok(""),
-        Some(other) => Err(format!("is neither text nor a list of texts but {}", head(other))),
-    };
     match value {
         Some(Value::Array(list)) => list.iter().map(|part| text(Some(part))).collect(),
         value => Ok(vec![text(value)?]),
+    }
+}
+
+fn text(value: Option<&Value>) -> std::result::Result<&str, String> {
+    match value {
+        Some(Value::String(text)) => Ok(text),
+        None | Some(Value::Null) => Ok(""),
+        Some(other) => Err(format!("is neither text nor a list of texts but {}", head(other))),
     }
 }
 
