@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import regex
+
 from zephyr_fast import InputError, RecipeError, open_ledger, prep
 from zephyr_fast.prepare import binarize
 
@@ -166,15 +167,17 @@ def test_every_kind_of_file_gives_the_same_instances(tmp_path: Path) -> None:
         writer.writerows(texts)
     pq.write_table(pa.Table.from_pylist(texts), tmp_path / "set.parquet")
     endings = ["jsonl", "json", "jsonl.gz", "jsonl.zst", "csv", "parquet"]
-    manifest, ledger = run(tmp_path, source, {ending: f"{tmp_path}/set.{ending}:q" for ending in endings}, **{"decontaminate.action": "flag"})
+    sets = {ending: f"{tmp_path}/set.{ending}:q" for ending in endings}
+    manifest, ledger = run(tmp_path, source, sets, **{"decontaminate.action": "flag"})
     assert [line["set"] for line in ledger["contamination"][0]] == endings
     assert all((card.instances, card.rows_exact) == (2, 1) for card in manifest.decontamination.sets)
 
 
 def test_pairs_are_checked_by_their_prompt(tmp_path: Path) -> None:
     question = "How would you tell a clean preference pair from a leaked one"
-    row = lambda prompt, better: {"prompt": prompt, "chosen": better, "rejected": "worse"}  # noqa: E731
-    source = write_lines(tmp_path / "rows.jsonl", [row(question, "x"), row("Say something", question)])
+    said = lambda *texts: [{"role": role, "content": text} for role, text in zip(("user", "assistant"), texts, strict=True)]  # noqa: E731
+    rows = [{"chosen": said(ask, better), "rejected": said(ask, "no")} for ask, better in ((question, "yes"), ("Say something", question))]
+    source = write_lines(tmp_path / "rows.jsonl", rows)
     sets = write_lines(tmp_path / "set.jsonl", [{"q": question}])
     recipe = tmp_path / "pairs.toml"
     recipe.write_text("[binarize]\npreset = 'paper'\n")

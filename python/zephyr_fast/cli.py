@@ -20,7 +20,7 @@ _SHARED = [
     click.option("--input", "-i", multiple=True, help="Files, folders or globs (quoted); or `sample`. Without: the recipe's Hub id."),
     click.option("--tokenizer", help="Folder, tokenizer.json, Hub id, or `sample`. Without: the recipe's."),
     click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of the recipe, as `dedup.near=false`."),
-    click.option("--decontaminate", "evaluation_sets", multiple=True, metavar="NAME=PATH:FIELD", help="Keep an evaluation set out; repeatable."),
+    click.option("--decontaminate", "evaluation_sets", multiple=True, metavar="NAME=PATH:FIELD", help="Keep this evaluation set out."),
     click.option("--threads", type=click.IntRange(1), help="Threads; one a core unless given. The bytes are the same."),
     click.option("--overwrite", is_flag=True, help="Replace another run's folder."),
     click.option("--strict", is_flag=True, help="Stop at the first unreadable row."),

@@ -123,6 +123,13 @@ class TruecaseSums:
 
 
 @dataclass(frozen=True)
+class DedupSums:
+    """`cut_short`: rows that share a band with more rows than they were compared with, so that a near one may have been missed."""
+
+    cut_short: int
+
+
+@dataclass(frozen=True)
 class EvaluationCard:
     """One evaluation set that was searched for.
 
@@ -178,6 +185,7 @@ class Manifest:
     rows: Rows
     phrases: dict[str, int]
     truecase: TruecaseSums
+    dedup: DedupSums
     decontamination: Decontamination
     splits: dict[str, Split]
     files: tuple[FileCard, ...]
@@ -227,7 +235,7 @@ def _typed(kind: Any, value: object, where: str) -> Any:
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return _typed_fields(kind, value, where)
-    if origin is types.UnionType:
+    if origin in (types.UnionType, typing.Union):
         return None if value is None else _typed(inner[0], value, where)
     if origin is Literal and value in inner:
         return value

@@ -29,11 +29,12 @@ def prep(
     """Cleans, filters, dedups, tokenizes and packs dialogues; gives the manifest of the out folder.
 
     `recipe`: a packaged name or the path of a TOML file. `input`: files, folders, globs, or "sample"; without it the
-    recipe's own source on the Hub. `tokenizer`: a folder, a tokenizer.json, a Hub id, or "sample". `settings`: keys laid
-    over the recipe, as `{"pack.seq_len": 512}`. `decontaminate`: evaluation sets to keep out, added to the recipe's, as
-    `{"mt_bench": "eval/mt_bench.jsonl:turns"}` (path, colon, field). `threads`: one a core unless given; the bytes are the same. `overwrite`:
-    another run's folder is replaced. `strict`: the first unreadable row ends the run. `max_bad`: unreadable rows allowed.
-    `follow`: called with the counters, about ten times a second. A finished folder of the same run is left as it is.
+    recipe's own source on the Hub. `tokenizer`: a folder, a tokenizer.json, a Hub id, or "sample". `settings`: keys
+    laid over the recipe, as `{"pack.seq_len": 512}`. `decontaminate`: evaluation sets to keep out, added to the
+    recipe's, as `{"mt_bench": "eval/mt_bench.jsonl:turns"}` (path, colon, field). `threads`: one a core unless given;
+    the bytes are the same. `overwrite`: another run's folder is replaced. `strict`: the first unreadable row ends the
+    run. `max_bad`: unreadable rows allowed. `follow`: called with the counters, about ten times a second. A finished
+    folder of the same run is left as it is.
 
     Raises RecipeError, BadDataError (too many unreadable rows), InputError, OtherRunError (the folder is another run's),
     LockedError, StorageError; KeyboardInterrupt on Ctrl-C.

@@ -66,8 +66,8 @@ def against(recipe: Recipe, sets: Mapping[str, str]) -> Recipe:
     written = tomllib.loads(f"against = {laid}" if laid is not None else recipe.text)
     tables = written if laid is not None else written.get("decontaminate", {})
     kept = [table for table in tables.get("against", []) if table.get("name") not in found]
-    listed = ", ".join("{" + ", ".join(f"{key} = {json.dumps(text)}" for key, text in table.items()) + "}" for table in [*kept, *found.values()])
-    overrides = (*recipe.overrides, ("decontaminate.against", f"[{listed}]"))
+    inline = ["{" + ", ".join(f"{key} = {json.dumps(text)}" for key, text in table.items()) + "}" for table in [*kept, *found.values()]]
+    overrides = (*recipe.overrides, ("decontaminate.against", f"[{', '.join(inline)}]"))
     _core.resolve(recipe.text, recipe.name, overrides)
     return Recipe(recipe.name, recipe.text, overrides)
 

@@ -25,6 +25,8 @@ def lines(manifest: Manifest, out: Path) -> list[tuple[str, str]]:
     gone = "".join(f" + {sum(reasons.values()):,} {verdict}" for verdict, reasons in parts.items())
     told = [("rows", f"{rows.read:,} read = {rows.written:,} written{gone}")]
     told += [(verdict, _counts(reasons)) for verdict, reasons in parts.items() if reasons]
+    if manifest.dedup.cut_short:
+        told.append(("near-dedup", f"{manifest.dedup.cut_short:,} rows are like so many others that not all were compared"))
     if manifest.phrases:
         told.append(("phrases", _counts(manifest.phrases)))
     if manifest.truecase.rows:
@@ -52,7 +54,8 @@ def _decontamination(found: Decontamination) -> str:
         return "not checked; name evaluation sets with --decontaminate NAME=PATH:FIELD"
     done = "dropped" if found.action == "drop" else "flagged"
     sets = ", ".join(
-        f"{card.name} {card.instances_matched:,} of {card.instances:,} instances ({card.share:.1%}) in {card.rows_matched:,} rows" for card in found.sets
+        f"{card.name} {card.instances_matched:,} of {card.instances:,} instances ({card.share:.1%}) in {card.rows_matched:,} rows"
+        for card in found.sets
     )
     return f"{found.rows_matched:,} rows {done}; {sets}"
 

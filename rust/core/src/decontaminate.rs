@@ -21,7 +21,7 @@ use crate::error::Result;
 use crate::ledger::Contamination;
 use crate::recipe::Decontaminate;
 use crate::text::normalised;
-use crate::words::{hash_run, hash_word, words};
+use crate::words::{each_word, runs};
 
 pub use sets::EvaluationSet;
 pub use sums::Sums;
@@ -132,9 +132,10 @@ impl Index {
     /// Adds an instance of the set that is being read.
     fn add(&mut self, text: sets::Text, grams: &mut Vec<(u64, Place)>) {
         let number = self.instances.len() as u32;
-        let hashes: Vec<u64> = words(&text.text).map(|word| hash_word(word.letters)).collect();
+        let mut hashes = Vec::new();
+        each_word(&text.text, |hash, _| hashes.push(hash));
         let at = |word| Place { instance: number, word };
-        grams.extend((0..).zip(hashes.windows(WORDS)).map(|(word, gram)| (hash_run(gram), at(word))));
+        grams.extend(runs::<WORDS>(&hashes).zip(0..).map(|(gram, word)| (gram, at(word))));
         self.whole.entry(hash_whole(&text.text)).or_default().push(number);
         self.instances.push(Instance {
             set: self.sets.len() as u32,
@@ -189,15 +190,14 @@ impl Index {
 
     /// The grams of one turn that any instance has.
     fn hits(&self, turn: u32, text: &str, hits: &mut Vec<Hit>) {
-        let mut hashes = Vec::new();
-        let mut ends = Vec::new();
-        for word in words(text) {
-            hashes.push(hash_word(word.letters));
-            ends.push((word.start as u32, (word.start + word.letters.len()) as u32));
-        }
-        for (word, gram) in (0_u32..).zip(hashes.windows(WORDS)) {
-            if let Some(places) = self.grams.get(&hash_run(gram)) {
-                let (start, end) = (ends[word as usize].0, ends[word as usize + WORDS - 1].1);
+        let (mut hashes, mut ends) = (Vec::new(), Vec::new());
+        each_word(text, |hash, place| {
+            hashes.push(hash);
+            ends.push(place);
+        });
+        for (word, gram) in (0_u32..).zip(runs::<WORDS>(&hashes)) {
+            if let Some(places) = self.grams.get(&gram) {
+                let (start, end) = (ends[word as usize].start as u32, ends[word as usize + WORDS - 1].end as u32);
                 let places = &self.places[places.start as usize..places.end as usize];
                 hits.extend(places.iter().map(|place| Hit { place: *place, turn, word, start, end }));
             }

@@ -54,6 +54,8 @@ pub struct Manifest {
     pub phrases: BTreeMap<String, u64>,
     /// What truecasing changed.
     pub truecase: TruecaseSums,
+    /// What dedup could not do.
+    pub dedup: DedupSums,
     /// Which evaluation sets were searched for, and what was found.
     pub decontamination: Decontamination,
     /// What was written, by split.
@@ -141,6 +143,13 @@ pub struct TruecaseSums {
     pub rows: u64,
     /// Letters changed.
     pub fixes: u64,
+}
+
+/// What dedup could not do.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct DedupSums {
+    /// Rows that share a band with more rows than they were compared with: a near-duplicate among these may have been missed.
+    pub cut_short: u64,
 }
 
 /// What was searched for, among all rows that the filters let through, repetitions included.

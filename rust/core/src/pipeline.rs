@@ -83,6 +83,7 @@ fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
     let mut output = Output::new(&walk, &folder, &inputs)?;
     let mut seen = Seen::new(&folder.work(), &walk.recipe.dedup)?;
     walk_all(&walk, &inputs, watch, &mut seen, &mut output, bad_rows)?;
+    output.cut_short = seen.cut_short();
     drop(seen);
     let name = Path::new(&job.recipe_name).file_stem().map_or_else(|| job.recipe_name.clone(), |stem| stem.to_string_lossy().into_owned());
     let manifest = output.finish(&name, recipe_text, made_from, watch)?;

@@ -117,14 +117,28 @@ pub struct Dedup {
     pub exact: bool,
     /// Drop dialogues that nearly repeat an earlier one; only for `prep`.
     pub near: bool,
+    /// What of two dialogues is compared; only for `prep`.
+    pub of: Compared,
     /// The Jaccard similarity of 5-word shingles from which two dialogues are near.
     pub threshold: f64,
 }
 
 impl Default for Dedup {
     fn default() -> Dedup {
-        Dedup { exact: false, near: false, threshold: 0.7 }
+        Dedup { exact: false, near: false, of: Compared::Dialogue, threshold: 0.7 }
     }
+}
+
+/// The part of a dialogue that dedup compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compared {
+    /// The first user turn.
+    Prompt,
+    /// All turns.
+    Dialogue,
+    /// The last assistant turn.
+    LastReply,
 }
 
 /// `[decontaminate]`. Without a set to search for it is off.

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::filter;
 use crate::read::LINE_BYTES_MAX;
 use crate::read::shape::{self, Shape};
-use crate::recipe::{Action, Command, IdFrom, Recipe};
+use crate::recipe::{Action, Command, Compared, IdFrom, Recipe};
 use crate::sample::Sample;
 use crate::shard::TokenPair;
 use crate::stage::{Notes, Reason, Stage, Verdict};
@@ -293,6 +293,9 @@ fn resolve(command: Command, recipe: &mut Recipe) -> Result<()> {
         (Command::Binarize, None) => Err(Error::Recipe("`zephyr-fast binarize` needs a recipe with [binarize]".to_owned())),
         (Command::Binarize, Some(_)) if recipe.dedup.near => {
             Err(Error::Recipe("`dedup.near` compares dialogues; `zephyr-fast binarize` only knows `dedup.exact`".to_owned()))
+        }
+        (Command::Binarize, Some(_)) if recipe.dedup.of != Compared::Dialogue => {
+            Err(Error::Recipe("`dedup.of` is for dialogues; `zephyr-fast binarize` compares whole rows as the source has them".to_owned()))
         }
         (Command::Binarize, Some(binarize)) => {
             // The published sets kept rows that repeat; their presets keep them too.

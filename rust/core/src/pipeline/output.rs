@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::fingerprint::{ENGINE, MadeFrom, semantics};
 use crate::ledger::{self, Entry, Ledger};
 use crate::manifest::{
-    Decontamination, FileCard, InputCard, Kind, Manifest, RecipeCopy, Rows, SCHEMA, ShardCard, Split, TemplateCard, TextCard,
+    Decontamination, DedupSums, FileCard, InputCard, Kind, Manifest, RecipeCopy, Rows, SCHEMA, ShardCard, Split, TemplateCard, TextCard,
     TokenizerCard, TruecaseSums,
 };
 use crate::out_folder::OutFolder;
@@ -83,6 +83,8 @@ pub(super) struct Output<'run> {
     phrases: BTreeMap<String, u64>,
     truecase: TruecaseSums,
     contamination: Sums,
+    /// Rows whose search for near-duplicates was cut short.
+    pub(super) cut_short: u64,
 }
 
 /// One split's files.
@@ -124,6 +126,7 @@ impl<'run> Output<'run> {
             phrases: BTreeMap::new(),
             truecase: TruecaseSums::default(),
             contamination: Sums::default(),
+            cut_short: 0,
         })
     }
 
@@ -275,6 +278,7 @@ impl<'run> Output<'run> {
             rows: self.rows,
             phrases: self.phrases,
             truecase: self.truecase,
+            dedup: DedupSums { cut_short: self.cut_short },
             decontamination,
             splits,
             files,
