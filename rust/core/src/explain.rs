@@ -19,6 +19,7 @@ pub fn explain(walk: &Walk, row: &[u8]) -> Result<String> {
     let Visited { id, prompt_id, notes, fate } = walk.visit(shape, row, row.len() as u64);
     let mut story = json!({
         "shape": shape.name, "id": id, "prompt_id": prompt_id, "fixes": notes.fixes, "phrases": notes.phrases,
+        "control_tokens": notes.control_tokens,
     });
     match fate {
         Fate::Alive(alive) => alive_story(walk, &alive, &mut story)?,

@@ -42,6 +42,8 @@ pub struct Notes {
     pub fixes: u32,
     /// Phrases that matched, each once.
     pub phrases: Vec<String>,
+    /// Control tokens in content that were neutralized.
+    pub control_tokens: u32,
 }
 
 /// One step of cleaning.

@@ -140,6 +140,7 @@ impl<'run> Output<'run> {
             source_id: row.id,
             prompt_id: row.prompt_id,
             fixes: row.notes.fixes as i32,
+            control_tokens: row.notes.control_tokens as i32,
             ..Entry::default()
         };
         match (row.product, row.alive) {
