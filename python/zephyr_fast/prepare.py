@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from zephyr_fast import _core
+from zephyr_fast import _core, canary
 from zephyr_fast.manifest import Manifest
 from zephyr_fast.progress import Progress, listener
 from zephyr_fast.recipe import Value, against, read
@@ -76,13 +76,16 @@ def _run(
 ) -> Manifest:
     found = against(read(recipe, settings), decontaminate or {})
     inputs = find_inputs(command, found, [input] if isinstance(input, str | Path) else input or [])
+    tokenizer = find_tokenizer(found, tokenizer, inputs)
+    if unknown := _core.unknown_template(found.text, found.name, found.overrides, tokenizer):
+        canary.check(*unknown)
     manifest = _core.run(
         command,
         found.text,
         found.name,
         found.overrides,
         inputs,
-        find_tokenizer(found, tokenizer, inputs),
+        tokenizer,
         out,
         threads=threads,
         overwrite=overwrite,

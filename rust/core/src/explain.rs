@@ -19,6 +19,7 @@ pub fn explain(walk: &Walk, row: &[u8]) -> Result<String> {
     let Visited { id, prompt_id, notes, fate } = walk.visit(shape, row, row.len() as u64);
     let mut story = json!({
         "shape": shape.name, "id": id, "prompt_id": prompt_id, "fixes": notes.fixes, "phrases": notes.phrases,
+        "control_tokens": notes.control_tokens,
     });
     if let Some(sets) = &walk.evaluation_sets {
         story["contamination"] = sets.lines(&notes.contamination).iter().map(|line| json!(line)).collect();

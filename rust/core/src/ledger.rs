@@ -46,6 +46,8 @@ pub struct Entry {
     pub split: Option<&'static str>,
     /// Letters that truecasing changed.
     pub fixes: i32,
+    /// Control tokens that were neutralized.
+    pub control_tokens: i32,
     /// Tokens written.
     pub tokens: Option<i32>,
     /// Of those, the trained ones.
@@ -127,6 +129,7 @@ fn schema() -> SchemaRef {
         maybe("duplicate_of", DataType::Int64),
         maybe("split", DataType::Utf8),
         sure("fixes", DataType::Int32),
+        sure("control_tokens", DataType::Int32),
         maybe("tokens", DataType::Int32),
         maybe("trained_tokens", DataType::Int32),
         maybe("tokens_lost", DataType::Int32),
@@ -191,6 +194,7 @@ fn columns(entries: &[Entry]) -> Vec<ArrayRef> {
         int64(entries, |entry| entry.duplicate_of),
         text(entries, |entry| entry.split),
         int32(entries, |entry| entry.fixes),
+        int32(entries, |entry| entry.control_tokens),
         int32(entries, |entry| entry.tokens),
         int32(entries, |entry| entry.trained_tokens),
         int32(entries, |entry| entry.tokens_lost),

@@ -45,6 +45,8 @@ pub struct Notes {
     pub phrases: Vec<String>,
     /// Instances of evaluation sets that were found.
     pub contamination: Vec<Match>,
+    /// Control tokens in content that were neutralized.
+    pub control_tokens: u32,
 }
 
 /// One step of cleaning.

@@ -150,6 +150,7 @@ impl Walk {
             Verdict::Keep => None,
             Verdict::Drop(reason) => Some(reason),
         });
+        notes.control_tokens = self.control.neutralize(&mut dialogue);
         let prompt_id = raw_prompt_id.unwrap_or_else(|| sha256_hex(dialogue.prompt().as_bytes()));
         let fate = match dropped {
             Some(reason) => Fate::Dropped(reason),
@@ -306,6 +307,16 @@ fn resolve(command: Command, recipe: &mut Recipe) -> Result<()> {
     }
 }
 
+/// Name and text of the template a recipe asks for, unless it is one of ours: what a canary must be tried with first.
+pub fn unknown_template(recipe: &Recipe, tokenizer: &Path) -> Result<Option<(String, String)>> {
+    let name = recipe.template.name.as_str();
+    if name == "zephyr" {
+        return Ok(None);
+    }
+    let found = if name == "tokenizer" { template_text(name, &Tokenizer::load(tokenizer)?)? } else { template_file(name)? };
+    Ok(Some(found).filter(|(_, text)| !Template::is_known(text)))
+}
+
 /// Name and text of the template a recipe asks for.
 pub(crate) fn template_text(name: &str, tokenizer: &Tokenizer) -> Result<(String, String)> {
     match name {
@@ -317,13 +328,15 @@ pub(crate) fn template_text(name: &str, tokenizer: &Tokenizer) -> Result<(String
             })?;
             Ok((name.to_owned(), text))
         }
-        path => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| Error::Recipe(format!("template `{path}`: {error}; known names: zephyr, tokenizer")))?;
-            let base = Path::new(path).file_name().map_or_else(|| path.to_owned(), |base| base.to_string_lossy().into_owned());
-            Ok((base, text))
-        }
+        path => template_file(path),
     }
+}
+
+fn template_file(path: &str) -> Result<(String, String)> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Error::Recipe(format!("template `{path}`: {error}; known names: zephyr, tokenizer")))?;
+    let base = Path::new(path).file_name().map_or_else(|| path.to_owned(), |base| base.to_string_lossy().into_owned());
+    Ok((base, text))
 }
 
 /// Messages of a dialogue with its answer, as the text files hold them.

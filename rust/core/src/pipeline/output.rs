@@ -153,6 +153,7 @@ impl<'run> Output<'run> {
             prompt_id: row.prompt_id,
             fixes: row.notes.fixes as i32,
             contamination,
+            control_tokens: row.notes.control_tokens as i32,
             ..Entry::default()
         };
         match (row.product, row.alive) {

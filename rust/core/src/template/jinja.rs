@@ -41,7 +41,7 @@ impl Jinja {
         }
         let (source, has_tags) = source::prepared(text);
         let mut environment = environment();
-        environment.add_template_owned(NAME, source).map_err(|error| refused(&described(&error)))?;
+        limits::add(&mut environment, NAME, source).map_err(|error| refused(&described(&error)))?;
         let tanks = limits::tanks(environment);
         let mut jinja = Jinja { tanks, special: special.clone(), written: text.to_owned(), has_tags, ends: Ends::default() };
         let canaries = jinja.canaries().map_err(|error| refused(&described(&error)))?;

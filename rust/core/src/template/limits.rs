@@ -9,12 +9,25 @@ use minijinja::Environment;
 use crate::dialogue::Turn;
 
 /// Bytes of a template at most; the longest of TRL's has 20 KB.
-pub(super) const TEMPLATE_BYTES_MAX: usize = 256 << 10;
+pub(super) const TEMPLATE_BYTES_MAX: usize = 64 << 10;
 /// Macros within macros at most.
 const DEPTH_MAX: usize = 64;
-/// Bytes of a row, each turn counted as 1 KiB more, and the fuel it may use up. Known templates take 1,000 a turn and
-/// pass a row's bytes through four filters at most.
-const FUEL: [(usize, u64); 4] = [(64 << 10, 250_000), (1 << 20, 2_000_000), (4 << 20, 6_000_000), (usize::MAX, 20_000_000)];
+/// Bytes of a row, each turn counted as 1 KiB more, and the fuel it may use up: a unit pays for a step or for 64 bytes. Known templates
+/// take some hundred steps a turn and pass a row's bytes through a handful of filters.
+const FUEL: [(usize, u64); 4] = [(64 << 10, 100_000), (1 << 20, 1_000_000), (4 << 20, 4_000_000), (usize::MAX, 16_000_000)];
+/// Stack of the thread that compiles, in bytes. A chain of operators nests the compiler once for each: 32,000 in the longest template.
+const STACK_BYTES: usize = 64 << 20;
+
+/// Adds a template, on a thread with a stack that the longest chain of operators does not use up.
+pub(super) fn add(environment: &mut Environment<'static>, name: &'static str, source: String) -> Result<(), minijinja::Error> {
+    let failed = |what: &str| minijinja::Error::new(minijinja::ErrorKind::SyntaxError, what.to_owned());
+    std::thread::scope(|scope| {
+        let compile = || environment.add_template_owned(name, source);
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, compile);
+        let thread = thread.map_err(|error| failed(&format!("no thread to compile it: {error}")))?;
+        thread.join().unwrap_or_else(|_| Err(failed("the compiler failed")))
+    })
+}
 
 /// The same environment, once for each amount of fuel.
 pub(super) fn tanks(mut environment: Environment<'static>) -> Vec<Environment<'static>> {

@@ -94,7 +94,7 @@ fn unused(jinja: &Jinja, turns: &[Turn]) -> Option<[char; 6]> {
 /// ranges; with tags, contents are only compared with them, so one that leaves white space out will do.
 fn located(jinja: &Jinja, turns: &[Turn], text: &str) -> Option<Unmarked> {
     let letters = unused(jinja, turns)?;
-    let answers = turns.iter().filter(|turn| turn.role == Role::Assistant).count();
+    let answers = places(turns).count();
     let strips: &[[bool; 2]] = if jinja.has_tags { &[[true, true]] } else { &[[false, false], [true, false], [false, true], [true, true]] };
     let contents = strips.iter().flat_map(|strips| [false, true].map(|answers_only| Some(Contents { answers_only, strips: *strips })));
     contents.chain(jinja.has_tags.then_some(None)).find_map(|contents| {
@@ -130,21 +130,28 @@ pub(super) fn derive(jinja: &Jinja, ends: &Ends, turns: &[Turn], text: &str) -> 
     Ok(trained)
 }
 
-/// Compares with the third derivation: what is rendered before an answer must end where the answer's range begins, or before it.
-/// It applies where the text before the answer, generation prompt included, begins the whole text.
+/// Compares with the third derivation: what is rendered before an answer begins the whole text, where it applies, and the answer and its
+/// range begin behind it. They may begin within the generation prompt, as where both write `<think>`, but may not hold all of it.
 fn compare_prefixes(jinja: &Jinja, turns: &[Turn], text: &str, trained: &[Range<usize>], answers: &[Range<usize>]) -> Result<(), String> {
-    let places = turns.iter().enumerate().filter(|(_, turn)| turn.role == Role::Assistant).map(|(place, _)| place);
-    for (number, place) in places.enumerate().filter(|(_, place)| *place > 0) {
-        let Ok(prompt) = jinja.text(&turns[..place], true, None) else { continue };
-        if !text.starts_with(&prompt) {
-            continue;
-        }
-        let starts_early = answers.get(number).is_some_and(|answer| answer.start < prompt.len());
-        if starts_early || trained.iter().any(|range| range.start < prompt.len() && prompt.len() < range.end) {
+    let begins = |turns: &[Turn], prompt: bool| {
+        jinja.text(turns, prompt, None).ok().filter(|start| text.starts_with(start.as_str())).map(|start| start.len())
+    };
+    for (number, place) in places(turns).enumerate().filter(|(_, place)| *place > 0) {
+        let Some(prompt) = begins(&turns[..place], true) else { continue };
+        let straddles = |range: &Range<usize>| range.start < prompt && prompt < range.end;
+        let early =
+            answers.get(number).into_iter().filter(|answer| answer.start < prompt).chain(trained.iter().filter(|range| straddles(range)));
+        let Some(first) = early.map(|range| range.start).min() else { continue };
+        if begins(&turns[..place], false).is_none_or(|before| first <= before) {
             return Err(format!("the range of answer {} and the text before it disagree", number + 1));
         }
     }
     Ok(())
+}
+
+/// Where the answers stand among the turns.
+fn places(turns: &[Turn]) -> impl Iterator<Item = usize> {
+    turns.iter().enumerate().filter(|(_, turn)| turn.role == Role::Assistant).map(|(place, _)| place)
 }
 
 /// What may stand after an answer and end it, learnt from the canaries: control tokens, with the white space before them.
@@ -157,16 +164,16 @@ impl Ends {
         tokens.retain(|token| !token.trim().is_empty());
         tokens.sort_by_key(|token| std::cmp::Reverse(token.len()));
         let mut ends = Vec::new();
-        for turns in canaries.iter().filter(|_| !jinja.has_tags) {
+        for turns in canaries {
             let Ok(text) = jinja.text(turns, false, None) else { continue };
-            let Some(found) = located(jinja, turns, &text) else {
+            let answers = places(turns).count();
+            let Some(found) = located(jinja, turns, &text).filter(|found| found.answers.len() == answers) else {
                 return Err("its answers cannot be found again in its text".to_owned());
             };
-            let places = turns.iter().enumerate().filter(|(_, turn)| turn.role == Role::Assistant).map(|(place, _)| place);
-            for (answer, place) in found.answers.iter().zip(places) {
-                // What stands where the dialogue stops after this answer belongs to it; the rest is the next turn's.
+            for (answer, place) in found.answers.iter().zip(places(turns)) {
+                // What stands where the dialogue stops after this answer belongs to it. Where that is other text, the first token does.
                 let stopped = jinja.text(&turns[..=place], false, None).ok().filter(|stopped| text.starts_with(stopped.as_str()));
-                let tail = text.get(answer.end..stopped.map_or(text.len(), |stopped: String| stopped.len())).unwrap_or_default();
+                let tail = stopped.as_ref().unwrap_or(&text).get(answer.end..).unwrap_or_default();
                 ends.push(tail[..run(tail, &tokens)].to_owned());
             }
         }
@@ -181,14 +188,17 @@ impl Ends {
     }
 }
 
-/// How far tokens stand one after the other at the start of a text.
+/// How far tokens stand side by side at the start of a text, white space before them. Where other text comes after them, the next turn
+/// may have begun among them, so that only the first is sure to end this one.
 fn run(text: &str, tokens: &[String]) -> usize {
-    let mut length = 0;
-    while let Some(token) = tokens.iter().find(|token| text[length..].trim_start_matches(is_space).starts_with(token.as_str())) {
-        let space = text.len() - length - text[length..].trim_start_matches(is_space).len();
-        length += space + token.len();
+    let token_at = |place: usize| tokens.iter().find(|token| text[place..].starts_with(token.as_str())).map(|token| place + token.len());
+    let start = text.len() - text.trim_start_matches(is_space).len();
+    let Some(first) = token_at(start) else { return 0 };
+    let mut last = first;
+    while let Some(next) = token_at(last) {
+        last = next;
     }
-    length
+    if text[last..].chars().all(is_space) { last } else { first }
 }
 
 #[cfg(test)]
@@ -196,12 +206,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_answer_ends_with_the_tokens_behind_it_but_not_with_the_next_turns() {
+        let tokens = ["<end>".to_owned(), "<stop>".to_owned()];
+        for (tail, end) in [
+            ("\n<end>\n", "\n<end>"),
+            ("<end><stop>", "<end><stop>"),
+            ("<end><stop>user", "<end>"),
+            ("<end>\n<stop>", "<end>"),
+            ("x<end>", ""),
+        ] {
+            assert_eq!(&tail[..run(tail, &tokens)], end);
+        }
+    }
+
+    #[test]
     fn torn_marks_prove_nothing() {
         let letters = ['a', 'b', 'c', 'd', 'e', 'f'];
         let found = unmark("1a2c3db4", letters).expect("marks are whole");
-        assert_eq!(found.text, "1234");
-        assert_eq!((found.tags.len(), &found.tags[0]), (1, &(1..3)));
-        assert_eq!((found.answers.len(), &found.answers[0]), (1, &(2..3)));
+        assert_eq!((found.text.as_str(), &found.tags[0], &found.answers[0]), ("1234", &(1..3), &(2..3)));
         assert_eq!(unmark("1a2", letters), None);
         assert_eq!(unmark("b", letters), None);
         assert_eq!(unmark("aa1bb", letters), None);

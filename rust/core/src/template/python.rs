@@ -23,7 +23,7 @@ pub(super) fn set_up(environment: &mut Environment) {
         environment.remove_filter(name);
     }
     environment.set_unknown_method_callback(method);
-    environment.add_filter("tojson", |value: &Value, arguments: Kwargs| tojson::tojson(value, &arguments));
+    environment.add_filter("tojson", |state: &State, value: &Value, arguments: Kwargs| tojson::tojson(state, value, &arguments));
     environment.add_filter("trim", |value: &Value, letters: Option<String>| match value.kind() {
         ValueKind::String => Ok(Value::from(strip(value.as_str().unwrap_or_default(), letters.as_deref(), true, true))),
         _ => Err(differs("the filter `trim` on what is no string")),
