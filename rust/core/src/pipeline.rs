@@ -3,6 +3,8 @@
 //! While one round is finished and written the next one is visited, so no core waits for the serial parts.
 
 mod output;
+mod trl07;
+mod windows;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

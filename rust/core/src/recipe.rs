@@ -24,6 +24,9 @@ pub struct Recipe {
     /// Keys all chance, together with each row's `prompt_id`.
     #[serde(default = "seed")]
     pub seed: u64,
+    /// Whose dialogues become windows: ours, or those that trained Zephyr.
+    #[serde(default)]
+    pub compat: Compat,
     /// Where rows come from and what they look like.
     #[serde(default)]
     pub source: Source,
@@ -58,6 +61,19 @@ pub struct Recipe {
 
 fn seed() -> u64 {
     42
+}
+
+/// How a dialogue becomes part of a window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Compat {
+    /// One BOS and one EOS, documents whole and kept apart, the assistant's words trained.
+    #[default]
+    #[serde(rename = "modern")]
+    Modern,
+    /// What trained zephyr-7b-beta, by TRL 0.7 and the handbook of its time: an empty system turn in front where the template knows
+    /// system turns, an extra EOS behind, every token trained, windows cut without regard to documents.
+    #[serde(rename = "trl-0.7")]
+    Trl07,
 }
 
 /// `[source]`. `hub` and `files` say where rows are fetched from when no input is given; they change no byte.

@@ -80,6 +80,16 @@ impl WindowRows {
         self.row_ids.values.push(row_id);
     }
 
+    /// Adds a whole window in which every token is trained and documents are not kept apart.
+    pub fn add_whole(&mut self, ids: &[u32], row_ids: impl Iterator<Item = i64>) {
+        let ids = ids.iter().map(|id| *id as i32);
+        self.input_ids.values.extend(ids.clone());
+        self.seq_lengths.values.push(ids.len() as i32);
+        self.labels.values.extend(ids);
+        self.row_ids.values.extend(row_ids);
+        self.close_window();
+    }
+
     /// Ends the window.
     pub fn close_window(&mut self) {
         self.input_ids.close();

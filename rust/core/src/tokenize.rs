@@ -136,6 +136,12 @@ impl Tokenizer {
         self.reference.inner().get_vocab_size(true)
     }
 
+    /// The id of EOS, where the tokenizer has one.
+    #[must_use]
+    pub fn eos_id(&self) -> Option<u32> {
+        self.reference.inner().token_to_id(self.special.eos.as_deref()?)
+    }
+
     /// The text of every special token: what must not stand in content.
     #[must_use]
     pub fn special_texts(&self) -> Vec<String> {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 
+use super::windows::Waiting;
 use crate::card;
 use crate::commit::commit_bytes;
 use crate::decontaminate::Sums;
@@ -16,17 +16,14 @@ use crate::error::{Error, Result};
 use crate::fingerprint::{ENGINE, MadeFrom, semantics};
 use crate::ledger::{self, Entry, Ledger};
 use crate::manifest::{
-    Decontamination, DedupSums, FileCard, InputCard, Kind, Manifest, RecipeCopy, Rows, SCHEMA, ShardCard, Split, TemplateCard, TextCard,
+    Decontamination, DedupSums, FileCard, InputCard, Kind, Manifest, RecipeCopy, Rows, SCHEMA, Split, TemplateCard, TextCard,
     TokenizerCard, TruecaseSums,
 };
 use crate::out_folder::OutFolder;
-use crate::pack::pack;
 use crate::quarantine::{self, Aside, Quarantine};
 use crate::read::{Input, RawRow};
-use crate::recipe::Command;
-use crate::sample::Sample;
+use crate::recipe::{Command, Compat};
 use crate::shard::{PairRows, ShardRows, Shards, WindowRows};
-use crate::spool::Spool;
 use crate::stage::{Notes, Reason};
 use crate::table::Table;
 use crate::walk::{Alive, Fate, Product, Tokens, Walk, with_answer};
@@ -97,7 +94,7 @@ struct SplitOutput {
 
 /// Samples wait in a spool until all lengths are known; pairs need no packing and go straight to their shards.
 enum TokenOutput {
-    Samples { spool: Spool, lengths: Vec<u32>, row_ids: Vec<i64> },
+    Samples(Waiting),
     Pairs(Box<Shards>),
 }
 
@@ -106,10 +103,7 @@ impl<'run> Output<'run> {
         folder.folder(ledger::FOLDER)?;
         let split = |name: &'static str| -> Result<SplitOutput> {
             let tokens = match walk.command {
-                Command::Prep => {
-                    let spool = Spool::create(&folder.work().join(format!("samples-{name}")))?;
-                    TokenOutput::Samples { spool, lengths: Vec::new(), row_ids: Vec::new() }
-                }
+                Command::Prep => TokenOutput::Samples(Waiting::new(&folder.work().join(format!("samples-{name}")))?),
                 Command::Binarize => TokenOutput::Pairs(Box::new(shards(walk, folder, name))),
             };
             Ok(SplitOutput { name, sums: Split::default(), text: None, tokens })
@@ -182,11 +176,7 @@ impl<'run> Output<'run> {
         entry.trained_tokens = Some(trained as i32);
         entry.tokens_lost = Some(product.tokens_lost as i32);
         match (&mut split.tokens, &product.tokens) {
-            (TokenOutput::Samples { spool, lengths, row_ids }, Tokens::Sample(sample)) => {
-                spool.push(&sample.to_record())?;
-                lengths.push(sample.ids.len() as u32);
-                row_ids.push(entry.row_id);
-            }
+            (TokenOutput::Samples(waiting), Tokens::Sample(sample)) => waiting.push(entry.row_id, sample, product.chars)?,
             (TokenOutput::Pairs(shards), Tokens::Pairs(pairs)) => {
                 entry.pairs = Some(pairs.len() as i32);
                 split.sums.samples += pairs.len() as u64;
@@ -313,13 +303,19 @@ impl SplitOutput {
     fn finish(self, walk: &Walk, folder: &OutFolder, watch: &Watch) -> Result<Split> {
         let mut sums = self.sums;
         sums.shards = match self.tokens {
-            TokenOutput::Samples { spool, lengths, row_ids } => {
-                let seq_len = walk.recipe.pack.seq_len as u32;
-                sums.seq_len = u64::from(seq_len);
-                let cards = write_windows(&spool, &lengths, &row_ids, seq_len, shards(walk, folder, self.name), watch)?;
-                sums.samples = cards.iter().map(|card| card.rows).sum();
+            TokenOutput::Samples(waiting) => {
+                let written = waiting.write(walk, shards(walk, folder, self.name), watch)?;
+                sums.seq_len = walk.recipe.pack.seq_len as u64;
+                sums.samples = written.cards.iter().map(|card| card.rows).sum();
+                sums.tokens = written.tokens;
+                if walk.recipe.compat == Compat::Trl07 {
+                    // Every token is trained there, the extra EOS as well.
+                    sums.trained_tokens = written.tokens;
+                    sums.tokens_lost += written.tokens_lost;
+                    sums.trained_tokens_lost += written.tokens_lost;
+                }
                 sums.fill = Some(sums.tokens as f64 / (sums.samples * sums.seq_len).max(1) as f64);
-                cards
+                written.cards
             }
             TokenOutput::Pairs(shards) => {
                 sums.seq_len = walk.recipe.binarize.as_ref().map_or(0, |binarize| binarize.max_length) as u64;
@@ -329,38 +325,6 @@ impl SplitOutput {
         sums.text = self.text.map(Text::commit).transpose()?.into_iter().collect();
         Ok(sums)
     }
-}
-
-/// Packs a split's samples and gathers them, window by window, from the spool.
-fn write_windows(
-    spool: &Spool,
-    lengths: &[u32],
-    row_ids: &[i64],
-    seq_len: u32,
-    mut shards: Shards,
-    watch: &Watch,
-) -> Result<Vec<ShardCard>> {
-    let windows = pack(lengths, seq_len);
-    watch.samples_total.fetch_add(windows.len() as u64, Ordering::Relaxed);
-    let mut record = Vec::new();
-    for window in windows.iter() {
-        watch.check()?;
-        let mut tokens = 0;
-        for sample in window.iter().map(|sample| *sample as usize) {
-            spool.read(sample, &mut record)?;
-            let document = Sample::from_record(&record);
-            tokens += document.ids.len();
-            if let ShardRows::Windows(rows) = &mut shards.rows {
-                rows.add_document(row_ids[sample], &document);
-            }
-        }
-        if let ShardRows::Windows(rows) = &mut shards.rows {
-            rows.close_window();
-        }
-        shards.row_added(tokens)?;
-        watch.samples_packed.fetch_add(1, Ordering::Relaxed);
-    }
-    shards.commit()
 }
 
 /// The cleaned text of one split, in the schema of the published Zephyr sets.
