@@ -19,13 +19,17 @@ demo: develop ## The whole walk on the packaged rows: prep, binarize, dSFT, dDPO
 test: lint test-rust test-python ## Rust and Python tests, lints, type and stub checks
 
 .PHONY: lint
-lint: develop ## Formatting, lints, types, and the stubs against the compiled module
-	cargo fmt --all --check
+lint: format-check develop ## Formatting, lints, types, and the stubs against the compiled module
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(BIN)/ruff format --check python scripts tests
 	$(BIN)/ruff check python scripts tests
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest zephyr_fast._core
+
+# By itself and first, since it needs nothing built.
+.PHONY: format-check
+format-check:
+	cargo fmt --all --check
 
 .PHONY: test-rust
 test-rust: ## The engine's tests, which need no Python

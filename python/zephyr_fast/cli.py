@@ -20,6 +20,7 @@ _SHARED = [
     click.option("--input", "-i", multiple=True, help="Files, folders or globs (quoted); or `sample`. Without: the recipe's Hub id."),
     click.option("--tokenizer", help="Folder, tokenizer.json, Hub id, or `sample`. Without: the recipe's."),
     click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of the recipe, as `dedup.near=false`."),
+    click.option("--decontaminate", "evaluation_sets", multiple=True, metavar="NAME=PATH:FIELD", help="Keep this evaluation set out."),
     click.option("--threads", type=click.IntRange(1), help="Threads; one a core unless given. The bytes are the same."),
     click.option("--overwrite", is_flag=True, help="Replace another run's folder."),
     click.option("--strict", is_flag=True, help="Stop at the first unreadable row."),
@@ -79,6 +80,7 @@ def _run(
     out: Path,
     input: tuple[str, ...],
     settings: tuple[str, ...],
+    evaluation_sets: tuple[str, ...],
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -92,10 +94,11 @@ def _run(
         if not equals or not key:
             raise RecipeError(f"--set {setting}: write KEY=VALUE, as `--set pack.seq_len=512`")
         laid_over[key] = value
+    sets = {name: place for name, _, place in (given.partition("=") for given in evaluation_sets)}
     manifest_file, before = out / "manifest.json", _changed(out / "manifest.json")
     with ProgressBars() as bars:
         verb = prepare.prep if command == "prep" else prepare.binarize
-        manifest = verb(recipe, out=out, input=input, settings=laid_over, follow=bars.follow, **options)
+        manifest = verb(recipe, out=out, input=input, settings=laid_over, decontaminate=sets, follow=bars.follow, **options)
     if before is not None and before == _changed(manifest_file):
         click.echo(f"`{out}` holds this very run already; nothing to do", err=True)
     if as_json:

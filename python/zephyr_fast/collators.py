@@ -72,17 +72,11 @@ class WindowCollator:
         ids = np.concatenate([sample["input_ids"] for sample in samples])
         width = _round_up(len(ids), self.pad_to_multiple_of)
         lengths = _filled(np.concatenate([sample["seq_lengths"] for sample in samples]), width)
-        borders = _tensor(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
-        documents = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
         return {
             "input_ids": _padded([ids], width, self.pad_token_id),
             "labels": _padded([np.concatenate([_labels(sample) for sample in samples])], width, IGNORED),
             "position_ids": _stacked([_positions(lengths)]),
-            "cu_seq_lens_q": borders,
-            "cu_seq_lens_k": borders,
-            "max_length_q": int(lengths.max()),
-            "max_length_k": int(lengths.max()),
-            "seq_idx": _tensor(documents[None]),
+            **_borders(lengths),
         }
 
 
@@ -92,10 +86,13 @@ class PairCollator:
 
     `input_ids`, `attention_mask` and `completion_mask` are [2 B, L] int64: the chosen ones first, then the rejected
     ones, padded on the right. `ref_chosen_logps` and `ref_rejected_logps` ([B] float32) are passed on.
+    With a layout there is `packed` beside them: the plan by which `train.packed` lays the same answers out, each with its
+    prompt as one document, before the model sees them.
     """
 
     pad_token_id: int
     pad_to_multiple_of: int | None = None
+    layout: Layout | None = None
 
     def __call__(self, samples: list[Sample]) -> Batch:
         answers = [(sample["prompt_ids"], sample[side]) for side in ("chosen_ids", "rejected_ids") for sample in samples]
@@ -110,7 +107,23 @@ class PairCollator:
         for name in ("ref_chosen_logps", "ref_rejected_logps"):
             if name in samples[0]:
                 batch[name] = _tensor(np.array([sample[name] for sample in samples], dtype=np.float32))
+        if self.layout:
+            batch["packed"] = self._plan(np.array([len(tokens) for tokens in one]), width)
         return batch
+
+    def _plan(self, lengths: Ints, width: int) -> Batch:
+        """For each place of the packed rows [R, W], `places`: which token it holds of the padded table [2 B, width], flattened.
+
+        The number 2 B · width stands for padding. Beside it what tells the documents of a row apart.
+        """
+        rows = [np.arange(len(lengths))] if self.layout == "varlen" else _best_fit(lengths)
+        packed_width = _round_up(max(int(lengths[row].sum()) for row in rows), self.pad_to_multiple_of)
+        tokens = [np.concatenate([document * width + np.arange(lengths[document]) for document in row]) for row in rows]
+        plan = {
+            "places": _padded(tokens, packed_width, len(lengths) * width),
+            "position_ids": _stacked([_positions(_filled(lengths[row], packed_width)) for row in rows]),
+        }
+        return plan | (_borders(_filled(lengths, packed_width)) if self.layout == "varlen" else {})
 
 
 def _labels(sample: Sample) -> Ints:
@@ -118,6 +131,36 @@ def _labels(sample: Sample) -> Ints:
     labels[np.cumsum(sample["seq_lengths"][:-1])] = IGNORED
     labels[0] = IGNORED
     return labels
+
+
+def _best_fit(lengths: Ints) -> list[Ints]:
+    """The documents of each row, no row longer than the longest document: the longest first, each where it fits closest."""
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for document in np.argsort(-lengths, kind="stable").tolist():
+        length = int(lengths[document])
+        fits = [row for row, left in enumerate(room) if left >= length]
+        if fits:
+            row = min(fits, key=lambda row: room[row])
+        else:
+            row = len(rows)
+            rows.append([])
+            room.append(int(lengths.max()))
+        rows[row].append(document)
+        room[row] -= length
+    return [np.array(row) for row in rows]
+
+
+def _borders(lengths: Ints) -> Batch:
+    """Where the documents of a varlen row begin and end, as flash attention and state-space kernels take it."""
+    borders = _tensor(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+    return {
+        "cu_seq_lens_q": borders,
+        "cu_seq_lens_k": borders,
+        "max_length_q": int(lengths.max()),
+        "max_length_k": int(lengths.max()),
+        "seq_idx": _tensor(np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)[None]),
+    }
 
 
 def _positions(lengths: Ints) -> Ints:

@@ -12,7 +12,10 @@ def open_ledger(folder: str | Path) -> pl.LazyFrame:
 
     Columns: row_id, input (place in the manifest's `inputs`), offset and length (bytes of the decompressed stream),
     source_id, prompt_id, verdict (written, dropped, duplicate, quarantined), reason, detail, duplicate_of, split, fixes,
-    tokens, trained_tokens, tokens_lost, pairs. InputError where the folder has no ledger.
+    control_tokens, tokens, trained_tokens, tokens_lost, pairs, contamination. The last is null, or a list of what the row
+    shares with evaluation sets: set, instance (row of the set's file, from 0), part (place where that row has a list of texts),
+    overlap (share of the instance's words), turn, start and end (characters of that turn, as Python slices them).
+    InputError where the folder has no ledger.
     """
     parts = sorted((Path(folder) / "_ledger").glob("*.parquet"))
     if not parts:

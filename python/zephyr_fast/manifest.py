@@ -123,6 +123,44 @@ class TruecaseSums:
 
 
 @dataclass(frozen=True)
+class DedupSums:
+    """`cut_short`: rows that share a band with more rows than they were compared with, so that a near one may have been missed."""
+
+    cut_short: int
+
+
+@dataclass(frozen=True)
+class EvaluationCard:
+    """One evaluation set that was searched for.
+
+    `share` is `instances_matched / instances`; above 2 % the set counts as `contaminated` (Tulu 3). `rows_exact`: rows with a
+    user turn that says just what an instance says, case and white space folded.
+    """
+
+    name: str
+    field: str
+    sha256: str
+    instances: int
+    rows_without_text: int
+    instances_matched: int
+    share: float
+    contaminated: bool
+    rows_matched: int
+    rows_exact: int
+
+
+@dataclass(frozen=True)
+class Decontamination:
+    """Which evaluation sets were searched for, and what was found in all rows that the filters let through."""
+
+    status: Literal["checked", "not checked"]
+    rows_matched: int
+    sets: tuple[EvaluationCard, ...]
+    action: Literal["drop", "flag"] | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
 class FileCard:
     """Any other file of the folder."""
 
@@ -147,7 +185,8 @@ class Manifest:
     rows: Rows
     phrases: dict[str, int]
     truecase: TruecaseSums
-    decontamination: str
+    dedup: DedupSums
+    decontamination: Decontamination
     splits: dict[str, Split]
     files: tuple[FileCard, ...]
 
@@ -196,7 +235,7 @@ def _typed(kind: Any, value: object, where: str) -> Any:
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return _typed_fields(kind, value, where)
-    if origin is types.UnionType:
+    if origin in (types.UnionType, typing.Union):
         return None if value is None else _typed(inner[0], value, where)
     if origin is Literal and value in inner:
         return value

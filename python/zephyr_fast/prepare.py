@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from zephyr_fast import _core
+from zephyr_fast import _core, canary
 from zephyr_fast.manifest import Manifest
 from zephyr_fast.progress import Progress, listener
-from zephyr_fast.recipe import Value, read
+from zephyr_fast.recipe import Value, against, read
 from zephyr_fast.source import find_inputs, find_tokenizer
 
 Paths = str | Path | Sequence[str | Path]
@@ -19,6 +19,7 @@ def prep(
     input: Paths | None = None,
     tokenizer: str | Path | None = None,
     settings: Mapping[str, Value] | None = None,
+    decontaminate: Mapping[str, str] | None = None,
     threads: int | None = None,
     overwrite: bool = False,
     strict: bool = False,
@@ -28,15 +29,17 @@ def prep(
     """Cleans, filters, dedups, tokenizes and packs dialogues; gives the manifest of the out folder.
 
     `recipe`: a packaged name or the path of a TOML file. `input`: files, folders, globs, or "sample"; without it the
-    recipe's own source on the Hub. `tokenizer`: a folder, a tokenizer.json, a Hub id, or "sample". `settings`: keys laid
-    over the recipe, as `{"pack.seq_len": 512}`. `threads`: one a core unless given; the bytes are the same. `overwrite`:
-    another run's folder is replaced. `strict`: the first unreadable row ends the run. `max_bad`: unreadable rows allowed.
-    `follow`: called with the counters, about ten times a second. A finished folder of the same run is left as it is.
+    recipe's own source on the Hub. `tokenizer`: a folder, a tokenizer.json, a Hub id, or "sample". `settings`: keys
+    laid over the recipe, as `{"pack.seq_len": 512}`. `decontaminate`: evaluation sets to keep out, added to the
+    recipe's, as `{"mt_bench": "eval/mt_bench.jsonl:turns"}` (path, colon, field). `threads`: one a core unless given;
+    the bytes are the same. `overwrite`: another run's folder is replaced. `strict`: the first unreadable row ends the
+    run. `max_bad`: unreadable rows allowed. `follow`: called with the counters, about ten times a second. A finished
+    folder of the same run is left as it is.
 
     Raises RecipeError, BadDataError (too many unreadable rows), InputError, OtherRunError (the folder is another run's),
     LockedError, StorageError; KeyboardInterrupt on Ctrl-C.
     """
-    return _run("prep", recipe, out, input, tokenizer, settings, threads, overwrite, strict, max_bad, follow)
+    return _run("prep", recipe, out, input, tokenizer, settings, decontaminate, threads, overwrite, strict, max_bad, follow)
 
 
 def binarize(
@@ -46,6 +49,7 @@ def binarize(
     input: Paths | None = None,
     tokenizer: str | Path | None = None,
     settings: Mapping[str, Value] | None = None,
+    decontaminate: Mapping[str, str] | None = None,
     threads: int | None = None,
     overwrite: bool = False,
     strict: bool = False,
@@ -53,7 +57,7 @@ def binarize(
     follow: Callable[[Progress], object] | None = None,
 ) -> Manifest:
     """Turns scored replies (or pairs) into preference pairs, as text and as tokens. Arguments and errors: see `prep`."""
-    return _run("binarize", recipe, out, input, tokenizer, settings, threads, overwrite, strict, max_bad, follow)
+    return _run("binarize", recipe, out, input, tokenizer, settings, decontaminate, threads, overwrite, strict, max_bad, follow)
 
 
 def _run(
@@ -63,21 +67,25 @@ def _run(
     input: Paths | None,
     tokenizer: str | Path | None,
     settings: Mapping[str, Value] | None,
+    decontaminate: Mapping[str, str] | None,
     threads: int | None,
     overwrite: bool,
     strict: bool,
     max_bad: int | None,
     follow: Callable[[Progress], object] | None,
 ) -> Manifest:
-    found = read(recipe, settings)
+    found = against(read(recipe, settings), decontaminate or {})
     inputs = find_inputs(command, found, [input] if isinstance(input, str | Path) else input or [])
+    tokenizer = find_tokenizer(found, tokenizer, inputs)
+    if unknown := _core.unknown_template(found.text, found.name, found.overrides, tokenizer):
+        canary.check(*unknown)
     manifest = _core.run(
         command,
         found.text,
         found.name,
         found.overrides,
         inputs,
-        find_tokenizer(found, tokenizer, inputs),
+        tokenizer,
         out,
         threads=threads,
         overwrite=overwrite,

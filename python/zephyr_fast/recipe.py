@@ -22,11 +22,15 @@ class Recipe:
     text: str
     overrides: tuple[tuple[str, str], ...]
 
+    def setting(self, dotted: str) -> str | None:
+        """What was last laid over that key, as TOML."""
+        return next((value for key, value in reversed(self.overrides) if key == dotted), None)
+
     def get(self, table: str, key: str) -> str | None:
         """A string that only decides where something is fetched from, so that the engine does not keep it."""
-        for dotted, value in reversed(self.overrides):
-            if dotted == f"{table}.{key}":
-                return value.strip("\"'")
+        laid = self.setting(f"{table}.{key}")
+        if laid is not None:
+            return laid.strip("\"'")
         found = tomllib.loads(self.text).get(table, {}).get(key)
         return None if found is None else str(found)
 
@@ -51,6 +55,28 @@ def read(name: str, settings: Mapping[str, Value] | None = None) -> Recipe:
     overrides = tuple((key, _toml(value)) for key, value in (settings or {}).items())
     _core.resolve(text, shown, overrides)
     return Recipe(shown, text, overrides)
+
+
+def against(recipe: Recipe, sets: Mapping[str, str]) -> Recipe:
+    """The recipe with evaluation sets added, as `{name: "path:field"}`; one of a name that it has replaces that."""
+    if not sets:
+        return recipe
+    found = {name: _evaluation_set(name, place) for name, place in sets.items()}
+    laid = recipe.setting("decontaminate.against")
+    written = tomllib.loads(f"against = {laid}" if laid is not None else recipe.text)
+    tables = written if laid is not None else written.get("decontaminate", {})
+    kept = [table for table in tables.get("against", []) if table.get("name") not in found]
+    inline = ["{" + ", ".join(f"{key} = {json.dumps(text)}" for key, text in table.items()) + "}" for table in [*kept, *found.values()]]
+    overrides = (*recipe.overrides, ("decontaminate.against", f"[{', '.join(inline)}]"))
+    _core.resolve(recipe.text, recipe.name, overrides)
+    return Recipe(recipe.name, recipe.text, overrides)
+
+
+def _evaluation_set(name: str, place: str) -> dict[str, str]:
+    path, colon, field = place.rpartition(":")
+    if not (name and path and colon and field):
+        raise _core.RecipeError(f"evaluation set `{name}={place}`: write NAME=PATH:FIELD, as `mt_bench=eval/mt_bench.jsonl:turns`")
+    return {"name": name, "path": path, "field": field}
 
 
 def _toml(value: Value) -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from zephyr_fast.manifest import Manifest, Split
+from zephyr_fast.manifest import Decontamination, Manifest, Split
 
 
 def print_summary(manifest: Manifest, out: Path) -> None:
@@ -25,10 +25,13 @@ def lines(manifest: Manifest, out: Path) -> list[tuple[str, str]]:
     gone = "".join(f" + {sum(reasons.values()):,} {verdict}" for verdict, reasons in parts.items())
     told = [("rows", f"{rows.read:,} read = {rows.written:,} written{gone}")]
     told += [(verdict, _counts(reasons)) for verdict, reasons in parts.items() if reasons]
+    if manifest.dedup.cut_short:
+        told.append(("near-dedup", f"{manifest.dedup.cut_short:,} rows are like so many others that not all were compared"))
     if manifest.phrases:
         told.append(("phrases", _counts(manifest.phrases)))
     if manifest.truecase.rows:
         told.append(("truecased", f"{manifest.truecase.fixes:,} letters in {manifest.truecase.rows:,} rows"))
+    told.append(("decontamination", _decontamination(manifest.decontamination)))
     told += [(name, _split(manifest, split)) for name, split in manifest.splits.items()]
     told.append(("files", f"{out}/ (manifest.json, {_shards(manifest)}, _ledger/: why each row was dropped or changed)"))
     return told
@@ -44,6 +47,17 @@ def _split(manifest: Manifest, split: Split) -> str:
         f"{split.rows:,} dialogues in {split.samples:,} windows of {split.seq_len:,}, fill {fill:.1%}; "
         f"{split.tokens:,} tokens, {trained:.0%} trained{lost}"
     )
+
+
+def _decontamination(found: Decontamination) -> str:
+    if found.status == "not checked":
+        return "not checked; name evaluation sets with --decontaminate NAME=PATH:FIELD"
+    done = "dropped" if found.action == "drop" else "flagged"
+    sets = ", ".join(
+        f"{card.name} {card.instances_matched:,} of {card.instances:,} instances ({card.share:.1%}) in {card.rows_matched:,} rows"
+        for card in found.sets
+    )
+    return f"{found.rows_matched:,} rows {done}; {sets}"
 
 
 def _counts(counts: dict[str, int]) -> str:

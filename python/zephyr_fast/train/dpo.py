@@ -1,40 +1,98 @@
-"""Direct preference optimisation on pairs of token ids, with TRL's DPOTrainer taught to take them as they are."""
+"""Direct preference optimisation on pairs of token ids, with TRL's DPOTrainer taught to take them as they are.
 
+Three things are ours: pairs are not tokenized again; the reference's log-probs may be stored beside them (`zephyr-fast
+ref-logprobs`), so that no reference model is in memory; and answers are packed, so that no padding is computed.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trl
+from trl.trainer import dpo_trainer
 
-from zephyr_fast.collators import PairCollator
-from zephyr_fast.train import configs, run
-from zephyr_fast.train.model import load_start, load_tokenizer, read_manifest
+from zephyr_fast._core import RecipeError
+from zephyr_fast.collators import PairCollator, layout_for
+from zephyr_fast.train import configs, run, stored
+from zephyr_fast.train.model import load_start, load_tokenizer, note, read_manifest
+from zephyr_fast.train.packed import pack_forward
 from zephyr_fast.train.preference import preference_accuracy
+from zephyr_fast.train.sidecar import COLUMNS
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from trl import DPOConfig, ModelConfig
 
 
+@dataclass
+class PairArguments(configs.ShardArguments):
+    """What a run on pairs has beside TRL's own arguments."""
+
+    pack_pairs: bool = field(
+        default=True,
+        metadata={
+            "help": "Compute the answers of a batch without padding, several in a row. The batch is still "
+            "`per_device_train_batch_size` pairs and the loss the same; only time and memory change."
+        },
+    )
+
+
 class DPOTrainer(trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
     """TRL's trainer on prepared pairs. Upstream would tokenize text here and has no way to skip it (trl#2368)."""
+
+    def __init__(self, model: Any, args: "DPOConfig", **rest: Any) -> None:
+        with _without_reference(isinstance(model, str)) if args.precompute_ref_log_probs else nullcontext():
+            super().__init__(model=model, args=args, **rest)
 
     def _prepare_dataset(self, dataset: "Dataset", *_args: Any, **_kwargs: Any) -> "Dataset":
         return dataset
 
+    def _precompute_ref_logps(self, dataset: "Dataset", name: str, *_args: Any, **_kwargs: Any) -> "Dataset":
+        """The data set as it is: it has the columns. Upstream never looks for them (trl#3985)."""
+        if not set(COLUMNS) <= set(dataset.column_names):
+            raise RecipeError(f"the `{name}` pairs have no stored reference log-probs, which `precompute_ref_log_probs` asks for")
+        return dataset
 
-def parse(arguments: list[str]) -> "tuple[configs.ShardArguments, DPOConfig, ModelConfig]":
+    def pack_pairs(self) -> None:
+        """From now on batches are computed without padding, in the layout that the model's attention needs.
+
+        RecipeError where that attention is not known to keep packed answers apart.
+        """
+        attention = self.model.config._attn_implementation
+        adapter = getattr(self.model, "active_peft_config", None)
+        if adapter is not None and adapter.is_prompt_learning:
+            raise RecipeError("an adapter that prepends tokens of its own cannot be packed; set `pack_pairs: false`")
+        try:
+            layout = layout_for(attention)
+        except RecipeError as error:
+            raise RecipeError(f"{error}; or set `pack_pairs: false`") from error
+        for model in (self.model, self.ref_model):
+            if model is not None:
+                unwrapped = self.accelerator.unwrap_model(model)
+                pack_forward(unwrapped.get_base_model() if adapter is not None and model is self.model else unwrapped)
+        self.data_collator = PairCollator(self.data_collator.pad_token_id, self.data_collator.pad_to_multiple_of, layout)
+        note(f"packed answers are kept apart by position: layout `{layout}` for attention `{attention}`")
+
+
+def parse(arguments: list[str]) -> "tuple[PairArguments, DPOConfig, ModelConfig]":
     """The arguments of `main`, from YAML and command line."""
-    data, training, model = configs.parse(trl.DPOConfig, arguments)
+    data, training, model = configs.parse(trl.DPOConfig, arguments, PairArguments)
     return data, training, model
 
 
-def main(data: configs.ShardArguments, training: "DPOConfig", model: "ModelConfig") -> None:
+def main(data: PairArguments, training: "DPOConfig", model: "ModelConfig") -> None:
     """Trains on the `train` pairs of `data.shards`, evaluates on its `test` pairs, saves to `training.output_dir`."""
     manifest = read_manifest(data.shards, "preference")
     run.settle(training, manifest)
     tokenizer = load_tokenizer(data.shards, manifest)
-    start = load_start(model, training, manifest, tokenizer)
     train_dataset, eval_dataset = run.open_splits(data.shards, training, manifest)
+    if training.precompute_ref_log_probs:
+        key = stored.key_of_run(training, model, manifest)
+        train_dataset = stored.with_columns(train_dataset, data.shards, key, "train")
+        eval_dataset = eval_dataset and stored.with_columns(eval_dataset, data.shards, key, "test")
+    start = load_start(model, training, manifest, tokenizer)
 
     trainer = DPOTrainer(
         model=start.model,
@@ -46,6 +104,27 @@ def main(data: configs.ShardArguments, training: "DPOConfig", model: "ModelConfi
         quantization_config=start.quantization_config,
         peft_config=start.peft_config,
     )
+    if data.pack_pairs:
+        trainer.pack_pairs()
 
     is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     run.train(trainer, measure=dict if is_sharded else partial(preference_accuracy, trainer.model, data.shards))
+
+
+@contextmanager
+def _without_reference(loads_policy: bool) -> Iterator[None]:
+    """TRL while it builds a trainer whose reference is stored.
+
+    It would hash all weights to name a cache file (minutes for 7 B parameters: `_precompute_model_hash`), and under FSDP
+    load a second model only to throw it away. Neither is used here. A policy that is a name is loaded first, by the same
+    function as the reference.
+    """
+    hash_module, load = dpo_trainer.hash_module, dpo_trainer.create_model_from_path
+    left = [load] if loads_policy else []
+    dpo_trainer.hash_module = lambda _module: ""
+    dpo_trainer.create_model_from_path = lambda *args, **kwargs: left.pop()(*args, **kwargs) if left else None
+    try:
+        yield
+    finally:
+        dpo_trainer.hash_module, dpo_trainer.create_model_from_path = hash_module, load
+

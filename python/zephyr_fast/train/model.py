@@ -63,19 +63,24 @@ def load_start(
     """
     from trl import get_peft_config, get_quantization_config
 
-    name = arguments.model_name_or_path
-    if name is None:
-        raise RecipeError("name the model to start from: `--model_name_or_path FOLDER_OR_HUB_ID`, or `sample`")
-    name = str(SAMPLE) if name == "sample" else name
+    name = named(arguments)
     quantization, adapter = get_quantization_config(arguments), get_peft_config(arguments)
     training.model_init_kwargs = _loading(arguments, training)
-    base = _base_of_adapter(name)
-    _check_fit(base or name, manifest, tokenizer, training.trust_remote_code)
+    base = base_of_adapter(name)
+    check_fit(base or name, manifest, tokenizer, training.trust_remote_code)
     if base:
         return Start(_load_adapter(name, base, training, quantization), None, None)
     if _has_only_config(name):
         return Start(_random(name, training), quantization, adapter)
     return Start(name, quantization, adapter)
+
+
+def named(arguments: "ModelConfig") -> str:
+    """The folder or Hub id of the model to start from."""
+    name = arguments.model_name_or_path
+    if name is None:
+        raise RecipeError("name the model to start from: `--model_name_or_path FOLDER_OR_HUB_ID`, or `sample`")
+    return str(SAMPLE) if name == "sample" else str(name)
 
 
 def note(text: str) -> None:
@@ -98,8 +103,11 @@ def _loading(arguments: "ModelConfig", training: "SFTConfig | DPOConfig") -> dic
     }
 
 
-def _check_fit(name: str, manifest: Manifest, tokenizer: "PreTrainedTokenizerBase", trust: bool) -> None:
-    """Positions, vocabulary and ids of the shards against the model's configuration and its own tokenizer."""
+def check_fit(name: str, manifest: Manifest, tokenizer: "PreTrainedTokenizerBase", trust: bool) -> None:
+    """Positions, vocabulary and ids of the shards against the model's configuration and its own tokenizer.
+
+    Errors: InputError for a model that is not there, RecipeError for one that does not fit.
+    """
     from transformers import AutoConfig
 
     try:
@@ -167,8 +175,8 @@ def _random(name: str, training: "SFTConfig | DPOConfig") -> Any:
     )
 
 
-def _base_of_adapter(name: str) -> str | None:
-    """The base model of a folder or Hub repository that holds a LoRA adapter."""
+def base_of_adapter(name: str) -> str | None:
+    """The base model of a folder or Hub repository that holds a LoRA adapter; None where it holds none."""
     from transformers.utils import find_adapter_config_file
 
     if Path(name).is_dir() and not (Path(name) / "adapter_config.json").is_file():

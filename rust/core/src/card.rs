@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::manifest::{Kind, Manifest};
+use crate::manifest::{Decontamination, Kind, Manifest};
+use crate::recipe::Action;
 
 /// Its file name.
 pub const FILE: &str = "README.md";
@@ -40,8 +41,35 @@ pub fn print(manifest: &Manifest) -> String {
         let (tokens, trained, lost) = (split.tokens, split.trained_tokens, split.tokens_lost);
         let _ = writeln!(card, "| {name} | {} | {} | {tokens} | {trained} | {lost} |", split.rows, split.samples);
     }
-    let _ = write!(card, "\nDecontamination: {}. `manifest.json` has the recipe and a digest of every file.\n", manifest.decontamination);
+    decontamination(&mut card, manifest);
+    card.push_str("\n`manifest.json` has the recipe and a digest of every file.\n");
     card
+}
+
+fn decontamination(card: &mut String, manifest: &Manifest) {
+    let Decontamination { status, action, threshold, rows_matched, sets } = &manifest.decontamination;
+    let _ = write!(card, "\nDecontamination: {status}");
+    let (Some(action), Some(threshold)) = (action, threshold) else {
+        card.push_str(".\n");
+        return;
+    };
+    let done = match action {
+        Action::Drop => "dropped",
+        Action::Flag => "kept and flagged in the ledger",
+    };
+    let _ = writeln!(
+        card,
+        "; {rows_matched} rows {done}. An instance is matched by a row whose user turns have more than {:.0} % of its words in shared \
+         8-grams; a set with more than 2 % of its instances matched counts as contaminated (Tulu 3).\n",
+        threshold * 100.0
+    );
+    let _ = writeln!(card, "| evaluation set | instances | matched | share | rows | rows with an exact match |\n|---|---|---|---|---|---|");
+    for set in sets {
+        let note = if set.contaminated { " (contaminated)" } else { "" };
+        let (instances, matched, share) = (set.instances, set.instances_matched, set.share * 100.0);
+        let _ =
+            writeln!(card, "| {}{note} | {instances} | {matched} | {share:.1} % | {} | {} |", set.name, set.rows_matched, set.rows_exact);
+    }
 }
 
 fn config(card: &mut String, name: &str, manifest: &Manifest, ending: &str) {

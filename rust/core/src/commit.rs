@@ -40,10 +40,7 @@ impl Draft {
     /// Opens a new file next to `target`, which must not exist when it is committed.
     pub fn create(target: &Path) -> Result<Draft> {
         let folder = target.parent().unwrap_or(Path::new("."));
-        let file = tempfile::Builder::new()
-            .prefix(TEMPORARY_PREFIX)
-            .tempfile_in(folder)
-            .map_err(|error| Error::storage(target, error))?;
+        let file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(folder).map_err(|error| Error::storage(target, error))?;
         Ok(Draft {
             target: target.to_owned(),
             file: BufWriter::with_capacity(BUFFER_BYTES, file),

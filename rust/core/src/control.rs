@@ -1,9 +1,10 @@
 //! Finds control tokens that stand in the content itself: `</s>`, `<|user|>` and their like would become structure, not text.
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, MatchKind};
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
+use crate::dialogue::{Dialogue, Replies};
 use crate::error::{Error, Result};
 
 /// What happens to a row whose content holds one.
@@ -12,6 +13,10 @@ use crate::error::{Error, Result};
 pub enum Policy {
     /// The row goes to quarantine, whole and unchanged.
     Quarantine,
+    /// A space goes behind the first character of each, `< /s>` for `</s>`, and the row goes on. It reads the same to a person; neither
+    /// the tokenizer nor a template that looks at text can take it for the token. Encoding it as text alone would not do: role
+    /// markers such as Zephyr's are text already.
+    Neutralize,
     /// The row goes on; the tokenizer reads the text as the control token it spells.
     Allow,
 }
@@ -20,43 +25,83 @@ pub enum Policy {
 #[derive(Debug)]
 pub struct ControlTokens {
     tokens: Vec<String>,
-    automaton: Option<AhoCorasick>,
+    policy: Policy,
+    automaton: AhoCorasick,
 }
 
+/// How often a text is gone over: a space may complete a token that itself holds one.
+const PASSES_MAX: usize = 4;
+
 impl ControlTokens {
-    /// The tokenizer's special tokens and the role markers that the template's text spells out.
-    pub fn new(special: &[String], template: &str, policy: Policy) -> Result<ControlTokens> {
+    /// The tokenizer's special tokens and the role markers in what the template writes.
+    pub fn new(special: &[String], written: &str, policy: Policy) -> Result<ControlTokens> {
         let mut tokens = special.to_vec();
-        tokens.extend(markers(template));
+        tokens.extend(markers(written));
         tokens.retain(|token| !token.trim().is_empty());
         tokens.sort();
         tokens.dedup();
-        let automaton = match policy {
-            Policy::Quarantine => {
-                Some(AhoCorasick::new(&tokens).map_err(|error| Error::Recipe(format!("control tokens: {error}")))?)
-            }
-            Policy::Allow => None,
-        };
-        Ok(ControlTokens { tokens, automaton })
+        let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&tokens);
+        let automaton = automaton.map_err(|error| Error::Recipe(format!("control tokens: {error}")))?;
+        Ok(ControlTokens { tokens, policy, automaton })
     }
 
     /// The first control token in the text, unless the policy allows them.
     #[must_use]
     pub fn find(&self, text: &str) -> Option<&str> {
-        let found = self.automaton.as_ref()?.find(text)?;
+        if self.policy == Policy::Allow {
+            return None;
+        }
+        let found = self.automaton.find(text)?;
         Some(&self.tokens[found.pattern().as_usize()])
+    }
+
+    /// Breaks every control token in a dialogue, where that is the policy, and says how many there were. One that cannot be broken, of a
+    /// single character, stays to be found.
+    pub fn neutralize(&self, dialogue: &mut Dialogue) -> u32 {
+        if self.policy != Policy::Neutralize {
+            return 0;
+        }
+        let turns = dialogue.turns.iter_mut().map(|turn| &mut turn.text);
+        let replies: Vec<&mut String> = match &mut dialogue.replies {
+            Replies::Inline => Vec::new(),
+            Replies::Scored(replies) => replies.iter_mut().map(|reply| &mut reply.text).collect(),
+            Replies::Pair(pair) => vec![&mut pair.chosen, &mut pair.rejected],
+        };
+        turns.chain(replies).map(|text| self.broken(text)).sum()
+    }
+
+    fn broken(&self, text: &mut String) -> u32 {
+        let mut count = 0;
+        for _ in 0..PASSES_MAX {
+            let (mut broken, mut last, before) = (String::new(), 0, count);
+            for found in self.automaton.find_iter(text.as_str()) {
+                let first = text[found.range()].chars().next().map_or(0, char::len_utf8);
+                broken.push_str(&text[last..found.start() + first]);
+                broken.push(' ');
+                last = found.start() + first;
+                count += 1;
+            }
+            if count == before {
+                break;
+            }
+            broken.push_str(&text[last..]);
+            *text = broken;
+        }
+        count
     }
 }
 
-/// Role markers as templates spell them: `<|user|>`, `[INST]`, `<start_of_turn>`, `</s>`.
-fn markers(template: &str) -> Vec<String> {
-    let marker = Regex::new(r"<\|[^<>|\s]{1,40}\|>|<[/A-Za-z_][A-Za-z_0-9]{0,40}>|\[/?[A-Z_]{2,40}\]").expect("the pattern is constant");
-    marker.find_iter(template).map(|found| found.as_str().to_owned()).collect()
+/// Role markers as templates spell them: `<|user|>`, `<｜User｜>`, `<|turn>`, `<turn|>`, `[INST]`, `<start_of_turn>`, `</s>`.
+pub(crate) fn markers(written: &str) -> Vec<String> {
+    let pattern = r"<[|｜][^<>|｜\s]{1,40}[|｜]?>|<[/A-Za-z_][A-Za-z_0-9]{0,40}\|?>|\[/?[A-Z_]{2,40}\]";
+    let marker = Regex::new(pattern).expect("the pattern is constant");
+    marker.find_iter(written).map(|found| found.as_str().to_owned()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialogue::{Role, Turn};
 
     #[test]
     fn special_tokens_and_role_markers_are_found_in_content() {
@@ -68,5 +113,19 @@ mod tests {
         assert_eq!(control.find("<|usr|> [inst] a < b"), None);
         let control = ControlTokens::new(&["</s>".to_owned()], template, Policy::Allow).expect("builds");
         assert_eq!(control.find("</s>"), None);
+    }
+
+    #[test]
+    fn neutralized_text_reads_the_same_and_holds_no_control_token() {
+        let tokens = ["</s>", "<s>", "< /s>", "<|user|>", "[INST]"].map(str::to_owned);
+        let control = ControlTokens::new(&tokens, "", Policy::Neutralize).expect("builds");
+        let turn = |text: &str| Turn { role: Role::User, text: text.to_owned() };
+        let turns = vec![turn("a</s>b<|user|>"), turn("plain"), turn("<<s>>[INST]"), turn("< /s>")];
+        let mut dialogue = Dialogue { id: None, source: None, turns, replies: Replies::Inline };
+        let count = control.neutralize(&mut dialogue);
+        let texts: Vec<&str> = dialogue.turns.iter().map(|turn| turn.text.as_str()).collect();
+        assert_eq!(texts, ["a<  /s>b< |user|>", "plain", "<< s>>[ INST]", "<  /s>"]);
+        assert_eq!(count, 6);
+        assert!(texts.iter().all(|text| control.find(text).is_none()));
     }
 }

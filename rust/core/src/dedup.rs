@@ -7,26 +7,29 @@ mod minhash;
 
 use std::path::Path;
 
-use hashbrown::HashMap;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::dialogue::Dialogue;
+use crate::dialogue::{Dialogue, Role, Turn};
 use crate::error::Result;
-use crate::recipe::Dedup;
+use crate::recipe::{Compared, Dedup};
 use crate::spool::Spool;
-use crate::text::normalised;
+use crate::text::normalise_into;
 
 pub use minhash::{BANDS, VERSION};
 
-/// A chain of rows that share a band is followed this far; longer chains are made of rows that are not alike.
-const CANDIDATES_MAX: usize = 256;
+/// Of the rows that share one band's key, this many are compared with a row, the newest first. A longer run is made of rows that
+/// share a template and are yet not near, and following it would cost the square of its length. On 55,000 rows of chat the longest
+/// run is 11. A row whose search is cut short is counted, and the manifest says how many there were.
+const CANDIDATES_MAX: usize = 1_024;
 
-/// What is compared of one dialogue.
-#[derive(Debug)]
+/// What is compared of one dialogue. Nothing, where the recipe's part of it is not there.
+#[derive(Debug, Default)]
 pub struct Signature {
     /// XXH3-128 of the normalised text.
     exact: Option<u128>,
-    /// The near-dedup part, where it is on.
+    /// The near-dedup part, where it is on and there are words.
     near: Option<Near>,
 }
 
@@ -51,13 +54,34 @@ pub enum Admission {
 /// Signs a dialogue. Pure: the result depends on the text and the recipe alone.
 #[must_use]
 pub fn sign(dialogue: &Dialogue, dedup: &Dedup) -> Signature {
-    let turns: Vec<&str> = dialogue.turns.iter().map(|turn| turn.text.as_str()).collect();
-    let text = normalised(&turns.join("\n"));
-    let near = dedup.near.then(|| {
-        let shingles = minhash::shingles(&text);
-        Near { bands: minhash::bands(&shingles), shingles }
-    });
-    Signature { exact: dedup.exact.then(|| xxh3_128(text.as_bytes())), near }
+    let turns = compared(dialogue, dedup.of);
+    if turns.is_empty() {
+        return Signature::default();
+    }
+    let near = dedup.near.then(|| minhash::shingles(turns.iter().map(|turn| turn.text.as_str()))).filter(|shingles| !shingles.is_empty());
+    Signature {
+        exact: dedup.exact.then(|| hash_text(turns)),
+        near: near.map(|shingles| Near { bands: minhash::bands(&shingles), shingles }),
+    }
+}
+
+/// The turns that a recipe compares.
+fn compared(dialogue: &Dialogue, of: Compared) -> &[Turn] {
+    let turns = &dialogue.turns;
+    let place = match of {
+        Compared::Dialogue => return turns,
+        Compared::Prompt => turns.iter().position(|turn| turn.role == Role::User),
+        Compared::LastReply => turns.iter().rposition(|turn| turn.role == Role::Assistant),
+    };
+    place.map_or(&[], |place| &turns[place..=place])
+}
+
+fn hash_text(turns: &[Turn]) -> u128 {
+    let mut normal = Vec::with_capacity(turns.iter().map(|turn| turn.text.len() + 1).sum());
+    for turn in turns {
+        normalise_into(&turn.text, &mut normal);
+    }
+    xxh3_128(&normal)
 }
 
 /// Signs a row by its very bytes: what `binarize` compares.
@@ -66,123 +90,164 @@ pub fn sign_bytes(row: &[u8]) -> Signature {
     Signature { exact: Some(xxh3_128(row.trim_ascii())), near: None }
 }
 
-/// The dialogues that stayed so far.
+/// The dialogues that stayed so far. By number of a kept dialogue, with both kinds of dedup: 8 bytes of row, 16 of exact hash, 56 of
+/// band keys, 56 of chains, 8 in the spool, and 5 in each of 15 tables that are at least seven sixteenths full: 316 at most.
 pub struct Seen {
-    exact: HashMap<u128, i64>,
-    /// By band and its key: the newest kept dialogue with that key. A key shared by chance only costs a check.
-    newest: Vec<HashMap<u32, u32>>,
-    /// Per kept dialogue: per band, the one before it in its chain, plus one.
-    before: Vec<[u32; BANDS]>,
     /// Per kept dialogue: its row.
     rows: Vec<i64>,
+    /// Per kept dialogue: the hash of its text, where that is compared.
+    exact: Vec<u128>,
+    /// Kept dialogues by that hash.
+    by_exact: HashTable<u32>,
+    /// Per kept dialogue: its band keys.
+    keys: Vec<[u32; BANDS]>,
+    /// By band and its key: the newest kept dialogue with that key. A key shared by chance only costs a check.
+    newest: [HashTable<u32>; BANDS],
+    /// Per kept dialogue: per band, the one before it in its chain, plus one.
+    before: Vec<[u32; BANDS]>,
+    /// Per kept dialogue: its shingles.
     shingles: Spool,
     threshold: f64,
+    cut_short: u64,
+    /// The shingles read last.
+    buffer: Vec<u8>,
 }
 
 impl Seen {
     /// Remembers nothing yet. `folder` holds the shingles.
     pub fn new(folder: &Path, dedup: &Dedup) -> Result<Seen> {
         Ok(Seen {
-            exact: HashMap::new(),
-            newest: vec![HashMap::new(); if dedup.near { BANDS } else { 0 }],
-            before: Vec::new(),
             rows: Vec::new(),
+            exact: Vec::new(),
+            by_exact: HashTable::new(),
+            keys: Vec::new(),
+            newest: std::array::from_fn(|_| HashTable::new()),
+            before: Vec::new(),
             shingles: Spool::create(&folder.join("shingles"))?,
             threshold: dedup.threshold,
+            cut_short: 0,
+            buffer: Vec::new(),
         })
+    }
+
+    /// Rows that share a band with more rows than they were compared with, so that a near-duplicate may have been missed.
+    #[must_use]
+    pub fn cut_short(&self) -> u64 {
+        self.cut_short
     }
 
     /// Compares a dialogue with all earlier ones that stayed, and remembers it if it is new. Call in row order.
     pub fn admit(&mut self, row: i64, signature: &Signature) -> Result<Admission> {
-        if let Some(earlier) = signature.exact.and_then(|exact| self.exact.get(&exact)) {
-            return Ok(Admission::Exact(*earlier));
+        if let Some(exact) = signature.exact
+            && let Some(kept) = self.by_exact.find(exact as u64, |kept| self.exact[*kept as usize] == exact)
+        {
+            return Ok(Admission::Exact(self.rows[*kept as usize]));
         }
-        if let Some(near) = &signature.near {
-            if let Some(earlier) = self.near(near)? {
-                return Ok(Admission::Near(earlier));
-            }
-            self.remember(row, near)?;
+        if let Some(near) = &signature.near
+            && let Some(earlier) = self.near(near)?
+        {
+            return Ok(Admission::Near(earlier));
         }
-        if let Some(exact) = signature.exact {
-            self.exact.insert(exact, row);
+        if signature.exact.is_some() || signature.near.is_some() {
+            self.remember(row, signature)?;
         }
         Ok(Admission::New)
     }
 
     /// The earliest kept row that shares a band and, checked exactly, enough shingles.
     fn near(&mut self, near: &Near) -> Result<Option<i64>> {
-        let mut candidates = Vec::new();
-        for (band, key) in near.bands.iter().enumerate() {
-            let mut next = self.newest[band].get(key).map(|kept| kept + 1).unwrap_or_default();
-            let mut followed = 0;
-            while next != 0 && followed < CANDIDATES_MAX {
-                candidates.push(next - 1);
-                next = self.before[(next - 1) as usize][band];
-                followed += 1;
-            }
-        }
-        candidates.sort_unstable();
-        candidates.dedup();
+        let candidates = self.candidates(near);
         for kept in candidates {
-            let shingles = self.shingles.read_u64(kept as usize)?;
-            if jaccard(&near.shingles, &shingles) >= self.threshold {
+            self.shingles.read(kept as usize, &mut self.buffer)?;
+            if jaccard(&near.shingles, self.buffer.as_chunks().0) >= self.threshold {
                 return Ok(Some(self.rows[kept as usize]));
             }
         }
         Ok(None)
     }
 
-    fn remember(&mut self, row: i64, near: &Near) -> Result<()> {
-        let kept = u32::try_from(self.rows.len()).expect("fewer than 2^32 rows fit in memory");
+    /// Kept dialogues that share a band and are long enough, and short enough, to be near; the earliest first.
+    fn candidates(&mut self, near: &Near) -> Vec<u32> {
+        let mut candidates = Vec::new();
+        let mut is_cut_short = false;
+        for (band, key) in near.bands.iter().enumerate() {
+            let newest = self.newest[band].find(spread(*key), |kept| self.keys[*kept as usize][band] == *key);
+            let mut next = newest.map_or(0, |kept| kept + 1);
+            let mut followed = 0;
+            while next != 0 && followed < CANDIDATES_MAX {
+                let kept = (next - 1) as usize;
+                if bound(near.shingles.len(), self.shingles.length(kept) / 8) >= self.threshold {
+                    candidates.push(next - 1);
+                    followed += 1;
+                }
+                next = self.before[kept][band];
+            }
+            is_cut_short |= next != 0;
+        }
+        self.cut_short += u64::from(is_cut_short);
+        candidates.sort_unstable();
+        candidates.dedup();
+        candidates
+    }
+
+    fn remember(&mut self, row: i64, signature: &Signature) -> Result<()> {
+        let number = u32::try_from(self.rows.len()).expect("fewer than 2^32 rows fit in memory");
+        self.rows.push(row);
+        // Both vectors stay empty where their kind of dedup is off; where it is on, a dialogue without the part that is compared
+        // still takes its place in them, so that one number serves all.
+        if let Some(exact) = signature.exact {
+            self.exact.resize(number as usize, 0);
+            self.exact.push(exact);
+            self.by_exact.insert_unique(exact as u64, number, |kept| self.exact[*kept as usize] as u64);
+        }
+        let Some(near) = &signature.near else { return Ok(()) };
+        while self.keys.len() < number as usize {
+            self.keys.push([0; BANDS]);
+            self.before.push([0; BANDS]);
+            self.shingles.push_u64(&[])?;
+        }
+        self.keys.push(near.bands);
+        self.shingles.push_u64(&near.shingles)?;
         let mut before = [0; BANDS];
         for (band, key) in near.bands.iter().enumerate() {
-            if let Some(earlier) = self.newest[band].insert(*key, kept) {
-                before[band] = earlier + 1;
+            let keys = &self.keys;
+            match self.newest[band].entry(
+                spread(*key),
+                |kept| keys[*kept as usize][band] == *key,
+                |kept| spread(keys[*kept as usize][band]),
+            ) {
+                Entry::Occupied(mut newest) => before[band] = std::mem::replace(newest.get_mut(), number) + 1,
+                Entry::Vacant(none) => {
+                    none.insert(number);
+                }
             }
         }
         self.before.push(before);
-        self.rows.push(row);
-        self.shingles.push_u64(&near.shingles)
+        Ok(())
     }
 }
 
-/// Shared over all, of two ascending sets.
-fn jaccard(a: &[u64], b: &[u64]) -> f64 {
+/// A band's key, 32 bits of a hash, as the 64 bits that a table wants.
+fn spread(key: u32) -> u64 {
+    u64::from(key).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// What the similarity of two sets of these sizes is at most.
+fn bound(a: usize, b: usize) -> f64 {
+    a.min(b) as f64 / a.max(b) as f64
+}
+
+/// Shared over all, of two ascending sets that are not both empty; one is as the spool holds it.
+fn jaccard(a: &[u64], b: &[[u8; 8]]) -> f64 {
     let (mut i, mut j, mut shared) = (0, 0, 0_usize);
     while i < a.len() && j < b.len() {
-        let (left, right) = (a[i], b[j]);
+        let (left, right) = (a[i], u64::from_le_bytes(b[j]));
         shared += usize::from(left == right);
         i += usize::from(left <= right);
         j += usize::from(right <= left);
     }
-    let all = a.len() + b.len() - shared;
-    if all == 0 { 1.0 } else { shared as f64 / all as f64 }
+    shared as f64 / (a.len() + b.len() - shared) as f64
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dialogue::{Replies, Role, Turn};
-
-    fn dialogue(text: &str) -> Dialogue {
-        let turns = vec![Turn { role: Role::User, text: text.to_owned() }];
-        Dialogue { id: None, source: None, turns, replies: Replies::Inline }
-    }
-
-    #[test]
-    fn the_earliest_of_equal_and_near_equal_dialogues_stays() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let dedup = Dedup { exact: true, near: true, threshold: 0.7 };
-        let mut seen = Seen::new(folder.path(), &dedup).expect("creates its spool");
-        let words: Vec<String> = (0..200).map(|word| format!("word{word}")).collect();
-        let long = words.join(" ");
-        let nearly = long.replace("word150", "other");
-        let mut admit = |row: i64, text: &str| seen.admit(row, &sign(&dialogue(text), &dedup)).expect("reads its spool");
-        assert_eq!(admit(0, &long), Admission::New);
-        assert_eq!(admit(1, "short text"), Admission::New);
-        assert_eq!(admit(2, &format!("  {}\n", long.to_uppercase())), Admission::Exact(0));
-        assert_eq!(admit(3, &nearly), Admission::Near(0));
-        assert_eq!(admit(4, "another short text"), Admission::New);
-        assert_eq!(admit(5, "Short  text!"), Admission::Near(1));
-    }
-}
+mod tests;

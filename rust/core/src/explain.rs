@@ -1,10 +1,17 @@
 //! The whole walk of one row, as JSON: what each stage made of it, its text, its ids and what is trained. Dedup is left out.
+//! And what a template alone makes of dialogues.
 
+use std::ops::Range;
+
+use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::dialogue::{Role, Turn};
 use crate::error::{Error, Result};
 use crate::stage::Reason;
-use crate::walk::{Alive, Fate, Tokens, Visited, Walk};
+use crate::template::{Rendered, Template};
+use crate::tokenize::Tokenizer;
+use crate::walk::{self, Alive, Fate, Tokens, Visited, Walk};
 
 /// Explains a raw row.
 pub fn explain(walk: &Walk, row: &[u8]) -> Result<String> {
@@ -12,7 +19,11 @@ pub fn explain(walk: &Walk, row: &[u8]) -> Result<String> {
     let Visited { id, prompt_id, notes, fate } = walk.visit(shape, row, row.len() as u64);
     let mut story = json!({
         "shape": shape.name, "id": id, "prompt_id": prompt_id, "fixes": notes.fixes, "phrases": notes.phrases,
+        "control_tokens": notes.control_tokens,
     });
+    if let Some(sets) = &walk.evaluation_sets {
+        story["contamination"] = sets.lines(&notes.contamination).iter().map(|line| json!(line)).collect();
+    }
     match fate {
         Fate::Alive(alive) => alive_story(walk, &alive, &mut story)?,
         gone => end(&mut story, &gone),
@@ -62,4 +73,39 @@ fn end(story: &mut Value, fate: &Fate) {
     story["verdict"] = verdict.into();
     story["reason"] = reason.map(|reason| reason.code).into();
     story["detail"] = reason.and_then(|reason| reason.detail.clone()).into();
+}
+
+/// A message as chat templates and `transformers` know it.
+#[derive(Deserialize)]
+struct Message {
+    role: String,
+    content: String,
+}
+
+/// What a template makes of dialogues, each a list of messages: text and trained ranges, counted in characters, or a reason.
+/// With `prompt` the text before an answer is rendered, which has no ranges.
+pub fn render(tokenizer: &Tokenizer, template: &str, dialogues: &str, prompt: bool) -> Result<String> {
+    let dialogues: Vec<Vec<Message>> = serde_json::from_str(dialogues).map_err(|error| Error::Recipe(format!("dialogues: {error}")))?;
+    let (name, text) = walk::template_text(template, tokenizer)?;
+    let template = Template::new(&name, &text, &tokenizer.special, &tokenizer.special_texts())?;
+    let rendered = dialogues.into_iter().map(|messages| {
+        let turns: Vec<Turn> =
+            messages.into_iter().map(|Message { role, content }| Turn { role: Role::named(role), text: content }).collect();
+        let rendered = if prompt {
+            template.render_prompt(&turns).map(|text| Rendered { text, trained: Vec::new() })
+        } else {
+            template.render(&turns)
+        };
+        match rendered {
+            Ok(Rendered { text, trained }) => json!({"trained": in_characters(&text, &trained), "text": text}),
+            Err(reason) => json!({"reason": reason.code, "detail": reason.detail}),
+        }
+    });
+    serde_json::to_string(&rendered.collect::<Vec<_>>()).map_err(|error| Error::Internal(error.to_string()))
+}
+
+/// Byte ranges as pairs of character numbers.
+fn in_characters(text: &str, ranges: &[Range<usize>]) -> Vec<[usize; 2]> {
+    let count = |end: usize| text[..end].chars().count();
+    ranges.iter().map(|range| [count(range.start), count(range.end)]).collect()
 }

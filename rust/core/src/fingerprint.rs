@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::decontaminate::EvaluationSet;
 use crate::error::{Error, Result};
 use crate::read::Input;
 use crate::text::sha256_hex;
@@ -31,6 +32,8 @@ pub struct MadeFrom {
     pub tokenizer: String,
     /// Names and digests of the inputs, in order.
     pub inputs: String,
+    /// Names and digests of the evaluation sets, in order.
+    pub evaluation_sets: String,
 }
 
 impl MadeFrom {
@@ -50,6 +53,7 @@ impl MadeFrom {
             ("template", &self.template, &other.template),
             ("tokenizer", &self.tokenizer, &other.tokenizer),
             ("inputs", &self.inputs, &other.inputs),
+            ("evaluation sets", &self.evaluation_sets, &other.evaluation_sets),
         ];
         pairs.into_iter().filter(|(_, ours, theirs)| ours != theirs).map(|(name, _, _)| name).collect()
     }
@@ -62,6 +66,13 @@ pub fn of_inputs(inputs: &[Input]) -> String {
     sha256_hex(lines.as_bytes())
 }
 
+/// One digest of all evaluation sets.
+#[must_use]
+pub fn of_sets(sets: &[EvaluationSet]) -> String {
+    let lines: String = sets.iter().map(|set| format!("{} {}\n", set.sha256, set.name)).collect();
+    sha256_hex(lines.as_bytes())
+}
+
 /// The version of the rules of every stage.
 #[must_use]
 pub fn semantics() -> BTreeMap<String, u32> {
@@ -70,6 +81,7 @@ pub fn semantics() -> BTreeMap<String, u32> {
         ("filter", crate::filter::VERSION),
         ("binarize", crate::binarize::VERSION),
         ("dedup", crate::dedup::VERSION),
+        ("decontaminate", crate::decontaminate::VERSION),
         ("template", crate::template::VERSION),
         ("tokenize", crate::tokenize::VERSION),
         ("pack", crate::pack::VERSION),

@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_array::{ArrayRef, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray};
+use arrow_buffer::{NullBuffer, OffsetBuffer};
+use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
+use serde::Serialize;
 
 use crate::commit::Committed;
 use crate::error::{Error, Result};
@@ -44,6 +46,8 @@ pub struct Entry {
     pub split: Option<&'static str>,
     /// Letters that truecasing changed.
     pub fixes: i32,
+    /// Control tokens that were neutralized.
+    pub control_tokens: i32,
     /// Tokens written.
     pub tokens: Option<i32>,
     /// Of those, the trained ones.
@@ -52,6 +56,27 @@ pub struct Entry {
     pub tokens_lost: Option<i32>,
     /// Pairs made.
     pub pairs: Option<i32>,
+    /// Where evaluation sets were found; nothing where none was.
+    pub contamination: Vec<Contamination>,
+}
+
+/// A run of words that a row shares with an instance of an evaluation set.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Contamination {
+    /// The set's name in the recipe.
+    pub set: String,
+    /// The row of the set's file, from 0.
+    pub instance: i32,
+    /// The text's place, where the row has a list of them, else 0.
+    pub part: i32,
+    /// The share of the instance's words that the row has, in runs of eight.
+    pub overlap: f64,
+    /// The turn of the dialogue, from 0.
+    pub turn: i32,
+    /// The first character in that turn.
+    pub start: i32,
+    /// The character behind the last.
+    pub end: i32,
 }
 
 /// The ledger's file on its way.
@@ -82,7 +107,8 @@ impl Ledger {
 
     fn flush(&mut self) -> Result<()> {
         let entries = std::mem::take(&mut self.entries);
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns(&entries)).map_err(|error| Error::Internal(error.to_string()))?;
+        let batch =
+            RecordBatch::try_new(Arc::clone(&self.schema), columns(&entries)).map_err(|error| Error::Internal(error.to_string()))?;
         self.table.write(&batch)
     }
 }
@@ -103,11 +129,46 @@ fn schema() -> SchemaRef {
         maybe("duplicate_of", DataType::Int64),
         maybe("split", DataType::Utf8),
         sure("fixes", DataType::Int32),
+        sure("control_tokens", DataType::Int32),
         maybe("tokens", DataType::Int32),
         maybe("trained_tokens", DataType::Int32),
         maybe("tokens_lost", DataType::Int32),
         maybe("pairs", DataType::Int32),
+        maybe("contamination", DataType::List(Arc::new(Field::new("item", DataType::Struct(contamination_fields()), true)))),
     ]))
+}
+
+fn contamination_fields() -> Fields {
+    let sure = |name: &str, kind: DataType| Field::new(name, kind, false);
+    Fields::from(vec![
+        sure("set", DataType::Utf8),
+        sure("instance", DataType::Int32),
+        sure("part", DataType::Int32),
+        sure("overlap", DataType::Float64),
+        sure("turn", DataType::Int32),
+        sure("start", DataType::Int32),
+        sure("end", DataType::Int32),
+    ])
+}
+
+/// A list for each row; null, not empty, where nothing was found, so that a query is `is_not_null`.
+fn contamination(entries: &[Entry]) -> ArrayRef {
+    let lines = || entries.iter().flat_map(|entry| &entry.contamination);
+    let int32 = |field: fn(&Contamination) -> i32| -> ArrayRef { Arc::new(lines().map(field).collect::<Int32Array>()) };
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(lines().map(|line| Some(line.set.as_str())).collect::<StringArray>()),
+        int32(|line| line.instance),
+        int32(|line| line.part),
+        Arc::new(lines().map(|line| line.overlap).collect::<Float64Array>()),
+        int32(|line| line.turn),
+        int32(|line| line.start),
+        int32(|line| line.end),
+    ];
+    let structs = StructArray::new(contamination_fields(), columns, None);
+    let offsets = OffsetBuffer::from_lengths(entries.iter().map(|entry| entry.contamination.len()));
+    let found = entries.iter().map(|entry| !entry.contamination.is_empty()).collect::<NullBuffer>();
+    let item = Arc::new(Field::new("item", DataType::Struct(contamination_fields()), true));
+    Arc::new(ListArray::new(item, offsets, Arc::new(structs), Some(found)))
 }
 
 fn columns(entries: &[Entry]) -> Vec<ArrayRef> {
@@ -133,9 +194,11 @@ fn columns(entries: &[Entry]) -> Vec<ArrayRef> {
         int64(entries, |entry| entry.duplicate_of),
         text(entries, |entry| entry.split),
         int32(entries, |entry| entry.fixes),
+        int32(entries, |entry| entry.control_tokens),
         int32(entries, |entry| entry.tokens),
         int32(entries, |entry| entry.trained_tokens),
         int32(entries, |entry| entry.tokens_lost),
         int32(entries, |entry| entry.pairs),
+        contamination(entries),
     ]
 }

@@ -1,13 +1,14 @@
 //! zephyr-core: dialogues in, verified token shards out. It never mentions Python.
 //!
 //! The walk, in the order of the modules a dialogue passes through:
-//! `read` → `read::shape` → `truecase` → `filter` → [`binarize`] → `dedup` → `template` → `tokenize` → `pack` → `shard`,
+//! `read` → `read::shape` → `truecase` → `filter` → [`binarize`] → `decontaminate` → `dedup` → `template` → `tokenize` → `pack` → `shard`,
 //! with `ledger`, `quarantine` and `manifest` keeping the books. `pipeline` alone knows that order.
 
 pub mod binarize;
 pub mod card;
 pub mod commit;
 pub mod control;
+pub mod decontaminate;
 pub mod dedup;
 pub mod dialogue;
 pub mod error;
@@ -33,6 +34,7 @@ pub mod tokenize;
 pub mod truecase;
 pub mod walk;
 pub mod watch;
+pub mod words;
 
 pub use error::{Error, Result};
 pub use pipeline::{Job, run};

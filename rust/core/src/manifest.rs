@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::commit::Committed;
 use crate::error::{Error, Result};
 use crate::fingerprint::MadeFrom;
+use crate::recipe::Action;
 
 /// The manifest's own file name.
 pub const FILE: &str = "manifest.json";
@@ -53,8 +54,10 @@ pub struct Manifest {
     pub phrases: BTreeMap<String, u64>,
     /// What truecasing changed.
     pub truecase: TruecaseSums,
-    /// Which evaluation sets were searched for.
-    pub decontamination: String,
+    /// What dedup could not do.
+    pub dedup: DedupSums,
+    /// Which evaluation sets were searched for, and what was found.
+    pub decontamination: Decontamination,
     /// What was written, by split.
     pub splits: BTreeMap<String, Split>,
     /// All other files.
@@ -140,6 +143,63 @@ pub struct TruecaseSums {
     pub rows: u64,
     /// Letters changed.
     pub fixes: u64,
+}
+
+/// What dedup could not do.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct DedupSums {
+    /// Rows that share a band with more rows than they were compared with: a near-duplicate among these may have been missed.
+    pub cut_short: u64,
+}
+
+/// What was searched for, among all rows that the filters let through, repetitions included.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Decontamination {
+    /// `checked` or `not checked`.
+    pub status: String,
+    /// What happened to the rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<Action>,
+    /// The share of an instance's words from which a row gives it away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
+    /// Rows in which an instance of any set was found.
+    pub rows_matched: u64,
+    /// The sets, in the recipe's order.
+    pub sets: Vec<EvaluationCard>,
+}
+
+impl Decontamination {
+    /// What is said of a run that searched for nothing.
+    #[must_use]
+    pub fn not_checked() -> Decontamination {
+        Decontamination { status: "not checked".to_owned(), action: None, threshold: None, rows_matched: 0, sets: Vec::new() }
+    }
+}
+
+/// One evaluation set.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EvaluationCard {
+    /// Its name in the recipe.
+    pub name: String,
+    /// The field its texts stand in.
+    pub field: String,
+    /// SHA-256 of its file.
+    pub sha256: String,
+    /// Its texts.
+    pub instances: u64,
+    /// Rows of it that have none.
+    pub rows_without_text: u64,
+    /// Texts that some row gives away.
+    pub instances_matched: u64,
+    /// These over all.
+    pub share: f64,
+    /// Whether the share is above 2 %, from which on Tulu 3 calls the set contaminated.
+    pub contaminated: bool,
+    /// Rows that give one away.
+    pub rows_matched: u64,
+    /// Of those, the rows with a user turn that says just what an instance says, case and white space folded.
+    pub rows_exact: u64,
 }
 
 /// One split.

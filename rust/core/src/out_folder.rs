@@ -46,7 +46,10 @@ impl OutFolder {
                 refuse_unless(overwrite, path, "holds another, unfinished run", &made_from.differences(&note))?;
             }
         } else if let Some(stranger) = stranger(path)? {
-            return Err(Error::OtherRun(format!("`{}` is not empty and not ours (it has `{stranger}`); name a new folder", path.display())));
+            return Err(Error::OtherRun(format!(
+                "`{}` is not empty and not ours (it has `{stranger}`); name a new folder",
+                path.display()
+            )));
         }
         let work = path.join(WORK);
         fs::create_dir_all(&work).map_err(|error| Error::storage(&work, error))?;
@@ -123,13 +126,8 @@ fn refuse_unless(overwrite: bool, path: &Path, what: &str, differences: &[&str])
 /// Takes the lock, or says who has it.
 fn lock(folder: &Path) -> Result<File> {
     let path = folder.join(WORK).join("lock");
-    let mut file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(|error| Error::storage(&path, error))?;
+    let mut file =
+        File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(|error| Error::storage(&path, error))?;
     match file.try_lock() {
         Ok(()) => {
             let named = file.set_len(0).and_then(|()| write!(file, "process {}", std::process::id()));

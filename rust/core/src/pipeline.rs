@@ -11,9 +11,10 @@ use std::sync::mpsc;
 
 use rayon::prelude::*;
 
+use crate::decontaminate::Index;
 use crate::dedup::{Admission, Seen};
 use crate::error::{Error, Result};
-use crate::fingerprint::{ENGINE, LIBRARIES, MadeFrom, of_inputs};
+use crate::fingerprint::{ENGINE, LIBRARIES, MadeFrom, of_inputs, of_sets};
 use crate::manifest::Manifest;
 use crate::out_folder::{Claim, OutFolder};
 use crate::quarantine::Aside;
@@ -71,6 +72,7 @@ fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
         template: walk.template.sha256(),
         tokenizer: walk.tokenizer.sha256.clone(),
         inputs: of_inputs(&inputs),
+        evaluation_sets: of_sets(walk.evaluation_sets.as_ref().map_or(&[], Index::sets)),
     };
     let folder = match OutFolder::claim(&job.out, &made_from, job.overwrite)? {
         Claim::Finished(manifest) => return Ok(*manifest),
@@ -81,6 +83,7 @@ fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
     let mut output = Output::new(&walk, &folder, &inputs)?;
     let mut seen = Seen::new(&folder.work(), &walk.recipe.dedup)?;
     walk_all(&walk, &inputs, watch, &mut seen, &mut output, bad_rows)?;
+    output.cut_short = seen.cut_short();
     drop(seen);
     let name = Path::new(&job.recipe_name).file_stem().map_or_else(|| job.recipe_name.clone(), |stem| stem.to_string_lossy().into_owned());
     let manifest = output.finish(&name, recipe_text, made_from, watch)?;
@@ -183,7 +186,8 @@ fn start_rows(walk: &Walk, chunks: Vec<Chunk>, shapes: &mut [Option<&'static Sha
 }
 
 fn visit(walk: &Walk, started: &[Started]) -> Round {
-    let rows: Vec<(&Started, usize)> = started.iter().flat_map(|start| (0..start.chunk.rows.len()).map(move |place| (start, place))).collect();
+    let rows: Vec<(&Started, usize)> =
+        started.iter().flat_map(|start| (0..start.chunk.rows.len()).map(move |place| (start, place))).collect();
     rows.into_par_iter()
         .with_min_len(8)
         .map(|(Started { chunk, shape, first_row }, place)| {

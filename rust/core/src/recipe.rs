@@ -36,6 +36,9 @@ pub struct Recipe {
     /// Duplicates.
     #[serde(default)]
     pub dedup: Dedup,
+    /// Evaluation sets to keep out.
+    #[serde(default)]
+    pub decontaminate: Decontaminate,
     /// How scored replies become pairs; only for `binarize`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binarize: Option<Binarize>,
@@ -114,14 +117,69 @@ pub struct Dedup {
     pub exact: bool,
     /// Drop dialogues that nearly repeat an earlier one; only for `prep`.
     pub near: bool,
+    /// What of two dialogues is compared; only for `prep`.
+    pub of: Compared,
     /// The Jaccard similarity of 5-word shingles from which two dialogues are near.
     pub threshold: f64,
 }
 
 impl Default for Dedup {
     fn default() -> Dedup {
-        Dedup { exact: false, near: false, threshold: 0.7 }
+        Dedup { exact: false, near: false, of: Compared::Dialogue, threshold: 0.7 }
     }
+}
+
+/// The part of a dialogue that dedup compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compared {
+    /// The first user turn.
+    Prompt,
+    /// All turns.
+    Dialogue,
+    /// The last assistant turn.
+    LastReply,
+}
+
+/// `[decontaminate]`. Without a set to search for it is off.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Decontaminate {
+    /// What happens to a row that gives an instance away.
+    pub action: Action,
+    /// An instance is given away by a row that shares more than this share of its words, in runs of eight.
+    pub threshold: f64,
+    /// The evaluation sets.
+    pub against: Vec<Against>,
+}
+
+impl Default for Decontaminate {
+    fn default() -> Decontaminate {
+        Decontaminate { action: Action::Drop, threshold: 0.5, against: Vec::new() }
+    }
+}
+
+/// What happens to contaminated rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// They are dropped.
+    Drop,
+    /// They stay, and the ledger says what was found.
+    Flag,
+}
+
+/// `[[decontaminate.against]]`: one evaluation set.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Against {
+    /// What manifest and ledger call it.
+    pub name: String,
+    /// Its file: .jsonl (.gz, .zst), .json, .csv, .parquet or .arrow. Its place changes no byte, so it is not printed; its digest does.
+    #[serde(default, skip_serializing)]
+    pub path: Option<String>,
+    /// The field that holds a text or a list of texts; dots reach inside (`turns.0.content`).
+    pub field: String,
 }
 
 /// `[binarize]`. A preset fills what is not written.
@@ -266,6 +324,13 @@ impl Recipe {
         if !(self.dedup.threshold > 0.0 && self.dedup.threshold <= 1.0) {
             return wrong("dedup.threshold", "above 0 and at most 1");
         }
+        if !(0.0..1.0).contains(&self.decontaminate.threshold) {
+            return wrong("decontaminate.threshold", "at least 0 and below 1");
+        }
+        let sets = &self.decontaminate.against;
+        if sets.iter().enumerate().any(|(place, set)| set.name.is_empty() || sets[..place].iter().any(|other| other.name == set.name)) {
+            return wrong("name", "there and different in every [[decontaminate.against]]");
+        }
         if !(8..=1 << 20).contains(&self.pack.seq_len) {
             return wrong("pack.seq_len", "between 8 and 1048576");
         }
@@ -319,7 +384,8 @@ fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<()> {
         here = match next {
             toml::Value::Table(table) => table,
             toml::Value::Array(items) => {
-                let place = parts.next().and_then(|place| place.parse::<usize>().ok()).ok_or_else(|| wrong("a list needs a number here"))?;
+                let place =
+                    parts.next().and_then(|place| place.parse::<usize>().ok()).ok_or_else(|| wrong("a list needs a number here"))?;
                 items.get_mut(place).and_then(toml::Value::as_table_mut).ok_or_else(|| wrong("the list is shorter"))?
             }
             _ => return Err(wrong("a part of the key is a value, not a table")),

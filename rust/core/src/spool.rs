@@ -30,6 +30,10 @@ impl Spool {
     /// Appends a record.
     pub fn push(&mut self, record: &[u8]) -> Result<()> {
         self.buffer.extend_from_slice(record);
+        self.end_record()
+    }
+
+    fn end_record(&mut self) -> Result<()> {
         self.ends.push(self.flushed + self.buffer.len() as u64);
         if self.buffer.len() >= BUFFER_BYTES {
             self.file.write_all_at(&self.buffer, self.flushed).map_err(|error| Error::storage(&self.path, error))?;
@@ -41,8 +45,8 @@ impl Spool {
 
     /// Reads a record into `record`, replacing what is there.
     pub fn read(&self, number: usize, record: &mut Vec<u8>) -> Result<()> {
-        let start = if number == 0 { 0 } else { self.ends[number - 1] };
-        let length = (self.ends[number] - start) as usize;
+        let length = self.length(number);
+        let start = self.ends[number] - length as u64;
         record.clear();
         if start >= self.flushed {
             let start = (start - self.flushed) as usize;
@@ -55,14 +59,14 @@ impl Spool {
 
     /// Appends numbers as a record.
     pub fn push_u64(&mut self, numbers: &[u64]) -> Result<()> {
-        let record: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-        self.push(&record)
+        self.buffer.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        self.end_record()
     }
 
-    /// Reads a record of numbers.
-    pub fn read_u64(&self, number: usize) -> Result<Vec<u64>> {
-        let mut record = Vec::new();
-        self.read(number, &mut record)?;
-        Ok(record.as_chunks().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect())
+    /// The bytes of a record.
+    #[must_use]
+    pub fn length(&self, number: usize) -> usize {
+        let start = if number == 0 { 0 } else { self.ends[number - 1] };
+        (self.ends[number] - start) as usize
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Stages have no memory, so any thread may run them and row order cannot matter.
 
+use crate::decontaminate::Match;
 use crate::dialogue::Dialogue;
 
 /// Why a row did not get through: a code that is counted, and what was seen.
@@ -42,6 +43,10 @@ pub struct Notes {
     pub fixes: u32,
     /// Phrases that matched, each once.
     pub phrases: Vec<String>,
+    /// Instances of evaluation sets that were found.
+    pub contamination: Vec<Match>,
+    /// Control tokens in content that were neutralized.
+    pub control_tokens: u32,
 }
 
 /// One step of cleaning.

@@ -32,7 +32,8 @@ impl Table {
             .set_max_row_group_row_count(Some(GROUP_ROWS))
             .set_created_by(crate::fingerprint::ENGINE.to_owned())
             .build();
-        let writer = ArrowWriter::try_new(Draft::create(target)?, schema, Some(properties)).map_err(|error| Error::storage(target, error))?;
+        let writer =
+            ArrowWriter::try_new(Draft::create(target)?, schema, Some(properties)).map_err(|error| Error::storage(target, error))?;
         Ok(Table { writer, target: target.to_owned(), rows: 0 })
     }
 

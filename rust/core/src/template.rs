@@ -4,6 +4,10 @@
 //! `transformers` gives Jinja, and with no way to reach files, the network or the clock.
 
 mod jinja;
+mod limits;
+mod mask;
+mod python;
+mod source;
 mod tojson;
 
 use std::ops::Range;
@@ -46,7 +50,8 @@ enum Kind {
 impl Template {
     /// Compiles a template and renders a canary with it; refuses what cannot be rendered faithfully.
     pub fn new(name: &str, text: &str, special: &SpecialTokens, control: &[String]) -> Result<Template> {
-        let text = text.strip_suffix('\n').unwrap_or(text).to_owned();
+        // Jinja drops one line end at the end of a source, so one is dropped here where that leaves it the same template.
+        let text = text.strip_suffix('\n').filter(|rest| !rest.ends_with(['\n', '\r'])).unwrap_or(text).to_owned();
         let is_zephyr = Some(text.as_str()) == ZEPHYR.strip_suffix('\n');
         let kind = match (&special.eos, is_zephyr) {
             (Some(eos), true) => Kind::Zephyr { eos: eos.clone() },
@@ -56,6 +61,19 @@ impl Template {
             (_, false) => Kind::Jinja(Box::new(jinja::Jinja::new(name, &text, special, control)?)),
         };
         Ok(Template { name: name.to_owned(), text, kind })
+    }
+
+    /// Whether a source is one that this package ships.
+    #[must_use]
+    pub fn is_known(text: &str) -> bool {
+        text.strip_suffix('\n').unwrap_or(text) == ZEPHYR.trim_end()
+    }
+
+    /// Loads a template as a run would, with the commonest special tokens. A hostile one can use up a process's
+    /// stack or time, so this is meant for a process that can be spared.
+    pub fn canary(name: &str, text: &str) -> Result<()> {
+        let special = SpecialTokens { bos: Some("<s>".into()), eos: Some("</s>".into()), ..SpecialTokens::default() };
+        Template::new(name, text, &special, &[]).map(|_| ())
     }
 
     /// What recipes call it.
@@ -68,6 +86,16 @@ impl Template {
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// What it writes of its own accord: its source, and what it makes of a few words. Role markers stand in it, those too that the
+    /// source only puts together.
+    #[must_use]
+    pub fn written(&self) -> &str {
+        match &self.kind {
+            Kind::Zephyr { .. } => &self.text,
+            Kind::Jinja(jinja) => &jinja.written,
+        }
     }
 
     /// SHA-256 of its source, hex.
@@ -150,14 +178,77 @@ mod tests {
         }
     }
 
+    const TAGGED: &str = "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}<e>{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}";
+    const PLAIN: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}<e>\n{% endfor %}";
+
     #[test]
     fn masks_are_found_with_generation_tags_and_without() {
-        let tagged = "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}<e>{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}";
-        let plain = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}<e>\n{% endfor %}";
-        for (text, content) in [(tagged, " yes "), (plain, " yes ")] {
+        for text in [TAGGED, PLAIN] {
             let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
-            let rendered = template.render(&turns(&[("user", "q"), ("assistant", content)])).expect("renders");
-            assert_eq!(rendered.text[rendered.trained[0].clone()].trim_start(), if text == tagged { "yes <e>" } else { "yes<e>" });
+            let rendered = template.render(&turns(&[("user", "q"), ("assistant", " yes ")])).expect("renders");
+            let expected = if text == TAGGED { " yes <e>" } else { "yes<e>" };
+            assert_eq!(&rendered.text[rendered.trained[0].clone()], expected);
+        }
+    }
+
+    #[test]
+    fn derivations_that_disagree_refuse_the_template_by_name() {
+        let header = "{% for m in messages %}{% generation %}<{{ m.role }}>{{ m.content }}<e>{% endgeneration %}{% endfor %}";
+        let outside = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% generation %}<e>{% endgeneration %}{% endfor %}";
+        let early = "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}<a>{{ m.content }}<e>{% endgeneration %}{% else %}<u>{{ m.content }}<e>{% endif %}{% endfor %}{% if add_generation_prompt %}<a>{% endif %}";
+        let swallows = "{% for m in messages %}<{{ m.role }}>{{ m.role if m.role == 'assistant' else m.content }}<e>{% endfor %}";
+        for (text, why) in [
+            (header, "a text that is no answer stands in a trained range"),
+            (outside, "an answer stands outside the tags"),
+            (early, "the text before it disagree"),
+            (swallows, "its answers cannot be found again"),
+        ] {
+            let error = Template::new("mine.jinja", text, &special(), &["<e>".to_owned()]).expect_err("refused").to_string();
+            assert!(error.contains("`mine.jinja`") && error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_row_whose_answer_the_template_changes_is_set_aside() {
+        let text = "{% for m in messages %}<{{ m.role }}>{{ m.content.split('#')[-1] }}<e>{% endfor %}";
+        let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
+        assert!(template.render(&turns(&[("user", "q"), ("assistant", "yes")])).is_ok());
+        let reason = template.render(&turns(&[("user", "q"), ("assistant", "a#b")])).expect_err("set aside");
+        assert_eq!(reason.code, "mask");
+    }
+
+    #[test]
+    fn a_row_over_its_cap_is_set_aside_and_the_next_one_is_not() {
+        let text = "{% for m in messages %}{% if m.content == 'bomb' %}{% for i in range(90000) %}{{ m.content * 9000 }}{% endfor %}{% endif %}<{{ m.role }}>{{ m.content }}<e>{% endfor %}";
+        let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
+        let reason = template.render(&turns(&[("user", "bomb"), ("assistant", "yes")])).expect_err("set aside");
+        assert_eq!(reason.code, "template");
+        assert!(template.render(&turns(&[("user", "q"), ("assistant", "yes")])).is_ok());
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(200))]
+
+        #[test]
+        fn trained_ranges_are_the_answers_and_their_ends_in_order(texts in proptest::collection::vec(("[a-c <>{}%\n\u{e9}\u{2028}]{0,12}", "[a-c <>{}%\n\u{fdd0}]{0,12}"), 1..5)) {
+            let spoken: Vec<(&str, &str)> = texts.iter().flat_map(|(ask, say)| [("user", ask.as_str()), ("assistant", say.as_str())]).collect();
+            for (text, end) in [(ZEPHYR, "</s>"), (TAGGED, "<e>")] {
+                let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
+                let rendered = template.render(&turns(&spoken)).expect("renders");
+                let trained: Vec<&str> = rendered.trained.iter().map(|range| &rendered.text[range.clone()]).collect();
+                let expected: Vec<String> = texts.iter().map(|(_, say)| format!("{say}{end}")).collect();
+                proptest::prop_assert_eq!(trained, expected);
+                proptest::prop_assert!(rendered.trained.windows(2).all(|pair| pair[0].end <= pair[1].start));
+            }
+        }
+
+        #[test]
+        fn zephyrs_fast_path_writes_what_jinja_writes(spoken in proptest::collection::vec(("system|user|assistant|tool", "[a-c <>{}%\n\u{e9}\u{1c}]{0,12}"), 1..6)) {
+            let turns: Vec<Turn> = spoken.iter().map(|(role, text)| Turn { role: Role::named(role.clone()), text: text.clone() }).collect();
+            let fast = Template::new("zephyr", ZEPHYR, &special(), &[]).expect("compiles");
+            let jinja = jinja::Jinja::new("zephyr", ZEPHYR.trim_end(), &special(), &["</s>".to_owned()]).expect("compiles");
+            proptest::prop_assert_eq!(fast.render(&turns).expect("renders"), jinja.render(&turns).expect("renders"));
+            proptest::prop_assert_eq!(fast.render_prompt(&turns).expect("renders"), jinja.render_prompt(&turns).expect("renders"));
         }
     }
 

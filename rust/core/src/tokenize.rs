@@ -1,10 +1,32 @@
 //! Token ids and masks: the ids that HF `tokenizers` gives, BOS in front exactly once, and a label for every trained character.
+//!
+//! Two engines give the ids: `reference`, which is the `tokenizers` crate, and `fast`, ours, for the tokenizers that `plan` knows in
+//! all their parts. Ours takes over only where it agrees with the crate on a hostile text (`probe`).
+
+mod added;
+mod cache;
+mod classes;
+mod cuts;
+mod encode;
+mod fast;
+mod lexicon;
+mod merges;
+mod pieces;
+mod plan;
+mod probe;
+mod reference;
+mod utf8;
+mod vocabulary;
+mod words;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use tokenizers::Tokenizer as HfTokenizer;
+
+pub use encode::{Encode, Span};
+use reference::Reference;
 
 use crate::error::{Error, Result};
 use crate::recipe::TrainOn;
@@ -37,10 +59,21 @@ impl SpecialTokens {
     }
 }
 
+/// What turns texts into ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Engine {
+    /// Our own code.
+    Fast,
+    /// The `tokenizers` crate, and why: half a sentence.
+    Reference(String),
+}
+
 /// A tokenizer with what its folder says of it.
 #[derive(Debug)]
 pub struct Tokenizer {
-    inner: HfTokenizer,
+    reference: Arc<Reference>,
+    encoder: Arc<dyn Encode>,
+    engine: Engine,
     /// Ids that the tokenizer puts in front of every text.
     lead: Vec<u32>,
     /// Its special tokens by use.
@@ -55,70 +88,108 @@ pub struct Tokenizer {
 
 impl Tokenizer {
     /// Loads a folder with `tokenizer.json` (and `tokenizer_config.json`, `chat_template.jinja`), or a `tokenizer.json` itself.
+    /// Where our engine knows all parts of it and passes its self-check, it is used; otherwise the `tokenizers` crate.
     pub fn load(path: &Path) -> Result<Tokenizer> {
-        let (folder, file) = if path.is_dir() { (path, path.join("tokenizer.json")) } else { (path.parent().unwrap_or(path), path.to_owned()) };
+        let mut tokenizer = Tokenizer::load_reference(path)?;
+        match plan::build(Arc::clone(&tokenizer.reference), &tokenizer.json) {
+            Err(reason) => tokenizer.engine = Engine::Reference(reason),
+            Ok(fast) => match probe::difference(&fast, tokenizer.reference.as_ref(), &tokenizer.added_texts())? {
+                Some(difference) => tokenizer.engine = Engine::Reference(difference),
+                None => (tokenizer.encoder, tokenizer.engine) = (Arc::new(fast), Engine::Fast),
+            },
+        }
+        Ok(tokenizer)
+    }
+
+    /// The same with the `tokenizers` crate as its engine: what [`Tokenizer::load`] must equal.
+    pub fn load_reference(path: &Path) -> Result<Tokenizer> {
+        let (folder, file) =
+            if path.is_dir() { (path, path.join("tokenizer.json")) } else { (path.parent().unwrap_or(path), path.to_owned()) };
         let json = std::fs::read(&file).map_err(|error| {
-            Error::Input(format!("cannot read the tokenizer `{}`: {error}; name a folder with a tokenizer.json, or such a file", file.display()))
+            Error::Input(format!(
+                "cannot read the tokenizer `{}`: {error}; name a folder with a tokenizer.json, or such a file",
+                file.display()
+            ))
         })?;
-        let mut inner = HfTokenizer::from_bytes(&json).map_err(|error| Error::input(&file, error))?;
-        inner.with_padding(None);
-        inner.with_truncation(None).map_err(|error| Error::input(&file, error))?;
+        let reference = Arc::new(Reference::new(&json, &file)?);
         let config = config(folder)?;
         let special = special_tokens(&config);
         let chat_template = match std::fs::read_to_string(folder.join("chat_template.jinja")) {
             Ok(text) => Some(text),
             Err(_) => config.get("chat_template").and_then(Value::as_str).map(str::to_owned),
         };
-        let lead = lead(&inner).map_err(|error| Error::input(&file, error))?;
+        let lead = reference.lead()?;
         let sha256 = sha256_hex(format!("{}{:?}", sha256_hex(&json), special.pairs()).as_bytes());
-        Ok(Tokenizer { inner, lead, special, chat_template, sha256, json, config })
+        let engine = Engine::Reference("it was asked for".to_owned());
+        Ok(Tokenizer { encoder: reference.clone(), reference, engine, lead, special, chat_template, sha256, json, config })
+    }
+
+    /// What gives the ids.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Entries of the vocabulary, added tokens included.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
-        self.inner.get_vocab_size(true)
+        self.reference.inner().get_vocab_size(true)
     }
 
     /// The text of every special token: what must not stand in content.
     #[must_use]
     pub fn special_texts(&self) -> Vec<String> {
-        let added: BTreeMap<_, _> = self.inner.get_added_tokens_decoder().into_iter().collect();
+        let added: BTreeMap<_, _> = self.reference.inner().get_added_tokens_decoder().into_iter().collect();
         added.into_values().filter(|token| token.special).map(|token| token.content).collect()
+    }
+
+    fn added_texts(&self) -> Vec<String> {
+        let added: BTreeMap<_, _> = self.reference.inner().get_added_tokens_decoder().into_iter().collect();
+        added.into_values().map(|token| token.content).collect()
     }
 
     /// The ids of a text, BOS in front.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self.inner.encode_fast(text, false).map_err(failed)?;
-        Ok(self.led(encoding.get_ids()).0)
+        let mut ids = self.room(text);
+        self.encoder.ids(text, &mut ids)?;
+        self.lead_once(&mut ids);
+        Ok(ids)
     }
 
     /// The ids of a rendered dialogue, with the trained ranges of its text as ranges of ids: a token is trained if it holds any
     /// trained character, as in `transformers`' assistant masks.
     pub fn sample(&self, rendered: &Rendered, train_on: TrainOn) -> Result<Sample> {
-        let encoding = self.inner.encode(rendered.text.as_str(), false).map_err(failed)?;
-        let (ids, shift) = self.led(encoding.get_ids());
-        let offsets = encoding.get_offsets();
-        let trained = match train_on {
-            TrainOn::All => std::iter::once(0..ids.len() as u32).collect(),
-            TrainOn::Assistant => rendered
-                .trained
-                .iter()
-                .map(|range| {
-                    let start = offsets.partition_point(|(_, end)| *end <= range.start);
-                    let end = offsets.partition_point(|(start, _)| *start < range.end);
-                    (start + shift) as u32..(end + shift) as u32
-                })
-                .filter(|range| !range.is_empty())
-                .collect(),
-        };
-        Ok(Sample { ids, trained: joined(trained) })
+        if train_on == TrainOn::All {
+            let ids = self.ids(&rendered.text)?;
+            return Ok(Sample { trained: joined(std::iter::once(0..ids.len() as u32).collect()), ids });
+        }
+        let mut ids = self.room(&rendered.text);
+        let mut spans = Vec::with_capacity(ids.capacity());
+        self.encoder.spans(&rendered.text, &mut ids, &mut spans)?;
+        let shift = self.lead_once(&mut ids);
+        let trained = rendered.trained.iter().map(|range| {
+            let start = spans.partition_point(|span| span.end as usize <= range.start);
+            let end = spans.partition_point(|span| (span.start as usize) < range.end);
+            (start + shift) as u32..(end + shift) as u32
+        });
+        Ok(Sample { trained: joined(trained.filter(|range| !range.is_empty()).collect()), ids })
     }
 
-    /// The ids with what the tokenizer puts in front, unless the text wrote it itself; and how far that moved them.
-    fn led(&self, ids: &[u32]) -> (Vec<u32>, usize) {
-        let lead: &[u32] = if ids.starts_with(&self.lead) { &[] } else { &self.lead };
-        ([lead, ids].concat(), lead.len())
+    /// The ids that the tokenizer puts in front, with room for those of the text: dialogues take three to four bytes a token.
+    fn room(&self, text: &str) -> Vec<u32> {
+        let mut ids = Vec::with_capacity(self.lead.len() + text.len() / 3 + 8);
+        ids.extend_from_slice(&self.lead);
+        ids
+    }
+
+    /// Takes back what the tokenizer put in front if the text wrote it itself; returns how far the text's ids stand from the start.
+    fn lead_once(&self, ids: &mut Vec<u32>) -> usize {
+        let lead = self.lead.len();
+        if ids[lead..].starts_with(&self.lead) {
+            ids.drain(..lead);
+            return 0;
+        }
+        lead
     }
 
     /// The files of a folder from which `transformers` loads this tokenizer with this template: name and bytes.
@@ -142,10 +213,6 @@ impl Tokenizer {
     }
 }
 
-fn failed(error: tokenizers::Error) -> Error {
-    Error::Internal(format!("the tokenizer failed on a text: {error}"))
-}
-
 /// Ranges that touch or overlap, as one.
 fn joined(ranges: Vec<std::ops::Range<u32>>) -> Vec<std::ops::Range<u32>> {
     let mut joined: Vec<std::ops::Range<u32>> = Vec::with_capacity(ranges.len());
@@ -156,15 +223,6 @@ fn joined(ranges: Vec<std::ops::Range<u32>>) -> Vec<std::ops::Range<u32>> {
         }
     }
     joined
-}
-
-/// What the tokenizer's post-processor puts in front of a text.
-fn lead(tokenizer: &HfTokenizer) -> tokenizers::Result<Vec<u32>> {
-    let with = tokenizer.encode_fast("a", true)?;
-    let without = tokenizer.encode_fast("a", false)?;
-    let (with, without) = (with.get_ids(), without.get_ids());
-    let place = with.windows(without.len().max(1)).position(|window| window == without).unwrap_or(0);
-    Ok(with[..place].to_vec())
 }
 
 /// `tokenizer_config.json`, completed by `special_tokens_map.json`; empty where neither is there.

@@ -21,9 +21,8 @@ const OPENERS: [char; 6] = ['"', '\'', '(', '[', '“', '‘'];
 const TRAILING: [char; 12] = ['.', ',', ';', ':', '!', '?', ')', ']', '}', '"', '\'', '”'];
 /// Words whose dot does not end a sentence.
 const ABBREVIATIONS: [&str; 34] = [
-    "e.g.", "i.e.", "etc.", "vs.", "approx.", "no.", "fig.", "a.m.", "p.m.", "mr.", "mrs.", "ms.", "dr.", "prof.", "st.", "jr.",
-    "sr.", "cf.", "al.", "inc.", "ltd.", "co.", "corp.", "dept.", "est.", "eq.", "sec.", "vol.", "pp.", "ed.", "eds.", "ca.", "u.s.",
-    "u.k.",
+    "e.g.", "i.e.", "etc.", "vs.", "approx.", "no.", "fig.", "a.m.", "p.m.", "mr.", "mrs.", "ms.", "dr.", "prof.", "st.", "jr.", "sr.",
+    "cf.", "al.", "inc.", "ltd.", "co.", "corp.", "dept.", "est.", "eq.", "sec.", "vol.", "pp.", "ed.", "eds.", "ca.", "u.s.", "u.k.",
 ];
 
 /// The truecasing stage: every turn of a dialogue, prompts included.
@@ -181,9 +180,9 @@ fn is_pronoun(text: &str, place: usize) -> bool {
 
 /// Whether what follows `i'` makes it a pronoun: i'm, i've, i'd, i'll.
 fn contracts(rest: &str) -> bool {
-    ["m", "ve", "d", "ll"].iter().any(|end| {
-        rest.strip_prefix(end).is_some_and(|after| after.chars().next().is_none_or(|mark| !mark.is_alphanumeric()))
-    })
+    ["m", "ve", "d", "ll"]
+        .iter()
+        .any(|end| rest.strip_prefix(end).is_some_and(|after| after.chars().next().is_none_or(|mark| !mark.is_alphanumeric())))
 }
 
 #[cfg(test)]

@@ -6,13 +6,14 @@ use std::path::Path;
 
 use crate::binarize::{self, Rules};
 use crate::control::ControlTokens;
+use crate::decontaminate::Index;
 use crate::dedup::{Signature, sign, sign_bytes};
 use crate::dialogue::{Dialogue, Pair, Replies, Role, Turn};
 use crate::error::{Error, Result};
 use crate::filter;
 use crate::read::LINE_BYTES_MAX;
 use crate::read::shape::{self, Shape};
-use crate::recipe::{Command, IdFrom, Recipe};
+use crate::recipe::{Action, Command, Compared, IdFrom, Recipe};
 use crate::sample::Sample;
 use crate::shard::TokenPair;
 use crate::stage::{Notes, Reason, Stage, Verdict};
@@ -34,6 +35,8 @@ pub struct Walk {
     pub tokenizer: Tokenizer,
     /// The chat template.
     pub template: Template,
+    /// The evaluation sets to keep out, where the recipe names any.
+    pub evaluation_sets: Option<Index>,
     stages: Vec<Box<dyn Stage>>,
     rules: Option<Rules>,
     control: ControlTokens,
@@ -111,13 +114,14 @@ impl Walk {
         let special = tokenizer.special_texts();
         let (name, text) = template_text(&recipe.template.name, &tokenizer)?;
         let template = Template::new(&name, &text, &tokenizer.special, &special)?;
-        let control = ControlTokens::new(&special, template.text(), recipe.tokenize.control_tokens)?;
+        let control = ControlTokens::new(&special, template.written(), recipe.tokenize.control_tokens)?;
         let rules = recipe.binarize.as_ref().map(|binarize| Rules::new(binarize, recipe.seed));
         let shape = match recipe.source.shape.as_str() {
             "auto" => None,
             name => Some(shape::named(name)?),
         };
-        Ok(Walk { command, recipe, tokenizer, template, stages, rules, control, shape })
+        let evaluation_sets = Index::load(&recipe.decontaminate)?;
+        Ok(Walk { command, recipe, tokenizer, template, evaluation_sets, stages, rules, control, shape })
     }
 
     /// The shape of an input, told by its first readable row unless the recipe names it.
@@ -146,16 +150,17 @@ impl Walk {
             Verdict::Keep => None,
             Verdict::Drop(reason) => Some(reason),
         });
+        notes.control_tokens = self.control.neutralize(&mut dialogue);
         let prompt_id = raw_prompt_id.unwrap_or_else(|| sha256_hex(dialogue.prompt().as_bytes()));
         let fate = match dropped {
             Some(reason) => Fate::Dropped(reason),
-            None => self.judge(dialogue, bytes, &prompt_id),
+            None => self.judge(dialogue, bytes, &prompt_id, &mut notes),
         };
         Visited { id, prompt_id: Some(prompt_id), notes, fate }
     }
 
-    /// Pairs a cleaned dialogue, looks for control tokens and signs it.
-    fn judge(&self, mut dialogue: Dialogue, bytes: &[u8], prompt_id: &str) -> Fate {
+    /// Pairs a cleaned dialogue, looks for control tokens and evaluation sets, and signs it.
+    fn judge(&self, mut dialogue: Dialogue, bytes: &[u8], prompt_id: &str, notes: &mut Notes) -> Fate {
         let pairs = match self.rules.as_ref().map(|rules| rules.pairs(&mut dialogue, prompt_id)) {
             Some(Err(reason)) => return Fate::Dropped(reason),
             Some(Ok(pairs)) => pairs,
@@ -165,6 +170,12 @@ impl Walk {
         let answers = pairs.iter().flat_map(|pair| [pair.chosen.as_str(), pair.rejected.as_str()]);
         if let Some(token) = turns.chain(answers).find_map(|text| self.control.find(text)) {
             return Fate::Quarantined(Reason::found("control_token", token));
+        }
+        if let Some(sets) = &self.evaluation_sets {
+            notes.contamination = sets.find(&dialogue);
+            if !notes.contamination.is_empty() && self.recipe.decontaminate.action == Action::Drop {
+                return Fate::Dropped(Reason::found("contaminated", sets.names(&notes.contamination)));
+            }
         }
         let dedup = &self.recipe.dedup;
         let signature = (dedup.exact || dedup.near).then(|| match self.command {
@@ -284,6 +295,9 @@ fn resolve(command: Command, recipe: &mut Recipe) -> Result<()> {
         (Command::Binarize, Some(_)) if recipe.dedup.near => {
             Err(Error::Recipe("`dedup.near` compares dialogues; `zephyr-fast binarize` only knows `dedup.exact`".to_owned()))
         }
+        (Command::Binarize, Some(_)) if recipe.dedup.of != Compared::Dialogue => {
+            Err(Error::Recipe("`dedup.of` is for dialogues; `zephyr-fast binarize` compares whole rows as the source has them".to_owned()))
+        }
         (Command::Binarize, Some(binarize)) => {
             // The published sets kept rows that repeat; their presets keep them too.
             recipe.dedup.exact &= binarize.preset.is_none_or(binarize::Preset::drops_duplicates);
@@ -293,22 +307,36 @@ fn resolve(command: Command, recipe: &mut Recipe) -> Result<()> {
     }
 }
 
+/// Name and text of the template a recipe asks for, unless it is one of ours: what a canary must be tried with first.
+pub fn unknown_template(recipe: &Recipe, tokenizer: &Path) -> Result<Option<(String, String)>> {
+    let name = recipe.template.name.as_str();
+    if name == "zephyr" {
+        return Ok(None);
+    }
+    let found = if name == "tokenizer" { template_text(name, &Tokenizer::load(tokenizer)?)? } else { template_file(name)? };
+    Ok(Some(found).filter(|(_, text)| !Template::is_known(text)))
+}
+
 /// Name and text of the template a recipe asks for.
-fn template_text(name: &str, tokenizer: &Tokenizer) -> Result<(String, String)> {
+pub(crate) fn template_text(name: &str, tokenizer: &Tokenizer) -> Result<(String, String)> {
     match name {
         "zephyr" => Ok((name.to_owned(), ZEPHYR.to_owned())),
         "tokenizer" => {
             let text = tokenizer.chat_template.clone();
-            let text = text.ok_or_else(|| Error::Recipe("`template.name = \"tokenizer\"`, but the tokenizer's folder has no chat template".to_owned()))?;
+            let text = text.ok_or_else(|| {
+                Error::Recipe("`template.name = \"tokenizer\"`, but the tokenizer's folder has no chat template".to_owned())
+            })?;
             Ok((name.to_owned(), text))
         }
-        path => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| Error::Recipe(format!("template `{path}`: {error}; known names: zephyr, tokenizer")))?;
-            let base = Path::new(path).file_name().map_or_else(|| path.to_owned(), |base| base.to_string_lossy().into_owned());
-            Ok((base, text))
-        }
+        path => template_file(path),
     }
+}
+
+fn template_file(path: &str) -> Result<(String, String)> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Error::Recipe(format!("template `{path}`: {error}; known names: zephyr, tokenizer")))?;
+    let base = Path::new(path).file_name().map_or_else(|| path.to_owned(), |base| base.to_string_lossy().into_owned());
+    Ok((base, text))
 }
 
 /// Messages of a dialogue with its answer, as the text files hold them.

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use pyo3::prelude::*;
 use zephyr_core::error::Error;
 use zephyr_core::recipe::{Command, Recipe};
+use zephyr_core::template::Template;
 use zephyr_core::tokenize::Tokenizer;
-use zephyr_core::walk::Walk;
+use zephyr_core::walk::{self, Walk};
 use zephyr_core::{Job, explain};
 
 /// Does a whole run and returns its manifest as JSON.
@@ -59,6 +60,33 @@ fn explain_row(
     })
 }
 
+/// What a template makes of dialogues (JSON: lists of messages), as JSON: text and trained ranges in characters, or a reason.
+#[pyfunction]
+fn render(py: Python<'_>, tokenizer: PathBuf, template: &str, dialogues: &str, add_generation_prompt: bool) -> PyResult<String> {
+    let (template, dialogues) = (template.to_owned(), dialogues.to_owned());
+    border::enter(py, None, move |_| explain::render(&Tokenizer::load(&tokenizer)?, &template, &dialogues, add_generation_prompt))
+}
+
+/// Name and text of the template a recipe asks for, unless it is one that the package ships.
+#[pyfunction]
+fn unknown_template(
+    py: Python<'_>,
+    recipe: &str,
+    recipe_name: &str,
+    overrides: Vec<(String, String)>,
+    tokenizer: PathBuf,
+) -> PyResult<Option<(String, String)>> {
+    let (recipe, recipe_name) = (recipe.to_owned(), recipe_name.to_owned());
+    border::enter(py, None, move |_| walk::unknown_template(&Recipe::read(&recipe, &recipe_name, &overrides)?, &tokenizer))
+}
+
+/// Loads a template, which renders its canaries.
+#[pyfunction]
+fn canary(py: Python<'_>, name: &str, text: &str) -> PyResult<()> {
+    let (name, text) = (name.to_owned(), text.to_owned());
+    border::enter(py, None, move |_| Template::canary(&name, &text))
+}
+
 /// Samples of these lengths as windows of at most `seq_len` tokens: lists of sample numbers.
 #[pyfunction]
 fn pack(py: Python<'_>, lengths: Vec<u32>, seq_len: u32) -> PyResult<Vec<Vec<u32>>> {
@@ -89,6 +117,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(run, module)?)?;
     module.add_function(wrap_pyfunction!(explain_row, module)?)?;
+    module.add_function(wrap_pyfunction!(render, module)?)?;
+    module.add_function(wrap_pyfunction!(unknown_template, module)?)?;
+    module.add_function(wrap_pyfunction!(canary, module)?)?;
     module.add_function(wrap_pyfunction!(pack, module)?)?;
     module.add_function(wrap_pyfunction!(resolve, module)?)?;
     border::add_errors(module)

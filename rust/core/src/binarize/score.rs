@@ -60,7 +60,8 @@ mod tests {
 
     #[test]
     fn a_ten_is_mended_by_its_ratings_and_nothing_else_is() {
-        let reply = |overall: f64, rating: f64| Reply { overall: Some(overall), ratings: [Some(rating), None, None, None], ..Reply::default() };
+        let reply =
+            |overall: f64, rating: f64| Reply { overall: Some(overall), ratings: [Some(rating), None, None, None], ..Reply::default() };
         for (overall, rating, wanted) in [(10.0, 2.0, 1.0), (10.0, 2.5, 5.0), (10.0, 4.0, 8.0), (10.0, 4.5, 10.0), (9.0, 1.0, 9.0)] {
             assert_eq!(mended(&reply(overall, rating)), Some(wanted));
         }

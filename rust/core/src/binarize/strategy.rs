@@ -53,7 +53,9 @@ pub(super) fn pairs(strategy: Strategy, replies: &[Reply], scores: &[Option<f64>
         Strategy::BestVsRandom => chance.pick(&other).into_iter().collect(),
         Strategy::BestVsDraw => draws::rejected(replies, scores, best).into_iter().collect(),
         Strategy::BestVsRandomLower => chance.pick(&lower).into_iter().collect(),
-        Strategy::BestVsWorst => lower.iter().copied().rev().reduce(|worst, place| if score(place) < score(worst) { place } else { worst }).into_iter().collect(),
+        Strategy::BestVsWorst => {
+            lower.iter().copied().rev().reduce(|worst, place| if score(place) < score(worst) { place } else { worst }).into_iter().collect()
+        }
         Strategy::AllLower => lower,
     };
     if rejected.is_empty() {

@@ -10,12 +10,14 @@ use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 
 use crate::card;
 use crate::commit::commit_bytes;
+use crate::decontaminate::Sums;
 use crate::dedup::Admission;
 use crate::error::{Error, Result};
 use crate::fingerprint::{ENGINE, MadeFrom, semantics};
 use crate::ledger::{self, Entry, Ledger};
 use crate::manifest::{
-    FileCard, InputCard, Kind, Manifest, RecipeCopy, Rows, SCHEMA, ShardCard, Split, TemplateCard, TextCard, TokenizerCard, TruecaseSums,
+    Decontamination, DedupSums, FileCard, InputCard, Kind, Manifest, RecipeCopy, Rows, SCHEMA, ShardCard, Split, TemplateCard, TextCard,
+    TokenizerCard, TruecaseSums,
 };
 use crate::out_folder::OutFolder;
 use crate::pack::pack;
@@ -80,6 +82,9 @@ pub(super) struct Output<'run> {
     rows_of_input: Vec<u64>,
     phrases: BTreeMap<String, u64>,
     truecase: TruecaseSums,
+    contamination: Sums,
+    /// Rows whose search for near-duplicates was cut short.
+    pub(super) cut_short: u64,
 }
 
 /// One split's files.
@@ -120,6 +125,8 @@ impl<'run> Output<'run> {
             rows_of_input: vec![0; inputs.len()],
             phrases: BTreeMap::new(),
             truecase: TruecaseSums::default(),
+            contamination: Sums::default(),
+            cut_short: 0,
         })
     }
 
@@ -132,6 +139,11 @@ impl<'run> Output<'run> {
         }
         self.truecase.rows += u64::from(row.notes.fixes > 0);
         self.truecase.fixes += u64::from(row.notes.fixes);
+        let mut contamination = Vec::new();
+        if let Some(sets) = &self.walk.evaluation_sets {
+            self.contamination.add(sets, &row.notes.contamination);
+            contamination = sets.lines(&row.notes.contamination);
+        }
         let mut entry = Entry {
             row_id: row.row_id,
             input: row.input,
@@ -140,6 +152,8 @@ impl<'run> Output<'run> {
             source_id: row.id,
             prompt_id: row.prompt_id,
             fixes: row.notes.fixes as i32,
+            contamination,
+            control_tokens: row.notes.control_tokens as i32,
             ..Entry::default()
         };
         match (row.product, row.alive) {
@@ -240,8 +254,12 @@ impl<'run> Output<'run> {
         for split in self.splits.into_iter().filter(|split| split.sums.rows > 0) {
             splits.insert(split.name.to_owned(), split.finish(walk, folder, watch)?);
         }
-        let card_of = |(input, rows): (&Input, u64)| InputCard { name: input.name.clone(), sha256: input.sha256.clone(), bytes: input.bytes, rows };
+        let card_of =
+            |(input, rows): (&Input, u64)| InputCard { name: input.name.clone(), sha256: input.sha256.clone(), bytes: input.bytes, rows };
         let special = &walk.tokenizer.special;
+        let sets = walk.evaluation_sets.as_ref();
+        let decontamination =
+            sets.map_or_else(Decontamination::not_checked, |sets| self.contamination.report(sets, &walk.recipe.decontaminate));
         let mut manifest = Manifest {
             schema: SCHEMA,
             kind: if walk.command == Command::Prep { Kind::Sft } else { Kind::Preference },
@@ -261,7 +279,8 @@ impl<'run> Output<'run> {
             rows: self.rows,
             phrases: self.phrases,
             truecase: self.truecase,
-            decontamination: "not checked".to_owned(),
+            dedup: DedupSums { cut_short: self.cut_short },
+            decontamination,
             splits,
             files,
             made_from,
@@ -276,7 +295,10 @@ impl<'run> Output<'run> {
 fn write_tokenizer(walk: &Walk, folder: &OutFolder) -> Result<Vec<FileCard>> {
     let target = folder.folder("tokenizer")?;
     let files = walk.tokenizer.files(walk.template.text())?;
-    files.into_iter().map(|(name, bytes)| Ok(FileCard::new(&format!("tokenizer/{name}"), commit_bytes(&target.join(name), &bytes)?))).collect()
+    files
+        .into_iter()
+        .map(|(name, bytes)| Ok(FileCard::new(&format!("tokenizer/{name}"), commit_bytes(&target.join(name), &bytes)?)))
+        .collect()
 }
 
 fn shards(walk: &Walk, folder: &OutFolder, split: &'static str) -> Shards {
@@ -310,7 +332,14 @@ impl SplitOutput {
 }
 
 /// Packs a split's samples and gathers them, window by window, from the spool.
-fn write_windows(spool: &Spool, lengths: &[u32], row_ids: &[i64], seq_len: u32, mut shards: Shards, watch: &Watch) -> Result<Vec<ShardCard>> {
+fn write_windows(
+    spool: &Spool,
+    lengths: &[u32],
+    row_ids: &[i64],
+    seq_len: u32,
+    mut shards: Shards,
+    watch: &Watch,
+) -> Result<Vec<ShardCard>> {
     let windows = pack(lengths, seq_len);
     watch.samples_total.fetch_add(windows.len() as u64, Ordering::Relaxed);
     let mut record = Vec::new();

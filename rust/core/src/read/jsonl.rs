@@ -28,16 +28,7 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn new(stream: Box<dyn Read + Send>, input: &Input) -> Lines {
-        Lines {
-            stream,
-            path: input.path.clone(),
-            input: input.ordinal,
-            pending: Vec::new(),
-            offset: 0,
-            lines: 0,
-            dropped: 0,
-            ended: false,
-        }
+        Lines { stream, path: input.path.clone(), input: input.ordinal, pending: Vec::new(), offset: 0, lines: 0, dropped: 0, ended: false }
     }
 
     /// Reads until `pending` holds at least one whole line, or the stream ends.
@@ -70,11 +61,7 @@ impl Lines {
 
     /// Takes the whole lines off the head of `pending`.
     fn take(&mut self) -> Chunk {
-        let end = if self.ended {
-            self.pending.len()
-        } else {
-            memchr::memrchr(b'\n', &self.pending).map_or(0, |newline| newline + 1)
-        };
+        let end = if self.ended { self.pending.len() } else { memchr::memrchr(b'\n', &self.pending).map_or(0, |newline| newline + 1) };
         let rest = self.pending.split_off(end);
         let bytes = std::mem::replace(&mut self.pending, rest);
         let mut rows = Vec::new();

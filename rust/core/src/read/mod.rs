@@ -88,9 +88,7 @@ pub fn chunks(input: &Input, bytes_read: &Arc<AtomicU64>) -> Result<Chunks> {
     Ok(match ending(&input.name) {
         Some(Ending::Plain) => lines(Box::new(counted)),
         Some(Ending::Gzip) => lines(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(counted)))),
-        Some(Ending::Zstd) => lines(Box::new(
-            zstd::stream::read::Decoder::new(counted).map_err(|error| Error::input(&input.path, error))?,
-        )),
+        Some(Ending::Zstd) => lines(Box::new(zstd::stream::read::Decoder::new(counted).map_err(|error| Error::input(&input.path, error))?)),
         Some(Ending::Parquet) => columnar::parquet(input, Arc::clone(bytes_read))?,
         Some(Ending::Arrow) => columnar::arrow(input, Arc::clone(bytes_read))?,
         None => {

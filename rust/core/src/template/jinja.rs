@@ -1,31 +1,27 @@
-//! Any other chat template: minijinja set up as `transformers` sets up Jinja, and the search for the trained ranges.
-//!
-//! Ranges come from `{% generation %}` tags where a template has them. Elsewhere two characters that occur nowhere in the row are put
-//! round each answer; where they come out again shows what became of it, and a second rendering without them must give the same text.
-
-use std::ops::Range;
+//! Any chat template but Zephyr's: minijinja set up as `transformers` sets up Jinja, under limits.
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Value};
+use minijinja::value::Value;
 use minijinja::{Environment, ErrorKind, context};
-use regex::Regex;
 
-use super::{Rendered, tojson};
+use super::limits::{self, Page};
+use super::mask::{self, Ends, Marking};
+use super::{Rendered, python, source};
+use crate::control::markers;
 use crate::dialogue::{Role, Turn};
 use crate::error::{Error, Result};
 use crate::stage::Reason;
 use crate::tokenize::SpecialTokens;
 
 const NAME: &str = "chat_template";
-/// A thousand times what the longest known template uses on a canary; a row that needs more is quarantined.
-const FUEL: u64 = 5_000_000;
 
 pub(super) struct Jinja {
-    environment: Environment<'static>,
+    tanks: Vec<Environment<'static>>,
     special: SpecialTokens,
-    /// Tokens that may end an assistant's turn.
-    ends: Vec<String>,
-    has_generation_tags: bool,
+    /// What the template writes of its own accord: its source and what it makes of the canaries.
+    pub(super) written: String,
+    pub(super) has_tags: bool,
+    ends: Ends,
 }
 
 impl std::fmt::Debug for Jinja {
@@ -37,151 +33,104 @@ impl std::fmt::Debug for Jinja {
 impl Jinja {
     pub(super) fn new(name: &str, text: &str, special: &SpecialTokens, control: &[String]) -> Result<Jinja> {
         let refused = |why: &str| Error::Recipe(format!("template `{name}` is refused: {why}"));
+        if text.len() > limits::TEMPLATE_BYTES_MAX {
+            return Err(refused(&format!("it has {} bytes, more than {}", text.len(), limits::TEMPLATE_BYTES_MAX)));
+        }
         if text.contains("strftime_now") {
             return Err(refused("it calls `strftime_now`, so its bytes would depend on the date; write the date into a copy of it"));
         }
-        let (source, has_generation_tags) = with_generation_filter(text);
+        let (source, has_tags) = source::prepared(text);
         let mut environment = environment();
-        environment.add_template_owned(NAME, source).map_err(|error| refused(&described(&error)))?;
-        let mut ends = control.to_vec();
-        ends.extend(special.eos.clone());
-        ends.sort_by_key(|end| std::cmp::Reverse(end.len()));
-        let jinja = Jinja { environment, special: special.clone(), ends, has_generation_tags };
-        let turn = |role, text: &str| Turn { role, text: text.to_owned() };
-        let canary = [turn(Role::User, "Question?"), turn(Role::Assistant, "Answer.")];
-        jinja.render_text(&canary, false, None).map_err(|error| refused(&described(&error)))?;
+        limits::add(&mut environment, NAME, source).map_err(|error| refused(&described(&error)))?;
+        let tanks = limits::tanks(environment);
+        let mut jinja = Jinja { tanks, special: special.clone(), written: text.to_owned(), has_tags, ends: Ends::default() };
+        let canaries = jinja.canaries().map_err(|error| refused(&described(&error)))?;
+        let mut tokens = control.to_vec();
+        tokens.extend(special.eos.clone());
+        tokens.extend(markers(&jinja.written));
+        jinja.ends = Ends::learn(&jinja, &canaries, tokens).map_err(|why| refused(&why))?;
+        for canary in &canaries {
+            jinja.render(canary).map_err(|reason| refused(&reason.detail.unwrap_or_default()))?;
+        }
         Ok(jinja)
     }
 
+    /// The canaries that the template renders; some want a system turn, some forbid it. Notes what is written round them.
+    fn canaries(&mut self) -> std::result::Result<Vec<Vec<Turn>>, minijinja::Error> {
+        let turn = |(role, text): (Role, &str)| Turn { role, text: text.to_owned() };
+        let round = [(Role::User, "Question?"), (Role::Assistant, "Answer.")].map(turn);
+        let again = [(Role::User, "And then?"), (Role::Assistant, "More words.")].map(turn);
+        let system = [turn((Role::System, "Rules."))];
+        let all = [&[&round[..]][..], &[&round, &again], &[&system, &round], &[&system, &round, &again]].map(<[&[Turn]]>::concat);
+        let (mut rendered, mut failure) = (Vec::new(), None);
+        for canary in all {
+            match self.text(&canary, true, None) {
+                Ok(text) => {
+                    self.written.push_str(&text);
+                    rendered.push(canary);
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.filter(|_| rendered.is_empty()).map_or(Ok(rendered), Err)
+    }
+
     pub(super) fn render_prompt(&self, turns: &[Turn]) -> std::result::Result<String, Reason> {
-        self.render_text(turns, true, None).map_err(|error| Reason::found("template", described(&error)))
+        self.text(turns, true, None).map_err(|error| Reason::found("template", described(&error)))
     }
 
     pub(super) fn render(&self, turns: &[Turn]) -> std::result::Result<Rendered, Reason> {
-        let failed = |error: minijinja::Error| Reason::found("template", described(&error));
-        let text = self.render_text(turns, false, None).map_err(failed)?;
-        let answers = turns.iter().filter(|turn| turn.role == Role::Assistant).count();
-        let marks = unused_marks(turns);
-        let trials: &[Mark] = if self.has_generation_tags { &[Mark::Tags] } else { &[Mark::Whole, Mark::Trimmed] };
-        for mark in trials {
-            let marked = self.render_text(turns, false, Some((*mark, marks))).map_err(failed)?;
-            let (unmarked, ranges) = unmark(&marked, marks);
-            if unmarked == text && ranges.len() == answers {
-                let trained = ranges.into_iter().map(|range| self.with_end(&text, range)).collect();
-                return Ok(Rendered { text, trained });
-            }
-        }
-        Err(Reason::found("mask", "the template changes an answer so that its place in the text cannot be proven"))
+        let text = self.text(turns, false, None).map_err(|error| Reason::found("template", described(&error)))?;
+        let trained = mask::derive(self, &self.ends, turns, &text).map_err(|why| Reason::found("mask", why))?;
+        Ok(Rendered { text, trained })
     }
 
-    /// The range with the token that ends the turn, where one follows; generation tags say it themselves.
-    fn with_end(&self, text: &str, range: Range<usize>) -> Range<usize> {
-        if self.has_generation_tags {
-            return range;
-        }
-        let rest = text[range.end..].trim_start();
-        let skipped = text.len() - range.end - rest.len();
-        let end = self.ends.iter().find(|end| rest.starts_with(end.as_str()));
-        range.start..range.end + end.map_or(0, |end| skipped + end.len())
-    }
-
-    fn render_text(&self, turns: &[Turn], prompt: bool, mark: Option<(Mark, [char; 2])>) -> std::result::Result<String, minijinja::Error> {
-        let content = |turn: &Turn| match mark {
-            Some((Mark::Whole, [open, close])) if turn.role == Role::Assistant => format!("{open}{}{close}", turn.text),
-            Some((Mark::Trimmed, [open, close])) if turn.role == Role::Assistant => {
-                let core = turn.text.trim();
-                let start = turn.text.len() - turn.text.trim_start().len();
-                let (lead, trail) = (&turn.text[..start], &turn.text[start + core.len()..]);
-                format!("{lead}{open}{core}{close}{trail}")
-            }
-            _ => turn.text.clone(),
-        };
+    /// The text of a dialogue, with the generation prompt or without, marked or plain.
+    pub(super) fn text(&self, turns: &[Turn], prompt: bool, marking: Option<&Marking>) -> std::result::Result<String, minijinja::Error> {
+        let content = |turn: &Turn| marking.map_or_else(|| turn.text.clone(), |marking| marking.content(turn));
         let messages: Vec<Value> = turns.iter().map(|turn| context! { role => turn.role.name(), content => content(turn) }).collect();
-        let [open, close] = match mark {
-            Some((Mark::Tags, [open, close])) => [Some(open), Some(close)],
-            _ => [None, None],
-        };
         let special = self.special.pairs().into_iter().map(|(name, token)| (name, Value::from(token)));
+        let tags = marking.map(Marking::tags);
         let values = Value::from_pairs(special.chain([
             ("messages", Value::from(messages)),
             ("tools", Value::from(())),
             ("documents", Value::from(())),
             ("add_generation_prompt", Value::from(prompt)),
-            ("__open", Value::from(open.map(String::from))),
-            ("__close", Value::from(close.map(String::from))),
+            (OPEN, Value::from(tags.map(|[open, _]| open.to_string()))),
+            (CLOSE, Value::from(tags.map(|[_, close]| close.to_string()))),
         ]));
-        self.environment.get_template(NAME)?.render(values)
+        let weight = limits::weight(turns);
+        let mut page = Page::new(weight);
+        self.tanks[limits::tank(weight)].get_template(NAME)?.render_captured_to(values, &mut page)?;
+        Ok(page.text())
     }
 }
 
-/// What the marks are put round.
-#[derive(Clone, Copy)]
-enum Mark {
-    /// What the template's own generation tags enclose.
-    Tags,
-    /// The whole answer.
-    Whole,
-    /// The answer without the white space at its ends, for templates that trim.
-    Trimmed,
-}
-
-/// Two of Unicode's non-characters that the row does not contain.
-fn unused_marks(turns: &[Turn]) -> [char; 2] {
-    let mut marks = ('\u{FDD0}'..='\u{FDEF}').filter(|mark| !turns.iter().any(|turn| turn.text.contains(*mark)));
-    [marks.next().unwrap_or('\u{FDD0}'), marks.next().unwrap_or('\u{FDD1}')]
-}
-
-/// The text without the marks, and the ranges that stood between them.
-fn unmark(marked: &str, [open, close]: [char; 2]) -> (String, Vec<Range<usize>>) {
-    let mut text = String::with_capacity(marked.len());
-    let mut ranges = Vec::new();
-    let mut start = 0;
-    for letter in marked.chars() {
-        if letter == open {
-            start = text.len();
-        } else if letter == close {
-            ranges.push(start..text.len());
-        } else {
-            text.push(letter);
-        }
-    }
-    (text, ranges)
-}
-
-/// The template with its generation tags as filter blocks, which trim white space as Jinja's own blocks do.
-fn with_generation_filter(text: &str) -> (String, bool) {
-    let open = Regex::new(r"\{%([-+]?)\s*generation\s*([-+]?)%\}").expect("the pattern is constant");
-    let close = Regex::new(r"\{%([-+]?)\s*endgeneration\s*([-+]?)%\}").expect("the pattern is constant");
-    if !open.is_match(text) {
-        return (text.to_owned(), false);
-    }
-    let text = open.replace_all(text, "{%$1 filter __generation $2%}");
-    (close.replace_all(&text, "{%$1 endfilter $2%}").into_owned(), true)
-}
+/// What the marks of generation tags are called inside.
+const OPEN: &str = "__open";
+const CLOSE: &str = "__close";
 
 /// Jinja as `transformers` sets it up for chat templates.
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().expect("the delimiters are the defaults");
-    environment.set_syntax(syntax);
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
+    environment.set_syntax(syntax.expect("the delimiters are the defaults"));
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.set_fuel(Some(FUEL));
-    environment.set_recursion_limit(64);
     environment.set_debug(false);
-    environment.add_filter("tojson", |value: &Value, arguments: Kwargs| tojson::tojson(value, &arguments));
-    environment.add_filter("__generation", |state: &minijinja::State, body: String| {
+    python::set_up(&mut environment);
+    environment.add_filter(source::FILTER, |state: &minijinja::State, body: String| {
         let mark = |name: &str| state.lookup(name).filter(|mark| !mark.is_none()).map(|mark| mark.to_string()).unwrap_or_default();
-        format!("{}{body}{}", mark("__open"), mark("__close"))
-    });
-    environment.add_function("raise_exception", |message: String| -> std::result::Result<Value, minijinja::Error> {
-        Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+        format!("{}{body}{}", mark(OPEN), mark(CLOSE))
     });
     environment
 }
 
 /// An error with the line of the template it stands for.
 fn described(error: &minijinja::Error) -> String {
-    let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    let what = match error.kind() {
+        ErrorKind::OutOfFuel => "it takes more steps or makes more text than a row of this size may".to_owned(),
+        ErrorKind::WriteFailure => std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string),
+        _ => error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
+    };
     error.line().map_or_else(|| what.clone(), |line| format!("line {line}: {what}"))
 }

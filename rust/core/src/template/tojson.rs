@@ -1,67 +1,95 @@
 //! `tojson` as `transformers` defines it for chat templates: Python's `json.dumps(value, ensure_ascii=False)`, nothing escaped for HTML.
 
 use minijinja::value::{Kwargs, Value, ValueKind};
-use minijinja::{Error, ErrorKind};
+use minijinja::{Error, ErrorKind, State};
 
-/// The filter. `indent` is the only argument templates use.
-pub(super) fn tojson(value: &Value, arguments: &Kwargs) -> Result<Value, Error> {
+/// Lists within lists at most, and spaces of indentation at most.
+const DEPTH_MAX: usize = 64;
+const INDENT_MAX: usize = 16;
+
+/// The filter. Of Python's arguments it knows `indent` and, as what it does anyway, `ensure_ascii=False`; others are an error.
+pub(super) fn tojson(state: &State, value: &Value, arguments: &Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = arguments.get("indent")?;
-    let mut json = String::new();
-    write(&mut json, value, indent, 0)?;
-    Ok(Value::from_safe_string(json))
-}
-
-fn write(json: &mut String, value: &Value, indent: Option<usize>, depth: usize) -> Result<(), Error> {
-    match value.kind() {
-        ValueKind::None | ValueKind::Undefined => json.push_str("null"),
-        ValueKind::Seq | ValueKind::Iterable => {
-            let items: Vec<Value> = value.try_iter()?.collect();
-            write_all(json, ['[', ']'], items.len(), indent, depth, |json, place| write(json, &items[place], indent, depth + 1))?;
-        }
-        ValueKind::Map => {
-            let keys: Vec<Value> = value.try_iter()?.collect();
-            write_all(json, ['{', '}'], keys.len(), indent, depth, |json, place| {
-                json.push_str(&quoted(&keys[place].to_string())?);
-                json.push_str(": ");
-                write(json, &value.get_item(&keys[place])?, indent, depth + 1)
-            })?;
-        }
-        ValueKind::String => json.push_str(&quoted(value.as_str().unwrap_or_default())?),
-        ValueKind::Bool | ValueKind::Number => json.push_str(&value.to_string()),
-        _ => return Err(Error::new(ErrorKind::InvalidOperation, format!("a {} is no JSON", value.kind()))),
+    let ascii: Option<bool> = arguments.get("ensure_ascii")?;
+    arguments.assert_all_used()?;
+    if ascii == Some(true) || indent.is_some_and(|indent| indent > INDENT_MAX) {
+        return Err(Error::new(
+            ErrorKind::InvalidOperation,
+            format!("`tojson` knows no `ensure_ascii=True` and no indent above {INDENT_MAX}"),
+        ));
     }
-    Ok(())
+    let mut json = Json { state, text: String::new(), indent };
+    json.write(value, 0)?;
+    Ok(Value::from_safe_string(json.text))
 }
 
-/// Writes the items of a list or map between its brackets, with Python's separators.
-fn write_all(
-    json: &mut String,
-    [open, close]: [char; 2],
-    count: usize,
+/// JSON on its way.
+struct Json<'run, 'env, 'source> {
+    state: &'run State<'env, 'source>,
+    text: String,
     indent: Option<usize>,
-    depth: usize,
-    mut item: impl FnMut(&mut String, usize) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let line = |json: &mut String, depth: usize| {
-        if let (Some(indent), true) = (indent, count > 0) {
-            json.push('\n');
-            json.extend(std::iter::repeat_n(' ', indent * depth));
-        }
-    };
-    json.push(open);
-    for place in 0..count {
-        if place > 0 {
-            json.push_str(if indent.is_some() { "," } else { ", " });
-        }
-        line(json, depth + 1);
-        item(json, place)?;
-    }
-    line(json, depth);
-    json.push(close);
-    Ok(())
 }
 
-/// A string as both serde_json and Python write it when nothing but control characters, quotes and backslashes is escaped.
-fn quoted(text: &str) -> Result<String, Error> {
-    serde_json::to_string(text).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))
+impl Json<'_, '_, '_> {
+    fn write(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        // A value may hold itself many times over: every visit is paid for.
+        self.state.consume_fuel(1)?;
+        match value.kind() {
+            _ if depth > DEPTH_MAX => return Err(Error::new(ErrorKind::InvalidOperation, format!("deeper than {DEPTH_MAX}"))),
+            ValueKind::None => self.text.push_str("null"),
+            ValueKind::Seq | ValueKind::Iterable => self.write_all(['[', ']'], value, depth, |_, _| Ok(()))?,
+            ValueKind::Map => self.write_all(['{', '}'], value, depth, |json, key| {
+                json.quote(&key.to_string())?;
+                json.text.push_str(": ");
+                Ok(())
+            })?,
+            ValueKind::String => self.quote(value.as_str().unwrap_or_default())?,
+            ValueKind::Bool => self.text.push_str(if value.is_true() { "true" } else { "false" }),
+            ValueKind::Number => self.text.push_str(&value.to_string()),
+            _ => return Err(Error::new(ErrorKind::InvalidOperation, format!("a {} is no JSON", value.kind()))),
+        }
+        Ok(())
+    }
+
+    /// Writes the items of a list, or the keys and values of a map, between its brackets, with Python's separators.
+    fn write_all(
+        &mut self,
+        [open, close]: [char; 2],
+        value: &Value,
+        depth: usize,
+        mut write_key: impl FnMut(&mut Self, &Value) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let is_map = open == '{';
+        let mut is_empty = true;
+        self.text.push(open);
+        for item in value.try_iter()? {
+            if !is_empty {
+                self.text.push_str(if self.indent.is_some() { "," } else { ", " });
+            }
+            is_empty = false;
+            self.line(depth + 1);
+            write_key(self, &item)?;
+            let item = if is_map { value.get_item(&item)? } else { item };
+            self.write(&item, depth + 1)?;
+        }
+        if !is_empty {
+            self.line(depth);
+        }
+        self.text.push(close);
+        Ok(())
+    }
+
+    fn line(&mut self, depth: usize) {
+        if let Some(indent) = self.indent {
+            self.text.push('\n');
+            self.text.extend(std::iter::repeat_n(' ', indent * depth));
+        }
+    }
+
+    /// A string as both serde_json and Python write it when nothing but control characters, quotes and backslashes is escaped.
+    fn quote(&mut self, text: &str) -> Result<(), Error> {
+        self.state.consume_fuel(text.len() as u64 / 16)?;
+        self.text.push_str(&serde_json::to_string(text).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?);
+        Ok(())
+    }
 }

@@ -4,8 +4,31 @@ use std::ops::Range;
 
 /// A line that starts like this is code, a quotation, a table, a tag or a heading.
 const CODE_STARTS: [&str; 25] = [
-    "{", "}", "<", "[", "#", "//", "/*", "*/", "$", ">", "|", "def ", "class ", "import ", "from ", "return ", "if (", "for (", "while (",
-    "function ", "const ", "let ", "var ", "SELECT ", "#include",
+    "{",
+    "}",
+    "<",
+    "[",
+    "#",
+    "//",
+    "/*",
+    "*/",
+    "$",
+    ">",
+    "|",
+    "def ",
+    "class ",
+    "import ",
+    "from ",
+    "return ",
+    "if (",
+    "for (",
+    "while (",
+    "function ",
+    "const ",
+    "let ",
+    "var ",
+    "SELECT ",
+    "#include",
 ];
 /// What may stand in front of `www.`.
 const OPENERS: [char; 8] = ['(', '[', '{', '<', '"', '\'', '“', '‘'];

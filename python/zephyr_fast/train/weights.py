@@ -1,0 +1,65 @@
+"""Says which weights a model name stands for: a digest of the files that would be loaded, without loading them."""
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from zephyr_fast._core import InputError
+from zephyr_fast.train.model import base_of_adapter
+
+NOT_THE_FUNCTION = {"transformers_version", "use_cache", "_name_or_path", "architectures", "dtype", "torch_dtype", "pad_token_id"}
+"""Keys of a `config.json` that do not change what the model computes on packed tokens; all others count."""
+
+
+def weights_digest(name: str, revision: str | None = None) -> tuple[str, str]:
+    """SHA-256 over a model's safetensors files, and over what its configuration says, both hex; an adapter's are with its base's.
+
+    `name` is a folder or a Hub id, which is fetched into the Hub's cache. InputError where there are no such files.
+    """
+    base = base_of_adapter(name)
+    folders = [_folder(part, revision if part == name else None) for part in (base, name) if part]
+    files = [file for folder in folders for file in _weights(folder)]
+    with ThreadPoolExecutor() as pool:  # hashing lets go of the interpreter's lock: 7 B parameters in seconds
+        sums = list(pool.map(_sha256, files))
+    lines = "".join(f"{file.name} {digest}\n" for file, digest in zip(files, sums, strict=True))
+    configs = json.dumps([_config(folder) for folder in folders], sort_keys=True)
+    return hashlib.sha256(lines.encode()).hexdigest(), hashlib.sha256(configs.encode()).hexdigest()
+
+
+def _folder(name: str, revision: str | None) -> Path:
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=["*.safetensors", "*.json"]))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot load the model `{name}`: {' '.join(str(error).split())}") from error
+
+
+def _weights(folder: Path) -> list[Path]:
+    """The files that transformers or peft loads; a repository may hold the same weights in other forms beside them."""
+    for whole in ("adapter_model.safetensors", "model.safetensors"):
+        if (folder / whole).is_file():
+            return [folder / whole]
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        raise InputError(f"`{folder}` has no `model.safetensors`; save the model with `save_pretrained` first")
+    names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    return [folder / Path(name).name for name in names]
+
+
+def _config(folder: Path) -> dict[str, object]:
+    name = "adapter_config.json" if (folder / "adapter_config.json").is_file() else "config.json"
+    fields: dict[str, object] = json.loads((folder / name).read_text(encoding="utf-8"))
+    absent = NOT_THE_FUNCTION | {"base_model_name_or_path", "inference_mode"}  # the base is hashed itself
+    return {key: value for key, value in sorted(fields.items()) if key not in absent}
+
+
+def _sha256(file: Path) -> str:
+    try:
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read `{file}`: {error.strerror}") from error

@@ -1,0 +1,122 @@
+//! What dedup must hold: the earliest stays, nothing near is passed over, and a kept row costs a known number of bytes.
+
+use super::*;
+use crate::dialogue::{Replies, Turn};
+
+fn dialogue(texts: &[&str]) -> Dialogue {
+    let roles = [Role::User, Role::Assistant].into_iter().cycle();
+    let turns = texts.iter().zip(roles).map(|(text, role)| Turn { role, text: (*text).to_owned() }).collect();
+    Dialogue { id: None, source: None, turns, replies: Replies::Inline }
+}
+
+fn both() -> Dedup {
+    Dedup { exact: true, near: true, ..Dedup::default() }
+}
+
+/// What admitting these texts, in order, finds.
+fn admissions(texts: &[String], dedup: &Dedup) -> Vec<Admission> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut seen = Seen::new(folder.path(), dedup).expect("creates its spool");
+    (0..).zip(texts).map(|(row, text)| seen.admit(row, &sign(&dialogue(&[text]), dedup)).expect("reads its spool")).collect()
+}
+
+fn words(from: usize, to: usize) -> String {
+    (from..to).map(|word| format!("word{word} ")).collect()
+}
+
+#[test]
+fn the_earliest_of_equal_and_near_equal_dialogues_stays() {
+    let long = words(0, 200);
+    let texts = [
+        long.clone(),
+        "short text".to_owned(),
+        format!("  {}\n", long.to_uppercase()),
+        long.replace("word150", "other"),
+        "another short text".to_owned(),
+        "Short  text!".to_owned(),
+    ];
+    let expected = [Admission::New, Admission::New, Admission::Exact(0), Admission::Near(0), Admission::New, Admission::Near(1)];
+    assert_eq!(admissions(&texts, &both()), expected);
+}
+
+#[test]
+fn a_near_row_is_found_behind_many_rows_that_share_its_bands() {
+    // Four fifths of every text are one template: each pair has two thirds in common, and a sixth of all rows share each band.
+    let texts: Vec<String> = (1..=400).map(|row| words(0, 404) + &words(1_000 * row, 1_000 * row + 100)).collect();
+    let again = texts[3].replace("word4050", "other");
+    let all: Vec<String> = texts.into_iter().chain([again]).collect();
+    let found = admissions(&all, &both());
+    assert!(found[..400].iter().all(|admission| *admission == Admission::New));
+    assert_eq!(found[400], Admission::Near(3));
+}
+
+#[test]
+fn texts_without_words_are_equal_or_new_but_never_near() {
+    let texts = ["😀", "🎉", " 😀 ", ""].map(str::to_owned);
+    assert_eq!(admissions(&texts, &both()), [Admission::New, Admission::New, Admission::Exact(0), Admission::New]);
+    let near = Dedup { exact: false, ..both() };
+    assert_eq!(admissions(&texts, &near), [Admission::New; 4]);
+}
+
+#[test]
+fn a_dialogue_without_the_part_that_is_compared_is_new() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let dedup = Dedup { of: Compared::LastReply, ..both() };
+    let mut seen = Seen::new(folder.path(), &dedup).expect("creates its spool");
+    let mut admit = |row, texts: &[&str]| seen.admit(row, &sign(&dialogue(texts), &dedup)).expect("reads its spool");
+    assert_eq!(admit(0, &["hello"]), Admission::New);
+    assert_eq!(admit(1, &["hello"]), Admission::New);
+    assert_eq!(admit(2, &["hello", "you"]), Admission::New);
+    assert_eq!(admit(3, &["bye", "You"]), Admission::Exact(2));
+}
+
+#[test]
+fn shared_bands_are_as_likely_as_minhash_says() {
+    // A pair of similarity s shares one of 14 bands of 8 with 1 - (1 - s^8)^14: 0.57 at 0.7, 0.95 at 0.83.
+    for (shared, similarity) in [(140, 0.7), (166, 0.83)] {
+        let pairs = 2_000_u64;
+        let hash = |pair: u64, place: u64| xxhash_rust::xxh3::xxh3_64(&(pair << 32 | place).to_le_bytes());
+        let met = (0..pairs).filter(|pair| {
+            let common: Vec<u64> = (0..shared).map(|place| hash(*pair, place)).collect();
+            let own = |from: u64| -> Vec<u64> {
+                common.iter().copied().chain((from..from + (200 - shared) / 2).map(|place| hash(*pair, place))).collect()
+            };
+            let (a, b) = (minhash::bands(&own(1_000)), minhash::bands(&own(2_000)));
+            a.iter().zip(&b).any(|(a, b)| a == b)
+        });
+        let expected = 1.0 - (1.0 - f64::powi(similarity, 8)).powi(14);
+        let share = met.count() as f64 / pairs as f64;
+        assert!((share - expected).abs() < 0.04, "{share} of pairs meet, {expected} should");
+    }
+}
+
+/// Run alone, as other tests of the process share its memory: `ZEPHYR_FAST_LONG=1 cargo test -p zephyr-core four_hundred`.
+#[test]
+#[expect(clippy::print_stdout, reason = "a skipped test says so, and the figure is what the long run is for")]
+fn a_kept_row_costs_less_than_four_hundred_bytes() {
+    if std::env::var_os("ZEPHYR_FAST_LONG").is_none() {
+        println!("skipped: set ZEPHYR_FAST_LONG=1");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut seen = Seen::new(folder.path(), &both()).expect("creates its spool");
+    let before = resident_bytes();
+    // Just above seven eighths of 2^20, where all tables have just doubled: the worst of numbers.
+    let rows = 920_000_u64;
+    for row in 0..rows {
+        let hash = |place: u64| xxhash_rust::xxh3::xxh3_64(&(row << 8 | place).to_le_bytes());
+        let near = Near { bands: std::array::from_fn(|band| hash(band as u64) as u32), shingles: vec![row, row + 1] };
+        let signature = Signature { exact: Some(u128::from(hash(100)) << 64 | u128::from(hash(101))), near: Some(near) };
+        seen.admit(row as i64, &signature).expect("writes its spool");
+    }
+    let bytes = (resident_bytes() - before) as f64 / rows as f64;
+    println!("{bytes:.0} bytes a kept row");
+    // The rest of 400 is for the lengths, ids and offsets of samples before they are packed: 20 bytes.
+    assert!(bytes <= 380.0, "{bytes} bytes a kept row");
+}
+
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux tells");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("has the line");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("is a number") * 1024
+}

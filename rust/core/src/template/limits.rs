@@ -1,0 +1,83 @@
+//! How far a template may go on one row: steps, bytes and depth. Templates are code of others, rows are text of others.
+//!
+//! Fuel pays for steps and for bytes made on the way (64 a unit), so it bounds memory too; what is written is bounded on its own.
+
+use std::io::{Error, Write};
+
+use minijinja::Environment;
+
+use crate::dialogue::Turn;
+
+/// Bytes of a template at most; the longest of TRL's has 20 KB.
+pub(super) const TEMPLATE_BYTES_MAX: usize = 64 << 10;
+/// Macros within macros at most.
+const DEPTH_MAX: usize = 64;
+/// Bytes of a row, each turn counted as 1 KiB more, and the fuel it may use up: a unit pays for a step or for 64 bytes. Known templates
+/// take some hundred steps a turn and pass a row's bytes through a handful of filters.
+const FUEL: [(usize, u64); 4] = [(64 << 10, 100_000), (1 << 20, 1_000_000), (4 << 20, 4_000_000), (usize::MAX, 16_000_000)];
+/// Stack of the thread that compiles, in bytes. A chain of operators nests the compiler once for each: 32,000 in the longest template.
+const STACK_BYTES: usize = 64 << 20;
+
+/// Adds a template, on a thread with a stack that the longest chain of operators does not use up.
+pub(super) fn add(environment: &mut Environment<'static>, name: &'static str, source: String) -> Result<(), minijinja::Error> {
+    let failed = |what: &str| minijinja::Error::new(minijinja::ErrorKind::SyntaxError, what.to_owned());
+    std::thread::scope(|scope| {
+        let compile = || environment.add_template_owned(name, source);
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, compile);
+        let thread = thread.map_err(|error| failed(&format!("no thread to compile it: {error}")))?;
+        thread.join().unwrap_or_else(|_| Err(failed("the compiler failed")))
+    })
+}
+
+/// The same environment, once for each amount of fuel.
+pub(super) fn tanks(mut environment: Environment<'static>) -> Vec<Environment<'static>> {
+    environment.set_recursion_limit(DEPTH_MAX);
+    let filled = |(_, fuel): &(usize, u64)| {
+        let mut environment = environment.clone();
+        environment.set_fuel(Some(*fuel));
+        environment
+    };
+    FUEL.iter().map(filled).collect()
+}
+
+/// What a row is measured by.
+pub(super) fn weight(turns: &[Turn]) -> usize {
+    turns.iter().map(|turn| turn.text.len() + turn.role.name().len() + 1024).sum()
+}
+
+/// Which of the tanks a row of this weight gets.
+pub(super) fn tank(weight: usize) -> usize {
+    FUEL.iter().position(|(weight_max, _)| weight <= *weight_max).unwrap_or(FUEL.len() - 1)
+}
+
+/// Text on its way out, with room for so many bytes and no more.
+pub(super) struct Page {
+    text: Vec<u8>,
+    bytes_max: usize,
+}
+
+impl Page {
+    /// An empty page for a row of this weight.
+    pub(super) fn new(weight: usize) -> Page {
+        Page { text: Vec::with_capacity(weight), bytes_max: 4 * weight + (64 << 10) }
+    }
+
+    /// What was written; minijinja writes whole strings only.
+    pub(super) fn text(self) -> String {
+        String::from_utf8(self.text).expect("strings were written")
+    }
+}
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.text.len() + bytes.len() > self.bytes_max {
+            return Err(Error::other(format!("its text passes {} bytes", self.bytes_max)));
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

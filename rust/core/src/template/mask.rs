@@ -1,0 +1,231 @@
+//! Which bytes of a rendered dialogue are trained, derived in three ways that must agree wherever they apply:
+//! the template's own `{% generation %}` tags, marks put round every content, and the text before each answer as a prefix.
+//!
+//! Marks are characters that Unicode keeps for such use and that the row does not hold. A marked rendering only counts if the text is the
+//! plain one again once they are taken out: a template that looks at the marks proves nothing.
+
+use std::ops::Range;
+
+use super::jinja::Jinja;
+use super::python::{is_space, strip};
+use crate::dialogue::{Role, Turn};
+
+/// Which contents are marked, and how much of each.
+#[derive(Debug, Clone, Copy)]
+struct Contents {
+    /// Only answers, or every turn.
+    answers_only: bool,
+    /// Whether the white space at an end stays outside, as templates want that strip it there.
+    strips: [bool; 2],
+}
+
+/// The marks of one rendering.
+pub(super) struct Marking {
+    /// Round generation tags, round answers, round other contents: an opening and a closing one each.
+    letters: [char; 6],
+    contents: Option<Contents>,
+}
+
+impl Marking {
+    /// The marks of generation tags.
+    pub(super) fn tags(&self) -> [char; 2] {
+        [self.letters[0], self.letters[1]]
+    }
+
+    /// What a marked turn says.
+    pub(super) fn content(&self, turn: &Turn) -> String {
+        let is_answer = turn.role == Role::Assistant;
+        match self.contents {
+            Some(Contents { answers_only, strips: [start, end] }) if is_answer || !answers_only => {
+                let after_lead = if start { strip(&turn.text, None, true, false) } else { &turn.text };
+                let core = if end { strip(after_lead, None, false, true) } else { after_lead };
+                let lead = turn.text.len() - after_lead.len();
+                let [open, close] = if is_answer { [self.letters[2], self.letters[3]] } else { [self.letters[4], self.letters[5]] };
+                format!("{}{open}{core}{close}{}", &turn.text[..lead], &turn.text[lead + core.len()..])
+            }
+            _ => turn.text.clone(),
+        }
+    }
+}
+
+/// A marked text without its marks, and what stood between them.
+#[derive(Debug, Default, PartialEq)]
+struct Unmarked {
+    text: String,
+    tags: Vec<Range<usize>>,
+    answers: Vec<Range<usize>>,
+    others: Vec<Range<usize>>,
+}
+
+/// Takes the marks out; `None` where one stands without the other.
+fn unmark(marked: &str, letters: [char; 6]) -> Option<Unmarked> {
+    let mut unmarked = Unmarked { text: String::with_capacity(marked.len()), ..Unmarked::default() };
+    let mut open = [None; 3];
+    for letter in marked.chars() {
+        let Some(place) = letters.iter().position(|mark| *mark == letter) else {
+            unmarked.text.push(letter);
+            continue;
+        };
+        let here = unmarked.text.len();
+        if place % 2 == 0 {
+            if open[place / 2].replace(here).is_some() {
+                return None;
+            }
+        } else {
+            let range = open[place / 2].take()?..here;
+            [&mut unmarked.tags, &mut unmarked.answers, &mut unmarked.others][place / 2].push(range);
+        }
+    }
+    open.iter().all(Option::is_none).then_some(unmarked)
+}
+
+/// Six of Unicode's non-characters that neither template nor row contains.
+fn unused(jinja: &Jinja, turns: &[Turn]) -> Option<[char; 6]> {
+    let mut unused =
+        ('\u{FDD0}'..='\u{FDEF}').filter(|mark| !jinja.written.contains(*mark) && !turns.iter().any(|turn| turn.text.contains(*mark)));
+    let mut letters = ['\0'; 6];
+    for letter in &mut letters {
+        *letter = unused.next()?;
+    }
+    Some(letters)
+}
+
+/// The marked rendering that gives the plain text again, with every answer in it. Without tags, the first that does has the widest
+/// ranges; with tags, contents are only compared with them, so one that leaves white space out will do.
+fn located(jinja: &Jinja, turns: &[Turn], text: &str) -> Option<Unmarked> {
+    let letters = unused(jinja, turns)?;
+    let answers = places(turns).count();
+    let strips: &[[bool; 2]] = if jinja.has_tags { &[[true, true]] } else { &[[false, false], [true, false], [false, true], [true, true]] };
+    let contents = strips.iter().flat_map(|strips| [false, true].map(|answers_only| Some(Contents { answers_only, strips: *strips })));
+    contents.chain(jinja.has_tags.then_some(None)).find_map(|contents| {
+        let marked = jinja.text(turns, false, Some(&Marking { letters, contents })).ok()?;
+        unmark(&marked, letters).filter(|found| found.text == text && (contents.is_none() || found.answers.len() == answers))
+    })
+}
+
+/// The trained ranges of a dialogue that renders as `text`, or why they cannot be proven.
+pub(super) fn derive(jinja: &Jinja, ends: &Ends, turns: &[Turn], text: &str) -> Result<Vec<Range<usize>>, String> {
+    let Some(found) = located(jinja, turns, text) else {
+        return Err("the template changes an answer, so that its place in the text cannot be proven".to_owned());
+    };
+    let mut trained: Vec<Range<usize>> = if jinja.has_tags {
+        let holds = |answer: &Range<usize>| found.tags.iter().any(|tag| tag.start <= answer.start && answer.end <= tag.end);
+        if !found.answers.iter().all(|answer| answer.is_empty() || holds(answer)) {
+            return Err("generation tags and contents disagree: an answer stands outside the tags".to_owned());
+        }
+        found.tags.clone()
+    } else {
+        found
+            .answers
+            .iter()
+            .map(|answer| Some(answer.start..ends.after(text, answer.end)?))
+            .collect::<Option<_>>()
+            .ok_or("an answer is not followed by what ends one")?
+    };
+    trained.retain(|range| !range.is_empty());
+    if found.others.iter().any(|other| trained.iter().any(|range| range.start < other.end && other.start < range.end)) {
+        return Err("a text that is no answer stands in a trained range".to_owned());
+    }
+    compare_prefixes(jinja, turns, text, &trained, &found.answers)?;
+    Ok(trained)
+}
+
+/// Compares with the third derivation: what is rendered before an answer begins the whole text, where it applies, and the answer and its
+/// range begin behind it. They may begin within the generation prompt, as where both write `<think>`, but may not hold all of it.
+fn compare_prefixes(jinja: &Jinja, turns: &[Turn], text: &str, trained: &[Range<usize>], answers: &[Range<usize>]) -> Result<(), String> {
+    let begins = |turns: &[Turn], prompt: bool| {
+        jinja.text(turns, prompt, None).ok().filter(|start| text.starts_with(start.as_str())).map(|start| start.len())
+    };
+    for (number, place) in places(turns).enumerate().filter(|(_, place)| *place > 0) {
+        let Some(prompt) = begins(&turns[..place], true) else { continue };
+        let straddles = |range: &Range<usize>| range.start < prompt && prompt < range.end;
+        let early =
+            answers.get(number).into_iter().filter(|answer| answer.start < prompt).chain(trained.iter().filter(|range| straddles(range)));
+        let Some(first) = early.map(|range| range.start).min() else { continue };
+        if begins(&turns[..place], false).is_none_or(|before| first <= before) {
+            return Err(format!("the range of answer {} and the text before it disagree", number + 1));
+        }
+    }
+    Ok(())
+}
+
+/// Where the answers stand among the turns.
+fn places(turns: &[Turn]) -> impl Iterator<Item = usize> {
+    turns.iter().enumerate().filter(|(_, turn)| turn.role == Role::Assistant).map(|(place, _)| place)
+}
+
+/// What may stand after an answer and end it, learnt from the canaries: control tokens, with the white space before them.
+#[derive(Debug, Default)]
+pub(super) struct Ends(Vec<String>);
+
+impl Ends {
+    /// Looks what follows the answers of the canaries.
+    pub(super) fn learn(jinja: &Jinja, canaries: &[Vec<Turn>], mut tokens: Vec<String>) -> Result<Ends, String> {
+        tokens.retain(|token| !token.trim().is_empty());
+        tokens.sort_by_key(|token| std::cmp::Reverse(token.len()));
+        let mut ends = Vec::new();
+        for turns in canaries {
+            let Ok(text) = jinja.text(turns, false, None) else { continue };
+            let answers = places(turns).count();
+            let Some(found) = located(jinja, turns, &text).filter(|found| found.answers.len() == answers) else {
+                return Err("its answers cannot be found again in its text".to_owned());
+            };
+            for (answer, place) in found.answers.iter().zip(places(turns)) {
+                // What stands where the dialogue stops after this answer belongs to it. Where that is other text, the first token does.
+                let stopped = jinja.text(&turns[..=place], false, None).ok().filter(|stopped| text.starts_with(stopped.as_str()));
+                let tail = stopped.as_ref().unwrap_or(&text).get(answer.end..).unwrap_or_default();
+                ends.push(tail[..run(tail, &tokens)].to_owned());
+            }
+        }
+        ends.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
+        ends.dedup();
+        Ok(Ends(ends))
+    }
+
+    /// Where the end of an answer ends that stops at `place`.
+    fn after(&self, text: &str, place: usize) -> Option<usize> {
+        self.0.iter().find(|end| text[place..].starts_with(end.as_str())).map(|end| place + end.len())
+    }
+}
+
+/// How far tokens stand side by side at the start of a text, white space before them. Where other text comes after them, the next turn
+/// may have begun among them, so that only the first is sure to end this one.
+fn run(text: &str, tokens: &[String]) -> usize {
+    let token_at = |place: usize| tokens.iter().find(|token| text[place..].starts_with(token.as_str())).map(|token| place + token.len());
+    let start = text.len() - text.trim_start_matches(is_space).len();
+    let Some(first) = token_at(start) else { return 0 };
+    let mut last = first;
+    while let Some(next) = token_at(last) {
+        last = next;
+    }
+    if text[last..].chars().all(is_space) { last } else { first }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_ends_with_the_tokens_behind_it_but_not_with_the_next_turns() {
+        let tokens = ["<end>".to_owned(), "<stop>".to_owned()];
+        for (tail, end) in [
+            ("\n<end>\n", "\n<end>"),
+            ("<end><stop>", "<end><stop>"),
+            ("<end><stop>user", "<end>"),
+            ("<end>\n<stop>", "<end>"),
+            ("x<end>", ""),
+        ] {
+            assert_eq!(&tail[..run(tail, &tokens)], end);
+        }
+    }
+
+    #[test]
+    fn torn_marks_prove_nothing() {
+        let letters = ['a', 'b', 'c', 'd', 'e', 'f'];
+        let found = unmark("1a2c3db4", letters).expect("marks are whole");
+        assert_eq!((found.text.as_str(), &found.tags[0], &found.answers[0]), ("1234", &(1..3), &(2..3)));
+        assert_eq!(unmark("1a2", letters), None);
+        assert_eq!(unmark("b", letters), None);
+        assert_eq!(unmark("aa1bb", letters), None);
+    }
+}

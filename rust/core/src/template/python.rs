@@ -1,0 +1,133 @@
+//! What Python's Jinja does where minijinja does otherwise: white space, string methods, tests, filters.
+//!
+//! Whatever is not known to give the same bytes is taken out, so that a template that needs it ends in an error and never in other text.
+
+use minijinja::value::{Kwargs, Value, ValueKind, from_args};
+use minijinja::{Environment, Error, ErrorKind, State};
+use minijinja_contrib::pycompat::unknown_method_callback;
+
+use super::tojson;
+
+/// minijinja's filters that Jinja does not have or that give other text there.
+const FILTERS_OUT: [&str; 22] = [
+    "attr", "batch", "bool", "chain", "e", "escape", "float", "format", "groupby", "int", "lines", "max", "min", "pprint", "round",
+    "slice", "sort", "split", "sum", "title", "unique", "zip",
+];
+
+/// String methods of which minijinja's Python mode only has an approximation.
+const METHODS_OUT: [&str; 8] = ["format", "isalnum", "isalpha", "isdigit", "islower", "isnumeric", "isupper", "title"];
+
+/// Makes an environment behave as Python's Jinja does for `transformers`.
+pub(super) fn set_up(environment: &mut Environment) {
+    for name in FILTERS_OUT {
+        environment.remove_filter(name);
+    }
+    environment.set_unknown_method_callback(method);
+    environment.add_filter("tojson", |state: &State, value: &Value, arguments: Kwargs| tojson::tojson(state, value, &arguments));
+    environment.add_filter("trim", |value: &Value, letters: Option<String>| match value.kind() {
+        ValueKind::String => Ok(Value::from(strip(value.as_str().unwrap_or_default(), letters.as_deref(), true, true))),
+        _ => Err(differs("the filter `trim` on what is no string")),
+    });
+    environment.add_test("iterable", |value: &Value| {
+        matches!(value.kind(), ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable)
+    });
+    environment.add_test("sequence", |value: &Value| {
+        matches!(value.kind(), ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Map)
+    });
+    environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, message))
+    });
+}
+
+/// What Python's `str.isspace` says: Unicode's white space and the four separators among the control characters.
+pub(super) fn is_space(letter: char) -> bool {
+    letter.is_whitespace() || ('\x1c'..='\x1f').contains(&letter)
+}
+
+/// Text without what Python's `str.strip` takes off.
+pub(super) fn strip<'text>(text: &'text str, letters: Option<&str>, start: bool, end: bool) -> &'text str {
+    let goes = |letter: char| letters.map_or_else(|| is_space(letter), |letters| letters.contains(letter));
+    let text = if start { text.trim_start_matches(goes) } else { text };
+    if end { text.trim_end_matches(goes) } else { text }
+}
+
+fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
+    let Some(text) = value.as_str() else { return unknown_method_callback(state, value, name, arguments) };
+    match name {
+        "strip" | "lstrip" | "rstrip" => {
+            let (letters,): (Option<&str>,) = from_args(arguments)?;
+            Ok(Value::from(strip(text, letters, name != "rstrip", name != "lstrip")))
+        }
+        "isspace" => {
+            let () = from_args(arguments)?;
+            Ok(Value::from(!text.is_empty() && text.chars().all(is_space)))
+        }
+        "split" => {
+            let (separator, splits): (Option<&str>, Option<i64>) = from_args(arguments)?;
+            let splits = splits.and_then(|splits| usize::try_from(splits).ok()).unwrap_or(usize::MAX);
+            split(text, separator, splits).map(|parts| parts.into_iter().map(Value::from).collect())
+        }
+        "splitlines" => {
+            let (ends,): (Option<bool>,) = from_args(arguments)?;
+            Ok(lines(text, ends.unwrap_or(false)).into_iter().map(Value::from).collect())
+        }
+        _ if METHODS_OUT.contains(&name) => Err(differs(&format!("the string method `{name}`"))),
+        _ => unknown_method_callback(state, value, name, arguments),
+    }
+}
+
+fn differs(what: &str) -> Error {
+    Error::new(ErrorKind::UnknownMethod, format!("{what} is not supported: its text could differ from Python's"))
+}
+
+/// `str.split`: at a separator, or at runs of white space.
+fn split<'text>(text: &'text str, separator: Option<&str>, splits: usize) -> Result<Vec<&'text str>, Error> {
+    match separator {
+        Some("") => Err(Error::new(ErrorKind::InvalidOperation, "empty separator")),
+        Some(separator) => Ok(text.splitn(splits.saturating_add(1), separator).collect()),
+        None => {
+            let mut rest = text.trim_start_matches(is_space);
+            let mut parts = Vec::new();
+            while let (Some(end), true) = (rest.find(is_space), parts.len() < splits) {
+                parts.push(&rest[..end]);
+                rest = rest[end..].trim_start_matches(is_space);
+            }
+            // What is left over when the splits are used up keeps the white space at its end.
+            if !rest.is_empty() {
+                parts.push(rest);
+            }
+            Ok(parts)
+        }
+    }
+}
+
+/// `str.splitlines`: at every line end that Python knows.
+fn lines(text: &str, ends: bool) -> Vec<&str> {
+    let is_end = |letter: char| matches!(letter, '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let (mut rest, mut lines) = (text, Vec::new());
+    while let Some(place) = rest.find(is_end) {
+        let end = rest[place..].strip_prefix("\r\n").or_else(|| rest[place..].strip_prefix(is_end)).unwrap_or_default();
+        lines.push(&rest[..if ends { rest.len() - end.len() } else { place }]);
+        rest = end;
+    }
+    if !rest.is_empty() {
+        lines.push(rest);
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_are_cut_as_python_cuts_them() {
+        assert_eq!(strip("\x1c a\u{85}\u{3000}", None, true, true), "a");
+        assert_eq!(strip("xyax", Some("yx"), true, false), "ax");
+        assert_eq!(split(" a  b c ", None, 1).expect("splits"), ["a", "b c "]);
+        assert_eq!(split(" \x1f ", None, 9).expect("splits"), [""; 0]);
+        assert_eq!(split("a,b,,c", Some(","), 2).expect("splits"), ["a", "b", ",c"]);
+        assert_eq!(lines("a\r\nb\u{2028}\nc", false), ["a", "b", "", "c"]);
+        assert_eq!(lines("a\r\nb\r", true), ["a\r\n", "b\r"]);
+    }
+}

@@ -1,0 +1,156 @@
+//! A word (a segment that no merge leaves) as tokens: from the cache, or spelled out and merged.
+
+use hashbrown::HashMap;
+
+use super::cache::{self, Cache, SHORT_MAX};
+use super::encode::Sink;
+use super::merges::{Merges, Symbols};
+
+/// No token.
+pub(super) const MISSING: u32 = u32::MAX;
+/// Words beyond this leave their buffers behind for the allocator, so that one huge text does not stay in memory.
+const KEPT_SYMBOLS: usize = 1 << 16;
+
+/// How characters become the first symbols, and how symbols merge.
+pub(super) struct Lexicon {
+    /// The merges.
+    pub merges: Merges,
+    /// The first symbols.
+    pub spelling: Spelling,
+}
+
+/// What a word's first symbols are.
+pub(super) enum Spelling {
+    /// Its bytes; [`MISSING`] where the vocabulary lacks one. With `whole`, a word that is a token is that token, merges or not.
+    Bytes {
+        /// The token of each byte.
+        ids: Box<[u32; 256]>,
+        /// All tokens as bytes, where the tokenizer says `ignore_merges`.
+        whole: Option<HashMap<Box<[u8]>, u32>>,
+    },
+    /// Its characters, where the vocabulary has them, else the bytes of the character. A space is a `▁`.
+    Characters {
+        /// The token of each ASCII character.
+        ascii: Box<[u32; 128]>,
+        /// The tokens of the other characters.
+        others: HashMap<char, u32>,
+        /// The token of each byte.
+        bytes: Box<[u32; 256]>,
+    },
+}
+
+/// What one thread needs to encode a text: caches and buffers, at most about 7 MiB while idle.
+pub(super) struct Scratch {
+    cache: Cache,
+    symbols: Symbols,
+    /// Room for a word that is not in the text as it is.
+    pub word: Vec<u8>,
+}
+
+impl Scratch {
+    /// Empty caches and buffers.
+    pub(super) fn new() -> Scratch {
+        Scratch { cache: Cache::new(), symbols: Symbols::default(), word: Vec::new() }
+    }
+
+    /// Frees what only a huge word needed.
+    pub(super) fn trim(&mut self) {
+        if self.symbols.ids.capacity() > KEPT_SYMBOLS {
+            self.symbols = Symbols::default();
+        }
+        if self.word.capacity() > KEPT_SYMBOLS {
+            self.word = Vec::new();
+        }
+    }
+}
+
+impl Lexicon {
+    /// Passes on the tokens of the word from `start` to `end`.
+    #[inline]
+    pub(super) fn encode<S: Sink>(&self, text: &[u8], start: usize, end: usize, scratch: &mut Scratch, sink: &mut S) {
+        if end - start <= SHORT_MAX && scratch.cache.emit_short(cache::key(text, start, end), start, end, sink) {
+            return;
+        }
+        self.encode_unknown(&text[start..end], start, scratch, sink);
+    }
+
+    #[inline(never)]
+    fn encode_unknown<S: Sink>(&self, word: &[u8], start: usize, scratch: &mut Scratch, sink: &mut S) {
+        let Scratch { cache, symbols, .. } = scratch;
+        if cache.emit_long(word, start, sink) {
+            return;
+        }
+        symbols.clear();
+        if !self.spelling.spell(word, symbols) {
+            return self.encode_incomplete(word, start, symbols, sink);
+        }
+        self.merges.apply(symbols);
+        cache.insert(word, symbols);
+        let mut from = start;
+        for (id, len) in symbols.ids.iter().zip(&symbols.lens) {
+            let end = from + *len as usize;
+            sink.push(*id, from, end);
+            from = end;
+        }
+    }
+
+    /// A word of which the vocabulary lacks a byte. `tokenizers` drops that byte and lets the following tokens of the word move up
+    /// in its byte alphabet, where a byte takes one place or two; so their spans are what then stands at these places.
+    fn encode_incomplete<S: Sink>(&self, word: &[u8], start: usize, symbols: &mut Symbols, sink: &mut S) {
+        let Spelling::Bytes { ids, .. } = &self.spelling else { return };
+        symbols.clear();
+        let mut places = Vec::new();
+        for chunk in characters(word).char_indices() {
+            let (first, character) = chunk;
+            let last = first + character.len_utf8();
+            for byte in &word[first..last] {
+                let len = 1 + u32::from(!byte.is_ascii_graphic());
+                places.extend((0..len).map(|_| (start + first, start + last)));
+                if ids[usize::from(*byte)] != MISSING {
+                    symbols.push(ids[usize::from(*byte)], len);
+                }
+            }
+        }
+        self.merges.apply(symbols);
+        let mut from = 0;
+        for (id, len) in symbols.ids.iter().zip(&symbols.lens) {
+            let end = from + *len as usize;
+            sink.push(*id, places[from].0, places[end - 1].1);
+            from = end;
+        }
+    }
+}
+
+impl Spelling {
+    /// Appends a word's first symbols; false if the vocabulary lacks one.
+    fn spell(&self, word: &[u8], symbols: &mut Symbols) -> bool {
+        match self {
+            Spelling::Bytes { ids, whole } => {
+                if let Some(id) = whole.as_ref().and_then(|whole| whole.get(word)) {
+                    symbols.push(*id, word.len() as u32);
+                    return true;
+                }
+                word.iter().for_each(|byte| symbols.push(ids[usize::from(*byte)], 1));
+                !symbols.ids.contains(&MISSING)
+            }
+            Spelling::Characters { ascii, others, bytes } => {
+                for character in characters(word).chars() {
+                    let id = if character.is_ascii() { Some(ascii[character as usize]) } else { others.get(&character).copied() };
+                    match id {
+                        Some(id) if id != MISSING => symbols.push(id, character.len_utf8() as u32),
+                        _ => {
+                            let mut buffer = [0; 4];
+                            let encoded = character.encode_utf8(&mut buffer).as_bytes();
+                            encoded.iter().for_each(|byte| symbols.push(bytes[usize::from(*byte)], 1));
+                        }
+                    }
+                }
+                true
+            }
+        }
+    }
+}
+
+fn characters(word: &[u8]) -> &str {
+    std::str::from_utf8(word).expect("texts are cut between characters only")
+}

@@ -1,0 +1,110 @@
+//! Words as dedup and decontamination count them: runs of letters and digits, lower-cased; and hashes of runs of words.
+
+use std::ops::Range;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+/// What a byte says of the character it starts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Between,
+    OfWord,
+    /// Only the Unicode tables know.
+    Unicode,
+}
+
+/// Nearly all text is ASCII, and one look into a table of 256 is what a byte of it costs.
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Unicode; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        classes[byte] = if (byte as u8).is_ascii_alphanumeric() { Class::OfWord } else { Class::Between };
+        byte += 1;
+    }
+    classes
+};
+
+/// Calls `visit` with the hash of every word of a text, in order, and with its place in bytes.
+pub fn each_word(text: &str, mut visit: impl FnMut(u64, Range<usize>)) {
+    // ASCII letters are lower-cased all at once, which keeps every place.
+    let lower = text.to_ascii_lowercase();
+    let mut at = 0;
+    while let Some(start) = skip(&lower, at, Class::Between).0 {
+        let (end, is_ascii) = skip(&lower, start, Class::OfWord);
+        at = end.unwrap_or(lower.len());
+        let word = &lower[start..at];
+        visit(if is_ascii { xxh3_64(word.as_bytes()) } else { xxh3_64(word.to_lowercase().as_bytes()) }, start..at);
+    }
+}
+
+/// The first place from which the text is of another class, none where it never is; and whether all before that is ASCII.
+fn skip(text: &str, mut at: usize, class: Class) -> (Option<usize>, bool) {
+    let bytes = text.as_bytes();
+    let mut is_ascii = true;
+    loop {
+        while at < bytes.len() && CLASSES[usize::from(bytes[at])] == class {
+            at += 1;
+        }
+        match bytes.get(at).map(|byte| CLASSES[usize::from(*byte)]) {
+            None => return (None, is_ascii),
+            Some(Class::Between | Class::OfWord) => return (Some(at), is_ascii),
+            Some(Class::Unicode) => {
+                let Some(letter) = text[at..].chars().next() else { return (None, is_ascii) };
+                if letter.is_alphanumeric() != (class == Class::OfWord) {
+                    return (Some(at), is_ascii);
+                }
+                is_ascii = false;
+                at += letter.len_utf8();
+            }
+        }
+    }
+}
+
+/// The hashes of all runs of `WORDS` words, in order.
+pub fn runs<const WORDS: usize>(words: &[u64]) -> impl Iterator<Item = u64> {
+    words.windows(WORDS).map(|run| hash_run(run.first_chunk::<WORDS>().expect("a window is as long as asked for")))
+}
+
+/// One hash of the hashes of several words in order.
+#[must_use]
+pub fn hash_run(words: &[u64]) -> u64 {
+    const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
+    let hash = words.iter().fold(1_u64, |hash, word| (hash.rotate_left(23) ^ word).wrapping_mul(ODD).rotate_left(29));
+    // MinHash ranks shingles by this hash, so its upper bits must be as good as chance.
+    let hash = (hash ^ (hash >> 32)).wrapping_mul(ODD);
+    hash ^ (hash >> 29)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(text: &str) -> Vec<Range<usize>> {
+        let mut places = Vec::new();
+        each_word(text, |_, place| places.push(place));
+        places
+    }
+
+    fn hashes(text: &str) -> Vec<u64> {
+        let mut hashes = Vec::new();
+        each_word(text, |hash, _| hashes.push(hash));
+        hashes
+    }
+
+    #[test]
+    fn words_are_runs_of_letters_and_digits() {
+        let text = "  Don't—stop: ÄRGER 3x, 日本語 naïve_é!ß";
+        let words: Vec<&str> = places(text).into_iter().map(|place| &text[place]).collect();
+        assert_eq!(words, ["Don", "t", "stop", "ÄRGER", "3x", "日本語", "naïve", "é", "ß"]);
+        assert!(places(" …?! ").is_empty());
+        assert!(places("").is_empty());
+    }
+
+    #[test]
+    fn case_changes_no_hash_and_order_does() {
+        assert_eq!(hashes("ÄRGER Über x"), hashes("ärger, über: X"));
+        assert_ne!(hash_run(&[1, 2, 3]), hash_run(&[1, 3, 2]));
+        assert_eq!(runs::<2>(&[1, 2, 3]).collect::<Vec<_>>(), [hash_run(&[1, 2]), hash_run(&[2, 3])]);
+        assert_eq!(runs::<2>(&[1]).count(), 0);
+    }
+}

@@ -1,0 +1,223 @@
+//! Our tokenizer engine against the `tokenizers` crate: the same ids and the same trained ranges, to the last one.
+//!
+//! Real rows and real tokenizers lie beside the repository in `shared/`; without them only the packaged tokenizer is tested.
+//! `ZEPHYR_FAST_LONG=1` takes all rows and 20,000 hostile texts a tokenizer, `ZEPHYR_FAST_HOSTILE` another number.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that reports what it has compared")]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use zephyr_core::recipe::TrainOn;
+use zephyr_core::template::Rendered;
+use zephyr_core::tokenize::{Engine, Tokenizer};
+
+const FAMILIES: [&str; 8] = [
+    "mistral-7b-v0.1",
+    "mistral-7b-instruct-v0.2",
+    "zephyr-7b-beta-composed",
+    "llama-1-2-sp-hf",
+    "llama-3",
+    "qwen3",
+    "smollm2-135m-instruct",
+    "gpt2",
+];
+const SEED: u64 = 20_231_026;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn shared(path: &str) -> Option<PathBuf> {
+    let path = root().join("../shared/data").join(path);
+    if !path.exists() {
+        println!("skipped: {} is not there", path.display());
+    }
+    path.exists().then_some(path)
+}
+
+fn packaged() -> PathBuf {
+    root().join("python/zephyr_fast/sample/tokenizer")
+}
+
+/// Both engines of a tokenizer.
+struct Twins {
+    name: String,
+    ours: Tokenizer,
+    reference: Tokenizer,
+    added: Vec<String>,
+}
+
+impl Twins {
+    fn load(path: &Path) -> Twins {
+        let ours = Tokenizer::load(path).unwrap();
+        assert_eq!(ours.engine(), &Engine::Fast, "{}", path.display());
+        let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
+        let json: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let added = json["added_tokens"].as_array().unwrap().iter().map(|token| token["content"].as_str().unwrap().to_owned()).collect();
+        Twins { name: path.display().to_string(), ours, reference: Tokenizer::load_reference(path).unwrap(), added }
+    }
+
+    fn all() -> Vec<Twins> {
+        let real = FAMILIES.iter().filter_map(|family| shared(&format!("tokenizers/{family}")));
+        real.chain([packaged()]).chain(shared("models/aidreams260K")).map(|path| Twins::load(&path)).collect()
+    }
+
+    /// Fails unless both engines give the same ids and the same trained ranges for these ranges of characters.
+    fn check(&self, text: &str, trained: &[std::ops::Range<usize>]) -> usize {
+        let rendered = Rendered { text: text.to_owned(), trained: trained.to_vec() };
+        let sample = self.reference.sample(&rendered, TrainOn::Assistant).unwrap();
+        let ours = self.ours.sample(&rendered, TrainOn::Assistant).unwrap();
+        if ours != sample || self.ours.ids(text).unwrap() != sample.ids {
+            let at = ours.ids.iter().zip(&sample.ids).position(|(ours, reference)| ours != reference);
+            panic!("{}: differs at token {at:?} of {text:?} {trained:?}\n{ours:?}\n{sample:?}", self.name);
+        }
+        sample.ids.len()
+    }
+}
+
+/// SplitMix64: chance with a seed.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut value = self.0;
+        value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        value ^ (value >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+
+    fn of<'a, T: ?Sized>(&mut self, choices: &[&'a T]) -> &'a T {
+        choices[self.below(choices.len())]
+    }
+
+    fn character(&mut self, first: u32, last: u32) -> char {
+        loop {
+            if let Some(character) = char::from_u32(first + self.below((last - first + 1) as usize) as u32) {
+                return character;
+            }
+        }
+    }
+
+    /// A text of a few pieces, each of another kind of trouble.
+    fn hostile(&mut self, added: &[String]) -> String {
+        let mut text = String::new();
+        for _ in 0..=self.below(10) {
+            self.trouble(added, &mut text);
+        }
+        text
+    }
+
+    fn trouble(&mut self, added: &[String], text: &mut String) {
+        let times = 1 + self.below(8);
+        let many = if self.below(20) == 0 { 300 } else { times };
+        match self.below(22) {
+            0 => (0..times).for_each(|_| text.push(self.character(0, 0x10_FFFF))),
+            1 => (0..times).for_each(|_| text.push(self.character(0, 0x2FFF))),
+            2 => (0..times).for_each(|_| text.push(self.character(0x3000, 0xFFFF))),
+            3 => (0..times).for_each(|_| text.push(self.character(0x300, 0x36F))),
+            4 => (0..times).for_each(|_| text.push(self.character(0, 0x7F))),
+            5 => text.push_str(&self.of(&[" ", "\n", "\t", "\u{2581}", "\r\n", "\u{a0}", "\u{3000}", " \n", "\n "]).repeat(many)),
+            6 => (0..times).for_each(|_| text.push_str(self.of(&[" ", "\n", "\r", "\t", "\u{2581}", "\u{85}", "\u{2028}", "\u{b}"]))),
+            7 => (0..many).for_each(|_| text.push(self.character(0x30, 0x39))),
+            8 => (0..times).for_each(|_| text.push_str(self.of(&["٣", "²", "½", "Ⅷ", "一", "7", "\u{1d7d8}", "𞋰", "௧"]))),
+            9 => text.push_str(self.of(&["'s", "'LL", "'re", "'VE", "'m", "'D", "'t", "'ſ", "'S", "''", "'", "'lL", "'K"])),
+            10 | 11 => text.push_str(self.of(&["word", " word", " The", "don", "ing", "Über", " naïve", "été", "ß", "ǅ", "ﬁ", "İ"])),
+            12 => text.push_str(self.of(&["👩‍👩‍👧‍👦", "👍🏽", "❤️", "🇩🇪", "\u{200d}", "\u{fe0f}", "😀"])),
+            13 => text.push_str(self.of(&["العربيَّة", "עִברִית", "हिन्दी", "ไทย", "한국어", "日本語", "\u{202e}", "\u{200f}", "Ελλ", "ру"])),
+            14 => text.push_str(self.of(&["e\u{301}", "\u{1100}\u{1161}\u{11a8}", "\u{344}", "\u{2126}", "\u{f900}", "n\u{303}\u{323}"])),
+            15 => text.push_str(&self.of(&["a", "ab", "-", "=", "!?", "é", "字", "e\u{301}"]).repeat(many)),
+            16 => (0..times).for_each(|_| text.push_str(self.of(&["!", "...", "(", ")", "<", ">", "/", "|", "_", "#", "\"", "`", "--"]))),
+            17 | 18 if !added.is_empty() => text.push_str(&added[self.below(added.len())]),
+            19 if !added.is_empty() => {
+                let token = &added[self.below(added.len())];
+                text.extend(token.chars().take(1 + self.below(token.chars().count())));
+            }
+            20 => text.push_str(self.of(&["<0x0A>", "<0xE2>", "<unk>", "<s>", "\u{0}", "\u{0}\u{0}", "a\u{0}", "\u{7f}", "\u{ffff}"])),
+            _ => (0..times).for_each(|_| text.push(self.character(0x61, 0x7A))),
+        }
+    }
+
+    /// Ranges of whole characters, ascending.
+    fn ranges(&mut self, text: &str) -> Vec<std::ops::Range<usize>> {
+        let mut places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+        let keep = 1 + self.below(6);
+        while places.len() > 2 * keep {
+            places.remove(self.below(places.len()));
+        }
+        places.chunks_exact(2).map(|pair| pair[0]..pair[1]).collect()
+    }
+}
+
+fn long() -> bool {
+    std::env::var_os("ZEPHYR_FAST_LONG").is_some()
+}
+
+fn hostile_texts() -> usize {
+    let number = std::env::var("ZEPHYR_FAST_HOSTILE").ok().and_then(|number| number.parse().ok());
+    number.unwrap_or(if long() { 20_000 } else { 2_000 })
+}
+
+/// The turns of all UltraChat rows, as Zephyr's template would write them, with the assistant's ranges.
+fn dialogues(rows_max: usize) -> Vec<Rendered> {
+    let files = ["raw_real.jsonl.gz", "200k_real.jsonl.gz", "raw_mix_open.jsonl.zst", "raw_mix_nc.jsonl.zst"];
+    let mut dialogues = Vec::new();
+    for path in files.iter().filter_map(|name| shared(&format!("ultrachat/{name}"))) {
+        let file = std::fs::File::open(&path).unwrap();
+        let bytes: Box<dyn Read> = if path.extension().is_some_and(|extension| extension == "gz") {
+            Box::new(flate2::read::MultiGzDecoder::new(file))
+        } else {
+            Box::new(zstd::Decoder::new(file).unwrap())
+        };
+        let rows: Vec<String> = BufReader::new(bytes).lines().map(Result::unwrap).collect();
+        let step = if rows_max == usize::MAX { 1 } else { (files.len() * rows.len() / rows_max).max(1) };
+        dialogues.extend(rows.iter().step_by(step).map(|row| rendered(&serde_json::from_str(row).unwrap())));
+    }
+    dialogues
+}
+
+fn rendered(row: &serde_json::Value) -> Rendered {
+    let turns = row.get("data").or_else(|| row.get("messages")).and_then(|turns| turns.as_array()).unwrap();
+    let mut rendered = Rendered::default();
+    for (place, turn) in turns.iter().enumerate() {
+        let words = turn.as_str().or_else(|| turn["content"].as_str()).unwrap_or_default();
+        rendered.text.push_str(["<|user|>\n", "<|assistant|>\n"][place % 2]);
+        let start = rendered.text.len();
+        rendered.text.push_str(words);
+        rendered.text.push_str("</s>");
+        if place % 2 == 1 {
+            rendered.trained.push(start..rendered.text.len());
+        }
+        rendered.text.push('\n');
+    }
+    rendered
+}
+
+#[test]
+fn ids_and_trained_ranges_of_real_dialogues_are_those_of_the_reference() {
+    let dialogues = dialogues(if long() { usize::MAX } else { 400 });
+    for twins in Twins::all() {
+        let tokens: usize = dialogues.iter().map(|dialogue| twins.check(&dialogue.text, &dialogue.trained)).sum();
+        println!("{}: {} dialogues, {tokens} tokens, 0 differ", twins.name, dialogues.len());
+    }
+}
+
+#[test]
+fn ids_and_trained_ranges_of_hostile_texts_are_those_of_the_reference() {
+    println!("seed {SEED}");
+    for twins in Twins::all() {
+        let mut chance = Chance(SEED);
+        let mut tokens = 0;
+        for _ in 0..hostile_texts() {
+            let text = chance.hostile(&twins.added);
+            let ranges = chance.ranges(&text);
+            tokens += twins.check(&text, &ranges);
+        }
+        println!("{}: {} hostile texts, {tokens} tokens, 0 differ", twins.name, hostile_texts());
+    }
+}

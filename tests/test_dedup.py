@@ -1,0 +1,163 @@
+"""Near-dedup against exact Jaccard and against datasketch, on rows made of templates and, where they are, on real ones."""
+
+import json
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+import regex
+import xxhash
+
+from zephyr_fast import RecipeError, open_ledger, prep
+
+SHARED = Path(__file__).parents[1] / "../shared/data"
+RECIPE = "[truecase]\nenabled = false\n[tokenize]\ncontrol_tokens = 'allow'\n[dedup]\nexact = {exact}\nnear = {near}\nof = '{of}'\n"
+THRESHOLD = 0.7
+
+Shingles = frozenset[tuple[str, ...]]
+
+
+def shingles(text: str) -> Shingles:
+    words = [word.lower() for word in regex.findall(r"[\p{Alphabetic}\p{N}]+", text)]
+    return frozenset(tuple(words[at : at + 5]) for at in range(max(1, len(words) - 4))) if words else frozenset()
+
+
+def jaccard(left: Shingles, right: Shingles) -> float:
+    return len(left & right) / len(left | right)
+
+
+def run(folder: Path, dialogues: Sequence[Sequence[str]], near: bool = True, of: str = "dialogue", **options: Any) -> pl.DataFrame:
+    rows = folder / "rows.jsonl"
+    lines = [json.dumps({"id": str(at), "data": list(turns)}) for at, turns in enumerate(dialogues)]
+    rows.write_text("\n".join(lines), encoding="utf-8")
+    recipe = folder / "dedup.toml"
+    recipe.write_text(RECIPE.format(exact="true", near=str(near).lower(), of=of))
+    settings = {"pack.seq_len": 8, "shards.text": False}
+    prep(str(recipe), out=folder / "out", input=rows, tokenizer="sample", settings=settings, overwrite=True, **options)
+    return open_ledger(folder / "out").collect()
+
+
+def templated(count: int, chance: random.Random) -> list[list[str]]:
+    """Rows of a few templates, with gaps of all widths: pairs of every similarity, and equal rows."""
+    words = [f"{first}{second}" for first in "bdfgklmnprst" for second in ("an", "ell", "ick", "ow", "u", "yre")]
+    templates = [[chance.choice(words) for _ in range(chance.randrange(12, 120))] for _ in range(12)]
+    dialogues = []
+    for _ in range(count):
+        text = list(chance.choice(templates))
+        for _ in range(chance.choice([0, 0, 1, 2, 4, 8])):
+            text[chance.randrange(len(text))] = chance.choice(words)
+        dialogues.append([" ".join(text), "yes"])
+    return dialogues
+
+
+def missed_and_found(texts: Sequence[str], kept: Iterable[int]) -> tuple[int, int]:
+    """Of the rows that nearly repeat an earlier kept row: how many were kept all the same, and how many were not."""
+    stay = set(kept)
+    by_shingle: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    sizes: dict[int, int] = {}
+    missed = found = 0
+    for row, text in enumerate(texts):
+        told = shingles(text)
+        shared = Counter(earlier for shingle in told for earlier in by_shingle[shingle])
+        is_near = any(count / (len(told) + sizes[earlier] - count) >= THRESHOLD for earlier, count in shared.items())
+        missed += is_near and row in stay
+        found += is_near and row not in stay
+        if row in stay:
+            sizes[row] = len(told)
+            for shingle in told:
+                by_shingle[shingle].append(row)
+    return missed, found
+
+
+def kept_by_datasketch(texts: Sequence[str]) -> list[int]:
+    """The rows that stay by datasketch with 14 bands of 8, every flagged pair checked as ours are."""
+    from datasketch import MinHash, MinHashLSH
+
+    index, kept, all_shingles = MinHashLSH(num_perm=112, params=(14, 8)), [], {}
+    tokens = [[" ".join(shingle).encode() for shingle in shingles(text)] for text in texts]
+    hashes = MinHash.bulk(tokens, num_perm=112, seed=1, hashfunc=xxhash.xxh32_intdigest)
+    for row, (text, minhash) in enumerate(zip(texts, hashes, strict=True)):
+        told = shingles(text)
+        if any(jaccard(told, all_shingles[earlier]) >= THRESHOLD for earlier in index.query(minhash)):
+            continue
+        index.insert(row, minhash)
+        kept.append(row)
+        all_shingles[row] = told
+    return kept
+
+
+def kept(ledger: pl.DataFrame) -> list[int]:
+    return ledger.filter(pl.col("verdict") != "duplicate")["row_id"].to_list()
+
+
+def check_flagged(texts: Sequence[str], ledger: pl.DataFrame) -> None:
+    """Every flagged row really is near, or equal to, an earlier row that stays."""
+    stay = set(kept(ledger))
+    for row, earlier, reason in ledger.filter(verdict="duplicate").select("row_id", "duplicate_of", "reason").iter_rows():
+        assert earlier < row and earlier in stay
+        if reason == "exact":
+            assert texts[earlier].lower().split() == texts[row].lower().split()
+        else:
+            assert jaccard(shingles(texts[earlier]), shingles(texts[row])) >= THRESHOLD
+
+
+def test_flagged_pairs_are_near_and_few_near_rows_are_missed(tmp_path: Path) -> None:
+    dialogues = templated(1500, random.Random(3))
+    texts = ["\n".join(turns) for turns in dialogues]
+    ledger = run(tmp_path, dialogues)
+    check_flagged(texts, ledger)
+    missed, found = missed_and_found(texts, kept(ledger))
+    their_missed, their_found = missed_and_found(texts, kept_by_datasketch(texts))
+    assert found > 300
+    assert found / (found + missed) >= their_found / (their_found + their_missed) - 0.01
+
+
+def test_survivors_depend_neither_on_threads_nor_on_which_equal_row_comes_first(tmp_path: Path) -> None:
+    dialogues = templated(600, random.Random(5))
+    dialogues += dialogues[:100]
+    ledger = run(tmp_path, dialogues, threads=1)
+    assert ledger.equals(run(tmp_path, dialogues, threads=2))
+    # Equal rows change places, each with another of its kind; every row's text stays where it was.
+    swapped = [[turns[0], turns[1].upper()] for turns in dialogues]
+    again = run(tmp_path, swapped)
+    columns = ["row_id", "verdict", "reason", "duplicate_of"]
+    assert ledger.select(columns).equals(again.select(columns))
+
+
+def test_the_recipe_says_which_turns_are_compared(tmp_path: Path) -> None:
+    long, other = (" ".join(f"{letter}{number}" for number in range(40)) for letter in "ab")
+    dialogues = [[long, other], [long, long], [other, f"{other} indeed"], [long.upper(), f"{other} indeed"]]
+    duplicates = {of: run(tmp_path, dialogues, of=of)["duplicate_of"].to_list() for of in ("prompt", "last_reply", "dialogue")}
+    assert duplicates["prompt"] == [None, 0, None, 0]
+    assert duplicates["last_reply"] == [None, None, 0, 0]
+    assert duplicates["dialogue"] == [None, None, None, 0]
+    with pytest.raises(RecipeError, match="unknown variant `answers`"):
+        run(tmp_path, dialogues, of="answers")
+
+
+def test_rows_without_words_are_never_near(tmp_path: Path) -> None:
+    ledger = run(tmp_path, [["😀", "!"], ["🎉", "?"], ["😀", " ! "], ["hi", "you"], ["Hi!", "you."]])
+    assert ledger["duplicate_of"].to_list() == [None, None, 0, None, 3]
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the real rows are not here")
+@pytest.mark.parametrize(("file", "step"), [("raw_mix_open.jsonl.zst", 4), ("raw_mix_nc.jsonl.zst", 10)])
+def test_real_near_rows_are_found_as_well_as_datasketch_finds_them(tmp_path: Path, file: str, step: int) -> None:
+    with pa.input_stream(SHARED / "ultrachat" / file, compression="zstd") as stream:
+        # Blocks of neighbours, where the near rows are.
+        lines = stream.read().splitlines()
+    dialogues = [json.loads(line)["data"] for at, line in enumerate(lines) if at // 500 % step == 0]
+    texts = ["\n".join(turns) for turns in dialogues]
+    ledger = run(tmp_path, dialogues)
+    check_flagged(texts, ledger)
+    missed, found = missed_and_found(texts, kept(ledger))
+    their_missed, their_found = missed_and_found(texts, kept_by_datasketch(texts))
+    print(f"{file}: {len(texts)} rows; found {found}, missed {missed}; datasketch found {their_found}, missed {their_missed}")
+    assert np.isclose(len(texts), ledger.height)
+    assert found / max(found + missed, 1) >= their_found / max(their_found + their_missed, 1) - 0.01
