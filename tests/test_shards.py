@@ -191,6 +191,16 @@ def test_an_edited_manifest_is_found(copy: Path) -> None:
         Shards(copy, "train")
 
 
+def test_a_row_that_the_manifest_moves_to_the_next_batch_is_found(packed: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(packed, tmp_path / "copy"))
+    told = json.loads((copy / "manifest.json").read_text())
+    first, second = told["splits"]["train"]["shards"][0]["batches"][:2]
+    first["rows"], second["rows"] = first["rows"] + 1, second["rows"] - 1
+    (copy / "manifest.json").write_text(json.dumps(told))
+    with pytest.raises(IntegrityError, match=r"train-00000\.arrow.* rows, not "):
+        Shards(copy, "train")[0]
+
+
 def test_a_folder_without_manifest_or_split_is_named(copy: Path) -> None:
     with pytest.raises(InputError, match="no split `dev`"):
         Shards(copy, "dev")
