@@ -10,6 +10,7 @@ mod cuts;
 mod encode;
 mod fast;
 mod lexicon;
+mod masks;
 mod merges;
 mod pieces;
 mod plan;
