@@ -87,7 +87,7 @@ fn once(name: &str, tokenizer: &Tokenizer, texts: &[String]) {
 }
 
 fn samples(name: &str, tokenizer: &Tokenizer, texts: &[String]) {
-    let rendered = texts.iter().map(|text| Rendered { text: text.clone(), trained: Vec::from([0..text.len() / 2]) });
+    let rendered = texts.iter().map(|text| Rendered { text: text.clone(), trained: std::iter::once(0..text.len() / 2).collect() });
     let rendered: Vec<Rendered> = rendered.collect();
     let start = cpu_seconds();
     let sample = |rendered| tokenizer.sample(black_box(rendered), TrainOn::Assistant).expect("a sample").ids.len();

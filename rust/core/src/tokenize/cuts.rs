@@ -6,6 +6,7 @@
 
 use hashbrown::HashSet;
 
+use super::masks::bits;
 use super::utf8::decode;
 
 /// A space as sentencepiece writes it.
@@ -74,7 +75,7 @@ impl Cuts {
             let base = *scanned;
             let mut asked = false;
             let mut cuts = match text[base..end].first_chunk::<{ BLOCK + 1 }>() {
-                Some(window) => self.block(window, &mut asked),
+                Some(window) => self.block(window.as_slice(), &mut asked),
                 None => self.block(&text[base..end], &mut asked),
             };
             *scanned = end.min(base + BLOCK);
@@ -95,17 +96,15 @@ impl Cuts {
     }
 
     /// One bit for each two neighbours of up to 65 bytes, set where a cut is or has to be asked for.
-    #[inline(always)]
+    #[inline]
     fn block(&self, window: &[u8], asked: &mut bool) -> u64 {
-        let mut cuts = 0;
-        let mut seen = 0;
-        for (place, pair) in window.windows(2).enumerate() {
-            let found = self.bytes[usize::from(pair[0]) << 8 | usize::from(pair[1])];
-            seen |= found;
-            cuts |= u64::from(found & CUT | found >> 1) << place;
+        let mut found = [0; BLOCK];
+        for (found, pair) in found.iter_mut().zip(window.windows(2)) {
+            *found = self.bytes[usize::from(pair[0]) << 8 | usize::from(pair[1])];
         }
-        *asked = seen & ASK != 0;
-        cuts
+        let ask = bits::<1>(&found);
+        *asked = ask != 0;
+        bits::<0>(&found) | ask
     }
 
     /// Do the characters on both sides of this place join?

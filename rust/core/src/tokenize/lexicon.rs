@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 
-use super::cache::{self, Cache, MIDDLE_MAX};
+use super::cache::{self, Cache};
 use super::cuts::BATCH;
 use super::encode::Sink;
 use super::merges::{Merges, Symbols};
@@ -81,17 +81,14 @@ impl Lexicon {
         let mut rest = [0; BATCH + 1];
         let mut count = 0;
         for (place, (found, end)) in found.iter_mut().zip(ends).enumerate() {
-            *found = scratch.cache.find(*found, *end as usize - from);
+            *found = scratch.cache.find_front(*found, *end as usize - from);
             from = *end as usize;
             rest[count] = place as u8;
             count += usize::from(*found == 0);
         }
         for place in rest[..count].iter().map(|place| usize::from(*place)) {
             let from = place.checked_sub(1).map_or(start, |before| ends[before] as usize);
-            let end = ends[place] as usize;
-            if end - from <= MIDDLE_MAX {
-                found[place] = scratch.cache.find_middle(cache::middle_key(text, from, end));
-            }
+            found[place] = scratch.cache.find_behind(text, from, ends[place] as usize);
         }
         from = start;
         for (found, end) in found.iter().zip(ends) {
