@@ -80,7 +80,7 @@ REPLACED = {
 
 @dataclass
 class ShardArguments:
-    """The one thing that TRL's own arguments do not have."""
+    """What TRL's own arguments do not have."""
 
     shards: str = field(metadata={"help": "Out folder of `zephyr-fast prep` (sft) or `zephyr-fast binarize` (dpo)."})
 
@@ -99,8 +99,8 @@ def find(name: str) -> Path:
     raise InputError(f"no config `{name}`: no such file, and the packaged ones are: {', '.join(packaged())}")
 
 
-def parse(kind: type, arguments: list[str]) -> tuple[Any, ...]:
-    """ShardArguments, `kind` (TRL's SFTConfig or DPOConfig) and ModelConfig, from YAML and command line.
+def parse(kind: type, arguments: list[str], own: type[ShardArguments] = ShardArguments) -> tuple[Any, ...]:
+    """Our `own` arguments, `kind` (TRL's SFTConfig or DPOConfig) and ModelConfig, from YAML and command line.
 
     The command line wins over the file. RecipeError for a key that is unknown, gone from TRL, or without effect.
     """
@@ -109,7 +109,7 @@ def parse(kind: type, arguments: list[str]) -> tuple[Any, ...]:
     config, rest = _split(arguments)
     given = _read(config) if config else {}
     where = f"{config}: " if config else ""
-    parser = TrlParser((ShardArguments, kind, ModelConfig), allow_abbrev=False, prog="python -m zephyr_fast.train")
+    parser = TrlParser((own, kind, ModelConfig), allow_abbrev=False, prog="python -m zephyr_fast.train")
     options = parser._option_string_actions  # argparse has no public list; `--no_x`, too, is one of these
     known = {action.dest for action in options.values()}
     for key in given.keys() - {"env"}:
