@@ -14,8 +14,8 @@ from itertools import islice
 from typing import Any
 
 import pytest
-import slow_order
 
+import slow_order
 from zephyr_fast import IntegrityError, RecipeError
 from zephyr_fast.loader import Batches, Loader, Part, Workers
 from zephyr_fast.order import Shuffled

@@ -5,8 +5,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from slow_order import permuted
 
+from slow_order import permuted
 from zephyr_fast import RecipeError
 from zephyr_fast.order import BLOCK, Mixed, Shuffled, shares
 from zephyr_fast.permutation import VERSION, permute
