@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from traceback import clear_frames
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from accelerate.data_loader import prepare_data_loader
 import slow_order
 from numbered import collate, numbered
 from shards_by_hand import pair, tokenizer, write
-from zephyr_fast import IntegrityError, RecipeError, open_shards
+from zephyr_fast import IntegrityError, RecipeError, agreement, open_shards
 from zephyr_fast.agreement import agree, compare
 from zephyr_fast.index import IndexRows
 from zephyr_fast.loader import Batches, Loader, Part, Workers
@@ -115,10 +116,11 @@ def test_a_damaged_batch_is_found_in_a_worker_before_a_row_of_it_is_used(tmp_pat
         file.seek(card.batches[0].offset + card.batches[0].bytes - 20)
         file.write(b"\xff")
     message = ""
-    try:  # not `pytest.raises`, which would keep the dead workers' loader alive
+    try:
         list(loader_of(shards, Part(0, 1, 4), Workers(2, "fork")))
     except IntegrityError as error:
         message = str(error)
+        clear_frames(error.__traceback__)  # else torch waits 5 s for each worker once the garbage collector comes round
     assert "is damaged: batch 0" in message
 
 
@@ -155,6 +157,20 @@ def test_ranks_that_differ_in_anything_all_raise_and_none_hangs(tmp_path: Path) 
     facts = {"manifest": "a", "samples": 10, "seed": 1, "next place": 0, "per_device_train_batch_size": 4}
     changes: list[dict[str, Any]] = [{}, *({name: "other"} for name in facts), {"error": "no such folder"}]
     torch.multiprocessing.spawn(_ranks_agree, (facts, changes, str(tmp_path / "meet")), nprocs=2)
+
+
+def test_without_the_comparison_the_difference_would_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sabotage: what the tests above rest on is the comparison and nothing else."""
+
+    def gather(gathered: list[Any], facts: Any) -> None:
+        gathered[:] = [facts, {**facts, "manifest": "other"}]
+
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    assert _raises(lambda: agree({"manifest": "a"}))
+    monkeypatch.setattr(agreement, "compare", lambda _gathered: None)
+    assert not _raises(lambda: agree({"manifest": "a"}))
 
 
 def _ranks_agree(rank: int, facts: dict[str, Any], changes: list[dict[str, Any]], meet: str) -> None:

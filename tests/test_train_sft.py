@@ -1,6 +1,7 @@
 """Supervised training on shards: stock TRL takes them as they are, ours has the same loss, and what is saved loads."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,19 @@ def test_training_lowers_the_loss_on_held_out_rows_it_only_measures(shards: Path
     assert main(["sft", "--shards", str(shards), "--model_name_or_path", "sample", *arguments(out, **settings)]) == 0
     results = json.loads((out / "all_results.json").read_text())
     assert results["eval_loss"] < results["before_loss"] - 0.3
+
+
+def test_folders_are_mixed_by_weight_from_the_command_line(
+    shards: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = shutil.copytree(shards, tmp_path / "other")
+    base = ["sft", "--shards", str(shards), "--model_name_or_path", str(start), *arguments(tmp_path / "out", max_steps=2)]
+    assert main([*base, "--mix", str(other), "--shard_weights", "3", "1", "--tail", "drop"]) == 0
+    assert "tail `drop`: " in capsys.readouterr().err
+    assert main([*base, "--mix", str(other), "--shard_weights", "3"]) == 2
+    assert "2 folders needs 2 weights" in capsys.readouterr().err
+    assert main([*base, "--mix", str(other), "--train_sampling_strategy", "sequential"]) == 2
+    assert "leave the strategy out" in capsys.readouterr().err
 
 
 def test_metrics_go_to_the_tracker_that_report_to_names(shards: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

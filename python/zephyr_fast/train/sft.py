@@ -47,15 +47,15 @@ def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> 
 
     Saves to `training.output_dir`.
     """
-    if training.train_sampling_strategy != "random" and (data.mix or data.tail != "carry"):
-        raise RecipeError("`mix` and `tail` are for `train_sampling_strategy: random`; leave the strategy out")
+    if training.train_sampling_strategy != "random" and (data.mix or data.shard_weights or data.tail != "carry"):
+        raise RecipeError("`mix`, `shard_weights` and `tail` are for `train_sampling_strategy: random`; leave the strategy out")
     manifest = max((read_manifest(folder, "sft") for folder in [data.shards, *data.mix]), key=lambda one: one.split("train").seq_len)
     run.settle(training, manifest)
     training.dataset_kwargs = {"skip_prepare_dataset": True}
     tokenizer = load_tokenizer(data.shards, read_manifest(data.shards, "sft"))
     start = load_start(model, training, manifest, tokenizer)
     train_dataset, eval_dataset = run.open_splits(data.shards, training, manifest)
-    if data.mix:
+    if data.mix or data.shard_weights:
         train_dataset = index(Mixture([data.shards, *data.mix], "train", data.shard_weights or None))
 
     trainer = SFTTrainer(
