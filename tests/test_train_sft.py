@@ -100,7 +100,14 @@ def test_folders_are_mixed_by_weight_from_the_command_line(
     shards: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = shutil.copytree(shards, tmp_path / "other")
-    base = ["sft", "--shards", str(shards), "--model_name_or_path", str(start), *arguments(tmp_path / "out", max_steps=2)]
+    base = [
+        "sft",
+        "--shards",
+        str(shards),
+        "--model_name_or_path",
+        str(start),
+        *arguments(tmp_path / "out", max_steps=2, per_device_train_batch_size=3),
+    ]
     assert main([*base, "--mix", str(other), "--shard_weights", "3", "1", "--tail", "drop"]) == 0
     assert "tail `drop`: " in capsys.readouterr().err
     assert main([*base, "--mix", str(other), "--shard_weights", "3"]) == 2
