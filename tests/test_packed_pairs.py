@@ -74,12 +74,12 @@ def built(prefs: Path, start: Path, tmp_path_factory: pytest.TempPathFactory) ->
     text = Dataset.from_list([{"prompt": "a b", "chosen": " c d e", "rejected": " f"}])
     config = DPOConfig(output_dir=str(out / "stock"), max_length=1024, use_weighting=True, **QUIET)
     stock = StockTrainer(model=str(start), args=config, train_dataset=text, processing_class=tokenizer)
-    config = DPOConfig(output_dir=str(out / "ours"), precompute_ref_log_probs=True, use_weighting=True, remove_unused_columns=False, **QUIET)
+    config = DPOConfig(
+        output_dir=str(out / "ours"), precompute_ref_log_probs=True, use_weighting=True, remove_unused_columns=False, **QUIET
+    )
     columns = {"row": [0], "ref_chosen_logps": [0.0], "ref_rejected_logps": [0.0]}
     collator = PairCollator(tokenizer.pad_token_id)
-    ours = DPOTrainer(
-        str(start), config, data_collator=collator, train_dataset=Dataset.from_dict(columns), processing_class=tokenizer
-    )
+    ours = DPOTrainer(str(start), config, data_collator=collator, train_dataset=Dataset.from_dict(columns), processing_class=tokenizer)
     ours.pack_pairs()
     torch.manual_seed(1)
     with torch.no_grad():

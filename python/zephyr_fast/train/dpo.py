@@ -6,7 +6,7 @@ ref-logprobs`), so that no reference model is in memory; and answers are packed,
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,8 @@ class PairArguments(configs.ShardArguments):
 class DPOTrainer(trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
     """TRL's trainer on prepared pairs. Upstream would tokenize text here and has no way to skip it (trl#2368)."""
 
+    data_collator: PairCollator
+
     def __init__(self, model: Any, args: "DPOConfig", **rest: Any) -> None:
         with _without_reference(isinstance(model, str)) if args.precompute_ref_log_probs else nullcontext():
             super().__init__(model=model, args=args, **rest)
@@ -72,7 +74,7 @@ class DPOTrainer(trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
             if model is not None:
                 unwrapped = self.accelerator.unwrap_model(model)
                 pack_forward(unwrapped.get_base_model() if adapter is not None and model is self.model else unwrapped)
-        self.data_collator = PairCollator(self.data_collator.pad_token_id, self.data_collator.pad_to_multiple_of, layout)
+        self.data_collator = replace(self.data_collator, layout=layout)
         note(f"packed answers are kept apart by position: layout `{layout}` for attention `{attention}`")
 
 
@@ -127,4 +129,3 @@ def _without_reference(loads_policy: bool) -> Iterator[None]:
         yield
     finally:
         dpo_trainer.hash_module, dpo_trainer.create_model_from_path = hash_module, load
-
