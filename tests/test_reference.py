@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from zephyr_fast import IntegrityError, Manifest, RecipeError
 from zephyr_fast.shards import Shards
 from zephyr_fast.train import reference, sidecar
 from zephyr_fast.train.__main__ import main
+from zephyr_fast.train.configs import CONFIGS
 from zephyr_fast.train.reference import ref_logprobs
 from zephyr_fast.train.sidecar import Key
 from zephyr_fast.train.weights import weights_digest
@@ -228,3 +231,24 @@ def test_a_sidecar_of_another_key_under_this_ones_name_is_refused(stored: Path, 
     manifest.write_text(manifest.read_text().replace(key.weights, "0" * 64))
     with pytest.raises(IntegrityError, match="another key"):
         sidecar.read(copied, key, "train")
+
+
+def test_two_processes_share_the_parts_and_write_the_bytes_of_one(prefs: Path, stored: Path, start: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(prefs, tmp_path / "prefs")
+    script = tmp_path / "share.py"
+    script.write_text(
+        "import sys\n"
+        "from zephyr_fast.train import reference, sidecar\n"
+        "state, write = reference._processes(), sidecar.write_part\n"
+        "assert state.num_processes == 2\n"
+        "rank = state.process_index\n"
+        "sidecar.write_part = lambda path, values: (print('wrote', rank, path.name, flush=True), write(path, values))\n"
+        "reference.ref_logprobs(sys.argv[1], sys.argv[2])\n"
+    )
+    config = CONFIGS / "accelerate" / "cpu2.yaml"
+    words = ["-m", "accelerate.commands.launch", "--config_file", str(config), str(script), str(copied), str(start)]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(line for line in done.stdout.splitlines() if "wrote" in line) == ["wrote 0 test-00000.arrow", "wrote 1 train-00000.arrow"]
+    key = key_of(stored, start)
+    assert files_of(key.folder(copied)) == files_of(key.folder(stored))

@@ -92,6 +92,25 @@ def ref_logprobs(prefs: Path, **options: Any) -> None:
     click.echo(reference.ref_logprobs(prefs, **options))
 
 
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--config", required=True, help="Training config: a packaged name or a path.")
+@click.option("--model", help="Folder or config.json of the model. Without: the config's.")
+@click.option("--gpus", type=int, default=8, show_default=True)
+@click.option("--mfu", type=float, default=0.4, show_default=True, help="Model FLOPs utilisation that you expect.")
+@click.option("--peak-tflops", type=float, default=989.0, show_default=True, help="Of one GPU; 989 is an H100 in bfloat16.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
+def estimate(folder: Path, as_json: bool, **options: Any) -> None:
+    """Say what training on FOLDER will cost: steps, tokens, FLOPs, GPU hours."""
+    import json
+    from dataclasses import asdict
+
+    from zephyr_fast import estimate as cost
+
+    found = cost.estimate(folder, **options)
+    click.echo(json.dumps(asdict(found), indent=1) if as_json else "\n".join(f"{name:<10} {says}" for name, says in cost.lines(found)))
+
+
 def _run(
     command: str,
     recipe: str,

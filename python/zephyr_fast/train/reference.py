@@ -8,7 +8,7 @@ the same with any number of processes and interruptions on the same kind of devi
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from zephyr_fast.train.model import base_of_adapter, check_fit, load_tokenizer, 
 from zephyr_fast.train.packed import pack_forward
 from zephyr_fast.train.sidecar import PAIRS_PER_PART, Key, LogProbs
 from zephyr_fast.train.weights import weights_digest
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 TOKENS_PER_BATCH = 16384
 """Prompts and answers of a batch: enough to fill a GPU with a 7 B model; on a CPU it makes no difference."""
@@ -51,9 +54,7 @@ def ref_logprobs(
     the CPU unless given; it must be that of the training run. `attention`: transformers' name of an implementation. Gives the
     folder of the finished log-probs. Errors: RecipeError where model and pairs do not go together, InputError, IntegrityError.
     """
-    from accelerate import PartialState
-
-    state, manifest = PartialState(), read_manifest(str(prefs), "preference")
+    state, manifest = _processes(), read_manifest(str(prefs), "preference")
     dtype = dtype or ("float32" if state.device.type == "cpu" else "bfloat16")
     if dtype not in DTYPES:
         raise RecipeError(f"no dtype `{dtype}`; known: {', '.join(DTYPES)}")
@@ -70,6 +71,15 @@ def ref_logprobs(
         sidecar.write_manifest(prefs, key, sidecar.finished_splits(prefs, key) | pairs)
     state.wait_for_everyone()
     return key.folder(prefs)
+
+
+def _processes() -> "PartialState":
+    """The processes of this launch. Left to itself, PartialState takes each of several on a CPU for the only one."""
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
 
 
 def _agreed(prefs: str | Path, model: str, dtype: str, manifest: Manifest, pairs: dict[str, int]) -> tuple[Key, list[Part] | None]:
