@@ -182,6 +182,7 @@ def test_the_model_is_given_packed_rows_and_no_attention_mask(
     trainers: tuple[StockTrainer, DPOTrainer], samples: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours, seen = trainers[1], []
+    ours._is_packing_proven = True
     backbone = ours.model.base_model.forward
     monkeypatch.setattr(ours.model.base_model, "forward", lambda **given: (seen.append(given), backbone(**given))[1])
     batch = ours.data_collator(samples)
@@ -199,3 +200,22 @@ def test_attention_that_cannot_keep_answers_apart_is_refused_with_the_way_out(tr
             trainers[1].pack_pairs()
     finally:
         config._attn_implementation_internal = before
+
+
+def test_a_model_that_lets_answers_see_each_other_is_refused_at_the_first_batch(
+    trainers: tuple[StockTrainer, DPOTrainer], samples: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = trainers[1]
+    ours._is_packing_proven = False
+    ours.compute_loss(ours.model, ours.data_collator(samples))
+    assert ours._is_packing_proven
+    ours._is_packing_proven = False
+    backbone = ours.model.base_model.forward
+
+    def deaf(position_ids: torch.Tensor | None = None, **given: Any) -> Any:
+        """A backbone that does not hear of restarting positions, as linear attention and state-space layers may not."""
+        return backbone(**given)
+
+    monkeypatch.setattr(ours.model.base_model, "forward", deaf)
+    with pytest.raises(RecipeError, match="does not keep them apart"):
+        ours.compute_loss(ours.model, ours.data_collator(samples))

@@ -17,7 +17,7 @@ from zephyr_fast._core import RecipeError
 from zephyr_fast.collators import PairCollator, layout_for
 from zephyr_fast.train import configs, run, stored
 from zephyr_fast.train.model import load_start, load_tokenizer, note, read_manifest
-from zephyr_fast.train.packed import pack_forward
+from zephyr_fast.train.packed import pack_forward, prove_packing
 from zephyr_fast.train.preference import preference_accuracy
 from zephyr_fast.train.sidecar import COLUMNS
 
@@ -43,6 +43,7 @@ class DPOTrainer(trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
     """TRL's trainer on prepared pairs. Upstream would tokenize text here and has no way to skip it (trl#2368)."""
 
     data_collator: PairCollator
+    _is_packing_proven = False
 
     def __init__(self, model: Any, args: "DPOConfig", **rest: Any) -> None:
         with _without_reference(isinstance(model, str)) if args.precompute_ref_log_probs else nullcontext():
@@ -76,6 +77,14 @@ class DPOTrainer(trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
                 pack_forward(unwrapped.get_base_model() if adapter is not None and model is self.model else unwrapped)
         self.data_collator = replace(self.data_collator, layout=layout)
         note(f"packed answers are kept apart by position: layout `{layout}` for attention `{attention}`")
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """TRL's loss, after a proof on the first batch that this model, as it is sharded and quantized, keeps answers apart."""
+        # Dropout, where it is left on, would make any two passes differ.
+        if "packed" in inputs and self.args.disable_dropout and not self._is_packing_proven:
+            prove_packing(model, inputs)
+            self._is_packing_proven = True
+        return super().compute_loss(model, inputs, *args, **kwargs)
 
 
 def parse(arguments: list[str]) -> "tuple[PairArguments, DPOConfig, ModelConfig]":

@@ -19,7 +19,7 @@ from zephyr_fast.manifest import Manifest
 from zephyr_fast.shards import Sample, Shards
 from zephyr_fast.train import sidecar
 from zephyr_fast.train.model import base_of_adapter, check_fit, load_tokenizer, note, read_manifest
-from zephyr_fast.train.packed import pack_forward
+from zephyr_fast.train.packed import pack_forward, prove_packing
 from zephyr_fast.train.sidecar import PAIRS_PER_PART, Key, LogProbs
 from zephyr_fast.train.weights import weights_digest
 
@@ -124,6 +124,8 @@ def _compute(prefs: str | Path, key: Key, parts: list[Part], model: str, attenti
     policy = _load(model, key.dtype, attention)
     collate = PairCollator(pad_token_id=0, layout=layout_for(policy.config._attn_implementation))
     shards = {split: Shards(prefs, split) for split in {part.split for part in parts}}
+    first = [shards[parts[0].split][row] for row in range(min(2, parts[0].pairs))]
+    prove_packing(policy, _moved(collate(first), next(policy.parameters()).device))
     for done, part in enumerate(parts, 1):
         samples = [shards[part.split][row] for row in range(part.first, part.first + part.pairs)]
         sidecar.write_part(_path(prefs, key, part), _log_probs(policy, collate, samples))
