@@ -37,6 +37,12 @@ class Queued(Loader):
     """The loader, with torch's workers replaced by a queue that fetches as far ahead as they would."""
 
     def _torch_loader(self, batches: Batches) -> Iterator[Any]:  # type: ignore[override]
+        return self._queue(batches)
+
+    def _plain_loader(self, batches: Batches) -> Iterator[Any]:
+        return self._queue(batches)
+
+    def _queue(self, batches: Batches) -> Iterator[Any]:
         queue: deque[list[int]] = deque()
         for rows in batches:
             queue.append(rows)
