@@ -14,10 +14,13 @@ __all__ = [
     "StorageError",
     "ZephyrError",
     "__version__",
+    "canary",
     "explain",
     "pack",
+    "render",
     "resolve",
     "run",
+    "unknown_template",
 ]
 
 __version__: str
