@@ -4,7 +4,8 @@
     python scripts/bench_train.py --prefs prefs --shards shards --random 1b --attention flash_attention_2 --checkpointing
 
 Ours is the command that a user would type; TRL's trainer gets the text beside the same shards and the same seed, so the same rows in
-the same order. Each contender has a process of its own. On a CPU, seconds are of processor time. Preparing data is not in the figures; storing the reference has its own line.
+the same order. Each contender has a process of its own. On a CPU, seconds are of processor time. Preparing data is not in the
+figures; storing the reference has its own line.
 """
 
 import argparse
