@@ -13,9 +13,8 @@ from transformers import AutoTokenizer
 from trl import DPOConfig
 from trl import DPOTrainer as StockTrainer
 
-from zephyr_fast import RecipeError
+from zephyr_fast import RecipeError, Shards, open_shards
 from zephyr_fast.collators import Layout, PairCollator
-from zephyr_fast.shards import Shards, open_shards
 from zephyr_fast.train import sidecar
 from zephyr_fast.train.dpo import DPOTrainer
 from zephyr_fast.train.reference import ref_logprobs

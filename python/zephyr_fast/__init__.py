@@ -1,7 +1,7 @@
 """zephyr-fast: raw chat and preference data to verified token shards, and dSFT and dDPO on them.
 
-What the command line does is a function here: `prep`, `binarize`, `open_ledger`, and, with the `train` extra installed,
-`open_shards`. Imports are light; torch and TRL are loaded by `zephyr_fast.train` alone.
+What the command line does is a function here: `prep`, `binarize`, `open_ledger`, `estimate.estimate`, and, with the `train` extra
+installed, `open_shards` and `ref_logprobs`. Imports are light; torch and TRL are loaded by `zephyr_fast.train` alone.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from zephyr_fast.index import open_shards
     from zephyr_fast.ledger import open_ledger
     from zephyr_fast.shards import Shards
+    from zephyr_fast.train.reference import ref_logprobs
 
 __all__ = [
     "BadDataError",
@@ -45,13 +46,19 @@ __all__ = [
     "open_ledger",
     "open_shards",
     "prep",
+    "ref_logprobs",
 ]
 
-_HEAVY = {"Shards": "zephyr_fast.shards", "open_shards": "zephyr_fast.index", "open_ledger": "zephyr_fast.ledger"}
+_HEAVY = {
+    "Shards": "zephyr_fast.shards",
+    "open_shards": "zephyr_fast.index",
+    "open_ledger": "zephyr_fast.ledger",
+    "ref_logprobs": "zephyr_fast.train.reference",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Imports numpy, pyarrow and polars only for those who read shards or ledgers."""
+    """Imports numpy, pyarrow, polars and torch only for those who read shards or ledgers, or run a model."""
     if name in _HEAVY:
         from importlib import import_module
 
