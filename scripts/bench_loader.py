@@ -5,11 +5,12 @@
 
 Every contender makes its own files once, then reads all rows for a few epochs in a fresh process, with 0 and with 2
 workers; the order turns round every time. CPU seconds are those of the process and its workers, from opening the folder to
-the last batch: with other work on the machine they are steadier than the clock's. Each sample is 2,048 ids and 2,048 labels.
+the last batch: with other work on the machine they are steadier than the clock's. A sample is 2,048 ids and as many labels.
 """
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -28,9 +29,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--columns", type=int, choices=(1, 2), default=2, help="ids alone, as the peers store them, or ids and labels")
     parser.add_argument("--python", default=sys.executable, help="interpreter of the contenders")
     parser.add_argument("--folder", type=Path, help="where the files are made; left there (default: a temporary folder)")
     options = parser.parse_args()
+    os.environ["COLUMNS"] = str(options.columns)  # for the contenders
     with TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         present = [name for name in CONTENDERS if _child(options.python, ["write", name, folder, options.rows])]

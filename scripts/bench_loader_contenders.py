@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import resource
 import sys
 import time
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 LENGTH, SHARD = 2048, 128  # tokens of a sample, samples of a record batch (2 MiB)
+NAMES = ("input_ids", "labels")[: int(os.environ.get("COLUMNS", "2"))]
 
 
 def samples(rows: int) -> Iterator[dict[str, Any]]:
@@ -19,7 +21,8 @@ def samples(rows: int) -> Iterator[dict[str, Any]]:
     chance = np.random.default_rng(0)
     for _ in range(rows):
         ids = chance.integers(3, 32000, LENGTH, dtype=np.int32)
-        yield {"input_ids": ids, "labels": np.where(chance.random(LENGTH) < 0.6, ids, np.int32(-100))}
+        sample = {"input_ids": ids, "labels": np.where(chance.random(LENGTH) < 0.6, ids, np.int32(-100))}
+        yield {name: sample[name] for name in NAMES}
 
 
 def write_ours(folder: Path, rows: int) -> None:
@@ -83,7 +86,7 @@ def write_datasets(folder: Path, rows: int) -> None:
     from datasets import Dataset, Features, Sequence, Value
 
     table = list(samples(rows))
-    features = Features({name: Sequence(Value("int32")) for name in ("input_ids", "labels")})
+    features = Features({name: Sequence(Value("int32")) for name in NAMES})
     Dataset.from_dict({name: [row[name] for row in table] for name in features}, features=features).save_to_disk(folder)
 
 
@@ -93,11 +96,11 @@ def write_litdata(folder: Path, rows: int) -> None:
     from litdata.streaming.writer import BinaryWriter
 
     folder.mkdir(parents=True)
-    writer = BinaryWriter(str(folder), chunk_size=2 * LENGTH * SHARD * 4, item_loader=TokensLoader(2 * LENGTH))
+    writer = BinaryWriter(str(folder), chunk_size=len(NAMES) * LENGTH * SHARD * 4, item_loader=TokensLoader(len(NAMES) * LENGTH))
     import torch
 
     for number, row in enumerate(samples(rows)):
-        writer[number] = torch.from_numpy(np.concatenate([row["input_ids"], row["labels"]]))
+        writer[number] = torch.from_numpy(np.concatenate(list(row.values())))
     writer.done()
     writer.merge()
 
@@ -105,7 +108,7 @@ def write_litdata(folder: Path, rows: int) -> None:
 def write_streaming(folder: Path, rows: int) -> None:
     from streaming import MDSWriter
 
-    columns = {name: f"ndarray:int32:{LENGTH}" for name in ("input_ids", "labels")}
+    columns = {name: f"ndarray:int32:{LENGTH}" for name in NAMES}
     with MDSWriter(out=str(folder), columns=columns) as writer:
         for row in samples(rows):
             writer.write(row)
@@ -120,7 +123,8 @@ def open_ours(folder: Path, epochs: int, batch: int, workers: int) -> Iterator[I
     shards = Shards(folder, "train")
     stream = Stream(shards.order(0), batch, "carry")
     batches = Batches(stream, Part(0, 1, batch), 0, stream.steps_to(epochs * len(shards)))
-    yield Loader(shards, batches, Gather(), shards.identity, 0, Workers(workers))
+    gather = Gather(tuple((name, 0) for name in NAMES))
+    yield Loader(shards, batches, gather, shards.identity, 0, Workers(workers))
 
 
 def open_datasets(folder: Path, epochs: int, batch: int, workers: int) -> Iterator[Iterable[Any]]:
@@ -136,7 +140,7 @@ def open_litdata(folder: Path, epochs: int, batch: int, workers: int) -> Iterato
     from litdata import StreamingDataLoader, StreamingDataset
     from litdata.streaming.item_loader import TokensLoader
 
-    dataset = StreamingDataset(str(folder), item_loader=TokensLoader(2 * LENGTH), shuffle=True, seed=0)
+    dataset = StreamingDataset(str(folder), item_loader=TokensLoader(len(NAMES) * LENGTH), shuffle=True, seed=0)
     for _ in range(epochs):
         yield StreamingDataLoader(dataset, batch_size=batch, num_workers=workers)
 
@@ -163,7 +167,7 @@ def read(name: str, folder: Path, epochs: int, batch: int, workers: int) -> dict
         for tensors in loader:
             numbers += sum(tensor.numel() for tensor in (tensors.values() if isinstance(tensors, dict) else [tensors]))
         del loader
-    return {"tokens": numbers / 2, "cpu": _cpu() - start, "wall": time.perf_counter() - wall}
+    return {"tokens": numbers / len(NAMES), "cpu": _cpu() - start, "wall": time.perf_counter() - wall}
 
 
 def _cpu() -> float:
