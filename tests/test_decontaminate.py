@@ -154,7 +154,7 @@ def test_flags_are_laid_over_the_recipe_s_own_sets(tmp_path: Path) -> None:
 
 
 def test_every_kind_of_file_gives_the_same_instances(tmp_path: Path) -> None:
-    source = write_lines(tmp_path / "rows.jsonl", [{"id": "0", "data": ["Two, \"quoted\"\nlines", "you"]}])
+    source = write_lines(tmp_path / "rows.jsonl", [{"id": "0", "data": ['Two, "quoted"\nlines', "you"]}])
     texts = [{"q": 'two, "quoted"\nlines'}, {"q": "unasked"}]
     lines = write_lines(tmp_path / "set.jsonl", texts)
     (tmp_path / "set.json").write_text(json.dumps(texts, indent=1))

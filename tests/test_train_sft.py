@@ -1,6 +1,7 @@
 """Supervised training on shards: stock TRL takes them as they are, ours has the same loss, and what is saved loads."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,14 @@ def trained(shards: Path, start: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_stock_trl_trains_on_the_shards_as_they_are_with_the_same_losses(
-    shards: Path, start: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shards: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    order = {"train_sampling_strategy": "sequential"}  # the only one that both have
+    ours = tmp_path / "ours"
+    assert main(["sft", "--shards", str(shards), "--model_name_or_path", str(start), *arguments(ours, **order)]) == 0
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     dataset = load_dataset(str(shards), split="train", cache_dir=str(tmp_path / "cache"))
-    settings = {**QUIET, **STEPS, "activation_checkpointing": False}
+    settings = {**QUIET, **STEPS, **order, "activation_checkpointing": False}
     config = SFTConfig(
         output_dir=str(tmp_path / "stock"),
         dataset_kwargs={"skip_prepare_dataset": True},
@@ -53,7 +57,7 @@ def test_stock_trl_trains_on_the_shards_as_they_are_with_the_same_losses(
     trainer.train()
     stock = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert len(stock) == STEPS["max_steps"]
-    assert losses(trained) == pytest.approx(stock, rel=1e-5)
+    assert losses(ours) == pytest.approx(stock, rel=1e-5)
 
 
 def test_the_saved_folder_loads_and_its_tokenizer_has_the_chat_template(trained: Path, shards: Path) -> None:
@@ -90,6 +94,26 @@ def test_training_lowers_the_loss_on_held_out_rows_it_only_measures(shards: Path
     assert main(["sft", "--shards", str(shards), "--model_name_or_path", "sample", *arguments(out, **settings)]) == 0
     results = json.loads((out / "all_results.json").read_text())
     assert results["eval_loss"] < results["before_loss"] - 0.3
+
+
+def test_folders_are_mixed_by_weight_from_the_command_line(
+    shards: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = shutil.copytree(shards, tmp_path / "other")
+    base = [
+        "sft",
+        "--shards",
+        str(shards),
+        "--model_name_or_path",
+        str(start),
+        *arguments(tmp_path / "out", max_steps=2, per_device_train_batch_size=3),
+    ]
+    assert main([*base, "--mix", str(other), "--shard_weights", "3", "1", "--tail", "drop"]) == 0
+    assert "tail `drop`: " in capsys.readouterr().err
+    assert main([*base, "--mix", str(other), "--shard_weights", "3"]) == 2
+    assert "2 folders needs 2 weights" in capsys.readouterr().err
+    assert main([*base, "--mix", str(other), "--train_sampling_strategy", "sequential"]) == 2
+    assert "leave the strategy out" in capsys.readouterr().err
 
 
 def test_metrics_go_to_the_tracker_that_report_to_names(shards: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

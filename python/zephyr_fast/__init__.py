@@ -23,8 +23,9 @@ from zephyr_fast.prepare import binarize, prep
 from zephyr_fast.progress import Progress
 
 if TYPE_CHECKING:
+    from zephyr_fast.index import open_shards
     from zephyr_fast.ledger import open_ledger
-    from zephyr_fast.shards import Shards, open_shards
+    from zephyr_fast.shards import Shards
 
 __all__ = [
     "BadDataError",
@@ -46,7 +47,7 @@ __all__ = [
     "prep",
 ]
 
-_HEAVY = {"Shards": "zephyr_fast.shards", "open_shards": "zephyr_fast.shards", "open_ledger": "zephyr_fast.ledger"}
+_HEAVY = {"Shards": "zephyr_fast.shards", "open_shards": "zephyr_fast.index", "open_ledger": "zephyr_fast.ledger"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,23 +1,23 @@
 """Reads token shards in place: rows by number, straight from the mapped files, each batch checked before its first row is used."""
 
 import bisect
+import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
-from zephyr_fast._core import InputError, IntegrityError
+from zephyr_fast._core import InputError, IntegrityError, RecipeError
 from zephyr_fast.manifest import BatchCard, Kind, Manifest, ShardCard
-
-if TYPE_CHECKING:
-    from datasets import Dataset
+from zephyr_fast.order import Shuffled
+from zephyr_fast.stream import PADDING
 
 Sample = dict[str, Any]
 """One row: a numpy view (read-only, into the mapped file) per list column, a number or None per other column."""
@@ -77,6 +77,7 @@ class Shards:
             _check_size(self.folder, card)
         self._batches = [(shard, place) for shard, card in enumerate(self._cards) for place in range(len(card.batches))]
         self._ends = list(accumulate(self._card(number).rows for number in range(len(self._batches))))
+        self._starts = [0, *self._ends]
         if len(self) != self.manifest.split(split).samples:
             raise IntegrityError(f"`{self.folder}`: the batches of `{split}` do not add up to its samples")
         self._process = os.getpid()
@@ -105,6 +106,40 @@ class Shards:
         place = row - self._ends[number] + self._card(number).rows
         return {name: column[place] for name, column in self._batch(number).items()}
 
+    @property
+    def kind(self) -> Kind:
+        """What the rows are."""
+        return self.manifest.kind
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of the manifest, in hex: which data these are."""
+        return hashlib.sha256((self.folder / "manifest.json").read_bytes()).hexdigest()
+
+    def order(self, seed: int) -> Shuffled:
+        """The order in which training reads the rows."""
+        return Shuffled(len(self), seed)
+
+    def samples(self, rows: Sequence[int]) -> list[Sample]:
+        """The samples at these rows with the columns of `TRAINED`; for row `PADDING`, one in which nothing is trained."""
+        names, ends, starts, find = TRAINED[self.manifest.kind], self._ends, self._starts, bisect.bisect_right
+        self._check_process()
+        samples = []
+        for row in rows:  # a few microseconds each: half the time that a batch takes, the other half is copying
+            if row == PADDING:
+                samples.append(self._weightless())
+                continue
+            number = find(ends, row)
+            batch, place = self._open.get(number) or self._opened(number), row - starts[number]
+            samples.append({name: batch[name][place] for name in names})
+        return samples
+
+    def _weightless(self) -> Sample:
+        if self.manifest.kind != "sft":
+            raise RecipeError("`tail: pad` needs samples without weight, which a loss on pairs does not know; use `carry` or `drop`")
+        (sample,) = self.samples([0])
+        return sample | {"labels": np.full_like(sample["labels"], -100)}
+
     def lengths(self) -> npt.NDArray[np.int64]:
         """Tokens per sample; for a pair, its prompt and the longer answer. Reads (and checks) every batch."""
         return np.concatenate([self._batch_lengths(number) for number in range(len(self._batches))])
@@ -121,11 +156,16 @@ class Shards:
         return self._cards[shard].batches[place]
 
     def _batch(self, number: int) -> _Batch:
+        self._check_process()
+        return self._open.get(number) or self._opened(number)
+
+    def _check_process(self) -> None:
         if self._process != os.getpid():  # a forked worker checks for itself what it reads
             self._process, self._open = os.getpid(), {}
-        if number not in self._open:
-            shard, place = self._batches[number]
-            self._open[number] = _open_batch(self.folder, self._cards[shard], place, SCHEMAS[self.manifest.kind])
+
+    def _opened(self, number: int) -> _Batch:
+        shard, place = self._batches[number]
+        self._open[number] = _open_batch(self.folder, self._cards[shard], place, SCHEMAS[self.manifest.kind])
         return self._open[number]
 
 
@@ -169,31 +209,3 @@ def _column(column: Any) -> _Lists | list[Any]:
         return _Lists(column.offsets.to_pylist(), column.values.to_numpy(zero_copy_only=True))
     values: list[Any] = column.to_pylist()
     return values
-
-
-class Fetch:
-    """The transform of an index data set: row numbers in, samples with the columns of `TRAINED` out."""
-
-    def __init__(self, shards: Shards) -> None:
-        self.shards = shards
-
-    def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[Any]]:
-        samples = [self.shards[row] for row in batch["row"]]
-        return {name: [sample[name] for sample in samples] for name in TRAINED[self.shards.manifest.kind]}
-
-
-def open_shards(folder: str | Path, split: str = "train") -> "Dataset":
-    """The split as a `datasets.Dataset`, the only map-style type that TRL takes: an index whose transform fetches rows.
-
-    Columns of a sample: `input_ids`, `labels`, `seq_lengths` (sft), or `prompt_ids`, `chosen_ids`, `rejected_ids`
-    (preference), as numpy views; pairs also have `length` (tokens), for `train_sampling_strategy: group_by_length`.
-    Packed windows have none: they are all about `seq_len` long. Use it with a collator of `zephyr_fast.collators` and
-    `remove_unused_columns=False`. Errors: see `Shards`.
-    """
-    from datasets import Dataset
-
-    shards = Shards(folder, split)
-    index = {"row": np.arange(len(shards))}
-    if shards.manifest.kind == "preference":
-        index["length"] = shards.lengths()
-    return Dataset.from_dict(index).with_transform(Fetch(shards), columns=["row"], output_all_columns=True)

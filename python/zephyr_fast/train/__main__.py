@@ -11,7 +11,10 @@ sft: supervised training on the packed shards of `zephyr-fast prep`
 dpo: direct preference optimisation on the pairs of `zephyr-fast binarize`
 
 Every field of TRL's SFTConfig or DPOConfig and ModelConfig is an argument, and a key of the YAML file; the command
-line wins. `sft --help` and `dpo --help` list them. Packaged configs: {configs}"""
+line wins. `sft --help` and `dpo --help` list them. Packaged configs: {configs}
+
+Under accelerate: accelerate launch --config_file FILE -m zephyr_fast.train …, with a file of your own or one of
+{folder}: {accelerate}"""
 
 
 def main(arguments: list[str]) -> int:
@@ -25,11 +28,12 @@ def main(arguments: list[str]) -> int:
 
 
 def _act(arguments: list[str]) -> int:
-    from zephyr_fast.train.configs import packaged
+    from zephyr_fast.train.configs import CONFIGS, packaged
 
     act, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if act in ("-h", "--help"):
-        print(USAGE.format(configs=", ".join(packaged())))
+        files = ", ".join(sorted(path.name for path in (CONFIGS / "accelerate").glob("*.yaml")))
+        print(USAGE.format(configs=", ".join(packaged()), folder=CONFIGS / "accelerate", accelerate=files))
     elif act == "sft":
         from zephyr_fast.train import sft
 

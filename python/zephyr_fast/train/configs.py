@@ -107,7 +107,7 @@ def parse(kind: type, arguments: list[str], own: type[ShardArguments] = ShardArg
     from trl import ModelConfig, TrlParser
 
     config, rest = _split(arguments)
-    given = _read(config) if config else {}
+    given = read(config) if config else {}
     where = f"{config}: " if config else ""
     parser = TrlParser((own, kind, ModelConfig), allow_abbrev=False, prog="python -m zephyr_fast.train")
     options = parser._option_string_actions  # argparse has no public list; `--no_x`, too, is one of these
@@ -136,7 +136,8 @@ def _split(arguments: list[str]) -> tuple[Path | None, list[str]]:
     return find(rest[place + 1]), rest[:place] + rest[place + 2 :]
 
 
-def _read(config: Path) -> dict[str, Any]:
+def read(config: Path) -> dict[str, Any]:
+    """What a config file says. Errors: InputError, RecipeError where it is not YAML."""
     try:
         given = yaml.safe_load(config.read_text(encoding="utf-8"))
     except OSError as error:

@@ -6,7 +6,7 @@ ref-logprobs`), so that no reference model is in memory; and answers are packed,
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from zephyr_fast._core import RecipeError
 from zephyr_fast.collators import PairCollator, layout_for
 from zephyr_fast.train import configs, run, stored
 from zephyr_fast.train.model import load_start, load_tokenizer, note, read_manifest
-from zephyr_fast.train.packed import pack_forward
+from zephyr_fast.train.packed import pack_forward, prove_packing
 from zephyr_fast.train.preference import preference_accuracy
 from zephyr_fast.train.sidecar import COLUMNS
 
@@ -41,6 +41,9 @@ class PairArguments(configs.ShardArguments):
 
 class DPOTrainer(trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
     """TRL's trainer on prepared pairs. Upstream would tokenize text here and has no way to skip it (trl#2368)."""
+
+    data_collator: PairCollator
+    _is_packing_proven = False
 
     def __init__(self, model: Any, args: "DPOConfig", **rest: Any) -> None:
         with _without_reference(isinstance(model, str)) if args.precompute_ref_log_probs else nullcontext():
@@ -72,8 +75,16 @@ class DPOTrainer(trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
             if model is not None:
                 unwrapped = self.accelerator.unwrap_model(model)
                 pack_forward(unwrapped.get_base_model() if adapter is not None and model is self.model else unwrapped)
-        self.data_collator = PairCollator(self.data_collator.pad_token_id, self.data_collator.pad_to_multiple_of, layout)
+        self.data_collator = replace(self.data_collator, layout=layout)
         note(f"packed answers are kept apart by position: layout `{layout}` for attention `{attention}`")
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """TRL's loss, after a proof on the first batch that this model, as it is sharded and quantized, keeps answers apart."""
+        # Dropout, where it is left on, would make any two passes differ.
+        if "packed" in inputs and self.args.disable_dropout and not self._is_packing_proven:
+            prove_packing(model, inputs)
+            self._is_packing_proven = True
+        return super().compute_loss(model, inputs, *args, **kwargs)
 
 
 def parse(arguments: list[str]) -> "tuple[PairArguments, DPOConfig, ModelConfig]":
@@ -127,4 +138,3 @@ def _without_reference(loads_policy: bool) -> Iterator[None]:
         yield
     finally:
         dpo_trainer.hash_module, dpo_trainer.create_model_from_path = hash_module, load
-

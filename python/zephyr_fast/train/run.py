@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from zephyr_fast._core import InputError, RecipeError
+from zephyr_fast.index import open_shards, with_lengths
 from zephyr_fast.manifest import Manifest
-from zephyr_fast.shards import open_shards
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -43,7 +43,10 @@ def open_splits(folder: str, training: "SFTConfig | DPOConfig", manifest: Manife
     """The `train` split, and the `test` split if the run evaluates; training never sees the latter."""
     if training.do_eval and "test" not in manifest.splits:
         raise RecipeError(f"`{folder}` has no `test` split to evaluate on; set `eval_strategy: no`, or hold rows out in the data recipe")
-    return open_shards(folder, "train"), open_shards(folder, "test") if training.do_eval else None
+    train = open_shards(folder, "train")
+    if manifest.kind == "preference" and training.train_sampling_strategy != "random":
+        train = with_lengths(train)  # packed windows are all about `seq_len` long: there is nothing to sort
+    return train, open_shards(folder, "test") if training.do_eval else None
 
 
 def train(trainer: "Trainer", measure: Measure) -> None:

@@ -12,9 +12,9 @@ pub const FILE: &str = "README.md";
 #[must_use]
 pub fn print(manifest: &Manifest) -> String {
     let mut card = String::from("---\nconfigs:\n");
-    config(&mut card, "tokens", manifest, "arrow");
-    if manifest.splits.values().any(|split| !split.text.is_empty()) {
-        config(&mut card, "text", manifest, "parquet");
+    card.push_str("- config_name: tokens\n  default: true\n  data_files:\n");
+    for split in manifest.splits.keys() {
+        let _ = write!(card, "  - split: {split}\n    path: \"{split}-*.arrow\"\n");
     }
     let what = match manifest.kind {
         Kind::Sft => "packed samples for supervised fine-tuning",
@@ -42,6 +42,10 @@ pub fn print(manifest: &Manifest) -> String {
         let _ = writeln!(card, "| {name} | {} | {} | {tokens} | {trained} | {lost} |", split.rows, split.samples);
     }
     decontamination(&mut card, manifest);
+    // Not a config: `datasets` reads all configs of a card with the reader of the first one's files.
+    if manifest.splits.values().any(|split| !split.text.is_empty()) {
+        card.push_str("\nThe cleaned text lies in `text/`: `load_dataset(FOLDER, data_dir=\"text\")`.\n");
+    }
     card.push_str("\n`manifest.json` has the recipe and a digest of every file.\n");
     card
 }
@@ -69,14 +73,5 @@ fn decontamination(card: &mut String, manifest: &Manifest) {
         let (instances, matched, share) = (set.instances, set.instances_matched, set.share * 100.0);
         let _ =
             writeln!(card, "| {}{note} | {instances} | {matched} | {share:.1} % | {} | {} |", set.name, set.rows_matched, set.rows_exact);
-    }
-}
-
-fn config(card: &mut String, name: &str, manifest: &Manifest, ending: &str) {
-    let folder = if ending == "arrow" { "" } else { "text/" };
-    let default = if ending == "arrow" { "\n  default: true" } else { "" };
-    let _ = write!(card, "- config_name: {name}{default}\n  data_files:\n");
-    for split in manifest.splits.keys() {
-        let _ = write!(card, "  - split: {split}\n    path: \"{folder}{split}-*.{ending}\"\n");
     }
 }

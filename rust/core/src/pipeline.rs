@@ -3,6 +3,9 @@
 //! While one round is finished and written the next one is visited, so no core waits for the serial parts.
 
 mod output;
+mod text;
+mod trl07;
+mod windows;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,12 +1,11 @@
 //! A data recipe: TOML in, every key with its default out; an unknown key is an error with file and line.
 
+mod read;
+
 use serde::{Deserialize, Serialize, Serializer};
-use toml::Spanned;
 
 use crate::binarize::{Preset, ScoreBy, Strategy};
 use crate::control::Policy;
-use crate::error::{Error, Result};
-use crate::filter;
 
 /// Which of the two commands a recipe is for. They are one pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +23,9 @@ pub struct Recipe {
     /// Keys all chance, together with each row's `prompt_id`.
     #[serde(default = "seed")]
     pub seed: u64,
+    /// Whose dialogues become windows: ours, or those that trained Zephyr.
+    #[serde(default)]
+    pub compat: Compat,
     /// Where rows come from and what they look like.
     #[serde(default)]
     pub source: Source,
@@ -58,6 +60,19 @@ pub struct Recipe {
 
 fn seed() -> u64 {
     42
+}
+
+/// How a dialogue becomes part of a window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Compat {
+    /// One BOS and one EOS, documents whole and kept apart, the assistant's words trained.
+    #[default]
+    #[serde(rename = "modern")]
+    Modern,
+    /// What trained zephyr-7b-beta, by TRL 0.7 and the handbook of its time: an empty system turn in front where the template knows
+    /// system turns, an extra EOS behind, every token trained, windows cut without regard to documents.
+    #[serde(rename = "trl-0.7")]
+    Trl07,
 }
 
 /// `[source]`. `hub` and `files` say where rows are fetched from when no input is given; they change no byte.
@@ -221,7 +236,7 @@ impl Default for Template {
 }
 
 /// The place of a file changes no byte, so only its name is printed.
-fn base_name<S: Serializer>(name: &str, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+fn base_name<S: Serializer>(name: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(name.rsplit(['/', '\\']).next().unwrap_or(name))
 }
 
@@ -283,152 +298,5 @@ pub struct Shards {
 impl Default for Shards {
     fn default() -> Shards {
         Shards { test_fraction: 0.1, text: true, shard_bytes_max: 512_000_000 }
-    }
-}
-
-impl Recipe {
-    /// Reads a recipe. `name` is what errors call it; `overrides` are dotted keys with values as TOML.
-    pub fn read(text: &str, name: &str, overrides: &[(String, String)]) -> Result<Recipe> {
-        let at = |error: &toml::de::Error| {
-            let place = error.span().map_or(0, |span| span.start);
-            Error::Recipe(format!("{name}:{}: {}", line_of(text, place), error.message().replace('\n', " ")))
-        };
-        let mut recipe: Recipe = toml::from_str(text).map_err(|error| at(&error))?;
-        check_filters(text, name)?;
-        if !overrides.is_empty() {
-            let mut table: toml::Table = toml::from_str(text).map_err(|error| at(&error))?;
-            for (key, value) in overrides {
-                set(&mut table, key, value)?;
-            }
-            let keys: Vec<_> = overrides.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            let wrong = |error: &dyn std::fmt::Display| Error::Recipe(format!("--set {}: {error}", keys.join(" --set ")));
-            recipe = Recipe::deserialize(table).map_err(|error| wrong(&error.message()))?;
-            for filter in recipe.filters.clone() {
-                filter::build(filter).map_err(|error| wrong(&error))?;
-            }
-        }
-        recipe.check(name)?;
-        Ok(recipe)
-    }
-
-    /// The recipe with every key, as TOML: what the manifest keeps.
-    pub fn print(&self) -> Result<String> {
-        toml::to_string(self).map_err(|error| Error::Internal(format!("a recipe does not print: {error}")))
-    }
-
-    fn check(&self, name: &str) -> Result<()> {
-        let wrong = |key: &str, rule: &str| Err(Error::Recipe(format!("{name}: `{key}` must be {rule}")));
-        if !(0.0..1.0).contains(&self.shards.test_fraction) {
-            return wrong("shards.test_fraction", "at least 0 and below 1");
-        }
-        if !(self.dedup.threshold > 0.0 && self.dedup.threshold <= 1.0) {
-            return wrong("dedup.threshold", "above 0 and at most 1");
-        }
-        if !(0.0..1.0).contains(&self.decontaminate.threshold) {
-            return wrong("decontaminate.threshold", "at least 0 and below 1");
-        }
-        let sets = &self.decontaminate.against;
-        if sets.iter().enumerate().any(|(place, set)| set.name.is_empty() || sets[..place].iter().any(|other| other.name == set.name)) {
-            return wrong("name", "there and different in every [[decontaminate.against]]");
-        }
-        if !(8..=1 << 20).contains(&self.pack.seq_len) {
-            return wrong("pack.seq_len", "between 8 and 1048576");
-        }
-        if self.binarize.as_ref().is_some_and(|binarize| !(8..=1 << 20).contains(&binarize.max_length)) {
-            return wrong("binarize.max_length", "between 8 and 1048576");
-        }
-        if self.shards.shard_bytes_max < 1 << 20 {
-            return wrong("shards.shard_bytes_max", "at least 1048576");
-        }
-        if self.source.shape != "auto" {
-            crate::read::shape::named(&self.source.shape)?;
-        }
-        Ok(())
-    }
-}
-
-/// The line, from 1, on which a byte of the text stands.
-fn line_of(text: &str, place: usize) -> usize {
-    1 + text.as_bytes()[..place.min(text.len())].iter().filter(|byte| **byte == b'\n').count()
-}
-
-/// Builds every filter once, so that a wrong key in one is found with its line.
-fn check_filters(text: &str, name: &str) -> Result<()> {
-    #[derive(Deserialize)]
-    struct Filters {
-        #[serde(default, rename = "filter")]
-        filters: Vec<Spanned<toml::Table>>,
-    }
-    let Ok(Filters { filters }) = toml::from_str(text) else { return Ok(()) };
-    for filter in filters {
-        let line = line_of(text, filter.span().start);
-        filter::build(filter.into_inner()).map_err(|error| Error::Recipe(format!("{name}:{line}: {error}")))?;
-    }
-    Ok(())
-}
-
-/// Puts a value under a dotted key; a number within the key is a place in a list.
-fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<()> {
-    let wrong = |why: &str| Error::Recipe(format!("--set {key}={value}: {why}"));
-    // What is no TOML value is meant as a string: `--set binarize.preset=argilla`.
-    let value = format!("value = {value}")
-        .parse::<toml::Table>()
-        .ok()
-        .and_then(|mut table| table.remove("value"))
-        .unwrap_or_else(|| toml::Value::String(value.to_owned()));
-    let (path, last) = key.rsplit_once('.').unwrap_or(("", key));
-    let mut here = table;
-    let mut parts = path.split('.').filter(|part| !part.is_empty()).peekable();
-    while let Some(part) = parts.next() {
-        let next = here.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        here = match next {
-            toml::Value::Table(table) => table,
-            toml::Value::Array(items) => {
-                let place =
-                    parts.next().and_then(|place| place.parse::<usize>().ok()).ok_or_else(|| wrong("a list needs a number here"))?;
-                items.get_mut(place).and_then(toml::Value::as_table_mut).ok_or_else(|| wrong("the list is shorter"))?
-            }
-            _ => return Err(wrong("a part of the key is a value, not a table")),
-        };
-    }
-    here.insert(last.to_owned(), value);
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn error(text: &str, overrides: &[(&str, &str)]) -> String {
-        let overrides: Vec<_> = overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Recipe::read(text, "recipes/x.toml", &overrides).expect_err("must be refused").to_string()
-    }
-
-    #[test]
-    fn an_unknown_key_or_filter_is_refused_with_its_line() {
-        let text = "seed = 1\n\n[pack]\nseq_len = 64\nlength = 3\n";
-        assert!(error(text, &[]).starts_with("recipes/x.toml:5: unknown field `length`"), "{}", error(text, &[]));
-        let text = "seed = 1\n[[filter]]\nkind = \"structure\"\n[[filter]]\nkind = \"lenght\"\n";
-        assert_eq!(error(text, &[]), "recipes/x.toml:4: unknown filter `lenght`; known: structure, length, phrases");
-        let text = "[[filter]]\nkind = \"length\"\nturns = 3\n";
-        assert!(error(text, &[]).starts_with("recipes/x.toml:1: filter `length`: unknown field `turns`"));
-    }
-
-    #[test]
-    fn every_key_can_be_set_from_outside() {
-        let overrides = [("pack.seq_len", "512"), ("binarize.preset", "argilla"), ("filter.0.turns_max", "4")]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let recipe = Recipe::read("[[filter]]\nkind = \"length\"\n", "x", &overrides).expect("is a recipe");
-        assert_eq!(recipe.pack.seq_len, 512);
-        assert_eq!(recipe.binarize.as_ref().and_then(|binarize| binarize.preset), Some(Preset::Argilla));
-        assert_eq!(recipe.filters[0]["turns_max"].as_integer(), Some(4));
-        assert!(error("", &[("pack.seq", "1")]).starts_with("--set pack.seq=1: unknown field `seq`"));
-    }
-
-    #[test]
-    fn a_printed_recipe_reads_back_as_itself() {
-        let recipe = Recipe::read("[binarize]\npreset = \"h4-v1\"\n[[filter]]\nkind = \"structure\"\n", "x", &[]).expect("is a recipe");
-        let printed = recipe.print().expect("prints");
-        assert_eq!(Recipe::read(&printed, "x", &[]).expect("reads back").print().expect("prints"), printed);
     }
 }

@@ -12,7 +12,7 @@ use crate::commit::Draft;
 use crate::error::{Error, Result};
 use crate::manifest::{BatchCard, ShardCard};
 
-/// A batch closes once it holds about this much.
+/// A batch closes once it holds about this much; in small shards, an eighth of a shard.
 const BATCH_BYTES: usize = 2 << 20;
 
 /// A column of lists on its way.
@@ -78,6 +78,16 @@ impl WindowRows {
         crate::sample::append_labels(&sample.ids, &sample.trained, &mut self.labels.values);
         self.seq_lengths.values.push(sample.ids.len() as i32);
         self.row_ids.values.push(row_id);
+    }
+
+    /// Adds a whole window in which every token is trained and documents are not kept apart.
+    pub fn add_whole(&mut self, ids: &[u32], row_ids: impl Iterator<Item = i64>) {
+        let ids = ids.iter().map(|id| *id as i32);
+        self.input_ids.values.extend(ids.clone());
+        self.seq_lengths.values.push(ids.len() as i32);
+        self.labels.values.extend(ids);
+        self.row_ids.values.extend(row_ids);
+        self.close_window();
     }
 
     /// Ends the window.
@@ -234,7 +244,11 @@ impl Shards {
     /// Counts a row that was added to `rows`, and writes the batch if it is full.
     pub fn row_added(&mut self, tokens: usize) -> Result<()> {
         self.tokens += tokens as u64;
-        if self.rows.bytes() >= BATCH_BYTES { self.flush() } else { Ok(()) }
+        if self.rows.bytes() >= self.batch_bytes() { self.flush() } else { Ok(()) }
+    }
+
+    fn batch_bytes(&self) -> usize {
+        BATCH_BYTES.min((self.bytes_max / 8) as usize)
     }
 
     /// Ends the last shard and gives all their cards.
@@ -262,7 +276,8 @@ impl Shards {
         open.batches.push(BatchCard { offset, bytes, rows: batch.num_rows() as u64, xxh3 });
         open.rows += batch.num_rows() as u64;
         open.tokens += std::mem::take(&mut self.tokens);
-        let is_full = offset + bytes + BATCH_BYTES as u64 > self.bytes_max;
+        // Room for a batch, and as much again for its last row, its headers and the footer.
+        let is_full = offset + bytes + 2 * self.batch_bytes() as u64 > self.bytes_max;
         self.open = Some(open);
         if is_full { self.close() } else { Ok(()) }
     }

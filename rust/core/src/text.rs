@@ -19,7 +19,13 @@ pub fn normalise_into(text: &str, normal: &mut Vec<u8>) {
         if !normal.is_empty() {
             normal.push(b' ');
         }
-        normal.extend_from_slice(word.to_lowercase().as_bytes());
+        if word.is_ascii() {
+            let start = normal.len();
+            normal.extend_from_slice(word.as_bytes());
+            normal[start..].make_ascii_lowercase();
+        } else {
+            normal.extend_from_slice(word.to_lowercase().as_bytes());
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod cuts;
 mod encode;
 mod fast;
 mod lexicon;
+mod masks;
 mod merges;
 mod pieces;
 mod plan;
@@ -20,6 +21,7 @@ mod vocabulary;
 mod words;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -136,6 +138,12 @@ impl Tokenizer {
         self.reference.inner().get_vocab_size(true)
     }
 
+    /// The id of EOS, where the tokenizer has one.
+    #[must_use]
+    pub fn eos_id(&self) -> Option<u32> {
+        self.reference.inner().token_to_id(self.special.eos.as_deref()?)
+    }
+
     /// The text of every special token: what must not stand in content.
     #[must_use]
     pub fn special_texts(&self) -> Vec<String> {
@@ -168,6 +176,7 @@ impl Tokenizer {
         self.encoder.spans(&rendered.text, &mut ids, &mut spans)?;
         let shift = self.lead_once(&mut ids);
         let trained = rendered.trained.iter().map(|range| {
+            let range = whole_characters(&rendered.text, range);
             let start = spans.partition_point(|span| span.end as usize <= range.start);
             let end = spans.partition_point(|span| (span.start as usize) < range.end);
             (start + shift) as u32..(end + shift) as u32
@@ -213,9 +222,16 @@ impl Tokenizer {
     }
 }
 
+/// The range, widened to the characters of which it holds a part.
+fn whole_characters(text: &str, range: &Range<usize>) -> Range<usize> {
+    let boundary = |at: &usize| text.is_char_boundary(*at);
+    let start = (0..=range.start.min(text.len())).rev().find(boundary).unwrap_or(0);
+    start..(range.end..text.len()).find(boundary).unwrap_or(text.len())
+}
+
 /// Ranges that touch or overlap, as one.
-fn joined(ranges: Vec<std::ops::Range<u32>>) -> Vec<std::ops::Range<u32>> {
-    let mut joined: Vec<std::ops::Range<u32>> = Vec::with_capacity(ranges.len());
+fn joined(ranges: Vec<Range<u32>>) -> Vec<Range<u32>> {
+    let mut joined: Vec<Range<u32>> = Vec::with_capacity(ranges.len());
     for range in ranges {
         match joined.last_mut() {
             Some(last) if range.start < last.end => last.end = last.end.max(range.end),

@@ -2,6 +2,7 @@
 //!
 //! [`Walk::visit`] takes a row to where dedup can judge it; [`Walk::finish`] makes text and tokens of a row that stays.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use crate::binarize::{self, Rules};
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::filter;
 use crate::read::LINE_BYTES_MAX;
 use crate::read::shape::{self, Shape};
-use crate::recipe::{Action, Command, Compared, IdFrom, Recipe};
+use crate::recipe::{Action, Command, Compared, Compat, IdFrom, Recipe, TrainOn};
 use crate::sample::Sample;
 use crate::shard::TokenPair;
 use crate::stage::{Notes, Reason, Stage, Verdict};
@@ -89,6 +90,8 @@ pub struct Product {
     pub tokens_lost: usize,
     /// Of those, the ones that would have been trained.
     pub trained_tokens_lost: usize,
+    /// Characters of a dialogue's text.
+    pub chars: usize,
 }
 
 /// Tokens of either kind.
@@ -110,6 +113,9 @@ impl Walk {
         }
         for table in recipe.filters.clone() {
             stages.push(filter::build(table)?);
+        }
+        if recipe.compat == Compat::Trl07 && tokenizer.eos_id().is_none() {
+            return Err(Error::Recipe("`compat = \"trl-0.7\"` puts EOS behind each text, but the tokenizer names none".to_owned()));
         }
         let special = tokenizer.special_texts();
         let (name, text) = template_text(&recipe.template.name, &tokenizer)?;
@@ -202,14 +208,16 @@ impl Walk {
     }
 
     fn sample(&self, turns: &[Turn]) -> Result<std::result::Result<Product, Fate>> {
-        let rendered = match self.template.render(turns) {
+        let compat = self.recipe.compat;
+        let turns = if compat == Compat::Trl07 { self.with_system(turns) } else { Cow::Borrowed(turns) };
+        let rendered = match self.template.render(&turns) {
             Ok(rendered) => rendered,
             Err(reason) => return Ok(Err(Fate::Quarantined(reason))),
         };
-        let train_on = self.recipe.tokenize.train_on;
-        let whole = self.tokenizer.sample(&rendered, train_on)?;
+        let whole = self.tokenizer.sample(&rendered, self.recipe.tokenize.train_on)?;
         let (tokens, trained) = (whole.ids.len(), whole.trained_tokens());
-        let sample = if tokens <= self.recipe.pack.seq_len { whole } else { self.cut(turns, whole)? };
+        let fits = tokens <= self.recipe.pack.seq_len || compat == Compat::Trl07;
+        let sample = if fits { whole } else { self.cut(&turns, whole)? };
         if sample.trained_tokens() == 0 {
             return Ok(Err(Fate::Dropped(Reason::found("nothing_to_train", format!("{tokens} tokens")))));
         }
@@ -217,7 +225,17 @@ impl Walk {
             tokens_lost: tokens - sample.ids.len(),
             trained_tokens_lost: trained - sample.trained_tokens(),
             tokens: Tokens::Sample(sample),
+            chars: rendered.text.chars().count(),
         }))
+    }
+
+    /// The turns as the handbook of the time handed them on: with an empty system turn in front, where the template knows such turns.
+    fn with_system<'row>(&self, turns: &'row [Turn]) -> Cow<'row, [Turn]> {
+        if turns.first().is_some_and(|turn| turn.role == Role::System) || !self.template.text().contains("system") {
+            return Cow::Borrowed(turns);
+        }
+        let system = Turn { role: Role::System, text: String::new() };
+        Cow::Owned(std::iter::once(system).chain(turns.iter().cloned()).collect())
     }
 
     /// An over-long dialogue, ended after the last assistant turn that fits; if none does, cut by token.
@@ -263,7 +281,7 @@ impl Walk {
             let (score_chosen, score_rejected) = (pair.score_chosen, pair.score_rejected);
             pairs.push((number, TokenPair { prompt_ids: prompt.clone(), chosen_ids, rejected_ids, score_chosen, score_rejected }));
         }
-        Ok(Ok(Product { tokens: Tokens::Pairs(pairs), tokens_lost: lost, trained_tokens_lost: lost }))
+        Ok(Ok(Product { tokens: Tokens::Pairs(pairs), tokens_lost: lost, trained_tokens_lost: lost, chars: 0 }))
     }
 
     /// The ids of an answer: those of the whole text behind those of the prompt, which must come first in it.
@@ -287,6 +305,12 @@ fn resolve(command: Command, recipe: &mut Recipe) -> Result<()> {
             let other = if shape.compares { "`zephyr-fast binarize`" } else { "`zephyr-fast prep`" };
             return Err(Error::Recipe(format!("rows of shape `{}` are for {other}", shape.name)));
         }
+    }
+    if recipe.compat == Compat::Trl07 {
+        if command == Command::Binarize {
+            return Err(Error::Recipe("`compat = \"trl-0.7\"` is about windows, for `zephyr-fast prep`".to_owned()));
+        }
+        recipe.tokenize.train_on = TrainOn::All;
     }
     match (command, &mut recipe.binarize) {
         (Command::Prep, Some(_)) => Err(Error::Recipe("a recipe with [binarize] is for `zephyr-fast binarize`".to_owned())),

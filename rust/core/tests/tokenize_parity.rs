@@ -221,3 +221,96 @@ fn ids_and_trained_ranges_of_hostile_texts_are_those_of_the_reference() {
         println!("{}: {} hostile texts, {tokens} tokens, 0 differ", twins.name, hostile_texts());
     }
 }
+
+#[test]
+fn long_runs_take_time_in_proportion_and_give_the_ids_of_the_reference() {
+    for twins in Twins::all() {
+        for text in ["a", " ", "\n", "=", "字", "ab 1"] {
+            twins.check(&text.repeat(5_000), &Vec::from_iter([7..19, 30..31]));
+        }
+        let start = std::time::Instant::now();
+        for text in ["x".repeat(1_000_000), " ".repeat(4_000_000)] {
+            assert!(!twins.ours.ids(&text).unwrap().is_empty());
+        }
+        println!("{}: a word of 1 MB and 4 MB of spaces in {:?}", twins.name, start.elapsed());
+    }
+}
+
+#[test]
+fn the_result_does_not_depend_on_the_number_of_threads_or_on_what_came_before() {
+    let twins = Twins::load(&packaged());
+    let mut chance = Chance(SEED);
+    let texts: Vec<String> = (0..400).map(|_| chance.hostile(&twins.added)).collect();
+    let alone: Vec<Vec<u32>> = texts.iter().map(|text| twins.reference.ids(text).unwrap()).collect();
+    std::thread::scope(|scope| {
+        for first in 0..4 {
+            let (texts, alone, ours) = (&texts, &alone, &twins.ours);
+            scope.spawn(move || {
+                (0..800).map(|turn| (first * 97 + turn) % 400).for_each(|at| assert_eq!(ours.ids(&texts[at]).unwrap(), alone[at]))
+            });
+        }
+    });
+}
+
+/// The packaged tokenizer with one part of its `tokenizer.json` changed.
+fn changed(change: impl FnOnce(&mut serde_json::Value)) -> (tempfile::TempDir, Engine) {
+    let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(packaged().join("tokenizer.json")).unwrap()).unwrap();
+    change(&mut json);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
+    let engine = Tokenizer::load(folder.path()).unwrap().engine().clone();
+    (folder, engine)
+}
+
+#[test]
+fn what_is_not_known_exactly_goes_to_the_reference_with_a_reason() {
+    type Change = fn(&mut serde_json::Value);
+    let changes: [(&str, Change); 6] = [
+        ("its model drops merges by chance", |json| json["model"]["dropout"] = 0.5.into()),
+        ("its model marks the inside or the end of words", |json| json["model"]["end_of_word_suffix"] = "</w>".into()),
+        ("its normalizer `Lowercase` is not known", |json| json["normalizer"] = serde_json::json!({"type": "Lowercase"})),
+        ("its pre-tokenizer `Whitespace` is not known", |json| json["pre_tokenizer"] = serde_json::json!({"type": "Whitespace"})),
+        ("an added token wants to be a single word", |json| json["added_tokens"][0]["single_word"] = true.into()),
+        ("its post-processor `ByteLevel` is not known", |json| {
+            json["post_processor"] = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true});
+        }),
+    ];
+    for (reason, change) in changes {
+        assert_eq!(changed(change).1, Engine::Reference(reason.to_owned()));
+    }
+}
+
+#[test]
+fn every_known_way_to_write_a_tokenizer_is_as_exact() {
+    let llama = |digits: &str| {
+        format!(
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        )
+    };
+    let bytes = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
+    let whole = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    let split =
+        |pattern: String| serde_json::json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+    let sequence = |first, last| serde_json::json!({"type": "Sequence", "pretokenizers": [first, last]});
+    let fronts = [
+        sequence(split(llama(r"\p{N}{1,3}")), bytes.clone()),
+        sequence(split(llama(r"\p{N}")), bytes),
+        sequence(serde_json::json!({"type": "Digits", "individual_digits": true}), whole),
+    ];
+    for front in fronts {
+        let (folder, engine) = changed(|json| {
+            json["pre_tokenizer"] = front;
+            json["model"]["ignore_merges"] = true.into();
+            json["added_tokens"][1]["lstrip"] = true.into();
+            json["added_tokens"][2]["rstrip"] = true.into();
+        });
+        assert_eq!(engine, Engine::Fast);
+        let twins = Twins::load(folder.path());
+        let mut chance = Chance(SEED);
+        for _ in 0..1_000 {
+            let text = chance.hostile(&twins.added);
+            let ranges = chance.ranges(&text);
+            twins.check(&text, &ranges);
+        }
+    }
+}

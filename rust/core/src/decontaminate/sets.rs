@@ -42,7 +42,7 @@ pub(super) fn read(against: &Against) -> Result<(EvaluationSet, Vec<Text>)> {
             against.name
         ))
     })?;
-    let input = read::inputs(&[path.into()])?.remove(0);
+    let input = read::digest(Path::new(path))?;
     let rows = rows(&input)?;
     let mut texts = Vec::new();
     let mut rows_without_text = 0;

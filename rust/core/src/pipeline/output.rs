@@ -1,13 +1,9 @@
 //! The serial end of the walk: takes rows in order, keeps the books, and writes everything but the manifest's name.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
-use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
-use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
-
+use super::text::Text;
+use super::windows::Waiting;
 use crate::card;
 use crate::commit::commit_bytes;
 use crate::decontaminate::Sums;
@@ -16,25 +12,19 @@ use crate::error::{Error, Result};
 use crate::fingerprint::{ENGINE, MadeFrom, semantics};
 use crate::ledger::{self, Entry, Ledger};
 use crate::manifest::{
-    Decontamination, DedupSums, FileCard, InputCard, Kind, Manifest, RecipeCopy, Rows, SCHEMA, ShardCard, Split, TemplateCard, TextCard,
-    TokenizerCard, TruecaseSums,
+    Decontamination, DedupSums, FileCard, InputCard, Kind, Manifest, RecipeCopy, Rows, SCHEMA, Split, TemplateCard, TokenizerCard,
+    TruecaseSums,
 };
 use crate::out_folder::OutFolder;
-use crate::pack::pack;
 use crate::quarantine::{self, Aside, Quarantine};
 use crate::read::{Input, RawRow};
-use crate::recipe::Command;
-use crate::sample::Sample;
+use crate::recipe::{Command, Compat};
 use crate::shard::{PairRows, ShardRows, Shards, WindowRows};
-use crate::spool::Spool;
 use crate::stage::{Notes, Reason};
-use crate::table::Table;
-use crate::walk::{Alive, Fate, Product, Tokens, Walk, with_answer};
+use crate::walk::{Alive, Fate, Product, Tokens, Walk};
 use crate::watch::Watch;
 
 const SPLITS: [&str; 2] = ["train", "test"];
-/// Rows of text gathered before they go to the file.
-const TEXT_BATCH_ROWS: usize = 1_024;
 
 /// Why a row has no product.
 pub(super) enum Gone {
@@ -97,7 +87,7 @@ struct SplitOutput {
 
 /// Samples wait in a spool until all lengths are known; pairs need no packing and go straight to their shards.
 enum TokenOutput {
-    Samples { spool: Spool, lengths: Vec<u32>, row_ids: Vec<i64> },
+    Samples(Waiting),
     Pairs(Box<Shards>),
 }
 
@@ -106,10 +96,7 @@ impl<'run> Output<'run> {
         folder.folder(ledger::FOLDER)?;
         let split = |name: &'static str| -> Result<SplitOutput> {
             let tokens = match walk.command {
-                Command::Prep => {
-                    let spool = Spool::create(&folder.work().join(format!("samples-{name}")))?;
-                    TokenOutput::Samples { spool, lengths: Vec::new(), row_ids: Vec::new() }
-                }
+                Command::Prep => TokenOutput::Samples(Waiting::new(&folder.work().join(format!("samples-{name}")))?),
                 Command::Binarize => TokenOutput::Pairs(Box::new(shards(walk, folder, name))),
             };
             Ok(SplitOutput { name, sums: Split::default(), text: None, tokens })
@@ -182,11 +169,7 @@ impl<'run> Output<'run> {
         entry.trained_tokens = Some(trained as i32);
         entry.tokens_lost = Some(product.tokens_lost as i32);
         match (&mut split.tokens, &product.tokens) {
-            (TokenOutput::Samples { spool, lengths, row_ids }, Tokens::Sample(sample)) => {
-                spool.push(&sample.to_record())?;
-                lengths.push(sample.ids.len() as u32);
-                row_ids.push(entry.row_id);
-            }
+            (TokenOutput::Samples(waiting), Tokens::Sample(sample)) => waiting.push(entry.row_id, sample, product.chars)?,
             (TokenOutput::Pairs(shards), Tokens::Pairs(pairs)) => {
                 entry.pairs = Some(pairs.len() as i32);
                 split.sums.samples += pairs.len() as u64;
@@ -313,13 +296,19 @@ impl SplitOutput {
     fn finish(self, walk: &Walk, folder: &OutFolder, watch: &Watch) -> Result<Split> {
         let mut sums = self.sums;
         sums.shards = match self.tokens {
-            TokenOutput::Samples { spool, lengths, row_ids } => {
-                let seq_len = walk.recipe.pack.seq_len as u32;
-                sums.seq_len = u64::from(seq_len);
-                let cards = write_windows(&spool, &lengths, &row_ids, seq_len, shards(walk, folder, self.name), watch)?;
-                sums.samples = cards.iter().map(|card| card.rows).sum();
+            TokenOutput::Samples(waiting) => {
+                let written = waiting.write(walk, shards(walk, folder, self.name), watch)?;
+                sums.seq_len = walk.recipe.pack.seq_len as u64;
+                sums.samples = written.cards.iter().map(|card| card.rows).sum();
+                sums.tokens = written.tokens;
+                if walk.recipe.compat == Compat::Trl07 {
+                    // Every token is trained there, the extra EOS as well.
+                    sums.trained_tokens = written.tokens;
+                    sums.tokens_lost += written.tokens_lost;
+                    sums.trained_tokens_lost += written.tokens_lost;
+                }
                 sums.fill = Some(sums.tokens as f64 / (sums.samples * sums.seq_len).max(1) as f64);
-                cards
+                written.cards
             }
             TokenOutput::Pairs(shards) => {
                 sums.seq_len = walk.recipe.binarize.as_ref().map_or(0, |binarize| binarize.max_length) as u64;
@@ -329,139 +318,4 @@ impl SplitOutput {
         sums.text = self.text.map(Text::commit).transpose()?.into_iter().collect();
         Ok(sums)
     }
-}
-
-/// Packs a split's samples and gathers them, window by window, from the spool.
-fn write_windows(
-    spool: &Spool,
-    lengths: &[u32],
-    row_ids: &[i64],
-    seq_len: u32,
-    mut shards: Shards,
-    watch: &Watch,
-) -> Result<Vec<ShardCard>> {
-    let windows = pack(lengths, seq_len);
-    watch.samples_total.fetch_add(windows.len() as u64, Ordering::Relaxed);
-    let mut record = Vec::new();
-    for window in windows.iter() {
-        watch.check()?;
-        let mut tokens = 0;
-        for sample in window.iter().map(|sample| *sample as usize) {
-            spool.read(sample, &mut record)?;
-            let document = Sample::from_record(&record);
-            tokens += document.ids.len();
-            if let ShardRows::Windows(rows) = &mut shards.rows {
-                rows.add_document(row_ids[sample], &document);
-            }
-        }
-        if let ShardRows::Windows(rows) = &mut shards.rows {
-            rows.close_window();
-        }
-        shards.row_added(tokens)?;
-        watch.samples_packed.fetch_add(1, Ordering::Relaxed);
-    }
-    shards.commit()
-}
-
-/// The cleaned text of one split, in the schema of the published Zephyr sets.
-struct Text {
-    file: String,
-    command: Command,
-    schema: SchemaRef,
-    table: Table,
-    prompts: Vec<String>,
-    prompt_ids: Vec<String>,
-    messages: Vec<ListBuilder<StructBuilder>>,
-    scores: [Vec<Option<f64>>; 2],
-}
-
-impl Text {
-    fn create(folder: &OutFolder, split: &str, command: Command) -> Result<Text> {
-        let file = format!("text/{split}-00000.parquet");
-        let schema = text_schema(command);
-        let table = Table::create(&folder.path().join(&file), Arc::clone(&schema))?;
-        let messages = (0..if command == Command::Prep { 1 } else { 2 }).map(|_| messages_builder()).collect();
-        Ok(Text { file, command, schema, table, prompts: Vec::new(), prompt_ids: Vec::new(), messages, scores: [Vec::new(), Vec::new()] })
-    }
-
-    fn push(&mut self, prompt_id: &str, alive: &Alive) -> Result<()> {
-        let dialogue = &alive.dialogue;
-        let mut push = |answers: &[Option<&str>], scores: [Option<f64>; 2]| {
-            self.prompts.push(dialogue.prompt().to_owned());
-            self.prompt_ids.push(prompt_id.to_owned());
-            for (builder, answer) in self.messages.iter_mut().zip(answers) {
-                append_messages(builder, &with_answer(dialogue, *answer));
-            }
-            for (column, score) in self.scores.iter_mut().zip(scores) {
-                column.push(score);
-            }
-        };
-        match self.command {
-            Command::Prep => push(&[None], [None, None]),
-            Command::Binarize => {
-                for pair in &alive.pairs {
-                    push(&[Some(&pair.chosen), Some(&pair.rejected)], [pair.score_chosen, pair.score_rejected]);
-                }
-            }
-        }
-        if self.prompts.len() >= TEXT_BATCH_ROWS { self.flush() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        let text = |texts: &mut Vec<String>| -> ArrayRef { Arc::new(StringArray::from(std::mem::take(texts))) };
-        let mut columns = vec![text(&mut self.prompts), text(&mut self.prompt_ids)];
-        columns.extend(self.messages.iter_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef));
-        if self.command == Command::Binarize {
-            // `messages` repeats `chosen`, as in the published set.
-            columns.push(Arc::clone(&columns[2]));
-            columns.extend(self.scores.iter_mut().map(|scores| Arc::new(Float64Array::from(std::mem::take(scores))) as ArrayRef));
-        }
-        self.scores = [Vec::new(), Vec::new()];
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|error| Error::Internal(error.to_string()))?;
-        self.table.write(&batch)
-    }
-
-    fn commit(mut self) -> Result<TextCard> {
-        self.flush()?;
-        let rows = self.table.rows();
-        let committed = self.table.commit()?;
-        Ok(TextCard { file: self.file, rows, bytes: committed.bytes, sha256: committed.sha256 })
-    }
-}
-
-fn message_fields() -> Fields {
-    Fields::from(vec![Field::new("content", DataType::Utf8, true), Field::new("role", DataType::Utf8, true)])
-}
-
-fn messages_builder() -> ListBuilder<StructBuilder> {
-    ListBuilder::new(StructBuilder::from_fields(message_fields(), 0))
-}
-
-fn append_messages(builder: &mut ListBuilder<StructBuilder>, messages: &[(&str, &str)]) {
-    for (role, content) in messages {
-        let message = builder.values();
-        for (field, text) in [(0, content), (1, role)] {
-            message.field_builder::<StringBuilder>(field).expect("both fields are strings").append_value(text);
-        }
-        message.append(true);
-    }
-    builder.append(true);
-}
-
-fn text_schema(command: Command) -> SchemaRef {
-    let messages = || DataType::List(Arc::new(Field::new("item", DataType::Struct(message_fields()), true)));
-    let text = |name: &str| Field::new(name, DataType::Utf8, true);
-    let columns = match command {
-        Command::Prep => vec![text("prompt"), text("prompt_id"), Field::new("messages", messages(), true)],
-        Command::Binarize => vec![
-            text("prompt"),
-            text("prompt_id"),
-            Field::new("chosen", messages(), true),
-            Field::new("rejected", messages(), true),
-            Field::new("messages", messages(), true),
-            Field::new("score_chosen", DataType::Float64, true),
-            Field::new("score_rejected", DataType::Float64, true),
-        ],
-    };
-    Arc::new(Schema::new(columns))
 }

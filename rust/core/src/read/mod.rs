@@ -72,7 +72,8 @@ pub fn inputs(paths: &[PathBuf]) -> Result<Vec<Input>> {
     if paths.is_empty() {
         return Err(Error::Input("no input files".to_owned()));
     }
-    let mut inputs = paths.par_iter().map(|path| digest(path)).collect::<Result<Vec<_>>>()?;
+    // Endings before any folder is claimed: a mistyped name must not leave an unfinished run behind.
+    let mut inputs = paths.par_iter().map(|path| ending(path).and_then(|_| digest(path))).collect::<Result<Vec<_>>>()?;
     inputs.sort_by(|a, b| (&a.name, &a.sha256).cmp(&(&b.name, &b.sha256)));
     for (ordinal, input) in (0..).zip(&mut inputs) {
         input.ordinal = ordinal;
@@ -85,18 +86,12 @@ pub fn chunks(input: &Input, bytes_read: &Arc<AtomicU64>) -> Result<Chunks> {
     let file = File::open(&input.path).map_err(|error| Error::input(&input.path, error))?;
     let counted = Counted { file, read: Arc::clone(bytes_read) };
     let lines = |stream: Box<dyn Read + Send>| -> Chunks { Box::new(jsonl::Lines::new(stream, input)) };
-    Ok(match ending(&input.name) {
-        Some(Ending::Plain) => lines(Box::new(counted)),
-        Some(Ending::Gzip) => lines(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(counted)))),
-        Some(Ending::Zstd) => lines(Box::new(zstd::stream::read::Decoder::new(counted).map_err(|error| Error::input(&input.path, error))?)),
-        Some(Ending::Parquet) => columnar::parquet(input, Arc::clone(bytes_read))?,
-        Some(Ending::Arrow) => columnar::arrow(input, Arc::clone(bytes_read))?,
-        None => {
-            return Err(Error::Input(format!(
-                "cannot read `{}`: its name must end with .jsonl, .json, .jsonl.gz, .jsonl.zst, .parquet or .arrow",
-                input.path.display()
-            )));
-        }
+    Ok(match ending(&input.path)? {
+        Ending::Plain => lines(Box::new(counted)),
+        Ending::Gzip => lines(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(counted)))),
+        Ending::Zstd => lines(Box::new(zstd::stream::read::Decoder::new(counted).map_err(|error| Error::input(&input.path, error))?)),
+        Ending::Parquet => columnar::parquet(input, Arc::clone(bytes_read))?,
+        Ending::Arrow => columnar::arrow(input, Arc::clone(bytes_read))?,
     })
 }
 
@@ -109,21 +104,25 @@ enum Ending {
     Arrow,
 }
 
-fn ending(name: &str) -> Option<Ending> {
-    let lower = name.to_ascii_lowercase();
-    let (stem, last) = lower.rsplit_once('.')?;
-    let is_json = |stem: &str| stem.ends_with(".jsonl") || stem.ends_with(".json") || stem.ends_with(".ndjson");
+fn ending(path: &Path) -> Result<Ending> {
+    let lower = path.to_string_lossy().to_ascii_lowercase();
+    let (stem, last) = lower.rsplit_once('.').unwrap_or_default();
+    let is_json = [".jsonl", ".json", ".ndjson"].iter().any(|ending| stem.ends_with(ending));
     match last {
-        "jsonl" | "json" | "ndjson" => Some(Ending::Plain),
-        "gz" if is_json(stem) => Some(Ending::Gzip),
-        "zst" if is_json(stem) => Some(Ending::Zstd),
-        "parquet" => Some(Ending::Parquet),
-        "arrow" | "ipc" | "feather" => Some(Ending::Arrow),
-        _ => None,
+        "jsonl" | "json" | "ndjson" => Ok(Ending::Plain),
+        "gz" if is_json => Ok(Ending::Gzip),
+        "zst" if is_json => Ok(Ending::Zstd),
+        "parquet" => Ok(Ending::Parquet),
+        "arrow" | "ipc" | "feather" => Ok(Ending::Arrow),
+        _ => Err(Error::Input(format!(
+            "cannot read `{}`: its name must end with .jsonl, .json, .jsonl.gz, .jsonl.zst, .parquet or .arrow",
+            path.display()
+        ))),
     }
 }
 
-fn digest(path: &Path) -> Result<Input> {
+/// Names and digests one file, whatever its ending.
+pub fn digest(path: &Path) -> Result<Input> {
     let failed = |error: std::io::Error| Error::input(path, error);
     let mut file = File::open(path).map_err(failed)?;
     let mut hasher = Sha256::new();

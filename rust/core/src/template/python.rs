@@ -9,9 +9,9 @@ use minijinja_contrib::pycompat::unknown_method_callback;
 use super::tojson;
 
 /// minijinja's filters that Jinja does not have or that give other text there.
-const FILTERS_OUT: [&str; 22] = [
-    "attr", "batch", "bool", "chain", "e", "escape", "float", "format", "groupby", "int", "lines", "max", "min", "pprint", "round",
-    "slice", "sort", "split", "sum", "title", "unique", "zip",
+const FILTERS_OUT: [&str; 23] = [
+    "attr", "batch", "bool", "chain", "e", "escape", "float", "format", "groupby", "indent", "int", "lines", "max", "min", "pprint",
+    "round", "slice", "sort", "split", "sum", "title", "unique", "zip",
 ];
 
 /// String methods of which minijinja's Python mode only has an approximation.
@@ -23,6 +23,14 @@ pub(super) fn set_up(environment: &mut Environment) {
         environment.remove_filter(name);
     }
     environment.set_unknown_method_callback(method);
+    environment.set_formatter(|out, state, value| {
+        check_printable(value)?;
+        minijinja::escape_formatter(out, state, value)
+    });
+    environment.add_filter("string", |value: &Value| {
+        check_printable(value)?;
+        Ok::<_, Error>(Value::from(value.to_string()))
+    });
     environment.add_filter("tojson", |state: &State, value: &Value, arguments: Kwargs| tojson::tojson(state, value, &arguments));
     environment.add_filter("trim", |value: &Value, letters: Option<String>| match value.kind() {
         ValueKind::String => Ok(Value::from(strip(value.as_str().unwrap_or_default(), letters.as_deref(), true, true))),
@@ -73,6 +81,19 @@ fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> 
         }
         _ if METHODS_OUT.contains(&name) => Err(differs(&format!("the string method `{name}`"))),
         _ => unknown_method_callback(state, value, name, arguments),
+    }
+}
+
+/// Refuses what Python prints otherwise: lists and maps with other quotes and escapes, iterators by address, floats with an exponent.
+pub(super) fn check_printable(value: &Value) -> Result<(), Error> {
+    match value.kind() {
+        ValueKind::Undefined | ValueKind::None | ValueKind::Bool | ValueKind::String => Ok(()),
+        ValueKind::Number if value.is_integer() => Ok(()),
+        ValueKind::Number => {
+            let size = f64::try_from(value.clone()).unwrap_or_default().abs();
+            if size == 0.0 || (1e-4..1e16).contains(&size) { Ok(()) } else { Err(differs("printing this number")) }
+        }
+        kind => Err(differs(&format!("printing a {kind}"))),
     }
 }
 

@@ -3,6 +3,8 @@
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
 
+use super::python::check_printable;
+
 /// Lists within lists at most, and spaces of indentation at most.
 const DEPTH_MAX: usize = 64;
 const INDENT_MAX: usize = 16;
@@ -45,7 +47,10 @@ impl Json<'_, '_, '_> {
             })?,
             ValueKind::String => self.quote(value.as_str().unwrap_or_default())?,
             ValueKind::Bool => self.text.push_str(if value.is_true() { "true" } else { "false" }),
-            ValueKind::Number => self.text.push_str(&value.to_string()),
+            ValueKind::Number => {
+                check_printable(value)?;
+                self.text.push_str(&value.to_string());
+            }
             _ => return Err(Error::new(ErrorKind::InvalidOperation, format!("a {} is no JSON", value.kind()))),
         }
         Ok(())

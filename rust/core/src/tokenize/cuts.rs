@@ -6,6 +6,7 @@
 
 use hashbrown::HashSet;
 
+use super::masks::bits;
 use super::utf8::decode;
 
 /// A space as sentencepiece writes it.
@@ -14,10 +15,20 @@ const PLANES: usize = 0x110000;
 const LEFT: u8 = 1;
 const RIGHT: u8 = 2;
 
+/// How many ends of segments are found at once: their words are looked up together, so that the memory's delays overlap.
+pub(super) const BATCH: usize = 128;
+/// Boundaries judged at a time, one bit each.
+const BLOCK: usize = 64;
+
+/// What two neighbouring bytes say of the boundary between them.
+const CUT: u8 = 1;
+/// A boundary with a character beyond ASCII on a side: ask for the pair.
+const ASK: u8 = 2;
+
 /// The pairs of characters that some merge joins. A space in the text is a `▁`.
 pub(super) struct Cuts {
-    /// Bit `b` of row `a`: the ASCII characters `a` and `b`.
-    ascii: Box<[[u64; 2]; 128]>,
+    /// For each two neighbouring bytes nothing, [`CUT`] or [`ASK`].
+    bytes: Box<[u8; 1 << 16]>,
     /// All pairs with a character beyond ASCII.
     pairs: HashSet<(u32, u32)>,
     /// Which characters stand left or right in any of them.
@@ -27,7 +38,7 @@ pub(super) struct Cuts {
 impl Cuts {
     /// Collects the pairs; the vocabulary writes a space as `▁`.
     pub(super) fn new(joined: impl Iterator<Item = (char, char)>) -> Cuts {
-        let mut cuts = Cuts { ascii: Box::new([[0; 2]; 128]), pairs: HashSet::new(), sides: vec![0; PLANES].into_boxed_slice() };
+        let mut cuts = Cuts { bytes: boundaries(), pairs: HashSet::new(), sides: vec![0; PLANES].into_boxed_slice() };
         for (left, right) in joined {
             for left in [Some(left), (left == SPACE).then_some(' ')].into_iter().flatten().map(u32::from) {
                 for right in [Some(right), (right == SPACE).then_some(' ')].into_iter().flatten().map(u32::from) {
@@ -40,7 +51,7 @@ impl Cuts {
 
     fn join(&mut self, left: u32, right: u32) {
         if left < 128 && right < 128 {
-            self.ascii[left as usize][right as usize / 64] |= 1 << (right % 64);
+            self.bytes[(left << 8 | right) as usize] = 0;
         } else {
             self.sides[left as usize] |= LEFT;
             self.sides[right as usize] |= RIGHT;
@@ -52,48 +63,68 @@ impl Cuts {
     #[inline]
     pub(super) fn joins(&self, left: u32, right: u32) -> bool {
         if left < 128 && right < 128 {
-            return self.ascii[left as usize][right as usize / 64] >> (right % 64) & 1 == 1;
+            return self.bytes[(left << 8 | right) as usize] == 0;
         }
         self.sides[left as usize] & LEFT != 0 && self.sides[right as usize] & RIGHT != 0 && self.pairs.contains(&(left, right))
     }
 
-    /// The first cut after `start`, at `end` at the latest.
-    #[inline]
-    pub(super) fn next(&self, text: &[u8], start: usize, end: usize) -> usize {
-        let text = &text[..end];
-        let mut left = text[start];
-        let mut at = start;
-        while left < 128 {
-            at += 1;
-            match text.get(at) {
-                None => return end,
-                Some(right) if *right < 128 => {
-                    if self.ascii[usize::from(left)][usize::from(*right) / 64] >> (right % 64) & 1 == 0 {
-                        return at;
-                    }
-                    left = *right;
-                }
-                Some(_) => {
-                    at -= 1;
-                    break;
+    /// Writes where segments end, after `scanned` and up to `end`, until little room is left; returns how many, and moves `scanned`.
+    pub(super) fn fill(&self, text: &[u8], scanned: &mut usize, end: usize, ends: &mut Ends) -> usize {
+        let mut count = 0;
+        while *scanned < end && count <= BATCH - BLOCK {
+            let base = *scanned;
+            let mut asked = false;
+            let mut cuts = match text[base..end].first_chunk::<{ BLOCK + 1 }>() {
+                Some(window) => self.block(window.as_slice(), &mut asked),
+                None => self.block(&text[base..end], &mut asked),
+            };
+            *scanned = end.min(base + BLOCK);
+            while cuts != 0 {
+                let place = base + 1 + cuts.trailing_zeros() as usize;
+                cuts &= cuts - 1;
+                if !asked || !self.joined_at(text, place) {
+                    ends[count] = place as u32;
+                    count += 1;
                 }
             }
         }
-        self.next_beyond_ascii(text, at)
+        if *scanned == end {
+            ends[count] = end as u32;
+            count += 1;
+        }
+        count
     }
 
-    fn next_beyond_ascii(&self, text: &[u8], start: usize) -> usize {
-        let (mut left, mut len) = decode(text, start);
-        let mut at = start + len;
-        while at < text.len() {
-            let right;
-            (right, len) = decode(text, at);
-            if !self.joins(left, right) {
-                break;
-            }
-            left = right;
-            at += len;
+    /// One bit for each two neighbours of up to 65 bytes, set where a cut is or has to be asked for.
+    #[inline]
+    fn block(&self, window: &[u8], asked: &mut bool) -> u64 {
+        let mut found = [0; BLOCK];
+        for (found, pair) in found.iter_mut().zip(window.windows(2)) {
+            *found = self.bytes[usize::from(pair[0]) << 8 | usize::from(pair[1])];
         }
-        at
+        let ask = bits::<1>(&found);
+        *asked = ask != 0;
+        bits::<0>(&found) | ask
     }
+
+    /// Do the characters on both sides of this place join?
+    fn joined_at(&self, text: &[u8], place: usize) -> bool {
+        let mut before = place - 1;
+        while before > 0 && text[before] & 0xC0 == 0x80 {
+            before -= 1;
+        }
+        self.joins(decode(text, before).0, decode(text, place).0)
+    }
+}
+
+/// Where segments end.
+pub(super) type Ends = [u32; BATCH + 1];
+
+/// Between ASCII characters a cut until some merge joins them; never one inside a character.
+fn boundaries() -> Box<[u8; 1 << 16]> {
+    Box::new(std::array::from_fn(|pair| match (pair >> 8, pair & 255) {
+        (0..=127, 0..=127) => CUT,
+        (_, 0x80..=0xBF) => 0,
+        _ => ASK,
+    }))
 }

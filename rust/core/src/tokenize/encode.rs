@@ -26,6 +26,10 @@ pub trait Encode: Debug + Send + Sync {
 pub(super) trait Sink {
     /// Takes the next token, which holds the bytes from `start` to `end`.
     fn push(&mut self, id: u32, start: usize, end: usize);
+
+    /// Takes the next token, or two if `middle`, the length of the first, is not 0. One word in ten has two, and a branch that is
+    /// wrong so often costs more than a token written in vain.
+    fn push_one_or_two(&mut self, ids: [u32; 2], start: usize, middle: usize, end: usize);
 }
 
 /// Keeps ids alone.
@@ -35,6 +39,12 @@ impl Sink for Ids<'_> {
     #[inline]
     fn push(&mut self, id: u32, _start: usize, _end: usize) {
         self.0.push(id);
+    }
+
+    #[inline]
+    fn push_one_or_two(&mut self, ids: [u32; 2], _start: usize, middle: usize, _end: usize) {
+        self.0.extend_from_slice(&ids);
+        self.0.truncate(self.0.len() - usize::from(middle == 0));
     }
 }
 
@@ -51,5 +61,15 @@ impl Sink for Spans<'_> {
     fn push(&mut self, id: u32, start: usize, end: usize) {
         self.ids.push(id);
         self.spans.push(Span { start: start as u32, end: end as u32 });
+    }
+
+    #[inline]
+    fn push_one_or_two(&mut self, ids: [u32; 2], start: usize, middle: usize, end: usize) {
+        let single = middle == 0;
+        let middle = if single { end } else { start + middle } as u32;
+        self.ids.extend_from_slice(&ids);
+        self.spans.extend_from_slice(&[Span { start: start as u32, end: middle }, Span { start: middle, end: end as u32 }]);
+        self.ids.truncate(self.ids.len() - usize::from(single));
+        self.spans.truncate(self.spans.len() - usize::from(single));
     }
 }

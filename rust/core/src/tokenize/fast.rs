@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use unicode_normalization_alignments::{IsNormalized, is_nfc_quick};
 
 use super::added::{Added, Part};
+use super::cuts::BATCH;
 use super::encode::{Encode, Ids, Sink, Span, Spans};
 use super::lexicon::{Lexicon, Scratch};
 use super::pieces::Pieces;
@@ -46,9 +47,20 @@ impl Fast {
             (Part::Text { range, fresh }, Cutter::Pieces(pieces)) => {
                 pieces.encode((bytes, range, fresh), &self.lexicon, &mut scratch, sink);
             }
-            (Part::Text { range, .. }, Cutter::Words(words)) => words.each(bytes, range.start, range.end, |start, end| {
-                self.lexicon.encode(bytes, start, end, &mut scratch, sink);
-            }),
+            (Part::Text { range, .. }, Cutter::Words(words)) => {
+                let mut ends = [0; BATCH];
+                let mut count = 0;
+                let mut at = range.start;
+                words.each(bytes, range.start, range.end, |end| {
+                    ends[count % BATCH] = end as u32;
+                    count += 1;
+                    if count == BATCH {
+                        at = self.lexicon.encode(bytes, at, &ends, &mut scratch, sink);
+                        count = 0;
+                    }
+                });
+                self.lexicon.encode(bytes, at, &ends[..count], &mut scratch, sink);
+            }
         });
         scratch.trim();
         self.scratches.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);

@@ -7,7 +7,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Words of more symbols merge through a heap: a scan for the best pair is quadratic, and faster only while a word is short.
+use hashbrown::HashMap;
+
+/// Words of more symbols merge through a queue: a scan for the best pair is quadratic, and faster only while a word is short.
 const SCAN_MAX: usize = 48;
 const NONE: u64 = u64::MAX;
 const GONE: u32 = u32::MAX;
@@ -16,6 +18,9 @@ const GONE: u32 = u32::MAX;
 pub(super) struct Merges {
     slots: Vec<Slot>,
     shift: u32,
+    /// Whether a token stands left, or right, in any merge: most whole words do not, and small bit sets stay in the fast caches.
+    left: Vec<u64>,
+    right: Vec<u64>,
 }
 
 #[derive(Clone, Copy)]
@@ -55,10 +60,13 @@ impl Merges {
     pub(super) fn new(list: &[(u32, u32, u32)]) -> Merges {
         let bits = (list.len() * 2).next_power_of_two().trailing_zeros().max(1);
         let empty = Slot { pair: NONE, outcome: NONE };
-        let mut merges = Merges { slots: vec![empty; 1 << bits], shift: 64 - bits };
+        let words = list.iter().map(|(left, right, new)| left.max(right).max(new) / 64 + 1).max().unwrap_or(1) as usize;
+        let mut merges = Merges { slots: vec![empty; 1 << bits], shift: 64 - bits, left: vec![0; words], right: vec![0; words] };
         for (rank, (left, right, new)) in list.iter().enumerate() {
             let pair = pair(*left, *right);
             let place = merges.place(pair);
+            merges.left[*left as usize / 64] |= 1 << (left % 64);
+            merges.right[*right as usize / 64] |= 1 << (right % 64);
             merges.slots[place] = Slot { pair, outcome: (rank as u64) << 32 | u64::from(*new) };
         }
         merges
@@ -77,12 +85,16 @@ impl Merges {
 
     #[inline]
     fn outcome(&self, left: u32, right: u32) -> u64 {
+        let stands = |set: &[u64], id: u32| set.get(id as usize / 64).is_some_and(|word| word >> (id % 64) & 1 == 1);
+        if !stands(&self.left, left) || !stands(&self.right, right) {
+            return NONE;
+        }
         self.slots[self.place(pair(left, right))].outcome
     }
 
     /// Merges a word to its tokens.
     pub(super) fn apply(&self, symbols: &mut Symbols) {
-        if symbols.ids.len() <= SCAN_MAX { self.scan(symbols) } else { self.heap(symbols) }
+        if symbols.ids.len() <= SCAN_MAX { self.scan(symbols) } else { self.by_rank(symbols) }
     }
 
     fn scan(&self, symbols: &mut Symbols) {
@@ -114,20 +126,19 @@ impl Merges {
         }
     }
 
-    /// The same for long words, in n log n: symbols in a linked list, pairs in a heap, outdated entries skipped.
-    fn heap(&self, symbols: &mut Symbols) {
+    /// The same for long words, in little more than one step for each symbol: symbols in a linked list, places in a bucket for each
+    /// outcome, outdated places skipped. A merge never gives another pair of its own outcome, since what it gives is longer than both
+    /// sides of that; so a bucket is sorted once, and a better outcome that turns up meanwhile goes first.
+    fn by_rank(&self, symbols: &mut Symbols) {
         let Symbols { ids, lens, .. } = symbols;
-        let mut next: Vec<u32> = (1..=ids.len() as u32).collect();
-        let mut before: Vec<u32> = std::iter::once(GONE).chain(0..ids.len() as u32 - 1).collect();
-        let entry = |left: u32, right: u32, place: usize| {
-            let outcome = self.outcome(left, right);
-            (outcome != NONE).then_some(Reverse((outcome, place as u32)))
-        };
-        let mut heap: BinaryHeap<_> = (1..ids.len()).filter_map(|right| entry(ids[right - 1], ids[right], right - 1)).collect();
-        while let Some(Reverse((outcome, place))) = heap.pop() {
-            let place = place as usize;
+        let end = ids.len();
+        let mut next: Vec<u32> = (1..=end as u32).collect();
+        let mut before: Vec<u32> = std::iter::once(GONE).chain(0..end as u32 - 1).collect();
+        let mut queue = Queue::default();
+        (1..end).for_each(|right| queue.push(self.outcome(ids[right - 1], ids[right]), right - 1));
+        while let Some((outcome, place)) = queue.pop() {
             let right = next[place] as usize;
-            if lens[place] == 0 || right >= ids.len() || self.outcome(ids[place], ids[right]) != outcome {
+            if lens[place] == 0 || right >= end || self.outcome(ids[place], ids[right]) != outcome {
                 continue;
             }
             ids[place] = outcome as u32;
@@ -135,13 +146,13 @@ impl Merges {
             lens[right] = 0;
             next[place] = next[right];
             let after = next[place] as usize;
-            if after < ids.len() {
+            if after < end {
                 before[after] = place as u32;
-                heap.extend(entry(ids[place], ids[after], place));
+                queue.push(self.outcome(ids[place], ids[after]), place);
             }
             if before[place] != GONE {
                 let left = before[place] as usize;
-                heap.extend(entry(ids[left], ids[place], left));
+                queue.push(self.outcome(ids[left], ids[place]), left);
             }
         }
         let mut kept = 0;
@@ -156,6 +167,52 @@ impl Merges {
     }
 }
 
+/// Places to merge, by outcome and then from the left.
+#[derive(Default)]
+struct Queue {
+    outcomes: BinaryHeap<Reverse<u64>>,
+    buckets: HashMap<u64, Bucket>,
+}
+
+#[derive(Default)]
+struct Bucket {
+    places: Vec<u32>,
+    /// How many have been taken.
+    taken: usize,
+    sorted: bool,
+}
+
+impl Queue {
+    fn push(&mut self, outcome: u64, place: usize) {
+        if outcome == NONE {
+            return;
+        }
+        let bucket = self.buckets.entry(outcome).or_insert_with(|| {
+            self.outcomes.push(Reverse(outcome));
+            Bucket::default()
+        });
+        bucket.sorted = false;
+        bucket.places.push(place as u32);
+    }
+
+    fn pop(&mut self) -> Option<(u64, usize)> {
+        loop {
+            let Reverse(outcome) = *self.outcomes.peek()?;
+            let bucket = self.buckets.get_mut(&outcome)?;
+            if !bucket.sorted {
+                bucket.places[bucket.taken..].sort_unstable();
+                bucket.sorted = true;
+            }
+            if let Some(place) = bucket.places.get(bucket.taken) {
+                bucket.taken += 1;
+                return Some((outcome, *place as usize));
+            }
+            self.buckets.remove(&outcome);
+            self.outcomes.pop();
+        }
+    }
+}
+
 fn pair(left: u32, right: u32) -> u64 {
     u64::from(left) << 32 | u64::from(right)
 }
@@ -165,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scan_and_heap_agree_and_the_leftmost_of_equal_pairs_goes_first() {
+    fn both_ways_to_merge_agree_and_the_leftmost_of_equal_pairs_goes_first() {
         // a = 1, b = 2; "aa" = 3, "aaa" by way of (aa, a) = 4, "ab" = 5.
         let merges = Merges::new(&[(1, 1, 3), (3, 1, 4), (1, 2, 5)]);
         let mut state = 7_u64;
@@ -177,7 +234,7 @@ mod tests {
             }
             let mut long = Symbols { ids: word.ids.clone(), lens: word.lens.clone(), ..Symbols::default() };
             merges.scan(&mut word);
-            merges.heap(&mut long);
+            merges.by_rank(&mut long);
             assert_eq!((word.ids, word.lens), (long.ids, long.lens));
         }
         let mut word = Symbols::default();

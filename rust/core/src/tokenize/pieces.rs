@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::cuts::{Cuts, SPACE};
+use super::cuts::{BATCH, Cuts, SPACE};
 use super::encode::Sink;
 use super::lexicon::{Lexicon, Scratch};
 use super::utf8::decode;
@@ -43,10 +43,11 @@ impl Pieces {
         if self.is_prefixed(text, at, fresh) {
             at = self.encode_first(text, range.clone(), lexicon, scratch, sink);
         }
+        let mut ends = [0; BATCH + 1];
+        let mut scanned = at;
         while at < range.end {
-            let end = self.cuts.next(text, at, range.end);
-            lexicon.encode(text, at, end, scratch, sink);
-            at = end;
+            let count = self.cuts.fill(text, &mut scanned, range.end, &mut ends);
+            at = lexicon.encode(text, at, &ends[..count], scratch, sink);
         }
     }
 
@@ -68,14 +69,21 @@ impl Pieces {
             sink.push(self.space, start, start + len);
             return start;
         }
-        let end = self.cuts.next(text, start, range.end);
+        let end = self.first_end(text, range);
         let mut word = std::mem::take(&mut scratch.word);
         word.clear();
         word.push(b' ');
         word.extend_from_slice(&text[start..end]);
-        lexicon.encode(&word, 0, word.len(), scratch, &mut Moved { sink, start, first: start + len });
+        lexicon.encode(&word, 0, &[word.len() as u32], scratch, &mut Moved { sink, start, first: start + len });
         scratch.word = word;
         end
+    }
+
+    fn first_end(&self, text: &[u8], range: Range<usize>) -> usize {
+        let mut ends = [0; BATCH + 1];
+        let mut scanned = range.start;
+        while self.cuts.fill(text, &mut scanned, range.end, &mut ends) == 0 {}
+        ends[0] as usize
     }
 }
 
@@ -91,5 +99,13 @@ impl<S: Sink> Sink for Moved<'_, S> {
     fn push(&mut self, id: u32, start: usize, end: usize) {
         let end = if end == 1 { self.first } else { self.start + end - 1 };
         self.sink.push(id, self.start + start.saturating_sub(1), end);
+    }
+
+    fn push_one_or_two(&mut self, ids: [u32; 2], start: usize, middle: usize, end: usize) {
+        if middle == 0 {
+            return self.push(ids[0], start, end);
+        }
+        self.push(ids[0], start, start + middle);
+        self.push(ids[1], start + middle, end);
     }
 }

@@ -1,6 +1,7 @@
 //! The self-check at load: a hostile text through both engines.
 
 use super::encode::{Encode, Span};
+use super::whole_characters;
 use crate::error::Result;
 
 /// Scripts of all planes, runs of everything that runs, and what tokenizers trip over.
@@ -29,19 +30,14 @@ pub(super) fn difference(ours: &dyn Encode, reference: &dyn Encode, added: &[Str
         ours.spans(text, &mut ids, &mut spans)?;
         let (mut expected, mut places) = (Vec::new(), Vec::new());
         reference.spans(text, &mut expected, &mut places)?;
-        spans.iter_mut().chain(&mut places).for_each(|span| *span = whole_characters(text, *span));
+        spans.iter_mut().chain(&mut places).for_each(|span| {
+            let range = whole_characters(text, &(span.start as usize..span.end as usize));
+            *span = Span { start: range.start as u32, end: range.end as u32 };
+        });
         if ids != expected || spans != places {
             let start: String = text.chars().take(20).collect();
             return Ok(Some(format!("the self-check differs on a text that begins with {start:?}")));
         }
     }
     Ok(None)
-}
-
-/// The span, widened to the characters of which it holds a part.
-fn whole_characters(text: &str, span: Span) -> Span {
-    let boundary = |at: &usize| text.is_char_boundary(*at);
-    let start = (0..=span.start as usize).rev().find(boundary).unwrap_or(0);
-    let end = (span.end as usize..text.len()).find(boundary).unwrap_or(text.len());
-    Span { start: start as u32, end: end as u32 }
 }

@@ -3,6 +3,7 @@
 //! A pattern is an ordered choice, so each scanner asks in the pattern's order. Both patterns leave no character out.
 
 use super::classes::{Class, Classes};
+use super::masks::{self, WINDOW};
 
 /// GPT-2's pattern, as `tokenizers`' ByteLevel has it built in.
 pub(super) const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
@@ -36,29 +37,44 @@ pub(super) struct Words {
 }
 
 impl Words {
-    /// Calls `word` with the start and end of each word of `text[start..end]`.
-    #[inline]
-    pub(super) fn each(&self, text: &[u8], start: usize, end: usize, mut word: impl FnMut(usize, usize)) {
+    /// Calls `word` with the end of each word of `text[start..end]`.
+    pub(super) fn each(&self, text: &[u8], start: usize, end: usize, mut word: impl FnMut(usize)) {
         // What stands behind the end must not be seen: `\s+(?!\S)` looks ahead.
-        let seen = &text[..end];
-        match self.pattern {
-            Pattern::Gpt2 => walk(start, end, |at| self.gpt2(seen, at), word),
-            Pattern::Llama3 { digits_max } => walk(start, end, |at| self.llama3(seen, at, digits_max), word),
-            Pattern::DigitsGpt2 => self.each_between_digits(seen, start, &mut word),
+        let text = &text[..end];
+        let (mut at, mut piece) = (start, start);
+        while at < end {
+            let mut begins = match text[at..].first_chunk::<WINDOW>() {
+                Some(window) if window[..8].is_ascii() => masks::begins(window, self.pattern),
+                _ => 0,
+            };
+            if begins == 0 {
+                at = self.scan(text, at, &mut piece);
+                word(at);
+                continue;
+            }
+            let base = at;
+            while begins != 0 {
+                at = base + begins.trailing_zeros() as usize;
+                begins &= begins - 1;
+                word(at);
+            }
         }
     }
 
-    fn each_between_digits(&self, text: &[u8], start: usize, word: &mut impl FnMut(usize, usize)) {
-        let mut at = start;
-        while at < text.len() {
-            let digit = numeric(text, at);
-            let (end, len) = digit.unwrap_or((text.len(), 0));
-            let seen = &text[..end];
-            walk(at, end, |at| self.gpt2(seen, at), &mut *word);
-            if len > 0 {
-                word(end, end + len);
+    /// The end of the word at `at`, character by character. `piece` is where the text between digits ends.
+    fn scan(&self, text: &[u8], at: usize, piece: &mut usize) -> usize {
+        match self.pattern {
+            Pattern::Gpt2 => self.gpt2(text, at),
+            Pattern::Llama3 { digits_max } => self.llama3(text, at, digits_max),
+            Pattern::DigitsGpt2 => {
+                if at >= *piece {
+                    match numeric(text, at) {
+                        Some((digit, len)) if digit == at => return at + len,
+                        found => *piece = found.map_or(text.len(), |(digit, _)| digit),
+                    }
+                }
+                self.gpt2(&text[..*piece], at)
             }
-            at = end + len;
         }
     }
 
@@ -182,16 +198,6 @@ impl Space {
     /// The last character of a run belongs to what follows, unless nothing follows or it is all there is.
     fn end(&self, text: &[u8]) -> usize {
         if self.stop == text.len() || self.last == self.start { self.stop } else { self.last }
-    }
-}
-
-#[inline]
-fn walk(start: usize, end: usize, word_end: impl Fn(usize) -> usize, mut word: impl FnMut(usize, usize)) {
-    let mut at = start;
-    while at < end {
-        let next = word_end(at);
-        word(at, next);
-        at = next;
     }
 }
 

@@ -114,10 +114,16 @@ where
     if let Some(fields) = whole(text, quick) {
         return Ok(fields);
     }
-    serde_json::from_str(text).map_err(|error| {
+    let malformed = |error: serde_json::Error| {
         let code = if error.is_data() { "shape" } else { "json" };
         Malformed { code, detail: error.to_string() }
-    })
+    };
+    // serde would take the places of an array for the fields in their order.
+    if !text.trim_ascii_start().starts_with('{') {
+        serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(malformed)?;
+        return Err(Malformed::shape("not a JSON object"));
+    }
+    serde_json::from_str(text).map_err(malformed)
 }
 
 /// Ids come as strings and as numbers.
@@ -142,6 +148,24 @@ impl From<Id> for String {
         match id {
             Id::Text(text) => text,
             Id::Number(number) => number.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_object_is_a_row_and_broken_json_is_told_from_another_shape() {
+        let parse = named("alternating").expect("is a shape").parse;
+        let code = |row: &str| parse(row.as_bytes()).map_or_else(|malformed| malformed.code, |_| "row");
+        assert_eq!(code(r#" {"id": "a", "data": ["q", "r"]}"#), "row");
+        for row in [r#"["a", ["q", "r"]]"#, "7", "null", r#""text""#, r#"{"data": "q"}"#, "{}"] {
+            assert_eq!(code(row), "shape", "{row}");
+        }
+        for row in [r#"["a", ["q", "r"]"#, r#"{"data": ["q", "r"]"#, "hello", "NaN"] {
+            assert_eq!(code(row), "json", "{row}");
         }
     }
 }

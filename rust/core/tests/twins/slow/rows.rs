@@ -19,7 +19,12 @@ pub fn parse(shape: &str, row: &[u8]) -> Read {
 
 fn fields<'row, T: Deserialize<'row>>(row: &'row [u8]) -> Result<T, (&'static str, String)> {
     let text = std::str::from_utf8(row).map_err(|error| ("utf8", format!("not UTF-8 at byte {} of the row", error.valid_up_to())))?;
-    serde_json::from_str(text).map_err(|error| (if error.is_data() { "shape" } else { "json" }, error.to_string()))
+    let malformed = |error: serde_json::Error| (if error.is_data() { "shape" } else { "json" }, error.to_string());
+    if !text.trim_ascii_start().starts_with('{') {
+        serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(malformed)?;
+        return Err(("shape", "not a JSON object".to_owned()));
+    }
+    serde_json::from_str(text).map_err(malformed)
 }
 
 fn check_count(messages: usize) -> Result<(), (&'static str, String)> {

@@ -1,0 +1,52 @@
+"""The shuffled order of an epoch: a permutation of 0 … size - 1 that is computed place by place and never stored.
+
+A Feistel network permutes the numbers below the next power of 4; where one lands outside, it is permuted again until it
+is inside ("cycle walking", Black and Rogaway 2002: the result is a bijection of the smaller range, and fewer than four
+rounds of walking are needed on average). Each place costs the same, so a run resumes anywhere at once, and no rank or
+worker needs another's numbers.
+"""
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+
+VERSION = 1
+"""Of the numbers that `permute` gives: it changes when they do, and is part of what a checkpoint says of its order."""
+
+Places = npt.NDArray[np.int64]
+
+_ROUNDS = 8
+# Odd constants with well-mixed bits: the golden ratio, and the first multiplier of MurmurHash3's finalizer.
+_GOLDEN, _MURMUR = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xFF51AFD7ED558CCD)
+_MIDDLE = np.uint64(32)
+
+
+def permute(places: Places, size: int, key: str) -> Places:
+    """Where each of `places` (0 to size - 1) lands under the permutation of `size` numbers that `key` names.
+
+    A pure function, and a bijection for every size from 1 to 2^62. Different keys give independent permutations.
+    """
+    digest = hashlib.sha512(f"zephyr-fast permutation {VERSION}: {size}: {key}".encode()).digest()
+    keys = np.frombuffer(digest, dtype="<u8")
+    half = max(1, ((size - 1).bit_length() + 1) // 2)
+    landed = _network(places.astype(np.uint64), keys, half)
+    outside = np.flatnonzero(landed >= size)
+    while len(outside):
+        walked = _network(landed[outside], keys, half)
+        landed[outside] = walked
+        outside = outside[walked >= size]
+    return landed.astype(np.int64)
+
+
+def _network(numbers: npt.NDArray[np.uint64], keys: npt.NDArray[np.uint64], half: int) -> npt.NDArray[np.uint64]:
+    """The Feistel network on numbers of 2 x `half` bits."""
+    bits, high = np.uint64(half), np.uint64(64 - half)
+    left, right = numbers >> bits, numbers & np.uint64((1 << half) - 1)
+    for number in range(_ROUNDS):
+        mixed = (right + keys[number]) * _GOLDEN
+        mixed ^= mixed >> _MIDDLE
+        mixed *= _MURMUR
+        mixed >>= high
+        left, right = right, left ^ mixed
+    return (left << bits) | right

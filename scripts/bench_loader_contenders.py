@@ -1,0 +1,184 @@
+"""One contender of `scripts/bench_loader.py`, in a process of its own: writes its files, or reads them and reports."""
+
+import hashlib
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LENGTH, SHARD = 2048, 128  # tokens of a sample, samples of a record batch (2 MiB)
+
+
+def samples(rows: int) -> Iterator[dict[str, Any]]:
+    """The same samples for every contender."""
+    chance = np.random.default_rng(0)
+    for _ in range(rows):
+        ids = chance.integers(3, 32000, LENGTH, dtype=np.int32)
+        yield {"input_ids": ids, "labels": np.where(chance.random(LENGTH) < 0.6, ids, np.int32(-100))}
+
+
+def write_ours(folder: Path, rows: int) -> None:
+    """What `zephyr-fast prep` writes, but for text, tokenizer and ledger."""
+    import pyarrow as pa
+    import xxhash
+
+    from zephyr_fast.shards import SCHEMAS
+
+    schema, cards, table = SCHEMAS["sft"], [], list(samples(rows))
+    folder.mkdir(parents=True)
+    path = folder / "train-00000.arrow"
+    with pa.OSFile(str(path), "wb") as sink:
+        for start in range(0, rows, SHARD):
+            message = _batch(table[start : start + SHARD], start, schema).serialize().to_pybytes()
+            sink.write(b"\0" * (-sink.tell() % 64))
+            cards.append({"offset": sink.tell(), "bytes": len(message), "rows": len(table[start : start + SHARD])})
+            cards[-1]["xxh3"] = xxhash.xxh3_64(message).hexdigest()
+            sink.write(message)
+    shard = {"file": path.name, "rows": rows, "tokens": rows * LENGTH, "bytes": path.stat().st_size, "sha256": "", "batches": cards}
+    (folder / "manifest.json").write_text(json.dumps(manifest(shard, rows)))
+
+
+def manifest(shard: dict[str, Any], rows: int) -> dict[str, Any]:
+    """A manifest of one split of one shard."""
+    sums = {name: 0 for name in ("trained_tokens", "tokens_lost", "trained_tokens_lost", "rows_cut")}
+    split = {"rows": rows, "samples": rows, "tokens": rows * LENGTH, "seq_len": LENGTH, "shards": [shard], "text": [], **sums}
+    return {
+        "schema": 1,
+        "kind": "sft",
+        "engine": "bench",
+        "semantics": {},
+        "fingerprint": hashlib.sha256(json.dumps(shard).encode()).hexdigest(),
+        "recipe": {"name": "bench", "sha256": "", "text": ""},
+        "tokenizer": {"sha256": "", "vocab_size": 32000, "bos": None, "eos": None, "pad": None},
+        "template": {"name": "none", "sha256": ""},
+        "inputs": [],
+        "rows": {"read": rows, "written": rows, "dropped": {}, "duplicates": {}, "quarantined": {}},
+        "phrases": {},
+        "truecase": {"rows": 0, "fixes": 0},
+        "decontamination": "not checked",
+        "splits": {"train": split},
+        "files": [],
+    }
+
+
+def _batch(table: list[dict[str, Any]], first: int, schema: Any) -> Any:
+    import pyarrow as pa
+
+    offsets = pa.array(np.arange(len(table) + 1, dtype=np.int32) * LENGTH)
+    one = pa.array(np.arange(len(table) + 1, dtype=np.int32))
+    columns = [
+        pa.ListArray.from_arrays(offsets, pa.array(np.concatenate([row[name] for row in table]))) for name in ("input_ids", "labels")
+    ]
+    columns.append(pa.ListArray.from_arrays(one, pa.array(np.full(len(table), LENGTH, np.int32))))
+    columns.append(pa.ListArray.from_arrays(one, pa.array(np.arange(first, first + len(table)))))
+    return pa.record_batch([column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
+
+
+def write_datasets(folder: Path, rows: int) -> None:
+    from datasets import Dataset, Features, Sequence, Value
+
+    table = list(samples(rows))
+    features = Features({name: Sequence(Value("int32")) for name in ("input_ids", "labels")})
+    Dataset.from_dict({name: [row[name] for row in table] for name in features}, features=features).save_to_disk(folder)
+
+
+def write_litdata(folder: Path, rows: int) -> None:
+    """Its fastest kind: one stream of tokens, cut in blocks of a sample's ids and labels."""
+    from litdata.streaming.item_loader import TokensLoader
+    from litdata.streaming.writer import BinaryWriter
+
+    folder.mkdir(parents=True)
+    writer = BinaryWriter(str(folder), chunk_size=2 * LENGTH * SHARD * 4, item_loader=TokensLoader(2 * LENGTH))
+    import torch
+
+    for number, row in enumerate(samples(rows)):
+        writer[number] = torch.from_numpy(np.concatenate([row["input_ids"], row["labels"]]))
+    writer.done()
+    writer.merge()
+
+
+def write_streaming(folder: Path, rows: int) -> None:
+    from streaming import MDSWriter
+
+    columns = {name: f"ndarray:int32:{LENGTH}" for name in ("input_ids", "labels")}
+    with MDSWriter(out=str(folder), columns=columns) as writer:
+        for row in samples(rows):
+            writer.write(row)
+
+
+def open_ours(folder: Path, epochs: int, batch: int, workers: int) -> Iterator[Iterable[Any]]:
+    from zephyr_fast.gather import Gather
+    from zephyr_fast.loader import Batches, Loader, Part, Workers
+    from zephyr_fast.shards import Shards
+    from zephyr_fast.stream import Stream
+
+    shards = Shards(folder, "train")
+    stream = Stream(shards.order(0), batch, "carry")
+    batches = Batches(stream, Part(0, 1, batch), 0, stream.steps_to(epochs * len(shards)))
+    yield Loader(shards, batches, Gather(), shards.identity, 0, Workers(workers))
+
+
+def open_datasets(folder: Path, epochs: int, batch: int, workers: int) -> Iterator[Iterable[Any]]:
+    from datasets import load_from_disk
+    from torch.utils.data import DataLoader
+
+    dataset = load_from_disk(str(folder)).with_format("torch")
+    for _ in range(epochs):
+        yield DataLoader(dataset, batch_size=batch, shuffle=True, num_workers=workers)
+
+
+def open_litdata(folder: Path, epochs: int, batch: int, workers: int) -> Iterator[Iterable[Any]]:
+    from litdata import StreamingDataLoader, StreamingDataset
+    from litdata.streaming.item_loader import TokensLoader
+
+    dataset = StreamingDataset(str(folder), item_loader=TokensLoader(2 * LENGTH), shuffle=True, seed=0)
+    for _ in range(epochs):
+        yield StreamingDataLoader(dataset, batch_size=batch, num_workers=workers)
+
+
+def open_streaming(folder: Path, epochs: int, batch: int, workers: int) -> Iterator[Iterable[Any]]:
+    from streaming import StreamingDataset
+    from torch.utils.data import DataLoader
+
+    dataset = StreamingDataset(local=str(folder), shuffle=True, shuffle_seed=0, batch_size=batch)
+    for _ in range(epochs):
+        yield DataLoader(dataset, batch_size=batch, num_workers=workers)
+
+
+def read(name: str, folder: Path, epochs: int, batch: int, workers: int) -> dict[str, float]:
+    """Reads all epochs; imports are outside the clock."""
+    import torch
+    import torch.utils.data
+
+    for module in ("zephyr_fast.loader", "zephyr_fast.shards", "zephyr_fast.gather") if name == "ours" else (name,):
+        __import__(module)
+    torch.set_num_threads(1)
+    start, wall, numbers = _cpu(), time.perf_counter(), 0
+    for loader in globals()[f"open_{name}"](folder, epochs, batch, workers):
+        for tensors in loader:
+            numbers += sum(tensor.numel() for tensor in (tensors.values() if isinstance(tensors, dict) else [tensors]))
+        del loader
+    return {"tokens": numbers / 2, "cpu": _cpu() - start, "wall": time.perf_counter() - wall}
+
+
+def _cpu() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+if __name__ == "__main__":
+    act, contender, where, count, *rest = sys.argv[1:]
+    place = Path(where) / contender
+    if act == "write":
+        if not place.exists():
+            globals()[f"write_{contender}"](place, int(count))
+        print(json.dumps({"rows": int(count)}))
+    else:
+        report = read(contender, place, *map(int, rest))
+        assert report["tokens"] >= int(count) * LENGTH * int(rest[0]), report
+        print(json.dumps(report))

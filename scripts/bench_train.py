@@ -1,0 +1,228 @@
+"""Steps of training against TRL as it is: pairs a second of dDPO, tokens a second of dSFT, and peak memory, all in one run.
+
+    python scripts/bench_train.py --prefs prefs --shards shards --model tiny-sft
+    python scripts/bench_train.py --prefs prefs --shards shards --random 1b --attention flash_attention_2 --checkpointing
+
+Ours is the command that a user would type; TRL's trainer gets the text beside the same shards and the same seed, so the same rows in
+the same order. Each contender has a process of its own. On a CPU, seconds are of processor time. Preparing data is not in the figures; storing the reference has its own line.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from zephyr_fast import Manifest
+
+SHAPES = {  # Mistral's proportions; 7b is Mistral-7B itself
+    "1b": {"hidden_size": 2048, "intermediate_size": 7168, "num_hidden_layers": 22, "num_attention_heads": 16, "num_key_value_heads": 4},
+    "7b": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8},
+}
+DPO = {
+    "TRL DPOTrainer: padded, reference in memory": "stock",
+    "ours: padded, reference stored": "stored",
+    "ours: packed, reference in memory": "packed",
+    "ours: packed, reference stored": "both",
+}
+SFT = {"TRL SFTTrainer: its own packing": "stock", "ours: packed shards": "ours"}
+WARMUP_STEPS = 2
+Result = dict[str, float]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prefs", type=Path, help="out folder of `zephyr-fast binarize`, with its text")
+    parser.add_argument("--shards", type=Path, help="out folder of `zephyr-fast prep`, with its text")
+    parser.add_argument("--model", help="folder of the model to train")
+    parser.add_argument("--random", choices=SHAPES, help="random weights of this size instead, written to `bench-model`")
+    parser.add_argument("--steps", type=int, default=10, help="steps measured (default: 10)")
+    parser.add_argument("--batch", type=int, default=8, help="pairs of a dDPO step (default: 8)")
+    parser.add_argument("--windows", type=int, default=4, help="windows of a dSFT step (default: 4)")
+    parser.add_argument("--rounds", type=int, default=2, help="times that each contender runs, in turn; the best counts (default: 2)")
+    parser.add_argument("--attention", default="sdpa", help="attention implementation (default: sdpa)")
+    parser.add_argument("--checkpointing", action="store_true", help="recompute activations in the backward pass")
+    parser.add_argument("--contender", help=argparse.SUPPRESS)  # what a process of its own runs
+    options = parser.parse_args()
+    options.model = options.model or (random_model(options.random) if options.random else parser.error("name a model: --model or --random"))
+    if options.contender:
+        print(json.dumps(contend(options, *options.contender.split(":"))))
+        return
+    if options.prefs:
+        print(f"storing the reference: {store_reference(options):.1f} pairs a second, once for all runs")
+        show("dDPO", "pairs/s", {name: f"dpo:{kind}" for name, kind in DPO.items()})
+    if options.shards:
+        show("dSFT", "tokens/s", {name: f"sft:{kind}" for name, kind in SFT.items()})
+
+
+def show(title: str, unit: str, contenders: dict[str, str]) -> None:
+    """Runs every contender in turn, as often as asked, and prints the best of each beside the first one's."""
+    found: dict[str, list[Result]] = {name: [] for name in contenders}
+    for _ in range(int(option("--rounds", "2"))):
+        for name, contender in contenders.items():
+            found[name].append(alone(contender))
+    best = {name: max(results, key=lambda result: result["rate"]) for name, results in found.items()}
+    first = next(iter(best.values()))
+    print(f"\n{title:<46} {unit:>10} {'ratio':>7} {'peak MB':>9} {'data':>6} {'last loss':>10}")
+    for name, result in best.items():
+        ratio = result["rate"] / first["rate"]
+        numbers = f"{result['rate']:>10.2f} {ratio:>6.2f}x {result['peak_mb']:>9.0f} {result['data_share']:>6.1%} {result['loss']:>10.4f}"
+        print(f"{name:<46} {numbers}", flush=True)
+
+
+def option(name: str, default: str) -> str:
+    return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else default
+
+
+def alone(contender: str) -> Result:
+    """The result of a contender in a process of its own."""
+    words = [sys.executable, __file__, *sys.argv[1:], "--contender", contender]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    if done.returncode:
+        sys.exit(f"{contender} failed:\n{done.stderr[-4000:]}")
+    result: Result = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def contend(options: argparse.Namespace, act: str, kind: str) -> Result:
+    """Trains `options.steps` steps after the warm-up; rate, peak memory, share of the time that waits for data, last loss."""
+    import torch
+    from transformers.trainer import DEFAULT_CALLBACKS
+
+    is_gpu, clock = torch.cuda.is_available(), make_clock()
+    DEFAULT_CALLBACKS.append(clock)
+    out = Path("bench-out") / f"{act}-{kind}"
+    settings = {
+        **{"output_dir": str(out), "max_steps": options.steps + WARMUP_STEPS, "logging_steps": options.steps + WARMUP_STEPS, "seed": 1},
+        **{"per_device_train_batch_size": options.batch if act == "dpo" else options.windows, "learning_rate": 1e-6},
+        **{"activation_checkpointing": options.checkpointing, "bf16": is_gpu, "use_cpu": not is_gpu, "save_strategy": "no"},
+        **{"report_to": "none", "disable_tqdm": True},
+    }
+    (ours if kind != "stock" else {"dpo": stock_dpo, "sft": stock_sft}[act])(options, act, kind, settings)
+    steps, waits = clock.steps[WARMUP_STEPS:], clock.waits[WARMUP_STEPS:]
+    work = clock.work[WARMUP_STEPS:] if act == "sft" else [options.batch] * options.steps
+    peak = torch.cuda.max_memory_allocated() / 2**20 if is_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    spent = sum(steps) + sum(waits)
+    return {"rate": sum(work) / spent, "peak_mb": peak, "data_share": sum(waits) / spent, "loss": clock.loss}
+
+
+def make_clock() -> Any:
+    """A callback that takes the time of each step, of the wait before it, and the tokens that it saw."""
+    import torch
+    from transformers import Trainer, TrainerCallback
+
+    class Clock(TrainerCallback):
+        def __init__(self) -> None:
+            self.steps: list[float] = []
+            self.waits: list[float] = []
+            self.work: list[int] = []
+            self.loss, self.last = float("nan"), 0.0
+            # On a CPU its own time, which does not hang on who else is at work there.
+            self.now = time.perf_counter if torch.cuda.is_available() else time.process_time
+
+        def tick(self) -> float:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            now = self.now()
+            passed, self.last = now - self.last, now
+            return passed
+
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            self.tick()
+
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            self.waits.append(self.tick())
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            self.steps.append(self.tick())
+
+        def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
+            self.loss = logs.get("loss", self.loss)
+
+    clock, step = Clock(), Trainer.training_step
+
+    def counted(self: Any, model: Any, inputs: dict[str, Any], *rest: Any, **more: Any) -> Any:
+        is_token = inputs["input_ids"] != self.processing_class.pad_token_id
+        padding = is_token.flip(1).int().argmax(dim=1)  # an end of text may be the same id, but the last of a row is not
+        clock.work.append(is_token.numel() - int(padding.sum()))
+        return step(self, model, inputs, *rest, **more)
+
+    Trainer.training_step = counted
+    return clock
+
+
+def ours(options: argparse.Namespace, act: str, kind: str, settings: dict[str, Any]) -> None:
+    from zephyr_fast.train.__main__ import main as train
+
+    if act == "dpo":
+        settings |= {"precompute_ref_log_probs": kind in ("stored", "both"), "pack_pairs": kind in ("packed", "both"), "beta": 0.1}
+    folder = options.prefs if act == "dpo" else options.shards
+    settings |= {"shards": folder, "model_name_or_path": options.model, "attn_implementation": options.attention}
+    if code := train([act, *(word for name, value in settings.items() for word in (f"--{name}", str(value)))]):
+        sys.exit(code)
+
+
+def stock_dpo(options: argparse.Namespace, _act: str, _kind: str, settings: dict[str, Any]) -> None:
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+    from trl import DPOConfig, DPOTrainer
+
+    rows = [
+        {"prompt": row["chosen"][:-1], "chosen": row["chosen"][-1:], "rejected": row["rejected"][-1:]} for row in text_of(options.prefs)
+    ]
+    length = Manifest.read(options.prefs).split("train").seq_len
+    config = DPOConfig(beta=0.1, max_length=length, model_init_kwargs=loading(options), **settings)
+    tokenizer = AutoTokenizer.from_pretrained(options.prefs / "tokenizer")
+    DPOTrainer(model=options.model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer).train()
+
+
+def stock_sft(options: argparse.Namespace, _act: str, _kind: str, settings: dict[str, Any]) -> None:
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+    from trl import SFTConfig, SFTTrainer
+
+    rows = [{"messages": row["messages"]} for row in text_of(options.shards)]
+    length = Manifest.read(options.shards).split("train").seq_len
+    config = SFTConfig(packing=True, max_length=length, model_init_kwargs=loading(options), **settings)
+    tokenizer = AutoTokenizer.from_pretrained(options.shards / "tokenizer")
+    SFTTrainer(model=options.model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer).train()
+
+
+def loading(options: argparse.Namespace) -> dict[str, Any]:
+    return {"attn_implementation": options.attention, "dtype": "float32"}
+
+
+def text_of(folder: Path) -> list[dict[str, Any]]:
+    import polars as pl
+
+    rows: list[dict[str, Any]] = pl.read_parquet(folder / "text" / "train-*.parquet").to_dicts()
+    return rows
+
+
+def store_reference(options: argparse.Namespace) -> float:
+    """Pairs a second of the pass that stores the reference, loading of the model included."""
+    start = time.perf_counter()
+    words = [sys.executable, "-m", "zephyr_fast", "ref-logprobs", str(options.prefs), "--model", options.model]
+    subprocess.run([*words, "--split", "train", "--attn-implementation", options.attention], check=True, stdout=subprocess.DEVNULL)
+    return Manifest.read(options.prefs).split("train").samples / (time.perf_counter() - start)
+
+
+def random_model(size: str) -> str:
+    """A folder with a Mistral of this size and random weights."""
+    import torch
+    from transformers import AutoModelForCausalLM, MistralConfig
+
+    folder = Path("bench-model") / size
+    if not (folder / "config.json").is_file():
+        torch.manual_seed(0)
+        config = MistralConfig(vocab_size=32000, max_position_embeddings=4096, sliding_window=None, **SHAPES[size])
+        AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
+    return str(folder)
+
+
+if __name__ == "__main__":
+    main()

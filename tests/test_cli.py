@@ -1,0 +1,257 @@
+"""The command line as a shell sees it: exit codes, one clear line for every refusal, and folders that are never left half done."""
+
+import fcntl
+import gzip
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import zephyr_fast
+from out_folder import files, ledger, manifest
+
+PACKAGE = Path(zephyr_fast.__file__).parents[1]
+SAMPLE = ("--input", "sample")
+HEAVY = ("torch", "trl", "transformers", "datasets", "polars", "pyarrow", "numpy", "rich", "huggingface_hub")
+
+
+def command(*words: str | Path, **environment: str) -> tuple[list[str], dict[str, str]]:
+    offline = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(PACKAGE), "NO_COLOR": "1", "COLUMNS": "200"}
+    return [sys.executable, "-m", "zephyr_fast", *map(str, words)], {**os.environ, **offline, **environment}
+
+
+def shell(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    line, around = command(*words, **environment)
+    return subprocess.run(line, env=around, capture_output=True, text=True, check=False)
+
+
+def refusal(code: int, *words: str | Path, **environment: str) -> str:
+    """The one line on stderr of a command that must leave with this code."""
+    done = shell(*words, **environment)
+    lines = done.stderr.splitlines()
+    assert (done.returncode, done.stdout, len(lines)) == (code, "", 1), done.stderr
+    assert lines[0].startswith("error: ") and not lines[0].endswith(".")
+    return lines[0]
+
+
+def rows_file(path: Path, count: int, bad: int = 0) -> Path:
+    """Dialogues that differ, then lines that are no JSON."""
+    chance = random.Random(3)
+    said = [" ".join(chance.choices(["a", "bread", "cellar", "door", "evening"], k=60)) for _ in range(count)]
+    lines = [json.dumps({"data": [f"Question {number}?", text]}) for number, text in enumerate(said)]
+    path.write_text("".join(line + "\n" for line in [*lines, *["no row"] * bad]))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "word"),
+    [
+        ("seed = 1\n\n[pack]\nseq_len = 64\nlength = 3\n", 5, "length"),
+        ('[[filter]]\nkind = "structure"\n[[filter]]\nkind = "lenght"\n', 3, "lenght"),
+        ("seed = 1\n[truecas]\n", 2, "truecas"),
+        ('[pack]\nseq_len = "many"\n', 2, "many"),
+        ("[pack\n", 1, ""),
+    ],
+)
+def test_a_wrong_recipe_is_refused_with_file_and_line(text: str, line: int, word: str, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(text)
+    told = refusal(2, "prep", recipe, *SAMPLE, "--out", tmp_path / "out")
+    assert f"{recipe}:{line}:" in told and word in told
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        (["--set", "pack.seq=5"], "pack.seq=5"),
+        (["--set", "pack.seq_len=many"], "pack.seq_len"),
+        (["--set", "pack.seq_len"], "KEY=VALUE"),
+        (["--set", "pack.seq_len=2"], "between 8 and"),
+        (["--set", "filter.9.kind=length"], "filter.9"),
+        (["--seq-len", "0"], "between 8 and"),
+        (["--set", "binarize.preset=argilla"], "zephyr-fast binarize"),
+        (["--set", "source.shape=pair"], "zephyr-fast binarize"),
+        (["--set", "template.name=no-such.jinja"], "no-such.jinja"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_setting_that_cannot_be_obeyed_is_named(settings: list[str], word: str, tmp_path: Path) -> None:
+    assert word in refusal(2, "prep", *SAMPLE, "--out", tmp_path / "out", *settings)
+
+
+def test_an_unknown_recipe_is_told_the_known_ones(tmp_path: Path) -> None:
+    told = refusal(2, "prep", "ultrachatt", *SAMPLE, "--out", tmp_path / "out")
+    assert "`ultrachatt`" in told and "ultrachat, ultrafeedback" in told
+
+
+def test_what_cannot_be_read_is_named_and_leaves_no_data_set(tmp_path: Path) -> None:
+    whole = gzip.compress(rows_file(tmp_path / "rows.jsonl", 400).read_bytes())
+    (tmp_path / "cut.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "rows.csv").write_text("a,b\n")
+    (tmp_path / "no.parquet").write_text("no Parquet")
+    (tmp_path / "empty").mkdir()
+    for name in ("absent.jsonl", "absent-*.jsonl", "empty", "rows.csv"):
+        assert name in refusal(4, "prep", "--input", tmp_path / name, "--tokenizer", "sample", "--out", tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+    for name, word in (("cut.jsonl.gz", "bytes of the decompressed stream"), ("no.parquet", "Parquet")):
+        told = refusal(4, "prep", "--input", tmp_path / name, "--tokenizer", "sample", "--out", tmp_path / f"out-{name}")
+        assert name in told and word in told
+        assert not (tmp_path / f"out-{name}" / "manifest.json").exists()
+
+
+def test_a_missing_tokenizer_is_named_with_the_ways_out(tmp_path: Path) -> None:
+    rows = rows_file(tmp_path / "rows.jsonl", 3)
+    (tmp_path / "empty").mkdir()
+    for name in ("no/such-tokenizer-here", "/no/such/folder", tmp_path / "empty"):
+        assert str(name) in refusal(4, "prep", "--input", rows, "--tokenizer", name, "--out", tmp_path / "out")
+    told = refusal(4, "prep", "--input", rows, "--out", tmp_path / "out", HF_HOME=str(tmp_path / "hub"))
+    assert "mistralai/Mistral-7B-v0.1" in told and "--tokenizer FOLDER" in told and "--tokenizer sample" in told
+
+
+@pytest.mark.parametrize("name", ["prep", "binarize"])
+def test_without_input_and_network_both_ways_out_are_named(name: str, tmp_path: Path) -> None:
+    told = refusal(4, name, "--out", tmp_path / "out", HF_HOME=str(tmp_path / "hub"))
+    assert "no network" in told and "--input 'raw/*.jsonl.zst'" in told and "--input sample" in told
+
+
+def test_a_finished_folder_is_left_as_it_is(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert shell("prep", *SAMPLE, "--out", out).returncode == 0
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    again = shell("prep", *SAMPLE, "--out", out, "--threads", "2")
+    assert again.returncode == 0 and "nothing to do" in again.stderr
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_another_runs_folder_is_refused_and_replaced_only_when_told_to(tmp_path: Path) -> None:
+    out, fresh = tmp_path / "out", tmp_path / "fresh"
+    assert shell("prep", *SAMPLE, "--out", out).returncode == 0
+    before = files(out)
+    told = refusal(5, "prep", *SAMPLE, "--out", out, "--seq-len", "256")
+    assert str(out) in told and "recipe" in told and "--overwrite" in told and "inputs" not in told
+    assert "command" in refusal(5, "binarize", *SAMPLE, "--out", out)
+    assert files(out) == before
+    assert shell("binarize", *SAMPLE, "--out", out, "--overwrite").returncode == 0
+    assert shell("binarize", *SAMPLE, "--out", fresh).returncode == 0
+    assert files(out) == files(fresh)
+
+
+def test_a_folder_with_strange_files_is_refused_and_they_stay(tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_bytes(b"dear")
+    assert "holiday.jpg" in refusal(5, "prep", *SAMPLE, "--out", tmp_path, "--overwrite")
+    assert files(tmp_path) == {"holiday.jpg": b"dear"}
+
+
+def test_a_folder_that_another_process_writes_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out" / "_work").mkdir(parents=True)
+    with (tmp_path / "out" / "_work" / "lock").open("w") as lock:
+        lock.write("process 12345")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "process 12345" in refusal(6, "prep", *SAMPLE, "--out", tmp_path / "out")
+    assert shell("prep", *SAMPLE, "--out", tmp_path / "out").returncode == 0
+
+
+def test_too_many_unreadable_rows_end_the_run_unless_they_are_allowed(tmp_path: Path) -> None:
+    rows = rows_file(tmp_path / "rows.jsonl", 30, bad=21)
+    asked: tuple[str | Path, ...] = (
+        "prep",
+        "--input",
+        rows,
+        "--tokenizer",
+        "sample",
+        "--out",
+        tmp_path / "out",
+        "--set",
+        "dedup.near=false",
+    )
+    told = refusal(3, *asked)
+    assert "21 rows of 51" in told and "line 31" in told and "--max-bad" in told
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    assert "20" not in refusal(3, *asked, "--strict").split("line")[0]
+    refusal(3, *asked, "--max-bad", "20")
+    assert shell(*asked, "--max-bad", "21").returncode == 0
+    assert manifest(tmp_path / "out")["rows"]["quarantined"] == {"json": 21}
+    assert len(ledger(tmp_path / "out")) == 51
+
+
+def test_twenty_unreadable_rows_are_borne_but_not_by_strict_runs(tmp_path: Path) -> None:
+    rows = rows_file(tmp_path / "rows.jsonl", 5, bad=20)
+    asked: tuple[str | Path, ...] = ("prep", "--input", rows, "--tokenizer", "sample", "--out", tmp_path / "out")
+    assert "1 rows" in refusal(3, *asked, "--strict")
+    assert shell(*asked).returncode == 0
+
+
+def test_a_full_disk_is_told_in_one_line_and_leaves_no_data_set(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)], capture_output=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip("a small disk cannot be mounted here (it takes root)")
+    try:
+        for name in ("prep", "binarize"):
+            told = refusal(8, name, *SAMPLE, "--out", disk / name)
+            assert "No space left on device" in told and str(disk) in told
+            assert not (disk / name / "manifest.json").exists()
+            subprocess.run(["rm", "-r", str(disk / name)], check=True)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_an_out_path_that_is_a_file_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    assert str(tmp_path / "out") in refusal(8, "prep", *SAMPLE, "--out", tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "a file"
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL], ids=lambda stop: stop.name)
+def test_a_stopped_run_leaves_no_manifest_and_the_next_gives_the_bytes_of_one_that_was_not(stop: signal.Signals, tmp_path: Path) -> None:
+    rows = rows_file(tmp_path / "rows.jsonl", 40_000)
+    asked = ("prep", "--input", rows, "--tokenizer", "sample", "--set", "dedup.near=false", "--out")
+    line, environment = command(*asked, tmp_path / "stopped")
+    running = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "stopped" / "_work" / "run.json").exists():
+        assert running.poll() is None
+    running.send_signal(stop)
+    told = running.communicate()[1]
+    assert running.returncode == (130 if stop is signal.SIGINT else -signal.SIGKILL)
+    assert not (tmp_path / "stopped" / "manifest.json").exists()
+    if stop is signal.SIGINT:
+        assert len(told.split("\n")) <= 3 and told.lstrip("\n").startswith("interrupted")  # a blank line ends the shell's ^C
+        assert not list((tmp_path / "stopped").rglob(".zephyr-draft-*"))
+    refused = refusal(5, *asked, tmp_path / "stopped", "--seq-len", "64")
+    assert "unfinished" in refused and "recipe" in refused
+    assert shell(*asked, tmp_path / "stopped").returncode == 0
+    assert shell(*asked, tmp_path / "whole").returncode == 0
+    assert files(tmp_path / "stopped") == files(tmp_path / "whole")
+
+
+def test_help_is_there_without_the_heavy_imports() -> None:
+    for words in (["--help"], ["prep", "--help"], ["binarize", "--help"]):
+        line, environment = command(*words)
+        done = subprocess.run([line[0], "-X", "importtime", *line[1:]], env=environment, capture_output=True, text=True, check=True)
+        imported = {told.rsplit("|", 1)[-1].strip().split(".")[0] for told in done.stderr.splitlines()}
+        assert "click" in imported and not imported & set(HEAVY)
+        assert "Usage:" in done.stdout
+
+
+def test_json_prints_the_manifest_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("prep", "binarize"):
+        done = shell(name, *SAMPLE, "--out", tmp_path / name, "--json")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == (tmp_path / name / "manifest.json").read_text()
+
+
+def test_the_summary_says_where_every_row_went(tmp_path: Path) -> None:
+    done = shell("prep", *SAMPLE, "--out", tmp_path / "out")
+    rows: dict[str, Any] = manifest(tmp_path / "out")["rows"]
+    gone = {verdict: sum(rows[verdict].values()) for verdict in ("dropped", "duplicates", "quarantined")}
+    wanted = f"{rows['read']} read = {rows['written']} written" + "".join(f" + {count} {verdict}" for verdict, count in gone.items())
+    assert done.returncode == 0 and wanted in done.stdout and done.stderr == ""

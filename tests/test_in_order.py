@@ -1,0 +1,244 @@
+"""The real trainers read rows in our order: each once an epoch, resumed at the next row, the same on one process and on two."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import trl
+from transformers import AutoModelForCausalLM, TrainerCallback
+
+import slow_order
+from numbered import numbered
+from recorded_run import trained_rows, trainer_of
+from shards_by_hand import pair, tokenizer, write
+from zephyr_fast import InputError, RecipeError, open_shards
+from zephyr_fast.collators import PairCollator
+from zephyr_fast.index import index
+from zephyr_fast.mixture import Mixture
+from zephyr_fast.stream import State
+from zephyr_fast.train.dpo import DPOTrainer
+from zephyr_fast.train.in_order import InOrder, OrderState
+
+SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))
+ROWS, STEPS = 23, 12  # two epochs in steps of 4: the sixth step takes the last 3 rows of one epoch and the first of the next
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return numbered(tmp_path_factory.mktemp("shards") / "shards", ROWS, test_rows=4)
+
+
+def wanted(batch: int = 4, steps: int = STEPS, tail: str = "carry") -> list[list[int]]:
+    return list(islice(slow_order.steps(ROWS, 3, batch, tail), steps))
+
+
+def state_of(checkpoint: Path) -> State:
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    return State.from_json(state["stateful_callbacks"]["OrderState"]["attributes"]["json"])
+
+
+def test_training_reads_the_stream_and_a_checkpoint_says_where_it_stands(folder: Path, tmp_path: Path) -> None:
+    trainer_of(folder, tmp_path, gradient_accumulation_steps=2, per_device_train_batch_size=2, dataloader_num_workers=2).train()
+    assert trained_rows(tmp_path) == wanted()
+    for step in range(1, STEPS + 1):
+        state = state_of(tmp_path / f"checkpoint-{step}")
+        assert (state.epoch, state.cursor) == divmod(4 * step, ROWS)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "dataloader_num_workers": 1}]
+)
+def test_a_resumed_run_reads_on_at_the_next_row_and_ends_the_same(folder: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    uninterrupted = trainer_of(folder, whole, save_strategy="no")
+    uninterrupted.train()
+    for stop in (3, 6, 7):  # in the first epoch, with the step that ends it, in the second
+        trainer = trainer_of(folder, parts)
+        trainer.add_callback(_Stop(stop))
+        trainer.train(resume_from_checkpoint=stop > 3)
+    trainer = trainer_of(folder, parts, **settings)
+    trainer.train(resume_from_checkpoint=True)
+    assert trained_rows(parts) == trained_rows(whole) == wanted()
+    if not settings:  # the same sums: dropout's random numbers, too, go on where they stopped
+        for name, weights in uninterrupted.model.state_dict().items():
+            assert torch.equal(weights, trainer.model.state_dict()[name]), name
+
+
+def test_with_another_step_size_the_rows_go_on_in_the_same_order_to_the_same_end(folder: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(folder, tmp_path)
+    trainer.add_callback(_Stop(5))
+    trainer.train()
+    trainer_of(folder, tmp_path, per_device_train_batch_size=3).train(resume_from_checkpoint=True)
+    rows = [row for step in trained_rows(tmp_path) for row in step]
+    assert rows == [row for step in wanted(1, len(rows)) for row in step]
+    assert 0 <= len(rows) - 2 * ROWS < 3
+
+
+def test_epochs_are_the_streams_own(folder: Path, tmp_path: Path) -> None:
+    settings = {"eval_strategy": "epoch", "save_strategy": "epoch", "logging_strategy": "epoch", "num_train_epochs": 3}
+    trainer = trainer_of(folder, tmp_path, **settings)
+    trainer.train()
+    evaluated = [entry["epoch"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    assert evaluated == pytest.approx([24 / ROWS, 48 / ROWS, 72 / ROWS])
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == ["checkpoint-12", "checkpoint-18", "checkpoint-6"]
+    assert trainer.state.num_train_epochs == 3 and trainer.state.max_steps == 18
+
+
+@pytest.mark.parametrize(("tail", "steps"), [("pad", 12), ("drop", 10)])
+def test_other_tails_end_each_epoch_by_themselves(folder: Path, tmp_path: Path, tail: Any, steps: int) -> None:
+    trainer = trainer_of(folder, tmp_path, save_strategy="no")
+    trainer.tail = tail
+    trainer.train()
+    assert trained_rows(tmp_path) == wanted(4, steps, tail)
+
+
+def test_max_steps_and_parts_of_epochs_end_the_run_where_they_say(folder: Path, tmp_path: Path) -> None:
+    trainer_of(folder, tmp_path / "steps", save_strategy="no", max_steps=15).train()
+    assert trained_rows(tmp_path / "steps") == wanted(4, 15)
+    trainer_of(folder, tmp_path / "half", save_strategy="no", num_train_epochs=0.5).train()
+    assert trained_rows(tmp_path / "half") == wanted(4, 3)
+
+
+def test_a_mixture_trains_through_the_same_trainer(folder: Path, tmp_path: Path) -> None:
+    mixture = Mixture([folder, numbered(tmp_path / "other", 10, first=1000)], "train", [1, 1])
+    trainer_of(folder, tmp_path / "out", dataset=index(mixture), save_strategy="no", max_steps=5).train()
+    rows = [row for step in trained_rows(tmp_path / "out") for row in step]
+    assert sorted(row for row in rows if row >= 1000) == list(range(1000, 1010))
+    assert len({row for row in rows if row < 1000}) == 10
+
+
+def test_a_checkpoint_of_other_shards_another_seed_or_another_trainer_is_refused(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    trainer_of(folder, out, max_steps=1).train()
+    with pytest.raises(RecipeError, match="set `seed: 3`"):
+        trainer_of(folder, out, data_seed=4).train(resume_from_checkpoint=True)
+    with pytest.raises(RecipeError, match="other shards"):
+        trainer_of(numbered(tmp_path / "other", ROWS + 1), out).train(resume_from_checkpoint=True)
+    stock = tmp_path / "stock"
+    shutil.copytree(out / "checkpoint-1", stock)
+    state = json.loads((stock / "trainer_state.json").read_text())
+    del state["stateful_callbacks"]["OrderState"]
+    (stock / "trainer_state.json").write_text(json.dumps(state))
+    with pytest.raises(InputError, match="which rows are done"):
+        trainer_of(folder, out).train(resume_from_checkpoint=str(stock))
+
+
+def test_pairs_are_read_in_the_same_order(start: Path, tmp_path: Path) -> None:
+    pairs = [pair("Hi", "Yes.", f"No {number}.", number, tokenizer()) for number in range(7)]
+    folder, seen = write(tmp_path / "prefs", "preference", {"train": pairs}, 64), []
+
+    class Ours(InOrder, DPOTrainer):
+        def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> Any:
+            rejected = inputs["input_ids"][len(inputs["input_ids"]) // 2 :].tolist()
+            seen.append([next(row for row, one in enumerate(pairs) if _holds(ids, one)) for ids in rejected])
+            return super().training_step(model, inputs, *rest, **named)
+
+    quiet = {"use_cpu": True, "bf16": False, "report_to": "none", "disable_tqdm": True, "activation_checkpointing": False}
+    config = trl.DPOConfig(output_dir=str(tmp_path / "out"), remove_unused_columns=False, save_steps=2, seed=3, **quiet)
+    config.per_device_train_batch_size, config.num_train_epochs = 2, 2
+    for resume in (False, True):
+        trainer = Ours(
+            model=AutoModelForCausalLM.from_pretrained(start),
+            args=config,
+            data_collator=PairCollator(tokenizer().pad_token_id),
+            train_dataset=open_shards(folder),
+            processing_class=tokenizer(),
+        )
+        if not resume:
+            trainer.add_callback(_Stop(4))
+        trainer.train(resume_from_checkpoint=resume)
+    assert seen == list(islice(slow_order.steps(7, 3, 2, "carry"), 7))
+
+
+def test_a_state_that_counts_what_the_trainer_fetched_ahead_does_not_pass(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sabotage: the check above must fail on it."""
+    honest = OrderState.state
+
+    def ahead(self: OrderState) -> Any:
+        self._done += 1
+        try:
+            return honest(self)
+        finally:
+            self._done -= 1
+
+    monkeypatch.setattr(OrderState, "state", ahead)
+    trainer = trainer_of(folder, tmp_path)
+    trainer.add_callback(_Stop(3))
+    trainer.train()
+    trainer_of(folder, tmp_path).train(resume_from_checkpoint=True)
+    assert trained_rows(tmp_path) != wanted()
+
+
+def test_two_processes_killed_one_resumed_killed_two_resumed_read_what_one_process_reads(folder: Path, tmp_path: Path) -> None:
+    """2 → 1 → 2 ranks, each broken off by `kill -9` at a random step, one of the kills beyond the first epoch's end."""
+    chance = random.Random(SEED)
+    for case in range(5 if os.environ.get("ZEPHYR_FAST_LONG") else 1):
+        out = tmp_path / str(case)
+        first, second = chance.randint(2, 5), chance.randint(7, 10)
+        two, one = {"per_device_train_batch_size": 2}, {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+        assert launch(folder, out, 2, two, first, False) != 0
+        rows = trained_rows(out)  # by now the only record with two ranks
+        assert rows == wanted(4, first), f"ZEPHYR_FAST_SEED={SEED}"
+        _keep(out, rows, first - 1)
+        assert launch(folder, out, 1, one, second, True) != 0
+        _keep(out, trained_rows(out), second - 1)
+        assert launch(folder, out, 2, {**two, "dataloader_num_workers": 1}, 0, True) == 0
+        assert json.loads((out / "kept.json").read_text()) + trained_rows(out) == wanted(), f"ZEPHYR_FAST_SEED={SEED}"
+
+
+def test_two_processes_with_different_data_both_say_so(folder: Path, tmp_path: Path) -> None:
+    other = numbered(tmp_path / "other", ROWS, first=100)
+    settings = {"per_device_train_batch_size": 2}
+    result = run(f"{folder}|{other}", tmp_path / "out", 2, settings, 0, False)
+    assert result.returncode != 0
+    assert result.stderr.count("the ranks would not read one stream: `manifest` is") >= 2, result.stderr
+
+
+def launch(folder: Path, out: Path, world: int, settings: dict[str, Any], kill: int, resume: bool) -> int:
+    """The exit code of a run of `world` processes."""
+    result = run(str(folder), out, world, settings, kill, resume)
+    assert result.returncode == 0 or kill, result.stderr
+    return result.returncode
+
+
+def run(folder: str, out: Path, world: int, settings: dict[str, Any], kill: int, resume: bool) -> "subprocess.CompletedProcess[str]":
+    program = str(Path(__file__).with_name("recorded_run.py"))
+    given = {"folder": folder, "out": str(out), "world": world, "settings": settings, "kill": kill, "resume": resume}
+    # Only so does accelerate start two processes on a CPU (accelerate#2741).
+    ranks = ["--num_processes", str(world), "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    starter = ["-m", "accelerate.commands.launch", "--multi_gpu", "--main_process_port", "0", *ranks] if world > 1 else []
+    command = [sys.executable, *starter, program, json.dumps(given)]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=280, check=False)
+
+
+def _keep(out: Path, rows: list[list[int]], steps: int) -> None:
+    """Puts the record of the steps that a checkpoint holds aside: the next attempt has other ranks."""
+    kept = json.loads((out / "kept.json").read_text()) if (out / "kept.json").exists() else []
+    (out / "kept.json").write_text(json.dumps(kept + rows[: steps - len(kept)]))
+    for path in out.glob("rows-*.jsonl"):
+        path.unlink()
+
+
+def _holds(ids: list[int], one: dict[str, Any]) -> bool:
+    whole = [*one["prompt_ids"], *one["rejected_ids"]]
+    return ids[: len(whole)] == whole
+
+
+class _Stop(TrainerCallback):
+    """Ends training after a step, its checkpoint included."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        control.should_training_stop |= state.global_step == self.step

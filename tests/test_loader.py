@@ -1,0 +1,189 @@
+"""The loader with torch's real worker processes, real shards and real ranks. `ZEPHYR_FAST_LONG=1` runs 50 random cases."""
+
+import os
+import random
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from traceback import clear_frames
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate.data_loader import prepare_data_loader
+
+import slow_order
+from numbered import collate, numbered
+from shards_by_hand import pair, tokenizer, write
+from zephyr_fast import IntegrityError, RecipeError, agreement, open_shards
+from zephyr_fast.agreement import agree, compare
+from zephyr_fast.index import IndexRows
+from zephyr_fast.loader import Batches, Loader, Part, Workers
+from zephyr_fast.mixture import Mixture
+from zephyr_fast.shards import Shards
+from zephyr_fast.stream import State, Stream
+
+LONG = bool(os.environ.get("ZEPHYR_FAST_LONG"))
+SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))
+ROWS = 23
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return numbered(tmp_path_factory.mktemp("shards") / "shards", ROWS)
+
+
+def loader_of(rows: Any, part: Part, workers: Workers, state: State | None = None, epochs: int = 2, tail: Any = "carry") -> Loader:
+    """One rank's loader, from the start or from a state."""
+    size = len(rows)
+    first = 0 if state is None else state.epoch * size + state.cursor
+    stream = Stream(rows.order(3), part.batch, tail, first)
+    return Loader(rows, Batches(stream, part, 0, stream.steps_to(epochs * size)), collate, "", 3, workers)
+
+
+def wanted(steps: int, batch: int, tail: str = "carry") -> list[list[int]]:
+    return list(islice(slow_order.steps(ROWS, 3, batch, tail), steps))
+
+
+@pytest.mark.parametrize(("count", "context"), [(0, None), (1, "fork"), (2, "spawn"), (4, "fork")])
+def test_workers_of_every_kind_deliver_the_same_rows(folder: Path, count: int, context: Any) -> None:
+    loader = loader_of(Shards(folder, "train"), Part(0, 1, 4), Workers(count, context))
+    assert list(loader) == wanted(len(loader), 4)
+    assert len(loader) == -(-2 * ROWS // 4)
+
+
+def test_a_run_that_was_broken_off_any_number_of_times_reads_on_at_the_next_row(folder: Path) -> None:
+    chance = random.Random(SEED)
+    for case in range(50 if LONG else 3):
+        state, trained = None, []
+        for attempt in range(4):
+            world = chance.choice([1, 2, 4])
+            workers = Workers(chance.randrange(3), chance.choice(["fork", "fork", "spawn"] if LONG else ["fork"]))
+            rows = IndexRows(open_shards(folder))
+            loaders = [loader_of(rows, Part(rank, world, 4 // world), workers, state) for rank in range(world)]
+            kill = 10**9 if attempt == 3 else chance.randrange(4)
+            read = [list(islice(loader, kill)) for loader in loaders]
+            trained += [[row for batch in step for row in batch] for step in zip(*read, strict=True)]
+            (state,) = {State.from_json(loader.state().to_json()) for loader in loaders}
+        assert trained == wanted(-(-2 * ROWS // 4), 4), f"ZEPHYR_FAST_SEED={SEED}, case {case}"
+
+
+def test_padding_has_no_weight(folder: Path) -> None:
+    loader = loader_of(Shards(folder, "train"), Part(0, 1, 4), Workers(), tail="pad")
+    assert list(loader) == wanted(2 * -(-ROWS // 4), 4, "pad")
+
+
+def test_pairs_cannot_be_padded(tmp_path: Path) -> None:
+    pairs = [pair("Hi", "Yes.", f"No {number}.", number, tokenizer()) for number in range(3)]
+    loader = loader_of(Shards(write(tmp_path / "prefs", "preference", {"train": pairs}, 64), "train"), Part(0, 1, 2), Workers(), tail="pad")
+    loader.collate = list
+    with pytest.raises(RecipeError, match="use `carry` or `drop`"):
+        list(loader)
+
+
+def test_a_mixture_reads_both_folders_by_weight_and_each_row_of_a_folder_before_any_again(folder: Path, tmp_path: Path) -> None:
+    rows = Mixture([folder, numbered(tmp_path / "other", 10, first=1000)], "train", [3, 1])
+    read = [row for batch in loader_of(rows, Part(0, 1, 4), Workers(2, "fork"), epochs=3) for row in batch][: 3 * len(rows)]
+    one, other = [row for row in read if row < 1000], [row - 1000 for row in read if row >= 1000]
+    assert abs(len(other) - len(read) / 4) <= 1
+    assert sorted(one[:ROWS]) == list(range(ROWS)) and sorted(other[:10]) == list(range(10))
+
+
+def test_a_mixture_without_weights_reads_every_row_once_an_epoch(folder: Path, tmp_path: Path) -> None:
+    rows = Mixture([folder, numbered(tmp_path / "other", 10, first=1000)], "train")
+    read = [row for batch in loader_of(rows, Part(0, 1, 3), Workers(), epochs=1) for row in batch]
+    assert sorted(read) == [*range(ROWS), *range(1000, 1010)]
+    assert rows.identity != Mixture([folder], "train").identity
+
+
+def test_folders_of_another_tokenizer_or_kind_are_not_mixed(folder: Path, tmp_path: Path) -> None:
+    pairs = [pair("Hi", "Yes.", "No.", 0, tokenizer())]
+    with pytest.raises(RecipeError, match="another kind"):
+        Mixture([folder, write(tmp_path / "prefs", "preference", {"train": pairs}, 64)], "train")
+    other = numbered(tmp_path / "other", 3)
+    manifest = (other / "manifest.json").read_text()
+    (other / "manifest.json").write_text(manifest.replace('"tokenizer": {\n  "sha256": ""', '"tokenizer": {\n  "sha256": "ab"'))
+    with pytest.raises(RecipeError, match="another tokenizer"):
+        Mixture([folder, other], "train")
+
+
+def test_a_damaged_batch_is_found_in_a_worker_before_a_row_of_it_is_used(tmp_path: Path) -> None:
+    folder = numbered(tmp_path / "shards", ROWS)
+    shards = Shards(folder, "train")
+    card = shards.manifest.split("train").shards[0]
+    with (folder / card.file).open("r+b") as file:
+        file.seek(card.batches[0].offset + card.batches[0].bytes - 20)
+        file.write(b"\xff")
+    message = ""
+    try:
+        list(loader_of(shards, Part(0, 1, 4), Workers(2, "fork")))
+    except IntegrityError as error:
+        message = str(error)
+        clear_frames(error.__traceback__)  # else torch waits 5 s for each worker once the garbage collector comes round
+    assert "is damaged: batch 0" in message
+
+
+def test_samples_have_the_columns_that_were_added_to_the_index(folder: Path) -> None:
+    dataset = open_shards(folder)
+    form = dataset.format
+    dataset = dataset.add_column("ref_chosen_logps", np.arange(ROWS, dtype=np.float32))
+    dataset = dataset.with_format(form["type"], columns=form["columns"], output_all_columns=True, **form["format_kwargs"])
+    samples = IndexRows(dataset).samples([5, 0])
+    assert [float(sample["ref_chosen_logps"]) for sample in samples] == [5.0, 0.0]
+    assert collate(samples) == [5, 0] == collate([dataset[5], dataset[0]])
+
+
+def test_a_selection_of_rows_is_refused_as_it_has_another_numbering(folder: Path) -> None:
+    with pytest.raises(RecipeError, match="whole split"):
+        IndexRows(open_shards(folder).select(range(5)))
+
+
+def test_a_loader_that_is_about_to_be_sharded_again_says_so(folder: Path) -> None:
+    """accelerate would hand each rank a part of its part: of 23 rows on 2 ranks, half would never be read."""
+    loader = loader_of(Shards(folder, "train"), Part(0, 2, 2), Workers())
+    with pytest.raises(RecipeError, match="sharded over the ranks again"):
+        prepare_data_loader(loader._torch_loader(loader.batches), num_processes=2, process_index=0)
+    assert not isinstance(loader, torch.utils.data.DataLoader)  # so `accelerator.prepare` gives it back as it is
+
+
+def test_what_is_compared_names_every_difference_and_who_says_what() -> None:
+    compare([{"seed": 1, "manifest": "a"}] * 3)
+    with pytest.raises(RecipeError, match=r"`manifest` is a on rank 0, 2, b on rank 1; `seed` is 1 on rank 0, 1, 2 on rank 2"):
+        compare([{"seed": 1, "manifest": "a"}, {"seed": 1, "manifest": "b"}, {"seed": 2, "manifest": "a"}])
+
+
+def test_ranks_that_differ_in_anything_all_raise_and_none_hangs(tmp_path: Path) -> None:
+    facts = {"manifest": "a", "samples": 10, "seed": 1, "next place": 0, "per_device_train_batch_size": 4}
+    changes: list[dict[str, Any]] = [{}, *({name: "other"} for name in facts), {"error": "no such folder"}]
+    torch.multiprocessing.spawn(_ranks_agree, (facts, changes, str(tmp_path / "meet")), nprocs=2)
+
+
+def test_without_the_comparison_the_difference_would_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sabotage: what the tests above rest on is the comparison and nothing else."""
+
+    def gather(gathered: list[Any], facts: Any) -> None:
+        gathered[:] = [facts, {**facts, "manifest": "other"}]
+
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    assert _raises(lambda: agree({"manifest": "a"}))
+    monkeypatch.setattr(agreement, "compare", lambda _gathered: None)
+    assert not _raises(lambda: agree({"manifest": "a"}))
+
+
+def _ranks_agree(rank: int, facts: dict[str, Any], changes: list[dict[str, Any]], meet: str) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=2)
+    for change in changes:
+        mine = {**facts, **change} if rank == 1 else facts
+        assert _raises(lambda mine=mine: agree(mine)) == bool(change)  # type: ignore[misc]
+    torch.distributed.destroy_process_group()
+
+
+def _raises(act: Callable[[], None]) -> bool:
+    try:
+        act()
+    except RecipeError:
+        return True
+    return False

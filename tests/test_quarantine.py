@@ -1,0 +1,126 @@
+"""Rows that cannot or must not be used: each is set aside with its place and its bytes, wherever it stands, and the run goes on."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+import zephyr_fast
+from out_folder import ledger, manifest
+from reference_rows import plain
+
+LINE_BYTES_MAX = 16 << 20
+BAD = {
+    "json": b'{"id": "x", "data": ["a question", "cut',
+    "utf8": b'{"id": "x", "data": ["a question", "\xff\xfe"]}',
+    "shape": b'{"id": "x", "data": "no list"}',
+    "control_token": b'{"id": "x", "data": ["a question", "an answer</s> and more"]}',
+    "line_too_long": b'{"id": "x", "data": ["' + b"y" * LINE_BYTES_MAX + b'"]}',
+}
+SHAPELESS = [
+    b"null",
+    b"7",
+    b'["a", ["a question", "an answer"]]',
+    b"{}",
+    b'{"data": ["a question", 7]}',
+    b'{"data": null}',
+    b'{"data": ["a", "b"], "data": ["c", "d"]}',
+    b'{"id": {}, "data": ["a", "b"]}',
+    json.dumps({"data": ["x"] * 1025}).encode(),
+]
+BROKEN = [
+    b"no row",
+    b'{"data": ["a", "b"]} x',
+    b'{"data": ["a", "b"], "x": NaN}',
+    b'{"data": ["a", "\x01"]}',
+    b'{"data": ["a", "\\ud800"]}',
+    b'{"data": ["a", "b",]}',
+    b'{"x": ' + b"[" * 100_000,
+]
+
+
+def good(number: int) -> bytes:
+    return json.dumps({"id": f"good-{number}", "data": [f"Question {number}?", f"Answer {number} ü."]}, ensure_ascii=False).encode()
+
+
+def written(path: Path, lines: list[bytes], newline: bytes = b"\n") -> Path:
+    stream = newline.join(lines) + newline
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(stream, 1))
+    elif path.suffix == ".zst":
+        with pa.output_stream(str(path), compression="zstd") as out:
+            out.write(stream)
+    else:
+        path.write_bytes(stream)
+    return path
+
+
+def quarantine(out: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for path in sorted((out / "_quarantine").iterdir()) for line in path.read_bytes().splitlines()]
+
+
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "jsonl.zst"])
+@pytest.mark.parametrize("reason", BAD)
+def test_a_bad_row_is_set_aside_with_its_place_and_its_bytes(reason: str, ending: str, place: str, tmp_path: Path) -> None:
+    at = {"first": 0, "middle": 3, "last": 6}[place]
+    lines = [good(number) for number in range(6)]
+    lines.insert(at, BAD[reason])
+    path = written(tmp_path / f"rows.{ending}", lines)
+    zephyr_fast.prep(input=path, tokenizer="sample", out=tmp_path / "out", settings={"dedup.near": False})
+    rows = manifest(tmp_path / "out")["rows"]
+    assert (rows["read"], rows["written"], rows["quarantined"], rows["dropped"]) == (7, 6, {reason: 1}, {})
+    (told,) = quarantine(tmp_path / "out")
+    assert (told["row_id"], told["reason"], told["input"], told["line"]) == (at, reason, path.name, at + 1)
+    stream = plain(path)
+    again = stream[int(told["offset"]) : int(told["offset"]) + int(told["length"])]  # type: ignore[call-overload]
+    assert again == BAD[reason]
+    raw = bytes.fromhex(str(told["raw_hex"])) if "raw_hex" in told else str(told["raw"]).encode()
+    assert raw == again[: 64 << 10] and ("raw_hex" in told) == (reason == "utf8")
+    books = ledger(tmp_path / "out")
+    assert [line["row_id"] for line in books] == list(range(7))
+    assert [line["verdict"] for line in books] == ["quarantined" if number == at else "written" for number in range(7)]
+    assert all(stream[line["offset"] : line["offset"] + line["length"]] == lines[line["row_id"]] for line in books)
+
+
+@pytest.mark.parametrize(("reason", "bad"), [("shape", SHAPELESS), ("json", BROKEN)], ids=["shape", "json"])
+def test_whatever_is_no_row_is_counted_by_what_it_is_and_never_guessed_at(reason: str, bad: list[bytes], tmp_path: Path) -> None:
+    path = written(tmp_path / "rows.jsonl", [good(0), *bad, good(1)])
+    zephyr_fast.prep(input=path, tokenizer="sample", out=tmp_path / "out")
+    told = [(line["reason"] or line["verdict"], line["detail"]) for line in ledger(tmp_path / "out")]
+    assert [word for word, _ in told] == ["written", *[reason] * len(bad), "written"], told
+    assert all(detail for _, detail in told[1:-1])
+
+
+def test_places_stay_true_behind_blank_lines_carriage_returns_and_a_byte_order_mark(tmp_path: Path) -> None:
+    lines = [b"\xef\xbb\xbf" + good(0), b"", BAD["json"], b"  \t", good(1), BAD["shape"]]
+    path = written(tmp_path / "rows.jsonl", lines, b"\r\n")
+    zephyr_fast.prep(input=path, tokenizer="sample", out=tmp_path / "out")
+    stream = plain(path)
+    assert [(line["row_id"], line["verdict"]) for line in ledger(tmp_path / "out")] == [
+        (0, "written"),
+        (1, "quarantined"),
+        (2, "written"),
+        (3, "quarantined"),
+    ]
+    for told, (number, line) in zip(quarantine(tmp_path / "out"), [(3, BAD["json"]), (6, BAD["shape"])], strict=True):
+        assert told["line"] == number
+        assert stream[int(told["offset"]) : int(told["offset"]) + int(told["length"])].rstrip(b"\r") == line  # type: ignore[call-overload]
+
+
+def test_every_input_has_a_quarantine_of_its_own_and_its_own_sums(tmp_path: Path) -> None:
+    inputs = [written(tmp_path / f"part-{number}.jsonl", [good(number), *[BAD["json"]] * number]) for number in range(3)]
+    zephyr_fast.prep(input=inputs, tokenizer="sample", out=tmp_path / "out")
+    assert [card["rows"] for card in manifest(tmp_path / "out")["inputs"]] == [1, 2, 3]
+    assert [(line["row_id"], line["input"]) for line in quarantine(tmp_path / "out")] == [
+        (2, "part-1.jsonl"),
+        (4, "part-2.jsonl"),
+        (5, "part-2.jsonl"),
+    ]
+
+
+def test_a_run_without_bad_rows_has_no_quarantine_file(tmp_path: Path) -> None:
+    zephyr_fast.prep(input=written(tmp_path / "rows.jsonl", [good(0)]), tokenizer="sample", out=tmp_path / "out")
+    assert quarantine(tmp_path / "out") == []
