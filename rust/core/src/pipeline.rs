@@ -64,8 +64,9 @@ pub fn run(job: Job, watch: &Watch) -> Result<Manifest> {
 }
 
 fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
-    let inputs = read::inputs(&job.inputs)?;
-    let walk = Walk::new(job.command, job.recipe, Tokenizer::load(&job.tokenizer)?)?;
+    let (inputs, tokenizer) = rayon::join(|| read::inputs(&job.inputs), || Tokenizer::load(&job.tokenizer));
+    let inputs = inputs?;
+    let walk = Walk::new(job.command, job.recipe, tokenizer?)?;
     let recipe_text = walk.recipe.print()?;
     let made_from = MadeFrom {
         command: if job.command == Command::Prep { "prep".to_owned() } else { "binarize".to_owned() },
@@ -94,19 +95,23 @@ fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
     Ok(manifest)
 }
 
-/// A round's rows between the halves of the walk, in row order.
-type Round = Vec<Row>;
+/// A round between the halves of the walk: its chunks, for what the quarantine keeps of a row, and its rows in row order.
+#[derive(Default)]
+struct Round {
+    started: Vec<Started>,
+    rows: Vec<Row>,
+}
 
 /// A row on its way.
 pub(crate) struct Row {
     row_id: i64,
     input: i32,
+    /// Its chunk's place in the round.
+    chunk: usize,
     raw: RawRow,
     visited: Visited,
     /// The earlier row it repeats.
     repeats: Option<Admission>,
-    /// What the quarantine would keep of it.
-    aside: Option<Aside>,
 }
 
 fn walk_all(walk: &Walk, inputs: &[Input], watch: &Watch, seen: &mut Seen, output: &mut Output, mut bad_rows: BadRows) -> Result<()> {
@@ -119,7 +124,7 @@ fn walk_all(walk: &Walk, inputs: &[Input], watch: &Watch, seen: &mut Seen, outpu
         scope.spawn(move || read_all(inputs, &counter, &sender));
         let mut next_row = 0;
         let mut shapes: Vec<Option<&'static Shape>> = vec![None; inputs.len()];
-        let mut pending: Round = Vec::new();
+        let mut pending = Round::default();
         loop {
             watch.check()?;
             let chunks = next_round(&receiver)?;
@@ -129,8 +134,8 @@ fn walk_all(walk: &Walk, inputs: &[Input], watch: &Watch, seen: &mut Seen, outpu
             let (visited, written) =
                 rayon::join(|| visit(walk, &started), || finish(walk, std::mem::take(&mut pending), watch, |row| output.push(row)));
             written?;
-            pending = admit(visited, seen, &mut bad_rows)?;
-            if is_last && pending.is_empty() {
+            pending = Round { started, rows: admit(visited, seen, &mut bad_rows)? };
+            if is_last && pending.rows.is_empty() {
                 return bad_rows.judge(next_row as u64);
             }
         }
@@ -188,25 +193,23 @@ fn start_rows(walk: &Walk, chunks: Vec<Chunk>, shapes: &mut [Option<&'static Sha
         .collect()
 }
 
-fn visit(walk: &Walk, started: &[Started]) -> Round {
-    let rows: Vec<(&Started, usize)> =
-        started.iter().flat_map(|start| (0..start.chunk.rows.len()).map(move |place| (start, place))).collect();
+fn visit(walk: &Walk, started: &[Started]) -> Vec<Row> {
+    let places = |chunk: usize| (0..started[chunk].chunk.rows.len()).map(move |place| (chunk, place));
+    let rows: Vec<(usize, usize)> = (0..started.len()).flat_map(places).collect();
     rows.into_par_iter()
         .with_min_len(8)
-        .map(|(Started { chunk, shape, first_row }, place)| {
-            let raw = chunk.rows[place].clone();
-            let bytes = &chunk.bytes[raw.start..raw.end];
-            let visited = walk.visit(shape, bytes, raw.length);
-            // A row that is alive may yet be set aside when it is rendered.
-            let aside = (!matches!(visited.fate, Fate::Dropped(_))).then(|| Aside::new(&raw, bytes));
-            Row { row_id: first_row + place as i64, input: chunk.input, raw, visited, repeats: None, aside }
+        .map(|(chunk, place)| {
+            let Started { chunk: read, shape, first_row } = &started[chunk];
+            let raw = read.rows[place].clone();
+            let visited = walk.visit(shape, &read.bytes[raw.start..raw.end], raw.length);
+            Row { row_id: first_row + place as i64, input: read.input, chunk, raw, visited, repeats: None }
         })
         .collect()
 }
 
 /// Judges repetitions and unreadable rows, in row order.
-fn admit(mut round: Round, seen: &mut Seen, bad_rows: &mut BadRows) -> Result<Round> {
-    for row in &mut round {
+fn admit(mut rows: Vec<Row>, seen: &mut Seen, bad_rows: &mut BadRows) -> Result<Vec<Row>> {
+    for row in &mut rows {
         match &row.visited.fate {
             Fate::Alive(alive) => {
                 if let Some(signature) = &alive.signature {
@@ -217,12 +220,13 @@ fn admit(mut round: Round, seen: &mut Seen, bad_rows: &mut BadRows) -> Result<Ro
             Fate::Dropped(_) | Fate::Quarantined(_) => {}
         }
     }
-    Ok(round)
+    Ok(rows)
 }
 
 /// Makes tokens of the rows that stay, and hands every row on in row order.
 fn finish(walk: &Walk, round: Round, watch: &Watch, mut push: impl FnMut(Written) -> Result<()>) -> Result<()> {
-    let done: Vec<Result<Written>> = round.into_par_iter().with_min_len(4).map(|row| finish_row(walk, row)).collect();
+    let Round { started, rows } = round;
+    let done: Vec<Result<Written>> = rows.into_par_iter().with_min_len(4).map(|row| finish_row(walk, &started, row)).collect();
     for written in done {
         let written = written?;
         watch.rows.fetch_add(1, Ordering::Relaxed);
@@ -235,8 +239,8 @@ fn finish(walk: &Walk, round: Round, watch: &Watch, mut push: impl FnMut(Written
     Ok(())
 }
 
-fn finish_row(walk: &Walk, row: Row) -> Result<Written> {
-    let Row { row_id, input, raw, visited, repeats, aside } = row;
+fn finish_row(walk: &Walk, started: &[Started], row: Row) -> Result<Written> {
+    let Row { row_id, input, chunk, raw, visited, repeats } = row;
     let Visited { id, prompt_id, notes, fate } = visited;
     let (alive, product): (Option<Box<Alive>>, std::result::Result<Product, output::Gone>) = match (fate, repeats) {
         (Fate::Alive(_), Some(admission)) => (None, Err(output::Gone::Repeats(admission))),
@@ -246,6 +250,8 @@ fn finish_row(walk: &Walk, row: Row) -> Result<Written> {
         }
         (fate, _) => (None, Err(output::Gone::Fate(fate))),
     };
+    let is_aside = matches!(&product, Err(output::Gone::Fate(Fate::Quarantined(_) | Fate::Unreadable(_))));
+    let aside = is_aside.then(|| Aside::new(&raw, &started[chunk].chunk.bytes[raw.start..raw.end]));
     Ok(Written { row_id, input, raw, id, prompt_id, notes, alive, product, aside })
 }
 

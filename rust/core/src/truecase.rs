@@ -4,6 +4,7 @@
 //! them. The rules look only at the original text, so the order of the edits does not matter.
 
 mod protect;
+mod scan;
 
 use std::ops::Range;
 
@@ -44,14 +45,11 @@ impl Stage for Truecase {
 /// The text with its capitals, and how many letters changed; `None` where none did.
 #[must_use]
 pub fn truecase(text: &str) -> Option<(String, u32)> {
-    let mut candidates = sentence_starts(text);
-    candidates.extend(pronouns(text));
-    if candidates.is_empty() {
-        return None;
-    }
+    let mut candidates = candidates(text);
+    let last = candidates.iter().copied().max()?;
     candidates.sort_unstable();
     candidates.dedup();
-    let protected = protect::spans(text);
+    let protected = protect::spans(text, last);
     candidates.retain(|place| !covers(&protected, *place));
     capitalised(text, &candidates)
 }
@@ -87,31 +85,65 @@ fn upper(letter: char) -> Option<char> {
     }
 }
 
-/// Places of small letters that begin a sentence and that no guard holds back.
-fn sentence_starts(text: &str) -> Vec<usize> {
-    let mut places = Vec::new();
-    let mut consider = |from: usize| {
-        let place = first_visible(text, from);
-        if text[place..].chars().next().is_some_and(char::is_lowercase) && !is_name(word_at(text, place)) {
-            places.push(place);
+/// Places of small letters that begin a sentence, or are the pronoun `i`, and that no guard holds back; in no order.
+fn candidates(text: &str) -> Vec<usize> {
+    let mut starts = Starts { text, places: Vec::new(), judged: 0..0 };
+    starts.judge(0);
+    let mut pronouns = Vec::new();
+    scan::each_place(text, |place| match text.as_bytes()[place] {
+        b'.' | b'!' | b'?' => starts.behind_terminator(place),
+        b'\n' => starts.behind_line(place),
+        b'i' if is_pronoun(text, place) => pronouns.push(place),
+        _ => {}
+    });
+    starts.places.append(&mut pronouns);
+    starts.places
+}
+
+/// The search for small letters that begin a sentence.
+struct Starts<'text> {
+    text: &'text str,
+    places: Vec<usize>,
+    /// From where the last judgement started to the letter it judged: a start in there leads to the same letter, and a
+    /// megabyte of empty lines is walked once.
+    judged: Range<usize>,
+}
+
+impl Starts<'_> {
+    /// Behind `.`, `!` or `?`, where white space follows, closing marks apart.
+    fn behind_terminator(&mut self, place: usize) {
+        let (text, after) = (self.text, place + 1);
+        match text.as_bytes()[after..] {
+            [] => return,
+            [next, ..] if scan::is_word(next) => return,
+            [b' ', second, ..] if scan::is_capital(second) => return,
+            _ => {}
         }
-    };
-    consider(0);
-    for (place, mark) in text.match_indices(['.', '!', '?', '\n']) {
-        let after = place + 1;
-        if mark == "\n" {
-            let rest = text[after..].trim_start_matches([' ', '\t', '\r']);
-            if rest.starts_with('\n') {
-                consider(text.len() - rest.len());
-            }
-        } else {
-            let closed = text[after..].trim_start_matches(CLOSERS);
-            if closed.starts_with(char::is_whitespace) && !(mark == "." && dot_is_no_end(text, place)) {
-                consider(text.len() - closed.len());
-            }
+        let closed = text[after..].trim_start_matches(CLOSERS);
+        if closed.starts_with(char::is_whitespace) && !(text.as_bytes()[place] == b'.' && dot_is_no_end(text, place)) {
+            self.judge(text.len() - closed.len());
         }
     }
-    places
+
+    /// Behind a line, where an empty one follows.
+    fn behind_line(&mut self, place: usize) {
+        let rest = self.text[place + 1..].trim_start_matches([' ', '\t', '\r']);
+        if rest.starts_with('\n') {
+            self.judge(self.text.len() - rest.len());
+        }
+    }
+
+    /// Takes the first visible letter from here on, where it is small and its word no name.
+    fn judge(&mut self, from: usize) {
+        if self.judged.contains(&from) {
+            return;
+        }
+        let place = first_visible(self.text, from);
+        self.judged = from..place;
+        if self.text[place..].chars().next().is_some_and(char::is_lowercase) && !is_name(word_at(self.text, place)) {
+            self.places.push(place);
+        }
+    }
 }
 
 /// The first place that is neither white space nor, behind it, opening punctuation.
@@ -157,12 +189,12 @@ fn is_name(word: &str) -> bool {
     false
 }
 
-/// Places of the pronoun `i`.
-fn pronouns(text: &str) -> impl Iterator<Item = usize> + '_ {
-    memchr::memchr_iter(b'i', text.as_bytes()).filter(|place| is_pronoun(text, *place))
-}
-
+/// Whether the `i` at `place` is the pronoun.
 fn is_pronoun(text: &str, place: usize) -> bool {
+    let bytes = text.as_bytes();
+    if (place > 0 && scan::is_word(bytes[place - 1])) || bytes.get(place + 1).is_some_and(|next| scan::is_word(*next)) {
+        return false;
+    }
     const JOINERS: [char; 9] = ['.', '-', '/', '\\', '&', '@', '+', '=', '*'];
     let joins = |mark: char| mark.is_alphanumeric() || mark == '_' || JOINERS.contains(&mark);
     if text[..place].chars().next_back().is_some_and(|before| joins(before) || before == '\'' || before == '’') {

@@ -1,10 +1,13 @@
 //! Drops dialogues in which the assistant says one of the listed phrases, such as "as an AI language model".
 
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
+mod finder;
+
+use aho_corasick::{AhoCorasick, AhoCorasickBuilder, BuildError, MatchKind};
 use serde::Deserialize;
 
 use crate::dialogue::{Dialogue, Role};
 use crate::stage::{Notes, Reason, Stage, Verdict};
+use finder::Finder;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,18 +30,35 @@ enum What {
 
 struct Phrases {
     phrases: Vec<String>,
-    automaton: AhoCorasick,
+    search: Search,
     drop: What,
+}
+
+/// How phrases are found; both find the same.
+enum Search {
+    /// By their rarest words.
+    Words(Finder),
+    /// All at once in a plain copy of the text, where a phrase has no word to be found by.
+    Copy(AhoCorasick),
 }
 
 pub(super) fn build(table: toml::Table) -> Result<Box<dyn Stage>, toml::de::Error> {
     let Keys { phrases, drop } = table.try_into()?;
-    let automaton = AhoCorasickBuilder::new()
+    if phrases.iter().any(|phrase| phrase.trim().is_empty()) {
+        return Err(serde::de::Error::custom("a phrase without a word would be found everywhere"));
+    }
+    let search = match Finder::new(&phrases) {
+        Some(finder) => Search::Words(finder),
+        None => Search::Copy(automaton(&phrases).map_err(serde::de::Error::custom)?),
+    };
+    Ok(Box::new(Phrases { phrases, search, drop }))
+}
+
+fn automaton(phrases: &[String]) -> Result<AhoCorasick, BuildError> {
+    AhoCorasickBuilder::new()
         .ascii_case_insensitive(true)
         .match_kind(MatchKind::Standard)
         .build(phrases.iter().map(|phrase| plain(phrase).into_owned()))
-        .map_err(serde::de::Error::custom)?;
-    Ok(Box::new(Phrases { phrases, automaton, drop }))
 }
 
 impl Stage for Phrases {
@@ -46,7 +66,7 @@ impl Stage for Phrases {
         let mut hits: Vec<usize> = Vec::new();
         let mut first_turn = None;
         for (place, turn) in dialogue.turns.iter().enumerate().filter(|(_, turn)| turn.role == Role::Assistant) {
-            self.find(&plain(&turn.text), &mut hits);
+            self.search.find(&turn.text, &mut hits);
             if !hits.is_empty() && first_turn.is_none() {
                 first_turn = Some(place);
             }
@@ -65,10 +85,16 @@ impl Stage for Phrases {
     }
 }
 
-impl Phrases {
-    /// Adds the phrases that stand in the text with no letter or digit against either end, in order of their ends.
+impl Search {
+    /// Adds the phrases that stand in the text with no letter or digit against either end, in order of their ends; of those that end
+    /// together the longest first.
     fn find(&self, text: &str, hits: &mut Vec<usize>) {
-        for found in self.automaton.find_overlapping_iter(text) {
+        let automaton = match self {
+            Search::Words(finder) => return finder.find(text, hits),
+            Search::Copy(automaton) => automaton,
+        };
+        let text = plain(text);
+        for found in automaton.find_overlapping_iter(text.as_ref()) {
             let before = text[..found.start()].chars().next_back();
             let after = text[found.end()..].chars().next();
             if ![before, after].into_iter().flatten().any(char::is_alphanumeric) {
@@ -122,6 +148,11 @@ mod tests {
         assert_eq!(verdict, Verdict::Drop(Reason::found("phrase", "I don't have opinions")));
         assert_eq!(notes.phrases, ["as an AI", "I don't have opinions"]);
         assert_eq!(visited("dialogue", &["as an AI", "use it as an aid"]).0, Verdict::Keep);
+    }
+
+    #[test]
+    fn an_empty_phrase_is_refused() {
+        assert!(build("phrases = [\"as an AI\", \" \"]".parse().expect("valid TOML")).is_err());
     }
 
     #[test]

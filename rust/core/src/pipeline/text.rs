@@ -1,9 +1,11 @@
 //! The cleaned text of one split beside its tokens, as Parquet, in the schema of the published Zephyr sets.
 
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
-use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
-use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
+use arrow_array::builder::{ArrayBuilder, ListBuilder, StringBuilder, StructBuilder};
+use arrow_array::{ArrayRef, Float64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 
 use crate::error::{Error, Result};
@@ -15,15 +17,17 @@ use crate::walk::{Alive, with_answer};
 
 /// Rows gathered before they go to the file.
 const BATCH_ROWS: usize = 1_024;
+/// Batches that may wait for compression, some five megabytes each.
+const BATCHES_WAITING: usize = 2;
 
 /// The file on its way.
 pub(super) struct Text {
     file: String,
     command: Command,
     schema: SchemaRef,
-    table: Table,
-    prompts: Vec<String>,
-    prompt_ids: Vec<String>,
+    encoder: Encoder,
+    prompts: StringBuilder,
+    prompt_ids: StringBuilder,
     messages: Vec<ListBuilder<StructBuilder>>,
     scores: [Vec<Option<f64>>; 2],
 }
@@ -35,15 +39,16 @@ impl Text {
         let schema = schema_of(command);
         let table = Table::create(&folder.path().join(&file), Arc::clone(&schema))?;
         let messages = (0..if command == Command::Prep { 1 } else { 2 }).map(|_| messages_builder()).collect();
-        Ok(Text { file, command, schema, table, prompts: Vec::new(), prompt_ids: Vec::new(), messages, scores: [Vec::new(), Vec::new()] })
+        let (prompts, prompt_ids) = (StringBuilder::new(), StringBuilder::new());
+        Ok(Text { file, command, schema, encoder: Encoder::start(table), prompts, prompt_ids, messages, scores: [Vec::new(), Vec::new()] })
     }
 
     /// Appends the text of a row that is written.
     pub(super) fn push(&mut self, prompt_id: &str, alive: &Alive) -> Result<()> {
         let dialogue = &alive.dialogue;
         let mut push = |answers: &[Option<&str>], scores: [Option<f64>; 2]| {
-            self.prompts.push(dialogue.prompt().to_owned());
-            self.prompt_ids.push(prompt_id.to_owned());
+            self.prompts.append_value(dialogue.prompt());
+            self.prompt_ids.append_value(prompt_id);
             for (builder, answer) in self.messages.iter_mut().zip(answers) {
                 append_messages(builder, &with_answer(dialogue, *answer));
             }
@@ -59,12 +64,11 @@ impl Text {
                 }
             }
         }
-        if self.prompts.len() >= BATCH_ROWS { self.flush() } else { Ok(()) }
+        if ArrayBuilder::len(&self.prompts) >= BATCH_ROWS { self.flush() } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<()> {
-        let text = |texts: &mut Vec<String>| -> ArrayRef { Arc::new(StringArray::from(std::mem::take(texts))) };
-        let mut columns = vec![text(&mut self.prompts), text(&mut self.prompt_ids)];
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(self.prompts.finish()), Arc::new(self.prompt_ids.finish())];
         columns.extend(self.messages.iter_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef));
         if self.command == Command::Binarize {
             // `messages` repeats `chosen`, as in the published set.
@@ -73,15 +77,61 @@ impl Text {
         }
         self.scores = [Vec::new(), Vec::new()];
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|error| Error::Internal(error.to_string()))?;
-        self.table.write(&batch)
+        self.encoder.write(batch)
     }
 
     /// Ends the file.
     pub(super) fn commit(mut self) -> Result<TextCard> {
         self.flush()?;
-        let rows = self.table.rows();
-        let committed = self.table.commit()?;
+        let table = self.encoder.end()?;
+        let rows = table.rows();
+        let committed = table.commit()?;
         Ok(TextCard { file: self.file, rows, bytes: committed.bytes, sha256: committed.sha256 })
+    }
+}
+
+/// Compresses batches and writes them, in order, on a thread of its own: it takes as long as the tokenizer, and one row group goes
+/// after the other.
+struct Encoder {
+    batches: Option<SyncSender<RecordBatch>>,
+    thread: Option<JoinHandle<Result<Table>>>,
+}
+
+impl Encoder {
+    fn start(mut table: Table) -> Encoder {
+        let (batches, received) = sync_channel::<RecordBatch>(BATCHES_WAITING);
+        let thread = std::thread::spawn(move || {
+            for batch in received {
+                table.write(&batch)?;
+            }
+            Ok(table)
+        });
+        Encoder { batches: Some(batches), thread: Some(thread) }
+    }
+
+    fn write(&mut self, batch: RecordBatch) -> Result<()> {
+        match self.batches.as_ref().map(|batches| batches.send(batch)) {
+            Some(Ok(())) => Ok(()),
+            // The thread has stopped: it says why.
+            _ => self.end().and(Err(Error::Internal("text after the end".to_owned()))),
+        }
+    }
+
+    /// The table with all its batches.
+    fn end(&mut self) -> Result<Table> {
+        self.batches = None;
+        let thread = self.thread.take().ok_or_else(|| Error::Internal("a text file ended twice".to_owned()))?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl Drop for Encoder {
+    /// Nothing is written any more once a run has failed.
+    fn drop(&mut self) {
+        self.batches = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

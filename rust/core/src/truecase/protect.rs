@@ -30,14 +30,18 @@ const CODE_STARTS: [&str; 25] = [
     "SELECT ",
     "#include",
 ];
+/// What [`CODE_STARTS`] begin with.
+const CODE_LETTERS: &[u8] = b"{}<[#/*$>|dcifrwlvS";
+/// A line with one of these anywhere is code.
+const CODE_MARKS: [&str; 3] = ["=>", "==", "();"];
 /// What may stand in front of `www.`.
 const OPENERS: [char; 8] = ['(', '[', '{', '<', '"', '\'', '“', '‘'];
 
-/// The protected spans, in order and without overlap. Of two that begin inside each other the leftmost holds.
-pub(super) fn spans(text: &str) -> Vec<Range<usize>> {
+/// The protected spans that begin up to `last`, in order and without overlap. Of two that begin inside each other the leftmost holds.
+pub(super) fn spans(text: &str, last: usize) -> Vec<Range<usize>> {
     let mut spans = Vec::new();
     let mut place = 0;
-    while place < text.len() {
+    while place < text.len() && place <= last {
         let line_end = text[place..].find('\n').map_or(text.len(), |newline| place + newline);
         let starts_line = place == 0 || text.as_bytes()[place - 1] == b'\n';
         let line = &text[place..line_end];
@@ -74,19 +78,24 @@ fn fence_end(text: &str, line_end: usize) -> usize {
 
 fn is_code(line: &str) -> bool {
     let line = line.trim_matches([' ', '\t', '\r']);
+    let may_start = line.bytes().next().is_some_and(|first| CODE_LETTERS.contains(&first));
     line.ends_with(['{', '}', ';'])
-        || CODE_STARTS.iter().any(|start| line.starts_with(start))
-        || ["=>", "==", "();"].iter().any(|mark| line.contains(mark))
+        || (may_start && CODE_STARTS.iter().any(|start| line.starts_with(start)))
+        || (memchr::memchr2(b'=', b';', line.as_bytes()).is_some() && CODE_MARKS.iter().any(|mark| line.contains(mark)))
 }
 
 /// Finds the spans that begin between `place` and the line's end; says where to go on, which `$$` may push behind it.
 fn within_line(text: &str, mut place: usize, line_end: usize, spans: &mut Vec<Range<usize>>) -> usize {
     let bytes = text.as_bytes();
-    if !bytes[place..line_end].iter().any(|byte| matches!(byte, b'`' | b'$' | b'@' | b':' | b'w' | b'W')) {
-        return line_end + 1;
-    }
+    let has_links = may_link(&bytes[place..line_end]);
     while place < line_end {
-        let starts_word = place == 0 || text[..place].ends_with(char::is_whitespace);
+        if !has_links {
+            match memchr::memchr2(b'`', b'$', &bytes[place..line_end]) {
+                Some(ahead) => place += ahead,
+                None => break,
+            }
+        }
+        let starts_word = has_links && (place == 0 || text[..place].ends_with(char::is_whitespace));
         let span = if starts_word { link(text, place, line_end) } else { None };
         let span = span.or_else(|| match bytes[place] {
             b'`' => inline_code(text, place, line_end),
@@ -101,7 +110,14 @@ fn within_line(text: &str, mut place: usize, line_end: usize, spans: &mut Vec<Ra
             None => place += text[place..].chars().next().map_or(1, char::len_utf8),
         }
     }
-    place.max(line_end + usize::from(place == line_end))
+    if place <= line_end { line_end + 1 } else { place }
+}
+
+/// Whether a link or an address may stand in a line: most lines are told by their bytes alone.
+fn may_link(line: &[u8]) -> bool {
+    memchr::memchr(b'@', line).is_some()
+        || memchr::memchr_iter(b':', line).any(|place| line[place..].starts_with(b"://"))
+        || memchr::memchr2_iter(b'w', b'W', line).any(|place| line[place..].get(..4).is_some_and(|head| head.eq_ignore_ascii_case(b"www.")))
 }
 
 /// The word at `place`, where it is a link or an address.

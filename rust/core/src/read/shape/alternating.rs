@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Id, Malformed, check_count, fields};
+use super::{Cursor, Id, Malformed, check_count, fields, once};
 use crate::dialogue::{Dialogue, Replies, Role, Turn};
 
 #[derive(Deserialize)]
@@ -11,8 +11,20 @@ struct Row {
     data: Vec<String>,
 }
 
+impl Row {
+    fn quick(cursor: &mut Cursor) -> Option<Row> {
+        let (mut id, mut data) = (None, None);
+        cursor.object(|cursor, key| match key {
+            "id" => once(&mut id, cursor.maybe(Id::quick)),
+            "data" => once(&mut data, cursor.list(Cursor::text)),
+            _ => cursor.skip(),
+        })?;
+        Some(Row { id: id.flatten(), data: data? })
+    }
+}
+
 pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Malformed> {
-    let row: Row = fields(row)?;
+    let row: Row = fields(row, Row::quick)?;
     check_count(row.data.len())?;
     let speakers = [Role::User, Role::Assistant].into_iter().cycle();
     let turns = row.data.into_iter().zip(speakers).map(|(text, role)| Turn { role, text }).collect();

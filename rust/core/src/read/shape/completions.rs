@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-use super::{Id, Malformed, check_count, fields};
+use super::{Cursor, Id, Malformed, check_count, fields, once};
 use crate::dialogue::{ASPECTS, Dialogue, Replies, Reply, Role, Turn};
 
 #[derive(Deserialize)]
@@ -50,13 +50,80 @@ fn score<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::E
     }
     Ok(match Written::deserialize(deserializer)? {
         Written::Number(number) => Some(number),
-        Written::Text(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
+        Written::Text(text) => written_number(&text),
         Written::Nothing(()) => None,
     })
 }
 
+fn written_number(text: &str) -> Option<f64> {
+    text.trim().parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+impl Row {
+    fn quick(cursor: &mut Cursor) -> Option<Row> {
+        let (mut id, mut source, mut instruction, mut completions) = (None, None, None, None);
+        cursor.object(|cursor, key| match key {
+            "id" => once(&mut id, cursor.maybe(Id::quick)),
+            "source" => once(&mut source, cursor.maybe(Cursor::text)),
+            "instruction" => once(&mut instruction, cursor.text()),
+            "completions" => once(&mut completions, cursor.list(Completion::quick)),
+            _ => cursor.skip(),
+        })?;
+        Some(Row { id: id.flatten(), source: source.flatten(), instruction: instruction?, completions: completions? })
+    }
+}
+
+impl Completion {
+    fn quick(cursor: &mut Cursor) -> Option<Completion> {
+        let (mut model, mut response, mut annotations, mut overall, mut fine_grained) = (None, None, None, None, None);
+        cursor.object(|cursor, key| match key {
+            "model" => once(&mut model, cursor.maybe(Cursor::text)),
+            "response" => once(&mut response, cursor.maybe(Cursor::text)),
+            "annotations" => once(&mut annotations, cursor.maybe(Annotations::quick)),
+            "overall_score" => once(&mut overall, quick_score(cursor)),
+            "fine-grained_score" | "fine_grained_score" => once(&mut fine_grained, quick_score(cursor)),
+            _ => cursor.skip(),
+        })?;
+        Some(Completion {
+            model: model.flatten(),
+            response: response.flatten(),
+            annotations: annotations.flatten(),
+            overall_score: overall.flatten(),
+            fine_grained_score: fine_grained.flatten(),
+        })
+    }
+}
+
+impl Annotations {
+    fn quick(cursor: &mut Cursor) -> Option<Annotations> {
+        let mut aspects = ASPECTS.map(|_| None);
+        cursor.object(|cursor, key| match ASPECTS.iter().position(|aspect| *aspect == key) {
+            Some(aspect) => once(&mut aspects[aspect], cursor.maybe(Annotation::quick)),
+            None => cursor.skip(),
+        })?;
+        let [instruction_following, honesty, truthfulness, helpfulness] = aspects.map(Option::flatten);
+        Some(Annotations { instruction_following, honesty, truthfulness, helpfulness })
+    }
+}
+
+impl Annotation {
+    fn quick(cursor: &mut Cursor) -> Option<Annotation> {
+        let mut rating = None;
+        cursor.object(|cursor, key| if key == "Rating" { once(&mut rating, quick_score(cursor)) } else { cursor.skip() })?;
+        Some(Annotation { rating: rating.flatten() })
+    }
+}
+
+/// A score, or `Some(None)` where the source says that there is none.
+fn quick_score(cursor: &mut Cursor) -> Option<Option<f64>> {
+    match cursor.peek()? {
+        b'"' => cursor.text().map(|text| written_number(&text)),
+        _ => cursor.maybe(Cursor::float),
+    }
+}
+
 pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Malformed> {
-    let row: Row = fields(row)?;
+    let row: Row = fields(row, Row::quick)?;
     check_count(row.completions.len())?;
     Ok(Dialogue {
         id: row.id.map(String::from),

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Id, Malformed, Message, fields, turns};
+use super::{Cursor, Id, Malformed, Message, fields, once, turns};
 use crate::dialogue::{Dialogue, Replies};
 
 #[derive(Deserialize)]
@@ -13,8 +13,22 @@ struct Row {
     messages: Vec<Message>,
 }
 
+impl Row {
+    fn quick(cursor: &mut Cursor) -> Option<Row> {
+        let (mut id, mut prompt_id, mut source, mut messages) = (None, None, None, None);
+        cursor.object(|cursor, key| match key {
+            "id" => once(&mut id, cursor.maybe(Id::quick)),
+            "prompt_id" => once(&mut prompt_id, cursor.maybe(Id::quick)),
+            "source" => once(&mut source, cursor.maybe(Cursor::text)),
+            "messages" => once(&mut messages, cursor.list(Message::quick)),
+            _ => cursor.skip(),
+        })?;
+        Some(Row { id: id.flatten(), prompt_id: prompt_id.flatten(), source: source.flatten(), messages: messages? })
+    }
+}
+
 pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Malformed> {
-    let row: Row = fields(row)?;
+    let row: Row = fields(row, Row::quick)?;
     let id = row.id.or(row.prompt_id).map(String::from);
     Ok(Dialogue { id, source: row.source, turns: turns(row.messages)?, replies: Replies::Inline })
 }

@@ -2,9 +2,11 @@
 
 mod alternating;
 mod completions;
+mod cursor;
 mod messages;
 mod pair;
 
+use cursor::{Cursor, once, whole};
 use serde::Deserialize;
 
 use crate::dialogue::{Dialogue, Role, Turn};
@@ -77,6 +79,18 @@ struct Message {
     content: String,
 }
 
+impl Message {
+    fn quick(cursor: &mut Cursor) -> Option<Message> {
+        let (mut role, mut content) = (None, None);
+        cursor.object(|cursor, key| match key {
+            "role" => once(&mut role, cursor.text()),
+            "content" => once(&mut content, cursor.text()),
+            _ => cursor.skip(),
+        })?;
+        Some(Message { role: role?, content: content? })
+    }
+}
+
 fn turns(messages: Vec<Message>) -> std::result::Result<Vec<Turn>, Malformed> {
     check_count(messages.len())?;
     Ok(messages.into_iter().map(|message| Turn { role: Role::named(message.role), text: message.content }).collect())
@@ -89,10 +103,17 @@ fn check_count(messages: usize) -> std::result::Result<(), Malformed> {
     Ok(())
 }
 
-/// Parses JSON into a shape's own fields, telling broken JSON from JSON of another shape.
-fn fields<'row, T: Deserialize<'row>>(row: &'row [u8]) -> std::result::Result<T, Malformed> {
-    let text = std::str::from_utf8(row)
-        .map_err(|error| Malformed { code: "utf8", detail: format!("not UTF-8 at byte {} of the row", error.valid_up_to()) })?;
+/// Parses JSON into a shape's own fields, telling broken JSON from JSON of another shape: by `quick` where that is sure of them, else
+/// by serde_json.
+fn fields<'row, T>(row: &'row [u8], quick: impl FnOnce(&mut Cursor<'row>) -> Option<T>) -> std::result::Result<T, Malformed>
+where
+    T: Deserialize<'row>,
+{
+    let text = simdutf8::basic::from_utf8(row).or_else(|_| std::str::from_utf8(row));
+    let text = text.map_err(|error| Malformed { code: "utf8", detail: format!("not UTF-8 at byte {} of the row", error.valid_up_to()) })?;
+    if let Some(fields) = whole(text, quick) {
+        return Ok(fields);
+    }
     let malformed = |error: serde_json::Error| {
         let code = if error.is_data() { "shape" } else { "json" };
         Malformed { code, detail: error.to_string() }
@@ -111,6 +132,15 @@ fn fields<'row, T: Deserialize<'row>>(row: &'row [u8]) -> std::result::Result<T,
 enum Id {
     Text(String),
     Number(serde_json::Number),
+}
+
+impl Id {
+    fn quick(cursor: &mut Cursor) -> Option<Id> {
+        if cursor.peek()? == b'"' {
+            return cursor.text().map(Id::Text);
+        }
+        cursor.digits()?.parse::<u64>().ok().map(|number| Id::Number(number.into()))
+    }
 }
 
 impl From<Id> for String {

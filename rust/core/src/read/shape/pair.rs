@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Id, Malformed, Message, fields, turns};
+use super::{Cursor, Id, Malformed, Message, fields, once, turns};
 use crate::dialogue::{Dialogue, Pair, Replies, Role, Turn};
 
 #[derive(Deserialize)]
@@ -16,8 +16,34 @@ struct Row {
     score_rejected: Option<f64>,
 }
 
+impl Row {
+    fn quick(cursor: &mut Cursor) -> Option<Row> {
+        let (mut id, mut prompt_id, mut source) = (None, None, None);
+        let (mut chosen, mut rejected, mut score_chosen, mut score_rejected) = (None, None, None, None);
+        cursor.object(|cursor, key| match key {
+            "id" => once(&mut id, cursor.maybe(Id::quick)),
+            "prompt_id" => once(&mut prompt_id, cursor.maybe(Id::quick)),
+            "source" => once(&mut source, cursor.maybe(Cursor::text)),
+            "chosen" => once(&mut chosen, cursor.list(Message::quick)),
+            "rejected" => once(&mut rejected, cursor.list(Message::quick)),
+            "score_chosen" => once(&mut score_chosen, cursor.maybe(Cursor::float)),
+            "score_rejected" => once(&mut score_rejected, cursor.maybe(Cursor::float)),
+            _ => cursor.skip(),
+        })?;
+        Some(Row {
+            id: id.flatten(),
+            prompt_id: prompt_id.flatten(),
+            source: source.flatten(),
+            chosen: chosen?,
+            rejected: rejected?,
+            score_chosen: score_chosen.flatten(),
+            score_rejected: score_rejected.flatten(),
+        })
+    }
+}
+
 pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Malformed> {
-    let row: Row = fields(row)?;
+    let row: Row = fields(row, Row::quick)?;
     let (mut context, chosen) = split(turns(row.chosen)?, "chosen")?;
     let (context_of_rejected, rejected) = split(turns(row.rejected)?, "rejected")?;
     if context != context_of_rejected {

@@ -1,0 +1,208 @@
+//! Finds phrases in a text whatever its quotes, case and spacing, without a copy of the text.
+//!
+//! Each phrase is looked for by its rarest word, and only where that word stands is the rest compared. Three letters of each such
+//! word are compared with 32 places of the text at once, so that most text is passed by at a few cycles a byte.
+
+use std::cmp::Reverse;
+
+use super::plain;
+
+/// Places compared at once.
+const BLOCK: usize = 32;
+/// A block and the two bytes behind it.
+const WINDOW: usize = BLOCK + 2;
+/// Letters from the most to the least frequent in English.
+const FREQUENCY: &[u8] = b"etaoinshrdlcumwfgypbvkjxqz";
+/// Words so common that a phrase is better looked for by another.
+const COMMON: [&str; 24] = [
+    "a", "an", "and", "any", "are", "as", "at", "be", "but", "can", "cannot", "do", "for", "from", "have", "i", "in", "is", "just", "my",
+    "not", "only", "that", "the",
+];
+
+/// Phrases, grouped by what they are looked for by.
+pub(super) struct Finder {
+    needles: Vec<Needle>,
+}
+
+/// What a vector comparison looks for, and the phrases that it may be part of.
+struct Needle {
+    triple: Triple,
+    phrases: Vec<Phrase>,
+}
+
+/// Three bytes in a row, letters in lower case: part of a word, or a word of two bytes behind something that is no letter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Triple {
+    /// `None` is any byte but an ASCII letter.
+    first: Option<u8>,
+    second: u8,
+    third: u8,
+}
+
+/// One phrase, in plain form, cut into its rarest word and what stands around it.
+struct Phrase {
+    number: usize,
+    /// What stands before the word, read backwards.
+    before: Vec<char>,
+    word: String,
+    after: Vec<char>,
+    /// Where the word starts, seen from the triple's first byte, negative as a rule.
+    word_from_triple: isize,
+    /// Bytes of the plain form.
+    length: usize,
+}
+
+impl Finder {
+    /// A finder, or `None` where a phrase has no word of two bytes to look for.
+    pub(super) fn new(phrases: &[String]) -> Option<Finder> {
+        let mut needles: Vec<Needle> = Vec::new();
+        for (number, phrase) in phrases.iter().enumerate() {
+            let (triple, phrase) = Phrase::new(number, &plain(phrase))?;
+            match needles.iter_mut().find(|needle| needle.triple == triple) {
+                Some(needle) => needle.phrases.push(phrase),
+                None => needles.push(Needle { triple, phrases: vec![phrase] }),
+            }
+        }
+        Some(Finder { needles })
+    }
+
+    /// Adds the phrases that stand in the text with no letter or digit against either end, in the order of their ends; of those that
+    /// end together the longest first.
+    pub(super) fn find(&self, text: &str, hits: &mut Vec<usize>) {
+        let mut found: Vec<(usize, Reverse<usize>, usize)> = Vec::new();
+        each_window(text.as_bytes(), |before, window| {
+            for needle in self.needles.iter().filter(|needle| needle.triple.is_in(window)) {
+                for place in (0..BLOCK).filter(|place| needle.triple.starts(window, *place)) {
+                    let ends = needle.phrases.iter().filter_map(|phrase| {
+                        let word = (before + place).checked_add_signed(phrase.word_from_triple)?.checked_sub(1)?;
+                        phrase.end(text, word).map(|end| (end, Reverse(phrase.length), phrase.number))
+                    });
+                    found.extend(ends);
+                }
+            }
+        });
+        found.sort_unstable();
+        hits.extend(found.into_iter().map(|(_, _, number)| number));
+    }
+}
+
+/// Calls `look` with windows, in lower case, that together cover a space before the text, the text, and spaces behind it, and with
+/// the place of each window's first byte, counted from that space.
+fn each_window(bytes: &[u8], mut look: impl FnMut(usize, &[u8; WINDOW])) {
+    for start in (0..=bytes.len()).step_by(BLOCK) {
+        let whole = start.checked_sub(1).and_then(|before| bytes[before..].first_chunk().copied());
+        let mut window = whole.unwrap_or_else(|| padded(bytes, start));
+        window.iter_mut().for_each(|byte| *byte |= 0x20);
+        look(start, &window);
+    }
+}
+
+/// The window that starts at `start`, counted from the space before the text, where it goes over the text's edges.
+fn padded(bytes: &[u8], start: usize) -> [u8; WINDOW] {
+    let mut window = [b' '; WINDOW];
+    let (from, skipped) = (start.saturating_sub(1), usize::from(start == 0));
+    let taken = (WINDOW - skipped).min(bytes.len() - from);
+    window[skipped..skipped + taken].copy_from_slice(&bytes[from..from + taken]);
+    window
+}
+
+impl Triple {
+    /// The rarest of a word's triples, and where the word starts seen from there; `None` for a word of one byte.
+    fn rarest(word: &str) -> Option<(Triple, isize)> {
+        let lower: Vec<u8> = word.bytes().map(|byte| byte | 0x20).collect();
+        if let [second, third] = lower[..] {
+            return Some((Triple { first: None, second, third }, 1));
+        }
+        let rank = |byte: &u8| FREQUENCY.iter().position(|letter| letter == byte).unwrap_or(FREQUENCY.len());
+        let triples = lower.windows(3).enumerate();
+        let (place, letters) = triples.max_by_key(|(_, letters)| letters.iter().map(rank).sum::<usize>())?;
+        let [first, second, third] = *letters.first_chunk()?;
+        Some((Triple { first: Some(first), second, third }, -place.cast_signed()))
+    }
+
+    /// Whether it starts anywhere in the window's block.
+    fn is_in(self, window: &[u8; WINDOW]) -> bool {
+        match self.first {
+            Some(first) => any(window, |[a, b, c]| (a == first) & (b == self.second) & (c == self.third)),
+            None => any(window, |[a, b, c]| is_no_letter(a) & (b == self.second) & (c == self.third)),
+        }
+    }
+
+    fn starts(self, window: &[u8; WINDOW], place: usize) -> bool {
+        let first = window[place];
+        self.first.map_or_else(|| is_no_letter(first), |letter| letter == first)
+            && window[place + 1] == self.second
+            && window[place + 2] == self.third
+    }
+}
+
+/// Whether anything in a block holds, without a branch.
+#[inline(always)]
+fn any(window: &[u8; WINDOW], holds: impl Fn([u8; 3]) -> bool) -> bool {
+    let mut found = false;
+    for place in 0..BLOCK {
+        found |= holds([window[place], window[place + 1], window[place + 2]]);
+    }
+    found
+}
+
+fn is_no_letter(lower: u8) -> bool {
+    lower.wrapping_sub(b'a') >= 26
+}
+
+impl Phrase {
+    /// A phrase in plain form, cut at its longest word that is not common, the last of those.
+    fn new(number: usize, plain: &str) -> Option<(Triple, Phrase)> {
+        let is_end = |letter: char| matches!(letter, ' ' | '\'' | '"');
+        let words = plain.split(is_end).filter(|word| word.len() > 1);
+        let is_rare = |word: &str| !COMMON.contains(&word.to_ascii_lowercase().as_str());
+        let word = words.max_by_key(|word| (is_rare(word), word.len()))?;
+        let (triple, word_from_triple) = Triple::rarest(word)?;
+        let start = word.as_ptr().addr() - plain.as_ptr().addr();
+        let phrase = Phrase {
+            number,
+            before: plain[..start].chars().rev().collect(),
+            word: word.to_owned(),
+            after: plain[start + word.len()..].chars().collect(),
+            word_from_triple,
+            length: plain.len(),
+        };
+        Some((triple, phrase))
+    }
+
+    /// Where the phrase ends, if it stands in the text around the word that starts at `start`.
+    fn end(&self, text: &str, start: usize) -> Option<usize> {
+        let end = start + self.word.len();
+        if !text.as_bytes().get(start..end)?.eq_ignore_ascii_case(self.word.as_bytes()) {
+            return None;
+        }
+        let before = text[..start].chars().rev().map(|letter| (0, letter));
+        stands(before, &self.before)?;
+        let after = text[end..].char_indices().map(|(place, letter)| (place + letter.len_utf8(), letter));
+        stands(after, &self.after).map(|matched| end + matched)
+    }
+}
+
+/// Whether the letters, read as plain text, begin with the wanted ones and go on with no letter or digit; gives the mark of the last
+/// wanted one.
+fn stands(letters: impl Iterator<Item = (usize, char)>, wanted: &[char]) -> Option<usize> {
+    let mut in_space = false;
+    let mut letters = letters.filter_map(|(mark, letter)| {
+        let was_in_space = std::mem::replace(&mut in_space, letter.is_whitespace());
+        match letter {
+            _ if in_space => (!was_in_space).then_some((mark, ' ')),
+            '’' | '‘' => Some((mark, '\'')),
+            '“' | '”' => Some((mark, '"')),
+            _ => Some((mark, letter)),
+        }
+    });
+    let mut last = 0;
+    for wanted in wanted {
+        let (mark, letter) = letters.next()?;
+        if !letter.eq_ignore_ascii_case(wanted) {
+            return None;
+        }
+        last = mark;
+    }
+    letters.next().is_none_or(|(_, letter)| !letter.is_alphanumeric()).then_some(last)
+}

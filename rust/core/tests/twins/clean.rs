@@ -1,0 +1,229 @@
+//! The fast truecaser and phrase filter against their slow twins: the same letters and the same hits, on hostile text and on real rows.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+use zephyr_core::dialogue::{Dialogue, Replies, Role, Turn};
+use zephyr_core::filter;
+use zephyr_core::read::shape::SHAPES;
+use zephyr_core::stage::{Notes, Reason, Stage, Verdict};
+use zephyr_core::truecase::truecase;
+
+use crate::slow;
+
+const PHRASES: &[&str] = &[
+    "as an AI language model",
+    "as an AI",
+    "I'm an AI",
+    "AI",
+    "I don't have opinions",
+    "personal opinions",
+    "opinions",
+    "language model",
+    "an ai",
+    "as AN ai",
+    "my training data",
+    "naïve “AI”",
+    "is it",
+    "x-y z",
+];
+
+fn stage(phrases: &[&str]) -> Box<dyn Stage> {
+    let mut table = toml::Table::new();
+    table.insert("kind".to_owned(), "phrases".into());
+    table.insert("phrases".to_owned(), phrases.to_vec().into());
+    filter::build(table).expect("a filter")
+}
+
+/// The verdict and the notes that the hits of the slow twin amount to.
+fn wanted(phrases: &[&str], text: &str) -> (Verdict, Vec<String>) {
+    let owned: Vec<String> = phrases.iter().map(|phrase| (*phrase).to_owned()).collect();
+    let mut hits = slow::phrases::find(&owned, text);
+    let verdict = hits.first().map_or(Verdict::Keep, |first| Verdict::Drop(Reason::found("phrase", phrases[*first])));
+    hits.sort_unstable();
+    hits.dedup();
+    (verdict, hits.into_iter().map(|hit| owned[hit].clone()).collect())
+}
+
+fn check_phrases(stage: &dyn Stage, phrases: &[&str], text: &str) {
+    let turns = vec![Turn { role: Role::Assistant, text: text.to_owned() }];
+    let mut notes = Notes::default();
+    let verdict = stage.visit(&mut Dialogue { id: None, source: None, turns, replies: Replies::Inline }, &mut notes);
+    assert_eq!((verdict, notes.phrases), wanted(phrases, text), "in {text:?}");
+}
+
+/// What texts are pieced together from: all that either rule looks at, and what stands in their way.
+const PIECES: &[&str] = &[
+    " ",
+    "  ",
+    "\n",
+    "\n\n",
+    "\r\n",
+    "\t",
+    "\u{a0}",
+    "\u{3000}",
+    "\u{2028}",
+    "\u{1}",
+    ".",
+    "!",
+    "?",
+    "...",
+    "…",
+    ",",
+    ";",
+    ":",
+    "\"",
+    "'",
+    "’",
+    "‘",
+    "“",
+    "”",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    "<",
+    ">",
+    "`",
+    "```",
+    "$",
+    "$$",
+    "@",
+    "://",
+    "www.",
+    "WWW.",
+    "=",
+    "==",
+    "=>",
+    "();",
+    "|",
+    "#",
+    "_",
+    "-",
+    "/",
+    "i",
+    "I",
+    "i'm",
+    "i’ve",
+    "i.",
+    "a",
+    "b",
+    "Z",
+    "word",
+    "Word",
+    "hello",
+    "élan",
+    "É",
+    "ß",
+    "ŉ",
+    "ǆ",
+    "é",
+    "中",
+    "٣",
+    "1",
+    "12",
+    "e.g.",
+    "mr.",
+    "iPhone",
+    "foo.py",
+    "def ",
+    "SELECT ",
+    "import ",
+    "as",
+    "an",
+    "AI",
+    "ai",
+    "an ai",
+    "as an AI",
+    "opinions",
+    "Personal",
+    "language",
+    "model",
+    "don't",
+    "have",
+    "my training",
+    "data",
+    "naïve",
+    "is",
+    "it",
+    "x-y",
+    "z",
+];
+
+fn text() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![6 => prop::sample::select(PIECES).prop_map(str::to_owned), 1 => any::<char>().prop_map(String::from)];
+    prop::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_text_gets_the_same_capitals(text in text()) {
+        prop_assert_eq!(truecase(&text), slow::truecase::truecase(&text));
+    }
+
+    #[test]
+    fn any_phrase_is_found_as_the_slow_search_finds_it(text in text(), chosen in prop::sample::subsequence(PHRASES, 1..6), odd in text()) {
+        check_phrases(stage(&chosen).as_ref(), &chosen, &text);
+        prop_assume!(!odd.trim().is_empty());
+        let phrases = [chosen[0], odd.as_str()];
+        check_phrases(stage(&phrases).as_ref(), &phrases, &text);
+        check_phrases(stage(&phrases).as_ref(), &phrases, &format!("{text}{odd} {}{text}", odd.to_uppercase()));
+    }
+}
+
+#[test]
+fn a_phrase_is_found_wherever_a_block_ends() {
+    let stage = stage(PHRASES);
+    for shift in 0..140 {
+        for text in ["as an AI language model", "(AI)", "AI", "i don’t\u{a0} have\nOPINIONS", "opinions"] {
+            for end in ["", ".", " x", "x"] {
+                check_phrases(stage.as_ref(), PHRASES, &format!("{}{text}{end}", ".".repeat(shift)));
+                let cased = format!("{}. hello i{end}", "x".repeat(shift));
+                assert_eq!(truecase(&cased), slow::truecase::truecase(&cased));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_megabyte_of_one_mark_takes_no_longer_than_text() {
+    for mark in ["\n", ". ", ".\n", "\n ", "i ", "$ ", "` ", "\" ", "(", "AI ", "as an ", "www."] {
+        let text = mark.repeat((1 << 20) / mark.len());
+        let _ = truecase(&text);
+        let _ = truecase(&format!("{text}. hello"));
+        check_phrases(stage(&["as an AI", "no such"]).as_ref(), &["as an AI", "no such"], &text);
+    }
+}
+
+#[test]
+fn real_rows_get_the_same_capitals_and_verdicts() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/ultrachat");
+    let recipe = include_str!("../../../../python/zephyr_fast/recipes/ultrachat.toml").parse::<toml::Table>().expect("a recipe");
+    let table = recipe["filter"].as_array().and_then(|filters| filters.last()).expect("the phrases come last");
+    let phrases: Vec<&str> = table["phrases"].as_array().expect("a list").iter().filter_map(toml::Value::as_str).collect();
+    let stage = stage(&phrases);
+    let mut rows = 0;
+    for name in ["raw_mix_open.jsonl.zst", "raw_mix_nc.jsonl.zst"] {
+        let Ok(file) = std::fs::File::open(data.join(name)) else {
+            println!("skipped: no real rows here");
+            return;
+        };
+        let bytes = zstd::stream::decode_all(file).expect("zstd");
+        // Every seventh row: the slow search builds its automaton anew for each text.
+        for row in bytes.split(|byte| *byte == b'\n').step_by(7) {
+            let Ok(dialogue) = (SHAPES[3].parse)(row) else { continue };
+            for turn in dialogue.turns {
+                let small = turn.text.to_lowercase();
+                assert_eq!(truecase(&turn.text), slow::truecase::truecase(&turn.text));
+                assert_eq!(truecase(&small), slow::truecase::truecase(&small));
+                check_phrases(stage.as_ref(), &phrases, &turn.text);
+            }
+            rows += 1;
+        }
+    }
+    assert!(rows > 5_000);
+}

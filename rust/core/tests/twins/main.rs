@@ -1,0 +1,7 @@
+//! What the engine does fast against slow and obvious twins: rows read, letters capitalised, phrases found.
+
+#![expect(clippy::print_stdout, reason = "a test without its rows says that it was skipped")]
+
+mod clean;
+mod read;
+mod slow;

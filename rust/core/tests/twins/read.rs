@@ -1,0 +1,217 @@
+//! The fast row reader against serde_json alone: equal dialogues and equal refusals, on hostile rows, on broken ones and on real ones.
+
+use std::fmt::Write;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use zephyr_core::read::shape::SHAPES;
+
+use crate::slow;
+
+const HOSTILE: &str = include_str!("hostile_rows.jsonl");
+
+/// Reads a row by every shape, both ways.
+fn check(row: &[u8]) {
+    for shape in &SHAPES {
+        let fast = (shape.parse)(row).map_err(|malformed| (malformed.code, malformed.detail));
+        assert_same(&fast, &slow::rows::parse(shape.name, row), shape.name, row);
+    }
+}
+
+/// Equal to the last bit, where `==` would take -0 for 0.
+fn assert_same(fast: &slow::rows::Read, slow: &slow::rows::Read, shape: &str, row: &[u8]) {
+    if fast != slow || format!("{fast:?}") != format!("{slow:?}") {
+        panic!("shape {shape}, row {}:\n{fast:?}\nbut serde_json says\n{slow:?}", String::from_utf8_lossy(row));
+    }
+}
+
+#[test]
+fn hostile_rows_read_as_serde_json_reads_them() {
+    HOSTILE.lines().for_each(|row| check(row.as_bytes()));
+    for row in HOSTILE.lines() {
+        check(format!("{row}\r").as_bytes());
+        check(format!("{row}\u{b}").as_bytes());
+        check(format!("\n{row}").as_bytes());
+        for end in (0..row.len()).filter(|end| row.is_char_boundary(*end)) {
+            check(&row.as_bytes()[..end]);
+        }
+    }
+}
+
+#[test]
+fn bytes_that_are_no_text_are_refused_at_the_same_byte() {
+    for bad in [&b"\xff"[..], b"\xc0\xaf", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82"] {
+        for row in HOSTILE.lines().take(40) {
+            for place in [0, row.len() / 3, row.len() / 2, row.len()] {
+                check(&[&row.as_bytes()[..place], bad, &row.as_bytes()[place..]].concat());
+            }
+        }
+    }
+}
+
+#[test]
+fn depth_and_size_have_the_same_ends() {
+    for depth in [1, 20, 22, 23, 24, 25, 100, 126, 127, 128, 129, 5_000] {
+        for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+            let inside = if open == "[" { "" } else { "1" };
+            let deep = format!("{}{inside}{}", open.repeat(depth), close.repeat(depth));
+            check(format!(r#"{{"data":["a"],"extra":{deep}}}"#).as_bytes());
+            check(format!(r#"{{"data":{deep}}}"#).as_bytes());
+            check(format!(r#"{{"instruction":"i","completions":[{{"annotations":{{"honesty":{{"Rationale":{deep}}}}}}}]}}"#).as_bytes());
+        }
+    }
+    for count in [1024, 1025] {
+        check(format!(r#"{{"data":[{}"a"]}}"#, r#""a","#.repeat(count - 1)).as_bytes());
+    }
+}
+
+/// What rows are pieced together from: tokens in and out of place.
+const PIECES: &[&str] = &[
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ",",
+    "\"",
+    "\\",
+    " ",
+    "\t",
+    "null",
+    "true",
+    "false",
+    "0",
+    "-",
+    "1.5",
+    "e",
+    "1e400",
+    "-0",
+    "NaN",
+    "\"\"",
+    "\"a\"",
+    "\"\\n\"",
+    "\\u0041",
+    "\\ud83d\\ude00",
+    "\\ud800",
+    "\\u",
+    "é",
+    "\u{2028}",
+    "\u{7f}",
+    "\u{1}",
+    "\"data\":[\"a\"]",
+    "\"id\":",
+    "\"data\":",
+    "\"messages\":[",
+    "{\"role\":\"user\",\"content\":\"c\"}",
+    "\"chosen\":",
+    "\"rejected\":",
+    "\"completions\":[{",
+    "\"instruction\":\"i\"",
+    "\"annotations\":{\"honesty\":{",
+    "\"Rating\":",
+    "\"overall_score\":",
+    "\"fine-grained_score\":",
+    "\"score_chosen\":",
+    "\"source\":",
+];
+
+/// A hostile row with a few bytes taken out, put in or doubled.
+fn damaged() -> impl Strategy<Value = Vec<u8>> {
+    let rows: Vec<&'static str> = HOSTILE.lines().collect();
+    let damage = prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(PIECES), 0..3_usize), 0..4);
+    (prop::sample::select(rows), damage).prop_map(|(row, damage)| {
+        let mut row = row.as_bytes().to_vec();
+        for (place, piece, taken) in damage {
+            let place = place.index(row.len() + 1);
+            let end = (place + taken).min(row.len());
+            row.splice(place..end, piece.bytes());
+        }
+        row
+    })
+}
+
+/// A string of any characters as JSON, each raw or escaped in some way.
+fn written_string() -> impl Strategy<Value = String> {
+    let letter =
+        prop_oneof![any::<char>(), prop::char::range(' ', '~'), prop::sample::select(vec!['"', '\\', '\n', '/', '\u{2028}', '😀'])];
+    prop::collection::vec((letter, 0..3_u8), 0..60).prop_map(|letters| {
+        let mut written = String::from("\"");
+        for (letter, way) in letters {
+            if way == 0 || letter < ' ' || matches!(letter, '"' | '\\') {
+                letter.encode_utf16(&mut [0; 2]).iter().for_each(|unit| write!(written, "\\u{unit:04X}").expect("writes to memory"));
+            } else {
+                written.push(letter);
+            }
+        }
+        written.push('"');
+        written
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn damaged_rows_read_as_serde_json_reads_them(row in damaged()) {
+        check(&row);
+    }
+
+    #[test]
+    fn pieces_in_any_order_read_as_serde_json_reads_them(pieces in prop::collection::vec(prop::sample::select(PIECES), 0..14)) {
+        check(format!("{{{}}}", pieces.concat()).as_bytes());
+    }
+
+    #[test]
+    fn any_text_is_read_to_the_letter(texts in prop::collection::vec(written_string(), 1..5), id in written_string()) {
+        let list = texts.join(" , ");
+        let row = format!(r#"{{"id":{id},"data":[{list}],"skipped":[{list}]}}"#);
+        let read = (SHAPES[3].parse)(row.as_bytes()).expect("a row");
+        let wanted: Vec<String> = texts.iter().map(|text| serde_json::from_str(text).expect("a string")).collect();
+        prop_assert_eq!(read.turns.into_iter().map(|turn| turn.text).collect::<Vec<_>>(), wanted);
+        check(row.as_bytes());
+        check(format!(r#"{{"instruction":{id},"completions":[{{"response":{},"model":{id},"annotations":{{"x":{list}}}}}]}}"#, texts[0]).as_bytes());
+    }
+
+    #[test]
+    fn any_number_is_the_same_number(whole in "-?[0-9]{1,25}", rest in "(\\.[0-9]{0,25})?([eE][+-]?[0-9]{0,4})?", bits in any::<u64>()) {
+        for number in [format!("{whole}{rest}"), f64::from_bits(bits).to_string(), format!("{:e}", f64::from_bits(bits))] {
+            check(format!(r#"{{"id":{number},"data":[]}}"#).as_bytes());
+            check(format!(r#"{{"instruction":"","completions":[{{"overall_score":{number},"skipped":{number}}}]}}"#).as_bytes());
+            let answer = r#"[{"role":"assistant","content":"a"}]"#;
+            check(format!(r#"{{"chosen":{answer},"rejected":{answer},"score_chosen":{number}}}"#).as_bytes());
+        }
+    }
+}
+
+/// The JSONL files of real rows, where they are at hand.
+fn real_files() -> Vec<PathBuf> {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
+    let files = |folder: &str| std::fs::read_dir(data.join(folder)).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let is_json = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().contains(".jsonl"));
+    files("ultrachat").chain(files("ultrafeedback")).filter(is_json).collect()
+}
+
+fn unpacked(path: &Path) -> Vec<u8> {
+    let file = std::fs::File::open(path).expect("opens");
+    let mut bytes = Vec::new();
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("gz") => flate2::read::MultiGzDecoder::new(file).read_to_end(&mut bytes),
+        Some("zst") => zstd::stream::read::Decoder::new(file).expect("zstd").read_to_end(&mut bytes),
+        _ => std::io::BufReader::new(file).read_to_end(&mut bytes),
+    }
+    .expect("reads");
+    bytes
+}
+
+#[test]
+fn real_rows_read_as_serde_json_reads_them() {
+    let files = real_files();
+    if files.is_empty() {
+        println!("skipped: no real rows here");
+    }
+    for path in files {
+        let bytes = unpacked(&path);
+        bytes.split(|byte| *byte == b'\n').for_each(check);
+    }
+}

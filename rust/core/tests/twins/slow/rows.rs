@@ -1,0 +1,184 @@
+//! Reads rows by serde_json alone: the word that the fast reader must not contradict, refusals included.
+
+use serde::{Deserialize, Deserializer};
+use zephyr_core::dialogue::{Dialogue, Pair, Replies, Reply, Role, Turn};
+
+/// A dialogue, or the code and the words of the refusal.
+pub type Read = Result<Dialogue, (&'static str, String)>;
+
+/// Reads a row of the shape of that name.
+pub fn parse(shape: &str, row: &[u8]) -> Read {
+    match shape {
+        "alternating" => alternating(row),
+        "messages" => messages(row),
+        "pair" => pair(row),
+        "completions" => completions(row),
+        other => panic!("no shape `{other}`"),
+    }
+}
+
+fn fields<'row, T: Deserialize<'row>>(row: &'row [u8]) -> Result<T, (&'static str, String)> {
+    let text = std::str::from_utf8(row).map_err(|error| ("utf8", format!("not UTF-8 at byte {} of the row", error.valid_up_to())))?;
+    let malformed = |error: serde_json::Error| (if error.is_data() { "shape" } else { "json" }, error.to_string());
+    if !text.trim_ascii_start().starts_with('{') {
+        serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(malformed)?;
+        return Err(("shape", "not a JSON object".to_owned()));
+    }
+    serde_json::from_str(text).map_err(malformed)
+}
+
+fn check_count(messages: usize) -> Result<(), (&'static str, String)> {
+    if messages > 1024 { Err(("shape", format!("{messages} messages in one row; at most 1024"))) } else { Ok(()) }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Id {
+    Text(String),
+    Number(serde_json::Number),
+}
+
+impl Id {
+    fn text(self) -> String {
+        match self {
+            Id::Text(text) => text,
+            Id::Number(number) => number.to_string(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Message {
+    role: String,
+    content: String,
+}
+
+fn turns(messages: Vec<Message>) -> Result<Vec<Turn>, (&'static str, String)> {
+    check_count(messages.len())?;
+    Ok(messages.into_iter().map(|message| Turn { role: Role::named(message.role), text: message.content }).collect())
+}
+
+fn alternating(row: &[u8]) -> Read {
+    #[derive(Deserialize)]
+    struct Row {
+        id: Option<Id>,
+        data: Vec<String>,
+    }
+    let row: Row = fields(row)?;
+    check_count(row.data.len())?;
+    let speakers = [Role::User, Role::Assistant].into_iter().cycle();
+    let turns = row.data.into_iter().zip(speakers).map(|(text, role)| Turn { role, text }).collect();
+    Ok(Dialogue { id: row.id.map(Id::text), source: None, turns, replies: Replies::Inline })
+}
+
+fn messages(row: &[u8]) -> Read {
+    #[derive(Deserialize)]
+    struct Row {
+        id: Option<Id>,
+        prompt_id: Option<Id>,
+        source: Option<String>,
+        messages: Vec<Message>,
+    }
+    let row: Row = fields(row)?;
+    let id = row.id.or(row.prompt_id).map(Id::text);
+    Ok(Dialogue { id, source: row.source, turns: turns(row.messages)?, replies: Replies::Inline })
+}
+
+fn pair(row: &[u8]) -> Read {
+    #[derive(Deserialize)]
+    struct Row {
+        id: Option<Id>,
+        prompt_id: Option<Id>,
+        source: Option<String>,
+        chosen: Vec<Message>,
+        rejected: Vec<Message>,
+        score_chosen: Option<f64>,
+        score_rejected: Option<f64>,
+    }
+    let split = |messages: Vec<Message>, field: &str| {
+        let mut turns = turns(messages)?;
+        match turns.pop() {
+            Some(Turn { role: Role::Assistant, text }) => Ok((turns, text)),
+            Some(turn) => Err(("shape", format!("`{field}` ends with a message of role `{}`, not `assistant`", turn.role.name()))),
+            None => Err(("shape", format!("`{field}` has no messages"))),
+        }
+    };
+    let row: Row = fields(row)?;
+    let (turns, chosen) = split(row.chosen, "chosen")?;
+    let (others, rejected) = split(row.rejected, "rejected")?;
+    if turns != others {
+        return Err(("shape", "`chosen` and `rejected` differ before their last message".to_owned()));
+    }
+    let pair = Pair { chosen, rejected, score_chosen: row.score_chosen, score_rejected: row.score_rejected };
+    Ok(Dialogue { id: row.id.or(row.prompt_id).map(Id::text), source: row.source, turns, replies: Replies::Pair(pair) })
+}
+
+fn completions(row: &[u8]) -> Read {
+    #[derive(Deserialize)]
+    struct Row {
+        id: Option<Id>,
+        source: Option<String>,
+        instruction: String,
+        completions: Vec<Completion>,
+    }
+    let row: Row = fields(row)?;
+    check_count(row.completions.len())?;
+    Ok(Dialogue {
+        id: row.id.map(Id::text),
+        source: row.source,
+        turns: vec![Turn { role: Role::User, text: row.instruction }],
+        replies: Replies::Scored(row.completions.into_iter().map(reply).collect()),
+    })
+}
+
+#[derive(Deserialize)]
+struct Completion {
+    model: Option<String>,
+    response: Option<String>,
+    annotations: Option<Annotations>,
+    #[serde(default, deserialize_with = "score")]
+    overall_score: Option<f64>,
+    #[serde(default, rename = "fine-grained_score", alias = "fine_grained_score", deserialize_with = "score")]
+    fine_grained_score: Option<f64>,
+}
+
+#[derive(Default, Deserialize)]
+struct Annotations {
+    instruction_following: Option<Annotation>,
+    honesty: Option<Annotation>,
+    truthfulness: Option<Annotation>,
+    helpfulness: Option<Annotation>,
+}
+
+#[derive(Deserialize)]
+struct Annotation {
+    #[serde(default, rename = "Rating", deserialize_with = "score")]
+    rating: Option<f64>,
+}
+
+fn score<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(f64),
+        Text(String),
+        Nothing(()),
+    }
+    Ok(match Written::deserialize(deserializer)? {
+        Written::Number(number) => Some(number),
+        Written::Text(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
+        Written::Nothing(()) => None,
+    })
+}
+
+fn reply(completion: Completion) -> Reply {
+    let annotations = completion.annotations.unwrap_or_default();
+    let aspects = [annotations.instruction_following, annotations.honesty, annotations.truthfulness, annotations.helpfulness];
+    Reply {
+        text: completion.response.unwrap_or_default(),
+        model: completion.model,
+        overall: completion.overall_score,
+        ratings: aspects.map(|annotation| annotation.and_then(|annotation| annotation.rating)),
+        fine_grained: completion.fine_grained_score,
+    }
+}

@@ -1,0 +1,130 @@
+//! The parts of a text that truecasing must not touch: fenced and inline code, code-like lines, links, addresses and maths.
+
+use std::ops::Range;
+
+/// A line that starts like this is code, a quotation, a table, a tag or a heading.
+const CODE_STARTS: [&str; 25] = [
+    "{",
+    "}",
+    "<",
+    "[",
+    "#",
+    "//",
+    "/*",
+    "*/",
+    "$",
+    ">",
+    "|",
+    "def ",
+    "class ",
+    "import ",
+    "from ",
+    "return ",
+    "if (",
+    "for (",
+    "while (",
+    "function ",
+    "const ",
+    "let ",
+    "var ",
+    "SELECT ",
+    "#include",
+];
+/// What may stand in front of `www.`.
+const OPENERS: [char; 8] = ['(', '[', '{', '<', '"', '\'', '“', '‘'];
+
+/// The protected spans, in order and without overlap. Of two that begin inside each other the leftmost holds.
+pub(super) fn spans(text: &str) -> Vec<Range<usize>> {
+    let mut spans = Vec::new();
+    let mut place = 0;
+    while place < text.len() {
+        let line_end = text[place..].find('\n').map_or(text.len(), |newline| place + newline);
+        let starts_line = place == 0 || text.as_bytes()[place - 1] == b'\n';
+        let line = &text[place..line_end];
+        if starts_line && is_fence(line) {
+            let end = fence_end(text, line_end);
+            spans.push(place..end);
+            place = end;
+        } else if starts_line && is_code(line) {
+            spans.push(place..line_end);
+            place = line_end + 1;
+        } else {
+            place = within_line(text, place, line_end, &mut spans);
+        }
+    }
+    spans
+}
+
+fn is_fence(line: &str) -> bool {
+    line.trim_start_matches([' ', '\t']).starts_with("```")
+}
+
+/// Where the fence that opened before `line_end` closes: behind the closing line, or with the text.
+fn fence_end(text: &str, line_end: usize) -> usize {
+    let mut start = line_end + 1;
+    while start < text.len() {
+        let end = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
+        if is_fence(&text[start..end]) {
+            return end;
+        }
+        start = end + 1;
+    }
+    text.len()
+}
+
+fn is_code(line: &str) -> bool {
+    let line = line.trim_matches([' ', '\t', '\r']);
+    line.ends_with(['{', '}', ';'])
+        || CODE_STARTS.iter().any(|start| line.starts_with(start))
+        || ["=>", "==", "();"].iter().any(|mark| line.contains(mark))
+}
+
+/// Finds the spans that begin between `place` and the line's end; says where to go on, which `$$` may push behind it.
+fn within_line(text: &str, mut place: usize, line_end: usize, spans: &mut Vec<Range<usize>>) -> usize {
+    let bytes = text.as_bytes();
+    if !bytes[place..line_end].iter().any(|byte| matches!(byte, b'`' | b'$' | b'@' | b':' | b'w' | b'W')) {
+        return line_end + 1;
+    }
+    while place < line_end {
+        let starts_word = place == 0 || text[..place].ends_with(char::is_whitespace);
+        let span = if starts_word { link(text, place, line_end) } else { None };
+        let span = span.or_else(|| match bytes[place] {
+            b'`' => inline_code(text, place, line_end),
+            b'$' => maths(text, place, line_end),
+            _ => None,
+        });
+        match span {
+            Some(span) => {
+                place = span.end;
+                spans.push(span);
+            }
+            None => place += text[place..].chars().next().map_or(1, char::len_utf8),
+        }
+    }
+    place.max(line_end + usize::from(place == line_end))
+}
+
+/// The word at `place`, where it is a link or an address.
+fn link(text: &str, place: usize, line_end: usize) -> Option<Range<usize>> {
+    let rest = &text[place..line_end];
+    let word = &rest[..rest.find(char::is_whitespace).unwrap_or(rest.len())];
+    let bare = word.trim_start_matches(OPENERS);
+    let is_www = bare.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("www."));
+    (is_www || word.contains("://") || word.contains('@')).then(|| place..place + word.len())
+}
+
+fn inline_code(text: &str, place: usize, line_end: usize) -> Option<Range<usize>> {
+    let close = text[place + 1..line_end].find('`')?;
+    (close > 0).then(|| place..place + close + 2)
+}
+
+fn maths(text: &str, place: usize, line_end: usize) -> Option<Range<usize>> {
+    if text[place..].starts_with("$$") {
+        let close = text[place + 2..].find("$$")?;
+        return (close > 0).then(|| place..place + close + 4);
+    }
+    let close = text[place + 1..line_end].find('$')?;
+    let inside = &text[place + 1..place + 1 + close];
+    let tight = !inside.is_empty() && !inside.starts_with(char::is_whitespace) && !inside.ends_with(char::is_whitespace);
+    tight.then(|| place..place + close + 2)
+}
