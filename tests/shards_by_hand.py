@@ -92,7 +92,8 @@ def write(folder: Path, kind: str, splits: dict[str, list[dict[str, Any]]], seq_
         "rows": {"read": written, "written": written, "dropped": {}, "duplicates": {}, "quarantined": {}},
         "phrases": {},
         "truecase": {"rows": 0, "fixes": 0},
-        "decontamination": "not checked",
+        "dedup": {"cut_short": 0},
+        "decontamination": {"status": "not checked", "rows_matched": 0, "sets": []},
         "splits": cards,
         "files": [_file(folder, path) for path in sorted((folder / "tokenizer").iterdir())],
     }

@@ -88,7 +88,7 @@ def test_a_setting_that_cannot_be_obeyed_is_named(settings: list[str], word: str
 
 def test_an_unknown_recipe_is_told_the_known_ones(tmp_path: Path) -> None:
     told = refusal(2, "prep", "ultrachatt", *SAMPLE, "--out", tmp_path / "out")
-    assert "`ultrachatt`" in told and "ultrachat, ultrafeedback" in told
+    assert "`ultrachatt`" in told and "ultrachat, ultrachat-200k-trl07, ultrafeedback" in told
 
 
 def test_what_cannot_be_read_is_named_and_leaves_no_data_set(tmp_path: Path) -> None:
