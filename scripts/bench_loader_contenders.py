@@ -74,9 +74,8 @@ def _batch(table: list[dict[str, Any]], first: int, schema: Any) -> Any:
 
     offsets = pa.array(np.arange(len(table) + 1, dtype=np.int32) * LENGTH)
     one = pa.array(np.arange(len(table) + 1, dtype=np.int32))
-    columns = [
-        pa.ListArray.from_arrays(offsets, pa.array(np.concatenate([row[name] for row in table]))) for name in ("input_ids", "labels")
-    ]
+    ids = [np.concatenate([row[name] for row in table]) for name in (NAMES[0], NAMES[-1])]  # the format has both columns
+    columns = [pa.ListArray.from_arrays(offsets, pa.array(values)) for values in ids]
     columns.append(pa.ListArray.from_arrays(one, pa.array(np.full(len(table), LENGTH, np.int32))))
     columns.append(pa.ListArray.from_arrays(one, pa.array(np.arange(first, first + len(table)))))
     return pa.record_batch([column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)

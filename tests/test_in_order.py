@@ -21,7 +21,7 @@ from recorded_run import trained_rows, trainer_of
 from shards_by_hand import pair, tokenizer, write
 from zephyr_fast import InputError, RecipeError, open_shards
 from zephyr_fast.collators import PairCollator
-from zephyr_fast.index import index
+from zephyr_fast.index import index, with_lengths
 from zephyr_fast.mixture import Mixture
 from zephyr_fast.stream import State
 from zephyr_fast.train.dpo import DPOTrainer
@@ -156,6 +156,19 @@ def test_pairs_are_read_in_the_same_order(start: Path, tmp_path: Path) -> None:
             trainer.add_callback(_Stop(4))
         trainer.train(resume_from_checkpoint=resume)
     assert seen == list(islice(slow_order.steps(7, 3, 2, "carry"), 7))
+
+
+def test_the_index_of_pairs_has_their_lengths_where_they_are_asked_for(tmp_path: Path) -> None:
+    pairs = [pair("Hi", "Yes.", "No " + "no " * number, number, tokenizer()) for number in range(7)]
+    dataset = with_lengths(open_shards(write(tmp_path / "prefs", "preference", {"train": pairs}, 64)))
+    assert dataset["length"][:] == [len(one["prompt_ids"]) + max(len(one["chosen_ids"]), len(one["rejected_ids"])) for one in pairs]
+
+
+def test_another_sampling_strategy_is_left_to_transformers(folder: Path, tmp_path: Path) -> None:
+    trainer = trainer_of(folder, tmp_path, train_sampling_strategy="sequential", num_train_epochs=1, save_strategy="no")
+    trainer.train()
+    rows = [row for step in trained_rows(tmp_path) for row in step]
+    assert rows == list(range(ROWS))
 
 
 def test_a_state_that_counts_what_the_trainer_fetched_ahead_does_not_pass(

@@ -106,6 +106,8 @@ class Loader:
     """Identity of the rows, as in `State`."""
     seed: int
     workers: Workers = field(default_factory=Workers)
+    place: Callable[[Any], Any] | None = None
+    """Puts a batch where it is computed on, in this process; without it, it stays on the CPU."""
     delivered: int = 0
     """Micro batches handed over so far."""
 
@@ -120,8 +122,9 @@ class Loader:
         # Without workers torch's loader has nothing to add, and takes as long as a third of a batch of 8.
         is_plain = self.workers.count == 0 and not self.workers.pin_memory
         for batch in self._plain_loader(left) if is_plain else self._torch_loader(left):
+            placed = batch if self.place is None else self.place(batch)
             self.delivered += 1
-            yield batch
+            yield placed
 
     @property
     def done(self) -> int:

@@ -6,9 +6,11 @@ resumed run starts there, with any number of ranks, workers and device batches, 
 """
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accelerate.utils import send_to_device
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState, TrainerState
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, get_last_checkpoint
@@ -97,8 +99,10 @@ class InOrder:
             args.dataloader_prefetch_factor,
             args.dataloader_pin_memory,
         )
+        # transformers computes on a batch (token counts, for one) before it moves it itself.
+        place = partial(send_to_device, device=args.device, non_blocking=args.dataloader_pin_memory)
         collate = self.data_collator  # type: ignore[attr-defined]
-        loader = Loader(rows, Batches(stream, part, 0, max(0, steps)), collate, identity, seed, workers)
+        loader = Loader(rows, Batches(stream, part, 0, max(0, steps)), collate, identity, seed, workers, place)
         return loader, _facts(loader)
 
 
