@@ -73,10 +73,9 @@ impl Cuts {
         let mut count = 0;
         while *scanned < end && count <= BATCH - BLOCK {
             let base = *scanned;
-            let mut asked = false;
-            let mut cuts = match text[base..end].first_chunk::<{ BLOCK + 1 }>() {
-                Some(window) => self.block(window.as_slice(), &mut asked),
-                None => self.block(&text[base..end], &mut asked),
+            let (mut cuts, asked) = match text[base..end].first_chunk() {
+                Some(window) => self.block(window),
+                None => self.last_block(&text[base..end]),
             };
             *scanned = end.min(base + BLOCK);
             while cuts != 0 {
@@ -95,16 +94,22 @@ impl Cuts {
         count
     }
 
-    /// One bit for each two neighbours of up to 65 bytes, set where a cut is or has to be asked for.
+    /// One bit for each two neighbours, set where a cut is or has to be asked for; and whether any has to be.
     #[inline]
-    fn block(&self, window: &[u8], asked: &mut bool) -> u64 {
+    fn block(&self, window: &[u8; BLOCK + 1]) -> (u64, bool) {
         let mut found = [0; BLOCK];
-        for (found, pair) in found.iter_mut().zip(window.windows(2)) {
-            *found = self.bytes[usize::from(pair[0]) << 8 | usize::from(pair[1])];
+        for place in 0..BLOCK {
+            found[place] = self.bytes[usize::from(window[place]) << 8 | usize::from(window[place + 1])];
         }
         let ask = bits::<1>(&found);
-        *asked = ask != 0;
-        bits::<0>(&found) | ask
+        (bits::<0>(&found) | ask, ask != 0)
+    }
+
+    fn last_block(&self, rest: &[u8]) -> (u64, bool) {
+        let mut window = [0; BLOCK + 1];
+        window[..rest.len()].copy_from_slice(rest);
+        let (cuts, asked) = self.block(&window);
+        (cuts & ((1 << (rest.len() - 1)) - 1), asked)
     }
 
     /// Do the characters on both sides of this place join?

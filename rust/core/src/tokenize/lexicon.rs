@@ -40,7 +40,7 @@ pub(super) enum Spelling {
     },
 }
 
-/// What one thread needs to encode a text: caches and buffers, at most about 7 MiB while idle.
+/// What one thread needs to encode a text: caches and buffers, at most about 11 MiB while idle.
 pub(super) struct Scratch {
     cache: Cache,
     symbols: Symbols,
