@@ -4,8 +4,8 @@
     python scripts/bench_loader.py --python OTHER     # an interpreter that has them; they are no dependency of ours
 
 Every contender makes its own files once, then reads all rows for a few epochs in a fresh process, with 0 and with 2
-workers; the order turns round every time. CPU seconds are those of the process and its workers, from opening the folder to
-the last batch: with other work on the machine they are steadier than the clock's. A sample is 2,048 ids and as many labels.
+workers; the order turns round every time. CPU seconds are those of the process from its first batch on and of its workers
+from their start: with other work on the machine they are steadier than the clock's. A sample is 2,048 ids and as many labels.
 """
 
 import argparse

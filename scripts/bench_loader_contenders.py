@@ -154,7 +154,7 @@ def open_streaming(folder: Path, epochs: int, batch: int, workers: int) -> Itera
 
 
 def read(name: str, folder: Path, epochs: int, batch: int, workers: int) -> dict[str, float]:
-    """Reads all epochs; imports are outside the clock."""
+    """Reads all epochs; the clock of this process starts at the first batch, the workers' own when they do."""
     import torch
     import torch.utils.data
 
@@ -164,6 +164,8 @@ def read(name: str, folder: Path, epochs: int, batch: int, workers: int) -> dict
     start, wall, numbers = _cpu(), time.perf_counter(), 0
     for loader in globals()[f"open_{name}"](folder, epochs, batch, workers):
         for tensors in loader:
+            if not numbers:
+                start, wall = _cpu(), time.perf_counter()
             numbers += sum(tensor.numel() for tensor in (tensors.values() if isinstance(tensors, dict) else [tensors]))
         del loader
     return {"tokens": numbers / len(NAMES), "cpu": _cpu() - start, "wall": time.perf_counter() - wall}

@@ -18,6 +18,7 @@ from numbered import collate, numbered
 from shards_by_hand import pair, tokenizer, write
 from zephyr_fast import IntegrityError, RecipeError, agreement, open_shards
 from zephyr_fast.agreement import agree, compare
+from zephyr_fast.gather import Gather
 from zephyr_fast.index import IndexRows
 from zephyr_fast.loader import Batches, Loader, Part, Workers
 from zephyr_fast.mixture import Mixture
@@ -132,6 +133,15 @@ def test_samples_have_the_columns_that_were_added_to_the_index(folder: Path) -> 
     samples = IndexRows(dataset).samples([5, 0])
     assert [float(sample["ref_chosen_logps"]) for sample in samples] == [5.0, 0.0]
     assert collate(samples) == [5, 0] == collate([dataset[5], dataset[0]])
+
+
+def test_a_batch_is_gathered_into_one_piece_of_memory_and_padded_where_it_must_be() -> None:
+    rows = [{"input_ids": np.arange(size, dtype=np.int32), "labels": -np.arange(size, dtype=np.int32)} for size in (3, 1, 3)]
+    even, ragged = Gather()([rows[0], rows[2]]), Gather()(rows)
+    assert even["input_ids"].tolist() == [[0, 1, 2]] * 2 and even["labels"].tolist() == [[0, -1, -2]] * 2
+    assert ragged["input_ids"].tolist() == [[0, 1, 2], [0, 0, 0], [0, 1, 2]] and ragged["labels"].tolist()[1] == [0, -100, -100]
+    assert even["input_ids"].dtype == torch.int32
+    assert even["input_ids"].untyped_storage().data_ptr() == even["labels"].untyped_storage().data_ptr()
 
 
 def test_a_selection_of_rows_is_refused_as_it_has_another_numbering(folder: Path) -> None:

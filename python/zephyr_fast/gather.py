@@ -26,18 +26,17 @@ class Gather:
         import torch
 
         columns = [[sample[name] for sample in samples] for name, _ in self.padding]
-        width = max(len(row) for rows in columns for row in rows)
-        table = np.empty((len(columns), len(samples), width), np.int32)
+        lengths = {length for rows in columns for length in map(len, rows)}
+        table = np.empty((len(columns), len(samples), max(lengths)), np.int32)
         for place, (rows, (_, value)) in enumerate(zip(columns, self.padding, strict=True)):
-            _fill(table[place], rows, value)
+            if len(lengths) == 1:
+                np.concatenate(rows, out=table[place].reshape(-1))
+            else:
+                _fill(table[place], rows, value)
         return {name: tensor for (name, _), tensor in zip(self.padding, torch.from_numpy(table).unbind(), strict=True)}
 
 
 def _fill(table: Any, rows: list[Any], value: int) -> None:
-    width = table.shape[1]
-    if all(len(row) == width for row in rows):
-        np.concatenate(rows, out=table.reshape(-1))
-        return
     for place, row in enumerate(rows):
         table[place, : len(row)] = row
         table[place, len(row) :] = value
