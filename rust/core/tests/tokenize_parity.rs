@@ -252,14 +252,24 @@ fn the_result_does_not_depend_on_the_number_of_threads_or_on_what_came_before() 
     });
 }
 
-/// The packaged tokenizer with one part of its `tokenizer.json` changed.
-fn changed(change: impl FnOnce(&mut serde_json::Value)) -> (tempfile::TempDir, Engine) {
-    let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(packaged().join("tokenizer.json")).unwrap()).unwrap();
+/// A tokenizer with one part of its `tokenizer.json` changed.
+fn changed(path: &Path, change: impl FnOnce(&mut serde_json::Value)) -> (tempfile::TempDir, Engine) {
+    let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(path.join("tokenizer.json")).unwrap()).unwrap();
     change(&mut json);
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
     let engine = Tokenizer::load(folder.path()).unwrap().engine().clone();
     (folder, engine)
+}
+
+fn check_hostile(folder: &Path, texts: usize) {
+    let twins = Twins::load(folder);
+    let mut chance = Chance(SEED);
+    for _ in 0..texts {
+        let text = chance.hostile(&twins.added);
+        let ranges = chance.ranges(&text);
+        twins.check(&text, &ranges);
+    }
 }
 
 #[test]
@@ -276,7 +286,7 @@ fn what_is_not_known_exactly_goes_to_the_reference_with_a_reason() {
         }),
     ];
     for (reason, change) in changes {
-        assert_eq!(changed(change).1, Engine::Reference(reason.to_owned()));
+        assert_eq!(changed(&packaged(), change).1, Engine::Reference(reason.to_owned()));
     }
 }
 
@@ -298,19 +308,35 @@ fn every_known_way_to_write_a_tokenizer_is_as_exact() {
         sequence(serde_json::json!({"type": "Digits", "individual_digits": true}), whole),
     ];
     for front in fronts {
-        let (folder, engine) = changed(|json| {
+        let (folder, engine) = changed(&packaged(), |json| {
             json["pre_tokenizer"] = front;
             json["model"]["ignore_merges"] = true.into();
             json["added_tokens"][1]["lstrip"] = true.into();
             json["added_tokens"][2]["rstrip"] = true.into();
         });
         assert_eq!(engine, Engine::Fast);
-        let twins = Twins::load(folder.path());
-        let mut chance = Chance(SEED);
-        for _ in 0..1_000 {
-            let text = chance.hostile(&twins.added);
-            let ranges = chance.ranges(&text);
-            twins.check(&text, &ranges);
+        check_hostile(folder.path(), 1_000);
+    }
+}
+
+#[test]
+fn every_known_way_to_write_a_sentencepiece_tokenizer_is_as_exact() {
+    let metaspace =
+        |scheme: &str, split: bool| serde_json::json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": split});
+    let mut fronts = vec![(serde_json::json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"}), serde_json::Value::Null)];
+    for scheme in ["always", "first", "never"] {
+        fronts.extend([true, false].map(|split| (serde_json::Value::Null, metaspace(scheme, split))));
+    }
+    let Some(mistral) = shared("tokenizers/mistral-7b-v0.1") else { return };
+    for (normalizer, pre_tokenizer) in fronts {
+        for normalized in [true, false] {
+            let (folder, engine) = changed(&mistral, |json| {
+                json["normalizer"] = normalizer.clone();
+                json["pre_tokenizer"] = pre_tokenizer.clone();
+                json["added_tokens"][1]["normalized"] = normalized.into();
+            });
+            assert_eq!(engine, Engine::Fast);
+            check_hostile(folder.path(), 300);
         }
     }
 }

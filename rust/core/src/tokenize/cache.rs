@@ -17,8 +17,8 @@ const MIDDLE_MAX: usize = 15;
 const MIDDLE_SETS: usize = 1 << 16;
 const LONG_MAX: usize = 47;
 const LONG_TOKENS: usize = 12;
-/// 2^14 words of 112 bytes.
-const LONG: usize = 1 << 14;
+/// 2^15 words of 112 bytes, 3.5 MiB.
+const LONG: usize = 1 << 15;
 
 /// Words and their tokens.
 pub(super) struct Cache {

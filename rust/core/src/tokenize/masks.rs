@@ -56,7 +56,7 @@ impl Masks {
 
 /// One bit of each byte.
 #[inline]
-pub(super) fn bits<const BIT: u32>(kinds: &[u8; WINDOW]) -> u64 {
+fn bits<const BIT: u32>(kinds: &[u8; WINDOW]) -> u64 {
     let (words, _) = kinds.as_chunks::<8>();
     words.iter().enumerate().fold(0, |mask, (place, word)| {
         let ones = u64::from_le_bytes(*word) >> BIT & 0x0101_0101_0101_0101;

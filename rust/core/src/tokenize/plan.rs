@@ -39,6 +39,9 @@ pub(super) fn build(reference: Arc<Reference>, json: &[u8]) -> Result<Fast, Stri
     let front = front(&normalizer, &pre_tokenizer)?;
     let mut tokens: Vec<_> = inner.get_added_tokens_decoder().into_iter().collect();
     tokens.sort_by_key(|(id, _)| *id);
+    if front.nfc && tokens.iter().any(|(_, token)| token.normalized && !token.content.is_ascii()) {
+        return Err("an added token is changed by the normaliser".to_owned());
+    }
     let added = Added::new(&tokens, front.content)?;
     let vocabulary = Vocabulary::new(model, json)?;
     let (cutter, spelling) = match front.cutter {
