@@ -1,67 +1,48 @@
 //! What words have been merged before: tables of fixed size, so that memory is bounded. They decide how fast a word's tokens come,
 //! never which.
 
+use std::hint::select_unpredictable;
+
 use super::encode::Sink;
 use super::merges::Symbols;
 
-/// The longest word of the first two tables.
-const SHORT_MAX: usize = 8;
-const ID_BITS: u32 = 28;
-/// 2^13 words, 128 KiB: nine words in ten of a text, which must not share the fast caches with the rare.
-const FRONT_BITS: u32 = 13;
-/// 2^17 sets of two words of 16 bytes, 4 MiB. Of 5.4 M segments of 25 MB of dialogues 83 k differ, and the commonest 16 k make 96 %.
-const SHORT_SET_BITS: u32 = 17;
-/// The longest word of the middle table.
-const MIDDLE_MAX: usize = 15;
-/// 2^16 sets of two words of 32 bytes, 4 MiB.
-const MIDDLE_SETS: usize = 1 << 16;
+/// The longest word of the first two tables: its length beside it makes 16 bytes.
+const SHORT_MAX: usize = 15;
+/// As in the table of merges.
+const ID_BITS: u32 = 20;
+/// The most tokens of a word of the first two tables.
+const SHORT_TOKENS: usize = 5;
+/// Where in [`Known`] the ends begin, of 4 bits each, and where the number of tokens stands.
+const ENDS_AT: u32 = ID_BITS * SHORT_TOKENS as u32;
+const COUNT_AT: u32 = 120;
+/// 2^14 words, 512 KiB: nine words in ten of a text, which must not share the fast caches with the rare.
+const FRONT_BITS: u32 = 14;
+/// 2^17 sets of two words, 8 MiB. Of 21 M segments of 98 MB of dialogues about 230 k differ.
+const SET_BITS: u32 = 17;
 const LONG_MAX: usize = 47;
 const LONG_TOKENS: usize = 12;
-/// 2^15 words of 112 bytes, 3.5 MiB.
-const LONG: usize = 1 << 15;
+/// 2^14 words of 112 bytes, 1.8 MiB.
+const LONG: usize = 1 << 14;
 
 /// Words and their tokens.
 pub(super) struct Cache {
-    front: Vec<Short>,
-    short: Vec<ShortSet>,
-    middle: Vec<MiddleSet>,
+    front: Vec<Word>,
+    sets: Vec<Set>,
     long: Vec<Long>,
+}
+
+/// A word of up to 15 bytes and five tokens, in one line of the processor's cache.
+#[derive(Clone, Copy)]
+#[repr(align(32))]
+struct Word {
+    key: u128,
+    known: Known,
 }
 
 /// Two words; a new one takes the first place and moves the other to the second.
 #[derive(Clone, Copy)]
-#[repr(align(32))]
-struct ShortSet([Short; 2]);
-
-/// A word of up to 8 bytes and two tokens.
-#[derive(Clone, Copy)]
-struct Short {
-    /// Its bytes, zeros after them.
-    key: u64,
-    /// From the top: its length, where the first of two tokens ends (0 if there is one), the second token, the first.
-    found: u64,
-}
-
-impl Short {
-    /// 0 if this is the word.
-    #[inline]
-    fn differs(&self, key: u64, len: usize) -> u64 {
-        self.key ^ key | self.found >> 60 ^ len as u64
-    }
-}
-
-#[derive(Clone, Copy)]
 #[repr(align(64))]
-struct MiddleSet([Middle; 2]);
-
-/// A word of up to 15 bytes and two tokens.
-#[derive(Clone, Copy)]
-struct Middle {
-    /// Its bytes, zeros after them, its length.
-    key: u128,
-    /// As in [`Short`].
-    found: u64,
-}
+struct Set([Word; 2]);
 
 /// A word of up to 47 bytes and twelve tokens.
 #[derive(Clone, Copy)]
@@ -73,57 +54,84 @@ struct Long {
     tokens: u8,
 }
 
+/// The tokens of a short word: from the top their number, where each ends in the word, their ids. All zeros where a word is not known.
+#[derive(Clone, Copy)]
+pub(super) struct Known(u128);
+
+impl Known {
+    /// Nothing.
+    pub(super) const NOTHING: Known = Known(0);
+
+    fn new(symbols: &Symbols) -> Known {
+        let (mut known, mut end) = ((symbols.ids.len() as u128) << COUNT_AT, 0);
+        for (place, (id, len)) in symbols.ids.iter().zip(&symbols.lens).enumerate() {
+            end += len;
+            known |= u128::from(*id) << (place as u32 * ID_BITS) | u128::from(end) << (ENDS_AT + 4 * place as u32);
+        }
+        Known(known)
+    }
+
+    /// How many tokens; 0 if the word is not known.
+    #[inline]
+    pub(super) fn count(self) -> usize {
+        (self.0 >> COUNT_AT) as usize
+    }
+
+    #[inline]
+    fn id(self, place: usize) -> u32 {
+        (self.0 >> (place as u32 * ID_BITS)) as u32 & ((1 << ID_BITS) - 1)
+    }
+
+    #[inline]
+    fn end(self, place: usize) -> usize {
+        (self.0 >> (ENDS_AT + 4 * place as u32)) as usize & 15
+    }
+
+    /// Passes on the tokens of a known word.
+    #[inline]
+    pub(super) fn emit<S: Sink>(self, start: usize, end: usize, sink: &mut S) {
+        if self.count() <= 2 {
+            return sink.push_one_or_two([self.id(0), self.id(1)], self.count() == 2, (start, start + self.end(0), end));
+        }
+        let mut from = start;
+        for place in 0..self.count() {
+            let to = start + self.end(place);
+            sink.push(self.id(place), from, to);
+            from = to;
+        }
+    }
+}
+
 impl Cache {
     /// No words yet.
     pub(super) fn new() -> Cache {
-        let short = Short { key: 0, found: 0 };
-        let middle = Middle { key: 0, found: 0 };
+        let word = Word { key: 0, known: Known::NOTHING };
         let long = Long { key: [0; LONG_MAX], len: 0, ids: [0; LONG_TOKENS], ends: [0; LONG_TOKENS], tokens: 0 };
-        Cache {
-            front: vec![short; 1 << FRONT_BITS],
-            short: vec![ShortSet([short; 2]); 1 << SHORT_SET_BITS],
-            middle: vec![MiddleSet([middle; 2]); MIDDLE_SETS],
-            long: vec![long; LONG],
-        }
+        Cache { front: vec![word; 1 << FRONT_BITS], sets: vec![Set([word; 2]); 1 << SET_BITS], long: vec![long; LONG] }
     }
 
-    /// What the front knows of a word of up to 8 bytes, for [`unpack`]; 0 if nothing. Free of branches.
+    /// What the front knows of a word. Free of branches, which would be wrong for one word in ten.
     #[inline]
-    pub(super) fn find_front(&self, key: u64, len: usize) -> u64 {
-        let word = &self.front[hash(key, FRONT_BITS)];
-        word.found & all_if_zero(word.differs(key, len))
+    pub(super) fn find_front(&self, key: u128) -> Known {
+        self.front[place(key, FRONT_BITS)].known_as(key)
     }
 
-    /// The same for the tables behind the front and words of up to 15 bytes.
+    /// The same for the table behind the front, into which it takes what it finds. Free of branches too: one that hangs on memory, and is
+    /// wrong for one word in seven, would wait for it each time.
     #[inline]
-    pub(super) fn find_behind(&mut self, text: &[u8], start: usize, end: usize) -> u64 {
-        match end - start {
-            0..=SHORT_MAX => self.find_short(key(text, start, end), end - start),
-            9..=MIDDLE_MAX => self.find_middle(middle_key(text, start, end)),
-            _ => 0,
-        }
-    }
-
-    #[inline]
-    fn find_short(&mut self, key: u64, len: usize) -> u64 {
-        let ShortSet([first, second]) = &self.short[hash(key, SHORT_SET_BITS)];
-        let found = first.found & all_if_zero(first.differs(key, len)) | second.found & all_if_zero(second.differs(key, len));
-        if found != 0 {
-            self.front[hash(key, FRONT_BITS)] = Short { key, found };
-        }
-        found
-    }
-
-    #[inline]
-    fn find_middle(&self, key: u128) -> u64 {
-        let MiddleSet([first, second]) = &self.middle[middle_set(key)];
-        let differs = |word: &Middle| (word.key ^ key) as u64 | ((word.key ^ key) >> 64) as u64;
-        first.found & all_if_zero(differs(first)) | second.found & all_if_zero(differs(second))
+    pub(super) fn find_behind(&mut self, key: u128) -> Known {
+        let Set([first, second]) = &self.sets[place(key, SET_BITS)];
+        let known = Known(first.known_as(key).0 | second.known_as(key).0);
+        let front = &mut self.front[place(key, FRONT_BITS)];
+        let is_known = known.count() != 0;
+        front.key = select_unpredictable(is_known, key, front.key);
+        front.known = Known(select_unpredictable(is_known, known.0, front.known.0));
+        known
     }
 
     /// Passes on the tokens of a word of the last table, if it is known.
     pub(super) fn emit_long<S: Sink>(&self, word: &[u8], start: usize, sink: &mut S) -> bool {
-        let Some(known) = word.len().le(&LONG_MAX).then(|| &self.long[place(word)]) else { return false };
+        let Some(known) = word.len().le(&LONG_MAX).then(|| &self.long[long_place(word)]) else { return false };
         if &known.key[..usize::from(known.len)] != word {
             return false;
         }
@@ -139,26 +147,24 @@ impl Cache {
     /// Keeps a word, if it fits into one of the tables.
     pub(super) fn insert(&mut self, word: &[u8], symbols: &Symbols) {
         let (bytes, tokens) = (word.len(), symbols.ids.len());
-        if bytes <= MIDDLE_MAX && tokens <= 2 && symbols.ids.iter().all(|id| id >> ID_BITS == 0) {
-            let second = symbols.ids.get(1).map_or(0, |id| u64::from(*id) | u64::from(symbols.lens[0]) << ID_BITS);
-            let found = (bytes as u64) << 60 | second << ID_BITS | u64::from(symbols.ids[0]);
-            if bytes <= SHORT_MAX {
-                let key = key(word, 0, bytes);
-                let ShortSet(words) = &mut self.short[hash(key, SHORT_SET_BITS)];
-                words.swap(0, 1);
-                words[0] = Short { key, found };
-            } else {
-                let key = middle_key(word, 0, bytes);
-                let MiddleSet(words) = &mut self.middle[middle_set(key)];
-                words.swap(0, 1);
-                words[0] = Middle { key, found };
-            }
+        if bytes <= SHORT_MAX && tokens <= SHORT_TOKENS && symbols.ids.iter().all(|id| id >> ID_BITS == 0) {
+            let key = key(word, 0, bytes);
+            let Set(words) = &mut self.sets[place(key, SET_BITS)];
+            words.swap(0, 1);
+            words[0] = Word { key, known: Known::new(symbols) };
         } else if bytes <= LONG_MAX && tokens <= LONG_TOKENS {
-            let long = &mut self.long[place(word)];
+            let long = &mut self.long[long_place(word)];
             long.key[..bytes].copy_from_slice(word);
             (long.len, long.tokens) = (bytes as u8, tokens as u8);
             write(symbols, &mut long.ids, &mut long.ends);
         }
+    }
+}
+
+impl Word {
+    #[inline]
+    fn known_as(&self, key: u128) -> Known {
+        Known(select_unpredictable(self.key == key, self.known.0, 0))
     }
 }
 
@@ -171,70 +177,38 @@ fn write(symbols: &Symbols, ids: &mut [u32], ends: &mut [u8]) {
     }
 }
 
-/// The tokens of what [`Cache::find`] has found: the first, the second, and where the first ends, 0 if it is the only one.
-#[inline]
-pub(super) fn unpack(found: u64) -> ([u32; 2], usize) {
-    let id = |bits: u64| bits as u32 & ((1 << ID_BITS) - 1);
-    ([id(found), id(found >> ID_BITS)], (found >> (2 * ID_BITS)) as usize & 15)
-}
-
-const MASKS: [u64; SHORT_MAX + 1] = {
-    let mut masks = [u64::MAX; SHORT_MAX + 1];
+/// For each length of word its bytes of 16; beyond 15 all.
+const MASKS: [u128; SHORT_MAX + 2] = {
+    let mut masks = [u128::MAX; SHORT_MAX + 2];
     let mut len = 0;
-    while len < SHORT_MAX {
+    while len <= SHORT_MAX {
         masks[len] = (1 << (8 * len)) - 1;
         len += 1;
     }
     masks
 };
 
-/// The first 8 bytes of a word.
+/// The bytes of a word of at most 15, and how many there are; for any longer word what no such word has.
 #[inline]
-pub(super) fn key(text: &[u8], start: usize, end: usize) -> u64 {
-    match text[start..].first_chunk::<8>() {
-        Some(chunk) => u64::from_le_bytes(*chunk) & MASKS[(end - start).min(SHORT_MAX)],
-        None => {
-            let mut chunk = [0; 8];
-            chunk[..end - start].copy_from_slice(&text[start..end]);
-            u64::from_le_bytes(chunk)
-        }
-    }
-}
-
-/// The bytes of a word of at most 15, and how many there are.
-#[inline]
-fn middle_key(text: &[u8], start: usize, end: usize) -> u128 {
-    let len = end - start;
+pub(super) fn key(text: &[u8], start: usize, end: usize) -> u128 {
+    let len = (end - start).min(SHORT_MAX + 1);
     let bytes = match text[start..].first_chunk::<16>() {
-        Some(chunk) => u128::from_le_bytes(*chunk) & ((1 << (8 * len)) - 1),
+        Some(chunk) => u128::from_le_bytes(*chunk) & MASKS[len],
         None => {
             let mut chunk = [0; 16];
-            chunk[..len].copy_from_slice(&text[start..end]);
+            chunk[..len].copy_from_slice(&text[start..start + len]);
             u128::from_le_bytes(chunk)
         }
     };
     bytes | (len as u128) << 120
 }
 
-/// All bits, or none. Written as arithmetic since a branch would be wrong whenever the second of two words is the right one.
 #[inline]
-fn all_if_zero(difference: u64) -> u64 {
-    u64::from(difference == 0).wrapping_neg()
-}
-
-#[inline]
-fn hash(key: u64, bits: u32) -> usize {
-    // The upper half of a product depends on all bits of the key only if they are mixed upwards first.
-    let mixed = (key ^ key >> 32).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (mixed >> (64 - bits)) as usize
-}
-
-#[inline]
-fn middle_set(key: u128) -> usize {
+fn place(key: u128, bits: u32) -> usize {
     let product = u128::from(key as u64 ^ 0x9E37_79B9_7F4A_7C15) * u128::from((key >> 64) as u64 ^ 0xC2B2_AE3D_27D4_EB4F);
-    (product as u64 ^ (product >> 64) as u64) as usize % MIDDLE_SETS
+    (product as u64 ^ (product >> 64) as u64) as usize & ((1 << bits) - 1)
 }
 
-fn place(word: &[u8]) -> usize {
+fn long_place(word: &[u8]) -> usize {
     xxhash_rust::xxh3::xxh3_64(word) as usize % LONG
 }

@@ -27,9 +27,9 @@ pub(super) trait Sink {
     /// Takes the next token, which holds the bytes from `start` to `end`.
     fn push(&mut self, id: u32, start: usize, end: usize);
 
-    /// Takes the next token, or two if `middle`, the length of the first, is not 0. One word in ten has two, and a branch that is
-    /// wrong so often costs more than a token written in vain.
-    fn push_one_or_two(&mut self, ids: [u32; 2], start: usize, middle: usize, end: usize);
+    /// Takes the next token, or with `both` the next two, given where the first begins and ends and the second ends. One word in ten has
+    /// two, and a branch that is wrong so often costs more than a token written in vain.
+    fn push_one_or_two(&mut self, ids: [u32; 2], both: bool, places: (usize, usize, usize));
 }
 
 /// Keeps ids alone.
@@ -42,9 +42,9 @@ impl Sink for Ids<'_> {
     }
 
     #[inline]
-    fn push_one_or_two(&mut self, ids: [u32; 2], _start: usize, middle: usize, _end: usize) {
+    fn push_one_or_two(&mut self, ids: [u32; 2], both: bool, _: (usize, usize, usize)) {
         self.0.extend_from_slice(&ids);
-        self.0.truncate(self.0.len() - usize::from(middle == 0));
+        self.0.truncate(self.0.len() - usize::from(!both));
     }
 }
 
@@ -64,12 +64,11 @@ impl Sink for Spans<'_> {
     }
 
     #[inline]
-    fn push_one_or_two(&mut self, ids: [u32; 2], start: usize, middle: usize, end: usize) {
-        let single = middle == 0;
-        let middle = if single { end } else { start + middle } as u32;
+    fn push_one_or_two(&mut self, ids: [u32; 2], both: bool, (start, middle, end): (usize, usize, usize)) {
+        let (start, middle, end) = (start as u32, middle as u32, end as u32);
         self.ids.extend_from_slice(&ids);
-        self.spans.extend_from_slice(&[Span { start: start as u32, end: middle }, Span { start: middle, end: end as u32 }]);
-        self.ids.truncate(self.ids.len() - usize::from(single));
-        self.spans.truncate(self.spans.len() - usize::from(single));
+        self.spans.extend_from_slice(&[Span { start, end: middle }, Span { start: middle, end }]);
+        self.ids.truncate(self.ids.len() - usize::from(!both));
+        self.spans.truncate(self.spans.len() - usize::from(!both));
     }
 }

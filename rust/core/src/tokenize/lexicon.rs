@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 
-use super::cache::{self, Cache};
+use super::cache::{self, Cache, Known};
 use super::cuts::BATCH;
 use super::encode::Sink;
 use super::merges::{Merges, Symbols};
@@ -68,36 +68,30 @@ impl Scratch {
 impl Lexicon {
     /// Passes on the tokens of the words that end at `ends`, the first of which begins at `start`; returns where the last one ends.
     ///
-    /// First the keys of all words, then all look-ups, then the tokens: no step waits for a branch that hangs on memory.
+    /// First the look-ups of all words, then of those not found in the front, then the tokens: no step waits for a branch that hangs on
+    /// memory.
     #[inline]
     pub(super) fn encode<S: Sink>(&self, text: &[u8], start: usize, ends: &[u32], scratch: &mut Scratch, sink: &mut S) -> usize {
-        let mut found = [0; BATCH + 1];
-        let mut from = start;
-        for (found, end) in found.iter_mut().zip(ends) {
-            *found = cache::key(text, from, *end as usize);
-            from = *end as usize;
-        }
-        from = start;
+        let mut found = [Known::NOTHING; BATCH + 1];
         let mut rest = [0; BATCH + 1];
-        let mut count = 0;
+        let (mut from, mut count) = (start, 0);
         for (place, (found, end)) in found.iter_mut().zip(ends).enumerate() {
-            *found = scratch.cache.find_front(*found, *end as usize - from);
+            *found = scratch.cache.find_front(cache::key(text, from, *end as usize));
             from = *end as usize;
             rest[count] = place as u8;
-            count += usize::from(*found == 0);
+            count += usize::from(found.count() == 0);
         }
         for place in rest[..count].iter().map(|place| usize::from(*place)) {
             let from = place.checked_sub(1).map_or(start, |before| ends[before] as usize);
-            found[place] = scratch.cache.find_behind(text, from, ends[place] as usize);
+            found[place] = scratch.cache.find_behind(cache::key(text, from, ends[place] as usize));
         }
         from = start;
         for (found, end) in found.iter().zip(ends) {
             let end = *end as usize;
-            if *found == 0 {
+            if found.count() == 0 {
                 self.encode_unknown(&text[from..end], from, scratch, sink);
             } else {
-                let (ids, middle) = cache::unpack(*found);
-                sink.push_one_or_two(ids, from, middle, end);
+                found.emit(from, end, sink);
             }
             from = end;
         }

@@ -101,11 +101,10 @@ impl<S: Sink> Sink for Moved<'_, S> {
         self.sink.push(id, self.start + start.saturating_sub(1), end);
     }
 
-    fn push_one_or_two(&mut self, ids: [u32; 2], start: usize, middle: usize, end: usize) {
-        if middle == 0 {
-            return self.push(ids[0], start, end);
+    fn push_one_or_two(&mut self, ids: [u32; 2], both: bool, (start, middle, end): (usize, usize, usize)) {
+        self.push(ids[0], start, middle);
+        if both {
+            self.push(ids[1], middle, end);
         }
-        self.push(ids[0], start, start + middle);
-        self.push(ids[1], start + middle, end);
     }
 }
