@@ -1,0 +1,227 @@
+//! One stage of the walk alone, once, in a process of its own: what `scripts/bench_stages.py` runs beside the peers.
+//!
+//!     cargo bench -p zephyr-core --bench stage -- STAGE THREADS INPUT TOKENIZER
+//!
+//! Reads the rows, does what comes before the stage, then does the stage with cold caches and prints one line of JSON: seconds, bytes
+//! of its input, and how much came out.
+
+#![expect(clippy::print_stdout, reason = "a bench that reports what it has measured")]
+
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+use rayon::prelude::*;
+use zephyr_core::dedup::{Admission, Seen, sign};
+use zephyr_core::dialogue::{Dialogue, Replies, Role, Turn};
+use zephyr_core::filter;
+use zephyr_core::pack::pack;
+use zephyr_core::read::{self, Chunk, Input, shape};
+use zephyr_core::recipe::{Dedup, TrainOn};
+use zephyr_core::sample::Sample;
+use zephyr_core::shard::WindowRows;
+use zephyr_core::spool::Spool;
+use zephyr_core::stage::{Notes, Stage, Verdict};
+use zephyr_core::template::{Template, ZEPHYR};
+use zephyr_core::tokenize::Tokenizer;
+use zephyr_core::truecase::Truecase;
+
+const RECIPE: &str = include_str!("../../../python/zephyr_fast/recipes/ultrachat.toml");
+const SEQ_LEN: u32 = 2048;
+/// Windows gathered before their buffers are used again, as a run's batches are.
+const BATCH_WINDOWS: usize = 256;
+
+struct Bench {
+    input: Input,
+    tokenizer: PathBuf,
+}
+
+/// What a stage read and made.
+struct Outcome {
+    bytes: usize,
+    made: usize,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let [stage, threads, input, tokenizer] = arguments.as_slice() else {
+        println!("stage STAGE THREADS INPUT TOKENIZER; stages: read, clean, template, tokenize, sample, dedup, pack");
+        return;
+    };
+    let threads = threads.parse().expect("a number of threads");
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+    let bench = Bench { input: read::inputs(&[PathBuf::from(input)]).expect("an input").remove(0), tokenizer: PathBuf::from(tokenizer) };
+    pool.install(|| match stage.as_str() {
+        "read" => report(|()| bench.read(), ()),
+        "clean" => report(clean, bench.dialogues()),
+        "template" => report(template, (bench.template(), bench.dialogues())),
+        "tokenize" => report(tokenize, (bench.tokenizer(), bench.texts())),
+        "sample" => report(samples, (bench.tokenizer(), bench.template(), bench.dialogues())),
+        "dedup" => report(dedup, bench.documents()),
+        "pack" => report(gather, bench.spool()),
+        other => panic!("no stage `{other}`"),
+    });
+}
+
+/// Does the stage and prints what it took.
+fn report<T>(stage: impl FnOnce(T) -> Outcome, prepared: T) {
+    let (wall, cpu) = (Instant::now(), cpu_seconds());
+    let Outcome { bytes, made } = black_box(stage(black_box(prepared)));
+    let (wall, cpu) = (wall.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+    println!(r#"{{"wall": {wall:.6}, "cpu": {cpu:.6}, "bytes": {bytes}, "made": {made}}}"#);
+}
+
+impl Bench {
+    fn chunks(&self) -> impl Iterator<Item = Chunk> + Send {
+        let chunks = read::chunks(&self.input, &Arc::new(AtomicU64::new(0))).expect("opens");
+        chunks.map(|chunk| chunk.expect("reads"))
+    }
+
+    fn dialogues(&self) -> Vec<Dialogue> {
+        let parse = |chunk: Chunk| {
+            let row = |row: &read::RawRow| {
+                let row = &chunk.bytes[row.start..row.end];
+                (shape::detect(row, false)?.parse)(row).ok()
+            };
+            chunk.rows.iter().filter_map(row).collect::<Vec<_>>()
+        };
+        // In row order, since near-dedup compares with earlier rows.
+        self.chunks().collect::<Vec<_>>().into_par_iter().map(parse).collect::<Vec<_>>().concat()
+    }
+
+    /// Compressed or not, from the file to dialogues that are all in memory.
+    fn read(&self) -> Outcome {
+        let first = self.chunks().next().expect("rows");
+        let row = &first.rows[0];
+        let shape = shape::detect(&first.bytes[row.start..row.end], false).expect("a known shape");
+        let parse = |chunk: Chunk| {
+            let rows = chunk.rows.iter().map(|row| &chunk.bytes[row.start..row.end]);
+            (chunk.bytes.len(), rows.filter_map(|row| (shape.parse)(row).ok()).collect::<Vec<Dialogue>>())
+        };
+        let read: Vec<_> = if rayon::current_num_threads() == 1 {
+            self.chunks().map(parse).collect()
+        } else {
+            self.chunks().par_bridge().map(parse).collect()
+        };
+        Outcome { bytes: read.iter().map(|(bytes, _)| bytes).sum(), made: read.iter().map(|(_, dialogues)| dialogues.len()).sum() }
+    }
+
+    fn tokenizer(&self) -> Tokenizer {
+        Tokenizer::load(&self.tokenizer).expect("a tokenizer")
+    }
+
+    fn template(&self) -> Template {
+        Template::new("zephyr", ZEPHYR, &self.tokenizer().special, &[]).expect("a template")
+    }
+
+    fn texts(&self) -> Vec<String> {
+        let text = |dialogue: Dialogue| dialogue.turns.into_iter().map(|turn| turn.text).collect::<Vec<_>>().join("\n");
+        self.dialogues().into_par_iter().map(text).collect()
+    }
+
+    /// Every answer as a document of its own.
+    fn documents(&self) -> Vec<Dialogue> {
+        let answers = self.dialogues().into_iter().flat_map(|dialogue| dialogue.turns).filter(|turn| turn.role == Role::Assistant);
+        answers.map(|turn: Turn| Dialogue { id: None, source: None, turns: vec![turn], replies: Replies::Inline }).collect()
+    }
+
+    /// Samples as they wait in a run, those longer than a window cut.
+    fn spool(&self) -> (tempfile::TempDir, Spool, Vec<u32>) {
+        let (tokenizer, template) = (self.tokenizer(), self.template());
+        let sample = |dialogue: &Dialogue| {
+            let rendered = template.render(&dialogue.turns).ok()?;
+            let mut sample = tokenizer.sample(&rendered, TrainOn::Assistant).ok()?;
+            sample.truncate(SEQ_LEN as usize);
+            Some(sample)
+        };
+        let samples: Vec<Sample> = self.dialogues().par_iter().filter_map(sample).collect();
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut spool = Spool::create(&folder.path().join("samples")).expect("a spool");
+        samples.iter().for_each(|sample| spool.push(&sample.to_record()).expect("writes"));
+        let lengths = samples.iter().map(|sample| sample.ids.len() as u32).collect();
+        (folder, spool, lengths)
+    }
+}
+
+fn text_bytes(dialogues: &[Dialogue]) -> usize {
+    dialogues.iter().flat_map(|dialogue| &dialogue.turns).map(|turn| turn.text.len()).sum()
+}
+
+/// Truecasing and the filters of the packaged recipe.
+fn clean(mut dialogues: Vec<Dialogue>) -> Outcome {
+    let bytes = text_bytes(&dialogues);
+    let recipe: toml::Table = RECIPE.parse().expect("a recipe");
+    let filters = recipe["filter"].as_array().expect("filters");
+    let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(Truecase)];
+    stages.extend(filters.iter().filter_map(toml::Value::as_table).map(|table| filter::build(table.clone()).expect("a filter")));
+    let kept = dialogues.par_iter_mut().with_min_len(8).filter_map(|dialogue| {
+        let mut notes = Notes::default();
+        stages.iter().all(|stage| matches!(stage.visit(dialogue, &mut notes), Verdict::Keep)).then_some(())
+    });
+    Outcome { bytes, made: kept.count() }
+}
+
+/// Text and trained ranges.
+fn template((template, dialogues): (Template, Vec<Dialogue>)) -> Outcome {
+    let rendered = dialogues.par_iter().with_min_len(8).map(|dialogue| template.render(&dialogue.turns).map_or(0, |made| made.text.len()));
+    Outcome { bytes: text_bytes(&dialogues), made: rendered.sum() }
+}
+
+/// Ids alone, of texts as they are.
+fn tokenize((tokenizer, texts): (Tokenizer, Vec<String>)) -> Outcome {
+    let tokens = texts.par_iter().with_min_len(8).map(|text| tokenizer.ids(text).expect("ids"));
+    let tokens: Vec<Vec<u32>> = tokens.collect();
+    Outcome { bytes: texts.iter().map(String::len).sum(), made: tokens.iter().map(Vec::len).sum() }
+}
+
+/// Template, ids and trained ranges.
+fn samples((tokenizer, template, dialogues): (Tokenizer, Template, Vec<Dialogue>)) -> Outcome {
+    let sample = |dialogue: &Dialogue| {
+        let rendered = template.render(&dialogue.turns).ok()?;
+        tokenizer.sample(&rendered, TrainOn::Assistant).ok()
+    };
+    let samples: Vec<Sample> = dialogues.par_iter().with_min_len(8).filter_map(sample).collect();
+    Outcome { bytes: text_bytes(&dialogues), made: samples.iter().map(|sample| sample.ids.len()).sum() }
+}
+
+/// Near-duplicates among documents; what is made are those that stay.
+fn dedup(documents: Vec<Dialogue>) -> Outcome {
+    let bytes = text_bytes(&documents);
+    let recipe = Dedup { exact: false, near: true, ..Dedup::default() };
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut seen = Seen::new(folder.path(), &recipe).expect("a spool");
+    let mut kept = 0;
+    for (round, documents) in documents.chunks(4_096).enumerate() {
+        let signed: Vec<_> = documents.par_iter().with_min_len(8).map(|document| sign(document, &recipe)).collect();
+        for (row, signature) in (round as i64 * 4_096..).zip(&signed) {
+            kept += usize::from(seen.admit(row, signature).expect("admits") == Admission::New);
+        }
+    }
+    Outcome { bytes, made: kept }
+}
+
+/// Windows: which samples go into which, then ids, labels and lengths gathered from the spool.
+fn gather((_folder, spool, lengths): (tempfile::TempDir, Spool, Vec<u32>)) -> Outcome {
+    let windows = pack(&lengths, SEQ_LEN);
+    let (mut record, mut rows) = (Vec::new(), WindowRows::default());
+    for (number, window) in windows.iter().enumerate() {
+        for sample in window {
+            spool.read(*sample as usize, &mut record).expect("reads");
+            rows.add_document(i64::from(*sample), &Sample::from_record(&record));
+        }
+        rows.close_window();
+        if number % BATCH_WINDOWS == BATCH_WINDOWS - 1 {
+            rows = WindowRows::default();
+        }
+    }
+    Outcome { bytes: lengths.len(), made: windows.len() }
+}
+
+/// CPU seconds of all threads so far, from Linux's scheduler; zero elsewhere.
+fn cpu_seconds() -> f64 {
+    let tasks = std::fs::read_dir(Path::new("/proc/self/task")).into_iter().flatten().flatten();
+    let nanoseconds = |path: PathBuf| std::fs::read_to_string(path).ok()?.split(' ').next()?.parse::<f64>().ok();
+    tasks.filter_map(|task| nanoseconds(task.path().join("schedstat"))).sum::<f64>() / 1e9
+}
