@@ -7,7 +7,7 @@ use super::encode::Sink;
 use super::merges::Symbols;
 
 /// The longest word of the first two tables: its length beside it makes 16 bytes.
-const SHORT_MAX: usize = 15;
+pub(super) const SHORT_MAX: usize = 15;
 /// As in the table of merges.
 const ID_BITS: u32 = 20;
 /// The most tokens of a word of the first two tables.
@@ -17,8 +17,8 @@ const ENDS_AT: u32 = ID_BITS * SHORT_TOKENS as u32;
 const COUNT_AT: u32 = 120;
 /// 2^14 words, 512 KiB: nine words in ten of a text, which must not share the fast caches with the rare.
 const FRONT_BITS: u32 = 14;
-/// 2^17 sets of two words, 8 MiB. Of 21 M segments of 98 MB of dialogues about 230 k differ.
-const SET_BITS: u32 = 17;
+/// 2^18 sets of two words, 16 MiB. Of 21 M segments of 98 MB of dialogues some 130 k differ, and one that was driven out costs as much as 50 look-ups.
+const SET_BITS: u32 = 18;
 const LONG_MAX: usize = 47;
 const LONG_TOKENS: usize = 12;
 /// 2^14 words of 112 bytes, 1.8 MiB.
@@ -61,6 +61,8 @@ pub(super) struct Known(u128);
 impl Known {
     /// Nothing.
     pub(super) const NOTHING: Known = Known(0);
+    /// It has more tokens than fit here; the last table may have them.
+    const ELSEWHERE: Known = Known(0x7F << COUNT_AT);
 
     fn new(symbols: &Symbols) -> Known {
         let (mut known, mut end) = ((symbols.ids.len() as u128) << COUNT_AT, 0);
@@ -71,10 +73,21 @@ impl Known {
         Known(known)
     }
 
-    /// How many tokens; 0 if the word is not known.
     #[inline]
-    pub(super) fn count(self) -> usize {
+    fn count(self) -> usize {
         (self.0 >> COUNT_AT) as usize
+    }
+
+    /// Was there nothing to be found?
+    #[inline]
+    pub(super) fn is_nothing(self) -> bool {
+        self.count() == 0
+    }
+
+    /// Are its tokens here?
+    #[inline]
+    pub(super) fn is_here(self) -> bool {
+        self.count().wrapping_sub(1) < SHORT_TOKENS
     }
 
     #[inline]
@@ -123,15 +136,16 @@ impl Cache {
         let Set([first, second]) = &self.sets[place(key, SET_BITS)];
         let known = Known(first.known_as(key).0 | second.known_as(key).0);
         let front = &mut self.front[place(key, FRONT_BITS)];
-        let is_known = known.count() != 0;
+        let is_known = !known.is_nothing();
         front.key = select_unpredictable(is_known, key, front.key);
         front.known = Known(select_unpredictable(is_known, known.0, front.known.0));
         known
     }
 
-    /// Passes on the tokens of a word of the last table, if it is known.
-    pub(super) fn emit_long<S: Sink>(&self, word: &[u8], start: usize, sink: &mut S) -> bool {
-        let Some(known) = word.len().le(&LONG_MAX).then(|| &self.long[long_place(word)]) else { return false };
+    /// Passes on the tokens of a word whose tokens are not in the first tables, if it is known.
+    pub(super) fn emit_long<S: Sink>(&self, word: &[u8], found: Known, start: usize, sink: &mut S) -> bool {
+        let may_be_there = word.len() <= LONG_MAX && (word.len() > SHORT_MAX || !found.is_nothing());
+        let Some(known) = may_be_there.then(|| &self.long[long_place(word)]) else { return false };
         if &known.key[..usize::from(known.len)] != word {
             return false;
         }
@@ -147,12 +161,18 @@ impl Cache {
     /// Keeps a word, if it fits into one of the tables.
     pub(super) fn insert(&mut self, word: &[u8], symbols: &Symbols) {
         let (bytes, tokens) = (word.len(), symbols.ids.len());
-        if bytes <= SHORT_MAX && tokens <= SHORT_TOKENS && symbols.ids.iter().all(|id| id >> ID_BITS == 0) {
+        if bytes <= SHORT_MAX {
+            let is_small = tokens <= SHORT_TOKENS && symbols.ids.iter().all(|id| id >> ID_BITS == 0);
+            let known = if is_small { Known::new(symbols) } else { Known::ELSEWHERE };
             let key = key(word, 0, bytes);
             let Set(words) = &mut self.sets[place(key, SET_BITS)];
             words.swap(0, 1);
-            words[0] = Word { key, known: Known::new(symbols) };
-        } else if bytes <= LONG_MAX && tokens <= LONG_TOKENS {
+            words[0] = Word { key, known };
+            if is_small {
+                return;
+            }
+        }
+        if bytes <= LONG_MAX && tokens <= LONG_TOKENS {
             let long = &mut self.long[long_place(word)];
             long.key[..bytes].copy_from_slice(word);
             (long.len, long.tokens) = (bytes as u8, tokens as u8);

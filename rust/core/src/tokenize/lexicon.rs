@@ -6,6 +6,7 @@ use super::cache::{self, Cache, Known};
 use super::cuts::BATCH;
 use super::encode::Sink;
 use super::merges::{Merges, Symbols};
+use super::vocabulary::WholeWords;
 
 /// No token.
 pub(super) const MISSING: u32 = u32::MAX;
@@ -27,7 +28,7 @@ pub(super) enum Spelling {
         /// The token of each byte.
         ids: Box<[u32; 256]>,
         /// All tokens as bytes, where the tokenizer says `ignore_merges`.
-        whole: Option<HashMap<Box<[u8]>, u32>>,
+        whole: Option<WholeWords>,
     },
     /// Its characters, where the vocabulary has them, else the bytes of the character. A space is a `▁`.
     Characters {
@@ -40,7 +41,7 @@ pub(super) enum Spelling {
     },
 }
 
-/// What one thread needs to encode a text: caches and buffers, at most about 11 MiB while idle.
+/// What one thread needs to encode a text: caches and buffers, at most about 19 MiB while idle.
 pub(super) struct Scratch {
     cache: Cache,
     symbols: Symbols,
@@ -79,7 +80,7 @@ impl Lexicon {
             *found = scratch.cache.find_front(cache::key(text, from, *end as usize));
             from = *end as usize;
             rest[count] = place as u8;
-            count += usize::from(found.count() == 0);
+            count += usize::from(found.is_nothing());
         }
         for place in rest[..count].iter().map(|place| usize::from(*place)) {
             let from = place.checked_sub(1).map_or(start, |before| ends[before] as usize);
@@ -88,10 +89,10 @@ impl Lexicon {
         from = start;
         for (found, end) in found.iter().zip(ends) {
             let end = *end as usize;
-            if found.count() == 0 {
-                self.encode_unknown(&text[from..end], from, scratch, sink);
-            } else {
+            if found.is_here() {
                 found.emit(from, end, sink);
+            } else {
+                self.encode_unknown(&text[from..end], *found, from, scratch, sink);
             }
             from = end;
         }
@@ -99,16 +100,16 @@ impl Lexicon {
     }
 
     #[inline(never)]
-    fn encode_unknown<S: Sink>(&self, word: &[u8], start: usize, scratch: &mut Scratch, sink: &mut S) {
+    fn encode_unknown<S: Sink>(&self, word: &[u8], found: Known, start: usize, scratch: &mut Scratch, sink: &mut S) {
         let Scratch { cache, symbols, .. } = scratch;
-        if cache.emit_long(word, start, sink) {
+        if cache.emit_long(word, found, start, sink) {
             return;
         }
         symbols.clear();
         if !self.spelling.spell(word, symbols) {
             return self.encode_incomplete(word, start, symbols, sink);
         }
-        self.merges.apply(symbols);
+        self.merges.apply(symbols, self.spelling.letters(word));
         cache.insert(word, symbols);
         let mut from = start;
         for (id, len) in symbols.ids.iter().zip(&symbols.lens) {
@@ -135,7 +136,7 @@ impl Lexicon {
                 }
             }
         }
-        self.merges.apply(symbols);
+        self.merges.apply(symbols, None);
         let mut from = 0;
         for (id, len) in symbols.ids.iter().zip(&symbols.lens) {
             let end = from + *len as usize;
@@ -146,12 +147,25 @@ impl Lexicon {
 }
 
 impl Spelling {
+    /// The tokens of the letters that most words are made of, by byte.
+    pub(super) fn alphabet(&self) -> &[u32] {
+        match self {
+            Spelling::Bytes { ids, .. } => ids.as_slice(),
+            Spelling::Characters { ascii, .. } => ascii.as_slice(),
+        }
+    }
+
+    /// A word whose every symbol is a letter. Those spelled by fallback bytes count as well: they merge with nothing.
+    fn letters<'word>(&self, word: &'word [u8]) -> Option<&'word [u8]> {
+        Some(word).filter(|word| matches!(self, Spelling::Bytes { .. }) || word.is_ascii())
+    }
+
     /// Appends a word's first symbols; false if the vocabulary lacks one.
     fn spell(&self, word: &[u8], symbols: &mut Symbols) -> bool {
         match self {
             Spelling::Bytes { ids, whole } => {
                 if let Some(id) = whole.as_ref().and_then(|whole| whole.get(word)) {
-                    symbols.push(*id, word.len() as u32);
+                    symbols.push(id, word.len() as u32);
                     return true;
                 }
                 word.iter().for_each(|byte| symbols.push(ids[usize::from(*byte)], 1));

@@ -7,10 +7,10 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use hashbrown::HashMap;
-
 /// Words of more symbols merge through a queue: a scan for the best pair is quadratic, and faster only while a word is short.
-const SCAN_MAX: usize = 48;
+const SCAN_MAX: usize = 192;
+/// Nearly all words have fewer symbols than this, and small arrays are sooner made.
+const SHORT_MAX: usize = 32;
 /// The rank of what does not merge.
 const NONE: u32 = u32::MAX;
 const GONE: u32 = u32::MAX;
@@ -20,6 +20,8 @@ const RANK_BITS: u32 = 24;
 
 /// Which two tokens merge, and how early: an open-addressing table of 8 bytes a slot, since a merge is as slow as memory.
 pub(super) struct Merges {
+    /// The rank of every two letters. A word begins as letters, so this small table answers half of what its merging asks.
+    letters: Box<[u32]>,
     /// From the top: the left token, the right one, the rank.
     slots: Vec<u64>,
     shift: u32,
@@ -66,15 +68,17 @@ impl Symbols {
 
 impl Merges {
     /// The table of `(left, right, new)` ids in the order of the merges list; of a pair that stands there twice, the later counts.
-    pub(super) fn new(list: &[(u32, u32, u32)]) -> Result<Merges, String> {
+    /// `alphabet` has the tokens of the letters, at most 256, which are bytes to those who call [`Merges::apply`].
+    pub(super) fn new(list: &[(u32, u32, u32)], alphabet: &[u32]) -> Result<Merges, String> {
         let last = list.iter().map(|(left, right, new)| *left.max(right).max(new)).max().unwrap_or(0);
         if last >> ID_BITS != 0 || list.len() >> RANK_BITS != 0 {
             return Err("its vocabulary has more than a million tokens".to_owned());
         }
-        let bits = (list.len() * 2).next_power_of_two().trailing_zeros().max(1);
+        let bits = (list.len() + list.len() / 3 + 1).next_power_of_two().trailing_zeros().max(1);
         let (slots, sets) = (vec![FREE; 1 << bits], vec![0; last as usize / 64 + 1]);
         let new = list.iter().map(|(_, _, new)| *new).collect();
-        let mut merges = Merges { slots, shift: 64 - bits, new, left: sets.clone(), right: sets };
+        let letters = vec![NONE; 1 << 16].into_boxed_slice();
+        let mut merges = Merges { letters, slots, shift: 64 - bits, new, left: sets.clone(), right: sets };
         for (rank, (left, right, _)) in list.iter().enumerate() {
             merges.left[*left as usize / 64] |= 1 << (left % 64);
             merges.right[*right as usize / 64] |= 1 << (right % 64);
@@ -82,10 +86,15 @@ impl Merges {
             let place = merges.place(pair);
             merges.slots[place] = pair << RANK_BITS | rank as u64;
         }
+        for (place, left) in alphabet.iter().enumerate() {
+            for (right_place, right) in alphabet.iter().enumerate() {
+                merges.letters[place << 8 | right_place] = merges.rank(*left, *right);
+            }
+        }
         Ok(merges)
     }
 
-    /// The slot of a pair, or the free one it would take. Half of the slots are free, so the search ends.
+    /// The slot of a pair, or the free one it would take. A quarter of the slots is free, so the search ends.
     #[inline]
     fn place(&self, pair: u64) -> usize {
         let mask = self.slots.len() - 1;
@@ -109,25 +118,41 @@ impl Merges {
         }
     }
 
-    /// Merges a word to its tokens.
-    pub(super) fn apply(&self, symbols: &mut Symbols) {
+    #[inline]
+    fn letter_rank(&self, left: u8, right: u8) -> u32 {
+        self.letters[usize::from(left) << 8 | usize::from(right)]
+    }
+
+    /// Merges a word to its tokens. `letters` is the word where each of its symbols is a letter of the alphabet.
+    pub(super) fn apply(&self, symbols: &mut Symbols, letters: Option<&[u8]>) {
         match symbols.ids.len() {
-            0 | 1 => return,
-            ..=SCAN_MAX => self.scan(symbols),
+            ..2 => return,
+            2..=SHORT_MAX => self.scan::<SHORT_MAX>(symbols, letters),
+            symbol_count if symbol_count <= SCAN_MAX => self.scan::<SCAN_MAX>(symbols, letters),
             _ => self.by_rank(symbols),
         }
         symbols.close_ranks();
     }
 
-    fn scan(&self, symbols: &mut Symbols) {
+    /// For words of at most `MAX` symbols, which fits a byte.
+    fn scan<const MAX: usize>(&self, symbols: &mut Symbols, letters: Option<&[u8]>) {
         let Symbols { ids, lens } = symbols;
         let end = ids.len();
-        let (mut next, mut before) = ([0_u8; SCAN_MAX], [0_u8; SCAN_MAX]);
+        let (mut next, mut before) = ([0_u8; MAX], [0_u8; MAX]);
         // What each symbol gives with the one after it; those taken in give nothing.
-        let mut ranks = [NONE; SCAN_MAX];
+        let mut ranks = [NONE; MAX];
         for place in 0..end - 1 {
             (next[place], before[place + 1]) = (place as u8 + 1, place as u8);
-            ranks[place] = self.rank(ids[place], ids[place + 1]);
+        }
+        match letters {
+            Some(letters) => {
+                let pairs = letters.iter().zip(&letters[1..]);
+                ranks.iter_mut().zip(pairs).for_each(|(rank, (left, right))| *rank = self.letter_rank(*left, *right));
+            }
+            None => {
+                let pairs = ids.iter().zip(&ids[1..]);
+                ranks.iter_mut().zip(pairs).for_each(|(rank, (left, right))| *rank = self.rank(*left, *right));
+            }
         }
         next[end - 1] = end as u8;
         loop {
@@ -157,17 +182,17 @@ impl Merges {
         }
     }
 
-    /// The same for long words, in little more than one step for each symbol: symbols in a linked list, places in a bucket for each
-    /// rank, outdated places skipped. A merge never gives another pair of its own rank, since what it gives is longer than both sides
-    /// of that; so a bucket is sorted once, and a lower rank that turns up meanwhile goes first.
+    /// The same for long words: symbols in a linked list, places in a heap by rank and then from the left, outdated ones skipped.
     fn by_rank(&self, symbols: &mut Symbols) {
         let Symbols { ids, lens } = symbols;
         let end = ids.len();
         let mut next: Vec<u32> = (1..=end as u32).collect();
         let mut before: Vec<u32> = std::iter::once(GONE).chain(0..end as u32 - 1).collect();
-        let mut queue = Queue::default();
-        (1..end).for_each(|right| queue.push(self.rank(ids[right - 1], ids[right]), right - 1));
-        while let Some((rank, place)) = queue.pop() {
+        let entry = |rank: u32, place: usize| (rank != NONE).then(|| Reverse(u64::from(rank) << 32 | place as u64));
+        let mut queue: BinaryHeap<Reverse<u64>> =
+            (1..end).filter_map(|right| entry(self.rank(ids[right - 1], ids[right]), right - 1)).collect();
+        while let Some(Reverse(first)) = queue.pop() {
+            let (rank, place) = ((first >> 32) as u32, first as u32 as usize);
             let right = next[place] as usize;
             if lens[place] == 0 || right >= end || self.rank(ids[place], ids[right]) != rank {
                 continue;
@@ -179,58 +204,12 @@ impl Merges {
             let after = next[place] as usize;
             if after < end {
                 before[after] = place as u32;
-                queue.push(self.rank(ids[place], ids[after]), place);
+                queue.extend(entry(self.rank(ids[place], ids[after]), place));
             }
             if before[place] != GONE {
                 let left = before[place] as usize;
-                queue.push(self.rank(ids[left], ids[place]), left);
+                queue.extend(entry(self.rank(ids[left], ids[place]), left));
             }
-        }
-    }
-}
-
-/// Places to merge, by rank and then from the left.
-#[derive(Default)]
-struct Queue {
-    ranks: BinaryHeap<Reverse<u32>>,
-    buckets: HashMap<u32, Bucket>,
-}
-
-#[derive(Default)]
-struct Bucket {
-    places: Vec<u32>,
-    /// How many have been taken.
-    taken: usize,
-    sorted: bool,
-}
-
-impl Queue {
-    fn push(&mut self, rank: u32, place: usize) {
-        if rank == NONE {
-            return;
-        }
-        let bucket = self.buckets.entry(rank).or_insert_with(|| {
-            self.ranks.push(Reverse(rank));
-            Bucket::default()
-        });
-        bucket.sorted = false;
-        bucket.places.push(place as u32);
-    }
-
-    fn pop(&mut self) -> Option<(u32, usize)> {
-        loop {
-            let Reverse(rank) = *self.ranks.peek()?;
-            let bucket = self.buckets.get_mut(&rank)?;
-            if !bucket.sorted {
-                bucket.places[bucket.taken..].sort_unstable();
-                bucket.sorted = true;
-            }
-            if let Some(place) = bucket.places.get(bucket.taken) {
-                bucket.taken += 1;
-                return Some((rank, *place as usize));
-            }
-            self.buckets.remove(&rank);
-            self.ranks.pop();
         }
     }
 }
@@ -246,24 +225,28 @@ mod tests {
     #[test]
     fn both_ways_to_merge_agree_and_the_leftmost_of_equal_pairs_goes_first() {
         // a = 1, b = 2; "aa" = 3, "aaa" by way of (aa, a) = 4, "ab" = 5.
-        let merges = Merges::new(&[(1, 1, 3), (3, 1, 4), (1, 2, 5)]).expect("few tokens");
+        let merges = Merges::new(&[(1, 1, 3), (3, 1, 4), (1, 2, 5)], &[0, 1, 2]).expect("few tokens");
         let mut state = 7_u64;
         for words in 0..2_000 {
             let mut word = Symbols::default();
-            for _ in 0..words % 40 + 1 {
+            for _ in 0..words % SCAN_MAX + 1 {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 word.push(1 + (state >> 62 == 0) as u32, 1);
             }
-            let mut long = Symbols { ids: word.ids.clone(), lens: word.lens.clone() };
-            if words % 40 > 0 {
-                merges.scan(&mut word);
+            let copy = |word: &Symbols| Symbols { ids: word.ids.clone(), lens: word.lens.clone() };
+            let (mut long, mut spelled) = (copy(&word), copy(&word));
+            let letters: Vec<u8> = word.ids.iter().map(|id| *id as u8).collect();
+            if words % SCAN_MAX > 0 {
+                merges.scan::<SCAN_MAX>(&mut word, None);
+                merges.scan::<SCAN_MAX>(&mut spelled, Some(&letters));
             }
             merges.by_rank(&mut long);
+            assert_eq!((&word.ids, &word.lens), (&spelled.ids, &spelled.lens));
             assert_eq!((word.ids, word.lens), (long.ids, long.lens));
         }
         let mut word = Symbols::default();
         (0..5).for_each(|_| word.push(1, 1));
-        merges.apply(&mut word);
+        merges.apply(&mut word, None);
         assert_eq!((word.ids, word.lens), (vec![3, 4], vec![2, 3]));
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn build(reference: Arc<Reference>, json: &[u8]) -> Result<Fast, Stri
         Some(pattern) => (Cutter::Words(Words { pattern, classes: Classes::new() }), byte_spelling(&vocabulary, model)?),
         None => character_spelling(&vocabulary, model, &front)?,
     };
-    let lexicon = Lexicon { merges: Merges::new(&vocabulary.merges)?, spelling };
+    let lexicon = Lexicon { merges: Merges::new(&vocabulary.merges, spelling.alphabet())?, spelling };
     Ok(Fast { added, cutter, lexicon, nfc: front.nfc, reference, scratches: Mutex::default() })
 }
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use tokenizers::Model;
 use tokenizers::models::bpe::BPE;
 
+use super::cache::{SHORT_MAX, key};
 use super::lexicon::MISSING;
 
 /// A byte-pair model taken apart.
@@ -81,10 +82,32 @@ impl Vocabulary {
     }
 
     /// All pieces that are spelled in the byte alphabet, as bytes.
-    pub(super) fn whole_words(&self) -> HashMap<Box<[u8]>, u32> {
+    pub(super) fn whole_words(&self) -> WholeWords {
         let alphabet: HashMap<char, u8> = alphabet().collect();
-        let bytes = |piece: &str| piece.chars().map(|character| alphabet.get(&character).copied()).collect::<Option<Box<[u8]>>>();
-        self.ids.iter().filter_map(|(piece, id)| Some((bytes(piece)?, *id))).collect()
+        let mut words = WholeWords { short: HashMap::new(), long: HashMap::new() };
+        for (piece, id) in &self.ids {
+            let bytes = piece.chars().map(|character| alphabet.get(&character).copied()).collect::<Option<Box<[u8]>>>();
+            match bytes {
+                Some(word) if word.len() <= SHORT_MAX => _ = words.short.insert(key(&word, 0, word.len()), *id),
+                Some(word) => _ = words.long.insert(word, *id),
+                None => {}
+            }
+        }
+        words
+    }
+}
+
+/// Tokens by their bytes, the short ones by the cache's key: that lies in the table itself, and memory is what a look-up waits for.
+pub(super) struct WholeWords {
+    short: HashMap<u128, u32>,
+    long: HashMap<Box<[u8]>, u32>,
+}
+
+impl WholeWords {
+    /// The token that is this word.
+    pub(super) fn get(&self, word: &[u8]) -> Option<u32> {
+        let id = if word.len() <= SHORT_MAX { self.short.get(&key(word, 0, word.len())) } else { self.long.get(word) };
+        id.copied()
     }
 }
 
