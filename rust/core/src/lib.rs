@@ -5,6 +5,7 @@
 //! with `ledger`, `quarantine` and `manifest` keeping the books. `pipeline` alone knows that order.
 
 pub mod binarize;
+pub mod bits;
 pub mod card;
 pub mod commit;
 pub mod control;

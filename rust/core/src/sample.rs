@@ -43,9 +43,13 @@ impl Sample {
     #[must_use]
     pub fn to_record(&self) -> Vec<u8> {
         let ranges = self.trained.iter().flat_map(|range| [range.start, range.end]);
-        let numbers = std::iter::once(self.trained.len() as u32).chain(ranges).chain(self.ids.iter().copied());
-        let mut record = Vec::with_capacity(4 * (1 + 2 * self.trained.len() + self.ids.len()));
-        numbers.for_each(|number| record.extend_from_slice(&number.to_le_bytes()));
+        let head = std::iter::once(self.trained.len() as u32).chain(ranges);
+        let head_numbers = 1 + 2 * self.trained.len();
+        let mut record = vec![0; 4 * (head_numbers + self.ids.len())];
+        let (numbers, _) = record.as_chunks_mut();
+        numbers.iter_mut().zip(head).for_each(|(bytes, number)| *bytes = number.to_le_bytes());
+        // A loop of its own, which the compiler makes a copy.
+        numbers[head_numbers..].iter_mut().zip(&self.ids).for_each(|(bytes, id)| *bytes = id.to_le_bytes());
         record
     }
 

@@ -59,7 +59,11 @@ impl Spool {
 
     /// Appends numbers as a record.
     pub fn push_u64(&mut self, numbers: &[u64]) -> Result<()> {
-        self.buffer.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+        let start = self.buffer.len();
+        self.buffer.resize(start + 8 * numbers.len(), 0);
+        for (bytes, number) in self.buffer[start..].as_chunks_mut().0.iter_mut().zip(numbers) {
+            *bytes = number.to_le_bytes();
+        }
         self.end_record()
     }
 

@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::bits::{WINDOW, bits};
+
 /// What a byte says of the character it starts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
@@ -32,17 +34,65 @@ pub fn each_word(text: &str, mut visit: impl FnMut(u64, Range<usize>)) {
     padded.make_ascii_lowercase();
     padded.push_str(TAIL);
     let lower = &padded[..text.len()];
+    let mut word = |start: usize, end: usize, is_ascii: bool| {
+        let hash = match (is_ascii, end - start) {
+            (true, length @ ..=SHORT) => hash_short(&padded.as_bytes()[start..start + SHORT], length),
+            (true, _) => xxh3_64(&lower.as_bytes()[start..end]),
+            (false, _) => xxh3_64(lower[start..end].to_lowercase().as_bytes()),
+        };
+        visit(hash, start..end);
+    };
     let mut at = 0;
-    while let Some(start) = skip(lower, at, Class::Between).0 {
+    loop {
+        at = whole_words(lower.as_bytes(), at, |start, end| word(start, end, true));
+        let Some(start) = skip(lower, at, Class::Between).0 else { return };
         let (end, is_ascii) = skip(lower, start, Class::OfWord);
         at = end.unwrap_or(lower.len());
-        let hash = match (is_ascii, at - start) {
-            (true, length @ ..=SHORT) => hash_short(&padded.as_bytes()[start..start + SHORT], length),
-            (true, _) => xxh3_64(&lower.as_bytes()[start..at]),
-            (false, _) => xxh3_64(lower[start..at].to_lowercase().as_bytes()),
-        };
-        visit(hash, start..at);
+        word(start, at, is_ascii);
     }
+}
+
+/// Words of ASCII that lie whole in windows of it, from `at` on, which is in no word; returns from where on each character must be asked.
+fn whole_words(lower: &[u8], mut at: usize, mut word: impl FnMut(usize, usize)) -> usize {
+    while let Some(window) = lower[at..].first_chunk::<WINDOW>() {
+        let known = letters(window);
+        let mut from = 0;
+        while let Some(start) = next(known.letters, from) {
+            let Some(end) = next(!known.letters, start).filter(|end| *end < known.len) else { break };
+            word(at + start, at + end);
+            from = end;
+        }
+        // What is left of the window is between words, up to the one that is not whole in it.
+        let step = next(known.letters, from).unwrap_or(WINDOW).min(known.len);
+        if step == 0 {
+            break;
+        }
+        at += step;
+    }
+    at
+}
+
+/// A window's letters and digits, and how many of its first bytes are ASCII.
+struct Letters {
+    letters: u64,
+    len: usize,
+}
+
+#[inline]
+fn letters(window: &[u8; WINDOW]) -> Letters {
+    let mut kinds = [0; WINDOW];
+    for (kind, byte) in kinds.iter_mut().zip(window) {
+        let letter = u8::from(byte.wrapping_sub(b'a') < 26) | u8::from(byte.wrapping_sub(b'0') < 10);
+        *kind = letter | byte >> 7 << 1;
+    }
+    Letters { letters: bits::<0>(&kinds), len: bits::<1>(&kinds).trailing_zeros() as usize }
+}
+
+/// The first bit from a place on.
+#[inline]
+fn next(mask: u64, from: usize) -> Option<usize> {
+    let rest = mask & u64::MAX.checked_shl(from as u32).unwrap_or(0);
+    (rest != 0).then(|| rest.trailing_zeros() as usize)
 }
 
 /// Bytes up to which a word's hash takes the same few steps whatever its length: the processor cannot guess the length of the next
@@ -123,6 +173,30 @@ mod tests {
         assert_eq!(words, ["Don", "t", "stop", "ÄRGER", "3x", "日本語", "naïve", "é", "ß"]);
         assert!(places(" …?! ").is_empty());
         assert!(places("").is_empty());
+    }
+
+    #[test]
+    fn windows_find_the_words_that_characters_say() {
+        let mut state = 7_u64;
+        let mut chance = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((state >> 33) % below) as usize
+        };
+        let parts =
+            ["a", "Word", "x9", " ", " ", ", ", "\n", "é", "日本", "—", "ß", "\u{301}", "sixty4letters".repeat(5).as_str(), "-", "İ"]
+                .map(str::to_owned);
+        for rare in 0..2_000 {
+            let among = if rare % 2 == 0 { 7 } else { parts.len() as u64 };
+            let text: String = (0..chance(120)).map(|_| parts[chance(among)].as_str()).collect();
+            let mut expected: Vec<Range<usize>> = Vec::new();
+            for (place, character) in text.char_indices().filter(|(_, character)| character.is_alphanumeric()) {
+                match expected.last_mut() {
+                    Some(word) if word.end == place => word.end = place + character.len_utf8(),
+                    _ => expected.push(place..place + character.len_utf8()),
+                }
+            }
+            assert_eq!(places(&text), expected, "{text:?}");
+        }
     }
 
     #[test]

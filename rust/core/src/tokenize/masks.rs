@@ -4,9 +4,7 @@
 //! boundaries up to two bytes before what is not known hold. Bytes beyond ASCII count as not known.
 
 use super::words::Pattern;
-
-/// How many bytes are judged at once.
-pub(super) const WINDOW: usize = 64;
+use crate::bits::{WINDOW, bits};
 
 /// Which bytes are what: bit `j` for byte `j`.
 struct Masks {
@@ -52,16 +50,6 @@ impl Masks {
         let same = |mask: u64| mask & mask << 1;
         !(same(self.letters) | same(self.numbers) | same(self.spaces) | same(self.others))
     }
-}
-
-/// One bit of each byte.
-#[inline]
-fn bits<const BIT: u32>(kinds: &[u8; WINDOW]) -> u64 {
-    let (words, _) = kinds.as_chunks::<8>();
-    words.iter().enumerate().fold(0, |mask, (place, word)| {
-        let ones = u64::from_le_bytes(*word) >> BIT & 0x0101_0101_0101_0101;
-        mask | ones.wrapping_mul(0x0102_0408_1020_4080) >> 56 << (8 * place)
-    })
 }
 
 /// The words that begin inside the window, after its first byte.

@@ -3,7 +3,8 @@
 //! A pattern is an ordered choice, so each scanner asks in the pattern's order. Both patterns leave no character out.
 
 use super::classes::{Class, Classes};
-use super::masks::{self, WINDOW};
+use super::masks;
+use crate::bits::WINDOW;
 
 /// GPT-2's pattern, as `tokenizers`' ByteLevel has it built in.
 pub(super) const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
