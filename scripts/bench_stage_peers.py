@@ -12,12 +12,11 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import bench_contenders as path_of_today
 
@@ -181,7 +180,9 @@ def pack_trl(rows: Rows, tokenizer: str, whole: bool) -> tuple[Stage, int]:
     loaded = AutoTokenizer.from_pretrained(tokenizer)
     messages, _ = rows.messages()
     encoded = path_of_today.tokenize({"messages": messages}, loaded, [])
-    features = datasets.Features({"input_ids": datasets.List(datasets.Value("int32")), "assistant_masks": datasets.List(datasets.Value("int8"))})
+    features = datasets.Features(
+        {"input_ids": datasets.List(datasets.Value("int32")), "assistant_masks": datasets.List(datasets.Value("int8"))}
+    )
     dataset = datasets.Dataset.from_dict(encoded, features=features)
     map_kwargs = {"batch_size": len(dataset)} if whole else {}
     return lambda: len(pack_dataset(dataset, SEQ_LEN, "bfd", map_kwargs)), len(dataset)
@@ -199,5 +200,7 @@ PEERS: dict[str, dict[str, Callable[[Rows, str], tuple[Stage, int]]]] = {
 
 if __name__ == "__main__":
     # One thread: pools of the peers' own would make CPU seconds say less.
-    os.environ.update({"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"})
+    os.environ.update(
+        {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    )
     main()

@@ -1,0 +1,136 @@
+"""Each stage of the walk alone beside the field's best pieces, in one run: the table of docs/benchmarks.md.
+
+    python scripts/bench_stages.py --input dialogues.jsonl --tokenizer DIR [--tokenizer DIR …] --repeats 5
+
+Every run is a process of its own with cold caches. Contenders take turns, and every other turn backwards, so that a drifting machine
+touches all alike; a ratio is that of two runs of one turn. Ours is `rust/core/benches/stage.rs`, built for speed, on one thread and on all.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from bench import describe_machine
+from bench_stage_peers import PEERS
+from bench_table import show_table
+
+ROOT = Path(__file__).parent.parent
+OURS = "ours"
+# What a stage's rate counts, and how much of the input each slow peer reads, in megabytes.
+UNITS = {"dedup": "documents", "pack": "samples"}
+SLOW = {"load_dataset": 1e9, "re": 8, "transformers": 8, "tokenizers": 8, "gaoya": 40, "rensa": 20, "trl, whole": 30, "trl, by 1,000": 30}
+MUST = {"msgspec": 1.3, "load_dataset": 20, "re": 30, "gaoya": 10, "rensa": 15, "trl, whole": 10, "tokenizers": 40, "gigatoken": 0.7}
+MUST_OF_STAGE = {("template", "transformers"): 20, ("sample", "transformers"): 40}
+MUST_OF_PIECES = {"gigatoken": 3, "tokenizers": 50}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage with its tokenizer."""
+
+    stage: str
+    source: str
+    tokenizer: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage}, {Path(self.tokenizer).name}" if self.stage == "tokenize" else self.stage
+
+
+def main() -> None:
+    options = parse()
+    ours = build()
+    for name, value in describe_machine(options.threads).items():
+        print(f"{name}: {value}")
+    rows = []
+    for job in jobs(options):
+        rates = race(job, ours, options)
+        rows += list(table(job, rates, options.threads))
+    show_table("Stages, medians [least-most]", ["stage", "peer", "ours", "peer's", "ours/peer", "must"], rows)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--input", required=True, help='JSONL of {"id", "data": [text, …]}, plain or packed')
+    parser.add_argument("--tokenizer", action="append", required=True, help="folders; the first is that of all stages but `tokenize`")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of our second run (default: all cores)")
+    parser.add_argument("--only", nargs="+", default=list(PEERS), choices=list(PEERS), metavar="STAGE")
+    return parser.parse_args()
+
+
+def build() -> str:
+    """The path of the stage bench, built for speed."""
+    command = ["cargo", "build", "--release", "--locked", "-p", "zephyr-core", "--bench", "stage", "--message-format", "json"]
+    printed = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    messages = [json.loads(line) for line in printed.splitlines()]
+    return next(message["executable"] for message in reversed(messages) if message.get("executable"))
+
+
+def jobs(options: argparse.Namespace) -> Iterator[Job]:
+    for stage in options.only:
+        for tokenizer in options.tokenizer if stage == "tokenize" else options.tokenizer[:1]:
+            yield Job(stage, options.input, tokenizer)
+
+
+def race(job: Job, ours: str, options: argparse.Namespace) -> dict[str, list[float]]:
+    """Rates of every contender by turn; a peer that cannot do it has none."""
+    commands = {OURS: [ours, job.stage, "1", job.source, job.tokenizer]}
+    commands["all cores"] = [ours, job.stage, str(options.threads), job.source, job.tokenizer]
+    for peer in PEERS[job.stage]:
+        script = str(Path(__file__).with_name("bench_stage_peers.py"))
+        commands[peer] = [sys.executable, script, job.stage, peer, job.source, job.tokenizer, str(SLOW.get(peer, 1e9))]
+    rates: dict[str, list[float]] = defaultdict(list)
+    for turn in range(options.repeats):
+        for name in list(commands) if turn % 2 == 0 else list(commands)[::-1]:
+            print(f"{job.name}, turn {turn + 1} of {options.repeats}: {name}", file=sys.stderr)
+            rate = run(commands[name], per_wall_second=name == "all cores", stage=job.stage)
+            if rate is None:
+                del commands[name]
+            else:
+                rates[name].append(rate)
+    return rates
+
+
+def run(command: list[str], per_wall_second: bool, stage: str) -> float | None:
+    """What one process did a second: megabytes, or documents or samples in thousands."""
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    if done.returncode:
+        print((done.stderr.strip().splitlines() or ["no message"])[-1], file=sys.stderr)
+        return None
+    report = json.loads(done.stdout.splitlines()[-1])
+    amount = report["made"] / 1e3 if stage == "dedup" else report["bytes"] / (1e3 if stage == "pack" else 1e6)
+    return amount / report["wall" if per_wall_second else "cpu"]
+
+
+def table(job: Job, rates: dict[str, list[float]], threads: int) -> Iterator[list[str]]:
+    unit = f"k {UNITS[job.stage]}" if job.stage in UNITS else "MB"
+    for peer in PEERS[job.stage]:
+        if peer not in rates:
+            yield [job.name, peer, spread(rates[OURS], unit), "fails", "-", "-"]
+            continue
+        ratios = [ours / theirs for ours, theirs in zip(rates[OURS], rates[peer], strict=True)]
+        must = MUST_OF_STAGE.get((job.stage, peer), MUST.get(peer))
+        if job.stage == "tokenize" and ("mistral" in job.tokenizer or "llama-1-2" in job.tokenizer):
+            must = MUST_OF_PIECES[peer]
+        verdict = "-" if must is None else f"{must:g}x, {'met' if median(ratios) >= must else 'missed'}"
+        yield [job.name, peer, spread(rates[OURS], unit), spread(rates[peer], unit), spread(ratios, "x"), verdict]
+    yield [job.name, f"{threads} threads", spread(rates["all cores"], f"{unit}/s wall"), "-", "-", "-"]
+
+
+def spread(values: list[float], unit: str) -> str:
+    """The median with the least and the most."""
+    digits = 0 if median(values) >= 100 else 1 if median(values) >= 10 else 2
+    middle, least, most = (f"{value:,.{digits}f}" for value in (median(values), min(values), max(values)))
+    return f"{middle} [{least}-{most}] {unit}"
+
+
+if __name__ == "__main__":
+    main()
