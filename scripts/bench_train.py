@@ -3,9 +3,9 @@
     python scripts/bench_train.py --prefs prefs --shards shards --model tiny-sft
     python scripts/bench_train.py --prefs prefs --shards shards --random 1b --attention flash_attention_2 --checkpointing
 
-Ours is the command that a user would type; TRL's trainer gets the text beside the same shards and the same seed, so the same rows in
-the same order. Each contender has a process of its own. On a CPU, seconds are of processor time. Preparing data is not in the
-figures; storing the reference has its own line.
+Ours is the command that a user would type; TRL's trainer gets the text beside the same shards, and pairs in the same order. Each
+contender has a process of its own. On a CPU, seconds are of processor time. Preparing data is not in the figures; storing the
+reference has its own line.
 """
 
 import argparse
@@ -103,6 +103,8 @@ def contend(options: argparse.Namespace, act: str, kind: str) -> Result:
         **{"activation_checkpointing": options.checkpointing, "bf16": is_gpu, "use_cpu": not is_gpu, "save_strategy": "no"},
         **{"report_to": "none", "disable_tqdm": True},
     }
+    if act == "dpo":  # padding depends on which pairs meet, and this is the only order that both have
+        settings["train_sampling_strategy"] = "sequential"
     (ours if kind != "stock" else {"dpo": stock_dpo, "sft": stock_sft}[act])(options, act, kind, settings)
     steps, waits = clock.steps[WARMUP_STEPS:], clock.waits[WARMUP_STEPS:]
     work = clock.work[WARMUP_STEPS:] if act == "sft" else [options.batch] * options.steps

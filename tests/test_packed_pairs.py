@@ -18,7 +18,7 @@ from zephyr_fast.collators import Layout, PairCollator
 from zephyr_fast.train import sidecar
 from zephyr_fast.train.dpo import DPOTrainer
 from zephyr_fast.train.reference import ref_logprobs
-from zephyr_fast.train.stored import with_columns
+from zephyr_fast.train.stored import with_reference
 from zephyr_fast.train.weights import weights_digest
 
 LOSSES = [
@@ -61,7 +61,7 @@ def samples(prefs: Path, hostile: Path, start: Path, tmp_path_factory: pytest.Te
     for folder, count in ((copied, 4), (hostile, len(hostile_pairs()))):
         ref_logprobs(folder, str(start), splits=("train",))
         key = sidecar.Key.of(*weights_digest(str(start)), "float32", Shards(folder, "train").manifest)
-        dataset = with_columns(open_shards(folder), str(folder), key, "train")
+        dataset = with_reference(open_shards(folder), [str(folder)], [key], "train")
         found += [dataset[row] for row in range(count)]
     return found
 

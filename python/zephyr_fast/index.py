@@ -1,6 +1,6 @@
 """Shards as a `datasets.Dataset`, the only map-style type that TRL takes: an index whose transform fetches rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,14 @@ def with_lengths(dataset: Dataset) -> Dataset:
     """The same index with `length`, the tokens of each sample. Reads (and checks) every batch of the shards."""
     rows = IndexRows(dataset)
     return _with_fetch(Dataset.from_dict({"row": np.arange(len(dataset)), "length": rows.shards.lengths()}), rows.shards)
+
+
+def with_columns(dataset: Dataset, columns: Mapping[str, npt.NDArray[Any]]) -> Dataset:
+    """The same index with these columns, one value a row, which `IndexRows` puts into the samples."""
+    shards = IndexRows(dataset).shards
+    for name, values in columns.items():
+        dataset = dataset.add_column(name, values)  # resets the format, and with it the transform
+    return _with_fetch(dataset, shards)
 
 
 class IndexRows:

@@ -58,7 +58,7 @@ def ref_logprobs(
     dtype = dtype or ("float32" if state.device.type == "cpu" else "bfloat16")
     if dtype not in DTYPES:
         raise RecipeError(f"no dtype `{dtype}`; known: {', '.join(DTYPES)}")
-    check_fit(model, manifest, load_tokenizer(str(prefs), manifest), trust=False)
+    check_fit(model, [manifest], load_tokenizer(str(prefs), manifest), trust=False)
     pairs = {name: manifest.split(name).samples for name in splits or manifest.splits}
     key, missing = _agreed(prefs, model, dtype, manifest, pairs)
     if missing is None:
