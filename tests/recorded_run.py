@@ -139,8 +139,12 @@ def trained_rows(out: Path) -> list[list[int]]:
     return trained
 
 
-if __name__ == "__main__":
-    given = json.loads(sys.argv[1])
+def run_rank(text: str) -> None:
+    """One rank of the run that `text`, JSON, describes."""
+    given = json.loads(text)
+    if given["world"] == 1:  # alone, as it is started by hand
+        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+            os.environ.pop(name, None)
     folders = given["folder"].split("|")  # one for all ranks, or one for each
     folder = Path(folders[int(os.environ.get("RANK", 0)) % len(folders)])
     trainer = TRAINERS[given["act"]](folder, Path(given["out"]), **given["settings"])
@@ -149,3 +153,7 @@ if __name__ == "__main__":
         trainer.add_callback(Killed(given["kill"]))
     trainer.train(resume_from_checkpoint=given["resume"] or None)
     trainer.end()
+
+
+if __name__ == "__main__":
+    run_rank(sys.argv[1])

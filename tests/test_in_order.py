@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from transformers import TrainerCallback
 
 import slow_order
 from numbered import numbered, numbered_pairs, pair_of
-from recorded_run import pairs_trainer_of, trained_rows, trainer_of
+from ranks import run_ranks
+from recorded_run import pairs_trainer_of, run_rank, trained_rows, trainer_of
 from zephyr_fast import InputError, RecipeError, open_shards
 from zephyr_fast.index import index, with_lengths
 from zephyr_fast.mixture import Mixture
@@ -195,57 +197,64 @@ def test_a_state_that_counts_what_the_trainer_fetched_ahead_does_not_pass(
     assert trained_rows(tmp_path) != wanted()
 
 
-@pytest.mark.parametrize("act", ["sft", "dpo"])
+@pytest.mark.parametrize(("act", "start"), [("sft", "launch"), ("dpo", "launch"), ("sft", "fork"), ("dpo", "fork"), ("dpo", "fork again")])
 def test_two_processes_killed_one_resumed_killed_two_resumed_read_what_one_process_reads(
-    folder: Path, pairs: Path, tmp_path: Path, act: str
+    folder: Path, pairs: Path, tmp_path: Path, act: str, start: str
 ) -> None:
     """2 → 1 → 2 ranks, each broken off by `kill -9` at a random step, one of the kills beyond the first epoch's end."""
-    chance, data = random.Random(f"{SEED} {act}"), folder if act == "sft" else pairs
+    chance, data = random.Random(f"{SEED} {act} {start}"), folder if act == "sft" else pairs
     for case in range(5 if os.environ.get("ZEPHYR_FAST_LONG") else 1):
-        out = tmp_path / str(case)
+        run = Run(act, str(data), tmp_path / str(case), start == "launch")
         first, second = chance.randint(2, 5), chance.randint(7, 10)
         two, one = {"per_device_train_batch_size": 2}, {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
-        assert launch(act, data, out, 2, two, first, False) != 0
-        rows = trained_rows(out)  # by now the only record with two ranks
+        run.ranks(2, two, kill=first)
+        rows = trained_rows(run.out)  # by now the only record with two ranks
         assert rows == wanted(4, first), f"ZEPHYR_FAST_SEED={SEED}"
-        _keep(out, rows, first - 1)
-        assert launch(act, data, out, 1, one, second, True) != 0
-        _keep(out, trained_rows(out), second - 1)
-        assert launch(act, data, out, 2, {**two, "dataloader_num_workers": 1}, 0, True) == 0
-        assert json.loads((out / "kept.json").read_text()) + trained_rows(out) == wanted(), f"ZEPHYR_FAST_SEED={SEED}"
+        _keep(run.out, rows, first - 1)
+        run.ranks(1, one, kill=second, resume=True)
+        _keep(run.out, trained_rows(run.out), second - 1)
+        run.ranks(2, {**two, "dataloader_num_workers": 1}, resume=True)
+        assert json.loads((run.out / "kept.json").read_text()) + trained_rows(run.out) == wanted(), f"ZEPHYR_FAST_SEED={SEED}"
         if act == "dpo":  # without dropout the sums, too, are those of one process that nobody killed
-            alone = pairs_trainer_of(pairs, tmp_path / "alone", save_strategy="no", **one)
+            alone = pairs_trainer_of(pairs, tmp_path / f"alone-{case}", save_strategy="no", **one)
             alone.train()
-            history = json.loads((out / f"checkpoint-{STEPS}" / "trainer_state.json").read_text())["log_history"]
+            history = json.loads((run.out / f"checkpoint-{STEPS}" / "trainer_state.json").read_text())["log_history"]
             ended, unbroken = ([entry["loss"] for entry in entries if "loss" in entry] for entries in (history, alone.state.log_history))
             assert ended == pytest.approx(unbroken, rel=1e-5, abs=1e-6)
 
 
 def test_two_processes_with_different_data_both_say_so(folder: Path, tmp_path: Path) -> None:
     other = numbered(tmp_path / "other", ROWS, first=100)
-    settings = {"per_device_train_batch_size": 2}
-    result = run("sft", f"{folder}|{other}", tmp_path / "out", 2, settings, 0, False)
-    assert result.returncode != 0
-    assert result.stderr.count("the ranks would not read one stream: `manifest` is") >= 2, result.stderr
+    said = Run("sft", f"{folder}|{other}", tmp_path / "out", is_launched=True).ranks(2, {"per_device_train_batch_size": 2}, fails=True)
+    assert said.count("the ranks would not read one stream: `manifest` is") >= 2, said
 
 
-def launch(act: str, folder: Path, out: Path, world: int, settings: dict[str, Any], kill: int, resume: bool) -> int:
-    """The exit code of a run of `world` processes."""
-    result = run(act, str(folder), out, world, settings, kill, resume)
-    assert result.returncode == 0 or kill, result.stderr
-    return result.returncode
+@dataclass(frozen=True)
+class Run:
+    """A run in processes of its own: by the line that a user would type, or forked from one that has imported everything."""
+
+    act: str
+    data: str
+    out: Path
+    is_launched: bool
+
+    def ranks(self, world: int, settings: dict[str, Any], kill: int = 0, resume: bool = False, fails: bool = False) -> str:
+        """Runs so many ranks, to the end or the kill; what they said, if they were launched."""
+        given = {"act": self.act, "folder": self.data, "out": str(self.out), "settings": settings}
+        text = json.dumps({**given, "world": world, "kill": kill, "resume": resume})
+        codes, said = _launch(world, text) if self.is_launched else (run_ranks(run_rank, world, text), "")
+        assert any(codes) == bool(kill or fails), said
+        return said
 
 
-def run(
-    act: str, folder: str, out: Path, world: int, settings: dict[str, Any], kill: int, resume: bool
-) -> "subprocess.CompletedProcess[str]":
-    program = str(Path(__file__).with_name("recorded_run.py"))
-    given = {"act": act, "folder": folder, "out": str(out), "world": world, "settings": settings, "kill": kill, "resume": resume}
+def _launch(world: int, text: str) -> tuple[list[int | None], str]:
     # Only so does accelerate start two processes on a CPU (accelerate#2741).
     ranks = ["--num_processes", str(world), "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     starter = ["-m", "accelerate.commands.launch", "--multi_gpu", "--main_process_port", "0", *ranks] if world > 1 else []
-    command = [sys.executable, *starter, program, json.dumps(given)]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=280, check=False)
+    command = [sys.executable, *starter, str(Path(__file__).with_name("recorded_run.py")), text]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)
+    return [done.returncode], done.stderr
 
 
 def _keep(out: Path, rows: list[list[int]], steps: int) -> None:
