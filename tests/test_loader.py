@@ -140,6 +140,28 @@ def test_a_batch_is_gathered_into_one_piece_of_memory_and_padded_where_it_must_b
     assert even["input_ids"].untyped_storage().data_ptr() == even["labels"].untyped_storage().data_ptr()
 
 
+@pytest.mark.parametrize("rows_per_batch", [30, 4], ids=["one file", "two files"])
+def test_a_batch_that_is_gathered_from_the_files_is_that_of_its_samples(tmp_path: Path, rows_per_batch: int) -> None:
+    """Windows of all lengths; behind the last one of a file there is less than the longest is long."""
+    chance = np.random.default_rng(0)
+    windows = []
+    for row in range(20):
+        ids = chance.integers(1, 2000, int(chance.integers(1, 600)) if row % 3 else 600).tolist()
+        windows.append({"input_ids": ids, "labels": ids[::-1], "seq_lengths": [len(ids)], "row_ids": [row]})
+    shards = Shards(write(tmp_path / "shards", "sft", {"train": windows}, 600, rows_per_batch), "train")
+    for rows in ([*range(20)], [19, 0, 19], [3], [5, -1, 18]):
+        samples = shards.samples(rows)
+        assert isinstance(samples, list) == (-1 in rows)
+        found, wanted = Gather()(samples), Gather()(list(samples))
+        for name, tensor in found.items():
+            assert torch.equal(tensor, wanted[name])
+        for row, ids, labels in zip(rows, found["input_ids"].tolist(), found["labels"].tolist(), strict=True):
+            window = windows[max(row, 0)]
+            length = len(window["input_ids"])
+            assert ids[:length] == window["input_ids"] and not any(ids[length:])
+            assert labels[:length] == (window["labels"] if row >= 0 else [-100] * length) and set(labels[length:]) <= {-100}
+
+
 def test_a_selection_of_rows_is_refused_as_it_has_another_numbering(folder: Path) -> None:
     with pytest.raises(RecipeError, match="whole split"):
         IndexRows(open_shards(folder).select(range(5)))

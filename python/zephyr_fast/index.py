@@ -11,7 +11,9 @@ from datasets import Dataset
 from zephyr_fast._core import RecipeError
 from zephyr_fast.mixture import Mixture
 from zephyr_fast.order import Order
-from zephyr_fast.shards import TRAINED, Sample, Shards
+from zephyr_fast.permutation import Places
+from zephyr_fast.samples import Sample
+from zephyr_fast.shards import TRAINED, Shards
 
 _OWN = ("row", "length")
 
@@ -78,13 +80,12 @@ class IndexRows:
         """The order in which training reads the rows."""
         return self.shards.order(seed)
 
-    def samples(self, rows: Sequence[int]) -> list[Sample]:
+    def samples(self, rows: Sequence[int] | Places) -> Sequence[Sample]:
         """The samples of these rows; of row `PADDING`, one without weight."""
         samples = self.shards.samples(rows)
-        for name, column in self._added.items():
-            for sample, row in zip(samples, rows, strict=True):
-                sample[name] = column[row]
-        return samples
+        if not self._added:
+            return samples
+        return [sample | {name: column[row] for name, column in self._added.items()} for sample, row in zip(samples, rows, strict=True)]
 
 
 def _with_fetch(rows: Dataset, shards: Shards | Mixture) -> Dataset:

@@ -16,7 +16,8 @@ from zephyr_fast._core import IntegrityError, RecipeError
 from zephyr_fast.collators import PairCollator, layout_for
 from zephyr_fast.commit import sweep
 from zephyr_fast.manifest import Manifest
-from zephyr_fast.shards import Sample, Shards
+from zephyr_fast.samples import Sample
+from zephyr_fast.shards import Shards
 from zephyr_fast.train import sidecar
 from zephyr_fast.train.model import base_of_adapter, check_fit, load_tokenizer, note, read_manifest
 from zephyr_fast.train.packed import pack_forward, prove_packing
