@@ -1,31 +1,43 @@
 """Supervised training on packed shards, with TRL's own SFTTrainer reading them in our order."""
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import trl
 
 from zephyr_fast.collators import WindowCollator, layout_for
+from zephyr_fast.manifest import Manifest
 from zephyr_fast.train import configs, run
 from zephyr_fast.train.in_order import InOrder
 from zephyr_fast.train.model import load_start, load_tokenizer, note
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
     from trl import ModelConfig, SFTConfig
 
-    from zephyr_fast.train.configs import ShardArguments
+
+@dataclass
+class WindowArguments(configs.ShardArguments):
+    """What a run on packed windows has beside TRL's own arguments."""
+
+    teacher: str | None = field(
+        default=None,
+        metadata={"help": "Folder or Hub id of a frozen model with the same vocabulary, whose token probabilities are learnt too."},
+    )
+    teacher_weight: float = field(default=0.5, metadata={"help": "The teacher's share of the loss; the labels have the rest."})
 
 
 class SFTTrainer(InOrder, trl.SFTTrainer):  # type: ignore[misc]  # TRL is untyped
     """TRL's trainer; rows come in our order."""
 
 
-def parse(arguments: list[str]) -> "tuple[ShardArguments, SFTConfig, ModelConfig]":
+def parse(arguments: list[str]) -> "tuple[WindowArguments, SFTConfig, ModelConfig]":
     """The arguments of `main`, from YAML and command line."""
-    data, training, model = configs.parse(trl.SFTConfig, arguments)
+    data, training, model = configs.parse(trl.SFTConfig, arguments, WindowArguments)
     return data, training, model
 
 
-def main(data: "ShardArguments", training: "SFTConfig", model: "ModelConfig") -> None:
+def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> None:
     """Trains on the `train` windows of `data.shards` and `data.mix`, evaluates on the `test` windows of the former.
 
     Saves to `training.output_dir`.
@@ -37,7 +49,7 @@ def main(data: "ShardArguments", training: "SFTConfig", model: "ModelConfig") ->
     start = load_start(model, training, manifests, tokenizer)
     train_dataset, eval_dataset = run.open_splits(data, training, manifests[0])
 
-    trainer = SFTTrainer(
+    trainer = _kind(data, manifests, tokenizer, training)(
         model=start.model,
         args=training,
         train_dataset=train_dataset,
@@ -47,6 +59,8 @@ def main(data: "ShardArguments", training: "SFTConfig", model: "ModelConfig") ->
         peft_config=start.peft_config,
     )
     trainer.tail = data.tail
+    if data.teacher:
+        trainer.set_teacher(data.teacher, data.teacher_weight)
 
     # Which layout keeps documents apart depends on the attention that the model turned out to have.
     attention = trainer.model.config._attn_implementation
@@ -55,3 +69,15 @@ def main(data: "ShardArguments", training: "SFTConfig", model: "ModelConfig") ->
     note(f"packed documents are kept apart by position: layout `{layout}` for attention `{attention}`")
 
     run.train(trainer, measure=dict)
+
+
+def _kind(
+    data: WindowArguments, manifests: list[Manifest], tokenizer: "PreTrainedTokenizerBase", training: "SFTConfig"
+) -> type[SFTTrainer]:
+    """The trainer that the run needs, once its teacher, if it has one, is seen to fit."""
+    if data.teacher is None:
+        return SFTTrainer
+    from zephyr_fast.train.distill import Distilled, check_teacher
+
+    check_teacher(data.teacher, manifests, tokenizer, training.trust_remote_code)
+    return Distilled
