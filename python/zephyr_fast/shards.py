@@ -18,6 +18,7 @@ from zephyr_fast._core import InputError, IntegrityError, RecipeError
 from zephyr_fast.manifest import BatchCard, Kind, Manifest, ShardCard
 from zephyr_fast.order import Shuffled
 from zephyr_fast.permutation import Places
+from zephyr_fast.remote import local, origin_of
 from zephyr_fast.samples import Sample, Samples, Spans
 from zephyr_fast.stream import PADDING
 
@@ -65,17 +66,23 @@ _Batch = dict[str, _Lists | list[Any]]
 class Shards:
     """The rows of one split, by number. Cheap to pickle (paths only); a process opens the files at its first read.
 
+    `folder` may be a URL: see `zephyr_fast.remote`.
+
     Raises InputError where the folder holds no data set or no such split, IntegrityError where a shard is not the one
     that the manifest describes: at once for a wrong size, at the first row of a batch for wrong bytes.
     """
 
     def __init__(self, folder: str | Path, split: str) -> None:
-        self.folder = Path(folder).absolute()
+        self.folder = local(folder)
         self.split = split
         self.manifest = Manifest.read(self.folder)
         self._cards = self.manifest.split(split).shards
+        self._origin = origin_of(self.folder)
         for card in self._cards:
-            _check_size(self.folder, card)
+            if self._origin is None or (self.folder / card.file).exists():
+                _check_size(self.folder, card)
+        if self._origin is not None:
+            self._origin.prefetch(self._cards)
         self._batches = [(shard, place) for shard, card in enumerate(self._cards) for place in range(len(card.batches))]
         self._ends = list(accumulate(self._card(number).rows for number in range(len(self._batches))))
         if len(self) != self.manifest.split(split).samples:
@@ -172,6 +179,8 @@ class Shards:
         shard, place = self._batches[number]
         file = self._files.get(shard)
         if file is None:
+            if self._origin is not None:
+                self._origin.fetch(self._cards[shard])
             self._files[shard] = file = _map(self.folder / self._cards[shard].file)
         self._open[number] = _open_batch(
             file, self.folder / self._cards[shard].file, self._cards[shard], place, SCHEMAS[self.manifest.kind]

@@ -16,6 +16,7 @@ from zephyr_fast._core import IntegrityError, RecipeError
 from zephyr_fast.collators import PairCollator, layout_for
 from zephyr_fast.commit import sweep
 from zephyr_fast.manifest import Manifest
+from zephyr_fast.remote import local
 from zephyr_fast.samples import Sample
 from zephyr_fast.shards import Shards
 from zephyr_fast.train import sidecar
@@ -55,6 +56,7 @@ def ref_logprobs(
     the CPU unless given; it must be that of the training run. `attention`: transformers' name of an implementation. Gives the
     folder of the finished log-probs. Errors: RecipeError where model and pairs do not go together, InputError, IntegrityError.
     """
+    prefs = local(prefs)
     state, manifest = _processes(), read_manifest(str(prefs), "preference")
     dtype = dtype or ("float32" if state.device.type == "cpu" else "bfloat16")
     if dtype not in DTYPES:

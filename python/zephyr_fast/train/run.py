@@ -7,6 +7,7 @@ from zephyr_fast._core import InputError, RecipeError
 from zephyr_fast.index import index, open_shards, with_lengths
 from zephyr_fast.manifest import Kind, Manifest
 from zephyr_fast.mixture import Mixture
+from zephyr_fast.remote import local
 from zephyr_fast.train.configs import ShardArguments
 from zephyr_fast.train.model import read_manifest
 
@@ -20,7 +21,11 @@ Measure = Callable[[], dict[str, float]]
 
 
 def read_manifests(data: ShardArguments, kind: Kind) -> list[Manifest]:
-    """The manifests of all folders that are trained on, `data.shards` first; RecipeError where one holds rows of the other kind."""
+    """The manifests of all folders that are trained on, `data.shards` first; from here on, `data` names URLs' copies in the cache.
+
+    RecipeError where one holds rows of the other kind.
+    """
+    data.shards, data.mix = str(local(data.shards)), [str(local(folder)) for folder in data.mix]
     return [read_manifest(folder, kind) for folder in data.folders]
 
 
