@@ -201,6 +201,17 @@ def test_attention_that_cannot_keep_answers_apart_is_refused_with_the_way_out(tr
         config._attn_implementation_internal = before
 
 
+def test_noise_in_training_is_not_taken_for_answers_that_see_each_other(
+    trainers: tuple[StockTrainer, DPOTrainer], samples: list[dict[str, Any]]
+) -> None:
+    ours, embeddings = trainers[1], trainers[1].model.get_input_embeddings()
+    ours._is_packing_proven = False
+    noise = embeddings.register_forward_hook(lambda module, _ids, out: out + torch.randn_like(out) if module.training else out)
+    ours.compute_loss(ours.model, ours.data_collator(samples))
+    noise.remove()
+    assert ours._is_packing_proven and ours.model.training
+
+
 def test_a_model_that_lets_answers_see_each_other_is_refused_at_the_first_batch(
     trainers: tuple[StockTrainer, DPOTrainer], samples: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

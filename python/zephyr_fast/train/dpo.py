@@ -81,8 +81,7 @@ class DPOTrainer(InOrder, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyp
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """TRL's loss, after a proof on the first batch that this model, as it is sharded and quantized, keeps answers apart."""
-        # Dropout, where it is left on, would make any two passes differ.
-        if "packed" in inputs and self.args.disable_dropout and not self._is_packing_proven:
+        if "packed" in inputs and not self._is_packing_proven:
             prove_packing(model, inputs)
             self._is_packing_proven = True
         return super().compute_loss(model, inputs, *args, **kwargs)
