@@ -58,6 +58,12 @@ def _finish(out: Path, rank: int, step: list[list[int]], loader: Loader) -> None
         (out / "draft").rename(out / "state.json")
 
 
+def read_all(url: str, cache: str, rows: int) -> None:
+    """Reads every row of the shards at `url`, with a cache that other ranks have, too."""
+    os.environ["ZEPHYR_FAST_CACHE"] = cache
+    assert collate(list(Shards(url, "train").samples(range(rows)))) == list(range(rows))
+
+
 def compare_facts(facts: dict[str, Any], changes: list[dict[str, Any]]) -> None:
     """Two ranks agree on `facts` with one change after the other on the second; all must raise exactly where there is one."""
     torch.distributed.init_process_group("gloo")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 import slow_order
@@ -221,6 +222,19 @@ def test_two_processes_killed_one_resumed_killed_two_resumed_read_what_one_proce
             history = json.loads((run.out / f"checkpoint-{STEPS}" / "trainer_state.json").read_text())["log_history"]
             ended, unbroken = ([entry["loss"] for entry in entries if "loss" in entry] for entries in (history, alone.state.log_history))
             assert ended == pytest.approx(unbroken, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("act", ["sft", "dpo"])
+def test_two_processes_killed_and_resumed_end_with_the_same_bits(folder: Path, pairs: Path, tmp_path: Path, act: str) -> None:
+    """Dropout's random numbers of each rank included."""
+    data, ended = folder if act == "sft" else pairs, []
+    for name, kill in (("whole", 0), ("killed", random.Random(f"{SEED} {act} bits").randint(2, STEPS - 1))):
+        run = Run(act, str(data), tmp_path / name, is_launched=False)
+        for last in [kill, 0] if kill else [0]:
+            run.ranks(2, {"per_device_train_batch_size": 2}, kill=last, resume=bool(kill and not last))
+        ended.append(load_file(run.out / f"checkpoint-{STEPS}" / "model.safetensors"))
+    for weight, values in ended[0].items():
+        assert torch.equal(values, ended[1][weight]), f"{weight}, ZEPHYR_FAST_SEED={SEED}"
 
 
 def test_two_processes_with_different_data_both_say_so(folder: Path, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Packed answers have stock TRL's loss, metrics and gradients: every loss type, on the packaged pairs and on hostile ones."""
 
+import gzip
 import re
 import shutil
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from transformers import AutoTokenizer
 from trl import DPOConfig
 from trl import DPOTrainer as StockTrainer
 
-from zephyr_fast import RecipeError, Shards, open_shards
+from zephyr_fast import RecipeError, Shards, binarize, open_shards
 from zephyr_fast.collators import Layout, PairCollator
 from zephyr_fast.train import sidecar
 from zephyr_fast.train.dpo import DPOTrainer
@@ -125,6 +127,21 @@ def test_each_loss_on_packed_pairs_with_a_stored_reference_is_that_of_stock_trl(
     for trainer in trainers:
         trainer.loss_types = [loss_type]
     compare(trainers, samples)
+
+
+def test_genuine_pairs_have_the_loss_of_stock_trl(
+    trainers: tuple[StockTrainer, DPOTrainer], real: Path, start: Path, tmp_path: Path
+) -> None:
+    """Of UltraFeedback, ties, equal answers and an empty one among them."""
+    with gzip.open(real / "ultrafeedback" / "binarized_real.jsonl.gz", "rt", encoding="utf-8") as lines:
+        (tmp_path / "rows.jsonl").write_text("".join(islice(lines, 30)), encoding="utf-8")
+    settings = {"shards.test_fraction": 0.0, "binarize.max_length": 640}
+    binarize(input=tmp_path / "rows.jsonl", tokenizer="sample", out=tmp_path / "prefs", settings=settings)
+    ref_logprobs(tmp_path / "prefs", str(start))
+    key = sidecar.Key.of(*weights_digest(str(start)), "float32", Shards(tmp_path / "prefs", "train").manifest)
+    dataset = with_reference(open_shards(tmp_path / "prefs"), [str(tmp_path / "prefs")], [key], "train")
+    assert len(dataset) >= 12
+    compare(trainers, [dataset[row] for row in range(12)])
 
 
 def test_these_are_all_the_losses_that_the_installed_trl_has(

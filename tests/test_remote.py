@@ -9,6 +9,8 @@ from threading import Thread
 import pytest
 
 from numbered import collate, numbered
+from ranks import run_ranks
+from reading_rank import read_all
 from zephyr_fast import InputError, IntegrityError, Manifest, Shards, open_shards, remote
 from zephyr_fast.commit import TEMPORARY_PREFIX
 from zephyr_fast.train.__main__ import main
@@ -87,6 +89,11 @@ def test_over_http_each_file_is_fetched_once_and_only_when_it_is_read(server: Se
     assert collate(list(shards.samples(range(ROWS)))) == list(range(ROWS))
     assert collate(list(Shards(f"{server.url}/shards", "train").samples(range(ROWS)))) == list(range(ROWS))
     assert [name for name in server.asked if name.endswith(".arrow")] == ["train-00000.arrow", "train-00001.arrow"]
+
+
+def test_processes_that_read_the_same_url_fetch_each_file_once_between_them(server: Server, tmp_path: Path) -> None:
+    assert run_ranks(read_all, 3, f"{server.url}/shards", str(tmp_path / "cache"), ROWS) == [0, 0, 0]
+    assert sorted(name for name in server.asked if name.endswith(".arrow")) == ["train-00000.arrow", "train-00001.arrow"]
 
 
 @pytest.mark.usefixtures("only_when_read")

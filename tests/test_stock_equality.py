@@ -3,7 +3,9 @@
 What TRL offers beside goes through: NEFTune, its other losses, adapters. (Pairs have `test_packed_pairs.py`.)
 """
 
+import gzip
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from trl import SFTTrainer as StockTrainer
 
 import shards_by_hand
 from test_collators import documents
-from zephyr_fast import Shards, open_shards
+from zephyr_fast import Shards, open_shards, prep
 from zephyr_fast.collators import Layout, WindowCollator
 from zephyr_fast.train import sft
 from zephyr_fast.train.sft import SFTTrainer
@@ -54,18 +56,28 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shards_by_hand.write(tmp_path_factory.mktemp("hostile") / "shards", "sft", {"train": hostile_windows()}, WINDOW)
 
 
+@pytest.fixture(scope="module")
+def genuine(real: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Dialogues of UltraChat itself."""
+    folder = tmp_path_factory.mktemp("genuine")
+    with gzip.open(real / "ultrachat" / "200k_real.jsonl.gz", "rt", encoding="utf-8") as lines:
+        (folder / "rows.jsonl").write_text("".join(islice(lines, 40)), encoding="utf-8")
+    prep(input=folder / "rows.jsonl", tokenizer="sample", out=folder / "shards", settings={"pack.seq_len": 768})
+    return folder / "shards"
+
+
 @pytest.mark.parametrize("layout", ["rows", "varlen"])
-@pytest.mark.parametrize("rows", ["packaged", "hostile"])
+@pytest.mark.parametrize("rows", ["shards", "hostile", "genuine"])
 def test_loss_metrics_and_gradients_are_those_of_stock_trl_on_unpacked_documents(
-    shards: Path, hostile: Path, start: Path, tmp_path: Path, rows: str, layout: Layout
+    request: pytest.FixtureRequest, start: Path, tmp_path: Path, rows: str, layout: Layout
 ) -> None:
-    folder = shards if rows == "packaged" else hostile
+    folder: Path = request.getfixturevalue(rows)
     windows = [Shards(folder, "train")[row] for row in range(5)]
     apart = [{"input_ids": ids[0].tolist(), "labels": labels[0].tolist()} for window in windows for ids, labels in documents(window)]
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
     config = SFTConfig(output_dir=str(tmp_path), max_length=None, **QUIET)
     stock = StockTrainer(model=str(start), args=config, train_dataset=Dataset.from_list(apart), processing_class=tokenizer)
-    config = SFTConfig(output_dir=str(tmp_path), max_length=256, remove_unused_columns=False, **QUIET)
+    config = SFTConfig(output_dir=str(tmp_path), max_length=768, remove_unused_columns=False, **QUIET)
     ours = SFTTrainer(model=str(start), args=config, train_dataset=open_shards(folder), processing_class=tokenizer)
     found = []
     for trainer, batch in ((stock, stock.data_collator(apart)), (ours, WindowCollator(layout, tokenizer.pad_token_id)(windows))):
