@@ -28,9 +28,11 @@ class Spans:
         """Notes the spans of some rows, for each column; their file is in `files`."""
         self.table[rows] = np.stack([*starts, *lengths, np.ones_like(lengths[0])], axis=1)
 
-    def file_of(self, row: int) -> Int32s:
-        """The file that a row is in."""
-        return self.files[0] if len(self.files) == 1 else self.files[int(np.searchsorted(self._ends, row, side="right"))]
+    def files_of(self, rows: Int64s) -> list[Int32s]:
+        """The file that each row is in."""
+        if len(self.files) == 1:
+            return self.files * len(rows)
+        return [self.files[number] for number in np.searchsorted(self._ends, rows, side="right").tolist()]
 
 
 class Samples(Sequence[Sample]):
@@ -54,7 +56,8 @@ class Samples(Sequence[Sample]):
     def __getitem__(self, place: int | slice) -> Sample | list[Sample]:
         if isinstance(place, slice):
             return [self[one] for one in range(len(self))[place]]
-        file, names, spans = self._spans.file_of(self._rows[place]), self._spans.names, self._taken[place].tolist()
+        (file,) = self._spans.files_of(self._rows[[place]])
+        names, spans = self._spans.names, self._taken[place].tolist()
         return {name: file[start : start + length] for name, start, length in zip(names, spans, spans[len(names) :], strict=False)}
 
     def gather(self, padding: Sequence[tuple[str, int]]) -> Int32s:
@@ -87,8 +90,8 @@ class Samples(Sequence[Sample]):
             return self._one_by_one(starts, width)
 
     def _one_by_one(self, starts: Int64s, width: int) -> Int32s:
-        table = np.empty((len(starts), width), np.int32)
+        table, files = np.empty((len(starts), width), np.int32), self._spans.files_of(self._rows)
         for place, start in enumerate(starts.tolist()):
-            part = self._spans.file_of(self._rows[place % len(self)])[start : start + width]
+            part = files[place % len(files)][start : start + width]  # shorter at the end of a file
             table[place, : len(part)] = part
         return table
