@@ -21,6 +21,7 @@ from shards_by_hand import tokenizer
 from zephyr_fast import open_shards
 from zephyr_fast.collators import PairCollator, WindowCollator
 from zephyr_fast.index import with_columns
+from zephyr_fast.train.distill import Distilled
 from zephyr_fast.train.dpo import DPOTrainer
 from zephyr_fast.train.sft import SFTTrainer
 
@@ -50,6 +51,10 @@ class Recorded(SFTTrainer):
         weight = (inputs["labels"] != -100).any(dim=1).tolist()
         _record(self, [row if real else -1 for row, real in zip(numbers(inputs["input_ids"]), weight, strict=True)])
         return super().training_step(model, inputs, *rest, **named)
+
+
+class RecordedDistilled(Recorded, Distilled):
+    """As `Recorded`, with a teacher."""
 
 
 class RecordedPairs(DPOTrainer):
@@ -86,12 +91,14 @@ def model_of(**settings: Any) -> MistralForCausalLM:
     return MistralForCausalLM(MistralConfig(vocab_size=2048, max_position_embeddings=LENGTH, **shape, **settings))
 
 
-def trainer_of(folder: Path, out: Path, kind: type[SFTTrainer] = Recorded, dataset: Any = None, **settings: Any) -> SFTTrainer:
-    """A dSFT run, with dropout; settings are SFTConfig's."""
+def trainer_of(
+    folder: Path, out: Path, kind: type[SFTTrainer] = Recorded, dataset: Any = None, dropout: float = 0.5, **settings: Any
+) -> Any:
+    """A dSFT run; settings are SFTConfig's."""
     config = SFTConfig(output_dir=str(out), dataset_kwargs={"skip_prepare_dataset": True}, **{**SETTINGS, **settings})
     out.mkdir(parents=True, exist_ok=True)
     trainer = kind(
-        model=model_of(attention_dropout=0.5),
+        model=model_of(attention_dropout=dropout),
         args=config,
         train_dataset=open_shards(folder) if dataset is None else dataset,
         eval_dataset=open_shards(folder, "test") if config.eval_strategy != "no" else None,
@@ -116,7 +123,14 @@ def pairs_trainer_of(folder: Path, out: Path, dataset: Any = None, **settings: A
     return trainer
 
 
-TRAINERS = {"sft": trainer_of, "dpo": pairs_trainer_of}
+def distilled_trainer_of(folder: Path, out: Path, teacher: str, **settings: Any) -> Distilled:
+    """A dSFT run with a teacher and without dropout."""
+    trainer = trainer_of(folder, out, RecordedDistilled, dropout=0.0, **settings)
+    trainer.set_teacher(teacher, 0.5)
+    return trainer
+
+
+TRAINERS = {"sft": trainer_of, "dpo": pairs_trainer_of, "distill": distilled_trainer_of}
 
 
 def trained_rows(out: Path) -> list[list[int]]:

@@ -1,6 +1,7 @@
 """Distillation: the divergence is that of whole distributions, the student nears its teacher, and what does not fit is refused."""
 
 import json
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,10 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig
 
+import slow_order
+from numbered import numbered
+from ranks import run_ranks
+from recorded_run import model_of, run_rank, trained_rows
 from zephyr_fast import open_shards
 from zephyr_fast.collators import WindowCollator
 from zephyr_fast.train.__main__ import main
@@ -73,7 +78,7 @@ def test_the_loss_and_its_gradients_are_those_of_the_obvious_way(
     wanted = (1 - weight) * nll + weight * kl
     wanted.backward()
     torch.testing.assert_close(loss, wanted, rtol=1e-5, atol=1e-5)
-    assert trainer._metrics["train"]["teacher_kl"][-1] == pytest.approx(float(kl), rel=1e-4)
+    assert trainer._metrics["train"]["teacher_kl"][-1] == pytest.approx(kl.item(), rel=1e-4)
     for name, weights in trainer.model.named_parameters():
         torch.testing.assert_close(found[name], weights.grad, rtol=1e-3, atol=1e-6, msg=name)
 
@@ -100,3 +105,24 @@ def test_what_cannot_be_distilled_is_refused(shards: Path, start: Path, tmp_path
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "scaled")
     assert run(shards, tmp_path, start, max_steps=1, teacher=tmp_path / "scaled") == 2
     assert "`logit_scale` of `cohere`" in capsys.readouterr().err
+
+
+def test_two_processes_learn_from_a_teacher_what_one_learns(tmp_path: Path) -> None:
+    folder, teacher = numbered(tmp_path / "shards", 23), model_of()
+    with torch.no_grad():
+        for weights in teacher.parameters():
+            weights.add_(torch.randn_like(weights) * 0.3)
+    teacher.save_pretrained(tmp_path / "teacher")
+    logged = []
+    for world in (2, 1):
+        settings = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2 // world, "save_steps": 6, "max_steps": 6}
+        given = {"act": "distill", "folder": str(folder), "out": str(tmp_path / str(world)), "world": world, "kill": 0, "resume": False}
+        settings["teacher"] = str(tmp_path / "teacher")
+        assert run_ranks(run_rank, world, json.dumps({**given, "settings": settings})) == [0] * world
+        history = json.loads((tmp_path / str(world) / "checkpoint-6" / "trainer_state.json").read_text())["log_history"]
+        logged.append([(entry["loss"], entry["grad_norm"], entry["teacher_kl"]) for entry in history if "loss" in entry])
+        assert trained_rows(tmp_path / str(world)) == list(islice(slow_order.steps(23, 3, 4, "carry"), 6))
+    assert len(logged[0]) == 6
+    for two, one in zip(*logged, strict=True):
+        assert two[:2] == pytest.approx(one[:2], rel=1e-4)
+        assert two[2] == pytest.approx(one[2], rel=0.1)  # the mean over all tokens of a step, and the mean of its two batches'
