@@ -146,6 +146,13 @@ def test_another_data_set_under_the_same_url_is_another_folder_of_the_cache(fold
     assert collate(list(first.samples([3]))) == [3]
 
 
+def test_a_file_that_was_cut_in_the_cache_is_fetched_again(folder: Path, tmp_path: Path) -> None:
+    assert collate(list(Shards(far(folder), "train").samples([0]))) == [0]
+    (path,) = (tmp_path / "cache").rglob("train-00000.arrow")
+    path.write_bytes(path.read_bytes()[:-8])
+    assert collate(list(Shards(far(folder), "train").samples([0]))) == [0]
+
+
 def test_training_starts_from_a_url(shards: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZEPHYR_FAST_CACHE", str(tmp_path / "cache"))
     settings = {"output_dir": tmp_path / "out", "max_steps": 1, "use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "no"}

@@ -78,10 +78,10 @@ class Shards:
         self.manifest = Manifest.read(self.folder)
         self._cards = self.manifest.split(split).shards
         self._origin = origin_of(self.folder)
-        for card in self._cards:
-            if self._origin is None or (self.folder / card.file).exists():
+        if self._origin is None:
+            for card in self._cards:
                 _check_size(self.folder, card)
-        if self._origin is not None:
+        else:
             self._origin.prefetch(self._cards)
         self._batches = [(shard, place) for shard, card in enumerate(self._cards) for place in range(len(card.batches))]
         self._ends = list(accumulate(self._card(number).rows for number in range(len(self._batches))))
