@@ -15,6 +15,10 @@ help: ## List the targets
 demo: develop ## The whole walk on the packaged rows: prep, binarize, dSFT, dDPO (about 2 minutes, then in demo/)
 	$(BIN)/python scripts/demo.py --out demo
 
+.PHONY: prove
+prove: develop ## That it learns: dSFT and dDPO from three seeds, with a table and curves (5 minutes or more, then in proof/)
+	$(BIN)/python scripts/prove_learning.py --out proof
+
 .PHONY: test
 test: lint test-rust test-python ## Rust and Python tests, lints, type and stub checks
 

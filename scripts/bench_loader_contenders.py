@@ -7,12 +7,13 @@ import resource
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-LENGTH, SHARD = 2048, 128  # tokens of a sample, samples of a record batch (2 MiB)
+LENGTH, SHARD = int(os.environ.get("LENGTH", "2048")), 128  # tokens of a sample, samples of a record batch (2 MiB)
 NAMES = ("input_ids", "labels")[: int(os.environ.get("COLUMNS", "2"))]
 
 
@@ -32,14 +33,15 @@ def write_ours(folder: Path, rows: int) -> None:
 
     from zephyr_fast.shards import SCHEMAS
 
-    schema, cards, table = SCHEMAS["sft"], [], list(samples(rows))
+    schema, cards, table = SCHEMAS["sft"], [], samples(rows)
     folder.mkdir(parents=True)
     path = folder / "train-00000.arrow"
     with pa.OSFile(str(path), "wb") as sink:
         for start in range(0, rows, SHARD):
-            message = _batch(table[start : start + SHARD], start, schema).serialize().to_pybytes()
+            part = list(islice(table, SHARD))
+            message = _batch(part, start, schema).serialize().to_pybytes()
             sink.write(b"\0" * (-sink.tell() % 64))
-            cards.append({"offset": sink.tell(), "bytes": len(message), "rows": len(table[start : start + SHARD])})
+            cards.append({"offset": sink.tell(), "bytes": len(message), "rows": len(part)})
             cards[-1]["xxh3"] = xxhash.xxh3_64(message).hexdigest()
             sink.write(message)
     shard = {"file": path.name, "rows": rows, "tokens": rows * LENGTH, "bytes": path.stat().st_size, "sha256": "", "batches": cards}
@@ -63,7 +65,8 @@ def manifest(shard: dict[str, Any], rows: int) -> dict[str, Any]:
         "rows": {"read": rows, "written": rows, "dropped": {}, "duplicates": {}, "quarantined": {}},
         "phrases": {},
         "truecase": {"rows": 0, "fixes": 0},
-        "decontamination": "not checked",
+        "dedup": {"cut_short": 0},
+        "decontamination": {"status": "not checked", "rows_matched": 0, "sets": []},
         "splits": {"train": split},
         "files": [],
     }
@@ -171,6 +174,23 @@ def read(name: str, folder: Path, epochs: int, batch: int, workers: int) -> dict
     return {"tokens": numbers / len(NAMES), "cpu": _cpu() - start, "wall": time.perf_counter() - wall}
 
 
+def start_up(folder: Path, batch: int) -> dict[str, float]:
+    """Seconds from opening our shards, as a trainer does, to the first batch of shuffled rows; modules are loaded before."""
+    import torch  # noqa: F401  # a trainer has it anyway
+
+    from zephyr_fast.gather import Gather
+    from zephyr_fast.index import IndexRows, open_shards
+    from zephyr_fast.loader import Batches, Loader, Part
+    from zephyr_fast.stream import Stream
+
+    start = time.perf_counter()
+    rows = IndexRows(open_shards(folder))
+    stream = Stream(rows.order(0), batch, "carry")
+    loader = Loader(rows, Batches(stream, Part(0, 1, batch), 0, stream.steps_to(len(rows))), Gather(), rows.shards.identity, 0)
+    next(iter(loader))
+    return {"rows": len(rows), "seconds": time.perf_counter() - start}
+
+
 def _cpu() -> float:
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
@@ -183,6 +203,8 @@ if __name__ == "__main__":
         if not place.exists():
             globals()[f"write_{contender}"](place, int(count))
         print(json.dumps({"rows": int(count)}))
+    elif act == "start":
+        print(json.dumps(start_up(place, *map(int, rest))))
     else:
         report = read(contender, place, *map(int, rest))
         assert report["tokens"] >= int(count) * LENGTH * int(rest[0]), report

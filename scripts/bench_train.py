@@ -2,10 +2,12 @@
 
     python scripts/bench_train.py --prefs prefs --shards shards --model tiny-sft
     python scripts/bench_train.py --prefs prefs --shards shards --random 1b --attention flash_attention_2 --checkpointing
+    python scripts/bench_train.py --prefs prefs --shards shards --random 7b --dtype bfloat16 --attention flash_attention_2 --checkpointing
 
-Ours is the command that a user would type; TRL's trainer gets the text beside the same shards and the same seed, so the same rows in
-the same order. Each contender has a process of its own. On a CPU, seconds are of processor time. Preparing data is not in the
-figures; storing the reference has its own line.
+Ours is the command that a user would type; TRL's trainer gets the text beside the same shards, and pairs in the same order. Each
+contender has a process of its own. On a CPU, seconds are of processor time. Preparing data is not in the figures; storing the
+reference has its own line. On a GPU products are in bfloat16, and MFU is that of the policy alone: three times the FLOPs of its
+forward pass over the tokens that count, padding and the reference not among them, to the peak.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from zephyr_fast import Manifest
+from zephyr_fast.estimate import PEAK_TFLOPS, Shape
 
 SHAPES = {  # Mistral's proportions; 7b is Mistral-7B itself
     "1b": {"hidden_size": 2048, "intermediate_size": 7168, "num_hidden_layers": 22, "num_attention_heads": 16, "num_key_value_heads": 4},
@@ -46,6 +49,12 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=4, help="windows of a dSFT step (default: 4)")
     parser.add_argument("--rounds", type=int, default=2, help="times that each contender runs, in turn; the best counts (default: 2)")
     parser.add_argument("--attention", default="sdpa", help="attention implementation (default: sdpa)")
+    parser.add_argument(
+        "--dtype", default="float32", help="of weights and optimizer; 7b fits a GPU of 80 GB in bfloat16 (default: float32)"
+    )
+    parser.add_argument(
+        "--peak-tflops", type=float, default=PEAK_TFLOPS, help=f"of the GPU in bfloat16, for MFU (default: {PEAK_TFLOPS:g})"
+    )
     parser.add_argument("--checkpointing", action="store_true", help="recompute activations in the backward pass")
     parser.add_argument("--contender", help=argparse.SUPPRESS)  # what a process of its own runs
     options = parser.parse_args()
@@ -68,10 +77,12 @@ def show(title: str, unit: str, contenders: dict[str, str]) -> None:
             found[name].append(alone(contender))
     best = {name: max(results, key=lambda result: result["rate"]) for name, results in found.items()}
     first = next(iter(best.values()))
-    print(f"\n{title:<46} {unit:>10} {'ratio':>7} {'peak MB':>9} {'data':>6} {'last loss':>10}")
+    print(f"\n{title:<46} {unit:>10} {'ratio':>7} {'MFU':>6} {'peak MB':>9} {'data':>6} {'last loss':>10}")
     for name, result in best.items():
         ratio = result["rate"] / first["rate"]
-        numbers = f"{result['rate']:>10.2f} {ratio:>6.2f}x {result['peak_mb']:>9.0f} {result['data_share']:>6.1%} {result['loss']:>10.4f}"
+        mfu = f"{result['mfu']:.1%}" if result["mfu"] else "–"
+        numbers = f"{result['rate']:>10.2f} {ratio:>6.2f}x {mfu:>6} {result['peak_mb']:>9.0f} {result['data_share']:>6.1%}"
+        numbers += f" {result['loss']:>10.4f}"
         print(f"{name:<46} {numbers}", flush=True)
 
 
@@ -103,12 +114,25 @@ def contend(options: argparse.Namespace, act: str, kind: str) -> Result:
         **{"activation_checkpointing": options.checkpointing, "bf16": is_gpu, "use_cpu": not is_gpu, "save_strategy": "no"},
         **{"report_to": "none", "disable_tqdm": True},
     }
+    if act == "dpo":  # padding depends on which pairs meet, and this is the only order that both have
+        settings["train_sampling_strategy"] = "sequential"
     (ours if kind != "stock" else {"dpo": stock_dpo, "sft": stock_sft}[act])(options, act, kind, settings)
     steps, waits = clock.steps[WARMUP_STEPS:], clock.waits[WARMUP_STEPS:]
     work = clock.work[WARMUP_STEPS:] if act == "sft" else [options.batch] * options.steps
     peak = torch.cuda.max_memory_allocated() / 2**20 if is_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     spent = sum(steps) + sum(waits)
-    return {"rate": sum(work) / spent, "peak_mb": peak, "data_share": sum(waits) / spent, "loss": clock.loss}
+    rate = sum(work) / spent
+    mfu = rate * flops_of_one(options, act) / (options.peak_tflops * 1e12) if is_gpu else 0.0
+    return {"rate": rate, "mfu": mfu, "peak_mb": peak, "data_share": sum(waits) / spent, "loss": clock.loss}
+
+
+def flops_of_one(options: argparse.Namespace, act: str) -> float:
+    """Model FLOPs of training on one token of dSFT, or on one pair of dDPO, with documents of the mean length."""
+    shape = Shape.of(json.loads((Path(options.model) / "config.json").read_text(encoding="utf-8")), options.model)
+    split = Manifest.read(options.prefs if act == "dpo" else options.shards).split("train")
+    seen, documents = (2 * split.tokens - split.trained_tokens, 2 * split.samples) if act == "dpo" else (split.tokens, split.rows)
+    a_token = 3 * 2 * (shape.matmul + shape.layers * shape.attention_width * seen / documents)
+    return a_token * (seen / split.samples if act == "dpo" else 1)
 
 
 def make_clock() -> Any:
@@ -162,7 +186,7 @@ def ours(options: argparse.Namespace, act: str, kind: str, settings: dict[str, A
     if act == "dpo":
         settings |= {"precompute_ref_log_probs": kind in ("stored", "both"), "pack_pairs": kind in ("packed", "both"), "beta": 0.1}
     folder = options.prefs if act == "dpo" else options.shards
-    settings |= {"shards": folder, "model_name_or_path": options.model, "attn_implementation": options.attention}
+    settings |= {"shards": folder, "model_name_or_path": options.model, "attn_implementation": options.attention, "dtype": options.dtype}
     if code := train([act, *(word for name, value in settings.items() for word in (f"--{name}", str(value)))]):
         sys.exit(code)
 
@@ -194,7 +218,7 @@ def stock_sft(options: argparse.Namespace, _act: str, _kind: str, settings: dict
 
 
 def loading(options: argparse.Namespace) -> dict[str, Any]:
-    return {"attn_implementation": options.attention, "dtype": "float32"}
+    return {"attn_implementation": options.attention, "dtype": options.dtype}
 
 
 def text_of(folder: Path) -> list[dict[str, Any]]:

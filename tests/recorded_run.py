@@ -1,6 +1,6 @@
-"""A small run of the real SFT trainer that writes down what each step trained on; as a program, one rank of it, which may kill itself.
+"""A small run of a real trainer that writes down what each step trained on; as a program, one rank of it, which may kill itself.
 
-python recorded_run.py '{"folder": …, "out": …, "settings": {…}, "kill": 3, "world": 2}'
+python recorded_run.py '{"act": "sft", "folder": …, "out": …, "settings": {…}, "kill": 3, "world": 2}'
 """
 
 import json
@@ -11,14 +11,18 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import MistralConfig, MistralForCausalLM, TrainerCallback
-from trl import SFTConfig
+from trl import DPOConfig, SFTConfig
 
 from numbered import LENGTH, numbers
 from shards_by_hand import tokenizer
 from zephyr_fast import open_shards
-from zephyr_fast.collators import WindowCollator
+from zephyr_fast.collators import PairCollator, WindowCollator
+from zephyr_fast.index import with_columns
+from zephyr_fast.train.distill import Distilled
+from zephyr_fast.train.dpo import DPOTrainer
 from zephyr_fast.train.sft import SFTTrainer
 
 SETTINGS: dict[str, Any] = {
@@ -28,7 +32,6 @@ SETTINGS: dict[str, Any] = {
     "report_to": "none",
     "disable_tqdm": True,
     "seed": 3,
-    "dataset_kwargs": {"skip_prepare_dataset": True},
     "remove_unused_columns": False,
     "max_length": LENGTH,
     "num_train_epochs": 2,
@@ -46,10 +49,28 @@ class Recorded(SFTTrainer):
 
     def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> Any:
         weight = (inputs["labels"] != -100).any(dim=1).tolist()
-        rows = [row if real else -1 for row, real in zip(numbers(inputs["input_ids"]), weight, strict=True)]
-        with (Path(self.args.output_dir) / f"rows-{self.args.process_index}.jsonl").open("a") as file:
-            file.write(json.dumps([self.state.global_step, rows]) + "\n")
+        _record(self, [row if real else -1 for row, real in zip(numbers(inputs["input_ids"]), weight, strict=True)])
         return super().training_step(model, inputs, *rest, **named)
+
+
+class RecordedDistilled(Recorded, Distilled):
+    """As `Recorded`, with a teacher."""
+
+
+class RecordedPairs(DPOTrainer):
+    """As `Recorded`. The stored reference of a pair is its number, so that it can be seen to be that pair's."""
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> Any:
+        rows = numbers(inputs["input_ids"].chunk(2)[0])
+        assert inputs["ref_chosen_logps"].tolist() == rows
+        assert inputs["ref_rejected_logps"].tolist() == [-row for row in rows]
+        _record(self, rows)
+        return super().training_step(model, inputs, *rest, **named)
+
+
+def _record(trainer: Any, rows: list[int]) -> None:
+    with (Path(trainer.args.output_dir) / f"rows-{trainer.args.process_index}.jsonl").open("a") as file:
+        file.write(json.dumps([trainer.state.global_step, rows]) + "\n")
 
 
 class Killed(TrainerCallback):
@@ -63,15 +84,21 @@ class Killed(TrainerCallback):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def trainer_of(folder: Path, out: Path, kind: type[SFTTrainer] = Recorded, dataset: Any = None, **settings: Any) -> SFTTrainer:
-    """A trainer of a model of a few thousand parameters; settings are SFTConfig's."""
+def model_of(**settings: Any) -> MistralForCausalLM:
+    """A model of a few thousand parameters, the same every time."""
     torch.manual_seed(0)
     shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1}
-    model = MistralForCausalLM(MistralConfig(vocab_size=2048, max_position_embeddings=LENGTH, attention_dropout=0.5, **shape))
-    config = SFTConfig(output_dir=str(out), **{**SETTINGS, **settings})
+    return MistralForCausalLM(MistralConfig(vocab_size=2048, max_position_embeddings=LENGTH, **shape, **settings))
+
+
+def trainer_of(
+    folder: Path, out: Path, kind: type[SFTTrainer] = Recorded, dataset: Any = None, dropout: float = 0.5, **settings: Any
+) -> Any:
+    """A dSFT run; settings are SFTConfig's."""
+    config = SFTConfig(output_dir=str(out), dataset_kwargs={"skip_prepare_dataset": True}, **{**SETTINGS, **settings})
     out.mkdir(parents=True, exist_ok=True)
     trainer = kind(
-        model=model,
+        model=model_of(attention_dropout=dropout),
         args=config,
         train_dataset=open_shards(folder) if dataset is None else dataset,
         eval_dataset=open_shards(folder, "test") if config.eval_strategy != "no" else None,
@@ -79,6 +106,31 @@ def trainer_of(folder: Path, out: Path, kind: type[SFTTrainer] = Recorded, datas
     )
     trainer.data_collator = WindowCollator("rows", tokenizer().pad_token_id)
     return trainer
+
+
+def pairs_trainer_of(folder: Path, out: Path, dataset: Any = None, **settings: Any) -> DPOTrainer:
+    """A dDPO run on packed pairs with a stored reference; settings are DPOConfig's."""
+    config = DPOConfig(output_dir=str(out), precompute_ref_log_probs=True, **{**SETTINGS, **settings})
+    out.mkdir(parents=True, exist_ok=True)
+    rows = open_shards(folder) if dataset is None else dataset
+    numbered = numbers(np.array([pair["prompt_ids"] for pair in rows]))
+    columns = {"ref_chosen_logps": np.array(numbered, np.float32), "ref_rejected_logps": -np.array(numbered, np.float32)}
+    collator = PairCollator(tokenizer().pad_token_id)
+    trainer = RecordedPairs(
+        model_of(), config, data_collator=collator, train_dataset=with_columns(rows, columns), processing_class=tokenizer()
+    )
+    trainer.pack_pairs()
+    return trainer
+
+
+def distilled_trainer_of(folder: Path, out: Path, teacher: str, **settings: Any) -> Distilled:
+    """A dSFT run with a teacher and without dropout."""
+    trainer = trainer_of(folder, out, RecordedDistilled, dropout=0.0, **settings)
+    trainer.set_teacher(teacher, 0.5)
+    return trainer
+
+
+TRAINERS = {"sft": trainer_of, "dpo": pairs_trainer_of, "distill": distilled_trainer_of}
 
 
 def trained_rows(out: Path) -> list[list[int]]:
@@ -101,12 +153,21 @@ def trained_rows(out: Path) -> list[list[int]]:
     return trained
 
 
-if __name__ == "__main__":
-    given = json.loads(sys.argv[1])
+def run_rank(text: str) -> None:
+    """One rank of the run that `text`, JSON, describes."""
+    given = json.loads(text)
+    if given["world"] == 1:  # alone, as it is started by hand
+        for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+            os.environ.pop(name, None)
     folders = given["folder"].split("|")  # one for all ranks, or one for each
-    trainer = trainer_of(Path(folders[int(os.environ.get("RANK", 0)) % len(folders)]), Path(given["out"]), **given["settings"])
+    folder = Path(folders[int(os.environ.get("RANK", 0)) % len(folders)])
+    trainer = TRAINERS[given["act"]](folder, Path(given["out"]), **given["settings"])
     assert trainer.args.world_size == given["world"], f"{trainer.args.world_size} ranks, not {given['world']}"
     if given["kill"]:
         trainer.add_callback(Killed(given["kill"]))
     trainer.train(resume_from_checkpoint=given["resume"] or None)
     trainer.end()
+
+
+if __name__ == "__main__":
+    run_rank(sys.argv[1])

@@ -6,26 +6,25 @@ import random
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import trl
-from transformers import AutoModelForCausalLM, TrainerCallback
+from safetensors.torch import load_file
+from transformers import TrainerCallback
 
 import slow_order
-from numbered import numbered
-from recorded_run import trained_rows, trainer_of
-from shards_by_hand import pair, tokenizer, write
+from numbered import numbered, numbered_pairs, pair_of
+from ranks import run_ranks
+from recorded_run import pairs_trainer_of, run_rank, trained_rows, trainer_of
 from zephyr_fast import InputError, RecipeError, open_shards
-from zephyr_fast.collators import PairCollator
 from zephyr_fast.index import index, with_lengths
 from zephyr_fast.mixture import Mixture
 from zephyr_fast.stream import State
-from zephyr_fast.train.dpo import DPOTrainer
-from zephyr_fast.train.in_order import InOrder, OrderState
+from zephyr_fast.train.in_order import OrderState
 
 SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))
 ROWS, STEPS = 23, 12  # two epochs in steps of 4: the sixth step takes the last 3 rows of one epoch and the first of the next
@@ -34,6 +33,11 @@ ROWS, STEPS = 23, 12  # two epochs in steps of 4: the sixth step takes the last 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return numbered(tmp_path_factory.mktemp("shards") / "shards", ROWS, test_rows=4)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return numbered_pairs(tmp_path_factory.mktemp("pairs") / "prefs", ROWS)
 
 
 def wanted(batch: int = 4, steps: int = STEPS, tail: str = "carry") -> list[list[int]]:
@@ -131,36 +135,38 @@ def test_a_checkpoint_of_other_shards_another_seed_or_another_trainer_is_refused
         trainer_of(folder, out).train(resume_from_checkpoint=str(stock))
 
 
-def test_pairs_are_read_in_the_same_order(start: Path, tmp_path: Path) -> None:
-    pairs = [pair("Hi", "Yes.", f"No {number}.", number, tokenizer()) for number in range(7)]
-    folder, seen = write(tmp_path / "prefs", "preference", {"train": pairs}, 64), []
+def test_pairs_are_read_in_the_same_order_each_with_its_stored_reference(pairs: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    uninterrupted = pairs_trainer_of(pairs, whole, save_strategy="no")
+    uninterrupted.train()
+    for stop in (3, 7, 0):  # in the first epoch, in the second, to the end
+        trainer = pairs_trainer_of(pairs, parts)
+        trainer.add_callback(_Stop(stop))
+        trainer.train(resume_from_checkpoint=stop != 3)
+    assert trained_rows(parts) == trained_rows(whole) == wanted()
+    for name, weights in uninterrupted.model.state_dict().items():
+        assert torch.equal(weights, trainer.model.state_dict()[name]), name
+    losses = [[entry["loss"] for entry in one.state.log_history if "loss" in entry] for one in (uninterrupted, trainer)]
+    assert losses[0] == losses[1] and len(losses[0]) == STEPS
 
-    class Ours(InOrder, DPOTrainer):
-        def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> Any:
-            rejected = inputs["input_ids"][len(inputs["input_ids"]) // 2 :].tolist()
-            seen.append([next(row for row, one in enumerate(pairs) if _holds(ids, one)) for ids in rejected])
-            return super().training_step(model, inputs, *rest, **named)
 
-    quiet = {"use_cpu": True, "bf16": False, "report_to": "none", "disable_tqdm": True, "activation_checkpointing": False}
-    config = trl.DPOConfig(output_dir=str(tmp_path / "out"), remove_unused_columns=False, save_steps=2, seed=3, **quiet)
-    config.per_device_train_batch_size, config.num_train_epochs = 2, 2
-    for resume in (False, True):
-        trainer = Ours(
-            model=AutoModelForCausalLM.from_pretrained(start),
-            args=config,
-            data_collator=PairCollator(tokenizer().pad_token_id),
-            train_dataset=open_shards(folder),
-            processing_class=tokenizer(),
-        )
-        if not resume:
-            trainer.add_callback(_Stop(4))
-        trainer.train(resume_from_checkpoint=resume)
-    assert seen == list(islice(slow_order.steps(7, 3, 2, "carry"), 7))
+def test_pairs_of_a_mixture_keep_their_stored_reference(pairs: Path, tmp_path: Path) -> None:
+    mixture = index(Mixture([pairs, numbered_pairs(tmp_path / "other", 10, first=1000)], "train", [1, 1]))
+    pairs_trainer_of(pairs, tmp_path / "out", dataset=mixture, save_strategy="no", max_steps=5).train()
+    rows = [row for step in trained_rows(tmp_path / "out") for row in step]
+    assert sorted(row for row in rows if row >= 1000) == list(range(1000, 1010))
+
+
+def test_pairs_that_are_to_be_padded_are_refused_before_the_first_step(pairs: Path, tmp_path: Path) -> None:
+    trainer = pairs_trainer_of(pairs, tmp_path)
+    trainer.tail = "pad"
+    with pytest.raises(RecipeError, match="use `carry` or `drop`"):
+        trainer.train()
 
 
 def test_the_index_of_pairs_has_their_lengths_where_they_are_asked_for(tmp_path: Path) -> None:
-    pairs = [pair("Hi", "Yes.", "No " + "no " * number, number, tokenizer()) for number in range(7)]
-    dataset = with_lengths(open_shards(write(tmp_path / "prefs", "preference", {"train": pairs}, 64)))
+    dataset = with_lengths(open_shards(numbered_pairs(tmp_path / "prefs", 7)))
+    pairs = [pair_of(number) for number in range(7)]
     assert dataset["length"][:] == [len(one["prompt_ids"]) + max(len(one["chosen_ids"]), len(one["rejected_ids"])) for one in pairs]
 
 
@@ -192,46 +198,77 @@ def test_a_state_that_counts_what_the_trainer_fetched_ahead_does_not_pass(
     assert trained_rows(tmp_path) != wanted()
 
 
-def test_two_processes_killed_one_resumed_killed_two_resumed_read_what_one_process_reads(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("act", "start"), [("sft", "launch"), ("dpo", "launch"), ("sft", "fork"), ("dpo", "fork"), ("dpo", "fork again")])
+def test_two_processes_killed_one_resumed_killed_two_resumed_read_what_one_process_reads(
+    folder: Path, pairs: Path, tmp_path: Path, act: str, start: str
+) -> None:
     """2 → 1 → 2 ranks, each broken off by `kill -9` at a random step, one of the kills beyond the first epoch's end."""
-    chance = random.Random(SEED)
+    chance, data = random.Random(f"{SEED} {act} {start}"), folder if act == "sft" else pairs
     for case in range(5 if os.environ.get("ZEPHYR_FAST_LONG") else 1):
-        out = tmp_path / str(case)
+        run = Run(act, str(data), tmp_path / str(case), start == "launch")
         first, second = chance.randint(2, 5), chance.randint(7, 10)
         two, one = {"per_device_train_batch_size": 2}, {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
-        assert launch(folder, out, 2, two, first, False) != 0
-        rows = trained_rows(out)  # by now the only record with two ranks
+        run.ranks(2, two, kill=first)
+        rows = trained_rows(run.out)  # by now the only record with two ranks
         assert rows == wanted(4, first), f"ZEPHYR_FAST_SEED={SEED}"
-        _keep(out, rows, first - 1)
-        assert launch(folder, out, 1, one, second, True) != 0
-        _keep(out, trained_rows(out), second - 1)
-        assert launch(folder, out, 2, {**two, "dataloader_num_workers": 1}, 0, True) == 0
-        assert json.loads((out / "kept.json").read_text()) + trained_rows(out) == wanted(), f"ZEPHYR_FAST_SEED={SEED}"
+        _keep(run.out, rows, first - 1)
+        run.ranks(1, one, kill=second, resume=True)
+        _keep(run.out, trained_rows(run.out), second - 1)
+        run.ranks(2, {**two, "dataloader_num_workers": 1}, resume=True)
+        assert json.loads((run.out / "kept.json").read_text()) + trained_rows(run.out) == wanted(), f"ZEPHYR_FAST_SEED={SEED}"
+        if act == "dpo":  # without dropout the sums, too, are those of one process that nobody killed
+            alone = pairs_trainer_of(pairs, tmp_path / f"alone-{case}", save_strategy="no", **one)
+            alone.train()
+            history = json.loads((run.out / f"checkpoint-{STEPS}" / "trainer_state.json").read_text())["log_history"]
+            ended, unbroken = ([entry["loss"] for entry in entries if "loss" in entry] for entries in (history, alone.state.log_history))
+            assert ended == pytest.approx(unbroken, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("act", ["sft", "dpo"])
+def test_two_processes_killed_and_resumed_end_with_the_same_bits(folder: Path, pairs: Path, tmp_path: Path, act: str) -> None:
+    """Dropout's random numbers of each rank included."""
+    data, ended = folder if act == "sft" else pairs, []
+    for name, kill in (("whole", 0), ("killed", random.Random(f"{SEED} {act} bits").randint(2, STEPS - 1))):
+        run = Run(act, str(data), tmp_path / name, is_launched=False)
+        for last in [kill, 0] if kill else [0]:
+            run.ranks(2, {"per_device_train_batch_size": 2}, kill=last, resume=bool(kill and not last))
+        ended.append(load_file(run.out / f"checkpoint-{STEPS}" / "model.safetensors"))
+    for weight, values in ended[0].items():
+        assert torch.equal(values, ended[1][weight]), f"{weight}, ZEPHYR_FAST_SEED={SEED}"
 
 
 def test_two_processes_with_different_data_both_say_so(folder: Path, tmp_path: Path) -> None:
     other = numbered(tmp_path / "other", ROWS, first=100)
-    settings = {"per_device_train_batch_size": 2}
-    result = run(f"{folder}|{other}", tmp_path / "out", 2, settings, 0, False)
-    assert result.returncode != 0
-    assert result.stderr.count("the ranks would not read one stream: `manifest` is") >= 2, result.stderr
+    said = Run("sft", f"{folder}|{other}", tmp_path / "out", is_launched=True).ranks(2, {"per_device_train_batch_size": 2}, fails=True)
+    assert said.count("the ranks would not read one stream: `manifest` is") >= 2, said
 
 
-def launch(folder: Path, out: Path, world: int, settings: dict[str, Any], kill: int, resume: bool) -> int:
-    """The exit code of a run of `world` processes."""
-    result = run(str(folder), out, world, settings, kill, resume)
-    assert result.returncode == 0 or kill, result.stderr
-    return result.returncode
+@dataclass(frozen=True)
+class Run:
+    """A run in processes of its own: by the line that a user would type, or forked from one that has imported everything."""
+
+    act: str
+    data: str
+    out: Path
+    is_launched: bool
+
+    def ranks(self, world: int, settings: dict[str, Any], kill: int = 0, resume: bool = False, fails: bool = False) -> str:
+        """Runs so many ranks, to the end or the kill; what they said, if they were launched."""
+        given = {"act": self.act, "folder": self.data, "out": str(self.out), "settings": settings}
+        text = json.dumps({**given, "world": world, "kill": kill, "resume": resume})
+        codes, said = _launch(world, text) if self.is_launched else (run_ranks(run_rank, world, text), "")
+        assert any(codes) == bool(kill or fails), said
+        return said
 
 
-def run(folder: str, out: Path, world: int, settings: dict[str, Any], kill: int, resume: bool) -> "subprocess.CompletedProcess[str]":
-    program = str(Path(__file__).with_name("recorded_run.py"))
-    given = {"folder": folder, "out": str(out), "world": world, "settings": settings, "kill": kill, "resume": resume}
+def _launch(world: int, text: str) -> tuple[list[int | None], str]:
     # Only so does accelerate start two processes on a CPU (accelerate#2741).
     ranks = ["--num_processes", str(world), "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     starter = ["-m", "accelerate.commands.launch", "--multi_gpu", "--main_process_port", "0", *ranks] if world > 1 else []
-    command = [sys.executable, *starter, program, json.dumps(given)]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=280, check=False)
+    command = [sys.executable, *starter, str(Path(__file__).with_name("recorded_run.py")), text]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)
+    return [done.returncode], done.stderr
 
 
 def _keep(out: Path, rows: list[list[int]], steps: int) -> None:
@@ -240,11 +277,6 @@ def _keep(out: Path, rows: list[list[int]], steps: int) -> None:
     (out / "kept.json").write_text(json.dumps(kept + rows[: steps - len(kept)]))
     for path in out.glob("rows-*.jsonl"):
         path.unlink()
-
-
-def _holds(ids: list[int], one: dict[str, Any]) -> bool:
-    whole = [*one["prompt_ids"], *one["rejected_ids"]]
-    return ids[: len(whole)] == whole
 
 
 class _Stop(TrainerCallback):

@@ -1,8 +1,8 @@
-"""The loader with torch's real worker processes, real shards and real ranks. `ZEPHYR_FAST_LONG=1` runs 50 random cases."""
+"""The loader with torch's real worker processes, real shards and real ranks. `ZEPHYR_FAST_LONG=1` runs ten times as many random cases."""
 
+import json
 import os
 import random
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from traceback import clear_frames
@@ -15,15 +15,16 @@ from accelerate.data_loader import prepare_data_loader
 
 import slow_order
 from numbered import collate, numbered
+from ranks import run_ranks
+from reading_rank import compare_facts, loader_of, raises, read_steps
 from shards_by_hand import pair, tokenizer, write
 from zephyr_fast import IntegrityError, RecipeError, agreement, open_shards
 from zephyr_fast.agreement import agree, compare
 from zephyr_fast.gather import Gather
 from zephyr_fast.index import IndexRows
-from zephyr_fast.loader import Batches, Loader, Part, Workers
+from zephyr_fast.loader import Part, Workers
 from zephyr_fast.mixture import Mixture
 from zephyr_fast.shards import Shards
-from zephyr_fast.stream import State, Stream
 
 LONG = bool(os.environ.get("ZEPHYR_FAST_LONG"))
 SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))
@@ -35,39 +36,34 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return numbered(tmp_path_factory.mktemp("shards") / "shards", ROWS)
 
 
-def loader_of(rows: Any, part: Part, workers: Workers, state: State | None = None, epochs: int = 2, tail: Any = "carry") -> Loader:
-    """One rank's loader, from the start or from a state."""
-    size = len(rows)
-    first = 0 if state is None else state.epoch * size + state.cursor
-    stream = Stream(rows.order(3), part.batch, tail, first)
-    return Loader(rows, Batches(stream, part, 0, stream.steps_to(epochs * size)), collate, "", 3, workers)
-
-
 def wanted(steps: int, batch: int, tail: str = "carry") -> list[list[int]]:
     return list(islice(slow_order.steps(ROWS, 3, batch, tail), steps))
 
 
-@pytest.mark.parametrize(("count", "context"), [(0, None), (1, "fork"), (2, "spawn"), (4, "fork")])
+@pytest.mark.parametrize(("count", "context"), [(0, None), (1, "fork"), (2, "spawn"), (3, "fork"), (4, "fork")])
 def test_workers_of_every_kind_deliver_the_same_rows(folder: Path, count: int, context: Any) -> None:
     loader = loader_of(Shards(folder, "train"), Part(0, 1, 4), Workers(count, context))
     assert list(loader) == wanted(len(loader), 4)
     assert len(loader) == -(-2 * ROWS // 4)
 
 
-def test_a_run_that_was_broken_off_any_number_of_times_reads_on_at_the_next_row(folder: Path) -> None:
+def test_real_ranks_killed_any_number_of_times_read_the_uninterrupted_stream(folder: Path, tmp_path: Path) -> None:
+    """Bare torch processes: 1 to 4 ranks with 0 to 4 workers each, one of them killed three times, with other machines after each."""
     chance = random.Random(SEED)
-    for case in range(50 if LONG else 3):
-        state, trained = None, []
+    for case in range(500 if LONG else 50):
+        out = tmp_path / str(case)
+        out.mkdir()
+        batch, tail = chance.choice([4, 6, 8]), chance.choice(["carry", "carry", "pad", "drop"])
         for attempt in range(4):
-            world = chance.choice([1, 2, 4])
-            workers = Workers(chance.randrange(3), chance.choice(["fork", "fork", "spawn"] if LONG else ["fork"]))
-            rows = IndexRows(open_shards(folder))
-            loaders = [loader_of(rows, Part(rank, world, 4 // world), workers, state) for rank in range(world)]
-            kill = 10**9 if attempt == 3 else chance.randrange(4)
-            read = [list(islice(loader, kill)) for loader in loaders]
-            trained += [[row for batch in step for row in batch] for step in zip(*read, strict=True)]
-            (state,) = {State.from_json(loader.state().to_json()) for loader in loaders}
-        assert trained == wanted(-(-2 * ROWS // 4), 4), f"ZEPHYR_FAST_SEED={SEED}, case {case}"
+            world = chance.choice([ranks for ranks in range(1, 5) if batch % ranks == 0])
+            micro = chance.choice([number for number in range(1, 4) if batch // world % number == 0])
+            layout = (batch // world // micro, micro, chance.choice([0, 0, 0, 1, 2, 3, 4]))
+            kill = (chance.randrange(world), chance.randrange(5)) if attempt < 3 else (-1, -1)
+            codes = run_ranks(read_steps, world, str(folder), str(out), layout, tail, kill)
+            assert codes == [0] * world or kill[0] >= 0
+        trained = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+        steps = {"carry": -(-2 * ROWS // batch), "pad": 2 * -(-ROWS // batch), "drop": 2 * (ROWS // batch)}[tail]
+        assert trained == wanted(steps, batch, tail), f"ZEPHYR_FAST_SEED={SEED}, case {case}"
 
 
 def test_padding_has_no_weight(folder: Path) -> None:
@@ -144,6 +140,28 @@ def test_a_batch_is_gathered_into_one_piece_of_memory_and_padded_where_it_must_b
     assert even["input_ids"].untyped_storage().data_ptr() == even["labels"].untyped_storage().data_ptr()
 
 
+@pytest.mark.parametrize("rows_per_batch", [30, 4], ids=["one file", "two files"])
+def test_a_batch_that_is_gathered_from_the_files_is_that_of_its_samples(tmp_path: Path, rows_per_batch: int) -> None:
+    """Windows of all lengths; behind the last one of a file there is less than the longest is long."""
+    chance = np.random.default_rng(0)
+    windows = []
+    for row in range(20):
+        ids = chance.integers(1, 2000, int(chance.integers(1, 600)) if row % 3 else 600).tolist()
+        windows.append({"input_ids": ids, "labels": ids[::-1], "seq_lengths": [len(ids)], "row_ids": [row]})
+    shards = Shards(write(tmp_path / "shards", "sft", {"train": windows}, 600, rows_per_batch), "train")
+    for rows in ([*range(20)], [19, 0, 19], [3], [5, -1, 18]):
+        samples = shards.samples(rows)
+        assert isinstance(samples, list) == (-1 in rows)
+        found, wanted = Gather()(samples), Gather()(list(samples))
+        for name, tensor in found.items():
+            assert torch.equal(tensor, wanted[name])
+        for row, ids, labels in zip(rows, found["input_ids"].tolist(), found["labels"].tolist(), strict=True):
+            window = windows[max(row, 0)]
+            length = len(window["input_ids"])
+            assert ids[:length] == window["input_ids"] and not any(ids[length:])
+            assert labels[:length] == (window["labels"] if row >= 0 else [-100] * length) and set(labels[length:]) <= {-100}
+
+
 def test_a_selection_of_rows_is_refused_as_it_has_another_numbering(folder: Path) -> None:
     with pytest.raises(RecipeError, match="whole split"):
         IndexRows(open_shards(folder).select(range(5)))
@@ -163,14 +181,14 @@ def test_what_is_compared_names_every_difference_and_who_says_what() -> None:
         compare([{"seed": 1, "manifest": "a"}, {"seed": 1, "manifest": "b"}, {"seed": 2, "manifest": "a"}])
 
 
-def test_ranks_that_differ_in_anything_all_raise_and_none_hangs(tmp_path: Path) -> None:
+def test_ranks_that_differ_in_anything_all_raise_and_none_hangs() -> None:
     facts = {"manifest": "a", "samples": 10, "seed": 1, "next place": 0, "per_device_train_batch_size": 4}
     changes: list[dict[str, Any]] = [{}, *({name: "other"} for name in facts), {"error": "no such folder"}]
-    torch.multiprocessing.spawn(_ranks_agree, (facts, changes, str(tmp_path / "meet")), nprocs=2)
+    assert run_ranks(compare_facts, 2, facts, changes) == [0, 0]
 
 
 def test_without_the_comparison_the_difference_would_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sabotage: what the tests above rest on is the comparison and nothing else."""
+    """Sabotage: what the test above rests on is the comparison and nothing else."""
 
     def gather(gathered: list[Any], facts: Any) -> None:
         gathered[:] = [facts, {**facts, "manifest": "other"}]
@@ -178,22 +196,6 @@ def test_without_the_comparison_the_difference_would_pass(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
-    assert _raises(lambda: agree({"manifest": "a"}))
+    assert raises(lambda: agree({"manifest": "a"}))
     monkeypatch.setattr(agreement, "compare", lambda _gathered: None)
-    assert not _raises(lambda: agree({"manifest": "a"}))
-
-
-def _ranks_agree(rank: int, facts: dict[str, Any], changes: list[dict[str, Any]], meet: str) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=2)
-    for change in changes:
-        mine = {**facts, **change} if rank == 1 else facts
-        assert _raises(lambda mine=mine: agree(mine)) == bool(change)  # type: ignore[misc]
-    torch.distributed.destroy_process_group()
-
-
-def _raises(act: Callable[[], None]) -> bool:
-    try:
-        act()
-    except RecipeError:
-        return True
-    return False
+    assert not raises(lambda: agree({"manifest": "a"}))

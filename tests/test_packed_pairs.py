@@ -1,7 +1,9 @@
 """Packed answers have stock TRL's loss, metrics and gradients: every loss type, on the packaged pairs and on hostile ones."""
 
+import gzip
 import re
 import shutil
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,12 @@ from transformers import AutoTokenizer
 from trl import DPOConfig
 from trl import DPOTrainer as StockTrainer
 
-from zephyr_fast import RecipeError, Shards, open_shards
+from zephyr_fast import RecipeError, Shards, binarize, open_shards
 from zephyr_fast.collators import Layout, PairCollator
 from zephyr_fast.train import sidecar
 from zephyr_fast.train.dpo import DPOTrainer
 from zephyr_fast.train.reference import ref_logprobs
-from zephyr_fast.train.stored import with_columns
+from zephyr_fast.train.stored import with_reference
 from zephyr_fast.train.weights import weights_digest
 
 LOSSES = [
@@ -61,7 +63,7 @@ def samples(prefs: Path, hostile: Path, start: Path, tmp_path_factory: pytest.Te
     for folder, count in ((copied, 4), (hostile, len(hostile_pairs()))):
         ref_logprobs(folder, str(start), splits=("train",))
         key = sidecar.Key.of(*weights_digest(str(start)), "float32", Shards(folder, "train").manifest)
-        dataset = with_columns(open_shards(folder), str(folder), key, "train")
+        dataset = with_reference(open_shards(folder), [str(folder)], [key], "train")
         found += [dataset[row] for row in range(count)]
     return found
 
@@ -125,6 +127,21 @@ def test_each_loss_on_packed_pairs_with_a_stored_reference_is_that_of_stock_trl(
     for trainer in trainers:
         trainer.loss_types = [loss_type]
     compare(trainers, samples)
+
+
+def test_genuine_pairs_have_the_loss_of_stock_trl(
+    trainers: tuple[StockTrainer, DPOTrainer], real: Path, start: Path, tmp_path: Path
+) -> None:
+    """Of UltraFeedback, ties, equal answers and an empty one among them."""
+    with gzip.open(real / "ultrafeedback" / "binarized_real.jsonl.gz", "rt", encoding="utf-8") as lines:
+        (tmp_path / "rows.jsonl").write_text("".join(islice(lines, 30)), encoding="utf-8")
+    settings = {"shards.test_fraction": 0.0, "binarize.max_length": 640}
+    binarize(input=tmp_path / "rows.jsonl", tokenizer="sample", out=tmp_path / "prefs", settings=settings)
+    ref_logprobs(tmp_path / "prefs", str(start))
+    key = sidecar.Key.of(*weights_digest(str(start)), "float32", Shards(tmp_path / "prefs", "train").manifest)
+    dataset = with_reference(open_shards(tmp_path / "prefs"), [str(tmp_path / "prefs")], [key], "train")
+    assert len(dataset) >= 12
+    compare(trainers, [dataset[row] for row in range(12)])
 
 
 def test_these_are_all_the_losses_that_the_installed_trl_has(
@@ -199,6 +216,17 @@ def test_attention_that_cannot_keep_answers_apart_is_refused_with_the_way_out(tr
             trainers[1].pack_pairs()
     finally:
         config._attn_implementation_internal = before
+
+
+def test_noise_in_training_is_not_taken_for_answers_that_see_each_other(
+    trainers: tuple[StockTrainer, DPOTrainer], samples: list[dict[str, Any]]
+) -> None:
+    ours, embeddings = trainers[1], trainers[1].model.get_input_embeddings()
+    ours._is_packing_proven = False
+    noise = embeddings.register_forward_hook(lambda module, _ids, out: out + torch.randn_like(out) if module.training else out)
+    ours.compute_loss(ours.model, ours.data_collator(samples))
+    noise.remove()
+    assert ours._is_packing_proven and ours.model.training
 
 
 def test_a_model_that_lets_answers_see_each_other_is_refused_at_the_first_batch(

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from zephyr_fast import IntegrityError, Manifest, RecipeError
+from zephyr_fast import IntegrityError, Manifest, RecipeError, binarize
 from zephyr_fast.shards import Shards
 from zephyr_fast.train import reference, sidecar
 from zephyr_fast.train.__main__ import main
@@ -87,6 +87,21 @@ def test_training_with_a_stored_reference_is_training_with_one_in_memory(
     for step, wanted in zip(ours, memory, strict=True):
         for name in ("loss", "rewards/chosen", "rewards/rejected", "logps/chosen", "logps/rejected", "entropy", "grad_norm"):
             assert step[name] == pytest.approx(wanted[name], rel=1e-4, abs=1e-5), name
+
+
+def test_each_folder_of_a_mixture_has_its_own_stored_reference(prefs: Path, stored: Path, start: Path, tmp_path: Path) -> None:
+    """Of a log-prob with another pair, the loss would tell."""
+    other = tmp_path / "other"
+    settings = {"template.name": str(prefs.parent / "zephyr-bos.jinja"), "shards.test_fraction": 0.2, "seed": 7}
+    binarize(input="sample", out=other, settings=settings)
+    ref_logprobs(other, str(start), splits=("train",))
+    mix = {"mix": other, "tail": "drop", "learning_rate": 1e-2, "per_device_train_batch_size": 4}
+    code, memory = train(prefs, start, tmp_path / "memory", **mix)
+    assert code == 0
+    code, ours = train(stored, start, tmp_path / "stored", precompute_ref_log_probs=True, **mix)
+    assert code == 0
+    assert [step["loss"] for step in ours] == pytest.approx([step["loss"] for step in memory], rel=1e-4)
+    assert [step["rewards/chosen"] for step in ours] == pytest.approx([step["rewards/chosen"] for step in memory], rel=1e-4, abs=1e-5)
 
 
 def test_a_run_with_a_stored_reference_holds_one_model_and_hashes_no_weights(

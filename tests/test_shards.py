@@ -5,17 +5,20 @@ import os
 import random
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
+import xxhash
 
 import zephyr_fast
 from out_folder import documents, files, manifest, shard_rows, text_rows
 from zephyr_fast import InputError, IntegrityError, Shards, open_shards
 
-FLIPS = int(os.environ.get("ZEPHYR_FAST_FLIPS", "300"))
+FLIPS = int(os.environ.get("ZEPHYR_FAST_FLIPS", "2500"))
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +117,16 @@ def test_a_flipped_bit_in_a_batch_is_found_before_one_of_its_rows_is_given_out(c
             assert len(reader[before - 1]) == len(reader[0])  # the batches beside it stay readable
         _flip(copy / shard["file"], offset, bit)
     assert {split: len(list(Shards(copy, split))) for split in wanted} == wanted
+
+
+def test_without_the_check_a_flipped_bit_would_be_trained_on(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sabotage: what finds it above is the hash, and not something of Arrow's."""
+    shard = manifest(copy)["splits"]["train"]["shards"][0]
+    batch, rows = shard["batches"][0], [{name: np.array(value) for name, value in row.items()} for row in Shards(copy, "train")]
+    monkeypatch.setattr(xxhash, "xxh3_64", lambda _message: SimpleNamespace(hexdigest=lambda: batch["xxh3"]))
+    _flip(copy / shard["file"], batch["offset"] + batch["bytes"] // 2, 1)
+    damaged = [Shards(copy, "train")[row] for row in range(batch["rows"])]
+    assert any(not np.array_equal(row[name], was[name]) for row, was in zip(damaged, rows, strict=False) for name in row)
 
 
 def test_bytes_outside_the_batches_are_never_parsed(copy: Path) -> None:

@@ -68,9 +68,9 @@ def test_every_accelerate_config_is_taken_whole_by_the_installed_accelerate(path
 
 
 def test_training_sees_the_train_split_alone(prefs: Path, tmp_path: Path) -> None:
-    _, training, _ = dpo.parse(["--config", "tiny-dpo", "--shards", str(prefs), "--output_dir", str(tmp_path)])
+    data, training, _ = dpo.parse(["--config", "tiny-dpo", "--shards", str(prefs), "--output_dir", str(tmp_path)])
     training.do_eval = True
-    train_dataset, eval_dataset = run.open_splits(str(prefs), training, Manifest.read(prefs))
+    train_dataset, eval_dataset = run.open_splits(data, training, Manifest.read(prefs))
     assert eval_dataset is not None
     seen, held_out = ({pair["prompt_ids"].tobytes() for pair in dataset} for dataset in (train_dataset, eval_dataset))
     assert seen

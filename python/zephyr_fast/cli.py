@@ -73,14 +73,14 @@ def binarize(recipe: str, preset: str | None, strategy: str | None, score_by: st
 
 
 @cli.command("ref-logprobs")
-@click.argument("prefs", type=click.Path(path_type=Path))
+@click.argument("prefs")
 @click.option("--model", required=True, help="Folder or Hub id of the model that training will start from.")
 @click.option("--split", "splits", multiple=True, help="A split; may be repeated. Without: all of them.")
 @click.option(
     "--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), help="That of the training run. Without: bfloat16 on a GPU."
 )
 @click.option("--attn-implementation", "attention", metavar="NAME", help="As transformers calls it, e.g. flash_attention_2.")
-def ref_logprobs(prefs: Path, **options: Any) -> None:
+def ref_logprobs(prefs: str, **options: Any) -> None:
     """Store the reference model's log-probs beside the pairs of PREFS.
 
     Training with `precompute_ref_log_probs: true` then needs no reference model in memory. An interrupted run goes on where

@@ -5,6 +5,7 @@ and *no* attention mask (TRL's default collator sends one, and then every docume
 warning: logits off by 0.5). Flash attention looks for restarts only in a batch of one row. Hence two layouts.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zephyr_fast._core import RecipeError
-from zephyr_fast.shards import Sample
+from zephyr_fast.samples import Sample
 
 if TYPE_CHECKING:
     import torch
@@ -55,12 +56,12 @@ class WindowCollator:
     pad_token_id: int
     pad_to_multiple_of: int | None = None
 
-    def __call__(self, samples: list[Sample]) -> Batch:
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
         if self.layout == "rows":
             return self._rows(samples)
         return self._varlen(samples)
 
-    def _rows(self, samples: list[Sample]) -> Batch:
+    def _rows(self, samples: Sequence[Sample]) -> Batch:
         width = _round_up(max(len(sample["input_ids"]) for sample in samples), self.pad_to_multiple_of)
         return {
             "input_ids": _padded([sample["input_ids"] for sample in samples], width, self.pad_token_id),
@@ -68,7 +69,7 @@ class WindowCollator:
             "position_ids": _stacked([_positions(_filled(sample["seq_lengths"], width)) for sample in samples]),
         }
 
-    def _varlen(self, samples: list[Sample]) -> Batch:
+    def _varlen(self, samples: Sequence[Sample]) -> Batch:
         ids = np.concatenate([sample["input_ids"] for sample in samples])
         width = _round_up(len(ids), self.pad_to_multiple_of)
         lengths = _filled(np.concatenate([sample["seq_lengths"] for sample in samples]), width)
@@ -94,7 +95,7 @@ class PairCollator:
     pad_to_multiple_of: int | None = None
     layout: Layout | None = None
 
-    def __call__(self, samples: list[Sample]) -> Batch:
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
         answers = [(sample["prompt_ids"], sample[side]) for side in ("chosen_ids", "rejected_ids") for sample in samples]
         width = _round_up(max(len(prompt) + len(answer) for prompt, answer in answers), self.pad_to_multiple_of)
         one = [np.ones(len(prompt) + len(answer), dtype=np.int64) for prompt, answer in answers]

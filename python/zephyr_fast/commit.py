@@ -5,6 +5,7 @@ A process that dies on the way leaves nothing under the final name; what it leav
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from zephyr_fast._core import StorageError
@@ -15,12 +16,18 @@ TEMPORARY_PREFIX = ".zephyr-draft-"
 
 def commit(path: Path, content: bytes) -> None:
     """Writes a file, whole or not at all, in place of one that may be there. StorageError where the disk says no."""
+    commit_chunks(path, [content])
+
+
+def commit_chunks(path: Path, chunks: Iterable[bytes]) -> None:
+    """As `commit`, of a file that comes in pieces; where they raise, nothing is left of it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, draft = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(content)
+                for chunk in chunks:
+                    file.write(chunk)
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(draft, 0o666 & ~_umask())  # a temporary file is private; this one is for others to read

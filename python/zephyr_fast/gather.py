@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zephyr_fast.samples import Int32s, Sample, Samples
+
 if TYPE_CHECKING:
     import torch
-
-Sample = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,15 @@ class Gather:
     def __call__(self, samples: Sequence[Sample]) -> dict[str, "torch.Tensor"]:
         import torch
 
-        columns = [[sample[name] for sample in samples] for name, _ in self.padding]
-        lengths = {length for rows in columns for length in map(len, rows)}
-        table = np.empty((len(columns), len(samples), max(lengths)), np.int32)
-        for place, (rows, (_, value)) in enumerate(zip(columns, self.padding, strict=True)):
-            if len(lengths) == 1:
-                np.concatenate(rows, out=table[place].reshape(-1))
-            else:
-                _fill(table[place], rows, value)
+        table = samples.gather(self.padding) if isinstance(samples, Samples) else _gathered(samples, self.padding)
         return {name: tensor for (name, _), tensor in zip(self.padding, torch.from_numpy(table).unbind(), strict=True)}
 
 
-def _fill(table: Any, rows: list[Any], value: int) -> None:
-    for place, row in enumerate(rows):
-        table[place, : len(row)] = row
-        table[place, len(row) :] = value
+def _gathered(samples: Sequence[Sample], padding: Sequence[tuple[str, int]]) -> Int32s:
+    """As `Samples.gather`, of samples from anywhere."""
+    longest = max(len(sample[name]) for name, _ in padding for sample in samples)
+    table = np.empty((len(padding), len(samples), longest), np.int32)
+    for column, (name, value) in zip(table, padding, strict=True):
+        for row, sample in zip(column, samples, strict=True):
+            row[: len(sample[name])], row[len(sample[name]) :] = sample[name], value
+    return table

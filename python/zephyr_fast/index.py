@@ -1,6 +1,6 @@
 """Shards as a `datasets.Dataset`, the only map-style type that TRL takes: an index whose transform fetches rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ from datasets import Dataset
 from zephyr_fast._core import RecipeError
 from zephyr_fast.mixture import Mixture
 from zephyr_fast.order import Order
-from zephyr_fast.shards import TRAINED, Sample, Shards
+from zephyr_fast.permutation import Places
+from zephyr_fast.samples import Sample
+from zephyr_fast.shards import TRAINED, Shards
 
 _OWN = ("row", "length")
 
@@ -48,6 +50,14 @@ def with_lengths(dataset: Dataset) -> Dataset:
     return _with_fetch(Dataset.from_dict({"row": np.arange(len(dataset)), "length": rows.shards.lengths()}), rows.shards)
 
 
+def with_columns(dataset: Dataset, columns: Mapping[str, npt.NDArray[Any]]) -> Dataset:
+    """The same index with these columns, one value a row, which `IndexRows` puts into the samples."""
+    shards = IndexRows(dataset).shards
+    for name, values in columns.items():
+        dataset = dataset.add_column(name, values)  # resets the format, and with it the transform
+    return _with_fetch(dataset, shards)
+
+
 class IndexRows:
     """The rows of an index data set, many at a time, past the machinery of `datasets`, which costs more than the rows.
 
@@ -70,13 +80,12 @@ class IndexRows:
         """The order in which training reads the rows."""
         return self.shards.order(seed)
 
-    def samples(self, rows: Sequence[int]) -> list[Sample]:
+    def samples(self, rows: Sequence[int] | Places) -> Sequence[Sample]:
         """The samples of these rows; of row `PADDING`, one without weight."""
         samples = self.shards.samples(rows)
-        for name, column in self._added.items():
-            for sample, row in zip(samples, rows, strict=True):
-                sample[name] = column[row]
-        return samples
+        if not self._added:
+            return samples
+        return [sample | {name: column[row] for name, column in self._added.items()} for sample, row in zip(samples, rows, strict=True)]
 
 
 def _with_fetch(rows: Dataset, shards: Shards | Mixture) -> Dataset:

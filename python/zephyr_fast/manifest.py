@@ -1,6 +1,7 @@
 """Reads the manifest of an out folder: what it holds, what it was made from, and where every row went."""
 
 import dataclasses
+import functools
 import json
 import types
 import typing
@@ -250,10 +251,16 @@ def _typed(kind: Any, value: object, where: str) -> Any:
     raise IntegrityError(f"`{where}`: {value!r} is not of type {kind}; the manifest was changed or is damaged")
 
 
+@functools.cache
+def _types_of(kind: type) -> dict[str, Any]:
+    """Of each field, the type; worked out once, and not for each of the thousands of batches of a large set."""
+    return typing.get_type_hints(kind)
+
+
 def _typed_fields(kind: type, value: object, where: str) -> Any:
     if not isinstance(value, dict):
         raise IntegrityError(f"`{where}` is not a JSON object; the manifest was changed or is damaged")
-    types_by_name = typing.get_type_hints(kind)
+    types_by_name = _types_of(kind)
     given = {}
     for field in dataclasses.fields(kind):
         if field.name in value:

@@ -11,7 +11,9 @@ import numpy.typing as npt
 from zephyr_fast._core import RecipeError
 from zephyr_fast.manifest import Kind, Manifest
 from zephyr_fast.order import Mixed, Shuffled, shares
-from zephyr_fast.shards import Sample, Shards
+from zephyr_fast.permutation import Places
+from zephyr_fast.samples import Sample
+from zephyr_fast.shards import Shards
 from zephyr_fast.stream import PADDING
 
 
@@ -57,10 +59,10 @@ class Mixture:
             return Shuffled(len(self), seed)
         return Mixed([len(part) for part in self.parts], self.weights, seed)
 
-    def samples(self, rows: Sequence[int]) -> list[Sample]:
+    def samples(self, rows: Sequence[int] | Places) -> Sequence[Sample]:
         """As `Shards.samples`, over all folders."""
         numbers = np.searchsorted(self._ends, rows, side="right").tolist()
-        samples = []
+        samples: list[Sample] = []
         for row, number in zip(rows, numbers, strict=True):
             start = 0 if row == PADDING or number == 0 else int(self._ends[number - 1])
             samples += self.parts[number].samples([row - start])

@@ -17,10 +17,12 @@ import xxhash
 from zephyr_fast._core import InputError, IntegrityError, RecipeError
 from zephyr_fast.manifest import BatchCard, Kind, Manifest, ShardCard
 from zephyr_fast.order import Shuffled
+from zephyr_fast.permutation import Places
+from zephyr_fast.remote import local, origin_of
+from zephyr_fast.samples import Sample, Samples, Spans
 from zephyr_fast.stream import PADDING
 
-Sample = dict[str, Any]
-"""One row: a numpy view (read-only, into the mapped file) per list column, a number or None per other column."""
+Ints = npt.NDArray[np.integer[Any]]
 
 _INT32S, _INT64S = pa.list_(pa.int32()), pa.list_(pa.int64())
 
@@ -51,40 +53,41 @@ TRAINED: dict[Kind, tuple[str, ...]] = {
 class _Lists:
     """A column of lists: list i is `values[offsets[i]:offsets[i + 1]]`."""
 
-    offsets: list[int]
-    values: npt.NDArray[np.integer[Any]]
+    offsets: Ints
+    values: Ints
 
-    def __getitem__(self, row: int) -> npt.NDArray[np.integer[Any]]:
+    def __getitem__(self, row: int) -> Ints:
         return self.values[self.offsets[row] : self.offsets[row + 1]]
 
 
 _Batch = dict[str, _Lists | list[Any]]
-_Column = tuple[str, list[int], npt.NDArray[np.integer[Any]]]
-"""Name, offsets and values of a column of lists."""
 
 
 class Shards:
     """The rows of one split, by number. Cheap to pickle (paths only); a process opens the files at its first read.
+
+    `folder` may be a URL: see `zephyr_fast.remote`.
 
     Raises InputError where the folder holds no data set or no such split, IntegrityError where a shard is not the one
     that the manifest describes: at once for a wrong size, at the first row of a batch for wrong bytes.
     """
 
     def __init__(self, folder: str | Path, split: str) -> None:
-        self.folder = Path(folder).absolute()
+        self.folder = local(folder)
         self.split = split
         self.manifest = Manifest.read(self.folder)
         self._cards = self.manifest.split(split).shards
-        for card in self._cards:
-            _check_size(self.folder, card)
+        self._origin = origin_of(self.folder)
+        if self._origin is None:
+            for card in self._cards:
+                _check_size(self.folder, card)
+        else:
+            self._origin.prefetch(self._cards)
         self._batches = [(shard, place) for shard, card in enumerate(self._cards) for place in range(len(card.batches))]
         self._ends = list(accumulate(self._card(number).rows for number in range(len(self._batches))))
-        self._starts = [0, *self._ends]
         if len(self) != self.manifest.split(split).samples:
             raise IntegrityError(f"`{self.folder}`: the batches of `{split}` do not add up to its samples")
-        self._process = os.getpid()
-        self._open: dict[int, _Batch] = {}
-        self._trained: dict[int, list[_Column]] = {}
+        self._begin()
 
     def __getstate__(self) -> tuple[str, str, str]:
         return str(self.folder), self.split, self.manifest.fingerprint
@@ -123,20 +126,18 @@ class Shards:
         """The order in which training reads the rows."""
         return Shuffled(len(self), seed)
 
-    def samples(self, rows: Sequence[int]) -> list[Sample]:
+    def samples(self, rows: Sequence[int] | Places) -> Sequence[Sample]:
         """The samples at these rows with the columns of `TRAINED`; for row `PADDING`, one in which nothing is trained."""
-        ends, starts, find = self._ends, self._starts, bisect.bisect_right
         self._check_process()
-        samples = []
-        for row in rows:  # a few microseconds each: half the time that a batch takes, the other half is copying
-            if row == PADDING:
-                samples.append(self._weightless())
-                continue
-            number = find(ends, row)
-            place = row - starts[number]
-            columns = self._trained.get(number) or self._trained_of(number)
-            samples.append({name: values[offsets[place] : offsets[place + 1]] for name, offsets, values in columns})
-        return samples
+        places = np.asarray(rows, np.int64)
+        samples = Samples(self._spans, places)
+        if samples.is_known:
+            return samples
+        for number in {bisect.bisect_right(self._ends, row) for row in places.tolist() if row != PADDING}:
+            self._learn(number)
+        if PADDING in places:
+            return [self._weightless() if row == PADDING else self.samples([row])[0] for row in places.tolist()]
+        return Samples(self._spans, places)
 
     def _weightless(self) -> Sample:
         if self.manifest.kind != "sft":
@@ -163,23 +164,38 @@ class Shards:
         self._check_process()
         return self._open.get(number) or self._opened(number)
 
+    def _begin(self) -> None:
+        """Nothing is open, and nothing is known of the rows."""
+        self._process = os.getpid()
+        self._files: dict[int, pa.Buffer] = {}
+        self._open: dict[int, _Batch] = {}
+        self._spans = Spans(TRAINED[self.manifest.kind], list(accumulate(card.rows for card in self._cards)))
+
     def _check_process(self) -> None:
         if self._process != os.getpid():  # a forked worker checks for itself what it reads
-            self._process, self._open, self._trained = os.getpid(), {}, {}
-
-    def _trained_of(self, number: int) -> list[_Column]:
-        batch, columns = self._batch(number), []
-        for name in TRAINED[self.manifest.kind]:
-            column = batch[name]
-            assert isinstance(column, _Lists)  # by SCHEMAS
-            columns.append((name, column.offsets, column.values))
-        self._trained[number] = columns
-        return columns
+            self._begin()
 
     def _opened(self, number: int) -> _Batch:
         shard, place = self._batches[number]
-        self._open[number] = _open_batch(self.folder, self._cards[shard], place, SCHEMAS[self.manifest.kind])
+        file = self._files.get(shard)
+        if file is None:
+            if self._origin is not None:
+                self._origin.fetch(self._cards[shard])
+            self._files[shard] = file = _map(self.folder / self._cards[shard].file)
+        self._open[number] = _open_batch(
+            file, self.folder / self._cards[shard].file, self._cards[shard], place, SCHEMAS[self.manifest.kind]
+        )
         return self._open[number]
+
+    def _learn(self, number: int) -> None:
+        """Checks a batch, and notes where its trained lists lie."""
+        batch, (shard, _), spans = self._batch(number), self._batches[number], self._spans
+        path, file = self.folder / self._cards[shard].file, self._files[shard]
+        spans.files[shard] = np.frombuffer(file, np.int32, count=file.size // 4)
+        lists = [column for name in spans.names if isinstance(column := batch[name], _Lists)]
+        starts = [_place_in(file, column.values, path) + column.offsets[:-1].astype(np.int64) for column in lists]
+        lengths = [np.diff(column.offsets).astype(np.int64) for column in lists]
+        spans.learn(slice(self._ends[number] - self._card(number).rows, self._ends[number]), starts, lengths)
 
 
 def _check_size(folder: Path, card: ShardCard) -> None:
@@ -194,18 +210,21 @@ def _check_size(folder: Path, card: ShardCard) -> None:
         raise IntegrityError(f"shard `{path}` has {found} bytes, the manifest says {card.bytes}; copy or make it again")
 
 
-def _open_batch(folder: Path, shard: ShardCard, place: int, schema: pa.Schema) -> _Batch:
-    """Maps one batch and checks its bytes first: Arrow itself has no checksum, and damaged metadata can crash its reader.
+def _map(path: Path) -> pa.Buffer:
+    try:
+        with pa.memory_map(str(path)) as mapped:
+            return mapped.read_buffer()
+    except OSError as error:
+        raise InputError(f"cannot map shard `{path}`: {error}") from error
+
+
+def _open_batch(file: pa.Buffer, path: Path, shard: ShardCard, place: int, schema: pa.Schema) -> _Batch:
+    """Checks the bytes of one batch of a mapped file and reads it: Arrow itself has no checksum, and damaged metadata can crash it.
 
     The file's footer and schema message are not used, so nothing unchecked is ever parsed.
     """
-    card, path = shard.batches[place], folder / shard.file
-    try:
-        with pa.memory_map(str(path)) as mapped:
-            mapped.seek(card.offset)
-            message = mapped.read_buffer(card.bytes)
-    except OSError as error:
-        raise InputError(f"cannot map shard `{path}`: {error}") from error
+    card = shard.batches[place]
+    message = file.slice(card.offset, card.bytes)
     if xxhash.xxh3_64(memoryview(message)).hexdigest() != card.xxh3:
         raise IntegrityError(
             f"shard `{path}` is damaged: batch {place} at offset {card.offset} ({card.bytes} bytes) is not what was "
@@ -219,12 +238,12 @@ def _open_batch(folder: Path, shard: ShardCard, place: int, schema: pa.Schema) -
 
 def _column(column: Any) -> _Lists | list[Any]:
     if isinstance(column, pa.ListArray):
-        return _Lists(_view(column.offsets).tolist(), _view(column.values))
+        return _Lists(_view(column.offsets), _view(column.values))
     values: list[Any] = column.to_pylist()
     return values
 
 
-def _view(array: Any) -> npt.NDArray[np.integer[Any]]:
+def _view(array: Any) -> Ints:
     """The numbers of an array without nulls, in place. Arrow's own `to_numpy` imports pandas where it is installed (0.3 s)."""
     if array.null_count:
         raise IntegrityError("a shard has nulls in a column of tokens; make it again")
@@ -233,3 +252,13 @@ def _view(array: Any) -> npt.NDArray[np.integer[Any]]:
     if values is None:
         return np.empty(0, dtype)
     return np.frombuffer(values, dtype, count=len(array), offset=array.offset * dtype.itemsize)
+
+
+def _place_in(file: pa.Buffer, values: Ints, path: Path) -> int:
+    """Where in the file, in numbers of 4 bytes, the values of a column begin."""
+    if not len(values):
+        return 0
+    offset = values.__array_interface__["data"][0] - file.address
+    if not 0 <= offset <= file.size - values.nbytes or offset % 4:
+        raise IntegrityError(f"shard `{path}` has compressed or unaligned columns, which `zephyr-fast` does not write; make it again")
+    return int(offset) // 4

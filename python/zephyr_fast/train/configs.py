@@ -3,7 +3,7 @@
 import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -83,6 +83,23 @@ class ShardArguments:
     """What TRL's own arguments do not have."""
 
     shards: str = field(metadata={"help": "Out folder of `zephyr-fast prep` (sft) or `zephyr-fast binarize` (dpo)."})
+    mix: list[str] = field(default_factory=list, metadata={"help": "More out folders of the same kind, to train on beside `shards`."})
+    shard_weights: list[float] = field(
+        default_factory=list,
+        metadata={"help": "How often each of `shards` and `mix` is read, in proportion. Without them, every row once an epoch."},
+    )
+    tail: Literal["carry", "pad", "drop"] = field(
+        default="carry",
+        metadata={
+            "help": "What becomes of rows that do not fill an epoch's last step: they open the next epoch, the step is padded "
+            "(sft), or they are left out."
+        },
+    )
+
+    @property
+    def folders(self) -> list[str]:
+        """All folders that are trained on."""
+        return [self.shards, *self.mix]
 
 
 def packaged() -> list[str]:

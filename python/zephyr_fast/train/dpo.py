@@ -1,7 +1,7 @@
 """Direct preference optimisation on pairs of token ids, with TRL's DPOTrainer taught to take them as they are.
 
-Three things are ours: pairs are not tokenized again; the reference's log-probs may be stored beside them (`zephyr-fast
-ref-logprobs`), so that no reference model is in memory; and answers are packed, so that no padding is computed.
+Four things are ours: pairs are not tokenized again; they are read in our order; the reference's log-probs may be stored beside
+them (`zephyr-fast ref-logprobs`), so that no reference model is in memory; and answers are packed, so that no padding is computed.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,8 @@ from trl.trainer import dpo_trainer
 from zephyr_fast._core import RecipeError
 from zephyr_fast.collators import PairCollator, layout_for
 from zephyr_fast.train import configs, run, stored
-from zephyr_fast.train.model import load_start, load_tokenizer, note, read_manifest
+from zephyr_fast.train.in_order import InOrder
+from zephyr_fast.train.model import load_start, load_tokenizer, note
 from zephyr_fast.train.packed import pack_forward, prove_packing
 from zephyr_fast.train.preference import preference_accuracy
 from zephyr_fast.train.sidecar import COLUMNS
@@ -39,8 +40,8 @@ class PairArguments(configs.ShardArguments):
     )
 
 
-class DPOTrainer(trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
-    """TRL's trainer on prepared pairs. Upstream would tokenize text here and has no way to skip it (trl#2368)."""
+class DPOTrainer(InOrder, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
+    """TRL's trainer on prepared pairs, in our order. Upstream would tokenize text here and has no way to skip it (trl#2368)."""
 
     data_collator: PairCollator
     _is_packing_proven = False
@@ -80,8 +81,7 @@ class DPOTrainer(trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """TRL's loss, after a proof on the first batch that this model, as it is sharded and quantized, keeps answers apart."""
-        # Dropout, where it is left on, would make any two passes differ.
-        if "packed" in inputs and self.args.disable_dropout and not self._is_packing_proven:
+        if "packed" in inputs and not self._is_packing_proven:
             prove_packing(model, inputs)
             self._is_packing_proven = True
         return super().compute_loss(model, inputs, *args, **kwargs)
@@ -94,16 +94,19 @@ def parse(arguments: list[str]) -> "tuple[PairArguments, DPOConfig, ModelConfig]
 
 
 def main(data: PairArguments, training: "DPOConfig", model: "ModelConfig") -> None:
-    """Trains on the `train` pairs of `data.shards`, evaluates on its `test` pairs, saves to `training.output_dir`."""
-    manifest = read_manifest(data.shards, "preference")
-    run.settle(training, manifest)
-    tokenizer = load_tokenizer(data.shards, manifest)
-    train_dataset, eval_dataset = run.open_splits(data.shards, training, manifest)
+    """Trains on the `train` pairs of `data.shards` and `data.mix`, evaluates on the `test` pairs of the former.
+
+    Saves to `training.output_dir`.
+    """
+    manifests = run.read_manifests(data, "preference")
+    run.settle(data, training, manifests)
+    tokenizer = load_tokenizer(data.shards, manifests[0])
+    train_dataset, eval_dataset = run.open_splits(data, training, manifests[0])
     if training.precompute_ref_log_probs:
-        key = stored.key_of_run(training, model, manifest)
-        train_dataset = stored.with_columns(train_dataset, data.shards, key, "train")
-        eval_dataset = eval_dataset and stored.with_columns(eval_dataset, data.shards, key, "test")
-    start = load_start(model, training, manifest, tokenizer)
+        keys = stored.keys_of_run(training, model, manifests)
+        train_dataset = stored.with_reference(train_dataset, data.folders, keys, "train")
+        eval_dataset = eval_dataset and stored.with_reference(eval_dataset, [data.shards], keys[:1], "test")
+    start = load_start(model, training, manifests, tokenizer)
 
     trainer = DPOTrainer(
         model=start.model,
@@ -115,6 +118,7 @@ def main(data: PairArguments, training: "DPOConfig", model: "ModelConfig") -> No
         quantization_config=start.quantization_config,
         peft_config=start.peft_config,
     )
+    trainer.tail = data.tail
     if data.pack_pairs:
         trainer.pack_pairs()
 

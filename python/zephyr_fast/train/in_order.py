@@ -19,7 +19,7 @@ from zephyr_fast._core import InputError, RecipeError, ZephyrError
 from zephyr_fast.agreement import Facts, agree
 from zephyr_fast.index import IndexRows
 from zephyr_fast.loader import Batches, Loader, Part, Workers
-from zephyr_fast.stream import State, Stream, Tail
+from zephyr_fast.stream import PADDING, State, Stream, Tail
 from zephyr_fast.train.model import note
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ class InOrder:
         args = self.args
         _check_supported(self)
         rows = IndexRows(self.train_dataset)
+        if self.tail == "pad":
+            rows.samples([PADDING])  # raises now, and not at the end of the first epoch, where these rows cannot be without weight
         seed = args.seed if args.data_seed is None else args.data_seed
         part = Part(args.process_index, args.world_size, self._train_batch_size, args.gradient_accumulation_steps)  # type: ignore[attr-defined]
         order, identity = rows.order(seed), rows.shards.identity

@@ -2,6 +2,7 @@
 
 import hashlib
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,7 @@ def load_tokenizer(folder: str, manifest: Manifest) -> "PreTrainedTokenizerBase"
 
 
 def load_start(
-    arguments: "ModelConfig", training: "SFTConfig | DPOConfig", manifest: Manifest, tokenizer: "PreTrainedTokenizerBase"
+    arguments: "ModelConfig", training: "SFTConfig | DPOConfig", manifests: Sequence[Manifest], tokenizer: "PreTrainedTokenizerBase"
 ) -> Start:
     """What to train, after the checks that need no weights. Most often a name: TRL loads the weights itself.
 
@@ -67,7 +68,7 @@ def load_start(
     quantization, adapter = get_quantization_config(arguments), get_peft_config(arguments)
     training.model_init_kwargs = _loading(arguments, training)
     base = base_of_adapter(name)
-    check_fit(base or name, manifest, tokenizer, training.trust_remote_code)
+    check_fit(base or name, manifests, tokenizer, training.trust_remote_code)
     if base:
         return Start(_load_adapter(name, base, training, quantization), None, None)
     if _has_only_config(name):
@@ -103,7 +104,7 @@ def _loading(arguments: "ModelConfig", training: "SFTConfig | DPOConfig") -> dic
     }
 
 
-def check_fit(name: str, manifest: Manifest, tokenizer: "PreTrainedTokenizerBase", trust: bool) -> None:
+def check_fit(name: str, manifests: Sequence[Manifest], tokenizer: "PreTrainedTokenizerBase", trust: bool) -> None:
     """Positions, vocabulary and ids of the shards against the model's configuration and its own tokenizer.
 
     Errors: InputError for a model that is not there, RecipeError for one that does not fit.
@@ -114,7 +115,8 @@ def check_fit(name: str, manifest: Manifest, tokenizer: "PreTrainedTokenizerBase
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust).get_text_config()
     except (OSError, ValueError) as error:
         raise InputError(f"cannot load the model `{name}`: {' '.join(str(error).split())}") from error
-    positions, needed = _positions_max(config), max(split.seq_len for split in manifest.splits.values())
+    positions = _positions_max(config)
+    needed = max(split.seq_len for manifest in manifests for split in manifest.splits.values())
     if positions is not None and needed > positions:
         raise RecipeError(f"samples of up to {needed} tokens do not fit `{name}`, which has {positions} positions")
     if len(tokenizer) > config.vocab_size:

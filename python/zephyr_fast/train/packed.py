@@ -63,11 +63,14 @@ def _packing_error(model: Any, batch: "dict[str, Any]") -> float:
 
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
     labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
+    was_training = model.training
+    model.eval()  # dropout and NEFTune's noise would make any two passes differ
     with torch.no_grad():
         padded, packed = (
             model(**inputs, **plan, labels=labels, use_cache=False, fused_lm_head=True).log_probs.float()
             for plan in ({}, {"packed": batch["packed"]})
         )
+    model.train(was_training)
     return float((padded - packed).abs().sum() / (labels[:, 1:] != -100).sum().clamp(min=1))
 
 

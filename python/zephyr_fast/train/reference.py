@@ -16,7 +16,9 @@ from zephyr_fast._core import IntegrityError, RecipeError
 from zephyr_fast.collators import PairCollator, layout_for
 from zephyr_fast.commit import sweep
 from zephyr_fast.manifest import Manifest
-from zephyr_fast.shards import Sample, Shards
+from zephyr_fast.remote import local
+from zephyr_fast.samples import Sample
+from zephyr_fast.shards import Shards
 from zephyr_fast.train import sidecar
 from zephyr_fast.train.model import base_of_adapter, check_fit, load_tokenizer, note, read_manifest
 from zephyr_fast.train.packed import pack_forward, prove_packing
@@ -54,11 +56,12 @@ def ref_logprobs(
     the CPU unless given; it must be that of the training run. `attention`: transformers' name of an implementation. Gives the
     folder of the finished log-probs. Errors: RecipeError where model and pairs do not go together, InputError, IntegrityError.
     """
+    prefs = local(prefs)
     state, manifest = _processes(), read_manifest(str(prefs), "preference")
     dtype = dtype or ("float32" if state.device.type == "cpu" else "bfloat16")
     if dtype not in DTYPES:
         raise RecipeError(f"no dtype `{dtype}`; known: {', '.join(DTYPES)}")
-    check_fit(model, manifest, load_tokenizer(str(prefs), manifest), trust=False)
+    check_fit(model, [manifest], load_tokenizer(str(prefs), manifest), trust=False)
     pairs = {name: manifest.split(name).samples for name in splits or manifest.splits}
     key, missing = _agreed(prefs, model, dtype, manifest, pairs)
     if missing is None:

@@ -4,8 +4,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from zephyr_fast._core import InputError, RecipeError
-from zephyr_fast.index import open_shards, with_lengths
-from zephyr_fast.manifest import Manifest
+from zephyr_fast.index import index, open_shards, with_lengths
+from zephyr_fast.manifest import Kind, Manifest
+from zephyr_fast.mixture import Mixture
+from zephyr_fast.remote import local
+from zephyr_fast.train.configs import ShardArguments
+from zephyr_fast.train.model import read_manifest
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -16,9 +20,20 @@ Measure = Callable[[], dict[str, float]]
 """Something to measure on the model before and after training."""
 
 
-def settle(training: "SFTConfig | DPOConfig", manifest: Manifest) -> None:
+def read_manifests(data: ShardArguments, kind: Kind) -> list[Manifest]:
+    """The manifests of all folders that are trained on, `data.shards` first; from here on, `data` names URLs' copies in the cache.
+
+    RecipeError where one holds rows of the other kind.
+    """
+    data.shards, data.mix = str(local(data.shards)), [str(local(folder)) for folder in data.mix]
+    return [read_manifest(folder, kind) for folder in data.folders]
+
+
+def settle(data: ShardArguments, training: "SFTConfig | DPOConfig", manifests: list[Manifest]) -> None:
     """Sets what the shards decide, and turns `resume_from_checkpoint: "true"` into True."""
-    training.max_length = manifest.split("train").seq_len
+    if training.train_sampling_strategy != "random" and (data.mix or data.shard_weights or data.tail != "carry"):
+        raise RecipeError("`mix`, `shard_weights` and `tail` are for `train_sampling_strategy: random`; leave the strategy out")
+    training.max_length = max(manifest.split("train").seq_len for manifest in manifests)
     training.remove_unused_columns = False  # the index data set's own columns are not the model's
     if str(training.resume_from_checkpoint).lower() == "true":
         training.resume_from_checkpoint = last_checkpoint(str(training.output_dir))
@@ -39,14 +54,18 @@ def last_checkpoint(folder: str) -> str:
     return str(found)
 
 
-def open_splits(folder: str, training: "SFTConfig | DPOConfig", manifest: Manifest) -> tuple["Dataset", "Dataset | None"]:
-    """The `train` split, and the `test` split if the run evaluates; training never sees the latter."""
+def open_splits(data: ShardArguments, training: "SFTConfig | DPOConfig", manifest: Manifest) -> tuple["Dataset", "Dataset | None"]:
+    """The `train` rows of all folders and, if the run evaluates, the `test` split of the first, which training never sees."""
     if training.do_eval and "test" not in manifest.splits:
-        raise RecipeError(f"`{folder}` has no `test` split to evaluate on; set `eval_strategy: no`, or hold rows out in the data recipe")
-    train = open_shards(folder, "train")
-    if manifest.kind == "preference" and training.train_sampling_strategy != "random":
+        raise RecipeError(
+            f"`{data.shards}` has no `test` split to evaluate on; set `eval_strategy: no`, or hold rows out in the data recipe"
+        )
+    train = open_shards(data.shards, "train")
+    if data.mix or data.shard_weights:
+        train = index(Mixture(data.folders, "train", data.shard_weights or None))
+    elif manifest.kind == "preference" and training.train_sampling_strategy != "random":
         train = with_lengths(train)  # packed windows are all about `seq_len` long: there is nothing to sort
-    return train, open_shards(folder, "test") if training.do_eval else None
+    return train, open_shards(data.shards, "test") if training.do_eval else None
 
 
 def train(trainer: "Trainer", measure: Measure) -> None:

@@ -1,19 +1,18 @@
 """Supervised training on packed shards, with TRL's own SFTTrainer reading them in our order."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import trl
 
-from zephyr_fast._core import RecipeError
 from zephyr_fast.collators import WindowCollator, layout_for
-from zephyr_fast.index import index
-from zephyr_fast.mixture import Mixture
+from zephyr_fast.manifest import Manifest
 from zephyr_fast.train import configs, run
 from zephyr_fast.train.in_order import InOrder
-from zephyr_fast.train.model import load_start, load_tokenizer, note, read_manifest
+from zephyr_fast.train.model import load_start, load_tokenizer, note
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
     from trl import ModelConfig, SFTConfig
 
 
@@ -21,15 +20,11 @@ if TYPE_CHECKING:
 class WindowArguments(configs.ShardArguments):
     """What a run on packed windows has beside TRL's own arguments."""
 
-    mix: list[str] = field(default_factory=list, metadata={"help": "More out folders of `zephyr-fast prep`, to train on beside `shards`."})
-    shard_weights: list[float] = field(
-        default_factory=list,
-        metadata={"help": "How often each of `shards` and `mix` is read, in proportion. Without them, every row once an epoch."},
+    teacher: str | None = field(
+        default=None,
+        metadata={"help": "Folder or Hub id of a frozen model with the same vocabulary, whose token probabilities are learnt too."},
     )
-    tail: Literal["carry", "pad", "drop"] = field(
-        default="carry",
-        metadata={"help": "What becomes of rows that do not fill an epoch's last step: they open the next epoch, or the step is padded."},
-    )
+    teacher_weight: float = field(default=0.5, metadata={"help": "The teacher's share of the loss; the labels have the rest."})
 
 
 class SFTTrainer(InOrder, trl.SFTTrainer):  # type: ignore[misc]  # TRL is untyped
@@ -43,22 +38,18 @@ def parse(arguments: list[str]) -> "tuple[WindowArguments, SFTConfig, ModelConfi
 
 
 def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> None:
-    """Trains on the `train` split of `data.shards` (and `data.mix`), evaluates on the `test` split of the former.
+    """Trains on the `train` windows of `data.shards` and `data.mix`, evaluates on the `test` windows of the former.
 
     Saves to `training.output_dir`.
     """
-    if training.train_sampling_strategy != "random" and (data.mix or data.shard_weights or data.tail != "carry"):
-        raise RecipeError("`mix`, `shard_weights` and `tail` are for `train_sampling_strategy: random`; leave the strategy out")
-    manifest = max((read_manifest(folder, "sft") for folder in [data.shards, *data.mix]), key=lambda one: one.split("train").seq_len)
-    run.settle(training, manifest)
+    manifests = run.read_manifests(data, "sft")
+    run.settle(data, training, manifests)
     training.dataset_kwargs = {"skip_prepare_dataset": True}
-    tokenizer = load_tokenizer(data.shards, read_manifest(data.shards, "sft"))
-    start = load_start(model, training, manifest, tokenizer)
-    train_dataset, eval_dataset = run.open_splits(data.shards, training, manifest)
-    if data.mix or data.shard_weights:
-        train_dataset = index(Mixture([data.shards, *data.mix], "train", data.shard_weights or None))
+    tokenizer = load_tokenizer(data.shards, manifests[0])
+    start = load_start(model, training, manifests, tokenizer)
+    train_dataset, eval_dataset = run.open_splits(data, training, manifests[0])
 
-    trainer = SFTTrainer(
+    trainer = _kind(data, manifests, tokenizer, training)(
         model=start.model,
         args=training,
         train_dataset=train_dataset,
@@ -68,6 +59,8 @@ def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> 
         peft_config=start.peft_config,
     )
     trainer.tail = data.tail
+    if data.teacher:
+        trainer.set_teacher(data.teacher, data.teacher_weight)
 
     # Which layout keeps documents apart depends on the attention that the model turned out to have.
     attention = trainer.model.config._attn_implementation
@@ -76,3 +69,15 @@ def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> 
     note(f"packed documents are kept apart by position: layout `{layout}` for attention `{attention}`")
 
     run.train(trainer, measure=dict)
+
+
+def _kind(
+    data: WindowArguments, manifests: list[Manifest], tokenizer: "PreTrainedTokenizerBase", training: "SFTConfig"
+) -> type[SFTTrainer]:
+    """The trainer that the run needs, once its teacher, if it has one, is seen to fit."""
+    if data.teacher is None:
+        return SFTTrainer
+    from zephyr_fast.train.distill import Distilled, check_teacher
+
+    check_teacher(data.teacher, manifests, tokenizer, training.trust_remote_code)
+    return Distilled

@@ -1,8 +1,12 @@
 """Gives a run the reference log-probs that are stored beside its pairs, or refuses it: they must be those of its own first weights."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from zephyr_fast._core import IntegrityError, RecipeError
+from zephyr_fast.index import with_columns
 from zephyr_fast.manifest import Manifest
 from zephyr_fast.train import sidecar
 from zephyr_fast.train.model import named
@@ -14,8 +18,8 @@ if TYPE_CHECKING:
     from trl import DPOConfig, ModelConfig
 
 
-def key_of_run(training: "DPOConfig", model: "ModelConfig", manifest: Manifest) -> Key:
-    """The key of the log-probs that this run needs. The first process hashes the weights, the others are told.
+def keys_of_run(training: "DPOConfig", model: "ModelConfig", manifests: Sequence[Manifest]) -> list[Key]:
+    """The keys of the log-probs that this run needs of each folder. The first process hashes the weights, the others are told.
 
     RecipeError for options that stored log-probs cannot serve.
     """
@@ -27,19 +31,17 @@ def key_of_run(training: "DPOConfig", model: "ModelConfig", manifest: Manifest) 
     digests: list[tuple[str, str] | None] = [weights_digest(name, model.model_revision) if PartialState().is_main_process else None]
     broadcast_object_list(digests)
     assert digests[0] is not None  # broadcast from the process that has it
-    return Key.of(*digests[0], _dtype_of_products(name, training, model), manifest)
+    dtype = _dtype_of_products(name, training, model)
+    return [Key.of(*digests[0], dtype, manifest) for manifest in manifests]
 
 
-def with_columns(dataset: "Dataset", prefs: str, key: Key, split: str) -> "Dataset":
-    """An index data set (`open_shards`) with the two columns of a split's log-probs. Errors: see `sidecar.read`."""
-    values = sidecar.read(prefs, key, split)
+def with_reference(dataset: "Dataset", folders: Sequence[str], keys: Sequence[Key], split: str) -> "Dataset":
+    """An index data set over `folders`, in their order, with the two columns of a split's log-probs. Errors: see `sidecar.read`."""
+    parts = [sidecar.read(folder, key, split) for folder, key in zip(folders, keys, strict=True)]
+    values = np.concatenate(parts)
     if len(values) != len(dataset):
-        raise IntegrityError(f"`{key.folder(prefs)}` has log-probs of {len(values)} pairs, `{split}` has {len(dataset)}")
-    form = dataset.format  # a new column resets it, and with it the transform that fetches the pairs
-    for side, name in enumerate(COLUMNS):
-        dataset = dataset.add_column(name, values[:, side])
-    kind, options = form["type"], form["format_kwargs"]
-    return dataset.with_format(kind, columns=form["columns"], output_all_columns=form["output_all_columns"], **options)
+        raise IntegrityError(f"`{'`, `'.join(folders)}`: {len(values)} pairs have log-probs of {len(dataset)} in `{split}`")
+    return with_columns(dataset, {name: values[:, side] for side, name in enumerate(COLUMNS)})
 
 
 def _check_options(training: "DPOConfig", model: "ModelConfig") -> None:

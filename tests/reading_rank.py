@@ -1,0 +1,82 @@
+"""One rank of a loop with bare torch that reads shards, writes a checkpoint after each step, and may be killed; tests start several."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from numbered import collate
+from zephyr_fast import RecipeError
+from zephyr_fast.agreement import agree
+from zephyr_fast.loader import Batches, Loader, Part, Workers
+from zephyr_fast.shards import Shards
+from zephyr_fast.stream import State, Stream
+
+SEED = 3
+
+
+def loader_of(rows: Any, part: Part, workers: Workers, state: State | None = None, epochs: int = 2, tail: Any = "carry") -> Loader:
+    """One rank's loader, from the start or from a state; batches are row numbers."""
+    size = len(rows)
+    first = 0 if state is None else state.epoch * size + state.cursor
+    stream = Stream(rows.order(SEED), part.batch, tail, first)
+    return Loader(rows, Batches(stream, part, 0, stream.steps_to(epochs * size)), collate, "", SEED, workers)
+
+
+def read_steps(folder: str, out: str, layout: tuple[int, int, int], tail: str, kill: tuple[int, int]) -> None:
+    """Reads on from `out/state.json`; `layout` is device batch, micro batches and workers; rank kill[0] dies in micro batch kill[1]."""
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    torch.distributed.init_process_group("gloo")
+    checkpoint = Path(out) / "state.json"
+    state = State.from_json(checkpoint.read_text()) if checkpoint.exists() else None
+    device_batch, micro, workers = layout
+    loader = loader_of(Shards(folder, "train"), Part(rank, world, device_batch, micro), Workers(workers, "fork"), state, tail=tail)
+    agree({"steps": loader.batches.steps, "next place": loader.batches.stream.first})
+    step: list[list[int]] = []
+    for number, batch in enumerate(loader):
+        if (rank, number) == kill:
+            os.kill(os.getpid(), signal.SIGKILL)
+        step.append(batch)
+        if len(step) == micro:
+            _finish(Path(out), rank, step, loader)
+            step = []
+    torch.distributed.destroy_process_group()
+
+
+def _finish(out: Path, rank: int, step: list[list[int]], loader: Loader) -> None:
+    """A step is done once rank 0 has written its checkpoint, and it does so once all ranks have written what they read."""
+    steps: list[Any] = [None] * int(os.environ["WORLD_SIZE"])
+    torch.distributed.all_gather_object(steps, step)
+    if rank == 0:
+        with (out / "rows.jsonl").open("a") as file:
+            file.write(json.dumps([row for turn in zip(*steps, strict=True) for batch in turn for row in batch]) + "\n")
+        (out / "draft").write_text(loader.state().to_json())
+        (out / "draft").rename(out / "state.json")
+
+
+def read_all(url: str, cache: str, rows: int) -> None:
+    """Reads every row of the shards at `url`, with a cache that other ranks have, too."""
+    os.environ["ZEPHYR_FAST_CACHE"] = cache
+    assert collate(list(Shards(url, "train").samples(range(rows)))) == list(range(rows))
+
+
+def compare_facts(facts: dict[str, Any], changes: list[dict[str, Any]]) -> None:
+    """Two ranks agree on `facts` with one change after the other on the second; all must raise exactly where there is one."""
+    torch.distributed.init_process_group("gloo")
+    for change in changes:
+        mine = {**facts, **change} if torch.distributed.get_rank() == 1 else facts
+        assert raises(lambda mine=mine: agree(mine)) == bool(change)  # type: ignore[misc]
+    torch.distributed.destroy_process_group()
+
+
+def raises(act: Callable[[], None]) -> bool:
+    """Whether it raises RecipeError."""
+    try:
+        act()
+    except RecipeError:
+        return True
+    return False
