@@ -65,7 +65,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, help="runs of each contender (default 3)")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="default: all cores")
     parser.add_argument("--seq-len", type=int, default=2048)
-    parser.add_argument("--only", nargs="+", default=["peer", *OURS], choices=["peer", *OURS], metavar="CONTENDER")
+    parser.add_argument("--only", nargs="+", default=["peer", *OURS], choices=["peer", "pieces", *OURS], metavar="CONTENDER")
     parser.add_argument("--compare-ids", action="store_true", help="also compare the ids of every row")
     parser.add_argument("--json", action="store_true", help="print every run as JSON")
     options = parser.parse_args()

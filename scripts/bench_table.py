@@ -7,7 +7,7 @@ from statistics import median
 
 from bench_contenders import Report
 
-STAGES = ("read", "truecase + filter", "template + tokenize + mask", "pack", "write", "total", "process")
+STAGES = ("read", "truecase + filter", "template + tokenize + mask", "template + tokenize, no mask", "pack", "write", "total", "process")
 CAVEAT = "The two sides clean by different rules and so keep different rows: the totals compare work of the same kind, not the same rows."
 LEGEND = (
     "Medians; [least-most] over the repeats. `total` leaves imports out, `process` has them. "
