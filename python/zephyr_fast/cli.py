@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from zephyr_fast._core import InputError, InternalError, RecipeError, ZephyrError, __version__
+from zephyr_fast._core import InputError, IntegrityError, InternalError, RecipeError, ZephyrError, __version__
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -91,6 +91,27 @@ def ref_logprobs(prefs: Path, **options: Any) -> None:
     except ImportError as error:
         raise InputError(f"this needs the training extra: pip install 'zephyr-fast[train]' ({error})") from error
     click.echo(reference.ref_logprobs(prefs, **options))
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+def verify(folder: Path, as_json: bool) -> None:
+    """Check every byte of FOLDER against what was written, and that nothing else lies there.
+
+    Leaves with exit code 7, naming file, batch and offset, if anything is not as it was.
+    """
+    import json
+
+    from zephyr_fast.verify import complaint, report
+
+    found = report(folder)
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    if found["damage"]:
+        raise IntegrityError(complaint(folder, found["damage"]))
+    if not as_json:
+        click.echo(f"`{folder}` is whole: {found['files']:,} files, {found['bytes']:,} bytes, {found['batches']:,} batches of shards")
 
 
 @cli.command()

@@ -1,6 +1,7 @@
 """Reads the manifest of an out folder: what it holds, what it was made from, and where every row went."""
 
 import dataclasses
+import hashlib
 import json
 import types
 import typing
@@ -12,6 +13,8 @@ from zephyr_fast._core import InputError, IntegrityError
 
 SCHEMA = 1
 """The version of the format that this code reads."""
+
+_SEAL = ',\n  "sha256": "'
 
 Kind = Literal["sft", "preference"]
 
@@ -212,13 +215,15 @@ class Manifest:
 
     @classmethod
     def parse(cls, text: str, where: str = "manifest") -> "Manifest":
-        """The manifest that `text` (JSON) is; `where` names it in errors."""
+        """The manifest that `text` (JSON, sealed) is; `where` names it in errors."""
         try:
             fields = json.loads(text)
         except ValueError as error:
             raise IntegrityError(f"`{where}` is damaged: {error}") from error
         if isinstance(fields, dict) and fields.get("schema", SCHEMA) != SCHEMA:
             raise InputError(f"`{where}` has schema {fields['schema']}, this version reads {SCHEMA}; update zephyr-fast")
+        if not _is_whole(text):
+            raise IntegrityError(f"`{where}` is damaged or was changed: its own digest is not at its end, or another")
         manifest = _typed(cls, fields, where)
         assert isinstance(manifest, cls)  # _typed gives what it was asked for
         return manifest
@@ -228,6 +233,18 @@ class Manifest:
         if name not in self.splits:
             raise InputError(f"no split `{name}` in this data set; there is: {', '.join(self.splits) or 'none'}")
         return self.splits[name]
+
+
+def seal(fields: dict[str, Any]) -> str:
+    """The text of a manifest with these fields: the last one, `sha256`, is the digest of all the text before it."""
+    unsealed = {name: value for name, value in fields.items() if name != "sha256"}
+    text = json.dumps(unsealed, indent=2, ensure_ascii=False).removesuffix("\n}")
+    return f'{text}{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}"\n}}\n'
+
+
+def _is_whole(text: str) -> bool:
+    before, _, seal = text.rpartition(_SEAL)
+    return seal == hashlib.sha256(before.encode()).hexdigest() + '"\n}\n'
 
 
 def _typed(kind: Any, value: object, where: str) -> Any:

@@ -96,6 +96,12 @@ fn pack(py: Python<'_>, lengths: Vec<u32>, seq_len: u32) -> PyResult<Vec<Vec<u32
     })
 }
 
+/// Reads a whole data set and says, as JSON, what is not as it was written.
+#[pyfunction]
+fn verify(py: Python<'_>, folder: PathBuf) -> PyResult<String> {
+    border::enter(py, None, move |watch| zephyr_core::verify::verify(&folder, watch)?.print())
+}
+
 /// A recipe with every key, as TOML.
 #[pyfunction]
 fn resolve(py: Python<'_>, recipe: &str, recipe_name: &str, overrides: Vec<(String, String)>) -> PyResult<String> {
@@ -122,5 +128,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(canary, module)?)?;
     module.add_function(wrap_pyfunction!(pack, module)?)?;
     module.add_function(wrap_pyfunction!(resolve, module)?)?;
+    module.add_function(wrap_pyfunction!(verify, module)?)?;
     border::add_errors(module)
 }
