@@ -28,7 +28,7 @@ SHAPELESS = [
     b'{"data": null}',
     b'{"data": ["a", "b"], "data": ["c", "d"]}',
     b'{"id": {}, "data": ["a", "b"]}',
-    json.dumps({"data": ["x"] * 1025}).encode(),
+    b'{"messages": [["user", "hi"], ["assistant", "ho"]], "data": 1}',
 ]
 BROKEN = [
     b"no row",
@@ -37,8 +37,9 @@ BROKEN = [
     b'{"data": ["a", "\x01"]}',
     b'{"data": ["a", "\\ud800"]}',
     b'{"data": ["a", "b",]}',
-    b'{"x": ' + b"[" * 100_000,
 ]
+DEEP = [b'{"x": ' + b"[" * depth + b"]" * depth + b', "data": ["a", "b"]}' for depth in (64, 128, 1_000_000)] + [b'{"x": ' + b"[" * 100_000]
+MANY = [json.dumps({"data": ["x"] * 1025}).encode()]
 
 
 def good(number: int) -> bytes:
@@ -85,7 +86,11 @@ def test_a_bad_row_is_set_aside_with_its_place_and_its_bytes(reason: str, ending
     assert all(stream[line["offset"] : line["offset"] + line["length"]] == lines[line["row_id"]] for line in books)
 
 
-@pytest.mark.parametrize(("reason", "bad"), [("shape", SHAPELESS), ("json", BROKEN)], ids=["shape", "json"])
+@pytest.mark.parametrize(
+    ("reason", "bad"),
+    [("shape", SHAPELESS), ("json", BROKEN), ("too_deep", DEEP), ("too_many_messages", MANY)],
+    ids=["shape", "json", "too_deep", "too_many_messages"],
+)
 def test_whatever_is_no_row_is_counted_by_what_it_is_and_never_guessed_at(reason: str, bad: list[bytes], tmp_path: Path) -> None:
     path = written(tmp_path / "rows.jsonl", [good(0), *bad, good(1)])
     zephyr_fast.prep(input=path, tokenizer="sample", out=tmp_path / "out")

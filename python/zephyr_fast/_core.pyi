@@ -51,6 +51,7 @@ def run(
     overwrite: bool = False,
     strict: bool = False,
     max_bad: int | None = None,
+    max_memory: int | None = None,
     on_progress: Callable[[str], object] | None = None,
 ) -> str: ...
 def explain(

@@ -1,5 +1,6 @@
 """The command line: `zephyr-fast prep …` and `zephyr-fast binarize …`. Results on stdout, everything else on stderr."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,22 @@ PRESETS = ["paper", "h4-v1", "h4-v2-rules", "argilla"]
 SCORES = ["overall", "fine_grained", "mean_aspects", "instruction_following", "honesty", "truthfulness", "helpfulness"]
 STRATEGIES = ["best-vs-random", "best-vs-random-lower", "best-vs-worst", "all-lower"]
 
+
+class Size(click.ParamType):
+    """Bytes, as `600MB` (powers of ten), `2GiB` (powers of two) or a plain number."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(i?)B?", str(value), re.IGNORECASE)
+        if not found:
+            self.fail(f"`{value}` is no size; write it as 600MB or 2GiB", param, ctx)
+        power = " KMGT".index(found[2].upper() or " ")
+        return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+
+
 _SHARED = [
     click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write; made if need be."),
     click.option("--input", "-i", multiple=True, help="Files, folders or globs (quoted); or `sample`. Without: the recipe's Hub id."),
@@ -25,6 +42,7 @@ _SHARED = [
     click.option("--overwrite", is_flag=True, help="Replace another run's folder."),
     click.option("--strict", is_flag=True, help="Stop at the first unreadable row."),
     click.option("--max-bad", type=click.IntRange(0), metavar="N", help="Unreadable rows allowed; without: 20 or 0.1 %, if that is more."),
+    click.option("--max-memory", type=Size(), help="Memory that the process may hold, as 600MB or 2GiB; what needs more is refused."),
     click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON instead of a summary."),
 ]
 

@@ -11,12 +11,16 @@ pub mod control;
 pub mod decontaminate;
 pub mod dedup;
 pub mod dialogue;
+mod disk;
 pub mod error;
 pub mod explain;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 pub mod filter;
 pub mod fingerprint;
 pub mod ledger;
 pub mod manifest;
+pub mod memory;
 pub mod out_folder;
 pub mod pack;
 pub mod pipeline;

@@ -14,7 +14,7 @@ use zephyr_core::{Job, explain};
 
 /// Does a whole run and returns its manifest as JSON.
 #[pyfunction]
-#[pyo3(signature = (command, recipe, recipe_name, overrides, inputs, tokenizer, out, *, threads=None, overwrite=false, strict=false, max_bad=None, on_progress=None))]
+#[pyo3(signature = (command, recipe, recipe_name, overrides, inputs, tokenizer, out, *, threads=None, overwrite=false, strict=false, max_bad=None, max_memory=None, on_progress=None))]
 #[expect(clippy::too_many_arguments, reason = "a verb's arguments are keywords in Python")]
 fn run(
     py: Python<'_>,
@@ -29,6 +29,7 @@ fn run(
     overwrite: bool,
     strict: bool,
     max_bad: Option<u64>,
+    max_memory: Option<u64>,
     on_progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
     let bad_rows_max = if strict { Some(0) } else { max_bad };
@@ -36,7 +37,8 @@ fn run(
     border::enter(py, on_progress, move |watch| {
         let recipe = Recipe::read(&recipe_text, &recipe_name, &overrides)?;
         let command = named(&command)?;
-        let job = Job { command, recipe, recipe_name, inputs, tokenizer, out, threads, overwrite, bad_rows_max };
+        let memory_bytes_max = max_memory;
+        let job = Job { command, recipe, recipe_name, inputs, tokenizer, out, threads, overwrite, memory_bytes_max, bad_rows_max };
         zephyr_core::run(job, watch)?.print()
     })
 }

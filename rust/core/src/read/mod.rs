@@ -19,8 +19,14 @@ use crate::text::hex;
 /// A longer line is not a row; it goes to quarantine.
 pub const LINE_BYTES_MAX: usize = 16 << 20;
 
+/// What a compressed input may unpack to: this many bytes, or this many times what was read of it. Chat data packs 3:1 to 10:1.
+const UNPACKED_BYTES_FREE: u64 = 64 << 20;
+const UNPACKED_RATIO_MAX: u64 = 200;
+/// The largest window of zstd, as a power of two: what its decoder keeps in memory.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
 /// A chunk closes at the first row that reaches this many bytes.
-const CHUNK_BYTES: usize = 512 << 10;
+pub(crate) const CHUNK_BYTES: usize = 512 << 10;
 
 /// One input file.
 #[derive(Debug, Clone)]
@@ -84,12 +90,18 @@ pub fn inputs(paths: &[PathBuf]) -> Result<Vec<Input>> {
 /// Opens an input by its ending. `bytes_read` follows the file on disk.
 pub fn chunks(input: &Input, bytes_read: &Arc<AtomicU64>) -> Result<Chunks> {
     let file = File::open(&input.path).map_err(|error| Error::input(&input.path, error))?;
-    let counted = Counted { file, read: Arc::clone(bytes_read) };
+    let packed = Arc::new(AtomicU64::new(0));
+    let counted = Counted { file, read: Arc::clone(bytes_read), packed: Arc::clone(&packed) };
+    let failed = |error| Error::input(&input.path, error);
     let lines = |stream: Box<dyn Read + Send>| -> Chunks { Box::new(jsonl::Lines::new(stream, input)) };
     Ok(match ending(&input.path)? {
         Ending::Plain => lines(Box::new(counted)),
-        Ending::Gzip => lines(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(counted)))),
-        Ending::Zstd => lines(Box::new(zstd::stream::read::Decoder::new(counted).map_err(|error| Error::input(&input.path, error))?)),
+        Ending::Gzip => lines(Box::new(NoBomb::new(flate2::read::MultiGzDecoder::new(BufReader::new(counted)), packed))),
+        Ending::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::new(counted).map_err(failed)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(failed)?;
+            lines(Box::new(NoBomb::new(decoder, packed)))
+        }
         Ending::Parquet => columnar::parquet(input, Arc::clone(bytes_read))?,
         Ending::Arrow => columnar::arrow(input, Arc::clone(bytes_read))?,
     })
@@ -144,12 +156,40 @@ pub fn digest(path: &Path) -> Result<Input> {
 struct Counted {
     file: File,
     read: Arc<AtomicU64>,
+    /// The same of this file alone.
+    packed: Arc<AtomicU64>,
 }
 
 impl Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.file.read(buffer)?;
         self.read.fetch_add(read as u64, Ordering::Relaxed);
+        self.packed.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+/// An unpacked stream that ends in an error once it grows as only a bomb's does.
+struct NoBomb<R> {
+    stream: R,
+    unpacked: u64,
+    packed: Arc<AtomicU64>,
+}
+
+impl<R> NoBomb<R> {
+    fn new(stream: R, packed: Arc<AtomicU64>) -> NoBomb<R> {
+        NoBomb { stream, unpacked: 0, packed }
+    }
+}
+
+impl<R: Read> Read for NoBomb<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.stream.read(buffer)?;
+        self.unpacked += read as u64;
+        if self.unpacked > UNPACKED_BYTES_FREE.max(UNPACKED_RATIO_MAX * self.packed.load(Ordering::Relaxed)) {
+            let what = format!("it unpacks to more than {UNPACKED_RATIO_MAX} times its size, as bombs do; if it is none, unpack it first");
+            return Err(std::io::Error::other(what));
+        }
         Ok(read)
     }
 }
