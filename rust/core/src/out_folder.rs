@@ -178,12 +178,13 @@ fn read_note(folder: &Path) -> Result<Option<MadeFrom>> {
     }
 }
 
-/// Something in the folder that no run of ours made.
+/// Something in the folder that no run of ours made. Where one was killed while it swept, what it had yet to sweep is ours.
 fn stranger(folder: &Path) -> Result<Option<String>> {
+    let was_swept = folder.join(WORK).join("lock").exists();
     let entries = fs::read_dir(folder).map_err(|error| Error::storage(folder, error))?;
     let mut names: Vec<String> = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
-    Ok(names.into_iter().find(|name| name != WORK && !name.starts_with(TEMPORARY_PREFIX)))
+    Ok(names.into_iter().find(|name| name != WORK && !(if was_swept { is_ours(name) } else { name.starts_with(TEMPORARY_PREFIX) })))
 }
 
 fn is_ours(name: &str) -> bool {
