@@ -1,0 +1,101 @@
+"""The real command under `kill -9` at random moments, again and again: what is in sight is whole, and the end is always the same.
+
+`ZEPHYR_FAST_LONG=1` kills 10,000 times; `ZEPHYR_FAST_SEED=n` replays a printed seed, as far as a clock can.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from out_folder import files
+from test_cli import command, rows_file
+
+KILLS = 10_000 if os.environ.get("ZEPHYR_FAST_LONG") else 100
+SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))
+
+
+def started(words: list[str | Path], out: Path) -> subprocess.Popen[str]:
+    """The command, at the moment at which it has claimed its folder."""
+    line, environment = command(*words, "--out", out)
+    running = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (out / "_work").exists() and running.poll() is None:
+        time.sleep(0.001)
+    return running
+
+
+def test_after_any_number_of_kills_the_end_is_that_of_a_run_that_was_not_killed(tmp_path: Path) -> None:
+    print(f"seed {SEED}")
+    chance = random.Random(SEED)
+    rows = rows_file(tmp_path / "rows.jsonl", 1_500, bad=3)
+    words: list[str | Path] = ["prep", "--input", rows, "--tokenizer", "sample", "--set", "shards.test_fraction=0.3"]
+    running = started(words, tmp_path / "whole")
+    start = time.monotonic()
+    running.communicate()
+    seconds = time.monotonic() - start
+    wanted = files(tmp_path / "whole")
+    assert running.returncode == 0 and "manifest.json" in wanted
+    kills = late = 0
+    while kills < KILLS:
+        out = tmp_path / f"out-{kills}-{late}"
+        for _ in range(chance.randint(1, 5)):
+            running = started(words, out)
+            time.sleep(chance.random() * seconds)
+            running.kill()
+            running.communicate()
+            found = {
+                name: content for name, content in files(out).items() if ".zephyr-draft-" not in name and not name.startswith("_work/")
+            }
+            assert all(content == wanted[name] for name, content in found.items()), f"seed {SEED}, after kill {kills}"
+            assert "manifest.json" not in found or found == wanted, f"seed {SEED}, after kill {kills}"
+            kills += running.returncode == -signal.SIGKILL
+            late += running.returncode == 0
+        running = started(words, out)
+        told = running.communicate()[1]
+        assert running.returncode == 0, told
+        assert files(out) == wanted, f"seed {SEED}, after kill {kills}"
+        assert late < 2 * kills + 20, "kills come too late to prove anything"
+
+
+@pytest.mark.parametrize("when", [0.0, 0.3, 0.6, 0.9])
+def test_ctrl_c_ends_the_command_soon_and_the_next_run_is_exact(when: float, tmp_path: Path) -> None:
+    rows = rows_file(tmp_path / "rows.jsonl", 30_000)
+    words: list[str | Path] = ["prep", "--input", rows, "--tokenizer", "sample"]
+    running = started(words, tmp_path / "whole")
+    start = time.monotonic()
+    running.communicate()
+    seconds = time.monotonic() - start
+    running = started(words, tmp_path / "out")
+    time.sleep(when * seconds)
+    running.send_signal(signal.SIGINT)
+    asked = time.monotonic()
+    told = running.communicate(timeout=60)[1]
+    if os.environ.get("ZEPHYR_FAST_LONG"):  # elsewhere other work may hold the machine for longer
+        assert time.monotonic() - asked < 2
+    assert running.returncode in (0, 130), told  # 0: it was done already
+    if running.returncode == 130:
+        assert told.strip().startswith("interrupted") and not list((tmp_path / "out").rglob(".zephyr-draft-*"))
+    again = started(words, tmp_path / "out")
+    assert again.communicate() and again.returncode == 0
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+def test_of_runs_that_start_together_one_writes_and_the_others_say_who(tmp_path: Path) -> None:
+    rows = rows_file(tmp_path / "rows.jsonl", 8_000)
+    words: list[str | Path] = ["prep", "--input", rows, "--tokenizer", "sample"]
+    first = started(words, tmp_path / "out")
+    others = [started(words, tmp_path / "out") for _ in range(2)]
+    told = [other.communicate()[1] for other in others]
+    assert first.communicate() and first.returncode == 0
+    for other, said in zip(others, told, strict=True):
+        # One that came when the first was done found its data set whole.
+        assert (other.returncode == 6 and f"being written by process {first.pid}" in said) or (
+            other.returncode == 0 and "nothing to do" in said
+        )
+    whole = started(words, tmp_path / "whole")
+    assert whole.communicate() and whole.returncode == 0
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
