@@ -28,7 +28,6 @@ SHAPELESS = [
     b'{"data": null}',
     b'{"data": ["a", "b"], "data": ["c", "d"]}',
     b'{"id": {}, "data": ["a", "b"]}',
-    b'{"messages": [["user", "hi"], ["assistant", "ho"]], "data": 1}',
 ]
 BROKEN = [
     b"no row",

@@ -34,9 +34,9 @@ def prep(
     laid over the recipe, as `{"pack.seq_len": 512}`. `decontaminate`: evaluation sets to keep out, added to the
     recipe's, as `{"mt_bench": "eval/mt_bench.jsonl:turns"}` (path, colon, field). `threads`: one a core unless given;
     the bytes are the same. `overwrite`: another run's folder is replaced. `strict`: the first unreadable row ends the
-    run. `max_bad`: unreadable rows allowed. `max_memory`: bytes that this process may hold, all that is in it counted; the
-    run takes smaller bites, and ends with a RecipeError where that is not enough. `follow`: called with the counters, about ten times a second. A finished
-    folder of the same run is left as it is.
+    run. `max_bad`: unreadable rows allowed. `max_memory`: bytes that this process may hold, all that is in it counted: the
+    run takes smaller bites, and ends with a RecipeError where that is not enough. `follow`: called with the counters, about
+    ten times a second. A finished folder of the same run is left as it is.
 
     Raises RecipeError, BadDataError (too many unreadable rows), InputError, OtherRunError (the folder is another run's),
     LockedError, StorageError; KeyboardInterrupt on Ctrl-C.

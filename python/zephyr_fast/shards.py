@@ -76,7 +76,7 @@ class Shards:
         self.manifest = Manifest.read(self.folder)
         self._cards = self.manifest.split(split).shards
         for card in self._cards:
-            _check_size(self.folder, card)
+            _check_file(self.folder, card)
         self._batches = [(shard, place) for shard, card in enumerate(self._cards) for place in range(len(card.batches))]
         self._ends = list(accumulate(self._card(number).rows for number in range(len(self._batches))))
         self._starts = [0, *self._ends]
@@ -182,7 +182,8 @@ class Shards:
         return self._open[number]
 
 
-def _check_size(folder: Path, card: ShardCard) -> None:
+def _check_file(folder: Path, card: ShardCard) -> None:
+    """The file's size, and that the batches lie in it one behind the other: nothing is sized or sought by a number that is not checked."""
     path = folder / card.file
     if Path(card.file).name != card.file:
         raise IntegrityError(f"`{folder}/manifest.json` names the shard `{card.file}`, which is not a file of this folder")
@@ -192,6 +193,11 @@ def _check_size(folder: Path, card: ShardCard) -> None:
         raise IntegrityError(f"shard `{path}` cannot be read: {error.strerror}; copy the folder again") from error
     if found != card.bytes:
         raise IntegrityError(f"shard `{path}` has {found} bytes, the manifest says {card.bytes}; copy or make it again")
+    end = 0
+    for place, batch in enumerate(card.batches):
+        if not (end <= batch.offset and 0 < batch.bytes <= card.bytes - batch.offset and batch.rows > 0):
+            raise IntegrityError(f"`{folder}/manifest.json`: batch {place} at offset {batch.offset} does not lie in shard `{card.file}`")
+        end = batch.offset + batch.bytes
 
 
 def _open_batch(folder: Path, shard: ShardCard, place: int, schema: pa.Schema) -> _Batch:
@@ -211,7 +217,11 @@ def _open_batch(folder: Path, shard: ShardCard, place: int, schema: pa.Schema) -
             f"shard `{path}` is damaged: batch {place} at offset {card.offset} ({card.bytes} bytes) is not what was "
             "written; copy or make it again"
         )
-    batch = pa.ipc.read_record_batch(pa.ipc.read_message(message), schema)
+    try:
+        batch = pa.ipc.read_record_batch(pa.ipc.read_message(message), schema)
+        batch.validate()  # a hash is no proof that its writer meant well
+    except (pa.ArrowException, OSError) as error:
+        raise IntegrityError(f"shard `{path}`, batch {place} at offset {card.offset}: {error}") from error
     if batch.num_rows != card.rows:
         raise IntegrityError(f"shard `{path}`, batch {place} at offset {card.offset}: {batch.num_rows} rows, not {card.rows}")
     return {name: _column(batch.column(name)) for name in schema.names}

@@ -92,10 +92,8 @@ def test_of_runs_that_start_together_one_writes_and_the_others_say_who(tmp_path:
     told = [other.communicate()[1] for other in others]
     assert first.communicate() and first.returncode == 0
     for other, said in zip(others, told, strict=True):
-        # One that came when the first was done found its data set whole.
-        assert (other.returncode == 6 and f"being written by process {first.pid}" in said) or (
-            other.returncode == 0 and "nothing to do" in said
-        )
+        is_told_who = other.returncode == 6 and f"being written by process {first.pid}" in said
+        assert is_told_who or (other.returncode == 0 and "nothing to do" in said)  # this one came when the first was done
     whole = started(words, tmp_path / "whole")
     assert whole.communicate() and whole.returncode == 0
     assert files(tmp_path / "out") == files(tmp_path / "whole")

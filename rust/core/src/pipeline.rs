@@ -119,9 +119,15 @@ pub(crate) struct Row {
     repeats: Option<Admission>,
 }
 
-/// Chunks of a round: with less memory, fewer. What a round takes is some eight times its raw bytes, and two are on their way at once.
+/// Memory that a run takes beside its rounds: tokenizer, tables, a row group of Parquet.
+const STANDING_BYTES: u64 = 128 << 20;
+/// Memory that a chunk takes on its way, measured: its rows in every form, and two rounds are on their way at once.
+const CHUNK_BYTES_HELD: u64 = 16 * read::CHUNK_BYTES as u64;
+
+/// Chunks of a round: with less memory, fewer.
 fn round_chunks(memory_bytes_max: Option<u64>) -> usize {
-    memory_bytes_max.map_or(ROUND_CHUNKS, |bytes| ((bytes / (16 * read::CHUNK_BYTES as u64)) as usize).clamp(1, ROUND_CHUNKS))
+    let fit = |bytes: u64| (bytes.saturating_sub(STANDING_BYTES) / CHUNK_BYTES_HELD) as usize;
+    memory_bytes_max.map_or(ROUND_CHUNKS, |bytes| fit(bytes).clamp(1, ROUND_CHUNKS))
 }
 
 /// Takes every row to its end, and says how many there were.

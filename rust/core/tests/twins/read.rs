@@ -9,10 +9,10 @@ use zephyr_core::read::shape::SHAPES;
 
 use crate::slow;
 
-const HOSTILE: &str = include_str!("hostile_rows.jsonl");
+pub const HOSTILE: &str = include_str!("hostile_rows.jsonl");
 
 /// Reads a row by every shape, both ways.
-fn check(row: &[u8]) {
+pub fn check(row: &[u8]) {
     for shape in &SHAPES {
         let fast = (shape.parse)(row).map_err(|malformed| (malformed.code, malformed.detail));
         assert_same(&fast, &slow::rows::parse(shape.name, row), shape.name, row);
