@@ -87,10 +87,3 @@ def test_fields_written_as_an_array_are_not_guessed_at(verb: str, row: dict[str,
     getattr(zephyr_fast, verb)(input=path, tokenizer="sample", out=tmp_path / "out")
     (told,) = quarantine(tmp_path / "out")
     assert told["reason"] == "shape" and "expected an object" in str(told["detail"])
-
-
-def test_a_row_of_more_than_a_million_tokens_is_set_aside(tmp_path: Path) -> None:
-    row = json.dumps({"data": ["Go on.", "q# " * 600_000]}).encode()
-    zephyr_fast.prep(input=written(tmp_path / "rows.jsonl", [good(0), row]), tokenizer="sample", out=tmp_path / "out")
-    (told,) = quarantine(tmp_path / "out")
-    assert (told["row_id"], told["reason"]) == (1, "too_many_tokens")

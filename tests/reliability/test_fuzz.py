@@ -22,7 +22,7 @@ import pytest
 import xxhash
 
 import zephyr_fast
-from out_folder import files, ledger, manifest
+from out_folder import files, ledger, manifest, text_rows
 from zephyr_fast import Shards, ZephyrError
 from zephyr_fast.manifest import seal
 
@@ -82,12 +82,19 @@ def mutated(content: bytes, chance: random.Random, pieces: list[bytes], changes:
 
 
 def test_what_is_no_json_to_us_is_none_to_python_and_what_is_a_row_says_the_same(tmp_path: Path) -> None:
-    settings = {"dedup.near": False, "dedup.exact": False, "source.shape": "alternating", "truecase.enabled": False}
+    settings = {
+        "dedup.near": False,
+        "dedup.exact": False,
+        "source.shape": "alternating",
+        "truecase.enabled": False,
+        "shards.test_fraction": 0.0,
+    }
     for number, chance in enumerate(until_time_is_up()):
         lines = [mutated(chance.choice(ROWS), chance, PIECES).replace(b"\n", b" ").replace(b"\r", b" ") for _ in range(400)]
         lines = [line for line in lines if line.strip(b" \t\r\n\x0b\x0c")]
         path, out = tmp_path / f"{number}.jsonl", tmp_path / f"out-{number}"
         path.write_bytes(b'{"data": ["first", "row"]}\n' + b"\n".join(lines) + b"\n")
+        kept = []
         zephyr_fast.prep(input=path, tokenizer="sample", out=out, settings=settings, max_bad=1_000)
         for line, told in zip(lines, ledger(out)[1:], strict=True):
             means = python_reads(line)
@@ -101,6 +108,8 @@ def test_what_is_no_json_to_us_is_none_to_python_and_what_is_a_row_says_the_same
                 assert means is None or lenient(line), where
             elif reason is None:
                 assert isinstance(means, dict) and isinstance(means["data"], list), where
+                kept += [means["data"]] if told["verdict"] == "written" else []
+        assert [[turn["content"] for turn in row["messages"]] for row in text_rows(out, "train")[1:]] == kept
         shutil.rmtree(out)
         path.unlink()
 

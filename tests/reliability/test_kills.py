@@ -84,6 +84,20 @@ def test_ctrl_c_ends_the_command_soon_and_the_next_run_is_exact(when: float, tmp
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
+def test_ctrl_c_is_answered_while_a_large_input_is_still_digested(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    with rows.open("wb") as file:
+        file.truncate(1 << 40)  # all holes: it takes no room, and an hour to read
+    line, environment = command("prep", "--input", rows, "--tokenizer", "sample", "--out", tmp_path / "out")
+    running = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while "_core" not in Path(f"/proc/{running.pid}/maps").read_text():
+        time.sleep(0.01)
+    time.sleep(1)
+    running.send_signal(signal.SIGINT)
+    told = running.communicate(timeout=60)[1]
+    assert running.returncode == 130 and told.strip().startswith("interrupted") and not (tmp_path / "out").exists()
+
+
 def test_of_runs_that_start_together_one_writes_and_the_others_say_who(tmp_path: Path) -> None:
     rows = rows_file(tmp_path / "rows.jsonl", 8_000)
     words: list[str | Path] = ["prep", "--input", rows, "--tokenizer", "sample"]

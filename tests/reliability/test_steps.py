@@ -14,6 +14,7 @@ import pytest
 
 from faulty import ABORTED, Faulty
 from out_folder import files
+from zephyr_fast import _core
 
 Options = dict[str, dict[str, Any]]
 Bytes = dict[str, dict[str, bytes]]
@@ -167,6 +168,12 @@ def test_every_file_is_synced_before_its_name_and_its_folder_behind_it(steps: St
 
 def test_no_file_ever_takes_the_place_of_another(steps: Steps) -> None:
     never_over_another(steps)
+
+
+def test_what_is_shipped_has_no_failpoints(faulty: Faulty) -> None:
+    shipped, ours = (Path(path).read_bytes() for path in (_core.__file__, faulty.package / "zephyr_fast" / "_core.abi3.so"))
+    for word in (b"ZEPHYR_FAST_FAULT", b"ZEPHYR_FAST_SABOTAGE"):
+        assert word in ours and word not in shipped
 
 
 SABOTAGED: dict[str, Callable[[Steps], object]] = {

@@ -67,7 +67,7 @@ pub fn run(job: Job, watch: &Watch) -> Result<Manifest> {
 }
 
 fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
-    let (inputs, tokenizer) = rayon::join(|| read::inputs(&job.inputs), || Tokenizer::load(&job.tokenizer));
+    let (inputs, tokenizer) = rayon::join(|| read::inputs(&job.inputs, watch), || Tokenizer::load(&job.tokenizer));
     let inputs = inputs?;
     let walk = Walk::new(job.command, job.recipe, tokenizer?)?;
     let recipe_text = walk.recipe.print()?;
@@ -159,9 +159,9 @@ fn walk_all(
             let is_last = chunks.is_empty();
             let started = start_rows(walk, chunks, &mut shapes, &mut next_row);
             let (visited, written) =
-                rayon::join(|| visit(walk, &started), || finish(walk, std::mem::take(&mut pending), watch, |row| output.push(row)));
+                rayon::join(|| visit(walk, &started, watch), || finish(walk, std::mem::take(&mut pending), watch, |row| output.push(row)));
             written?;
-            pending = Round { started, rows: admit(visited, seen, &mut bad_rows)? };
+            pending = Round { started, rows: admit(visited?, seen, &mut bad_rows)? };
             if is_last && pending.rows.is_empty() {
                 return bad_rows.judge(next_row as u64).map(|()| next_row as u64);
             }
@@ -222,18 +222,19 @@ fn start_rows(walk: &Walk, chunks: Vec<Chunk>, shapes: &mut [Option<&'static Sha
         .collect()
 }
 
-fn visit(walk: &Walk, started: &[Started]) -> Vec<Row> {
+fn visit(walk: &Walk, started: &[Started], watch: &Watch) -> Result<Vec<Row>> {
     let places = |chunk: usize| (0..started[chunk].chunk.rows.len()).map(move |place| (chunk, place));
     let rows: Vec<(usize, usize)> = (0..started.len()).flat_map(places).collect();
     rows.into_par_iter()
         .with_min_len(8)
         .map(|(chunk, place)| {
+            watch.check()?;
             let Started { chunk: read, shape, first_row } = &started[chunk];
             #[cfg(feature = "failpoints")]
             crate::failpoints::pause();
             let raw = read.rows[place].clone();
             let visited = walk.visit(shape, &read.bytes[raw.start..raw.end], raw.length);
-            Row { row_id: first_row + place as i64, input: read.input, chunk, raw, visited, repeats: None }
+            Ok(Row { row_id: first_row + place as i64, input: read.input, chunk, raw, visited, repeats: None })
         })
         .collect()
 }
@@ -259,7 +260,8 @@ fn finish(walk: &Walk, round: Round, watch: &Watch, mut push: impl FnMut(Written
     let Round { started, rows } = round;
     #[cfg(feature = "failpoints")]
     let rows = sabotaged_rows(rows);
-    let done: Vec<Result<Written>> = rows.into_par_iter().with_min_len(4).map(|row| finish_row(walk, &started, row)).collect();
+    let done: Vec<Result<Written>> =
+        rows.into_par_iter().with_min_len(4).map(|row| watch.check().and_then(|()| finish_row(walk, &started, row))).collect();
     for written in done {
         let written = written?;
         watch.rows.fetch_add(1, Ordering::Relaxed);

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::text::hex;
+use crate::watch::Watch;
 
 /// A longer line is not a row; it goes to quarantine.
 pub const LINE_BYTES_MAX: usize = 16 << 20;
@@ -74,12 +75,12 @@ pub type Chunks = Box<dyn Iterator<Item = Result<Chunk>> + Send>;
 
 /// Digests the inputs and puts them in input order: by base name, then by digest, so that folders and argument order
 /// do not matter.
-pub fn inputs(paths: &[PathBuf]) -> Result<Vec<Input>> {
+pub fn inputs(paths: &[PathBuf], watch: &Watch) -> Result<Vec<Input>> {
     if paths.is_empty() {
         return Err(Error::Input("no input files".to_owned()));
     }
     // Endings before any folder is claimed: a mistyped name must not leave an unfinished run behind.
-    let mut inputs = paths.par_iter().map(|path| ending(path).and_then(|_| digest(path))).collect::<Result<Vec<_>>>()?;
+    let mut inputs = paths.par_iter().map(|path| ending(path).and_then(|_| digest(path, watch))).collect::<Result<Vec<_>>>()?;
     inputs.sort_by(|a, b| (&a.name, &a.sha256).cmp(&(&b.name, &b.sha256)));
     for (ordinal, input) in (0..).zip(&mut inputs) {
         input.ordinal = ordinal;
@@ -134,13 +135,14 @@ fn ending(path: &Path) -> Result<Ending> {
 }
 
 /// Names and digests one file, whatever its ending.
-pub fn digest(path: &Path) -> Result<Input> {
+pub fn digest(path: &Path, watch: &Watch) -> Result<Input> {
     let failed = |error: std::io::Error| Error::input(path, error);
     let mut file = File::open(path).map_err(failed)?;
     let mut hasher = Sha256::new();
     let mut block = vec![0; 1 << 18];
     let mut bytes = 0;
     loop {
+        watch.check()?;
         let read = file.read(&mut block).map_err(failed)?;
         if read == 0 {
             break;

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::read::{HOSTILE, check};
 
+/// Bytes that mean something to a reader of JSON, or to one of UTF-8.
+const BYTES: &[u8] = b"\"\\{}[]:,0-eE.+ntf\x00\x1f\x7f\xc3\xed\xff";
+
 /// A small generator that a printed seed replays (SplitMix64).
 struct Chance(u64);
 
@@ -51,7 +54,7 @@ fn mutated(corpus: &[&[u8]], chance: &mut Chance) -> Vec<u8> {
         let foreign = &other[start.min(end)..start.max(end)];
         match chance.below(6) {
             0 if from < row.len() => row[from] ^= 1 << chance.below(8),
-            1 if from < row.len() => row[from] = b"\"\\{}[]:,0-eE.+ntf\x00\x1f\x7f\xc3\xed\xff"[chance.below(24)],
+            1 if from < row.len() => row[from] = BYTES[chance.below(BYTES.len())],
             2 => drop(row.drain(from..to)),
             3 => {
                 let piece = row[from..to].repeat(1 + chance.below(3));
