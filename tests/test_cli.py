@@ -143,6 +143,16 @@ def test_another_runs_folder_is_refused_and_replaced_only_when_told_to(tmp_path:
     assert files(out) == files(fresh)
 
 
+def test_a_damaged_manifest_is_told_and_its_data_set_made_again_only_when_told_to(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert shell("prep", *SAMPLE, "--out", out).returncode == 0
+    before = files(out)
+    (out / "manifest.json").write_bytes(before["manifest.json"].replace(b'"prep"', b'"Prep"'))
+    assert "--overwrite" in refusal(7, "prep", *SAMPLE, "--out", out)
+    assert shell("prep", *SAMPLE, "--out", out, "--overwrite").returncode == 0
+    assert files(out) == before
+
+
 def test_a_folder_with_strange_files_is_refused_and_they_stay(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"dear")
     assert "holiday.jpg" in refusal(5, "prep", *SAMPLE, "--out", tmp_path, "--overwrite")

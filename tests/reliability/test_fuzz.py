@@ -196,21 +196,22 @@ def fuzz_shards(folder: Path) -> None:
         split = chance.choice(list(forged["splits"]))
         card = chance.choice(forged["splits"][split]["shards"])
         batch = chance.choice(card["batches"])
-        content = bytearray(whole[card["file"]])
+        name = card["file"]
+        content = bytearray(whole[name])
         span = slice(batch["offset"], batch["offset"] + min(batch["bytes"], chance.choice([600, batch["bytes"]])))
         for _ in range(chance.randint(1, 8)):  # mostly of the metadata, which lies in front
             content[chance.randrange(span.start, span.stop)] = chance.choice([0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)])
         batch["xxh3"] = xxhash.xxh3_64(bytes(content[batch["offset"] : batch["offset"] + batch["bytes"]])).hexdigest()
         if chance.random() < 0.3:
             scramble(forged, chance)
-        (folder / card["file"]).write_bytes(content)
+        (folder / name).write_bytes(content)
         (folder / "manifest.json").write_text(seal(forged))
-        for read in (lambda: [list(Shards(folder, name)) for name in told["splits"]], lambda: zephyr_fast.verify(folder)):
+        for read in (lambda: [list(Shards(folder, split)) for split in told["splits"]], lambda: zephyr_fast.verify(folder)):
             try:
                 read()
             except ZephyrError as error:
                 assert not isinstance(error, zephyr_fast.InternalError), error
-        (folder / card["file"]).write_bytes(whole[card["file"]])
+        (folder / name).write_bytes(whole[name])
 
 
 def scramble(value: Any, chance: random.Random) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from faulty import Faulty
 from out_folder import files
 from test_cli import command, rows_file
 
@@ -111,3 +112,24 @@ def test_of_runs_that_start_together_one_writes_and_the_others_say_who(tmp_path:
     whole = started(words, tmp_path / "whole")
     assert whole.communicate() and whole.returncode == 0
     assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+def test_without_the_lock_runs_spoil_each_others_work_but_no_manifest_lies(faulty: Faulty, tmp_path: Path) -> None:
+    rows = rows_file(tmp_path / "rows.jsonl", 1_500)
+    words: list[str | Path] = ["prep", "--input", rows, "--tokenizer", "sample"]
+    whole = started(words, tmp_path / "whole")
+    assert whole.communicate() and whole.returncode == 0
+    wanted, codes = files(tmp_path / "whole"), set()
+    for number in range(6):
+        out = tmp_path / f"out-{number}"
+        around = {"PYTHONPATH": str(faulty.package), "ZEPHYR_FAST_SABOTAGE": "no_lock", "ZEPHYR_FAST_DELAYS": "1"}
+        line, environment = command(*words, "--out", out, **around)
+        runs = [subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+        told = [run.communicate()[1] for run in runs]
+        codes |= {run.returncode for run in runs}
+        found = {name: content for name, content in files(out).items() if ".zephyr-draft-" not in name and not name.startswith("_work/")}
+        assert "manifest.json" not in found or found == wanted, told
+        last = started(words, out)
+        assert last.communicate() and last.returncode == 0
+        assert files(out) == wanted
+    assert codes - {0} and codes <= {0, 6, 8}, "some must have met"

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::commit::commit_bytes;
@@ -22,6 +23,8 @@ pub struct OutFolder {
     path: PathBuf,
     /// Held until the run ends; the system lets go of it even after a kill.
     _lock: File,
+    /// The note of what this run is: another run would have put its own in its place.
+    note: File,
 }
 
 /// What claiming a folder found.
@@ -51,16 +54,22 @@ impl OutFolder {
             return Ok(Claim::Finished(Box::new(manifest)));
         }
         disk::make_folder(&work).map_err(|error| Error::storage(&work, error))?;
-        let folder = OutFolder { path: path.to_owned(), _lock: lock(path)? };
+        let lock = match lock(path) {
+            // The run that had it has just ended and taken its work folder away.
+            Err(_) if !work.exists() => return OutFolder::claim(path, made_from, overwrite),
+            lock => lock?,
+        };
         // Another run may have ended between the look and the lock.
         if let Some(manifest) = standing(path, made_from, overwrite)? {
             disk::remove(&work).map_err(|error| Error::storage(&work, error))?;
             return Ok(Claim::Finished(Box::new(manifest)));
         }
-        folder.sweep()?;
-        let note = serde_json::to_vec_pretty(made_from).map_err(|error| Error::Internal(error.to_string()))?;
-        commit_bytes(&folder.work().join(NOTE), &note)?;
-        Ok(Claim::Free(folder))
+        sweep(path)?;
+        let text = serde_json::to_vec_pretty(made_from).map_err(|error| Error::Internal(error.to_string()))?;
+        let note = work.join(NOTE);
+        commit_bytes(&note, &text)?;
+        let note = File::open(&note).map_err(|error| Error::storage(&note, error))?;
+        Ok(Claim::Free(OutFolder { path: path.to_owned(), _lock: lock, note }))
     }
 
     /// Where the data set goes.
@@ -82,8 +91,19 @@ impl OutFolder {
         Ok(folder)
     }
 
+    /// Fails if another run has taken the folder, which the lock prevents only where the file system keeps it.
+    fn check_still_ours(&self) -> Result<()> {
+        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let (held, there) = (self.note.metadata(), fs::metadata(self.work().join(NOTE)));
+        match (held.map(identity), there.map(identity)) {
+            (Ok(held), Ok(there)) if held == there => Ok(()),
+            _ => Err(Error::Locked(format!("`{}` was taken by another run while this one wrote; wait for that one", self.path.display()))),
+        }
+    }
+
     /// Writes the manifest, which makes the folder a data set, and clears the work folder away.
     pub fn finish(self, manifest: &Manifest) -> Result<()> {
+        self.check_still_ours()?;
         #[cfg(feature = "failpoints")]
         if crate::failpoints::sabotaged("manifest_first") {
             return Ok(());
@@ -92,35 +112,41 @@ impl OutFolder {
         let work = self.work();
         disk::remove(&work).map_err(|error| Error::storage(&work, error))
     }
+}
 
-    /// Removes all that an earlier run wrote. The manifest goes first: without it the folder is no data set.
-    fn sweep(&self) -> Result<()> {
-        let mut ours: Vec<PathBuf> = vec![self.path.join(manifest::FILE)];
-        #[cfg(feature = "failpoints")]
-        if crate::failpoints::sabotaged("stale_manifest") {
-            ours.clear();
-        }
-        for entry in fs::read_dir(&self.path).map_err(|error| Error::storage(&self.path, error))? {
-            let entry = entry.map_err(|error| Error::storage(&self.path, error))?;
-            if is_ours(&entry.file_name().to_string_lossy()) {
-                ours.push(entry.path());
-            }
-        }
-        for entry in fs::read_dir(self.work()).into_iter().flatten().flatten() {
-            if entry.file_name() != "lock" {
-                ours.push(entry.path());
-            }
-        }
-        for path in ours {
-            disk::remove(&path).map_err(|error| Error::storage(&path, error))?;
-        }
-        Ok(())
+/// Removes all that an earlier run wrote. The manifest goes first: without it the folder is no data set.
+fn sweep(path: &Path) -> Result<()> {
+    let mut ours: Vec<PathBuf> = vec![path.join(manifest::FILE)];
+    #[cfg(feature = "failpoints")]
+    if crate::failpoints::sabotaged("stale_manifest") {
+        ours.clear();
     }
+    for entry in fs::read_dir(path).map_err(|error| Error::storage(path, error))? {
+        let entry = entry.map_err(|error| Error::storage(path, error))?;
+        if is_ours(&entry.file_name().to_string_lossy()) {
+            ours.push(entry.path());
+        }
+    }
+    for entry in fs::read_dir(path.join(WORK)).into_iter().flatten().flatten() {
+        if entry.file_name() != "lock" {
+            ours.push(entry.path());
+        }
+    }
+    for path in ours {
+        disk::remove(&path).map_err(|error| Error::storage(&path, error))?;
+    }
+    Ok(())
 }
 
 /// The finished data set of this very run, if the folder holds it; an error if it holds anything that must not be swept away.
 fn standing(path: &Path, made_from: &MadeFrom, overwrite: bool) -> Result<Option<Manifest>> {
-    if let Some(manifest) = Manifest::read(path)? {
+    let manifest = match Manifest::read(path) {
+        // What is to be replaced need not be whole.
+        Err(Error::Integrity(_)) if overwrite => return Ok(None),
+        Err(Error::Integrity(what)) => return Err(Error::Integrity(format!("{what}; make the data set again with --overwrite"))),
+        read => read?,
+    };
+    if let Some(manifest) = manifest {
         if manifest.made_from == *made_from {
             return Ok(Some(manifest));
         }
