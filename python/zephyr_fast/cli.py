@@ -116,16 +116,17 @@ def verify(folder: Path, as_json: bool) -> None:
     Leaves with exit code 7, naming file, batch and offset, if anything is not as it was.
     """
     import json
+    from dataclasses import asdict
 
     from zephyr_fast.verify import complaint, report
 
     found = report(folder)
     if as_json:
-        click.echo(json.dumps(found, indent=1))
-    if found["damage"]:
-        raise IntegrityError(complaint(folder, found["damage"]))
+        click.echo(json.dumps(asdict(found), indent=1))
+    if found.damage:
+        raise IntegrityError(complaint(folder, found))
     if not as_json:
-        click.echo(f"`{folder}` is whole: {found['files']:,} files, {found['bytes']:,} bytes, {found['batches']:,} batches of shards")
+        click.echo(f"`{folder}` is whole: {found.files:,} files, {found.bytes:,} bytes, {found.batches:,} batches of shards")
 
 
 @cli.command()

@@ -5,6 +5,7 @@ import hashlib
 import json
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -235,7 +236,7 @@ class Manifest:
         return self.splits[name]
 
 
-def seal(fields: dict[str, Any]) -> str:
+def seal(fields: Mapping[str, object]) -> str:
     """The text of a manifest with these fields: the last one, `sha256`, is the digest of all the text before it."""
     unsealed = {name: value for name, value in fields.items() if name != "sha256"}
     text = json.dumps(unsealed, indent=2, ensure_ascii=False).removesuffix("\n}")

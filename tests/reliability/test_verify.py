@@ -56,11 +56,13 @@ def test_one_flipped_bit_of_any_file_is_found_and_the_file_is_named(copy: Path) 
     print(f"seed {seed}")
     chance = random.Random(seed)
     for name, content in files(copy).items():
+        # A digest that was changed in the manifest of log-probs is told as damage of the file that it is of.
+        told = "_ref" if name.startswith("_ref/") and name.endswith("manifest.json") else Path(name).name
         for _ in range(5):
             damaged = bytearray(content)
             damaged[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
             (copy / name).write_bytes(damaged)
-            with pytest.raises((IntegrityError, InputError), match=Path(name).name):  # InputError: the digit of the schema
+            with pytest.raises((IntegrityError, InputError), match=told):  # InputError: the digit of the schema
                 zephyr_fast.verify(copy)
         (copy / name).write_bytes(content)
     zephyr_fast.verify(copy)
