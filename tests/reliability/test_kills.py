@@ -20,10 +20,19 @@ KILLS = 10_000 if os.environ.get("ZEPHYR_FAST_LONG") else 100
 SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))
 
 
+def popen(*words: str | Path) -> subprocess.Popen[str]:
+    """The command with Ctrl-C on, which a shell turns off for what it runs in the background."""
+
+    def listen() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    line, environment = command(*words)
+    return subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
+
+
 def started(words: list[str | Path], out: Path) -> subprocess.Popen[str]:
     """The command, at the moment at which it has claimed its folder."""
-    line, environment = command(*words, "--out", out)
-    running = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running = popen(*words, "--out", out)
     while not (out / "_work").exists() and running.poll() is None:
         time.sleep(0.001)
     return running
@@ -89,13 +98,15 @@ def test_ctrl_c_is_answered_while_a_large_input_is_still_digested(tmp_path: Path
     rows = tmp_path / "rows.jsonl"
     with rows.open("wb") as file:
         file.truncate(1 << 40)  # all holes: it takes no room, and an hour to read
-    line, environment = command("prep", "--input", rows, "--tokenizer", "sample", "--out", tmp_path / "out")
-    running = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running = popen("prep", "--input", rows, "--tokenizer", "sample", "--out", tmp_path / "out")
     while "_core" not in Path(f"/proc/{running.pid}/maps").read_text():
         time.sleep(0.01)
     time.sleep(1)
     running.send_signal(signal.SIGINT)
-    told = running.communicate(timeout=60)[1]
+    try:
+        told = running.communicate(timeout=60)[1]
+    finally:
+        running.kill()
     assert running.returncode == 130 and told.strip().startswith("interrupted") and not (tmp_path / "out").exists()
 
 

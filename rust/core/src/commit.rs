@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::disk::{self, Written};
+use crate::disk::{self, Stepped};
 use crate::error::{Error, Result};
 use crate::text::hex;
 
@@ -27,7 +27,7 @@ pub struct Committed {
 /// A file on its way.
 pub struct Draft {
     target: PathBuf,
-    file: BufWriter<Written<NamedTempFile>>,
+    file: BufWriter<Stepped<NamedTempFile>>,
     sha256: Sha256,
     section: Xxh3,
     bytes: u64,

@@ -30,13 +30,13 @@ pub(crate) fn make_folder(path: &Path) -> Result<()> {
 }
 
 /// Makes a file that is not there yet, under its own name.
-pub(crate) fn create(path: &Path) -> Result<Written<File>> {
+pub(crate) fn create(path: &Path) -> Result<Stepped<File>> {
     step("create", path)?;
-    File::options().read(true).write(true).create_new(true).open(path).map(Written)
+    File::options().read(true).write(true).create_new(true).open(path).map(Stepped)
 }
 
 /// Makes a file under a temporary name next to `target`; dropped, it is gone.
-pub(crate) fn draft(target: &Path) -> Result<Written<NamedTempFile>> {
+pub(crate) fn draft(target: &Path) -> Result<Stepped<NamedTempFile>> {
     step("create", target)?;
     let folder = target.parent().unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
@@ -50,7 +50,7 @@ pub(crate) fn draft(target: &Path) -> Result<Written<NamedTempFile>> {
     } else if sabotaged("leave_drafts") {
         builder.disable_cleanup(true);
     }
-    builder.tempfile_in(folder).map(Written)
+    builder.tempfile_in(folder).map(Stepped)
 }
 
 /// Waits until a file's bytes are on disk.
@@ -92,9 +92,9 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
 }
 
 /// A file whose writes are steps.
-pub(crate) struct Written<F>(pub(crate) F);
+pub(crate) struct Stepped<F>(pub(crate) F);
 
-impl<F: Write> Write for Written<F> {
+impl<F: Write> Write for Stepped<F> {
     fn write(&mut self, bytes: &[u8]) -> Result<usize> {
         let room = room(bytes.len())?;
         self.0.write(&bytes[..room])

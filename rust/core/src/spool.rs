@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::disk::{self, Written};
+use crate::disk::{self, Stepped};
 use crate::error::{Error, Result};
 
 const BUFFER_BYTES: usize = 1 << 20;
@@ -13,7 +13,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// An append-only file of records; memory holds one offset a record and one buffer.
 pub struct Spool {
     path: PathBuf,
-    file: Written<File>,
+    file: Stepped<File>,
     /// Records not yet on disk.
     buffer: Vec<u8>,
     /// Bytes on disk.
