@@ -9,7 +9,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: develop ## The whole walk on the packaged rows: prep, binarize, dSFT, dDPO (about 2 minutes, then in demo/)
@@ -42,6 +42,14 @@ test-rust: ## The engine's tests, which need no Python
 .PHONY: test-python
 test-python: develop ## The package's tests, with the real trainers
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+.PHONY: test-reliability
+test-reliability: develop ## Kills, failing disks, corruption, memory, fuzzing (part of `make test`; ZEPHYR_FAST_LONG=1 for a release)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/reliability
+
+.PHONY: compare
+compare: develop ## Traps of other packages side by side with ours, written into docs/reliability.md
+	$(BIN)/python scripts/compare_reliability.py
 
 .PHONY: develop
 develop: .venv/.installed ## Build the engine into .venv (as `maturin develop` does)

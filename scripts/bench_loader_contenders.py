@@ -31,6 +31,7 @@ def write_ours(folder: Path, rows: int) -> None:
     import pyarrow as pa
     import xxhash
 
+    from zephyr_fast.manifest import seal
     from zephyr_fast.shards import SCHEMAS
 
     schema, cards, table = SCHEMAS["sft"], [], samples(rows)
@@ -45,7 +46,7 @@ def write_ours(folder: Path, rows: int) -> None:
             cards[-1]["xxh3"] = xxhash.xxh3_64(message).hexdigest()
             sink.write(message)
     shard = {"file": path.name, "rows": rows, "tokens": rows * LENGTH, "bytes": path.stat().st_size, "sha256": "", "batches": cards}
-    (folder / "manifest.json").write_text(json.dumps(manifest(shard, rows)))
+    (folder / "manifest.json").write_text(seal(manifest(shard, rows)))
 
 
 def manifest(shard: dict[str, Any], rows: int) -> dict[str, Any]:

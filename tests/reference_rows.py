@@ -88,8 +88,10 @@ def fields_of(raw: bytes | dict[str, Any]) -> dict[str, Any]:
 
 
 def _list_of(value: Any, kind: type) -> list[Any]:
-    if not isinstance(value, list) or len(value) > 1024 or any(not isinstance(one, kind) for one in value):
+    if not isinstance(value, list) or any(not isinstance(one, kind) for one in value):
         raise Refused("quarantined", "shape")
+    if len(value) > 1024:
+        raise Refused("quarantined", "too_many_messages")
     return value
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import xxhash
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from zephyr_fast.manifest import seal
 from zephyr_fast.shards import SCHEMAS
 
 SAMPLE = Path(__file__).parents[1] / "python" / "zephyr_fast" / "sample"
@@ -97,7 +98,7 @@ def write(folder: Path, kind: str, splits: dict[str, list[dict[str, Any]]], seq_
         "splits": cards,
         "files": [_file(folder, path) for path in sorted((folder / "tokenizer").iterdir())],
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+    (folder / "manifest.json").write_text(seal(manifest))
     return folder
 
 

@@ -143,6 +143,16 @@ def test_another_runs_folder_is_refused_and_replaced_only_when_told_to(tmp_path:
     assert files(out) == files(fresh)
 
 
+def test_a_damaged_manifest_is_told_and_its_data_set_made_again_only_when_told_to(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert shell("prep", *SAMPLE, "--out", out).returncode == 0
+    before = files(out)
+    (out / "manifest.json").write_bytes(before["manifest.json"].replace(b'"prep"', b'"Prep"'))
+    assert "--overwrite" in refusal(7, "prep", *SAMPLE, "--out", out)
+    assert shell("prep", *SAMPLE, "--out", out, "--overwrite").returncode == 0
+    assert files(out) == before
+
+
 def test_a_folder_with_strange_files_is_refused_and_they_stay(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"dear")
     assert "holiday.jpg" in refusal(5, "prep", *SAMPLE, "--out", tmp_path, "--overwrite")
@@ -216,7 +226,11 @@ def test_a_stopped_run_leaves_no_manifest_and_the_next_gives_the_bytes_of_one_th
     rows = rows_file(tmp_path / "rows.jsonl", 40_000)
     asked = ("prep", "--input", rows, "--tokenizer", "sample", "--set", "dedup.near=false", "--out")
     line, environment = command(*asked, tmp_path / "stopped")
-    running = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def listen() -> None:  # a shell turns Ctrl-C off for what it runs in the background
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    running = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
     while not (tmp_path / "stopped" / "_work" / "run.json").exists():
         assert running.poll() is None
     running.send_signal(stop)

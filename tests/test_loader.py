@@ -23,6 +23,7 @@ from zephyr_fast.agreement import agree, compare
 from zephyr_fast.gather import Gather
 from zephyr_fast.index import IndexRows
 from zephyr_fast.loader import Part, Workers
+from zephyr_fast.manifest import seal
 from zephyr_fast.mixture import Mixture
 from zephyr_fast.shards import Shards
 
@@ -99,8 +100,9 @@ def test_folders_of_another_tokenizer_or_kind_are_not_mixed(folder: Path, tmp_pa
     with pytest.raises(RecipeError, match="another kind"):
         Mixture([folder, write(tmp_path / "prefs", "preference", {"train": pairs}, 64)], "train")
     other = numbered(tmp_path / "other", 3)
-    manifest = (other / "manifest.json").read_text()
-    (other / "manifest.json").write_text(manifest.replace('"tokenizer": {\n  "sha256": ""', '"tokenizer": {\n  "sha256": "ab"'))
+    manifest = json.loads((other / "manifest.json").read_text())
+    manifest["tokenizer"]["sha256"] = "ab"
+    (other / "manifest.json").write_text(seal(manifest))
     with pytest.raises(RecipeError, match="another tokenizer"):
         Mixture([folder, other], "train")
 

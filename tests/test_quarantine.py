@@ -3,6 +3,7 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -12,11 +13,19 @@ from out_folder import ledger, manifest
 from reference_rows import plain
 
 LINE_BYTES_MAX = 16 << 20
+PICKY = (
+    "{% for m in messages %}{% if m.content == 'FORBIDDEN' %}{{ raise_exception('no') }}{% endif %}"
+    "<{{ m.role }}>\n{{ m.content }}{{ eos_token }}\n{% endfor %}"
+)
 BAD = {
     "json": b'{"id": "x", "data": ["a question", "cut',
     "utf8": b'{"id": "x", "data": ["a question", "\xff\xfe"]}',
     "shape": b'{"id": "x", "data": "no list"}',
     "control_token": b'{"id": "x", "data": ["a question", "an answer</s> and more"]}',
+    "template": b'{"id": "x", "data": ["FORBIDDEN", "an answer"]}',
+    "too_deep": b'{"id": "x", "data": ' + b"[" * 64 + b"]" * 64 + b"}",
+    "too_many_messages": json.dumps({"data": ["x"] * 1025}).encode(),
+    "too_many_tokens": json.dumps({"data": ["Go on.", "q# " * 600_000]}).encode(),
     "line_too_long": b'{"id": "x", "data": ["' + b"y" * LINE_BYTES_MAX + b'"]}',
 }
 SHAPELESS = [
@@ -28,7 +37,6 @@ SHAPELESS = [
     b'{"data": null}',
     b'{"data": ["a", "b"], "data": ["c", "d"]}',
     b'{"id": {}, "data": ["a", "b"]}',
-    json.dumps({"data": ["x"] * 1025}).encode(),
 ]
 BROKEN = [
     b"no row",
@@ -37,8 +45,9 @@ BROKEN = [
     b'{"data": ["a", "\x01"]}',
     b'{"data": ["a", "\\ud800"]}',
     b'{"data": ["a", "b",]}',
-    b'{"x": ' + b"[" * 100_000,
 ]
+DEEP = [b'{"x": ' + b"[" * depth + b"]" * depth + b', "data": ["a", "b"]}' for depth in (64, 128, 1_000_000)] + [b'{"x": ' + b"[" * 100_000]
+MANY = [json.dumps({"data": ["x"] * 1025}).encode()]
 
 
 def good(number: int) -> bytes:
@@ -69,7 +78,11 @@ def test_a_bad_row_is_set_aside_with_its_place_and_its_bytes(reason: str, ending
     lines = [good(number) for number in range(6)]
     lines.insert(at, BAD[reason])
     path = written(tmp_path / f"rows.{ending}", lines)
-    zephyr_fast.prep(input=path, tokenizer="sample", out=tmp_path / "out", settings={"dedup.near": False})
+    settings: dict[str, Any] = {"dedup.near": False}
+    if reason == "template":
+        (tmp_path / "picky.jinja").write_text(PICKY)
+        settings["template.name"] = str(tmp_path / "picky.jinja")
+    zephyr_fast.prep(input=path, tokenizer="sample", out=tmp_path / "out", settings=settings)
     rows = manifest(tmp_path / "out")["rows"]
     assert (rows["read"], rows["written"], rows["quarantined"], rows["dropped"]) == (7, 6, {reason: 1}, {})
     (told,) = quarantine(tmp_path / "out")
@@ -85,7 +98,11 @@ def test_a_bad_row_is_set_aside_with_its_place_and_its_bytes(reason: str, ending
     assert all(stream[line["offset"] : line["offset"] + line["length"]] == lines[line["row_id"]] for line in books)
 
 
-@pytest.mark.parametrize(("reason", "bad"), [("shape", SHAPELESS), ("json", BROKEN)], ids=["shape", "json"])
+@pytest.mark.parametrize(
+    ("reason", "bad"),
+    [("shape", SHAPELESS), ("json", BROKEN), ("too_deep", DEEP), ("too_many_messages", MANY)],
+    ids=["shape", "json", "too_deep", "too_many_messages"],
+)
 def test_whatever_is_no_row_is_counted_by_what_it_is_and_never_guessed_at(reason: str, bad: list[bytes], tmp_path: Path) -> None:
     path = written(tmp_path / "rows.jsonl", [good(0), *bad, good(1)])
     zephyr_fast.prep(input=path, tokenizer="sample", out=tmp_path / "out")

@@ -17,6 +17,7 @@ import xxhash
 import zephyr_fast
 from out_folder import documents, files, manifest, shard_rows, text_rows
 from zephyr_fast import InputError, IntegrityError, Shards, open_shards
+from zephyr_fast.manifest import seal
 
 FLIPS = int(os.environ.get("ZEPHYR_FAST_FLIPS", "2500"))
 
@@ -169,7 +170,7 @@ def test_a_stale_shard_of_another_run_of_the_same_size_is_found(paired: Path, tm
     stale = (tmp_path / "other" / "train-00000.arrow").read_bytes()
     told = json.loads((copy / "manifest.json").read_text())
     told["splits"]["train"]["shards"][0]["bytes"] = len(stale)
-    (copy / "manifest.json").write_text(json.dumps(told))
+    (copy / "manifest.json").write_text(seal(told))
     (copy / "train-00000.arrow").write_bytes(stale)
     with pytest.raises(IntegrityError, match=r"train-00000\.arrow"):
         list(Shards(copy, "train"))
@@ -181,10 +182,12 @@ def test_an_edited_manifest_is_found(copy: Path) -> None:
     def edited(change: Any) -> str:
         told = json.loads(json.dumps(whole))
         change(told, told["splits"]["train"], told["splits"]["train"]["shards"][0])
-        return json.dumps(told)
+        return seal(told)
 
     edits = {
-        "no JSON": json.dumps(whole)[:-40],
+        "no JSON": seal(whole)[:-40],
+        "no seal": json.dumps(whole),
+        "a word of no meaning": seal(whole).replace('"engine": "zephyr', '"engine": "Zephyr'),
         "a row more": edited(lambda told, split, shard: shard["batches"][0].update(rows=shard["batches"][0]["rows"] + 1)),
         "another place": edited(lambda told, split, shard: shard["batches"][0].update(offset=shard["batches"][0]["offset"] + 8)),
         "another hash": edited(lambda told, split, shard: shard["batches"][0].update(xxh3="0" * 16)),
@@ -209,7 +212,7 @@ def test_a_row_that_the_manifest_moves_to_the_next_batch_is_found(packed: Path, 
     told = json.loads((copy / "manifest.json").read_text())
     first, second = told["splits"]["train"]["shards"][0]["batches"][:2]
     first["rows"], second["rows"] = first["rows"] + 1, second["rows"] - 1
-    (copy / "manifest.json").write_text(json.dumps(told))
+    (copy / "manifest.json").write_text(seal(told))
     with pytest.raises(IntegrityError, match=r"train-00000\.arrow.* rows, not "):
         Shards(copy, "train")[0]
 

@@ -1,7 +1,7 @@
 """zephyr-fast: raw chat and preference data to verified token shards, and dSFT and dDPO on them.
 
-What the command line does is a function here: `prep`, `binarize`, `open_ledger`, `estimate.estimate`, and, with the `train` extra
-installed, `open_shards` and `ref_logprobs`. Imports are light; torch and TRL are loaded by `zephyr_fast.train` alone.
+What the command line does is a function here: `prep`, `binarize`, `verify`, `open_ledger`, `estimate.estimate`, and, with the `train`
+extra installed, `open_shards` and `ref_logprobs`. Imports are light; torch and TRL are loaded by `zephyr_fast.train` alone.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from zephyr_fast._core import (
 from zephyr_fast.manifest import Manifest
 from zephyr_fast.prepare import binarize, prep
 from zephyr_fast.progress import Progress
+from zephyr_fast.verify import Verified, verify
 
 if TYPE_CHECKING:
     from zephyr_fast.index import open_shards
@@ -40,6 +41,7 @@ __all__ = [
     "RecipeError",
     "Shards",
     "StorageError",
+    "Verified",
     "ZephyrError",
     "__version__",
     "binarize",
@@ -47,6 +49,7 @@ __all__ = [
     "open_shards",
     "prep",
     "ref_logprobs",
+    "verify",
 ]
 
 _HEAVY = {

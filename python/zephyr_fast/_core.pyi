@@ -21,6 +21,7 @@ __all__ = [
     "resolve",
     "run",
     "unknown_template",
+    "verify",
 ]
 
 __version__: str
@@ -50,6 +51,7 @@ def run(
     overwrite: bool = False,
     strict: bool = False,
     max_bad: int | None = None,
+    max_memory: int | None = None,
     on_progress: Callable[[str], object] | None = None,
 ) -> str: ...
 def explain(
@@ -62,3 +64,4 @@ def unknown_template(
 def canary(name: str, text: str) -> None: ...
 def pack(lengths: Sequence[int], seq_len: int) -> list[list[int]]: ...
 def resolve(recipe: str, recipe_name: str, overrides: Sequence[tuple[str, str]]) -> str: ...
+def verify(folder: str | PathLike[str]) -> str: ...

@@ -1,5 +1,7 @@
 """The command line: `zephyr-fast prep …` and `zephyr-fast binarize …`. Results on stdout, everything else on stderr."""
 
+import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -7,13 +9,22 @@ from typing import Any, TypeVar
 
 import click
 
-from zephyr_fast._core import InputError, InternalError, RecipeError, ZephyrError, __version__
+from zephyr_fast._core import InputError, IntegrityError, InternalError, RecipeError, StorageError, ZephyrError, __version__
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PRESETS = ["paper", "h4-v1", "h4-v2-rules", "argilla"]
 SCORES = ["overall", "fine_grained", "mean_aspects", "instruction_following", "honesty", "truthfulness", "helpfulness"]
 STRATEGIES = ["best-vs-random", "best-vs-random-lower", "best-vs-worst", "all-lower"]
+
+
+def _size(text: str) -> int:
+    """Bytes, as `600MB` (powers of ten), `2GiB` (powers of two) or a plain number."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(i?)B?", text, re.IGNORECASE)
+    if not found:
+        raise click.BadParameter(f"`{text}` is no size; write it as 600MB or 2GiB")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " "))
+
 
 _SHARED = [
     click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write; made if need be."),
@@ -25,6 +36,9 @@ _SHARED = [
     click.option("--overwrite", is_flag=True, help="Replace another run's folder."),
     click.option("--strict", is_flag=True, help="Stop at the first unreadable row."),
     click.option("--max-bad", type=click.IntRange(0), metavar="N", help="Unreadable rows allowed; without: 20 or 0.1 %, if that is more."),
+    click.option(
+        "--max-memory", type=_size, metavar="SIZE", help="Memory that the process may hold, as 600MB or 2GiB; what needs more is refused."
+    ),
     click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON instead of a summary."),
 ]
 
@@ -95,6 +109,28 @@ def ref_logprobs(prefs: str, **options: Any) -> None:
 
 @cli.command()
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+def verify(folder: Path, as_json: bool) -> None:
+    """Check every byte of FOLDER against what was written, and that nothing else lies there.
+
+    Leaves with exit code 7, naming file, batch and offset, if anything is not as it was.
+    """
+    import json
+    from dataclasses import asdict
+
+    from zephyr_fast.verify import complaint, report
+
+    found = report(folder)
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=1))
+    if found.damage:
+        raise IntegrityError(complaint(folder, found))
+    if not as_json:
+        click.echo(f"`{folder}` is whole: {found.files:,} files, {found.bytes:,} bytes, {found.batches:,} batches of shards")
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--config", required=True, help="Training config: a packaged name or a path.")
 @click.option("--model", help="Folder or config.json of the model. Without: the config's.")
 @click.option("--gpus", type=int, default=8, show_default=True)
@@ -128,6 +164,7 @@ def _run(
     from zephyr_fast.progress import ProgressBars
     from zephyr_fast.summary import print_summary
 
+    _give_memory_back()
     laid_over = {key: value for key, value in flags.items() if value is not None}
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -147,6 +184,21 @@ def _run(
         print_summary(manifest, out)
 
 
+def _give_memory_back() -> None:
+    """Lets glibc return each block above 1 MiB to the system at once.
+
+    On its own it raises that size as blocks are freed, to 32 MiB, and the tables of dedup, outgrown one by one, stay as holes: 200
+    bytes a row at 250,000 rows. For the command alone: in a library's call, memory is the caller's affair.
+    """
+    import ctypes
+
+    mmap_threshold = -3  # as malloc.h numbers it
+    try:
+        ctypes.CDLL(None).mallopt(mmap_threshold, 1 << 20)
+    except (AttributeError, OSError):
+        return  # another allocator
+
+
 def _changed(path: Path) -> int | None:
     return path.stat().st_mtime_ns if path.is_file() else None
 
@@ -154,7 +206,9 @@ def _changed(path: Path) -> int | None:
 def main() -> None:
     """Runs the command line and leaves with the exit code of what happened."""
     try:
-        sys.exit(cli(standalone_mode=False))
+        code = cli(standalone_mode=False)
+        sys.stdout.flush()  # here, where a full disk can still be told
+        sys.exit(code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -167,3 +221,12 @@ def main() -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; nothing that looks complete was left. Type the same command again", err=True)
         sys.exit(130)
+    except OSError as error:
+        sys.exit(_unprinted(error))
+
+
+def _unprinted(error: OSError) -> int:
+    """The exit code for results that stdout did not take."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more when it ends
+    click.echo(f"error: cannot print: {error.strerror or error}", err=True)
+    return StorageError.exit_code

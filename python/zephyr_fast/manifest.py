@@ -2,9 +2,11 @@
 
 import dataclasses
 import functools
+import hashlib
 import json
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +15,8 @@ from zephyr_fast._core import InputError, IntegrityError
 
 SCHEMA = 1
 """The version of the format that this code reads."""
+
+_SEAL = ',\n  "sha256": "'
 
 Kind = Literal["sft", "preference"]
 
@@ -213,13 +217,15 @@ class Manifest:
 
     @classmethod
     def parse(cls, text: str, where: str = "manifest") -> "Manifest":
-        """The manifest that `text` (JSON) is; `where` names it in errors."""
+        """The manifest that `text` (JSON, sealed) is; `where` names it in errors."""
         try:
             fields = json.loads(text)
         except ValueError as error:
             raise IntegrityError(f"`{where}` is damaged: {error}") from error
         if isinstance(fields, dict) and fields.get("schema", SCHEMA) != SCHEMA:
             raise InputError(f"`{where}` has schema {fields['schema']}, this version reads {SCHEMA}; update zephyr-fast")
+        if not _is_whole(text):
+            raise IntegrityError(f"`{where}` is damaged or was changed: its own digest is not at its end, or another")
         manifest = _typed(cls, fields, where)
         assert isinstance(manifest, cls)  # _typed gives what it was asked for
         return manifest
@@ -229,6 +235,18 @@ class Manifest:
         if name not in self.splits:
             raise InputError(f"no split `{name}` in this data set; there is: {', '.join(self.splits) or 'none'}")
         return self.splits[name]
+
+
+def seal(fields: Mapping[str, object]) -> str:
+    """The text of a manifest with these fields: the last one, `sha256`, is the digest of all the text before it."""
+    unsealed = {name: value for name, value in fields.items() if name != "sha256"}
+    text = json.dumps(unsealed, indent=2, ensure_ascii=False).removesuffix("\n}")
+    return f'{text}{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}"\n}}\n'
+
+
+def _is_whole(text: str) -> bool:
+    before, _, seal = text.rpartition(_SEAL)
+    return seal == hashlib.sha256(before.encode()).hexdigest() + '"\n}\n'
 
 
 def _typed(kind: Any, value: object, where: str) -> Any:

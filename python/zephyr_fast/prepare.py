@@ -24,6 +24,7 @@ def prep(
     overwrite: bool = False,
     strict: bool = False,
     max_bad: int | None = None,
+    max_memory: int | None = None,
     follow: Callable[[Progress], object] | None = None,
 ) -> Manifest:
     """Cleans, filters, dedups, tokenizes and packs dialogues; gives the manifest of the out folder.
@@ -33,13 +34,14 @@ def prep(
     laid over the recipe, as `{"pack.seq_len": 512}`. `decontaminate`: evaluation sets to keep out, added to the
     recipe's, as `{"mt_bench": "eval/mt_bench.jsonl:turns"}` (path, colon, field). `threads`: one a core unless given;
     the bytes are the same. `overwrite`: another run's folder is replaced. `strict`: the first unreadable row ends the
-    run. `max_bad`: unreadable rows allowed. `follow`: called with the counters, about ten times a second. A finished
-    folder of the same run is left as it is.
+    run. `max_bad`: unreadable rows allowed. `max_memory`: bytes that this process may hold, all that is in it counted: the
+    run takes smaller bites, and ends with a RecipeError where that is not enough. `follow`: called with the counters, about
+    ten times a second. A finished folder of the same run is left as it is.
 
     Raises RecipeError, BadDataError (too many unreadable rows), InputError, OtherRunError (the folder is another run's),
     LockedError, StorageError; KeyboardInterrupt on Ctrl-C.
     """
-    return _run("prep", recipe, out, input, tokenizer, settings, decontaminate, threads, overwrite, strict, max_bad, follow)
+    return _run("prep", recipe, out, input, tokenizer, settings, decontaminate, threads, overwrite, strict, max_bad, max_memory, follow)
 
 
 def binarize(
@@ -54,10 +56,11 @@ def binarize(
     overwrite: bool = False,
     strict: bool = False,
     max_bad: int | None = None,
+    max_memory: int | None = None,
     follow: Callable[[Progress], object] | None = None,
 ) -> Manifest:
     """Turns scored replies (or pairs) into preference pairs, as text and as tokens. Arguments and errors: see `prep`."""
-    return _run("binarize", recipe, out, input, tokenizer, settings, decontaminate, threads, overwrite, strict, max_bad, follow)
+    return _run("binarize", recipe, out, input, tokenizer, settings, decontaminate, threads, overwrite, strict, max_bad, max_memory, follow)
 
 
 def _run(
@@ -72,6 +75,7 @@ def _run(
     overwrite: bool,
     strict: bool,
     max_bad: int | None,
+    max_memory: int | None,
     follow: Callable[[Progress], object] | None,
 ) -> Manifest:
     found = against(read(recipe, settings), decontaminate or {})
@@ -91,6 +95,7 @@ def _run(
         overwrite=overwrite,
         strict=strict,
         max_bad=max_bad,
+        max_memory=max_memory,
         on_progress=listener(follow),
     )
     return Manifest.parse(manifest)

@@ -78,10 +78,11 @@ class Shards:
         self.manifest = Manifest.read(self.folder)
         self._cards = self.manifest.split(split).shards
         self._origin = origin_of(self.folder)
-        if self._origin is None:
-            for card in self._cards:
+        for card in self._cards:
+            _check_batches(self.folder, card)
+            if self._origin is None:
                 _check_size(self.folder, card)
-        else:
+        if self._origin is not None:
             self._origin.prefetch(self._cards)
         self._batches = [(shard, place) for shard, card in enumerate(self._cards) for place in range(len(card.batches))]
         self._ends = list(accumulate(self._card(number).rows for number in range(len(self._batches))))
@@ -200,14 +201,23 @@ class Shards:
 
 def _check_size(folder: Path, card: ShardCard) -> None:
     path = folder / card.file
-    if Path(card.file).name != card.file:
-        raise IntegrityError(f"`{folder}/manifest.json` names the shard `{card.file}`, which is not a file of this folder")
     try:
         found = path.stat().st_size
     except OSError as error:
         raise IntegrityError(f"shard `{path}` cannot be read: {error.strerror}; copy the folder again") from error
     if found != card.bytes:
         raise IntegrityError(f"shard `{path}` has {found} bytes, the manifest says {card.bytes}; copy or make it again")
+
+
+def _check_batches(folder: Path, card: ShardCard) -> None:
+    """The batches lie in the file one behind the other: nothing is sized or sought by a number that is not checked."""
+    if Path(card.file).name != card.file:
+        raise IntegrityError(f"`{folder}/manifest.json` names the shard `{card.file}`, which is not a file of this folder")
+    end = 0
+    for place, batch in enumerate(card.batches):
+        if not (end <= batch.offset and 0 < batch.bytes <= card.bytes - batch.offset and batch.rows > 0):
+            raise IntegrityError(f"`{folder}/manifest.json`: batch {place} at offset {batch.offset} does not lie in shard `{card.file}`")
+        end = batch.offset + batch.bytes
 
 
 def _map(path: Path) -> pa.Buffer:
@@ -230,7 +240,11 @@ def _open_batch(file: pa.Buffer, path: Path, shard: ShardCard, place: int, schem
             f"shard `{path}` is damaged: batch {place} at offset {card.offset} ({card.bytes} bytes) is not what was "
             "written; copy or make it again"
         )
-    batch = pa.ipc.read_record_batch(pa.ipc.read_message(message), schema)
+    try:
+        batch = pa.ipc.read_record_batch(pa.ipc.read_message(message), schema)
+        batch.validate()  # a hash is no proof that its writer meant well
+    except (pa.ArrowException, OSError) as error:
+        raise IntegrityError(f"shard `{path}`, batch {place} at offset {card.offset}: {error}") from error
     if batch.num_rows != card.rows:
         raise IntegrityError(f"shard `{path}`, batch {place} at offset {card.offset}: {batch.num_rows} rows, not {card.rows}")
     return {name: _column(batch.column(name)) for name in schema.names}

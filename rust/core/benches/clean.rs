@@ -13,6 +13,7 @@ use zephyr_core::read;
 use zephyr_core::read::shape::detect;
 use zephyr_core::stage::{Notes, Stage};
 use zephyr_core::truecase::Truecase;
+use zephyr_core::watch::Watch;
 
 const RECIPE: &str = include_str!("../../../python/zephyr_fast/recipes/ultrachat.toml");
 
@@ -29,7 +30,7 @@ fn generated() -> Vec<Dialogue> {
 
 fn dialogues() -> Vec<Dialogue> {
     let Some(path) = std::env::var_os("ZEPHYR_FAST_BENCH_INPUT") else { return generated() };
-    let input = read::inputs(&[PathBuf::from(path)]).expect("digests").remove(0);
+    let input = read::inputs(&[PathBuf::from(path)], &Watch::default()).expect("digests").remove(0);
     let counter = Arc::new(AtomicU64::new(0));
     let chunks = read::chunks(&input, &counter).expect("opens").map(|chunk| chunk.expect("reads"));
     let parsed = chunks.flat_map(|chunk| {

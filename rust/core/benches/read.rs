@@ -10,6 +10,7 @@ use std::sync::atomic::AtomicU64;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use zephyr_core::read::shape::{self, Shape};
 use zephyr_core::read::{self, Chunk, Input};
+use zephyr_core::watch::Watch;
 
 /// Rows of about 3 KB with an escape every ninety bytes, as in chat data.
 fn generated() -> tempfile::NamedTempFile {
@@ -39,7 +40,7 @@ fn shape(chunk: &Chunk) -> &'static Shape {
 fn bench(criterion: &mut Criterion) {
     let generated = generated();
     let path = std::env::var_os("ZEPHYR_FAST_BENCH_INPUT").map_or_else(|| generated.path().to_owned(), PathBuf::from);
-    let input = read::inputs(&[path]).expect("digests").remove(0);
+    let input = read::inputs(&[path], &Watch::default()).expect("digests").remove(0);
     let held: Vec<Chunk> = chunks(&input).collect();
     let shape = shape(&held[0]);
     let mut group = criterion.benchmark_group("read");

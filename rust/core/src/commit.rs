@@ -2,7 +2,6 @@
 //!
 //! A draft that is dropped, whether by an error, an interrupt or a panic, leaves nothing under the final name.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -10,11 +9,9 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::disk::{self, Stepped};
 use crate::error::{Error, Result};
 use crate::text::hex;
-
-/// The start of every temporary name, so that the next run can sweep what a killed one left.
-pub const TEMPORARY_PREFIX: &str = ".zephyr-draft-";
 
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -30,7 +27,7 @@ pub struct Committed {
 /// A file on its way.
 pub struct Draft {
     target: PathBuf,
-    file: BufWriter<NamedTempFile>,
+    file: BufWriter<Stepped<NamedTempFile>>,
     sha256: Sha256,
     section: Xxh3,
     bytes: u64,
@@ -39,8 +36,7 @@ pub struct Draft {
 impl Draft {
     /// Opens a new file next to `target`, which must not exist when it is committed.
     pub fn create(target: &Path) -> Result<Draft> {
-        let folder = target.parent().unwrap_or(Path::new("."));
-        let file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(folder).map_err(|error| Error::storage(target, error))?;
+        let file = disk::draft(target).map_err(|error| Error::storage(target, error))?;
         Ok(Draft {
             target: target.to_owned(),
             file: BufWriter::with_capacity(BUFFER_BYTES, file),
@@ -65,12 +61,12 @@ impl Draft {
 
     /// Syncs the file and gives it its name. Nothing of that name may exist.
     pub fn commit(self) -> Result<Committed> {
-        let failed = |error: &dyn std::fmt::Display| Error::storage(&self.target, error);
-        let file = self.file.into_inner().map_err(|error| failed(&error))?;
-        file.as_file().sync_all().map_err(|error| failed(&error))?;
-        readable_by_others(file.as_file()).map_err(|error| failed(&error))?;
-        file.persist_noclobber(&self.target).map_err(|error| failed(&error.error))?;
-        sync_folder(&self.target)?;
+        let Draft { target, file, .. } = self;
+        let failed = |error: std::io::Error| Error::storage(&target, error);
+        let file = file.into_inner().map_err(|error| failed(error.into_error()))?.0;
+        disk::sync(&file).map_err(failed)?;
+        disk::rename(file, &target).map_err(failed)?;
+        disk::sync_folder(target.parent().unwrap_or(Path::new("."))).map_err(failed)?;
         Ok(Committed { bytes: self.bytes, sha256: hex(&self.sha256.finalize()) })
     }
 }
@@ -94,18 +90,6 @@ pub fn commit_bytes(target: &Path, bytes: &[u8]) -> Result<Committed> {
     let mut draft = Draft::create(target)?;
     draft.write_all(bytes).map_err(|error| Error::storage(target, error))?;
     draft.commit()
-}
-
-/// A rename is only on disk once its folder is.
-fn sync_folder(target: &Path) -> Result<()> {
-    let folder = target.parent().unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| Error::storage(folder, error))
-}
-
-/// Temporary files are private; data sets are read by other accounts too.
-fn readable_by_others(file: &File) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
 }
 
 #[cfg(test)]

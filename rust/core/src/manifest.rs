@@ -9,11 +9,14 @@ use crate::commit::Committed;
 use crate::error::{Error, Result};
 use crate::fingerprint::MadeFrom;
 use crate::recipe::Action;
+use crate::text::sha256_hex;
 
 /// The manifest's own file name.
 pub const FILE: &str = "manifest.json";
 /// The version of this format.
 pub const SCHEMA: u32 = 1;
+/// What stands before the manifest's own digest, in its last field.
+const SEAL: &str = ",\n  \"sha256\": \"";
 
 /// What kind of samples the shards hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -293,10 +296,11 @@ impl FileCard {
 }
 
 impl Manifest {
-    /// The manifest as its file's text.
+    /// The manifest as its file's text. The last field, `sha256`, is the digest of all that stands before it.
     pub fn print(&self) -> Result<String> {
         let json = serde_json::to_string_pretty(self).map_err(|error| Error::Internal(error.to_string()))?;
-        Ok(json + "\n")
+        let fields = json.trim_end_matches(['\n', '}']);
+        Ok(format!("{fields}{SEAL}{}\"\n}}\n", sha256_hex(fields.as_bytes())))
     }
 
     /// The manifest of a folder; `None` where there is none.
@@ -307,8 +311,40 @@ impl Manifest {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::input(&path, error)),
         };
-        serde_json::from_slice(&text)
-            .map(Some)
-            .map_err(|error| Error::Integrity(format!("`{}` is not a manifest of this version: {error}", path.display())))
+        Manifest::parse(&text).map(Some).map_err(|what| Error::Integrity(format!("`{}` is damaged or was changed: {what}", path.display())))
+    }
+
+    /// The manifest that a file's bytes are, or what is wrong with them.
+    pub fn parse(text: &[u8]) -> std::result::Result<Manifest, String> {
+        let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
+        let manifest = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let (fields, seal) = text.rsplit_once(SEAL).ok_or("it does not end with its own digest")?;
+        if seal != format!("{}\"\n}}\n", sha256_hex(fields.as_bytes())) {
+            return Err("its own digest is another".to_owned());
+        }
+        Ok(manifest)
+    }
+
+    /// What cannot all be true in it.
+    pub fn contradictions(&self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        let mut hold = |holds: bool, what: &str| {
+            if !holds {
+                found.push(what.to_owned());
+            }
+        };
+        hold(self.rows.conserved(), "rows vanished: read is not written + dropped + duplicates + quarantined");
+        hold(self.rows.read == self.inputs.iter().map(|input| input.rows).sum::<u64>(), "the rows of the inputs are not the rows read");
+        hold(self.rows.written == self.splits.values().map(|split| split.rows).sum::<u64>(), "the splits do not have the rows written");
+        hold(self.fingerprint == self.made_from.fingerprint()?, "the fingerprint is not that of what it was made from");
+        for (name, split) in &self.splits {
+            let rows: u64 = split.shards.iter().map(|shard| shard.rows).sum();
+            hold(rows == split.samples, &format!("the shards of `{name}` do not have its samples"));
+            for shard in &split.shards {
+                let rows: u64 = shard.batches.iter().map(|batch| batch.rows).sum();
+                hold(rows == shard.rows, &format!("the batches of `{}` do not have its rows", shard.file));
+            }
+        }
+        Ok(found)
     }
 }

@@ -2,9 +2,11 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::commit::{TEMPORARY_PREFIX, commit_bytes};
+use crate::commit::commit_bytes;
+use crate::disk::{self, TEMPORARY_PREFIX};
 use crate::error::{Error, Result};
 use crate::fingerprint::MadeFrom;
 use crate::manifest::{self, Manifest};
@@ -21,6 +23,8 @@ pub struct OutFolder {
     path: PathBuf,
     /// Held until the run ends; the system lets go of it even after a kill.
     _lock: File,
+    /// The note of what this run is: another run would have put its own in its place.
+    note: File,
 }
 
 /// What claiming a folder found.
@@ -35,30 +39,37 @@ pub enum Claim {
 impl OutFolder {
     /// Claims a folder for a run. `overwrite` gives it up even if another run's data set is in it.
     pub fn claim(path: &Path, made_from: &MadeFrom, overwrite: bool) -> Result<Claim> {
-        fs::create_dir_all(path).map_err(|error| Error::storage(path, error))?;
-        if let Some(manifest) = Manifest::read(path)? {
-            if manifest.made_from == *made_from {
-                return Ok(Claim::Finished(Box::new(manifest)));
-            }
-            refuse_unless(overwrite, path, "holds another run", &made_from.differences(&manifest.made_from))?;
-        } else if let Some(note) = read_note(path)? {
-            if note != *made_from {
-                refuse_unless(overwrite, path, "holds another, unfinished run", &made_from.differences(&note))?;
-            }
-        } else if let Some(stranger) = stranger(path)? {
-            return Err(Error::OtherRun(format!(
-                "`{}` is not empty and not ours (it has `{stranger}`); name a new folder",
-                path.display()
-            )));
+        let is_new = !path.exists();
+        disk::make_folder(path).map_err(|error| Error::storage(path, error))?;
+        if is_new {
+            let above = path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned));
+            above.map_or(Ok(()), |above| disk::sync_folder(&above)).map_err(|error| Error::storage(path, error))?;
         }
         let work = path.join(WORK);
-        fs::create_dir_all(&work).map_err(|error| Error::storage(&work, error))?;
-        let lock = lock(path)?;
-        let folder = OutFolder { path: path.to_owned(), _lock: lock };
-        folder.sweep()?;
-        let note = serde_json::to_vec_pretty(made_from).map_err(|error| Error::Internal(error.to_string()))?;
-        commit_bytes(&folder.work().join(NOTE), &note)?;
-        Ok(Claim::Free(folder))
+        if let Some(manifest) = standing(path, made_from, overwrite)? {
+            // A run that was killed behind its last step leaves its work folder, unless it is still about to take it away.
+            if work.exists() && lock(path).is_ok() {
+                disk::remove(&work).map_err(|error| Error::storage(&work, error))?;
+            }
+            return Ok(Claim::Finished(Box::new(manifest)));
+        }
+        disk::make_folder(&work).map_err(|error| Error::storage(&work, error))?;
+        let lock = match lock(path) {
+            // The run that had it has just ended and taken its work folder away.
+            Err(_) if !work.exists() => return OutFolder::claim(path, made_from, overwrite),
+            lock => lock?,
+        };
+        // Another run may have ended between the look and the lock.
+        if let Some(manifest) = standing(path, made_from, overwrite)? {
+            disk::remove(&work).map_err(|error| Error::storage(&work, error))?;
+            return Ok(Claim::Finished(Box::new(manifest)));
+        }
+        sweep(path)?;
+        let text = serde_json::to_vec_pretty(made_from).map_err(|error| Error::Internal(error.to_string()))?;
+        let note = work.join(NOTE);
+        commit_bytes(&note, &text)?;
+        let note = File::open(&note).map_err(|error| Error::storage(&note, error))?;
+        Ok(Claim::Free(OutFolder { path: path.to_owned(), _lock: lock, note }))
     }
 
     /// Where the data set goes.
@@ -76,40 +87,78 @@ impl OutFolder {
     /// A folder within, made if need be.
     pub fn folder(&self, name: &str) -> Result<PathBuf> {
         let folder = self.path.join(name);
-        fs::create_dir_all(&folder).map_err(|error| Error::storage(&folder, error))?;
+        disk::make_folder(&folder).map_err(|error| Error::storage(&folder, error))?;
         Ok(folder)
+    }
+
+    /// Fails if another run has taken the folder, which the lock prevents only where the file system keeps it.
+    fn check_still_ours(&self) -> Result<()> {
+        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let (held, there) = (self.note.metadata(), fs::metadata(self.work().join(NOTE)));
+        match (held.map(identity), there.map(identity)) {
+            (Ok(held), Ok(there)) if held == there => Ok(()),
+            _ => Err(Error::Locked(format!("`{}` was taken by another run while this one wrote; wait for that one", self.path.display()))),
+        }
     }
 
     /// Writes the manifest, which makes the folder a data set, and clears the work folder away.
     pub fn finish(self, manifest: &Manifest) -> Result<()> {
+        self.check_still_ours()?;
+        #[cfg(feature = "failpoints")]
+        if crate::failpoints::sabotaged("manifest_first") {
+            return Ok(());
+        }
         commit_bytes(&self.path.join(manifest::FILE), manifest.print()?.as_bytes())?;
         let work = self.work();
-        fs::remove_dir_all(&work).map_err(|error| Error::storage(&work, error))
+        disk::remove(&work).map_err(|error| Error::storage(&work, error))
     }
+}
 
-    /// Removes all that an earlier run wrote. The manifest goes first: without it the folder is no data set.
-    fn sweep(&self) -> Result<()> {
-        let mut ours: Vec<PathBuf> = vec![self.path.join(manifest::FILE)];
-        for entry in fs::read_dir(&self.path).map_err(|error| Error::storage(&self.path, error))? {
-            let entry = entry.map_err(|error| Error::storage(&self.path, error))?;
-            if is_ours(&entry.file_name().to_string_lossy()) {
-                ours.push(entry.path());
-            }
-        }
-        for entry in fs::read_dir(self.work()).into_iter().flatten().flatten() {
-            if entry.file_name() != "lock" {
-                ours.push(entry.path());
-            }
-        }
-        for path in ours {
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            match removed {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(Error::storage(&path, error)),
-                _ => {}
-            }
-        }
-        Ok(())
+/// Removes all that an earlier run wrote. The manifest goes first: without it the folder is no data set.
+fn sweep(path: &Path) -> Result<()> {
+    let mut ours: Vec<PathBuf> = vec![path.join(manifest::FILE)];
+    #[cfg(feature = "failpoints")]
+    if crate::failpoints::sabotaged("stale_manifest") {
+        ours.clear();
     }
+    for entry in fs::read_dir(path).map_err(|error| Error::storage(path, error))? {
+        let entry = entry.map_err(|error| Error::storage(path, error))?;
+        if is_ours(&entry.file_name().to_string_lossy()) {
+            ours.push(entry.path());
+        }
+    }
+    for entry in fs::read_dir(path.join(WORK)).into_iter().flatten().flatten() {
+        if entry.file_name() != "lock" {
+            ours.push(entry.path());
+        }
+    }
+    for path in ours {
+        disk::remove(&path).map_err(|error| Error::storage(&path, error))?;
+    }
+    Ok(())
+}
+
+/// The finished data set of this very run, if the folder holds it; an error if it holds anything that must not be swept away.
+fn standing(path: &Path, made_from: &MadeFrom, overwrite: bool) -> Result<Option<Manifest>> {
+    let manifest = match Manifest::read(path) {
+        // What is to be replaced need not be whole.
+        Err(Error::Integrity(_)) if overwrite => return Ok(None),
+        Err(Error::Integrity(what)) => return Err(Error::Integrity(format!("{what}; make the data set again with --overwrite"))),
+        read => read?,
+    };
+    if let Some(manifest) = manifest {
+        if manifest.made_from == *made_from {
+            return Ok(Some(manifest));
+        }
+        refuse_unless(overwrite, path, "holds another run", &made_from.differences(&manifest.made_from))?;
+    } else if let Some(note) = read_note(path)? {
+        if note != *made_from {
+            refuse_unless(overwrite, path, "holds another, unfinished run", &made_from.differences(&note))?;
+        }
+    } else if let Some(stranger) = stranger(path)? {
+        return Err(Error::OtherRun(format!("`{}` is not empty and not ours (it has `{stranger}`); name a new folder", path.display())));
+    }
+    Ok(None)
 }
 
 fn refuse_unless(overwrite: bool, path: &Path, what: &str, differences: &[&str]) -> Result<()> {
@@ -128,6 +177,10 @@ fn lock(folder: &Path) -> Result<File> {
     let path = folder.join(WORK).join("lock");
     let mut file =
         File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(|error| Error::storage(&path, error))?;
+    #[cfg(feature = "failpoints")]
+    if crate::failpoints::sabotaged("no_lock") {
+        return Ok(file);
+    }
     match file.try_lock() {
         Ok(()) => {
             let named = file.set_len(0).and_then(|()| write!(file, "process {}", std::process::id()));
@@ -151,12 +204,13 @@ fn read_note(folder: &Path) -> Result<Option<MadeFrom>> {
     }
 }
 
-/// Something in the folder that no run of ours made.
+/// Something in the folder that no run of ours made. Where one was killed while it swept, what it had yet to sweep is ours.
 fn stranger(folder: &Path) -> Result<Option<String>> {
+    let was_swept = folder.join(WORK).join("lock").exists();
     let entries = fs::read_dir(folder).map_err(|error| Error::storage(folder, error))?;
     let mut names: Vec<String> = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
-    Ok(names.into_iter().find(|name| name != WORK && !name.starts_with(TEMPORARY_PREFIX)))
+    Ok(names.into_iter().find(|name| name != WORK && !(if was_swept { is_ours(name) } else { name.starts_with(TEMPORARY_PREFIX) })))
 }
 
 fn is_ours(name: &str) -> bool {

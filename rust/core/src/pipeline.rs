@@ -19,6 +19,7 @@ use crate::dedup::{Admission, Seen};
 use crate::error::{Error, Result};
 use crate::fingerprint::{ENGINE, LIBRARIES, MadeFrom, of_inputs, of_sets};
 use crate::manifest::Manifest;
+use crate::memory;
 use crate::out_folder::{Claim, OutFolder};
 use crate::quarantine::Aside;
 use crate::read::shape::Shape;
@@ -53,6 +54,8 @@ pub struct Job {
     pub threads: Option<usize>,
     /// Whether another run's folder may be replaced.
     pub overwrite: bool,
+    /// Bytes of memory that this process may hold, all that is in it counted; `None` is as much as there is.
+    pub memory_bytes_max: Option<u64>,
     /// Unreadable rows allowed; `None` is 20 or one in a thousand, whichever is more, and 1,000 at once.
     pub bad_rows_max: Option<u64>,
 }
@@ -64,7 +67,7 @@ pub fn run(job: Job, watch: &Watch) -> Result<Manifest> {
 }
 
 fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
-    let (inputs, tokenizer) = rayon::join(|| read::inputs(&job.inputs), || Tokenizer::load(&job.tokenizer));
+    let (inputs, tokenizer) = rayon::join(|| read::inputs(&job.inputs, watch), || Tokenizer::load(&job.tokenizer));
     let inputs = inputs?;
     let walk = Walk::new(job.command, job.recipe, tokenizer?)?;
     let recipe_text = walk.recipe.print()?;
@@ -86,7 +89,9 @@ fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
     let bad_rows = BadRows { max: job.bad_rows_max, count: 0, first: None };
     let mut output = Output::new(&walk, &folder, &inputs)?;
     let mut seen = Seen::new(&folder.work(), &walk.recipe.dedup)?;
-    walk_all(&walk, &inputs, watch, &mut seen, &mut output, bad_rows)?;
+    let memory = job.memory_bytes_max;
+    let rows_read = walk_all(&walk, &inputs, watch, memory, &mut seen, &mut output, bad_rows)?;
+    output.check_conserved(rows_read)?;
     output.cut_short = seen.cut_short();
     drop(seen);
     let name = Path::new(&job.recipe_name).file_stem().map_or_else(|| job.recipe_name.clone(), |stem| stem.to_string_lossy().into_owned());
@@ -114,8 +119,29 @@ pub(crate) struct Row {
     repeats: Option<Admission>,
 }
 
-fn walk_all(walk: &Walk, inputs: &[Input], watch: &Watch, seen: &mut Seen, output: &mut Output, mut bad_rows: BadRows) -> Result<()> {
-    let (sender, receiver) = mpsc::sync_channel(ROUND_CHUNKS);
+/// Memory that a run takes beside its rounds: tokenizer, tables, a row group of Parquet.
+const STANDING_BYTES: u64 = 128 << 20;
+/// Memory that a chunk takes on its way, measured: its rows in every form, and two rounds are on their way at once.
+const CHUNK_BYTES_HELD: u64 = 16 * read::CHUNK_BYTES as u64;
+
+/// Chunks of a round: with less memory, fewer.
+fn round_chunks(memory_bytes_max: Option<u64>) -> usize {
+    let fit = |bytes: u64| (bytes.saturating_sub(STANDING_BYTES) / CHUNK_BYTES_HELD) as usize;
+    memory_bytes_max.map_or(ROUND_CHUNKS, |bytes| fit(bytes).clamp(1, ROUND_CHUNKS))
+}
+
+/// Takes every row to its end, and says how many there were.
+fn walk_all(
+    walk: &Walk,
+    inputs: &[Input],
+    watch: &Watch,
+    memory: Option<u64>,
+    seen: &mut Seen,
+    output: &mut Output,
+    mut bad_rows: BadRows,
+) -> Result<u64> {
+    let round_chunks = round_chunks(memory);
+    let (sender, receiver) = mpsc::sync_channel(round_chunks);
     let read_counter = Arc::new(AtomicU64::new(0));
     std::thread::scope(|scope| {
         // Dropped when this closure ends, however it ends: the reader, which may be waiting for room, then ends as well.
@@ -127,16 +153,17 @@ fn walk_all(walk: &Walk, inputs: &[Input], watch: &Watch, seen: &mut Seen, outpu
         let mut pending = Round::default();
         loop {
             watch.check()?;
-            let chunks = next_round(&receiver)?;
+            memory::check(memory)?;
+            let chunks = next_round(&receiver, round_chunks)?;
             watch.bytes_read.store(read_counter.load(Ordering::Relaxed), Ordering::Relaxed);
             let is_last = chunks.is_empty();
             let started = start_rows(walk, chunks, &mut shapes, &mut next_row);
             let (visited, written) =
-                rayon::join(|| visit(walk, &started), || finish(walk, std::mem::take(&mut pending), watch, |row| output.push(row)));
+                rayon::join(|| visit(walk, &started, watch), || finish(walk, std::mem::take(&mut pending), watch, |row| output.push(row)));
             written?;
-            pending = Round { started, rows: admit(visited, seen, &mut bad_rows)? };
+            pending = Round { started, rows: admit(visited?, seen, &mut bad_rows)? };
             if is_last && pending.rows.is_empty() {
-                return bad_rows.judge(next_row as u64);
+                return bad_rows.judge(next_row as u64).map(|()| next_row as u64);
             }
         }
     })
@@ -153,6 +180,8 @@ fn read_all(inputs: &[Input], counter: &Arc<AtomicU64>, sender: &mpsc::SyncSende
             }
         };
         for chunk in chunks {
+            #[cfg(feature = "failpoints")]
+            crate::failpoints::pause();
             if sender.send(chunk).is_err() {
                 return;
             }
@@ -161,9 +190,9 @@ fn read_all(inputs: &[Input], counter: &Arc<AtomicU64>, sender: &mpsc::SyncSende
 }
 
 /// The chunks of the next round; none once all inputs are read.
-fn next_round(receiver: &mpsc::Receiver<Result<Chunk>>) -> Result<Vec<Chunk>> {
-    let mut chunks = Vec::with_capacity(ROUND_CHUNKS);
-    while chunks.len() < ROUND_CHUNKS {
+fn next_round(receiver: &mpsc::Receiver<Result<Chunk>>, round_chunks: usize) -> Result<Vec<Chunk>> {
+    let mut chunks = Vec::with_capacity(round_chunks);
+    while chunks.len() < round_chunks {
         match receiver.recv() {
             Ok(chunk) => chunks.push(chunk?),
             Err(mpsc::RecvError) => break,
@@ -193,16 +222,19 @@ fn start_rows(walk: &Walk, chunks: Vec<Chunk>, shapes: &mut [Option<&'static Sha
         .collect()
 }
 
-fn visit(walk: &Walk, started: &[Started]) -> Vec<Row> {
+fn visit(walk: &Walk, started: &[Started], watch: &Watch) -> Result<Vec<Row>> {
     let places = |chunk: usize| (0..started[chunk].chunk.rows.len()).map(move |place| (chunk, place));
     let rows: Vec<(usize, usize)> = (0..started.len()).flat_map(places).collect();
     rows.into_par_iter()
         .with_min_len(8)
         .map(|(chunk, place)| {
+            watch.check()?;
             let Started { chunk: read, shape, first_row } = &started[chunk];
+            #[cfg(feature = "failpoints")]
+            crate::failpoints::pause();
             let raw = read.rows[place].clone();
             let visited = walk.visit(shape, &read.bytes[raw.start..raw.end], raw.length);
-            Row { row_id: first_row + place as i64, input: read.input, chunk, raw, visited, repeats: None }
+            Ok(Row { row_id: first_row + place as i64, input: read.input, chunk, raw, visited, repeats: None })
         })
         .collect()
 }
@@ -226,7 +258,10 @@ fn admit(mut rows: Vec<Row>, seen: &mut Seen, bad_rows: &mut BadRows) -> Result<
 /// Makes tokens of the rows that stay, and hands every row on in row order.
 fn finish(walk: &Walk, round: Round, watch: &Watch, mut push: impl FnMut(Written) -> Result<()>) -> Result<()> {
     let Round { started, rows } = round;
-    let done: Vec<Result<Written>> = rows.into_par_iter().with_min_len(4).map(|row| finish_row(walk, &started, row)).collect();
+    #[cfg(feature = "failpoints")]
+    let rows = sabotaged_rows(rows);
+    let done: Vec<Result<Written>> =
+        rows.into_par_iter().with_min_len(4).map(|row| watch.check().and_then(|()| finish_row(walk, &started, row))).collect();
     for written in done {
         let written = written?;
         watch.rows.fetch_add(1, Ordering::Relaxed);
@@ -239,7 +274,21 @@ fn finish(walk: &Walk, round: Round, watch: &Watch, mut push: impl FnMut(Written
     Ok(())
 }
 
+/// The rows of a round, unless a test wants them out of order or one of them gone.
+#[cfg(feature = "failpoints")]
+fn sabotaged_rows(mut rows: Vec<Row>) -> Vec<Row> {
+    if crate::failpoints::sabotaged("unordered") {
+        rows.sort_by_cached_key(|_| crate::failpoints::random());
+    }
+    if crate::failpoints::sabotaged("lose_row") {
+        rows.pop();
+    }
+    rows
+}
+
 fn finish_row(walk: &Walk, started: &[Started], row: Row) -> Result<Written> {
+    #[cfg(feature = "failpoints")]
+    crate::failpoints::pause();
     let Row { row_id, input, chunk, raw, visited, repeats } = row;
     let Visited { id, prompt_id, notes, fate } = visited;
     let (alive, product): (Option<Box<Alive>>, std::result::Result<Product, output::Gone>) = match (fate, repeats) {

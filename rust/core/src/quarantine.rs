@@ -92,6 +92,8 @@ impl Quarantine {
             raw: text,
             raw_hex: text.is_none().then(|| crate::text::hex(&aside.raw)),
         };
+        #[cfg(feature = "failpoints")]
+        let line = Line { offset: line.offset + u64::from(crate::failpoints::sabotaged("offset")), ..line };
         let mut json = serde_json::to_vec(&line).map_err(|error| Error::Internal(error.to_string()))?;
         json.push(b'\n');
         draft.write_all(&json).map_err(|error| Error::storage(Path::new(name.as_str()), error))

@@ -1,9 +1,11 @@
 //! Byte records on disk that a run writes once and reads back by number: tokens before packing, shingles for dedup.
 
 use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::disk::{self, Stepped};
 use crate::error::{Error, Result};
 
 const BUFFER_BYTES: usize = 1 << 20;
@@ -11,7 +13,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// An append-only file of records; memory holds one offset a record and one buffer.
 pub struct Spool {
     path: PathBuf,
-    file: File,
+    file: Stepped<File>,
     /// Records not yet on disk.
     buffer: Vec<u8>,
     /// Bytes on disk.
@@ -23,7 +25,7 @@ pub struct Spool {
 impl Spool {
     /// A new, empty spool.
     pub fn create(path: &Path) -> Result<Spool> {
-        let file = File::options().read(true).write(true).create_new(true).open(path).map_err(|error| Error::storage(path, error))?;
+        let file = disk::create(path).map_err(|error| Error::storage(path, error))?;
         Ok(Spool { path: path.to_owned(), file, buffer: Vec::with_capacity(BUFFER_BYTES), flushed: 0, ends: Vec::new() })
     }
 
@@ -36,7 +38,7 @@ impl Spool {
     fn end_record(&mut self) -> Result<()> {
         self.ends.push(self.flushed + self.buffer.len() as u64);
         if self.buffer.len() >= BUFFER_BYTES {
-            self.file.write_all_at(&self.buffer, self.flushed).map_err(|error| Error::storage(&self.path, error))?;
+            self.file.write_all(&self.buffer).map_err(|error| Error::storage(&self.path, error))?;
             self.flushed += self.buffer.len() as u64;
             self.buffer.clear();
         }
@@ -54,7 +56,7 @@ impl Spool {
             return Ok(());
         }
         record.resize(length, 0);
-        self.file.read_exact_at(record, start).map_err(|error| Error::storage(&self.path, error))
+        self.file.0.read_exact_at(record, start).map_err(|error| Error::storage(&self.path, error))
     }
 
     /// Appends numbers as a record.

@@ -26,6 +26,9 @@ use crate::truecase::Truecase;
 /// The version of the rule that splits train from test.
 pub const SPLIT_VERSION: u32 = 1;
 
+/// Tokens of one row; more is damage or an attack.
+const TOKENS_MAX: usize = 1_000_000;
+
 /// Everything a row meets, built once and shared by all threads.
 pub struct Walk {
     /// Which command this is.
@@ -216,6 +219,9 @@ impl Walk {
         };
         let whole = self.tokenizer.sample(&rendered, self.recipe.tokenize.train_on)?;
         let (tokens, trained) = (whole.ids.len(), whole.trained_tokens());
+        if tokens > TOKENS_MAX {
+            return Ok(Err(too_many_tokens(tokens)));
+        }
         let fits = tokens <= self.recipe.pack.seq_len || compat == Compat::Trl07;
         let sample = if fits { whole } else { self.cut(&turns, whole)? };
         if sample.trained_tokens() == 0 {
@@ -293,8 +299,15 @@ impl Walk {
             Err(reason) => return Ok(Err(Fate::Quarantined(reason))),
         };
         let ids = self.tokenizer.ids(&text)?;
+        if ids.len() > TOKENS_MAX {
+            return Ok(Err(too_many_tokens(ids.len())));
+        }
         Ok(ids.strip_prefix(prompt).map(<[u32]>::to_vec).ok_or_else(|| Fate::Quarantined(Reason::code("prompt_not_prefix"))))
     }
+}
+
+fn too_many_tokens(tokens: usize) -> Fate {
+    Fate::Quarantined(Reason::found("too_many_tokens", format!("{tokens} tokens; at most {TOKENS_MAX}")))
 }
 
 /// Fills in what depends on the command, and refuses what does not fit it.

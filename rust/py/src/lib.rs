@@ -14,7 +14,7 @@ use zephyr_core::{Job, explain};
 
 /// Does a whole run and returns its manifest as JSON.
 #[pyfunction]
-#[pyo3(signature = (command, recipe, recipe_name, overrides, inputs, tokenizer, out, *, threads=None, overwrite=false, strict=false, max_bad=None, on_progress=None))]
+#[pyo3(signature = (command, recipe, recipe_name, overrides, inputs, tokenizer, out, *, threads=None, overwrite=false, strict=false, max_bad=None, max_memory=None, on_progress=None))]
 #[expect(clippy::too_many_arguments, reason = "a verb's arguments are keywords in Python")]
 fn run(
     py: Python<'_>,
@@ -29,6 +29,7 @@ fn run(
     overwrite: bool,
     strict: bool,
     max_bad: Option<u64>,
+    max_memory: Option<u64>,
     on_progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
     let bad_rows_max = if strict { Some(0) } else { max_bad };
@@ -36,7 +37,8 @@ fn run(
     border::enter(py, on_progress, move |watch| {
         let recipe = Recipe::read(&recipe_text, &recipe_name, &overrides)?;
         let command = named(&command)?;
-        let job = Job { command, recipe, recipe_name, inputs, tokenizer, out, threads, overwrite, bad_rows_max };
+        let memory_bytes_max = max_memory;
+        let job = Job { command, recipe, recipe_name, inputs, tokenizer, out, threads, overwrite, memory_bytes_max, bad_rows_max };
         zephyr_core::run(job, watch)?.print()
     })
 }
@@ -96,6 +98,12 @@ fn pack(py: Python<'_>, lengths: Vec<u32>, seq_len: u32) -> PyResult<Vec<Vec<u32
     })
 }
 
+/// Reads a whole data set and says, as JSON, what is not as it was written.
+#[pyfunction]
+fn verify(py: Python<'_>, folder: PathBuf) -> PyResult<String> {
+    border::enter(py, None, move |watch| zephyr_core::verify::verify(&folder, watch)?.print())
+}
+
 /// A recipe with every key, as TOML.
 #[pyfunction]
 fn resolve(py: Python<'_>, recipe: &str, recipe_name: &str, overrides: Vec<(String, String)>) -> PyResult<String> {
@@ -122,5 +130,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(canary, module)?)?;
     module.add_function(wrap_pyfunction!(pack, module)?)?;
     module.add_function(wrap_pyfunction!(resolve, module)?)?;
+    module.add_function(wrap_pyfunction!(verify, module)?)?;
     border::add_errors(module)
 }

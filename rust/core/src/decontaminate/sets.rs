@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 use crate::read::{self, Input};
 use crate::recipe::Against;
+use crate::watch::Watch;
 
 /// One evaluation set: what it is called and what it was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub(super) fn read(against: &Against) -> Result<(EvaluationSet, Vec<Text>)> {
             against.name
         ))
     })?;
-    let input = read::digest(Path::new(path))?;
+    let input = read::digest(Path::new(path), &Watch::default())?;
     let rows = rows(&input)?;
     let mut texts = Vec::new();
     let mut rows_without_text = 0;

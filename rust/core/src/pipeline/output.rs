@@ -224,12 +224,17 @@ impl<'run> Output<'run> {
         Ok(())
     }
 
+    /// Fails if one of the rows that were read has not come to its end here.
+    pub(super) fn check_conserved(&self, rows_read: u64) -> Result<()> {
+        if self.rows.read == rows_read && self.rows.conserved() {
+            return Ok(());
+        }
+        Err(Error::Internal(format!("rows vanished: {rows_read} were read, of these {:?}", self.rows)))
+    }
+
     /// Packs, ends every file and draws up the manifest.
     pub(super) fn finish(self, recipe_name: &str, recipe_text: String, made_from: MadeFrom, watch: &Watch) -> Result<Manifest> {
         let (walk, folder) = (self.walk, self.folder);
-        if !self.rows.conserved() {
-            return Err(Error::Internal(format!("rows vanished: {:?}", self.rows)));
-        }
         let mut files = vec![FileCard::new(ledger::FILE, self.ledger.commit()?)];
         files.extend(self.quarantine.commit()?);
         files.extend(write_tokenizer(walk, folder)?);
@@ -269,6 +274,13 @@ impl<'run> Output<'run> {
             made_from,
         };
         let card = card::print(&manifest);
+        #[cfg(feature = "failpoints")]
+        if crate::failpoints::sabotaged("manifest_first") {
+            let mut early = manifest.clone();
+            let (file, sha256) = (card::FILE.to_owned(), crate::text::sha256_hex(card.as_bytes()));
+            early.files.push(FileCard { file, bytes: card.len() as u64, sha256 });
+            commit_bytes(&folder.path().join(crate::manifest::FILE), early.print()?.as_bytes())?;
+        }
         manifest.files.push(FileCard::new(card::FILE, commit_bytes(&folder.path().join(card::FILE), card.as_bytes())?));
         Ok(manifest)
     }

@@ -1,6 +1,7 @@
 //! Reads Parquet and Arrow files. Each row becomes the JSON object it would be as a line, so that shapes have one form to read.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,31 +21,44 @@ const BATCH_ROWS: usize = 256;
 pub(super) fn parquet(input: &Input, bytes_read: Arc<AtomicU64>) -> Result<Chunks> {
     let failed = |error: &dyn std::fmt::Display| Error::input(&input.path, error);
     let file = File::open(&input.path).map_err(|error| failed(&error))?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-        .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build())
-        .map_err(|error| failed(&error))?;
+    let open = || ParquetRecordBatchReaderBuilder::try_new(file).and_then(|builder| builder.with_batch_size(BATCH_ROWS).build());
+    let reader = sure(open).and_then(|reader| reader.map_err(ArrowError::from)).map_err(|error| failed(&error))?;
     Ok(chunks(input, reader, bytes_read))
 }
 
 /// The rows of an Arrow IPC file, or of an Arrow IPC stream under the same ending (what `datasets` writes).
 pub(super) fn arrow(input: &Input, bytes_read: Arc<AtomicU64>) -> Result<Chunks> {
     let open = || File::open(&input.path).map_err(|error| Error::input(&input.path, error));
-    match FileReader::try_new_buffered(open()?, None) {
-        Ok(reader) => Ok(chunks(input, reader, bytes_read)),
-        Err(_) => StreamReader::try_new_buffered(open()?, None)
+    let (file, stream) = (open()?, open()?);
+    match sure(|| FileReader::try_new_buffered(file, None)) {
+        Ok(Ok(reader)) => Ok(chunks(input, reader, bytes_read)),
+        _ => sure(|| StreamReader::try_new_buffered(stream, None))
+            .flatten()
             .map(|reader| chunks(input, reader, bytes_read))
             .map_err(|error| Error::input(&input.path, error)),
     }
 }
 
-fn chunks<B>(input: &Input, batches: B, bytes_read: Arc<AtomicU64>) -> Chunks
+/// What a reader says; that it could not go on, where it panics, as Arrow's readers may on a malformed file.
+fn sure<T>(read: impl FnOnce() -> T) -> std::result::Result<T, ArrowError> {
+    catch_unwind(AssertUnwindSafe(read)).map_err(|_| ArrowError::ParseError("the file is malformed".to_owned()))
+}
+
+fn chunks<B>(input: &Input, mut batches: B, bytes_read: Arc<AtomicU64>) -> Chunks
 where
     B: Iterator<Item = std::result::Result<RecordBatch, ArrowError>> + Send + 'static,
 {
     let (ordinal, path) = (input.ordinal, input.path.clone());
     let mut rows_before = 0;
     let mut bytes_left = input.bytes;
-    let slices = batches.flat_map(|batch| match batch {
+    let mut has_failed = false;
+    let whole = std::iter::from_fn(move || {
+        // Behind a failure there is nothing to be had: a reader that panicked may be in any state.
+        let next = if has_failed { None } else { sure(|| batches.next()).unwrap_or_else(|error| Some(Err(error))) };
+        has_failed = matches!(next, Some(Err(_)));
+        next
+    });
+    let slices = whole.flat_map(|batch| match batch {
         Ok(batch) => (0..batch.num_rows())
             .step_by(BATCH_ROWS)
             .map(|start| Ok(batch.slice(start, BATCH_ROWS.min(batch.num_rows() - start))))
@@ -52,7 +66,7 @@ where
         Err(error) => vec![Err(error)],
     });
     Box::new(slices.map(move |batch| {
-        let chunk = batch.and_then(|batch| as_lines(&batch, ordinal, &mut rows_before));
+        let chunk = batch.and_then(|batch| sure(|| as_lines(&batch, ordinal, &mut rows_before)).flatten());
         // Columnar readers jump about in the file; the bar follows the rows' bytes and ends where the file ends.
         let step = chunk.as_ref().map_or(0, |chunk| (chunk.bytes.len() as u64).min(bytes_left));
         bytes_left -= step;

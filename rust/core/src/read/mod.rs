@@ -15,12 +15,19 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::text::hex;
+use crate::watch::Watch;
 
 /// A longer line is not a row; it goes to quarantine.
 pub const LINE_BYTES_MAX: usize = 16 << 20;
 
+/// What a compressed input may unpack to: this many bytes, or this many times what was read of it. Chat data packs 3:1 to 10:1.
+const UNPACKED_BYTES_FREE: u64 = 64 << 20;
+const UNPACKED_RATIO_MAX: u64 = 200;
+/// The largest window of zstd, as a power of two: what its decoder keeps in memory.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
 /// A chunk closes at the first row that reaches this many bytes.
-const CHUNK_BYTES: usize = 512 << 10;
+pub(crate) const CHUNK_BYTES: usize = 512 << 10;
 
 /// One input file.
 #[derive(Debug, Clone)]
@@ -68,12 +75,12 @@ pub type Chunks = Box<dyn Iterator<Item = Result<Chunk>> + Send>;
 
 /// Digests the inputs and puts them in input order: by base name, then by digest, so that folders and argument order
 /// do not matter.
-pub fn inputs(paths: &[PathBuf]) -> Result<Vec<Input>> {
+pub fn inputs(paths: &[PathBuf], watch: &Watch) -> Result<Vec<Input>> {
     if paths.is_empty() {
         return Err(Error::Input("no input files".to_owned()));
     }
     // Endings before any folder is claimed: a mistyped name must not leave an unfinished run behind.
-    let mut inputs = paths.par_iter().map(|path| ending(path).and_then(|_| digest(path))).collect::<Result<Vec<_>>>()?;
+    let mut inputs = paths.par_iter().map(|path| ending(path).and_then(|_| digest(path, watch))).collect::<Result<Vec<_>>>()?;
     inputs.sort_by(|a, b| (&a.name, &a.sha256).cmp(&(&b.name, &b.sha256)));
     for (ordinal, input) in (0..).zip(&mut inputs) {
         input.ordinal = ordinal;
@@ -84,12 +91,18 @@ pub fn inputs(paths: &[PathBuf]) -> Result<Vec<Input>> {
 /// Opens an input by its ending. `bytes_read` follows the file on disk.
 pub fn chunks(input: &Input, bytes_read: &Arc<AtomicU64>) -> Result<Chunks> {
     let file = File::open(&input.path).map_err(|error| Error::input(&input.path, error))?;
-    let counted = Counted { file, read: Arc::clone(bytes_read) };
+    let packed = Arc::new(AtomicU64::new(0));
+    let counted = Counted { file, read: Arc::clone(bytes_read), packed: Arc::clone(&packed) };
+    let failed = |error| Error::input(&input.path, error);
     let lines = |stream: Box<dyn Read + Send>| -> Chunks { Box::new(jsonl::Lines::new(stream, input)) };
     Ok(match ending(&input.path)? {
         Ending::Plain => lines(Box::new(counted)),
-        Ending::Gzip => lines(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(counted)))),
-        Ending::Zstd => lines(Box::new(zstd::stream::read::Decoder::new(counted).map_err(|error| Error::input(&input.path, error))?)),
+        Ending::Gzip => lines(Box::new(NoBomb::new(flate2::read::MultiGzDecoder::new(BufReader::new(counted)), packed))),
+        Ending::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::new(counted).map_err(failed)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(failed)?;
+            lines(Box::new(NoBomb::new(decoder, packed)))
+        }
         Ending::Parquet => columnar::parquet(input, Arc::clone(bytes_read))?,
         Ending::Arrow => columnar::arrow(input, Arc::clone(bytes_read))?,
     })
@@ -122,13 +135,14 @@ fn ending(path: &Path) -> Result<Ending> {
 }
 
 /// Names and digests one file, whatever its ending.
-pub fn digest(path: &Path) -> Result<Input> {
+pub fn digest(path: &Path, watch: &Watch) -> Result<Input> {
     let failed = |error: std::io::Error| Error::input(path, error);
     let mut file = File::open(path).map_err(failed)?;
     let mut hasher = Sha256::new();
     let mut block = vec![0; 1 << 18];
     let mut bytes = 0;
     loop {
+        watch.check()?;
         let read = file.read(&mut block).map_err(failed)?;
         if read == 0 {
             break;
@@ -144,12 +158,40 @@ pub fn digest(path: &Path) -> Result<Input> {
 struct Counted {
     file: File,
     read: Arc<AtomicU64>,
+    /// The same of this file alone.
+    packed: Arc<AtomicU64>,
 }
 
 impl Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.file.read(buffer)?;
         self.read.fetch_add(read as u64, Ordering::Relaxed);
+        self.packed.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+/// An unpacked stream that ends in an error once it grows as only a bomb's does.
+struct NoBomb<R> {
+    stream: R,
+    unpacked: u64,
+    packed: Arc<AtomicU64>,
+}
+
+impl<R> NoBomb<R> {
+    fn new(stream: R, packed: Arc<AtomicU64>) -> NoBomb<R> {
+        NoBomb { stream, unpacked: 0, packed }
+    }
+}
+
+impl<R: Read> Read for NoBomb<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.stream.read(buffer)?;
+        self.unpacked += read as u64;
+        if self.unpacked > UNPACKED_BYTES_FREE.max(UNPACKED_RATIO_MAX * self.packed.load(Ordering::Relaxed)) {
+            let what = format!("it unpacks to more than {UNPACKED_RATIO_MAX} times its size, as bombs do; if it is none, unpack it first");
+            return Err(std::io::Error::other(what));
+        }
         Ok(read)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-use super::{Cursor, Id, Malformed, check_count, fields, once};
+use super::{Cursor, Id, Malformed, check_count, fields, object, once};
 use crate::dialogue::{ASPECTS, Dialogue, Replies, Reply, Role, Turn};
 
 #[derive(Deserialize)]
@@ -10,6 +10,7 @@ struct Row {
     id: Option<Id>,
     source: Option<String>,
     instruction: String,
+    #[serde(deserialize_with = "object::list")]
     completions: Vec<Completion>,
 }
 
@@ -17,6 +18,7 @@ struct Row {
 struct Completion {
     model: Option<String>,
     response: Option<String>,
+    #[serde(default, deserialize_with = "object::maybe")]
     annotations: Option<Annotations>,
     #[serde(default, deserialize_with = "score")]
     overall_score: Option<f64>,
@@ -26,9 +28,13 @@ struct Completion {
 
 #[derive(Default, Deserialize)]
 struct Annotations {
+    #[serde(default, deserialize_with = "object::maybe")]
     instruction_following: Option<Annotation>,
+    #[serde(default, deserialize_with = "object::maybe")]
     honesty: Option<Annotation>,
+    #[serde(default, deserialize_with = "object::maybe")]
     truthfulness: Option<Annotation>,
+    #[serde(default, deserialize_with = "object::maybe")]
     helpfulness: Option<Annotation>,
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Cursor, Id, Malformed, Message, fields, once, turns};
+use super::{Cursor, Id, Malformed, Message, fields, object, once, turns};
 use crate::dialogue::{Dialogue, Replies};
 
 #[derive(Deserialize)]
@@ -10,6 +10,7 @@ struct Row {
     id: Option<Id>,
     prompt_id: Option<Id>,
     source: Option<String>,
+    #[serde(deserialize_with = "object::list")]
     messages: Vec<Message>,
 }
 

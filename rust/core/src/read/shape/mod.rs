@@ -4,6 +4,7 @@ mod alternating;
 mod completions;
 mod cursor;
 mod messages;
+mod object;
 mod pair;
 
 use cursor::{Cursor, once, whole};
@@ -14,11 +15,13 @@ use crate::error::{Error, Result};
 
 /// Messages in one row; more is damage or an attack.
 pub const MESSAGES_MAX: usize = 1024;
+/// Arrays and objects within each other; no source comes near it.
+pub const DEPTH_MAX: usize = 64;
 
 /// Why a row is no row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
-    /// The word that the manifest counts by: `json`, `utf8` or `shape`.
+    /// The word that the manifest counts by: `json`, `utf8`, `shape`, `too_deep` or `too_many_messages`.
     pub code: &'static str,
     /// What the parser saw.
     pub detail: String,
@@ -98,7 +101,7 @@ fn turns(messages: Vec<Message>) -> std::result::Result<Vec<Turn>, Malformed> {
 
 fn check_count(messages: usize) -> std::result::Result<(), Malformed> {
     if messages > MESSAGES_MAX {
-        return Err(Malformed::shape(format!("{messages} messages in one row; at most {MESSAGES_MAX}")));
+        return Err(Malformed { code: "too_many_messages", detail: format!("{messages} messages in one row; at most {MESSAGES_MAX}") });
     }
     Ok(())
 }
@@ -114,6 +117,10 @@ where
     if let Some(fields) = whole(text, quick) {
         return Ok(fields);
     }
+    let depth = depth(text.as_bytes());
+    if depth > DEPTH_MAX {
+        return Err(Malformed { code: "too_deep", detail: format!("arrays and objects {depth} deep; at most {DEPTH_MAX}") });
+    }
     let malformed = |error: serde_json::Error| {
         let code = if error.is_data() { "shape" } else { "json" };
         Malformed { code, detail: error.to_string() }
@@ -124,6 +131,34 @@ where
         return Err(Malformed::shape("not a JSON object"));
     }
     serde_json::from_str(text).map_err(malformed)
+}
+
+/// How deep arrays and objects lie within each other; of broken JSON, as far as its strings can be told.
+fn depth(row: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut rest) = (0_usize, 0, row);
+    while let Some(place) = rest.iter().position(|byte| matches!(byte, b'"' | b'[' | b'{' | b']' | b'}')) {
+        let after = &rest[place + 1..];
+        rest = match rest[place] {
+            b'"' => behind_text(after),
+            opening_or_closing => {
+                depth = if matches!(opening_or_closing, b'[' | b'{') { depth + 1 } else { depth.saturating_sub(1) };
+                deepest = deepest.max(depth);
+                after
+            }
+        };
+    }
+    deepest
+}
+
+/// What follows a string whose opening quote has been read.
+fn behind_text(mut rest: &[u8]) -> &[u8] {
+    while let Some(place) = memchr::memchr2(b'"', b'\\', rest) {
+        if rest[place] == b'"' {
+            return &rest[place + 1..];
+        }
+        rest = rest.get(place + 2..).unwrap_or_default();
+    }
+    &[]
 }
 
 /// Ids come as strings and as numbers.

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Cursor, Id, Malformed, Message, fields, once, turns};
+use super::{Cursor, Id, Malformed, Message, fields, object, once, turns};
 use crate::dialogue::{Dialogue, Pair, Replies, Role, Turn};
 
 #[derive(Deserialize)]
@@ -10,7 +10,9 @@ struct Row {
     id: Option<Id>,
     prompt_id: Option<Id>,
     source: Option<String>,
+    #[serde(deserialize_with = "object::list")]
     chosen: Vec<Message>,
+    #[serde(deserialize_with = "object::list")]
     rejected: Vec<Message>,
     score_chosen: Option<f64>,
     score_rejected: Option<f64>,

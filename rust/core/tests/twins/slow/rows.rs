@@ -1,5 +1,9 @@
 //! Reads rows by serde_json alone: the word that the fast reader must not contradict, refusals included.
 
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use zephyr_core::dialogue::{Dialogue, Pair, Replies, Reply, Role, Turn};
 
@@ -19,6 +23,21 @@ pub fn parse(shape: &str, row: &[u8]) -> Read {
 
 fn fields<'row, T: Deserialize<'row>>(row: &'row [u8]) -> Result<T, (&'static str, String)> {
     let text = std::str::from_utf8(row).map_err(|error| ("utf8", format!("not UTF-8 at byte {} of the row", error.valid_up_to())))?;
+    let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
+    for letter in text.chars() {
+        match letter {
+            _ if escaped => escaped = false,
+            '\\' if in_text => escaped = true,
+            '"' => in_text = !in_text,
+            '[' | '{' if !in_text => depth += 1,
+            ']' | '}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    if deepest > 64 {
+        return Err(("too_deep", format!("arrays and objects {deepest} deep; at most 64")));
+    }
     let malformed = |error: serde_json::Error| (if error.is_data() { "shape" } else { "json" }, error.to_string());
     if !text.trim_ascii_start().starts_with('{') {
         serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(malformed)?;
@@ -28,7 +47,26 @@ fn fields<'row, T: Deserialize<'row>>(row: &'row [u8]) -> Result<T, (&'static st
 }
 
 fn check_count(messages: usize) -> Result<(), (&'static str, String)> {
-    if messages > 1024 { Err(("shape", format!("{messages} messages in one row; at most 1024"))) } else { Ok(()) }
+    if messages > 1024 { Err(("too_many_messages", format!("{messages} messages in one row; at most 1024"))) } else { Ok(()) }
+}
+
+/// A value that counts only as an object; an array of its fields does not.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Only<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Only<T> {
+            type Value = Object<T>;
+            fn expecting(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
+                formatter.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Only(PhantomData))
+    }
 }
 
 #[derive(Deserialize)]
@@ -53,9 +91,9 @@ struct Message {
     content: String,
 }
 
-fn turns(messages: Vec<Message>) -> Result<Vec<Turn>, (&'static str, String)> {
+fn turns(messages: Vec<Object<Message>>) -> Result<Vec<Turn>, (&'static str, String)> {
     check_count(messages.len())?;
-    Ok(messages.into_iter().map(|message| Turn { role: Role::named(message.role), text: message.content }).collect())
+    Ok(messages.into_iter().map(|message| Turn { role: Role::named(message.0.role), text: message.0.content }).collect())
 }
 
 fn alternating(row: &[u8]) -> Read {
@@ -77,7 +115,7 @@ fn messages(row: &[u8]) -> Read {
         id: Option<Id>,
         prompt_id: Option<Id>,
         source: Option<String>,
-        messages: Vec<Message>,
+        messages: Vec<Object<Message>>,
     }
     let row: Row = fields(row)?;
     let id = row.id.or(row.prompt_id).map(Id::text);
@@ -90,12 +128,12 @@ fn pair(row: &[u8]) -> Read {
         id: Option<Id>,
         prompt_id: Option<Id>,
         source: Option<String>,
-        chosen: Vec<Message>,
-        rejected: Vec<Message>,
+        chosen: Vec<Object<Message>>,
+        rejected: Vec<Object<Message>>,
         score_chosen: Option<f64>,
         score_rejected: Option<f64>,
     }
-    let split = |messages: Vec<Message>, field: &str| {
+    let split = |messages: Vec<Object<Message>>, field: &str| {
         let mut turns = turns(messages)?;
         match turns.pop() {
             Some(Turn { role: Role::Assistant, text }) => Ok((turns, text)),
@@ -119,7 +157,7 @@ fn completions(row: &[u8]) -> Read {
         id: Option<Id>,
         source: Option<String>,
         instruction: String,
-        completions: Vec<Completion>,
+        completions: Vec<Object<Completion>>,
     }
     let row: Row = fields(row)?;
     check_count(row.completions.len())?;
@@ -127,7 +165,7 @@ fn completions(row: &[u8]) -> Read {
         id: row.id.map(Id::text),
         source: row.source,
         turns: vec![Turn { role: Role::User, text: row.instruction }],
-        replies: Replies::Scored(row.completions.into_iter().map(reply).collect()),
+        replies: Replies::Scored(row.completions.into_iter().map(|completion| reply(completion.0)).collect()),
     })
 }
 
@@ -135,7 +173,7 @@ fn completions(row: &[u8]) -> Read {
 struct Completion {
     model: Option<String>,
     response: Option<String>,
-    annotations: Option<Annotations>,
+    annotations: Option<Object<Annotations>>,
     #[serde(default, deserialize_with = "score")]
     overall_score: Option<f64>,
     #[serde(default, rename = "fine-grained_score", alias = "fine_grained_score", deserialize_with = "score")]
@@ -144,10 +182,10 @@ struct Completion {
 
 #[derive(Default, Deserialize)]
 struct Annotations {
-    instruction_following: Option<Annotation>,
-    honesty: Option<Annotation>,
-    truthfulness: Option<Annotation>,
-    helpfulness: Option<Annotation>,
+    instruction_following: Option<Object<Annotation>>,
+    honesty: Option<Object<Annotation>>,
+    truthfulness: Option<Object<Annotation>>,
+    helpfulness: Option<Object<Annotation>>,
 }
 
 #[derive(Deserialize)]
@@ -172,13 +210,13 @@ fn score<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::E
 }
 
 fn reply(completion: Completion) -> Reply {
-    let annotations = completion.annotations.unwrap_or_default();
+    let annotations = completion.annotations.map(|annotations| annotations.0).unwrap_or_default();
     let aspects = [annotations.instruction_following, annotations.honesty, annotations.truthfulness, annotations.helpfulness];
     Reply {
         text: completion.response.unwrap_or_default(),
         model: completion.model,
         overall: completion.overall_score,
-        ratings: aspects.map(|annotation| annotation.and_then(|annotation| annotation.rating)),
+        ratings: aspects.map(|annotation| annotation.and_then(|annotation| annotation.0.rating)),
         fine_grained: completion.fine_grained_score,
     }
 }
