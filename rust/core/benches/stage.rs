@@ -27,6 +27,7 @@ use zephyr_core::stage::{Notes, Stage, Verdict};
 use zephyr_core::template::{Template, ZEPHYR};
 use zephyr_core::tokenize::Tokenizer;
 use zephyr_core::truecase::Truecase;
+use zephyr_core::watch::Watch;
 
 const RECIPE: &str = include_str!("../../../python/zephyr_fast/recipes/ultrachat.toml");
 const SEQ_LEN: u32 = 2048;
@@ -52,7 +53,10 @@ fn main() {
     };
     let threads = threads.parse().expect("a number of threads");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-    let bench = Bench { input: read::inputs(&[PathBuf::from(input)]).expect("an input").remove(0), tokenizer: PathBuf::from(tokenizer) };
+    let bench = Bench {
+        input: read::inputs(&[PathBuf::from(input)], &Watch::default()).expect("an input").remove(0),
+        tokenizer: PathBuf::from(tokenizer),
+    };
     pool.install(|| match stage.as_str() {
         "read" => report(|()| bench.read(), ()),
         "clean" => report(clean, bench.dialogues()),
