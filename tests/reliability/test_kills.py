@@ -113,7 +113,7 @@ def test_ctrl_c_is_answered_while_a_large_input_is_still_digested(tmp_path: Path
 
 
 def test_of_runs_that_start_together_one_writes_and_the_others_say_who(tmp_path: Path) -> None:
-    rows = rows_file(tmp_path / "rows.jsonl", 8_000)
+    rows = rows_file(tmp_path / "rows.jsonl", 40_000)  # still being read when the last of them comes
     words: list[str | Path] = ["prep", "--input", rows, "--tokenizer", "sample"]
     first = started(words, tmp_path / "out")
     others = [started(words, tmp_path / "out") for _ in range(2)]
