@@ -39,6 +39,9 @@ impl Jinja {
         if text.contains("strftime_now") {
             return Err(refused("it calls `strftime_now`, so its bytes would depend on the date; write the date into a copy of it"));
         }
+        if let Some(name) = ["joiner", "cycler", "lipsum"].into_iter().find(|name| text.contains(name)) {
+            return Err(refused(&format!("it names `{name}`, which Python's Jinja has and this engine has not")));
+        }
         let (source, has_tags) = source::prepared(text);
         let mut environment = environment();
         limits::add(&mut environment, NAME, source).map_err(|error| refused(&described(&error)))?;
