@@ -39,10 +39,12 @@ impl Jinja {
         if text.contains("strftime_now") {
             return Err(refused("it calls `strftime_now`, so its bytes would depend on the date; write the date into a copy of it"));
         }
-        if let Some(name) = ["joiner", "cycler", "lipsum"].into_iter().find(|name| text.contains(name)) {
-            return Err(refused(&format!("it names `{name}`, which Python's Jinja has and this engine has not")));
+        let source::Prepared { source, has_tags, odd_escape } = source::prepared(text);
+        if let Some(escape) = odd_escape {
+            return Err(refused(&format!(
+                "a string of it has the escape `{escape}`, which Python reads otherwise; write the character itself"
+            )));
         }
-        let (source, has_tags) = source::prepared(text);
         let mut environment = environment();
         limits::add(&mut environment, NAME, source).map_err(|error| refused(&described(&error)))?;
         let tanks = limits::tanks(environment);

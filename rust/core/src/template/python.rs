@@ -2,8 +2,8 @@
 //!
 //! Whatever is not known to give the same bytes is taken out, so that a template that needs it ends in an error and never in other text.
 
-use minijinja::value::{Kwargs, Value, ValueKind, from_args};
-use minijinja::{Environment, Error, ErrorKind, State};
+use minijinja::value::{Kwargs, Rest, StringInput, Value, ValueKind, from_args};
+use minijinja::{Environment, Error, ErrorKind, State, filters};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
 use super::tojson;
@@ -13,6 +13,9 @@ const FILTERS_OUT: [&str; 23] = [
     "attr", "batch", "bool", "chain", "e", "escape", "float", "format", "groupby", "indent", "int", "lines", "max", "min", "pprint",
     "round", "slice", "sort", "split", "sum", "title", "unique", "zip",
 ];
+
+/// Functions of Jinja that minijinja lacks: a name that is not there would be written as nothing.
+const FUNCTIONS_OUT: [&str; 3] = ["cycler", "joiner", "lipsum"];
 
 /// String methods of which minijinja's Python mode only has an approximation.
 const METHODS_OUT: [&str; 8] = ["format", "isalnum", "isalpha", "isdigit", "islower", "isnumeric", "isupper", "title"];
@@ -27,14 +30,16 @@ pub(super) fn set_up(environment: &mut Environment) {
         check_printable(value)?;
         minijinja::escape_formatter(out, state, value)
     });
-    environment.add_filter("string", |value: &Value| {
-        check_printable(value)?;
-        Ok::<_, Error>(Value::from(value.to_string()))
-    });
+    text_filters(environment);
     environment.add_filter("tojson", |state: &State, value: &Value, arguments: Kwargs| tojson::tojson(state, value, &arguments));
-    environment.add_filter("trim", |value: &Value, letters: Option<String>| match value.kind() {
-        ValueKind::String => Ok(Value::from(strip(value.as_str().unwrap_or_default(), letters.as_deref(), true, true))),
-        _ => Err(differs("the filter `trim` on what is no string")),
+    environment.add_filter("reverse", |value: &Value| {
+        if value.is_undefined() { Err(differs("the filter `reverse` on what is not defined")) } else { filters::reverse(value) }
+    });
+    environment.add_test("sameas", |value: &Value, other: &Value| match (value.kind(), other.kind()) {
+        (ValueKind::None, ValueKind::None) => Ok(true),
+        (ValueKind::Bool, ValueKind::Bool) => Ok(value == other),
+        (kind, others) if kind != others => Ok(false),
+        (kind, _) => Err(differs(&format!("the test `sameas` of a {kind}"))),
     });
     environment.add_test("iterable", |value: &Value| {
         matches!(value.kind(), ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable)
@@ -42,9 +47,46 @@ pub(super) fn set_up(environment: &mut Environment) {
     environment.add_test("sequence", |value: &Value| {
         matches!(value.kind(), ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Map)
     });
+    for name in FUNCTIONS_OUT {
+        environment.add_function(name, move |_: Rest<Value>| -> Result<Value, Error> { Err(differs(&format!("the function `{name}`"))) });
+    }
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message))
     });
+}
+
+/// Filters that make a text of what they are given: of nothing that Python would write otherwise.
+fn text_filters(environment: &mut Environment) {
+    environment.add_filter("string", |value: &Value| {
+        check_printable(value)?;
+        Ok::<_, Error>(Value::from(value.to_string()))
+    });
+    environment.add_filter("join", join);
+    for (name, filter) in
+        [("upper", filters::upper as fn(StringInput<'_>) -> Value), ("lower", filters::lower), ("capitalize", filters::capitalize)]
+    {
+        environment.add_filter(name, move |value: &Value| {
+            check_printable(value)?;
+            let (text,) = from_args(std::slice::from_ref(value))?;
+            Ok::<_, Error>(filter(text))
+        });
+    }
+    environment.add_filter("replace", |state: &mut State, value: &Value, old: StringInput<'_>, new: StringInput<'_>| {
+        check_printable(value)?;
+        let (text,) = from_args(std::slice::from_ref(value))?;
+        filters::replace(state, text, old, new)
+    });
+    environment.add_filter("trim", |value: &Value, letters: Option<String>| match value.kind() {
+        ValueKind::String => Ok(Value::from(strip(value.as_str().unwrap_or_default(), letters.as_deref(), true, true))),
+        _ => Err(differs("the filter `trim` on what is no string")),
+    });
+}
+
+/// The texts of items, where Python would write the same. By attribute it is refused: what is looked up would not be checked.
+fn join(state: &mut State, value: &Value, separator: Option<StringInput<'_>>) -> Result<Value, Error> {
+    let items: Vec<Value> = value.try_iter()?.collect();
+    items.iter().try_for_each(check_printable)?;
+    filters::join(state, &Value::from(items), separator, None, std::iter::empty::<(&str, Value)>().collect())
 }
 
 /// What Python's `str.isspace` says: Unicode's white space and the four separators among the control characters.
@@ -60,7 +102,13 @@ pub(super) fn strip<'text>(text: &'text str, letters: Option<&str>, start: bool,
 }
 
 fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
-    let Some(text) = value.as_str() else { return unknown_method_callback(state, value, name, arguments) };
+    let Some(text) = value.as_str() else {
+        return match (name, arguments) {
+            // What is not defined is a default like any other.
+            ("get", [key, default]) if value.kind() == ValueKind::Map && default.is_undefined() => value.get_item(key),
+            _ => unknown_method_callback(state, value, name, arguments),
+        };
+    };
     match name {
         "strip" | "lstrip" | "rstrip" => {
             let (letters,): (Option<&str>,) = from_args(arguments)?;

@@ -5,20 +5,37 @@ use regex::{Captures, Regex};
 /// The filter that generation tags turn into.
 pub(super) const FILTER: &str = "__generation";
 
-/// The source, and whether it has generation tags.
-pub(super) fn prepared(text: &str) -> (String, bool) {
+/// What a string means in Jinja.
+const STRING: &str = r#""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"#;
+
+/// A template's source as minijinja is to read it.
+pub(super) struct Prepared {
+    /// The source.
+    pub source: String,
+    /// Has it generation tags?
+    pub has_tags: bool,
+    /// An escape in a string that Python reads otherwise.
+    pub odd_escape: Option<String>,
+}
+
+/// Makes a source ready.
+pub(super) fn prepared(text: &str) -> Prepared {
     // Jinja reads every line end as `\n`, in strings too, and drops the last one.
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let text = text.strip_suffix('\n').unwrap_or(&text);
     // Comments, raw blocks, expressions and other tags are stepped over whole, so that a tag in a string stays a string.
-    let string = r#""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"#;
     let pattern = format!(
-        r#"(?s)\{{#.*?#\}}|\{{%[-+]?\s*raw\s*[-+]?%\}}.*?\{{%[-+]?\s*endraw\s*[-+]?%\}}|\{{\{{(?:{string}|[^"'])*?\}}\}}|\{{%(?P<before>[-+]?)\s*(?P<end>end)?generation\s*(?P<after>[-+]?)%\}}|\{{%(?:{string}|[^"'])*?%\}}"#
+        r#"(?s)(?P<comment>\{{#.*?#\}})|(?P<raw>\{{%[-+]?\s*raw\s*[-+]?%\}}.*?\{{%[-+]?\s*endraw\s*[-+]?%\}})|\{{\{{(?:{STRING}|[^"'])*?\}}\}}|\{{%(?P<before>[-+]?)\s*(?P<end>end)?generation\s*(?P<after>[-+]?)%\}}|\{{%(?:{STRING}|[^"'])*?%\}}"#
     );
     let pattern = Regex::new(&pattern).expect("the pattern is constant");
-    let mut has_tags = false;
+    let (mut has_tags, mut odd) = (false, None);
     let source = pattern.replace_all(text, |found: &Captures| {
-        let (Some(before), Some(after)) = (found.name("before"), found.name("after")) else { return found[0].to_owned() };
+        let (Some(before), Some(after)) = (found.name("before"), found.name("after")) else {
+            if found.name("comment").or(found.name("raw")).is_none() {
+                odd = odd.take().or_else(|| odd_escape(&found[0]));
+            }
+            return found[0].to_owned();
+        };
         has_tags = true;
         let (before, after) = (before.as_str(), after.as_str());
         // What Jinja's tag encloses is a scope of its own: a `set` in it is not seen outside. A filter block has none, `with` has.
@@ -27,7 +44,15 @@ pub(super) fn prepared(text: &str) -> (String, bool) {
             Some(_) => format!("{{%{before} endwith %}}{{% endfilter {after}%}}"),
         }
     });
-    (source.into_owned(), has_tags)
+    Prepared { source: source.into_owned(), has_tags, odd_escape: odd }
+}
+
+/// In the strings of a tag: `\a` and `\v`, names and long numbers of characters, a slash, a line that goes on, a letter beyond ASCII.
+fn odd_escape(tag: &str) -> Option<String> {
+    let strings = Regex::new(&format!("(?s){STRING}")).expect("the pattern is constant");
+    let escapes = Regex::new(r"(?s)\\(?:([aNUv/\n]|[^\x00-\x7F])|.)").expect("the pattern is constant");
+    let mut all = strings.find_iter(tag).flat_map(|string| escapes.captures_iter(string.as_str()));
+    all.find_map(|escape| escape.get(1)).map(|odd| format!("\\{}", odd.as_str().escape_default()))
 }
 
 #[cfg(test)]
@@ -36,9 +61,18 @@ mod tests {
 
     #[test]
     fn tags_become_blocks_with_their_white_space_marks() {
-        let (source, has_tags) = prepared("a {%- generation %}b{%+ endgeneration -%}\r\n\n");
+        let Prepared { source, has_tags, .. } = prepared("a {%- generation %}b{%+ endgeneration -%}\r\n\n");
         assert_eq!(source, "a {%- filter __generation %}{% with %}b{%+ endwith %}{% endfilter -%}\n");
         assert!(has_tags);
+    }
+
+    #[test]
+    fn escapes_that_python_reads_otherwise_are_found_in_strings_of_tags_alone() {
+        let odd = |text: &str| prepared(text).odd_escape;
+        assert_eq!(odd(r"a\a {{ 'b\n\\a\x41' }}{% set x = 'c' %}\v{# '\a' #}{% raw %}{{ '\a' }}{% endraw %}"), None);
+        assert_eq!(odd(r"{{ 'b\a' }}").as_deref(), Some(r"\a"));
+        assert_eq!(odd(r#"{% set x = "it's \/" %}"#).as_deref(), Some(r"\/"));
+        assert_eq!(odd(r"{{ '\é' }}").as_deref(), Some(r"\\u{e9}"));
     }
 
     #[test]
@@ -49,7 +83,8 @@ mod tests {
             "{{ '{% generation %}' }}",
             "{% set x = \"{% generation %}\" %}",
         ] {
-            assert_eq!(prepared(text), (text.to_owned(), false));
+            let Prepared { source, has_tags, .. } = prepared(text);
+            assert_eq!((source.as_str(), has_tags), (text, false));
         }
     }
 }

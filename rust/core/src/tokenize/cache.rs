@@ -4,12 +4,10 @@
 use std::hint::select_unpredictable;
 
 use super::encode::Sink;
-use super::merges::Symbols;
+use super::merges::{ID_BITS, Symbols};
 
 /// The longest word of the first two tables: its length beside it makes 16 bytes.
 pub(super) const SHORT_MAX: usize = 15;
-/// As in the table of merges.
-const ID_BITS: u32 = 20;
 /// The most tokens of a word of the first two tables.
 const SHORT_TOKENS: usize = 5;
 /// Where in [`Known`] the ends begin, of 4 bits each, and where the number of tokens stands.
@@ -17,7 +15,8 @@ const ENDS_AT: u32 = ID_BITS * SHORT_TOKENS as u32;
 const COUNT_AT: u32 = 120;
 /// 2^14 words, 512 KiB: nine words in ten of a text, which must not share the fast caches with the rare.
 const FRONT_BITS: u32 = 14;
-/// 2^18 sets of two words, 16 MiB. Of 21 M segments of 98 MB of dialogues some 130 k differ, and one that was driven out costs as much as 50 look-ups.
+/// 2^18 sets of two words, 16 MiB. Of 21 M segments of 98 MB of dialogues some 130 k differ, and one that was driven out costs as much
+/// as 50 look-ups.
 const SET_BITS: u32 = 18;
 const LONG_MAX: usize = 47;
 const LONG_TOKENS: usize = 12;

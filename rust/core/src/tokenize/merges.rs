@@ -15,7 +15,8 @@ const SHORT_MAX: usize = 32;
 const NONE: u32 = u32::MAX;
 const GONE: u32 = u32::MAX;
 const FREE: u64 = u64::MAX;
-const ID_BITS: u32 = 20;
+/// A token's id has at most so many bits.
+pub(super) const ID_BITS: u32 = 20;
 const RANK_BITS: u32 = 24;
 
 /// Which two tokens merge, and how early: an open-addressing table of 8 bytes a slot, since a merge is as slow as memory.
