@@ -195,6 +195,7 @@ def test_an_edited_manifest_is_found(copy: Path) -> None:
         "a batch twice": edited(lambda told, split, shard: shard["batches"].append(shard["batches"][0])),
         "a shard elsewhere": edited(lambda told, split, shard: shard.update(file="../copy/train-00000.arrow")),
         "a number as text": edited(lambda told, split, shard: shard.update(rows="7")),
+        "more rows than its batches": edited(lambda told, split, shard: shard.update(rows=2**63 - 1)),
         "no splits": edited(lambda told, split, shard: told.pop("splits")),
     }
     for what, text in edits.items():
@@ -215,6 +216,19 @@ def test_a_row_that_the_manifest_moves_to_the_next_batch_is_found(packed: Path, 
     (copy / "manifest.json").write_text(seal(told))
     with pytest.raises(IntegrityError, match=r"train-00000\.arrow.* rows, not "):
         Shards(copy, "train")[0]
+
+
+def test_a_batch_with_more_rows_than_bytes_is_refused_before_room_is_made_for_them(packed: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(packed, tmp_path / "copy"))
+    told = json.loads((copy / "manifest.json").read_text())
+    split = told["splits"]["train"]
+    more = 2**62 - split["shards"][0]["batches"][0]["rows"]
+    for card in (split["shards"][0]["batches"][0], split["shards"][0]):
+        card["rows"] += more
+    split["samples"] += more
+    (copy / "manifest.json").write_text(seal(told))
+    with pytest.raises(IntegrityError, match=r"batch 0 of `train-00000\.arrow` has \d+ bytes and 4611686018427387904 rows"):
+        Shards(copy, "train")
 
 
 def test_a_folder_without_manifest_or_split_is_named(copy: Path) -> None:

@@ -217,7 +217,11 @@ def _check_batches(folder: Path, card: ShardCard) -> None:
     for place, batch in enumerate(card.batches):
         if not (end <= batch.offset and 0 < batch.bytes <= card.bytes - batch.offset and batch.rows > 0):
             raise IntegrityError(f"`{folder}/manifest.json`: batch {place} at offset {batch.offset} does not lie in shard `{card.file}`")
+        if batch.rows > batch.bytes:
+            raise IntegrityError(f"`{folder}/manifest.json`: batch {place} of `{card.file}` has {batch.bytes} bytes and {batch.rows} rows")
         end = batch.offset + batch.bytes
+    if card.rows != sum(batch.rows for batch in card.batches):
+        raise IntegrityError(f"`{folder}/manifest.json`: the batches of `{card.file}` do not add up to its {card.rows} rows")
 
 
 def _map(path: Path) -> pa.Buffer:

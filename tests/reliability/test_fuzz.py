@@ -27,8 +27,6 @@ from zephyr_fast import Shards, ZephyrError
 from zephyr_fast.manifest import seal
 
 SECONDS = float(os.environ.get("ZEPHYR_FAST_FUZZ_SECONDS", "2"))
-# Not yet clean for longer: see the known limits in docs/reliability.md.
-TEMPLATE_SECONDS = float(os.environ.get("ZEPHYR_FAST_FUZZ_TEMPLATE_SECONDS", 2))
 SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))
 TESTS = Path(__file__).parents[1]
 ROWS = [
@@ -56,9 +54,9 @@ PIECES = [
 ]
 
 
-def until_time_is_up(seconds: float = SECONDS) -> Iterator[random.Random]:
+def until_time_is_up() -> Iterator[random.Random]:
     """One generator of chance per case, each from its own seed, so that a case can be replayed alone."""
-    end, number = time.monotonic() + seconds, 0
+    end, number = time.monotonic() + SECONDS, 0
     print(f"seed {SEED}")
     while time.monotonic() < end:
         yield random.Random(f"{SEED} {number}")
@@ -140,7 +138,7 @@ def test_templates_write_what_python_writes_or_are_refused(tmp_path: Path) -> No
     shutil.copy(jinja.SAMPLE / "tokenizer.json", folder)
     (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": "</s>"}))
     words = sorted({word for line in jinja.EXPRESSIONS for word in re.findall(r"\w+|[^\w\s]|\s+", line)})
-    for chance in until_time_is_up(TEMPLATE_SECONDS):
+    for chance in until_time_is_up():
         parts = re.findall(r"\w+|[^\w\s]|\s+", chance.choice(jinja.EXPRESSIONS))
         for _ in range(chance.randint(1, 3)):
             place = chance.randrange(len(parts) + 1)
@@ -149,8 +147,8 @@ def test_templates_write_what_python_writes_or_are_refused(tmp_path: Path) -> No
             new = chance.choice([[], [chance.choice(words)], other[start : start + chance.randint(1, 6)]])
             parts[place : place + chance.randint(0, 2)] = new
         expression = "".join(parts)
-        # `~`, methods that are named and not called, and fractions as places are left out: see the known limits in docs/reliability.md.
-        if re.search(r"%}|}}|{{|{%|\d{5}|\*\*|random|lipsum|strftime|~|\b[a-z]\.\w++(?!\()|\[\s*-?\d+\.", expression):
+        # What ends the expression, takes Python's time and memory, or is another text each time.
+        if re.search(r"%}|}}|{{|{%|\d{5}|\*\*|random|lipsum|strftime", expression):
             continue
         try:
             jinja.test_the_engine_writes_what_python_writes_or_refuses(expression, folder, tmp_path)

@@ -3,6 +3,7 @@
 //! Zephyr's own template is written out by hand; every other one runs in minijinja with the settings and functions that
 //! `transformers` gives Jinja, and with no way to reach files, the network or the clock.
 
+mod guards;
 mod jinja;
 mod limits;
 mod mask;

@@ -6,7 +6,7 @@ use minijinja::{Environment, ErrorKind, context};
 
 use super::limits::{self, Page};
 use super::mask::{self, Ends, Marking};
-use super::{Rendered, python, source};
+use super::{Rendered, guards, python, source};
 use crate::control::markers;
 use crate::dialogue::{Role, Turn};
 use crate::error::{Error, Result};
@@ -46,7 +46,7 @@ impl Jinja {
             )));
         }
         let mut environment = environment();
-        limits::add(&mut environment, NAME, source).map_err(|error| refused(&described(&error)))?;
+        limits::add(&mut environment, NAME, &source).map_err(|error| refused(&described(&error)))?;
         let tanks = limits::tanks(environment);
         let mut jinja = Jinja { tanks, special: special.clone(), written: text.to_owned(), has_tags, ends: Ends::default() };
         let canaries = jinja.canaries().map_err(|error| refused(&described(&error)))?;
@@ -123,6 +123,7 @@ fn environment() -> Environment<'static> {
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_debug(false);
     python::set_up(&mut environment);
+    guards::add(&mut environment);
     environment.add_filter(source::FILTER, |state: &minijinja::State, body: String| {
         let mark = |name: &str| state.lookup(name).filter(|mark| !mark.is_none()).map(|mark| mark.to_string()).unwrap_or_default();
         format!("{}{body}{}", mark(OPEN), mark(CLOSE))

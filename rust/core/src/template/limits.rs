@@ -6,6 +6,7 @@ use std::io::{Error, Write};
 
 use minijinja::Environment;
 
+use super::guards;
 use crate::dialogue::Turn;
 
 /// Bytes of a template at most; the longest of TRL's has 20 KB.
@@ -18,11 +19,14 @@ const FUEL: [(usize, u64); 4] = [(64 << 10, 100_000), (1 << 20, 1_000_000), (4 <
 /// Stack of the thread that compiles, in bytes. A chain of operators nests the compiler once for each: 32,000 in the longest template.
 const STACK_BYTES: usize = 64 << 20;
 
-/// Adds a template, on a thread with a stack that the longest chain of operators does not use up.
-pub(super) fn add(environment: &mut Environment<'static>, name: &'static str, source: String) -> Result<(), minijinja::Error> {
+/// Adds a template with its guards, on a thread with a stack that the longest chain of operators does not use up.
+pub(super) fn add(environment: &mut Environment<'static>, name: &'static str, source: &str) -> Result<(), minijinja::Error> {
     let failed = |what: &str| minijinja::Error::new(minijinja::ErrorKind::SyntaxError, what.to_owned());
     std::thread::scope(|scope| {
-        let compile = || environment.add_template_owned(name, source);
+        let compile = || {
+            let guarded = guards::guarded(source, environment.syntax().clone())?;
+            environment.add_template_owned(name, guarded)
+        };
         let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, compile);
         let thread = thread.map_err(|error| failed(&format!("no thread to compile it: {error}")))?;
         thread.join().unwrap_or_else(|_| Err(failed("the compiler failed")))

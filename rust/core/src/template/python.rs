@@ -145,7 +145,7 @@ pub(super) fn check_printable(value: &Value) -> Result<(), Error> {
     }
 }
 
-fn differs(what: &str) -> Error {
+pub(super) fn differs(what: &str) -> Error {
     Error::new(ErrorKind::UnknownMethod, format!("{what} is not supported: its text could differ from Python's"))
 }
 
