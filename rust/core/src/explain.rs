@@ -46,7 +46,7 @@ fn alive_story(walk: &Walk, alive: &Alive, story: &mut Value) -> Result<()> {
     story["tokens_lost"] = product.tokens_lost.into();
     match product.tokens {
         Tokens::Sample(sample) => {
-            story["text"] = walk.template.render(&alive.dialogue.turns).map(|rendered| rendered.text).unwrap_or_default().into();
+            story["text"] = walk.template.render(&alive.dialogue.turns).map(|rendered| rendered.text.clone()).unwrap_or_default().into();
             story["labels"] = sample.labels().into();
             story["ids"] = sample.ids.into();
         }
@@ -94,7 +94,7 @@ pub fn render(tokenizer: &Tokenizer, template: &str, dialogues: &str, prompt: bo
         let rendered = if prompt {
             template.render_prompt(&turns).map(|text| Rendered { text, trained: Vec::new() })
         } else {
-            template.render(&turns)
+            template.render(&turns).map(|rendered| Rendered::clone(&rendered))
         };
         match rendered {
             Ok(Rendered { text, trained }) => json!({"trained": in_characters(&text, &trained), "text": text}),

@@ -7,12 +7,16 @@ mod guards;
 mod jinja;
 mod limits;
 mod mask;
+mod page;
 mod python;
 mod source;
 mod tojson;
 
 use std::ops::Range;
 
+pub use self::page::Page;
+
+use self::page::Pages;
 use crate::dialogue::{Role, Turn};
 use crate::error::{Error, Result};
 use crate::stage::Reason;
@@ -40,6 +44,7 @@ pub struct Template {
     name: String,
     text: String,
     kind: Kind,
+    pages: Pages,
 }
 
 #[derive(Debug)]
@@ -61,7 +66,7 @@ impl Template {
             }
             (_, false) => Kind::Jinja(Box::new(jinja::Jinja::new(name, &text, special, control)?)),
         };
-        Ok(Template { name: name.to_owned(), text, kind })
+        Ok(Template { name: name.to_owned(), text, kind, pages: Pages::default() })
     }
 
     /// Whether a source is one that this package ships.
@@ -106,26 +111,34 @@ impl Template {
     }
 
     /// The text of a whole dialogue.
-    pub fn render(&self, turns: &[Turn]) -> std::result::Result<Rendered, Reason> {
+    pub fn render(&self, turns: &[Turn]) -> std::result::Result<Page<'_>, Reason> {
         match &self.kind {
-            Kind::Zephyr { eos } => Ok(zephyr(turns, eos)),
-            Kind::Jinja(jinja) => jinja.render(turns),
+            Kind::Zephyr { eos } => {
+                let mut page = self.pages.blank();
+                zephyr(turns, eos, &mut page.rendered);
+                Ok(page)
+            }
+            Kind::Jinja(jinja) => jinja.render(turns).map(|rendered| self.pages.of(rendered)),
         }
     }
 
     /// The text before an answer: the dialogue so far and the generation prompt.
     pub fn render_prompt(&self, turns: &[Turn]) -> std::result::Result<String, Reason> {
         match &self.kind {
-            Kind::Zephyr { eos } => Ok(zephyr(turns, eos).text + if turns.is_empty() { "" } else { "<|assistant|>\n" }),
+            Kind::Zephyr { eos } => {
+                let mut rendered = Rendered::default();
+                zephyr(turns, eos, &mut rendered);
+                Ok(rendered.text + if turns.is_empty() { "" } else { "<|assistant|>\n" })
+            }
             Kind::Jinja(jinja) => jinja.render_prompt(turns),
         }
     }
 }
 
 /// What Zephyr's template renders: `<|role|>`, the text, EOS, a line each; roles it does not know leave nothing.
-fn zephyr(turns: &[Turn], eos: &str) -> Rendered {
+fn zephyr(turns: &[Turn], eos: &str, rendered: &mut Rendered) {
     let bytes: usize = turns.iter().map(|turn| turn.text.len() + eos.len() + 16).sum();
-    let mut rendered = Rendered { text: String::with_capacity(bytes), trained: Vec::new() };
+    rendered.text.reserve(bytes);
     for turn in turns {
         let header = match turn.role {
             Role::System => "<|system|>\n",
@@ -142,7 +155,6 @@ fn zephyr(turns: &[Turn], eos: &str) -> Rendered {
         }
         rendered.text.push('\n');
     }
-    rendered
 }
 
 #[cfg(test)]
@@ -174,7 +186,7 @@ mod tests {
             &[("system", "s"), ("user", "ü\u{2028}"), ("assistant", "</s>")][..],
         ] {
             let turns = turns(texts);
-            assert_eq!(fast.render(&turns).expect("renders"), jinja.render(&turns).expect("renders"));
+            assert_eq!(*fast.render(&turns).expect("renders"), jinja.render(&turns).expect("renders"));
             assert_eq!(fast.render_prompt(&turns).expect("renders"), jinja.render_prompt(&turns).expect("renders"));
         }
     }
@@ -248,7 +260,7 @@ mod tests {
             let turns: Vec<Turn> = spoken.iter().map(|(role, text)| Turn { role: Role::named(role.clone()), text: text.clone() }).collect();
             let fast = Template::new("zephyr", ZEPHYR, &special(), &[]).expect("compiles");
             let jinja = jinja::Jinja::new("zephyr", ZEPHYR.trim_end(), &special(), &["</s>".to_owned()]).expect("compiles");
-            proptest::prop_assert_eq!(fast.render(&turns).expect("renders"), jinja.render(&turns).expect("renders"));
+            proptest::prop_assert_eq!(fast.render(&turns).expect("renders").clone(), jinja.render(&turns).expect("renders"));
             proptest::prop_assert_eq!(fast.render_prompt(&turns).expect("renders"), jinja.render_prompt(&turns).expect("renders"));
         }
     }

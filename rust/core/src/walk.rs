@@ -294,11 +294,11 @@ impl Walk {
     fn answer(&self, turns: &[Turn], prompt: &[u32], answer: &str) -> Result<std::result::Result<Vec<u32>, Fate>> {
         let mut whole = turns.to_vec();
         whole.push(Turn { role: Role::Assistant, text: answer.to_owned() });
-        let text = match self.template.render(&whole) {
-            Ok(rendered) => rendered.text,
+        let rendered = match self.template.render(&whole) {
+            Ok(rendered) => rendered,
             Err(reason) => return Ok(Err(Fate::Quarantined(reason))),
         };
-        let ids = self.tokenizer.ids(&text)?;
+        let ids = self.tokenizer.ids(&rendered.text)?;
         if ids.len() > TOKENS_MAX {
             return Ok(Err(too_many_tokens(ids.len())));
         }

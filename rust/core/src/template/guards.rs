@@ -1,7 +1,8 @@
-//! Guards round what minijinja's operators take otherwise than Python's: the sides of `~`, places in brackets, methods that are named and
-//! not called. Each becomes a filter of this engine, written into the template's source before it is compiled.
+//! Guards round what minijinja takes otherwise than Python: the sides of `~`, places in brackets, methods that are named and not called,
+//! lists that Python makes only while they are read. Each becomes a filter of this engine, written into the template's source before it is
+//! compiled.
 
-use minijinja::machinery::ast::{BinOpKind, CallArg, Expr, Stmt};
+use minijinja::machinery::ast::{BinOp, BinOpKind, CallArg, CompareOpKind, Expr, Stmt};
 use minijinja::machinery::{Span, parse};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Value, ValueKind};
@@ -15,6 +16,20 @@ const TEXT: &str = "__text";
 const PLACE: &str = "__place";
 /// A key that is called as a method of Python is.
 const KEY: &str = "__key";
+
+/// A list for minijinja, in Python a view, a range or an iterator: never empty, read once, without places, or equal to no list.
+const WHOLE: &str = "__whole";
+
+/// What makes such a list: filters, methods and a function.
+const LAZY_FILTERS: [&str; 7] = ["items", "map", "reject", "rejectattr", "reverse", "select", "selectattr"];
+const LAZY_METHODS: [&str; 3] = ["items", "keys", "values"];
+const LAZY_FUNCTION: &str = "range";
+/// Filters that read it once, from its start to its end, as loops and `in` do.
+const READERS: [&str; 13] =
+    ["count", "first", "items", "join", "last", "length", "list", "map", "reject", "rejectattr", "reverse", "select", "selectattr"];
+
+/// Names that Jinja gives a meaning of its own.
+const NAMES_OUT: [&str; 3] = ["kwargs", "self", "varargs"];
 
 const OF_MAPS: [&str; 11] = ["clear", "copy", "fromkeys", "get", "items", "keys", "pop", "popitem", "setdefault", "update", "values"];
 const OF_LISTS: [&str; 11] = ["append", "clear", "copy", "count", "extend", "index", "insert", "pop", "remove", "reverse", "sort"];
@@ -104,12 +119,19 @@ pub(super) fn add(environment: &mut Environment) {
         };
         if methods.contains(&name) { Err(differs(&format!("the method `{name}` without a call"))) } else { value.get_attr(name) }
     });
+    environment.add_filter(WHOLE, |value: &Value| match value.kind() {
+        ValueKind::String => Ok(value.clone()),
+        _ => Err(differs("a view, a range or an iterator that is neither looped over nor sent through `list`")),
+    });
 }
 
-/// The source with its guards.
+/// The source with its guards; an error where it names what is not known here.
 pub(super) fn guarded(source: &str, syntax: SyntaxConfig) -> Result<String, Error> {
-    let mut guards = Guards { source, edits: Vec::new() };
+    let mut guards = Guards { source, edits: Vec::new(), refused: None };
     guards.statement(&parse(source, "", syntax)?);
+    if let Some(name) = guards.refused {
+        return Err(differs(&format!("the name `{name}`")));
+    }
     // Where two end at one place the inner one was met first.
     guards.edits.sort_by_key(|edit| edit.start);
     let (mut guarded, mut at) = (String::with_capacity(source.len()), 0);
@@ -131,6 +153,7 @@ struct Edit {
 struct Guards<'source> {
     source: &'source str,
     edits: Vec<Edit>,
+    refused: Option<String>,
 }
 
 impl Guards<'_> {
@@ -177,33 +200,35 @@ impl Guards<'_> {
     }
 
     fn expression(&mut self, expression: &Expr) {
+        self.read(expression);
+        if is_lazy(expression) {
+            self.filter(expression, WHOLE);
+        }
+    }
+
+    /// An expression of which a list is read once, from its start to its end.
+    fn read(&mut self, expression: &Expr) {
         match expression {
+            Expr::Var(variable) if NAMES_OUT.contains(&variable.id) => self.refused = Some(variable.id.to_owned()),
             Expr::Var(_) | Expr::Const(_) => {}
             Expr::Slice(slice) => {
                 self.expression(&slice.expr);
                 [&slice.start, &slice.stop, &slice.step].into_iter().flatten().for_each(|place| self.place(place));
             }
             Expr::UnaryOp(operation) => self.expression(&operation.expr),
-            Expr::BinOp(operation) => {
-                for side in [&operation.left, &operation.right] {
-                    self.expression(side);
-                    let is_text = matches!(side, Expr::Const(constant) if constant.value.as_str().is_some())
-                        || matches!(side, Expr::BinOp(inner) if matches!(inner.op, BinOpKind::Concat));
-                    if matches!(operation.op, BinOpKind::Concat) && !is_text {
-                        self.filter(side, TEXT);
-                    }
-                }
-            }
+            Expr::BinOp(operation) => self.operation(operation),
             Expr::Compare(comparison) => {
                 self.expression(&comparison.expr);
-                self.all(comparison.ops.iter().map(|operation| &operation.expr));
+                for operation in &comparison.ops {
+                    self.sought(matches!(operation.op, CompareOpKind::In | CompareOpKind::NotIn), &operation.expr);
+                }
             }
             Expr::IfExpr(choice) => {
                 self.all([&choice.true_expr, &choice.test_expr]);
                 self.all(&choice.false_expr);
             }
             Expr::Filter(filter) => {
-                self.all(&filter.expr);
+                filter.expr.iter().for_each(|value| self.sought(READERS.contains(&filter.name), value));
                 self.arguments(&filter.args);
             }
             Expr::Test(test) => {
@@ -222,6 +247,22 @@ impl Guards<'_> {
             Expr::List(list) => self.all(&list.items),
             Expr::Tuple(tuple) => self.all(&tuple.items),
             Expr::Map(map) => map.keys.iter().zip(&map.values).for_each(|(key, value)| self.all([key, value])),
+        }
+    }
+
+    fn sought(&mut self, is_reader: bool, expression: &Expr) {
+        if is_reader { self.read(expression) } else { self.expression(expression) }
+    }
+
+    fn operation(&mut self, operation: &BinOp) {
+        self.expression(&operation.left);
+        self.sought(matches!(operation.op, BinOpKind::In), &operation.right);
+        for side in [&operation.left, &operation.right] {
+            let is_text = matches!(side, Expr::Const(constant) if constant.value.as_str().is_some())
+                || matches!(side, Expr::BinOp(inner) if matches!(inner.op, BinOpKind::Concat));
+            if matches!(operation.op, BinOpKind::Concat) && !is_text {
+                self.filter(side, TEXT);
+            }
         }
     }
 
@@ -244,7 +285,7 @@ impl Guards<'_> {
             Stmt::Template(template) => self.statements(&template.children),
             Stmt::EmitExpr(emitted) => self.expression(&emitted.expr),
             Stmt::ForLoop(each) => {
-                self.expression(&each.iter);
+                self.read(&each.iter);
                 self.all(&each.filter_expr);
                 self.statements(&each.body);
                 self.statements(&each.else_body);
@@ -290,6 +331,19 @@ impl Guards<'_> {
     }
 }
 
+/// Whether it gives what Python only makes while it is read.
+fn is_lazy(expression: &Expr) -> bool {
+    match expression {
+        Expr::Filter(filter) => LAZY_FILTERS.contains(&filter.name) && filter.expr.is_some(),
+        Expr::Call(call) => match &call.expr {
+            Expr::GetAttr(method) => LAZY_METHODS.contains(&method.name),
+            Expr::Var(function) => function.id == LAZY_FUNCTION,
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
 /// Where an expression starts. A chain's span starts at its last link.
 fn start(expression: &Expr) -> usize {
     let first = match expression {
@@ -325,10 +379,12 @@ mod tests {
     fn sources_get_their_guards_and_nothing_else() {
         for (source, expected) in [
             ("{{ a.b ~ 'c' ~ (d + 1) }} ~ {# a ~ b #}", "{{ (a.b)|__text ~ 'c' ~ ((d + 1)|__text) }} ~ {# a ~ b #}"),
-            ("{% if m.x.items is defined %}{{ m.items() }}", "{% if (m.x|__key('items')) is defined %}{{ m.items() }}"),
+            ("{% if m.x.items is defined %}{{ m.get() }}", "{% if (m.x|__key('items')) is defined %}{{ m.get() }}"),
             ("{{ (a.b).title.c }}", "{{ ((a.b)|__key('title')).c }}"),
             ("{{ loop.index ~ -a|trim }}", "{{ (loop.index)|__text ~ (-a|trim)|__text }}"),
             ("{{ a[1]['b'][i - 1][x:2] }}", "{{ a[1]['b'][(i - 1)|__place][(x)|__place:2] }}"),
+            ("{% for a in b|map('c') %}{% endfor %}{{ a|map('b')|list }}", "{% for a in b|map('c') %}{% endfor %}{{ a|map('b')|list }}"),
+            ("{{ a in b.keys() and a.keys() == b|reverse }}", "{{ a in b.keys() and (a.keys())|__whole == (b|reverse)|__whole }}"),
             ("{% set ns.count = [a ~ b[c ~ d]] %}", "{% set ns.count = [(a)|__text ~ (b[((c)|__text ~ (d)|__text)|__place])|__text] %}"),
         ] {
             let closed = format!("{source}{}", if source.contains("{% if") { "{% endif %}" } else { "" });

@@ -4,7 +4,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{Environment, ErrorKind, context};
 
-use super::limits::{self, Page};
+use super::limits::{self, Draft};
 use super::mask::{self, Ends, Marking};
 use super::{Rendered, guards, python, source};
 use crate::control::markers;
@@ -105,9 +105,9 @@ impl Jinja {
             (CLOSE, Value::from(tags.map(|[_, close]| close.to_string()))),
         ]));
         let weight = limits::weight(turns);
-        let mut page = Page::new(weight);
-        self.tanks[limits::tank(weight)].get_template(NAME)?.render_captured_to(values, &mut page)?;
-        Ok(page.text())
+        let mut draft = Draft::new(weight);
+        self.tanks[limits::tank(weight)].get_template(NAME)?.render_captured_to(values, &mut draft)?;
+        Ok(draft.text())
     }
 }
 

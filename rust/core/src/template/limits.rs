@@ -55,15 +55,15 @@ pub(super) fn tank(weight: usize) -> usize {
 }
 
 /// Text on its way out, with room for so many bytes and no more.
-pub(super) struct Page {
+pub(super) struct Draft {
     text: Vec<u8>,
     bytes_max: usize,
 }
 
-impl Page {
-    /// An empty page for a row of this weight.
-    pub(super) fn new(weight: usize) -> Page {
-        Page { text: Vec::with_capacity(weight), bytes_max: 4 * weight + (64 << 10) }
+impl Draft {
+    /// An empty draft for a row of this weight.
+    pub(super) fn new(weight: usize) -> Draft {
+        Draft { text: Vec::with_capacity(weight), bytes_max: 4 * weight + (64 << 10) }
     }
 
     /// What was written; minijinja writes whole strings only.
@@ -72,7 +72,7 @@ impl Page {
     }
 }
 
-impl Write for Page {
+impl Write for Draft {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         if self.text.len() + bytes.len() > self.bytes_max {
             return Err(Error::other(format!("its text passes {} bytes", self.bytes_max)));

@@ -14,6 +14,9 @@ const FILTERS_OUT: [&str; 23] = [
     "round", "slice", "sort", "split", "sum", "title", "unique", "zip",
 ];
 
+/// minijinja's tests that ask something else.
+const TESTS_OUT: [&str; 2] = ["lower", "upper"];
+
 /// Functions of Jinja that minijinja lacks: a name that is not there would be written as nothing.
 const FUNCTIONS_OUT: [&str; 3] = ["cycler", "joiner", "lipsum"];
 
@@ -24,6 +27,9 @@ const METHODS_OUT: [&str; 8] = ["format", "isalnum", "isalpha", "isdigit", "islo
 pub(super) fn set_up(environment: &mut Environment) {
     for name in FILTERS_OUT {
         environment.remove_filter(name);
+    }
+    for name in TESTS_OUT {
+        environment.remove_test(name);
     }
     environment.set_unknown_method_callback(method);
     environment.set_formatter(|out, state, value| {
@@ -46,6 +52,10 @@ pub(super) fn set_up(environment: &mut Environment) {
     });
     environment.add_test("sequence", |value: &Value| {
         matches!(value.kind(), ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Map)
+    });
+    environment.add_test("mapping", |value: &Value| match value.kind() {
+        ValueKind::Map if value.as_object().is_some_and(|map| map.type_name().ends_with("Namespace")) => false,
+        kind => kind == ValueKind::Map,
     });
     for name in FUNCTIONS_OUT {
         environment.add_function(name, move |_: Rest<Value>| -> Result<Value, Error> { Err(differs(&format!("the function `{name}`"))) });

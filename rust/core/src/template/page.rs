@@ -1,0 +1,51 @@
+//! Pages that are written on again: fresh memory for each row would cost more than the writing.
+
+use std::ops::Deref;
+use std::sync::{Mutex, PoisonError};
+
+use super::Rendered;
+
+/// A page with more room than this is not kept, so that one long row does not hold memory for good.
+const BYTES_MAX: usize = 1 << 20;
+
+/// Pages that nobody uses; as many as there ever were at a time.
+#[derive(Debug, Default)]
+pub(super) struct Pages(Mutex<Vec<Rendered>>);
+
+impl Pages {
+    /// A page that was written on before, or a new one.
+    pub(super) fn blank(&self) -> Page<'_> {
+        let mut rendered = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        rendered.text.clear();
+        rendered.trained.clear();
+        Page { rendered, pages: self }
+    }
+
+    /// A page that says this.
+    pub(super) fn of(&self, rendered: Rendered) -> Page<'_> {
+        Page { rendered, pages: self }
+    }
+}
+
+/// A [`Rendered`] whose memory goes back to its template.
+#[derive(Debug)]
+pub struct Page<'template> {
+    pub(super) rendered: Rendered,
+    pages: &'template Pages,
+}
+
+impl Deref for Page<'_> {
+    type Target = Rendered;
+
+    fn deref(&self) -> &Rendered {
+        &self.rendered
+    }
+}
+
+impl Drop for Page<'_> {
+    fn drop(&mut self) {
+        if self.rendered.text.capacity() <= BYTES_MAX {
+            self.pages.0.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(&mut self.rendered));
+        }
+    }
+}
