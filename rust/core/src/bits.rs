@@ -16,3 +16,17 @@ pub fn bits<const BIT: u32>(kinds: &[u8; WINDOW]) -> u64 {
         mask | ones.wrapping_mul(0x0102_0408_1020_4080) >> 56 << (8 * place)
     })
 }
+
+/// Lists the places of the bits that are set, counted from `base`, eight at a time: a branch for each would be wrong once a mask. Returns how
+/// many there are; what is written behind these means nothing.
+#[inline]
+pub fn list(mut mask: u64, base: u32, places: &mut [u32; WINDOW]) -> usize {
+    let count = mask.count_ones() as usize;
+    for places in places.as_chunks_mut::<8>().0.iter_mut().take(count.div_ceil(8)) {
+        for place in places {
+            *place = base + mask.trailing_zeros();
+            mask &= mask.wrapping_sub(1);
+        }
+    }
+    count
+}

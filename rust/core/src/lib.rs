@@ -25,6 +25,7 @@ pub mod memory;
 pub mod out_folder;
 pub mod pack;
 pub mod pipeline;
+mod prefetch;
 pub mod quarantine;
 pub mod read;
 pub mod recipe;

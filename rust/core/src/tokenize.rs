@@ -4,6 +4,7 @@
 //! all their parts. Ours takes over only where it agrees with the crate on a hostile text (`probe`).
 
 mod added;
+mod batch;
 mod cache;
 mod classes;
 mod cuts;
@@ -12,6 +13,7 @@ mod fast;
 mod lexicon;
 mod masks;
 mod merges;
+mod normal;
 mod pieces;
 mod plan;
 mod probe;

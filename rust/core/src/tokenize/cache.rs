@@ -5,11 +5,12 @@ use std::hint::select_unpredictable;
 
 use super::encode::Sink;
 use super::merges::{ID_BITS, Symbols};
+use crate::prefetch::prefetch;
 
 /// The longest word of the first two tables: its length beside it makes 16 bytes.
 pub(super) const SHORT_MAX: usize = 15;
 /// The most tokens of a word of the first two tables.
-const SHORT_TOKENS: usize = 5;
+pub(super) const SHORT_TOKENS: usize = 5;
 /// Where in [`Known`] the ends begin, of 4 bits each, and where the number of tokens stands.
 const ENDS_AT: u32 = ID_BITS * SHORT_TOKENS as u32;
 const COUNT_AT: u32 = 120;
@@ -72,8 +73,9 @@ impl Known {
         Known(known)
     }
 
+    /// How many there are.
     #[inline]
-    fn count(self) -> usize {
+    pub(super) fn count(self) -> usize {
         (self.0 >> COUNT_AT) as usize
     }
 
@@ -83,34 +85,16 @@ impl Known {
         self.count() == 0
     }
 
-    /// Are its tokens here?
+    /// The token at a place.
     #[inline]
-    pub(super) fn is_here(self) -> bool {
-        self.count().wrapping_sub(1) < SHORT_TOKENS
-    }
-
-    #[inline]
-    fn id(self, place: usize) -> u32 {
+    pub(super) fn id(self, place: usize) -> u32 {
         (self.0 >> (place as u32 * ID_BITS)) as u32 & ((1 << ID_BITS) - 1)
     }
 
+    /// Where in the word the token at a place ends.
     #[inline]
-    fn end(self, place: usize) -> usize {
+    pub(super) fn end(self, place: usize) -> usize {
         (self.0 >> (ENDS_AT + 4 * place as u32)) as usize & 15
-    }
-
-    /// Passes on the tokens of a known word.
-    #[inline]
-    pub(super) fn emit<S: Sink>(self, start: usize, end: usize, sink: &mut S) {
-        if self.count() <= 2 {
-            return sink.push_one_or_two([self.id(0), self.id(1)], self.count() == 2, (start, start + self.end(0), end));
-        }
-        let mut from = start;
-        for place in 0..self.count() {
-            let to = start + self.end(place);
-            sink.push(self.id(place), from, to);
-            from = to;
-        }
     }
 }
 
@@ -122,19 +106,31 @@ impl Cache {
         Cache { front: vec![word; 1 << FRONT_BITS], sets: vec![Set([word; 2]); 1 << SET_BITS], long: vec![long; LONG] }
     }
 
+    /// Says that a word will be looked for in the front soon.
+    #[inline]
+    pub(super) fn expect_front(&self, hash: u32) {
+        prefetch(&self.front, place(hash, FRONT_BITS));
+    }
+
+    /// Says that a word will be looked for behind the front soon.
+    #[inline]
+    pub(super) fn expect_behind(&self, hash: u32) {
+        prefetch(&self.sets, place(hash, SET_BITS));
+    }
+
     /// What the front knows of a word. Free of branches, which would be wrong for one word in ten.
     #[inline]
-    pub(super) fn find_front(&self, key: u128) -> Known {
-        self.front[place(key, FRONT_BITS)].known_as(key)
+    pub(super) fn find_front(&self, key: u128, hash: u32) -> Known {
+        self.front[place(hash, FRONT_BITS)].known_as(key)
     }
 
     /// The same for the table behind the front, into which it takes what it finds. Free of branches too: one that hangs on memory, and is
     /// wrong for one word in seven, would wait for it each time.
     #[inline]
-    pub(super) fn find_behind(&mut self, key: u128) -> Known {
-        let Set([first, second]) = &self.sets[place(key, SET_BITS)];
+    pub(super) fn find_behind(&mut self, key: u128, hash: u32) -> Known {
+        let Set([first, second]) = &self.sets[place(hash, SET_BITS)];
         let known = Known(first.known_as(key).0 | second.known_as(key).0);
-        let front = &mut self.front[place(key, FRONT_BITS)];
+        let front = &mut self.front[place(hash, FRONT_BITS)];
         let is_known = !known.is_nothing();
         front.key = select_unpredictable(is_known, key, front.key);
         front.known = Known(select_unpredictable(is_known, known.0, front.known.0));
@@ -164,7 +160,7 @@ impl Cache {
             let is_small = tokens <= SHORT_TOKENS && symbols.ids.iter().all(|id| id >> ID_BITS == 0);
             let known = if is_small { Known::new(symbols) } else { Known::ELSEWHERE };
             let key = key(word, 0, bytes);
-            let Set(words) = &mut self.sets[place(key, SET_BITS)];
+            let Set(words) = &mut self.sets[place(hash(key), SET_BITS)];
             words.swap(0, 1);
             words[0] = Word { key, known };
             if is_small {
@@ -222,10 +218,16 @@ pub(super) fn key(text: &[u8], start: usize, end: usize) -> u128 {
     bytes | (len as u128) << 120
 }
 
+/// Where in the tables a word may stand.
 #[inline]
-fn place(key: u128, bits: u32) -> usize {
+pub(super) fn hash(key: u128) -> u32 {
     let product = u128::from(key as u64 ^ 0x9E37_79B9_7F4A_7C15) * u128::from((key >> 64) as u64 ^ 0xC2B2_AE3D_27D4_EB4F);
-    (product as u64 ^ (product >> 64) as u64) as usize & ((1 << bits) - 1)
+    (product as u64 ^ (product >> 64) as u64) as u32
+}
+
+#[inline]
+fn place(hash: u32, bits: u32) -> usize {
+    hash as usize & ((1 << bits) - 1)
 }
 
 fn long_place(word: &[u8]) -> usize {

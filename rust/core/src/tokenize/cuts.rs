@@ -6,18 +6,15 @@
 
 use hashbrown::HashSet;
 
+use super::batch::{BATCH, Ends};
 use super::utf8::decode;
+use crate::bits::{WINDOW, list};
 
 /// A space as sentencepiece writes it.
 pub(super) const SPACE: char = '▁';
 const PLANES: usize = 0x110000;
 const LEFT: u8 = 1;
 const RIGHT: u8 = 2;
-
-/// How many ends of segments are found at once: their words are looked up together, so that the memory's delays overlap.
-pub(super) const BATCH: usize = 128;
-/// Boundaries judged at a time, one bit each.
-const BLOCK: usize = 64;
 
 /// What two neighbouring bytes say of the boundary between them.
 const CUT: u8 = 1;
@@ -70,20 +67,22 @@ impl Cuts {
     /// Writes where segments end, after `scanned` and up to `end`, until little room is left; returns how many, and moves `scanned`.
     pub(super) fn fill(&self, text: &[u8], scanned: &mut usize, end: usize, ends: &mut Ends) -> usize {
         let mut count = 0;
-        while *scanned < end && count <= BATCH - BLOCK {
+        while *scanned < end && count <= BATCH - WINDOW {
             let base = *scanned;
-            let (mut cuts, asked) = match text[base..end].first_chunk() {
+            let (cuts, asked) = match text[base..end].first_chunk() {
                 Some(window) => self.block(window),
                 None => self.last_block(&text[base..end]),
             };
-            *scanned = end.min(base + BLOCK);
-            while cuts != 0 {
-                let place = base + 1 + cuts.trailing_zeros() as usize;
-                cuts &= cuts - 1;
-                if !asked || !self.joined_at(text, place) {
-                    ends[count] = place as u32;
-                    count += 1;
-                }
+            *scanned = end.min(base + WINDOW);
+            let places = ends[count..].first_chunk_mut().expect("a window still fits");
+            let found = list(cuts, base as u32 + 1, places);
+            if !asked {
+                count += found;
+                continue;
+            }
+            for place in count..count + found {
+                ends[count] = ends[place];
+                count += usize::from(!self.joined_at(text, ends[place] as usize));
             }
         }
         if *scanned == end {
@@ -95,25 +94,25 @@ impl Cuts {
 
     /// One bit for each two neighbours, set where a cut is or has to be asked for; and whether any has to be.
     #[inline]
-    fn block(&self, window: &[u8; BLOCK + 1]) -> (u64, bool) {
+    fn block(&self, window: &[u8; WINDOW + 1]) -> (u64, bool) {
         let found = |place: usize| self.bytes[usize::from(window[place]) << 8 | usize::from(window[place + 1])];
         if window.is_ascii() {
             // Four sums, so that no step waits for the one before.
             let mut cuts = [0; 4];
-            for place in 0..BLOCK / 4 {
+            for place in 0..WINDOW / 4 {
                 for (part, cuts) in cuts.iter_mut().enumerate() {
-                    *cuts |= u64::from(found(place + part * BLOCK / 4)) << (place + part * BLOCK / 4);
+                    *cuts |= u64::from(found(place + part * WINDOW / 4)) << (place + part * WINDOW / 4);
                 }
             }
             return (cuts.iter().fold(0, |all, cuts| all | cuts), false);
         }
-        let ask = (0..BLOCK).fold(0, |ask, place| ask | u64::from(found(place) / ASK) << place);
-        let cuts = (0..BLOCK).fold(0, |cuts, place| cuts | u64::from(found(place) & CUT) << place);
+        let ask = (0..WINDOW).fold(0, |ask, place| ask | u64::from(found(place) / ASK) << place);
+        let cuts = (0..WINDOW).fold(0, |cuts, place| cuts | u64::from(found(place) & CUT) << place);
         (cuts | ask, ask != 0)
     }
 
     fn last_block(&self, rest: &[u8]) -> (u64, bool) {
-        let mut window = [0; BLOCK + 1];
+        let mut window = [0; WINDOW + 1];
         window[..rest.len()].copy_from_slice(rest);
         let (cuts, asked) = self.block(&window);
         (cuts & ((1 << (rest.len() - 1)) - 1), asked)
@@ -128,9 +127,6 @@ impl Cuts {
         self.joins(decode(text, before).0, decode(text, place).0)
     }
 }
-
-/// Where segments end.
-pub(super) type Ends = [u32; BATCH + 1];
 
 /// Between ASCII characters a cut until some merge joins them; never one inside a character.
 fn boundaries() -> Box<[u8; 1 << 16]> {

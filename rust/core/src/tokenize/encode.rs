@@ -24,27 +24,28 @@ pub trait Encode: Debug + Send + Sync {
 
 /// Where tokens go as they are found.
 pub(super) trait Sink {
+    /// Are spans wanted?
+    const SPANS: bool;
+
     /// Takes the next token, which holds the bytes from `start` to `end`.
     fn push(&mut self, id: u32, start: usize, end: usize);
 
-    /// Takes the next token, or with `both` the next two, given where the first begins and ends and the second ends. One word in ten has
-    /// two, and a branch that is wrong so often costs more than a token written in vain.
-    fn push_one_or_two(&mut self, ids: [u32; 2], both: bool, places: (usize, usize, usize));
+    /// Takes the next tokens, with their spans where these are wanted.
+    fn take(&mut self, ids: &[u32], spans: &[Span]);
 }
 
 /// Keeps ids alone.
 pub(super) struct Ids<'a>(pub &'a mut Vec<u32>);
 
 impl Sink for Ids<'_> {
-    #[inline]
+    const SPANS: bool = false;
+
     fn push(&mut self, id: u32, _start: usize, _end: usize) {
         self.0.push(id);
     }
 
-    #[inline]
-    fn push_one_or_two(&mut self, ids: [u32; 2], both: bool, _: (usize, usize, usize)) {
-        self.0.extend_from_slice(&ids);
-        self.0.truncate(self.0.len() - usize::from(!both));
+    fn take(&mut self, ids: &[u32], _: &[Span]) {
+        self.0.extend_from_slice(ids);
     }
 }
 
@@ -57,18 +58,15 @@ pub(super) struct Spans<'a> {
 }
 
 impl Sink for Spans<'_> {
-    #[inline]
+    const SPANS: bool = true;
+
     fn push(&mut self, id: u32, start: usize, end: usize) {
         self.ids.push(id);
         self.spans.push(Span { start: start as u32, end: end as u32 });
     }
 
-    #[inline]
-    fn push_one_or_two(&mut self, ids: [u32; 2], both: bool, (start, middle, end): (usize, usize, usize)) {
-        let (start, middle, end) = (start as u32, middle as u32, end as u32);
-        self.ids.extend_from_slice(&ids);
-        self.spans.extend_from_slice(&[Span { start, end: middle }, Span { start: middle, end }]);
-        self.ids.truncate(self.ids.len() - usize::from(!both));
-        self.spans.truncate(self.spans.len() - usize::from(!both));
+    fn take(&mut self, ids: &[u32], spans: &[Span]) {
+        self.ids.extend_from_slice(ids);
+        self.spans.extend_from_slice(spans);
     }
 }

@@ -2,15 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use unicode_normalization_alignments::{IsNormalized, is_nfc_quick};
-
 use super::added::{Added, Part};
-use super::cuts::BATCH;
+use super::batch::Ends;
 use super::encode::{Encode, Ids, Sink, Span, Spans};
 use super::lexicon::{Lexicon, Scratch};
+use super::normal::is_nfc;
 use super::pieces::Pieces;
 use super::reference::Reference;
-use super::words::Words;
+use super::words::{Progress, Words};
 use crate::error::Result;
 
 /// A tokenizer that our code knows in all its parts.
@@ -48,18 +47,9 @@ impl Fast {
                 pieces.encode((bytes, range, fresh), &self.lexicon, &mut scratch, sink);
             }
             (Part::Text { range, .. }, Cutter::Words(words)) => {
-                let mut ends = [0; BATCH];
-                let mut count = 0;
-                let mut at = range.start;
-                words.each(bytes, range.start, range.end, |end| {
-                    ends[count % BATCH] = end as u32;
-                    count += 1;
-                    if count == BATCH {
-                        at = self.lexicon.encode(bytes, at, &ends, &mut scratch, sink);
-                        count = 0;
-                    }
-                });
-                self.lexicon.encode(bytes, at, &ends[..count], &mut scratch, sink);
+                let mut progress = Progress::at(range.start);
+                let fill = |ends: &mut Ends| words.fill(bytes, &mut progress, range.end, ends);
+                self.lexicon.encode(bytes, range.clone(), fill, &mut scratch, sink);
             }
         });
         scratch.trim();
@@ -68,9 +58,7 @@ impl Fast {
 
     /// Texts that only the reference takes: beyond 4 GiB, or changed by the normaliser.
     fn is_foreign(&self, text: &str) -> bool {
-        // Characters below U+0300 are in normal form whatever stands beside them; they are those of up to two bytes below 0xCC.
-        let changed = || text.bytes().any(|byte| byte >= 0xCC) && !matches!(is_nfc_quick(text.chars()), IsNormalized::Yes);
-        u32::try_from(text.len()).is_err() || (self.nfc && changed())
+        u32::try_from(text.len()).is_err() || (self.nfc && !is_nfc(text))
     }
 }
 

@@ -1,9 +1,11 @@
 //! A word (a segment that no merge leaves) as tokens: from the cache, or spelled out and merged.
 
+use std::ops::Range;
+
 use hashbrown::HashMap;
 
-use super::cache::{self, Cache, Known};
-use super::cuts::BATCH;
+use super::batch::{Batch, Ends};
+use super::cache::{Cache, Known, SHORT_TOKENS};
 use super::encode::Sink;
 use super::merges::{Merges, Symbols};
 use super::vocabulary::WholeWords;
@@ -45,6 +47,7 @@ pub(super) enum Spelling {
 pub(super) struct Scratch {
     cache: Cache,
     symbols: Symbols,
+    batches: [Box<Batch>; 2],
     /// Room for a word that is not in the text as it is.
     pub word: Vec<u8>,
 }
@@ -52,7 +55,7 @@ pub(super) struct Scratch {
 impl Scratch {
     /// Empty caches and buffers.
     pub(super) fn new() -> Scratch {
-        Scratch { cache: Cache::new(), symbols: Symbols::default(), word: Vec::new() }
+        Scratch { cache: Cache::new(), symbols: Symbols::default(), batches: Default::default(), word: Vec::new() }
     }
 
     /// Frees what only a huge word needed.
@@ -67,41 +70,48 @@ impl Scratch {
 }
 
 impl Lexicon {
-    /// Passes on the tokens of the words that end at `ends`, the first of which begins at `start`; returns where the last one ends.
+    /// Passes on the tokens of a part of a text. `fill` writes where the next words end, up to the end of the part, and says how many.
     ///
-    /// First the look-ups of all words, then of those not found in the front, then the tokens: no step waits for a branch that hangs on
-    /// memory.
-    #[inline]
-    pub(super) fn encode<S: Sink>(&self, text: &[u8], start: usize, ends: &[u32], scratch: &mut Scratch, sink: &mut S) -> usize {
-        let mut found = [Known::NOTHING; BATCH + 1];
-        let mut rest = [0; BATCH + 1];
-        let (mut from, mut count) = (start, 0);
-        for (place, (found, end)) in found.iter_mut().zip(ends).enumerate() {
-            *found = scratch.cache.find_front(cache::key(text, from, *end as usize));
-            from = *end as usize;
-            rest[count] = place as u8;
-            count += usize::from(found.is_nothing());
+    /// While the memory fetches what the words of one batch may be known as, the words of the next are searched for.
+    pub(super) fn encode<S: Sink>(
+        &self,
+        text: &[u8],
+        range: Range<usize>,
+        mut fill: impl FnMut(&mut Ends) -> usize,
+        scratch: &mut Scratch,
+        sink: &mut S,
+    ) {
+        let Scratch { cache, symbols, batches: [next, last], .. } = scratch;
+        let mut at = range.start;
+        last.clear();
+        while at < range.end {
+            at = next.fill(at, &mut fill);
+            next.look_up(text, cache);
+            self.pass_on(text, last, cache, symbols, sink);
+            std::mem::swap(next, last);
         }
-        for place in rest[..count].iter().map(|place| usize::from(*place)) {
-            let from = place.checked_sub(1).map_or(start, |before| ends[before] as usize);
-            found[place] = scratch.cache.find_behind(cache::key(text, from, ends[place] as usize));
-        }
-        from = start;
-        for (found, end) in found.iter().zip(ends) {
-            let end = *end as usize;
-            if found.is_here() {
-                found.emit(from, end, sink);
+        self.pass_on(text, last, cache, symbols, sink);
+    }
+
+    fn pass_on<S: Sink>(&self, text: &[u8], batch: &mut Batch, cache: &mut Cache, symbols: &mut Symbols, sink: &mut S) {
+        batch.look_behind(cache);
+        let (mut from, mut count) = (batch.start(), 0);
+        for place in 0..batch.len() {
+            let (found, end) = batch.word(place);
+            if found.count().wrapping_sub(1) < SHORT_TOKENS {
+                count = batch.write::<S>(found, from, end, count);
             } else {
-                self.encode_unknown(&text[from..end], *found, from, scratch, sink);
+                batch.flush(count, sink);
+                count = 0;
+                self.encode_unknown(&text[from..end], found, from, (cache, symbols), sink);
             }
             from = end;
         }
-        from
+        batch.flush(count, sink);
     }
 
     #[inline(never)]
-    fn encode_unknown<S: Sink>(&self, word: &[u8], found: Known, start: usize, scratch: &mut Scratch, sink: &mut S) {
-        let Scratch { cache, symbols, .. } = scratch;
+    fn encode_unknown<S: Sink>(&self, word: &[u8], found: Known, start: usize, (cache, symbols): (&mut Cache, &mut Symbols), sink: &mut S) {
         if cache.emit_long(word, found, start, sink) {
             return;
         }

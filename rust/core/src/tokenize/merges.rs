@@ -7,6 +7,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use crate::prefetch::prefetch;
+
 /// Words of more symbols merge through a queue: a scan for the best pair is quadratic, and faster only while a word is short.
 const SCAN_MAX: usize = 192;
 /// Nearly all words have fewer symbols than this, and small arrays are sooner made.
@@ -107,7 +109,7 @@ impl Merges {
     }
 
     /// How early two tokens merge, [`NONE`] if they do not.
-    #[inline]
+    #[inline(always)]
     fn rank(&self, left: u32, right: u32) -> u32 {
         let stands = |set: &[u64], id: u32| set.get(id as usize / 64).is_some_and(|word| word >> (id % 64) & 1 == 1);
         if !stands(&self.left, left) || !stands(&self.right, right) {
@@ -115,7 +117,11 @@ impl Merges {
         }
         match self.slots[self.place(pair(left, right))] {
             FREE => NONE,
-            slot => slot as u32 & ((1 << RANK_BITS) - 1),
+            slot => {
+                let rank = slot as u32 & ((1 << RANK_BITS) - 1);
+                prefetch(&self.new, rank as usize);
+                rank
+            }
         }
     }
 

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
-use super::cuts::{BATCH, Cuts, SPACE};
-use super::encode::Sink;
+use super::batch::{BATCH, Ends};
+use super::cuts::{Cuts, SPACE};
+use super::encode::{Sink, Span};
 use super::lexicon::{Lexicon, Scratch};
 use super::utf8::decode;
 
@@ -43,12 +44,8 @@ impl Pieces {
         if self.is_prefixed(text, at, fresh) {
             at = self.encode_first(text, range.clone(), lexicon, scratch, sink);
         }
-        let mut ends = [0; BATCH + 1];
         let mut scanned = at;
-        while at < range.end {
-            let count = self.cuts.fill(text, &mut scanned, range.end, &mut ends);
-            at = lexicon.encode(text, at, &ends[..count], scratch, sink);
-        }
+        lexicon.encode(text, at..range.end, |ends| self.cuts.fill(text, &mut scanned, range.end, ends), scratch, sink);
     }
 
     fn is_prefixed(&self, text: &[u8], start: usize, fresh: bool) -> bool {
@@ -74,7 +71,11 @@ impl Pieces {
         word.clear();
         word.push(b' ');
         word.extend_from_slice(&text[start..end]);
-        lexicon.encode(&word, 0, &[word.len() as u32], scratch, &mut Moved { sink, start, first: start + len });
+        let whole = |ends: &mut Ends| {
+            ends[0] = word.len() as u32;
+            1
+        };
+        lexicon.encode(&word, 0..word.len(), whole, scratch, &mut Moved { sink, start, first: start + len });
         scratch.word = word;
         end
     }
@@ -96,15 +97,19 @@ struct Moved<'a, S> {
 }
 
 impl<S: Sink> Sink for Moved<'_, S> {
+    const SPANS: bool = S::SPANS;
+
     fn push(&mut self, id: u32, start: usize, end: usize) {
         let end = if end == 1 { self.first } else { self.start + end - 1 };
         self.sink.push(id, self.start + start.saturating_sub(1), end);
     }
 
-    fn push_one_or_two(&mut self, ids: [u32; 2], both: bool, (start, middle, end): (usize, usize, usize)) {
-        self.push(ids[0], start, middle);
-        if both {
-            self.push(ids[1], middle, end);
+    fn take(&mut self, ids: &[u32], spans: &[Span]) {
+        if !S::SPANS {
+            return self.sink.take(ids, spans);
+        }
+        for (id, Span { start, end }) in ids.iter().zip(spans) {
+            self.push(*id, *start as usize, *end as usize);
         }
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! A pattern is an ordered choice, so each scanner asks in the pattern's order. Both patterns leave no character out.
 
+use super::batch::{BATCH, Ends};
 use super::classes::{Class, Classes};
 use super::masks;
-use crate::bits::WINDOW;
+use crate::bits::{WINDOW, list};
 
 /// GPT-2's pattern, as `tokenizers`' ByteLevel has it built in.
 pub(super) const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
@@ -29,6 +30,20 @@ pub(super) enum Pattern {
     },
 }
 
+/// How far the search for words has come.
+pub(super) struct Progress {
+    at: usize,
+    /// Where the text between digits ends.
+    piece: usize,
+}
+
+impl Progress {
+    /// At the start of a part of a text.
+    pub(super) fn at(start: usize) -> Progress {
+        Progress { at: start, piece: start }
+    }
+}
+
 /// Finds where words end.
 pub(super) struct Words {
     /// Which words.
@@ -38,31 +53,32 @@ pub(super) struct Words {
 }
 
 impl Words {
-    /// Calls `word` with the end of each word of `text[start..end]`.
-    pub(super) fn each(&self, text: &[u8], start: usize, end: usize, mut word: impl FnMut(usize)) {
+    /// Writes where words end, after `progress` and up to `end`, until little room is left; returns how many, and moves `progress`.
+    pub(super) fn fill(&self, text: &[u8], progress: &mut Progress, end: usize, ends: &mut Ends) -> usize {
         // What stands behind the end must not be seen: `\s+(?!\S)` looks ahead.
         let text = &text[..end];
-        let (mut at, mut piece) = (start, start);
-        while at < end {
-            let mut begins = match text[at..].first_chunk::<WINDOW>() {
+        let Progress { mut at, mut piece } = *progress;
+        let mut count = 0;
+        while at < end && count <= BATCH - WINDOW {
+            let begins = match text[at..].first_chunk::<WINDOW>() {
                 Some(window) if window[..8].is_ascii() => masks::begins(window, self.pattern),
                 _ => 0,
             };
             if begins == 0 {
                 at = self.scan(text, at, &mut piece);
-                word(at);
-                continue;
-            }
-            let base = at;
-            while begins != 0 {
-                at = base + begins.trailing_zeros() as usize;
-                begins &= begins - 1;
-                word(at);
+                ends[count] = at as u32;
+                count += 1;
+            } else {
+                let places = ends[count..].first_chunk_mut().expect("a window still fits");
+                count += list(begins, at as u32, places);
+                at = ends[count - 1] as usize;
             }
         }
+        *progress = Progress { at, piece };
+        count
     }
 
-    /// The end of the word at `at`, character by character. `piece` is where the text between digits ends.
+    /// The end of the word at `at`, character by character.
     fn scan(&self, text: &[u8], at: usize, piece: &mut usize) -> usize {
         match self.pattern {
             Pattern::Gpt2 => self.gpt2(text, at),
