@@ -30,9 +30,8 @@ pub(super) struct Merges {
     shift: u32,
     /// The new token of each rank.
     new: Vec<u32>,
-    /// Whether a token stands left, or right, in any merge: most whole words do not, and small bit sets stay in the fast caches.
-    left: Vec<u64>,
-    right: Vec<u64>,
+    /// Four bits a slot, set where the hash of a pair falls: most pairs do not merge, and this stays in the fast caches.
+    filter: Vec<u64>,
 }
 
 /// A word on its way from characters to tokens: ids, and how many bytes each stands for.
@@ -77,16 +76,16 @@ impl Merges {
         if last >> ID_BITS != 0 || list.len() >> RANK_BITS != 0 {
             return Err("its vocabulary has more than a million tokens".to_owned());
         }
-        let bits = (list.len() + list.len() / 3 + 1).next_power_of_two().trailing_zeros().max(1);
-        let (slots, sets) = (vec![FREE; 1 << bits], vec![0; last as usize / 64 + 1]);
+        let bits = (list.len() + list.len() / 3 + 1).next_power_of_two().trailing_zeros().max(4);
+        let (slots, filter) = (vec![FREE; 1 << bits], vec![0; (1 << bits) / 16]);
         let new = list.iter().map(|(_, _, new)| *new).collect();
         let letters = vec![NONE; 1 << 16].into_boxed_slice();
-        let mut merges = Merges { letters, slots, shift: 64 - bits, new, left: sets.clone(), right: sets };
+        let mut merges = Merges { letters, slots, shift: 64 - bits, new, filter };
         for (rank, (left, right, _)) in list.iter().enumerate() {
-            merges.left[*left as usize / 64] |= 1 << (left % 64);
-            merges.right[*right as usize / 64] |= 1 << (right % 64);
             let pair = pair(*left, *right);
-            let place = merges.place(pair);
+            let (word, bit) = merges.filter_place(hash(pair));
+            merges.filter[word] |= 1 << bit;
+            let place = merges.place(pair, hash(pair));
             merges.slots[place] = pair << RANK_BITS | rank as u64;
         }
         for (place, left) in alphabet.iter().enumerate() {
@@ -99,23 +98,32 @@ impl Merges {
 
     /// The slot of a pair, or the free one it would take. A quarter of the slots is free, so the search ends.
     #[inline]
-    fn place(&self, pair: u64) -> usize {
+    fn place(&self, pair: u64, hash: u64) -> usize {
         let mask = self.slots.len() - 1;
-        let mut place = (pair.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize & mask;
+        let mut place = (hash >> self.shift) as usize & mask;
         while self.slots[place] >> RANK_BITS != pair && self.slots[place] != FREE {
             place = (place + 1) & mask;
         }
         place
     }
 
+    /// The word of the filter that a hash falls into, and the bit.
+    #[inline]
+    fn filter_place(&self, hash: u64) -> (usize, u64) {
+        let bit = hash >> (self.shift - 2);
+        ((bit >> 6) as usize, bit & 63)
+    }
+
     /// How early two tokens merge, [`NONE`] if they do not.
     #[inline(always)]
     fn rank(&self, left: u32, right: u32) -> u32 {
-        let stands = |set: &[u64], id: u32| set.get(id as usize / 64).is_some_and(|word| word >> (id % 64) & 1 == 1);
-        if !stands(&self.left, left) || !stands(&self.right, right) {
+        let pair = pair(left, right);
+        let hash = hash(pair);
+        let (word, bit) = self.filter_place(hash);
+        if self.filter[word] >> bit & 1 == 0 {
             return NONE;
         }
-        match self.slots[self.place(pair(left, right))] {
+        match self.slots[self.place(pair, hash)] {
             FREE => NONE,
             slot => {
                 let rank = slot as u32 & ((1 << RANK_BITS) - 1);
@@ -223,6 +231,10 @@ impl Merges {
 
 fn pair(left: u32, right: u32) -> u64 {
     u64::from(left) << ID_BITS | u64::from(right)
+}
+
+fn hash(pair: u64) -> u64 {
+    pair.wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 #[cfg(test)]
