@@ -80,10 +80,13 @@ impl Cuts {
                 count += found;
                 continue;
             }
+            let mut kept = count;
             for place in count..count + found {
-                ends[count] = ends[place];
-                count += usize::from(!self.joined_at(text, ends[place] as usize));
+                let end = ends[place];
+                ends[kept] = end;
+                kept += usize::from(!self.joined_at(text, end as usize));
             }
+            count = kept;
         }
         if *scanned == end {
             ends[count] = end as u32;
