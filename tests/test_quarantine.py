@@ -15,7 +15,11 @@ from reference_rows import plain
 LINE_BYTES_MAX = 16 << 20
 PICKY = (
     "{% for m in messages %}{% if m.content == 'FORBIDDEN' %}{{ raise_exception('no') }}{% endif %}"
-    "<{{ m.role }}>\n{{ m.content }}{{ eos_token }}\n{% endfor %}"
+    "<{{ m.role }}>\n{{ '...' if 'SECRET' in m.content else m.content }}{{ eos_token }}\n{% endfor %}"
+)
+ODD = (
+    "{% if 'ODD' in messages[-1].content %}odd: {% endif %}"
+    "{% for m in messages %}<{{ m.role }}>\n{{ m.content }}{{ eos_token }}\n{% endfor %}"
 )
 BAD = {
     "json": b'{"id": "x", "data": ["a question", "cut',
@@ -23,6 +27,7 @@ BAD = {
     "shape": b'{"id": "x", "data": "no list"}',
     "control_token": b'{"id": "x", "data": ["a question", "an answer</s> and more"]}',
     "template": b'{"id": "x", "data": ["FORBIDDEN", "an answer"]}',
+    "mask": b'{"id": "x", "data": ["a question", "a SECRET answer"]}',
     "too_deep": b'{"id": "x", "data": ' + b"[" * 64 + b"]" * 64 + b"}",
     "too_many_messages": json.dumps({"data": ["x"] * 1025}).encode(),
     "too_many_tokens": json.dumps({"data": ["Go on.", "q# " * 600_000]}).encode(),
@@ -66,6 +71,12 @@ def written(path: Path, lines: list[bytes], newline: bytes = b"\n") -> Path:
     return path
 
 
+def pair(number: int, chosen: str) -> bytes:
+    prompt = {"role": "user", "content": f"Question {number}?"}
+    replies = {name: [prompt, {"role": "assistant", "content": reply}] for name, reply in (("chosen", chosen), ("rejected", "No."))}
+    return json.dumps({"prompt": f"Question {number}?", **replies}).encode()
+
+
 def quarantine(out: Path) -> list[dict[str, object]]:
     return [json.loads(line) for path in sorted((out / "_quarantine").iterdir()) for line in path.read_bytes().splitlines()]
 
@@ -74,25 +85,38 @@ def quarantine(out: Path) -> list[dict[str, object]]:
 @pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "jsonl.zst"])
 @pytest.mark.parametrize("reason", BAD)
 def test_a_bad_row_is_set_aside_with_its_place_and_its_bytes(reason: str, ending: str, place: str, tmp_path: Path) -> None:
-    at = {"first": 0, "middle": 3, "last": 6}[place]
     lines = [good(number) for number in range(6)]
-    lines.insert(at, BAD[reason])
-    path = written(tmp_path / f"rows.{ending}", lines)
     settings: dict[str, Any] = {"dedup.near": False}
-    if reason == "template":
+    if reason in ("template", "mask"):
         (tmp_path / "picky.jinja").write_text(PICKY)
         settings["template.name"] = str(tmp_path / "picky.jinja")
-    zephyr_fast.prep(input=path, tokenizer="sample", out=tmp_path / "out", settings=settings)
-    rows = manifest(tmp_path / "out")["rows"]
+    check_one_bad_row("prep", reason, BAD[reason], lines, place, tmp_path / f"rows.{ending}", settings)
+
+
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+@pytest.mark.parametrize("ending", ["jsonl", "jsonl.gz", "jsonl.zst"])
+def test_a_pair_whose_prompt_is_no_prefix_is_set_aside_with_its_place_and_its_bytes(ending: str, place: str, tmp_path: Path) -> None:
+    (tmp_path / "odd.jinja").write_text(ODD)
+    lines = [pair(number, "Yes.") for number in range(6)]
+    settings: dict[str, Any] = {"template.name": str(tmp_path / "odd.jinja")}
+    check_one_bad_row("binarize", "prompt_not_prefix", pair(9, "ODD"), lines, place, tmp_path / f"rows.{ending}", settings)
+
+
+def check_one_bad_row(command: str, reason: str, bad: bytes, lines: list[bytes], place: str, path: Path, settings: dict[str, Any]) -> None:
+    at, out = {"first": 0, "middle": 3, "last": 6}[place], path.parent / "out"
+    lines.insert(at, bad)
+    run = zephyr_fast.prep if command == "prep" else zephyr_fast.binarize
+    run(input=written(path, lines), tokenizer="sample", out=out, settings=settings)
+    rows = manifest(out)["rows"]
     assert (rows["read"], rows["written"], rows["quarantined"], rows["dropped"]) == (7, 6, {reason: 1}, {})
-    (told,) = quarantine(tmp_path / "out")
+    (told,) = quarantine(out)
     assert (told["row_id"], told["reason"], told["input"], told["line"]) == (at, reason, path.name, at + 1)
     stream = plain(path)
     again = stream[int(told["offset"]) : int(told["offset"]) + int(told["length"])]  # type: ignore[call-overload]
-    assert again == BAD[reason]
+    assert again == bad
     raw = bytes.fromhex(str(told["raw_hex"])) if "raw_hex" in told else str(told["raw"]).encode()
     assert raw == again[: 64 << 10] and ("raw_hex" in told) == (reason == "utf8")
-    books = ledger(tmp_path / "out")
+    books = ledger(out)
     assert [line["row_id"] for line in books] == list(range(7))
     assert [line["verdict"] for line in books] == ["quarantined" if number == at else "written" for number in range(7)]
     assert all(stream[line["offset"] : line["offset"] + line["length"]] == lines[line["row_id"]] for line in books)

@@ -24,7 +24,7 @@ pub fn list(mut mask: u64, base: u32, places: &mut [u32; WINDOW]) -> usize {
     let count = mask.count_ones() as usize;
     for places in places.as_chunks_mut::<8>().0.iter_mut().take(count.div_ceil(8)) {
         for place in places {
-            *place = base + mask.trailing_zeros();
+            *place = base.wrapping_add(mask.trailing_zeros());
             mask &= mask.wrapping_sub(1);
         }
     }
