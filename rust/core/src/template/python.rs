@@ -53,10 +53,7 @@ pub(super) fn set_up(environment: &mut Environment) {
     environment.add_test("sequence", |value: &Value| {
         matches!(value.kind(), ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Map)
     });
-    environment.add_test("mapping", |value: &Value| match value.kind() {
-        ValueKind::Map if value.as_object().is_some_and(|map| map.type_name().ends_with("Namespace")) => false,
-        kind => kind == ValueKind::Map,
-    });
+    environment.add_test("mapping", |value: &Value| value.kind() == ValueKind::Map && !is_namespace(value));
     for name in FUNCTIONS_OUT {
         environment.add_function(name, move |_: Rest<Value>| -> Result<Value, Error> { Err(differs(&format!("the function `{name}`"))) });
     }
@@ -97,6 +94,11 @@ fn join(state: &mut State, value: &Value, separator: Option<StringInput<'_>>) ->
     let items: Vec<Value> = value.try_iter()?.collect();
     items.iter().try_for_each(check_printable)?;
     filters::join(state, &Value::from(items), separator, None, std::iter::empty::<(&str, Value)>().collect())
+}
+
+/// Is it what `namespace` makes? minijinja takes that for a map like any other.
+pub(super) fn is_namespace(value: &Value) -> bool {
+    value.as_object().is_some_and(|object| object.type_name().ends_with("Namespace"))
 }
 
 /// What Python's `str.isspace` says: Unicode's white space and the four separators among the control characters.
