@@ -14,6 +14,14 @@ use super::python::{check_printable, differs, is_namespace};
 
 /// What is joined by `~`, as text.
 const TEXT: &str = "__text";
+/// Jinja's filter for text that is not to be escaped. In Python such text escapes whatever it is added to and stays so when it is cut, cased
+/// or turned; so nothing of the kind may be done to it.
+const SAFE: &str = "safe";
+const PLAIN: &str = "__plain";
+/// Filters that take such text as it is.
+const TAKE_SAFE: [&str; 7] = ["count", "d", "default", "length", "safe", "string", "tojson"];
+/// What is greater or less. A slice or a sum of lists is ordered as no list is.
+const ORDERED: &str = "__ordered";
 /// What stands in brackets behind a value.
 const PLACE: &str = "__place";
 /// A key that is called as a method of Python is.
@@ -49,13 +57,18 @@ fn has(names: &str, name: &str) -> bool {
 
 /// Adds the filters that guarded sources call.
 pub(super) fn add(environment: &mut Environment) {
-    environment.add_filter(TEXT, |value: &Value| {
-        check_printable(value)?;
-        Ok::<_, Error>(if value.kind() == ValueKind::String { value.clone() } else { Value::from(value.to_string()) })
+    environment.add_filter(TEXT, text);
+    environment.add_filter(SAFE, |value: &Value| text(value).map(|text| Value::from_safe_string(text.to_string())));
+    environment.add_filter(PLAIN, |value: &Value| {
+        if value.is_safe() { Err(differs("what is done to a text that was marked as safe")) } else { Ok(value.clone()) }
     });
     environment.add_filter(PLACE, |value: &Value| match value.kind() {
         ValueKind::Number if !value.is_integer() => Err(differs("a fraction as a place")),
         ValueKind::Bool => Err(differs("a bool as a place")),
+        _ => Ok(value.clone()),
+    });
+    environment.add_filter(ORDERED, |value: &Value| match value.kind() {
+        ValueKind::Iterable => Err(differs("the order of lists that were cut or joined")),
         _ => Ok(value.clone()),
     });
     environment.add_filter(KEY, |value: &Value, name: &str| {
@@ -74,12 +87,18 @@ pub(super) fn add(environment: &mut Environment) {
     });
 }
 
-/// The source with its guards; an error where it names what is not known here.
+/// A value as text, where Python would print the same.
+pub(super) fn text(value: &Value) -> Result<Value, Error> {
+    check_printable(value)?;
+    Ok(if value.kind() == ValueKind::String { value.clone() } else { Value::from(value.to_string()) })
+}
+
+/// The source with its guards; an error where it has what is not known here.
 pub(super) fn guarded(source: &str, syntax: SyntaxConfig) -> Result<String, Error> {
     let mut guards = Guards::new(source);
     guards.statement(&parse(source, "", syntax)?);
-    if let Some(name) = guards.refused {
-        return Err(differs(&format!("the name `{name}`")));
+    if let Some(what) = guards.refused {
+        return Err(differs(&what));
     }
     guards.edits.sort_by_key(|edit| edit.start);
     let (mut guarded, mut at) = (String::with_capacity(source.len()), 0);
@@ -98,16 +117,23 @@ mod tests {
     #[test]
     fn sources_get_their_guards_and_nothing_else() {
         for (source, expected) in [
-            ("{{ a.b ~ 'c' ~ (d + 1) }} ~ {# a ~ b #}", "{{ (a.b)|__text ~ 'c' ~ ((d + 1)|__text) }} ~ {# a ~ b #}"),
+            ("{{ a.b ~ 'c' ~ (d + 1) }} ~ {# a ~ b #}", "{{ ((a.b)|__text) ~ 'c' ~ (((d + 1)|__text)) }} ~ {# a ~ b #}"),
             ("{% if m.x.items is defined %}{{ m.get() }}", "{% if (m.x|__key('items')) is defined %}{{ m.get() }}"),
             ("{{ (a.b).title.c }}", "{{ ((a.b)|__key('title')).c }}"),
-            ("{{ loop.index ~ -a|trim }}", "{{ (loop.index)|__text ~ (-a|trim)|__text }}"),
-            ("{{ a[1]['b'][i - 1][x:2] }}", "{{ a[1]['b'][(i - 1)|__place][(x)|__place:2] }}"),
+            ("{{ loop.index ~ -a|trim }}", "{{ ((loop.index)|__text) ~ ((-a|trim)|__text) }}"),
+            ("{{ a[1]['b'][i - 1][x:2] }}", "{{ a[1]['b'][((i - 1)|__place)][((x)|__place):2] }}"),
             ("{% for a in b|map('c') %}{% endfor %}{{ a|map('b')|list }}", "{% for a in b|map('c') %}{% endfor %}{{ a|map('b')|list }}"),
             ("{{ (a.keys() if b else range(2))|list }}", "{{ (a.keys() if b else range(2))|list }}"),
-            ("{{ a.keys() if b else [] }}", "{{ (a.keys())|__whole if b else [] }}"),
-            ("{{ a in b.keys() and a.keys() == b|reverse }}", "{{ a in b.keys() and (a.keys())|__whole == (b|reverse)|__whole }}"),
-            ("{% set ns.count = [a ~ b[c ~ d]] %}", "{% set ns.count = [(a)|__text ~ (b[((c)|__text ~ (d)|__text)|__place])|__text] %}"),
+            ("{{ a.keys() if b else [] }}", "{{ ((a.keys())|__whole) if b else [] }}"),
+            (
+                "{{ a in b.keys() and a.keys()[0] == b|reverse }}",
+                "{{ a in b.keys() and ((a.keys())|__whole)[0] == ((b|reverse)|__whole) }}",
+            ),
+            ("{{ 0 < a == b <= c != d }}", "{{ 0 < ((a)|__ordered) == ((b)|__ordered) <= ((c)|__ordered) != d }}"),
+            (
+                "{% set ns.count = [a ~ b[c ~ d]] %}",
+                "{% set ns.count = [((a)|__text) ~ ((b[((((c)|__text) ~ ((d)|__text))|__place)])|__text)] %}",
+            ),
         ] {
             let closed = format!("{source}{}", if source.contains("{% if") { "{% endif %}" } else { "" });
             let got = guarded(&closed, SyntaxConfig::default()).expect("parses");

@@ -6,6 +6,7 @@ use minijinja::value::{Kwargs, Rest, StringInput, Value, ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, filters};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
+use super::guards::text;
 use super::tojson;
 
 /// minijinja's filters that Jinja does not have or that give other text there.
@@ -51,7 +52,7 @@ pub(super) fn set_up(environment: &mut Environment) {
         matches!(value.kind(), ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable)
     });
     environment.add_test("sequence", |value: &Value| {
-        matches!(value.kind(), ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Map)
+        matches!(value.kind(), ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable)
     });
     environment.add_test("mapping", |value: &Value| value.kind() == ValueKind::Map && !is_namespace(value));
     for name in FUNCTIONS_OUT {
@@ -64,10 +65,7 @@ pub(super) fn set_up(environment: &mut Environment) {
 
 /// Filters that make a text of what they are given: of nothing that Python would write otherwise.
 fn text_filters(environment: &mut Environment) {
-    environment.add_filter("string", |value: &Value| {
-        check_printable(value)?;
-        Ok::<_, Error>(Value::from(value.to_string()))
-    });
+    environment.add_filter("string", text);
     environment.add_filter("join", join);
     for (name, filter) in
         [("upper", filters::upper as fn(StringInput<'_>) -> Value), ("lower", filters::lower), ("capitalize", filters::capitalize)]
@@ -121,6 +119,9 @@ fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> 
             _ => unknown_method_callback(state, value, name, arguments),
         };
     };
+    if value.is_safe() {
+        return Err(differs(&format!("the method `{name}` of a text that was marked as safe")));
+    }
     match name {
         "strip" | "lstrip" | "rstrip" => {
             let (letters,): (Option<&str>,) = from_args(arguments)?;

@@ -22,7 +22,7 @@ pub(super) fn tojson(state: &State, value: &Value, arguments: &Kwargs) -> Result
     }
     let mut json = Json { state, text: String::new(), indent };
     json.write(value, 0)?;
-    Ok(Value::from_safe_string(json.text))
+    Ok(Value::from(json.text))
 }
 
 /// JSON on its way.

@@ -1,10 +1,11 @@
 //! Finds in a template's syntax tree where guards belong.
 
 use minijinja::machinery::Span;
-use minijinja::machinery::ast::{BinOp, BinOpKind, CallArg, CompareOpKind, Expr, Stmt};
+use minijinja::machinery::ast::{BinOp, BinOpKind, CallArg, Compare, CompareOp, CompareOpKind, Expr, Stmt};
 
 use super::{
-    KEY, LAZY_FILTERS, LAZY_FUNCTION, LAZY_METHODS, NAMES_OUT, OF_LISTS, OF_MAPS, OF_NUMBERS, OF_TEXTS, PLACE, READERS, TEXT, WHOLE, has,
+    KEY, LAZY_FILTERS, LAZY_FUNCTION, LAZY_METHODS, NAMES_OUT, OF_LISTS, OF_MAPS, OF_NUMBERS, OF_TEXTS, ORDERED, PLACE, PLAIN, READERS,
+    SAFE, TAKE_SAFE, TEXT, WHOLE, has,
 };
 
 /// A text in the place of some bytes of the source, or of none.
@@ -19,14 +20,15 @@ pub(super) struct Guards<'source> {
     source: &'source str,
     /// In the order in which they were met: of those that end at one place the inner one first.
     pub edits: Vec<Edit>,
-    /// A name in it that is not known here.
+    /// What in it is not known here.
     pub refused: Option<String>,
+    has_safe: bool,
 }
 
 impl Guards<'_> {
     /// None yet.
     pub(super) fn new(source: &str) -> Guards<'_> {
-        Guards { source, edits: Vec::new(), refused: None }
+        Guards { source, edits: Vec::new(), refused: None, has_safe: source.contains(SAFE) }
     }
 
     fn edit(&mut self, start: usize, end: usize, text: &str) {
@@ -36,8 +38,9 @@ impl Guards<'_> {
     /// Sends an expression's value through a filter.
     fn filter(&mut self, expression: &Expr, name: &str) {
         let (start, end) = (start(expression), end(expression));
-        self.edit(start, start, "(");
-        self.edit(end, end, &format!(")|{name}"));
+        // In brackets of its own: what follows belongs to its value, not to the filter.
+        self.edit(start, start, "((");
+        self.edit(end, end, &format!(")|{name})"));
     }
 
     fn place(&mut self, expression: &Expr) {
@@ -78,27 +81,28 @@ impl Guards<'_> {
     /// An expression, or with `is_read` one of which a list is read once, from its start to its end.
     fn guard(&mut self, expression: &Expr, is_read: bool) {
         match expression {
-            Expr::Var(variable) if NAMES_OUT.contains(&variable.id) => self.refused = Some(variable.id.to_owned()),
+            Expr::Var(variable) if NAMES_OUT.contains(&variable.id) => {
+                self.refused = Some(format!("the name `{}`", variable.id));
+            }
             Expr::Var(_) | Expr::Const(_) => {}
             Expr::Slice(slice) => {
                 self.expression(&slice.expr);
+                self.side(&slice.expr, self.has_safe, PLAIN);
                 [&slice.start, &slice.stop, &slice.step].into_iter().flatten().for_each(|place| self.place(place));
             }
             Expr::UnaryOp(operation) => self.expression(&operation.expr),
             Expr::BinOp(operation) => self.operation(operation),
-            Expr::Compare(comparison) => {
-                self.expression(&comparison.expr);
-                for operation in &comparison.ops {
-                    self.guard(&operation.expr, matches!(operation.op, CompareOpKind::In | CompareOpKind::NotIn));
-                }
-            }
+            Expr::Compare(comparison) => self.comparison(comparison),
             Expr::IfExpr(choice) => {
                 self.expression(&choice.test_expr);
                 self.guard(&choice.true_expr, is_read);
                 choice.false_expr.iter().for_each(|other| self.guard(other, is_read));
             }
             Expr::Filter(filter) => {
-                filter.expr.iter().for_each(|value| self.guard(value, READERS.contains(&filter.name)));
+                if let Some(value) = &filter.expr {
+                    self.guard(value, READERS.contains(&filter.name));
+                    self.side(value, self.has_safe && !TAKE_SAFE.contains(&filter.name), PLAIN);
+                }
                 self.arguments(&filter.args);
             }
             Expr::Test(test) => {
@@ -111,6 +115,7 @@ impl Guards<'_> {
             }
             Expr::GetItem(lookup) => {
                 self.expression(&lookup.expr);
+                self.side(&lookup.expr, self.has_safe, PLAIN);
                 self.place(&lookup.subscript_expr);
             }
             Expr::Call(call) => self.call(&call.expr, &call.args),
@@ -123,15 +128,37 @@ impl Guards<'_> {
         }
     }
 
+    fn comparison(&mut self, comparison: &Compare) {
+        let orders = |operation: Option<&CompareOp>| {
+            operation.is_some_and(|operation| {
+                matches!(operation.op, CompareOpKind::Lt | CompareOpKind::Lte | CompareOpKind::Gt | CompareOpKind::Gte)
+            })
+        };
+        self.expression(&comparison.expr);
+        self.side(&comparison.expr, orders(comparison.ops.first()), ORDERED);
+        for (place, operation) in comparison.ops.iter().enumerate() {
+            self.guard(&operation.expr, matches!(operation.op, CompareOpKind::In | CompareOpKind::NotIn));
+            self.side(&operation.expr, orders(Some(operation)) || orders(comparison.ops.get(place + 1)), ORDERED);
+        }
+    }
+
+    /// One side of an operator that asks for a guard, unless it is spelled out or joined by the operator itself.
+    fn side(&mut self, side: &Expr, is_asked: bool, name: &str) {
+        let is_plain = matches!(side, Expr::Const(_)) && (name != TEXT || is_text(side));
+        let is_joined = matches!(side, Expr::BinOp(inner) if matches!(inner.op, BinOpKind::Concat));
+        if is_asked && !is_plain && !is_joined {
+            self.filter(side, name);
+        }
+    }
+
     fn operation(&mut self, operation: &BinOp) {
         self.expression(&operation.left);
         self.guard(&operation.right, matches!(operation.op, BinOpKind::In));
+        let is_order = matches!(operation.op, BinOpKind::Lt | BinOpKind::Lte | BinOpKind::Gt | BinOpKind::Gte);
         for side in [&operation.left, &operation.right] {
-            let is_text = matches!(side, Expr::Const(constant) if constant.value.as_str().is_some())
-                || matches!(side, Expr::BinOp(inner) if matches!(inner.op, BinOpKind::Concat));
-            if matches!(operation.op, BinOpKind::Concat) && !is_text {
-                self.filter(side, TEXT);
-            }
+            self.side(side, is_order, ORDERED);
+            self.side(side, self.has_safe && matches!(operation.op, BinOpKind::Add | BinOpKind::Mul), PLAIN);
+            self.side(side, matches!(operation.op, BinOpKind::Concat), TEXT);
         }
     }
 
@@ -198,6 +225,10 @@ impl Guards<'_> {
             | Stmt::Break(_) => {}
         }
     }
+}
+
+fn is_text(expression: &Expr) -> bool {
+    matches!(expression, Expr::Const(constant) if constant.value.as_str().is_some())
 }
 
 /// Whether it gives what Python only makes while it is read.
