@@ -43,7 +43,7 @@ pub(super) enum Spelling {
     },
 }
 
-/// What one thread needs to encode a text: caches and buffers, at most about 19 MiB while idle.
+/// What one thread needs to encode a text: caches and buffers, at most about 21 MiB while idle.
 pub(super) struct Scratch {
     cache: Cache,
     symbols: Symbols,
