@@ -84,6 +84,9 @@ impl Guards<'_> {
             Expr::Var(variable) if NAMES_OUT.contains(&variable.id) => {
                 self.refused = Some(format!("the name `{}`", variable.id));
             }
+            Expr::Const(constant) if constant.value.is_number() && !is_number(&self.source[start(expression)..end(expression)]) => {
+                self.refused = Some(format!("the number `{}`", &self.source[start(expression)..end(expression)]));
+            }
             Expr::Var(_) | Expr::Const(_) => {}
             Expr::Slice(slice) => {
                 self.expression(&slice.expr);
@@ -229,6 +232,12 @@ impl Guards<'_> {
 
 fn is_text(expression: &Expr) -> bool {
     matches!(expression, Expr::Const(constant) if constant.value.as_str().is_some())
+}
+
+/// Digits, as a whole number or on both sides of a point: Jinja reads `1.` as a number and a point, and knows other bases and powers by
+/// rules of its own.
+fn is_number(text: &str) -> bool {
+    text.split('.').count() <= 2 && text.split('.').all(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Whether it gives what Python only makes while it is read.
