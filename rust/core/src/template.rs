@@ -118,7 +118,7 @@ impl Template {
                 zephyr(turns, eos, &mut page.rendered);
                 Ok(page)
             }
-            Kind::Jinja(jinja) => jinja.render(turns).map(|rendered| self.pages.of(rendered)),
+            Kind::Jinja(jinja) => jinja.render(turns).map(Page::from),
         }
     }
 
@@ -193,6 +193,19 @@ mod tests {
 
     const TAGGED: &str = "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}<e>{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}";
     const PLAIN: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}<e>\n{% endfor %}";
+
+    #[test]
+    fn no_more_pages_are_kept_than_were_used_at_a_time() {
+        for (text, kept) in [(ZEPHYR, 2), (PLAIN, 0)] {
+            let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
+            let turns = turns(&[("user", "q"), ("assistant", "yes")]);
+            for _ in 0..9 {
+                let both = [template.render(&turns).expect("renders"), template.render(&turns).expect("renders")];
+                assert_eq!(*both[0], *both[1]);
+            }
+            assert_eq!(template.pages.kept(), kept);
+        }
+    }
 
     #[test]
     fn masks_are_found_with_generation_tags_and_without() {

@@ -18,20 +18,27 @@ impl Pages {
         let mut rendered = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         rendered.text.clear();
         rendered.trained.clear();
-        Page { rendered, pages: self }
+        Page { rendered, pages: Some(self) }
     }
 
-    /// A page that says this.
-    pub(super) fn of(&self, rendered: Rendered) -> Page<'_> {
-        Page { rendered, pages: self }
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }
 
-/// A [`Rendered`] whose memory goes back to its template.
+/// A [`Rendered`] whose memory goes back to its template, if that writes on it again.
 #[derive(Debug)]
 pub struct Page<'template> {
     pub(super) rendered: Rendered,
-    pages: &'template Pages,
+    pages: Option<&'template Pages>,
+}
+
+impl From<Rendered> for Page<'_> {
+    /// A page that is written on once.
+    fn from(rendered: Rendered) -> Self {
+        Page { rendered, pages: None }
+    }
 }
 
 impl Deref for Page<'_> {
@@ -44,8 +51,8 @@ impl Deref for Page<'_> {
 
 impl Drop for Page<'_> {
     fn drop(&mut self) {
-        if self.rendered.text.capacity() <= BYTES_MAX {
-            self.pages.0.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(&mut self.rendered));
+        if let Some(pages) = self.pages.filter(|_| self.rendered.text.capacity() <= BYTES_MAX) {
+            pages.0.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(&mut self.rendered));
         }
     }
 }
