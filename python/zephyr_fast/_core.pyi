@@ -44,7 +44,7 @@ def run(
     recipe_name: str,
     overrides: Sequence[tuple[str, str]],
     inputs: Sequence[str | PathLike[str]],
-    tokenizer: str | PathLike[str],
+    tokenizer: str | PathLike[str] | None,
     out: str | PathLike[str],
     *,
     threads: int | None = None,

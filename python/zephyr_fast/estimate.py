@@ -77,6 +77,7 @@ def estimate(
     if not 0 < mfu <= 1 or gpus < 1 or peak_tflops <= 0:
         raise RecipeError("MFU is a share above 0, and a run has a GPU that does something")
     manifest, given = Manifest.read(folder), configs.read(configs.find(config))
+    manifest.encoding()
     split = manifest.split("train")
     shape = _shape(str(model or given.get("model_name_or_path") or "sample"))
     is_pairs = manifest.kind == "preference"

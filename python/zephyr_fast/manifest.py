@@ -55,7 +55,7 @@ class TextCard:
 
 @dataclass(frozen=True)
 class Split:
-    """One split: `rows` are dialogues, `samples` packed windows (sft) or pairs (preference)."""
+    """One split: `rows` are dialogues, `samples` packed windows (sft) or pairs (preference); dialogues or pairs in a set of text alone."""
 
     rows: int
     samples: int
@@ -176,7 +176,7 @@ class FileCard:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A finished data set, as its `manifest.json` describes it."""
+    """A finished data set, as its `manifest.json` describes it. One of text alone has neither tokenizer nor template."""
 
     schema: int
     kind: Kind
@@ -184,8 +184,8 @@ class Manifest:
     semantics: dict[str, int]
     fingerprint: str
     recipe: RecipeCopy
-    tokenizer: TokenizerCard
-    template: TemplateCard
+    tokenizer: TokenizerCard | None
+    template: TemplateCard | None
     inputs: tuple[InputCard, ...]
     rows: Rows
     phrases: dict[str, int]
@@ -235,6 +235,15 @@ class Manifest:
         if name not in self.splits:
             raise InputError(f"no split `{name}` in this data set; there is: {', '.join(self.splits) or 'none'}")
         return self.splits[name]
+
+    def encoding(self) -> tuple[TokenizerCard, TemplateCard]:
+        """What made the ids; InputError, with the way out, for a set of text alone."""
+        if self.tokenizer is None or self.template is None:
+            raise InputError(
+                "this data set is text alone, made with `shards.tokens = false`; `datasets.load_dataset` reads it, "
+                "and made again without that key, with a tokenizer, it can be trained on"
+            )
+        return self.tokenizer, self.template
 
 
 def seal(fields: Mapping[str, object]) -> str:

@@ -74,11 +74,11 @@ class Mixture:
 
 
 def _check_match(first: Shards, other: Shards) -> None:
-    one, two = first.manifest, other.manifest
+    (tokenizer, template), (their_tokenizer, their_template) = first.manifest.encoding(), other.manifest.encoding()
     facts = {
-        "kind": (one.kind, two.kind),
-        "tokenizer": (one.tokenizer.sha256, two.tokenizer.sha256),
-        "template": (one.template.sha256, two.template.sha256),
+        "kind": (first.kind, other.kind),
+        "tokenizer": (tokenizer.sha256, their_tokenizer.sha256),
+        "template": (template.sha256, their_template.sha256),
     }
     for name, (mine, theirs) in facts.items():
         if mine != theirs:

@@ -31,12 +31,13 @@ def prep(
 
     `recipe`: a packaged name or the path of a TOML file. `input`: files, folders, globs, or "sample"; without it the
     recipe's own source on the Hub. `tokenizer`: a folder, a tokenizer.json, a Hub id, or "sample". `settings`: keys
-    laid over the recipe, as `{"pack.seq_len": 512}`. `decontaminate`: evaluation sets to keep out, added to the
-    recipe's, as `{"mt_bench": "eval/mt_bench.jsonl:turns"}` (path, colon, field). `threads`: one a core unless given;
-    the bytes are the same. `overwrite`: another run's folder is replaced. `strict`: the first unreadable row ends the
-    run. `max_bad`: unreadable rows allowed. `max_memory`: bytes that this process may hold, all that is in it counted: the
-    run takes smaller bites, and ends with a RecipeError where that is not enough. `follow`: called with the counters, about
-    ten times a second. A finished folder of the same run is left as it is.
+    laid over the recipe, as `{"pack.seq_len": 512}`; with `{"shards.tokens": False}` text alone is written, and no tokenizer
+    is needed. `decontaminate`: evaluation sets to keep out, added to the recipe's, as
+    `{"mt_bench": "eval/mt_bench.jsonl:turns"}` (path, colon, field). `threads`: one a core unless given; the bytes are the
+    same. `overwrite`: another run's folder is replaced. `strict`: the first unreadable row ends the run. `max_bad`:
+    unreadable rows allowed. `max_memory`: bytes that this process may hold, all that is in it counted: the run takes smaller
+    bites, and ends with a RecipeError where that is not enough. `follow`: called with the counters, about ten times a
+    second. A finished folder of the same run is left as it is.
 
     Raises RecipeError, BadDataError (too many unreadable rows), InputError, OtherRunError (the folder is another run's),
     LockedError, StorageError; KeyboardInterrupt on Ctrl-C.
@@ -81,7 +82,7 @@ def _run(
     found = against(read(recipe, settings), decontaminate or {})
     inputs = find_inputs(command, found, [input] if isinstance(input, str | Path) else input or [])
     tokenizer = find_tokenizer(found, tokenizer, inputs)
-    if unknown := _core.unknown_template(found.text, found.name, found.overrides, tokenizer):
+    if tokenizer and (unknown := _core.unknown_template(found.text, found.name, found.overrides, tokenizer)):
         canary.check(*unknown)
     manifest = _core.run(
         command,

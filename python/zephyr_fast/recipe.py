@@ -34,6 +34,10 @@ class Recipe:
         found = tomllib.loads(self.text).get(table, {}).get(key)
         return None if found is None else str(found)
 
+    def wants_tokens(self) -> bool:
+        """Whether tokens are written, for which a tokenizer is needed, or text alone."""
+        return bool(tomllib.loads(_core.resolve(self.text, self.name, self.overrides))["shards"]["tokens"])
+
 
 def packaged() -> list[str]:
     """Names of the packaged recipes."""

@@ -68,7 +68,7 @@ class Shards:
 
     `folder` may be a URL: see `zephyr_fast.remote`.
 
-    Raises InputError where the folder holds no data set or no such split, IntegrityError where a shard is not the one
+    Raises InputError where the folder holds no data set, text alone or no such split, IntegrityError where a shard is not the one
     that the manifest describes: at once for a wrong size, at the first row of a batch for wrong bytes.
     """
 
@@ -76,6 +76,7 @@ class Shards:
         self.folder = local(folder)
         self.split = split
         self.manifest = Manifest.read(self.folder)
+        self.manifest.encoding()
         self._cards = self.manifest.split(split).shards
         self._origin = origin_of(self.folder)
         for card in self._cards:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from zephyr_fast._core import InputError
+from zephyr_fast._core import InputError, RecipeError
 from zephyr_fast.recipe import Recipe
 
 SAMPLE = Path(__file__).parent / "sample"
@@ -33,8 +33,12 @@ def find_inputs(command: str, recipe: Recipe, given: Sequence[str | Path]) -> li
     return found
 
 
-def find_tokenizer(recipe: Recipe, given: str | Path | None, inputs: Sequence[Path]) -> Path:
-    """The folder or file of the tokenizer: the one given, the packaged one for packaged rows, or the recipe's."""
+def find_tokenizer(recipe: Recipe, given: str | Path | None, inputs: Sequence[Path]) -> Path | None:
+    """The folder or file of the tokenizer: the one given, the packaged one for packaged rows, or the recipe's; None for text alone."""
+    if not recipe.wants_tokens():
+        if given is not None:
+            raise RecipeError("`shards.tokens` is false: text alone is written, without a tokenizer; leave `--tokenizer` out")
+        return None
     if str(given) == "sample" or (given is None and all(path.parent == SAMPLE for path in inputs)):
         return SAMPLE_TOKENIZER
     name = given if given is not None else recipe.get("tokenize", "tokenizer")

@@ -38,6 +38,9 @@ def lines(manifest: Manifest, out: Path) -> list[tuple[str, str]]:
 
 
 def _split(manifest: Manifest, split: Split) -> str:
+    if manifest.tokenizer is None:
+        what = f"{split.samples:,} pairs of {split.rows:,} prompts" if manifest.kind == "preference" else f"{split.rows:,} dialogues"
+        return f"{what}, text alone"
     if manifest.kind == "preference":
         lost = f", {split.tokens_lost:,} cut off at {split.seq_len:,}" if split.tokens_lost else ""
         return f"{split.samples:,} pairs of {split.rows:,} prompts, {split.tokens:,} tokens{lost}"
@@ -65,5 +68,5 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 def _shards(manifest: Manifest) -> str:
-    files = [shard.file for split in manifest.splits.values() for shard in split.shards]
+    files = [card.file for split in manifest.splits.values() for card in split.shards or split.text]
     return ", ".join(files) if len(files) <= 2 else f"{files[0]} … {files[-1]}"

@@ -49,7 +49,8 @@ class Key:
     def of(cls, weights: str, config: str, dtype: str, manifest: Manifest) -> "Key":
         """The key of a model (see `weights.py`) on a data set."""
         longest = max(split.seq_len for split in manifest.splits.values())
-        return cls(weights, config, dtype, manifest.fingerprint, manifest.tokenizer.sha256, manifest.template.sha256, longest)
+        tokenizer, template = manifest.encoding()
+        return cls(weights, config, dtype, manifest.fingerprint, tokenizer.sha256, template.sha256, longest)
 
     @property
     def digest(self) -> str:

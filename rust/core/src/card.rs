@@ -12,38 +12,46 @@ pub const FILE: &str = "README.md";
 #[must_use]
 pub fn print(manifest: &Manifest) -> String {
     let mut card = String::from("---\nconfigs:\n");
-    card.push_str("- config_name: tokens\n  default: true\n  data_files:\n");
+    let (config, files) = if manifest.tokenizer.is_some() { ("tokens", "*.arrow") } else { ("text", "*.parquet") };
+    let _ = write!(card, "- config_name: {config}\n  default: true\n  data_files:\n");
     for split in manifest.splits.keys() {
-        let _ = write!(card, "  - split: {split}\n    path: \"{split}-*.arrow\"\n");
+        let folder = if config == "text" { "text/" } else { "" };
+        let _ = write!(card, "  - split: {split}\n    path: \"{folder}{split}-{files}\"\n");
     }
-    let what = match manifest.kind {
-        Kind::Sft => "packed samples for supervised fine-tuning",
-        Kind::Preference => "preference pairs",
+    let what = match (manifest.kind, config) {
+        (Kind::Sft, "text") => "dialogues for supervised fine-tuning",
+        (Kind::Sft, _) => "packed samples for supervised fine-tuning",
+        (Kind::Preference, _) => "preference pairs",
     };
     let rows = &manifest.rows;
-    let _ = write!(
-        card,
-        "---\n\n# {}: {what}\n\nMade by {} with the tokenizer `{}` and the `{}` template. Fingerprint `{}`.\n\n",
-        manifest.recipe.name,
-        manifest.engine,
-        &manifest.tokenizer.sha256[..12],
-        manifest.template.name,
-        &manifest.fingerprint[..16]
-    );
+    let _ = write!(card, "---\n\n# {}: {what}\n\nMade by {}", manifest.recipe.name, manifest.engine);
+    if let (Some(tokenizer), Some(template)) = (&manifest.tokenizer, &manifest.template) {
+        let _ = write!(card, " with the tokenizer `{}` and the `{}` template", &tokenizer.sha256[..12], template.name);
+    }
+    let _ = write!(card, ". Fingerprint `{}`.\n\n", &manifest.fingerprint[..16]);
     let _ = writeln!(card, "| rows | count |\n|---|---|\n| read | {} |\n| written | {} |", rows.read, rows.written);
     for (verdict, reasons) in [("dropped", &rows.dropped), ("duplicate", &rows.duplicates), ("quarantined", &rows.quarantined)] {
         for (reason, count) in reasons {
             let _ = writeln!(card, "| {verdict}: {reason} | {count} |");
         }
     }
-    let _ = writeln!(card, "\n| split | rows | samples | tokens | trained | lost |\n|---|---|---|---|---|---|");
+    if config == "text" {
+        card.push_str("\n| split | dialogues | rows of text |\n|---|---|---|\n");
+    } else {
+        card.push_str("\n| split | rows | samples | tokens | trained | lost |\n|---|---|---|---|---|---|\n");
+    }
     for (name, split) in &manifest.splits {
-        let (tokens, trained, lost) = (split.tokens, split.trained_tokens, split.tokens_lost);
-        let _ = writeln!(card, "| {name} | {} | {} | {tokens} | {trained} | {lost} |", split.rows, split.samples);
+        let _ = write!(card, "| {name} | {} | {} |", split.rows, split.samples);
+        if config != "text" {
+            let _ = write!(card, " {} | {} | {} |", split.tokens, split.trained_tokens, split.tokens_lost);
+        }
+        card.push('\n');
     }
     decontamination(&mut card, manifest);
     // Not a config: `datasets` reads all configs of a card with the reader of the first one's files.
-    if manifest.splits.values().any(|split| !split.text.is_empty()) {
+    if config == "text" {
+        card.push_str("\nText alone, made without a tokenizer: no control tokens were looked for.\n");
+    } else if manifest.splits.values().any(|split| !split.text.is_empty()) {
         card.push_str("\nThe cleaned text lies in `text/`: `load_dataset(FOLDER, data_dir=\"text\")`.\n");
     }
     card.push_str("\n`manifest.json` has the recipe and a digest of every file.\n");

@@ -7,11 +7,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::dialogue::{Role, Turn};
+use crate::encoding::{self, Tokens};
 use crate::error::{Error, Result};
 use crate::stage::Reason;
 use crate::template::{Rendered, Template};
 use crate::tokenize::Tokenizer;
-use crate::walk::{self, Alive, Fate, Tokens, Visited, Walk};
+use crate::walk::{Alive, Fate, Visited, Walk};
 
 /// Explains a raw row.
 pub fn explain(walk: &Walk, row: &[u8]) -> Result<String> {
@@ -45,8 +46,10 @@ fn alive_story(walk: &Walk, alive: &Alive, story: &mut Value) -> Result<()> {
     story["verdict"] = "written".into();
     story["tokens_lost"] = product.tokens_lost.into();
     match product.tokens {
+        Tokens::None => {}
         Tokens::Sample(sample) => {
-            story["text"] = walk.template.render(&alive.dialogue.turns).map(|rendered| rendered.text.clone()).unwrap_or_default().into();
+            let rendered = walk.encoding.as_ref().and_then(|encoding| encoding.template.render(&alive.dialogue.turns).ok());
+            story["text"] = rendered.map(|rendered| rendered.text.clone()).into();
             story["labels"] = sample.labels().into();
             story["ids"] = sample.ids.into();
         }
@@ -86,7 +89,7 @@ struct Message {
 /// With `prompt` the text before an answer is rendered, which has no ranges.
 pub fn render(tokenizer: &Tokenizer, template: &str, dialogues: &str, prompt: bool) -> Result<String> {
     let dialogues: Vec<Vec<Message>> = serde_json::from_str(dialogues).map_err(|error| Error::Recipe(format!("dialogues: {error}")))?;
-    let (name, text) = walk::template_text(template, tokenizer)?;
+    let (name, text) = encoding::template_text(template, tokenizer)?;
     let template = Template::new(&name, &text, &tokenizer.special, &tokenizer.special_texts())?;
     let rendered = dialogues.into_iter().map(|messages| {
         let turns: Vec<Turn> =

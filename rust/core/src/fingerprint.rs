@@ -26,9 +26,9 @@ pub struct MadeFrom {
     pub libraries: String,
     /// The recipe with all its keys.
     pub recipe: String,
-    /// The chat template.
+    /// The chat template; empty in a set of text alone.
     pub template: String,
-    /// The tokenizer.
+    /// The tokenizer; empty in a set of text alone.
     pub tokenizer: String,
     /// Names and digests of the inputs, in order.
     pub inputs: String,

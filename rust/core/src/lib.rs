@@ -13,6 +13,7 @@ pub mod decontaminate;
 pub mod dedup;
 pub mod dialogue;
 mod disk;
+pub mod encoding;
 pub mod error;
 pub mod explain;
 #[cfg(feature = "failpoints")]

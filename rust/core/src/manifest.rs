@@ -45,10 +45,10 @@ pub struct Manifest {
     pub made_from: MadeFrom,
     /// The recipe as it ran.
     pub recipe: RecipeCopy,
-    /// The tokenizer.
-    pub tokenizer: TokenizerCard,
-    /// The chat template.
-    pub template: TemplateCard,
+    /// The tokenizer; none in a set of text alone.
+    pub tokenizer: Option<TokenizerCard>,
+    /// The chat template; none in a set of text alone.
+    pub template: Option<TemplateCard>,
     /// The inputs, in the order of their ordinals.
     pub inputs: Vec<InputCard>,
     /// Where every row went.
@@ -210,7 +210,7 @@ pub struct EvaluationCard {
 pub struct Split {
     /// Dialogues.
     pub rows: u64,
-    /// Packed windows, or pairs.
+    /// Packed windows, or pairs; without tokens dialogues, or pairs.
     pub samples: u64,
     /// Tokens in the shards.
     pub tokens: u64,
@@ -339,7 +339,14 @@ impl Manifest {
         hold(self.fingerprint == self.made_from.fingerprint()?, "the fingerprint is not that of what it was made from");
         for (name, split) in &self.splits {
             let rows: u64 = split.shards.iter().map(|shard| shard.rows).sum();
-            hold(rows == split.samples, &format!("the shards of `{name}` do not have its samples"));
+            let samples = if self.tokenizer.is_some() { split.samples } else { 0 };
+            hold(rows == samples, &format!("the shards of `{name}` do not have its samples"));
+            let rows: u64 = split.text.iter().map(|text| text.rows).sum();
+            let texts = if self.kind == Kind::Sft { split.rows } else { split.samples };
+            hold(
+                rows == texts || (split.text.is_empty() && self.tokenizer.is_some()),
+                &format!("the text of `{name}` does not have its rows"),
+            );
             for shard in &split.shards {
                 let rows: u64 = shard.batches.iter().map(|batch| batch.rows).sum();
                 hold(rows == shard.rows, &format!("the batches of `{}` do not have its rows", shard.file));

@@ -16,6 +16,7 @@ use rayon::prelude::*;
 
 use crate::decontaminate::Index;
 use crate::dedup::{Admission, Seen};
+use crate::encoding::Product;
 use crate::error::{Error, Result};
 use crate::fingerprint::{ENGINE, LIBRARIES, MadeFrom, of_inputs, of_sets};
 use crate::manifest::Manifest;
@@ -28,7 +29,7 @@ use crate::recipe::{Command, Recipe};
 use crate::stage::Reason;
 use crate::text::sha256_hex;
 use crate::tokenize::Tokenizer;
-use crate::walk::{Alive, Fate, Product, Visited, Walk};
+use crate::walk::{Alive, Fate, Visited, Walk};
 use crate::watch::Watch;
 use output::{Output, Written};
 
@@ -46,8 +47,8 @@ pub struct Job {
     pub recipe_name: String,
     /// The files to read.
     pub inputs: Vec<PathBuf>,
-    /// The tokenizer's folder or file.
-    pub tokenizer: PathBuf,
+    /// The tokenizer's folder or file, where the recipe wants tokens.
+    pub tokenizer: Option<PathBuf>,
     /// The folder to write.
     pub out: PathBuf,
     /// Threads; `None` is one a core.
@@ -67,17 +68,19 @@ pub fn run(job: Job, watch: &Watch) -> Result<Manifest> {
 }
 
 fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
-    let (inputs, tokenizer) = rayon::join(|| read::inputs(&job.inputs, watch), || Tokenizer::load(&job.tokenizer));
+    let load = || job.tokenizer.as_deref().map(Tokenizer::load).transpose();
+    let (inputs, tokenizer) = rayon::join(|| read::inputs(&job.inputs, watch), load);
     let inputs = inputs?;
     let walk = Walk::new(job.command, job.recipe, tokenizer?)?;
+    let encoding = walk.encoding.as_ref();
     let recipe_text = walk.recipe.print()?;
     let made_from = MadeFrom {
         command: if job.command == Command::Prep { "prep".to_owned() } else { "binarize".to_owned() },
         engine: ENGINE.to_owned(),
         libraries: LIBRARIES.to_owned(),
         recipe: sha256_hex(recipe_text.as_bytes()),
-        template: walk.template.sha256(),
-        tokenizer: walk.tokenizer.sha256.clone(),
+        template: encoding.map_or_else(String::new, |encoding| encoding.template.sha256()),
+        tokenizer: encoding.map_or_else(String::new, |encoding| encoding.tokenizer.sha256.clone()),
         inputs: of_inputs(&inputs),
         evaluation_sets: of_sets(walk.evaluation_sets.as_ref().map_or(&[], Index::sets)),
     };

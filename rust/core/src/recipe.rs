@@ -289,7 +289,10 @@ impl Default for Pack {
 pub struct Shards {
     /// Share of prompts that go to the test split, by hash.
     pub test_fraction: f64,
-    /// Whether the cleaned text is written beside the tokens.
+    /// Whether tokens are written. Without them no tokenizer and no template is needed, and control tokens, which are a tokenizer's, are not
+    /// looked for.
+    pub tokens: bool,
+    /// Whether the cleaned text is written.
     pub text: bool,
     /// Bytes of a shard at most.
     pub shard_bytes_max: u64,
@@ -297,6 +300,6 @@ pub struct Shards {
 
 impl Default for Shards {
     fn default() -> Shards {
-        Shards { test_fraction: 0.1, text: true, shard_bytes_max: 512_000_000 }
+        Shards { test_fraction: 0.1, tokens: true, text: true, shard_bytes_max: 512_000_000 }
     }
 }

@@ -2,23 +2,18 @@
 //!
 //! [`Walk::visit`] takes a row to where dedup can judge it; [`Walk::finish`] makes text and tokens of a row that stays.
 
-use std::borrow::Cow;
-use std::path::Path;
-
 use crate::binarize::{self, Rules};
 use crate::control::ControlTokens;
 use crate::decontaminate::Index;
 use crate::dedup::{Signature, sign, sign_bytes};
-use crate::dialogue::{Dialogue, Pair, Replies, Role, Turn};
+use crate::dialogue::{Dialogue, Pair, Replies};
+use crate::encoding::{Encoding, Product};
 use crate::error::{Error, Result};
 use crate::filter;
 use crate::read::LINE_BYTES_MAX;
 use crate::read::shape::{self, Shape};
 use crate::recipe::{Action, Command, Compared, Compat, IdFrom, Recipe, TrainOn};
-use crate::sample::Sample;
-use crate::shard::TokenPair;
 use crate::stage::{Notes, Reason, Stage, Verdict};
-use crate::template::{Template, ZEPHYR};
 use crate::text::{hash64, normalised, sha256_hex};
 use crate::tokenize::Tokenizer;
 use crate::truecase::Truecase;
@@ -26,24 +21,19 @@ use crate::truecase::Truecase;
 /// The version of the rule that splits train from test.
 pub const SPLIT_VERSION: u32 = 1;
 
-/// Tokens of one row; more is damage or an attack.
-const TOKENS_MAX: usize = 1_000_000;
-
 /// Everything a row meets, built once and shared by all threads.
 pub struct Walk {
     /// Which command this is.
     pub command: Command,
     /// The recipe, resolved.
     pub recipe: Recipe,
-    /// The tokenizer.
-    pub tokenizer: Tokenizer,
-    /// The chat template.
-    pub template: Template,
+    /// What makes tokens of text; none where the recipe wants text alone.
+    pub encoding: Option<Encoding>,
     /// The evaluation sets to keep out, where the recipe names any.
     pub evaluation_sets: Option<Index>,
     stages: Vec<Box<dyn Stage>>,
     rules: Option<Rules>,
-    control: ControlTokens,
+    control: Option<ControlTokens>,
     shape: Option<&'static Shape>,
 }
 
@@ -84,32 +74,15 @@ pub struct Visited {
     pub fate: Fate,
 }
 
-/// Tokens of a row, and what was cut off.
-#[derive(Debug)]
-pub struct Product {
-    /// The tokens.
-    pub tokens: Tokens,
-    /// Tokens cut off.
-    pub tokens_lost: usize,
-    /// Of those, the ones that would have been trained.
-    pub trained_tokens_lost: usize,
-    /// Characters of a dialogue's text.
-    pub chars: usize,
-}
-
-/// Tokens of either kind.
-#[derive(Debug)]
-pub enum Tokens {
-    /// A dialogue.
-    Sample(Sample),
-    /// Pairs, each with its number within the row.
-    Pairs(Vec<(i32, TokenPair)>),
-}
-
 impl Walk {
-    /// Builds all parts of the walk; whatever is wrong with recipe, tokenizer or template is found here.
-    pub fn new(command: Command, mut recipe: Recipe, tokenizer: Tokenizer) -> Result<Walk> {
+    /// Builds all parts of the walk; whatever is wrong with recipe, tokenizer or template is found here. A tokenizer goes with a recipe that
+    /// wants tokens.
+    pub fn new(command: Command, mut recipe: Recipe, tokenizer: Option<Tokenizer>) -> Result<Walk> {
         resolve(command, &mut recipe)?;
+        if recipe.shards.tokens != tokenizer.is_some() {
+            let what = if recipe.shards.tokens { "tokens need a tokenizer" } else { "`shards.tokens` is false, so no tokenizer is of use" };
+            return Err(Error::Recipe(what.to_owned()));
+        }
         let mut stages: Vec<Box<dyn Stage>> = Vec::new();
         if recipe.truecase.enabled {
             stages.push(Box::new(Truecase));
@@ -117,20 +90,17 @@ impl Walk {
         for table in recipe.filters.clone() {
             stages.push(filter::build(table)?);
         }
-        if recipe.compat == Compat::Trl07 && tokenizer.eos_id().is_none() {
-            return Err(Error::Recipe("`compat = \"trl-0.7\"` puts EOS behind each text, but the tokenizer names none".to_owned()));
-        }
-        let special = tokenizer.special_texts();
-        let (name, text) = template_text(&recipe.template.name, &tokenizer)?;
-        let template = Template::new(&name, &text, &tokenizer.special, &special)?;
-        let control = ControlTokens::new(&special, template.written(), recipe.tokenize.control_tokens)?;
+        let encoding = tokenizer.map(|tokenizer| Encoding::new(&recipe, tokenizer)).transpose()?;
+        let control = encoding.as_ref().map(|encoding| {
+            ControlTokens::new(&encoding.tokenizer.special_texts(), encoding.template.written(), recipe.tokenize.control_tokens)
+        });
         let rules = recipe.binarize.as_ref().map(|binarize| Rules::new(binarize, recipe.seed));
         let shape = match recipe.source.shape.as_str() {
             "auto" => None,
             name => Some(shape::named(name)?),
         };
         let evaluation_sets = Index::load(&recipe.decontaminate)?;
-        Ok(Walk { command, recipe, tokenizer, template, evaluation_sets, stages, rules, control, shape })
+        Ok(Walk { command, recipe, encoding, evaluation_sets, stages, rules, control: control.transpose()?, shape })
     }
 
     /// The shape of an input, told by its first readable row unless the recipe names it.
@@ -159,7 +129,7 @@ impl Walk {
             Verdict::Keep => None,
             Verdict::Drop(reason) => Some(reason),
         });
-        notes.control_tokens = self.control.neutralize(&mut dialogue);
+        notes.control_tokens = self.control.as_ref().map_or(0, |control| control.neutralize(&mut dialogue));
         let prompt_id = raw_prompt_id.unwrap_or_else(|| sha256_hex(dialogue.prompt().as_bytes()));
         let fate = match dropped {
             Some(reason) => Fate::Dropped(reason),
@@ -177,7 +147,7 @@ impl Walk {
         };
         let turns = dialogue.turns.iter().map(|turn| turn.text.as_str());
         let answers = pairs.iter().flat_map(|pair| [pair.chosen.as_str(), pair.rejected.as_str()]);
-        if let Some(token) = turns.chain(answers).find_map(|text| self.control.find(text)) {
+        if let Some(token) = self.control.as_ref().and_then(|control| turns.chain(answers).find_map(|text| control.find(text))) {
             return Fate::Quarantined(Reason::found("control_token", token));
         }
         if let Some(sets) = &self.evaluation_sets {
@@ -196,9 +166,10 @@ impl Walk {
 
     /// The tokens of a row that stays, or why there are none. `Err` within is the row's fault, outside it is ours.
     pub fn finish(&self, alive: &Alive) -> Result<std::result::Result<Product, Fate>> {
-        match self.command {
-            Command::Prep => self.sample(&alive.dialogue.turns),
-            Command::Binarize => self.token_pairs(alive),
+        match (&self.encoding, self.command) {
+            (None, _) => Ok(Ok(Product::of_text())),
+            (Some(encoding), Command::Prep) => encoding.sample(&alive.dialogue.turns),
+            (Some(encoding), Command::Binarize) => encoding.pairs(alive),
         }
     }
 
@@ -209,109 +180,13 @@ impl Walk {
         let bound = self.recipe.shards.test_fraction * 2_f64.powi(64);
         if (hash as f64) < bound { "test" } else { "train" }
     }
-
-    fn sample(&self, turns: &[Turn]) -> Result<std::result::Result<Product, Fate>> {
-        let compat = self.recipe.compat;
-        let turns = if compat == Compat::Trl07 { self.with_system(turns) } else { Cow::Borrowed(turns) };
-        let rendered = match self.template.render(&turns) {
-            Ok(rendered) => rendered,
-            Err(reason) => return Ok(Err(Fate::Quarantined(reason))),
-        };
-        let whole = self.tokenizer.sample(&rendered, self.recipe.tokenize.train_on)?;
-        let (tokens, trained) = (whole.ids.len(), whole.trained_tokens());
-        if tokens > TOKENS_MAX {
-            return Ok(Err(too_many_tokens(tokens)));
-        }
-        let fits = tokens <= self.recipe.pack.seq_len || compat == Compat::Trl07;
-        let sample = if fits { whole } else { self.cut(&turns, whole)? };
-        if sample.trained_tokens() == 0 {
-            return Ok(Err(Fate::Dropped(Reason::found("nothing_to_train", format!("{tokens} tokens")))));
-        }
-        Ok(Ok(Product {
-            tokens_lost: tokens - sample.ids.len(),
-            trained_tokens_lost: trained - sample.trained_tokens(),
-            tokens: Tokens::Sample(sample),
-            chars: rendered.text.chars().count(),
-        }))
-    }
-
-    /// The turns as the handbook of the time handed them on: with an empty system turn in front, where the template knows such turns.
-    fn with_system<'row>(&self, turns: &'row [Turn]) -> Cow<'row, [Turn]> {
-        if turns.first().is_some_and(|turn| turn.role == Role::System) || !self.template.text().contains("system") {
-            return Cow::Borrowed(turns);
-        }
-        let system = Turn { role: Role::System, text: String::new() };
-        Cow::Owned(std::iter::once(system).chain(turns.iter().cloned()).collect())
-    }
-
-    /// An over-long dialogue, ended after the last assistant turn that fits; if none does, cut by token.
-    fn cut(&self, turns: &[Turn], mut whole: Sample) -> Result<Sample> {
-        let seq_len = self.recipe.pack.seq_len;
-        let ends = turns.iter().enumerate().filter(|(_, turn)| turn.role == Role::Assistant).map(|(place, _)| place + 1);
-        for end in ends.rev().skip(1) {
-            let Ok(rendered) = self.template.render(&turns[..end]) else { continue };
-            // One byte is one token at most, but a longer text may still fit: only encode what could.
-            let sample = self.tokenizer.sample(&rendered, self.recipe.tokenize.train_on)?;
-            if sample.ids.len() <= seq_len {
-                return Ok(sample);
-            }
-        }
-        whole.truncate(seq_len);
-        Ok(whole)
-    }
-
-    fn token_pairs(&self, alive: &Alive) -> Result<std::result::Result<Product, Fate>> {
-        let turns = &alive.dialogue.turns;
-        let prompt = match self.template.render_prompt(turns) {
-            Ok(text) => self.tokenizer.ids(&text)?,
-            Err(reason) => return Ok(Err(Fate::Quarantined(reason))),
-        };
-        let room = self.recipe.binarize.as_ref().map_or(0, |binarize| binarize.max_length);
-        if prompt.len() >= room {
-            return Ok(Err(Fate::Dropped(Reason::found("prompt_too_long", format!("{} tokens", prompt.len())))));
-        }
-        let mut pairs = Vec::with_capacity(alive.pairs.len());
-        let mut lost = 0;
-        for (number, pair) in (0..).zip(&alive.pairs) {
-            let mut answers = Vec::with_capacity(2);
-            for answer in [&pair.chosen, &pair.rejected] {
-                let mut answer = match self.answer(turns, &prompt, answer)? {
-                    Ok(answer) => answer,
-                    Err(fate) => return Ok(Err(fate)),
-                };
-                lost += answer.len().saturating_sub(room - prompt.len());
-                answer.truncate(room - prompt.len());
-                answers.push(answer);
-            }
-            let (Some(rejected_ids), Some(chosen_ids)) = (answers.pop(), answers.pop()) else { continue };
-            let (score_chosen, score_rejected) = (pair.score_chosen, pair.score_rejected);
-            pairs.push((number, TokenPair { prompt_ids: prompt.clone(), chosen_ids, rejected_ids, score_chosen, score_rejected }));
-        }
-        Ok(Ok(Product { tokens: Tokens::Pairs(pairs), tokens_lost: lost, trained_tokens_lost: lost, chars: 0 }))
-    }
-
-    /// The ids of an answer: those of the whole text behind those of the prompt, which must come first in it.
-    fn answer(&self, turns: &[Turn], prompt: &[u32], answer: &str) -> Result<std::result::Result<Vec<u32>, Fate>> {
-        let mut whole = turns.to_vec();
-        whole.push(Turn { role: Role::Assistant, text: answer.to_owned() });
-        let rendered = match self.template.render(&whole) {
-            Ok(rendered) => rendered,
-            Err(reason) => return Ok(Err(Fate::Quarantined(reason))),
-        };
-        let ids = self.tokenizer.ids(&rendered.text)?;
-        if ids.len() > TOKENS_MAX {
-            return Ok(Err(too_many_tokens(ids.len())));
-        }
-        Ok(ids.strip_prefix(prompt).map(<[u32]>::to_vec).ok_or_else(|| Fate::Quarantined(Reason::code("prompt_not_prefix"))))
-    }
-}
-
-fn too_many_tokens(tokens: usize) -> Fate {
-    Fate::Quarantined(Reason::found("too_many_tokens", format!("{tokens} tokens; at most {TOKENS_MAX}")))
 }
 
 /// Fills in what depends on the command, and refuses what does not fit it.
 fn resolve(command: Command, recipe: &mut Recipe) -> Result<()> {
+    if !recipe.shards.tokens && !recipe.shards.text {
+        return Err(Error::Recipe("`shards.tokens = false` and `shards.text = false` leave nothing to write".to_owned()));
+    }
     if recipe.source.shape != "auto" {
         let shape = shape::named(&recipe.source.shape)?;
         if shape.compares != (command == Command::Binarize) {
@@ -322,6 +197,9 @@ fn resolve(command: Command, recipe: &mut Recipe) -> Result<()> {
     if recipe.compat == Compat::Trl07 {
         if command == Command::Binarize {
             return Err(Error::Recipe("`compat = \"trl-0.7\"` is about windows, for `zephyr-fast prep`".to_owned()));
+        }
+        if !recipe.shards.tokens {
+            return Err(Error::Recipe("`compat = \"trl-0.7\"` is about windows of tokens, and `shards.tokens` is false".to_owned()));
         }
         recipe.tokenize.train_on = TrainOn::All;
     }
@@ -342,38 +220,6 @@ fn resolve(command: Command, recipe: &mut Recipe) -> Result<()> {
             Ok(())
         }
     }
-}
-
-/// Name and text of the template a recipe asks for, unless it is one of ours: what a canary must be tried with first.
-pub fn unknown_template(recipe: &Recipe, tokenizer: &Path) -> Result<Option<(String, String)>> {
-    let name = recipe.template.name.as_str();
-    if name == "zephyr" {
-        return Ok(None);
-    }
-    let found = if name == "tokenizer" { template_text(name, &Tokenizer::load(tokenizer)?)? } else { template_file(name)? };
-    Ok(Some(found).filter(|(_, text)| !Template::is_known(text)))
-}
-
-/// Name and text of the template a recipe asks for.
-pub(crate) fn template_text(name: &str, tokenizer: &Tokenizer) -> Result<(String, String)> {
-    match name {
-        "zephyr" => Ok((name.to_owned(), ZEPHYR.to_owned())),
-        "tokenizer" => {
-            let text = tokenizer.chat_template.clone();
-            let text = text.ok_or_else(|| {
-                Error::Recipe("`template.name = \"tokenizer\"`, but the tokenizer's folder has no chat template".to_owned())
-            })?;
-            Ok((name.to_owned(), text))
-        }
-        path => template_file(path),
-    }
-}
-
-fn template_file(path: &str) -> Result<(String, String)> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Error::Recipe(format!("template `{path}`: {error}; known names: zephyr, tokenizer")))?;
-    let base = Path::new(path).file_name().map_or_else(|| path.to_owned(), |base| base.to_string_lossy().into_owned());
-    Ok((base, text))
 }
 
 /// Messages of a dialogue with its answer, as the text files hold them.

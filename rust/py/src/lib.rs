@@ -5,11 +5,12 @@ mod border;
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
+use zephyr_core::encoding;
 use zephyr_core::error::Error;
 use zephyr_core::recipe::{Command, Recipe};
 use zephyr_core::template::Template;
 use zephyr_core::tokenize::Tokenizer;
-use zephyr_core::walk::{self, Walk};
+use zephyr_core::walk::Walk;
 use zephyr_core::{Job, explain};
 
 /// Does a whole run and returns its manifest as JSON.
@@ -23,7 +24,7 @@ fn run(
     recipe_name: &str,
     overrides: Vec<(String, String)>,
     inputs: Vec<PathBuf>,
-    tokenizer: PathBuf,
+    tokenizer: Option<PathBuf>,
     out: PathBuf,
     threads: Option<usize>,
     overwrite: bool,
@@ -57,7 +58,7 @@ fn explain_row(
     let (command, recipe, recipe_name, row) = (command.to_owned(), recipe.to_owned(), recipe_name.to_owned(), row.to_owned());
     border::enter(py, None, move |_| {
         let recipe = Recipe::read(&recipe, &recipe_name, &overrides)?;
-        let walk = Walk::new(named(&command)?, recipe, Tokenizer::load(&tokenizer)?)?;
+        let walk = Walk::new(named(&command)?, recipe, Some(Tokenizer::load(&tokenizer)?))?;
         explain::explain(&walk, &row)
     })
 }
@@ -79,7 +80,7 @@ fn unknown_template(
     tokenizer: PathBuf,
 ) -> PyResult<Option<(String, String)>> {
     let (recipe, recipe_name) = (recipe.to_owned(), recipe_name.to_owned());
-    border::enter(py, None, move |_| walk::unknown_template(&Recipe::read(&recipe, &recipe_name, &overrides)?, &tokenizer))
+    border::enter(py, None, move |_| encoding::unknown_template(&Recipe::read(&recipe, &recipe_name, &overrides)?, &tokenizer))
 }
 
 /// Loads a template, which renders its canaries.

@@ -8,6 +8,7 @@ use crate::card;
 use crate::commit::commit_bytes;
 use crate::decontaminate::Sums;
 use crate::dedup::Admission;
+use crate::encoding::{Encoding, Product, Tokens};
 use crate::error::{Error, Result};
 use crate::fingerprint::{ENGINE, MadeFrom, semantics};
 use crate::ledger::{self, Entry, Ledger};
@@ -21,7 +22,7 @@ use crate::read::{Input, RawRow};
 use crate::recipe::{Command, Compat};
 use crate::shard::{PairRows, ShardRows, Shards, WindowRows};
 use crate::stage::{Notes, Reason};
-use crate::walk::{Alive, Fate, Product, Tokens, Walk};
+use crate::walk::{Alive, Fate, Walk};
 use crate::watch::Watch;
 
 const SPLITS: [&str; 2] = ["train", "test"];
@@ -48,6 +49,7 @@ pub(super) struct Written {
 /// Tokens that go into shards.
 pub(super) fn token_count(product: &Product) -> usize {
     match &product.tokens {
+        Tokens::None => 0,
         Tokens::Sample(sample) => sample.ids.len(),
         Tokens::Pairs(pairs) => pairs.iter().map(|(_, pair)| pair.prompt_ids.len() + pair.chosen_ids.len() + pair.rejected_ids.len()).sum(),
     }
@@ -55,6 +57,7 @@ pub(super) fn token_count(product: &Product) -> usize {
 
 fn trained_count(product: &Product) -> usize {
     match &product.tokens {
+        Tokens::None => 0,
         Tokens::Sample(sample) => sample.trained_tokens(),
         Tokens::Pairs(pairs) => pairs.iter().map(|(_, pair)| pair.chosen_ids.len() + pair.rejected_ids.len()).sum(),
     }
@@ -87,6 +90,7 @@ struct SplitOutput {
 
 /// Samples wait in a spool until all lengths are known; pairs need no packing and go straight to their shards.
 enum TokenOutput {
+    None,
     Samples(Waiting),
     Pairs(Box<Shards>),
 }
@@ -96,6 +100,7 @@ impl<'run> Output<'run> {
         folder.folder(ledger::FOLDER)?;
         let split = |name: &'static str| -> Result<SplitOutput> {
             let tokens = match walk.command {
+                _ if walk.encoding.is_none() => TokenOutput::None,
                 Command::Prep => TokenOutput::Samples(Waiting::new(&folder.work().join(format!("samples-{name}")))?),
                 Command::Binarize => TokenOutput::Pairs(Box::new(shards(walk, folder, name))),
             };
@@ -165,13 +170,18 @@ impl<'run> Output<'run> {
         split.sums.rows_cut += u64::from(product.tokens_lost > 0);
         entry.verdict = "written";
         entry.split = Some(name);
-        entry.tokens = Some(tokens as i32);
-        entry.trained_tokens = Some(trained as i32);
-        entry.tokens_lost = Some(product.tokens_lost as i32);
+        if self.walk.encoding.is_some() {
+            entry.tokens = Some(tokens as i32);
+            entry.trained_tokens = Some(trained as i32);
+            entry.tokens_lost = Some(product.tokens_lost as i32);
+        }
+        if self.walk.command == Command::Binarize {
+            entry.pairs = Some(alive.pairs.len() as i32);
+        }
         match (&mut split.tokens, &product.tokens) {
+            (TokenOutput::None, Tokens::None) => {}
             (TokenOutput::Samples(waiting), Tokens::Sample(sample)) => waiting.push(entry.row_id, sample, product.chars)?,
             (TokenOutput::Pairs(shards), Tokens::Pairs(pairs)) => {
-                entry.pairs = Some(pairs.len() as i32);
                 split.sums.samples += pairs.len() as u64;
                 for (number, pair) in pairs {
                     if let ShardRows::Pairs(rows) = &mut shards.rows {
@@ -237,14 +247,15 @@ impl<'run> Output<'run> {
         let (walk, folder) = (self.walk, self.folder);
         let mut files = vec![FileCard::new(ledger::FILE, self.ledger.commit()?)];
         files.extend(self.quarantine.commit()?);
-        files.extend(write_tokenizer(walk, folder)?);
+        if let Some(encoding) = &walk.encoding {
+            files.extend(write_tokenizer(encoding, folder)?);
+        }
         let mut splits = BTreeMap::new();
         for split in self.splits.into_iter().filter(|split| split.sums.rows > 0) {
             splits.insert(split.name.to_owned(), split.finish(walk, folder, watch)?);
         }
         let card_of =
             |(input, rows): (&Input, u64)| InputCard { name: input.name.clone(), sha256: input.sha256.clone(), bytes: input.bytes, rows };
-        let special = &walk.tokenizer.special;
         let sets = walk.evaluation_sets.as_ref();
         let decontamination =
             sets.map_or_else(Decontamination::not_checked, |sets| self.contamination.report(sets, &walk.recipe.decontaminate));
@@ -255,14 +266,11 @@ impl<'run> Output<'run> {
             semantics: semantics(),
             fingerprint: made_from.fingerprint()?,
             recipe: RecipeCopy { name: recipe_name.to_owned(), sha256: made_from.recipe.clone(), text: recipe_text },
-            tokenizer: TokenizerCard {
-                sha256: walk.tokenizer.sha256.clone(),
-                vocab_size: walk.tokenizer.vocab_size(),
-                bos: special.bos.clone(),
-                eos: special.eos.clone(),
-                pad: special.pad.clone().or_else(|| special.eos.clone()),
-            },
-            template: TemplateCard { name: walk.template.name().to_owned(), sha256: walk.template.sha256() },
+            tokenizer: walk.encoding.as_ref().map(tokenizer_card),
+            template: walk
+                .encoding
+                .as_ref()
+                .map(|Encoding { template, .. }| TemplateCard { name: template.name().to_owned(), sha256: template.sha256() }),
             inputs: self.inputs.iter().zip(self.rows_of_input).map(card_of).collect(),
             rows: self.rows,
             phrases: self.phrases,
@@ -287,13 +295,25 @@ impl<'run> Output<'run> {
 }
 
 /// The tokenizer and the template that made the ids, so that whoever trains needs nothing else.
-fn write_tokenizer(walk: &Walk, folder: &OutFolder) -> Result<Vec<FileCard>> {
+fn write_tokenizer(encoding: &Encoding, folder: &OutFolder) -> Result<Vec<FileCard>> {
     let target = folder.folder("tokenizer")?;
-    let files = walk.tokenizer.files(walk.template.text())?;
+    let files = encoding.tokenizer.files(encoding.template.text())?;
     files
         .into_iter()
         .map(|(name, bytes)| Ok(FileCard::new(&format!("tokenizer/{name}"), commit_bytes(&target.join(name), &bytes)?)))
         .collect()
+}
+
+fn tokenizer_card(encoding: &Encoding) -> TokenizerCard {
+    let Encoding { tokenizer, .. } = encoding;
+    let special = &tokenizer.special;
+    TokenizerCard {
+        sha256: tokenizer.sha256.clone(),
+        vocab_size: tokenizer.vocab_size(),
+        bos: special.bos.clone(),
+        eos: special.eos.clone(),
+        pad: special.pad.clone().or_else(|| special.eos.clone()),
+    }
 }
 
 fn shards(walk: &Walk, folder: &OutFolder, split: &'static str) -> Shards {
@@ -308,6 +328,7 @@ impl SplitOutput {
     fn finish(self, walk: &Walk, folder: &OutFolder, watch: &Watch) -> Result<Split> {
         let mut sums = self.sums;
         sums.shards = match self.tokens {
+            TokenOutput::None => Vec::new(),
             TokenOutput::Samples(waiting) => {
                 let written = waiting.write(walk, shards(walk, folder, self.name), watch)?;
                 sums.seq_len = walk.recipe.pack.seq_len as u64;
@@ -327,7 +348,11 @@ impl SplitOutput {
                 shards.commit()?
             }
         };
+        // Last: it was compressed meanwhile.
         sums.text = self.text.map(Text::commit).transpose()?.into_iter().collect();
+        if walk.encoding.is_none() {
+            sums.samples = sums.text.iter().map(|text| text.rows).sum();
+        }
         Ok(sums)
     }
 }

@@ -26,7 +26,8 @@ struct Buffer {
 
 /// Cuts and writes all samples.
 pub(super) fn cut(waiting: &Waiting, walk: &Walk, mut shards: Shards, watch: &Watch) -> Result<Written> {
-    let eos = walk.tokenizer.eos_id().ok_or_else(|| Error::Internal("a run of trl-0.7 without EOS".to_owned()))?;
+    let eos = walk.encoding.as_ref().and_then(|encoding| encoding.tokenizer.eos_id());
+    let eos = eos.ok_or_else(|| Error::Internal("a run of trl-0.7 without EOS".to_owned()))?;
     let seq_len = walk.recipe.pack.seq_len;
     let chars_max = seq_len as f64 * CHARS_PER_SEQ_LEN;
     let (mut buffer, mut written, mut record) = (Buffer::default(), Written::default(), Vec::new());
