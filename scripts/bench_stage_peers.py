@@ -84,12 +84,9 @@ def read_datasets(rows: Rows, _: str) -> tuple[Stage, int]:
     import datasets
 
     datasets.disable_progress_bars()
-    lines, folder = read(rows.source).splitlines(keepends=True), TemporaryDirectory()
-    few = [line for line, end in zip(lines, accumulate(map(len, lines)), strict=True) if end <= rows.megabytes * 1e6]
-    part = Path(folder.name, "part.jsonl")
-    part.write_bytes(b"".join(few))
-    load = partial(datasets.load_dataset, "json", data_files=str(part), split="train", cache_dir=folder.name)
-    return lambda keep=folder: len(load()), sum(map(len, few))
+    folder = TemporaryDirectory()
+    load = partial(datasets.load_dataset, "json", data_files=rows.source, split="train", cache_dir=folder.name)
+    return lambda keep=folder: len(load()), len(read(rows.source))
 
 
 def clean_re(rows: Rows, _: str) -> tuple[Stage, int]:

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 OURS = "ours"
 # What a stage's rate counts, and how much of the input each slow peer reads, in megabytes.
 UNITS = {"dedup": "documents", "pack": "samples"}
-SLOW = {"load_dataset": 1e9, "re": 8, "transformers": 8, "tokenizers": 8, "gaoya": 40, "rensa": 20, "trl, whole": 60, "trl, by 1,000": 60}
+SLOW = {"re": 8, "transformers": 8, "tokenizers": 8, "gaoya": 40, "rensa": 20, "trl, whole": 60, "trl, by 1,000": 60}
 MUST = {"msgspec": 1.3, "load_dataset": 20, "re": 30, "gaoya": 10, "rensa": 15, "trl, whole": 10, "tokenizers": 40, "gigatoken": 0.7}
 MUST_OF_STAGE = {("template", "transformers"): 20, ("sample", "transformers"): 40}
 MUST_OF_PIECES = {"gigatoken": 3, "tokenizers": 50}

@@ -1,0 +1,211 @@
+"""Our `binarize`, text alone, against what users write today: a query of duckdb, and `datasets` with a `map`, in one run.
+
+    python scripts/bench_binarize.py --input ultrafeedback.jsonl --repeats 5
+
+Rows whose annotations say nothing get rationales and critiques first, cut out of other rows' replies, so that a row has 13.8 KB as in the
+published set. All write one Parquet file with the columns of ultrafeedback_binarized: the reply of the best mean of the four aspects against another by
+chance. That the best replies are the same ones is looked at after the runs. Every run is a process of its own with one thread; contenders
+take turns, every other turn backwards, and a ratio is that of two runs of one turn. The engine has to be built for speed
+(`maturin develop --release`).
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from hashlib import sha256
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bench import describe_machine
+from bench_table import show_table
+
+ASPECTS = ("instruction_following", "honesty", "truthfulness", "helpfulness")
+# Characters that a rationale and a critique have at most.
+RATIONALE, CRITIQUE = 400, 1_700
+MUST = {"duckdb, snappy": 1.3, "datasets": 10.0}
+
+
+def ours(source: str, out: Path) -> None:
+    import zephyr_fast
+
+    rules = {"binarize.strategy": "best-vs-random", "binarize.score_by": "mean_aspects", "binarize.drop_sources": "[]", "binarize.repair": False}
+    alike = {"filter": "[]", "dedup.exact": False, "shards.test_fraction": 0.0, "shards.tokens": False}
+    zephyr_fast.binarize(input=source, out=out, threads=1, settings={**rules, **alike})
+
+
+def duckdb(source: str, out: Path, compression: str) -> None:
+    import duckdb
+
+    aspects = ", ".join(f"{aspect} STRUCT(Rating VARCHAR)" for aspect in ASPECTS)
+    ratings = ", ".join(f"try_cast(reply.annotations.{aspect}.Rating AS DOUBLE)" for aspect in ASPECTS)
+
+    def messages(reply: str) -> str:
+        return f"[{{'content': prompt, 'role': 'user'}}, {{'content': replies[{reply}].text, 'role': 'assistant'}}]"
+
+    out.mkdir()
+    connection = duckdb.connect()
+    connection.execute("SET threads = 1")
+    connection.execute(f"""
+        COPY (
+            WITH scored AS (
+                SELECT instruction AS prompt, list_transform(completions,
+                    lambda reply: {{'text': reply.response, 'score': list_avg([{ratings}])}}) AS replies
+                FROM read_json('{source}', format = 'newline_delimited', maximum_object_size = 33554432, columns =
+                    {{instruction: 'VARCHAR', completions: 'STRUCT(response VARCHAR, annotations STRUCT({aspects}))[]'}})
+            ), best AS (
+                SELECT *, list_position(list_transform(replies, lambda reply: reply.score),
+                    list_max(list_transform(replies, lambda reply: reply.score))) AS best
+                FROM scored WHERE len(replies) >= 2
+            ), paired AS (
+                SELECT *, 1 + (best + (hash(prompt) % (len(replies) - 1))::INT) % len(replies) AS other FROM best
+            )
+            SELECT prompt, sha256(prompt) AS prompt_id, {messages("best")} AS chosen, {messages("other")} AS rejected,
+                {messages("best")} AS messages, replies[best].score AS score_chosen, replies[other].score AS score_rejected
+            FROM paired
+        ) TO '{out}/train.parquet' (FORMAT parquet, COMPRESSION {compression})""")
+
+
+def datasets(source: str, out: Path) -> None:
+    import datasets
+
+    datasets.disable_progress_bars()
+    loaded = datasets.load_dataset("json", data_files=source, split="train", cache_dir=str(out / "cache"))
+    pairs = loaded.map(pairs_of, batched=True, remove_columns=loaded.column_names)
+    pairs.to_parquet(str(out / "train.parquet"))
+
+
+def pairs_of(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    made: dict[str, list[Any]] = defaultdict(list)
+    for prompt, replies in zip(batch["instruction"], batch["completions"], strict=True):
+        scores = [mean_of(reply["annotations"]) for reply in replies]
+        known = [score for score in scores if score is not None]
+        if len(replies) < 2 or not known:
+            continue
+        best = scores.index(max(known))
+        other = random.Random(f"42 {prompt}").choice([place for place in range(len(replies)) if place != best])
+        chosen, rejected = (
+            [{"content": prompt, "role": "user"}, {"content": replies[place]["response"], "role": "assistant"}] for place in (best, other)
+        )
+        columns = (prompt, sha256(prompt.encode()).hexdigest(), chosen, rejected, chosen, scores[best], scores[other])
+        names = ("prompt", "prompt_id", "chosen", "rejected", "messages", "score_chosen", "score_rejected")
+        for name, value in zip(names, columns, strict=True):
+            made[name].append(value)
+    return made
+
+
+def mean_of(annotations: dict[str, dict[str, str]]) -> float | None:
+    ratings = [int(rating) for aspect in ASPECTS if (rating := annotations[aspect]["Rating"]) and rating.isdigit()]
+    return sum(ratings) / len(ratings) if ratings else None
+
+
+CONTENDERS = {
+    "ours": ours,
+    "duckdb, snappy": lambda source, out: duckdb(source, out, "snappy"),
+    "duckdb, zstd": lambda source, out: duckdb(source, out, "zstd"),
+    "datasets": datasets,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--input", required=True, help="plain JSONL in the shape of raw UltraFeedback")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
+    parser.add_argument("--out", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.contender:
+        return work(options)
+    for name, value in describe_machine(1).items():
+        print(f"{name}: {value}")
+    with TemporaryDirectory(prefix="zephyr-fast-bench-") as scratch:
+        rows = annotated(Path(options.input), Path(scratch, "rows.jsonl"))
+        options.input = str(rows)
+        megabytes = rows.stat().st_size / 1e6
+        reports = race(options, Path(scratch))
+        print(f"best replies that are the same as ours: {same_best(Path(scratch))}")
+    show_table(f"{megabytes:.1f} MB, medians [least-most]", ["", "MB/CPU s", "wall s", "MB written", "ours to it", "must"], table(reports, megabytes))
+
+
+def annotated(source: Path, target: Path) -> Path:
+    """The rows, with what annotators would have said where they said nothing."""
+    rows = [json.loads(line) for line in source.read_bytes().splitlines()]
+    texts = [reply["response"] for row in rows for reply in row["completions"] if reply["response"]]
+    chance = random.Random(42)
+
+    def said(length: int) -> str:
+        text = chance.choice(texts)
+        return text[chance.randrange(len(text)) :][:length]
+
+    with target.open("w", encoding="utf-8") as out:
+        for row in rows:
+            for reply in row["completions"]:
+                for annotation in reply["annotations"].values():
+                    annotation["Rationale"] = annotation["Rationale"] or said(RATIONALE)
+                reply["critique"] = reply["critique"] or said(CRITIQUE)
+            print(json.dumps(row, ensure_ascii=False, separators=(",", ":")), file=out)
+    return target
+
+
+def work(options: argparse.Namespace) -> None:
+    """One contender, once; imports are outside the clock where it makes them first."""
+    __import__({"ours": "zephyr_fast", "datasets": "datasets"}.get(options.contender, "duckdb"))
+    wall, cpu = time.perf_counter(), time.process_time()
+    CONTENDERS[options.contender](options.input, Path(options.out))
+    report = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+    print(json.dumps(report | {"bytes": sum(path.stat().st_size for path in parquet_of(Path(options.out)))}))
+
+
+def parquet_of(out: Path) -> list[Path]:
+    """What a contender wrote: for ours the text, not the ledger."""
+    return sorted((out / "text").glob("*.parquet")) or sorted(out.glob("*.parquet"))
+
+
+def race(options: argparse.Namespace, scratch: Path) -> dict[str, list[dict[str, float]]]:
+    reports: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
+    for turn in range(options.repeats):
+        for name in list(CONTENDERS) if turn % 2 == 0 else list(CONTENDERS)[::-1]:
+            print(f"turn {turn + 1} of {options.repeats}: {name}", file=sys.stderr)
+            out = scratch / f"{name}-{turn}"
+            command = [sys.executable, __file__, "--input", options.input, "--contender", name, "--out", str(out)]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+            reports[name].append(json.loads(done.stdout.splitlines()[-1]))
+    return reports
+
+
+def same_best(scratch: Path) -> str:
+    import pyarrow.parquet as pq
+
+    def best(name: str) -> list[tuple[str, str]]:
+        table = pq.read_table(parquet_of(scratch / f"{name}-0")[0], columns=["prompt", "chosen"])
+        return [(row["prompt"], row["chosen"][-1]["content"]) for row in table.to_pylist()]
+
+    wanted = set(best("ours"))
+    shares = {name: sum(row in wanted for row in best(name)) / len(best(name)) for name in CONTENDERS if name != "ours"}
+    return ", ".join(f"{name} {share:.2%}" for name, share in shares.items())
+
+
+def table(reports: dict[str, list[dict[str, float]]], megabytes: float) -> list[list[str]]:
+    rows = []
+    for name, runs in reports.items():
+        ratios = [theirs["cpu"] / ours["cpu"] for ours, theirs in zip(reports["ours"], runs, strict=True)]
+        must = "-" if name not in MUST else f"{MUST[name]:g}x, {'met' if median(ratios) >= MUST[name] else 'missed'}"
+        rate = spread([megabytes / run["cpu"] for run in runs], 0)
+        wall, written = spread([run["wall"] for run in runs], 2), f"{median(run['bytes'] for run in runs) / 1e6:.1f}"
+        rows.append([name, rate, wall, written, "-" if name == "ours" else spread(ratios, 2) + "x", must])
+    return rows
+
+
+def spread(values: list[float], digits: int) -> str:
+    """The median with the least and the most."""
+    return f"{median(values):.{digits}f} [{min(values):.{digits}f}-{max(values):.{digits}f}]"
+
+
+if __name__ == "__main__":
+    main()
