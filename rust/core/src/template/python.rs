@@ -48,12 +48,12 @@ pub(super) fn set_up(environment: &mut Environment) {
         (kind, others) if kind != others => Ok(false),
         (kind, _) => Err(differs(&format!("the test `sameas` of a {kind}"))),
     });
-    environment.add_test("iterable", |value: &Value| {
-        matches!(value.kind(), ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable)
-    });
-    environment.add_test("sequence", |value: &Value| {
-        matches!(value.kind(), ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable)
-    });
+    for name in ["iterable", "sequence"] {
+        environment.add_test(name, |value: &Value| match value.kind() {
+            ValueKind::Map => !is_namespace(value),
+            kind => matches!(kind, ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Iterable),
+        });
+    }
     environment.add_test("mapping", |value: &Value| value.kind() == ValueKind::Map && !is_namespace(value));
     for name in FUNCTIONS_OUT {
         environment.add_function(name, move |_: Rest<Value>| -> Result<Value, Error> { Err(differs(&format!("the function `{name}`"))) });
