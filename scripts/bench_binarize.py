@@ -3,10 +3,10 @@
     python scripts/bench_binarize.py --input ultrafeedback.jsonl --repeats 5
 
 Rows whose annotations say nothing get rationales and critiques first, cut out of other rows' replies, so that a row has 13.8 KB as in the
-published set. All write one Parquet file with the columns of ultrafeedback_binarized: the reply of the best mean of the four aspects against another by
-chance. That the best replies are the same ones is looked at after the runs. Every run is a process of its own with one thread; contenders
-take turns, every other turn backwards, and a ratio is that of two runs of one turn. The engine has to be built for speed
-(`maturin develop --release`).
+published set. All write one Parquet file with the columns of ultrafeedback_binarized: the reply of the best mean of the four aspects
+against another by chance. That the best replies are the same ones is looked at after the runs. Every run is a process of its own with one
+thread; contenders take turns, every other turn backwards, and a ratio is that of two runs of one turn. The engine has to be built for
+speed (`maturin develop --release`).
 """
 
 import argparse
@@ -35,7 +35,12 @@ MUST = {"duckdb, snappy": 1.3, "datasets": 10.0}
 def ours(source: str, out: Path) -> None:
     import zephyr_fast
 
-    rules = {"binarize.strategy": "best-vs-random", "binarize.score_by": "mean_aspects", "binarize.drop_sources": "[]", "binarize.repair": False}
+    rules = {
+        "binarize.strategy": "best-vs-random",
+        "binarize.score_by": "mean_aspects",
+        "binarize.drop_sources": "[]",
+        "binarize.repair": False,
+    }
     alike = {"filter": "[]", "dedup.exact": False, "shards.test_fraction": 0.0, "shards.tokens": False}
     zephyr_fast.binarize(input=source, out=out, threads=1, settings={**rules, **alike})
 
@@ -130,7 +135,11 @@ def main() -> None:
         megabytes = rows.stat().st_size / 1e6
         reports = race(options, Path(scratch))
         print(f"best replies that are the same as ours: {same_best(Path(scratch))}")
-    show_table(f"{megabytes:.1f} MB, medians [least-most]", ["", "MB/CPU s", "wall s", "MB written", "ours to it", "must"], table(reports, megabytes))
+    show_table(
+        f"{megabytes:.1f} MB, medians [least-most]",
+        ["", "MB/CPU s", "wall s", "MB written", "ours to it", "must"],
+        table(reports, megabytes),
+    )
 
 
 def annotated(source: Path, target: Path) -> Path:
