@@ -1,40 +1,72 @@
 //! Parquet files for people and for queries: row groups cut by content, zstd on one thread, no writer's name that changes.
 
-use std::path::Path;
+mod twin;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::{ParquetError, Result as Outcome};
 use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
 
 use crate::commit::{Committed, Draft};
 use crate::error::{Error, Result};
+use twin::Twin;
 
 /// Rows of a row group at most.
 const GROUP_ROWS: usize = 65_536;
 /// A row group is closed once it holds about this much.
 const GROUP_BYTES: usize = 32 << 20;
+/// Level 3 makes text a sixth smaller and takes half as long again.
+const ZSTD_LEVEL: i32 = 1;
 
 /// A Parquet file on its way.
 pub struct Table {
-    writer: ArrowWriter<Draft>,
-    target: std::path::PathBuf,
+    file: SerializedFileWriter<Draft>,
+    factory: ArrowRowGroupWriterFactory,
+    schema: SchemaRef,
+    twin: Option<Twin>,
+    group: Option<Group>,
+    target: PathBuf,
     rows: u64,
+}
+
+/// The row group that is filled now.
+struct Group {
+    columns: Vec<ArrowColumnWriter>,
+    rows: usize,
 }
 
 impl Table {
     /// A new file.
     pub fn create(target: &Path, schema: SchemaRef) -> Result<Table> {
-        let level = ZstdLevel::try_new(3).map_err(|error| Error::Internal(error.to_string()))?;
+        Table::open(target, schema, None)
+    }
+
+    /// A new file whose column `copy` is always the column `original`, which comes before it: it is encoded and compressed once.
+    pub fn with_twin(target: &Path, schema: SchemaRef, original: &str, copy: &str) -> Result<Table> {
+        Table::open(target, schema, Some((original, copy)))
+    }
+
+    fn open(target: &Path, schema: SchemaRef, twins: Option<(&str, &str)>) -> Result<Table> {
+        let level = ZstdLevel::try_new(ZSTD_LEVEL).map_err(|error| Error::Internal(error.to_string()))?;
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(level))
-            .set_max_row_group_row_count(Some(GROUP_ROWS))
             .set_created_by(crate::fingerprint::ENGINE.to_owned())
             .build();
-        let writer =
-            ArrowWriter::try_new(Draft::create(target)?, schema, Some(properties)).map_err(|error| Error::storage(target, error))?;
-        Ok(Table { writer, target: target.to_owned(), rows: 0 })
+        let failed = |error| Error::storage(target, error);
+        let writer = ArrowWriter::try_new(Draft::create(target)?, Arc::clone(&schema), Some(properties)).map_err(failed)?;
+        let (file, mut factory) = writer.into_serialized_writer().map_err(failed)?;
+        let twin = twins.map(|(original, copy)| Twin::new(file.schema_descr(), original, copy));
+        if let Some(twin) = &twin {
+            factory = factory.with_page_store_factory(twin.pages());
+        }
+        Ok(Table { file, factory, schema, twin, group: None, target: target.to_owned(), rows: 0 })
     }
 
     /// Rows written so far.
@@ -43,25 +75,64 @@ impl Table {
         self.rows
     }
 
-    /// Bytes written so far, row groups still open not counted.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.writer.bytes_written() as u64
-    }
-
-    /// Appends rows.
+    /// Appends rows, at most as many as a row group holds.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.rows += batch.num_rows() as u64;
-        self.writer.write(batch).map_err(|error| Error::storage(&self.target, error))?;
-        if self.writer.in_progress_size() >= GROUP_BYTES {
-            self.writer.flush().map_err(|error| Error::storage(&self.target, error))?;
-        }
-        Ok(())
+        self.append(batch).map_err(|error| Error::storage(&self.target, error))
     }
 
     /// Ends the file and gives it its name.
-    pub fn commit(self) -> Result<Committed> {
-        let target = self.target;
-        self.writer.into_inner().map_err(|error| Error::storage(&target, error))?.commit()
+    pub fn commit(mut self) -> Result<Committed> {
+        let failed = |error| Error::storage(&self.target, error);
+        end_group(&mut self.file, self.group.take(), self.twin.as_mut()).map_err(failed)?;
+        self.file.into_inner().map_err(failed)?.commit()
     }
+
+    fn append(&mut self, batch: &RecordBatch) -> Outcome<()> {
+        if self.group.as_ref().is_some_and(|group| group.rows + batch.num_rows() > GROUP_ROWS) {
+            end_group(&mut self.file, self.group.take(), self.twin.as_mut())?;
+        }
+        let group = match &mut self.group {
+            Some(group) => group,
+            none => {
+                let columns = self.factory.create_column_writers(self.file.flushed_row_groups().len())?;
+                none.insert(Group { columns, rows: 0 })
+            }
+        };
+        group.rows += batch.num_rows();
+        let mut columns = group.columns.iter_mut().enumerate();
+        for (field, array) in self.schema.fields().iter().zip(batch.columns()) {
+            for leaf in compute_leaves(field, array)? {
+                let (index, column) = columns.next().ok_or_else(|| ParquetError::General("more columns than the schema".to_owned()))?;
+                if !self.twin.as_ref().is_some_and(|twin| twin.is_copy(index)) {
+                    column.write(&leaf)?;
+                }
+            }
+        }
+        if group.columns.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum::<usize>() >= GROUP_BYTES {
+            end_group(&mut self.file, self.group.take(), self.twin.as_mut())?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a row group, if there is one, behind those before it.
+fn end_group(file: &mut SerializedFileWriter<Draft>, group: Option<Group>, mut twin: Option<&mut Twin>) -> Outcome<()> {
+    let Some(group) = group else { return Ok(()) };
+    let leaves = file.schema_descr().columns().to_vec();
+    let mut written = file.next_row_group()?;
+    for (index, (column, leaf)) in group.columns.into_iter().zip(leaves).enumerate() {
+        match &mut twin {
+            Some(twin) if twin.is_copy(index) => twin.write_copy(index, &mut written, leaf)?,
+            twin => {
+                let chunk = column.close()?;
+                if let Some(twin) = twin {
+                    twin.encoded(index, chunk.close());
+                }
+                chunk.append_to_row_group(&mut written)?;
+            }
+        }
+    }
+    written.close()?;
+    Ok(())
 }

@@ -37,7 +37,12 @@ impl Text {
     pub(super) fn create(folder: &OutFolder, split: &str, command: Command) -> Result<Text> {
         let file = format!("text/{split}-00000.parquet");
         let schema = schema_of(command);
-        let table = Table::create(&folder.path().join(&file), Arc::clone(&schema))?;
+        let (target, columns) = (folder.path().join(&file), Arc::clone(&schema));
+        let table = match command {
+            Command::Prep => Table::create(&target, columns)?,
+            // `messages` repeats `chosen`, as in the published set.
+            Command::Binarize => Table::with_twin(&target, columns, "chosen", "messages")?,
+        };
         let messages = (0..if command == Command::Prep { 1 } else { 2 }).map(|_| messages_builder()).collect();
         let (prompts, prompt_ids) = (StringBuilder::new(), StringBuilder::new());
         Ok(Text { file, command, schema, encoder: Encoder::start(table), prompts, prompt_ids, messages, scores: [Vec::new(), Vec::new()] })
@@ -71,7 +76,6 @@ impl Text {
         let mut columns: Vec<ArrayRef> = vec![Arc::new(self.prompts.finish()), Arc::new(self.prompt_ids.finish())];
         columns.extend(self.messages.iter_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef));
         if self.command == Command::Binarize {
-            // `messages` repeats `chosen`, as in the published set.
             columns.push(Arc::clone(&columns[2]));
             columns.extend(self.scores.iter_mut().map(|scores| Arc::new(Float64Array::from(std::mem::take(scores))) as ArrayRef));
         }
