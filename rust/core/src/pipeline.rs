@@ -33,8 +33,11 @@ use crate::walk::{Alive, Fate, Visited, Walk};
 use crate::watch::Watch;
 use output::{Output, Written};
 
-/// Chunks of a round: enough for sixteen cores, few enough that a round is some tens of megabytes.
-const ROUND_CHUNKS: usize = 32;
+/// Chunks of a round for each thread: enough that threads seldom wait for the last row, few enough that a round is warm in the cache
+/// when its rows are written.
+const ROUND_CHUNKS_PER_THREAD: usize = 4;
+/// Chunks of a round at most: some tens of megabytes.
+const ROUND_CHUNKS_MAX: usize = 32;
 
 /// A run to do.
 #[derive(Debug)]
@@ -127,10 +130,11 @@ const STANDING_BYTES: u64 = 128 << 20;
 /// Memory that a chunk takes on its way, measured: its rows in every form, and two rounds are on their way at once.
 const CHUNK_BYTES_HELD: u64 = 16 * read::CHUNK_BYTES as u64;
 
-/// Chunks of a round: with less memory, fewer.
+/// Chunks of a round: with less memory, fewer. What is written does not depend on it.
 fn round_chunks(memory_bytes_max: Option<u64>) -> usize {
+    let wanted = (ROUND_CHUNKS_PER_THREAD * rayon::current_num_threads()).min(ROUND_CHUNKS_MAX);
     let fit = |bytes: u64| (bytes.saturating_sub(STANDING_BYTES) / CHUNK_BYTES_HELD) as usize;
-    memory_bytes_max.map_or(ROUND_CHUNKS, |bytes| fit(bytes).clamp(1, ROUND_CHUNKS))
+    memory_bytes_max.map_or(wanted, |bytes| fit(bytes).clamp(1, wanted))
 }
 
 /// Takes every row to its end, and says how many there were.
