@@ -125,15 +125,19 @@ pub(crate) struct Row {
     repeats: Option<Admission>,
 }
 
-/// Memory that a run takes beside its rounds: tokenizer, tables, a row group of Parquet.
-const STANDING_BYTES: u64 = 128 << 20;
-/// Memory that a chunk takes on its way, measured: its rows in every form, and two rounds are on their way at once.
-const CHUNK_BYTES_HELD: u64 = 16 * read::CHUNK_BYTES as u64;
+/// Memory that a run takes beside its rounds, measured: tables and a row group of Parquet.
+const STANDING_BYTES: u64 = 96 << 20;
+/// Memory that a thread takes beside its rows, measured: words that the tokenizer remembers.
+const THREAD_BYTES: u64 = 20 << 20;
+/// Memory that a chunk takes on its way, measured and a quarter more: its rows in every form, and two rounds are on their way at once.
+const CHUNK_BYTES_HELD: u64 = 20 * read::CHUNK_BYTES as u64;
 
 /// Chunks of a round: with less memory, fewer. What is written does not depend on it.
 fn round_chunks(memory_bytes_max: Option<u64>) -> usize {
-    let wanted = (ROUND_CHUNKS_PER_THREAD * rayon::current_num_threads()).min(ROUND_CHUNKS_MAX);
-    let fit = |bytes: u64| (bytes.saturating_sub(STANDING_BYTES) / CHUNK_BYTES_HELD) as usize;
+    let threads = rayon::current_num_threads();
+    let wanted = (ROUND_CHUNKS_PER_THREAD * threads).min(ROUND_CHUNKS_MAX);
+    let standing = STANDING_BYTES + THREAD_BYTES * threads as u64;
+    let fit = |bytes: u64| (bytes.saturating_sub(standing) / CHUNK_BYTES_HELD) as usize;
     memory_bytes_max.map_or(wanted, |bytes| fit(bytes).clamp(1, wanted))
 }
 
