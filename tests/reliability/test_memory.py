@@ -122,7 +122,7 @@ def test_what_needs_more_than_it_is_given_is_refused_and_smaller_bites_change_no
     code, held, said = peak(*words, "--out", tmp_path / "held", "--max-memory", "180MB")
     print(f"{free >> 20} MiB free, {held >> 20} MiB held")
     assert code == 0, said
-    assert held < free
+    assert held < 0.93 * free  # 0.84 where it was measured: more than two runs differ by chance
     assert (tmp_path / "held" / "manifest.json").read_bytes() == (tmp_path / "free" / "manifest.json").read_bytes()
     code, _, said = peak(*words, "--out", tmp_path / "other", "--max-memory", "much")
     assert code == 2 and "600MB" in said

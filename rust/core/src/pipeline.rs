@@ -127,7 +127,7 @@ pub(crate) struct Row {
 
 /// Memory that a run takes beside its rounds, measured: tables and a row group of Parquet.
 const STANDING_BYTES: u64 = 96 << 20;
-/// Memory that a thread takes beside its rows, measured: words that the tokenizer remembers.
+/// Memory that a thread takes beside its rows, measured with one to eight of them: caches of the tokenizer, heaps of the allocator.
 const THREAD_BYTES: u64 = 20 << 20;
 /// Memory that a chunk takes on its way, measured and a quarter more: its rows in every form, and two rounds are on their way at once.
 const CHUNK_BYTES_HELD: u64 = 20 * read::CHUNK_BYTES as u64;

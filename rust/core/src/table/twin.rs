@@ -28,7 +28,7 @@ impl Twin {
     pub(super) fn new(schema: &SchemaDescriptor, original: &str, copy: &str) -> Twin {
         let leaves = |name: &str| {
             let mut found = (0..schema.num_columns()).filter(|&leaf| schema.get_column_root(leaf).name() == name);
-            let first = found.next().unwrap_or_default();
+            let first = found.next().expect("a column of the schema");
             first..first + 1 + found.count()
         };
         Twin { original: leaves(original), copy: leaves(copy), kept: Kept::default(), closed: HashMap::new() }
