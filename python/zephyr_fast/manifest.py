@@ -100,10 +100,10 @@ class TemplateCard:
 
 @dataclass(frozen=True)
 class InputCard:
-    """One input file; its place in the list is the `input` of the ledger."""
+    """One input file, with its BLAKE3; its place in the list is the `input` of the ledger."""
 
     name: str
-    sha256: str
+    blake3: str
     bytes: int
     rows: int
 
@@ -139,12 +139,12 @@ class EvaluationCard:
     """One evaluation set that was searched for.
 
     `share` is `instances_matched / instances`; above 2 % the set counts as `contaminated` (Tulu 3). `rows_exact`: rows with a
-    user turn that says just what an instance says, case and white space folded.
+    user turn that says just what an instance says, case and white space folded. `blake3` is that of its file.
     """
 
     name: str
     field: str
-    sha256: str
+    blake3: str
     instances: int
     rows_without_text: int
     instances_matched: int

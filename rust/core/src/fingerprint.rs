@@ -62,14 +62,14 @@ impl MadeFrom {
 /// One digest of all inputs.
 #[must_use]
 pub fn of_inputs(inputs: &[Input]) -> String {
-    let lines: String = inputs.iter().map(|input| format!("{} {}\n", input.sha256, input.name)).collect();
+    let lines: String = inputs.iter().map(|input| format!("{} {}\n", input.blake3, input.name)).collect();
     sha256_hex(lines.as_bytes())
 }
 
 /// One digest of all evaluation sets.
 #[must_use]
 pub fn of_sets(sets: &[EvaluationSet]) -> String {
-    let lines: String = sets.iter().map(|set| format!("{} {}\n", set.sha256, set.name)).collect();
+    let lines: String = sets.iter().map(|set| format!("{} {}\n", set.blake3, set.name)).collect();
     sha256_hex(lines.as_bytes())
 }
 

@@ -107,8 +107,8 @@ pub struct TemplateCard {
 pub struct InputCard {
     /// Base name.
     pub name: String,
-    /// SHA-256 of the file.
-    pub sha256: String,
+    /// BLAKE3 of the file.
+    pub blake3: String,
     /// Its size.
     pub bytes: u64,
     /// Rows read from it.
@@ -187,8 +187,8 @@ pub struct EvaluationCard {
     pub name: String,
     /// The field its texts stand in.
     pub field: String,
-    /// SHA-256 of its file.
-    pub sha256: String,
+    /// BLAKE3 of its file.
+    pub blake3: String,
     /// Its texts.
     pub instances: u64,
     /// Rows of it that have none.

@@ -17,8 +17,8 @@ pub struct EvaluationSet {
     pub name: String,
     /// The field its texts stand in.
     pub field: String,
-    /// SHA-256 of its file.
-    pub sha256: String,
+    /// BLAKE3 of its file.
+    pub blake3: String,
     /// Texts to search for.
     pub instances: usize,
     /// Rows with nothing in the field.
@@ -65,7 +65,7 @@ pub(super) fn read(against: &Against) -> Result<(EvaluationSet, Vec<Text>)> {
         )));
     }
     let (name, field) = (against.name.clone(), against.field.clone());
-    Ok((EvaluationSet { name, field, sha256: input.sha256, instances: texts.len(), rows_without_text }, texts))
+    Ok((EvaluationSet { name, field, blake3: input.blake3, instances: texts.len(), rows_without_text }, texts))
 }
 
 /// All rows of a file as JSON objects. Evaluation sets are small.

@@ -44,7 +44,7 @@ impl Sums {
             sets.push(EvaluationCard {
                 name: set.name.clone(),
                 field: set.field.clone(),
-                sha256: set.sha256.clone(),
+                blake3: set.blake3.clone(),
                 instances: set.instances as u64,
                 rows_without_text: set.rows_without_text as u64,
                 instances_matched: matched as u64,

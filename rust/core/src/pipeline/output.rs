@@ -255,7 +255,7 @@ impl<'run> Output<'run> {
             splits.insert(split.name.to_owned(), split.finish(walk, folder, watch)?);
         }
         let card_of =
-            |(input, rows): (&Input, u64)| InputCard { name: input.name.clone(), sha256: input.sha256.clone(), bytes: input.bytes, rows };
+            |(input, rows): (&Input, u64)| InputCard { name: input.name.clone(), blake3: input.blake3.clone(), bytes: input.bytes, rows };
         let sets = walk.evaluation_sets.as_ref();
         let decontamination =
             sets.map_or_else(Decontamination::not_checked, |sets| self.contamination.report(sets, &walk.recipe.decontaminate));
