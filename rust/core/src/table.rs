@@ -20,8 +20,8 @@ use twin::Twin;
 
 /// Rows of a row group at most.
 const GROUP_ROWS: usize = 65_536;
-/// A row group is closed once it holds about this much.
-const GROUP_BYTES: usize = 32 << 20;
+/// A row group is closed once it holds about this much: it waits in memory until then, and whoever reads the file on many threads wants several.
+const GROUP_BYTES: usize = 8 << 20;
 /// Level 3 makes text a sixth smaller, and a run without tokens a sixth longer.
 const ZSTD_LEVEL: i32 = 1;
 

@@ -15,10 +15,10 @@ use crate::recipe::Command;
 use crate::table::Table;
 use crate::walk::{Alive, with_answer};
 
-/// Rows gathered before they go to the file.
-const BATCH_ROWS: usize = 1_024;
-/// Batches that may wait for compression, some five megabytes each.
-const BATCHES_WAITING: usize = 2;
+/// Rows gathered before they go to the file: few enough that their buffers are used again instead of being asked of the system.
+const BATCH_ROWS: usize = 256;
+/// Batches that may wait for compression, some megabyte each.
+const BATCHES_WAITING: usize = 4;
 
 /// The file on its way.
 pub(super) struct Text {
