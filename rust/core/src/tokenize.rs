@@ -163,6 +163,7 @@ impl Tokenizer {
         let mut ids = self.room(text);
         self.encoder.ids(text, &mut ids)?;
         self.lead_once(&mut ids);
+        ids.shrink_to_fit();
         Ok(ids)
     }
 
@@ -177,6 +178,7 @@ impl Tokenizer {
         let mut spans = Vec::with_capacity(ids.capacity());
         self.encoder.spans(&rendered.text, &mut ids, &mut spans)?;
         let shift = self.lead_once(&mut ids);
+        ids.shrink_to_fit();
         let trained = rendered.trained.iter().map(|range| {
             let range = whole_characters(&rendered.text, range);
             let start = spans.partition_point(|span| span.end as usize <= range.start);
