@@ -20,10 +20,12 @@ const RIGHT: u8 = 2;
 const CUT: u8 = 1;
 /// A boundary with a character beyond ASCII on a side: ask for the pair.
 const ASK: u8 = 2;
+/// Parts of a window that are gone through side by side.
+const PARTS: usize = 4;
 
 /// The pairs of characters that some merge joins. A space in the text is a `▁`.
 pub(super) struct Cuts {
-    /// For each two neighbouring bytes nothing, [`CUT`] or [`ASK`].
+    /// For each two neighbouring bytes, as [`neighbours`] puts them together, nothing, [`CUT`] or [`ASK`].
     bytes: Box<[u8; 1 << 16]>,
     /// All pairs with a character beyond ASCII.
     pairs: HashSet<(u32, u32)>,
@@ -47,7 +49,7 @@ impl Cuts {
 
     fn join(&mut self, left: u32, right: u32) {
         if left < 128 && right < 128 {
-            self.bytes[(left << 8 | right) as usize] = 0;
+            self.bytes[neighbours([left as u8, right as u8])] = 0;
         } else {
             self.sides[left as usize] |= LEFT;
             self.sides[right as usize] |= RIGHT;
@@ -59,7 +61,7 @@ impl Cuts {
     #[inline]
     pub(super) fn joins(&self, left: u32, right: u32) -> bool {
         if left < 128 && right < 128 {
-            return self.bytes[(left << 8 | right) as usize] == 0;
+            return self.bytes[neighbours([left as u8, right as u8])] == 0;
         }
         self.sides[left as usize] & LEFT != 0 && self.sides[right as usize] & RIGHT != 0 && self.pairs.contains(&(left, right))
     }
@@ -98,16 +100,16 @@ impl Cuts {
     /// One bit for each two neighbours, set where a cut is or has to be asked for; and whether any has to be.
     #[inline]
     fn block(&self, window: &[u8; WINDOW + 1]) -> (u64, bool) {
-        let found = |place: usize| self.bytes[usize::from(window[place]) << 8 | usize::from(window[place + 1])];
+        let found = |place: usize| self.bytes[neighbours(*window[place..].first_chunk().expect("a window has a byte more"))];
         if window.is_ascii() {
-            // Four sums, so that no step waits for the one before.
-            let mut cuts = [0; 4];
-            for place in 0..WINDOW / 4 {
+            // Four sums, so that no step waits for the one before; each from its last bit on, which spares a count of places.
+            let mut cuts = [0_u64; PARTS];
+            for place in (0..WINDOW / PARTS).rev() {
                 for (part, cuts) in cuts.iter_mut().enumerate() {
-                    *cuts |= u64::from(found(place + part * WINDOW / 4)) << (place + part * WINDOW / 4);
+                    *cuts = *cuts << 1 | u64::from(found(place + part * WINDOW / PARTS));
                 }
             }
-            return (cuts.iter().fold(0, |all, cuts| all | cuts), false);
+            return (cuts.iter().rev().fold(0, |all, cuts| all << (WINDOW / PARTS) | cuts), false);
         }
         let ask = (0..WINDOW).fold(0, |ask, place| ask | u64::from(found(place) / ASK) << place);
         let cuts = (0..WINDOW).fold(0, |cuts, place| cuts | u64::from(found(place) & CUT) << place);
@@ -131,9 +133,15 @@ impl Cuts {
     }
 }
 
+/// The place of two bytes in a table, as one reads them from memory at once.
+#[inline]
+fn neighbours(bytes: [u8; 2]) -> usize {
+    usize::from(u16::from_le_bytes(bytes))
+}
+
 /// Between ASCII characters a cut until some merge joins them; never one inside a character.
 fn boundaries() -> Box<[u8; 1 << 16]> {
-    Box::new(std::array::from_fn(|pair| match (pair >> 8, pair & 255) {
+    Box::new(std::array::from_fn(|pair| match (pair & 255, pair >> 8) {
         (0..=127, 0..=127) => CUT,
         (_, 0x80..=0xBF) => 0,
         _ => ASK,
