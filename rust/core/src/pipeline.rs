@@ -125,7 +125,7 @@ pub(crate) struct Row {
     repeats: Option<Admission>,
 }
 
-/// Memory that a run takes beside its rounds, measured: tables and a row group of Parquet.
+/// Memory that a run takes beside its rounds, measured and some more: tables and a row group of Parquet.
 const STANDING_BYTES: u64 = 96 << 20;
 /// Memory that a thread takes beside its rows, measured with one to eight of them: caches of the tokenizer, heaps of the allocator.
 const THREAD_BYTES: u64 = 20 << 20;
