@@ -40,6 +40,8 @@ pub mod template;
 pub mod text;
 pub mod tokenize;
 pub mod truecase;
+#[cfg(target_arch = "x86_64")]
+mod vectors;
 pub mod verify;
 pub mod walk;
 pub mod watch;

@@ -10,6 +10,7 @@ mod classes;
 mod cuts;
 mod encode;
 mod fast;
+mod groups;
 mod lexicon;
 mod masks;
 mod merges;

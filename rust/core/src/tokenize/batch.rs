@@ -1,5 +1,7 @@
 //! Words that are looked up together, so that the memory's delays overlap.
 
+use std::ops::Range;
+
 use super::cache::{self, Cache, Known, SHORT_TOKENS};
 use super::encode::{Sink, Span};
 
@@ -18,8 +20,8 @@ pub(super) struct Batch {
     keys: [u128; BATCH + 1],
     hashes: [u32; BATCH + 1],
     found: [Known; BATCH + 1],
-    /// Which were not found in the front, and how many these are.
-    rest: [u8; BATCH + 1],
+    /// Which were not found in the front, and how many these are. As many as a byte can tell apart, so that none needs a check.
+    rest: [u8; 256],
     rest_len: usize,
     ids: [u32; TOKENS],
     spans: [Span; TOKENS],
@@ -34,7 +36,7 @@ impl Default for Batch {
             keys: [0; BATCH + 1],
             hashes: [0; BATCH + 1],
             found: [Known::NOTHING; BATCH + 1],
-            rest: [0; BATCH + 1],
+            rest: [0; 256],
             rest_len: 0,
             ids: [0; TOKENS],
             spans: [Span::default(); TOKENS],
@@ -48,22 +50,6 @@ impl Batch {
         (self.len, self.rest_len) = (0, 0);
     }
 
-    /// How many words there are.
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Where the first one starts.
-    pub(super) fn start(&self) -> usize {
-        self.start
-    }
-
-    /// What is known of a word, and where it ends.
-    #[inline]
-    pub(super) fn word(&self, place: usize) -> (Known, usize) {
-        (self.found[place], self.ends[place] as usize)
-    }
-
     /// The words from `start` on; returns where the last one ends.
     #[inline]
     pub(super) fn fill(&mut self, start: usize, fill: impl FnOnce(&mut Ends) -> usize) -> usize {
@@ -75,22 +61,27 @@ impl Batch {
     /// first is read, and no step waits for a branch that hangs on memory.
     #[inline]
     pub(super) fn look_up(&mut self, text: &[u8], cache: &Cache) {
+        let Batch { keys, hashes, ends, found, rest, .. } = self;
+        // Counted, since iterators that are zipped take a quarter more instructions here.
+        let len = self.len.min(BATCH + 1);
         let mut from = self.start;
-        for ((key, hash), end) in self.keys.iter_mut().zip(&mut self.hashes).zip(&self.ends[..self.len]) {
-            *key = cache::key(text, from, *end as usize);
-            *hash = cache::hash(*key);
-            cache.expect_front(*hash);
-            from = *end as usize;
+        for place in 0..len {
+            let end = ends[place] as usize;
+            let key = cache::key(text, from, end);
+            let hash = cache::hash(key);
+            cache.expect_front(hash);
+            (keys[place], hashes[place]) = (key, hash);
+            from = end;
         }
-        let words = self.keys.iter().zip(&self.hashes).zip(&mut self.found).take(self.len);
-        let mut count = 0;
-        for (place, ((key, hash), found)) in words.enumerate() {
-            *found = cache.find_front(*key, *hash);
-            self.rest[count] = place as u8;
-            count += usize::from(found.is_nothing());
+        let mut count = 0_u8;
+        for place in 0..len {
+            let known = cache.find_front(keys[place], hashes[place]);
+            found[place] = known;
+            rest[usize::from(count)] = place as u8;
+            count += u8::from(known.is_nothing());
         }
-        self.rest_len = count;
-        self.rest[..count].iter().for_each(|place| cache.expect_behind(self.hashes[usize::from(*place)]));
+        self.rest_len = usize::from(count);
+        self.rest[..self.rest_len].iter().for_each(|place| cache.expect_behind(self.hashes[usize::from(*place)]));
     }
 
     /// Looks up behind the front what was not found in it.
@@ -101,33 +92,61 @@ impl Batch {
         }
     }
 
-    /// Writes the tokens of a known word behind `count` others; returns how many there are then.
+    /// Passes on the tokens of all words in order. For a word that is not known, or has more tokens than are kept here, `unknown` does so; it
+    /// is told what is known and where the word stands.
     #[inline]
-    pub(super) fn write<S: Sink>(&mut self, known: Known, start: usize, end: usize, count: usize) -> usize {
-        let span = |start: usize, end: usize| Span { start: start as u32, end: end as u32 };
-        if known.count() <= 2 {
-            // One word in ten has two, and a branch that is wrong so often costs more than a token written in vain.
-            self.ids[count..count + 2].copy_from_slice(&[known.id(0), known.id(1)]);
-            if S::SPANS {
-                let middle = start + known.end(0);
-                self.spans[count..count + 2].copy_from_slice(&[span(start, middle), span(middle, end)]);
+    pub(super) fn pass_on<S: Sink>(&mut self, sink: &mut S, mut unknown: impl FnMut(Known, Range<usize>, &mut S)) {
+        let Batch { start, ends, found, ids, spans, .. } = self;
+        let mut count = 0;
+        for (place, known) in found[..self.len].iter().enumerate() {
+            let range = || (if place == 0 { *start } else { ends[place - 1] as usize })..ends[place] as usize;
+            if known.count().wrapping_sub(1) < 2 {
+                // One word in ten has two, and a branch that is wrong so often costs more than a token written in vain.
+                ids[count..count + 2].copy_from_slice(&known.first_two());
+                if S::SPANS {
+                    let middle = range().start + known.end(0);
+                    spans[count..count + 2].copy_from_slice(&[span(range().start, middle), span(middle, range().end)]);
+                }
+                count += known.count();
+            } else if known.count().wrapping_sub(1) < SHORT_TOKENS {
+                let mut from = range().start;
+                for token in 0..known.count() {
+                    ids[count] = known.id(token);
+                    if S::SPANS {
+                        let to = range().start + known.end(token);
+                        spans[count] = span(from, to);
+                        from = to;
+                    }
+                    count += 1;
+                }
+            } else {
+                sink.take(&ids[..count], if S::SPANS { &spans[..count] } else { &[] });
+                count = 0;
+                unknown(*known, range(), sink);
             }
-            return count + known.count();
         }
-        let mut from = start;
-        for place in 0..known.count() {
-            self.ids[count + place] = known.id(place);
-            if S::SPANS {
-                let to = start + known.end(place);
-                self.spans[count + place] = span(from, to);
-                from = to;
-            }
-        }
-        count + known.count()
+        sink.take(&ids[..count], if S::SPANS { &spans[..count] } else { &[] });
     }
+}
 
-    /// Hands the first `count` tokens on.
-    pub(super) fn flush<S: Sink>(&self, count: usize, sink: &mut S) {
-        sink.take(&self.ids[..count], if S::SPANS { &self.spans[..count] } else { &[] });
-    }
+fn span(start: usize, end: usize) -> Span {
+    Span { start: start as u32, end: end as u32 }
+}
+
+/// Texts of letters, digits, white space, signs and characters of two to four bytes, in runs, of up to three windows.
+#[cfg(test)]
+pub(super) fn hostile() -> impl Iterator<Item = String> {
+    let alphabet: Vec<char> = "aabcdezAZ  \n\r\t'.,-09_<é▁中💖\u{0}\u{3000}".chars().collect();
+    let mut state = 9_u64;
+    (0..600).map(move |round| {
+        let (mut character, known) = ('a', if round % 3 == 0 { alphabet.len() } else { 20 });
+        let next = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            if state >> 62 != 0 {
+                character = alphabet[(state >> 32) as usize % known];
+            }
+            character
+        };
+        (0..round % 190 + 1).map(next).collect()
+    })
 }

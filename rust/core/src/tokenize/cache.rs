@@ -10,9 +10,11 @@ use crate::prefetch::prefetch;
 /// The longest word of the first two tables: its length beside it makes 16 bytes.
 pub(super) const SHORT_MAX: usize = 15;
 /// The most tokens of a word of the first two tables.
-pub(super) const SHORT_TOKENS: usize = 5;
-/// Where in [`Known`] the ends begin, of 4 bits each, and where the number of tokens stands.
-const ENDS_AT: u32 = ID_BITS * SHORT_TOKENS as u32;
+pub(super) const SHORT_TOKENS: usize = 4;
+/// Where in [`Known`] ids stand: two as they are written, then two of [`ID_BITS`].
+const IDS_AT: [u32; SHORT_TOKENS] = [0, 32, 64, 64 + ID_BITS];
+/// Where the ends begin, of 4 bits each, and where the number of tokens stands.
+const ENDS_AT: u32 = 64 + 2 * ID_BITS;
 const COUNT_AT: u32 = 120;
 /// 2^16 words, 2 MiB: nearly all words of a text, apart from the rare. Its words are asked for ahead, so it need not lie in the fastest
 /// cache; with 2^14, which does, a pass takes 5 to 9 % longer.
@@ -28,8 +30,8 @@ const LONG: usize = 1 << 14;
 
 /// Words and their tokens.
 pub(super) struct Cache {
-    front: Vec<Word>,
-    sets: Vec<Set>,
+    front: Box<[Word; 1 << FRONT_BITS]>,
+    sets: Box<[Set; 1 << SET_BITS]>,
     long: Vec<Long>,
 }
 
@@ -70,7 +72,7 @@ impl Known {
         let (mut known, mut end) = ((symbols.ids.len() as u128) << COUNT_AT, 0);
         for (place, (id, len)) in symbols.ids.iter().zip(&symbols.lens).enumerate() {
             end += len;
-            known |= u128::from(*id) << (place as u32 * ID_BITS) | u128::from(end) << (ENDS_AT + 4 * place as u32);
+            known |= u128::from(*id) << IDS_AT[place] | u128::from(end) << (ENDS_AT + 4 * place as u32);
         }
         Known(known)
     }
@@ -87,10 +89,16 @@ impl Known {
         self.count() == 0
     }
 
+    /// The first two tokens, or what stands in their place.
+    #[inline]
+    pub(super) fn first_two(self) -> [u32; 2] {
+        [self.0 as u32, (self.0 >> 32) as u32]
+    }
+
     /// The token at a place.
     #[inline]
     pub(super) fn id(self, place: usize) -> u32 {
-        (self.0 >> (place as u32 * ID_BITS)) as u32 & ((1 << ID_BITS) - 1)
+        (self.0 >> IDS_AT[place]) as u32 & ((1 << ID_BITS) - 1)
     }
 
     /// Where in the word the token at a place ends.
@@ -105,13 +113,13 @@ impl Cache {
     pub(super) fn new() -> Cache {
         let word = Word { key: 0, known: Known::NOTHING };
         let long = Long { key: [0; LONG_MAX], len: 0, ids: [0; LONG_TOKENS], ends: [0; LONG_TOKENS], tokens: 0 };
-        Cache { front: vec![word; 1 << FRONT_BITS], sets: vec![Set([word; SET_WORDS]); 1 << SET_BITS], long: vec![long; LONG] }
+        Cache { front: table(word), sets: table(Set([word; SET_WORDS])), long: vec![long; LONG] }
     }
 
     /// Says that a word will be looked for in the front soon.
     #[inline]
     pub(super) fn expect_front(&self, hash: u32) {
-        prefetch(&self.front, place(hash, FRONT_BITS));
+        prefetch(self.front.as_slice(), place(hash, FRONT_BITS));
     }
 
     /// Says that a word will be looked for behind the front soon.
@@ -183,8 +191,18 @@ impl Cache {
 impl Word {
     #[inline]
     fn known_as(&self, key: u128) -> Known {
-        Known(select_unpredictable(self.key == key, self.known.0, 0))
+        // By halves, since a choice between numbers of 128 bits is made with a branch.
+        let differs = self.key ^ key;
+        let is_it = (differs as u64 | (differs >> 64) as u64) == 0;
+        let low = select_unpredictable(is_it, self.known.0 as u64, 0);
+        let high = select_unpredictable(is_it, (self.known.0 >> 64) as u64, 0);
+        Known(u128::from(high) << 64 | u128::from(low))
     }
+}
+
+/// A table of a size that places are cut to, so that none needs a check.
+fn table<T: Clone, const LEN: usize>(item: T) -> Box<[T; LEN]> {
+    vec![item; LEN].try_into().unwrap_or_else(|_| unreachable!("it is as long"))
 }
 
 fn write(symbols: &Symbols, ids: &mut [u32], ends: &mut [u8]) {

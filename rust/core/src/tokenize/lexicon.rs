@@ -5,7 +5,7 @@ use std::ops::Range;
 use hashbrown::HashMap;
 
 use super::batch::{Batch, Ends};
-use super::cache::{Cache, Known, SHORT_TOKENS};
+use super::cache::{Cache, Known};
 use super::encode::Sink;
 use super::merges::{Merges, Symbols};
 use super::vocabulary::WholeWords;
@@ -95,19 +95,10 @@ impl Lexicon {
 
     fn pass_on<S: Sink>(&self, text: &[u8], batch: &mut Batch, cache: &mut Cache, symbols: &mut Symbols, sink: &mut S) {
         batch.look_behind(cache);
-        let (mut from, mut count) = (batch.start(), 0);
-        for place in 0..batch.len() {
-            let (found, end) = batch.word(place);
-            if found.count().wrapping_sub(1) < SHORT_TOKENS {
-                count = batch.write::<S>(found, from, end, count);
-            } else {
-                batch.flush(count, sink);
-                count = 0;
-                self.encode_unknown(&text[from..end], found, from, (cache, symbols), sink);
-            }
-            from = end;
-        }
-        batch.flush(count, sink);
+        batch.pass_on(sink, |found, range, sink| {
+            let start = range.start;
+            self.encode_unknown(&text[range], found, start, (cache, symbols), sink);
+        });
     }
 
     #[inline(never)]

@@ -5,9 +5,11 @@
 
 use super::words::Pattern;
 use crate::bits::{WINDOW, bits};
+#[cfg(target_arch = "x86_64")]
+use crate::vectors;
 
 /// Which bytes are what: bit `j` for byte `j`.
-struct Masks {
+pub(super) struct Masks {
     letters: u64,
     numbers: u64,
     spaces: u64,
@@ -19,8 +21,9 @@ struct Masks {
 }
 
 impl Masks {
+    /// Looks at each byte.
     #[inline]
-    fn new(window: &[u8; WINDOW]) -> Masks {
+    pub(super) fn new(window: &[u8; WINDOW]) -> Masks {
         // Plain comparisons, so that the compiler uses vectors; then the bits of eight bytes are drawn together by a product.
         let mut kinds = [0_u8; WINDOW];
         for (kind, byte) in kinds.iter_mut().zip(window) {
@@ -45,6 +48,19 @@ impl Masks {
         }
     }
 
+    /// The same with a comparison for all bytes at once.
+    #[cfg(target_arch = "x86_64")]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub(super) fn by_vectors(window: &[u8; WINDOW]) -> Masks {
+        let is = |byte: u8| vectors::among(window, 0, byte, 1);
+        let (letters, numbers) = (vectors::among(window, 0x20, b'a', 26), vectors::among(window, 0, b'0', 10));
+        let (blanks, beyond) = (is(b' '), vectors::among(window, 0, 0x80, 0x80));
+        let spaces = blanks | vectors::among(window, 0, b'\t', 5);
+        let others = !(letters | numbers | spaces | beyond);
+        Masks { letters, numbers, spaces, blanks, newlines: is(b'\n') | is(b'\r'), apostrophes: is(b'\''), others, beyond }
+    }
+
     /// Bytes of another class than the one before.
     fn changes(&self) -> u64 {
         let same = |mask: u64| mask & mask << 1;
@@ -54,16 +70,15 @@ impl Masks {
 
 /// The words that begin inside the window, after its first byte.
 #[inline]
-pub(super) fn begins(window: &[u8; WINDOW], pattern: Pattern) -> u64 {
-    let masks = Masks::new(window);
+pub(super) fn begins(masks: &Masks, window: &[u8; WINDOW], pattern: Pattern) -> u64 {
     let known = (masks.beyond.trailing_zeros() as usize).saturating_sub(1);
     let (begins, known) = match pattern {
-        Pattern::Gpt2 => (gpt2(&masks), known),
-        Pattern::DigitsGpt2 => (digits_gpt2(&masks), known),
+        Pattern::Gpt2 => (gpt2(masks), known),
+        Pattern::DigitsGpt2 => (digits_gpt2(masks), known),
         Pattern::Llama3 { digits_max } => {
             // A newline and then other white space in one run: left to the scanner.
             let mixed = masks.newlines & (masks.spaces & !masks.newlines) >> 1;
-            (llama3(&masks, digits_max), known.min(mixed.trailing_zeros() as usize + 1))
+            (llama3(masks, digits_max), known.min(mixed.trailing_zeros() as usize + 1))
         }
     };
     let any_case = matches!(pattern, Pattern::Llama3 { .. });

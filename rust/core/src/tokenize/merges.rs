@@ -120,6 +120,8 @@ impl Merges {
         let pair = pair(left, right);
         let hash = hash(pair);
         let (word, bit) = self.filter_place(hash);
+        // Asked for before it is known whether it will be needed, since the filter may have to be fetched as well.
+        prefetch(&self.slots, (hash >> self.shift) as usize);
         if self.filter[word] >> bit & 1 == 0 {
             return NONE;
         }

@@ -4,8 +4,10 @@
 
 use super::batch::{BATCH, Ends};
 use super::classes::{Class, Classes};
-use super::masks;
+use super::masks::{self, Masks};
 use crate::bits::{WINDOW, list};
+#[cfg(target_arch = "x86_64")]
+use crate::vectors;
 
 /// GPT-2's pattern, as `tokenizers`' ByteLevel has it built in.
 pub(super) const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
@@ -55,13 +57,40 @@ pub(super) struct Words {
 impl Words {
     /// Writes where words end, after `progress` and up to `end`, until little room is left; returns how many, and moves `progress`.
     pub(super) fn fill(&self, text: &[u8], progress: &mut Progress, end: usize, ends: &mut Ends) -> usize {
+        #[cfg(target_arch = "x86_64")]
+        if vectors::are_here() {
+            #[expect(unsafe_code, reason = "see `vectors`")]
+            // SAFETY: the processor was asked.
+            return unsafe { self.fill_by_vectors(text, progress, end, ends) };
+        }
+        self.fill_by(text, (progress, end), ends, Masks::new, list)
+    }
+
+    /// The same for processors of wide vectors.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,bmi1,popcnt")]
+    fn fill_by_vectors(&self, text: &[u8], progress: &mut Progress, end: usize, ends: &mut Ends) -> usize {
+        let masks = |window: &[u8; WINDOW]| Masks::by_vectors(window);
+        self.fill_by(text, (progress, end), ends, masks, |mask, base, places| vectors::list(mask, base, places))
+    }
+
+    /// The same with a way to look at a window and one to list its bits. Inlined, so that each way is compiled for its processor.
+    #[inline(always)]
+    fn fill_by(
+        &self,
+        text: &[u8],
+        (progress, end): (&mut Progress, usize),
+        ends: &mut Ends,
+        masks: impl Fn(&[u8; WINDOW]) -> Masks,
+        list: impl Fn(u64, u32, &mut [u32; WINDOW]) -> usize,
+    ) -> usize {
         // What stands behind the end must not be seen: `\s+(?!\S)` looks ahead.
         let text = &text[..end];
         let Progress { mut at, mut piece } = *progress;
         let mut count = 0;
         while at < end && count <= BATCH - WINDOW {
             let begins = match text[at..].first_chunk::<WINDOW>() {
-                Some(window) if window[..8].is_ascii() => masks::begins(window, self.pattern),
+                Some(window) if window[..8].is_ascii() => masks::begins(&masks(window), window, self.pattern),
                 _ => 0,
             };
             if begins == 0 {
@@ -254,5 +283,36 @@ fn contraction_of_any_case(text: &[u8], at: usize) -> Option<usize> {
         [b'r' | b'v' | b'R' | b'V', b'e' | b'E', ..] | [b'l' | b'L', b'l' | b'L', ..] => Some(at + 3),
         [0xC5, 0xBF, ..] => Some(at + 3),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenize::batch::hostile;
+
+    #[test]
+    fn words_end_at_the_same_places_with_vectors_or_without_and_by_the_scanner_alone() {
+        let patterns = [Pattern::Gpt2, Pattern::DigitsGpt2, Pattern::Llama3 { digits_max: 3 }, Pattern::Llama3 { digits_max: 1 }];
+        for (text, pattern) in hostile().flat_map(|text| patterns.map(|pattern| (text.clone(), pattern))) {
+            let words = Words { pattern, classes: Classes::new() };
+            let (bytes, end) = (text.as_bytes(), text.len());
+            let all = |fill: &dyn Fn(&mut Progress, &mut Ends) -> usize| {
+                let (mut all, mut progress, mut ends) = (Vec::new(), Progress::at(0), [0; BATCH + 1]);
+                while progress.at < end {
+                    let count = fill(&mut progress, &mut ends);
+                    all.extend_from_slice(&ends[..count]);
+                }
+                all
+            };
+            let (mut wanted, mut at, mut piece) = (Vec::new(), 0, 0);
+            while at < end {
+                at = words.scan(bytes, at, &mut piece);
+                wanted.push(at as u32);
+            }
+            assert_eq!(all(&|progress, ends| words.fill(bytes, progress, end, ends)), wanted, "{text:?} {pattern:?}");
+            let plainly = |progress: &mut Progress, ends: &mut Ends| words.fill_by(bytes, (progress, end), ends, Masks::new, list);
+            assert_eq!(all(&plainly), wanted, "{text:?} {pattern:?}");
+        }
     }
 }
