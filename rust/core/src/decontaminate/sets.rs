@@ -45,6 +45,7 @@ pub(super) fn read(against: &Against) -> Result<(EvaluationSet, Vec<Text>)> {
     })?;
     let input = read::digest(Path::new(path), &Watch::default())?;
     let rows = rows(&input)?;
+    input.check_unchanged()?;
     let mut texts = Vec::new();
     let mut rows_without_text = 0;
     for (number, row) in rows.iter().enumerate() {

@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     fn lines(text: &[u8]) -> Vec<Chunk> {
-        let input = Input { ordinal: 3, path: "x.jsonl".into(), name: "x.jsonl".into(), blake3: String::new(), bytes: 0 };
+        let input = Input { ordinal: 3, path: "x.jsonl".into(), name: "x.jsonl".into(), blake3: String::new(), bytes: 0, modified: None };
         Lines::new(Box::new(std::io::Cursor::new(text.to_vec())), &input).map(|chunk| chunk.expect("reads from memory")).collect()
     }
 

@@ -9,6 +9,7 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use rayon::prelude::*;
 
@@ -40,6 +41,8 @@ pub struct Input {
     pub blake3: String,
     /// Its size on disk.
     pub bytes: u64,
+    /// When it was last written, where the disk knows.
+    pub modified: Option<SystemTime>,
 }
 
 /// One row as it was read: where it stands, and its bytes within the chunk.
@@ -86,8 +89,15 @@ pub fn inputs(paths: &[PathBuf], watch: &Watch) -> Result<Vec<Input>> {
     Ok(inputs)
 }
 
-/// Opens an input by its ending. `bytes_read` follows the file on disk.
+/// Opens an input by its ending. `bytes_read` follows the file on disk. The last of the chunks is an error if the file is no longer the one that
+/// was digested.
 pub fn chunks(input: &Input, bytes_read: &Arc<AtomicU64>) -> Result<Chunks> {
+    let read = input.clone();
+    let changed = std::iter::once_with(move || read.check_unchanged()).filter_map(|unchanged| unchanged.err().map(Err));
+    Ok(Box::new(open(input, bytes_read)?.chain(changed)))
+}
+
+fn open(input: &Input, bytes_read: &Arc<AtomicU64>) -> Result<Chunks> {
     let file = File::open(&input.path).map_err(|error| Error::input(&input.path, error))?;
     let packed = Arc::new(AtomicU64::new(0));
     let counted = Counted { file, read: Arc::clone(bytes_read), packed: Arc::clone(&packed) };
@@ -137,6 +147,7 @@ fn ending(path: &Path) -> Result<Ending> {
 pub fn digest(path: &Path, watch: &Watch) -> Result<Input> {
     let failed = |error: std::io::Error| Error::input(path, error);
     let mut file = File::open(path).map_err(failed)?;
+    let modified = file.metadata().map_err(failed)?.modified().ok();
     let mut hasher = blake3::Hasher::new();
     let mut block = vec![0; 1 << 18];
     let mut bytes = 0;
@@ -150,7 +161,20 @@ pub fn digest(path: &Path, watch: &Watch) -> Result<Input> {
         bytes += read as u64;
     }
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(Input { ordinal: 0, path: path.to_owned(), name, blake3: hasher.finalize().to_hex().to_string(), bytes })
+    let input = Input { ordinal: 0, path: path.to_owned(), name, blake3: hasher.finalize().to_hex().to_string(), bytes, modified };
+    input.check_unchanged()?;
+    Ok(input)
+}
+
+impl Input {
+    /// An error if the file was written since it was digested: its rows would not be those that the manifest names.
+    pub(crate) fn check_unchanged(&self) -> Result<()> {
+        let metadata = std::fs::metadata(&self.path).map_err(|error| Error::input(&self.path, error))?;
+        if (metadata.len(), metadata.modified().ok()) == (self.bytes, self.modified) {
+            return Ok(());
+        }
+        Err(Error::input(&self.path, "it changed while it was read; run again once nothing writes to it any more"))
+    }
 }
 
 /// A file that counts what is read from it, for the progress bar.
@@ -197,6 +221,8 @@ impl<R: Read> Read for NoBomb<R> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn digest_of(bytes: &[u8]) -> String {
@@ -215,5 +241,26 @@ mod tests {
         assert_eq!(digest_of(&counted(102_400)), "bc3e3d41a1146b069abffad3c0d44860cf664390afce4d9661f7902e7943e085");
         let blocks = counted(3 << 18);
         assert_eq!(digest_of(&blocks[7..]), blake3::hash(&blocks[7..]).to_hex().to_string());
+    }
+
+    #[test]
+    fn a_file_that_is_written_after_its_digest_ends_in_an_error() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("rows.jsonl");
+        let read_after = |change: &dyn Fn(&File)| {
+            std::fs::write(&path, b"{}\n{}\n").expect("writes");
+            let input = digest(&path, &Watch::default()).expect("digests");
+            change(&File::options().append(true).open(&path).expect("opens"));
+            let chunks = chunks(&input, &Arc::default()).expect("opens");
+            chunks.map(|chunk| chunk.map(|chunk| chunk.rows.len()).map_err(|error| error.to_string())).collect::<Vec<_>>()
+        };
+        assert_eq!(read_after(&|_| ()), [Ok(2)]);
+        let grown = read_after(&|mut file| file.write_all(b"{}\n").expect("writes"));
+        let touched = read_after(&|file| file.set_modified(SystemTime::UNIX_EPOCH).expect("sets the time"));
+        for (rows, read) in [(3, grown), (2, touched)] {
+            let [Ok(read), Err(error)] = &read[..] else { panic!("{read:?}") };
+            assert_eq!(*read, rows);
+            assert!(error.contains("it changed while it was read"), "{error}");
+        }
     }
 }
