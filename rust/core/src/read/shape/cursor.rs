@@ -1,9 +1,12 @@
 //! Reads JSON rows of known fields fast. It gives what serde_json would give, or `None`: whatever it is not sure of, from an escaped
 //! key to a broken row, is left to serde_json, whose word is final.
 //!
-//! A row without control characters is the rule, so that a string is its bytes up to the next quote or backslash.
+//! Quotes, backslashes and control characters are found 64 bytes at a time, and each window is looked at once, however many strings and
+//! escapes it holds. A control character stands nowhere in a row that is read here.
 
 use std::str::FromStr;
+
+use crate::bits::{WINDOW, bits};
 
 /// Values deeper than this are left to serde_json.
 const DEPTH_MAX: usize = 24;
@@ -12,6 +15,10 @@ const DEPTH_MAX: usize = 24;
 pub(super) struct Cursor<'row> {
     row: &'row str,
     at: usize,
+    /// Where the window ends that was looked at last. No place in it is before `at` for long: a cursor only goes forward.
+    seen: usize,
+    /// A bit for each byte of that window that a string does not hold as it is.
+    specials: u64,
     /// The text of a string with escapes, until it is whole.
     unescaped: String,
 }
@@ -19,10 +26,7 @@ pub(super) struct Cursor<'row> {
 /// What a row's text reads as by `value`; `None` where serde_json must say.
 pub(super) fn whole<'row, T>(row: &'row str, value: impl FnOnce(&mut Cursor<'row>) -> Option<T>) -> Option<T> {
     let row = row.trim_end_matches([' ', '\t', '\r', '\n']);
-    if has_control(row.as_bytes()) {
-        return None;
-    }
-    let mut cursor = Cursor { row, at: 0, unescaped: String::new() };
+    let mut cursor = Cursor { row, at: 0, seen: 0, specials: 0, unescaped: String::new() };
     let value = value(&mut cursor)?;
     (cursor.at == row.len()).then_some(value)
 }
@@ -77,7 +81,7 @@ impl<'row> Cursor<'row> {
     pub(super) fn text(&mut self) -> Option<String> {
         self.eat(b'"')?;
         let plain = self.until_special()?;
-        if self.next()? == b'"' {
+        if self.is_closed()? {
             return Some(plain.to_owned());
         }
         let mut unescaped = std::mem::take(&mut self.unescaped);
@@ -86,7 +90,7 @@ impl<'row> Cursor<'row> {
         loop {
             unescaped.push(self.escape()?);
             unescaped.push_str(self.until_special()?);
-            if self.next()? == b'"' {
+            if self.is_closed()? {
                 break;
             }
         }
@@ -140,7 +144,7 @@ impl<'row> Cursor<'row> {
         self.eat(b'"')?;
         loop {
             self.until_special()?;
-            if self.next()? == b'"' {
+            if self.is_closed()? {
                 return Some(());
             }
             if self.next()? == b'u' {
@@ -158,11 +162,38 @@ impl<'row> Cursor<'row> {
         (self.next()? == b'"').then_some(key)
     }
 
-    /// Goes to the next quote or backslash, and gives what was passed.
+    /// Goes to the next byte that a string does not hold as it is, and gives what was passed.
     fn until_special(&mut self) -> Option<&'row str> {
         let start = self.at;
-        self.at += memchr::memchr2(b'"', b'\\', &self.row.as_bytes()[start..])?;
-        Some(&self.row[start..self.at])
+        loop {
+            if self.at < self.seen {
+                let ahead = self.specials >> (self.at + WINDOW - self.seen);
+                if ahead != 0 {
+                    self.at += ahead.trailing_zeros() as usize;
+                    return Some(&self.row[start..self.at]);
+                }
+                self.at = self.seen;
+            }
+            let rest = self.row.as_bytes().get(self.at..).filter(|rest| !rest.is_empty())?;
+            self.specials = match rest.first_chunk() {
+                Some(window) => specials(window),
+                None => {
+                    let mut window = [b' '; WINDOW];
+                    window[..rest.len()].copy_from_slice(rest);
+                    specials(&window)
+                }
+            };
+            self.seen = self.at + WINDOW;
+        }
+    }
+
+    /// At a special byte: does it close the string? False at an escape, none where it may not stand there.
+    fn is_closed(&mut self) -> Option<bool> {
+        match self.next()? {
+            b'"' => Some(true),
+            b'\\' => Some(false),
+            _ => None,
+        }
     }
 
     /// What an escape stands for, its backslash read.
@@ -247,8 +278,11 @@ fn plain_escape(letter: u8) -> Option<u8> {
     })
 }
 
-/// Whether any byte is a control character, in blocks that compile to vectors.
-fn has_control(bytes: &[u8]) -> bool {
-    let blocks = bytes.chunks(256);
-    blocks.into_iter().any(|block| block.iter().fold(false, |found, byte| found | (*byte < b' ')))
+/// Quotes, backslashes and control characters, one bit for each byte.
+fn specials(window: &[u8; WINDOW]) -> u64 {
+    let mut kinds = [0; WINDOW];
+    for (kind, byte) in kinds.iter_mut().zip(window) {
+        *kind = u8::from(*byte == b'"') | u8::from(*byte == b'\\') | u8::from(*byte < b' ');
+    }
+    bits::<0>(&kinds)
 }
