@@ -123,7 +123,7 @@ impl Annotation {
 /// A score, or `Some(None)` where the source says that there is none.
 fn quick_score(cursor: &mut Cursor) -> Option<Option<f64>> {
     match cursor.peek()? {
-        b'"' => cursor.text().map(|text| written_number(&text)),
+        b'"' => cursor.borrowed_text().map(|text| written_number(&text)),
         _ => cursor.maybe(Cursor::float),
     }
 }

@@ -4,6 +4,7 @@
 //! Quotes, backslashes and control characters are found 64 bytes at a time, and each window is looked at once, however many strings and
 //! escapes it holds. A control character stands nowhere in a row that is read here.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use crate::bits::{WINDOW, bits};
@@ -79,10 +80,15 @@ impl<'row> Cursor<'row> {
 
     /// A string.
     pub(super) fn text(&mut self) -> Option<String> {
+        self.borrowed_text().map(Cow::into_owned)
+    }
+
+    /// A string; borrowed where nothing in it is escaped.
+    pub(super) fn borrowed_text(&mut self) -> Option<Cow<'row, str>> {
         self.eat(b'"')?;
         let plain = self.until_special()?;
         if self.is_closed()? {
-            return Some(plain.to_owned());
+            return Some(Cow::Borrowed(plain));
         }
         let mut unescaped = std::mem::take(&mut self.unescaped);
         unescaped.clear();
@@ -96,7 +102,7 @@ impl<'row> Cursor<'row> {
         }
         let text = unescaped.as_str().to_owned();
         self.unescaped = unescaped;
-        Some(text)
+        Some(Cow::Owned(text))
     }
 
     /// A whole number without sign, as it is written.
