@@ -35,7 +35,7 @@ pub(super) struct Cache {
     long: Vec<Long>,
 }
 
-/// A word of up to 15 bytes and five tokens, in one line of the processor's cache.
+/// A word of up to 15 bytes and four tokens, in one line of the processor's cache.
 #[derive(Clone, Copy)]
 #[repr(align(32))]
 struct Word {

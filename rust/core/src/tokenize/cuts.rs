@@ -203,7 +203,10 @@ mod tests {
     fn segments_end_where_no_merge_joins_with_vectors_or_without() {
         let joined = "ab bc ▁a ▁▁ .. 'a éa aé 中中 \n\n zA A' 💖💖 00".split(' ');
         let joined = joined.map(|pair| (pair.chars().next().expect("two"), pair.chars().nth(1).expect("two")));
-        let cuts = Cuts::new(joined);
+        let cuts = Cuts::new(joined.clone());
+        for (left, right) in joined.chain([(' ', 'a'), (' ', ' '), ('▁', ' ')]) {
+            assert!(cuts.joins(u32::from(left), u32::from(right)), "{left:?} {right:?}");
+        }
         for text in hostile() {
             let bytes = text.as_bytes();
             let pairs = text.char_indices().zip(text.chars().skip(1));

@@ -24,7 +24,7 @@ impl Masks {
     /// Looks at each byte.
     #[inline]
     pub(super) fn new(window: &[u8; WINDOW]) -> Masks {
-        // Plain comparisons, so that the compiler uses vectors; then the bits of eight bytes are drawn together by a product.
+        // Plain comparisons, so that the compiler uses vectors; then one bit of each byte is drawn out.
         let mut kinds = [0_u8; WINDOW];
         for (kind, byte) in kinds.iter_mut().zip(window) {
             let letter = u8::from((byte | 0x20).wrapping_sub(b'a') < 26);

@@ -16,7 +16,7 @@ const DEPTH_MAX: usize = 24;
 pub(super) struct Cursor<'row> {
     row: &'row str,
     at: usize,
-    /// Where the window ends that was looked at last. No place in it is before `at` for long: a cursor only goes forward.
+    /// Where the window ends that was looked at last; it begins no later than `at`, since a cursor only goes forward.
     seen: usize,
     /// A bit for each byte of that window that a string does not hold as it is.
     specials: u64,
@@ -193,7 +193,7 @@ impl<'row> Cursor<'row> {
         }
     }
 
-    /// At a special byte: does it close the string? False at an escape, none where it may not stand there.
+    /// Goes behind a special byte: did it close the string? False for an escape, none for what may not stand there.
     fn is_closed(&mut self) -> Option<bool> {
         match self.next()? {
             b'"' => Some(true),
