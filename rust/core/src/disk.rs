@@ -1,8 +1,9 @@
-//! All that the engine does to a disk but read it. Each call is a step, which tests of faults may count, fail or die at.
+//! All that the engine does to a disk. Each call that writes is a step, which tests of faults may count, fail or die at; reading opens
+//! regular files alone.
 
 use std::fs::{self, File, Permissions};
-use std::io::{Result, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{Error, Read, Result, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
@@ -20,6 +21,27 @@ fn step(_: &str, _: &Path) -> Result<()> {
 
 #[cfg(not(feature = "failpoints"))]
 fn room(bytes: usize) -> Result<usize> {
+    Ok(bytes)
+}
+
+/// Opens a file to read, links followed. What is no regular file is refused at once: a FIFO would hang, a device may never end.
+pub(crate) fn open(path: &Path) -> Result<File> {
+    // Without this flag, opening a FIFO waits for its writer. For a regular file it changes nothing.
+    let file = File::options().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).open(path)?;
+    let kind = file.metadata()?;
+    if kind.is_file() {
+        return Ok(file);
+    }
+    Err(Error::other(if kind.is_dir() { "it is a folder, not a file" } else { "it is not a regular file" }))
+}
+
+/// Reads a small file whole, links followed; one that is longer than `bytes_max` is refused, however much there is of it.
+pub(crate) fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > bytes_max {
+        return Err(Error::other(format!("it has more than {bytes_max} bytes")));
+    }
     Ok(bytes)
 }
 
