@@ -1,5 +1,6 @@
-"""Templates that want all memory or all time end in an error, in a child process at load, within 1 s of CPU time and 200 MB."""
+"""Templates that want all memory or all time end in an error by what the engine counts: no clock decides, and no signal is needed."""
 
+import ctypes
 import json
 import subprocess
 import sys
@@ -7,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from zephyr_fast import RecipeError, canary
+from zephyr_fast import RecipeError, _core, canary
 
-CPU_SECONDS_MAX = 1.5  # The interpreter's start is within; the limit itself counts whole seconds.
 RESIDENT_BYTES_MAX = 200 << 20
 WRITES = "{% for m in messages %}{{ m.role + m.content }}</s>{% endfor %}"
 
@@ -23,8 +23,16 @@ HOSTILE = {path.stem: path.read_text() for path in FIXTURES} | {
     "nested_ifs": "{% if 1 %}" * 2_800 + "{% endif %}" * 2_800 + WRITES,
     "nested_filters": "{% filter upper %}" * 1_900 + "a" + "{% endfilter %}" * 1_900 + WRITES,
     "nested_loops_in_source": "{% for i in [1, 2] %}" * 1_900 + "a" + "{% endfor %}" * 1_900 + WRITES,
+    "slice_chain": "{% for x in messages" + "[:]" * 20_000 + " %}{% endfor %}" + WRITES,
+    "repeat_chain": "{% for x in messages" + "*1" * 20_000 + " %}{% endfor %}" + WRITES,
     "too_long": "a" * 70_000 + WRITES,
 }
+# Refused for their source alone, whatever is rendered.
+COMPILED = {
+    "parentheses", "attribute_chain", "index_chain", "call_chain", "concat_chain", "nested_ifs", "nested_filters",
+    "nested_loops_in_source", "repeat_chain", "self_block",
+    "slice_chain", "too_long", "extends_self", "import_self", "include_self",
+}  # fmt: skip
 # Long, not hostile: they compile on a stack that their chains of operators do not use up.
 HARMLESS = {
     "and_chain": "{{ 1" + " and 1" * 10_000 + " }}" + WRITES,
@@ -42,26 +50,85 @@ child = subprocess.Popen(json.loads(sys.argv[1]), stdin=subprocess.PIPE, stdout=
 child.stdin.write(sys.stdin.buffer.read())
 child.stdin.close()
 _, status, used = os.wait4(child.pid, 0)
-print(json.dumps([os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss * 1024]))
+print(json.dumps([os.waitstatus_to_exitcode(status), used.ru_maxrss * 1024]))
 """
 
 
+def stranger(name: str, text: str, special: dict[str, str] | None = None) -> str:
+    """A template as `_core.unknown_template` gives it."""
+    named = {"bos": "<s>", "eos": "</s>", "pad": None, "unk": None} | (special or {})
+    return json.dumps({"name": name, "text": text, "special": named, "control": []})
+
+
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_template_ends_in_an_error_within_its_limits(name: str) -> None:
-    question = json.dumps({"name": name, "text": HOSTILE[name]}).encode()
+def test_a_hostile_template_is_refused_by_what_is_counted(name: str) -> None:
+    question = stranger(name, HOSTILE[name]).encode()
     measured = subprocess.run([sys.executable, "-c", MEASURE, json.dumps(canary.COMMAND)], input=question, capture_output=True, check=True)
-    exit_code, cpu_seconds, resident_bytes = json.loads(measured.stdout)
-    assert exit_code == RecipeError.exit_code or exit_code < 0, exit_code
-    assert cpu_seconds < CPU_SECONDS_MAX
+    exit_code, resident_bytes = json.loads(measured.stdout)
+    assert exit_code == RecipeError.exit_code
     assert resident_bytes < RESIDENT_BYTES_MAX
 
 
 @pytest.mark.parametrize("name", HARMLESS)
 def test_a_long_template_is_not_taken_for_a_hostile_one(name: str) -> None:
-    canary.check(name, HARMLESS[name])
+    canary.check(stranger(name, HARMLESS[name]))
 
 
-@pytest.mark.parametrize("name", ["laughs_equal", "laughs_count"])
-def test_the_parent_names_the_template_that_ended_its_child(name: str) -> None:
-    with pytest.raises(RecipeError, match=f"template `{name}.jinja` is refused: its canary did not end within 1 s and 160 MiB"):
-        canary.check(f"{name}.jinja", HOSTILE[name])
+@pytest.mark.parametrize("condition", ["pad_token == '!'", "unk_token", "bos_token == '<|user|>'", "eos_token is undefined"])
+@pytest.mark.parametrize("name", ["laughs_equal", "deep_list_equal", "laughs_count"])
+def test_the_canary_sees_the_special_tokens_that_the_run_would_see(name: str, condition: str) -> None:
+    hostile = HOSTILE[name].removesuffix(WRITES)
+    text = f"{{% if {condition} %}}{hostile}{{% endif %}}{WRITES}"
+    special = {"bos": "<|user|>", "eos": None, "pad": "!", "unk": "?"}
+    with pytest.raises(RecipeError, match="more steps|nested deeper|makes more text"):
+        _core.canary(stranger(name, text, special))
+    tame = {"bos": "<s>", "eos": "</s>", "pad": None, "unk": None}
+    _core.canary(stranger(name, text, tame))
+
+
+@pytest.mark.parametrize("name", sorted(set(HOSTILE) - COMPILED))
+def test_a_template_that_turns_hostile_for_one_row_loses_that_row_alone(name: str, tmp_path: Path) -> None:
+    hostile = HOSTILE[name].removesuffix(WRITES)
+    file = tmp_path / "sly.jinja"
+    file.write_text(f"{{% if messages[0].content == 'now' %}}{hostile}{{% endif %}}{WRITES}")
+    tokenizer = Path(_core.__file__).parent / "sample" / "tokenizer"
+    dialogues = [[{"role": "user", "content": said}, {"role": "assistant", "content": "Yes."}] for said in ("why", "now", "why")]
+    first, second, third = json.loads(_core.render(tokenizer, str(file), json.dumps(dialogues), False))
+    assert first["text"] == third["text"] == "userwhy</s>assistantYes.</s>"
+    assert second.get("reason") in ("template", "mask"), second
+
+
+def test_the_child_has_no_files_and_no_network(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("kept")
+    tries = {
+        "open": f"open({str(victim)!r})",
+        "write": f"open({str(tmp_path / 'new')!r}, 'w')",
+        "remove": f"os.unlink({str(victim)!r})",
+        "rename": f"os.rename({str(victim)!r}, {str(victim) + '2'!r})",
+        "run": "os.execv('/bin/true', ['true'])",
+        "connect": "socket.create_connection(('127.0.0.1', 9))",
+    }
+    code = "import os, socket\nfrom zephyr_fast.canary import confine\nconfine()\n"
+    for name, attempt in tries.items():
+        code += f"try:\n    {attempt}\nexcept OSError:\n    print({name!r}, flush=True)\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    refused = set(done.stdout.split())
+    # Without Landlock, names can still be changed: that part is the kernel's to give.
+    always = {"open", "write", "connect"}
+    assert always <= refused, done
+    if has_landlock():
+        assert refused == set(tries), done
+    assert victim.read_text() == "kept" or not has_landlock()
+
+
+def has_landlock() -> bool:
+    return ctypes.CDLL(None).syscall(444, None, 0, 1) >= 1
+
+
+@pytest.mark.parametrize("name", ["out_of_memory", "endless"])
+def test_the_parent_names_the_template_that_ended_its_child(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = {"out_of_memory": "bytearray(1 << 40)", "endless": "import signal; os.kill(os.getpid(), signal.SIGXCPU)"}[name]
+    monkeypatch.setattr(canary, "COMMAND", [sys.executable, "-c", f"import os; {work}"])
+    with pytest.raises(RecipeError, match=f"template `{name}.jinja` is refused: its canary did not end within"):
+        canary.check(stranger(f"{name}.jinja", WRITES))

@@ -83,7 +83,7 @@ def _run(
     inputs = find_inputs(command, found, [input] if isinstance(input, str | Path) else input or [])
     tokenizer = find_tokenizer(found, tokenizer, inputs)
     if tokenizer and (unknown := _core.unknown_template(found.text, found.name, found.overrides, tokenizer)):
-        canary.check(*unknown)
+        canary.check(unknown)
     manifest = _core.run(
         command,
         found.text,

@@ -4,15 +4,18 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use crate::dialogue::{Role, Turn};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::recipe::{Compat, Recipe, TrainOn};
 use crate::sample::Sample;
 use crate::shard::TokenPair;
 use crate::stage::Reason;
-use crate::template::{Template, ZEPHYR};
+use crate::template::{Stranger, Template, ZEPHYR};
 use crate::tokenize::Tokenizer;
 use crate::walk::{Alive, Fate};
 
+/// Bytes that are read of a template's file at most; one that is used is smaller by far.
+const TEMPLATE_FILE_BYTES_MAX: usize = 1 << 20;
 /// Tokens of one row; more is damage or an attack.
 const TOKENS_MAX: usize = 1_000_000;
 
@@ -85,13 +88,16 @@ impl Encoding {
             Ok(rendered) => rendered,
             Err(reason) => return Ok(Err(Fate::Quarantined(reason))),
         };
-        let whole = self.tokenizer.sample(&rendered, self.train_on)?;
+        let whole = match self.tokenizer.sample(&rendered, self.train_on) {
+            Ok(whole) => whole,
+            Err(reason) => return Ok(Err(Fate::Quarantined(reason))),
+        };
         let (tokens, trained) = (whole.ids.len(), whole.trained_tokens());
         if tokens > TOKENS_MAX {
             return Ok(Err(too_many_tokens(tokens)));
         }
         let fits = tokens <= self.seq_len || self.compat == Compat::Trl07;
-        let sample = if fits { whole } else { self.cut(&turns, whole)? };
+        let sample = if fits { whole } else { self.cut(&turns, whole) };
         if sample.trained_tokens() == 0 {
             return Ok(Err(Fate::Dropped(Reason::found("nothing_to_train", format!("{tokens} tokens")))));
         }
@@ -113,25 +119,25 @@ impl Encoding {
     }
 
     /// An over-long dialogue, ended after the last assistant turn that fits; if none does, cut by token.
-    fn cut(&self, turns: &[Turn], mut whole: Sample) -> Result<Sample> {
+    fn cut(&self, turns: &[Turn], mut whole: Sample) -> Sample {
         let ends = turns.iter().enumerate().filter(|(_, turn)| turn.role == Role::Assistant).map(|(place, _)| place + 1);
         for end in ends.rev().skip(1) {
             let Ok(rendered) = self.template.render(&turns[..end]) else { continue };
             // One byte is one token at most, but a longer text may still fit: only encode what could.
-            let sample = self.tokenizer.sample(&rendered, self.train_on)?;
+            let Ok(sample) = self.tokenizer.sample(&rendered, self.train_on) else { continue };
             if sample.ids.len() <= self.seq_len {
-                return Ok(sample);
+                return sample;
             }
         }
         whole.truncate(self.seq_len);
-        Ok(whole)
+        whole
     }
 
     /// The tokens of a row's pairs; errors as in [`Encoding::sample`].
     pub fn pairs(&self, alive: &Alive) -> Result<std::result::Result<Product, Fate>> {
         let turns = &alive.dialogue.turns;
-        let prompt = match self.template.render_prompt(turns) {
-            Ok(text) => self.tokenizer.ids(&text)?,
+        let prompt = match self.template.render_prompt(turns).and_then(|text| self.tokenizer.ids(&text)) {
+            Ok(ids) => ids,
             Err(reason) => return Ok(Err(Fate::Quarantined(reason))),
         };
         let room = self.max_length;
@@ -162,11 +168,10 @@ impl Encoding {
     fn answer(&self, turns: &[Turn], prompt: &[u32], answer: &str) -> Result<std::result::Result<Vec<u32>, Fate>> {
         let mut whole = turns.to_vec();
         whole.push(Turn { role: Role::Assistant, text: answer.to_owned() });
-        let rendered = match self.template.render(&whole) {
-            Ok(rendered) => rendered,
+        let ids = match self.template.render(&whole).and_then(|rendered| self.tokenizer.ids(&rendered.text)) {
+            Ok(ids) => ids,
             Err(reason) => return Ok(Err(Fate::Quarantined(reason))),
         };
-        let ids = self.tokenizer.ids(&rendered.text)?;
         if ids.len() > TOKENS_MAX {
             return Ok(Err(too_many_tokens(ids.len())));
         }
@@ -178,14 +183,18 @@ fn too_many_tokens(tokens: usize) -> Fate {
     Fate::Quarantined(Reason::found("too_many_tokens", format!("{tokens} tokens; at most {TOKENS_MAX}")))
 }
 
-/// Name and text of the template a recipe asks for, unless it is one of ours: what a canary must be tried with first.
-pub fn unknown_template(recipe: &Recipe, tokenizer: &Path) -> Result<Option<(String, String)>> {
-    let name = recipe.template.name.as_str();
-    if name == "zephyr" {
+/// The template a recipe asks for, unless it is one of ours: what a canary must be tried with first.
+pub fn unknown_template(recipe: &Recipe, tokenizer: &Path) -> Result<Option<Stranger>> {
+    if recipe.template.name == "zephyr" {
         return Ok(None);
     }
-    let found = if name == "tokenizer" { template_text(name, &Tokenizer::load(tokenizer)?)? } else { template_file(name)? };
-    Ok(Some(found).filter(|(_, text)| !Template::is_known(text)))
+    let tokenizer = Tokenizer::load_reference(tokenizer)?;
+    let (name, text) = template_text(&recipe.template.name, &tokenizer)?;
+    if Template::is_known(&text) {
+        return Ok(None);
+    }
+    let control = tokenizer.special_texts();
+    Ok(Some(Stranger { name, text, special: tokenizer.special, control }))
 }
 
 /// Name and text of the template a recipe asks for.
@@ -204,8 +213,9 @@ pub(crate) fn template_text(name: &str, tokenizer: &Tokenizer) -> Result<(String
 }
 
 fn template_file(path: &str) -> Result<(String, String)> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Error::Recipe(format!("template `{path}`: {error}; known names: zephyr, tokenizer")))?;
+    let failed = |error: &dyn std::fmt::Display| Error::Recipe(format!("template `{path}`: {error}; known names: zephyr, tokenizer"));
+    let bytes = disk::read(Path::new(path), TEMPLATE_FILE_BYTES_MAX).map_err(|error| failed(&error))?;
+    let text = String::from_utf8(bytes).map_err(|error| failed(&error))?;
     let base = Path::new(path).file_name().map_or_else(|| path.to_owned(), |base| base.to_string_lossy().into_owned());
     Ok((base, text))
 }

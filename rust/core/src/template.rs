@@ -14,6 +14,8 @@ mod tojson;
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 pub use self::page::Page;
 
 use self::page::Pages;
@@ -36,6 +38,19 @@ pub struct Rendered {
     pub text: String,
     /// Byte ranges of `text` that are trained, one for each assistant turn: its words and the token that ends it.
     pub trained: Vec<Range<usize>>,
+}
+
+/// A template that this package does not ship, with all that a run would load it with: whether it does harm may hang on any of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Stranger {
+    /// What recipes call it.
+    pub name: String,
+    /// Its Jinja source.
+    pub text: String,
+    /// The tokenizer's special tokens by use.
+    pub special: SpecialTokens,
+    /// The texts of all special tokens.
+    pub control: Vec<String>,
 }
 
 /// A template, ready to render.
@@ -75,11 +90,10 @@ impl Template {
         text.strip_suffix('\n').unwrap_or(text) == ZEPHYR.trim_end()
     }
 
-    /// Loads a template as a run would, with the commonest special tokens. A hostile one can use up a process's
-    /// stack or time, so this is meant for a process that can be spared.
-    pub fn canary(name: &str, text: &str) -> Result<()> {
-        let special = SpecialTokens { bos: Some("<s>".into()), eos: Some("</s>".into()), ..SpecialTokens::default() };
-        Template::new(name, text, &special, &[]).map(|_| ())
+    /// Loads a template just as a run would. A hostile one can use up a process's stack or time, so this is meant for a process that
+    /// can be spared; where it ends well, so does the run's own load, which takes the same steps.
+    pub fn canary(stranger: &Stranger) -> Result<()> {
+        Template::new(&stranger.name, &stranger.text, &stranger.special, &stranger.control).map(|_| ())
     }
 
     /// What recipes call it.

@@ -5,6 +5,7 @@
 
 mod added;
 mod batch;
+mod bounded;
 mod cache;
 mod classes;
 mod cuts;
@@ -28,22 +29,30 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 pub use encode::{Encode, Span};
 use reference::Reference;
 
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::recipe::TrainOn;
 use crate::sample::Sample;
+use crate::stage::Reason;
 use crate::template::Rendered;
 use crate::text::sha256_hex;
 
 /// The version of the rules for BOS and labels.
 pub const VERSION: u32 = 1;
 
+/// Bytes of a `tokenizer.json` at most; the largest published ones have 35 MB.
+const TOKENIZER_BYTES_MAX: usize = 256 << 20;
+/// Bytes of a file beside it at most.
+const CONFIG_BYTES_MAX: usize = 16 << 20;
+
 /// The tokens a tokenizer's config names. Templates see them as `bos_token`, `eos_token`, …
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SpecialTokens {
     /// Begins a text.
     pub bos: Option<String>,
@@ -98,9 +107,10 @@ impl Tokenizer {
         let mut tokenizer = Tokenizer::load_reference(path)?;
         match plan::build(Arc::clone(&tokenizer.reference), &tokenizer.json) {
             Err(reason) => tokenizer.engine = Engine::Reference(reason),
-            Ok(fast) => match probe::difference(&fast, tokenizer.reference.as_ref(), &tokenizer.added_texts())? {
-                Some(difference) => tokenizer.engine = Engine::Reference(difference),
-                None => (tokenizer.encoder, tokenizer.engine) = (Arc::new(fast), Engine::Fast),
+            Ok(fast) => match probe::difference(&fast, tokenizer.reference.as_ref(), &tokenizer.added_texts()) {
+                Ok(Some(difference)) => tokenizer.engine = Engine::Reference(difference),
+                Ok(None) => (tokenizer.encoder, tokenizer.engine) = (Arc::new(fast), Engine::Fast),
+                Err(reason) => tokenizer.engine = Engine::Reference(reason.detail.unwrap_or_default()),
             },
         }
         Ok(tokenizer)
@@ -110,7 +120,7 @@ impl Tokenizer {
     pub fn load_reference(path: &Path) -> Result<Tokenizer> {
         let (folder, file) =
             if path.is_dir() { (path, path.join("tokenizer.json")) } else { (path.parent().unwrap_or(path), path.to_owned()) };
-        let json = std::fs::read(&file).map_err(|error| {
+        let json = disk::read(&file, TOKENIZER_BYTES_MAX).map_err(|error| {
             Error::Input(format!(
                 "cannot read the tokenizer `{}`: {error}; name a folder with a tokenizer.json, or such a file",
                 file.display()
@@ -119,11 +129,11 @@ impl Tokenizer {
         let reference = Arc::new(Reference::new(&json, &file)?);
         let config = config(folder)?;
         let special = special_tokens(&config);
-        let chat_template = match std::fs::read_to_string(folder.join("chat_template.jinja")) {
-            Ok(text) => Some(text),
-            Err(_) => config.get("chat_template").and_then(Value::as_str).map(str::to_owned),
+        let chat_template = match template_file(folder)? {
+            Some(text) => Some(text),
+            None => config.get("chat_template").and_then(Value::as_str).map(str::to_owned),
         };
-        let lead = reference.lead()?;
+        let lead = reference.lead().map_err(|reason| Error::input(&file, reason.detail.unwrap_or_default()))?;
         let sha256 = sha256_hex(format!("{}{:?}", sha256_hex(&json), special.pairs()).as_bytes());
         let engine = Engine::Reference("it was asked for".to_owned());
         Ok(Tokenizer { encoder: reference.clone(), reference, engine, lead, special, chat_template, sha256, json, config })
@@ -159,8 +169,8 @@ impl Tokenizer {
         added.into_values().map(|token| token.content).collect()
     }
 
-    /// The ids of a text, BOS in front.
-    pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
+    /// The ids of a text, BOS in front; a reason to set its row aside where the tokenizer fails on it.
+    pub fn ids(&self, text: &str) -> std::result::Result<Vec<u32>, Reason> {
         let mut ids = self.room(text);
         self.encoder.ids(text, &mut ids)?;
         self.lead_once(&mut ids);
@@ -170,7 +180,7 @@ impl Tokenizer {
 
     /// The ids of a rendered dialogue, with the trained ranges of its text as ranges of ids: a token is trained if it holds any
     /// trained character, as in `transformers`' assistant masks.
-    pub fn sample(&self, rendered: &Rendered, train_on: TrainOn) -> Result<Sample> {
+    pub fn sample(&self, rendered: &Rendered, train_on: TrainOn) -> std::result::Result<Sample, Reason> {
         if train_on == TrainOn::All {
             let ids = self.ids(&rendered.text)?;
             return Ok(Sample { trained: joined(std::iter::once(0..ids.len() as u32).collect()), ids });
@@ -251,12 +261,27 @@ fn config(folder: &Path) -> Result<Map<String, Value>> {
     let mut config = Map::new();
     for name in ["special_tokens_map.json", "tokenizer_config.json"] {
         let path = folder.join(name);
-        if let Ok(bytes) = std::fs::read(&path) {
+        if let Some(bytes) = optional(&path)? {
             let table: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|error| Error::input(&path, error))?;
             config.extend(table.into_iter().filter(|(_, value)| !value.is_null()));
         }
     }
     Ok(config)
+}
+
+/// The template that lies beside the tokenizer, if one does.
+fn template_file(folder: &Path) -> Result<Option<String>> {
+    let path = folder.join("chat_template.jinja");
+    optional(&path)?.map(|bytes| String::from_utf8(bytes).map_err(|error| Error::input(&path, error))).transpose()
+}
+
+/// The bytes of a file beside the tokenizer; `None` where there is none.
+fn optional(path: &Path) -> Result<Option<Vec<u8>>> {
+    match disk::read(path, CONFIG_BYTES_MAX) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::input(path, error)),
+    }
 }
 
 /// Tokens stand as strings or as `{"content": …}`.

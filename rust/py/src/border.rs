@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use pyo3::create_exception;
@@ -23,40 +23,52 @@ create_exception!(zephyr_fast._core, InternalError, ZephyrError, "A bug in zephy
 
 /// How often signals and progress are looked at.
 const TICK: Duration = Duration::from_millis(100);
+/// Looks that work gets, once it is told to stop, before it is left behind.
+const TICKS_OF_GRACE: u32 = 15;
 
 /// Runs work on a thread of its own, without the GIL, while this one watches for Ctrl-C and reports progress.
-pub(crate) fn enter<T: Send>(
+///
+/// Ctrl-C is always answered: work looks often whether it is to stop, and where something keeps it from looking, its thread is left
+/// behind. That thread commits nothing any more, since whoever commits looks first; the command ends it by ending.
+pub(crate) fn enter<T: Send + 'static>(
     py: Python<'_>,
     on_progress: Option<Py<PyAny>>,
-    work: impl FnOnce(&Watch) -> zephyr_core::Result<T> + Send,
+    work: impl FnOnce(&Watch) -> zephyr_core::Result<T> + Send + 'static,
 ) -> PyResult<T> {
-    let watch = Watch::default();
-    let mut interrupt = None;
-    let result = std::thread::scope(|scope| {
-        let (sender, mut receiver) = mpsc::channel();
-        let watch = &watch;
-        scope.spawn(move || {
-            let result = catch_unwind(AssertUnwindSafe(|| work(watch)));
-            let _ = sender.send(result.unwrap_or_else(|panic| Err(Error::Internal(said(panic.as_ref())))));
-        });
-        loop {
-            match py.detach(|| wait(&mut receiver)) {
-                Ok(result) => return result,
-                Err(mpsc::RecvTimeoutError::Disconnected) => return Err(Error::Internal("the run ended without a result".to_owned())),
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    let line = || on_progress.as_ref().map_or(Ok(()), |report| report.call1(py, (watch.line(),)).map(|_| ()));
-                    if let Err(error) = py.check_signals().and_then(|()| line()) {
-                        watch.stop.store(true, Ordering::Relaxed);
-                        interrupt.get_or_insert(error);
-                    }
-                }
-            }
+    let watch = Arc::new(Watch::default());
+    let mut receiver = spawn(Arc::clone(&watch), work)?;
+    let mut interrupt: Option<(PyErr, u32)> = None;
+    loop {
+        match py.detach(|| wait(&mut receiver)) {
+            Ok(result) => return interrupt.map_or_else(|| result.map_err(|error| exception(&error)), |(error, _)| Err(error)),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(InternalError::new_err("the run ended without a result")),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
         }
-    });
-    match interrupt {
-        Some(error) => Err(error),
-        None => result.map_err(|error| exception(&error)),
+        interrupt = match interrupt {
+            Some((error, TICKS_OF_GRACE)) => return Err(error),
+            Some((error, ticks)) => Some((error, ticks + 1)),
+            None => {
+                let line = || on_progress.as_ref().map_or(Ok(()), |report| report.call1(py, (watch.line(),)).map(|_| ()));
+                let told = py.check_signals().and_then(|()| line()).err();
+                watch.stop.store(told.is_some(), Ordering::Relaxed);
+                told.map(|error| (error, 0))
+            }
+        };
     }
+}
+
+/// Starts work on a thread of its own; its result comes through the channel, a panic as an error.
+fn spawn<T: Send + 'static>(
+    watch: Arc<Watch>,
+    work: impl FnOnce(&Watch) -> zephyr_core::Result<T> + Send + 'static,
+) -> PyResult<mpsc::Receiver<zephyr_core::Result<T>>> {
+    let (sender, receiver) = mpsc::channel();
+    let run = move || {
+        let result = catch_unwind(AssertUnwindSafe(|| work(&watch)));
+        let _ = sender.send(result.unwrap_or_else(|panic| Err(Error::Internal(said(panic.as_ref())))));
+    };
+    let thread = std::thread::Builder::new().spawn(run);
+    thread.map(|_| receiver).map_err(|error| InternalError::new_err(format!("no thread to work on: {error}")))
 }
 
 /// A borrow that is ours alone crosses `detach`, as a shared one would not: a receiver is Send, not Sync.

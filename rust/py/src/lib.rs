@@ -70,7 +70,7 @@ fn render(py: Python<'_>, tokenizer: PathBuf, template: &str, dialogues: &str, a
     border::enter(py, None, move |_| explain::render(&Tokenizer::load(&tokenizer)?, &template, &dialogues, add_generation_prompt))
 }
 
-/// Name and text of the template a recipe asks for, unless it is one that the package ships.
+/// The template a recipe asks for with all that it would be loaded with, as JSON, unless it is one that the package ships.
 #[pyfunction]
 fn unknown_template(
     py: Python<'_>,
@@ -78,16 +78,22 @@ fn unknown_template(
     recipe_name: &str,
     overrides: Vec<(String, String)>,
     tokenizer: PathBuf,
-) -> PyResult<Option<(String, String)>> {
+) -> PyResult<Option<String>> {
     let (recipe, recipe_name) = (recipe.to_owned(), recipe_name.to_owned());
-    border::enter(py, None, move |_| encoding::unknown_template(&Recipe::read(&recipe, &recipe_name, &overrides)?, &tokenizer))
+    border::enter(py, None, move |_| {
+        let found = encoding::unknown_template(&Recipe::read(&recipe, &recipe_name, &overrides)?, &tokenizer)?;
+        found.map(|stranger| serde_json::to_string(&stranger)).transpose().map_err(|error| Error::Internal(error.to_string()))
+    })
 }
 
-/// Loads a template, which renders its canaries.
+/// Loads a template that `unknown_template` gave, which renders its canaries.
 #[pyfunction]
-fn canary(py: Python<'_>, name: &str, text: &str) -> PyResult<()> {
-    let (name, text) = (name.to_owned(), text.to_owned());
-    border::enter(py, None, move |_| Template::canary(&name, &text))
+fn canary(py: Python<'_>, stranger: &str) -> PyResult<()> {
+    let stranger = stranger.to_owned();
+    border::enter(py, None, move |_| {
+        let stranger = serde_json::from_str(&stranger).map_err(|error| Error::Internal(error.to_string()))?;
+        Template::canary(&stranger)
+    })
 }
 
 /// Samples of these lengths as windows of at most `seq_len` tokens: lists of sample numbers.

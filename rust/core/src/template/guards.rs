@@ -3,11 +3,12 @@
 //! compiled.
 
 mod tree;
+mod weight;
 
 use minijinja::machinery::parse;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Value, ValueKind};
-use minijinja::{Environment, Error};
+use minijinja::{Environment, Error, State};
 
 use self::tree::Guards;
 use super::python::{check_printable, differs, is_namespace};
@@ -26,6 +27,14 @@ const ORDERED: &str = "__ordered";
 const PLACE: &str = "__place";
 /// A key that is called as a method of Python is.
 const KEY: &str = "__key";
+
+/// What goes into a list, a map or a namespace, and what gets a name.
+const HELD: &str = "__held";
+const FLAT: &str = "__flat";
+/// What is compared with a value that is no plain one, or looked for among others.
+const PAID: &str = "__paid";
+/// A text of which a part is read by its place. minijinja charges a filter for the text it is given, which is all that this one is for.
+const READ: &str = "__read";
 
 /// A list for minijinja, in Python a view, a range or an iterator: never empty, read once, without places, or equal to no list.
 const WHOLE: &str = "__whole";
@@ -62,10 +71,14 @@ pub(super) fn add(environment: &mut Environment) {
     environment.add_filter(PLAIN, |value: &Value| {
         if value.is_safe() { Err(differs("what is done to a text that was marked as safe")) } else { Ok(value.clone()) }
     });
-    environment.add_filter(PLACE, |value: &Value| match value.kind() {
+    environment.add_filter(HELD, weight::held);
+    environment.add_filter(FLAT, weight::flat);
+    environment.add_filter(PAID, weight::paid);
+    environment.add_filter(READ, |value: &Value| value.clone());
+    environment.add_filter(PLACE, |state: &State, value: &Value| match value.kind() {
         ValueKind::Number if !value.is_integer() => Err(differs("a fraction as a place")),
         ValueKind::Bool => Err(differs("a bool as a place")),
-        _ => Ok(value.clone()),
+        _ => weight::paid(state, value),
     });
     environment.add_filter(ORDERED, |value: &Value| match value.kind() {
         ValueKind::Iterable => Err(differs("the order of lists that were cut or joined")),
@@ -121,18 +134,38 @@ mod tests {
             ("{% if m.x.items is defined %}{{ m.get() }}", "{% if (m.x|__key('items')) is defined %}{{ m.get() }}"),
             ("{{ (a.b).title.c }}", "{{ ((a.b)|__key('title')).c }}"),
             ("{{ loop.index ~ -a|trim }}", "{{ ((loop.index)|__text) ~ ((-a|trim)|__text) }}"),
-            ("{{ a[1]['b'][i - 1][x:2] }}", "{{ a[1]['b'][((i - 1)|__place)][((x)|__place):2] }}"),
+            ("{{ a[1]['b'][i - 1][x:2] }}", "{{ ((((((a)|__read)[1]['b'])|__read)[((i - 1)|__place)])|__read)[((x)|__place):2] }}"),
             ("{% for a in b|map('c') %}{% endfor %}{{ a|map('b')|list }}", "{% for a in b|map('c') %}{% endfor %}{{ a|map('b')|list }}"),
             ("{{ (a.keys() if b else range(2))|list }}", "{{ (a.keys() if b else range(2))|list }}"),
             ("{{ a.keys() if b else [] }}", "{{ ((a.keys())|__whole) if b else [] }}"),
             (
-                "{{ a in b.keys() and a.keys()[0] == b|reverse }}",
-                "{{ a in b.keys() and ((a.keys())|__whole)[0] == ((b|reverse)|__whole) }}",
+                "{{ 'a' in b.keys() and a.keys()[0] == 1 and b|reverse == 'x' }}",
+                "{{ 'a' in b.keys() and ((((a.keys())|__whole))|__read)[0] == 1 and ((b|reverse)|__whole) == 'x' }}",
             ),
-            ("{{ 0 < a == b <= c != d }}", "{{ 0 < ((a)|__ordered) == ((b)|__ordered) <= ((c)|__ordered) != d }}"),
+            ("{{ 0 < a == 1 <= c != 2 }}", "{{ 0 < ((a)|__ordered) == ((1)|__ordered) <= ((c)|__ordered) != 2 }}"),
             (
-                "{% set ns.count = [a ~ b[c ~ d]] %}",
-                "{% set ns.count = [((a)|__text) ~ ((b[((((c)|__text) ~ ((d)|__text))|__place)])|__text)] %}",
+                "{{ a == b or a.b in c or a is eq(b) }}",
+                "{{ ((a)|__paid) == ((b)|__paid) or ((a.b)|__paid) in ((c)|__paid) or ((a)|__paid) is eq(((b)|__paid)) }}",
+            ),
+            (
+                "{{ a == 'x' or 'x' in c or a is eq(1) or a|length == b|length }}",
+                "{{ a == 'x' or 'x' in c or a is eq(1) or a|length == b|length }}",
+            ),
+            (
+                "{% set ns.count = [a ~ b['c' ~ d], {'e': f}] %}",
+                "{% set ns.count = (([((a)|__text) ~ ((b[(('c' ~ ((d)|__text))|__place)])|__text), {'e': ((f)|__held)}])|__held) %}",
+            ),
+            (
+                "{% set a = b[1:] or c %}{{ namespace(d=e, f=1) }}",
+                "{% set a = ((((b)|__read)[1:] or c)|__flat) %}{{ namespace(d=((e)|__held), f=1) }}",
+            ),
+            (
+                "{{ a.get(b) }}{{ ','.join(c) }}{{ d.split('x') }}",
+                "{{ ((a)|__paid).get(((b)|__paid)) }}{{ ','.join(((c)|__paid)) }}{{ d.split('x') }}",
+            ),
+            (
+                "{{ a|select('eq', b)|list }}{{ c|dictsort }}",
+                "{{ ((a)|__paid)|select('eq', ((b)|__paid))|list }}{{ ((c)|__paid)|dictsort }}",
             ),
         ] {
             let closed = format!("{source}{}", if source.contains("{% if") { "{% endif %}" } else { "" });

@@ -2,6 +2,8 @@
 //!
 //! Whatever is not known to give the same bytes is taken out, so that a template that needs it ends in an error and never in other text.
 
+use std::collections::HashSet;
+
 use minijinja::value::{Kwargs, Rest, StringInput, Value, ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, filters};
 use minijinja_contrib::pycompat::unknown_method_callback;
@@ -58,8 +60,9 @@ pub(super) fn set_up(environment: &mut Environment) {
     for name in FUNCTIONS_OUT {
         environment.add_function(name, move |_: Rest<Value>| -> Result<Value, Error> { Err(differs(&format!("the function `{name}`"))) });
     }
-    environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-        Err(Error::new(ErrorKind::InvalidOperation, message))
+    environment.add_function("raise_exception", |message: &Value| -> Result<Value, Error> {
+        check_printable(message)?;
+        Err(Error::new(ErrorKind::InvalidOperation, message.to_string()))
     });
 }
 
@@ -81,8 +84,11 @@ fn text_filters(environment: &mut Environment) {
         let (text,) = from_args(std::slice::from_ref(value))?;
         filters::replace(state, text, old, new)
     });
-    environment.add_filter("trim", |value: &Value, letters: Option<String>| match value.kind() {
-        ValueKind::String => Ok(Value::from(strip(value.as_str().unwrap_or_default(), letters.as_deref(), true, true))),
+    environment.add_filter("trim", |state: &State, value: &Value, letters: Option<&str>| match value.kind() {
+        ValueKind::String => {
+            pay_for(state, letters)?;
+            Ok(Value::from(strip(value.as_str().unwrap_or_default(), letters, true, true)))
+        }
         _ => Err(differs("the filter `trim` on what is no string")),
     });
 }
@@ -104,9 +110,16 @@ pub(super) fn is_space(letter: char) -> bool {
     letter.is_whitespace() || ('\x1c'..='\x1f').contains(&letter)
 }
 
+/// Pays for the letters that are to be stripped; minijinja itself charges for the text alone.
+fn pay_for(state: &State, letters: Option<&str>) -> Result<(), Error> {
+    state.consume_fuel(letters.map_or(0, str::len) as u64 / 64)
+}
+
 /// Text without what Python's `str.strip` takes off.
 pub(super) fn strip<'text>(text: &'text str, letters: Option<&str>, start: bool, end: bool) -> &'text str {
-    let goes = |letter: char| letters.map_or_else(|| is_space(letter), |letters| letters.contains(letter));
+    // Looked up in a set: at the letters' own length for each of the text's it would take their product.
+    let letters: Option<HashSet<char>> = letters.map(|letters| letters.chars().collect());
+    let goes = |letter: char| letters.as_ref().map_or_else(|| is_space(letter), |letters| letters.contains(&letter));
     let text = if start { text.trim_start_matches(goes) } else { text };
     if end { text.trim_end_matches(goes) } else { text }
 }
@@ -125,6 +138,7 @@ fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> 
     match name {
         "strip" | "lstrip" | "rstrip" => {
             let (letters,): (Option<&str>,) = from_args(arguments)?;
+            pay_for(state, letters)?;
             Ok(Value::from(strip(text, letters, name != "rstrip", name != "lstrip")))
         }
         "isspace" => {

@@ -1,5 +1,7 @@
 //! A template's source made ready for minijinja: generation tags become blocks it knows, line ends become Jinja's.
 
+use std::sync::LazyLock;
+
 use regex::{Captures, Regex};
 
 /// The filter that generation tags turn into.
@@ -47,11 +49,13 @@ pub(super) fn prepared(text: &str) -> Prepared {
     Prepared { source: source.into_owned(), has_tags, odd_escape: odd }
 }
 
+/// A string of a tag, and an escape in one. Compiled once: a template has thousands of tags.
+static STRINGS: LazyLock<Regex> = LazyLock::new(|| Regex::new(&format!("(?s){STRING}")).expect("the pattern is constant"));
+static ESCAPES: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?s)\\(?:([aNUv/\n]|[^\x00-\x7F])|.)").expect("the pattern is constant"));
+
 /// In the strings of a tag: `\a` and `\v`, names and long numbers of characters, a slash, a line that goes on, a letter beyond ASCII.
 fn odd_escape(tag: &str) -> Option<String> {
-    let strings = Regex::new(&format!("(?s){STRING}")).expect("the pattern is constant");
-    let escapes = Regex::new(r"(?s)\\(?:([aNUv/\n]|[^\x00-\x7F])|.)").expect("the pattern is constant");
-    let mut all = strings.find_iter(tag).flat_map(|string| escapes.captures_iter(string.as_str()));
+    let mut all = STRINGS.find_iter(tag).flat_map(|string| ESCAPES.captures_iter(string.as_str()));
     all.find_map(|escape| escape.get(1)).map(|odd| format!("\\{}", odd.as_str().escape_default()))
 }
 

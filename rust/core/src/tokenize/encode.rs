@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use crate::error::Result;
+use crate::stage::Reason;
 
 /// The bytes of a text that a token holds. A token that holds some bytes of a character may name these or the whole character.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -13,13 +13,13 @@ pub struct Span {
     pub end: u32,
 }
 
-/// An engine: Hugging Face's `tokenizers`, or ours.
+/// An engine: Hugging Face's `tokenizers`, or ours. Its errors are reasons to set the text's row aside.
 pub trait Encode: Debug + Send + Sync {
     /// Appends the ids of a text, without what the tokenizer puts around it.
-    fn ids(&self, text: &str, ids: &mut Vec<u32>) -> Result<()>;
+    fn ids(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), Reason>;
 
     /// Appends the ids of a text and the span of each. Starts ascend, and so do ends.
-    fn spans(&self, text: &str, ids: &mut Vec<u32>, spans: &mut Vec<Span>) -> Result<()>;
+    fn spans(&self, text: &str, ids: &mut Vec<u32>, spans: &mut Vec<Span>) -> Result<(), Reason>;
 }
 
 /// Where tokens go as they are found.

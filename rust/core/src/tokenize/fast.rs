@@ -10,7 +10,7 @@ use super::normal::is_nfc;
 use super::pieces::Pieces;
 use super::reference::Reference;
 use super::words::{Progress, Words};
-use crate::error::Result;
+use crate::stage::Reason;
 
 /// A tokenizer that our code knows in all its parts.
 pub(super) struct Fast {
@@ -63,7 +63,7 @@ impl Fast {
 }
 
 impl Encode for Fast {
-    fn ids(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
+    fn ids(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), Reason> {
         if self.is_foreign(text) {
             return self.reference.ids(text, ids);
         }
@@ -71,7 +71,7 @@ impl Encode for Fast {
         Ok(())
     }
 
-    fn spans(&self, text: &str, ids: &mut Vec<u32>, spans: &mut Vec<Span>) -> Result<()> {
+    fn spans(&self, text: &str, ids: &mut Vec<u32>, spans: &mut Vec<Span>) -> Result<(), Reason> {
         if self.is_foreign(text) {
             return self.reference.spans(text, ids, spans);
         }

@@ -2,7 +2,7 @@
 
 use super::encode::{Encode, Span};
 use super::whole_characters;
-use crate::error::Result;
+use crate::stage::Reason;
 
 /// Scripts of all planes, runs of everything that runs, and what tokenizers trip over.
 const HOSTILE: [&str; 12] = [
@@ -21,7 +21,7 @@ const HOSTILE: [&str; 12] = [
 ];
 
 /// Do both engines agree, ids and spans, on a fixed hostile text and on every added token in text? If not, where.
-pub(super) fn difference(ours: &dyn Encode, reference: &dyn Encode, added: &[String]) -> Result<Option<String>> {
+pub(super) fn difference(ours: &dyn Encode, reference: &dyn Encode, added: &[String]) -> Result<Option<String>, Reason> {
     let tokens: String = added.iter().flat_map(|token| [token, "a ", token, "\n", token, " ", token]).collect();
     let all = HOSTILE.concat();
     let texts = HOSTILE.into_iter().chain(["", " ", "a", "\n", all.as_str(), tokens.as_str()]);

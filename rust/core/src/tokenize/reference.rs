@@ -1,36 +1,54 @@
 //! Hugging Face's `tokenizers`: the oracle that every other engine must equal, and the engine of what no other one knows.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use tokenizers::Tokenizer as HfTokenizer;
+use tokenizers::models::ModelWrapper;
+use tokenizers::{DecoderWrapper, Encoding, Model, PostProcessorWrapper, TokenizerImpl};
 
+use super::bounded::{Normalizers, PreTokenizers};
 use super::encode::{Encode, Span};
 use crate::error::{Error, Result};
+use crate::stage::Reason;
+
+/// The crate's tokenizer; of its parts, those that may do more work than a text is long are counted.
+pub(super) type Inner = TokenizerImpl<ModelWrapper, Normalizers, PreTokenizers, PostProcessorWrapper, DecoderWrapper>;
+
+/// Entries of a vocabulary at most; the largest published one has 1.2 million.
+const VOCABULARY_MAX: usize = 4 << 20;
+/// Bytes of a piece of a unigram model at most: each place of a text is compared with the pieces that may start there.
+const PIECE_BYTES_MAX: usize = 1 << 10;
+/// Characters of a word that WordPiece cuts up, at the square of their number at most; published tokenizers have 100.
+const WORD_CHARS_MAX: usize = 256;
 
 /// A tokenizer as the `tokenizers` crate loads it, without padding and truncation.
 #[derive(Debug)]
 pub(super) struct Reference {
-    inner: HfTokenizer,
+    inner: Inner,
 }
 
 impl Reference {
     /// Loads the bytes of a `tokenizer.json`; `file` is its name in errors.
     pub(super) fn new(json: &[u8], file: &Path) -> Result<Reference> {
-        let mut inner = HfTokenizer::from_bytes(json).map_err(|error| Error::input(file, error))?;
+        let load = || serde_json::from_slice::<Inner>(json);
+        // The crate panics at some malformed parts.
+        let loaded = catch_unwind(AssertUnwindSafe(load)).map_err(|_| Error::input(file, "it is malformed"))?;
+        let mut inner = loaded.map_err(|error| Error::input(file, error))?;
+        check_model(inner.get_model()).map_err(|why| Error::input(file, why))?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| Error::input(file, error))?;
         Ok(Reference { inner })
     }
 
     /// The crate's own tokenizer.
-    pub(super) fn inner(&self) -> &HfTokenizer {
+    pub(super) fn inner(&self) -> &Inner {
         &self.inner
     }
 
     /// What the post-processor puts in front of a text.
-    pub(super) fn lead(&self) -> Result<Vec<u32>> {
-        let with = self.inner.encode_fast("a", true).map_err(failed)?;
-        let without = self.inner.encode_fast("a", false).map_err(failed)?;
+    pub(super) fn lead(&self) -> std::result::Result<Vec<u32>, Reason> {
+        let with = encoded(|| self.inner.encode_fast("a", true))?;
+        let without = encoded(|| self.inner.encode_fast("a", false))?;
         let (with, without) = (with.get_ids(), without.get_ids());
         let place = with.windows(without.len().max(1)).position(|window| window == without).unwrap_or(0);
         Ok(with[..place].to_vec())
@@ -38,19 +56,43 @@ impl Reference {
 }
 
 impl Encode for Reference {
-    fn ids(&self, text: &str, ids: &mut Vec<u32>) -> Result<()> {
-        ids.extend_from_slice(self.inner.encode_fast(text, false).map_err(failed)?.get_ids());
+    fn ids(&self, text: &str, ids: &mut Vec<u32>) -> std::result::Result<(), Reason> {
+        ids.extend_from_slice(encoded(|| self.inner.encode_fast(text, false))?.get_ids());
         Ok(())
     }
 
-    fn spans(&self, text: &str, ids: &mut Vec<u32>, spans: &mut Vec<Span>) -> Result<()> {
-        let encoding = self.inner.encode(text, false).map_err(failed)?;
+    fn spans(&self, text: &str, ids: &mut Vec<u32>, spans: &mut Vec<Span>) -> std::result::Result<(), Reason> {
+        let encoding = encoded(|| self.inner.encode(text, false))?;
         ids.extend_from_slice(encoding.get_ids());
         spans.extend(encoding.get_offsets().iter().map(|(start, end)| Span { start: *start as u32, end: *end as u32 }));
         Ok(())
     }
 }
 
-fn failed(error: tokenizers::Error) -> Error {
-    Error::Internal(format!("the tokenizer failed on a text: {error}"))
+/// What the crate makes of a text; a reason to set the row aside where it fails or panics.
+fn encoded(encode: impl FnOnce() -> tokenizers::Result<Encoding>) -> std::result::Result<Encoding, Reason> {
+    let failed = |what: String| Reason::found("tokenizer", format!("the tokenizer failed: {what}"));
+    match catch_unwind(AssertUnwindSafe(encode)) {
+        Ok(encoded) => encoded.map_err(|error| failed(error.to_string())),
+        Err(panic) => Err(failed(panic.downcast_ref::<String>().map_or_else(|| "it panicked".to_owned(), Clone::clone))),
+    }
+}
+
+fn check_model(model: &ModelWrapper) -> std::result::Result<(), String> {
+    let entries = model.get_vocab_size();
+    if entries > VOCABULARY_MAX {
+        return Err(format!("its vocabulary has {entries} entries, more than {VOCABULARY_MAX}"));
+    }
+    match model {
+        ModelWrapper::WordPiece(model) if model.max_input_chars_per_word > WORD_CHARS_MAX => {
+            Err(format!("its `max_input_chars_per_word` is {}, more than {WORD_CHARS_MAX}", model.max_input_chars_per_word))
+        }
+        ModelWrapper::Unigram(model) => match model.iter().map(|(piece, _)| piece.len()).max() {
+            Some(longest) if longest > PIECE_BYTES_MAX => {
+                Err(format!("its longest piece has {longest} bytes, more than {PIECE_BYTES_MAX}"))
+            }
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
 }

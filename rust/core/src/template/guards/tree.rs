@@ -1,12 +1,24 @@
 //! Finds in a template's syntax tree where guards belong.
 
 use minijinja::machinery::Span;
-use minijinja::machinery::ast::{BinOp, BinOpKind, CallArg, Compare, CompareOp, CompareOpKind, Expr, Stmt};
+use minijinja::machinery::ast::{BinOp, BinOpKind, CallArg, Compare, CompareOpKind, Expr, Filter, IfExpr, Stmt};
 
 use super::{
-    KEY, LAZY_FILTERS, LAZY_FUNCTION, LAZY_METHODS, NAMES_OUT, OF_LISTS, OF_MAPS, OF_NUMBERS, OF_TEXTS, ORDERED, PLACE, PLAIN, READERS,
-    SAFE, TAKE_SAFE, TEXT, WHOLE, has,
+    FLAT, HELD, KEY, LAZY_FILTERS, LAZY_FUNCTION, LAZY_METHODS, NAMES_OUT, OF_LISTS, OF_MAPS, OF_NUMBERS, OF_TEXTS, ORDERED, PAID, PLACE,
+    PLAIN, READ, READERS, SAFE, TAKE_SAFE, TEXT, WHOLE, has,
 };
+
+/// Filters that compare what they are given, with their arguments or among itself.
+const COMPARE: [&str; 5] = ["map", "reject", "rejectattr", "select", "selectattr"];
+const COMPARE_ITSELF: &str = "dictsort";
+/// Filters that give a text, a number or an error.
+const PLAIN_FILTERS: [&str; 11] = ["abs", "capitalize", "count", "join", "length", "lower", "replace", "string", "tojson", "trim", "upper"];
+/// What a loop knows of itself that is a number, or a yes or no.
+const OF_LOOPS: [&str; 9] = ["depth", "depth0", "first", "index", "index0", "last", "length", "revindex", "revindex0"];
+/// Functions that make a value of their arguments.
+const HOLD: [&str; 2] = ["dict", "namespace"];
+/// Lists within one expression that read other lists, at most: each is a native call when the outermost is read.
+const NESTING_MAX: u32 = 32;
 
 /// A text in the place of some bytes of the source, or of none.
 pub(super) struct Edit {
@@ -25,6 +37,33 @@ pub(super) struct Guards<'source> {
     has_safe: bool,
 }
 
+/// What is known of an expression once it has its guards.
+#[derive(Debug, Clone, Copy)]
+struct Outline {
+    /// Where it starts. A chain's span starts at its last link.
+    start: usize,
+    /// How many lists that read other lists it may stand for, one within the other.
+    nesting: u32,
+    /// Whether it gives a text, a number or a yes or no for sure. Such a value holds no other, and is compared with any other in no
+    /// more steps than it has bytes.
+    is_plain: bool,
+}
+
+impl Outline {
+    fn plain(start: usize) -> Outline {
+        Outline { start, nesting: 0, is_plain: true }
+    }
+
+    fn at(start: usize, nesting: u32) -> Outline {
+        Outline { start, nesting, is_plain: false }
+    }
+
+    /// The same, starting further in front where that is so.
+    fn from(self, start: usize) -> Outline {
+        Outline { start: self.start.min(start), ..self }
+    }
+}
+
 impl Guards<'_> {
     /// None yet.
     pub(super) fn new(source: &str) -> Guards<'_> {
@@ -36,142 +75,229 @@ impl Guards<'_> {
     }
 
     /// Sends an expression's value through a filter.
-    fn filter(&mut self, expression: &Expr, name: &str) {
-        let (start, end) = (start(expression), end(expression));
+    fn filter(&mut self, expression: &Expr, outline: Outline, name: &str) {
+        let end = end(expression);
         // In brackets of its own: what follows belongs to its value, not to the filter.
-        self.edit(start, start, "((");
+        self.edit(outline.start, outline.start, "((");
         self.edit(end, end, &format!(")|{name})"));
     }
 
-    fn place(&mut self, expression: &Expr) {
-        self.expression(expression);
-        if !matches!(expression, Expr::Const(constant) if constant.value.is_integer() || constant.value.as_str().is_some()) {
-            self.filter(expression, PLACE);
+    /// The same where it is asked for, of a value that may be more than a plain one.
+    fn filter_if(&mut self, is_asked: bool, expression: &Expr, outline: Outline, name: &str) {
+        if is_asked && !outline.is_plain {
+            self.filter(expression, outline, name);
         }
     }
 
-    fn key(&mut self, of: &Expr, name: &str, end: usize) {
+    fn place(&mut self, expression: &Expr) {
+        let outline = self.expression(expression);
+        if !matches!(expression, Expr::Const(constant) if constant.value.is_integer() || constant.value.as_str().is_some()) {
+            self.filter(expression, outline, PLACE);
+        }
+    }
+
+    fn key(&mut self, of: &Expr, outline: Outline, name: &str, end: usize) {
         let is_method = [OF_MAPS, OF_LISTS, OF_TEXTS, OF_NUMBERS].iter().any(|methods| has(methods, name));
-        if !is_method || matches!(of, Expr::Var(variable) if variable.id == "loop") {
+        if !is_method || is_loop(of) {
             return;
         }
         let dot = self.source[..end - name.len()].trim_end().len() - 1;
-        self.edit(start(of), start(of), "(");
+        self.edit(outline.start, outline.start, "(");
         self.edit(dot, end, &format!("|{KEY}('{name}'))"));
     }
 
     fn all<'tree>(&mut self, expressions: impl IntoIterator<Item = &'tree Expr<'tree>>) {
-        expressions.into_iter().for_each(|expression| self.expression(expression));
+        expressions.into_iter().for_each(|expression| _ = self.expression(expression));
     }
 
-    fn arguments(&mut self, arguments: &[CallArg]) {
-        for argument in arguments {
-            match argument {
-                CallArg::Pos(value) | CallArg::Kwarg(_, value) | CallArg::PosSplat(value) | CallArg::KwargSplat(value) => {
-                    self.expression(value);
-                }
-            }
+    /// What a list or a map is made of.
+    fn held(&mut self, expression: &Expr) {
+        let outline = self.expression(expression);
+        let is_made_here = matches!(expression, Expr::List(_) | Expr::Tuple(_) | Expr::Map(_));
+        self.filter_if(!is_made_here, expression, outline, HELD);
+    }
+
+    /// What gets a name.
+    fn named(&mut self, expression: &Expr) {
+        let outline = self.expression(expression);
+        let is_list =
+            matches!(expression, Expr::Var(_) | Expr::GetAttr(_) | Expr::GetItem(_) | Expr::List(_) | Expr::Tuple(_) | Expr::Map(_));
+        self.filter_if(!is_list, expression, outline, FLAT);
+    }
+
+    /// Arguments with their guards; whether all of them are plain.
+    fn arguments(&mut self, arguments: &[CallArg], name: &str) -> bool {
+        let outlines: Vec<Outline> = arguments.iter().map(|argument| self.expression(argument_value(argument))).collect();
+        for (argument, outline) in arguments.iter().zip(&outlines) {
+            self.filter_if(!name.is_empty(), argument_value(argument), *outline, name);
         }
+        outlines.iter().all(|outline| outline.is_plain)
     }
 
-    fn expression(&mut self, expression: &Expr) {
-        self.guard(expression, false);
+    fn expression(&mut self, expression: &Expr) -> Outline {
+        self.guard(expression, false)
     }
 
     /// An expression, or with `is_read` one of which a list is read once, from its start to its end.
-    fn guard(&mut self, expression: &Expr, is_read: bool) {
+    fn guard(&mut self, expression: &Expr, is_read: bool) -> Outline {
+        let outline = self.inner(expression, is_read);
+        if !is_read && is_lazy(expression) {
+            self.filter(expression, outline, WHOLE);
+        }
+        if outline.nesting <= NESTING_MAX {
+            return outline;
+        }
+        self.filter(expression, outline, FLAT);
+        Outline { nesting: 0, ..outline }
+    }
+
+    fn inner(&mut self, expression: &Expr, is_read: bool) -> Outline {
+        let start = expression.span().start_offset as usize;
         match expression {
-            Expr::Var(variable) if NAMES_OUT.contains(&variable.id) => {
-                self.refused = Some(format!("the name `{}`", variable.id));
-            }
-            Expr::Const(constant) if constant.value.is_number() && !is_number(&self.source[start(expression)..end(expression)]) => {
-                self.refused = Some(format!("the number `{}`", &self.source[start(expression)..end(expression)]));
-            }
-            Expr::Var(_) | Expr::Const(_) => {}
-            Expr::Slice(slice) => {
-                self.expression(&slice.expr);
-                self.side(&slice.expr, self.has_safe, PLAIN);
-                [&slice.start, &slice.stop, &slice.step].into_iter().flatten().for_each(|place| self.place(place));
-            }
-            Expr::UnaryOp(operation) => self.expression(&operation.expr),
-            Expr::BinOp(operation) => self.operation(operation),
-            Expr::Compare(comparison) => self.comparison(comparison),
-            Expr::IfExpr(choice) => {
-                self.expression(&choice.test_expr);
-                self.guard(&choice.true_expr, is_read);
-                choice.false_expr.iter().for_each(|other| self.guard(other, is_read));
-            }
-            Expr::Filter(filter) => {
-                if let Some(value) = &filter.expr {
-                    self.guard(value, READERS.contains(&filter.name));
-                    self.side(value, self.has_safe && !TAKE_SAFE.contains(&filter.name), PLAIN);
+            Expr::Var(variable) => {
+                if NAMES_OUT.contains(&variable.id) {
+                    self.refused = Some(format!("the name `{}`", variable.id));
                 }
-                self.arguments(&filter.args);
+                Outline::at(start, 0)
             }
+            Expr::Const(constant) => {
+                let text = &self.source[start..end(expression)];
+                if constant.value.is_number() && !is_number(text) {
+                    self.refused = Some(format!("the number `{text}`"));
+                }
+                Outline::plain(start)
+            }
+            Expr::Slice(slice) => {
+                let of = self.expression(&slice.expr);
+                self.side(&slice.expr, of, self.has_safe, PLAIN);
+                self.filter_if(true, &slice.expr, of, READ);
+                [&slice.start, &slice.stop, &slice.step].into_iter().flatten().for_each(|place| self.place(place));
+                Outline::at(start, of.nesting + 1).from(of.start)
+            }
+            Expr::UnaryOp(operation) => Outline::plain(start).from(self.expression(&operation.expr).start),
+            Expr::BinOp(operation) => self.operation(operation).from(start),
+            Expr::Compare(comparison) => Outline::plain(start).from(self.comparison(comparison)),
+            Expr::IfExpr(choice) => self.choice(choice, is_read).from(start),
+            Expr::Filter(filter) => self.filtered(filter).from(start),
             Expr::Test(test) => {
-                self.expression(&test.expr);
-                self.arguments(&test.args);
+                let of = self.expression(&test.expr);
+                let pays = !self.arguments(&test.args, PAID);
+                self.filter_if(pays, &test.expr, of, PAID);
+                Outline::plain(start).from(of.start)
             }
             Expr::GetAttr(lookup) => {
-                self.expression(&lookup.expr);
-                self.key(&lookup.expr, lookup.name, to(lookup.span()));
+                let of = self.expression(&lookup.expr);
+                self.key(&lookup.expr, of, lookup.name, to(lookup.span()));
+                let is_plain = is_loop(&lookup.expr) && OF_LOOPS.contains(&lookup.name);
+                Outline { is_plain, ..Outline::at(start, 0) }.from(of.start)
             }
             Expr::GetItem(lookup) => {
-                self.expression(&lookup.expr);
-                self.side(&lookup.expr, self.has_safe, PLAIN);
+                let of = self.expression(&lookup.expr);
+                self.side(&lookup.expr, of, self.has_safe, PLAIN);
+                self.filter_if(!is_text(&lookup.subscript_expr), &lookup.expr, of, READ);
                 self.place(&lookup.subscript_expr);
+                Outline::at(start, 0).from(of.start)
             }
-            Expr::Call(call) => self.call(&call.expr, &call.args),
-            Expr::List(list) => self.all(&list.items),
-            Expr::Tuple(tuple) => self.all(&tuple.items),
-            Expr::Map(map) => map.keys.iter().zip(&map.values).for_each(|(key, value)| self.all([key, value])),
-        }
-        if !is_read && is_lazy(expression) {
-            self.filter(expression, WHOLE);
+            Expr::Call(call) => self.call(&call.expr, &call.args).from(start),
+            Expr::List(list) => self.holding(start, &list.items),
+            Expr::Tuple(tuple) => self.holding(start, &tuple.items),
+            Expr::Map(map) => self.holding(start, map.keys.iter().zip(&map.values).flat_map(|(key, value)| [key, value])),
         }
     }
 
-    fn comparison(&mut self, comparison: &Compare) {
-        let orders = |operation: Option<&CompareOp>| {
-            operation.is_some_and(|operation| {
-                matches!(operation.op, CompareOpKind::Lt | CompareOpKind::Lte | CompareOpKind::Gt | CompareOpKind::Gte)
-            })
-        };
-        self.expression(&comparison.expr);
-        self.side(&comparison.expr, orders(comparison.ops.first()), ORDERED);
-        for (place, operation) in comparison.ops.iter().enumerate() {
-            self.guard(&operation.expr, matches!(operation.op, CompareOpKind::In | CompareOpKind::NotIn));
-            self.side(&operation.expr, orders(Some(operation)) || orders(comparison.ops.get(place + 1)), ORDERED);
+    /// A list or a map that is spelled out.
+    fn holding<'tree>(&mut self, start: usize, items: impl IntoIterator<Item = &'tree Expr<'tree>>) -> Outline {
+        items.into_iter().for_each(|item| self.held(item));
+        Outline::at(start, 0)
+    }
+
+    fn choice(&mut self, choice: &IfExpr, is_read: bool) -> Outline {
+        self.expression(&choice.test_expr);
+        let one = self.guard(&choice.true_expr, is_read);
+        let other = choice.false_expr.as_ref().map_or(Outline::plain(0), |other| self.guard(other, is_read));
+        Outline { start: one.start, nesting: one.nesting.max(other.nesting), is_plain: one.is_plain && other.is_plain }
+    }
+
+    fn filtered(&mut self, filter: &Filter) -> Outline {
+        let compares = COMPARE.contains(&filter.name);
+        let of = filter.expr.as_ref().map(|value| (value, self.guard(value, READERS.contains(&filter.name))));
+        let pays = !self.arguments(&filter.args, if compares { PAID } else { "" }) && compares;
+        let Some((value, of)) = of else { return Outline::at(usize::MAX, 0) };
+        self.side(value, of, self.has_safe && !TAKE_SAFE.contains(&filter.name), PLAIN);
+        self.filter_if(pays || filter.name == COMPARE_ITSELF, value, of, PAID);
+        let nesting = of.nesting + u32::from(LAZY_FILTERS.contains(&filter.name));
+        Outline { start: of.start, nesting, is_plain: PLAIN_FILTERS.contains(&filter.name) }
+    }
+
+    /// A chain of comparisons; gives its start. What is equal or in another pays, unless a plain value stands on one side.
+    fn comparison(&mut self, comparison: &Compare) -> usize {
+        let mut sides = vec![(&comparison.expr, self.expression(&comparison.expr))];
+        for operation in &comparison.ops {
+            let is_read = matches!(operation.op, CompareOpKind::In | CompareOpKind::NotIn);
+            sides.push((&operation.expr, self.guard(&operation.expr, is_read)));
         }
+        for (place, (side, outline)) in sides.iter().enumerate() {
+            // The operators before and behind it, each with the side across.
+            let before = place.checked_sub(1).map(|last| (comparison.ops[last].op, sides[last].1));
+            let behind = comparison.ops.get(place).map(|next| (next.op, sides[place + 1].1));
+            let mut near = before.iter().chain(&behind);
+            let orders =
+                |kind: CompareOpKind| matches!(kind, CompareOpKind::Lt | CompareOpKind::Lte | CompareOpKind::Gt | CompareOpKind::Gte);
+            if near.clone().any(|(kind, _)| orders(*kind)) {
+                self.side(side, *outline, true, ORDERED);
+            } else {
+                self.filter_if(near.any(|(_, across)| !across.is_plain), side, *outline, PAID);
+            }
+        }
+        sides[0].1.start
     }
 
     /// One side of an operator that asks for a guard, unless it is spelled out or joined by the operator itself.
-    fn side(&mut self, side: &Expr, is_asked: bool, name: &str) {
-        let is_plain = matches!(side, Expr::Const(_)) && (name != TEXT || is_text(side));
+    fn side(&mut self, side: &Expr, outline: Outline, is_asked: bool, name: &str) {
+        let is_spelled = matches!(side, Expr::Const(_)) && (name != TEXT || is_text(side));
         let is_joined = matches!(side, Expr::BinOp(inner) if matches!(inner.op, BinOpKind::Concat));
-        if is_asked && !is_plain && !is_joined {
-            self.filter(side, name);
+        if is_asked && !is_spelled && !is_joined {
+            self.filter(side, outline, name);
         }
     }
 
-    fn operation(&mut self, operation: &BinOp) {
-        self.expression(&operation.left);
-        self.guard(&operation.right, matches!(operation.op, BinOpKind::In));
+    fn operation(&mut self, operation: &BinOp) -> Outline {
+        let left = self.expression(&operation.left);
+        let right = self.guard(&operation.right, matches!(operation.op, BinOpKind::In));
         let is_order = matches!(operation.op, BinOpKind::Lt | BinOpKind::Lte | BinOpKind::Gt | BinOpKind::Gte);
-        for side in [&operation.left, &operation.right] {
-            self.side(side, is_order, ORDERED);
-            self.side(side, self.has_safe && matches!(operation.op, BinOpKind::Add | BinOpKind::Mul), PLAIN);
-            self.side(side, matches!(operation.op, BinOpKind::Concat), TEXT);
+        let pays = matches!(operation.op, BinOpKind::Eq | BinOpKind::Ne | BinOpKind::In) && !left.is_plain && !right.is_plain;
+        for (side, outline) in [(&operation.left, left), (&operation.right, right)] {
+            self.side(side, outline, is_order, ORDERED);
+            self.side(side, outline, self.has_safe && matches!(operation.op, BinOpKind::Add | BinOpKind::Mul), PLAIN);
+            self.side(side, outline, matches!(operation.op, BinOpKind::Concat), TEXT);
+            self.filter_if(pays, side, outline, PAID);
         }
+        let nesting = left.nesting.max(right.nesting);
+        let (is_plain, nesting) = match operation.op {
+            // What is added to a text or a number is one, or the sum is an error.
+            BinOpKind::Add => (left.is_plain || right.is_plain, nesting + 1),
+            BinOpKind::Mul => (left.is_plain && right.is_plain, nesting + 1),
+            BinOpKind::ScAnd | BinOpKind::ScOr => (left.is_plain && right.is_plain, nesting),
+            _ => (true, 0),
+        };
+        Outline { start: left.start, nesting: if is_plain { 0 } else { nesting }, is_plain }
     }
 
-    /// What is called may be a method.
-    fn call(&mut self, callee: &Expr, arguments: &[CallArg]) {
-        match callee {
-            Expr::GetAttr(method) => self.expression(&method.expr),
-            _ => self.expression(callee),
-        }
-        self.arguments(arguments);
+    /// What is called may be a method. Gives where it starts, and the nesting of what it gives.
+    fn call(&mut self, callee: &Expr, arguments: &[CallArg]) -> Outline {
+        let Expr::GetAttr(method) = callee else {
+            let of = self.expression(callee);
+            if matches!(callee, Expr::Var(function) if HOLD.contains(&function.id)) {
+                self.arguments(arguments, HELD);
+            } else {
+                arguments.iter().for_each(|argument| self.named(argument_value(argument)));
+            }
+            return Outline::at(of.start, 0);
+        };
+        let of = self.expression(&method.expr);
+        let pays = !self.arguments(arguments, PAID);
+        self.filter_if(pays && !is_loop(&method.expr), &method.expr, of, PAID);
+        Outline::at(of.start, of.nesting + u32::from(LAZY_METHODS.contains(&method.name)))
     }
 
     fn statements(&mut self, statements: &[Stmt]) {
@@ -182,7 +308,7 @@ impl Guards<'_> {
     pub(super) fn statement(&mut self, statement: &Stmt) {
         match statement {
             Stmt::Template(template) => self.statements(&template.children),
-            Stmt::EmitExpr(emitted) => self.expression(&emitted.expr),
+            Stmt::EmitExpr(emitted) => _ = self.expression(&emitted.expr),
             Stmt::ForLoop(each) => {
                 self.guard(&each.iter, true);
                 self.all(&each.filter_expr);
@@ -195,10 +321,14 @@ impl Guards<'_> {
                 self.statements(&choice.false_body);
             }
             Stmt::WithBlock(with) => {
-                self.all(with.assignments.iter().map(|(_, value)| value));
+                with.assignments.iter().for_each(|(_, value)| self.named(value));
                 self.statements(&with.body);
             }
-            Stmt::Set(set) => self.expression(&set.expr),
+            Stmt::Set(set) if matches!(set.target, Expr::GetAttr(_)) => {
+                let outline = self.expression(&set.expr);
+                self.filter_if(true, &set.expr, outline, HELD);
+            }
+            Stmt::Set(set) => self.named(&set.expr),
             Stmt::SetBlock(set) => {
                 self.all(&set.filter);
                 self.statements(&set.body);
@@ -210,15 +340,15 @@ impl Guards<'_> {
             }
             Stmt::Block(block) => self.statements(&block.body),
             Stmt::Macro(macro_) => {
-                self.all(&macro_.defaults);
+                macro_.defaults.iter().for_each(|default| self.named(default));
                 self.statements(&macro_.body);
             }
             Stmt::CallBlock(block) => {
                 self.call(&block.call.expr, &block.call.args);
-                self.all(&block.macro_decl.defaults);
+                block.macro_decl.defaults.iter().for_each(|default| self.named(default));
                 self.statements(&block.macro_decl.body);
             }
-            Stmt::Do(done) => self.call(&done.call.expr, &done.call.args),
+            Stmt::Do(done) => _ = self.call(&done.call.expr, &done.call.args),
             Stmt::EmitRaw(_)
             | Stmt::Import(_)
             | Stmt::FromImport(_)
@@ -228,6 +358,16 @@ impl Guards<'_> {
             | Stmt::Break(_) => {}
         }
     }
+}
+
+fn argument_value<'tree>(argument: &'tree CallArg<'tree>) -> &'tree Expr<'tree> {
+    match argument {
+        CallArg::Pos(value) | CallArg::Kwarg(_, value) | CallArg::PosSplat(value) | CallArg::KwargSplat(value) => value,
+    }
+}
+
+fn is_loop(expression: &Expr) -> bool {
+    matches!(expression, Expr::Var(variable) if variable.id == "loop")
 }
 
 fn is_text(expression: &Expr) -> bool {
@@ -251,25 +391,6 @@ fn is_lazy(expression: &Expr) -> bool {
         },
         _ => false,
     }
-}
-
-/// Where an expression starts. A chain's span starts at its last link.
-fn start(expression: &Expr) -> usize {
-    let first = match expression {
-        Expr::Slice(slice) => Some(&slice.expr),
-        Expr::BinOp(operation) => Some(&operation.left),
-        Expr::Compare(comparison) => Some(&comparison.expr),
-        Expr::IfExpr(choice) => Some(&choice.true_expr),
-        Expr::Filter(filter) => filter.expr.as_ref(),
-        Expr::Test(test) => Some(&test.expr),
-        Expr::UnaryOp(operation) => Some(&operation.expr),
-        Expr::GetAttr(lookup) => Some(&lookup.expr),
-        Expr::GetItem(lookup) => Some(&lookup.expr),
-        Expr::Call(call) => Some(&call.expr),
-        Expr::Var(_) | Expr::Const(_) | Expr::List(_) | Expr::Tuple(_) | Expr::Map(_) => None,
-    };
-    let own = expression.span().start_offset as usize;
-    first.map_or(own, |first| own.min(start(first)))
 }
 
 fn end(expression: &Expr) -> usize {

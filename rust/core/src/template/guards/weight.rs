@@ -1,0 +1,63 @@
+//! What values weigh. minijinja's fuel pays for steps and for the bytes of texts, but not for values within values: a list that holds
+//! another one twice takes two steps to make, and after sixty such steps no machine lives to see it compared or printed.
+//!
+//! So whatever goes into a list, a map or a namespace pays for all that it holds, counted as often as it is met, and is nested no deeper
+//! than sense needs; what is compared or looked for pays again. Lists that minijinja only strings together (`a + b`, `a * 3`, `a[1:]`)
+//! become lists before they get a name: each would nest the reader once more.
+
+use minijinja::value::{Value, ValueKind};
+use minijinja::{Error, ErrorKind, State};
+
+use crate::template::python::{differs, is_namespace};
+
+/// Values within values at most.
+const DEPTH_MAX: usize = 64;
+/// Bytes of text that a unit of fuel pays for, as in minijinja.
+const BYTES_A_UNIT: u64 = 64;
+
+/// The value, paid for with all that it holds.
+pub(super) fn paid(state: &State, value: &Value) -> Result<Value, Error> {
+    pay(state, value, 0)?;
+    Ok(value.clone())
+}
+
+/// The value, fit to be held by another.
+pub(super) fn held(state: &State, value: &Value) -> Result<Value, Error> {
+    let value = flat(state, value)?;
+    pay(state, &value, 0)?;
+    // It alone can change, and so hold itself.
+    if is_namespace(&value) { Err(differs("a namespace within another value")) } else { Ok(value) }
+}
+
+/// The value, a list where minijinja has something that reads other lists.
+pub(super) fn flat(state: &State, value: &Value) -> Result<Value, Error> {
+    if value.kind() != ValueKind::Iterable {
+        return Ok(value.clone());
+    }
+    let mut items = Vec::new();
+    for item in value.try_iter()? {
+        state.consume_fuel(1)?;
+        items.push(item);
+    }
+    Ok(Value::from(items))
+}
+
+fn pay(state: &State, value: &Value, depth: usize) -> Result<(), Error> {
+    let pay_for = |value: &Value| pay(state, value, depth + 1);
+    match value.kind() {
+        ValueKind::String => state.consume_fuel(value.as_str().map_or(0, str::len) as u64 / BYTES_A_UNIT),
+        ValueKind::Seq | ValueKind::Iterable | ValueKind::Map if depth == DEPTH_MAX => {
+            Err(Error::new(ErrorKind::InvalidOperation, format!("a value is nested deeper than {DEPTH_MAX}")))
+        }
+        ValueKind::Seq | ValueKind::Iterable => value.try_iter()?.try_for_each(|item| {
+            state.consume_fuel(1)?;
+            pay_for(&item)
+        }),
+        ValueKind::Map => value.try_iter()?.try_for_each(|key| {
+            state.consume_fuel(1)?;
+            pay_for(&key)?;
+            pay_for(&value.get_item(&key)?)
+        }),
+        _ => Ok(()),
+    }
+}
