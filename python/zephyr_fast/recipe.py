@@ -5,8 +5,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from zephyr_fast import _core
+from zephyr_fast.bounded import read_bytes
+from zephyr_fast.printed import brief
+
+RECIPE_BYTES_MAX = 1 << 20
+"""A recipe is a page of text; one with a thousand evaluation sets has 100 KB."""
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -31,12 +37,12 @@ class Recipe:
         laid = self.setting(f"{table}.{key}")
         if laid is not None:
             return laid.strip("\"'")
-        found = tomllib.loads(self.text).get(table, {}).get(key)
+        found = _tables(self.text, self.name).get(table, {}).get(key)
         return None if found is None else str(found)
 
     def wants_tokens(self) -> bool:
         """Whether tokens are written, for which a tokenizer is needed, or text alone."""
-        return bool(tomllib.loads(_core.resolve(self.text, self.name, self.overrides))["shards"]["tokens"])
+        return bool(_tables(_core.resolve(self.text, self.name, self.overrides), self.name)["shards"]["tokens"])
 
 
 def packaged() -> list[str]:
@@ -52,10 +58,16 @@ def read(name: str, settings: Mapping[str, Value] | None = None) -> Recipe:
     path = RECIPES / f"{name}.toml" if name in packaged() else Path(name)
     shown = path.name if name in packaged() else name
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_bytes(path, RECIPE_BYTES_MAX).decode("utf-8")
+    except FileNotFoundError as error:
         known = ", ".join(packaged())
         raise _core.RecipeError(f"no recipe `{name}`: neither a file nor one of the packaged ones ({known})") from error
+    except OSError as error:
+        raise _core.RecipeError(f"cannot read the recipe `{name}`: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise _core.RecipeError(f"the recipe `{name}` is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    except ValueError as error:  # a NUL byte
+        raise _core.RecipeError(f"no file can have the name of the recipe {brief(name)}") from error
     overrides = tuple((key, _toml(value)) for key, value in (settings or {}).items())
     _core.resolve(text, shown, overrides)
     return Recipe(shown, text, overrides)
@@ -67,7 +79,7 @@ def against(recipe: Recipe, sets: Mapping[str, str]) -> Recipe:
         return recipe
     found = {name: _evaluation_set(name, place) for name, place in sets.items()}
     laid = recipe.setting("decontaminate.against")
-    written = tomllib.loads(f"against = {laid}" if laid is not None else recipe.text)
+    written = _tables(f"against = {laid}", "decontaminate.against") if laid is not None else _tables(recipe.text, recipe.name)
     tables = written if laid is not None else written.get("decontaminate", {})
     kept = [table for table in tables.get("against", []) if table.get("name") not in found]
     inline = ["{" + ", ".join(f"{key} = {json.dumps(text)}" for key, text in table.items()) + "}" for table in [*kept, *found.values()]]
@@ -81,6 +93,14 @@ def _evaluation_set(name: str, place: str) -> dict[str, str]:
     if not (name and path and colon and field):
         raise _core.RecipeError(f"evaluation set `{name}={place}`: write NAME=PATH:FIELD, as `mt_bench=eval/mt_bench.jsonl:turns`")
     return {"name": name, "path": path, "field": field}
+
+
+def _tables(text: str, name: str) -> dict[str, Any]:
+    """TOML that the engine has taken; Python's reader may still refuse it, as it knows an older TOML and fewer levels."""
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _core.RecipeError(f"{name}: not TOML that can be read: {error}") from error
 
 
 def _toml(value: Value) -> str:
