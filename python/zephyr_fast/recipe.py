@@ -56,7 +56,7 @@ def read(name: str, settings: Mapping[str, Value] | None = None) -> Recipe:
     RecipeError, with file and line, for what cannot be obeyed.
     """
     path = RECIPES / f"{name}.toml" if name in packaged() else Path(name)
-    shown = path.name if name in packaged() else name
+    shown = path.name if name in packaged() else name.encode("utf-8", "backslashreplace").decode()
     try:
         text = read_bytes(path, RECIPE_BYTES_MAX).decode("utf-8")
     except FileNotFoundError as error:
@@ -68,7 +68,7 @@ def read(name: str, settings: Mapping[str, Value] | None = None) -> Recipe:
         raise _core.RecipeError(f"the recipe `{name}` is not UTF-8 text: {error.reason} at byte {error.start}") from error
     except ValueError as error:  # a NUL byte
         raise _core.RecipeError(f"no file can have the name of the recipe {brief(name)}") from error
-    overrides = tuple((key, _toml(value)) for key, value in (settings or {}).items())
+    overrides = tuple((_utf8(key), _toml(value)) for key, value in (settings or {}).items())
     _core.resolve(text, shown, overrides)
     return Recipe(shown, text, overrides)
 
@@ -82,7 +82,9 @@ def against(recipe: Recipe, sets: Mapping[str, str]) -> Recipe:
     written = _tables(f"against = {laid}", "decontaminate.against") if laid is not None else _tables(recipe.text, recipe.name)
     tables = written if laid is not None else written.get("decontaminate", {})
     kept = [table for table in tables.get("against", []) if table.get("name") not in found]
-    inline = ["{" + ", ".join(f"{key} = {json.dumps(text)}" for key, text in table.items()) + "}" for table in [*kept, *found.values()]]
+    inline = [
+        "{" + ", ".join(f"{key} = {_toml_string(str(text))}" for key, text in table.items()) + "}" for table in [*kept, *found.values()]
+    ]
     overrides = (*recipe.overrides, ("decontaminate.against", f"[{', '.join(inline)}]"))
     _core.resolve(recipe.text, recipe.name, overrides)
     return Recipe(recipe.name, recipe.text, overrides)
@@ -105,4 +107,26 @@ def _tables(text: str, name: str) -> dict[str, Any]:
 
 def _toml(value: Value) -> str:
     """A value as TOML; text that is no TOML value is taken by the engine as a string, so a shell's `a=b` needs no quotes."""
-    return value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, str):
+        return _utf8(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml_string(str(text)) for text in value)}]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return brief(value)
+    raise _core.RecipeError(f"a key of a recipe is set to text, a number, true or false, or a list of texts, not to {brief(value)}")
+
+
+def _toml_string(text: str) -> str:
+    """Text in quotes. JSON escapes the same characters, but DEL, and what is not in the first plane it escapes in halves."""
+    return json.dumps(_utf8(text), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _utf8(text: str) -> str:
+    """The text; RecipeError where it is none, as of a name or an argument that is not UTF-8."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise _core.RecipeError(f"not UTF-8 text: {brief(text)}") from error
+    return text

@@ -65,7 +65,7 @@ def load_tokenizer(folder: str, manifest: Manifest) -> "PreTrainedTokenizerBase"
     with tempfile.TemporaryDirectory(prefix="zephyr-fast-") as copy, refused(f"the tokenizer of `{folder}`"):
         for name, content in contents.items():
             (Path(copy) / name).write_bytes(content)
-        tokenizer = AutoTokenizer.from_pretrained(copy, trust_remote_code=False, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(copy, trust_remote_code=False)
         tokenizer.name_or_path = f"{folder}/tokenizer"
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
