@@ -13,6 +13,8 @@ def matches(pattern: str, folder: str = "") -> list[str]:
     `*` stays in one folder, `**` goes into all below. Names with a leading dot are matched by patterns that have it, as in a shell. A
     folder that cannot be listed matches nothing.
     """
+    if pattern.endswith("/"):
+        return []  # folders alone
     parts = [part for part in pattern.split("/") if part not in ("", ".")]
     start = "/" if pattern.startswith("/") else f"{folder}/" if folder else ""
     return sorted(path for path in _below([start], parts) if os.path.isfile(path))

@@ -23,7 +23,7 @@ KINDS: dict[str, Callable[[Path], object]] = {
     "link to a fifo": lambda path: (os.mkfifo(f"{path}-target"), path.symlink_to(f"{path}-target")),
     "/dev/zero": lambda path: path.symlink_to("/dev/zero"),
     "/dev/null": lambda path: path.symlink_to("/dev/null"),
-    "/dev/tty": lambda path: path.symlink_to("/dev/tty"),
+    "/dev/full": lambda path: path.symlink_to("/dev/full"),
 }
 
 
@@ -166,7 +166,20 @@ def test_a_pattern_means_what_it_means_to_glob(tmp_path: Path, monkeypatch: pyte
 def test_ctrl_c_ends_a_training_run_in_one_line(shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     line, environment = command()
-    words = ["--config", "tiny-sft", "--shards", str(shards), "--output_dir", str(out), "--eval_strategy", "no", "--save_steps", "1"]
+    words = [
+        "--config",
+        "tiny-sft",
+        "--shards",
+        str(shards),
+        "--output_dir",
+        str(out),
+        "--eval_strategy",
+        "no",
+        "--save_strategy",
+        "steps",
+        "--save_steps",
+        "1",
+    ]
     line = [line[0], "-m", "zephyr_fast.train", "sft", *words, "--num_train_epochs", "10000", "--disable_tqdm", "true"]
 
     def listen() -> None:  # a shell turns Ctrl-C off for what it runs in the background
