@@ -228,16 +228,27 @@ def _environment(given: object, where: str) -> dict[str, str]:
 
 def _check_value(value: object, action: Any, shown: str) -> None:
     """RecipeError for a value of a file that is not of its key's kind: argparse only looks at texts."""
-    if value is None or (isinstance(value, str) and action.dest not in LISTS):
+    if value is None:
         return
-    if action.type is int and (isinstance(value, bool) or not isinstance(value, int)):
+    if action.type is int and not _is_written(value, int):
         raise RecipeError(f"{shown} must be a whole number, not {brief(value)}")
-    if action.type is float and action.nargs is None and not _is_number(value):
+    if action.type is float and action.nargs is None and not _is_written(value, float):
         raise RecipeError(f"{shown} must be a number, not {brief(value)}")
-    if action.dest in TEXTS:
+    if action.dest in TEXTS and not isinstance(value, str):
         raise RecipeError(f"{shown} must be text, not {brief(value)}")
     if action.dest in LISTS and not (isinstance(value, list) and all(LISTS[action.dest](part) for part in value)):
         raise RecipeError(f"{shown} must be a list of {'numbers' if action.type is float else 'texts'}, not {brief(value)}")
+
+
+def _is_written(value: object, kind: type[int] | type[float]) -> bool:
+    """Whether this is such a number, or text that is one: YAML takes `2e-5`, without a dot, for text."""
+    if isinstance(value, str):
+        try:
+            kind(value)
+        except ValueError:
+            return False
+        return True
+    return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
 
 
 def _is_number(value: object) -> bool:
