@@ -271,6 +271,9 @@ def main() -> None:
 
 def _misused(error: click.ClickException) -> int:
     """Says, as click does, how a command is used; what was typed is shown, not sent."""
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+        warn(error.format_message())  # the help, all of it ours
+        return error.exit_code
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is not None:
         warn(f"{context.get_usage()}\nTry '{shown(context.command_path)} --help' for help.\n")
@@ -288,6 +291,8 @@ def _unforeseen(error: Exception) -> int:
 
 
 def _flush() -> None:
+    if sys.stdout is None:  # it was closed before the command began
+        return
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -299,7 +304,8 @@ def _flush() -> None:
 def _leave(code: int | None) -> None:
     """Ends the process. What stdout could not take is dropped, or Python would complain of it once more."""
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

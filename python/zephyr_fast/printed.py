@@ -80,7 +80,8 @@ def warn(line: str) -> None:
 
 def say_json(text: str) -> None:
     """Prints JSON as it is; what the terminal would obey or the encoding cannot hold is written as JSON's own escapes."""
-    encoding, is_terminal = getattr(sys.stdout, "encoding", None) or "utf-8", sys.stdout.isatty()
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
     say("".join(_json_char(char, encoding, is_terminal) for char in text) if is_terminal or not _fits(text, encoding) else text)
 
 

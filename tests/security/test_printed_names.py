@@ -191,3 +191,14 @@ def test_a_line_is_bounded_and_keeps_its_end() -> None:
     assert len(line) <= CHARACTERS_MAX + 3 and line.endswith("; type it again")
     assert len(shown("\U000e0001" * 10_000_000)) < 11 * CHARACTERS_MAX
     assert brief(10**5_000) == "such a int" and len(brief(["x" * 10**6])) < 100
+
+
+def test_a_closed_stdout_and_a_command_without_words_end_without_a_traceback(tmp_path: Path) -> None:
+    line, environment = command("prep", *SAMPLE, "--out", tmp_path / "out")
+    for words in ([], ["--json"]):
+        closed = subprocess.run(
+            ["sh", "-c", 'exec "$@" >&-', "sh", *line, *words], env=environment, stderr=subprocess.PIPE, text=True, check=False
+        )
+        assert closed.returncode == 0 and "Traceback" not in closed.stderr
+    done = shell()
+    assert done.returncode in (0, 2) and "\n  binarize " in done.stderr + done.stdout
