@@ -10,7 +10,7 @@ from typing import Any
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["zephyr_fast.train.sft", "zephyr_fast.train.dpo", "zephyr_fast.loader", "zephyr_fast.agreement"])
 
-SECONDS = 120
+SECONDS = 1_800
 """After which ranks that wait for each other are taken for hanging."""
 
 

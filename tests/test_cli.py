@@ -221,7 +221,7 @@ def test_an_out_path_that_is_a_file_is_told_in_one_line(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "a file"
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL], ids=lambda stop: stop.name)
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda stop: stop.name)
 def test_a_stopped_run_leaves_no_manifest_and_the_next_gives_the_bytes_of_one_that_was_not(stop: signal.Signals, tmp_path: Path) -> None:
     rows = rows_file(tmp_path / "rows.jsonl", 40_000)
     asked = ("prep", "--input", rows, "--tokenizer", "sample", "--set", "dedup.near=false", "--out")
@@ -235,7 +235,7 @@ def test_a_stopped_run_leaves_no_manifest_and_the_next_gives_the_bytes_of_one_th
         assert running.poll() is None
     running.send_signal(stop)
     told = running.communicate()[1]
-    assert running.returncode == (130 if stop is signal.SIGINT else -signal.SIGKILL)
+    assert running.returncode == (130 if stop is signal.SIGINT else -stop)  # a shell says 143 for SIGTERM
     assert not (tmp_path / "stopped" / "manifest.json").exists()
     if stop is signal.SIGINT:
         assert len(told.split("\n")) <= 3 and told.lstrip("\n").startswith("interrupted")  # a blank line ends the shell's ^C

@@ -267,7 +267,7 @@ def _launch(world: int, text: str) -> tuple[list[int | None], str]:
     starter = ["-m", "accelerate.commands.launch", "--multi_gpu", "--main_process_port", "0", *ranks] if world > 1 else []
     command = [sys.executable, *starter, str(Path(__file__).with_name("recorded_run.py")), text]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1_800, check=False)
     return [done.returncode], done.stderr
 
 

@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+
 def read_bytes(path: str | Path, bytes_max: int) -> bytes:
     """The bytes of a regular file; links are followed. OSError for any other kind of file and for one that has more than `bytes_max`.
 

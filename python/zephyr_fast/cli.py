@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +11,9 @@ from typing import Any, TypeVar
 import click
 
 from zephyr_fast._core import InputError, IntegrityError, InternalError, RecipeError, StorageError, ZephyrError, __version__
+from zephyr_fast.bounded import read_bytes
+from zephyr_fast.limits import COUNT_MAX, THREADS_MAX
+from zephyr_fast.printed import never_fail_to_encode, said, say, say_json, shown, warn, without_secrets
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -17,13 +21,25 @@ PRESETS = ["paper", "h4-v1", "h4-v2-rules", "argilla"]
 SCORES = ["overall", "fine_grained", "mean_aspects", "instruction_following", "honesty", "truthfulness", "helpfulness"]
 STRATEGIES = ["best-vs-random", "best-vs-random-lower", "best-vs-worst", "all-lower"]
 
+SETTINGS_MAX = 1_000
+"""`--set` and `--decontaminate` options of one command: each is a key of a recipe, which has a few dozen."""
+
+SETTING_CHARACTERS_MAX = 100_000
+"""Characters of one `--set` or `--decontaminate`: room for a list of evaluation sets, far below what an argument may have."""
+
+MANIFEST_BYTES_MAX = 1 << 30
+"""A manifest that is printed: far above what the largest sets have, so that only another kind of file is refused."""
+
 
 def _size(text: str) -> int:
     """Bytes, as `600MB` (powers of ten), `2GiB` (powers of two) or a plain number."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(i?)B?", text, re.IGNORECASE)
     if not found:
-        raise click.BadParameter(f"`{text}` is no size; write it as 600MB or 2GiB")
-    return int(float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " "))
+        raise click.BadParameter(f"`{text}` is not a size; use e.g. 600MB or 2GiB")
+    size = float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " ")
+    if size > COUNT_MAX:
+        raise click.BadParameter(f"`{text}` is more than any machine has; use e.g. 600MB or 2GiB")
+    return int(size)
 
 
 _SHARED = [
@@ -32,10 +48,12 @@ _SHARED = [
     click.option("--tokenizer", help="Folder, tokenizer.json, Hub id, or `sample`. Without: the recipe's."),
     click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of the recipe, as `dedup.near=false`."),
     click.option("--decontaminate", "evaluation_sets", multiple=True, metavar="NAME=PATH:FIELD", help="Keep this evaluation set out."),
-    click.option("--threads", type=click.IntRange(1), help="Threads; one a core unless given. The bytes are the same."),
+    click.option("--threads", type=click.IntRange(1, THREADS_MAX), help="Threads; one a core unless given. The bytes are the same."),
     click.option("--overwrite", is_flag=True, help="Replace another run's folder."),
     click.option("--strict", is_flag=True, help="Stop at the first unreadable row."),
-    click.option("--max-bad", type=click.IntRange(0), metavar="N", help="Unreadable rows allowed; without: 20 or 0.1 %, if that is more."),
+    click.option(
+        "--max-bad", type=click.IntRange(0, COUNT_MAX), metavar="N", help="Unreadable rows allowed; without: 20 or 0.1 %, if that is more."
+    ),
     click.option(
         "--max-memory", type=_size, metavar="SIZE", help="Memory that the process may hold, as 600MB or 2GiB; what needs more is refused."
     ),
@@ -104,7 +122,7 @@ def ref_logprobs(prefs: str, **options: Any) -> None:
         from zephyr_fast.train import reference
     except ImportError as error:
         raise InputError(f"this needs the training extra: pip install 'zephyr-fast[train]' ({error})") from error
-    click.echo(reference.ref_logprobs(prefs, **options))
+    say(shown(reference.ref_logprobs(prefs, **options)))
 
 
 @cli.command()
@@ -122,11 +140,11 @@ def verify(folder: Path, as_json: bool) -> None:
 
     found = report(folder)
     if as_json:
-        click.echo(json.dumps(asdict(found), indent=1))
+        say_json(json.dumps(asdict(found), indent=1))
     if found.damage:
         raise IntegrityError(complaint(folder, found))
     if not as_json:
-        click.echo(f"`{folder}` is whole: {found.files:,} files, {found.bytes:,} bytes, {found.batches:,} batches of shards")
+        say(f"`{shown(folder)}` is whole: {found.files:,} files, {found.bytes:,} bytes, {found.batches:,} batches of shards")
 
 
 @cli.command()
@@ -145,7 +163,10 @@ def estimate(folder: Path, as_json: bool, **options: Any) -> None:
     from zephyr_fast import estimate as cost
 
     found = cost.estimate(folder, **options)
-    click.echo(json.dumps(asdict(found), indent=1) if as_json else "\n".join(f"{name:<10} {says}" for name, says in cost.lines(found)))
+    if as_json:
+        say_json(json.dumps(asdict(found), indent=1))
+    else:
+        say("\n".join(f"{name:<10} {shown(says)}" for name, says in cost.lines(found)))
 
 
 def _run(
@@ -166,6 +187,8 @@ def _run(
 
     _give_memory_back()
     laid_over = {key: value for key, value in flags.items() if value is not None}
+    _check_few("--set", settings)
+    _check_few("--decontaminate", evaluation_sets)
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key:
@@ -177,9 +200,9 @@ def _run(
         verb = prepare.prep if command == "prep" else prepare.binarize
         manifest = verb(recipe, out=out, input=input, settings=laid_over, decontaminate=sets, follow=bars.follow, **options)
     if before is not None and before == _changed(manifest_file):
-        click.echo(f"`{out}` holds this very run already; nothing to do", err=True)
+        warn(f"`{shown(out)}` holds this very run already; nothing to do")
     if as_json:
-        click.echo(manifest_file.read_text(encoding="utf-8"), nl=False)
+        say_json(_text_of(manifest_file).removesuffix("\n"))
     else:
         print_summary(manifest, out)
 
@@ -199,34 +222,90 @@ def _give_memory_back() -> None:
         return  # another allocator
 
 
+def _check_few(option: str, given: tuple[str, ...]) -> None:
+    """RecipeError for more settings, or longer ones, than any recipe has keys for."""
+    if len(given) > SETTINGS_MAX:
+        raise RecipeError(f"{option} was given {len(given):,} times; at most {SETTINGS_MAX:,} are taken: write a recipe file instead")
+    for text in given:
+        if len(text) > SETTING_CHARACTERS_MAX:
+            raise RecipeError(f"{option} {text[:40]}… has more than {SETTING_CHARACTERS_MAX:,} characters: write a recipe file instead")
+
+
+def _text_of(manifest: Path) -> str:
+    try:
+        return read_bytes(manifest, MANIFEST_BYTES_MAX).decode("utf-8", "replace")
+    except OSError as error:
+        raise StorageError(f"cannot read `{manifest}`: {error.strerror}") from error
+
+
 def _changed(path: Path) -> int | None:
-    return path.stat().st_mtime_ns if path.is_file() else None
+    try:
+        return path.stat().st_mtime_ns
+    except (OSError, ValueError):  # not there, or no name that a file can have
+        return None
 
 
 def main() -> None:
-    """Runs the command line and leaves with the exit code of what happened."""
+    """Runs the command line and leaves with the exit code of what happened: one line on stderr, and never a traceback."""
+    never_fail_to_encode()
     try:
         code = cli(standalone_mode=False)
-        sys.stdout.flush()  # here, where a full disk can still be told
-        sys.exit(code)
+        _flush()  # here, where a full disk can still be reported
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except InternalError as error:
-        click.echo(f"error: {error}\nplease report this, with the command and, if you may, the row", err=True)
-        sys.exit(error.exit_code)
+        code = _misused(error)
     except ZephyrError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        warn(f"error: {said(error)}")
+        if isinstance(error, InternalError):
+            warn("please report this, with the command and, if you may, the row")
+        code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; nothing that looks complete was left. Type the same command again", err=True)
-        sys.exit(130)
+        warn("interrupted; nothing that looks complete was left. Type the same command again")
+        code = 130
     except OSError as error:
-        sys.exit(_unprinted(error))
+        warn(f"error: {said(error)}")
+        code = InputError.exit_code
+    except Exception as error:
+        code = _unforeseen(error)
+    _leave(code)
 
 
-def _unprinted(error: OSError) -> int:
-    """The exit code for results that stdout did not take."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more when it ends
-    click.echo(f"error: cannot print: {error.strerror or error}", err=True)
-    return StorageError.exit_code
+def _misused(error: click.ClickException) -> int:
+    """Says, as click does, how a command is used; what was typed is shown, not sent."""
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+        warn(error.format_message())  # the help, all of it ours
+        return error.exit_code
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is not None:
+        warn(f"{context.get_usage()}\nTry '{shown(context.command_path)} --help' for help.\n")
+    warn(f"Error: {shown(without_secrets(error.format_message()))}")
+    return error.exit_code
+
+
+def _unforeseen(error: Exception) -> int:
+    """The exit code of a bug: an error that nobody gave a kind. Its traceback is for those who look for it."""
+    if os.environ.get("ZEPHYR_FAST_TRACEBACK"):
+        warn("".join(traceback.format_exception(error)))
+    warn(f"error: a bug in zephyr-fast: {type(error).__name__}: {said(error)}")
+    warn("please report this, with the command; with ZEPHYR_FAST_TRACEBACK=1 set, it says where")
+    return int(InternalError.exit_code)
+
+
+def _flush() -> None:
+    if sys.stdout is None:  # it was closed before the command began
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return
+    except OSError as error:
+        raise StorageError(f"cannot print: {error.strerror or error}") from error
+
+
+def _leave(code: int | None) -> None:
+    """Ends the process. What stdout could not take is dropped, or Python would complain of it once more."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)

@@ -3,20 +3,34 @@
 Nothing is loaded but the manifest, the training config and the model's `config.json`, so this runs where there is no torch.
 """
 
-import json
 import math
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zephyr_fast._core import InputError, RecipeError
-from zephyr_fast.manifest import Manifest
-from zephyr_fast.train import configs
+from zephyr_fast._core import InputError, IntegrityError, RecipeError
+from zephyr_fast.bounded import parse_json, read_bytes
+from zephyr_fast.limits import COUNT_MAX, check_count
+from zephyr_fast.manifest import Manifest, Split
+from zephyr_fast.printed import brief, without_secrets
+from zephyr_fast.train import config_file, configs
 
 SAMPLE = Path(__file__).parent / "sample" / "model"
 
 PEAK_TFLOPS = 989.0
 """bfloat16 on an H100 SXM without sparsity (NVIDIA's data sheet)."""
+
+CONFIG_BYTES_MAX = 16 << 20
+"""A model's `config.json`: some KB, or a MB where it names thousands of labels."""
+
+WIDTH_MAX = 2**31 - 1
+"""Layers, heads and widths of a model: what no weight matrix could have."""
+
+GPUS_MAX = 10**7
+
+TFLOPS_MAX = 1e9
 
 MFU = 0.4
 """Model FLOPs utilisation: what packed training of 7 B parameters on eight such GPUs is commonly reported at."""
@@ -33,17 +47,14 @@ class Shape:
     @classmethod
     def of(cls, config: dict[str, Any], where: str) -> "Shape":
         """From a `config.json` with the fields of Llama, Mistral and Qwen; InputError for another architecture."""
-        try:
-            hidden, layers, heads = config["hidden_size"], config["num_hidden_layers"], config["num_attention_heads"]
-            inner, vocabulary = config["intermediate_size"], config["vocab_size"]
-        except KeyError as error:
-            raise InputError(
-                f"`{where}` has no {error}; only decoders with the fields of Llama, Mistral and Qwen can be estimated"
-            ) from error
         if any("expert" in name for name in config):
             raise InputError(f"`{where}` is a mixture of experts, which cannot be estimated")
-        width = heads * (config.get("head_dim") or hidden // heads)
-        keys_values = 2 * width * (config.get("num_key_value_heads") or heads) // heads
+        hidden, layers, heads, inner, vocabulary = (
+            _width(config, name, where)
+            for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+        )
+        width = heads * _width(config, "head_dim", where, max(hidden // heads, 1))
+        keys_values = 2 * width * _width(config, "num_key_value_heads", where, heads) // heads
         layer = hidden * (2 * width + keys_values) + 3 * hidden * inner
         return cls(layers * layer + hidden * vocabulary, layers, width)
 
@@ -74,17 +85,22 @@ def estimate(
     reference's forward pass, 2 per weight and token: once where it is stored, else in each epoch. Recomputed activations are
     not counted, as is the custom with MFU. Errors: InputError, RecipeError.
     """
-    if not 0 < mfu <= 1 or gpus < 1 or peak_tflops <= 0:
-        raise RecipeError("MFU is a share above 0, and a run has a GPU that does something")
-    manifest, given = Manifest.read(folder), configs.read(configs.find(config))
+    if not (_is_real(mfu) and 0 < mfu <= 1):
+        raise RecipeError(f"MFU is a share of the peak, above 0 and at most 1, not {brief(mfu)}")
+    if not (_is_real(peak_tflops) and 0 < peak_tflops <= TFLOPS_MAX):
+        raise RecipeError(f"`peak_tflops` must be above 0 and at most {TFLOPS_MAX:g}, not {brief(peak_tflops)}")
+    check_count("gpus", gpus, 1, GPUS_MAX)
+    manifest, file = Manifest.read(folder), configs.find(config)
+    given = config_file.read(file)
     manifest.encoding()
-    split = manifest.split("train")
-    shape = _shape(str(model or given.get("model_name_or_path") or "sample"))
+    split = _checked(manifest.split("train"), folder)
+    shape = _shape(_model(model, given, file))
     is_pairs = manifest.kind == "preference"
-    per_step = gpus * int(given.get("per_device_train_batch_size", 8)) * int(given.get("gradient_accumulation_steps", 1))
-    per_epoch = math.ceil(split.samples / per_step)
-    epochs = float(given.get("num_train_epochs", 3))
-    steps = int(given.get("max_steps", -1))
+    batch = configs.whole(given, "per_device_train_batch_size", 8, 1, file)
+    per_step = gpus * batch * configs.whole(given, "gradient_accumulation_steps", 1, 1, file)
+    per_epoch = -(-split.samples // per_step)
+    epochs = configs.real(given, "num_train_epochs", 3.0, file)
+    steps = configs.whole(given, "max_steps", -1, -1, file)
     steps, epochs = (steps, steps / per_epoch) if steps > 0 else (math.ceil(per_epoch * epochs), epochs)
 
     seen = 2 * split.tokens - split.trained_tokens if is_pairs else split.tokens
@@ -114,18 +130,55 @@ def lines(found: Estimate) -> list[tuple[str, str]]:
     ]
 
 
+def _is_real(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _checked(split: Split, folder: str | Path) -> Split:
+    """The split, whose counts are what a data set can have; IntegrityError where they are not, InputError where it has no samples."""
+    for name in ("rows", "samples", "tokens", "trained_tokens"):
+        if not 0 <= getattr(split, name) <= COUNT_MAX:
+            raise IntegrityError(f"`{Path(folder) / 'manifest.json'}`: {name} of `train` are {brief(getattr(split, name))}; it was changed")
+    if split.trained_tokens > split.tokens:
+        raise IntegrityError(f"`{Path(folder) / 'manifest.json'}`: more tokens of `train` are trained than there are; it was changed")
+    if split.samples == 0:
+        raise InputError(f"the `train` split of `{folder}` has no samples: there is nothing to train on")
+    return split
+
+
+def _model(model: str | None, given: Mapping[str, Any], file: Path) -> str:
+    name = model or given.get("model_name_or_path") or "sample"
+    if not isinstance(name, str):
+        raise RecipeError(f"{file}: `model_name_or_path` must be text, not {brief(name)}")
+    return name
+
+
+def _width(config: Mapping[str, Any], name: str, where: str, default: int | None = None) -> int:
+    """A size of a model's configuration; InputError for one that no model can have."""
+    if name not in config and default is None:
+        raise InputError(f"`{where}` has no {name!r}; only decoders with the fields of Llama, Mistral and Qwen can be estimated")
+    value = config.get(name)
+    if value is None and default is not None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= WIDTH_MAX:
+        raise InputError(f"`{where}`: `{name}` must be a whole number from 1 to {WIDTH_MAX:,}, not {brief(value)}")
+    return value
+
+
 def _shape(name: str) -> Shape:
-    path = SAMPLE if name == "sample" else Path(name)
-    file = path / "config.json" if path.is_dir() else path
-    if not file.is_file():
-        file = _fetched(name)
+    path = str(SAMPLE) if name == "sample" else name
+    file = os.path.join(path, "config.json") if os.path.isdir(path) else path
+    if not os.path.lexists(file):
+        file = str(_fetched(name))
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read `{file}`: {error}") from error
+        config = parse_json(read_bytes(file, CONFIG_BYTES_MAX))
+    except OSError as error:
+        raise InputError(f"cannot read `{file}`: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"`{file}` is not a model's `config.json`: {error}") from error
     if not isinstance(config, dict):
         raise InputError(f"`{file}` is not a model's `config.json`")
-    return Shape.of(config, str(file))
+    return Shape.of(config, file)
 
 
 def _fetched(name: str) -> Path:
@@ -134,5 +187,6 @@ def _fetched(name: str) -> Path:
 
     try:
         return Path(hf_hub_download(name, "config.json"))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
+        name = without_secrets(name)
         raise InputError(f"no `config.json` of the model `{name}` here or on the Hub; name a folder that has one: `--model`") from error

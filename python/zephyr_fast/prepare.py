@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from zephyr_fast import _core, canary
+from zephyr_fast.limits import THREADS_MAX, check_count
 from zephyr_fast.manifest import Manifest
 from zephyr_fast.progress import Progress, listener
 from zephyr_fast.recipe import Value, against, read
@@ -79,6 +80,9 @@ def _run(
     max_memory: int | None,
     follow: Callable[[Progress], object] | None,
 ) -> Manifest:
+    check_count("threads", threads, 1, THREADS_MAX)
+    check_count("max_bad", max_bad)
+    check_count("max_memory", max_memory)
     found = against(read(recipe, settings), decontaminate or {})
     inputs = find_inputs(command, found, [input] if isinstance(input, str | Path) else input or [])
     tokenizer = find_tokenizer(found, tokenizer, inputs)

@@ -36,9 +36,9 @@ class ProgressBars:
 
         console = Console(stderr=True)
         columns = [
-            TextColumn("{task.description:<8}"),
+            TextColumn("{task.description:<8}", markup=False),
             BarColumn(bar_width=30),
-            TextColumn("{task.percentage:>3.0f} %  {task.fields[says]}", style="dim"),
+            TextColumn("{task.percentage:>3.0f} %  {task.fields[says]}", style="dim", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         ]

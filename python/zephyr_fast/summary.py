@@ -2,20 +2,28 @@
 
 from pathlib import Path
 
+from zephyr_fast._core import StorageError
 from zephyr_fast.manifest import Decontamination, Manifest, Split
+from zephyr_fast.printed import shown
 
 
 def print_summary(manifest: Manifest, out: Path) -> None:
-    """A short table on stdout."""
+    """A short table on stdout. Names are shown as they are: none is taken for markup, an emoji or an escape sequence."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, says in lines(manifest, out):
-        table.add_row(name, says)
-    Console(highlight=False).print(table)
+        table.add_row(Text(shown(name)), Text(shown(says)))
+    try:
+        Console(highlight=False, markup=False, emoji=False).print(table)
+    except BrokenPipeError:
+        raise  # the reader has seen enough: click ends the command
+    except OSError as error:
+        raise StorageError(f"cannot print: {error.strerror or error}") from error
 
 
 def lines(manifest: Manifest, out: Path) -> list[tuple[str, str]]:

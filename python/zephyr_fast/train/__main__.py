@@ -3,7 +3,8 @@
 import os
 import sys
 
-from zephyr_fast._core import RecipeError, ZephyrError
+from zephyr_fast._core import RecipeError, StorageError, ZephyrError
+from zephyr_fast.printed import never_fail_to_encode, said, shown, warn, without_secrets
 
 USAGE = """usage: python -m zephyr_fast.train sft|dpo [--config NAME_OR_PATH] --shards FOLDER [--any_trl_argument VALUE …]
 
@@ -17,14 +18,32 @@ Under accelerate: accelerate launch --config_file FILE -m zephyr_fast.train …,
 {folder}: {accelerate}"""
 
 
+INTERRUPTED = 130
+"""The exit code of Ctrl-C, as of `zephyr-fast`."""
+
+
 def main(arguments: list[str]) -> int:
-    """Runs one act; gives the exit code. Trouble of a known kind is one line on stderr, not a traceback."""
+    """Runs one act; gives the exit code. Trouble of a known kind is one line on stderr; errors of torch keep their traceback."""
+    never_fail_to_encode()
     try:
         return _act(arguments)
     except ZephyrError as error:
-        rank = f"rank {os.environ['RANK']}: " if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ else ""
-        print(f"error: {rank}{_last_line(error)}", file=sys.stderr)
+        warn(f"error: {_rank()}{shown(without_secrets(_last_line(error)))}")
         return int(error.exit_code)
+    except KeyboardInterrupt:
+        warn(f"{_rank()}interrupted; `--resume_from_checkpoint true` goes on from the newest checkpoint, if there is one")
+        return INTERRUPTED
+    except OSError as error:
+        if error.filename is None:  # not about a file: a network, a device of torch's
+            raise
+        warn(f"error: {_rank()}{said(error)}")
+        return StorageError.exit_code
+
+
+def _rank() -> str:
+    """Which process of a launch speaks."""
+    world, rank = os.environ.get("WORLD_SIZE", "1"), os.environ.get("RANK")
+    return f"rank {shown(rank, 20)}: " if rank is not None and world != "1" else ""
 
 
 def _act(arguments: list[str]) -> int:

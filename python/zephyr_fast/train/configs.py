@@ -1,13 +1,17 @@
 """Reads what to train from a YAML file and the command line, and says what replaced the keys that older recipes use."""
 
 import difflib
-from dataclasses import dataclass, field
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
-
-import yaml
+from typing import Any, Literal, NoReturn
 
 from zephyr_fast._core import InputError, RecipeError
+from zephyr_fast.printed import brief, without_secrets
+from zephyr_fast.train.config_file import read
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -78,6 +82,26 @@ REPLACED = {
 """What to say of a key that is refused, by its name."""
 
 
+WHOLE_MAX = 2**53
+"""Above any step, token or sample of a run, and exact as a float, which some of TRL's fields are."""
+
+BOUNDS: dict[str, tuple[float, float]] = {
+    "per_device_train_batch_size": (1, 2**31 - 1),
+    "per_device_eval_batch_size": (1, 2**31 - 1),
+    "gradient_accumulation_steps": (1, 2**31 - 1),
+    "num_train_epochs": (0, 2**31 - 1),
+    "max_steps": (-1, 2**53),
+    "learning_rate": (0, 1e9),
+    "seed": (0, 2**32 - 1),
+    "data_seed": (0, 2**32 - 1),
+    "dataloader_num_workers": (0, 4_096),
+    "dataloader_prefetch_factor": (1, 2**31 - 1),
+    "save_total_limit": (0, 2**31 - 1),
+    "pad_to_multiple_of": (1, 2**31 - 1),
+}
+"""Least and greatest of what is divided by, counted with or seeded from."""
+
+
 @dataclass
 class ShardArguments:
     """What TRL's own arguments do not have."""
@@ -109,11 +133,11 @@ def packaged() -> list[str]:
 
 def find(name: str) -> Path:
     """The file of a config: a packaged one by its name, else the path itself."""
-    if (CONFIGS / f"{name}.yaml").is_file() and Path(name).name == name:
+    if name in packaged():
         return CONFIGS / f"{name}.yaml"
-    if Path(name).is_file():
+    if os.path.lexists(name):
         return Path(name)
-    raise InputError(f"no config `{name}`: no such file, and the packaged ones are: {', '.join(packaged())}")
+    raise InputError(f"no config `{without_secrets(name)}`: no such file, and the packaged ones are: {', '.join(packaged())}")
 
 
 def parse(kind: type, arguments: list[str], own: type[ShardArguments] = ShardArguments) -> tuple[Any, ...]:
@@ -127,19 +151,29 @@ def parse(kind: type, arguments: list[str], own: type[ShardArguments] = ShardArg
     given = read(config) if config else {}
     where = f"{config}: " if config else ""
     parser = TrlParser((own, kind, ModelConfig), allow_abbrev=False, prog="python -m zephyr_fast.train")
+    parser.error = _refuse
     options = parser._option_string_actions  # argparse has no public list; `--no_x`, too, is one of these
     known = {action.dest for action in options.values()}
-    for key in given.keys() - {"env"}:
+    environment = _environment(given.pop("env", {}), where)
+    actions = {action.dest: action for action in parser._actions}
+    for key, value in given.items():
         _check(key, f"{where}`{key}`", known)
+        _check_value(value, actions[key], f"{where}`{key}`")
     for flag in (word.partition("=")[0] for word in rest if word.startswith("--")):
         dest = options[flag].dest if flag in options else flag.removeprefix("--").replace("-", "_")
         _check(dest, f"`{flag}`", known if flag in options else known - {dest})
     if not {"-h", "--help"} & set(rest) and "shards" not in given and not any(word.partition("=")[0] == "--shards" for word in rest):
         raise RecipeError("name the data to train on: `--shards FOLDER`, the out folder of `zephyr-fast prep` or `binarize`")
+    os.environ.update(environment)
     try:
-        return tuple(parser.parse_args_and_config([*(["--config", str(config)] if config else []), *rest]))
-    except ValueError as error:  # what TRL and transformers raise for values that do not go together
+        # TRL's own reader of config files would open the file again.
+        parser.set_defaults_with_config(**given)
+        parsed = tuple(parser.parse_args_into_dataclasses(args=rest, look_for_args_file=False))
+    except (ValueError, TypeError, OverflowError, RecursionError, AttributeError, AssertionError, OSError) as error:
+        # What TRL and transformers raise for values that do not go together, or are of another kind than they expect.
         raise RecipeError(f"{where}{' '.join(str(error).split())}") from error
+    _check_numbers(parsed[1], where)
+    return parsed
 
 
 def _split(arguments: list[str]) -> tuple[Path | None, list[str]]:
@@ -153,17 +187,92 @@ def _split(arguments: list[str]) -> tuple[Path | None, list[str]]:
     return find(rest[place + 1]), rest[:place] + rest[place + 2 :]
 
 
-def read(config: Path) -> dict[str, Any]:
-    """What a config file says. Errors: InputError, RecipeError where it is not YAML."""
+def whole(given: Mapping[str, Any], key: str, default: int, least: int, file: Path) -> int:
+    """A whole number of a config file; RecipeError for anything else, and for one that no run can have."""
+    value = given.get(key, default)
+    if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,18}", value.strip()):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= WHOLE_MAX:
+        raise RecipeError(f"{file}: `{key}` must be a whole number from {least} to {WHOLE_MAX:,}, not {brief(value)}")
+    return value
+
+
+def real(given: Mapping[str, Any], key: str, default: float, file: Path) -> float:
+    """A number of a config file that is 0 or more; RecipeError for anything else, nan and infinity included."""
+    value = given.get(key, default)
     try:
-        given = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read `{config}`: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{config}: not YAML: {' '.join(str(error).split())}") from error
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not 0 <= number <= WHOLE_MAX:
+        raise RecipeError(f"{file}: `{key}` must be a number from 0 to {WHOLE_MAX:,}, not {brief(value)}")
+    return number
+
+
+def _refuse(message: str) -> NoReturn:
+    """What argparse calls for a command line that it cannot read; it would print what was typed, and leave."""
+    raise RecipeError(f"{message}; see `--help`")
+
+
+def _environment(given: object, where: str) -> dict[str, str]:
+    """The `env` table of a config file, which TRL puts into the process's environment."""
     if not isinstance(given, dict):
-        raise RecipeError(f"{config}: not a list of `key: value` lines")
-    return given
+        raise RecipeError(f"{where}`env` is not a table of `NAME: value` lines")
+    for name, value in given.items():
+        if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)):
+            raise RecipeError(f"{where}`env`: {brief(name)} is not a name of an environment variable")
+        if not isinstance(value, str | int | float) or "\0" in str(value):
+            raise RecipeError(f"{where}`env`: `{name}` must be text or a number, not {brief(value)}")
+    return {name: str(value) for name, value in given.items()}
+
+
+def _check_value(value: object, action: Any, shown: str) -> None:
+    """RecipeError for a value of a file that is not of its key's kind: argparse only looks at texts."""
+    if value is None:
+        return
+    if action.type is int and not _is_written(value, int):
+        raise RecipeError(f"{shown} must be a whole number, not {brief(value)}")
+    if action.type is float and action.nargs is None and not _is_written(value, float):
+        raise RecipeError(f"{shown} must be a number, not {brief(value)}")
+    if action.dest in TEXTS and not isinstance(value, str):
+        raise RecipeError(f"{shown} must be text, not {brief(value)}")
+    if action.dest in LISTS and not (isinstance(value, list) and all(LISTS[action.dest](part) for part in value)):
+        raise RecipeError(f"{shown} must be a list of {'numbers' if action.type is float else 'texts'}, not {brief(value)}")
+
+
+def _is_written(value: object, kind: type[int] | type[float]) -> bool:
+    """Whether this is such a number, or text that is one: YAML takes `2e-5`, without a dot, for text."""
+    if isinstance(value, str):
+        try:
+            kind(value)
+        except ValueError:
+            return False
+        return True
+    return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+TEXTS = {"shards", "teacher", "output_dir", "model_name_or_path", "model_revision", "attn_implementation", "dtype"}
+"""Keys that are names; TRL has lists and tables for some others, whatever it calls their type."""
+
+LISTS: dict[str, Callable[[object], bool]] = {"mix": lambda part: isinstance(part, str), "shard_weights": _is_number}
+
+
+def _check_numbers(training: Any, where: str) -> None:
+    """RecipeError for numbers that no run can have; of many, transformers says so only by dividing by them."""
+    for key in (one.name for one in fields(training)):
+        value = getattr(training, key)
+        if isinstance(value, float) and math.isnan(value):
+            raise RecipeError(f"{where}`{key}` is not a number")
+        if isinstance(value, int) and abs(value) > WHOLE_MAX:
+            raise RecipeError(f"{where}`{key}` is {brief(value)}, more than any run can have")
+    for key, (least, most) in BOUNDS.items():
+        value = getattr(training, key, None)
+        if value is not None and not (_is_number(value) and least <= value <= most):
+            raise RecipeError(f"{where}`{key}` must be from {least} to {most:,}, not {brief(value)}")
 
 
 def _check(key: str, shown: str, known: set[str]) -> None:

@@ -14,6 +14,7 @@ from zephyr_fast._core import RecipeError
 from zephyr_fast.manifest import Manifest
 from zephyr_fast.train.model import check_fit, note
 from zephyr_fast.train.sft import SFTTrainer
+from zephyr_fast.train.trust import refused_weights
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +43,8 @@ class Distilled(SFTTrainer):
             raise RecipeError("`teacher` does not go with DeepSpeed, which keeps the head's weights out of reach; use FSDP")
         dtype = "bfloat16" if self.args.bf16 else "float16" if self.args.fp16 else "float32"
         attention = self.model.config._attn_implementation
-        teacher = create_model_from_path(name, dtype=dtype, attn_implementation=attention, device_map=None)
+        with refused_weights(f"the teacher `{name}`"):  # `trust_remote_code` is the user's word on the student alone
+            teacher = create_model_from_path(name, dtype=dtype, attn_implementation=attention, device_map=None, trust_remote_code=False)
         sizes = [model.config.get_text_config().vocab_size for model in (self.model, teacher)]
         if sizes[0] != sizes[1]:
             raise RecipeError(
@@ -94,10 +96,10 @@ class Distilled(SFTTrainer):
         return summed
 
 
-def check_teacher(name: str, manifests: Sequence[Manifest], tokenizer: "PreTrainedTokenizerBase", trust: bool) -> None:
+def check_teacher(name: str, manifests: Sequence[Manifest], tokenizer: "PreTrainedTokenizerBase") -> None:
     """What can be said of a teacher before anything is loaded: see `model.check_fit`."""
     try:
-        check_fit(name, manifests, tokenizer, trust)
+        check_fit(name, manifests, tokenizer, trust=False)
     except RecipeError as error:
         raise RecipeError(f"the teacher does not fit: {error}") from error
 

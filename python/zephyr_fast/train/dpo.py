@@ -17,10 +17,11 @@ from zephyr_fast._core import RecipeError
 from zephyr_fast.collators import PairCollator, layout_for
 from zephyr_fast.train import configs, run, stored
 from zephyr_fast.train.in_order import InOrder
-from zephyr_fast.train.model import load_start, load_tokenizer, note
+from zephyr_fast.train.model import load_start, load_tokenizer, named, note
 from zephyr_fast.train.packed import pack_forward, prove_packing
 from zephyr_fast.train.preference import preference_accuracy
 from zephyr_fast.train.sidecar import COLUMNS
+from zephyr_fast.train.trust import refused_weights
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -108,16 +109,17 @@ def main(data: PairArguments, training: "DPOConfig", model: "ModelConfig") -> No
         eval_dataset = eval_dataset and stored.with_reference(eval_dataset, [data.shards], keys[:1], "test")
     start = load_start(model, training, manifests, tokenizer)
 
-    trainer = DPOTrainer(
-        model=start.model,
-        args=training,
-        data_collator=PairCollator(tokenizer.pad_token_id, training.pad_to_multiple_of),
-        train_dataset=train_dataset,
-        eval_dataset=eval_dataset,
-        processing_class=tokenizer,
-        quantization_config=start.quantization_config,
-        peft_config=start.peft_config,
-    )
+    with refused_weights(f"the model `{named(model)}`"):
+        trainer = DPOTrainer(
+            model=start.model,
+            args=training,
+            data_collator=PairCollator(tokenizer.pad_token_id, training.pad_to_multiple_of),
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=tokenizer,
+            quantization_config=start.quantization_config,
+            peft_config=start.peft_config,
+        )
     trainer.tail = data.tail
     if data.pack_pairs:
         trainer.pack_pairs()

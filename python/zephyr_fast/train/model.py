@@ -1,14 +1,19 @@
 """Says which model a run starts from, and checks that the shards were made for it."""
 
 import hashlib
+import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from zephyr_fast._core import InputError, IntegrityError, RecipeError
+from zephyr_fast.bounded import parse_json, read_bytes
 from zephyr_fast.manifest import Kind, Manifest
+from zephyr_fast.printed import brief, shown, without_secrets
+from zephyr_fast.train.trust import check_adapter, check_folder, check_kernels, never_ask, refused, refused_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
@@ -16,6 +21,12 @@ if TYPE_CHECKING:
 
 SAMPLE = Path(__file__).parents[1] / "sample" / "model"
 """The packaged model, `--model_name_or_path sample`: a configuration without weights."""
+
+TOKENIZER_FILES = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}
+"""What a data folder's `tokenizer` folder may have."""
+
+TOKENIZER_BYTES_MAX = 256 << 20
+"""A file of a tokenizer; the largest vocabularies take some 35 MB."""
 
 MADE_BY = {"sft": "zephyr-fast prep", "preference": "zephyr-fast binarize"}
 
@@ -39,19 +50,60 @@ def read_manifest(folder: str, kind: Kind) -> Manifest:
 
 
 def load_tokenizer(folder: str, manifest: Manifest) -> "PreTrainedTokenizerBase":
-    """The tokenizer that made the shards, chat template included; it is saved with the model."""
+    """The tokenizer that made the shards, chat template included; it is saved with the model.
+
+    Only the files that the manifest names are read, and their bytes are what was checked: they are loaded from a copy. InputError for a
+    tokenizer that asks to run code, IntegrityError for one that is not the shards'.
+    """
     from transformers import AutoTokenizer
 
-    for card in manifest.files:
-        path = Path(folder) / card.file
-        if path.parent == Path(folder) / "tokenizer" and hashlib.sha256(path.read_bytes()).hexdigest() != card.sha256:
-            raise IntegrityError(f"`{path}` is not the file that made the shards")
-    if not (Path(folder) / "tokenizer" / "tokenizer.json").is_file():
+    contents = _tokenizer_files(folder, manifest)
+    if "tokenizer.json" not in contents:
         raise InputError(f"`{folder}` has no `tokenizer` folder; copy the whole out folder")
-    tokenizer = AutoTokenizer.from_pretrained(f"{folder}/tokenizer")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    _check_no_code(contents.get("tokenizer_config.json", b"{}"), f"{folder}/tokenizer/tokenizer_config.json")
+    never_ask()
+    with tempfile.TemporaryDirectory(prefix="zephyr-fast-") as copy, refused(f"the tokenizer of `{folder}`"):
+        for name, content in contents.items():
+            (Path(copy) / name).write_bytes(content)
+        tokenizer = AutoTokenizer.from_pretrained(copy, trust_remote_code=False)
+        tokenizer.name_or_path = f"{folder}/tokenizer"
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _tokenizer_files(folder: str, manifest: Manifest) -> dict[str, bytes]:
+    """The bytes of the files of the `tokenizer` folder, by name; IntegrityError where they are not the manifest's."""
+    contents = {}
+    for card in manifest.files:
+        named = PurePosixPath(card.file)
+        if named.parent != PurePosixPath("tokenizer") or named.name not in TOKENIZER_FILES:
+            continue
+        path = Path(folder) / "tokenizer" / named.name
+        try:
+            contents[named.name] = read_bytes(path, TOKENIZER_BYTES_MAX)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise InputError(f"cannot read `{path}`: {error.strerror}") from error
+        if hashlib.sha256(contents[named.name]).hexdigest() != card.sha256:
+            raise IntegrityError(f"`{path}` is not the file that made the shards")
+    return contents
+
+
+def _check_no_code(config: bytes, where: str) -> None:
+    """InputError for a tokenizer's configuration that names code of its own: it would be saved with the model, to be asked for again."""
+    try:
+        given = parse_json(config)
+    except ValueError as error:
+        raise InputError(f"`{where}` cannot be read: {error}") from error
+    if not isinstance(given, dict):
+        raise InputError(f"`{where}` is not a tokenizer's configuration")
+    if "auto_map" in given:
+        raise InputError(
+            f"`{where}` asks to run code of its own (`auto_map`), which a data folder is never allowed to; make the shards again with a "
+            "tokenizer folder without that key"
+        )
 
 
 def load_start(
@@ -89,7 +141,7 @@ def note(text: str) -> None:
     from accelerate import PartialState
 
     if PartialState().is_main_process:
-        print(text, file=sys.stderr, flush=True)
+        print(shown(without_secrets(text)), file=sys.stderr, flush=True)
 
 
 def _loading(arguments: "ModelConfig", training: "SFTConfig | DPOConfig") -> dict[str, Any]:
@@ -111,17 +163,19 @@ def check_fit(name: str, manifests: Sequence[Manifest], tokenizer: "PreTrainedTo
     """
     from transformers import AutoConfig
 
-    try:
+    check_folder(name)
+    never_ask()
+    with refused(f"the model `{name}`"):
         config = AutoConfig.from_pretrained(name, trust_remote_code=trust).get_text_config()
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot load the model `{name}`: {' '.join(str(error).split())}") from error
+        vocabulary = int(config.vocab_size)
+    check_kernels(config, name)
     positions = _positions_max(config)
     needed = max(split.seq_len for manifest in manifests for split in manifest.splits.values())
     if positions is not None and needed > positions:
         raise RecipeError(f"samples of up to {needed} tokens do not fit `{name}`, which has {positions} positions")
-    if len(tokenizer) > config.vocab_size:
+    if len(tokenizer) > vocabulary:
         raise RecipeError(
-            f"the shards' tokenizer has {len(tokenizer)} tokens, `{name}` only {config.vocab_size}; "
+            f"the shards' tokenizer has {len(tokenizer)} tokens, `{name}` only {vocabulary}; "
             "make the shards with the model's own: `--tokenizer`"
         )
     _check_same_ids(name, tokenizer, trust)
@@ -136,12 +190,14 @@ def _check_same_ids(name: str, tokenizer: "PreTrainedTokenizerBase", trust: bool
     """A token that both know must have one id; ids of another tokenizer would train noise and look like a high loss."""
     from transformers import AutoTokenizer
 
-    if Path(name).is_dir() and not list(Path(name).glob("tokenizer*")):
+    if os.path.isdir(name) and not list(Path(name).glob("tokenizer*")):
         return
     try:
         own = AutoTokenizer.from_pretrained(name, trust_remote_code=trust).get_vocab()
     except (OSError, ValueError):  # a model without a tokenizer
         return
+    except Exception as error:  # whatever a reader makes of a damaged or hostile file
+        raise InputError(f"cannot load the tokenizer of the model `{name}`: {' '.join(str(error).split())}") from error
     made = tokenizer.get_vocab()
     if moved := next((token for token, id in made.items() if own.get(token, id) != id), None):
         raise RecipeError(
@@ -153,7 +209,7 @@ def _check_same_ids(name: str, tokenizer: "PreTrainedTokenizerBase", trust: bool
 def _has_only_config(name: str) -> bool:
     folder = Path(name)
     weights = (".safetensors", ".bin", ".gguf", ".index.json")
-    return (folder / "config.json").is_file() and not any(path.name.endswith(weights) for path in folder.iterdir())
+    return os.path.isfile(folder / "config.json") and not any(path.name.endswith(weights) for path in folder.iterdir())
 
 
 def _random(name: str, training: "SFTConfig | DPOConfig") -> Any:
@@ -169,25 +225,35 @@ def _random(name: str, training: "SFTConfig | DPOConfig") -> Any:
     assert isinstance(loading, dict)  # _loading made it
     dtype = "float32" if loading["dtype"] in (None, "auto") else loading["dtype"]
     training.model_init_kwargs = None  # there is nothing left to load
-    return AutoModelForCausalLM.from_config(
-        AutoConfig.from_pretrained(name, trust_remote_code=training.trust_remote_code),
-        dtype=getattr(torch, dtype) if isinstance(dtype, str) else dtype,
-        attn_implementation=loading["attn_implementation"],
-        trust_remote_code=training.trust_remote_code,
-    )
+    with refused_weights(f"the model `{name}`"):
+        return AutoModelForCausalLM.from_config(
+            AutoConfig.from_pretrained(name, trust_remote_code=training.trust_remote_code),
+            dtype=getattr(torch, dtype) if isinstance(dtype, str) else dtype,
+            attn_implementation=loading["attn_implementation"],
+            trust_remote_code=training.trust_remote_code,
+        )
 
 
 def base_of_adapter(name: str) -> str | None:
     """The base model of a folder or Hub repository that holds a LoRA adapter; None where it holds none."""
     from transformers.utils import find_adapter_config_file
 
-    if Path(name).is_dir() and not (Path(name) / "adapter_config.json").is_file():
+    check_folder(name)
+    if os.path.isdir(name) and not (Path(name) / "adapter_config.json").is_file():
         return None
-    if find_adapter_config_file(name) is None:
+    with refused(f"the model `{name}`"):
+        file = find_adapter_config_file(name)
+    if file is None:
         return None
     from peft import PeftConfig
 
-    return str(PeftConfig.from_pretrained(name).base_model_name_or_path)
+    check_adapter(file)
+    with refused(f"the adapter `{name}`"):
+        base = PeftConfig.from_pretrained(name).base_model_name_or_path
+    if not isinstance(base, str):
+        raise InputError(f"the adapter `{name}` does not name its base model (`base_model_name_or_path` is {brief(base)})")
+    check_folder(base)
+    return base
 
 
 def _load_adapter(name: str, base: str, training: "SFTConfig | DPOConfig", quantization: Any) -> Any:
@@ -202,4 +268,7 @@ def _load_adapter(name: str, base: str, training: "SFTConfig | DPOConfig", quant
     if training.distributed_state.distributed_type in ("MULTI_GPU", "DEEPSPEED"):
         loading["device_map"] = None
     training.model_init_kwargs = None  # there is nothing left to load
-    return PeftModel.from_pretrained(create_model_from_path(base, **loading), name, is_trainable=True)
+    with refused_weights(f"the model `{base}`"):
+        model = create_model_from_path(base, **loading)
+    with refused_weights(f"the adapter `{name}`"):
+        return PeftModel.from_pretrained(model, name, is_trainable=True)

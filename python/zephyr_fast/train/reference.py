@@ -23,6 +23,7 @@ from zephyr_fast.train import sidecar
 from zephyr_fast.train.model import base_of_adapter, check_fit, load_tokenizer, note, read_manifest
 from zephyr_fast.train.packed import pack_forward, prove_packing
 from zephyr_fast.train.sidecar import PAIRS_PER_PART, Key, LogProbs
+from zephyr_fast.train.trust import refused_weights
 from zephyr_fast.train.weights import weights_digest
 
 if TYPE_CHECKING:
@@ -141,7 +142,8 @@ def _load(name: str, dtype: str, attention: str | None) -> Any:
     from trl.trainer.utils import add_fused_lm_head, create_model_from_path
 
     base = base_of_adapter(name)
-    model = create_model_from_path(base or name, dtype=dtype, attn_implementation=attention, device_map=None)
+    with refused_weights(f"the model `{base or name}`"):
+        model = create_model_from_path(base or name, dtype=dtype, attn_implementation=attention, device_map=None, trust_remote_code=False)
     whole = _with_adapter(model, name) if base else model
     add_fused_lm_head(model)
     pack_forward(model)
@@ -152,7 +154,8 @@ def _with_adapter(model: Any, name: str) -> Any:
     from peft import PeftModel
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    whole = PeftModel.from_pretrained(model, name)
+    with refused_weights(f"the adapter `{name}`"):
+        whole = PeftModel.from_pretrained(model, name)
     if isinstance(whole.get_output_embeddings(), BaseTunerLayer):
         raise RecipeError(f"`{name}` adapts `lm_head`, which TRL's fused head does not see; merge it into its base first")
     return whole

@@ -7,7 +7,9 @@ from zephyr_fast._core import InputError, RecipeError
 from zephyr_fast.index import index, open_shards, with_lengths
 from zephyr_fast.manifest import Kind, Manifest
 from zephyr_fast.mixture import Mixture
+from zephyr_fast.printed import shown
 from zephyr_fast.remote import local
+from zephyr_fast.train.checkpoint import check_checkpoint, resuming
 from zephyr_fast.train.configs import ShardArguments
 from zephyr_fast.train.model import read_manifest
 
@@ -37,6 +39,8 @@ def settle(data: ShardArguments, training: "SFTConfig | DPOConfig", manifests: l
     training.remove_unused_columns = False  # the index data set's own columns are not the model's
     if str(training.resume_from_checkpoint).lower() == "true":
         training.resume_from_checkpoint = last_checkpoint(str(training.output_dir))
+    if training.resume_from_checkpoint:
+        check_checkpoint(str(training.resume_from_checkpoint))
     training.do_eval = training.do_eval or training.eval_strategy != "no"
     # The score to compare with; the trainer takes it once the model is where it will be trained, sharded or not.
     training.eval_on_start = training.do_eval and not training.resume_from_checkpoint
@@ -72,7 +76,8 @@ def train(trainer: "Trainer", measure: Measure) -> None:
     """Measures, trains, measures again, saves model, tokenizer and metrics (`all_results.json`) to the output folder."""
     args = trainer.args
     before = _named("before", measure()) if args.eval_on_start else {}
-    metrics = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint).metrics
+    with resuming(args.resume_from_checkpoint):
+        metrics = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint).metrics
     trainer.save_metrics("train", metrics)
     trainer.save_state()
     if args.do_eval:
@@ -80,7 +85,7 @@ def train(trainer: "Trainer", measure: Measure) -> None:
         trainer.save_metrics("eval", trainer.evaluate() | _named("eval", measure()))
     trainer.model.config.use_cache = True  # off in training, where it would undo the documents' masks; generation needs it
     trainer.save_model()
-    trainer.accelerator.print(f"saved to {args.output_dir}")
+    trainer.accelerator.print(f"saved to {shown(args.output_dir)}")
     trainer.end()  # trackers and process group
 
 

@@ -9,7 +9,8 @@ from zephyr_fast.collators import WindowCollator, layout_for
 from zephyr_fast.manifest import Manifest
 from zephyr_fast.train import configs, run
 from zephyr_fast.train.in_order import InOrder
-from zephyr_fast.train.model import load_start, load_tokenizer, note
+from zephyr_fast.train.model import load_start, load_tokenizer, named, note
+from zephyr_fast.train.trust import refused_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -49,15 +50,16 @@ def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> 
     start = load_start(model, training, manifests, tokenizer)
     train_dataset, eval_dataset = run.open_splits(data, training, manifests[0])
 
-    trainer = _kind(data, manifests, tokenizer, training)(
-        model=start.model,
-        args=training,
-        train_dataset=train_dataset,
-        eval_dataset=eval_dataset,
-        processing_class=tokenizer,
-        quantization_config=start.quantization_config,
-        peft_config=start.peft_config,
-    )
+    with refused_weights(f"the model `{named(model)}`"):
+        trainer = _kind(data, manifests, tokenizer)(
+            model=start.model,
+            args=training,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=tokenizer,
+            quantization_config=start.quantization_config,
+            peft_config=start.peft_config,
+        )
     trainer.tail = data.tail
     if data.teacher:
         trainer.set_teacher(data.teacher, data.teacher_weight)
@@ -71,13 +73,11 @@ def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> 
     run.train(trainer, measure=dict)
 
 
-def _kind(
-    data: WindowArguments, manifests: list[Manifest], tokenizer: "PreTrainedTokenizerBase", training: "SFTConfig"
-) -> type[SFTTrainer]:
+def _kind(data: WindowArguments, manifests: list[Manifest], tokenizer: "PreTrainedTokenizerBase") -> type[SFTTrainer]:
     """The trainer that the run needs, once its teacher, if it has one, is seen to fit."""
     if data.teacher is None:
         return SFTTrainer
     from zephyr_fast.train.distill import Distilled, check_teacher
 
-    check_teacher(data.teacher, manifests, tokenizer, training.trust_remote_code)
+    check_teacher(data.teacher, manifests, tokenizer)
     return Distilled

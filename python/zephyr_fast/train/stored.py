@@ -11,6 +11,7 @@ from zephyr_fast.manifest import Manifest
 from zephyr_fast.train import sidecar
 from zephyr_fast.train.model import named
 from zephyr_fast.train.sidecar import COLUMNS, Key
+from zephyr_fast.train.trust import refused
 from zephyr_fast.train.weights import weights_digest
 
 if TYPE_CHECKING:
@@ -65,5 +66,6 @@ def _dtype_of_products(name: str, training: "DPOConfig", model: "ModelConfig") -
     given = training.model_init_kwargs if isinstance(training.model_init_kwargs, dict) else {}
     dtype = given.get("dtype", model.dtype)
     if dtype in (None, "auto"):
-        dtype = AutoConfig.from_pretrained(name, trust_remote_code=training.trust_remote_code).dtype or "float32"
+        with refused(f"the model `{name}`"):
+            dtype = AutoConfig.from_pretrained(name, trust_remote_code=training.trust_remote_code).dtype or "float32"
     return str(dtype).removeprefix("torch.")

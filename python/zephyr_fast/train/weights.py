@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from zephyr_fast._core import InputError
+from zephyr_fast.printed import brief
 from zephyr_fast.train.model import base_of_adapter
+from zephyr_fast.train.trust import check_folder, read_json
 
 NOT_THE_FUNCTION = {"transformers_version", "use_cache", "_name_or_path", "architectures", "dtype", "torch_dtype", "pad_token_id"}
 """Keys of a `config.json` that do not change what the model computes on packed tokens; all others count."""
@@ -28,7 +31,8 @@ def weights_digest(name: str, revision: str | None = None) -> tuple[str, str]:
 
 
 def _folder(name: str, revision: str | None) -> Path:
-    if Path(name).is_dir():
+    if os.path.isdir(name):
+        check_folder(name)
         return Path(name)
     from huggingface_hub import snapshot_download
 
@@ -46,13 +50,21 @@ def _weights(folder: Path) -> list[Path]:
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         raise InputError(f"`{folder}` has no `model.safetensors`; save the model with `save_pretrained` first")
-    names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    return [folder / Path(name).name for name in names]
+    listed = read_json(index)
+    names = listed.get("weight_map") if isinstance(listed, dict) else None
+    if not isinstance(names, dict) or not names:
+        raise InputError(f"`{index}` does not say which files hold the weights: it has no `weight_map`")
+    for name in names.values():
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+            raise InputError(f"`{index}` names the file {brief(name)}, which is not one of safetensors beside it")
+    return [folder / name for name in sorted(set(names.values()))]
 
 
 def _config(folder: Path) -> dict[str, object]:
     name = "adapter_config.json" if (folder / "adapter_config.json").is_file() else "config.json"
-    fields: dict[str, object] = json.loads((folder / name).read_text(encoding="utf-8"))
+    fields = read_json(folder / name)
+    if not isinstance(fields, dict):
+        raise InputError(f"`{folder / name}` is not a JSON object of `key: value` pairs")
     absent = NOT_THE_FUNCTION | {"base_model_name_or_path", "inference_mode"}  # the base is hashed itself
     return {key: value for key, value in sorted(fields.items()) if key not in absent}
 

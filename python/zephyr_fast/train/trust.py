@@ -1,0 +1,143 @@
+"""What stands between a folder of weights or a checkpoint and the libraries that read it: no code of the folder runs, and nobody is asked.
+
+transformers and torch decide by themselves what to load. Here is settled beforehand what they may not be given (a FIFO, a device, a
+configuration that would import a module or fetch a kernel), and afterwards what their refusals mean.
+"""
+
+import errno
+import os
+import pickle
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from zephyr_fast._core import InputError, RecipeError, ZephyrError
+from zephyr_fast.bounded import parse_json, read_bytes
+from zephyr_fast.printed import brief
+
+JSON_BYTES_MAX = 64 << 20
+"""A `.json` file of a model or a checkpoint, its tokenizer apart: configurations, indexes of weights, a log of every step."""
+
+FILES_MAX = 100_000
+"""Files at the top of a folder: a model of a thousand shards, a checkpoint of as many ranks."""
+
+
+def check_folder(name: str) -> None:
+    """InputError for a folder that cannot be a model's or a checkpoint's: its files are regular ones, its small JSON files can be read.
+
+    What is no folder, as a Hub id, is passed.
+    """
+    if not os.path.isdir(name):
+        if os.path.lexists(name) and not name.endswith((".json", ".gguf")):
+            raise InputError(f"`{name}` is not a folder; name the one that holds the model's `config.json`")
+        return
+    try:
+        with os.scandir(name) as entries:
+            for number, entry in enumerate(entries):
+                if number >= FILES_MAX:
+                    raise InputError(f"`{name}` has more than {FILES_MAX:,} files: it is no model or checkpoint")
+                _check_file(Path(entry.path))
+    except OSError as error:
+        raise InputError(f"cannot read `{error.filename or name}`: {error.strerror}") from error
+
+
+def _check_file(path: Path) -> None:
+    try:
+        kind = path.stat().st_mode
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):  # a link that leads nowhere is no file
+            return
+        raise
+    if stat.S_ISDIR(kind):
+        return
+    if not stat.S_ISREG(kind):
+        raise InputError(f"cannot read `{path}`: it is not a regular file")
+    if path.suffix == ".json" and path.name != "tokenizer.json":
+        read_json(path)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of a folder that others may have made; InputError where it is not JSON, too deep or too long."""
+    try:
+        return parse_json(read_bytes(path, JSON_BYTES_MAX))
+    except OSError as error:
+        raise InputError(f"cannot read `{path}`: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"cannot read `{path}`: not JSON: {error}") from error
+
+
+def check_adapter(file: str) -> None:
+    """InputError for an adapter's configuration that makes peft import a module, by a name that is in the file."""
+    given = read_json(Path(file))
+    if not isinstance(given, dict):
+        raise InputError(f"`{file}` is not an adapter's configuration")
+    if given.get("megatron_config") is not None or given.get("megatron_core", "megatron.core") not in (None, "megatron.core"):
+        raise InputError(f"`{file}` asks for a module of Megatron to be imported, which an adapter is not allowed to")
+    arguments = given.get("tokenizer_kwargs")
+    if arguments and (not isinstance(arguments, dict) or arguments.get("trust_remote_code")):
+        raise InputError(f"`{file}` asks to run a tokenizer's code, which an adapter is not allowed to")
+
+
+def check_kernels(config: Any, name: str) -> None:
+    """InputError for a model whose own configuration names a kernel of the Hub: compiled code, which only a user may ask for."""
+    for key in ("_attn_implementation", "_experts_implementation"):
+        value = getattr(config, key, None)
+        if isinstance(value, str) and "/" in value:
+            raise InputError(
+                f"the configuration of `{name}` asks for the kernel {brief(value)} of the Hub; take that key out of its `config.json`"
+            )
+
+
+def never_ask() -> None:
+    """From now on transformers asks no question on the terminal: code that it was not told to run is refused."""
+    from transformers import dynamic_module_utils
+
+    dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
+
+
+@contextmanager
+def refused(what: str) -> Iterator[None]:
+    """Turns anything that a library raises at a small file of others into an error that names it.
+
+    All kinds are caught, as readers of hostile files raise all kinds; none of them runs a model.
+    """
+    try:
+        yield
+    except ZephyrError:
+        raise
+    except Exception as error:
+        raise _typed(what, error) from error
+
+
+@contextmanager
+def refused_weights(what: str) -> Iterator[None]:
+    """As `refused`, while weights are loaded and a trainer is made of them: errors of torch itself stay what they are.
+
+    What TRL and transformers refuse there by a ValueError are options that do not go together.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except ZephyrError:
+        raise
+    except ValueError as error:
+        if "trust_remote_code" in str(error):
+            raise _typed(what, error) from error
+        raise RecipeError(f"cannot start from {what}: {' '.join(str(error).split())}") from error
+    except (OSError, EOFError, RecursionError, pickle.UnpicklingError, SafetensorError) as error:
+        raise _typed(what, error) from error
+
+
+def _typed(what: str, error: Exception) -> ZephyrError:
+    says = " ".join(str(error).split()) or type(error).__name__
+    if "trust_remote_code" in says:
+        return RecipeError(
+            f"{what} has code of its own, which does not run unless you say so: read it, then set `trust_remote_code: true` in the "
+            "training config (it is taken for the model that you name, and for nothing else)"
+        )
+    if isinstance(error, pickle.UnpicklingError):
+        return InputError(f"cannot load {what}: it holds pickled objects that are not weights, which are not loaded")
+    return InputError(f"cannot load {what}: {says}")
