@@ -1,4 +1,4 @@
-"""Reads small files that others may have made: regular files only, no more bytes than expected, no JSON that is too deep."""
+"""Reads small files that others may have made: regular files only, no more bytes than expected, no JSON that is too deep or too wide."""
 
 import json
 import os
@@ -6,13 +6,21 @@ import stat
 from pathlib import Path
 from typing import Any
 
+CONTAINERS_MAX = 4_000_000
+"""Objects and lists in one JSON text. Each takes about 70 bytes of memory, however few it takes in the text; a manifest has one per batch."""
+
+
 def read_bytes(path: str | Path, bytes_max: int) -> bytes:
     """The bytes of a regular file; links are followed. OSError for any other kind of file and for one that has more than `bytes_max`.
 
     A FIFO is never waited for, and of a device nothing is read.
     """
     # O_NONBLOCK: without it, opening a FIFO waits for its writer. For a regular file it changes nothing.
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    return read_handle(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), path, bytes_max)
+
+
+def read_handle(handle: int, path: str | Path, bytes_max: int) -> bytes:
+    """As `read_bytes`, of an open file, which is closed; `path` names it in errors."""
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(0, "it is not a regular file", str(path))
@@ -23,8 +31,21 @@ def read_bytes(path: str | Path, bytes_max: int) -> bytes:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What `json.loads` gives; ValueError also where it is nested too deep to be read, of which json makes a RecursionError."""
+    """Like `json.loads`, but raises ValueError for values that are nested too deep or too many."""
+    opening = ("{", "[") if isinstance(text, str) else (b"{", b"[")
+    if sum(text.count(one) for one in opening) > CONTAINERS_MAX:  # type: ignore[arg-type]  # of the same kind as the text
+        raise ValueError(f"it holds more than {CONTAINERS_MAX:,} objects and lists")
     try:
         return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("its values are nested too deep") from error
+    except RecursionError:
+        raise ValueError("its values are nested too deep") from None
+
+
+def shown(value: object, length_max: int = 200) -> str:
+    """The text of a value that others chose, fit for an error: at most `length_max` characters, control characters escaped."""
+    try:
+        text = str(value)
+    except (RecursionError, ValueError):  # nested lists, integers of thousands of digits
+        return f"a value of type {type(value).__name__}"
+    cut = text[:length_max] + ("…" if len(text) > length_max else "")
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in cut)
