@@ -130,6 +130,10 @@ def _check(address: Address, rest: str) -> None:
         return
     if not (_HOST if address.scheme in ("http", "https") else _BUCKET).fullmatch(address.host):
         # Not shown: with a `/` in a password, what looks like the host is the start of the secret.
-        raise InputError(f"this {address.scheme} URL has no valid host or bucket; check it (a `/` or `@` in a password is written %2F or %40)")
+        raise InputError(
+            f"this {address.scheme} URL has no valid host or bucket; check it (a `/` or `@` in a password is written %2F or %40)"
+        )
     if address.scheme == "http" and not is_loopback(address.host):
-        raise InputError(f"`{address}`: plain http is read from this machine only, since anyone on the way could replace the data; use https")
+        raise InputError(
+            f"`{address}`: plain http is read from this machine only, since anyone on the way could replace the data; use https"
+        )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 CONTAINERS_MAX = 4_000_000
-"""Objects and lists in one JSON text. Each takes about 70 bytes of memory, however few it takes in the text; a manifest has one per batch."""
+"""Objects and lists in one JSON text. Each takes some 70 bytes of memory, of the text perhaps two; a manifest has one per batch."""
 
 
 def read_bytes(path: str | Path, bytes_max: int) -> bytes:
@@ -32,8 +32,8 @@ def read_handle(handle: int, path: str | Path, bytes_max: int) -> bytes:
 
 def parse_json(text: str | bytes) -> Any:
     """Like `json.loads`, but raises ValueError for values that are nested too deep or too many."""
-    opening = ("{", "[") if isinstance(text, str) else (b"{", b"[")
-    if sum(text.count(one) for one in opening) > CONTAINERS_MAX:  # type: ignore[arg-type]  # of the same kind as the text
+    openings = text.count("{") + text.count("[") if isinstance(text, str) else text.count(b"{") + text.count(b"[")
+    if openings > CONTAINERS_MAX:
         raise ValueError(f"it holds more than {CONTAINERS_MAX:,} objects and lists")
     try:
         return json.loads(text)

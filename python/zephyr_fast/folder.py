@@ -16,7 +16,9 @@ from typing import Self
 
 from zephyr_fast._core import StorageError
 from zephyr_fast.bounded import read_handle
-from zephyr_fast.commit import TEMPORARY_PREFIX
+
+TEMPORARY_PREFIX = ".zephyr-draft-"
+"""The start of every temporary name, the same as the engine's."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -87,7 +89,7 @@ class Folder:
         return read_handle(handle, self.path / name, bytes_max)
 
     def write(self, name: str, chunks: Iterable[bytes], mode: int = 0o666) -> None:
-        """Writes a file, whole or not at all, in place of one (or of a link) of that name. Raises StorageError, and what `chunks` raises."""
+        """Writes a file, whole or not at all, in place of any of that name. Raises StorageError, and what `chunks` raises."""
         draft = f"{TEMPORARY_PREFIX}{name}-{secrets.token_hex(8)}"
         try:
             handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=self.handle)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zephyr_fast._core import RecipeError
+from zephyr_fast.bounded import shown
 from zephyr_fast.manifest import Kind, Manifest
 from zephyr_fast.order import Mixed, Shuffled, shares
 from zephyr_fast.permutation import Places
@@ -82,4 +83,6 @@ def _check_match(first: Shards, other: Shards) -> None:
     }
     for name, (mine, theirs) in facts.items():
         if mine != theirs:
-            raise RecipeError(f"`{other.folder}` has another {name} than `{first.folder}` ({theirs}, not {mine}); they cannot be mixed")
+            raise RecipeError(
+                f"`{other.folder}` has another {name} than `{first.folder}` ({shown(theirs, 80)}, not {shown(mine, 80)}); they cannot be mixed"
+            )

@@ -88,7 +88,7 @@ class Origin:
         with self._entry() as entry, entry.made_child("data", 0o700) as data, _within(data, above) as folder:
             if folder.size(name) == card.bytes:
                 return
-            with entry.made_child("locks", 0o700) as locks, locks.locked(card.file.replace("/", "-")):
+            with entry.made_child("locks", 0o700) as locks, locks.locked(f"{card.file.replace('/', '-')}.lock"):
                 if folder.size(name) != card.bytes:  # another process may have fetched it while this one waited
                     self._write(folder, name, card)
 
@@ -157,7 +157,9 @@ def _manifest_of(address: Address) -> bytes:
 def _check_sizes(manifest: Manifest, where: str) -> None:
     """No file is fetched that is larger than one of its kind can be."""
     shards = [(shard, SHARD_BYTES_MAX) for split in manifest.splits.values() for shard in split.shards]
-    for card, bytes_max in [*shards, *((file, TOKENIZER_BYTES_MAX) for file in manifest.files if file.file.startswith("tokenizer/"))]:
+    tokenizer = [(file, TOKENIZER_BYTES_MAX) for file in manifest.files if file.file.startswith("tokenizer/")]
+    cards: list[tuple[FileCard | ShardCard, int]] = [*shards, *tokenizer]
+    for card, bytes_max in cards:
         if card.bytes > bytes_max:
             raise IntegrityError(f"`{where}` gives `{card.file}` {card.bytes:,} bytes; no more than {bytes_max:,} are fetched")
 

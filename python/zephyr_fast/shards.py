@@ -5,10 +5,8 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +15,7 @@ import xxhash
 
 from zephyr_fast._core import InputError, IntegrityError, RecipeError
 from zephyr_fast.address import Address
-from zephyr_fast.bounded import read_bytes, shown
+from zephyr_fast.bounded import read_bytes
 from zephyr_fast.manifest import BYTES_MAX, BatchCard, Kind, Manifest, ShardCard
 from zephyr_fast.message import Column, Ints, Layout, Lists, record_batch
 from zephyr_fast.order import Shuffled
@@ -107,7 +105,8 @@ class Shards:
         self._begin()
 
     def __getstate__(self) -> tuple[str, str, str, Address | None]:
-        return str(self.folder), self.split, self.manifest.fingerprint, self._origin and self._origin.for_worker()
+        address = None if self._origin is None else self._origin.for_worker()
+        return str(self.folder), self.split, self.manifest.fingerprint, address
 
     def __setstate__(self, state: tuple[str, str, str, Address | None]) -> None:
         folder, split, fingerprint, address = state
