@@ -83,6 +83,5 @@ def _check_match(first: Shards, other: Shards) -> None:
     }
     for name, (mine, theirs) in facts.items():
         if mine != theirs:
-            raise RecipeError(
-                f"`{other.folder}` has another {name} than `{first.folder}` ({shown(theirs, 80)}, not {shown(mine, 80)}); they cannot be mixed"
-            )
+            difference = f"{shown(theirs, 80)}, not {shown(mine, 80)}"
+            raise RecipeError(f"`{other.folder}` has another {name} than `{first.folder}` ({difference}); they cannot be mixed")
