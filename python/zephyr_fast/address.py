@@ -126,7 +126,7 @@ def _check(address: Address, rest: str) -> None:
         raise InputError(f"`{address}`: chained URLs (`::`) are not supported; copy the data set to where it can be read directly")
     if address.scheme == "file":
         if address.host not in ("", "localhost") or not address.path.startswith("/"):
-            raise InputError(f"`{address}` is not a directory of this machine; write `file:///…` or the path itself")
+            raise InputError("this file URL does not name a directory of this machine; write `file:///…` or the path itself")
         return
     if not (_HOST if address.scheme in ("http", "https") else _BUCKET).fullmatch(address.host):
         # Not shown: with a `/` in a password, what looks like the host is the start of the secret.

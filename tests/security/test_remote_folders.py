@@ -140,8 +140,25 @@ def test_what_is_in_the_cache_is_for_its_user_alone(folder: Path, cache: Path, s
 
 @pytest.mark.parametrize(
     "name",
-    ["origin.json", "origin", "manifest.json", "README.md", "..", ".", "", "x\0y", "../x-00000.arrow", "/etc/passwd", "train-00000.arrow\n"]
-    + ["train-٠٠٠٠٠.arrow", "test-00000.arrow", "train-0.arrow", "locks/train-00000.arrow", ".zephyr-draft-x", "train-00000.arrow/."],
+    [
+        "origin.json",
+        "origin",
+        "manifest.json",
+        "README.md",
+        "..",
+        ".",
+        "",
+        "x\0y",
+        "../x-00000.arrow",
+        "/etc/passwd",
+        "train-00000.arrow\n",
+        "train-٠٠٠٠٠.arrow",
+        "test-00000.arrow",
+        "train-0.arrow",
+        "locks/train-00000.arrow",
+        ".zephyr-draft-x",
+        "train-00000.arrow/.",
+    ],
 )
 def test_a_shard_with_a_name_that_is_not_a_shards_is_refused(
     folder: Path, cache: Path, server: HostileServer, name: str, tmp_path: Path
@@ -173,10 +190,30 @@ def test_a_name_that_occurs_twice_is_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["reference://x::{server}/set", "zip://x::{server}/set", "simplecache::{server}/set", "filecache://{server}/set", "ftp://127.0.0.1/x"]
-    + ["github://a:b@c/d", "data://x", "memory://x", "http://example.org/set", "http://0.0.0.0/x", "http://127.1/x", "s3://a::b/c"]
-    + ["file://elsewhere/x", "http://127.0.0.1:99999/x", "http://[::1/x", "https:///x", "http://localhost.evil.org/x", "hf://datasets/a?b"]
-    + ["http://169.254.169.254/latest", "http://user@127.0.0.1@evil.org/x", "http://127.0.0.1\\@evil.org/x", "http://127.0.0.1/a\nb"],
+    [
+        "reference://x::{server}/set",
+        "zip://x::{server}/set",
+        "simplecache::{server}/set",
+        "filecache://{server}/set",
+        "ftp://127.0.0.1/x",
+        "github://a:b@c/d",
+        "data://x",
+        "memory://x",
+        "http://example.org/set",
+        "http://0.0.0.0/x",
+        "http://127.1/x",
+        "s3://a::b/c",
+        "file://elsewhere/x",
+        "http://127.0.0.1:99999/x",
+        "http://[::1/x",
+        "https:///x",
+        "http://localhost.evil.org/x",
+        "hf://datasets/a?b",
+        "http://169.254.169.254/latest",
+        "http://user@127.0.0.1@evil.org/x",
+        "http://127.0.0.1\\@evil.org/x",
+        "http://127.0.0.1/a\nb",
+    ],
 )
 def test_other_protocols_chains_and_plain_http_to_others_are_refused(cache: Path, server: HostileServer, url: str) -> None:
     with pytest.raises(InputError):
@@ -186,8 +223,12 @@ def test_other_protocols_chains_and_plain_http_to_others_are_refused(cache: Path
 
 @pytest.mark.parametrize(
     "target",
-    ["file:///etc/passwd", "{other}/set/manifest.json", "https://127.0.0.1:{port}/x", "https://localhost:{port}/x", "http://evil.org/x"]
-    + [
+    [
+        "file:///etc/passwd",
+        "{other}/set/manifest.json",
+        "https://127.0.0.1:{port}/x",
+        "https://localhost:{port}/x",
+        "http://evil.org/x",
         "https://10.0.0.1/x",
         "https://[::1]:{port}/x",
         "https://169.254.169.254/x",
