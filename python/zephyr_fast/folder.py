@@ -46,14 +46,12 @@ class Folder:
         os.close(self.handle)
 
     def child(self, name: str) -> Self:
-        """Opens the directory `name` in this one. Raises FileNotFoundError, or StorageError where something else has its name."""
+        """Opens the directory `name` in this one. Raises OSError."""
         try:
             return type(self)(os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self.handle), self.path / name)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EMLINK):
-                raise StorageError(
-                    f"`{self.path / name}` is a link, or not a directory; links are not followed here: remove it, or put a directory there"
-                ) from None
+                raise OSError(0, "it is a link, which is not followed here, or not a directory", str(self.path / name)) from None
             raise
 
     def made_child(self, name: str, mode: int = 0o777) -> Self:
@@ -67,7 +65,7 @@ class Folder:
         try:
             return self.child(name)
         except OSError as error:
-            raise StorageError(f"cannot open `{self.path / name}`: {error.strerror}") from error
+            raise StorageError(f"cannot open `{self.path / name}`: {error.strerror}; remove it, or put a directory there") from error
 
     def size(self, name: str) -> int | None:
         """The size of a regular file; None where there is none of that name."""

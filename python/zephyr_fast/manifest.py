@@ -301,7 +301,7 @@ def _typed(kind: Any, value: object, where: str) -> Any:
         return {name: _typed(inner[1], part, f"{where}.{name}") for name, part in value.items()}
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value):
         return float(value)
-    if origin is None and type(value) is kind and _is_plain(value):
+    if kind in (int, str, bool) and type(value) is kind and _is_plain(value):
         return value
     raise IntegrityError(f"`{shown(where)}`: {shown(value)} is not {_described(kind)}; the manifest was changed or is damaged")
 
