@@ -69,7 +69,8 @@ class Address:
     def request_url(self) -> str:
         """What to ask an HTTP server for; with the query, without the user info. Not to be shown."""
         path = quote(self.path, safe="/%:@!$&'()*+,;=~-._")
-        return f"{self.scheme}://{self.host}{path or '/'}{f'?{self.query}' if self.query else ''}"
+        query = quote(self.query, safe="/%:@!$&'()*+,;=~-._?[]")
+        return f"{self.scheme}://{self.host}{path or '/'}{f'?{query}' if query else ''}"
 
     def authorization(self) -> str | None:
         """The header that the user info stands for. Not to be shown."""

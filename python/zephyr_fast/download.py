@@ -160,7 +160,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
         error = error.reason
     if isinstance(error, http.client.HTTPException):
-        return f"the server's answer is no HTTP ({type(error).__name__})"
+        return f"the server's answer is not valid HTTP ({type(error).__name__})"
     if isinstance(error, TimeoutError):
         return f"the server says nothing for {SILENCE_SECONDS_MAX} s"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -68,6 +68,9 @@ _LAYOUTS: dict[Kind, tuple[Layout, ...]] = {
 }
 """The same columns, as they lie in a batch."""
 
+BATCH_BYTES_MAX = 1 << 30
+"""Size of a batch, which is hashed in one call that Ctrl-C cannot end. The engine closes one at 2 MiB, or behind a row that is longer."""
+
 _ROWS_MAX = 1 << 33
 """Rows of a split: what is noted of each takes some 60 bytes."""
 
@@ -249,6 +252,8 @@ def _check_batches(folder: Path, card: ShardCard) -> None:
     for place, batch in enumerate(card.batches):
         if not (end <= batch.offset and 0 < batch.bytes <= card.bytes - batch.offset and batch.rows > 0):
             raise IntegrityError(f"`{folder}/manifest.json`: batch {place} at offset {batch.offset} does not lie in shard `{card.file}`")
+        if batch.bytes > BATCH_BYTES_MAX:
+            raise IntegrityError(f"`{folder}/manifest.json`: batch {place} of `{card.file}` has more than {BATCH_BYTES_MAX:,} bytes")
         if 12 * batch.rows > batch.bytes:  # three columns of lists at least, with an offset of 4 bytes each
             raise IntegrityError(f"`{folder}/manifest.json`: batch {place} of `{card.file}` has {batch.bytes} bytes and {batch.rows} rows")
         end = batch.offset + batch.bytes

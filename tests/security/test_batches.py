@@ -259,3 +259,14 @@ def test_deep_text_and_names_of_splits_in_a_manifest_of_log_probs_are_refused(tm
         with pytest.raises((IntegrityError, InputError)) as error:
             sidecar.finished_splits(tmp_path / "prefs", KEY)
         assert "\x1b" not in str(error.value)
+
+
+def test_a_batch_of_a_sparse_file_without_end_is_refused_before_it_is_hashed(like: Path, tmp_path: Path) -> None:
+    folder = data_set_of(like, tmp_path / "set", message_of(windows([0, 4, 8])), 2)
+    told = json.loads((folder / "manifest.json").read_text())
+    (card,) = told["splits"]["train"]["shards"]
+    card["bytes"], card["batches"][0]["bytes"] = 1 << 40, (1 << 40) - 8
+    os.truncate(folder / "train-00000.arrow", 1 << 40)
+    (folder / "manifest.json").write_text(seal(told))
+    with pytest.raises(IntegrityError, match="more than 1,073,741,824 bytes"):
+        Shards(folder, "train")

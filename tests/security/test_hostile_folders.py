@@ -83,7 +83,8 @@ class Genuine:
 
     def restore(self) -> None:
         for path in self.folder.rglob("*"):
-            if path.is_symlink() or (not path.is_dir() and str(path.relative_to(self.folder)) not in self.whole):
+            is_ours = path.is_file() and str(path.relative_to(self.folder)) in self.whole
+            if path.is_symlink() or not (path.is_dir() or is_ours):
                 path.unlink()
         for name, content in self.whole.items():
             (self.folder / name).write_bytes(content)
