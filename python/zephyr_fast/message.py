@@ -149,9 +149,10 @@ class _Table:
         """A vector of structs of two 64-bit numbers: a node's length and nulls, a buffer's offset and length."""
         start = self._referred(slot)
         count = _at(self._data, start, "<I")
-        if 16 * count > len(self._data):
+        if start + 4 + 16 * count > len(self._data):
             raise ValueError("its header is damaged")
-        return [(_at(self._data, start + 4 + 16 * one, "<q"), _at(self._data, start + 12 + 16 * one, "<q")) for one in range(count)]
+        numbers = struct.unpack_from(f"<{2 * count}q", self._data, start + 4)
+        return list(zip(numbers[::2], numbers[1::2], strict=True))
 
     def key_values(self, slot: int) -> list[tuple[bytes, bytes]]:
         """A vector of tables of two texts each; none, if the field is not there."""
@@ -202,7 +203,10 @@ def _taken_apart(message: memoryview, kind: int) -> tuple[_Table, memoryview]:
 
 def _at(data: bytes, position: int, kind: str) -> int:
     """The number of this kind at a position."""
-    if not 0 <= position <= len(data) - struct.calcsize(kind):
+    if position < 0:  # which struct would count from the end
         raise ValueError("its header is damaged")
-    number: int = struct.unpack_from(kind, data, position)[0]
+    try:
+        number: int = struct.unpack_from(kind, data, position)[0]
+    except struct.error:  # it does not lie in the data
+        raise ValueError("its header is damaged") from None
     return number

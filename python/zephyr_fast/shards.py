@@ -282,9 +282,8 @@ def _open_batch(file: pa.Buffer, path: Path, shard: ShardCard, place: int, kind:
     The file's footer and schema message are not used. A hash is no proof that its writer meant well, so lists are checked, too.
     """
     card = shard.batches[place]
-    where = f"shard `{path}`, batch {place} at offset {card.offset}"
     if card.offset + card.bytes > file.size:
-        raise IntegrityError(f"{where}: the file has {file.size} bytes, the manifest says {shard.bytes}; copy or make it again")
+        raise IntegrityError(f"shard `{path}` has {file.size} bytes, the manifest says {shard.bytes}; copy or make it again")
     message = memoryview(file.slice(card.offset, card.bytes))
     if xxhash.xxh3_64(message).hexdigest() != card.xxh3:
         raise IntegrityError(
@@ -296,7 +295,7 @@ def _open_batch(file: pa.Buffer, path: Path, shard: ShardCard, place: int, kind:
         if kind == "sft":
             _check_windows(batch)
     except ValueError as error:
-        raise IntegrityError(f"{where}: {error}; make it again") from None
+        raise IntegrityError(f"shard `{path}`, batch {place} at offset {card.offset}: {error}; make it again") from None
     return batch
 
 
@@ -304,11 +303,13 @@ def _check_windows(batch: _Batch) -> None:
     """Raises ValueError unless each id has its label, and the documents of a window, one after the other, make up the window."""
     ids, labels, lengths = batch["input_ids"], batch["labels"], batch["seq_lengths"]
     assert isinstance(ids, Lists) and isinstance(labels, Lists) and isinstance(lengths, Lists)  # by their layout
-    sizes = np.diff(ids.offsets)
-    if not np.array_equal(sizes, np.diff(labels.offsets)):
+    starts = ids.offsets - ids.offsets[0]
+    if not np.array_equal(starts, labels.offsets - labels.offsets[0]):
         raise ValueError("`labels` are not as many as `input_ids`")
-    ends = np.concatenate([[0], np.cumsum(lengths.values, dtype=np.int64)])
-    if (lengths.values < 0).any() or not np.array_equal(ends[lengths.offsets[1:]] - ends[lengths.offsets[:-1]], sizes):
+    ends = np.zeros(len(lengths.values) + 1, np.int64)
+    lengths.values.cumsum(out=ends[1:])
+    ends = ends[lengths.offsets]
+    if (len(lengths.values) and lengths.values.min() < 0) or not np.array_equal(ends - ends[0], starts):
         raise ValueError("`seq_lengths` do not add up to `input_ids`")
 
 

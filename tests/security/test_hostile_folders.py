@@ -101,12 +101,12 @@ def changed(genuine: Genuine, chance: random.Random) -> tuple[dict[str, Any], di
         card = chance.choice(told["splits"]["train"]["shards"])
         hurt_batch(content, card, chance)
         other_rows = True
-    if chance.random() < 0.5:
-        scramble(told, chance)
-        other_rows = True
     if chance.random() < 0.2:
         where = chance.choice([*told["splits"]["train"]["shards"], *told["files"], {}])
         where["file"] = chance.choice(NAMES)
+    if chance.random() < 0.5:
+        scramble(told, chance)
+        other_rows = True
     if chance.random() < 0.2:
         content[chance.choice(["origin.json", "origin", ".zephyr-draft-lock-x", "_ref", "locks"])] = b'{"url": "http://127.0.0.1:9/x"}'
     return told, content, other_rows
