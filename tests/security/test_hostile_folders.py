@@ -12,6 +12,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -287,7 +288,7 @@ def check_cache(cache: Path) -> None:
         assert there.st_size < 1 << 20, path
     for entry in list(cache.glob("*")):
         if len(list(cache.glob("*"))) > 50:
-            subprocess.run(["rm", "-rf", str(entry)], check=True)
+            shutil.rmtree(entry, ignore_errors=True)  # a download may go on in the background
 
 
 def parts(place: Path) -> Counter[str]:
