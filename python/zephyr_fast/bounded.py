@@ -1,10 +1,13 @@
-"""Reads small files that others may have made: regular files only, no more bytes than expected, no JSON that is too deep."""
+"""Reads small files that others may have made: regular files only, no more bytes than expected, no JSON that is too deep or too wide."""
 
 import json
 import os
 import stat
 from pathlib import Path
 from typing import Any
+
+CONTAINERS_MAX = 4_000_000
+"""Objects and lists in one JSON text. Each takes some 70 bytes of memory, of the text perhaps two; a manifest has one per batch."""
 
 
 def read_bytes(path: str | Path, bytes_max: int) -> bytes:
@@ -13,7 +16,11 @@ def read_bytes(path: str | Path, bytes_max: int) -> bytes:
     A FIFO is never waited for, and of a device nothing is read.
     """
     # O_NONBLOCK: without it, opening a FIFO waits for its writer. For a regular file it changes nothing.
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    return read_handle(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), path, bytes_max)
+
+
+def read_handle(handle: int, path: str | Path, bytes_max: int) -> bytes:
+    """As `read_bytes`, of an open file, which is closed; `path` names it in errors."""
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(0, "it is not a regular file", str(path))
@@ -24,8 +31,11 @@ def read_bytes(path: str | Path, bytes_max: int) -> bytes:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What `json.loads` gives; ValueError also where it is nested too deep to be read, of which json makes a RecursionError."""
+    """Like `json.loads`, but raises ValueError for values that are nested too deep or too many."""
+    openings = text.count("{") + text.count("[") if isinstance(text, str) else text.count(b"{") + text.count(b"[")
+    if openings > CONTAINERS_MAX:
+        raise ValueError(f"it holds more than {CONTAINERS_MAX:,} objects and lists")
     try:
         return json.loads(text)
-    except RecursionError as error:
-        raise ValueError("its values are nested too deep") from error
+    except RecursionError:
+        raise ValueError("its values are nested too deep") from None

@@ -17,7 +17,7 @@ def open_ledger(folder: str | Path) -> pl.LazyFrame:
     overlap (share of the instance's words), turn, start and end (characters of that turn, as Python slices them).
     InputError where the folder has no ledger.
     """
-    parts = sorted((Path(folder) / "_ledger").glob("*.parquet"))
+    parts = sorted(path for path in (Path(folder) / "_ledger").glob("part-*.parquet") if path.is_file())
     if not parts:
         raise InputError(f"`{folder}` has no ledger; name the out folder of a finished `zephyr-fast prep` or `binarize`")
     return pl.scan_parquet(parts)

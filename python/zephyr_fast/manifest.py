@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -12,9 +13,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from zephyr_fast._core import InputError, IntegrityError
+from zephyr_fast.bounded import parse_json, read_bytes
+from zephyr_fast.names import SPLITS, is_other, is_shard, is_text, repeated
+from zephyr_fast.printed import shown
 
 SCHEMA = 1
 """The version of the format that this code reads."""
+
+BYTES_MAX = 64 << 20
+"""Size of a manifest. It takes some 130 bytes for a batch of 2 MiB, so this describes 1 TB of shards."""
+
+_NUMBER_MAX = 2**63 - 1
 
 _SEAL = ',\n  "sha256": "'
 
@@ -204,7 +213,7 @@ class Manifest:
         """
         path = Path(folder) / "manifest.json"
         try:
-            text = path.read_text(encoding="utf-8")
+            text = read_bytes(path, BYTES_MAX).decode()
         except FileNotFoundError as error:
             state = "no such folder" if not Path(folder).is_dir() else "no `manifest.json` in it"
             hint = "an unfinished run has none; type its command again" if Path(folder).is_dir() else "check the path"
@@ -217,23 +226,27 @@ class Manifest:
 
     @classmethod
     def parse(cls, text: str, where: str = "manifest") -> "Manifest":
-        """The manifest that `text` (JSON, sealed) is; `where` names it in errors."""
+        """Reads a manifest from its text (JSON, sealed); `where` names it in errors.
+
+        Numbers are at most 2^63 - 1, and files have the names that the engine gives them, so nobody who uses one has to check that again.
+        """
         try:
-            fields = json.loads(text)
+            fields = parse_json(text)
         except ValueError as error:
-            raise IntegrityError(f"`{where}` is damaged: {error}") from error
+            raise IntegrityError(f"`{where}` is damaged: {shown(error, 200)}") from error
         if isinstance(fields, dict) and fields.get("schema", SCHEMA) != SCHEMA:
-            raise InputError(f"`{where}` has schema {fields['schema']}, this version reads {SCHEMA}; update zephyr-fast")
+            raise InputError(f"`{where}` has schema {shown(fields['schema'], 40)}, this version reads {SCHEMA}; update zephyr-fast")
         if not _is_whole(text):
             raise IntegrityError(f"`{where}` is damaged or was changed: its own digest is not at its end, or another")
         manifest = _typed(cls, fields, where)
         assert isinstance(manifest, cls)  # _typed gives what it was asked for
+        _check_names(manifest, where)
         return manifest
 
     def split(self, name: str) -> Split:
         """The split called `name`; InputError, naming those there are, where it is absent."""
         if name not in self.splits:
-            raise InputError(f"no split `{name}` in this data set; there is: {', '.join(self.splits) or 'none'}")
+            raise InputError(f"no split `{shown(name, 200)}` in this data set; there is: {', '.join(self.splits) or 'none'}")
         return self.splits[name]
 
     def encoding(self) -> tuple[TokenizerCard, TemplateCard]:
@@ -258,6 +271,22 @@ def _is_whole(text: str) -> bool:
     return seal == hashlib.sha256(before.encode()).hexdigest() + '"\n}\n'
 
 
+def _check_names(manifest: Manifest, where: str) -> None:
+    """Every name has a form of ours and occurs once: what reads, fetches or compares these files can rely on it."""
+    wrong: list[str] = [f"the split `{shown(name, 200)}`" for name in manifest.splits if name not in SPLITS]
+    for split, card in manifest.splits.items():
+        wrong += [f"the shard `{shown(shard.file, 200)}`" for shard in card.shards if not is_shard(shard.file, split)]
+        wrong += [f"the text `{shown(text.file, 200)}`" for text in card.text if not is_text(text.file, split)]
+    wrong += [f"the file `{shown(file.file, 200)}`" for file in manifest.files if not is_other(file.file)]
+    if wrong:
+        raise IntegrityError(f"`{where}` names {wrong[0]}, a name that zephyr-fast does not write; the manifest was changed or is damaged")
+    shards = (shard.file for card in manifest.splits.values() for shard in card.shards)
+    texts = (text.file for card in manifest.splits.values() for text in card.text)
+    twice = repeated([*shards, *texts, *(file.file for file in manifest.files)])
+    if twice is not None:
+        raise IntegrityError(f"`{where}` names the file `{shown(twice, 200)}` twice; the manifest was changed or is damaged")
+
+
 def _typed(kind: Any, value: object, where: str) -> Any:
     """`value` (from JSON) as `kind`, a type of this module; fields it does not know are left out."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
@@ -269,13 +298,37 @@ def _typed(kind: Any, value: object, where: str) -> Any:
         return value
     if origin is tuple and isinstance(value, list):
         return tuple(_typed(inner[0], part, f"{where}[{place}]") for place, part in enumerate(value))
-    if origin is dict and isinstance(value, dict):
+    if origin is dict and isinstance(value, dict) and all(map(_can_be_written, value)):
         return {name: _typed(inner[1], part, f"{where}.{name}") for name, part in value.items()}
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value):
         return float(value)
-    if origin is None and type(value) is kind:
+    if kind in (int, str, bool) and type(value) is kind and _is_plain(value):
         return value
-    raise IntegrityError(f"`{where}`: {value!r} is not of type {kind}; the manifest was changed or is damaged")
+    raise IntegrityError(f"`{shown(where, 200)}`: {shown(value, 200)} is not {_described(kind)}; the manifest was changed or is damaged")
+
+
+def _is_finite(value: float) -> bool:
+    return -_NUMBER_MAX <= value <= _NUMBER_MAX and math.isfinite(value)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a number is a count that fits in 64 bits, and a text one that can be written: JSON can spell half a character."""
+    if type(value) is int:
+        return 0 <= value <= _NUMBER_MAX
+    return not isinstance(value, str) or value.isascii() or value.isprintable() or _can_be_written(value)
+
+
+def _can_be_written(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _described(kind: Any) -> str:
+    known = {int: f"a whole number from 0 to {_NUMBER_MAX}", float: "a number", str: "a text", bool: "true or false"}
+    return known.get(kind, f"of type {kind}")
 
 
 @functools.cache
@@ -286,12 +339,12 @@ def _types_of(kind: type) -> dict[str, Any]:
 
 def _typed_fields(kind: type, value: object, where: str) -> Any:
     if not isinstance(value, dict):
-        raise IntegrityError(f"`{where}` is not a JSON object; the manifest was changed or is damaged")
+        raise IntegrityError(f"`{shown(where, 200)}` is not a JSON object; the manifest was changed or is damaged")
     types_by_name = _types_of(kind)
     given = {}
     for field in dataclasses.fields(kind):
         if field.name in value:
             given[field.name] = _typed(types_by_name[field.name], value[field.name], f"{where}: {field.name}")
         elif field.default is dataclasses.MISSING:
-            raise IntegrityError(f"`{where}` has no `{field.name}`; the manifest was changed or is damaged")
+            raise IntegrityError(f"`{shown(where, 200)}` has no `{field.name}`; the manifest was changed or is damaged")
     return kind(**given)

@@ -12,6 +12,7 @@ from zephyr_fast._core import RecipeError
 from zephyr_fast.manifest import Kind, Manifest
 from zephyr_fast.order import Mixed, Shuffled, shares
 from zephyr_fast.permutation import Places
+from zephyr_fast.printed import shown
 from zephyr_fast.samples import Sample
 from zephyr_fast.shards import Shards
 from zephyr_fast.stream import PADDING
@@ -82,4 +83,5 @@ def _check_match(first: Shards, other: Shards) -> None:
     }
     for name, (mine, theirs) in facts.items():
         if mine != theirs:
-            raise RecipeError(f"`{other.folder}` has another {name} than `{first.folder}` ({theirs}, not {mine}); they cannot be mixed")
+            difference = f"{shown(theirs, 80)}, not {shown(mine, 80)}"
+            raise RecipeError(f"`{other.folder}` has another {name} than `{first.folder}` ({difference}); they cannot be mixed")

@@ -33,7 +33,10 @@ def shown(text: object, characters_max: int = CHARACTERS_MAX) -> str:
     Escaped are control characters (ESC, C1 and line ends too), marks that turn the direction of text, spaces that are no space, and what
     is no character at all, as in a file name that is not UTF-8.
     """
-    line = str(text)
+    try:
+        line = str(text)
+    except (RecursionError, ValueError):  # nested lists, integers of thousands of digits
+        return f"a value of type {type(text).__name__}"
     if len(line) > characters_max:
         tail = min(_TAIL, characters_max // 2)
         line = f"{line[: characters_max - tail]} … {line[-tail:]}"

@@ -3,11 +3,10 @@
 import bisect
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +14,15 @@ import pyarrow as pa
 import xxhash
 
 from zephyr_fast._core import InputError, IntegrityError, RecipeError
-from zephyr_fast.manifest import BatchCard, Kind, Manifest, ShardCard
+from zephyr_fast.address import Address
+from zephyr_fast.bounded import read_bytes
+from zephyr_fast.manifest import BYTES_MAX, BatchCard, Kind, Manifest, ShardCard
+from zephyr_fast.message import Column, Ints, Layout, Lists, record_batch
 from zephyr_fast.order import Shuffled
 from zephyr_fast.permutation import Places
-from zephyr_fast.remote import local, origin_of
+from zephyr_fast.remote import local, origin_of, remember
 from zephyr_fast.samples import Sample, Samples, Spans
 from zephyr_fast.stream import PADDING
-
-Ints = npt.NDArray[np.integer[Any]]
 
 _INT32S, _INT64S = pa.list_(pa.int32()), pa.list_(pa.int64())
 
@@ -49,18 +49,32 @@ TRAINED: dict[Kind, tuple[str, ...]] = {
 """The columns that a trainer sees."""
 
 
-@dataclass(frozen=True)
-class _Lists:
-    """A column of lists: list i is `values[offsets[i]:offsets[i + 1]]`."""
+_LAYOUTS: dict[Kind, tuple[Layout, ...]] = {
+    "sft": (
+        Layout("input_ids", np.dtype("<i4"), is_list=True),
+        Layout("labels", np.dtype("<i4"), is_list=True),
+        Layout("seq_lengths", np.dtype("<i4"), is_list=True),
+        Layout("row_ids", np.dtype("<i8"), is_list=True),
+    ),
+    "preference": (
+        Layout("prompt_ids", np.dtype("<i4"), is_list=True),
+        Layout("chosen_ids", np.dtype("<i4"), is_list=True),
+        Layout("rejected_ids", np.dtype("<i4"), is_list=True),
+        Layout("score_chosen", np.dtype("<f8"), is_list=False, may_be_null=True),
+        Layout("score_rejected", np.dtype("<f8"), is_list=False, may_be_null=True),
+        Layout("row_id", np.dtype("<i8"), is_list=False),
+        Layout("pair", np.dtype("<i4"), is_list=False),
+    ),
+}
+"""The same columns, as they lie in a batch."""
 
-    offsets: Ints
-    values: Ints
+BATCH_BYTES_MAX = 1 << 30
+"""Size of a batch, which is hashed in one call that Ctrl-C cannot end. The engine closes one at 2 MiB, or behind a row that is longer."""
 
-    def __getitem__(self, row: int) -> Ints:
-        return self.values[self.offsets[row] : self.offsets[row + 1]]
+_ROWS_MAX = 1 << 33
+"""Rows of a split: what is noted of each takes some 60 bytes."""
 
-
-_Batch = dict[str, _Lists | list[Any]]
+_Batch = dict[str, Column]
 
 
 class Shards:
@@ -83,6 +97,8 @@ class Shards:
             _check_batches(self.folder, card)
             if self._origin is None:
                 _check_size(self.folder, card)
+        if sum(card.rows for card in self._cards) > _ROWS_MAX:
+            raise IntegrityError(f"`{self.folder}/manifest.json` gives `{split}` more than {_ROWS_MAX:,} rows")
         if self._origin is not None:
             self._origin.prefetch(self._cards)
         self._batches = [(shard, place) for shard, card in enumerate(self._cards) for place in range(len(card.batches))]
@@ -91,11 +107,14 @@ class Shards:
             raise IntegrityError(f"`{self.folder}`: the batches of `{split}` do not add up to its samples")
         self._begin()
 
-    def __getstate__(self) -> tuple[str, str, str]:
-        return str(self.folder), self.split, self.manifest.fingerprint
+    def __getstate__(self) -> tuple[str, str, str, Address | None]:
+        address = None if self._origin is None else self._origin.for_worker()
+        return str(self.folder), self.split, self.manifest.fingerprint, address
 
-    def __setstate__(self, state: tuple[str, str, str]) -> None:
-        folder, split, fingerprint = state
+    def __setstate__(self, state: tuple[str, str, str, Address | None]) -> None:
+        folder, split, fingerprint, address = state
+        if address is not None:
+            remember(Path(folder), address)
         self.__init__(folder, split)  # type: ignore[misc]  # a pickle holds the constructor's arguments, nothing more
         if self.manifest.fingerprint != fingerprint:
             raise IntegrityError(f"`{folder}` was replaced by another data set while it was in use")
@@ -122,7 +141,7 @@ class Shards:
     @property
     def identity(self) -> str:
         """SHA-256 of the manifest, in hex: which data these are."""
-        return hashlib.sha256((self.folder / "manifest.json").read_bytes()).hexdigest()
+        return hashlib.sha256(read_bytes(self.folder / "manifest.json", BYTES_MAX)).hexdigest()
 
     def order(self, seed: int) -> Shuffled:
         """The order in which training reads the rows."""
@@ -153,7 +172,7 @@ class Shards:
 
     def _batch_lengths(self, number: int) -> npt.NDArray[np.int64]:
         batch = self._batch(number)
-        sizes = {name: np.diff(column.offsets) for name, column in batch.items() if isinstance(column, _Lists)}
+        sizes = {name: np.diff(column.offsets) for name, column in batch.items() if isinstance(column, Lists)}
         if self.manifest.kind == "sft":
             return sizes["input_ids"].astype(np.int64)
         return (sizes["prompt_ids"] + np.maximum(sizes["chosen_ids"], sizes["rejected_ids"])).astype(np.int64)
@@ -184,9 +203,9 @@ class Shards:
             if self._origin is not None:
                 self._origin.fetch(self._cards[shard])
             self._files[shard] = file = _map(self.folder / self._cards[shard].file)
-        self._open[number] = _open_batch(
-            file, self.folder / self._cards[shard].file, self._cards[shard], place, SCHEMAS[self.manifest.kind]
-        )
+        path = self.folder / self._cards[shard].file
+        _check_still_there(path, self._cards[shard])
+        self._open[number] = _open_batch(file, path, self._cards[shard], place, self.manifest.kind)
         return self._open[number]
 
     def _learn(self, number: int) -> None:
@@ -194,7 +213,7 @@ class Shards:
         batch, (shard, _), spans = self._batch(number), self._batches[number], self._spans
         path, file = self.folder / self._cards[shard].file, self._files[shard]
         spans.files[shard] = np.frombuffer(file, np.int32, count=file.size // 4)
-        lists = [column for name in spans.names if isinstance(column := batch[name], _Lists)]
+        lists = [column for name in spans.names if isinstance(column := batch[name], Lists)]
         starts = [_place_in(file, column.values, path) + column.offsets[:-1].astype(np.int64) for column in lists]
         lengths = [np.diff(column.offsets).astype(np.int64) for column in lists]
         spans.learn(slice(self._ends[number] - self._card(number).rows, self._ends[number]), starts, lengths)
@@ -203,22 +222,39 @@ class Shards:
 def _check_size(folder: Path, card: ShardCard) -> None:
     path = folder / card.file
     try:
-        found = path.stat().st_size
+        found = path.stat()
     except OSError as error:
         raise IntegrityError(f"shard `{path}` cannot be read: {error.strerror}; copy the folder again") from error
-    if found != card.bytes:
-        raise IntegrityError(f"shard `{path}` has {found} bytes, the manifest says {card.bytes}; copy or make it again")
+    if not stat.S_ISREG(found.st_mode):
+        raise IntegrityError(f"shard `{path}` is not a regular file; copy the folder again")
+    if found.st_size != card.bytes:
+        raise IntegrityError(f"shard `{path}` has {found.st_size} bytes, the manifest says {card.bytes}; copy or make it again")
+
+
+def _check_still_there(path: Path, card: ShardCard) -> None:
+    """Refuses a mapped file that has become shorter since: reading behind its end would kill the process (SIGBUS).
+
+    It may still be cut while a batch is read; no reader of a mapped file can rule that out.
+    """
+    try:
+        found = path.stat().st_size
+    except OSError:  # removed or moved away: what is mapped stays
+        return
+    if found < card.bytes:
+        raise IntegrityError(
+            f"shard `{path}` was cut to {found} of {card.bytes} bytes while it was in use; copy it again under another name, then rename"
+        )
 
 
 def _check_batches(folder: Path, card: ShardCard) -> None:
     """The batches lie in the file one behind the other: nothing is sized or sought by a number that is not checked."""
-    if Path(card.file).name != card.file:
-        raise IntegrityError(f"`{folder}/manifest.json` names the shard `{card.file}`, which is not a file of this folder")
     end = 0
     for place, batch in enumerate(card.batches):
         if not (end <= batch.offset and 0 < batch.bytes <= card.bytes - batch.offset and batch.rows > 0):
             raise IntegrityError(f"`{folder}/manifest.json`: batch {place} at offset {batch.offset} does not lie in shard `{card.file}`")
-        if batch.rows > batch.bytes:
+        if batch.bytes > BATCH_BYTES_MAX:
+            raise IntegrityError(f"`{folder}/manifest.json`: batch {place} of `{card.file}` has more than {BATCH_BYTES_MAX:,} bytes")
+        if 12 * batch.rows > batch.bytes:  # three columns of lists at least, with an offset of 4 bytes each
             raise IntegrityError(f"`{folder}/manifest.json`: batch {place} of `{card.file}` has {batch.bytes} bytes and {batch.rows} rows")
         end = batch.offset + batch.bytes
     if card.rows != sum(batch.rows for batch in card.batches):
@@ -227,50 +263,54 @@ def _check_batches(folder: Path, card: ShardCard) -> None:
 
 def _map(path: Path) -> pa.Buffer:
     try:
-        with pa.memory_map(str(path)) as mapped:
-            return mapped.read_buffer()
+        # Opened once before, without waiting: mapping it at once would wait for the writer of a FIFO.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise IntegrityError(f"shard `{path}` is not a regular file; copy the folder again")
+            with pa.memory_map(str(path)) as mapped:
+                return mapped.read_buffer()
+        finally:
+            os.close(handle)
     except OSError as error:
         raise InputError(f"cannot map shard `{path}`: {error}") from error
 
 
-def _open_batch(file: pa.Buffer, path: Path, shard: ShardCard, place: int, schema: pa.Schema) -> _Batch:
-    """Checks the bytes of one batch of a mapped file and reads it: Arrow itself has no checksum, and damaged metadata can crash it.
+def _open_batch(file: pa.Buffer, path: Path, shard: ShardCard, place: int, kind: Kind) -> _Batch:
+    """Checks the bytes of one batch of a mapped file and reads it by `message.py`, whose columns are fixed.
 
-    The file's footer and schema message are not used, so nothing unchecked is ever parsed.
+    The file's footer and schema message are not used. A hash is no proof that its writer meant well, so lists are checked, too.
     """
     card = shard.batches[place]
-    message = file.slice(card.offset, card.bytes)
-    if xxhash.xxh3_64(memoryview(message)).hexdigest() != card.xxh3:
+    if card.offset + card.bytes > file.size:
+        raise IntegrityError(f"shard `{path}` has {file.size} bytes, the manifest says {shard.bytes}; copy or make it again")
+    message = memoryview(file.slice(card.offset, card.bytes))
+    if xxhash.xxh3_64(message).hexdigest() != card.xxh3:
         raise IntegrityError(
             f"shard `{path}` is damaged: batch {place} at offset {card.offset} ({card.bytes} bytes) is not what was "
             "written; copy or make it again"
         )
     try:
-        batch = pa.ipc.read_record_batch(pa.ipc.read_message(message), schema)
-        batch.validate()  # a hash is no proof that its writer meant well
-    except (pa.ArrowException, OSError) as error:
-        raise IntegrityError(f"shard `{path}`, batch {place} at offset {card.offset}: {error}") from error
-    if batch.num_rows != card.rows:
-        raise IntegrityError(f"shard `{path}`, batch {place} at offset {card.offset}: {batch.num_rows} rows, not {card.rows}")
-    return {name: _column(batch.column(name)) for name in schema.names}
+        batch = record_batch(message, _LAYOUTS[kind], card.rows)
+        if kind == "sft":
+            _check_windows(batch)
+    except ValueError as error:
+        raise IntegrityError(f"shard `{path}`, batch {place} at offset {card.offset}: {error}; make it again") from None
+    return batch
 
 
-def _column(column: Any) -> _Lists | list[Any]:
-    if isinstance(column, pa.ListArray):
-        return _Lists(_view(column.offsets), _view(column.values))
-    values: list[Any] = column.to_pylist()
-    return values
-
-
-def _view(array: Any) -> Ints:
-    """The numbers of an array without nulls, in place. Arrow's own `to_numpy` imports pandas where it is installed (0.3 s)."""
-    if array.null_count:
-        raise IntegrityError("a shard has nulls in a column of tokens; make it again")
-    _, values = array.buffers()
-    dtype = np.dtype(np.int64 if array.type == pa.int64() else np.int32)
-    if values is None:
-        return np.empty(0, dtype)
-    return np.frombuffer(values, dtype, count=len(array), offset=array.offset * dtype.itemsize)
+def _check_windows(batch: _Batch) -> None:
+    """Raises ValueError unless each id has its label, and the documents of a window, one after the other, make up the window."""
+    ids, labels, lengths = batch["input_ids"], batch["labels"], batch["seq_lengths"]
+    assert isinstance(ids, Lists) and isinstance(labels, Lists) and isinstance(lengths, Lists)  # by their layout
+    starts = ids.offsets - ids.offsets[0]
+    if not np.array_equal(starts, labels.offsets - labels.offsets[0]):
+        raise ValueError("`labels` are not as many as `input_ids`")
+    ends = np.zeros(len(lengths.values) + 1, np.int64)
+    lengths.values.cumsum(out=ends[1:])
+    ends = ends[lengths.offsets]
+    if (len(lengths.values) and lengths.values.min() < 0) or not np.array_equal(ends - ends[0], starts):
+        raise ValueError("`seq_lengths` do not add up to `input_ids`")
 
 
 def _place_in(file: pa.Buffer, values: Ints, path: Path) -> int:
@@ -279,5 +319,5 @@ def _place_in(file: pa.Buffer, values: Ints, path: Path) -> int:
         return 0
     offset = values.__array_interface__["data"][0] - file.address
     if not 0 <= offset <= file.size - values.nbytes or offset % 4:
-        raise IntegrityError(f"shard `{path}` has compressed or unaligned columns, which `zephyr-fast` does not write; make it again")
+        raise IntegrityError(f"shard `{path}` has unaligned columns, which zephyr-fast does not write; make it again")
     return int(offset) // 4

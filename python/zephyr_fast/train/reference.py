@@ -14,7 +14,6 @@ import numpy as np
 
 from zephyr_fast._core import IntegrityError, RecipeError
 from zephyr_fast.collators import PairCollator, layout_for
-from zephyr_fast.commit import sweep
 from zephyr_fast.manifest import Manifest
 from zephyr_fast.remote import local
 from zephyr_fast.samples import Sample
@@ -71,7 +70,8 @@ def ref_logprobs(
     _compute(prefs, key, missing[state.process_index :: state.num_processes], model, attention)
     state.wait_for_everyone()
     if state.is_main_process:
-        sweep(key.folder(prefs))
+        with sidecar.made(key.folder(prefs)) as folder:
+            folder.sweep()
         sidecar.write_manifest(prefs, key, sidecar.finished_splits(prefs, key) | pairs)
     state.wait_for_everyone()
     return key.folder(prefs)
@@ -116,10 +116,10 @@ def _is_whole(prefs: str | Path, key: Key, part: Part) -> bool:
     """Whether an earlier run committed this part, and it is still what it wrote; a damaged one is computed again."""
     path = _path(prefs, key, part)
     try:
-        sidecar.read_part(path.read_bytes(), path, part.pairs)
-    except (FileNotFoundError, IntegrityError):
+        content = sidecar.read_file(path, sidecar.PART_BYTES_MAX)
+        return content == sidecar.part_bytes(sidecar.read_part(content, path, part.pairs))
+    except (OSError, IntegrityError):
         return False
-    return True
 
 
 def _compute(prefs: str | Path, key: Key, parts: list[Part], model: str, attention: str | None) -> None:

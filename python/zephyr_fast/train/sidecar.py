@@ -8,7 +8,11 @@ They are worth nothing with other weights, so the folder's name is the hash of e
 
 import hashlib
 import json
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +21,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from zephyr_fast._core import InputError, IntegrityError, RecipeError
-from zephyr_fast.commit import commit
+from zephyr_fast.bounded import parse_json
+from zephyr_fast.folder import Folder
 from zephyr_fast.manifest import Manifest
+from zephyr_fast.message import Layout, metadata, record_batch
+from zephyr_fast.names import SPLITS
+from zephyr_fast.printed import shown
 
 SCHEMA = 1
 """The version of this format."""
@@ -28,6 +36,16 @@ PAIRS_PER_PART = 2048
 
 COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")
 """TRL's own names: the sums over the answers' tokens of their log-probability."""
+
+PART_BYTES_MAX = 1 << 18
+"""Size of a part. One of 2,048 pairs takes some 18 KB."""
+
+MANIFEST_BYTES_MAX = 16 << 20
+"""Size of the manifest. It takes some 120 bytes for a part, so this describes 250 million pairs."""
+
+_LAYOUTS = [Layout(name, np.dtype("<f4"), is_list=False) for name in COLUMNS]
+_MAGIC = b"ARROW1\0\0"
+_OTHERS_MAX = 100  # directories of other keys that are looked at, to say by what they differ
 
 LogProbs = npt.NDArray[np.float32]
 """[pairs, 2]: chosen, rejected."""
@@ -67,26 +85,63 @@ def part_name(split: str, number: int) -> str:
     return f"{split}-{number:05}.arrow"
 
 
+@contextmanager
+def made(folder: Path) -> Iterator[Folder]:
+    """Opens the directory of a key, made if it is missing. Links below the data set are not followed: they may be a stranger's."""
+    with ExitStack() as stack:
+        prefs = stack.enter_context(_opened(folder.parent.parent))
+        ref = stack.enter_context(prefs.made_child(folder.parent.name))
+        yield stack.enter_context(ref.made_child(folder.name))
+
+
+def read_file(path: Path, bytes_max: int) -> bytes:
+    """The bytes of a file in the directory of a key; no link below the data set is followed. Raises OSError."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(Folder.open(path.parents[2]))
+        for name in (path.parents[1].name, path.parent.name):
+            folder = stack.enter_context(folder.child(name))
+        return folder.read(path.name, bytes_max)
+
+
+def _opened(prefs: Path) -> Folder:
+    try:
+        return Folder.open(prefs)
+    except OSError as error:
+        raise InputError(f"cannot open `{prefs}`: {error.strerror}") from error
+
+
 def write_part(path: Path, values: LogProbs) -> None:
-    """Commits one part; its checksum is in the Arrow schema, so that a resumed run can tell it from a damaged one."""
+    """Commits one part."""
+    with made(path.parent) as folder:
+        folder.write(path.name, [part_bytes(values)])
+
+
+def part_bytes(values: LogProbs) -> bytes:
+    """The file of a part; its checksum is in the Arrow schema, so that a resumed run can tell it from a damaged one."""
     columns = [np.ascontiguousarray(values[:, side], dtype=np.float32) for side in range(2)]
     schema = pa.schema([(name, pa.float32()) for name in COLUMNS], metadata={"sha256": _sum_of(columns)})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, schema) as writer:
         writer.write_batch(pa.record_batch([pa.array(column) for column in columns], schema=schema))
-    commit(path, sink.getvalue().to_pybytes())
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def read_part(content: bytes, where: Path, pairs: int) -> LogProbs:
-    """The values of one part; IntegrityError where they are not those that were written, or not so many."""
+    """The values of one part; IntegrityError where they are not those that were written, or not so many.
+
+    Read as shards are: the columns are fixed, and neither the schema nor the file's footer is used, but for the checksum.
+    """
     try:
-        with pa.ipc.open_file(pa.BufferReader(content)) as reader:
-            table, wanted = reader.read_all(), (reader.schema.metadata or {}).get(b"sha256", b"").decode()
-        columns = [table.column(name).to_numpy() for name in COLUMNS]
-    except (pa.ArrowException, KeyError, OSError, UnicodeDecodeError) as error:
-        raise IntegrityError(f"`{where}` is damaged: {error}") from error
-    if len(table) != pairs or _sum_of(columns) != wanted:
-        raise IntegrityError(f"`{where}` is damaged, or of another number of pairs")
+        if not content.startswith(_MAGIC):
+            raise ValueError("it is not an Arrow file")
+        told, size = metadata(memoryview(content)[len(_MAGIC) :])
+        batch = record_batch(memoryview(content)[len(_MAGIC) + size :], _LAYOUTS, pairs)
+    except ValueError as error:
+        raise IntegrityError(f"`{where}` is damaged, or of another number of pairs: {error}") from None
+    columns = [np.array(batch[name], np.float32) for name in COLUMNS]
+    if _sum_of(columns).encode() != told.get(b"sha256"):
+        raise IntegrityError(f"`{where}` is damaged: its checksum is another")
     return np.stack(columns, axis=1)
 
 
@@ -99,9 +154,13 @@ def write_manifest(prefs: str | Path, key: Key, splits: dict[str, int]) -> None:
     folder, cards = key.folder(prefs), {}
     for split, pairs in sorted(splits.items()):
         files = [folder / part_name(split, number) for number in range(-(-pairs // PAIRS_PER_PART))]
-        cards[split] = {"pairs": pairs, "parts": [{"file": file.name, "sha256": _sha256(file.read_bytes())} for file in files]}
+        cards[split] = {
+            "pairs": pairs,
+            "parts": [{"file": file.name, "sha256": _sha256(read_file(file, PART_BYTES_MAX))} for file in files],
+        }
     text = json.dumps({"schema": SCHEMA, "key": asdict(key), "splits": cards}, indent=1, sort_keys=True)
-    commit(folder / "manifest.json", (text + "\n").encode())
+    with made(folder) as opened:
+        opened.write("manifest.json", [(text + "\n").encode()])
 
 
 def finished_splits(prefs: str | Path, key: Key) -> dict[str, int]:
@@ -131,9 +190,9 @@ def read(prefs: str | Path, key: Key, split: str) -> LogProbs:
 
 
 def _checked(folder: Path, part: dict[str, str], pairs: int, number: int) -> LogProbs:
-    path = folder / Path(part["file"]).name
+    path = folder / part["file"]
     try:
-        content = path.read_bytes()
+        content = read_file(path, PART_BYTES_MAX)
     except OSError as error:
         raise IntegrityError(f"`{path}` cannot be read: {error.strerror}; run `zephyr-fast ref-logprobs` again") from error
     if _sha256(content) != part["sha256"]:
@@ -142,7 +201,8 @@ def _checked(folder: Path, part: dict[str, str], pairs: int, number: int) -> Log
 
 
 def _missing(prefs: Path, key: Key) -> str:
-    others = [manifest["key"] for path in sorted((prefs / "_ref").glob("*")) if (manifest := _read_manifest(path))]
+    found = islice((path for path in (prefs / "_ref").glob("*") if re.fullmatch("[0-9a-f]{16}", path.name)), _OTHERS_MAX)
+    others = [manifest["key"] for path in sorted(found) if (manifest := _read_manifest(path))]
     run = "run `zephyr-fast ref-logprobs` with this model, or set `precompute_ref_log_probs: false` to keep it in memory"
     if not others:
         return f"`{prefs}` has no stored reference log-probs; {run}"
@@ -154,21 +214,21 @@ def _missing(prefs: Path, key: Key) -> str:
 
 def _short(value: object) -> str:
     """A digest by its start; anything else whole."""
-    return f"{value[:16]}…" if isinstance(value, str) and len(value) == 64 else str(value)
+    return f"{shown(value[:16], 200)}…" if isinstance(value, str) and len(value) == 64 else shown(value, 80)
 
 
 def _read_manifest(folder: Path) -> dict[str, Any] | None:
     path = folder / "manifest.json"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(read_file(path, MANIFEST_BYTES_MAX))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise InputError(f"cannot read `{path}`: {error.strerror}") from error
     except ValueError as error:
-        raise IntegrityError(f"`{path}` is damaged: {error}") from error
+        raise IntegrityError(f"`{path}` is damaged: {shown(error, 200)}") from error
     if isinstance(found, dict) and found.get("schema", SCHEMA) != SCHEMA:
-        raise InputError(f"`{path}` has schema {found['schema']}, this version reads {SCHEMA}; update zephyr-fast")
+        raise InputError(f"`{path}` has schema {shown(found['schema'], 40)}, this version reads {SCHEMA}; update zephyr-fast")
     if not _is_manifest(found):
         raise IntegrityError(f"`{path}` was changed or is damaged")
     return dict(found)
@@ -177,10 +237,18 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
 def _is_manifest(found: Any) -> bool:
     try:
         named = set(found["key"]) == set(Key.__dataclass_fields__)
-        cards = all(isinstance(card["pairs"], int) and card["pairs"] >= 0 for card in found["splits"].values())
-        return named and cards and all(part["file"] and part["sha256"] for card in found["splits"].values() for part in card["parts"])
+        return named and all(name in SPLITS and _is_card(name, card) for name, card in found["splits"].items())
     except (KeyError, TypeError, AttributeError):
         return False
+
+
+def _is_card(split: str, card: Any) -> bool:
+    """Whether it lists the parts of its pairs, by the names that we give them."""
+    pairs, parts = card["pairs"], card["parts"]
+    if type(pairs) is not int or pairs < 0 or type(parts) is not list:
+        return False
+    names = [part["file"] for part in parts]
+    return names == [part_name(split, number) for number in range(len(parts))] and all(type(part["sha256"]) is str for part in parts)
 
 
 def _sha256(content: bytes) -> str:

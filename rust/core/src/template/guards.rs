@@ -142,7 +142,7 @@ mod tests {
                 "{{ 'a' in b.keys() and a.keys()[0] == 1 and b|reverse == 'x' }}",
                 "{{ 'a' in b.keys() and ((((a.keys())|__whole))|__read)[0] == 1 and ((b|reverse)|__whole) == 'x' }}",
             ),
-            ("{{ 0 < a == 1 <= c != 2 }}", "{{ 0 < ((a)|__ordered) == ((1)|__ordered) <= ((c)|__ordered) != 2 }}"),
+            ("{{ 0 < a == 1 <= c != 2 }}", "{{ 0 < ((a)|__ordered) == 1 <= ((c)|__ordered) != 2 }}"),
             (
                 "{{ a == b or a.b in c or a is eq(b) }}",
                 "{{ ((a)|__paid) == ((b)|__paid) or ((a.b)|__paid) in ((c)|__paid) or ((a)|__paid) is eq(((b)|__paid)) }}",
@@ -153,7 +153,15 @@ mod tests {
             ),
             (
                 "{% set ns.count = [a ~ b['c' ~ d], {'e': f}] %}",
-                "{% set ns.count = (([((a)|__text) ~ ((b[(('c' ~ ((d)|__text))|__place)])|__text), {'e': ((f)|__held)}])|__held) %}",
+                "{% set ns.count = (([((a)|__text) ~ ((((b)|__read)[(('c' ~ ((d)|__text))|__place)])|__text), {'e': ((f)|__held)}])|__held) %}",
+            ),
+            (
+                "{% set a = b if c else d %}{% set e = (f) if g else 1 %}",
+                "{% set a = ((b if c else d)|__flat) %}{% set e = (((f) if g else 1)|__flat) %}",
+            ),
+            (
+                "{% set ns.a = b, (c == d) ~ 'e' %}",
+                "{% set ns.a = ((((b)|__held), (((((c)|__paid) == ((d)|__paid))|__text)) ~ 'e')|__held) %}",
             ),
             (
                 "{% set a = b[1:] or c %}{{ namespace(d=e, f=1) }}",

@@ -40,7 +40,8 @@ pub(super) struct Guards<'source> {
 /// What is known of an expression once it has its guards.
 #[derive(Debug, Clone, Copy)]
 struct Outline {
-    /// Where it starts. A chain's span starts at its last link.
+    /// Where its first operand starts, brackets round that one left out: another pair of brackets may stand on either side of them. Spans
+    /// do not say: a chain's starts at its last link, a choice's at the token before it.
     start: usize,
     /// How many lists that read other lists it may stand for, one within the other.
     nesting: u32,
@@ -56,11 +57,6 @@ impl Outline {
 
     fn at(start: usize, nesting: u32) -> Outline {
         Outline { start, nesting, is_plain: false }
-    }
-
-    /// The same, starting further in front where that is so.
-    fn from(self, start: usize) -> Outline {
-        Outline { start: self.start.min(start), ..self }
     }
 }
 
@@ -110,11 +106,12 @@ impl Guards<'_> {
         expressions.into_iter().for_each(|expression| _ = self.expression(expression));
     }
 
-    /// What a list or a map is made of.
-    fn held(&mut self, expression: &Expr) {
+    /// What a list or a map is made of; gives where it starts.
+    fn held(&mut self, expression: &Expr) -> usize {
         let outline = self.expression(expression);
         let is_made_here = matches!(expression, Expr::List(_) | Expr::Tuple(_) | Expr::Map(_));
         self.filter_if(!is_made_here, expression, outline, HELD);
+        outline.start
     }
 
     /// What gets a name.
@@ -172,43 +169,46 @@ impl Guards<'_> {
                 self.side(&slice.expr, of, self.has_safe, PLAIN);
                 self.filter_if(true, &slice.expr, of, READ);
                 [&slice.start, &slice.stop, &slice.step].into_iter().flatten().for_each(|place| self.place(place));
-                Outline::at(start, of.nesting + 1).from(of.start)
+                Outline::at(of.start, of.nesting + 1)
             }
-            Expr::UnaryOp(operation) => Outline::plain(start).from(self.expression(&operation.expr).start),
-            Expr::BinOp(operation) => self.operation(operation).from(start),
-            Expr::Compare(comparison) => Outline::plain(start).from(self.comparison(comparison)),
-            Expr::IfExpr(choice) => self.choice(choice, is_read).from(start),
-            Expr::Filter(filter) => self.filtered(filter).from(start),
+            Expr::UnaryOp(operation) => {
+                self.expression(&operation.expr);
+                Outline::plain(start)
+            }
+            Expr::BinOp(operation) => self.operation(operation),
+            Expr::Compare(comparison) => Outline::plain(self.comparison(comparison)),
+            Expr::IfExpr(choice) => self.choice(choice, is_read),
+            Expr::Filter(filter) => self.filtered(filter),
             Expr::Test(test) => {
                 let of = self.expression(&test.expr);
                 let pays = !self.arguments(&test.args, PAID);
                 self.filter_if(pays, &test.expr, of, PAID);
-                Outline::plain(start).from(of.start)
+                Outline::plain(of.start)
             }
             Expr::GetAttr(lookup) => {
                 let of = self.expression(&lookup.expr);
                 self.key(&lookup.expr, of, lookup.name, to(lookup.span()));
                 let is_plain = is_loop(&lookup.expr) && OF_LOOPS.contains(&lookup.name);
-                Outline { is_plain, ..Outline::at(start, 0) }.from(of.start)
+                Outline { is_plain, ..Outline::at(of.start, 0) }
             }
             Expr::GetItem(lookup) => {
                 let of = self.expression(&lookup.expr);
                 self.side(&lookup.expr, of, self.has_safe, PLAIN);
                 self.filter_if(!is_text(&lookup.subscript_expr), &lookup.expr, of, READ);
                 self.place(&lookup.subscript_expr);
-                Outline::at(start, 0).from(of.start)
+                Outline::at(of.start, 0)
             }
-            Expr::Call(call) => self.call(&call.expr, &call.args).from(start),
+            Expr::Call(call) => self.call(&call.expr, &call.args),
             Expr::List(list) => self.holding(start, &list.items),
             Expr::Tuple(tuple) => self.holding(start, &tuple.items),
             Expr::Map(map) => self.holding(start, map.keys.iter().zip(&map.values).flat_map(|(key, value)| [key, value])),
         }
     }
 
-    /// A list or a map that is spelled out.
+    /// A list or a map that is spelled out. A tuple without brackets starts with its first item.
     fn holding<'tree>(&mut self, start: usize, items: impl IntoIterator<Item = &'tree Expr<'tree>>) -> Outline {
-        items.into_iter().for_each(|item| self.held(item));
-        Outline::at(start, 0)
+        let first = items.into_iter().map(|item| self.held(item)).min();
+        Outline::at(first.map_or(start, |first| first.min(start)), 0)
     }
 
     fn choice(&mut self, choice: &IfExpr, is_read: bool) -> Outline {
