@@ -90,14 +90,15 @@ pub fn verify(folder: &Path, watch: &Watch) -> Result<Report> {
     let mut wanted = of_manifest(&manifest);
     wanted.extend(sidecar::wanted(&top, &manifest, watch, &mut damage)?);
     let wanted = of_one_name_each(wanted, &mut damage);
-    damage.extend(strays(&top, &wanted, watch)?);
+    let (found, more) = strays(&top, &wanted, watch)?;
+    damage.extend(found);
     let checked = wanted.par_iter().map(|file| check(&top, file, watch)).collect::<Result<Vec<_>>>()?;
     damage.extend(checked.iter().flat_map(|(_, found)| found.iter().cloned()));
     Ok(Report {
         files: wanted.len() as u64,
         bytes: checked.iter().map(|(bytes, _)| bytes).sum(),
         batches: wanted.iter().map(|file| file.batches.len() as u64).sum(),
-        damage: cut(damage, 0),
+        damage: cut(damage, more),
     })
 }
 
@@ -148,12 +149,12 @@ fn of_manifest(manifest: &Manifest) -> Vec<Wanted> {
     wanted
 }
 
-/// What no manifest names. Names that start with a dot are left to whoever keeps books here, as git does, but drafts are ours.
-fn strays(top: &Folder, wanted: &[Wanted], watch: &Watch) -> Result<Vec<Damage>> {
+/// What no manifest names: the first of it, and how much more there is. Names that start with a dot are left to whoever keeps books here, as git does, but drafts are ours.
+fn strays(top: &Folder, wanted: &[Wanted], watch: &Watch) -> Result<(Vec<Damage>, usize)> {
     let named = wanted.iter().map(|file| file.file.as_str()).chain([manifest::FILE]).collect();
     let mut strays = Strays { named, watch, found: BTreeMap::new(), more: 0 };
     strays.search(top, Level::Top, "")?;
-    Ok(cut(strays.found.into_values().collect(), strays.more))
+    Ok((strays.found.into_values().collect(), strays.more))
 }
 
 /// The search for strays: the first of them by name, and how many more there are.
