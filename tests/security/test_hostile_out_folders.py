@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -274,7 +275,7 @@ def test_each_hazard_at_each_name_alone_ends_well(bed: Bed, tmp_path: Path) -> N
                 path.parent.mkdir(parents=True, exist_ok=True)
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
                 path.symlink_to(target)
-                ends = [outcome(lambda: zephyr_fast.prep(**bed.options["text"], out=out, overwrite=over)) for over in (False, True)]  # noqa: B023
+                ends = [outcome(partial(zephyr_fast.prep, **bed.options["text"], out=out, overwrite=over)) for over in (False, True)]
                 assert digest(bed.victim) == bed.before, (name, state, target, ends)
                 shutil.rmtree(out)
 

@@ -149,7 +149,8 @@ fn of_manifest(manifest: &Manifest) -> Vec<Wanted> {
     wanted
 }
 
-/// What no manifest names: the first of it, and how much more there is. Names that start with a dot are left to whoever keeps books here, as git does, but drafts are ours.
+/// What no manifest names: the first of it, and how much more there is. Names that start with a dot are left to whoever keeps books
+/// here, as git does, but drafts are ours.
 fn strays(top: &Folder, wanted: &[Wanted], watch: &Watch) -> Result<(Vec<Damage>, usize)> {
     let named = wanted.iter().map(|file| file.file.as_str()).chain([manifest::FILE]).collect();
     let mut strays = Strays { named, watch, found: BTreeMap::new(), more: 0 };
