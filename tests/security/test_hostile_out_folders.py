@@ -1,7 +1,7 @@
 """Out folders that somebody prepared: whatever is planted at the names that a run uses, nothing outside is changed and no user's file goes.
 
 Folders are generated around a bystander, which itself looks like a data set, so that a link that is followed would find files to sweep.
-`ZEPHYR_FAST_FUZZ_SECONDS` says for how long (4 without it), `ZEPHYR_FAST_SEED` replays a printed seed.
+`ZEPHYR_FAST_FUZZ_SECONDS` says for how long (8 without it), `ZEPHYR_FAST_SEED` replays a printed seed.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from test_cli import command, refusal, rows_file
 from zephyr_fast import IntegrityError, InternalError, OtherRunError, ZephyrError
 
 LONG = bool(os.environ.get("ZEPHYR_FAST_LONG"))
-SECONDS = float(os.environ.get("ZEPHYR_FAST_FUZZ_SECONDS", "120" if LONG else "4"))
+SECONDS = float(os.environ.get("ZEPHYR_FAST_FUZZ_SECONDS", "120" if LONG else "8"))
 SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))
 HANG_SECONDS = 120
 """Far above what any case takes on any machine."""

@@ -218,7 +218,10 @@ fn check(top: &Folder, wanted: &Wanted, watch: &Watch) -> Result<(u64, Vec<Damag
     if !layout::is_file_of_data_set(&wanted.file) {
         return Ok((0, vec![Damage::of(&wanted.file, "the manifest names it, but it is no file of this folder")]));
     }
-    let unreadable = |error: std::io::Error| vec![Damage::of(&wanted.file, format!("cannot be read: {error}"))];
+    let unreadable = |error: std::io::Error| {
+        let way_out = if error.to_string().starts_with(IS_LINK) { format!("; {RESOLVE}") } else { String::new() };
+        vec![Damage::of(&wanted.file, format!("cannot be read: {error}{way_out}"))]
+    };
     let mut file = match open(top, &wanted.file) {
         Ok((file, length)) => Hashing { file, length, sha256: Sha256::new(), block: vec![0; BLOCK_BYTES], at: 0, watch },
         Err(error) => return Ok((0, unreadable(error))),
