@@ -4,6 +4,8 @@
 //! What a run writes, sweeps or verifies is reached through a [`Folder`]: a handle, and below it one name at a time, never through a
 //! symbolic link. Whoever swaps a name for a link while a run goes on only makes that run fail.
 
+mod draft;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{Error, ErrorKind, Read, Result, Write};
@@ -13,11 +15,13 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+pub(crate) use draft::DraftFile;
+
 #[cfg(feature = "failpoints")]
-use crate::failpoints::{room, sabotaged, step};
+use crate::failpoints::{room, step};
 
 /// The start of every temporary name, so that the next run can sweep what a killed one left.
 pub(crate) const TEMPORARY_PREFIX: &str = ".zephyr-draft-";
@@ -27,8 +31,6 @@ pub(crate) const IS_LINK: &str = "it is a symbolic link, which is not followed h
 const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o777);
 const OPEN_FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
-/// Names tried for a draft; a second one is needed only where somebody guessed the first.
-const DRAFT_NAMES_MAX: usize = 16;
 
 #[cfg(not(feature = "failpoints"))]
 fn step(_: &str, _: &Path) -> Result<()> {
@@ -228,32 +230,6 @@ impl Folder {
         self.open_within(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
     }
 
-    /// Makes a file under a temporary name, on its way to the name `target`; dropped, it is gone.
-    pub(crate) fn draft(&self, target: &str) -> Result<Stepped<DraftFile>> {
-        step("create", &self.path_of(target))?;
-        #[cfg(feature = "failpoints")]
-        if sabotaged("in_place") {
-            let file = self.create_new(target)?;
-            return Ok(Stepped(DraftFile { folder: self.clone(), name: target.to_owned(), file, is_kept: true }));
-        }
-        for _ in 1..DRAFT_NAMES_MAX {
-            match self.draft_named(&draft_name()) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                made => return made.map(Stepped),
-            }
-        }
-        self.draft_named(&draft_name()).map(Stepped)
-    }
-
-    fn draft_named(&self, name: &str) -> Result<DraftFile> {
-        let file = self.create_new(name)?;
-        #[cfg(feature = "failpoints")]
-        let is_kept = sabotaged("leave_drafts");
-        #[cfg(not(feature = "failpoints"))]
-        let is_kept = false;
-        Ok(DraftFile { folder: self.clone(), name: name.to_owned(), file, is_kept })
-    }
-
     /// Waits until the names in this folder are on disk: a rename is not, before that.
     pub(crate) fn sync(&self) -> Result<()> {
         step("sync_folder", &self.path)?;
@@ -308,94 +284,6 @@ impl Folder {
     }
 }
 
-/// A name that nobody can foresee; that it is new is for the call that makes the file to see to.
-fn draft_name() -> String {
-    use std::hash::BuildHasher;
-    let chance = std::collections::hash_map::RandomState::new().hash_one(std::process::id());
-    format!("{TEMPORARY_PREFIX}{chance:016x}")
-}
-
-/// A file under a temporary name, which goes away with this.
-#[derive(Debug)]
-pub(crate) struct DraftFile {
-    folder: Folder,
-    name: String,
-    file: File,
-    is_kept: bool,
-}
-
-impl DraftFile {
-    /// Waits until the file's bytes are on disk.
-    pub(crate) fn sync(&self) -> Result<()> {
-        #[cfg(feature = "failpoints")]
-        if sabotaged("no_sync") {
-            return Ok(());
-        }
-        step("sync", &self.folder.path_of(&self.name))?;
-        self.file.sync_all()
-    }
-
-    /// Gives the file its name, which nothing may have.
-    pub(crate) fn rename(mut self, target: &str) -> Result<()> {
-        step("rename", &self.folder.path_of(target))?;
-        #[cfg(feature = "failpoints")]
-        if sabotaged("in_place") {
-            return Ok(());
-        } else if sabotaged("replace") {
-            return self.take_the_name(target);
-        }
-        match self.rename_to_new(target) {
-            Ok(()) => self.is_kept = true,
-            // This file system cannot rename so.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => self.link_to_new(target)?,
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
-    }
-
-    /// Gives the file its name; a file that has it is replaced.
-    pub(crate) fn replace(mut self, target: &str) -> Result<()> {
-        step("rename", &self.folder.path_of(target))?;
-        self.take_the_name(target)
-    }
-
-    fn take_the_name(&mut self, target: &str) -> Result<()> {
-        rustix::fs::renameat(&*self.folder.handle, &self.name, &*self.folder.handle, target)?;
-        self.is_kept = true;
-        Ok(())
-    }
-
-    fn rename_to_new(&self, target: &str) -> std::result::Result<(), Errno> {
-        let folder = &*self.folder.handle;
-        rustix::fs::renameat_with(folder, &self.name, folder, target, RenameFlags::NOREPLACE)
-    }
-
-    /// A second name, which fails where there is one; the first goes when this is dropped.
-    fn link_to_new(&self, target: &str) -> Result<()> {
-        let folder = &*self.folder.handle;
-        Ok(rustix::fs::linkat(folder, &self.name, folder, target, AtFlags::empty())?)
-    }
-}
-
-impl Drop for DraftFile {
-    fn drop(&mut self) {
-        if !self.is_kept {
-            // Nobody is left to be told; the next run sweeps what stays.
-            drop(self.folder.unlink(&self.name, AtFlags::empty()));
-        }
-    }
-}
-
-impl Write for DraftFile {
-    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
-        self.file.write(bytes)
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        self.file.flush()
-    }
-}
-
 /// A file whose writes are steps.
 pub(crate) struct Stepped<F>(pub(crate) F);
 
@@ -411,80 +299,4 @@ impl<F: Write> Write for Stepped<F> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::symlink;
-
-    use super::*;
-
-    fn made() -> (tempfile::TempDir, Folder) {
-        let above = tempfile::tempdir().expect("a temporary folder");
-        let folder = Folder::open(above.path()).expect("opens");
-        (above, folder)
-    }
-
-    #[test]
-    fn no_link_within_is_followed_to_read_to_write_or_to_remove() {
-        let (above, folder) = made();
-        let (outside, victim) = made();
-        victim.create("file").expect("creates").write_all(b"theirs").expect("writes");
-        symlink(outside.path(), above.path().join("folder")).expect("links");
-        for (link, target) in [("file", "file"), ("new", "absent")] {
-            symlink(outside.path().join(target), above.path().join(link)).expect("links");
-            assert!(folder.file(link).expect_err("a link").to_string().contains(IS_LINK));
-            assert!(folder.read(link, 100).is_err());
-            assert!(folder.file_or_new(link).is_err());
-            assert!(folder.create(link).is_err());
-            let mut draft = folder.draft(link).expect("a draft");
-            draft.write_all(b"ours").expect("writes");
-            assert!(draft.0.rename(link).is_err());
-        }
-        assert!(folder.folder("folder").is_err());
-        assert!(folder.make_folder("folder").is_err());
-        assert!(folder.remove_flat("folder", &["file"], |_| true).is_err());
-        folder.remove("folder").expect("the link itself");
-        assert_eq!(fs::read(outside.path().join("file")).expect("reads"), b"theirs");
-        assert_eq!(fs::read_dir(outside.path()).expect("lists").count(), 1);
-    }
-
-    #[test]
-    fn a_folder_that_is_swapped_for_a_link_is_still_the_one_that_was_opened() {
-        let (above, folder) = made();
-        let (outside, _) = made();
-        let text = folder.make_folder("text").expect("makes");
-        fs::rename(above.path().join("text"), above.path().join("moved")).expect("moves");
-        symlink(outside.path(), above.path().join("text")).expect("links");
-        assert!(!text.is_named(&folder, "text").expect("looks"));
-        let mut draft = text.draft("file").expect("a draft");
-        draft.write_all(b"ours").expect("writes");
-        draft.0.rename("file").expect("renames");
-        assert_eq!(fs::read(above.path().join("moved/file")).expect("reads"), b"ours");
-        assert_eq!(fs::read_dir(outside.path()).expect("lists").count(), 0);
-    }
-
-    #[test]
-    fn where_a_file_system_cannot_rename_to_new_names_alone_a_second_name_does_the_same() {
-        let (above, folder) = made();
-        let mut draft = folder.draft("file").expect("a draft").0;
-        draft.write_all(b"ours").expect("writes");
-        draft.link_to_new("file").expect("links");
-        assert!(draft.link_to_new("file").is_err());
-        drop(draft);
-        assert_eq!(fs::read_dir(above.path()).expect("lists").count(), 1);
-        assert_eq!(fs::read(above.path().join("file")).expect("reads"), b"ours");
-    }
-
-    #[test]
-    fn only_regular_files_are_read_and_no_more_than_was_asked_for() {
-        let (_above, folder) = made();
-        rustix::fs::mknodat(&*folder.handle, "fifo", FileType::Fifo, FILE_MODE, 0).expect("a FIFO");
-        folder.make_folder("folder").expect("makes");
-        folder.create("file").expect("creates").write_all(b"1234").expect("writes");
-        for name in ["fifo", "folder"] {
-            assert!(folder.file(name).is_err(), "{name}");
-        }
-        assert_eq!(folder.read("file", 4).expect("reads"), b"1234");
-        assert!(folder.read("file", 3).is_err());
-        assert!(read(&folder.path_of("file"), 3).is_err() && open(&folder.path_of("fifo")).is_err());
-        assert_eq!(folder.kind("fifo").expect("looks"), Some(Kind::Special));
-    }
-}
+mod tests;
