@@ -94,7 +94,7 @@ def planted(bed: Bed, chance: random.Random, out: Path, name: str) -> str:
     ):
         return "behind another"
     path.parent.mkdir(parents=True, exist_ok=True)
-    kept = path.read_bytes() if path.is_file() and not path.is_symlink() else None
+    kept = path.read_bytes() if path.is_file() and not path.is_symlink() and path.stat().st_size < 1 << 20 else None
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         path.unlink()
     elif path.is_dir():
