@@ -50,10 +50,11 @@ pub(super) fn look(top: &Folder, made_from: &MadeFrom, overwrite: bool, watch: &
         }
         (None, _) => {}
     }
-    if is_ours {
-        check_names(top, Level::Top, watch)?
-    } else {
-        check_empty(top, watch)?
+    let checked = if is_ours { check_names(top, Level::Top, watch) } else { check_empty(top, watch) };
+    match checked {
+        // Another run has begun just between: the lock is to say who.
+        Err(Error::OtherRun(_)) if !is_ours && read_note(top)?.is_some() => {}
+        checked => checked?,
     }
     Ok(Found::Free { has_note })
 }
@@ -95,8 +96,11 @@ fn check_names(folder: &Folder, level: Level, watch: &Watch) -> Result<()> {
         let (entry, kind) = entry.map_err(failed)?;
         match (entry.to_str().map_or(Role::Strange, |name| level.role(name)), kind) {
             (Role::Folder(within), Kind::Folder) => {
-                let within_it = folder.folder(&entry.to_string_lossy()).map_err(failed)?;
-                check_names(&within_it, within, watch)?;
+                match folder.folder(&entry.to_string_lossy()) {
+                    // A run that ends takes its work folder away.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    within_it => check_names(&within_it.map_err(failed)?, within, watch)?,
+                }
             }
             (Role::File, Kind::File { .. }) => {}
             (Role::Strange, _) if level != Level::Work => {}
