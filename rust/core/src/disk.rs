@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -186,9 +186,8 @@ impl Folder {
 
     /// Whether an open file is the one that a name within stands for.
     pub(crate) fn names(&self, name: &str, file: &File) -> Result<bool> {
-        let metadata = file.metadata()?;
-        let held = (metadata.dev(), metadata.ino());
-        Ok(self.stat(OsStr::new(name))?.is_some_and(|there| (there.st_dev as u64, there.st_ino as u64) == held))
+        let held = rustix::fs::fstat(file)?;
+        Ok(self.stat(OsStr::new(name))?.is_some_and(|there| (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)))
     }
 
     /// Whether this is still the folder that a name in another one stands for.

@@ -1,7 +1,7 @@
 //! Files on their way: written under a temporary name, then given their own, which nothing may have.
 
 use std::fs::File;
-use std::io::{Error, ErrorKind, Result, Write};
+use std::io::{ErrorKind, Result, Write};
 
 use rustix::fs::{AtFlags, RenameFlags};
 use rustix::io::Errno;
