@@ -25,9 +25,10 @@ def weights_digest(name: str, revision: str | None = None) -> tuple[str, str]:
     files = [file for folder in folders for file in _weights(folder)]
     with ThreadPoolExecutor() as pool:  # hashing lets go of the interpreter's lock: 7 B parameters in seconds
         sums = list(pool.map(_sha256, files))
-    lines = "".join(f"{file.name} {digest}\n" for file, digest in zip(files, sums, strict=True))
+    # As JSON: joined by a separator, one file's name could pass for two files.
+    pairs = json.dumps([(file.name, digest) for file, digest in zip(files, sums, strict=True)])
     configs = json.dumps([_config(folder) for folder in folders], sort_keys=True)
-    return hashlib.sha256(lines.encode()).hexdigest(), hashlib.sha256(configs.encode()).hexdigest()
+    return hashlib.sha256(pairs.encode()).hexdigest(), hashlib.sha256(configs.encode()).hexdigest()
 
 
 def _folder(name: str, revision: str | None) -> Path:

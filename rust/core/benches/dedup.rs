@@ -1,6 +1,7 @@
 //! Documents a second that near-dedup signs and admits, on one thread, from text.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use zephyr_core::Folder;
 use zephyr_core::dedup::{Seen, Signature, sign};
 use zephyr_core::dialogue::{Dialogue, Replies, Role, Turn};
 use zephyr_core::recipe::Dedup;
@@ -53,7 +54,7 @@ fn bench(criterion: &mut Criterion) {
         bencher.iter_batched(
             || tempfile::tempdir().expect("a temporary folder"),
             |folder| {
-                let mut seen = Seen::new(folder.path(), &dedup).expect("creates its spool");
+                let mut seen = Seen::new(&Folder::open(folder.path()).expect("opens"), &dedup).expect("creates its spool");
                 for (row, signature) in (0..).zip(sign_all()) {
                     seen.admit(row, &signature).expect("writes its spool");
                 }

@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use rayon::prelude::*;
+use zephyr_core::Folder;
 use zephyr_core::dedup::{Admission, Seen, sign};
 use zephyr_core::dialogue::{Dialogue, Replies, Role, Turn};
 use zephyr_core::filter;
@@ -143,7 +144,7 @@ impl Bench {
         };
         let samples: Vec<Sample> = self.dialogues().par_iter().filter_map(sample).collect();
         let folder = tempfile::tempdir().expect("a folder");
-        let mut spool = Spool::create(&folder.path().join("samples")).expect("a spool");
+        let mut spool = Spool::create(&Folder::open(folder.path()).expect("opens"), "samples").expect("a spool");
         samples.iter().for_each(|sample| spool.push(&sample.to_record()).expect("writes"));
         let lengths = samples.iter().map(|sample| sample.ids.len() as u32).collect();
         (folder, spool, lengths)
@@ -196,7 +197,7 @@ fn dedup(documents: Vec<Dialogue>) -> Outcome {
     let bytes = text_bytes(&documents);
     let recipe = Dedup { exact: false, near: true, ..Dedup::default() };
     let folder = tempfile::tempdir().expect("a folder");
-    let mut seen = Seen::new(folder.path(), &recipe).expect("a spool");
+    let mut seen = Seen::new(&Folder::open(folder.path()).expect("opens"), &recipe).expect("a spool");
     let mut kept = 0;
     for (round, documents) in documents.chunks(4_096).enumerate() {
         let signed: Vec<_> = documents.par_iter().with_min_len(8).map(|document| sign(document, &recipe)).collect();

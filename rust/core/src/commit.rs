@@ -3,13 +3,12 @@
 //! A draft that is dropped, whether by an error, an interrupt or a panic, leaves nothing under the final name.
 
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::disk::{self, Stepped};
+use crate::disk::{DraftFile, Folder, Stepped};
 use crate::error::{Error, Result};
 use crate::text::hex;
 
@@ -26,19 +25,21 @@ pub struct Committed {
 
 /// A file on its way.
 pub struct Draft {
-    target: PathBuf,
-    file: BufWriter<Stepped<NamedTempFile>>,
+    folder: Folder,
+    name: String,
+    file: BufWriter<Stepped<DraftFile>>,
     sha256: Sha256,
     section: Xxh3,
     bytes: u64,
 }
 
 impl Draft {
-    /// Opens a new file next to `target`, which must not exist when it is committed.
-    pub fn create(target: &Path) -> Result<Draft> {
-        let file = disk::draft(target).map_err(|error| Error::storage(target, error))?;
+    /// Opens a new file on its way to a name in a folder, which nothing may have when it is committed.
+    pub fn create(folder: &Folder, name: &str) -> Result<Draft> {
+        let file = folder.draft(name).map_err(|error| Error::storage(&folder.path_of(name), error))?;
         Ok(Draft {
-            target: target.to_owned(),
+            folder: folder.clone(),
+            name: name.to_owned(),
             file: BufWriter::with_capacity(BUFFER_BYTES, file),
             sha256: Sha256::new(),
             section: Xxh3::new(),
@@ -59,14 +60,28 @@ impl Draft {
         digest
     }
 
+    /// The path that it will have: for messages alone.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path_of(&self.name)
+    }
+
     /// Syncs the file and gives it its name. Nothing of that name may exist.
     pub fn commit(self) -> Result<Committed> {
-        let Draft { target, file, .. } = self;
+        self.named(DraftFile::rename)
+    }
+
+    /// The same, but a file that has the name is replaced.
+    pub(crate) fn replace(self) -> Result<Committed> {
+        self.named(DraftFile::replace)
+    }
+
+    fn named(self, rename: impl FnOnce(DraftFile, &str) -> std::io::Result<()>) -> Result<Committed> {
+        let target = self.path();
         let failed = |error: std::io::Error| Error::storage(&target, error);
-        let file = file.into_inner().map_err(|error| failed(error.into_error()))?.0;
-        disk::sync(&file).map_err(failed)?;
-        disk::rename(file, &target).map_err(failed)?;
-        disk::sync_folder(target.parent().unwrap_or(Path::new("."))).map_err(failed)?;
+        let file = self.file.into_inner().map_err(|error| failed(error.into_error()))?.0;
+        file.sync().map_err(failed)?;
+        rename(file, &self.name).map_err(failed)?;
+        self.folder.sync().map_err(failed)?;
         Ok(Committed { bytes: self.bytes, sha256: hex(&self.sha256.finalize()) })
     }
 }
@@ -86,9 +101,9 @@ impl Write for Draft {
 }
 
 /// Commits a small file whole.
-pub fn commit_bytes(target: &Path, bytes: &[u8]) -> Result<Committed> {
-    let mut draft = Draft::create(target)?;
-    draft.write_all(bytes).map_err(|error| Error::storage(target, error))?;
+pub fn commit_bytes(folder: &Folder, name: &str, bytes: &[u8]) -> Result<Committed> {
+    let mut draft = Draft::create(folder, name)?;
+    draft.write_all(bytes).map_err(|error| Error::storage(&folder.path_of(name), error))?;
     draft.commit()
 }
 
@@ -98,15 +113,15 @@ mod tests {
 
     #[test]
     fn a_dropped_draft_leaves_nothing_and_a_committed_one_its_digest() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let target = folder.path().join("file");
-        let mut draft = Draft::create(&target).expect("creates");
+        let above = tempfile::tempdir().expect("a temporary folder");
+        let folder = Folder::open(above.path()).expect("opens");
+        let mut draft = Draft::create(&folder, "file").expect("creates");
         draft.write_all(b"lost").expect("writes");
         drop(draft);
-        assert_eq!(std::fs::read_dir(folder.path()).expect("lists").count(), 0);
-        let committed = commit_bytes(&target, b"abc").expect("commits");
+        assert_eq!(std::fs::read_dir(above.path()).expect("lists").count(), 0);
+        let committed = commit_bytes(&folder, "file", b"abc").expect("commits");
         assert_eq!(committed.sha256, crate::text::sha256_hex(b"abc"));
-        assert_eq!(std::fs::read(&target).expect("reads"), b"abc");
-        assert!(commit_bytes(&target, b"other").is_err(), "never over another file");
+        assert_eq!(std::fs::read(above.path().join("file")).expect("reads"), b"abc");
+        assert!(commit_bytes(&folder, "file", b"other").is_err(), "never over another file");
     }
 }

@@ -5,13 +5,12 @@
 
 mod minhash;
 
-use std::path::Path;
-
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::dialogue::{Dialogue, Role, Turn};
+use crate::disk::Folder;
 use crate::error::Result;
 use crate::recipe::{Compared, Dedup};
 use crate::spool::Spool;
@@ -115,7 +114,7 @@ pub struct Seen {
 
 impl Seen {
     /// Remembers nothing yet. `folder` holds the shingles.
-    pub fn new(folder: &Path, dedup: &Dedup) -> Result<Seen> {
+    pub fn new(folder: &Folder, dedup: &Dedup) -> Result<Seen> {
         Ok(Seen {
             rows: Vec::new(),
             exact: Vec::new(),
@@ -123,7 +122,7 @@ impl Seen {
             keys: Vec::new(),
             newest: std::array::from_fn(|_| HashTable::new()),
             before: Vec::new(),
-            shingles: Spool::create(&folder.join("shingles"))?,
+            shingles: Spool::create(folder, "shingles")?,
             threshold: dedup.threshold,
             cut_short: 0,
             buffer: Vec::new(),

@@ -62,15 +62,19 @@ impl MadeFrom {
 /// One digest of all inputs.
 #[must_use]
 pub fn of_inputs(inputs: &[Input]) -> String {
-    let lines: String = inputs.iter().map(|input| format!("{} {}\n", input.blake3, input.name)).collect();
-    sha256_hex(lines.as_bytes())
+    of_named(inputs.iter().map(|input| (input.blake3.as_str(), input.name.as_str())))
 }
 
 /// One digest of all evaluation sets.
 #[must_use]
 pub fn of_sets(sets: &[EvaluationSet]) -> String {
-    let lines: String = sets.iter().map(|set| format!("{} {}\n", set.blake3, set.name)).collect();
-    sha256_hex(lines.as_bytes())
+    of_named(sets.iter().map(|set| (set.blake3.as_str(), set.name.as_str())))
+}
+
+/// One digest of digests and names. Each has its length before it, so that no name, whatever it is made of, can pass for two entries.
+fn of_named<'a>(entries: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let prefixed = |(blake3, name): (&str, &str)| format!("{}:{blake3}{}:{name}", blake3.len(), name.len());
+    sha256_hex(entries.map(prefixed).collect::<String>().as_bytes())
 }
 
 /// The version of the rules of every stage.
@@ -92,6 +96,20 @@ pub fn semantics() -> BTreeMap<String, u32> {
 
 #[cfg(test)]
 mod tests {
+    use super::of_named;
+
+    #[test]
+    fn no_name_passes_for_two_entries() {
+        let (a, b) = ("a".repeat(64), "b".repeat(64));
+        let two = of_named([(a.as_str(), "a.jsonl"), (b.as_str(), "b.jsonl")].into_iter());
+        for between in ["\n", "\0", " ", "", "64:", "\",\""] {
+            for after in [" b.jsonl", "b.jsonl", "7:b.jsonl"] {
+                let forged = format!("a.jsonl{between}{b}{after}");
+                assert_ne!(of_named([(a.as_str(), forged.as_str())].into_iter()), two, "{forged:?}");
+            }
+        }
+    }
+
     #[test]
     fn the_libraries_are_those_of_the_lock_file() {
         let lock = include_str!("../../../Cargo.lock");

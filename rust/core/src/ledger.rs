@@ -1,6 +1,5 @@
 //! The ledger: one line for every row read, saying where it stood, what was done to it and why it stayed or went.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray};
@@ -9,6 +8,7 @@ use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 use serde::Serialize;
 
 use crate::commit::Committed;
+use crate::disk::Folder;
 use crate::error::{Error, Result};
 use crate::table::Table;
 
@@ -16,6 +16,8 @@ use crate::table::Table;
 pub const FOLDER: &str = "_ledger";
 /// Its file.
 pub const FILE: &str = "_ledger/part-00000.parquet";
+/// Its name within [`FOLDER`].
+pub(crate) const FILE_NAME: &str = "part-00000.parquet";
 
 const BATCH_ROWS: usize = 8_192;
 
@@ -87,10 +89,10 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// A new ledger in an out folder that has the ledger's folder.
-    pub fn create(out: &Path) -> Result<Ledger> {
+    /// A new ledger in its folder.
+    pub fn create(folder: &Folder) -> Result<Ledger> {
         let schema = schema();
-        Ok(Ledger { table: Table::create(&out.join(FILE), Arc::clone(&schema))?, schema, entries: Vec::with_capacity(BATCH_ROWS) })
+        Ok(Ledger { table: Table::create(folder, FILE_NAME, Arc::clone(&schema))?, schema, entries: Vec::with_capacity(BATCH_ROWS) })
     }
 
     /// Appends a line.

@@ -20,6 +20,7 @@ pub mod explain;
 mod failpoints;
 pub mod filter;
 pub mod fingerprint;
+mod layout;
 pub mod ledger;
 pub mod manifest;
 pub mod memory;
@@ -47,5 +48,6 @@ pub mod walk;
 pub mod watch;
 pub mod words;
 
+pub use disk::Folder;
 pub use error::{Error, Result};
 pub use pipeline::{Job, run};

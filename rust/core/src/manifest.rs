@@ -1,18 +1,21 @@
 //! The manifest: what a folder holds, what it was made from, and the sums that prove no row vanished. It is written last.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::commit::Committed;
+use crate::disk::{Folder, Kind as OnDisk};
 use crate::error::{Error, Result};
 use crate::fingerprint::MadeFrom;
+use crate::layout;
 use crate::recipe::Action;
 use crate::text::sha256_hex;
 
 /// The manifest's own file name.
 pub const FILE: &str = "manifest.json";
+/// Bytes that a manifest may have. A batch of about 2 MB takes 140 of them, so this is a data set of a terabyte.
+pub(crate) const BYTES_MAX: usize = 64 << 20;
 /// The version of this format.
 pub const SCHEMA: u32 = 1;
 /// What stands before the manifest's own digest, in its last field.
@@ -135,8 +138,13 @@ impl Rows {
     #[must_use]
     pub fn conserved(&self) -> bool {
         let gone = [&self.dropped, &self.duplicates, &self.quarantined];
-        self.read == self.written + gone.into_iter().flat_map(BTreeMap::values).sum::<u64>()
+        u128::from(self.read) == u128::from(self.written) + sum(gone.into_iter().flat_map(BTreeMap::values).copied())
     }
+}
+
+/// A sum that no counts of a manifest overflow, whoever wrote them.
+fn sum(counts: impl Iterator<Item = u64>) -> u128 {
+    counts.map(u128::from).sum()
 }
 
 /// What truecasing changed.
@@ -304,14 +312,27 @@ impl Manifest {
     }
 
     /// The manifest of a folder; `None` where there is none.
-    pub fn read(folder: &Path) -> Result<Option<Manifest>> {
-        let path = folder.join(FILE);
-        let text = match std::fs::read(&path) {
+    pub fn read(folder: &Folder) -> Result<Option<Manifest>> {
+        let path = folder.path_of(FILE);
+        let text = match folder.read(FILE, BYTES_MAX) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::input(&path, error)),
         };
         Manifest::parse(&text).map(Some).map_err(|what| Error::Integrity(format!("`{}` is damaged or was changed: {what}", path.display())))
+    }
+
+    /// Every file that it names, with its size.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = (&str, u64)> {
+        let shards = self.splits.values().flat_map(|split| &split.shards).map(|card| (card.file.as_str(), card.bytes));
+        let texts = self.splits.values().flat_map(|split| &split.text).map(|card| (card.file.as_str(), card.bytes));
+        self.files.iter().map(|card| (card.file.as_str(), card.bytes)).chain(shards).chain(texts)
+    }
+
+    /// The first file that is not in the folder as it was written, as far as its size shows; nothing is read.
+    pub(crate) fn missing(&self, folder: &Folder) -> Option<String> {
+        let is_there = |file: &str, bytes: u64| layout::is_file_of_data_set(file) && kind_of(folder, file) == Some(OnDisk::File { bytes });
+        self.sizes().find(|(file, bytes)| !is_there(file, *bytes)).map(|(file, _)| file.to_owned())
     }
 
     /// The manifest that a file's bytes are, or what is wrong with them.
@@ -334,24 +355,33 @@ impl Manifest {
             }
         };
         hold(self.rows.conserved(), "rows vanished: read is not written + dropped + duplicates + quarantined");
-        hold(self.rows.read == self.inputs.iter().map(|input| input.rows).sum::<u64>(), "the rows of the inputs are not the rows read");
-        hold(self.rows.written == self.splits.values().map(|split| split.rows).sum::<u64>(), "the splits do not have the rows written");
+        let whole = u128::from;
+        hold(whole(self.rows.read) == sum(self.inputs.iter().map(|input| input.rows)), "the rows of the inputs are not the rows read");
+        hold(whole(self.rows.written) == sum(self.splits.values().map(|split| split.rows)), "the splits do not have the rows written");
         hold(self.fingerprint == self.made_from.fingerprint()?, "the fingerprint is not that of what it was made from");
         for (name, split) in &self.splits {
-            let rows: u64 = split.shards.iter().map(|shard| shard.rows).sum();
+            let rows = sum(split.shards.iter().map(|shard| shard.rows));
             let samples = if self.tokenizer.is_some() { split.samples } else { 0 };
-            hold(rows == samples, &format!("the shards of `{name}` do not have its samples"));
-            let rows: u64 = split.text.iter().map(|text| text.rows).sum();
+            hold(rows == whole(samples), &format!("the shards of `{name}` do not have its samples"));
+            let rows = sum(split.text.iter().map(|text| text.rows));
             let texts = if self.kind == Kind::Sft { split.rows } else { split.samples };
             hold(
-                rows == texts || (split.text.is_empty() && self.tokenizer.is_some()),
+                rows == whole(texts) || (split.text.is_empty() && self.tokenizer.is_some()),
                 &format!("the text of `{name}` does not have its rows"),
             );
             for shard in &split.shards {
-                let rows: u64 = shard.batches.iter().map(|batch| batch.rows).sum();
-                hold(rows == shard.rows, &format!("the batches of `{}` do not have its rows", shard.file));
+                let rows = sum(shard.batches.iter().map(|batch| batch.rows));
+                hold(rows == whole(shard.rows), &format!("the batches of `{}` do not have its rows", shard.file));
             }
         }
         Ok(found)
+    }
+}
+
+/// What a path in a folder stands for, no link followed anywhere in it.
+fn kind_of(folder: &Folder, path: &str) -> Option<OnDisk> {
+    match path.split_once('/') {
+        None => folder.kind(path).ok().flatten(),
+        Some((name, within)) => kind_of(&folder.folder(name).ok()?, within),
     }
 }

@@ -1,26 +1,33 @@
 //! The out folder: claimed by one run at a time, swept of what a killed run left, never taken from another run unasked.
+//!
+//! It counts as ours where it holds a manifest or, in `_work`, the note of a run. Then what is swept is what `layout.rs` names, no more:
+//! anything else stays, and whatever has one of those names without being what a run writes, a link above all, makes the run refuse.
 
-use std::fs::{self, File, TryLockError};
+mod lock;
+mod look;
+
+use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::commit::commit_bytes;
-use crate::disk::{self, TEMPORARY_PREFIX};
+use crate::commit::{Draft, commit_bytes};
+use crate::disk::{Folder, Kind};
 use crate::error::{Error, Result};
 use crate::fingerprint::MadeFrom;
+use crate::layout::{LOCK, Level, NOTE, Role, WORK};
 use crate::manifest::{self, Manifest};
+use crate::watch::Watch;
+use lock::take_lock;
+use look::{Found, look};
 
-/// Where a run keeps its spools, its lock and the note of what it is; gone when the run is done.
-const WORK: &str = "_work";
-const NOTE: &str = "run.json";
-/// Folders and files of ours, beside the shards.
-const OURS: [&str; 7] = ["text", "tokenizer", "_ledger", "_quarantine", "_ref", "README.md", manifest::FILE];
+/// Times that another run may end, or be swept, just while this one claims the folder.
+const TRIES_MAX: usize = 100;
 
 /// A folder that this run may write to.
 #[derive(Debug)]
 pub struct OutFolder {
-    path: PathBuf,
+    top: Folder,
+    work: Folder,
     /// Held until the run ends; the system lets go of it even after a kill.
     _lock: File,
     /// The note of what this run is: another run would have put its own in its place.
@@ -38,67 +45,42 @@ pub enum Claim {
 
 impl OutFolder {
     /// Claims a folder for a run. `overwrite` gives it up even if another run's data set is in it.
-    pub fn claim(path: &Path, made_from: &MadeFrom, overwrite: bool) -> Result<Claim> {
-        let is_new = !path.exists();
-        disk::make_folder(path).map_err(|error| Error::storage(path, error))?;
-        if is_new {
-            let above = path.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned));
-            above.map_or(Ok(()), |above| disk::sync_folder(&above)).map_err(|error| Error::storage(path, error))?;
-        }
-        let work = path.join(WORK);
-        if let Some(manifest) = standing(path, made_from, overwrite)? {
-            // A run that was killed behind its last step leaves its work folder, unless it is still about to take it away.
-            if work.exists() && lock(path).is_ok() {
-                disk::remove(&work).map_err(|error| Error::storage(&work, error))?;
+    pub fn claim(path: &Path, made_from: &MadeFrom, overwrite: bool, watch: &Watch) -> Result<Claim> {
+        let top = Folder::open_or_make(path).map_err(|error| Error::storage(path, error))?;
+        for _ in 0..TRIES_MAX {
+            watch.check()?;
+            if let Some(claim) = try_to_claim(&top, made_from, overwrite, watch)? {
+                return Ok(claim);
             }
-            return Ok(Claim::Finished(Box::new(manifest)));
         }
-        disk::make_folder(&work).map_err(|error| Error::storage(&work, error))?;
-        let lock = match lock(path) {
-            // The run that had it has just ended and taken its work folder away.
-            Err(_) if !work.exists() => return OutFolder::claim(path, made_from, overwrite),
-            lock => lock?,
-        };
-        // Another run may have ended between the look and the lock.
-        if let Some(manifest) = standing(path, made_from, overwrite)? {
-            disk::remove(&work).map_err(|error| Error::storage(&work, error))?;
-            return Ok(Claim::Finished(Box::new(manifest)));
-        }
-        sweep(path)?;
-        let text = serde_json::to_vec_pretty(made_from).map_err(|error| Error::Internal(error.to_string()))?;
-        let note = work.join(NOTE);
-        commit_bytes(&note, &text)?;
-        let note = File::open(&note).map_err(|error| Error::storage(&note, error))?;
-        Ok(Claim::Free(OutFolder { path: path.to_owned(), _lock: lock, note }))
+        Err(Error::Locked(format!("other runs come and go in `{}`; wait for them, or name another folder", path.display())))
     }
 
-    /// Where the data set goes.
+    /// The folder itself, where the data set goes.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn top(&self) -> &Folder {
+        &self.top
     }
 
     /// Where spools go.
     #[must_use]
-    pub fn work(&self) -> PathBuf {
-        self.path.join(WORK)
+    pub fn work(&self) -> &Folder {
+        &self.work
     }
 
     /// A folder within, made if need be.
-    pub fn folder(&self, name: &str) -> Result<PathBuf> {
-        let folder = self.path.join(name);
-        disk::make_folder(&folder).map_err(|error| Error::storage(&folder, error))?;
-        Ok(folder)
+    pub fn folder(&self, name: &str) -> Result<Folder> {
+        self.top.make_folder(name).map_err(|error| Error::storage(&self.top.path_of(name), error))
     }
 
     /// Fails if another run has taken the folder, which the lock prevents only where the file system keeps it.
     fn check_still_ours(&self) -> Result<()> {
-        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-        let (held, there) = (self.note.metadata(), fs::metadata(self.work().join(NOTE)));
-        match (held.map(identity), there.map(identity)) {
-            (Ok(held), Ok(there)) if held == there => Ok(()),
-            _ => Err(Error::Locked(format!("`{}` was taken by another run while this one wrote; wait for that one", self.path.display()))),
+        let is_ours = self.top.folder(WORK).and_then(|work| work.names(NOTE, &self.note));
+        if is_ours.is_ok_and(|is_ours| is_ours) {
+            return Ok(());
         }
+        let path = self.top.path().display();
+        Err(Error::Locked(format!("`{path}` was taken by another run while this one wrote; wait for that one")))
     }
 
     /// Writes the manifest, which makes the folder a data set, and clears the work folder away.
@@ -108,112 +90,116 @@ impl OutFolder {
         if crate::failpoints::sabotaged("manifest_first") {
             return Ok(());
         }
-        commit_bytes(&self.path.join(manifest::FILE), manifest.print()?.as_bytes())?;
-        let work = self.work();
-        disk::remove(&work).map_err(|error| Error::storage(&work, error))
+        commit_bytes(&self.top, manifest::FILE, manifest.print()?.as_bytes())?;
+        remove_work(&self.top)
     }
+}
+
+/// One try; `None` where another run ended meanwhile and took its work folder away.
+fn try_to_claim(top: &Folder, made_from: &MadeFrom, overwrite: bool, watch: &Watch) -> Result<Option<Claim>> {
+    let is_finished = |found: &Found| matches!(found, Found::Finished(_));
+    let found = look(top, made_from, overwrite, watch)?;
+    let has_work = top.kind(WORK).map_err(|error| Error::storage(&top.path_of(WORK), error))?.is_some();
+    if let (Found::Finished(manifest), false) = (&found, has_work) {
+        return Ok(Some(Claim::Finished(manifest.clone())));
+    }
+    let work = top.make_folder(WORK).map_err(|error| Error::storage(&top.path_of(WORK), error))?;
+    let lock = match take_lock(top, &work) {
+        // A run that is behind its last step is still about to take its work folder away.
+        Err(Error::Locked(_)) if is_finished(&found) => return finished(found),
+        lock => lock?,
+    };
+    let Some(lock) = lock else { return Ok(None) };
+    // Another run may have ended between the look and the lock.
+    match look(top, made_from, overwrite, watch)? {
+        found @ Found::Finished(_) => {
+            // What a run left that was killed behind its last step.
+            remove_work(top)?;
+            finished(found)
+        }
+        Found::Free { has_note } => {
+            let note = write_note(&work, made_from, has_note)?;
+            top.sync().map_err(|error| Error::storage(top.path(), error))?;
+            sweep(top, watch)?;
+            Ok(Some(Claim::Free(OutFolder { top: top.clone(), work, _lock: lock, note })))
+        }
+    }
+}
+
+fn finished(found: Found) -> Result<Option<Claim>> {
+    match found {
+        Found::Finished(manifest) => Ok(Some(Claim::Finished(manifest))),
+        Found::Free { .. } => Ok(None),
+    }
+}
+
+fn remove_work(top: &Folder) -> Result<()> {
+    let is_ours = |name: &str| Level::Work.role(name) == Role::File;
+    // The note and the lock last: what is left of a folder in which a run was killed just here is still known for ours.
+    top.remove_flat(WORK, &[NOTE, LOCK], is_ours).map_err(|error| Error::storage(&top.path_of(WORK), error))
+}
+
+/// Puts down what this run is, before anything of an earlier one is swept: so that sweeping, killed half-way, can go on.
+fn write_note(work: &Folder, made_from: &MadeFrom, replaces: bool) -> Result<File> {
+    let text = serde_json::to_vec_pretty(made_from).map_err(|error| Error::Internal(error.to_string()))?;
+    let failed = |error| Error::storage(&work.path_of(NOTE), error);
+    let mut draft = Draft::create(work, NOTE)?;
+    draft.write_all(&text).map_err(failed)?;
+    if replaces {
+        draft.replace()?
+    } else {
+        draft.commit()?
+    };
+    work.file(NOTE).map_err(failed)
 }
 
 /// Removes all that an earlier run wrote. The manifest goes first: without it the folder is no data set.
-fn sweep(path: &Path) -> Result<()> {
-    let mut ours: Vec<PathBuf> = vec![path.join(manifest::FILE)];
+fn sweep(top: &Folder, watch: &Watch) -> Result<()> {
+    let remove_manifest = || top.remove(manifest::FILE).map_err(|error| Error::storage(&top.path_of(manifest::FILE), error));
     #[cfg(feature = "failpoints")]
     if crate::failpoints::sabotaged("stale_manifest") {
-        ours.clear();
+        sweep_level(top, Level::Top, watch)?;
+        return remove_manifest();
     }
-    for entry in fs::read_dir(path).map_err(|error| Error::storage(path, error))? {
-        let entry = entry.map_err(|error| Error::storage(path, error))?;
-        if is_ours(&entry.file_name().to_string_lossy()) {
-            ours.push(entry.path());
-        }
-    }
-    for entry in fs::read_dir(path.join(WORK)).into_iter().flatten().flatten() {
-        if entry.file_name() != "lock" {
-            ours.push(entry.path());
-        }
-    }
-    for path in ours {
-        disk::remove(&path).map_err(|error| Error::storage(&path, error))?;
-    }
-    Ok(())
+    remove_manifest()?;
+    sweep_level(top, Level::Top, watch)
 }
 
-/// The finished data set of this very run, if the folder holds it; an error if it holds anything that must not be swept away.
-fn standing(path: &Path, made_from: &MadeFrom, overwrite: bool) -> Result<Option<Manifest>> {
-    let manifest = match Manifest::read(path) {
-        // What is to be replaced need not be whole.
-        Err(Error::Integrity(_)) if overwrite => return Ok(None),
-        Err(Error::Integrity(what)) => return Err(Error::Integrity(format!("{what}; make the data set again with --overwrite"))),
-        read => read?,
-    };
-    if let Some(manifest) = manifest {
-        if manifest.made_from == *made_from {
-            return Ok(Some(manifest));
+/// Removes what a run wrote at a level and below. Where names went, it looks again: a system may pass over others then.
+fn sweep_level(folder: &Folder, level: Level, watch: &Watch) -> Result<()> {
+    let failed = |error| Error::storage(folder.path(), error);
+    loop {
+        let mut is_clean = true;
+        for entry in folder.entries().map_err(failed)? {
+            watch.check()?;
+            let (name, kind) = entry.map_err(failed)?;
+            let Some(name) = name.to_str() else { continue };
+            let failed = |error| Error::storage(&folder.path_of(name), error);
+            match (level.role(name), kind) {
+                (Role::File, Kind::File { .. }) if !stays(level, name) => {
+                    folder.remove(name).map_err(failed)?;
+                    is_clean = false;
+                }
+                (Role::Folder(within), Kind::Folder) => {
+                    sweep_level(&folder.folder(name).map_err(failed)?, within, watch)?;
+                    if within != Level::Work {
+                        folder.remove_if_empty(name).map_err(failed)?;
+                    }
+                }
+                _ => {}
+            }
         }
-        refuse_unless(overwrite, path, "holds another run", &made_from.differences(&manifest.made_from))?;
-    } else if let Some(note) = read_note(path)? {
-        if note != *made_from {
-            refuse_unless(overwrite, path, "holds another, unfinished run", &made_from.differences(&note))?;
+        if is_clean {
+            return Ok(());
         }
-    } else if let Some(stranger) = stranger(path)? {
-        return Err(Error::OtherRun(format!("`{}` is not empty and not ours (it has `{stranger}`); name a new folder", path.display())));
-    }
-    Ok(None)
-}
-
-fn refuse_unless(overwrite: bool, path: &Path, what: &str, differences: &[&str]) -> Result<()> {
-    if overwrite {
-        return Ok(());
-    }
-    Err(Error::OtherRun(format!(
-        "`{}` {what}; it differs in: {}. Name another folder, or replace it with --overwrite",
-        path.display(),
-        differences.join(", ")
-    )))
-}
-
-/// Takes the lock, or says who has it.
-fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join(WORK).join("lock");
-    let mut file =
-        File::options().read(true).write(true).create(true).truncate(false).open(&path).map_err(|error| Error::storage(&path, error))?;
-    #[cfg(feature = "failpoints")]
-    if crate::failpoints::sabotaged("no_lock") {
-        return Ok(file);
-    }
-    match file.try_lock() {
-        Ok(()) => {
-            let named = file.set_len(0).and_then(|()| write!(file, "process {}", std::process::id()));
-            named.map_err(|error| Error::storage(&path, error))?;
-            Ok(file)
-        }
-        Err(TryLockError::WouldBlock) => {
-            let holder = fs::read_to_string(&path).unwrap_or_default();
-            let holder = if holder.is_empty() { "another process".to_owned() } else { holder };
-            Err(Error::Locked(format!("`{}` is being written by {holder}; wait for it, or name another folder", folder.display())))
-        }
-        Err(TryLockError::Error(error)) => Err(Error::storage(&path, error)),
     }
 }
 
-fn read_note(folder: &Path) -> Result<Option<MadeFrom>> {
-    let path = folder.join(WORK).join(NOTE);
-    match fs::read(&path) {
-        Ok(note) => serde_json::from_slice(&note).map(Some).map_err(|error| Error::input(&path, error)),
-        Err(_) => Ok(None),
+/// What sweeping leaves: this run's own lock and note, and the manifest, whose turn is another.
+fn stays(level: Level, name: &str) -> bool {
+    match level {
+        Level::Work => name == LOCK || name == NOTE,
+        Level::Top => name == manifest::FILE,
+        _ => false,
     }
-}
-
-/// Something in the folder that no run of ours made. Where one was killed while it swept, what it had yet to sweep is ours.
-fn stranger(folder: &Path) -> Result<Option<String>> {
-    let was_swept = folder.join(WORK).join("lock").exists();
-    let entries = fs::read_dir(folder).map_err(|error| Error::storage(folder, error))?;
-    let mut names: Vec<String> = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    names.sort();
-    Ok(names.into_iter().find(|name| name != WORK && !(if was_swept { is_ours(name) } else { name.starts_with(TEMPORARY_PREFIX) })))
-}
-
-fn is_ours(name: &str) -> bool {
-    let is_shard = (name.starts_with("train-") || name.starts_with("test-")) && name.ends_with(".arrow");
-    is_shard || name.starts_with(TEMPORARY_PREFIX) || OURS.contains(&name)
 }

@@ -87,14 +87,14 @@ fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
         inputs: of_inputs(&inputs),
         evaluation_sets: of_sets(walk.evaluation_sets.as_ref().map_or(&[], Index::sets)),
     };
-    let folder = match OutFolder::claim(&job.out, &made_from, job.overwrite)? {
+    let folder = match OutFolder::claim(&job.out, &made_from, job.overwrite, watch)? {
         Claim::Finished(manifest) => return Ok(*manifest),
         Claim::Free(folder) => folder,
     };
     watch.bytes_total.store(inputs.iter().map(|input| input.bytes).sum(), Ordering::Relaxed);
     let bad_rows = BadRows { max: job.bad_rows_max, count: 0, first: None };
     let mut output = Output::new(&walk, &folder, &inputs)?;
-    let mut seen = Seen::new(&folder.work(), &walk.recipe.dedup)?;
+    let mut seen = Seen::new(folder.work(), &walk.recipe.dedup)?;
     let memory = job.memory_bytes_max;
     let rows_read = walk_all(&walk, &inputs, watch, memory, &mut seen, &mut output, bad_rows)?;
     output.check_conserved(rows_read)?;

@@ -1,12 +1,11 @@
 //! The quarantine: rows that could not or must not be used, each with its place and its raw bytes, so that nothing is lost.
 
-use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use crate::commit::Draft;
+use crate::disk::Folder;
 use crate::error::{Error, Result};
 use crate::manifest::FileCard;
 use crate::read::Input;
@@ -16,6 +15,9 @@ use crate::stage::Reason;
 pub const FOLDER: &str = "_quarantine";
 /// Raw bytes kept of a row at most; its place in the input says where the rest is.
 const RAW_BYTES_MAX: usize = 64 << 10;
+/// Bytes that a file name may have on the usual file systems.
+const NAME_BYTES_MAX: usize = 255;
+const ENDING: &str = ".jsonl";
 
 /// One line of the quarantine.
 #[derive(Serialize)]
@@ -57,29 +59,30 @@ impl Aside {
     }
 }
 
-/// One file per input that has such rows.
+/// One file per input that has such rows. Rows come in the order of their inputs, so one file is open at a time, however many there are.
 pub struct Quarantine {
-    folder: PathBuf,
-    drafts: BTreeMap<i32, (String, Draft)>,
+    folder: Folder,
+    open: Option<Open>,
+    done: Vec<FileCard>,
+}
+
+/// The file of the input whose rows come now.
+struct Open {
+    ordinal: i32,
+    name: String,
+    draft: Draft,
 }
 
 impl Quarantine {
     /// An empty quarantine in its folder.
     #[must_use]
-    pub fn new(folder: PathBuf) -> Quarantine {
-        Quarantine { folder, drafts: BTreeMap::new() }
+    pub fn new(folder: Folder) -> Quarantine {
+        Quarantine { folder, open: None, done: Vec::new() }
     }
 
     /// Appends a row.
     pub fn push(&mut self, row_id: i64, input: &Input, reason: &Reason, aside: &Aside) -> Result<()> {
-        let (name, draft) = match self.drafts.entry(input.ordinal) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                let name = format!("{:05}-{}.jsonl", input.ordinal, input.name);
-                let draft = Draft::create(&self.folder.join(&name))?;
-                entry.insert((name, draft))
-            }
-        };
+        let draft = self.draft_of(input)?;
         let text = std::str::from_utf8(&aside.raw).ok();
         let line = Line {
             row_id,
@@ -96,12 +99,70 @@ impl Quarantine {
         let line = Line { offset: line.offset + u64::from(crate::failpoints::sabotaged("offset")), ..line };
         let mut json = serde_json::to_vec(&line).map_err(|error| Error::Internal(error.to_string()))?;
         json.push(b'\n');
-        draft.write_all(&json).map_err(|error| Error::storage(Path::new(name.as_str()), error))
+        draft.write_all(&json).map_err(|error| Error::storage(&draft.path(), error))
     }
 
-    /// Ends the files.
-    pub fn commit(self) -> Result<Vec<FileCard>> {
-        let commit = |(name, draft): (String, Draft)| Ok(FileCard::new(&format!("{FOLDER}/{name}"), draft.commit()?));
-        self.drafts.into_values().map(commit).collect()
+    fn draft_of(&mut self, input: &Input) -> Result<&mut Draft> {
+        let open = match self.open.take() {
+            Some(open) if open.ordinal == input.ordinal => open,
+            before => {
+                if before.as_ref().is_some_and(|before| before.ordinal > input.ordinal) {
+                    return Err(Error::Internal("rows of an earlier input came behind those of a later one".to_owned()));
+                }
+                self.end(before)?;
+                let name = file_name(input.ordinal, &input.name);
+                let draft = Draft::create(&self.folder, &name)?;
+                Open { ordinal: input.ordinal, name, draft }
+            }
+        };
+        Ok(&mut self.open.insert(open).draft)
+    }
+
+    fn end(&mut self, open: Option<Open>) -> Result<()> {
+        if let Some(Open { name, draft, .. }) = open {
+            self.done.push(FileCard::new(&format!("{FOLDER}/{name}"), draft.commit()?));
+        }
+        Ok(())
+    }
+
+    /// Ends the last file.
+    pub fn commit(mut self) -> Result<Vec<FileCard>> {
+        let last = self.open.take();
+        self.end(last)?;
+        Ok(self.done)
+    }
+}
+
+/// The name of an input's file: the input's own name as far as there is room for it, with what no file name should hold written out.
+fn file_name(ordinal: i32, input: &str) -> String {
+    let mut name = format!("{ordinal:05}-");
+    for character in input.chars() {
+        let shown = match character {
+            '/' => "\\u{2f}".to_owned(),
+            control if control.is_control() => control.escape_default().to_string(),
+            other => other.to_string(),
+        };
+        if name.len() + shown.len() + ENDING.len() > NAME_BYTES_MAX {
+            break;
+        }
+        name.push_str(&shown);
+    }
+    name + ENDING
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_named_like_its_input_as_far_as_file_names_go() {
+        assert_eq!(file_name(7, "rows-ü.jsonl.gz"), "00007-rows-ü.jsonl.gz.jsonl");
+        assert_eq!(file_name(123_456, r"C:\x 'y'"), r"123456-C:\x 'y'.jsonl");
+        assert_eq!(file_name(0, "a\nb\0\u{1b}[1m\u{85}/"), r"00000-a\nb\u{0}\u{1b}[1m\u{85}\u{2f}.jsonl");
+        assert_eq!(file_name(0, &"n".repeat(243)), format!("00000-{}.jsonl", "n".repeat(243)));
+        assert_eq!(file_name(0, &"n".repeat(244)).len(), 255);
+        let cut = file_name(0, &"日".repeat(85));
+        assert_eq!((cut.len(), cut.as_str()), (255, format!("00000-{}.jsonl", "日".repeat(81)).as_str()));
+        assert!(crate::layout::is_file_of_data_set(&format!("{FOLDER}/{}", file_name(0, "\n\u{7f}/"))));
     }
 }

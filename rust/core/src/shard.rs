@@ -9,6 +9,7 @@ use arrow_ipc::writer::FileWriter;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use crate::commit::Draft;
+use crate::disk::Folder;
 use crate::error::{Error, Result};
 use crate::manifest::{BatchCard, ShardCard};
 
@@ -215,7 +216,7 @@ impl ShardRows {
 
 /// The shards of one split.
 pub struct Shards {
-    folder: PathBuf,
+    folder: Folder,
     split: &'static str,
     bytes_max: u64,
     /// Rows of the batch that is open.
@@ -237,7 +238,7 @@ struct Open {
 impl Shards {
     /// No shard yet.
     #[must_use]
-    pub fn new(folder: PathBuf, split: &'static str, bytes_max: u64, rows: ShardRows) -> Shards {
+    pub fn new(folder: Folder, split: &'static str, bytes_max: u64, rows: ShardRows) -> Shards {
         Shards { folder, split, bytes_max, rows, tokens: 0, open: None, done: Vec::new() }
     }
 
@@ -284,8 +285,9 @@ impl Shards {
 
     fn start(&self, batch: &RecordBatch) -> Result<Open> {
         let file = format!("{}-{:05}.arrow", self.split, self.done.len());
-        let path = self.folder.join(&file);
-        let writer = FileWriter::try_new(Draft::create(&path)?, &batch.schema()).map_err(|error| Error::storage(&path, error))?;
+        let path = self.folder.path_of(&file);
+        let writer =
+            FileWriter::try_new(Draft::create(&self.folder, &file)?, &batch.schema()).map_err(|error| Error::storage(&path, error))?;
         Ok(Open { file, path, writer, rows: 0, tokens: 0, batches: Vec::new() })
     }
 

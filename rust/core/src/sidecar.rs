@@ -1,19 +1,24 @@
 //! The stored reference log-probs beside a data set, as far as they can be verified without a model: `zephyr_fast.train.sidecar` writes them.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::disk::{Folder, Kind};
 use crate::error::{Error, Result};
+use crate::layout::{Level, Role};
 use crate::manifest::{self, Manifest};
 use crate::text::sha256_hex;
 use crate::verify::{Damage, Wanted};
+use crate::watch::Watch;
 
 /// Where they lie in the out folder, in a folder for each key.
-const FOLDER: &str = "_ref";
+pub(crate) const FOLDER: &str = "_ref";
+/// Hex digits of a key that name its folder.
+pub(crate) const KEY_DIGITS: usize = 16;
+/// Bytes that their manifest may have. A part of 2,048 pairs takes 120 of them.
+const BYTES_MAX: usize = 16 << 20;
 /// The version of their format.
 const SCHEMA: u32 = 1;
 
@@ -37,36 +42,55 @@ struct Part {
 }
 
 /// The files that the finished ones name. What is wrong with their manifests goes to `damage`.
-pub(crate) fn wanted(folder: &Path, data: &Manifest, damage: &mut Vec<Damage>) -> Result<Vec<Wanted>> {
+pub(crate) fn wanted(top: &Folder, data: &Manifest, watch: &Watch, damage: &mut Vec<Damage>) -> Result<Vec<Wanted>> {
     let mut wanted = Vec::new();
-    let Ok(keys) = fs::read_dir(folder.join(FOLDER)) else { return Ok(wanted) };
-    for key in keys.flatten() {
-        let name = key.file_name().to_string_lossy().into_owned();
-        let file = format!("{FOLDER}/{name}/{}", manifest::FILE);
-        let Ok(text) = fs::read(folder.join(&file)) else { continue };
-        let sha256 = sha256_hex(&text);
-        wanted.push(Wanted { file: file.clone(), bytes: Some(text.len() as u64), sha256, batches: Vec::new() });
-        match serde_json::from_slice::<Sidecar>(&text) {
-            Ok(sidecar) => {
-                damage.extend(sidecar.contradictions(&name, data)?.into_iter().map(|what| Damage::of(&file, what)));
-                wanted.extend(sidecar.splits.into_values().flat_map(|split| split.parts).map(|part| Wanted {
-                    file: format!("{FOLDER}/{name}/{}", part.file),
-                    bytes: None,
-                    sha256: part.sha256,
-                    batches: Vec::new(),
-                }));
-            }
-            Err(error) => damage.push(Damage::of(&file, format!("it is damaged: {error}"))),
+    // Without a folder of that name there is nothing; what else has the name is for the search for strays to tell.
+    let Some(refs) = within(top, FOLDER) else { return Ok(wanted) };
+    let failed = |error| Error::input(refs.path(), error);
+    for entry in refs.entries().map_err(failed)? {
+        watch.check()?;
+        let (name, _) = entry.map_err(failed)?;
+        let Some(name) = name.to_str().filter(|name| matches!(Level::Refs.role(name), Role::Folder(_))) else { continue };
+        if let Some(key) = within(&refs, name).filter(is_finished) {
+            of_key(&key, name, data, &mut wanted, damage)?;
         }
     }
     Ok(wanted)
 }
 
-/// Whether a path is that of a key which a run is still at: its manifest comes last.
-pub(crate) fn is_unfinished(folder: &Path, file: &str) -> bool {
-    let mut parts = file.split('/');
-    let (Some(FOLDER), Some(key), None) = (parts.next(), parts.next(), parts.next()) else { return false };
-    !folder.join(FOLDER).join(key).join(manifest::FILE).exists()
+/// Whether the log-probs of a key are complete: their manifest comes last, and without it a run is still at them.
+pub(crate) fn is_finished(key: &Folder) -> bool {
+    !matches!(key.kind(manifest::FILE), Ok(None))
+}
+
+fn within(folder: &Folder, name: &str) -> Option<Folder> {
+    matches!(folder.kind(name), Ok(Some(Kind::Folder))).then(|| folder.folder(name).ok()).flatten()
+}
+
+fn of_key(key: &Folder, name: &str, data: &Manifest, wanted: &mut Vec<Wanted>, damage: &mut Vec<Damage>) -> Result<()> {
+    let file = format!("{FOLDER}/{name}/{}", manifest::FILE);
+    let text = match key.read(manifest::FILE, BYTES_MAX) {
+        Ok(text) => text,
+        Err(error) => {
+            damage.push(Damage::of(&file, format!("cannot be read: {error}")));
+            return Ok(());
+        }
+    };
+    let sha256 = sha256_hex(&text);
+    wanted.push(Wanted { file: file.clone(), bytes: Some(text.len() as u64), sha256, batches: Vec::new() });
+    match serde_json::from_slice::<Sidecar>(&text) {
+        Ok(sidecar) => {
+            damage.extend(sidecar.contradictions(name, data)?.into_iter().map(|what| Damage::of(&file, what)));
+            wanted.extend(sidecar.splits.into_values().flat_map(|split| split.parts).map(|part| Wanted {
+                file: format!("{FOLDER}/{name}/{}", part.file),
+                bytes: None,
+                sha256: part.sha256,
+                batches: Vec::new(),
+            }));
+        }
+        Err(error) => damage.push(Damage::of(&file, format!("it is damaged: {error}"))),
+    }
+    Ok(())
 }
 
 impl Sidecar {
@@ -76,7 +100,9 @@ impl Sidecar {
         if self.schema != SCHEMA {
             found.push(format!("it has schema {}, this version reads {SCHEMA}", self.schema));
         }
-        if !self.digest()?.starts_with(name) || self.key.get("shards").and_then(Value::as_str) != Some(data.fingerprint.as_str()) {
+        if self.digest()?.get(..KEY_DIGITS) != Some(name)
+            || self.key.get("shards").and_then(Value::as_str) != Some(data.fingerprint.as_str())
+        {
             found.push("its key is not that of its folder and of this data set".to_owned());
         }
         for (split, card) in &self.splits {

@@ -3,9 +3,9 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::disk::{self, Stepped};
+use crate::disk::{Folder, Stepped};
 use crate::error::{Error, Result};
 
 const BUFFER_BYTES: usize = 1 << 20;
@@ -24,9 +24,10 @@ pub struct Spool {
 
 impl Spool {
     /// A new, empty spool.
-    pub fn create(path: &Path) -> Result<Spool> {
-        let file = disk::create(path).map_err(|error| Error::storage(path, error))?;
-        Ok(Spool { path: path.to_owned(), file, buffer: Vec::with_capacity(BUFFER_BYTES), flushed: 0, ends: Vec::new() })
+    pub fn create(folder: &Folder, name: &str) -> Result<Spool> {
+        let path = folder.path_of(name);
+        let file = folder.create(name).map_err(|error| Error::storage(&path, error))?;
+        Ok(Spool { path, file, buffer: Vec::with_capacity(BUFFER_BYTES), flushed: 0, ends: Vec::new() })
     }
 
     /// Appends a record.

@@ -2,7 +2,7 @@
 
 mod twin;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
@@ -15,6 +15,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 
 use crate::commit::{Committed, Draft};
+use crate::disk::Folder;
 use crate::error::{Error, Result};
 use twin::Twin;
 
@@ -44,29 +45,30 @@ struct Group {
 
 impl Table {
     /// A new file.
-    pub fn create(target: &Path, schema: SchemaRef) -> Result<Table> {
-        Table::open(target, schema, None)
+    pub fn create(folder: &Folder, name: &str, schema: SchemaRef) -> Result<Table> {
+        Table::open(Draft::create(folder, name)?, schema, None)
     }
 
     /// A new file whose column `copy` is always the column `original`, which comes before it: it is encoded and compressed once.
-    pub fn with_twin(target: &Path, schema: SchemaRef, original: &str, copy: &str) -> Result<Table> {
-        Table::open(target, schema, Some((original, copy)))
+    pub fn with_twin(folder: &Folder, name: &str, schema: SchemaRef, original: &str, copy: &str) -> Result<Table> {
+        Table::open(Draft::create(folder, name)?, schema, Some((original, copy)))
     }
 
-    fn open(target: &Path, schema: SchemaRef, twins: Option<(&str, &str)>) -> Result<Table> {
+    fn open(draft: Draft, schema: SchemaRef, twins: Option<(&str, &str)>) -> Result<Table> {
         let level = ZstdLevel::try_new(ZSTD_LEVEL).map_err(|error| Error::Internal(error.to_string()))?;
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(level))
             .set_created_by(crate::fingerprint::ENGINE.to_owned())
             .build();
-        let failed = |error| Error::storage(target, error);
-        let writer = ArrowWriter::try_new(Draft::create(target)?, Arc::clone(&schema), Some(properties)).map_err(failed)?;
+        let target = draft.path();
+        let failed = |error| Error::storage(&target, error);
+        let writer = ArrowWriter::try_new(draft, Arc::clone(&schema), Some(properties)).map_err(failed)?;
         let (file, mut factory) = writer.into_serialized_writer().map_err(failed)?;
         let twin = twins.map(|(original, copy)| Twin::new(file.schema_descr(), original, copy));
         if let Some(twin) = &twin {
             factory = factory.with_page_store_factory(twin.pages());
         }
-        Ok(Table { file, factory, schema, twin, group: None, target: target.to_owned(), rows: 0 })
+        Ok(Table { file, factory, schema, twin, group: None, target, rows: 0 })
     }
 
     /// Rows written so far.
@@ -152,11 +154,12 @@ mod tests {
 
     #[test]
     fn batches_without_rows_leave_nothing_and_a_group_ends_at_its_rows() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let above = tempfile::tempdir().expect("a temporary folder");
+        let folder = Folder::open(above.path()).expect("opens");
         let schema = Arc::new(Schema::new(vec![Field::new("row", DataType::Int64, false)]));
         let groups = |name: &str, batches: &[usize]| {
-            let target = folder.path().join(name);
-            let mut table = Table::create(&target, Arc::clone(&schema)).expect("creates");
+            let target = above.path().join(name);
+            let mut table = Table::create(&folder, name, Arc::clone(&schema)).expect("creates");
             for &rows in batches {
                 let column = Arc::new(Int64Array::from(vec![7; rows]));
                 table.write(&RecordBatch::try_new(Arc::clone(&schema), vec![column]).expect("one column")).expect("writes");

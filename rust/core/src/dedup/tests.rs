@@ -16,7 +16,7 @@ fn both() -> Dedup {
 /// What admitting these texts, in order, finds.
 fn admissions(texts: &[String], dedup: &Dedup) -> Vec<Admission> {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut seen = Seen::new(folder.path(), dedup).expect("creates its spool");
+    let mut seen = Seen::new(&Folder::open(folder.path()).expect("opens"), dedup).expect("creates its spool");
     (0..).zip(texts).map(|(row, text)| seen.admit(row, &sign(&dialogue(&[text]), dedup)).expect("reads its spool")).collect()
 }
 
@@ -62,7 +62,7 @@ fn texts_without_words_are_equal_or_new_but_never_near() {
 fn a_dialogue_without_the_part_that_is_compared_is_new() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let dedup = Dedup { of: Compared::LastReply, ..both() };
-    let mut seen = Seen::new(folder.path(), &dedup).expect("creates its spool");
+    let mut seen = Seen::new(&Folder::open(folder.path()).expect("opens"), &dedup).expect("creates its spool");
     let mut admit = |row, texts: &[&str]| seen.admit(row, &sign(&dialogue(texts), &dedup)).expect("reads its spool");
     assert_eq!(admit(0, &["hello"]), Admission::New);
     assert_eq!(admit(1, &["hello"]), Admission::New);
@@ -99,7 +99,7 @@ fn a_kept_row_costs_less_than_four_hundred_bytes() {
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut seen = Seen::new(folder.path(), &both()).expect("creates its spool");
+    let mut seen = Seen::new(&Folder::open(folder.path()).expect("opens"), &both()).expect("creates its spool");
     let before = resident_bytes();
     // Just above seven eighths of 2^20, where all tables have just doubled: the worst of numbers.
     let rows = 920_000_u64;

@@ -11,6 +11,7 @@ use crate::dedup::Admission;
 use crate::encoding::{Encoding, Product, Tokens};
 use crate::error::{Error, Result};
 use crate::fingerprint::{ENGINE, MadeFrom, semantics};
+use crate::layout::TOKENIZER;
 use crate::ledger::{self, Entry, Ledger};
 use crate::manifest::{
     Decontamination, DedupSums, FileCard, InputCard, Kind, Manifest, RecipeCopy, Rows, SCHEMA, Split, TemplateCard, TokenizerCard,
@@ -97,11 +98,11 @@ enum TokenOutput {
 
 impl<'run> Output<'run> {
     pub(super) fn new(walk: &'run Walk, folder: &'run OutFolder, inputs: &'run [Input]) -> Result<Output<'run>> {
-        folder.folder(ledger::FOLDER)?;
+        let ledger = folder.folder(ledger::FOLDER)?;
         let split = |name: &'static str| -> Result<SplitOutput> {
             let tokens = match walk.command {
                 _ if walk.encoding.is_none() => TokenOutput::None,
-                Command::Prep => TokenOutput::Samples(Waiting::new(&folder.work().join(format!("samples-{name}")))?),
+                Command::Prep => TokenOutput::Samples(Waiting::new(folder.work(), &format!("samples-{name}"))?),
                 Command::Binarize => TokenOutput::Pairs(Box::new(shards(walk, folder, name))),
             };
             Ok(SplitOutput { name, sums: Split::default(), text: None, tokens })
@@ -110,7 +111,7 @@ impl<'run> Output<'run> {
             walk,
             folder,
             inputs,
-            ledger: Ledger::create(folder.path())?,
+            ledger: Ledger::create(&ledger)?,
             quarantine: Quarantine::new(folder.folder(quarantine::FOLDER)?),
             splits: SPLITS.into_iter().map(split).collect::<Result<_>>()?,
             rows: Rows::default(),
@@ -195,7 +196,6 @@ impl<'run> Output<'run> {
         if self.walk.recipe.shards.text {
             let prompt_id = entry.prompt_id.as_deref().unwrap_or_default();
             if split.text.is_none() {
-                self.folder.folder("text")?;
                 split.text = Some(Text::create(self.folder, name, self.walk.command)?);
             }
             if let Some(text) = &mut split.text {
@@ -287,21 +287,18 @@ impl<'run> Output<'run> {
             let mut early = manifest.clone();
             let (file, sha256) = (card::FILE.to_owned(), crate::text::sha256_hex(card.as_bytes()));
             early.files.push(FileCard { file, bytes: card.len() as u64, sha256 });
-            commit_bytes(&folder.path().join(crate::manifest::FILE), early.print()?.as_bytes())?;
+            commit_bytes(folder.top(), crate::manifest::FILE, early.print()?.as_bytes())?;
         }
-        manifest.files.push(FileCard::new(card::FILE, commit_bytes(&folder.path().join(card::FILE), card.as_bytes())?));
+        manifest.files.push(FileCard::new(card::FILE, commit_bytes(folder.top(), card::FILE, card.as_bytes())?));
         Ok(manifest)
     }
 }
 
 /// The tokenizer and the template that made the ids, so that whoever trains needs nothing else.
 fn write_tokenizer(encoding: &Encoding, folder: &OutFolder) -> Result<Vec<FileCard>> {
-    let target = folder.folder("tokenizer")?;
+    let target = folder.folder(TOKENIZER)?;
     let files = encoding.tokenizer.files(encoding.template.text())?;
-    files
-        .into_iter()
-        .map(|(name, bytes)| Ok(FileCard::new(&format!("tokenizer/{name}"), commit_bytes(&target.join(name), &bytes)?)))
-        .collect()
+    files.into_iter().map(|(name, bytes)| Ok(FileCard::new(&format!("{TOKENIZER}/{name}"), commit_bytes(&target, name, &bytes)?))).collect()
 }
 
 fn tokenizer_card(encoding: &Encoding) -> TokenizerCard {
@@ -321,7 +318,7 @@ fn shards(walk: &Walk, folder: &OutFolder, split: &'static str) -> Shards {
         Command::Prep => ShardRows::Windows(WindowRows::default()),
         Command::Binarize => ShardRows::Pairs(PairRows::default()),
     };
-    Shards::new(folder.path().to_owned(), split, walk.recipe.shards.shard_bytes_max, rows)
+    Shards::new(folder.top().clone(), split, walk.recipe.shards.shard_bytes_max, rows)
 }
 
 impl SplitOutput {

@@ -9,6 +9,7 @@ use arrow_array::{ArrayRef, Float64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 
 use crate::error::{Error, Result};
+use crate::layout::TEXT;
 use crate::manifest::TextCard;
 use crate::out_folder::OutFolder;
 use crate::recipe::Command;
@@ -35,16 +36,17 @@ pub(super) struct Text {
 impl Text {
     /// A new file.
     pub(super) fn create(folder: &OutFolder, split: &str, command: Command) -> Result<Text> {
-        let file = format!("text/{split}-00000.parquet");
+        let name = format!("{split}-00000.parquet");
         let schema = schema_of(command);
-        let (target, columns) = (folder.path().join(&file), Arc::clone(&schema));
+        let (within, columns) = (folder.folder(TEXT)?, Arc::clone(&schema));
         let table = match command {
-            Command::Prep => Table::create(&target, columns)?,
+            Command::Prep => Table::create(&within, &name, columns)?,
             // `messages` repeats `chosen`, as in the published set.
-            Command::Binarize => Table::with_twin(&target, columns, "chosen", "messages")?,
+            Command::Binarize => Table::with_twin(&within, &name, columns, "chosen", "messages")?,
         };
         let messages = (0..if command == Command::Prep { 1 } else { 2 }).map(|_| messages_builder()).collect();
         let (prompts, prompt_ids) = (StringBuilder::new(), StringBuilder::new());
+        let file = format!("{TEXT}/{name}");
         Ok(Text { file, command, schema, encoder: Encoder::start(table), prompts, prompt_ids, messages, scores: [Vec::new(), Vec::new()] })
     }
 

@@ -1,9 +1,9 @@
 //! Samples of one split on their way into windows: they wait on disk until the last one is known, then are packed and gathered.
 
-use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use super::trl07;
+use crate::disk::Folder;
 use crate::error::{Error, Result};
 use crate::manifest::ShardCard;
 use crate::pack::pack;
@@ -34,9 +34,9 @@ pub(super) struct Written {
 }
 
 impl Waiting {
-    /// Nobody yet; `path` is where samples wait.
-    pub(super) fn new(path: &Path) -> Result<Waiting> {
-        Ok(Waiting { spool: Spool::create(path)?, lengths: Vec::new(), chars: Vec::new(), row_ids: Vec::new() })
+    /// Nobody yet; samples wait in a file of this name.
+    pub(super) fn new(folder: &Folder, name: &str) -> Result<Waiting> {
+        Ok(Waiting { spool: Spool::create(folder, name)?, lengths: Vec::new(), chars: Vec::new(), row_ids: Vec::new() })
     }
 
     /// Appends a sample.

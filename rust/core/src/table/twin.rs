@@ -142,13 +142,13 @@ impl PageStore for Keeping {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
 
     use arrow_array::builder::{ListBuilder, StringBuilder};
     use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, new_null_array};
     use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
     use super::*;
+    use crate::disk::Folder;
     use crate::table::Table;
 
     /// Lists of texts, some of them null, long ones in between, so that dictionaries are left and pages end.
@@ -182,21 +182,21 @@ mod tests {
 
     #[test]
     fn the_file_has_the_bytes_of_one_whose_columns_are_each_encoded() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let above = tempfile::tempdir().expect("a temporary folder");
+        let folder = Folder::open(above.path()).expect("opens");
         let schema = schema();
-        let written = |name: &str, again: bool, open: &dyn Fn(&Path) -> crate::error::Result<Table>| {
-            let target = folder.path().join(name);
-            let mut table = open(&target).expect("creates");
+        let written = |name: &str, again: bool, open: &dyn Fn(&str) -> crate::error::Result<Table>| {
+            let mut table = open(name).expect("creates");
             // Two row groups by their rows.
             for from in (0..80_000).step_by(1_000) {
                 table.write(&batch(&schema, from, again)).expect("writes");
             }
             table.commit().expect("commits");
-            fs::read(target).expect("reads")
+            fs::read(above.path().join(name)).expect("reads")
         };
         // The copy is never looked at.
-        let once = written("twin", false, &|target| Table::with_twin(target, Arc::clone(&schema), "first", "again"));
-        let twice = written("plain", true, &|target| Table::create(target, Arc::clone(&schema)));
+        let once = written("twin", false, &|name| Table::with_twin(&folder, name, Arc::clone(&schema), "first", "again"));
+        let twice = written("plain", true, &|name| Table::create(&folder, name, Arc::clone(&schema)));
         assert!(once == twice, "{} and {} bytes", once.len(), twice.len());
     }
 }
