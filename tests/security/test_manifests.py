@@ -10,8 +10,9 @@ import pytest
 
 from numbered import numbered
 from zephyr_fast import InputError, IntegrityError, Manifest, Shards, ZephyrError
-from zephyr_fast.bounded import CONTAINERS_MAX, parse_json, shown
+from zephyr_fast.bounded import CONTAINERS_MAX, parse_json
 from zephyr_fast.manifest import BYTES_MAX, seal
+from zephyr_fast.printed import shown
 
 
 @pytest.fixture

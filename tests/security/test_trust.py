@@ -43,17 +43,16 @@ def evil(folder: Path, name: str, canary: Path) -> None:
 
 
 def with_code(shards: Path, folder: Path, canary: Path, **changes: Any) -> Path:
-    """The same data set, whose tokenizer asks to run a file beside it; all digests are right."""
+    """The same data set, whose tokenizer asks to run a file beside it, which no manifest may name; all digests are right."""
     shutil.copytree(shards, folder)
     config = folder / "tokenizer" / "tokenizer_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}} | changes))
     evil(folder / "tokenizer", "evil", canary)
     fields = json.loads((folder / "manifest.json").read_text())
     fields["files"] = [card for card in fields["files"] if card["file"] != "tokenizer/tokenizer_config.json"]
-    for path in (config, folder / "tokenizer" / "evil.py"):
-        content = path.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
-        fields["files"].append({"file": f"tokenizer/{path.name}", "bytes": len(content), "sha256": digest})
+    content = config.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    fields["files"].append({"file": f"tokenizer/{config.name}", "bytes": len(content), "sha256": digest})
     (folder / "manifest.json").write_text(seal(fields))
     return folder
 
