@@ -70,10 +70,6 @@ fn add_normalizer(normalizer: &NormalizerWrapper, steps: &mut Vec<NormalizerStep
                 }
             }
         }
-        NormalizerWrapper::Precompiled(_) => {
-            check_charsmap(part(normalizer)?["precompiled_charsmap"].as_str().unwrap_or_default())?;
-            steps.push(NormalizerStep::Plain(normalizer.clone()));
-        }
         other => steps.push(NormalizerStep::Plain(other.clone())),
     }
     check_steps(steps.len(), "normalizers")
@@ -85,6 +81,18 @@ fn check_steps(steps: usize, what: &str) -> std::result::Result<(), String> {
 
 fn regex(pattern: &str) -> std::result::Result<Regex, String> {
     Regex::new(pattern).map_err(|error| format!("its pattern `{pattern}` cannot be read: {}", error.description()))
+}
+
+/// Checks every character map in a normalizer's JSON before the crate sees it, which would make room for whatever a map says it needs.
+fn check_charsmaps(part: &Value) -> std::result::Result<(), String> {
+    match part {
+        Value::Object(fields) => fields.iter().try_for_each(|(name, value)| match value.as_str() {
+            Some(map) if name == "precompiled_charsmap" => check_charsmap(map),
+            _ => check_charsmaps(value),
+        }),
+        Value::Array(parts) => parts.iter().try_for_each(check_charsmaps),
+        _ => Ok(()),
+    }
 }
 
 /// A map of sentencepiece's, in base64: the size of a trie, the trie, then what is written, each text ended by a zero.
@@ -141,7 +149,10 @@ impl Serialize for Normalizers {
 
 impl<'de> Deserialize<'de> for Normalizers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Normalizers, D::Error> {
-        Normalizers::new(NormalizerWrapper::deserialize(deserializer)?).map_err(D::Error::custom)
+        let part = Value::deserialize(deserializer)?;
+        check_charsmaps(&part).map_err(D::Error::custom)?;
+        let whole = NormalizerWrapper::deserialize(part).map_err(D::Error::custom)?;
+        Normalizers::new(whole).map_err(D::Error::custom)
     }
 }
 
