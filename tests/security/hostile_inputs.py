@@ -104,7 +104,7 @@ def parquet_bombs() -> dict[str, Callable[[], bytes]]:
         "gzip_page_of_zeros": lambda: parquet(table_of(pa.array(["\0" * (200 * MIB)])), compression="gzip", use_dictionary=False),
         "brotli_page_of_zeros": lambda: parquet(table_of(pa.array(["\0" * (200 * MIB)])), compression="brotli", use_dictionary=False),
         "values_that_repeat_their_starts": lambda: parquet(
-            table_of(pa.array([["x" * MIB] * 3_000])), use_dictionary=False, column_encoding={"prompt.list.element": "DELTA_BYTE_ARRAY"}
+            table_of(pa.array([["x" * MIB] * 300])), use_dictionary=False, column_encoding={"prompt.list.element": "DELTA_BYTE_ARRAY"}
         ),
         "lists_without_bounds": lambda: lying_page(parquet(table_of(one), use_dictionary=False, compression="none")),
     }
@@ -130,14 +130,14 @@ def arrow_bombs() -> dict[str, Callable[[], bytes]]:
     text = pa.array(["x" * (4 * MIB)])
     shared = pa.DictionaryArray.from_arrays(pa.array([0] * 2_000, pa.int32()), text)
     runs = pa.RunEndEncodedArray.from_arrays(pa.array([2**31 - 1], pa.int32()), text)
-    nulls = pa.FixedSizeListArray.from_arrays(pa.nulls(2**30), 2**30)
+    nulls = pa.FixedSizeListArray.from_arrays(pa.Array.from_buffers(pa.null(), 2**30, [None]), 2**30)
     views = pa.ListViewArray.from_arrays(pa.array([0] * 500, pa.int32()), pa.array([1] * 500, pa.int32()), text)
     return {
         "one_value_in_2000_rows": lambda: arrow_stream(table_of(shared)),
         "one_value_in_2_billion_rows": lambda: arrow_stream(table_of(runs)),
         "a_billion_nulls_in_a_row": lambda: arrow_stream(table_of(nulls)),
         "lists_that_share_their_value": lambda: arrow_stream(table_of(views)),
-        "rows_of_nothing": lambda: arrow_stream(table_of(pa.nulls(2**40))),
+        "rows_of_nothing": lambda: arrow_stream(table_of(pa.Array.from_buffers(pa.null(), 2**31 - 1, [None]))),
         "packed_zeros_zstd": lambda: arrow_stream(table_of(pa.array(["\0" * (300 * MIB)])), "zstd"),
         "packed_zeros_lz4": lambda: arrow_stream(table_of(pa.array(["\0" * (300 * MIB)])), "lz4"),
     }

@@ -57,12 +57,14 @@ where
     }))
 }
 
-/// An error without Arrow's word for its kind, where it is one of ours.
+/// An error without the words for its kind that the crates put before one of ours.
 fn said(error: &ArrowError) -> String {
-    match error {
+    const KIND: &str = "Parquet error: ";
+    let told = match error {
         ArrowError::ExternalError(ours) => ours.to_string(),
         other => other.to_string(),
-    }
+    };
+    told.rsplit_once(KIND).map_or(told.clone(), |(_, why)| why.to_owned())
 }
 
 /// An error of ours, as Arrow's readers hand it on.

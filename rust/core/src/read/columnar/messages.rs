@@ -46,6 +46,8 @@ struct Messages {
     decoder: StreamDecoder,
     /// Bytes of messages that were not yet decoded.
     waiting: [Buffer; 2],
+    /// A batch that was decoded with the schema.
+    first: Option<RecordBatch>,
     /// Bytes that the file may still unpack to.
     room: u64,
     growths_left: usize,
@@ -59,17 +61,14 @@ impl Messages {
         let (at, end) = if is_file { (8, footer_start(&file, bytes)?) } else { (0, bytes) };
         let (decoder, waiting) = (StreamDecoder::new(), Default::default());
         let (room, growths_left) = (unpacked_max(bytes), GROWTHS_MAX);
-        Ok(Messages { file, at, end, decoder, waiting, room, growths_left, is_over: false })
+        Ok(Messages { file, at, end, decoder, waiting, first: None, room, growths_left, is_over: false })
     }
 
     fn read_schema(&mut self) -> Read<()> {
-        self.read_message()?;
-        // Bodies of nothing are decoded once there is something behind them.
+        // A schema, which has no body, is decoded once there is something behind it, and a batch may come along.
         while self.decoder.schema().is_none() && !self.is_over {
-            if self.decode()?.is_some() {
-                break;
-            }
             self.read_message()?;
+            self.first = self.decode()?;
         }
         if self.decoder.schema().is_some() { Ok(()) } else { Err(refuse("it is neither an Arrow file nor an Arrow stream")) }
     }
@@ -168,6 +167,9 @@ impl Messages {
     }
 
     fn batch(&mut self) -> Read<Option<RecordBatch>> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
         loop {
             if let Some(batch) = self.decode()? {
                 return Ok(Some(batch));
