@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hostile_inputs import MIB, arrow_bombs, fifo, footers, parquet_bombs
 
 import zephyr_fast
-from hostile_inputs import MIB, arrow_bombs, fifo, footers, parquet_bombs
 from zephyr_fast import InputError, RecipeError, prep
 
 PACKAGE = str(Path(zephyr_fast.__file__).parents[1])
@@ -93,7 +93,9 @@ def test_an_input_that_says_nothing_for_long_is_interrupted(tmp_path: Path, what
         for _ in range(400 * MIB // len(piece) if what == "members" else 2_000):
             file.write(piece)
     command = [sys.executable, "-m", "zephyr_fast", "prep", "ultrachat", "--tokenizer", "sample", "--input", str(source)]
-    with subprocess.Popen([*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": PACKAGE}) as process:
+    with subprocess.Popen(
+        [*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": PACKAGE}
+    ) as process:
         while not (tmp_path / "out" / "_work").exists() and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
@@ -143,8 +145,12 @@ def test_instances_with_one_header_cost_their_rows_and_are_all_counted(tmp_path:
 
 
 def test_equal_instances_are_all_counted(tmp_path: Path) -> None:
-    sets = write_lines(tmp_path / "set.jsonl", [{"q": "Who are you?"}] * 3_000 + [{"q": "one two three four five six seven eight nine"}] * 3_000)
-    rows = write_lines(tmp_path / "rows.jsonl", [{"data": [text, "me"]} for text in ("who are YOU?", "One two three four five six seven eight nine")])
+    sets = write_lines(
+        tmp_path / "set.jsonl", [{"q": "Who are you?"}] * 3_000 + [{"q": "one two three four five six seven eight nine"}] * 3_000
+    )
+    rows = write_lines(
+        tmp_path / "rows.jsonl", [{"data": [text, "me"]} for text in ("who are YOU?", "One two three four five six seven eight nine")]
+    )
     settings = {"decontaminate.action": "flag", "truecase.enabled": False}
     manifest = prep(input=rows, tokenizer="sample", out=tmp_path / "out", settings=settings, decontaminate={"s": f"{sets}:q"})
     (card,) = manifest.decontamination.sets
