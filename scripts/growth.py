@@ -1,7 +1,7 @@
 """Measures how the time of each stage grows on rows that are made against it, and prints a table for the docs.
 
-Each case is run at sizes n, 2n and 4n, each a few times in a process of its own; what counts is the least CPU time of user and system, less that of a
-run on one row. The exponent is the slope between the smallest and the largest size: 1 is linear, 2 is quadratic.
+Each case is run at sizes n, 2n and 4n, each a few times in a process of its own. The least CPU time of them counts, less that of a run
+on one row. The exponent is the slope between the smallest and the largest size: 1 is linear, 2 is quadratic.
 
     python scripts/growth.py [NAME …] [--repeats 3]
 """

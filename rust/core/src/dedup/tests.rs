@@ -62,9 +62,8 @@ fn rows_that_share_a_core_are_compared_with_so_many_each_and_counted() {
         compared.push(seen.comparisons() - before);
     }
     let most = *compared.iter().max().expect("has rows");
-    assert!(most <= COMPARED_MAX as u64 && compared[300..].iter().all(|count| *count > 200), "{most}");
-    let cut_short = seen.cut_short();
-    assert!(cut_short > 800 && cut_short < 1_200, "{cut_short} rows");
+    assert_eq!(most, COMPARED_MAX as u64);
+    assert!(compared.iter().filter(|count| **count == most).count() as u64 <= seen.cut_short() && seen.cut_short() < 1_200);
     // The one row that is near shares nearly all bands, and is found among the thousand that share few.
     let again = texts[3].replace("word4050", "other");
     assert_eq!(seen.admit(1_200, &sign(&dialogue(&[&again]), &both())).expect("reads its spool"), Admission::Near(3));

@@ -16,6 +16,8 @@ const KEY_PARTS_MAX: usize = 16;
 const OVERRIDES_MAX: usize = 256;
 /// Characters of a value that an error repeats.
 const SHOWN_MAX: usize = 60;
+/// Characters of what the reader of TOML says, which repeats values too.
+const SAID_MAX: usize = 400;
 
 impl Recipe {
     /// Reads a recipe. `name` is what errors call it; `overrides` are dotted keys with values as TOML.
@@ -32,8 +34,10 @@ impl Recipe {
             for (key, value) in overrides {
                 set(&mut table, key, value)?;
             }
-            let keys: Vec<_> = overrides.iter().map(|(key, value)| format!("{key}={}", head(value))).collect();
-            let wrong = |error: &dyn std::fmt::Display| Error::Recipe(format!("--set {}: {error}", keys.join(" --set ")));
+            let keys: Vec<_> = overrides.iter().map(|(key, value)| format!("{key}={}", head(value, SHOWN_MAX))).collect();
+            let wrong = |error: &dyn std::fmt::Display| {
+                Error::Recipe(format!("--set {}: {}", keys.join(" --set "), head(&error.to_string(), SAID_MAX)))
+            };
             recipe = Recipe::deserialize(table).map_err(|error| wrong(&error.message()))?;
             for filter in recipe.filters.clone() {
                 filter::build(filter).map_err(|error| wrong(&error))?;
@@ -88,7 +92,7 @@ fn check_lengths(text: &str, name: &str, overrides: &[(String, String)]) -> Resu
         return Err(Error::Recipe(format!("--set is given {} times; at most {OVERRIDES_MAX} are read: write a recipe", overrides.len())));
     }
     for (key, value) in overrides {
-        let wrong = |why: String| Err(Error::Recipe(format!("--set {}: {why}", head(key))));
+        let wrong = |why: String| Err(Error::Recipe(format!("--set {}: {why}", head(key, SHOWN_MAX))));
         if key.len() > KEY_BYTES_MAX || key.split('.').count() > KEY_PARTS_MAX {
             return wrong(format!("a key has at most {KEY_PARTS_MAX} parts and {KEY_BYTES_MAX} bytes"));
         }
@@ -100,9 +104,9 @@ fn check_lengths(text: &str, name: &str, overrides: &[(String, String)]) -> Resu
 }
 
 /// The start of a text, for an error.
-fn head(text: &str) -> String {
+fn head(text: &str, characters_max: usize) -> String {
     let mut characters = text.chars();
-    let head: String = characters.by_ref().take(SHOWN_MAX).collect();
+    let head: String = characters.by_ref().take(characters_max).collect();
     if characters.next().is_none() { head } else { head + "…" }
 }
 
@@ -128,7 +132,7 @@ fn check_filters(text: &str, name: &str) -> Result<()> {
 
 /// Puts a value under a dotted key; a number within the key is a place in a list.
 fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<()> {
-    let wrong = |why: &str| Error::Recipe(format!("--set {key}={}: {why}", head(value)));
+    let wrong = |why: &str| Error::Recipe(format!("--set {key}={}: {why}", head(value, SHOWN_MAX)));
     // What is no TOML value is meant as a string: `--set binarize.preset=argilla`.
     let value = format!("value = {value}")
         .parse::<toml::Table>()
@@ -196,7 +200,7 @@ mod tests {
         assert!(error(&long, &[]).contains("at most 1048576 are read"));
         assert!(error("", &vec![("seed", "1"); 300]).contains("at most 256 are read"));
         let shown = error("", &[("seed", &"x".repeat(5_000))]);
-        assert!(shown.len() < 400 && shown.contains("xxx…"), "{shown}");
+        assert!(shown.len() < 600 && shown.contains("xxx…"), "{shown}");
     }
 
     #[test]

@@ -65,10 +65,13 @@ fn bare_lz4(packed: &[u8], length: usize, unpacked: &mut Vec<u8>) -> std::io::Re
     into_slice(length, unpacked, |room| lz4_flex::block::decompress_into(packed, room).map_err(other))
 }
 
+/// Unpacks bytes of one kind behind what a vector holds.
+type Unpack = fn(&[u8], usize, &mut Vec<u8>) -> std::io::Result<()>;
+
 /// What was called LZ4 before LZ4_RAW: Hadoop's blocks, or by other writers a frame or a bare block.
 fn lz4(packed: &[u8], length: usize, unpacked: &mut Vec<u8>) -> std::io::Result<()> {
     let start = unpacked.len();
-    let kinds: [fn(&[u8], usize, &mut Vec<u8>) -> std::io::Result<()>; 3] =
+    let kinds: [Unpack; 3] =
         [hadoop, |packed, length, unpacked| read(lz4_flex::frame::FrameDecoder::new(packed), length, unpacked), bare_lz4];
     for kind in kinds {
         unpacked.truncate(start);
