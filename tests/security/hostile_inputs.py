@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,6 +126,12 @@ def lying_page(content: bytes) -> bytes:
     return content[:at] + lie + content[size_end + 1 :]
 
 
+def bombs() -> dict[str, Callable[[], bytes]]:
+    """Return all makers, by the name of their file."""
+    parquets = {f"{name}.parquet": make for name, make in parquet_bombs().items()}
+    return parquets | {f"{name}.arrow": make for name, make in arrow_bombs().items()}
+
+
 def arrow_bombs() -> dict[str, Callable[[], bytes]]:
     """Return makers of small Arrow streams that come to gigabytes."""
     text = pa.array(["x" * (4 * MIB)])
@@ -147,3 +154,8 @@ def fifo(path: Path) -> Path:
     """Make a FIFO that nobody writes to."""
     os.mkfifo(path)
     return path
+
+
+if __name__ == "__main__":
+    # In a process of its own: what a process held is what the system tells of those that it starts.
+    Path(sys.argv[1]).write_bytes(bombs()[Path(sys.argv[1]).name]())

@@ -3,16 +3,14 @@
 import gzip
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hostile_inputs import MIB, arrow_bombs, fifo, footers, parquet_bombs
+from hostile_inputs import MIB, bombs, fifo, footers
 
 import zephyr_fast
 from zephyr_fast import InputError, RecipeError, prep
@@ -37,10 +35,6 @@ def run(out: Path, source: Path | str, *arguments: str) -> tuple[int, str, int]:
     return process.returncode, said, used.ru_maxrss // 1024
 
 
-def test_memory_is_what_the_system_says() -> None:
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 1024
-
-
 @pytest.mark.parametrize("name", footers())
 def test_a_footer_that_lies_is_refused(tmp_path: Path, name: str) -> None:
     source = tmp_path / f"{name}.parquet"
@@ -49,22 +43,14 @@ def test_a_footer_that_lies_is_refused(tmp_path: Path, name: str) -> None:
     assert code == 4 and "cannot read" in said and megabytes < 400, (code, said[-300:], megabytes)
 
 
-@pytest.mark.parametrize("name", parquet_bombs())
-def test_a_small_parquet_file_takes_no_gigabytes(tmp_path: Path, name: str) -> None:
-    check_bomb(tmp_path, f"{name}.parquet", parquet_bombs()[name])
-
-
-@pytest.mark.parametrize("name", arrow_bombs())
-def test_a_small_arrow_file_takes_no_gigabytes(tmp_path: Path, name: str) -> None:
-    check_bomb(tmp_path, f"{name}.arrow", arrow_bombs()[name])
-
-
-def check_bomb(folder: Path, name: str, make: Callable[[], bytes]) -> None:
-    source = folder / name
-    source.write_bytes(make())
-    assert source.stat().st_size < 8 * MIB
-    code, said, megabytes = run(folder / "out", source)
-    assert code in (0, 3, 4) and "bug" not in said and megabytes < 900, (code, said[-300:], megabytes)
+@pytest.mark.parametrize("name", bombs())
+def test_a_small_columnar_file_takes_no_gigabytes(tmp_path: Path, name: str) -> None:
+    subprocess.run([sys.executable, str(Path(__file__).with_name("hostile_inputs.py")), str(tmp_path / name)], check=True)
+    assert (tmp_path / name).stat().st_size < 8 * MIB
+    code, said, megabytes = run(tmp_path / "out", tmp_path / name)
+    assert code in (0, 3, 4) and "bug" not in said and megabytes < 400, (code, said[-300:], megabytes)
+    # Nothing is lost in silence: rows are set aside, or the run ends in an error.
+    assert code != 0 or list((tmp_path / "out" / "_quarantine").iterdir())
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".json.gz", ".jsonl.zst", ".parquet", ".arrow"])
@@ -73,9 +59,8 @@ def test_only_regular_files_are_opened(tmp_path: Path, ending: str) -> None:
     for device in ("null", "zero", "tty"):
         sources.append(tmp_path / f"{device}{ending}")
         sources[-1].symlink_to(f"/dev/{device}")
-    (tmp_path / f"folder{ending}").mkdir()
-    for source in [*sources, tmp_path / f"folder{ending}"]:
-        with pytest.raises(InputError, match=r"not a regular file|a folder, not a file|No such device"):
+    for source in sources:
+        with pytest.raises(InputError, match=r"not a regular file|No such device"):
             prep(input=source, tokenizer="sample", out=tmp_path / "out")
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"data": ["Hello", "you"]}\n')
@@ -99,7 +84,8 @@ def test_an_input_that_says_nothing_for_long_is_interrupted(tmp_path: Path, what
         while not (tmp_path / "out" / "_work").exists() and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) in (130, 4, 0)
+        # Members may all have been read by then; lines are 120 GB.
+        assert process.wait(60) in ((130, 0) if what == "members" else (130,))
 
 
 def test_a_key_that_no_recipe_has_is_refused(tmp_path: Path) -> None:
