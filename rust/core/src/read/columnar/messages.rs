@@ -1,4 +1,4 @@
-//! Reads Arrow IPC, message by message, each bounded by its head before it is unpacked.
+//! Reads Arrow IPC, message by message, each bounded by its head before its body is read.
 //!
 //! A file holds a stream behind its first eight bytes, so both are read as streams; the footer, which would say the same once more, is not parsed.
 
@@ -14,7 +14,7 @@ use arrow_schema::ArrowError;
 use super::{Batch, refuse, said, sure};
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::read::{Chunks, Input, MIB, Progress, bomb, unpacked_max};
+use crate::read::{Chunks, Input, MIB, Progress};
 
 /// Bytes of a message's head, and what a file starts and ends with.
 const HEAD_BYTES_MAX: u64 = 64 << 20;
@@ -22,7 +22,7 @@ const MAGIC: &[u8; 6] = b"ARROW1";
 /// What comes before the length of a message, and the end of a stream.
 const CONTINUATION: [u8; 4] = [0xFF; 4];
 const END: [u8; 8] = [0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0];
-/// Bytes of a message's body, as it lies in the file and unpacked: Arrow's lists of 32 bits reach as far.
+/// Bytes of a message's body: Arrow's lists of 32 bits reach as far.
 const BODY_BYTES_MAX: u64 = 2 << 30;
 /// Times that dictionaries may grow: each time, all that there is of one is copied.
 const GROWTHS_MAX: usize = 256;
@@ -48,8 +48,6 @@ struct Messages {
     waiting: [Buffer; 2],
     /// A batch that was decoded with the schema.
     first: Option<RecordBatch>,
-    /// Bytes that the file may still unpack to.
-    room: u64,
     growths_left: usize,
     is_over: bool,
 }
@@ -60,8 +58,8 @@ impl Messages {
         let is_file = bytes >= 8 && file.read_exact_at(&mut start, 0).map(|()| start.starts_with(MAGIC))?;
         let (at, end) = if is_file { (8, footer_start(&file, bytes)?) } else { (0, bytes) };
         let (decoder, waiting) = (StreamDecoder::new(), Default::default());
-        let (room, growths_left) = (unpacked_max(bytes), GROWTHS_MAX);
-        Ok(Messages { file, at, end, decoder, waiting, first: None, room, growths_left, is_over: false })
+        let growths_left = GROWTHS_MAX;
+        Ok(Messages { file, at, end, decoder, waiting, first: None, growths_left, is_over: false })
     }
 
     fn read_schema(&mut self) -> Read<()> {
@@ -106,7 +104,7 @@ impl Messages {
             )));
         }
         let body = self.read(head_end, body_length)?;
-        self.check(&message, &body)?;
+        self.check(&message)?;
         self.at = head_end + body_length;
         self.waiting = [head, body];
         Ok(())
@@ -135,9 +133,8 @@ impl Messages {
         Ok(bytes.into())
     }
 
-    /// Whether a message may be unpacked.
-    fn check(&mut self, message: &Message<'_>, body: &Buffer) -> Read<()> {
-        let malformed = || refuse("a message is malformed");
+    /// Whether a message may be decoded.
+    fn check(&mut self, message: &Message<'_>) -> Read<()> {
         let dictionary = message.header_as_dictionary_batch();
         if dictionary.is_some_and(|dictionary| dictionary.isDelta()) {
             self.growths_left = self.growths_left.checked_sub(1).ok_or_else(|| refuse("its dictionaries grow too often"))?;
@@ -145,24 +142,10 @@ impl Messages {
         let Some(batch) = message.header_as_record_batch().or_else(|| dictionary.and_then(|dictionary| dictionary.data())) else {
             return Ok(());
         };
-        let mut unpacked = body.len() as u64;
+        // Arrow's reader is built without its codecs, which take a buffer's word for the size that it unpacks to.
         if batch.compression().is_some() {
-            for buffer in batch.buffers().into_iter().flatten() {
-                let (start, length) = (usize::try_from(buffer.offset()), usize::try_from(buffer.length()));
-                let (Ok(start), Ok(length)) = (start, length) else { return Err(malformed()) };
-                let packed = start.checked_add(length).and_then(|end| body.get(start..end)).ok_or_else(malformed)?;
-                // Before each buffer stands its unpacked length; -1 is one that is not packed.
-                let told = packed.first_chunk().map_or(0, |length| i64::from_le_bytes(*length));
-                unpacked = unpacked.saturating_add(u64::try_from(told).unwrap_or(0));
-            }
+            return Err(refuse("its batches are compressed, which cannot be read; write it without compression, or as Parquet"));
         }
-        if unpacked > BODY_BYTES_MAX {
-            return Err(refuse(format!(
-                "a batch unpacks to {unpacked} bytes; at most {} MiB are read: write smaller batches",
-                BODY_BYTES_MAX / MIB
-            )));
-        }
-        self.room = self.room.checked_sub(unpacked).ok_or_else(|| refuse(bomb()))?;
         Ok(())
     }
 

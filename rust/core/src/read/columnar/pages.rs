@@ -18,8 +18,8 @@ use super::delta;
 use super::thrift::{Broken, Read, Thrift, kind};
 use crate::read::{MIB, bomb};
 
-/// Bytes of a page. Writers cut pages at a megabyte; one value, or a writer that does not cut, makes longer ones.
-const PAGE_BYTES_MAX: usize = 256 << 20;
+/// Bytes of a page. Writers cut pages at a megabyte, but pyarrow looks only after every 1,024 rows: with half a megabyte in each, it gets here.
+const PAGE_BYTES_MAX: usize = 512 << 20;
 /// Bytes of a page's header, statistics included.
 const HEADER_BYTES_MAX: usize = 16 << 20;
 /// What is read of a header at first: nearly all are shorter.

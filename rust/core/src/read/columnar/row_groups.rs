@@ -22,7 +22,7 @@ use crate::read::{Chunks, Input, MIB, Progress, unpacked_max};
 /// What a batch of several rows may take in; chat data take a megabyte or two.
 const BATCH_BYTES_MAX: u64 = 128 << 20;
 /// What a single row may take in: it may be the first of long pages in many columns.
-const ROW_BYTES_MAX: u64 = 512 << 20;
+const ROW_BYTES_MAX: u64 = 1 << 30;
 /// How much smaller a batch is read the next time.
 const FEWER: usize = 16;
 
