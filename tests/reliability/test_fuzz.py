@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,7 @@ ROWS = [
     *(TESTS.parent / "rust" / "core" / "tests" / "twins" / "hostile_rows.jsonl").read_bytes().splitlines(),
     *(TESTS / "fixtures" / "fuzzed_rows.jsonl").read_bytes().splitlines(),
 ]
+COLUMNAR = ("rows.parquet", "rows.arrow", "nested.parquet", "nested.arrow")
 PIECES = [
     b'"',
     b"\\",
@@ -165,6 +167,13 @@ def shards_and_columns(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pq.write_table(table, folder / "rows.parquet", compression="zstd", row_group_size=17)
     with pa.ipc.new_file(str(folder / "rows.arrow"), table.schema) as writer:
         writer.write_table(table, max_chunksize=17)
+    # What repeats itself: values that stand for many, lists in lists, pages that share their starts.
+    shared = table.append_column("kind", pa.array(["user", "assistant"] * 30).dictionary_encode())
+    nested = shared.append_column("nested", pa.array([[{"a": [[{"b": "x" * 9}]]}] * 3, []] * 30))
+    options = {"use_dictionary": False, "column_encoding": {"id": "DELTA_BYTE_ARRAY"}, "data_page_version": "2.0", "compression": "gzip"}
+    pq.write_table(nested.drop_columns("kind"), folder / "nested.parquet", **options)
+    with pa.ipc.new_stream(str(folder / "nested.arrow"), nested.schema) as writer:
+        writer.write_table(nested, max_chunksize=17)
     return folder
 
 
@@ -177,7 +186,7 @@ def test_hostile_manifests_and_shards_with_the_right_hashes_end_in_typed_errors(
 
 
 def test_hostile_columnar_files_end_in_typed_errors(shards_and_columns: Path, tmp_path: Path) -> None:
-    for name in ("rows.parquet", "rows.arrow"):
+    for name in COLUMNAR:
         shutil.copy(shards_and_columns / name, tmp_path / name)
     done = program("columns", tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -228,10 +237,11 @@ def scramble(value: Any, chance: random.Random) -> None:
 
 
 def fuzz_columns(folder: Path) -> None:
-    names = ("rows.parquet", "rows.arrow")
-    whole = {name: (folder / name).read_bytes() for name in names}
+    # Memory is bounded too: an allocation beyond this ends the process.
+    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+    whole = {name: (folder / name).read_bytes() for name in COLUMNAR}
     for number, chance in enumerate(until_time_is_up()):
-        name = names[number % 2]
+        name = COLUMNAR[number % len(COLUMNAR)]
         (folder / name).write_bytes(mutated(whole[name], chance, [b"\0", b"\xff" * 4, b"\x7f\xff\xff\xff", b"PAR1", b"ARROW1"]))
         try:
             zephyr_fast.prep(input=folder / name, tokenizer="sample", out=folder / "out", max_bad=1_000, overwrite=True)

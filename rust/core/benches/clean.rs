@@ -3,8 +3,6 @@
 //! `ZEPHYR_FAST_BENCH_INPUT` names a file of rows, plain or packed (generated text if unset).
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use zephyr_core::dialogue::{Dialogue, Replies, Role, Turn};
@@ -31,8 +29,7 @@ fn generated() -> Vec<Dialogue> {
 fn dialogues() -> Vec<Dialogue> {
     let Some(path) = std::env::var_os("ZEPHYR_FAST_BENCH_INPUT") else { return generated() };
     let input = read::inputs(&[PathBuf::from(path)], &Watch::default()).expect("digests").remove(0);
-    let counter = Arc::new(AtomicU64::new(0));
-    let chunks = read::chunks(&input, &counter).expect("opens").map(|chunk| chunk.expect("reads"));
+    let chunks = read::chunks(&input, &read::Progress::default()).expect("opens").map(|chunk| chunk.expect("reads"));
     let parsed = chunks.flat_map(|chunk| {
         let rows = chunk.rows.iter().map(|row| &chunk.bytes[row.start..row.end]);
         rows.filter_map(|row| (detect(row, false)?.parse)(row).ok()).collect::<Vec<_>>()

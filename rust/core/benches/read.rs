@@ -4,8 +4,6 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use zephyr_core::read::shape::{self, Shape};
@@ -24,8 +22,7 @@ fn generated() -> tempfile::NamedTempFile {
 }
 
 fn chunks(input: &Input) -> impl Iterator<Item = Chunk> {
-    let counter = Arc::new(AtomicU64::new(0));
-    read::chunks(input, &counter).expect("opens").map(|chunk| chunk.expect("reads"))
+    read::chunks(input, &read::Progress::default()).expect("opens").map(|chunk| chunk.expect("reads"))
 }
 
 fn rows(chunk: &Chunk) -> impl Iterator<Item = &[u8]> {

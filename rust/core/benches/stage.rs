@@ -9,8 +9,6 @@
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use rayon::prelude::*;
@@ -80,7 +78,7 @@ fn report<T>(stage: impl FnOnce(T) -> Outcome, prepared: T) {
 
 impl Bench {
     fn chunks(&self) -> impl Iterator<Item = Chunk> + Send {
-        let chunks = read::chunks(&self.input, &Arc::new(AtomicU64::new(0))).expect("opens");
+        let chunks = read::chunks(&self.input, &read::Progress::default()).expect("opens");
         chunks.map(|chunk| chunk.expect("reads"))
     }
 

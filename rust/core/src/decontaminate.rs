@@ -8,20 +8,21 @@
 //! for dedup: a row dropped here must not stand for its clean near-duplicates, and what is found in a row must not depend on the
 //! rows before it.
 
+mod grams;
+mod search;
 mod sets;
 mod sums;
-
-use std::ops::Range;
 
 use hashbrown::HashMap;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::dialogue::{Dialogue, Role};
 use crate::error::Result;
 use crate::ledger::Contamination;
 use crate::recipe::Decontaminate;
 use crate::text::normalised;
+use crate::watch::Watch;
 use crate::words::{each_word, runs};
+use grams::Grams;
 
 pub use sets::EvaluationSet;
 pub use sums::Sums;
@@ -32,17 +33,18 @@ pub const VERSION: u32 = 1;
 pub const WORDS: usize = 8;
 /// From this share of matched instances on, Tulu 3 calls a whole evaluation set contaminated.
 pub const SHARE_MAX: f64 = 0.02;
+/// Spans of a row that the ledger lists at most. Every match is counted all the same.
+pub const SPANS_MAX: usize = 64;
 
 /// All evaluation sets, ready to be searched for. Grams are compared by 64-bit hashes: among a billion words and an index of a
 /// million grams, one false hit is to be expected in 18,000 runs, and it alone covers eight words.
 pub struct Index {
     sets: Vec<EvaluationSet>,
     instances: Vec<Instance>,
-    /// By a gram's hash: its run of `places`.
-    grams: HashMap<u64, Range<u32>>,
-    places: Vec<Place>,
-    /// By the hash of the normal form: the instances that say this.
-    whole: HashMap<u128, Vec<u32>>,
+    grams: Grams,
+    /// By the hash of the normal form: the place in `sayings` of the instances that say this.
+    whole: HashMap<u128, u32>,
+    sayings: Vec<Vec<u32>>,
     threshold: f64,
 }
 
@@ -52,13 +54,31 @@ struct Instance {
     row: i32,
     part: i32,
     words: u32,
+    /// Its place in the index's `sayings`.
+    saying: u32,
 }
 
-/// Where a gram stands: in which instance, at which word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    instance: u32,
-    word: u32,
+/// What was found in a row.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The instances that the ledger lists, in the order of the index.
+    pub matches: Vec<Match>,
+    /// Others that were found.
+    unlisted: Vec<u32>,
+    /// Classes of the index, and how many of their first members were found.
+    classes: Vec<(u32, u32)>,
+    /// Places in the index's `sayings` whose instances were found.
+    sayings: Vec<u32>,
+    /// The sets that instances were found of, ascending, and whether one was found exactly.
+    sets: Vec<(u32, bool)>,
+}
+
+impl Found {
+    /// Whether no instance was found.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sets.is_empty()
+    }
 }
 
 /// An instance that was found in a row.
@@ -85,64 +105,47 @@ pub struct Span {
     pub end: u32,
 }
 
-/// A gram of a user turn that an instance has too; sorted by instance and the instance's word first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Hit {
-    place: Place,
-    turn: u32,
-    /// The turn's word that starts the gram.
-    word: u32,
-    /// Its first byte in the turn.
-    start: u32,
-    /// The byte behind its last.
-    end: u32,
-}
-
 impl Index {
     /// Reads the evaluation sets of a recipe; `None` where it names none.
-    pub fn load(recipe: &Decontaminate) -> Result<Option<Index>> {
+    pub fn load(recipe: &Decontaminate, watch: &Watch) -> Result<Option<Index>> {
         if recipe.against.is_empty() {
             return Ok(None);
         }
         let mut index = Index {
             sets: Vec::new(),
             instances: Vec::new(),
-            grams: HashMap::new(),
-            places: Vec::new(),
+            grams: Grams::default(),
             whole: HashMap::new(),
+            sayings: Vec::new(),
             threshold: recipe.threshold,
         };
-        let mut grams: Vec<(u64, Place)> = Vec::new();
+        let mut room = sets::Room::default();
         for against in &recipe.against {
-            let (set, texts) = sets::read(against)?;
+            let (set, texts) = sets::read(against, &mut room, watch)?;
             for text in texts {
-                index.add(text, &mut grams);
+                index.add(&text);
             }
             index.sets.push(set);
+            watch.check()?;
         }
-        grams.sort_unstable();
-        for run in grams.chunk_by(|a, b| a.0 == b.0) {
-            let start = index.places.len() as u32;
-            index.places.extend(run.iter().map(|(_, place)| *place));
-            index.grams.insert(run[0].0, start..index.places.len() as u32);
-        }
+        index.grams.arrange(&index.instances, recipe.threshold);
         Ok(Some(index))
     }
 
     /// Adds an instance of the set that is being read.
-    fn add(&mut self, text: sets::Text, grams: &mut Vec<(u64, Place)>) {
+    fn add(&mut self, text: &sets::Text) {
         let number = self.instances.len() as u32;
         let mut hashes = Vec::new();
         each_word(&text.text, |hash, _| hashes.push(hash));
-        let at = |word| Place { instance: number, word };
-        grams.extend(runs::<WORDS>(&hashes).zip(0..).map(|(gram, word)| (gram, at(word))));
-        self.whole.entry(hash_whole(&text.text)).or_default().push(number);
-        self.instances.push(Instance {
-            set: self.sets.len() as u32,
-            row: text.row as i32,
-            part: text.part as i32,
-            words: hashes.len() as u32,
-        });
+        self.grams.add(runs::<WORDS>(&hashes));
+        let next = self.sayings.len() as u32;
+        let saying = *self.whole.entry(hash_whole(&text.text)).or_insert(next);
+        if saying == next {
+            self.sayings.push(Vec::new());
+        }
+        self.sayings[saying as usize].push(number);
+        let (set, words) = (self.sets.len() as u32, hashes.len() as u32);
+        self.instances.push(Instance { set, row: text.row as i32, part: text.part as i32, words, saying });
     }
 
     /// The sets, in the recipe's order.
@@ -151,76 +154,15 @@ impl Index {
         &self.sets
     }
 
-    /// The place, among [`Index::sets`], of the set that an instance is of.
-    fn set_of(&self, found: &Match) -> usize {
-        self.instances[found.instance as usize].set as usize
-    }
-
     /// The names of the sets in which instances were found.
     #[must_use]
-    pub fn names(&self, matches: &[Match]) -> String {
-        let of_sets = matches.chunk_by(|a, b| self.set_of(a) == self.set_of(b));
-        of_sets.map(|of_set| self.sets[self.set_of(&of_set[0])].name.as_str()).collect::<Vec<_>>().join(", ")
-    }
-
-    /// All instances that a dialogue's user turns match, in the order of the index.
-    #[must_use]
-    pub fn find(&self, dialogue: &Dialogue) -> Vec<Match> {
-        let (mut hits, mut wholes) = (Vec::new(), Vec::new());
-        for (turn, said) in (0..).zip(&dialogue.turns).filter(|(_, said)| said.role == Role::User) {
-            self.hits(turn, &said.text, &mut hits);
-            let span = Span { turn, start: 0, end: said.text.chars().count() as u32 };
-            let same = self.whole.get(&hash_whole(&said.text));
-            wholes.extend(same.into_iter().flatten().map(|instance| (*instance, span)));
-        }
-        hits.sort_unstable();
-        let mut matches: Vec<Match> =
-            hits.chunk_by(|a, b| a.place.instance == b.place.instance).filter_map(|hits| self.judge(hits, dialogue)).collect();
-        for (instance, span) in wholes {
-            match matches.iter_mut().find(|found| found.instance == instance) {
-                Some(found) => found.exact = true,
-                None => {
-                    matches.push(Match { instance, shared_words: self.instances[instance as usize].words, exact: true, spans: vec![span] })
-                }
-            }
-        }
-        matches.sort_unstable_by_key(|found| found.instance);
-        matches
-    }
-
-    /// The grams of one turn that any instance has.
-    fn hits(&self, turn: u32, text: &str, hits: &mut Vec<Hit>) {
-        let (mut hashes, mut ends) = (Vec::new(), Vec::new());
-        each_word(text, |hash, place| {
-            hashes.push(hash);
-            ends.push(place);
-        });
-        for (word, gram) in (0_u32..).zip(runs::<WORDS>(&hashes)) {
-            if let Some(places) = self.grams.get(&gram) {
-                let (start, end) = (ends[word as usize].start as u32, ends[word as usize + WORDS - 1].end as u32);
-                let places = &self.places[places.start as usize..places.end as usize];
-                hits.extend(places.iter().map(|place| Hit { place: *place, turn, word, start, end }));
-            }
-        }
-    }
-
-    /// Whether one instance's hits cover enough of it.
-    fn judge(&self, hits: &[Hit], dialogue: &Dialogue) -> Option<Match> {
-        let instance = hits[0].place.instance;
-        let (mut shared_words, mut covered_to) = (0, 0);
-        for Hit { place, .. } in hits {
-            let end = place.word + WORDS as u32;
-            shared_words += end - covered_to.max(place.word);
-            covered_to = end;
-        }
-        let words = self.instances[instance as usize].words;
-        let is_match = f64::from(shared_words) > self.threshold * f64::from(words);
-        is_match.then(|| Match { instance, shared_words, exact: false, spans: spans(hits, dialogue) })
+    pub fn names(&self, found: &Found) -> String {
+        found.sets.iter().map(|(set, _)| self.sets[*set as usize].name.as_str()).collect::<Vec<_>>().join(", ")
     }
 
     /// Matches as the ledger holds them: a line for every span.
     #[must_use]
-    pub fn lines(&self, matches: &[Match]) -> Vec<Contamination> {
+    pub fn lines(&self, found: &Found) -> Vec<Contamination> {
         let line = |found: &Match, span: &Span| {
             let instance = &self.instances[found.instance as usize];
             Contamination {
@@ -234,28 +176,13 @@ impl Index {
                 end: span.end as i32,
             }
         };
-        matches.iter().flat_map(|found| found.spans.iter().map(move |span| line(found, span))).collect()
+        found.matches.iter().flat_map(|found| found.spans.iter().map(move |span| line(found, span))).collect()
     }
-}
 
-/// The longest runs of shared words in each turn.
-fn spans(hits: &[Hit], dialogue: &Dialogue) -> Vec<Span> {
-    let mut hits: Vec<&Hit> = hits.iter().collect();
-    hits.sort_unstable_by_key(|hit| (hit.turn, hit.word));
-    let mut spans: Vec<Span> = Vec::new();
-    let mut next_word = 0;
-    for hit in hits {
-        match spans.last_mut() {
-            Some(span) if span.turn == hit.turn && hit.word <= next_word => span.end = hit.end,
-            _ => spans.push(Span { turn: hit.turn, start: hit.start, end: hit.end }),
-        }
-        next_word = hit.word + WORDS as u32;
+    /// Whether this many of an instance's words are more than the threshold's share.
+    fn is_match(&self, instance: u32, words: u32) -> bool {
+        f64::from(words) > self.threshold * f64::from(self.instances[instance as usize].words)
     }
-    for Span { turn, start, end } in &mut spans {
-        let characters = |bytes: u32| dialogue.turns[*turn as usize].text[..bytes as usize].chars().count() as u32;
-        (*start, *end) = (characters(*start), characters(*end));
-    }
-    spans
 }
 
 fn hash_whole(text: &str) -> u128 {
@@ -265,7 +192,7 @@ fn hash_whole(text: &str) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialogue::{Replies, Turn};
+    use crate::dialogue::{Dialogue, Replies, Role, Turn};
     use crate::recipe::Against;
 
     fn index(texts: &[&str], threshold: f64) -> Index {
@@ -274,7 +201,7 @@ mod tests {
         std::fs::write(&path, serde_json::json!([{ "q": texts }]).to_string()).expect("writes");
         let against = Against { name: "set".to_owned(), path: Some(path.to_string_lossy().into_owned()), field: "q".to_owned() };
         let recipe = Decontaminate { threshold, against: vec![against], ..Decontaminate::default() };
-        Index::load(&recipe).expect("reads").expect("has a set")
+        Index::load(&recipe, &Watch::default()).expect("reads").expect("has a set")
     }
 
     fn dialogue(turns: &[&str]) -> Dialogue {
@@ -291,7 +218,7 @@ mod tests {
     fn an_instance_matches_from_more_than_half_of_its_words_in_shared_grams() {
         let index = index(&[&numbers(0, 20)], 0.5);
         assert!(index.find(&dialogue(&[&numbers(0, 10)])).is_empty(), "ten of twenty are not more than half");
-        let matches = index.find(&dialogue(&[&format!("so: {}!", numbers(5, 16).to_uppercase())]));
+        let matches = index.find(&dialogue(&[&format!("so: {}!", numbers(5, 16).to_uppercase())])).matches;
         assert_eq!((matches[0].shared_words, matches[0].exact), (11, false));
         assert!(
             index.find(&dialogue(&[&numbers(0, 7), &numbers(0, 20), &numbers(7, 14)])).is_empty(),
@@ -303,9 +230,9 @@ mod tests {
     fn shared_words_of_several_turns_add_up_and_each_run_is_a_span() {
         let index = index(&[&numbers(0, 20)], 0.5);
         let row = dialogue(&[&format!("é {}", numbers(0, 8)), "yes", &format!("{}and {}", numbers(0, 8), numbers(12, 20))]);
-        let matches = index.find(&row);
-        assert_eq!(matches[0].shared_words, 16);
-        let lines = index.lines(&matches);
+        let found = index.find(&row);
+        assert_eq!(found.matches[0].shared_words, 16);
+        let lines = index.lines(&found);
         let spans: Vec<_> = lines.iter().map(|line| (line.turn, line.start, line.end)).collect();
         assert_eq!(spans, [(0, 2, 25), (2, 0, 23), (2, 28, 59)]);
         assert!((lines[0].overlap - 0.8).abs() < 1e-12);
@@ -315,15 +242,15 @@ mod tests {
     fn a_short_instance_matches_only_a_turn_that_says_the_same() {
         let index = index(&["Who are  you?", "¿?"], 0.5);
         assert!(index.find(&dialogue(&["Who are you, stranger?"])).is_empty());
-        let matches = index.find(&dialogue(&["hello", "yes", "who are\nyou?"]));
+        let matches = index.find(&dialogue(&["hello", "yes", "who are\nyou?"])).matches;
         assert_eq!(matches, [Match { instance: 0, shared_words: 3, exact: true, spans: vec![Span { turn: 2, start: 0, end: 12 }] }]);
-        assert_eq!(index.find(&dialogue(&["¿?"])).len(), 1);
+        assert_eq!(index.find(&dialogue(&["¿?"])).matches.len(), 1);
     }
 
     #[test]
     fn a_gram_that_an_instance_repeats_counts_at_each_of_its_places() {
         let twice = format!("{}then {}", numbers(0, 9), numbers(0, 9));
-        let matches = index(&[&twice], 0.5).find(&dialogue(&[&numbers(0, 9)]));
+        let matches = index(&[&twice], 0.5).find(&dialogue(&[&numbers(0, 9)])).matches;
         assert_eq!(matches[0].shared_words, 18);
     }
 }

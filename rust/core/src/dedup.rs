@@ -5,6 +5,8 @@
 
 mod minhash;
 
+use std::cmp::Reverse;
+
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use xxhash_rust::xxh3::xxh3_128;
@@ -18,10 +20,15 @@ use crate::text::normalise_into;
 
 pub use minhash::{BANDS, VERSION};
 
-/// Of the rows that share one band's key, this many are compared with a row, the newest first. A longer run is made of rows that
-/// share a template and are yet not near, and following it would cost the square of its length. On 55,000 rows of chat the longest
-/// run is 11. A row whose search is cut short is counted, and the manifest says how many there were.
-const CANDIDATES_MAX: usize = 1_024;
+/// Of the rows that share one band's key, this many are followed, the newest first. A longer run is made of rows that share a template and are yet
+/// not near, and following it would cost the square of its length. On 55,000 rows of chat the longest run is 11. A row whose search is cut short is
+/// counted, and the manifest says how many there were.
+const FOLLOWED_MAX: usize = 1_024;
+/// Of all rows that were followed, this many are compared: those that share the most bands, as near ones do, the newest of them first.
+const COMPARED_MAX: usize = 256;
+/// Shingles of other rows that a row is compared with, all together: this many, or this many times its own.
+const SHINGLES_FREE: usize = 1 << 17;
+const SHINGLES_RATIO_MAX: usize = 16;
 
 /// What is compared of one dialogue. Nothing, where the recipe's part of it is not there.
 #[derive(Debug, Default)]
@@ -108,6 +115,8 @@ pub struct Seen {
     shingles: Spool,
     threshold: f64,
     cut_short: u64,
+    /// Pairs of rows compared so far.
+    comparisons: u64,
     /// The shingles read last.
     buffer: Vec<u8>,
 }
@@ -125,6 +134,7 @@ impl Seen {
             shingles: Spool::create(folder, "shingles")?,
             threshold: dedup.threshold,
             cut_short: 0,
+            comparisons: 0,
             buffer: Vec::new(),
         })
     }
@@ -133,6 +143,12 @@ impl Seen {
     #[must_use]
     pub fn cut_short(&self) -> u64 {
         self.cut_short
+    }
+
+    /// Pairs of rows that were compared by their shingles so far.
+    #[must_use]
+    pub fn comparisons(&self) -> u64 {
+        self.comparisons
     }
 
     /// Compares a dialogue with all earlier ones that stayed, and remembers it if it is new. Call in row order.
@@ -155,8 +171,11 @@ impl Seen {
 
     /// The earliest kept row that shares a band and, checked exactly, enough shingles.
     fn near(&mut self, near: &Near) -> Result<Option<i64>> {
-        let candidates = self.candidates(near);
+        let (followed, is_followed_short) = self.followed(near);
+        let (candidates, is_compared_short) = self.candidates(followed, near.shingles.len());
+        self.cut_short += u64::from(is_followed_short || is_compared_short);
         for kept in candidates {
+            self.comparisons += 1;
             self.shingles.read(kept as usize, &mut self.buffer)?;
             if jaccard(&near.shingles, self.buffer.as_chunks().0) >= self.threshold {
                 return Ok(Some(self.rows[kept as usize]));
@@ -165,28 +184,42 @@ impl Seen {
         Ok(None)
     }
 
-    /// Kept dialogues that share a band and are long enough, and short enough, to be near; the earliest first.
-    fn candidates(&mut self, near: &Near) -> Vec<u32> {
-        let mut candidates = Vec::new();
+    /// Kept dialogues that share a band and are long enough, and short enough, to be near, once for each band; and whether there are more.
+    fn followed(&self, near: &Near) -> (Vec<u32>, bool) {
+        let mut found = Vec::new();
         let mut is_cut_short = false;
         for (band, key) in near.bands.iter().enumerate() {
             let newest = self.newest[band].find(spread(*key), |kept| self.keys[*kept as usize][band] == *key);
             let mut next = newest.map_or(0, |kept| kept + 1);
             let mut followed = 0;
-            while next != 0 && followed < CANDIDATES_MAX {
+            while next != 0 && followed < FOLLOWED_MAX {
                 let kept = (next - 1) as usize;
                 if bound(near.shingles.len(), self.shingles.length(kept) / 8) >= self.threshold {
-                    candidates.push(next - 1);
-                    followed += 1;
+                    found.push(next - 1);
                 }
+                followed += 1;
                 next = self.before[kept][band];
             }
             is_cut_short |= next != 0;
         }
-        self.cut_short += u64::from(is_cut_short);
-        candidates.sort_unstable();
-        candidates.dedup();
-        candidates
+        (found, is_cut_short)
+    }
+
+    /// Those of the followed dialogues that are compared, the earliest first; and whether there are more. `own` is the row's number of shingles.
+    fn candidates(&self, mut followed: Vec<u32>, own: usize) -> (Vec<u32>, bool) {
+        followed.sort_unstable();
+        let mut counted: Vec<(u32, usize)> = followed.chunk_by(|a, b| a == b).map(|same| (same[0], same.len())).collect();
+        counted.sort_by_key(|(kept, bands)| (Reverse(*bands), Reverse(*kept)));
+        let mut room = SHINGLES_FREE.max(own.saturating_mul(SHINGLES_RATIO_MAX));
+        let mut fits = |kept: u32| {
+            let left = room.checked_sub(self.shingles.length(kept as usize) / 8);
+            room = left.unwrap_or(0);
+            left.is_some()
+        };
+        let mut compared: Vec<u32> = counted.iter().map(|(kept, _)| *kept).take(COMPARED_MAX).take_while(|kept| fits(*kept)).collect();
+        compared.sort_unstable();
+        let is_cut_short = compared.len() < counted.len();
+        (compared, is_cut_short)
     }
 
     fn remember(&mut self, row: i64, signature: &Signature) -> Result<()> {

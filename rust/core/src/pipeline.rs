@@ -8,8 +8,7 @@ mod trl07;
 mod windows;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
 use rayon::prelude::*;
@@ -24,7 +23,7 @@ use crate::memory;
 use crate::out_folder::{Claim, OutFolder};
 use crate::quarantine::Aside;
 use crate::read::shape::Shape;
-use crate::read::{self, Chunk, Input, RawRow};
+use crate::read::{self, Chunk, Input, Progress, RawRow};
 use crate::recipe::{Command, Recipe};
 use crate::stage::Reason;
 use crate::text::sha256_hex;
@@ -74,7 +73,7 @@ fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
     let load = || job.tokenizer.as_deref().map(Tokenizer::load).transpose();
     let (inputs, tokenizer) = rayon::join(|| read::inputs(&job.inputs, watch), load);
     let inputs = inputs?;
-    let walk = Walk::new(job.command, job.recipe, tokenizer?)?;
+    let walk = Walk::watched(job.command, job.recipe, tokenizer?, watch)?;
     let encoding = walk.encoding.as_ref();
     let recipe_text = walk.recipe.print()?;
     let made_from = MadeFrom {
@@ -153,12 +152,12 @@ fn walk_all(
 ) -> Result<u64> {
     let round_chunks = round_chunks(memory);
     let (sender, receiver) = mpsc::sync_channel(round_chunks);
-    let read_counter = Arc::new(AtomicU64::new(0));
+    let progress = Progress::of(watch);
     std::thread::scope(|scope| {
         // Dropped when this closure ends, however it ends: the reader, which may be waiting for room, then ends as well.
         let receiver = receiver;
-        let counter = Arc::clone(&read_counter);
-        scope.spawn(move || read_all(inputs, &counter, &sender));
+        let reading = progress.clone();
+        scope.spawn(move || read_all(inputs, &reading, &sender));
         let mut next_row = 0;
         let mut shapes: Vec<Option<&'static Shape>> = vec![None; inputs.len()];
         let mut pending = Round::default();
@@ -166,7 +165,7 @@ fn walk_all(
             watch.check()?;
             memory::check(memory)?;
             let chunks = next_round(&receiver, round_chunks)?;
-            watch.bytes_read.store(read_counter.load(Ordering::Relaxed), Ordering::Relaxed);
+            watch.bytes_read.store(progress.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
             let is_last = chunks.is_empty();
             let started = start_rows(walk, chunks, &mut shapes, &mut next_row);
             let (visited, written) =
@@ -181,9 +180,9 @@ fn walk_all(
 }
 
 /// Reads all inputs, in order, on a thread of its own; ends early when nobody listens any more.
-fn read_all(inputs: &[Input], counter: &Arc<AtomicU64>, sender: &mpsc::SyncSender<Result<Chunk>>) {
+fn read_all(inputs: &[Input], progress: &Progress, sender: &mpsc::SyncSender<Result<Chunk>>) {
     for input in inputs {
-        let chunks = match read::chunks(input, counter) {
+        let chunks = match read::chunks(input, progress) {
             Ok(chunks) => chunks,
             Err(error) => {
                 let _ = sender.send(Err(error));

@@ -2,7 +2,7 @@
 //!
 //! Stages have no memory, so any thread may run them and row order cannot matter.
 
-use crate::decontaminate::Match;
+use crate::decontaminate::Found;
 use crate::dialogue::Dialogue;
 
 /// Why a row did not get through: a code that is counted, and what was seen.
@@ -44,7 +44,7 @@ pub struct Notes {
     /// Phrases that matched, each once.
     pub phrases: Vec<String>,
     /// Instances of evaluation sets that were found.
-    pub contamination: Vec<Match>,
+    pub contamination: Found,
     /// Control tokens in content that were neutralized.
     pub control_tokens: u32,
 }

@@ -17,6 +17,7 @@ use crate::stage::{Notes, Reason, Stage, Verdict};
 use crate::text::{hash64, normalised, sha256_hex};
 use crate::tokenize::Tokenizer;
 use crate::truecase::Truecase;
+use crate::watch::Watch;
 
 /// The version of the rule that splits train from test.
 pub const SPLIT_VERSION: u32 = 1;
@@ -77,7 +78,12 @@ pub struct Visited {
 impl Walk {
     /// Builds all parts of the walk; whatever is wrong with recipe, tokenizer or template is found here. A tokenizer goes with a recipe that
     /// wants tokens.
-    pub fn new(command: Command, mut recipe: Recipe, tokenizer: Option<Tokenizer>) -> Result<Walk> {
+    pub fn new(command: Command, recipe: Recipe, tokenizer: Option<Tokenizer>) -> Result<Walk> {
+        Walk::watched(command, recipe, tokenizer, &Watch::default())
+    }
+
+    /// The same, until a watch says stop: evaluation sets take a while to read.
+    pub fn watched(command: Command, mut recipe: Recipe, tokenizer: Option<Tokenizer>, watch: &Watch) -> Result<Walk> {
         resolve(command, &mut recipe)?;
         if recipe.shards.tokens != tokenizer.is_some() {
             let what = if recipe.shards.tokens { "tokens need a tokenizer" } else { "`shards.tokens` is false, so no tokenizer is of use" };
@@ -99,7 +105,7 @@ impl Walk {
             "auto" => None,
             name => Some(shape::named(name)?),
         };
-        let evaluation_sets = Index::load(&recipe.decontaminate)?;
+        let evaluation_sets = Index::load(&recipe.decontaminate, watch)?;
         Ok(Walk { command, recipe, encoding, evaluation_sets, stages, rules, control: control.transpose()?, shape })
     }
 

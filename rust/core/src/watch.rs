@@ -1,5 +1,6 @@
 //! How the outside follows a run and stops it: counters that threads add to, and one flag.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
@@ -7,8 +8,8 @@ use crate::error::{Error, Result};
 /// Shared between a run and whoever waits for it.
 #[derive(Debug, Default)]
 pub struct Watch {
-    /// Set to stop the run at the next round.
-    pub stop: AtomicBool,
+    /// Set to stop the run. Readers, which run on threads of their own, hold it too.
+    pub stop: Arc<AtomicBool>,
     /// Raw bytes read so far, compressed as they lie on disk.
     pub bytes_read: AtomicU64,
     /// Raw bytes in all inputs.

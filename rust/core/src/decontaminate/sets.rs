@@ -1,14 +1,26 @@
 //! Reads evaluation sets: JSON lines (plain, gzip, zstd), one JSON array, CSV with a header, Parquet or Arrow; the texts of one field.
 
+use std::cell::Cell;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
+use std::rc::Rc;
 
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::Value;
 
+use crate::disk;
 use crate::error::{Error, Result};
-use crate::read::{self, Input};
+use crate::read::{self, Input, LINE_BYTES_MAX, Progress};
 use crate::recipe::Against;
 use crate::watch::Watch;
+
+/// Bytes of a file that is one JSON array, which is read whole. Alpaca's 52,000 rows have 23 MB.
+const ARRAY_BYTES_MAX: usize = 256 << 20;
+/// Texts of all sets together. MMLU has 14,042, and a benchmark of a million is none that a model is tested on.
+const TEXTS_MAX: usize = 1_000_000;
+/// Bytes of all texts together: the index takes some ten times as much memory as they are long.
+const TEXT_BYTES_MAX: usize = 256 << 20;
 
 /// One evaluation set: what it is called and what it was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,29 +47,43 @@ pub(super) struct Text {
     pub text: String,
 }
 
+/// What is still free for texts.
+pub(super) struct Room {
+    texts: usize,
+    bytes: usize,
+}
+
+impl Default for Room {
+    fn default() -> Room {
+        Room { texts: TEXTS_MAX, bytes: TEXT_BYTES_MAX }
+    }
+}
+
+impl Room {
+    /// Takes a text in, or says what there is too much of.
+    fn take(&mut self, text: &str) -> std::result::Result<(), String> {
+        let too_many = |what: String| format!("all evaluation sets together have more than {what}; name fewer or smaller ones");
+        self.texts = self.texts.checked_sub(1).ok_or_else(|| too_many(format!("{TEXTS_MAX} texts")))?;
+        self.bytes = self.bytes.checked_sub(text.len()).ok_or_else(|| too_many(format!("{} MiB of text", TEXT_BYTES_MAX >> 20)))?;
+        Ok(())
+    }
+}
+
 /// Reads the set that a recipe names.
-pub(super) fn read(against: &Against) -> Result<(EvaluationSet, Vec<Text>)> {
+pub(super) fn read(against: &Against, room: &mut Room, watch: &Watch) -> Result<(EvaluationSet, Vec<Text>)> {
     let path = against.path.as_ref().ok_or_else(|| {
         Error::Recipe(format!(
             "[[decontaminate.against]] `{}` has no `path`; the printed copy of a recipe keeps none: write it again",
             against.name
         ))
     })?;
-    let input = read::digest(Path::new(path), &Watch::default())?;
-    let rows = rows(&input)?;
+    let input = read::digest(Path::new(path), watch)?;
+    let mut gathered =
+        Gathered { input: &input, field: &against.field, room, texts: Vec::new(), rows: 0, rows_without_text: 0, known: None };
+    each_row(&input, watch, &mut |row| gathered.add(&row))?;
+    let Gathered { texts, rows_without_text, known, .. } = gathered;
     input.check_unchanged()?;
-    let mut texts = Vec::new();
-    let mut rows_without_text = 0;
-    for (number, row) in rows.iter().enumerate() {
-        let wrong = |why: String| Error::Input(format!("`{}`: row {number}: {why}", input.path.display()));
-        let parts = parts(field(row, &against.field)).map_err(|why| wrong(format!("`{}` {why}", against.field)))?;
-        let before = texts.len();
-        let told = parts.into_iter().enumerate().filter(|(_, text)| !text.trim().is_empty());
-        texts.extend(told.map(|(part, text)| Text { row: number, part, text: text.to_owned() }));
-        rows_without_text += usize::from(texts.len() == before);
-    }
     if texts.is_empty() {
-        let known = rows.first().and_then(Value::as_object).map(|row| row.keys().map(String::as_str).collect::<Vec<_>>().join(", "));
         let known = known.unwrap_or_else(|| "no fields at all".to_owned());
         return Err(Error::Input(format!(
             "`{}` has no text in the field `{}`; its rows have: {known}",
@@ -69,39 +95,143 @@ pub(super) fn read(against: &Against) -> Result<(EvaluationSet, Vec<Text>)> {
     Ok((EvaluationSet { name, field, blake3: input.blake3, instances: texts.len(), rows_without_text }, texts))
 }
 
-/// All rows of a file as JSON objects. Evaluation sets are small.
-fn rows(input: &Input) -> Result<Vec<Value>> {
-    let lower = input.name.to_ascii_lowercase();
-    if lower.ends_with(".csv") {
-        return csv_rows(&input.path);
-    }
-    if lower.ends_with(".json") {
-        let bytes = std::fs::read(&input.path).map_err(|error| Error::input(&input.path, error))?;
-        if bytes.trim_ascii_start().starts_with(b"[") {
-            return serde_json::from_slice(&bytes).map_err(|error| Error::input(&input.path, error));
-        }
-    }
-    let mut rows = Vec::new();
-    for chunk in read::chunks(input, &Arc::default())? {
-        let chunk = chunk?;
-        for row in &chunk.rows {
-            let value = serde_json::from_slice(&chunk.bytes[row.start..row.end])
-                .map_err(|error| Error::Input(format!("cannot read `{}`: line {}: {error}", input.path.display(), row.line)))?;
-            rows.push(value);
-        }
-    }
-    Ok(rows)
+/// The texts of a set so far. Rows are let go of as soon as their texts are taken.
+struct Gathered<'set> {
+    input: &'set Input,
+    field: &'set str,
+    room: &'set mut Room,
+    texts: Vec<Text>,
+    rows: usize,
+    rows_without_text: usize,
+    /// The fields of the first row, for an error.
+    known: Option<String>,
 }
 
-fn csv_rows(path: &Path) -> Result<Vec<Value>> {
+impl Gathered<'_> {
+    fn add(&mut self, row: &Value) -> Result<()> {
+        let number = self.rows;
+        let wrong = |why: String| Error::Input(format!("`{}`: row {number}: {why}", self.input.path.display()));
+        if number == 0 {
+            self.known = row.as_object().map(|row| row.keys().map(String::as_str).collect::<Vec<_>>().join(", "));
+        }
+        let parts = parts(field(row, self.field)).map_err(|why| wrong(format!("`{}` {why}", self.field)))?;
+        let before = self.texts.len();
+        for (part, text) in parts.into_iter().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
+            self.room.take(text).map_err(&wrong)?;
+            self.texts.push(Text { row: number, part, text: text.to_owned() });
+        }
+        self.rows_without_text += usize::from(self.texts.len() == before);
+        self.rows += 1;
+        Ok(())
+    }
+}
+
+/// What takes a row.
+type Take<'set> = &'set mut dyn FnMut(Value) -> Result<()>;
+
+/// Hands on every row of a file as a JSON object.
+fn each_row(input: &Input, watch: &Watch, take: Take<'_>) -> Result<()> {
+    let lower = input.name.to_ascii_lowercase();
+    if lower.ends_with(".csv") {
+        return each_csv_row(&input.path, watch, take);
+    }
+    if lower.ends_with(".json") && starts_an_array(&input.path)? {
+        return each_of_array(&input.path, watch, take);
+    }
+    for chunk in read::chunks(input, &Progress::of(watch))? {
+        let chunk = chunk?;
+        for row in &chunk.rows {
+            watch.check()?;
+            let wrong = |why: String| Error::Input(format!("cannot read `{}`: line {}: {why}", input.path.display(), row.line));
+            if row.length > LINE_BYTES_MAX as u64 {
+                return Err(wrong(format!("{} bytes; at most {LINE_BYTES_MAX}", row.length)));
+            }
+            take(serde_json::from_slice(&chunk.bytes[row.start..row.end]).map_err(|error| wrong(error.to_string()))?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the first byte that is no white space opens an array. More than this of white space is no file of rows.
+fn starts_an_array(path: &Path) -> Result<bool> {
+    let failed = |error| Error::input(path, error);
+    let mut head = Vec::new();
+    disk::open(path).map_err(failed)?.take(1 << 16).read_to_end(&mut head).map_err(failed)?;
+    Ok(head.trim_ascii_start().starts_with(b"["))
+}
+
+fn each_of_array(path: &Path, watch: &Watch, take: Take<'_>) -> Result<()> {
+    let bytes = disk::read(path, ARRAY_BYTES_MAX)
+        .map_err(|error| Error::input(path, format!("{error}, and a JSON array is read whole; write it as JSON lines")))?;
+    let mut rows = serde_json::Deserializer::from_slice(&bytes);
+    let mut failure = None;
+    let read = rows.deserialize_seq(EachOf { take, watch, failure: &mut failure }).and_then(|()| rows.end());
+    match (failure, read) {
+        (Some(error), _) => Err(error),
+        (None, Err(error)) => Err(Error::input(path, error)),
+        (None, Ok(())) => Ok(()),
+    }
+}
+
+/// Hands on the values of an array one by one, so that no more than one is held.
+struct EachOf<'set> {
+    take: Take<'set>,
+    watch: &'set Watch,
+    /// What the taker said, which serde's errors have no room for.
+    failure: &'set mut Option<Error>,
+}
+
+impl<'json> Visitor<'json> for EachOf<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("an array of rows")
+    }
+
+    fn visit_seq<A: SeqAccess<'json>>(self, mut values: A) -> std::result::Result<(), A::Error> {
+        while let Some(value) = values.next_element::<Value>()? {
+            if let Err(error) = self.watch.check().and_then(|()| (self.take)(value)) {
+                *self.failure = Some(error);
+                return Err(serde::de::Error::custom("stopped"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn each_csv_row(path: &Path, watch: &Watch, take: Take<'_>) -> Result<()> {
     let failed = |error: csv::Error| Error::input(path, error);
-    let mut reader = csv::Reader::from_path(path).map_err(failed)?;
+    let file = disk::open(path).map_err(|error| Error::input(path, error))?;
+    let since_record = Rc::new(Cell::new(0));
+    let mut reader = csv::Reader::from_reader(ShortRecords { file, since_record: Rc::clone(&since_record) });
     let names = reader.headers().map_err(failed)?.clone();
-    let row = |record: std::result::Result<csv::StringRecord, csv::Error>| {
-        let record = record.map_err(failed)?;
-        Ok(names.iter().zip(&record).map(|(name, cell)| (name.to_owned(), Value::from(cell))).collect::<serde_json::Map<_, _>>().into())
-    };
-    reader.records().map(row).collect()
+    let mut record = csv::StringRecord::new();
+    loop {
+        watch.check()?;
+        since_record.set(0);
+        if !reader.read_record(&mut record).map_err(failed)? {
+            return Ok(());
+        }
+        take(names.iter().zip(&record).map(|(name, cell)| (name.to_owned(), Value::from(cell))).collect::<serde_json::Map<_, _>>().into())?;
+    }
+}
+
+/// A file that ends in an error once a record takes too much of it. The reader of CSV has no such cap: a quote that nothing closes makes one record
+/// of all that follows.
+struct ShortRecords {
+    file: File,
+    since_record: Rc<Cell<usize>>,
+}
+
+impl Read for ShortRecords {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.since_record.get() > LINE_BYTES_MAX {
+            return Err(std::io::Error::other(format!("a record of more than {LINE_BYTES_MAX} bytes; is a quote left open?")));
+        }
+        let read = self.file.read(buffer)?;
+        self.since_record.set(self.since_record.get() + read);
+        Ok(read)
+    }
 }
 
 /// The value of a field: a name as it stands, or names and places in lists joined by dots.
@@ -143,7 +273,7 @@ mod tests {
         let path = folder.path().join(file);
         std::fs::write(&path, content).expect("writes");
         let against = Against { name: "set".to_owned(), path: Some(path.to_string_lossy().into_owned()), field: field.to_owned() };
-        Ok(read(&against)?.1.into_iter().map(|text| (text.row, text.part, text.text)).collect())
+        Ok(read(&against, &mut Room::default(), &Watch::default())?.1.into_iter().map(|text| (text.row, text.part, text.text)).collect())
     }
 
     #[test]

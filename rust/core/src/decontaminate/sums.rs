@@ -1,6 +1,6 @@
 //! Counts what was found of each evaluation set over a whole run: the manifest's report.
 
-use super::{Index, Match, SHARE_MAX};
+use super::{Found, Index, SHARE_MAX, SPANS_MAX};
 use crate::manifest::{Decontamination, EvaluationCard};
 use crate::recipe::Decontaminate;
 
@@ -9,6 +9,8 @@ use crate::recipe::Decontaminate;
 pub struct Sums {
     /// By instance: whether any row matched it.
     matched: Vec<bool>,
+    /// By class of the index: how many of its first members any row matched.
+    members: Vec<u32>,
     /// By set: rows that match, and rows that match exactly.
     rows: Vec<(u64, u64)>,
     rows_matched: u64,
@@ -16,28 +18,49 @@ pub struct Sums {
 
 impl Sums {
     /// Adds what was found in one row.
-    pub fn add(&mut self, index: &Index, matches: &[Match]) {
+    pub fn add(&mut self, index: &Index, found: &Found) {
         self.matched.resize(index.instances.len(), false);
+        self.members.resize(index.grams.classes.len(), 0);
         self.rows.resize(index.sets.len(), (0, 0));
-        self.rows_matched += u64::from(!matches.is_empty());
-        // Matches come in the order of the index, so those of one set stand together.
-        for of_set in matches.chunk_by(|a, b| index.set_of(a) == index.set_of(b)) {
-            let (rows, rows_exact) = &mut self.rows[index.set_of(&of_set[0])];
+        self.rows_matched += u64::from(!found.is_empty());
+        for (set, exact) in &found.sets {
+            let (rows, rows_exact) = &mut self.rows[*set as usize];
             *rows += 1;
-            *rows_exact += u64::from(of_set.iter().any(|found| found.exact));
-            for found in of_set {
-                self.matched[found.instance as usize] = true;
+            *rows_exact += u64::from(*exact);
+        }
+        for instance in found.matches.iter().map(|found| &found.instance).chain(&found.unlisted) {
+            self.matched[*instance as usize] = true;
+        }
+        for (class, members) in &found.classes {
+            let most = &mut self.members[*class as usize];
+            *most = (*most).max(*members);
+        }
+        for saying in &found.sayings {
+            let same = &index.sayings[*saying as usize];
+            // Past the few that a row lists, all of them are marked at once: the last one tells of the others.
+            if same.last().is_some_and(|last| !self.matched[*last as usize]) || same.len() <= SPANS_MAX {
+                same.iter().for_each(|instance| self.matched[*instance as usize] = true);
             }
         }
+    }
+
+    /// By instance: whether any row matched it.
+    fn all_matched(&self, index: &Index) -> Vec<bool> {
+        let mut matched = self.matched.clone();
+        for (class, members) in index.grams.classes.iter().zip(&self.members) {
+            class.members[..*members as usize].iter().for_each(|instance| matched[*instance as usize] = true);
+        }
+        matched
     }
 
     /// The report on all sets.
     #[must_use]
     pub fn report(&self, index: &Index, recipe: &Decontaminate) -> Decontamination {
+        let all_matched = self.all_matched(index);
         let mut first = 0;
         let mut sets = Vec::with_capacity(index.sets.len());
         for (place, set) in index.sets.iter().enumerate() {
-            let matched = self.matched.iter().skip(first).take(set.instances).filter(|matched| **matched).count();
+            let matched = all_matched.iter().skip(first).take(set.instances).filter(|matched| **matched).count();
             first += set.instances;
             let share = matched as f64 / set.instances as f64;
             let (rows_matched, rows_exact) = self.rows.get(place).copied().unwrap_or_default();

@@ -51,6 +51,39 @@ fn a_near_row_is_found_behind_many_rows_that_share_its_bands() {
 }
 
 #[test]
+fn rows_that_share_a_core_are_compared_with_so_many_each_and_counted() {
+    let texts: Vec<String> = (1..=1_200).map(|row| words(0, 404) + &words(1_000 * row, 1_000 * row + 100)).collect();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut seen = Seen::new(&Folder::open(folder.path()).expect("opens"), &both()).expect("creates its spool");
+    let mut compared = Vec::new();
+    for (row, text) in (0..).zip(&texts) {
+        let before = seen.comparisons();
+        assert_eq!(seen.admit(row, &sign(&dialogue(&[text]), &both())).expect("reads its spool"), Admission::New);
+        compared.push(seen.comparisons() - before);
+    }
+    let most = *compared.iter().max().expect("has rows");
+    assert_eq!(most, COMPARED_MAX as u64);
+    assert!(compared.iter().filter(|count| **count == most).count() as u64 <= seen.cut_short() && seen.cut_short() < 1_200);
+    // The one row that is near shares nearly all bands, and is found among the thousand that share few.
+    let again = texts[3].replace("word4050", "other");
+    assert_eq!(seen.admit(1_200, &sign(&dialogue(&[&again]), &both())).expect("reads its spool"), Admission::Near(3));
+}
+
+#[test]
+fn rows_outside_the_length_bound_are_followed_no_further_than_others() {
+    // Every band alike, and lengths that cannot be near: what a search follows is bounded, and what it compares is nothing.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut seen = Seen::new(&Folder::open(folder.path()).expect("opens"), &both()).expect("creates its spool");
+    let mut admit = |row: i64, shingles: u64| {
+        let near = Near { bands: [7; BANDS], shingles: (0..shingles).map(|place| place << 20 | row as u64).collect() };
+        seen.admit(row, &Signature { exact: None, near: Some(near) }).expect("writes its spool");
+    };
+    (0..FOLLOWED_MAX as i64 + 5).for_each(|row| admit(row, 1 + 100 * (row as u64 % 2)));
+    admit(5_000, 10);
+    assert!(seen.cut_short() >= 1);
+}
+
+#[test]
 fn texts_without_words_are_equal_or_new_but_never_near() {
     let texts = ["😀", "🎉", " 😀 ", ""].map(str::to_owned);
     assert_eq!(admissions(&texts, &both()), [Admission::New, Admission::New, Admission::Exact(0), Admission::New]);

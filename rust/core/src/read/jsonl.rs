@@ -3,11 +3,9 @@
 use std::io::Read;
 use std::path::PathBuf;
 
-use super::{CHUNK_BYTES, Chunk, Input, LINE_BYTES_MAX, RawRow};
+use super::{CHUNK_BYTES, Chunk, Input, KEPT_OF_LONG_ROW, LINE_BYTES_MAX, RawRow};
 use crate::error::{Error, Result};
 
-/// What of an over-long line is kept for the quarantine.
-const KEPT_OF_LONG_LINE: usize = 64 << 10;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The lines of one input.
@@ -51,9 +49,9 @@ impl Lines {
             }
             searched = self.pending.len();
             if self.pending.len() > LINE_BYTES_MAX {
-                self.dropped += (self.pending.len() - KEPT_OF_LONG_LINE) as u64;
-                self.pending.truncate(KEPT_OF_LONG_LINE);
-                searched = KEPT_OF_LONG_LINE;
+                self.dropped += (self.pending.len() - KEPT_OF_LONG_ROW) as u64;
+                self.pending.truncate(KEPT_OF_LONG_ROW);
+                searched = KEPT_OF_LONG_ROW;
             }
         }
         Ok(())

@@ -8,16 +8,22 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use rayon::prelude::*;
 
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::watch::Watch;
 
 /// A longer line is not a row; it goes to quarantine.
 pub const LINE_BYTES_MAX: usize = 16 << 20;
+
+/// What of an over-long row is kept for the quarantine.
+const KEPT_OF_LONG_ROW: usize = 64 << 10;
+
+const MIB: u64 = 1 << 20;
 
 /// What a compressed input may unpack to: this many bytes, or this many times what was read of it. Chat data packs 3:1 to 10:1.
 const UNPACKED_BYTES_FREE: u64 = 64 << 20;
@@ -71,6 +77,31 @@ pub struct Chunk {
     pub rows: Vec<RawRow>,
 }
 
+/// How far reading has come, and whether somebody asked to stop: readers look at it whenever they read of a file.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    /// Bytes read, as they lie on disk.
+    pub bytes: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Progress {
+    /// Stops when a watch says so.
+    #[must_use]
+    pub fn of(watch: &Watch) -> Progress {
+        Progress { bytes: Arc::default(), stop: Arc::clone(&watch.stop) }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// An error once somebody asked to stop. What it says is not seen: [`chunks`] puts [`Error::Interrupted`] in its place.
+    fn check(&self) -> std::io::Result<()> {
+        if self.is_stopped() { Err(std::io::Error::other("stopped")) } else { Ok(()) }
+    }
+}
+
 /// A source of chunks.
 pub type Chunks = Box<dyn Iterator<Item = Result<Chunk>> + Send>;
 
@@ -89,30 +120,31 @@ pub fn inputs(paths: &[PathBuf], watch: &Watch) -> Result<Vec<Input>> {
     Ok(inputs)
 }
 
-/// Opens an input by its ending. `bytes_read` follows the file on disk. The last of the chunks is an error if the file is no longer the one that
-/// was digested.
-pub fn chunks(input: &Input, bytes_read: &Arc<AtomicU64>) -> Result<Chunks> {
-    let read = input.clone();
+/// Opens an input by its ending. The last of the chunks is an error if the file is no longer the one that was digested.
+pub fn chunks(input: &Input, progress: &Progress) -> Result<Chunks> {
+    let (read, stopping) = (input.clone(), progress.clone());
     let changed = std::iter::once_with(move || read.check_unchanged()).filter_map(|unchanged| unchanged.err().map(Err));
-    Ok(Box::new(open(input, bytes_read)?.chain(changed)))
+    let chunks = open(input, progress)?.chain(changed);
+    Ok(Box::new(chunks.map(move |chunk| chunk.map_err(|error| if stopping.is_stopped() { Error::Interrupted } else { error }))))
 }
 
-fn open(input: &Input, bytes_read: &Arc<AtomicU64>) -> Result<Chunks> {
-    let file = File::open(&input.path).map_err(|error| Error::input(&input.path, error))?;
-    let packed = Arc::new(AtomicU64::new(0));
-    let counted = Counted { file, read: Arc::clone(bytes_read), packed: Arc::clone(&packed) };
+fn open(input: &Input, progress: &Progress) -> Result<Chunks> {
     let failed = |error| Error::input(&input.path, error);
+    let file = disk::open(&input.path).map_err(failed)?;
+    let packed = Arc::new(AtomicU64::new(0));
+    let counted = Counted { file, progress: progress.clone(), packed: Arc::clone(&packed) };
     let lines = |stream: Box<dyn Read + Send>| -> Chunks { Box::new(jsonl::Lines::new(stream, input)) };
+    let unpacked = |stream: Box<dyn Read + Send>| lines(Box::new(NoBomb { stream, unpacked: 0, packed, progress: progress.clone() }));
     Ok(match ending(&input.path)? {
         Ending::Plain => lines(Box::new(counted)),
-        Ending::Gzip => lines(Box::new(NoBomb::new(flate2::read::MultiGzDecoder::new(BufReader::new(counted)), packed))),
+        Ending::Gzip => unpacked(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(counted)))),
         Ending::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::new(counted).map_err(failed)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(failed)?;
-            lines(Box::new(NoBomb::new(decoder, packed)))
+            unpacked(Box::new(decoder))
         }
-        Ending::Parquet => columnar::parquet(input, Arc::clone(bytes_read))?,
-        Ending::Arrow => columnar::arrow(input, Arc::clone(bytes_read))?,
+        Ending::Parquet => columnar::parquet(input, progress)?,
+        Ending::Arrow => columnar::arrow(input, progress)?,
     })
 }
 
@@ -146,7 +178,7 @@ fn ending(path: &Path) -> Result<Ending> {
 /// `binarize`.
 pub fn digest(path: &Path, watch: &Watch) -> Result<Input> {
     let failed = |error: std::io::Error| Error::input(path, error);
-    let mut file = File::open(path).map_err(failed)?;
+    let mut file = disk::open(path).map_err(failed)?;
     let modified = file.metadata().map_err(failed)?.modified().ok();
     let mut hasher = blake3::Hasher::new();
     let mut block = vec![0; 1 << 18];
@@ -180,43 +212,49 @@ impl Input {
 /// A file that counts what is read from it, for the progress bar.
 struct Counted {
     file: File,
-    read: Arc<AtomicU64>,
-    /// The same of this file alone.
+    progress: Progress,
+    /// Bytes read of this file alone.
     packed: Arc<AtomicU64>,
 }
 
 impl Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.progress.check()?;
         let read = self.file.read(buffer)?;
-        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        self.progress.bytes.fetch_add(read as u64, Ordering::Relaxed);
         self.packed.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
     }
 }
 
 /// An unpacked stream that ends in an error once it grows as only a bomb's does.
-struct NoBomb<R> {
-    stream: R,
+struct NoBomb {
+    stream: Box<dyn Read + Send>,
     unpacked: u64,
     packed: Arc<AtomicU64>,
+    progress: Progress,
 }
 
-impl<R> NoBomb<R> {
-    fn new(stream: R, packed: Arc<AtomicU64>) -> NoBomb<R> {
-        NoBomb { stream, unpacked: 0, packed }
-    }
-}
-
-impl<R: Read> Read for NoBomb<R> {
+impl Read for NoBomb {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.progress.check()?;
         let read = self.stream.read(buffer)?;
         self.unpacked += read as u64;
-        if self.unpacked > UNPACKED_BYTES_FREE.max(UNPACKED_RATIO_MAX * self.packed.load(Ordering::Relaxed)) {
-            let what = format!("it unpacks to more than {UNPACKED_RATIO_MAX} times its size, as bombs do; if it is none, unpack it first");
-            return Err(std::io::Error::other(what));
+        if self.unpacked > unpacked_max(self.packed.load(Ordering::Relaxed)) {
+            return Err(std::io::Error::other(bomb()));
         }
         Ok(read)
     }
+}
+
+/// What so many packed bytes may unpack to.
+fn unpacked_max(packed: u64) -> u64 {
+    UNPACKED_BYTES_FREE.max(packed.saturating_mul(UNPACKED_RATIO_MAX))
+}
+
+/// What an input is refused with that unpacks to more.
+fn bomb() -> String {
+    format!("it unpacks to more than {UNPACKED_RATIO_MAX} times its size, as bombs do; if it is none, unpack it first")
 }
 
 #[cfg(test)]
@@ -251,7 +289,7 @@ mod tests {
             std::fs::write(&path, b"{}\n{}\n").expect("writes");
             let input = digest(&path, &Watch::default()).expect("digests");
             change(&File::options().append(true).open(&path).expect("opens"));
-            let chunks = chunks(&input, &Arc::default()).expect("opens");
+            let chunks = chunks(&input, &Progress::default()).expect("opens");
             chunks.map(|chunk| chunk.map(|chunk| chunk.rows.len()).map_err(|error| error.to_string())).collect::<Vec<_>>()
         };
         assert_eq!(read_after(&|_| ()), [Ok(2)]);

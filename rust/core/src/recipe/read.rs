@@ -7,9 +7,22 @@ use super::Recipe;
 use crate::error::{Error, Result};
 use crate::filter;
 
+/// Bytes of a recipe, and of a value that is laid over it. The recipes that come with the package have 2 KB at most.
+const TEXT_BYTES_MAX: usize = 1 << 20;
+/// Bytes and parts of a dotted key; the longest key there is has 33 bytes and 3 parts.
+const KEY_BYTES_MAX: usize = 256;
+const KEY_PARTS_MAX: usize = 16;
+/// Keys that are laid over a recipe.
+const OVERRIDES_MAX: usize = 256;
+/// Characters of a value that an error repeats.
+const SHOWN_MAX: usize = 60;
+/// Characters of what the reader of TOML says, which repeats values too.
+const SAID_MAX: usize = 400;
+
 impl Recipe {
     /// Reads a recipe. `name` is what errors call it; `overrides` are dotted keys with values as TOML.
     pub fn read(text: &str, name: &str, overrides: &[(String, String)]) -> Result<Recipe> {
+        check_lengths(text, name, overrides)?;
         let at = |error: &toml::de::Error| {
             let place = error.span().map_or(0, |span| span.start);
             Error::Recipe(format!("{name}:{}: {}", line_of(text, place), error.message().replace('\n', " ")))
@@ -21,8 +34,10 @@ impl Recipe {
             for (key, value) in overrides {
                 set(&mut table, key, value)?;
             }
-            let keys: Vec<_> = overrides.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            let wrong = |error: &dyn std::fmt::Display| Error::Recipe(format!("--set {}: {error}", keys.join(" --set ")));
+            let keys: Vec<_> = overrides.iter().map(|(key, value)| format!("{key}={}", head(value, SHOWN_MAX))).collect();
+            let wrong = |error: &dyn std::fmt::Display| {
+                Error::Recipe(format!("--set {}: {}", keys.join(" --set "), head(&error.to_string(), SAID_MAX)))
+            };
             recipe = Recipe::deserialize(table).map_err(|error| wrong(&error.message()))?;
             for filter in recipe.filters.clone() {
                 filter::build(filter).map_err(|error| wrong(&error))?;
@@ -68,6 +83,33 @@ impl Recipe {
     }
 }
 
+/// Refuses what is longer or deeper than any recipe: a table is built, and let go of, level by level on the stack.
+fn check_lengths(text: &str, name: &str, overrides: &[(String, String)]) -> Result<()> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(Error::Recipe(format!("{name}: the recipe has {} bytes; at most {TEXT_BYTES_MAX} are read", text.len())));
+    }
+    if overrides.len() > OVERRIDES_MAX {
+        return Err(Error::Recipe(format!("--set is given {} times; at most {OVERRIDES_MAX} are read: write a recipe", overrides.len())));
+    }
+    for (key, value) in overrides {
+        let wrong = |why: String| Err(Error::Recipe(format!("--set {}: {why}", head(key, SHOWN_MAX))));
+        if key.len() > KEY_BYTES_MAX || key.split('.').count() > KEY_PARTS_MAX {
+            return wrong(format!("a key has at most {KEY_PARTS_MAX} parts and {KEY_BYTES_MAX} bytes"));
+        }
+        if value.len() > TEXT_BYTES_MAX {
+            return wrong(format!("the value has {} bytes; at most {TEXT_BYTES_MAX} are read", value.len()));
+        }
+    }
+    Ok(())
+}
+
+/// The start of a text, for an error.
+fn head(text: &str, characters_max: usize) -> String {
+    let mut characters = text.chars();
+    let head: String = characters.by_ref().take(characters_max).collect();
+    if characters.next().is_none() { head } else { head + "…" }
+}
+
 /// The line, from 1, on which a byte of the text stands.
 fn line_of(text: &str, place: usize) -> usize {
     1 + text.as_bytes()[..place.min(text.len())].iter().filter(|byte| **byte == b'\n').count()
@@ -90,7 +132,7 @@ fn check_filters(text: &str, name: &str) -> Result<()> {
 
 /// Puts a value under a dotted key; a number within the key is a place in a list.
 fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<()> {
-    let wrong = |why: &str| Error::Recipe(format!("--set {key}={value}: {why}"));
+    let wrong = |why: &str| Error::Recipe(format!("--set {key}={}: {why}", head(value, SHOWN_MAX)));
     // What is no TOML value is meant as a string: `--set binarize.preset=argilla`.
     let value = format!("value = {value}")
         .parse::<toml::Table>()
@@ -145,6 +187,20 @@ mod tests {
         assert_eq!(recipe.binarize.as_ref().and_then(|binarize| binarize.preset), Some(Preset::Argilla));
         assert_eq!(recipe.filters[0]["turns_max"].as_integer(), Some(4));
         assert!(error("", &[("pack.seq", "1")]).starts_with("--set pack.seq=1: unknown field `seq`"));
+    }
+
+    #[test]
+    fn keys_and_values_that_no_recipe_has_are_refused() {
+        let deep = vec!["a"; 30_000].join(".");
+        for key in [deep.as_str(), ".".repeat(20).as_str(), "k".repeat(300).as_str()] {
+            assert!(error("", &[(key, "1")]).contains("a key has at most 16 parts and 256 bytes"));
+        }
+        let long = "x".repeat(TEXT_BYTES_MAX + 1);
+        assert!(error("", &[("seed", &long)]).contains("at most 1048576 are read"));
+        assert!(error(&long, &[]).contains("at most 1048576 are read"));
+        assert!(error("", &vec![("seed", "1"); 300]).contains("at most 256 are read"));
+        let shown = error("", &[("seed", &"x".repeat(5_000))]);
+        assert!(shown.len() < 600 && shown.contains("xxx…"), "{shown}");
     }
 
     #[test]

@@ -1,0 +1,199 @@
+//! Searches one dialogue for instances of the evaluation sets. What it costs follows the dialogue's words and the few instances that are
+//! looked at one by one: those with a rare gram in common, and those that the ledger lists.
+
+use std::collections::BTreeMap;
+
+use hashbrown::{HashMap, HashSet};
+
+use super::{Found, Index, Match, SPANS_MAX, Span, WORDS, hash_whole};
+use crate::dialogue::{Dialogue, Role};
+use crate::words::{each_word, runs};
+
+/// A gram of a user turn that an instance has too.
+struct Occurrence {
+    gram: u32,
+    turn: u32,
+    /// The turn's word that starts the gram.
+    word: u32,
+    /// Its first byte in the turn.
+    start: u32,
+    /// The byte behind its last.
+    end: u32,
+}
+
+/// What user turns have in common with the index.
+#[derive(Default)]
+struct Shared {
+    /// In the order of turns and words.
+    occurrences: Vec<Occurrence>,
+    grams: HashSet<u32>,
+    /// Places in the index's `sayings`, each with the first turn that says this.
+    sayings: Vec<(u32, Span)>,
+}
+
+/// An instance to be listed: its shared words, and the turn that says just this where it is too short for grams.
+type Listed = BTreeMap<u32, (u32, Option<Span>)>;
+
+impl Index {
+    /// The instances that a dialogue's user turns match.
+    #[must_use]
+    pub fn find(&self, dialogue: &Dialogue) -> Found {
+        let shared = self.shared(dialogue);
+        let mut found = Found { sayings: shared.sayings.iter().map(|(saying, _)| *saying).collect(), ..Found::default() };
+        let mut listed = Listed::new();
+        self.match_by_rare_grams(&shared, &mut listed);
+        found.sets.extend(listed.keys().map(|instance| (self.instances[*instance as usize].set, false)));
+        self.match_classes(&shared, &mut listed, &mut found);
+        for (saying, span) in &shared.sayings {
+            self.match_saying(&self.sayings[*saying as usize], *span, &mut listed, &mut found);
+        }
+        // Of a set's two lines the exact one comes first, and stays.
+        found.sets.sort_unstable_by_key(|(set, exact)| (*set, !exact));
+        found.sets.dedup_by_key(|(set, _)| *set);
+        self.list(&shared, dialogue, &listed, &mut found);
+        found
+    }
+
+    /// Reads the user turns.
+    fn shared(&self, dialogue: &Dialogue) -> Shared {
+        let mut shared = Shared::default();
+        for (turn, said) in (0..).zip(&dialogue.turns).filter(|(_, said)| said.role == Role::User) {
+            self.add_occurrences(turn, &said.text, &mut shared.occurrences);
+            if let Some(saying) = self.whole.get(&hash_whole(&said.text))
+                && shared.sayings.iter().all(|(known, _)| known != saying)
+            {
+                shared.sayings.push((*saying, Span { turn, start: 0, end: said.text.chars().count() as u32 }));
+            }
+        }
+        shared.grams.extend(shared.occurrences.iter().map(|occurrence| occurrence.gram));
+        shared
+    }
+
+    /// The grams of one turn that any instance has.
+    fn add_occurrences(&self, turn: u32, text: &str, occurrences: &mut Vec<Occurrence>) {
+        let (mut hashes, mut places) = (Vec::new(), Vec::new());
+        each_word(text, |hash, place| {
+            hashes.push(hash);
+            places.push(place);
+        });
+        for (word, gram) in (0_u32..).zip(runs::<WORDS>(&hashes)) {
+            if let Some(gram) = self.grams.number(gram) {
+                let (start, end) = (places[word as usize].start as u32, places[word as usize + WORDS - 1].end as u32);
+                occurrences.push(Occurrence { gram, turn, word, start, end });
+            }
+        }
+    }
+
+    /// Judges, one by one, the instances that have a rare gram in common with the dialogue.
+    fn match_by_rare_grams(&self, shared: &Shared, listed: &mut Listed) {
+        for (instance, places) in self.followed(shared, |gram| !self.grams.is_common(gram)) {
+            let most = (places * WORDS as u64).saturating_add(u64::from(self.grams.common_words(instance)));
+            if self.is_match(instance, u32::try_from(most).unwrap_or(u32::MAX)) {
+                let words = self.grams.cover(instance, |gram| shared.grams.contains(&gram));
+                if self.is_match(instance, words) {
+                    listed.insert(instance, (words, None));
+                }
+            }
+        }
+    }
+
+    /// Judges classes by the common grams alone. A member that has rare grams in common too was judged by itself: it has more words.
+    fn match_classes(&self, shared: &Shared, listed: &mut Listed, found: &mut Found) {
+        for (number, places) in self.followed(shared, |gram| self.grams.is_common(gram)) {
+            let class = &self.grams.classes[number as usize];
+            let most = u32::try_from(places * WORDS as u64).unwrap_or(u32::MAX);
+            if !self.is_match(class.members[0], most) {
+                continue;
+            }
+            let words = self.grams.cover(class.members[0], |gram| self.grams.is_common(gram) && shared.grams.contains(&gram));
+            let members = class.members.partition_point(|instance| self.is_match(*instance, words));
+            if members > 0 {
+                found.classes.push((number, members as u32));
+                found.sets.push((class.set, false));
+                for instance in class.members[..members].iter().take(SPANS_MAX) {
+                    listed.entry(*instance).or_insert((words, None));
+                }
+            }
+        }
+        found.classes.sort_unstable();
+    }
+
+    /// Where the dialogue's grams of one kind lead, each with the number of places that they have there.
+    fn followed(&self, shared: &Shared, is_kind: impl Fn(u32) -> bool) -> HashMap<u32, u64> {
+        let mut places = HashMap::new();
+        for gram in shared.grams.iter().filter(|gram| is_kind(**gram)) {
+            for posting in self.grams.postings(*gram) {
+                *places.entry(posting.target).or_default() += u64::from(posting.places);
+            }
+        }
+        places
+    }
+
+    /// Takes the instances that say just what a turn says.
+    fn match_saying(&self, same: &[u32], span: Span, listed: &mut Listed, found: &mut Found) {
+        let mut last_set = None;
+        for instance in same.iter().take(SPANS_MAX) {
+            let words = self.instances[*instance as usize].words;
+            // One with grams lists the runs of its words, as if it were found by them.
+            listed.entry(*instance).or_insert((words, (words < WORDS as u32).then_some(span)));
+        }
+        // They are in the order of the index, and so are their sets.
+        let mut rest = same;
+        while let Some(first) = rest.first() {
+            let set = self.instances[*first as usize].set;
+            if last_set.replace(set) != Some(set) {
+                found.sets.push((set, true));
+            }
+            rest = &rest[rest.partition_point(|instance| self.instances[*instance as usize].set == set)..];
+        }
+    }
+
+    /// Writes down where the first instances were found.
+    fn list(&self, shared: &Shared, dialogue: &Dialogue, listed: &Listed, found: &mut Found) {
+        let mut room = SPANS_MAX;
+        for (instance, (shared_words, whole)) in listed {
+            if room == 0 {
+                found.unlisted.push(*instance);
+                continue;
+            }
+            let spans = whole.map_or_else(|| self.spans(*instance, shared, dialogue, room), |span| vec![span]);
+            room -= spans.len();
+            let saying = self.instances[*instance as usize].saying;
+            let exact = found.sayings.contains(&saying);
+            found.matches.push(Match { instance: *instance, shared_words: *shared_words, exact, spans });
+        }
+    }
+
+    /// The longest runs of shared words in each turn, `room` of them at most.
+    fn spans(&self, instance: u32, shared: &Shared, dialogue: &Dialogue, room: usize) -> Vec<Span> {
+        let grams: HashSet<u32> = self.grams.of(instance).iter().copied().collect();
+        let mut spans: Vec<Span> = Vec::new();
+        let mut next_word = 0;
+        for occurrence in shared.occurrences.iter().filter(|occurrence| grams.contains(&occurrence.gram)) {
+            let is_full = spans.len() == room;
+            match spans.last_mut() {
+                Some(span) if span.turn == occurrence.turn && occurrence.word <= next_word => span.end = occurrence.end,
+                _ if is_full => break,
+                _ => spans.push(Span { turn: occurrence.turn, start: occurrence.start, end: occurrence.end }),
+            }
+            next_word = occurrence.word + WORDS as u32;
+        }
+        count_characters(&mut spans, dialogue);
+        spans
+    }
+}
+
+/// Turns places in bytes, which are ascending, into places in characters.
+fn count_characters(spans: &mut [Span], dialogue: &Dialogue) {
+    let (mut turn, mut bytes, mut characters) = (0, 0, 0);
+    for span in spans {
+        if span.turn != turn {
+            (turn, bytes, characters) = (span.turn, 0, 0);
+        }
+        for place in [&mut span.start, &mut span.end] {
+            let end = *place as usize;
+            characters += dialogue.turns[turn as usize].text[bytes..end].chars().count() as u32;
+            (bytes, *place) = (end, characters);
+        }
+    }
+}

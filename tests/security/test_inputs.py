@@ -1,0 +1,143 @@
+"""Hostile input files end in typed errors or in rows set aside: no crash, no hang, and memory that the file's size bounds."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hostile_inputs import MIB, bombs, fifo, footers
+
+import zephyr_fast
+from zephyr_fast import InputError, RecipeError, prep
+
+PACKAGE = str(Path(zephyr_fast.__file__).parents[1])
+GUARD_S = 240
+"""A hang is told from a slow machine."""
+
+
+def run(out: Path, source: Path | str, *arguments: str) -> tuple[int, str, int]:
+    """Run `prep` in a process of its own; return its exit code, what it said, and the megabytes that it held at most."""
+    command = [sys.executable, "-m", "zephyr_fast", "prep", "ultrachat", "--tokenizer", "sample", "--input", str(source), "--out", str(out)]
+    around = os.environ | {"PYTHONPATH": PACKAGE}
+    with subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=around) as process:
+        assert process.stderr is not None
+        signal.signal(signal.SIGALRM, lambda *_: process.kill())
+        signal.alarm(GUARD_S)
+        said = process.stderr.read()
+        _, status, used = os.wait4(process.pid, 0)
+        signal.alarm(0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, said, used.ru_maxrss // 1024
+
+
+@pytest.mark.parametrize("name", footers())
+def test_a_footer_that_lies_is_refused(tmp_path: Path, name: str) -> None:
+    source = tmp_path / f"{name}.parquet"
+    source.write_bytes(footers()[name])
+    code, said, megabytes = run(tmp_path / "out", source)
+    assert code == 4 and "cannot read" in said and megabytes < 400, (code, said[-300:], megabytes)
+
+
+@pytest.mark.parametrize("name", bombs())
+def test_a_small_columnar_file_takes_no_gigabytes(tmp_path: Path, name: str) -> None:
+    subprocess.run([sys.executable, str(Path(__file__).with_name("hostile_inputs.py")), str(tmp_path / name)], check=True)
+    assert (tmp_path / name).stat().st_size < 8 * MIB
+    code, said, megabytes = run(tmp_path / "out", tmp_path / name)
+    assert code in (0, 3, 4) and "bug" not in said and megabytes < 400, (code, said[-300:], megabytes)
+    # Nothing is lost in silence: rows are set aside, or the run ends in an error.
+    assert code != 0 or list((tmp_path / "out" / "_quarantine").iterdir())
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".json.gz", ".jsonl.zst", ".parquet", ".arrow"])
+def test_only_regular_files_are_opened(tmp_path: Path, ending: str) -> None:
+    sources = [fifo(tmp_path / f"fifo{ending}")]
+    for device in ("null", "zero", "tty"):
+        sources.append(tmp_path / f"{device}{ending}")
+        sources[-1].symlink_to(f"/dev/{device}")
+    for source in sources:
+        with pytest.raises(InputError, match=r"not a regular file|No such device"):
+            prep(input=source, tokenizer="sample", out=tmp_path / "out")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"data": ["Hello", "you"]}\n')
+    for source in sources[:3]:
+        with pytest.raises(InputError, match="not a regular file"):
+            prep(input=rows, tokenizer="sample", out=tmp_path / "out", decontaminate={"s": f"{source}:q"})
+
+
+@pytest.mark.parametrize("what", ["members", "lines"])
+def test_an_input_that_says_nothing_for_long_is_interrupted(tmp_path: Path, what: str) -> None:
+    """Packed members or lines without a row: nothing is handed on, and the reader must look up by itself."""
+    source = tmp_path / "rows.jsonl.gz"
+    piece = gzip.compress(b"" if what == "members" else b"\n" * (60 * MIB), 1)
+    with source.open("wb") as file:
+        for _ in range(400 * MIB // len(piece) if what == "members" else 2_000):
+            file.write(piece)
+    command = [sys.executable, "-m", "zephyr_fast", "prep", "ultrachat", "--tokenizer", "sample", "--input", str(source)]
+    with subprocess.Popen(
+        [*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": PACKAGE}
+    ) as process:
+        while not (tmp_path / "out" / "_work").exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        # Members may all have been read by then; lines are 120 GB.
+        assert process.wait(60) in ((130, 0) if what == "members" else (130,))
+
+
+def test_a_key_that_no_recipe_has_is_refused(tmp_path: Path) -> None:
+    for key in (".".join("a" * 30_000), "." * 30_000, "k" * 100_000):
+        with pytest.raises(RecipeError, match="a key has at most 16 parts and 256 bytes"):
+            prep(input="sample", tokenizer="sample", out=tmp_path / "out", settings={key: 1})
+
+
+def test_evaluation_sets_have_caps(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"data": ["Hello", "you"]}\n')
+
+    def refused(name: str, content: bytes, why: str) -> None:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=why):
+            prep(input=rows, tokenizer="sample", out=tmp_path / "out", decontaminate={"s": f"{tmp_path / name}:q"})
+
+    refused("open.csv", b'q,other\n"' + b"never closed, " * (2 * MIB), "is a quote left open")
+    refused("deep.json", b'[{"q": ' + b"[" * 100_000, "recursion limit")
+    refused("deep.jsonl", b'{"q": ' + b"[" * 100_000 + b"\n", "recursion limit")
+    refused("many.jsonl", b'{"q":"a"}\n' * 1_000_001, "more than 1000000 texts")
+    refused("long.jsonl", b'{"q":"' + b"a" * (17 * MIB) + b'"}\n', "at most 16777216")
+    refused("array.json", b"[" + b" " * (257 * MIB) + b"]", "more than 268435456 bytes")
+
+
+def write_lines(path: Path, rows: list[object]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_instances_with_one_header_cost_their_rows_and_are_all_counted(tmp_path: Path) -> None:
+    """Every instance matches every row by its header: the ledger lists the first, the manifest counts them all."""
+    header = " ".join(f"word{number}" for number in range(40))
+    sets = write_lines(tmp_path / "set.jsonl", [{"q": f"{header} question {number}"} for number in range(4_000)])
+    rows = write_lines(tmp_path / "rows.jsonl", [{"data": [f"{header} " * 20, "yes"]}, {"data": ["Nothing of the kind", "no"]}] * 100)
+    settings = {"decontaminate.action": "flag", "dedup.exact": False, "dedup.near": False, "truecase.enabled": False}
+    manifest = prep(input=rows, tokenizer="sample", out=tmp_path / "out", settings=settings, decontaminate={"s": f"{sets}:q"})
+    (card,) = manifest.decontamination.sets
+    assert (card.instances_matched, card.rows_matched, card.rows_exact) == (4_000, 100, 0)
+    found = [line for line in zephyr_fast.open_ledger(tmp_path / "out").collect()["contamination"].to_list() if line]
+    assert len(found) == 100 and all(0 < len(lines) <= 64 for lines in found)
+    assert {line["overlap"] for lines in found for line in lines} == {40 / 42}
+
+
+def test_equal_instances_are_all_counted(tmp_path: Path) -> None:
+    sets = write_lines(
+        tmp_path / "set.jsonl", [{"q": "Who are you?"}] * 3_000 + [{"q": "one two three four five six seven eight nine"}] * 3_000
+    )
+    rows = write_lines(
+        tmp_path / "rows.jsonl", [{"data": [text, "me"]} for text in ("who are YOU?", "One two three four five six seven eight nine")]
+    )
+    settings = {"decontaminate.action": "flag", "truecase.enabled": False}
+    manifest = prep(input=rows, tokenizer="sample", out=tmp_path / "out", settings=settings, decontaminate={"s": f"{sets}:q"})
+    (card,) = manifest.decontamination.sets
+    assert (card.instances_matched, card.rows_matched, card.rows_exact) == (6_000, 2, 2)
