@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from measured import measured
 from zephyr_fast import RecipeError, _core, canary
 
 RESIDENT_BYTES_MAX = 200 << 20
@@ -43,17 +44,6 @@ HARMLESS = {
 }
 
 
-# Measures a child from a small process: what a child's parent had resident counts as the child's own until it starts.
-MEASURE = """
-import json, os, subprocess, sys
-child = subprocess.Popen(json.loads(sys.argv[1]), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-child.stdin.write(sys.stdin.buffer.read())
-child.stdin.close()
-_, status, used = os.wait4(child.pid, 0)
-print(json.dumps([os.waitstatus_to_exitcode(status), used.ru_maxrss * 1024]))
-"""
-
-
 def stranger(name: str, text: str, special: dict[str, str] | None = None) -> str:
     """A template as `_core.unknown_template` gives it."""
     named = {"bos": "<s>", "eos": "</s>", "pad": None, "unk": None} | (special or {})
@@ -62,11 +52,9 @@ def stranger(name: str, text: str, special: dict[str, str] | None = None) -> str
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_template_is_refused_by_what_is_counted(name: str) -> None:
-    question = stranger(name, HOSTILE[name]).encode()
-    measured = subprocess.run([sys.executable, "-c", MEASURE, json.dumps(canary.COMMAND)], input=question, capture_output=True, check=True)
-    exit_code, resident_bytes = json.loads(measured.stdout)
-    assert exit_code == RecipeError.exit_code
-    assert resident_bytes < RESIDENT_BYTES_MAX
+    done = measured(canary.COMMAND, stranger(name, HOSTILE[name]).encode())
+    assert done.exit_code == RecipeError.exit_code
+    assert done.resident_bytes < RESIDENT_BYTES_MAX
 
 
 @pytest.mark.parametrize("name", HARMLESS)

@@ -37,25 +37,8 @@ TEXTS = [
     "1+1=2\n\n\t</s> <s>",
     "\0\x1b[2J\u202e",
 ]
-PATTERNS = [
-    "a",
-    "",
-    " ",
-    ".",
-    ".*",
-    "(a|a)*$",
-    "(x+x+)+y",
-    r"\s+(?!\S)|\s+",
-    r"\p{L}+",
-    "(",
-    "[",
-    r"(?<=a)b",
-    r".*.*.*§|.",
-    "a{1000}{1000}",
-    r"\G",
-    "^",
-    "$",
-]
+PATTERNS = ["a", "", " ", ".", ".*", "(a|a)*$", "(x+x+)+y", r"\s+(?!\S)|\s+", r"\p{L}+", r"(?<=a)b", r".*.*.*§|.", r"\G", "^", "$", "x*"]
+BROKEN_PATTERNS = ["(", "[", "a{1000}{1000}", "\\"]
 CONTENTS = ["", "a", "▁", "aa", "a" * 1_000, "y" * 100_000, "\0", "日"]
 BEHAVIORS = ["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous", "Nonsense"]
 
@@ -71,12 +54,24 @@ def cases() -> Iterator[random.Random]:
 
 
 def pattern(chance: random.Random) -> dict[str, str]:
-    return {chance.choice(["String", "Regex", "Regex"]): chance.choice(PATTERNS)}
+    return {chance.choice(["String", "Regex", "Regex"]): chance.choice(BROKEN_PATTERNS if chance.random() < 0.03 else PATTERNS)}
 
 
 def normalizer(chance: random.Random, depth: int = 0) -> Any:
     kind = chance.choice(
-        ["Replace", "Replace", "Prepend", "Strip", "Sequence", "NFC", "NFKC", "NFD", "Lowercase", "Precompiled", "Nothing"]
+        [
+            "Replace",
+            "Replace",
+            "Prepend",
+            "Strip",
+            "Sequence",
+            "NFC",
+            "NFKC",
+            "NFD",
+            "Lowercase",
+            *["Precompiled"] * (chance.random() < 0.1),
+            "Nothing",
+        ]
     )
     parts = {
         "Replace": {"pattern": pattern(chance), "content": chance.choice(CONTENTS)},
@@ -85,7 +80,7 @@ def normalizer(chance: random.Random, depth: int = 0) -> Any:
         "Precompiled": {"precompiled_charsmap": chance.choice(["", "AAAA", "BAAAAAAAAABhAA==", "/////w=="])},
     }.get(kind, {})
     if kind == "Sequence":
-        steps = chance.choice([0, 1, 3, 9, 70]) if depth < 3 else 0
+        steps = chance.choice([0, 1, 2, 3, 9, 9, 70]) if depth < 2 else 0
         parts = {"normalizers": [normalizer(chance, depth + 1) for _ in range(steps)]}
     return None if kind == "Nothing" else {"type": kind} | parts
 
@@ -93,7 +88,7 @@ def normalizer(chance: random.Random, depth: int = 0) -> Any:
 def pre_tokenizer(chance: random.Random, depth: int = 0) -> Any:
     kind = chance.choice(["Split", "Split", "Sequence", "ByteLevel", "Metaspace", "Whitespace", "Digits", "Punctuation", "Nothing"])
     parts = {
-        "Split": {"pattern": pattern(chance), "behavior": chance.choice(BEHAVIORS[:-1] * 3 + BEHAVIORS), "invert": chance.random() < 0.3},
+        "Split": {"pattern": pattern(chance), "behavior": chance.choice(BEHAVIORS[:-1] * 9 + BEHAVIORS), "invert": chance.random() < 0.3},
         "ByteLevel": {"add_prefix_space": chance.random() < 0.5, "trim_offsets": True, "use_regex": chance.random() < 0.5},
         "Metaspace": {
             "replacement": chance.choice(["▁", "x"]),
@@ -104,7 +99,9 @@ def pre_tokenizer(chance: random.Random, depth: int = 0) -> Any:
         "Punctuation": {"behavior": chance.choice(BEHAVIORS[:-1])},
     }.get(kind, {})
     if kind == "Sequence":
-        parts = {"pretokenizers": [pre_tokenizer(chance, depth + 1) for _ in range(chance.choice([0, 1, 3, 70]) if depth < 3 else 0)]}
+        parts = {
+            "pretokenizers": [pre_tokenizer(chance, depth + 1) for _ in range(chance.choice([0, 1, 2, 2, 3, 3, 70]) if depth < 2 else 0)]
+        }
     return None if kind == "Nothing" else {"type": kind} | parts
 
 
@@ -113,8 +110,7 @@ def model(chance: random.Random, given: Any) -> Any:
     longest = chance.choice([1, 100, 10**9])
     return chance.choice(
         [
-            given,
-            given,
+            *[given] * 20,
             {
                 "type": "WordPiece",
                 "unk_token": "[UNK]",
@@ -140,6 +136,14 @@ def scramble(value: Any, chance: random.Random) -> None:
     value[key] = chance.choice([0, -1, 2**31, 2**64, 1e308, "", "x" * 5_000, None, [], {}, [[]], True])
 
 
+# Cases that are always tried, so that each end is seen however slow the machine.
+FIRST: list[dict[str, Any]] = [
+    {},
+    {"normalizer": {"type": "Replace", "pattern": {"Regex": "(?=.)"}, "content": "y" * 100_000}},
+    {"normalizer": {"type": "Replace", "pattern": {"Regex": "("}, "content": ""}},
+]
+
+
 def fuzz_tokenizers(folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))  # a process that takes more dies, and so the test fails
     given = json.loads((SAMPLE / "tokenizer.json").read_text())
@@ -147,9 +151,11 @@ def fuzz_tokenizers(folder: Path) -> None:
     ends: Counter[str] = Counter()
     for number, chance in enumerate(cases()):
         made = given | {"normalizer": normalizer(chance), "pre_tokenizer": pre_tokenizer(chance), "model": model(chance, given["model"])}
-        if chance.random() < 0.2:
-            made = {name: part for name, part in made.items() if name != "model"} | {"model": dict(made["model"])}
-            scramble({name: part for name, part in made.items() if name != "added_tokens"}, chance)
+        if number < len(FIRST):
+            made = given | FIRST[number]
+        elif chance.random() < 0.1:
+            made = json.loads(json.dumps(made))
+            scramble(made[chance.choice(["model", "post_processor", "decoder", "added_tokens"])], chance)
         (folder / "tokenizer.json").write_text(json.dumps(made))
         (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": "</s>"}))
         for text in chance.sample(TEXTS, 3):

@@ -13,26 +13,17 @@ import pytest
 from hostile_inputs import MIB, bombs, fifo, footers
 
 import zephyr_fast
+from measured import measured
 from zephyr_fast import InputError, RecipeError, prep
 
 PACKAGE = str(Path(zephyr_fast.__file__).parents[1])
-GUARD_S = 240
-"""A hang is told from a slow machine."""
 
 
 def run(out: Path, source: Path | str, *arguments: str) -> tuple[int, str, int]:
     """Run `prep` in a process of its own; return its exit code, what it said, and the megabytes that it held at most."""
     command = [sys.executable, "-m", "zephyr_fast", "prep", "ultrachat", "--tokenizer", "sample", "--input", str(source), "--out", str(out)]
-    around = os.environ | {"PYTHONPATH": PACKAGE}
-    with subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=around) as process:
-        assert process.stderr is not None
-        signal.signal(signal.SIGALRM, lambda *_: process.kill())
-        signal.alarm(GUARD_S)
-        said = process.stderr.read()
-        _, status, used = os.wait4(process.pid, 0)
-        signal.alarm(0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, said, used.ru_maxrss // 1024
+    done = measured([*command, *arguments], environment=os.environ | {"PYTHONPATH": PACKAGE})
+    return done.exit_code, done.said, done.resident_bytes >> 20
 
 
 @pytest.mark.parametrize("name", footers())
