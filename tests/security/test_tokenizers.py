@@ -91,7 +91,10 @@ def charsmap(written: bytes) -> dict[str, Any]:
 WORDS = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "vocab": {"[UNK]": 0, "a": 1, "##a": 2}}
 REFUSED = {
     "words without end": ({"model": WORDS | {"max_input_chars_per_word": 10**9}}, "max_input_chars_per_word"),
-    "pieces without end": ({"model": {"type": "Unigram", "unk_id": 0, "vocab": [["?", 0.0], ["a" * 2_000, -1.0]]}}, "longest piece"),
+    "pieces without end": ({"model": {"type": "Unigram", "unk_id": 0, "vocab": [["?", 0.0], ["a" * 40_000, -1.0]]}}, "longest piece"),
+    "pieces without a type": ({"model": {"unk_id": 0, "vocab": [["?", 0.0], ["a" * 40_000, -1.0]]}}, "longest piece"),
+    "an atomic group": ({"normalizer": replace({"Regex": "(?=(?>a*)b)a|b"}, "")}, "an atomic group"),
+    "chance": ({"model": WORDS | {"type": "BPE", "dropout": 0.5, "merges": []}}, "drops merges by chance"),
     "a long character map": ({"normalizer": charsmap(b"x" * 5_000 + b"\0")}, "writes 5000 bytes for one character"),
     "a damaged character map": ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}, ""),
     "too many normalizers": ({"normalizer": sequence(*[{"type": "NFC"}] * 65)}, "more than 64 normalizers"),

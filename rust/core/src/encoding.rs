@@ -122,15 +122,24 @@ impl Encoding {
     fn cut(&self, turns: &[Turn], mut whole: Sample) -> Sample {
         let ends = turns.iter().enumerate().filter(|(_, turn)| turn.role == Role::Assistant).map(|(place, _)| place + 1);
         for end in ends.rev().skip(1) {
-            let Ok(rendered) = self.template.render(&turns[..end]) else { continue };
-            // One byte is one token at most, but a longer text may still fit: only encode what could.
-            let Ok(sample) = self.tokenizer.sample(&rendered, self.train_on) else { continue };
+            if !self.may_fit(&turns[..end]) {
+                continue;
+            }
+            let rendered = self.template.render(&turns[..end]);
+            let Ok(sample) = rendered.and_then(|rendered| self.tokenizer.sample(&rendered, self.train_on)) else { continue };
             if sample.ids.len() <= self.seq_len {
                 return sample;
             }
         }
         whole.truncate(self.seq_len);
         whole
+    }
+
+    /// Whether the text has few enough tokens, where that is worth a look of its own: to prove what is trained, most templates are rendered
+    /// many times, too many to do it at every end of a dialogue.
+    fn may_fit(&self, turns: &[Turn]) -> bool {
+        let Some(text) = self.template.text_alone(turns) else { return true };
+        text.and_then(|text| self.tokenizer.ids(&text)).is_ok_and(|ids| ids.len() <= self.seq_len)
     }
 
     /// The tokens of a row's pairs; errors as in [`Encoding::sample`].

@@ -136,6 +136,15 @@ impl Template {
         }
     }
 
+    /// The text of a whole dialogue without what is trained in it, where that is much less work; `None` where it is not.
+    #[must_use]
+    pub fn text_alone(&self, turns: &[Turn]) -> Option<std::result::Result<String, Reason>> {
+        match &self.kind {
+            Kind::Zephyr { .. } => None,
+            Kind::Jinja(jinja) => Some(jinja.render_text(turns)),
+        }
+    }
+
     /// The text before an answer: the dialogue so far and the generation prompt.
     pub fn render_prompt(&self, turns: &[Turn]) -> std::result::Result<String, Reason> {
         match &self.kind {

@@ -173,6 +173,7 @@ impl Tokenizer {
     pub fn ids(&self, text: &str) -> std::result::Result<Vec<u32>, Reason> {
         let mut ids = self.room(text);
         self.encoder.ids(text, &mut ids)?;
+        check_ids(&ids)?;
         self.lead_once(&mut ids);
         ids.shrink_to_fit();
         Ok(ids)
@@ -188,6 +189,7 @@ impl Tokenizer {
         let mut ids = self.room(&rendered.text);
         let mut spans = Vec::with_capacity(ids.capacity());
         self.encoder.spans(&rendered.text, &mut ids, &mut spans)?;
+        check_ids(&ids)?;
         let shift = self.lead_once(&mut ids);
         ids.shrink_to_fit();
         let trained = rendered.trained.iter().map(|range| {
@@ -234,6 +236,14 @@ impl Tokenizer {
         config.insert("chat_template".to_owned(), json!(template));
         let config = serde_json::to_vec_pretty(&config).map_err(|error| Error::Internal(error.to_string()))?;
         Ok(vec![("tokenizer.json", self.json.clone()), ("tokenizer_config.json", config)])
+    }
+}
+
+/// Shards hold ids of 31 bits.
+fn check_ids(ids: &[u32]) -> std::result::Result<(), Reason> {
+    match ids.iter().max() {
+        Some(id) if i32::try_from(*id).is_err() => Err(Reason::found("tokenizer", format!("its token {id} has no place in a shard"))),
+        _ => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use pyo3::create_exception;
@@ -76,10 +76,25 @@ fn wait<T>(receiver: &mut mpsc::Receiver<T>) -> Result<T, mpsc::RecvTimeoutError
     receiver.recv_timeout(TICK)
 }
 
-/// What a panic said.
+/// Where the last panic was. Of threads that panic at the same time, any one may be named.
+static PANICKED_AT: Mutex<Option<String>> = Mutex::new(None);
+
+/// Has panics leave no text of their own on stderr: each is caught, and becomes an error or a row's reason.
+pub(crate) fn catch_panics_quietly() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        *PANICKED_AT.lock().unwrap_or_else(PoisonError::into_inner) = place;
+    }));
+}
+
+/// What a panic said, and where.
 fn said(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panicked".to_owned())
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panicked".to_owned());
+    match PANICKED_AT.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(place) => format!("{text} ({place})"),
+        None => text,
+    }
 }
 
 fn exception(error: &Error) -> PyErr {

@@ -129,6 +129,7 @@ fn named(command: &str) -> zephyr_core::Result<Command> {
 /// The engine of zephyr-fast.
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    border::catch_panics_quietly();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(run, module)?)?;
     module.add_function(wrap_pyfunction!(explain_row, module)?)?;

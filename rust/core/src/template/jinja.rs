@@ -84,8 +84,12 @@ impl Jinja {
         self.text(turns, true, None).map_err(|error| Reason::found("template", described(&error)))
     }
 
+    pub(super) fn render_text(&self, turns: &[Turn]) -> std::result::Result<String, Reason> {
+        self.text(turns, false, None).map_err(|error| Reason::found("template", described(&error)))
+    }
+
     pub(super) fn render(&self, turns: &[Turn]) -> std::result::Result<Rendered, Reason> {
-        let text = self.text(turns, false, None).map_err(|error| Reason::found("template", described(&error)))?;
+        let text = self.render_text(turns)?;
         let trained = mask::derive(self, &self.ends, turns, &text).map_err(|why| Reason::found("mask", why))?;
         Ok(Rendered { text, trained })
     }

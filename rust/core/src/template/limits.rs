@@ -15,7 +15,7 @@ pub(super) const TEMPLATE_BYTES_MAX: usize = 64 << 10;
 const DEPTH_MAX: usize = 64;
 /// Bytes of a row, each turn counted as 1 KiB more, and the fuel it may use up: a unit pays for a step or for 64 bytes. Known templates
 /// take some hundred steps a turn and pass a row's bytes through a handful of filters.
-const FUEL: [(usize, u64); 4] = [(64 << 10, 100_000), (1 << 20, 1_000_000), (4 << 20, 4_000_000), (usize::MAX, 16_000_000)];
+const FUEL: [(usize, u64); 4] = [(64 << 10, 200_000), (1 << 20, 2_000_000), (4 << 20, 8_000_000), (usize::MAX, 32_000_000)];
 /// Stack of the thread that compiles, in bytes. A chain of operators nests the compiler once for each: 32,000 in the longest template.
 const STACK_BYTES: usize = 64 << 20;
 

@@ -3,19 +3,24 @@
 //! takes more than its share fails. A tokenizer is somebody else's program: it may spoil a row, never the run.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use onig::{MatchParam, Regex, Region, SearchOptions};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+use tokenizers::models::ModelWrapper;
 use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pattern::{Invert, Pattern};
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::split::SplitPattern;
-use tokenizers::{NormalizedString, Normalizer, Offsets, PreTokenizedString, PreTokenizer, Result, SplitDelimiterBehavior};
+use tokenizers::{Model, NormalizedString, Normalizer, Offsets, PreTokenizedString, PreTokenizer, Result, SplitDelimiterBehavior, Token};
 
+/// Bytes of a piece of a unigram model at most: each place of a text is compared with the pieces that may start there.
+const PIECE_BYTES_MAX: usize = 1 << 8;
 /// Normalizers in a row, and pre-tokenizers in a row. Published tokenizers have five at most.
 const STEPS_MAX: usize = 64;
 /// A normalized text has at most this many bytes for each of the row's, plus [`GROWTH_FREE`], and never more than [`NORMAL_BYTES_MAX`].
@@ -33,6 +38,76 @@ const STEPS_A_BYTE: u64 = 64;
 const STEPS_BESIDES: u64 = 1 << 20;
 /// Alternatives that a match may keep open at a time.
 const STACK_MAX: u32 = 4 << 20;
+
+/// A model whose parts were looked at before the crate makes anything of them.
+#[derive(Debug)]
+pub(super) struct Models(ModelWrapper);
+
+impl Models {
+    /// The crate's own.
+    pub(super) fn inner(&self) -> &ModelWrapper {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Models {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Models, D::Error> {
+        let mut part = Value::deserialize(deserializer)?;
+        check_pieces(&part).map_err(D::Error::custom)?;
+        // As the crate tells one model from another, without the copies that it makes of it on the way.
+        let name = part.as_object_mut().and_then(|fields| fields.remove("type"));
+        let model = match name.as_ref().and_then(Value::as_str) {
+            Some("BPE") => serde_json::from_value(part).map(ModelWrapper::BPE),
+            Some("WordPiece") => serde_json::from_value(part).map(ModelWrapper::WordPiece),
+            Some("WordLevel") => serde_json::from_value(part).map(ModelWrapper::WordLevel),
+            Some("Unigram") => serde_json::from_value(part).map(ModelWrapper::Unigram),
+            Some(other) => return Err(D::Error::custom(format!("a model of type `{other}` is not known"))),
+            None => serde_json::from_value(part),
+        };
+        model.map(Models).map_err(D::Error::custom)
+    }
+}
+
+/// Checks the pieces of a unigram model: of a long one the crate makes a trie that is nested until the stack is used up.
+fn check_pieces(model: &Value) -> std::result::Result<(), String> {
+    let pieces = model["vocab"].as_array().into_iter().flatten();
+    match pieces.filter_map(|piece| piece[0].as_str()).map(str::len).max() {
+        Some(longest) if longest > PIECE_BYTES_MAX => Err(format!("its longest piece has {longest} bytes, more than {PIECE_BYTES_MAX}")),
+        _ => Ok(()),
+    }
+}
+
+impl Model for Models {
+    type Trainer = <ModelWrapper as Model>::Trainer;
+
+    fn tokenize(&self, text: &str) -> Result<Vec<Token>> {
+        self.0.tokenize(text)
+    }
+
+    fn token_to_id(&self, token: &str) -> Option<u32> {
+        self.0.token_to_id(token)
+    }
+
+    fn id_to_token(&self, id: u32) -> Option<String> {
+        self.0.id_to_token(id)
+    }
+
+    fn get_vocab(&self) -> HashMap<String, u32> {
+        self.0.get_vocab()
+    }
+
+    fn get_vocab_size(&self) -> usize {
+        self.0.get_vocab_size()
+    }
+
+    fn save(&self, folder: &Path, prefix: Option<&str>) -> Result<Vec<PathBuf>> {
+        self.0.save(folder, prefix)
+    }
+
+    fn get_trainer(&self) -> Self::Trainer {
+        self.0.get_trainer()
+    }
+}
 
 /// A normalizer that counts.
 #[derive(Debug)]
@@ -80,7 +155,38 @@ fn check_steps(steps: usize, what: &str) -> std::result::Result<(), String> {
 }
 
 fn regex(pattern: &str) -> std::result::Result<Regex, String> {
+    check_scans(pattern)?;
     Regex::new(pattern).map_err(|error| format!("its pattern `{pattern}` cannot be read: {}", error.description()))
+}
+
+/// Refuses what reads ahead without backtracking, at every place of a text anew, so that no count of steps sees it: groups that are atomic or
+/// say what is absent, and repeats without end in what looks ahead or behind. No published tokenizer has any of these.
+fn check_scans(pattern: &str) -> std::result::Result<(), String> {
+    let refused = |what: &str| Err(format!("its pattern `{pattern}` has {what}, which takes too many steps on a long text"));
+    let mut bytes = pattern.bytes().enumerate();
+    // For each group that is open, whether it or one round it looks ahead or behind.
+    let mut looks = Vec::new();
+    let mut class_depth = 0;
+    while let Some((place, byte)) = bytes.next() {
+        let rest = &pattern.as_bytes()[place + 1..];
+        match byte {
+            b'\\' => _ = bytes.next(),
+            b'[' => class_depth += 1,
+            b']' if class_depth > 0 => class_depth -= 1,
+            _ if class_depth > 0 => {}
+            b'(' if rest.starts_with(b"?>") => return refused("an atomic group"),
+            b'(' if rest.starts_with(b"?~") => return refused("an absent group"),
+            b'(' => {
+                let is_look = [&b"?="[..], b"?!", b"?<=", b"?<!"].iter().any(|start| rest.starts_with(start));
+                looks.push(is_look || looks.last() == Some(&true));
+            }
+            b')' => _ = looks.pop(),
+            b'*' | b'+' if looks.last() == Some(&true) => return refused("a repeat in what it looks ahead or behind for"),
+            b'{' if looks.last() == Some(&true) => return refused("a repeat in what it looks ahead or behind for"),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Checks every character map in a normalizer's JSON before the crate sees it, which would make room for whatever a map says it needs.
@@ -388,6 +494,22 @@ mod tests {
         ] {
             let error = matches(pattern, &text).expect_err("too many steps").to_string();
             assert!(error.contains("too many steps"), "{error}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_read_ahead_uncounted_are_refused_and_published_ones_are_not() {
+        for pattern in [r"(?=(?>a*)b)a|b", r"(?>a)", r"(?~b)c|a", r"(?!.*c)a", r"(?<=a+)b", r"(?=(a|b{2,})c)", r"(?=[\]]*)"] {
+            assert!(check_scans(pattern).is_err(), "{pattern}");
+        }
+        for pattern in [
+            r"\s+(?!\S)|\s+",
+            r"((?=[\p{L}])([^a-z]))*((?=[\p{L}])([^A-Z]))+",
+            r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s",
+            r"(?=[*+{(?>])a*",
+            r"\(?>*",
+        ] {
+            assert_eq!(check_scans(pattern), Ok(()), "{pattern}");
         }
     }
 

@@ -34,7 +34,7 @@ pub(super) fn build(reference: Arc<Reference>, json: &[u8]) -> Result<Fast, Stri
     let normalizer = value(serde_json::to_value(inner.get_normalizer()))?;
     let pre_tokenizer = value(serde_json::to_value(inner.get_pre_tokenizer()))?;
     check_post_processor(&value(serde_json::to_value(inner.get_post_processor()))?)?;
-    let ModelWrapper::BPE(model) = inner.get_model() else { return Err("its model is not BPE".to_owned()) };
+    let ModelWrapper::BPE(model) = inner.get_model().inner() else { return Err("its model is not BPE".to_owned()) };
     check_model(model)?;
     let front = front(&normalizer, &pre_tokenizer)?;
     let mut tokens: Vec<_> = inner.get_added_tokens_decoder().into_iter().collect();

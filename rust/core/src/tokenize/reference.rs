@@ -6,18 +6,16 @@ use std::path::Path;
 use tokenizers::models::ModelWrapper;
 use tokenizers::{DecoderWrapper, Encoding, Model, PostProcessorWrapper, TokenizerImpl};
 
-use super::bounded::{Normalizers, PreTokenizers};
+use super::bounded::{Models, Normalizers, PreTokenizers};
 use super::encode::{Encode, Span};
 use crate::error::{Error, Result};
 use crate::stage::Reason;
 
 /// The crate's tokenizer; of its parts, those that may do more work than a text is long are counted.
-pub(super) type Inner = TokenizerImpl<ModelWrapper, Normalizers, PreTokenizers, PostProcessorWrapper, DecoderWrapper>;
+pub(super) type Inner = TokenizerImpl<Models, Normalizers, PreTokenizers, PostProcessorWrapper, DecoderWrapper>;
 
 /// Entries of a vocabulary at most; the largest published one has 1.2 million.
 const VOCABULARY_MAX: usize = 4 << 20;
-/// Bytes of a piece of a unigram model at most: each place of a text is compared with the pieces that may start there.
-const PIECE_BYTES_MAX: usize = 1 << 10;
 /// Characters of a word that WordPiece cuts up, at the square of their number at most; published tokenizers have 100.
 const WORD_CHARS_MAX: usize = 256;
 
@@ -34,7 +32,7 @@ impl Reference {
         // The crate panics at some malformed parts.
         let loaded = catch_unwind(AssertUnwindSafe(load)).map_err(|_| Error::input(file, "it is malformed"))?;
         let mut inner = loaded.map_err(|error| Error::input(file, error))?;
-        check_model(inner.get_model()).map_err(|why| Error::input(file, why))?;
+        check_model(inner.get_model().inner()).map_err(|why| Error::input(file, why))?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| Error::input(file, error))?;
         Ok(Reference { inner })
@@ -87,12 +85,9 @@ fn check_model(model: &ModelWrapper) -> std::result::Result<(), String> {
         ModelWrapper::WordPiece(model) if model.max_input_chars_per_word > WORD_CHARS_MAX => {
             Err(format!("its `max_input_chars_per_word` is {}, more than {WORD_CHARS_MAX}", model.max_input_chars_per_word))
         }
-        ModelWrapper::Unigram(model) => match model.iter().map(|(piece, _)| piece.len()).max() {
-            Some(longest) if longest > PIECE_BYTES_MAX => {
-                Err(format!("its longest piece has {longest} bytes, more than {PIECE_BYTES_MAX}"))
-            }
-            _ => Ok(()),
-        },
+        ModelWrapper::BPE(model) if model.dropout.is_some_and(|dropout| dropout > 0.0) => {
+            Err("its model drops merges by chance (`dropout`), so that no run would give the ids of another; set it to null".to_owned())
+        }
         _ => Ok(()),
     }
 }
