@@ -132,3 +132,37 @@ fn footer_place(file: &File, bytes: u64) -> Read<(u64, u64)> {
     let start = tail_start.checked_sub(length).filter(|start| *start >= STREAM_START && &magic == MAGIC);
     start.map(|start| (start, length)).ok_or_else(|| refuse("it does not end as an Arrow file does; is it complete?"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{Array, DictionaryArray, RecordBatch, types::Int32Type};
+    use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
+
+    use super::*;
+
+    /// The columns of all batches of a file.
+    fn read(file: &File) -> Vec<Arc<dyn Array>> {
+        let bytes = file.metadata().expect("metadata").len();
+        let batches = open(file.try_clone().expect("a copy"), bytes).expect("opens");
+        batches.map(|batch| Arc::clone(batch.expect("reads").column(0))).collect()
+    }
+
+    #[test]
+    fn a_file_is_read_by_its_footer_where_its_messages_start_later() {
+        for alignment in [8, 64] {
+            let words: DictionaryArray<Int32Type> = ["a", "b", "a"].into_iter().collect();
+            let batch = RecordBatch::try_from_iter([("word", Arc::new(words.clone()) as Arc<dyn Array>)]).expect("a batch");
+            let mut file = tempfile::tempfile().expect("a file");
+            let options = IpcWriteOptions::try_new(alignment, false, arrow_ipc::MetadataVersion::V5).expect("options");
+            let mut writer = FileWriter::try_new_with_options(&mut file, &batch.schema(), options).expect("a writer");
+            (0..3).for_each(|_| writer.write(&batch).expect("writes"));
+            writer.finish().expect("finishes");
+            drop(writer);
+            let read = read(&file);
+            assert_eq!(read.len(), 3);
+            assert!(read.iter().all(|column| column.to_data() == words.to_data()));
+        }
+    }
+}
