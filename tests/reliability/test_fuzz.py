@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -34,7 +35,7 @@ ROWS = [
     *(TESTS.parent / "rust" / "core" / "tests" / "twins" / "hostile_rows.jsonl").read_bytes().splitlines(),
     *(TESTS / "fixtures" / "fuzzed_rows.jsonl").read_bytes().splitlines(),
 ]
-COLUMNAR = ("rows.parquet", "rows.arrow", "nested.parquet", "nested.arrow")
+COLUMNAR = ("rows.parquet", "rows.arrow", "polars.arrow", "nested.parquet", "nested.arrow")
 PIECES = [
     b'"',
     b"\\",
@@ -167,6 +168,7 @@ def shards_and_columns(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pq.write_table(table, folder / "rows.parquet", compression="zstd", row_group_size=17)
     with pa.ipc.new_file(str(folder / "rows.arrow"), table.schema) as writer:
         writer.write_table(table, max_chunksize=17)
+    pl.DataFrame(table).write_ipc(folder / "polars.arrow", compression="uncompressed")
     # What repeats itself: values that stand for many, lists in lists, pages that share their starts.
     shared = table.append_column("kind", pa.array(["user", "assistant"] * 30).dictionary_encode())
     nested = shared.append_column("nested", pa.array([[{"a": [[{"b": "x" * 9}]]}] * 3, []] * 30))

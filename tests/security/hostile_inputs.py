@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -144,10 +145,70 @@ def arrow_bombs() -> dict[str, Callable[[], bytes]]:
         "one_value_in_2_billion_rows": lambda: arrow_stream(table_of(runs)),
         "a_billion_nulls_in_a_row": lambda: arrow_stream(table_of(nulls)),
         "lists_that_share_their_value": lambda: arrow_stream(table_of(views)),
+        "few_rows_of_nothing": lambda: arrow_stream(table_of(pa.Array.from_buffers(pa.null(), 4_000_000, [None]))),
         "rows_of_nothing": lambda: arrow_stream(table_of(pa.Array.from_buffers(pa.null(), 2**31 - 1, [None]))),
         "packed_zeros_zstd": lambda: arrow_stream(table_of(pa.array(["\0" * (300 * MIB)])), "zstd"),
         "packed_zeros_lz4": lambda: arrow_stream(table_of(pa.array(["\0" * (300 * MIB)])), "lz4"),
     }
+
+
+def polars_file(rows: int = 4) -> bytes:
+    """Return an Arrow file with one batch that no stream precedes, so that its footer must be read."""
+    written = io.BytesIO()
+    pl.DataFrame({"prompt": ["one", "two", "three", "four"] * (rows // 4)}).write_ipc(written, compression="uncompressed")
+    return written.getvalue()
+
+
+Place = tuple[int, int, int]
+"""Where a footer has a message: its start, the bytes of its head, those of its body."""
+
+
+def with_batches(content: bytes, change: Callable[[Place], list[Place]]) -> bytes:
+    """Return an Arrow file of one batch whose footer has other ones."""
+    footer_start = len(content) - 10 - struct.unpack("<I", content[-10:-6])[0]
+    footer = bytearray(content[footer_start:-10])
+    # The list of blocks is a count and what is told of each; something in front of it has the way to it.
+    found = (at for at in range(0, len(footer) - 28, 4) if footer[at : at + 4] == b"\1\0\0\0" and is_place(footer, at + 4, footer_start))
+    at = next(found)
+    start, head, body = struct.unpack_from("<qi4xq", footer, at + 4)
+    way = next(way for way in range(0, at, 4) if struct.unpack_from("<I", footer, way)[0] == at - way)
+    places = change((start, head, body))
+    footer += bytes(-(len(footer) + 4) % 8)
+    struct.pack_into("<I", footer, way, len(footer) - way)
+    footer += struct.pack("<I", len(places)) + b"".join(struct.pack("<qi4xq", *place) for place in places)
+    return content[:footer_start] + footer + struct.pack("<I", len(footer)) + b"ARROW1"
+
+
+def is_place(footer: bytes | bytearray, at: int, end: int) -> bool:
+    """Return whether a footer may have the one message there, which ends before it."""
+    start, head, body = struct.unpack_from("<qi4xq", footer, at)
+    return 0 < start < end and head > 8 and body > 0 and start + head + body <= end
+
+
+def lying_blocks() -> dict[str, bytes]:
+    """Return Arrow files whose footers lie about their batches."""
+    content = polars_file()
+    lies: dict[str, Callable[[Place], list[Place]]] = {
+        "outside": lambda _: [(1 << 40, 64, 64)],
+        "beyond_all_numbers": lambda at: [(2**63 - 1, 2**31 - 1, 2**63 - 1)],
+        "into_the_footer": lambda at: [(at[0], at[1], at[2] + 4096)],
+        "before_the_file": lambda at: [(-8, at[1], at[2])],
+        "head_of_less_than_nothing": lambda at: [(at[0], -at[1], at[2])],
+        "body_of_less_than_nothing": lambda at: [(at[0], at[1], -1)],
+        "no_head": lambda at: [(at[0], 0, 0)],
+        "short_head": lambda at: [(at[0], 16, at[2])],
+        "short_body": lambda at: [(at[0], at[1], 8)],
+        "twice": lambda at: [at, at],
+        "overlapping": lambda at: [at, (at[0] + 8, at[1], at[2] - 8)],
+        "a_million": lambda at: [at] * 1_000_000,
+        "two_million_of_nothing": lambda at: [(8, 8, 0)] * 2_000_000,
+        "shifted": lambda at: [(at[0] + 8, at[1] - 8, at[2])],
+    }
+    forged = {name: with_batches(content, change) for name, change in lies.items()}
+    forged["long_footer"] = content[:8] + bytes(65 * MIB) + struct.pack("<I", 65 * MIB) + b"ARROW1"
+    forged["footer_longer_than_the_file"] = content[:-10] + struct.pack("<I", 2**32 - 1) + b"ARROW1"
+    forged["no_footer"] = content[:-10] + struct.pack("<I", 0) + b"ARROW1"
+    return forged
 
 
 def fifo(path: Path) -> Path:

@@ -3,9 +3,11 @@
 //! A few bytes of such a file can stand for any number of rows of any size. What a batch holds is bounded where it is read, see [`row_groups`] and
 //! [`messages`]; what it says as JSON is bounded here, before a byte of it is written.
 
+mod blocks;
 mod codec;
 mod delta;
 mod footer;
+mod message;
 mod messages;
 mod pages;
 mod row_groups;
@@ -29,6 +31,9 @@ pub(super) use row_groups::parquet;
 const BATCH_ROWS: usize = 256;
 /// Bytes of text, names and numbers that are turned into JSON at once, unless one row has more.
 const SLICE_BYTES_MAX: usize = 4 << 20;
+/// What a row counts for at least in what a file may unpack to: one that says nothing takes no bytes of the file, however many there are. A short
+/// dialogue has as many.
+const ROW_BYTES_LEAST: u64 = 32;
 
 /// What a reader gives: batches, until it fails.
 type Batch = Result<RecordBatch, ArrowError>;
@@ -124,7 +129,7 @@ impl<B: Iterator<Item = Batch>> Rows<B> {
         let rows = batch.slice(self.start, count);
         self.start += count;
         let chunk = if bytes > LINE_BYTES_MAX { self.long_row(bytes) } else { self.as_lines(&rows)? };
-        let written = chunk.rows.iter().map(|row| row.length.max((row.end - row.start) as u64)).sum::<u64>();
+        let written = chunk.rows.iter().map(|row| row.length.max((row.end - row.start) as u64).max(ROW_BYTES_LEAST)).sum::<u64>();
         self.room = self.room.checked_sub(written).ok_or_else(|| refuse(bomb()))?;
         Ok(chunk)
     }

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::PathBuf;
 
-use super::{CHUNK_BYTES, Chunk, Input, KEPT_OF_LONG_ROW, LINE_BYTES_MAX, RawRow};
+use super::{CHUNK_BYTES, CHUNK_ROWS_MAX, Chunk, Input, KEPT_OF_LONG_ROW, LINE_BYTES_MAX, RawRow};
 use crate::error::{Error, Result};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -21,18 +21,21 @@ pub(super) struct Lines {
     lines: u64,
     /// Bytes of the line at the head of `pending` that were dropped because the line is too long.
     dropped: u64,
+    /// Whether `pending` holds a whole line already, which a chunk had no room for.
+    has_line: bool,
     ended: bool,
 }
 
 impl Lines {
     pub(super) fn new(stream: Box<dyn Read + Send>, input: &Input) -> Lines {
-        Lines { stream, path: input.path.clone(), input: input.ordinal, pending: Vec::new(), offset: 0, lines: 0, dropped: 0, ended: false }
+        let (path, input) = (input.path.clone(), input.ordinal);
+        Lines { stream, path, input, pending: Vec::new(), offset: 0, lines: 0, dropped: 0, has_line: false, ended: false }
     }
 
     /// Reads until `pending` holds at least one whole line, or the stream ends.
     fn fill(&mut self) -> Result<()> {
         let mut searched = 0;
-        while !self.ended {
+        while !self.ended && !self.has_line {
             let held = self.pending.len();
             self.pending.resize(held + CHUNK_BYTES, 0);
             let read = read_full(&mut self.stream, &mut self.pending[held..]).map_err(|error| {
@@ -57,25 +60,26 @@ impl Lines {
         Ok(())
     }
 
-    /// Takes the whole lines off the head of `pending`.
+    /// Takes whole lines off the head of `pending`, as many as a chunk has room for.
     fn take(&mut self) -> Chunk {
-        let end = if self.ended { self.pending.len() } else { memchr::memrchr(b'\n', &self.pending).map_or(0, |newline| newline + 1) };
-        let rest = self.pending.split_off(end);
-        let bytes = std::mem::replace(&mut self.pending, rest);
+        let whole = if self.ended { self.pending.len() } else { memchr::memrchr(b'\n', &self.pending).map_or(0, |newline| newline + 1) };
         let mut rows = Vec::new();
         let mut start = 0;
-        while start < bytes.len() {
-            let newline = memchr::memchr(b'\n', &bytes[start..]);
-            let end = newline.map_or(bytes.len(), |newline| start + newline);
+        while start < whole && rows.len() < CHUNK_ROWS_MAX {
+            let newline = memchr::memchr(b'\n', &self.pending[start..whole]);
+            let end = newline.map_or(whole, |newline| start + newline);
             self.lines += 1;
             let length = (end - start) as u64 + self.dropped;
-            if !bytes[start..end].trim_ascii().is_empty() {
+            if !self.pending[start..end].trim_ascii().is_empty() {
                 rows.push(RawRow { offset: self.offset, length, line: self.lines, start, end });
             }
             self.offset += length + u64::from(newline.is_some());
             self.dropped = 0;
-            start = end + 1;
+            start = end + usize::from(newline.is_some());
         }
+        self.has_line = start < whole;
+        let rest = self.pending.split_off(start);
+        let bytes = std::mem::replace(&mut self.pending, rest);
         Chunk { input: self.input, bytes, rows }
     }
 }
@@ -145,6 +149,20 @@ mod tests {
         assert_eq!(rows.len(), 2);
         assert_eq!((rows[0].offset, rows[0].length), (0, long));
         assert_eq!((rows[1].offset, rows[1].length, rows[1].line), (long + 1, 10, 2));
+    }
+
+    #[test]
+    fn a_chunk_has_few_rows_and_their_places_are_those_of_the_stream() {
+        let text = (0..3 * CHUNK_ROWS_MAX + 5).map(|number| format!("{}\n", number % 10)).collect::<String>() + "\n7";
+        let chunks = lines(text.as_bytes());
+        assert_eq!(chunks.iter().map(|chunk| chunk.rows.len()).collect::<Vec<_>>(), [CHUNK_ROWS_MAX, CHUNK_ROWS_MAX, CHUNK_ROWS_MAX, 6]);
+        let mut last = 0;
+        for (chunk, row) in chunks.iter().flat_map(|chunk| chunk.rows.iter().map(move |row| (chunk, row))) {
+            assert_eq!(&text.as_bytes()[row.offset as usize..][..row.length as usize], &chunk.bytes[row.start..row.end]);
+            assert!(row.line > last);
+            last = row.line;
+        }
+        assert_eq!(last as usize, 3 * CHUNK_ROWS_MAX + 7);
     }
 
     #[test]

@@ -33,6 +33,8 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 /// A chunk closes at the first row that reaches this many bytes.
 pub(crate) const CHUNK_BYTES: usize = 512 << 10;
+/// A chunk closes at this many rows as well: on its way, a row takes some hundreds of bytes whatever it says.
+const CHUNK_ROWS_MAX: usize = 8_192;
 
 /// One input file.
 #[derive(Debug, Clone)]

@@ -1,74 +1,74 @@
-//! Reads Arrow IPC, message by message, each bounded by its head before its body is read.
+//! Reads Arrow IPC message by message: streams, and files, most of which hold a stream behind their first bytes. The others are read by their
+//! footer, see [`blocks`].
 //!
-//! A file holds a stream behind its first eight bytes, so both are read as streams; the footer, which would say the same once more, is not parsed.
+//! [`blocks`]: super::blocks
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use arrow_array::RecordBatch;
-use arrow_buffer::{Buffer, MutableBuffer};
+use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
-use arrow_ipc::{Message, root_as_message};
-use arrow_schema::ArrowError;
 
+use super::blocks::Blocks;
+use super::message::{Read, Source};
 use super::{Batch, refuse, said, sure};
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::read::{Chunks, Input, MIB, Progress};
+use crate::read::{Chunks, Input, Progress};
 
-/// Bytes of a message's head, and what a file starts and ends with.
-const HEAD_BYTES_MAX: u64 = 64 << 20;
+/// What a file starts and ends with.
 const MAGIC: &[u8; 6] = b"ARROW1";
-/// What comes before the length of a message, and the end of a stream.
-const CONTINUATION: [u8; 4] = [0xFF; 4];
+/// Where a file's stream starts.
+const STREAM_START: u64 = 8;
+/// The end of a stream.
 const END: [u8; 8] = [0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0];
-/// Bytes of a message's body: Arrow's lists of 32 bits reach as far.
-const BODY_BYTES_MAX: u64 = 2 << 30;
-/// Times that dictionaries may grow: each time, all that there is of one is copied.
-const GROWTHS_MAX: usize = 256;
-
-type Read<T> = std::result::Result<T, ArrowError>;
 
 /// The rows of an Arrow IPC file, or of an Arrow IPC stream under the same ending (what `datasets` writes).
 pub(in crate::read) fn arrow(input: &Input, progress: &Progress) -> Result<Chunks> {
     let file = disk::open(&input.path).map_err(|error| Error::input(&input.path, error))?;
-    let mut messages = sure(|| Messages::of(file, input.bytes)).flatten().map_err(|error| Error::input(&input.path, said(&error)))?;
-    // The first message is the schema: what is no Arrow is refused here, before any row.
-    sure(|| messages.read_schema()).flatten().map_err(|error| Error::input(&input.path, said(&error)))?;
-    Ok(super::chunks(input, messages, progress))
+    // The schema is read here: what is no Arrow is refused before any row.
+    let batches = sure(|| open(file, input.bytes)).flatten().map_err(|error| Error::input(&input.path, said(&error)))?;
+    Ok(super::chunks(input, batches, progress))
+}
+
+fn open(file: File, bytes: u64) -> Read<Box<dyn Iterator<Item = Batch> + Send>> {
+    let mut start = [0; STREAM_START as usize];
+    let is_file = bytes >= STREAM_START && file.read_exact_at(&mut start, 0).map(|()| start.starts_with(MAGIC))?;
+    if !is_file {
+        return Ok(Box::new(Messages::of(Source::of(file, bytes), 0)?));
+    }
+    let (footer_start, footer_bytes) = footer_place(&file, bytes)?;
+    let mut source = Source::of(file.try_clone()?, footer_start);
+    // Polars writes the schema in a form of its own here, and others put in more room: only the footer tells where the messages are.
+    if source.head(STREAM_START).is_ok_and(|head| head.is_some_and(|head| head.is_schema)) {
+        return Ok(Box::new(Messages::of(source, STREAM_START)?));
+    }
+    Ok(Box::new(Blocks::of(source, &file, footer_start, footer_bytes)?))
 }
 
 /// The messages of a stream.
 struct Messages {
-    file: File,
+    source: Source,
     at: u64,
-    end: u64,
     decoder: StreamDecoder,
     /// Bytes of messages that were not yet decoded.
     waiting: [Buffer; 2],
     /// A batch that was decoded with the schema.
     first: Option<RecordBatch>,
-    growths_left: usize,
     is_over: bool,
 }
 
 impl Messages {
-    fn of(file: File, bytes: u64) -> Read<Messages> {
-        let mut start = [0; 8];
-        let is_file = bytes >= 8 && file.read_exact_at(&mut start, 0).map(|()| start.starts_with(MAGIC))?;
-        let (at, end) = if is_file { (8, footer_start(&file, bytes)?) } else { (0, bytes) };
+    fn of(source: Source, at: u64) -> Read<Messages> {
         let (decoder, waiting) = (StreamDecoder::new(), Default::default());
-        let growths_left = GROWTHS_MAX;
-        Ok(Messages { file, at, end, decoder, waiting, first: None, growths_left, is_over: false })
-    }
-
-    fn read_schema(&mut self) -> Read<()> {
+        let mut messages = Messages { source, at, decoder, waiting, first: None, is_over: false };
         // A schema, which has no body, is decoded once there is something behind it, and a batch may come along.
-        while self.decoder.schema().is_none() && !self.is_over {
-            self.read_message()?;
-            self.first = self.decode()?;
+        while messages.decoder.schema().is_none() && !messages.is_over {
+            messages.read_message()?;
+            messages.first = messages.decode()?;
         }
-        if self.decoder.schema().is_some() { Ok(()) } else { Err(refuse("it is neither an Arrow file nor an Arrow stream")) }
+        if messages.decoder.schema().is_some() { Ok(messages) } else { Err(refuse("it is neither an Arrow file nor an Arrow stream")) }
     }
 
     /// A batch, where one is complete.
@@ -85,67 +85,15 @@ impl Messages {
 
     /// Reads the next message, or the end, into `waiting`.
     fn read_message(&mut self) -> Read<()> {
-        let Some((length, head_start)) = self.head_length()? else {
+        let Some(head) = self.source.head(self.at)? else {
             self.is_over = true;
             self.waiting = [Buffer::from_slice_ref(END), Buffer::default()];
             return Ok(());
         };
-        if length > HEAD_BYTES_MAX {
-            return Err(refuse(format!("a message has a head of {length} bytes; at most {} MiB are read", HEAD_BYTES_MAX / MIB)));
-        }
-        let head_end = self.at + head_start + length;
-        let head = self.read(self.at, head_start + length)?;
-        let message = root_as_message(&head[head_start as usize..]).map_err(|_| refuse("a message is malformed"))?;
-        let body_length = u64::try_from(message.bodyLength()).map_err(|_| refuse("a message is malformed"))?;
-        if body_length > BODY_BYTES_MAX {
-            return Err(refuse(format!(
-                "a batch has {body_length} bytes; at most {} MiB are read: write smaller batches",
-                BODY_BYTES_MAX / MIB
-            )));
-        }
-        let body = self.read(head_end, body_length)?;
-        self.check(&message)?;
-        self.at = head_end + body_length;
-        self.waiting = [head, body];
-        Ok(())
-    }
-
-    /// The length of the next message's head, and where it starts behind the length; nothing where the stream ends.
-    fn head_length(&self) -> Read<Option<(u64, u64)>> {
-        let left = self.end - self.at;
-        if left == 0 {
-            return Ok(None);
-        }
-        let first = self.read(self.at, 4)?;
-        // Streams from before 2019 have the length alone.
-        let (bytes, start) = if first[..] == CONTINUATION { (self.read(self.at + 4, 4)?, 8) } else { (first, 4) };
-        let length = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        Ok((length > 0).then_some((u64::from(length), start)))
-    }
-
-    /// Bytes of the stream, which must be there.
-    fn read(&self, at: u64, length: u64) -> Read<Buffer> {
-        if at.checked_add(length).is_none_or(|end| end > self.end) {
-            return Err(refuse("it ends in the middle of a message; is it complete?"));
-        }
-        let mut bytes = MutableBuffer::from_len_zeroed(length as usize);
-        self.file.read_exact_at(&mut bytes, at)?;
-        Ok(bytes.into())
-    }
-
-    /// Whether a message may be decoded.
-    fn check(&mut self, message: &Message<'_>) -> Read<()> {
-        let dictionary = message.header_as_dictionary_batch();
-        if dictionary.is_some_and(|dictionary| dictionary.isDelta()) {
-            self.growths_left = self.growths_left.checked_sub(1).ok_or_else(|| refuse("its dictionaries grow too often"))?;
-        }
-        let Some(batch) = message.header_as_record_batch().or_else(|| dictionary.and_then(|dictionary| dictionary.data())) else {
-            return Ok(());
-        };
-        // Arrow's reader is built without its codecs, which take a buffer's word for the size that it unpacks to.
-        if batch.compression().is_some() {
-            return Err(refuse("its batches are compressed, which cannot be read; write it without compression, or as Parquet"));
-        }
+        let head_end = self.at + head.bytes.len() as u64;
+        let body = self.source.read(head_end, head.body_bytes)?;
+        self.at = head_end + head.body_bytes;
+        self.waiting = [head.bytes, body];
         Ok(())
     }
 
@@ -173,12 +121,48 @@ impl Iterator for Messages {
     }
 }
 
-/// Where a file's footer starts, behind the stream.
-fn footer_start(file: &File, bytes: u64) -> Read<u64> {
+/// Where a file's footer starts, behind the messages, and its length.
+fn footer_place(file: &File, bytes: u64) -> Read<(u64, u64)> {
     let mut tail = [0; 10];
-    let tail_start = bytes.checked_sub(10).filter(|start| *start >= 8).ok_or_else(|| refuse("it is too short for an Arrow file"))?;
+    let tail_start =
+        bytes.checked_sub(10).filter(|start| *start >= STREAM_START).ok_or_else(|| refuse("it is too short for an Arrow file"))?;
     file.read_exact_at(&mut tail, tail_start)?;
     let [a, b, c, d, magic @ ..] = tail;
-    let start = tail_start.checked_sub(u64::from(u32::from_le_bytes([a, b, c, d]))).filter(|start| *start >= 8 && &magic == MAGIC);
-    start.ok_or_else(|| refuse("it does not end as an Arrow file does; is it complete?"))
+    let length = u64::from(u32::from_le_bytes([a, b, c, d]));
+    let start = tail_start.checked_sub(length).filter(|start| *start >= STREAM_START && &magic == MAGIC);
+    start.map(|start| (start, length)).ok_or_else(|| refuse("it does not end as an Arrow file does; is it complete?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{Array, DictionaryArray, RecordBatch, types::Int32Type};
+    use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
+
+    use super::*;
+
+    /// The columns of all batches of a file.
+    fn read(file: &File) -> Vec<Arc<dyn Array>> {
+        let bytes = file.metadata().expect("metadata").len();
+        let batches = open(file.try_clone().expect("a copy"), bytes).expect("opens");
+        batches.map(|batch| Arc::clone(batch.expect("reads").column(0))).collect()
+    }
+
+    #[test]
+    fn a_file_is_read_by_its_footer_where_its_messages_start_later() {
+        for alignment in [8, 64] {
+            let words: DictionaryArray<Int32Type> = ["a", "b", "a"].into_iter().collect();
+            let batch = RecordBatch::try_from_iter([("word", Arc::new(words.clone()) as Arc<dyn Array>)]).expect("a batch");
+            let mut file = tempfile::tempfile().expect("a file");
+            let options = IpcWriteOptions::try_new(alignment, false, arrow_ipc::MetadataVersion::V5).expect("options");
+            let mut writer = FileWriter::try_new_with_options(&mut file, &batch.schema(), options).expect("a writer");
+            (0..3).for_each(|_| writer.write(&batch).expect("writes"));
+            writer.finish().expect("finishes");
+            drop(writer);
+            let read = read(&file);
+            assert_eq!(read.len(), 3);
+            assert!(read.iter().all(|column| column.to_data() == words.to_data()));
+        }
+    }
 }

@@ -1,0 +1,104 @@
+//! Reads the messages of an Arrow IPC file one by one, each bounded by its head before its body is read.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use arrow_buffer::{Buffer, MutableBuffer};
+use arrow_ipc::{Message, MessageHeader, root_as_message};
+use arrow_schema::ArrowError;
+
+use super::refuse;
+use crate::read::MIB;
+
+/// Bytes of a message's head.
+const HEAD_BYTES_MAX: u64 = 64 << 20;
+/// What comes before the length of a message.
+const CONTINUATION: [u8; 4] = [0xFF; 4];
+/// Bytes of a message's body: Arrow's lists of 32 bits reach as far.
+pub(super) const BODY_BYTES_MAX: u64 = 2 << 30;
+/// Times that dictionaries may grow: each time, all that there is of one is copied.
+const GROWTHS_MAX: usize = 256;
+
+pub(super) type Read<T> = Result<T, ArrowError>;
+
+/// Where messages are read from: a file, up to its footer.
+pub(super) struct Source {
+    file: File,
+    end: u64,
+    growths_left: usize,
+}
+
+/// The head of a message that may be decoded.
+pub(super) struct Head {
+    /// Its bytes, with what says how long it is.
+    pub(super) bytes: Buffer,
+    pub(super) body_bytes: u64,
+    pub(super) is_schema: bool,
+}
+
+impl Source {
+    pub(super) fn of(file: File, end: u64) -> Source {
+        Source { file, end, growths_left: GROWTHS_MAX }
+    }
+
+    /// The head of the message at a place; nothing where the messages end.
+    pub(super) fn head(&mut self, at: u64) -> Read<Option<Head>> {
+        let Some((length, head_start)) = self.head_length(at)? else { return Ok(None) };
+        if length > HEAD_BYTES_MAX {
+            return Err(refuse(format!("a message has a head of {length} bytes; at most {} MiB are read", HEAD_BYTES_MAX / MIB)));
+        }
+        let bytes = self.read(at, head_start + length)?;
+        let message = root_as_message(&bytes[head_start as usize..]).map_err(|_| refuse("a message is malformed"))?;
+        let body_bytes = u64::try_from(message.bodyLength()).map_err(|_| refuse("a message is malformed"))?;
+        if body_bytes > BODY_BYTES_MAX {
+            return Err(refuse(format!(
+                "a batch has {body_bytes} bytes; at most {} MiB are read: write smaller batches",
+                BODY_BYTES_MAX / MIB
+            )));
+        }
+        self.check(&message)?;
+        let is_schema = message.header_type() == MessageHeader::Schema;
+        Ok(Some(Head { bytes, body_bytes, is_schema }))
+    }
+
+    /// The length of a message's head, and where it starts behind the length; nothing where the messages end.
+    fn head_length(&self, at: u64) -> Read<Option<(u64, u64)>> {
+        if at == self.end {
+            return Ok(None);
+        }
+        let first = self.read(at, 4)?;
+        // Streams from before 2019 have the length alone.
+        let (bytes, start) = if first[..] == CONTINUATION { (self.read(at + 4, 4)?, 8) } else { (first, 4) };
+        let length = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        Ok((length > 0).then_some((u64::from(length), start)))
+    }
+
+    /// Bytes of messages, which must be there.
+    pub(super) fn read(&self, at: u64, length: u64) -> Read<Buffer> {
+        if at.checked_add(length).is_none_or(|end| end > self.end) {
+            return Err(refuse("it ends in the middle of a message; is it complete?"));
+        }
+        let mut bytes = MutableBuffer::from_len_zeroed(length as usize);
+        self.file.read_exact_at(&mut bytes, at)?;
+        Ok(bytes.into())
+    }
+
+    /// Whether a message may be decoded.
+    fn check(&mut self, message: &Message<'_>) -> Read<()> {
+        let dictionary = message.header_as_dictionary_batch();
+        if dictionary.is_some_and(|dictionary| dictionary.isDelta()) {
+            self.growths_left = self.growths_left.checked_sub(1).ok_or_else(|| refuse("its dictionaries grow too often"))?;
+        }
+        let Some(batch) = message.header_as_record_batch().or_else(|| dictionary.and_then(|dictionary| dictionary.data())) else {
+            return Ok(());
+        };
+        // Arrow's reader is built without its codecs, which take a buffer's word for the size that it unpacks to.
+        if batch.compression().is_some() {
+            return Err(refuse(
+                "its batches are compressed, which cannot be read; write it without compression (in Polars, `compression=\"uncompressed\"`), \
+                 or as Parquet",
+            ));
+        }
+        Ok(())
+    }
+}
