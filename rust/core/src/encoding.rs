@@ -192,8 +192,8 @@ fn too_many_tokens(tokens: usize) -> Fate {
     Fate::Quarantined(Reason::found("too_many_tokens", format!("{tokens} tokens; at most {TOKENS_MAX}")))
 }
 
-/// The template a recipe asks for, unless it is one of ours: what a canary must be tried with first.
-pub fn unknown_template(recipe: &Recipe, tokenizer: &Path) -> Result<Option<Stranger>> {
+/// The template a recipe asks for, as the JSON of a [`Stranger`], unless it is one of ours: what a canary must be tried with first.
+pub fn unknown_template(recipe: &Recipe, tokenizer: &Path) -> Result<Option<String>> {
     if recipe.template.name == "zephyr" {
         return Ok(None);
     }
@@ -203,7 +203,8 @@ pub fn unknown_template(recipe: &Recipe, tokenizer: &Path) -> Result<Option<Stra
         return Ok(None);
     }
     let control = tokenizer.special_texts();
-    Ok(Some(Stranger { name, text, special: tokenizer.special, control }))
+    let stranger = Stranger { name, text, special: tokenizer.special, control };
+    serde_json::to_string(&stranger).map(Some).map_err(|error| Error::Internal(error.to_string()))
 }
 
 /// Name and text of the template a recipe asks for.

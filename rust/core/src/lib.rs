@@ -26,6 +26,7 @@ pub mod manifest;
 pub mod memory;
 pub mod out_folder;
 pub mod pack;
+pub mod panics;
 pub mod pipeline;
 mod prefetch;
 pub mod quarantine;

@@ -92,7 +92,9 @@ impl Template {
 
     /// Loads a template just as a run would. A hostile one can use up a process's stack or time, so this is meant for a process that
     /// can be spared; where it ends well, so does the run's own load, which takes the same steps.
-    pub fn canary(stranger: &Stranger) -> Result<()> {
+    /// `stranger` is the JSON of a [`Stranger`].
+    pub fn canary(stranger: &str) -> Result<()> {
+        let stranger: Stranger = serde_json::from_str(stranger).map_err(|error| Error::Internal(error.to_string()))?;
         Template::new(&stranger.name, &stranger.text, &stranger.special, &stranger.control).map(|_| ())
     }
 

@@ -1,14 +1,14 @@
 //! The one door across the border: lets go of the GIL, obeys Ctrl-C, reports progress, and turns errors into exceptions.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
 use pyo3::prelude::*;
 use zephyr_core::error::Error;
+use zephyr_core::panics;
 use zephyr_core::watch::Watch;
 
 create_exception!(zephyr_fast._core, ZephyrError, PyException, "Anything that zephyr-fast refuses or cannot do.");
@@ -63,38 +63,13 @@ fn spawn<T: Send + 'static>(
     work: impl FnOnce(&Watch) -> zephyr_core::Result<T> + Send + 'static,
 ) -> PyResult<mpsc::Receiver<zephyr_core::Result<T>>> {
     let (sender, receiver) = mpsc::channel();
-    let run = move || {
-        let result = catch_unwind(AssertUnwindSafe(|| work(&watch)));
-        let _ = sender.send(result.unwrap_or_else(|panic| Err(Error::Internal(said(panic.as_ref())))));
-    };
-    let thread = std::thread::Builder::new().spawn(run);
+    let thread = std::thread::Builder::new().spawn(move || _ = sender.send(panics::caught(|| work(&watch))));
     thread.map(|_| receiver).map_err(|error| InternalError::new_err(format!("no thread to work on: {error}")))
 }
 
 /// A borrow that is ours alone crosses `detach`, as a shared one would not: a receiver is Send, not Sync.
 fn wait<T>(receiver: &mut mpsc::Receiver<T>) -> Result<T, mpsc::RecvTimeoutError> {
     receiver.recv_timeout(TICK)
-}
-
-/// Where the last panic was. Of threads that panic at the same time, any one may be named.
-static PANICKED_AT: Mutex<Option<String>> = Mutex::new(None);
-
-/// Has panics leave no text of their own on stderr: each is caught, and becomes an error or a row's reason.
-pub(crate) fn catch_panics_quietly() {
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
-        *PANICKED_AT.lock().unwrap_or_else(PoisonError::into_inner) = place;
-    }));
-}
-
-/// What a panic said, and where.
-fn said(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panicked".to_owned());
-    match PANICKED_AT.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        Some(place) => format!("{text} ({place})"),
-        None => text,
-    }
 }
 
 fn exception(error: &Error) -> PyErr {

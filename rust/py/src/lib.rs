@@ -80,20 +80,14 @@ fn unknown_template(
     tokenizer: PathBuf,
 ) -> PyResult<Option<String>> {
     let (recipe, recipe_name) = (recipe.to_owned(), recipe_name.to_owned());
-    border::enter(py, None, move |_| {
-        let found = encoding::unknown_template(&Recipe::read(&recipe, &recipe_name, &overrides)?, &tokenizer)?;
-        found.map(|stranger| serde_json::to_string(&stranger)).transpose().map_err(|error| Error::Internal(error.to_string()))
-    })
+    border::enter(py, None, move |_| encoding::unknown_template(&Recipe::read(&recipe, &recipe_name, &overrides)?, &tokenizer))
 }
 
 /// Loads a template that `unknown_template` gave, which renders its canaries.
 #[pyfunction]
 fn canary(py: Python<'_>, stranger: &str) -> PyResult<()> {
     let stranger = stranger.to_owned();
-    border::enter(py, None, move |_| {
-        let stranger = serde_json::from_str(&stranger).map_err(|error| Error::Internal(error.to_string()))?;
-        Template::canary(&stranger)
-    })
+    border::enter(py, None, move |_| Template::canary(&stranger))
 }
 
 /// Samples of these lengths as windows of at most `seq_len` tokens: lists of sample numbers.
@@ -129,7 +123,7 @@ fn named(command: &str) -> zephyr_core::Result<Command> {
 /// The engine of zephyr-fast.
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    border::catch_panics_quietly();
+    zephyr_core::panics::silence();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(run, module)?)?;
     module.add_function(wrap_pyfunction!(explain_row, module)?)?;

@@ -2,6 +2,7 @@
 //! lists that Python makes only while they are read. Each becomes a filter of this engine, written into the template's source before it is
 //! compiled.
 
+mod outline;
 mod tree;
 mod weight;
 

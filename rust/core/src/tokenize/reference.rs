@@ -6,8 +6,9 @@ use std::path::Path;
 use tokenizers::models::ModelWrapper;
 use tokenizers::{DecoderWrapper, Encoding, Model, PostProcessorWrapper, TokenizerImpl};
 
-use super::bounded::{Models, Normalizers, PreTokenizers};
+use super::bounded::{Normalizers, PreTokenizers};
 use super::encode::{Encode, Span};
+use super::models::Models;
 use crate::error::{Error, Result};
 use crate::stage::Reason;
 

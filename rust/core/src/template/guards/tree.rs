@@ -3,6 +3,7 @@
 use minijinja::machinery::Span;
 use minijinja::machinery::ast::{BinOp, BinOpKind, CallArg, Compare, CompareOpKind, Expr, Filter, IfExpr, Stmt};
 
+use super::outline::Outline;
 use super::{
     FLAT, HELD, KEY, LAZY_FILTERS, LAZY_FUNCTION, LAZY_METHODS, NAMES_OUT, OF_LISTS, OF_MAPS, OF_NUMBERS, OF_TEXTS, ORDERED, PAID, PLACE,
     PLAIN, READ, READERS, SAFE, TAKE_SAFE, TEXT, WHOLE, has,
@@ -35,29 +36,6 @@ pub(super) struct Guards<'source> {
     /// What in it is not known here.
     pub refused: Option<String>,
     has_safe: bool,
-}
-
-/// What is known of an expression once it has its guards.
-#[derive(Debug, Clone, Copy)]
-struct Outline {
-    /// Where its first operand starts, brackets round that one left out: another pair of brackets may stand on either side of them. Spans
-    /// do not say: a chain's starts at its last link, a choice's at the token before it.
-    start: usize,
-    /// How many lists that read other lists it may stand for, one within the other.
-    nesting: u32,
-    /// Whether it gives a text, a number or a yes or no for sure. Such a value holds no other, and is compared with any other in no
-    /// more steps than it has bytes.
-    is_plain: bool,
-}
-
-impl Outline {
-    fn plain(start: usize) -> Outline {
-        Outline { start, nesting: 0, is_plain: true }
-    }
-
-    fn at(start: usize, nesting: u32) -> Outline {
-        Outline { start, nesting, is_plain: false }
-    }
 }
 
 impl Guards<'_> {

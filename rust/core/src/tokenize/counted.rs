@@ -1,0 +1,240 @@
+//! Patterns whose backtracking is counted: the matches are those that the `tokenizers` crate finds, and a text on which they take more than
+//! its share fails.
+
+use std::cell::Cell;
+
+use onig::{MatchParam, Regex, Region, SearchOptions};
+use tokenizers::pattern::Pattern;
+use tokenizers::{Offsets, Result};
+
+/// Backtracking steps that are free at each place of a text. Published patterns take about ten.
+const STEPS_FREE: u32 = 128;
+/// Further steps that a text may take: for each byte of it, and besides.
+const STEPS_A_BYTE: u64 = 64;
+const STEPS_BESIDES: u64 = 1 << 20;
+/// Alternatives that a match may keep open at a time.
+const STACK_MAX: u32 = 4 << 20;
+
+/// A pattern, unless it is one that no count could bound.
+pub(super) fn compiled(pattern: &str) -> std::result::Result<Regex, String> {
+    check_scans(pattern)?;
+    Regex::new(pattern).map_err(|error| format!("its pattern `{pattern}` cannot be read: {}", error.description()))
+}
+
+/// Refuses what reads ahead without backtracking, at every place of a text anew, so that no count of steps sees it: groups that are atomic or
+/// say what is absent, and repeats without end in what looks ahead or behind. No published tokenizer has any of these.
+fn check_scans(pattern: &str) -> std::result::Result<(), String> {
+    let refused = |what: &str| Err(format!("its pattern `{pattern}` has {what}, which takes too many steps on a long text"));
+    let mut bytes = pattern.bytes().enumerate();
+    // For each group that is open, whether it or one round it looks ahead or behind.
+    let mut looks = Vec::new();
+    let mut class_depth = 0;
+    while let Some((place, byte)) = bytes.next() {
+        let rest = &pattern.as_bytes()[place + 1..];
+        match byte {
+            b'\\' => _ = bytes.next(),
+            b'[' => class_depth += 1,
+            b']' if class_depth > 0 => class_depth -= 1,
+            _ if class_depth > 0 => {}
+            b'(' if rest.starts_with(b"?>") => return refused("an atomic group"),
+            b'(' if rest.starts_with(b"?~") => return refused("an absent group"),
+            b'(' => {
+                let is_look = [&b"?="[..], b"?!", b"?<=", b"?<!"].iter().any(|start| rest.starts_with(start));
+                looks.push(is_look || looks.last() == Some(&true));
+            }
+            b')' => _ = looks.pop(),
+            b'*' | b'+' if looks.last() == Some(&true) => return refused("a repeat in what it looks ahead or behind for"),
+            b'{' if looks.last() == Some(&true) => return refused("a repeat in what it looks ahead or behind for"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Backtracking steps that a text has left, beyond those that are free.
+#[derive(Debug)]
+pub(super) struct Budget(Cell<u64>);
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget(Cell::new(STEPS_BESIDES))
+    }
+}
+
+impl Budget {
+    /// Adds what so many bytes may take.
+    pub(super) fn add(&self, bytes: usize) {
+        self.0.set(self.0.get().saturating_add(STEPS_A_BYTE.saturating_mul(bytes as u64)));
+    }
+
+    fn spend(&self, steps: u32) -> Result<()> {
+        let left = self.0.get().checked_sub(u64::from(steps));
+        self.0.set(left.ok_or("one of its patterns takes too many steps on this text")?);
+        Ok(())
+    }
+}
+
+/// A pattern whose backtracking is paid for. `written`: bytes that take the place of each match; `room`: those that there is room for.
+pub(super) struct Counted<'run> {
+    pub regex: &'run Regex,
+    pub budget: &'run Budget,
+    pub written: usize,
+    pub room: usize,
+}
+
+impl Pattern for &Counted<'_> {
+    /// The crate's `Pattern for &Regex`, with matches that are counted.
+    fn find_matches(&self, inside: &str) -> Result<Vec<(Offsets, bool)>> {
+        if inside.is_empty() {
+            return Ok(vec![((0, 0), false)]);
+        }
+        let (mut prev, mut written) = (0, 0);
+        let mut splits = Vec::with_capacity(inside.len());
+        let mut places = Places { at: 0, last_end: None };
+        while let Some((start, end)) = self.next(inside, &mut places)? {
+            written += self.written;
+            if written > self.room {
+                return Err(grown(self.room));
+            }
+            if prev != start {
+                splits.push(((prev, start), false));
+            }
+            splits.push(((start, end), true));
+            prev = end;
+        }
+        if prev != inside.len() {
+            splits.push(((prev, inside.len()), false));
+        }
+        Ok(splits)
+    }
+}
+
+/// Where the next match is looked for, and where the last one ended.
+struct Places {
+    at: usize,
+    last_end: Option<usize>,
+}
+
+impl Counted<'_> {
+    /// The next match, as `onig::FindMatches` steps from one to the next: an empty one right behind another does not count.
+    fn next(&self, inside: &str, places: &mut Places) -> Result<Option<(usize, usize)>> {
+        while places.at <= inside.len() {
+            let Some((start, end)) = self.search(inside, places.at)? else { return Ok(None) };
+            if start == end && places.last_end == Some(end) {
+                places.at += inside[places.at..].chars().next().map_or(1, char::len_utf8);
+                continue;
+            }
+            (places.at, places.last_end) = (end, Some(end));
+            return Ok(Some((start, end)));
+        }
+        Ok(None)
+    }
+
+    /// The first match from a place on. The free steps do almost always; where they do not, place by place with as many as it takes.
+    fn search(&self, inside: &str, from: usize) -> Result<Option<(usize, usize)>> {
+        let mut region = Region::new();
+        let free = self.regex.search_with_param(
+            inside,
+            from,
+            inside.len(),
+            SearchOptions::SEARCH_OPTION_NONE,
+            Some(&mut region),
+            limited(STEPS_FREE),
+        );
+        if let Ok(found) = free {
+            return Ok(found.and(region.pos(0)));
+        }
+        for at in (from..=inside.len()).filter(|at| inside.is_char_boundary(*at)) {
+            if let Some(found) = self.match_at(inside, at)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A match that starts at this place, with steps enough for it, paid for.
+    fn match_at(&self, inside: &str, at: usize) -> Result<Option<(usize, usize)>> {
+        let mut steps = STEPS_FREE;
+        loop {
+            let mut region = Region::new();
+            let found = self.regex.match_with_param(inside, at, SearchOptions::SEARCH_OPTION_NONE, Some(&mut region), limited(steps));
+            if let Ok(found) = found {
+                return Ok(found.and(region.pos(0)));
+            }
+            steps = steps.saturating_mul(4);
+            self.budget.spend(steps)?;
+        }
+    }
+}
+
+fn limited(steps: u32) -> MatchParam {
+    let mut limits = MatchParam::default();
+    limits.set_retry_limit_in_match(steps);
+    limits.set_match_stack_limit(STACK_MAX);
+    limits
+}
+
+/// What a text fails with that would outgrow its room.
+pub(super) fn grown(room: usize) -> tokenizers::Error {
+    format!("its normalizer would make more than {room} bytes of this text").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, text: &str) -> Result<Vec<(Offsets, bool)>> {
+        let (regex, budget) = (compiled(pattern).expect("compiles"), Budget::default());
+        budget.add(text.len());
+        (&Counted { regex: &regex, budget: &budget, written: 0, room: usize::MAX }).find_matches(text)
+    }
+
+    #[test]
+    fn counted_matches_are_those_of_the_crate() {
+        let long = format!("{}b {} c", "A".repeat(5_000), "aB".repeat(3_000));
+        let texts = ["", "a", " a  b\n\n c ", "Ünïcode 日本 👩‍👩‍👧 x", "aaab", "AAAA BBBb", long.as_str()];
+        let patterns = [
+            r"\s+(?!\S)|\s+",
+            r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+            r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}]*[\p{Ll}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}]+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+",
+            "x*",
+            "",
+            "a|$",
+            "(?<=a)b",
+            r"A+b\b",
+        ];
+        for (pattern, text) in patterns.iter().flat_map(|pattern| texts.map(|text| (pattern, text))) {
+            let expected = (&compiled(pattern).expect("compiles")).find_matches(text).expect("matches");
+            assert_eq!(matches(pattern, text).expect("matches"), expected, "{pattern:?} on {text:?}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_go_back_without_end_fail_by_count() {
+        for (pattern, text) in [
+            (r"(a|a)*$", "a".repeat(30) + "b"),
+            (r"(x+x+)+y", "x".repeat(40)),
+            (r"(?:.*.*.*)§|.", "ordinary words, one line of them, ".repeat(60)),
+            (r"(\w+\s?)*§|\w", "two words of no great length ".repeat(40)),
+        ] {
+            let error = matches(pattern, &text).expect_err("too many steps").to_string();
+            assert!(error.contains("too many steps"), "{error}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_read_ahead_uncounted_are_refused_and_published_ones_are_not() {
+        for pattern in [r"(?=(?>a*)b)a|b", r"(?>a)", r"(?~b)c|a", r"(?!.*c)a", r"(?<=a+)b", r"(?=(a|b{2,})c)", r"(?=[\]]*)"] {
+            assert!(check_scans(pattern).is_err(), "{pattern}");
+        }
+        for pattern in [
+            r"\s+(?!\S)|\s+",
+            r"((?=[\p{L}])([^a-z]))*((?=[\p{L}])([^A-Z]))+",
+            r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s",
+            r"(?=[*+{(?>])a*",
+            r"\(?>*",
+        ] {
+            assert_eq!(check_scans(pattern), Ok(()), "{pattern}");
+        }
+    }
+}
