@@ -178,6 +178,13 @@ def check_fit(name: str, manifests: Sequence[Manifest], tokenizer: "PreTrainedTo
             f"the shards' tokenizer has {len(tokenizer)} tokens, `{name}` only {vocabulary}; "
             "make the shards with the model's own: `--tokenizer`"
         )
+    largest = max(tokenizer.get_vocab().values(), default=-1)
+    if largest >= vocabulary:
+        raise RecipeError(f"the shards' tokenizer has the id {largest}, `{name}` has ids below {vocabulary}; make the shards with its own")
+    for manifest in manifests:
+        told = manifest.encoding()[0].vocab_size
+        if told > max(largest + 1, len(tokenizer)):  # what the ids of the shards are held to
+            raise IntegrityError(f"the manifest gives the shards' tokenizer {told} tokens, it has {len(tokenizer)}; make the shards again")
     _check_same_ids(name, tokenizer, trust)
 
 
