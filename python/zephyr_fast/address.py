@@ -83,6 +83,13 @@ class Address:
         return (self.scheme, self.host.lower()) == (other.scheme, other.host.lower())
 
 
+def refuse_cut_url(folder: object) -> None:
+    """InputError for a URL that went through `Path`, which makes one slash of two: as a path it would be shown, secrets and all."""
+    scheme, colon, _ = str(folder)[:40].partition(":/")
+    if colon and scheme.lower() in SCHEMES and "://" not in str(folder)[: len(scheme) + 3]:
+        raise InputError(f"a URL of `{scheme}` must be given as text, with `://`: `pathlib.Path` takes one of its slashes away")
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host, with or without port, names this machine itself."""
     name = re.sub(r":[0-9]+$", "", host).strip("[]")

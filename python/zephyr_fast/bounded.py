@@ -6,8 +6,11 @@ import stat
 from pathlib import Path
 from typing import Any
 
-CONTAINERS_MAX = 4_000_000
-"""Objects and lists in one JSON text. Each takes some 70 bytes of memory, of the text perhaps two; a manifest has one per batch."""
+CONTAINERS_MAX = 1_000_000
+"""Objects and lists in one JSON text. Each takes up to 200 bytes of memory; a manifest has one per batch, at most some 500,000."""
+
+VALUES_MAX = 3_000_000
+"""Commas in one JSON text, so values in it. Each takes some 100 bytes of memory; a manifest of 64 MiB has some 2,000,000."""
 
 
 def read_bytes(path: str | Path, bytes_max: int) -> bytes:
@@ -32,10 +35,16 @@ def read_handle(handle: int, path: str | Path, bytes_max: int) -> bytes:
 
 def parse_json(text: str | bytes) -> Any:
     """Like `json.loads`, but raises ValueError for values that are nested too deep or too many."""
-    openings = text.count("{") + text.count("[") if isinstance(text, str) else text.count(b"{") + text.count(b"[")
+    openings, commas = (sum(_count(text, mark) for mark in marks) for marks in ("{[", ","))
     if openings > CONTAINERS_MAX:
         raise ValueError(f"it holds more than {CONTAINERS_MAX:,} objects and lists")
+    if commas > VALUES_MAX:
+        raise ValueError(f"it holds more than {VALUES_MAX:,} values")
     try:
         return json.loads(text)
     except RecursionError:
         raise ValueError("its values are nested too deep") from None
+
+
+def _count(text: str | bytes, mark: str) -> int:
+    return text.count(mark) if isinstance(text, str) else text.count(mark.encode())

@@ -7,12 +7,13 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from zephyr_fast._core import InputError, IntegrityError
+from zephyr_fast.address import refuse_cut_url
 from zephyr_fast.bounded import parse_json, read_bytes
 from zephyr_fast.names import SPLITS, is_other, is_shard, is_text, repeated
 from zephyr_fast.printed import shown
@@ -26,6 +27,9 @@ BYTES_MAX = 64 << 20
 _NUMBER_MAX = 2**63 - 1
 
 _SEAL = ',\n  "sha256": "'
+
+_Place = tuple["_Place | None", str | int]
+"""Where in the manifest a value is: what it is in, and its name or number there."""
 
 Kind = Literal["sft", "preference"]
 
@@ -211,6 +215,7 @@ class Manifest:
         Raises InputError where there is none (no data set, or a run that did not finish), IntegrityError where it is
         damaged.
         """
+        refuse_cut_url(folder)
         path = Path(folder) / "manifest.json"
         try:
             text = read_bytes(path, BYTES_MAX).decode()
@@ -238,7 +243,7 @@ class Manifest:
             raise InputError(f"`{where}` has schema {shown(fields['schema'], 40)}, this version reads {SCHEMA}; update zephyr-fast")
         if not _is_whole(text):
             raise IntegrityError(f"`{where}` is damaged or was changed: its own digest is not at its end, or another")
-        manifest = _typed(cls, fields, where)
+        manifest = _typed(cls, fields, (None, where))
         assert isinstance(manifest, cls)  # _typed gives what it was asked for
         _check_names(manifest, where)
         return manifest
@@ -273,13 +278,9 @@ def _is_whole(text: str) -> bool:
 
 def _check_names(manifest: Manifest, where: str) -> None:
     """Every name has a form of ours and occurs once: what reads, fetches or compares these files can rely on it."""
-    wrong: list[str] = [f"the split `{shown(name, 200)}`" for name in manifest.splits if name not in SPLITS]
-    for split, card in manifest.splits.items():
-        wrong += [f"the shard `{shown(shard.file, 200)}`" for shard in card.shards if not is_shard(shard.file, split)]
-        wrong += [f"the text `{shown(text.file, 200)}`" for text in card.text if not is_text(text.file, split)]
-    wrong += [f"the file `{shown(file.file, 200)}`" for file in manifest.files if not is_other(file.file)]
-    if wrong:
-        raise IntegrityError(f"`{where}` names {wrong[0]}, a name that zephyr-fast does not write; the manifest was changed or is damaged")
+    wrong = next(_wrong_names(manifest), None)
+    if wrong is not None:
+        raise IntegrityError(f"`{where}` names {wrong}, a name that zephyr-fast does not write; the manifest was changed or is damaged")
     shards = (shard.file for card in manifest.splits.values() for shard in card.shards)
     texts = (text.file for card in manifest.splits.values() for text in card.text)
     twice = repeated([*shards, *texts, *(file.file for file in manifest.files)])
@@ -287,7 +288,25 @@ def _check_names(manifest: Manifest, where: str) -> None:
         raise IntegrityError(f"`{where}` names the file `{shown(twice, 200)}` twice; the manifest was changed or is damaged")
 
 
-def _typed(kind: Any, value: object, where: str) -> Any:
+def _wrong_names(manifest: Manifest) -> Iterator[str]:
+    """What has a name that is not ours: the splits first, since the names of their files begin with theirs."""
+    yield from (f"the split `{shown(name, 200)}`" for name in manifest.splits if name not in SPLITS)
+    for split, card in manifest.splits.items():
+        yield from (f"the shard `{shown(shard.file, 200)}`" for shard in card.shards if not is_shard(shard.file, split))
+        yield from (f"the text `{shown(text.file, 200)}`" for text in card.text if not is_text(text.file, split))
+    yield from (f"the file `{shown(file.file, 200)}`" for file in manifest.files if not is_other(file.file))
+
+
+def _spelt(place: "_Place") -> str:
+    """A place as text, outermost part first; made for an error alone, as a name in it may have megabytes."""
+    outer, part = place
+    name = shown(part, 200)
+    if outer is None:
+        return name
+    return _spelt(outer) + (f"[{name}]" if isinstance(part, int) else f": {name}")
+
+
+def _typed(kind: Any, value: object, where: "_Place") -> Any:
     """`value` (from JSON) as `kind`, a type of this module; fields it does not know are left out."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
@@ -297,14 +316,16 @@ def _typed(kind: Any, value: object, where: str) -> Any:
     if origin is Literal and value in inner:
         return value
     if origin is tuple and isinstance(value, list):
-        return tuple(_typed(inner[0], part, f"{where}[{place}]") for place, part in enumerate(value))
+        return tuple(_typed(inner[0], part, (where, place)) for place, part in enumerate(value))
     if origin is dict and isinstance(value, dict) and all(map(_can_be_written, value)):
-        return {name: _typed(inner[1], part, f"{where}.{name}") for name, part in value.items()}
+        return {name: _typed(inner[1], part, (where, name)) for name, part in value.items()}
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value):
         return float(value)
     if kind in (int, str, bool) and type(value) is kind and _is_plain(value):
         return value
-    raise IntegrityError(f"`{shown(where, 200)}`: {shown(value, 200)} is not {_described(kind)}; the manifest was changed or is damaged")
+    raise IntegrityError(
+        f"`{shown(_spelt(where), 400)}`: {shown(value, 200)} is not {_described(kind)}; the manifest was changed or is damaged"
+    )
 
 
 def _is_finite(value: float) -> bool:
@@ -337,14 +358,14 @@ def _types_of(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
-def _typed_fields(kind: type, value: object, where: str) -> Any:
+def _typed_fields(kind: type, value: object, where: "_Place") -> Any:
     if not isinstance(value, dict):
-        raise IntegrityError(f"`{shown(where, 200)}` is not a JSON object; the manifest was changed or is damaged")
+        raise IntegrityError(f"`{shown(_spelt(where), 400)}` is not a JSON object; the manifest was changed or is damaged")
     types_by_name = _types_of(kind)
     given = {}
     for field in dataclasses.fields(kind):
         if field.name in value:
-            given[field.name] = _typed(types_by_name[field.name], value[field.name], f"{where}: {field.name}")
+            given[field.name] = _typed(types_by_name[field.name], value[field.name], (where, field.name))
         elif field.default is dataclasses.MISSING:
-            raise IntegrityError(f"`{shown(where, 200)}` has no `{field.name}`; the manifest was changed or is damaged")
+            raise IntegrityError(f"`{shown(_spelt(where), 400)}` has no `{field.name}`; the manifest was changed or is damaged")
     return kind(**given)

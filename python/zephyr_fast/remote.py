@@ -22,7 +22,7 @@ from queue import Empty, SimpleQueue
 
 from zephyr_fast import download
 from zephyr_fast._core import InputError, IntegrityError, StorageError, ZephyrError
-from zephyr_fast.address import Address
+from zephyr_fast.address import Address, refuse_cut_url
 from zephyr_fast.folder import Folder
 from zephyr_fast.manifest import BYTES_MAX, FileCard, Manifest, ShardCard
 
@@ -43,6 +43,7 @@ _opened: dict[Path, Address] = {}
 
 def local(folder: str | Path) -> Path:
     """The directory itself; of a URL, its directory in the cache, with manifest and tokenizer in it. Errors: InputError, IntegrityError."""
+    refuse_cut_url(folder)
     if "://" not in str(folder):
         return Path(folder).absolute()
     address = Address.parse(str(folder))
@@ -179,8 +180,11 @@ def _checked(address: Address, card: FileCard | ShardCard) -> Iterator[bytes]:
 
 def _cache() -> Path:
     given = os.environ.get("ZEPHYR_FAST_CACHE")
-    path = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zephyr-fast"
-    return path.absolute()
+    try:
+        path = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zephyr-fast"
+        return path.absolute()
+    except (RuntimeError, OSError):
+        raise InputError("there is no home directory to keep fetched files in; set ZEPHYR_FAST_CACHE to a directory of your own") from None
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Many rows of a split at a time: where their lists lie in the mapped files, one sample after the other, or a whole batch in one copy."""
 
+import mmap
 from collections.abc import Sequence
 from typing import Any, overload
 
@@ -12,6 +13,10 @@ Sample = dict[str, Any]
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
 
+_ROWS_RESERVED = 1 << 16  # a table of fewer rows is small
+
+_NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", 0)
+
 
 class Spans:
     """Where the lists of each row begin and how long they are, in numbers of 4 bytes of their file; learnt batch by batch."""
@@ -21,8 +26,8 @@ class Spans:
         self.names, self.files = tuple(names), [np.empty(0, np.int32)] * len(ends)
         self._ends = np.array(ends)
         # A row's starts, its lengths, and whether it is known, beside each other: one row is one place in memory. The last row, of number
-        # -1, never is. Of zeros that nobody has touched, the system keeps none.
-        self.table = np.zeros(((ends[-1] if ends else 0) + 1, 2 * len(names) + 1), np.int64)
+        # -1, never is.
+        self.table = _zeros((ends[-1] if ends else 0) + 1, 2 * len(names) + 1)
 
     def learn(self, rows: slice, starts: Sequence[Int64s], lengths: Sequence[Int64s]) -> None:
         """Notes the spans of some rows, for each column; their file is in `files`."""
@@ -33,6 +38,14 @@ class Spans:
         if len(self.files) == 1:
             return self.files * len(rows)
         return [self.files[number] for number in np.searchsorted(self._ends, rows, side="right").tolist()]
+
+
+def _zeros(rows: int, columns: int) -> Int64s:
+    """A table of zeros that takes memory as it is written to: none is kept ready for rows that are never read."""
+    if rows < _ROWS_RESERVED:
+        return np.zeros((rows, columns), np.int64)
+    pages = mmap.mmap(-1, 8 * rows * columns, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE)
+    return np.frombuffer(pages, np.int64).reshape(rows, columns)
 
 
 class Samples(Sequence[Sample]):

@@ -1,7 +1,9 @@
 """Reads token shards in place: rows by number, straight from the mapped files, each batch checked before its first row is used."""
 
 import bisect
+import errno
 import hashlib
+import json
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -49,6 +51,8 @@ TRAINED: dict[Kind, tuple[str, ...]] = {
 """The columns that a trainer sees."""
 
 
+_IDS = ("input_ids", "prompt_ids", "chosen_ids", "rejected_ids")
+
 _LAYOUTS: dict[Kind, tuple[Layout, ...]] = {
     "sft": (
         Layout("input_ids", np.dtype("<i4"), is_list=True),
@@ -71,8 +75,26 @@ _LAYOUTS: dict[Kind, tuple[Layout, ...]] = {
 BATCH_BYTES_MAX = 1 << 30
 """Size of a batch, which is hashed in one call that Ctrl-C cannot end. The engine closes one at 2 MiB, or behind a row that is longer."""
 
-_ROWS_MAX = 1 << 33
-"""Rows of a split: what is noted of each takes some 60 bytes."""
+ROWS_MAX = 1 << 28
+"""Rows of a split. Its index takes 8 bytes for each before any shard is read, and a training run some 60 for each that it has read."""
+
+REMOTE_ROWS_MAX = 1 << 25
+"""Rows of a split that is read from a URL: of these, nothing but the manifest is there to tell whether they exist."""
+
+TOKENIZER_BYTES_MAX = 256 << 20
+"""A `tokenizer.json`, of which the ids are looked at; the largest take some 35 MB."""
+
+_ROWS_UNPROVEN = 1 << 20
+"""Rows that are believed as long as the files have the size for them; for more, the files are looked at for holes."""
+
+_BATCH_CLOSES = 2 << 20
+"""Bytes of rows, as `_COUNTED_MIN` counts them, with which the engine closes a batch."""
+
+_COUNTED_MIN: dict[Kind, int] = {"sft": 8, "preference": 28}
+"""What the engine counts for the smallest row: one id and its label; scores, row and number of a pair."""
+
+_ROW_BYTES_MIN: dict[Kind, int] = {"sft": 28, "preference": 40}
+"""What a row takes in a file at least: an offset of 4 bytes for each of its lists, and what is in them."""
 
 _Batch = dict[str, Column]
 
@@ -90,15 +112,19 @@ class Shards:
         self.folder = local(folder)
         self.split = split
         self.manifest = Manifest.read(self.folder)
-        self.manifest.encoding()
+        self._ids_end = self.manifest.encoding()[0].vocab_size
         self._cards = self.manifest.split(split).shards
         self._origin = origin_of(self.folder)
         for card in self._cards:
-            _check_batches(self.folder, card)
+            _check_batches(self.folder, card, self.manifest.kind)
             if self._origin is None:
                 _check_size(self.folder, card)
-        if sum(card.rows for card in self._cards) > _ROWS_MAX:
-            raise IntegrityError(f"`{self.folder}/manifest.json` gives `{split}` more than {_ROWS_MAX:,} rows")
+        rows_max = ROWS_MAX if self._origin is None else REMOTE_ROWS_MAX
+        if (rows := sum(card.rows for card in self._cards)) > rows_max:
+            way_out = "" if rows > ROWS_MAX else "; copy the folder to this machine first"
+            raise IntegrityError(f"`{self.folder}/manifest.json` gives `{split}` more than {rows_max:,} rows{way_out}")
+        if rows > _ROWS_UNPROVEN and self._origin is None:
+            _check_room(self.folder, self._cards, self.manifest.kind)
         if self._origin is not None:
             self._origin.prefetch(self._cards)
         self._batches = [(shard, place) for shard, card in enumerate(self._cards) for place in range(len(card.batches))]
@@ -205,8 +231,28 @@ class Shards:
             self._files[shard] = file = _map(self.folder / self._cards[shard].file)
         path = self.folder / self._cards[shard].file
         _check_still_there(path, self._cards[shard])
-        self._open[number] = _open_batch(file, path, self._cards[shard], place, self.manifest.kind)
-        return self._open[number]
+        batch = _open_batch(file, path, self._cards[shard], place, self.manifest.kind)
+        self._check_ids(batch, path, place)
+        self._open[number] = batch
+        return batch
+
+    def _check_ids(self, batch: _Batch, path: Path, place: int) -> None:
+        """IntegrityError for an id that the tokenizer does not have: a model would look it up outside of its table."""
+        for name in TRAINED[self.manifest.kind]:
+            column = batch[name]
+            if name not in _IDS or not isinstance(column, Lists) or not len(column.values):
+                continue
+            least, most = int(column.values.min()), int(column.values.max())
+            if least < 0 or (most >= self._ids_end and most >= self._true_ids_end()):
+                raise IntegrityError(
+                    f"shard `{path}`, batch {place}: `{name}` has the id {least if least < 0 else most}, the tokenizer has "
+                    f"{self._ids_end:,}; make it again"
+                )
+
+    def _true_ids_end(self) -> int:
+        """One more than the largest id, as the tokenizer's file says: where ids are left out, it is more than there are tokens."""
+        self._ids_end = max(self._ids_end, ids_end(self.folder / "tokenizer" / "tokenizer.json"))
+        return self._ids_end
 
     def _learn(self, number: int) -> None:
         """Checks a batch, and notes where its trained lists lie."""
@@ -217,6 +263,17 @@ class Shards:
         starts = [_place_in(file, column.values, path) + column.offsets[:-1].astype(np.int64) for column in lists]
         lengths = [np.diff(column.offsets).astype(np.int64) for column in lists]
         spans.learn(slice(self._ends[number] - self._card(number).rows, self._ends[number]), starts, lengths)
+
+
+def ids_end(file: Path) -> int:
+    """One more than the largest id in a `tokenizer.json`; 0 where there is none, or none that can be read."""
+    try:
+        told = json.loads(read_bytes(file, TOKENIZER_BYTES_MAX))
+        vocabulary, added = told["model"]["vocab"], [token["id"] for token in told.get("added_tokens") or ()]
+        ids = [len(vocabulary) - 1] if isinstance(vocabulary, list) else list(vocabulary.values())
+        return max((one for one in [*ids, *added] if type(one) is int), default=-1) + 1
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return 0
 
 
 def _check_size(folder: Path, card: ShardCard) -> None:
@@ -246,19 +303,53 @@ def _check_still_there(path: Path, card: ShardCard) -> None:
         )
 
 
-def _check_batches(folder: Path, card: ShardCard) -> None:
-    """The batches lie in the file one behind the other: nothing is sized or sought by a number that is not checked."""
+def _check_batches(folder: Path, card: ShardCard, kind: Kind) -> None:
+    """The batches lie in the file one behind the other, with no more rows than fit: nothing is sized or sought by an unchecked number.
+
+    A batch is closed once its rows have 2 MiB, so it has no more rows than fit in that, however long it is said to be.
+    """
     end = 0
     for place, batch in enumerate(card.batches):
         if not (end <= batch.offset and 0 < batch.bytes <= card.bytes - batch.offset and batch.rows > 0):
             raise IntegrityError(f"`{folder}/manifest.json`: batch {place} at offset {batch.offset} does not lie in shard `{card.file}`")
         if batch.bytes > BATCH_BYTES_MAX:
             raise IntegrityError(f"`{folder}/manifest.json`: batch {place} of `{card.file}` has more than {BATCH_BYTES_MAX:,} bytes")
-        if 12 * batch.rows > batch.bytes:  # three columns of lists at least, with an offset of 4 bytes each
+        if batch.rows > min(batch.bytes // _ROW_BYTES_MIN[kind], _BATCH_CLOSES // _COUNTED_MIN[kind] + 1):
             raise IntegrityError(f"`{folder}/manifest.json`: batch {place} of `{card.file}` has {batch.bytes} bytes and {batch.rows} rows")
         end = batch.offset + batch.bytes
     if card.rows != sum(batch.rows for batch in card.batches):
         raise IntegrityError(f"`{folder}/manifest.json`: the batches of `{card.file}` do not add up to its {card.rows} rows")
+
+
+def _check_room(folder: Path, cards: Sequence[ShardCard], kind: Kind) -> None:
+    """IntegrityError where what the files really hold has no room for their rows: a hole of a gigabyte costs its author nothing."""
+    for card in cards:
+        needed = card.rows * _ROW_BYTES_MIN[kind]
+        if _data_bytes(folder / card.file, needed) < needed:
+            raise IntegrityError(
+                f"shard `{folder / card.file}` is empty for the most part, and cannot hold {card.rows:,} rows; copy it again"
+            )
+
+
+def _data_bytes(path: Path, enough: int) -> int:
+    """Bytes of a file outside of its holes, counted until there are `enough`; all of them, where the file system knows no holes."""
+    found, end = 0, 0
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            while found < enough:
+                start = os.lseek(handle, end, os.SEEK_DATA)
+                end = os.lseek(handle, start, os.SEEK_HOLE)
+                found += end - start
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # nothing but a hole follows
+            return found
+        if error.errno in (errno.EINVAL, errno.ENOTSUP):
+            return path.stat().st_size
+        raise IntegrityError(f"shard `{path}` cannot be read: {error.strerror}; copy the folder again") from error
+    return found
 
 
 def _map(path: Path) -> pa.Buffer:
@@ -306,6 +397,9 @@ def _check_windows(batch: _Batch) -> None:
     starts = ids.offsets - ids.offsets[0]
     if not np.array_equal(starts, labels.offsets - labels.offsets[0]):
         raise ValueError("`labels` are not as many as `input_ids`")
+    told = labels.values[labels.offsets[0] : labels.offsets[-1]]
+    if not ((told == ids.values[ids.offsets[0] : ids.offsets[-1]]) | (told == -100)).all():
+        raise ValueError("a label is neither the id at its place nor -100")
     ends = np.zeros(len(lengths.values) + 1, np.int64)
     lengths.values.cumsum(out=ends[1:])
     ends = ends[lengths.offsets]

@@ -15,10 +15,14 @@ from typing import Literal, Self
 import numpy as np
 
 from zephyr_fast._core import IntegrityError, RecipeError
+from zephyr_fast.bounded import parse_json
 from zephyr_fast.order import Order
 from zephyr_fast.permutation import VERSION, Places
+from zephyr_fast.printed import shown
 
 Tail = Literal["carry", "pad", "drop"]
+
+_PLACES_MAX = 2**53
 
 PADDING = -1
 """The row of a sample without weight."""
@@ -42,12 +46,14 @@ class State:
     def from_json(cls, text: str) -> Self:
         """Reads what `to_json` wrote; IntegrityError for anything else."""
         try:
-            given = json.loads(text)
+            given = parse_json(text) if isinstance(text, str) else None
             kinds = {field.name: field.type for field in fields(cls)}
             if given.keys() != kinds.keys() or any(type(given[name]) is not kind for name, kind in kinds.items()):
                 raise ValueError("not the fields of an order's state")
+            if not all(0 <= given[name] <= _PLACES_MAX for name in ("epoch", "cursor")):
+                raise ValueError("no run stands at such a place")
         except (ValueError, AttributeError) as error:
-            raise IntegrityError(f"the checkpoint's order is damaged: {error}; resume from an earlier checkpoint") from error
+            raise IntegrityError(f"the checkpoint's order is damaged: {shown(error, 200)}; resume from an earlier checkpoint") from error
         return cls(**given)
 
 

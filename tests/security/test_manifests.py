@@ -10,7 +10,7 @@ import pytest
 
 from numbered import numbered
 from zephyr_fast import InputError, IntegrityError, Manifest, Shards, ZephyrError
-from zephyr_fast.bounded import CONTAINERS_MAX, parse_json
+from zephyr_fast.bounded import CONTAINERS_MAX, VALUES_MAX, parse_json
 from zephyr_fast.manifest import BYTES_MAX, seal
 from zephyr_fast.printed import shown
 
@@ -32,7 +32,10 @@ def test_deep_manifests_end_in_typed_errors(folder: Path, text: str) -> None:
 
 def test_a_manifest_of_too_many_values_or_bytes_is_refused_before_it_is_parsed(folder: Path) -> None:
     (folder / "manifest.json").write_text("[" + "[]," * CONTAINERS_MAX + "[]]")
-    with pytest.raises(IntegrityError, match="more than 4,000,000 objects"):
+    with pytest.raises(IntegrityError, match="more than 1,000,000 objects"):
+        Manifest.read(folder)
+    (folder / "manifest.json").write_text("[" + "1e1," * VALUES_MAX + "1,1]")
+    with pytest.raises(IntegrityError, match="more than 3,000,000 values"):
         Manifest.read(folder)
     os.truncate(folder / "manifest.json", BYTES_MAX + 1)
     with pytest.raises(InputError, match="more than 67,108,864 bytes"):
@@ -118,3 +121,13 @@ def test_what_is_shown_is_printable_and_short() -> None:
     assert shown("plain text, ünïcode 日本") == "plain text, ünïcode 日本"
     with pytest.raises(ValueError, match="deep"):
         parse_json(b"[" * 100_000)
+
+
+def test_a_long_name_is_not_copied_for_each_batch(folder: Path) -> None:
+    """10,000 batches in a split whose name has 10 MB: some 100 GB, if each of their places were spelt."""
+    told = json.loads((folder / "manifest.json").read_text())
+    split = told["splits"].pop("train")
+    split["shards"][0]["batches"] *= 10_000
+    split["shards"] *= 2
+    told["splits"]["k" * 10_000_000] = split
+    refused(folder, told)

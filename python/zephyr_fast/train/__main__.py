@@ -1,5 +1,6 @@
 """`python -m zephyr_fast.train sft|dpo --config NAME_OR_PATH --shards FOLDER …`, also under `accelerate launch -m`."""
 
+import errno
 import os
 import sys
 
@@ -26,7 +27,9 @@ def main(arguments: list[str]) -> int:
     """Runs one act; gives the exit code. Trouble of a known kind is one line on stderr; errors of torch keep their traceback."""
     never_fail_to_encode()
     try:
-        return _act(arguments)
+        code = _act(arguments)
+        _flush()  # here, where a full disk can still be reported
+        return code
     except ZephyrError as error:
         warn(f"error: {_rank()}{shown(without_secrets(_last_line(error)))}")
         return int(error.exit_code)
@@ -34,10 +37,30 @@ def main(arguments: list[str]) -> int:
         warn(f"{_rank()}interrupted; `--resume_from_checkpoint true` goes on from the newest checkpoint, if there is one")
         return INTERRUPTED
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # stdout's own, too, which has no name
+            warn(f"error: {_rank()}{said(error)}")
+            return StorageError.exit_code
         if error.filename is None:  # not about a file: a network, a device of torch's
             raise
         warn(f"error: {_rank()}{said(error)}")
         return StorageError.exit_code
+
+
+def _flush() -> None:
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        return
+
+
+def _leave(code: int) -> None:
+    """Ends the process. What stdout could not take is dropped, or Python would complain of it once more, with another exit code."""
+    try:
+        _flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
 
 
 def _rank() -> str:
@@ -73,4 +96,4 @@ def _last_line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    _leave(main(sys.argv[1:]))

@@ -5,20 +5,54 @@ Not so bounded are the checkpoints of DeepSpeed and of sharded FSDP, which their
 """
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from zephyr_fast._core import InputError, ZephyrError
-from zephyr_fast.limits import COUNT_MAX
 from zephyr_fast.printed import brief
+from zephyr_fast.train.configs import WHOLE_MAX
 from zephyr_fast.train.trust import check_folder, read_json
 
 PICKLES = ("*.pt", "*.pth", "*.bin")
 """What `torch.load` reads of a checkpoint."""
 
 WAY_OUT = "resume from another checkpoint, or start anew, with this one's model as `--model_name_or_path`"
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value <= WHOLE_MAX
+
+
+def _is_state(value: object) -> bool:
+    """Whether this is what a callback exports: the arguments that it is made with, and its attributes, one value for each."""
+    return isinstance(value, dict) and all(isinstance(value.get(part), dict) for part in ("args", "attributes"))
+
+
+def _are_states(value: object) -> bool:
+    """Of several callbacks of one kind, transformers writes a list."""
+    if not isinstance(value, dict):
+        return False
+    lists = [one if isinstance(one, list) else [one] for one in value.values()]
+    control = value.get("TrainerControl", {"args": {}, "attributes": {}})
+    return all(map(_is_state, chain(*lists))) and _is_state(control) and all(type(one) is bool for one in control["args"].values())
+
+
+_FIELDS: dict[str, Callable[[object], bool]] = {
+    "global_step": _is_count,
+    "max_steps": _is_count,
+    "num_train_epochs": _is_count,
+    "train_batch_size": lambda value: _is_count(value) and value != 0,
+    "best_global_step": _is_count,
+    "epoch": lambda value: type(value) in (int, float) and 0 <= value <= WHOLE_MAX,  # type: ignore[operator]  # a number by then
+    "best_metric": lambda value: type(value) in (int, float),
+    "best_model_checkpoint": lambda value: isinstance(value, str),
+    "log_history": lambda value: isinstance(value, list) and all(isinstance(entry, dict) and "step" in entry for entry in value),
+    "stateful_callbacks": _are_states,
+}
+"""What a `trainer_state.json` must have in the fields that a run goes on from."""
 
 
 def check_checkpoint(folder: str) -> None:
@@ -30,9 +64,11 @@ def check_checkpoint(folder: str) -> None:
     if not path.is_file():
         raise InputError(f"`{folder}` is not a checkpoint: it has no `trainer_state.json`; {WAY_OUT}")
     state = read_json(path)
-    step = state.get("global_step") if isinstance(state, dict) else None
-    if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= COUNT_MAX:
-        raise InputError(f"`{path}` is damaged: its `global_step` is {brief(step)}; {WAY_OUT}")
+    if not isinstance(state, dict):
+        raise InputError(f"`{path}` is damaged: it is not a JSON object; {WAY_OUT}")
+    for name, fits in _FIELDS.items():
+        if (name == "global_step" or state.get(name) is not None) and not fits(state.get(name)):
+            raise InputError(f"`{path}` is damaged: its `{name}` is {brief(state.get(name))}; {WAY_OUT}")
     _check_loads(path)
 
 

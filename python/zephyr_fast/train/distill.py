@@ -14,7 +14,7 @@ from zephyr_fast._core import RecipeError
 from zephyr_fast.manifest import Manifest
 from zephyr_fast.train.model import check_fit, note
 from zephyr_fast.train.sft import SFTTrainer
-from zephyr_fast.train.trust import refused_weights
+from zephyr_fast.train.trust import refused_model
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +43,7 @@ class Distilled(SFTTrainer):
             raise RecipeError("`teacher` does not go with DeepSpeed, which keeps the head's weights out of reach; use FSDP")
         dtype = "bfloat16" if self.args.bf16 else "float16" if self.args.fp16 else "float32"
         attention = self.model.config._attn_implementation
-        with refused_weights(f"the teacher `{name}`"):  # `trust_remote_code` is the user's word on the student alone
+        with refused_model(f"the teacher `{name}`"):  # `trust_remote_code` is the user's word on the student alone
             teacher = create_model_from_path(name, dtype=dtype, attn_implementation=attention, device_map=None, trust_remote_code=False)
         sizes = [model.config.get_text_config().vocab_size for model in (self.model, teacher)]
         if sizes[0] != sizes[1]:

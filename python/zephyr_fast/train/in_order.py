@@ -15,11 +15,12 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState, TrainerState
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, get_last_checkpoint
 
-from zephyr_fast._core import InputError, RecipeError, ZephyrError
+from zephyr_fast._core import InputError, IntegrityError, RecipeError, ZephyrError
 from zephyr_fast.agreement import Facts, agree
 from zephyr_fast.index import IndexRows
 from zephyr_fast.loader import Batches, Loader, Part, Workers
 from zephyr_fast.stream import PADDING, State, Stream, Tail
+from zephyr_fast.train.configs import WHOLE_MAX
 from zephyr_fast.train.model import note
 
 if TYPE_CHECKING:
@@ -163,7 +164,10 @@ def _place(state: State, identity: str, seed: int, size: int) -> int:
         raise RecipeError(f"the checkpoint is of a run on other shards (manifest {state.manifest[:16]}…, not {identity[:16]}…)")
     if (state.seed, state.order) != (seed, State(identity, seed, 0, 0).order):
         raise RecipeError(f"the checkpoint's rows are in another order: seed {state.seed}, version {state.order}; set `seed: {state.seed}`")
-    return state.epoch * size + state.cursor
+    place = state.epoch * size + state.cursor
+    if state.cursor >= size or place > WHOLE_MAX:
+        raise IntegrityError(f"the checkpoint stands at row {state.cursor} of epoch {state.epoch}, which {size} samples do not have")
+    return place
 
 
 def _steps_before(checkpoint: str | None) -> int:

@@ -13,7 +13,7 @@ from zephyr_fast._core import InputError, IntegrityError, RecipeError
 from zephyr_fast.bounded import parse_json, read_bytes
 from zephyr_fast.manifest import Kind, Manifest
 from zephyr_fast.printed import brief, shown, without_secrets
-from zephyr_fast.train.trust import check_adapter, check_folder, check_kernels, never_ask, refused, refused_weights
+from zephyr_fast.train.trust import check_adapter, check_folder, check_kernels, is_trouble, never_ask, refused, refused_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
@@ -178,6 +178,13 @@ def check_fit(name: str, manifests: Sequence[Manifest], tokenizer: "PreTrainedTo
             f"the shards' tokenizer has {len(tokenizer)} tokens, `{name}` only {vocabulary}; "
             "make the shards with the model's own: `--tokenizer`"
         )
+    largest = max(tokenizer.get_vocab().values(), default=-1)
+    if largest >= vocabulary:
+        raise RecipeError(f"the shards' tokenizer has the id {largest}, `{name}` has ids below {vocabulary}; make the shards with its own")
+    for manifest in manifests:
+        told = manifest.encoding()[0].vocab_size
+        if told > max(largest + 1, len(tokenizer)):  # what the ids of the shards are held to
+            raise IntegrityError(f"the manifest gives the shards' tokenizer {told} tokens, it has {len(tokenizer)}; make the shards again")
     _check_same_ids(name, tokenizer, trust)
 
 
@@ -196,7 +203,9 @@ def _check_same_ids(name: str, tokenizer: "PreTrainedTokenizerBase", trust: bool
         own = AutoTokenizer.from_pretrained(name, trust_remote_code=trust).get_vocab()
     except (OSError, ValueError):  # a model without a tokenizer
         return
-    except Exception as error:  # whatever a reader makes of a damaged or hostile file
+    except BaseException as error:  # whatever a reader makes of a damaged or hostile file
+        if not is_trouble(error):
+            raise
         raise InputError(f"cannot load the tokenizer of the model `{name}`: {' '.join(str(error).split())}") from error
     made = tokenizer.get_vocab()
     if moved := next((token for token, id in made.items() if own.get(token, id) != id), None):
@@ -225,7 +234,7 @@ def _random(name: str, training: "SFTConfig | DPOConfig") -> Any:
     assert isinstance(loading, dict)  # _loading made it
     dtype = "float32" if loading["dtype"] in (None, "auto") else loading["dtype"]
     training.model_init_kwargs = None  # there is nothing left to load
-    with refused_weights(f"the model `{name}`"):
+    with refused_model(f"the model `{name}`"):
         return AutoModelForCausalLM.from_config(
             AutoConfig.from_pretrained(name, trust_remote_code=training.trust_remote_code),
             dtype=getattr(torch, dtype) if isinstance(dtype, str) else dtype,
@@ -268,7 +277,7 @@ def _load_adapter(name: str, base: str, training: "SFTConfig | DPOConfig", quant
     if training.distributed_state.distributed_type in ("MULTI_GPU", "DEEPSPEED"):
         loading["device_map"] = None
     training.model_init_kwargs = None  # there is nothing left to load
-    with refused_weights(f"the model `{base}`"):
+    with refused_model(f"the model `{base}`"):
         model = create_model_from_path(base, **loading)
-    with refused_weights(f"the adapter `{name}`"):
+    with refused_model(f"the adapter `{name}`"):
         return PeftModel.from_pretrained(model, name, is_trainable=True)

@@ -22,7 +22,7 @@ from zephyr_fast.train import sidecar
 from zephyr_fast.train.model import base_of_adapter, check_fit, load_tokenizer, note, read_manifest
 from zephyr_fast.train.packed import pack_forward, prove_packing
 from zephyr_fast.train.sidecar import PAIRS_PER_PART, Key, LogProbs
-from zephyr_fast.train.trust import refused_weights
+from zephyr_fast.train.trust import refused, refused_model
 from zephyr_fast.train.weights import weights_digest
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def ref_logprobs(
     dtype = dtype or ("float32" if state.device.type == "cpu" else "bfloat16")
     if dtype not in DTYPES:
         raise RecipeError(f"no dtype `{dtype}`; known: {', '.join(DTYPES)}")
-    check_fit(model, [manifest], load_tokenizer(str(prefs), manifest), trust=False)
+    check_fit(base_of_adapter(model) or model, [manifest], load_tokenizer(str(prefs), manifest), trust=False)
     pairs = {name: manifest.split(name).samples for name in splits or manifest.splits}
     key, missing = _agreed(prefs, model, dtype, manifest, pairs)
     if missing is None:
@@ -72,7 +72,7 @@ def ref_logprobs(
     if state.is_main_process:
         with sidecar.made(key.folder(prefs)) as folder:
             folder.sweep()
-        sidecar.write_manifest(prefs, key, sidecar.finished_splits(prefs, key) | pairs)
+        sidecar.write_manifest(prefs, key, _finished(prefs, key, manifest) | pairs)
     state.wait_for_everyone()
     return key.folder(prefs)
 
@@ -94,10 +94,16 @@ def _agreed(prefs: str | Path, model: str, dtype: str, manifest: Manifest, pairs
     agreed: list[Any] = [None, None]
     if PartialState().is_main_process:
         key = Key.of(*weights_digest(model), dtype, manifest)
-        is_finished = pairs.items() <= sidecar.finished_splits(prefs, key).items()
+        is_finished = pairs.items() <= _finished(prefs, key, manifest).items()
         agreed = [key, None if is_finished else [part for part in _parts(pairs) if not _is_whole(prefs, key, part)]]
     broadcast_object_list(agreed)
     return agreed[0], agreed[1]
+
+
+def _finished(prefs: str | Path, key: Key, manifest: Manifest) -> dict[str, int]:
+    """The finished splits, with their pairs; those that are not the data set's own do not count, whoever listed them."""
+    samples = {name: split.samples for name, split in manifest.splits.items()}
+    return {name: pairs for name, pairs in sidecar.finished_splits(prefs, key).items() if samples.get(name) == pairs}
 
 
 def _parts(pairs: dict[str, int]) -> list[Part]:
@@ -129,7 +135,8 @@ def _compute(prefs: str | Path, key: Key, parts: list[Part], model: str, attenti
     collate = PairCollator(pad_token_id=0, layout=layout_for(policy.config._attn_implementation))
     shards = {split: Shards(prefs, split) for split in {part.split for part in parts}}
     first = [shards[parts[0].split][row] for row in range(min(2, parts[0].pairs))]
-    prove_packing(policy, _moved(collate(first), next(policy.parameters()).device))
+    with refused(f"the model `{model}`"):  # its first forward pass, in which an odd configuration shows
+        prove_packing(policy, _moved(collate(first), next(policy.parameters()).device))
     for done, part in enumerate(parts, 1):
         samples = [shards[part.split][row] for row in range(part.first, part.first + part.pairs)]
         sidecar.write_part(_path(prefs, key, part), _log_probs(policy, collate, samples))
@@ -142,11 +149,12 @@ def _load(name: str, dtype: str, attention: str | None) -> Any:
     from trl.trainer.utils import add_fused_lm_head, create_model_from_path
 
     base = base_of_adapter(name)
-    with refused_weights(f"the model `{base or name}`"):
+    with refused_model(f"the model `{base or name}`"):
         model = create_model_from_path(base or name, dtype=dtype, attn_implementation=attention, device_map=None, trust_remote_code=False)
     whole = _with_adapter(model, name) if base else model
-    add_fused_lm_head(model)
-    pack_forward(model)
+    with refused(f"the model `{base or name}`"):
+        add_fused_lm_head(model)
+        pack_forward(model)
     return whole.eval().to(PartialState().device)
 
 
@@ -154,7 +162,7 @@ def _with_adapter(model: Any, name: str) -> Any:
     from peft import PeftModel
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    with refused_weights(f"the adapter `{name}`"):
+    with refused_model(f"the adapter `{name}`"):
         whole = PeftModel.from_pretrained(model, name)
     if isinstance(whole.get_output_embeddings(), BaseTunerLayer):
         raise RecipeError(f"`{name}` adapts `lm_head`, which TRL's fused head does not see; merge it into its base first")

@@ -31,8 +31,20 @@ def read_manifests(data: ShardArguments, kind: Kind) -> list[Manifest]:
     return [read_manifest(folder, kind) for folder in data.folders]
 
 
+def hide_token(training: "SFTConfig | DPOConfig") -> None:
+    """Takes tokens of the Hub out of the arguments, which are written to each checkpoint, into this process's environment."""
+    import os
+
+    given = training.model_init_kwargs if isinstance(training.model_init_kwargs, dict) else {}
+    tokens = [training.hub_token, *(given.pop(name, None) for name in ("token", "use_auth_token"))]
+    training.hub_token = None
+    if token := next((token for token in tokens if isinstance(token, str) and token), None):
+        os.environ["HF_TOKEN"] = token
+
+
 def settle(data: ShardArguments, training: "SFTConfig | DPOConfig", manifests: list[Manifest]) -> None:
     """Sets what the shards decide, and turns `resume_from_checkpoint: "true"` into True."""
+    hide_token(training)
     if training.train_sampling_strategy != "random" and (data.mix or data.shard_weights or data.tail != "carry"):
         raise RecipeError("`mix`, `shard_weights` and `tail` are for `train_sampling_strategy: random`; leave the strategy out")
     training.max_length = max(manifest.split("train").seq_len for manifest in manifests)

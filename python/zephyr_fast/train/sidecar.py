@@ -247,6 +247,8 @@ def _is_card(split: str, card: Any) -> bool:
     pairs, parts = card["pairs"], card["parts"]
     if type(pairs) is not int or pairs < 0 or type(parts) is not list:
         return False
+    if len(parts) != -(-pairs // PAIRS_PER_PART):
+        return False
     names = [part["file"] for part in parts]
     return names == [part_name(split, number) for number in range(len(parts))] and all(type(part["sha256"]) is str for part in parts)
 

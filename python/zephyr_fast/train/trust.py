@@ -107,8 +107,22 @@ def refused(what: str) -> Iterator[None]:
         yield
     except ZephyrError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not is_trouble(error):
+            raise
         raise _typed(what, error) from error
+
+
+def is_trouble(error: BaseException) -> bool:
+    """Whether this is an error of whoever read a file, and nobody's wish to stop: a Rust library's panic is no `Exception`."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+@contextmanager
+def refused_model(what: str) -> Iterator[None]:
+    """As `refused_weights`, where a model is loaded and nothing else is done: there, all other errors are its files', too."""
+    with refused(what), refused_weights(what):
+        yield
 
 
 @contextmanager
@@ -131,7 +145,7 @@ def refused_weights(what: str) -> Iterator[None]:
         raise _typed(what, error) from error
 
 
-def _typed(what: str, error: Exception) -> ZephyrError:
+def _typed(what: str, error: BaseException) -> ZephyrError:
     says = " ".join(str(error).split()) or type(error).__name__
     if "trust_remote_code" in says:
         return RecipeError(

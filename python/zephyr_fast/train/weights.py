@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +16,9 @@ NOT_THE_FUNCTION = {"transformers_version", "use_cache", "_name_or_path", "archi
 """Keys of a `config.json` that do not change what the model computes on packed tokens; all others count."""
 
 
+_BLOCK = 1 << 20  # bytes that are hashed before anyone can stop it
+
+
 def weights_digest(name: str, revision: str | None = None) -> tuple[str, str]:
     """SHA-256 over a model's safetensors files, and over what its configuration says, both hex; an adapter's are with its base's.
 
@@ -23,8 +27,7 @@ def weights_digest(name: str, revision: str | None = None) -> tuple[str, str]:
     base = base_of_adapter(name)
     folders = [_folder(part, revision if part == name else None) for part in (base, name) if part]
     files = [file for folder in folders for file in _weights(folder)]
-    with ThreadPoolExecutor() as pool:  # hashing lets go of the interpreter's lock: 7 B parameters in seconds
-        sums = list(pool.map(_sha256, files))
+    sums = _sums(files)
     # As JSON: joined by a separator, one file's name could pass for two files.
     pairs = json.dumps([(file.name, digest) for file, digest in zip(files, sums, strict=True)])
     configs = json.dumps([_config(folder) for folder in folders], sort_keys=True)
@@ -70,9 +73,22 @@ def _config(folder: Path) -> dict[str, object]:
     return {key: value for key, value in sorted(fields.items()) if key not in absent}
 
 
-def _sha256(file: Path) -> str:
+def _sums(files: list[Path]) -> list[str]:
+    """SHA-256 of each file. Hashing lets go of the interpreter's lock: 7 B parameters take seconds. Ctrl-C ends it within a block."""
+    stop, pool = threading.Event(), ThreadPoolExecutor()
     try:
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
+        return list(pool.map(lambda file: _sha256(file, stop), files))
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def _sha256(file: Path, stop: threading.Event) -> str:
+    digest, block = hashlib.sha256(), memoryview(bytearray(_BLOCK))
+    try:
+        with file.open("rb", buffering=0) as content:
+            while not stop.is_set() and (size := content.readinto(block)):
+                digest.update(block[:size])
     except OSError as error:
         raise InputError(f"cannot read `{file}`: {error.strerror}") from error
+    return digest.hexdigest()
