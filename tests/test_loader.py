@@ -149,7 +149,14 @@ def test_a_batch_that_is_gathered_from_the_files_is_that_of_its_samples(tmp_path
     windows = []
     for row in range(20):
         ids = chance.integers(1, 2000, int(chance.integers(1, 600)) if row % 3 else 600).tolist()
-        windows.append({"input_ids": ids, "labels": ids[::-1], "seq_lengths": [len(ids)], "row_ids": [row]})
+        windows.append(
+            {
+                "input_ids": ids,
+                "labels": [id if place % 2 else -100 for place, id in enumerate(ids)],
+                "seq_lengths": [len(ids)],
+                "row_ids": [row],
+            }
+        )
     shards = Shards(write(tmp_path / "shards", "sft", {"train": windows}, 600, rows_per_batch), "train")
     for rows in ([*range(20)], [19, 0, 19], [3], [5, -1, 18]):
         samples = shards.samples(rows)

@@ -22,7 +22,7 @@ from zephyr_fast.printed import shown
 
 Tail = Literal["carry", "pad", "drop"]
 
-_PLACES_MAX = 2**53
+_PLACES_MAX = 2**62
 
 PADDING = -1
 """The row of a sample without weight."""
