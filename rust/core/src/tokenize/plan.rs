@@ -65,9 +65,6 @@ fn check_post_processor(value: &Value) -> Result<(), String> {
 
 fn check_model(model: &BPE) -> Result<(), String> {
     let is_set = |option: &Option<String>| option.as_ref().is_some_and(|text| !text.is_empty());
-    if model.dropout.is_some_and(|dropout| dropout > 0.0) {
-        return Err("its model drops merges by chance".to_owned());
-    }
     if is_set(&model.continuing_subword_prefix) || is_set(&model.end_of_word_suffix) {
         return Err("its model marks the inside or the end of words".to_owned());
     }
