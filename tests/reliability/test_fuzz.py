@@ -25,6 +25,7 @@ import xxhash
 
 import zephyr_fast
 from out_folder import files, ledger, manifest, text_rows
+from scrambled import place
 from zephyr_fast import Shards, ZephyrError
 from zephyr_fast.manifest import seal
 
@@ -228,11 +229,7 @@ def fuzz_shards(folder: Path) -> None:
 
 def scramble(value: Any, chance: random.Random) -> None:
     """Somewhere in the manifest, something of another kind or size."""
-    while True:
-        key = chance.choice(list(value) if isinstance(value, dict) else range(len(value)))
-        if not isinstance(value[key], dict | list) or not value[key] or chance.random() < 0.1:
-            break
-        value = value[key]
+    value, key = place(value, chance)
     value[key] = chance.choice(
         [0, -1, 2**31, 2**63 - 1, 2**64, 1e308, "", "x" * 5_000, None, [], {}, [[]], True, "../../etc/passwd", "\ud800"[:0]]
     )

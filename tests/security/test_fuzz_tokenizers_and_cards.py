@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 import zephyr_fast
+from scrambled import place
 from zephyr_fast import InternalError, ZephyrError, _core
 
 SECONDS = float(os.environ.get("ZEPHYR_FAST_FUZZ_SECONDS", "2"))
@@ -128,11 +129,7 @@ def model(chance: random.Random, given: Any) -> Any:
 
 def scramble(value: Any, chance: random.Random) -> None:
     """Somewhere in it, something of another kind or size."""
-    while True:
-        key = chance.choice(list(value) if isinstance(value, dict) else range(len(value)))
-        if not isinstance(value[key], dict | list) or not value[key] or chance.random() < 0.2:
-            break
-        value = value[key]
+    value, key = place(value, chance)
     value[key] = chance.choice([0, -1, 2**31, 2**64, 1e308, "", "x" * 5_000, None, [], {}, [[]], True])
 
 
@@ -171,7 +168,7 @@ def fuzz_tokenizers(folder: Path) -> None:
 
 
 def test_hostile_tokenizers_end_in_ids_in_rows_set_aside_or_in_typed_errors(tmp_path: Path) -> None:
-    paths = [str(Path(zephyr_fast.__file__).parents[1])]
+    paths = [str(Path(zephyr_fast.__file__).parents[1]), str(Path(__file__).parents[1])]
     around = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "ZEPHYR_FAST_SEED": str(SEED), "PYTHONFAULTHANDLER": "1"}
     done = subprocess.run([sys.executable, __file__, str(tmp_path)], capture_output=True, text=True, env=around, check=False)
     print(done.stdout)

@@ -27,6 +27,7 @@ import xxhash
 from hostile_server import Answer, HostileServer, redirect, serving
 from numbered import numbered, numbered_pairs
 from out_folder import files
+from scrambled import place
 from zephyr_fast import InternalError, Shards, ZephyrError
 from zephyr_fast.manifest import seal
 from zephyr_fast.train import sidecar
@@ -131,11 +132,7 @@ def hurt_batch(content: dict[str, bytes], card: dict[str, Any], chance: random.R
 
 def scramble(value: Any, chance: random.Random) -> None:
     """Somewhere in the manifest, something of another kind, size or number."""
-    while True:
-        key = chance.choice(list(value) if isinstance(value, dict) else range(len(value)))
-        if not isinstance(value[key], dict | list) or not value[key] or chance.random() < 0.1:
-            break
-        value = value[key]
+    value, key = place(value, chance)
     kind = chance.randrange(5)
     if kind == 0 and isinstance(value, dict):
         value[chance.choice(["../x", "\x1b", "y" * 3_000, "train"])] = value.pop(key)

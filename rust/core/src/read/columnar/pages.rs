@@ -237,7 +237,7 @@ impl Pages {
                 at += level_bytes(page.get(at..).ok_or_else(malformed)?, level, encoding, header.values).ok_or_else(malformed)?;
             }
         }
-        delta::total_bytes(page.get(at..).ok_or_else(malformed)?).map_err(|_| malformed())
+        delta::total_bytes(page.get(at..).ok_or_else(malformed)?, u64::from(header.values)).map_err(|_| malformed())
     }
 }
 

@@ -45,14 +45,26 @@ impl<'bytes> Thrift<'bytes> {
         Ok(byte)
     }
 
-    fn take(&mut self, count: u64) -> Read<&'bytes [u8]> {
+    /// So many bytes.
+    pub(super) fn take(&mut self, count: u64) -> Read<&'bytes [u8]> {
         let count = usize::try_from(count).ok().filter(|count| *count <= self.left()).ok_or(Broken::Short)?;
         let taken = &self.bytes[self.at..self.at + count];
         self.at += count;
         Ok(taken)
     }
 
-    fn unsigned(&mut self) -> Read<u64> {
+    /// The bytes that are not read yet.
+    pub(super) fn rest(&self) -> &'bytes [u8] {
+        &self.bytes[self.at..]
+    }
+
+    /// Steps over so many bytes, or over all that are left.
+    pub(super) fn step_over(&mut self, count: usize) {
+        self.at += count.min(self.left());
+    }
+
+    /// A number without a sign.
+    pub(super) fn unsigned(&mut self) -> Read<u64> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
