@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from zephyr_fast.remote import AHEAD
+
 Answer = bytes | Callable[[http.server.BaseHTTPRequestHandler], None]
 
 
@@ -93,6 +95,14 @@ def slow(handler: http.server.BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b" ")
         handler.wfile.flush()
         waiting.wait(0.1)
+
+
+def wait_for_downloads() -> None:
+    """Returns when nothing is fetched ahead any more."""
+    for thread in threading.enumerate():
+        if thread.name == AHEAD:
+            thread.join(60)
+            assert not thread.is_alive()
 
 
 @contextmanager

@@ -28,6 +28,8 @@ from zephyr_fast.manifest import BYTES_MAX, FileCard, Manifest, ShardCard
 
 STREAMS = 4
 """Files that are fetched ahead at the same time: one connection seldom fills a line."""
+AHEAD = "zephyr-fast-ahead"
+"""The name of the threads that do so."""
 
 SHARD_BYTES_MAX = 1 << 30
 """Size of a shard that is fetched; the engine writes 512 MB unless told otherwise."""
@@ -104,7 +106,9 @@ class Origin:
         for card in cards:
             waiting.put(card)
         # Daemons: a run that ends, or fails, does not wait for files that nobody will read.
-        threads = [threading.Thread(target=self._fetch_all, args=(waiting,), daemon=True) for _ in range(min(STREAMS, len(cards)))]
+        threads = [
+            threading.Thread(target=self._fetch_all, args=(waiting,), name=AHEAD, daemon=True) for _ in range(min(STREAMS, len(cards)))
+        ]
         for thread in threads:
             thread.start()
         return threads

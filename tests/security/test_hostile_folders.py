@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 import xxhash
 
-from hostile_server import Answer, HostileServer, redirect, serving
+from hostile_server import Answer, HostileServer, redirect, serving, wait_for_downloads
 from numbered import numbered, numbered_pairs
 from out_folder import files
 from scrambled import place
@@ -219,6 +219,7 @@ def servers(place: Path) -> Counter[str]:
             url = publish(server, beside, content, chance)
             before = listing(place)
             ended[outcome(url, genuine, other_rows)] += 1
+            wait_for_downloads()
             assert all(path.startswith(("/set/", "/r")) for path in server.asked) and not beside.asked, (server.asked, beside.asked)
             assert listing(place) == before and {path.name for path in place.parent.iterdir()} <= {"cache", "sets"}
             check_cache(cache)
@@ -285,7 +286,7 @@ def check_cache(cache: Path) -> None:
         assert there.st_size < 1 << 20, path
     for entry in list(cache.glob("*")):
         if len(list(cache.glob("*"))) > 50:
-            shutil.rmtree(entry, ignore_errors=True)  # a download may go on in the background
+            shutil.rmtree(entry)
 
 
 def parts(place: Path) -> Counter[str]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from hostile_server import HostileServer, endless, redirect, serving, slow
+from hostile_server import HostileServer, endless, redirect, serving, slow, wait_for_downloads
 from numbered import collate, numbered
 from out_folder import files
 from zephyr_fast import InputError, IntegrityError, Shards, ZephyrError, remote
@@ -343,6 +343,7 @@ def test_ctrl_c_ends_a_download_that_never_would(folder: Path, cache: Path, serv
 
 def test_a_worker_fetches_from_the_url_that_was_opened(folder: Path, cache: Path, server: HostileServer) -> None:
     opened = pickle.dumps(Shards(server.serve_folder(folder), "train"))
+    wait_for_downloads()
     program = "import pickle, sys; print(len(pickle.load(sys.stdin.buffer).samples(range(12))))"
     shutil.rmtree(next(cache.glob("*/locks")))
     for shard in cache.rglob("*.arrow"):
