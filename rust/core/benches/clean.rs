@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use zephyr_core::dialogue::{Dialogue, Replies, Role, Turn};
 use zephyr_core::filter;
+use zephyr_core::progress::Watch;
 use zephyr_core::read;
 use zephyr_core::read::shape::detect;
 use zephyr_core::stage::{Notes, Stage};
 use zephyr_core::truecase::Truecase;
-use zephyr_core::watch::Watch;
 
 const RECIPE: &str = include_str!("../../../python/zephyr_fast/recipes/ultrachat.toml");
 

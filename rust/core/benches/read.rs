@@ -6,9 +6,9 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use zephyr_core::progress::Watch;
 use zephyr_core::read::shape::{self, Shape};
 use zephyr_core::read::{self, Chunk, Input};
-use zephyr_core::watch::Watch;
 
 /// Rows of about 3 KB with an escape every ninety bytes, as in chat data.
 fn generated() -> tempfile::NamedTempFile {

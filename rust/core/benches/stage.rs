@@ -13,20 +13,20 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 use zephyr_core::Folder;
+use zephyr_core::dataset::shard::WindowRows;
 use zephyr_core::dedup::{Admission, Seen, sign};
 use zephyr_core::dialogue::{Dialogue, Replies, Role, Turn};
+use zephyr_core::disk::spool::Spool;
 use zephyr_core::filter;
 use zephyr_core::pack::pack;
+use zephyr_core::progress::Watch;
 use zephyr_core::read::{self, Chunk, Input, shape};
 use zephyr_core::recipe::{Dedup, TrainOn};
 use zephyr_core::sample::Sample;
-use zephyr_core::shard::WindowRows;
-use zephyr_core::spool::Spool;
 use zephyr_core::stage::{Notes, Stage, Verdict};
 use zephyr_core::template::{Template, ZEPHYR};
 use zephyr_core::tokenize::Tokenizer;
 use zephyr_core::truecase::Truecase;
-use zephyr_core::watch::Watch;
 
 const RECIPE: &str = include_str!("../../../python/zephyr_fast/recipes/ultrachat.toml");
 const SEQ_LEN: u32 = 2048;

@@ -1,52 +1,34 @@
 //! zephyr-core: dialogues in, verified token shards out. It never mentions Python.
 //!
-//! The walk, in the order of the modules a dialogue passes through:
-//! `read` → `read::shape` → `truecase` → `filter` → [`binarize`] → `decontaminate` → `dedup` → `template` → `tokenize` → `pack` → `shard`,
-//! with `ledger`, `quarantine` and `manifest` keeping the books. `pipeline` alone knows that order.
+//! The rooms, from the top to the bottom; each may use what stands below it, never what stands above:
+//! `pipeline` alone knows the order of the walk; `encode` makes tokens of text; `read`, `truecase`, `filter`, `binarize`, `decontaminate`,
+//! `dedup`, `template`, `control_tokens` and `pack` are one step of the walk each; `tokenize` knows ids; `dataset` is what lies in an out
+//! folder; `recipe` has every key; `disk` is all that is done to a disk; `simd` has all of the engine's `unsafe`; and at the bottom stand
+//! the words that all share: `dialogue`, `stage`, `sample`, `normal`, `words`, `progress`, `panics`, `error`.
 
 pub mod binarize;
-pub mod bits;
-pub mod card;
-pub mod commit;
-pub mod control;
+pub mod control_tokens;
+pub mod dataset;
 pub mod decontaminate;
 pub mod dedup;
 pub mod dialogue;
-mod disk;
-pub mod encoding;
+pub mod disk;
+pub mod encode;
 pub mod error;
-pub mod explain;
-#[cfg(feature = "failpoints")]
-mod failpoints;
 pub mod filter;
-pub mod fingerprint;
-mod layout;
-pub mod ledger;
-pub mod manifest;
-pub mod memory;
-pub mod out_folder;
+pub mod normal;
 pub mod pack;
 pub mod panics;
 pub mod pipeline;
-mod prefetch;
-pub mod quarantine;
+pub mod progress;
 pub mod read;
 pub mod recipe;
 pub mod sample;
-pub mod shard;
-mod sidecar;
-pub mod spool;
+pub mod simd;
 pub mod stage;
-pub mod table;
 pub mod template;
-pub mod text;
 pub mod tokenize;
 pub mod truecase;
-#[cfg(target_arch = "x86_64")]
-mod vectors;
-pub mod verify;
-pub mod walk;
-pub mod watch;
 pub mod words;
 
 pub use disk::Folder;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::bits::{WINDOW, bits};
+use crate::simd::bits::{WINDOW, bits};
 
 /// What a byte says of the character it starts.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
 use pyo3::prelude::*;
 use zephyr_core::error::Error;
 use zephyr_core::panics;
-use zephyr_core::watch::Watch;
+use zephyr_core::progress::Watch;
 
 create_exception!(zephyr_fast._core, ZephyrError, PyException, "Anything that zephyr-fast refuses or cannot do.");
 create_exception!(zephyr_fast._core, RecipeError, ZephyrError, "A recipe, a template or an argument that cannot be obeyed.");

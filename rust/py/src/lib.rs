@@ -5,13 +5,14 @@ mod border;
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
-use zephyr_core::encoding;
+use zephyr_core::Job;
+use zephyr_core::encode;
 use zephyr_core::error::Error;
+use zephyr_core::pipeline::explain;
+use zephyr_core::pipeline::row::Walk;
 use zephyr_core::recipe::{Command, Recipe};
 use zephyr_core::template::Template;
 use zephyr_core::tokenize::Tokenizer;
-use zephyr_core::walk::Walk;
-use zephyr_core::{Job, explain};
 
 /// Does a whole run and returns its manifest as JSON.
 #[pyfunction]
@@ -80,7 +81,7 @@ fn unknown_template(
     tokenizer: PathBuf,
 ) -> PyResult<Option<String>> {
     let (recipe, recipe_name) = (recipe.to_owned(), recipe_name.to_owned());
-    border::enter(py, None, move |_| encoding::unknown_template(&Recipe::read(&recipe, &recipe_name, &overrides)?, &tokenizer))
+    border::enter(py, None, move |_| encode::unknown_template(&Recipe::read(&recipe, &recipe_name, &overrides)?, &tokenizer))
 }
 
 /// Loads a template that `unknown_template` gave, which renders its canaries.
@@ -102,7 +103,7 @@ fn pack(py: Python<'_>, lengths: Vec<u32>, seq_len: u32) -> PyResult<Vec<Vec<u32
 /// Reads a whole data set and says, as JSON, what is not as it was written.
 #[pyfunction]
 fn verify(py: Python<'_>, folder: PathBuf) -> PyResult<String> {
-    border::enter(py, None, move |watch| zephyr_core::verify::verify(&folder, watch)?.print())
+    border::enter(py, None, move |watch| zephyr_core::dataset::verify::verify(&folder, watch)?.print())
 }
 
 /// A recipe with every key, as TOML.

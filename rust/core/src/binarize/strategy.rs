@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::draws;
 use crate::dialogue::{Pair, Reply};
+use crate::normal::hash64;
 use crate::stage::Reason;
-use crate::text::hash64;
 
 /// How pairs are picked. Chosen is always the first of the highest score, but for `all-lower`, where it is too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

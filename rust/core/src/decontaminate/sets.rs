@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::progress::Watch;
 use crate::read::{self, Input, LINE_BYTES_MAX, Progress};
 use crate::recipe::Against;
-use crate::watch::Watch;
 
 /// Bytes of a file that is one JSON array, which is read whole. Alpaca's 52,000 rows have 23 MB.
 const ARRAY_BYTES_MAX: usize = 256 << 20;

@@ -1,7 +1,7 @@
 //! Counts what was found of each evaluation set over a whole run: the manifest's report.
 
 use super::{Found, Index, SHARE_MAX, SPANS_MAX};
-use crate::manifest::{Decontamination, EvaluationCard};
+use crate::dataset::manifest::{Decontamination, EvaluationCard};
 use crate::recipe::Decontaminate;
 
 /// What was found so far.

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::{Folder, Stepped, TEMPORARY_PREFIX, step};
 #[cfg(feature = "failpoints")]
-use crate::failpoints::sabotaged;
+use crate::disk::failpoints::sabotaged;
 
 /// Names tried for a draft; a second one is needed only where somebody guessed the first.
 const DRAFT_NAMES_MAX: usize = 16;

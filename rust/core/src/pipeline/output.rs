@@ -4,27 +4,27 @@ use std::collections::BTreeMap;
 
 use super::text::Text;
 use super::windows::Waiting;
-use crate::card;
-use crate::commit::commit_bytes;
-use crate::decontaminate::Sums;
-use crate::dedup::Admission;
-use crate::encoding::{Encoding, Product, Tokens};
-use crate::error::{Error, Result};
-use crate::fingerprint::{ENGINE, MadeFrom, semantics};
-use crate::layout::TOKENIZER;
-use crate::ledger::{self, Entry, Ledger};
-use crate::manifest::{
+use crate::dataset::card;
+use crate::dataset::fingerprint::{ENGINE, MadeFrom, semantics};
+use crate::dataset::layout::TOKENIZER;
+use crate::dataset::ledger::{self, Entry, Ledger};
+use crate::dataset::manifest::{
     Decontamination, DedupSums, FileCard, InputCard, Kind, Manifest, RecipeCopy, Rows, SCHEMA, Split, TemplateCard, TokenizerCard,
     TruecaseSums,
 };
-use crate::out_folder::OutFolder;
-use crate::quarantine::{self, Aside, Quarantine};
+use crate::dataset::out_folder::OutFolder;
+use crate::dataset::quarantine::{self, Aside, Quarantine};
+use crate::dataset::shard::{PairRows, ShardRows, Shards, WindowRows};
+use crate::decontaminate::Sums;
+use crate::dedup::Admission;
+use crate::disk::commit::commit_bytes;
+use crate::encode::{Encoding, Product, Tokens};
+use crate::error::{Error, Result};
+use crate::pipeline::row::{Alive, Fate, Walk};
+use crate::progress::Watch;
 use crate::read::{Input, RawRow};
 use crate::recipe::{Command, Compat};
-use crate::shard::{PairRows, ShardRows, Shards, WindowRows};
 use crate::stage::{Notes, Reason};
-use crate::walk::{Alive, Fate, Walk};
-use crate::watch::Watch;
 
 const SPLITS: [&str; 2] = ["train", "test"];
 
@@ -283,11 +283,11 @@ impl<'run> Output<'run> {
         };
         let card = card::print(&manifest);
         #[cfg(feature = "failpoints")]
-        if crate::failpoints::sabotaged("manifest_first") {
+        if crate::disk::failpoints::sabotaged("manifest_first") {
             let mut early = manifest.clone();
-            let (file, sha256) = (card::FILE.to_owned(), crate::text::sha256_hex(card.as_bytes()));
+            let (file, sha256) = (card::FILE.to_owned(), crate::normal::sha256_hex(card.as_bytes()));
             early.files.push(FileCard { file, bytes: card.len() as u64, sha256 });
-            commit_bytes(folder.top(), crate::manifest::FILE, early.print()?.as_bytes())?;
+            commit_bytes(folder.top(), crate::dataset::manifest::FILE, early.print()?.as_bytes())?;
         }
         manifest.files.push(FileCard::new(card::FILE, commit_bytes(folder.top(), card::FILE, card.as_bytes())?));
         Ok(manifest)

@@ -8,13 +8,13 @@ use arrow_array::builder::{ArrayBuilder, ListBuilder, StringBuilder, StructBuild
 use arrow_array::{ArrayRef, Float64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 
+use crate::dataset::layout::TEXT;
+use crate::dataset::manifest::TextCard;
+use crate::dataset::out_folder::OutFolder;
+use crate::dataset::table::Table;
 use crate::error::{Error, Result};
-use crate::layout::TEXT;
-use crate::manifest::TextCard;
-use crate::out_folder::OutFolder;
+use crate::pipeline::row::{Alive, with_answer};
 use crate::recipe::Command;
-use crate::table::Table;
-use crate::walk::{Alive, with_answer};
 
 /// Rows gathered before they go to the file: few enough that their buffers are used again instead of being asked of the system.
 const BATCH_ROWS: usize = 256;

@@ -7,10 +7,10 @@
 use std::sync::atomic::Ordering;
 
 use super::windows::{Waiting, Written, window_rows};
+use crate::dataset::shard::Shards;
 use crate::error::{Error, Result};
-use crate::shard::Shards;
-use crate::walk::Walk;
-use crate::watch::Watch;
+use crate::pipeline::row::Walk;
+use crate::progress::Watch;
 
 /// Its `chars_per_token` × `num_of_sequences`, both defaults.
 const CHARS_PER_SEQ_LEN: f64 = 3.6 * 1_024.0;

@@ -3,16 +3,16 @@
 use std::sync::atomic::Ordering;
 
 use super::trl07;
+use crate::dataset::manifest::ShardCard;
+use crate::dataset::shard::{ShardRows, Shards, WindowRows};
 use crate::disk::Folder;
+use crate::disk::spool::Spool;
 use crate::error::{Error, Result};
-use crate::manifest::ShardCard;
 use crate::pack::pack;
+use crate::pipeline::row::Walk;
+use crate::progress::Watch;
 use crate::recipe::Compat;
 use crate::sample::Sample;
-use crate::shard::{ShardRows, Shards, WindowRows};
-use crate::spool::Spool;
-use crate::walk::Walk;
-use crate::watch::Watch;
 
 /// Samples waiting. Memory holds 16 bytes of each.
 pub(super) struct Waiting {

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::watch::Watch;
+use crate::progress::Watch;
 
 /// A longer line is not a row; it goes to quarantine.
 pub const LINE_BYTES_MAX: usize = 16 << 20;

@@ -7,7 +7,7 @@ use minijinja::{Environment, ErrorKind, context};
 use super::limits::{self, Draft};
 use super::mask::{self, Ends, Marking};
 use super::{Rendered, guards, python, source};
-use crate::control::markers;
+use crate::control_tokens::markers;
 use crate::dialogue::{Role, Turn};
 use crate::error::{Error, Result};
 use crate::stage::Reason;

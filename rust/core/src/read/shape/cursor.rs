@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
-use crate::bits::{WINDOW, bits};
+use crate::simd::bits::{WINDOW, bits};
 
 /// Values deeper than this are left to serde_json.
 const DEPTH_MAX: usize = 24;

@@ -1,0 +1,122 @@
+//! What a run is made from. Two runs with the same fingerprint write the same bytes; two that differ can say in what.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::decontaminate::EvaluationSet;
+use crate::error::{Error, Result};
+use crate::normal::sha256_hex;
+use crate::read::Input;
+
+/// Name and version of the program.
+pub const ENGINE: &str = concat!("zephyr-fast ", env!("CARGO_PKG_VERSION"));
+
+/// The libraries whose version may change bytes. A test compares this with Cargo.lock.
+pub const LIBRARIES: &str = "arrow-ipc 60.1.0, minijinja 3.1.0, parquet 60.1.0, tokenizers 0.23.2, zstd-sys 2.1.3+zstd.1.5.7";
+
+/// Digests of everything that may change what comes out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeFrom {
+    /// `prep` or `binarize`.
+    pub command: String,
+    /// The program.
+    pub engine: String,
+    /// Its libraries.
+    pub libraries: String,
+    /// The recipe with all its keys.
+    pub recipe: String,
+    /// The chat template; empty in a set of text alone.
+    pub template: String,
+    /// The tokenizer; empty in a set of text alone.
+    pub tokenizer: String,
+    /// Names and digests of the inputs, in order.
+    pub inputs: String,
+    /// Names and digests of the evaluation sets, in order.
+    pub evaluation_sets: String,
+}
+
+impl MadeFrom {
+    /// One digest of all of it.
+    pub fn fingerprint(&self) -> Result<String> {
+        let json = serde_json::to_vec(self).map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(sha256_hex(&json))
+    }
+
+    /// The fields in which another run differs.
+    pub fn differences(&self, other: &MadeFrom) -> Vec<&'static str> {
+        let pairs = [
+            ("command", &self.command, &other.command),
+            ("engine version", &self.engine, &other.engine),
+            ("library versions", &self.libraries, &other.libraries),
+            ("recipe", &self.recipe, &other.recipe),
+            ("template", &self.template, &other.template),
+            ("tokenizer", &self.tokenizer, &other.tokenizer),
+            ("inputs", &self.inputs, &other.inputs),
+            ("evaluation sets", &self.evaluation_sets, &other.evaluation_sets),
+        ];
+        pairs.into_iter().filter(|(_, ours, theirs)| ours != theirs).map(|(name, _, _)| name).collect()
+    }
+}
+
+/// One digest of all inputs.
+#[must_use]
+pub fn of_inputs(inputs: &[Input]) -> String {
+    of_named(inputs.iter().map(|input| (input.blake3.as_str(), input.name.as_str())))
+}
+
+/// One digest of all evaluation sets.
+#[must_use]
+pub fn of_sets(sets: &[EvaluationSet]) -> String {
+    of_named(sets.iter().map(|set| (set.blake3.as_str(), set.name.as_str())))
+}
+
+/// One digest of digests and names. Each has its length before it, so that no name, whatever it is made of, can pass for two entries.
+fn of_named<'a>(entries: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let prefixed = |(blake3, name): (&str, &str)| format!("{}:{blake3}{}:{name}", blake3.len(), name.len());
+    sha256_hex(entries.map(prefixed).collect::<String>().as_bytes())
+}
+
+/// The version of the rules of every stage.
+#[must_use]
+pub fn semantics() -> BTreeMap<String, u32> {
+    let versions = [
+        ("truecase", crate::truecase::VERSION),
+        ("filter", crate::filter::VERSION),
+        ("binarize", crate::binarize::VERSION),
+        ("dedup", crate::dedup::VERSION),
+        ("decontaminate", crate::decontaminate::VERSION),
+        ("template", crate::template::VERSION),
+        ("tokenize", crate::tokenize::VERSION),
+        ("pack", crate::pack::VERSION),
+        ("split", crate::pipeline::row::SPLIT_VERSION),
+    ];
+    versions.into_iter().map(|(stage, version)| (stage.to_owned(), version)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of_named;
+
+    #[test]
+    fn no_name_passes_for_two_entries() {
+        let (a, b) = ("a".repeat(64), "b".repeat(64));
+        let two = of_named([(a.as_str(), "a.jsonl"), (b.as_str(), "b.jsonl")].into_iter());
+        for between in ["\n", "\0", " ", "", "64:", "\",\""] {
+            for after in [" b.jsonl", "b.jsonl", "7:b.jsonl"] {
+                let forged = format!("a.jsonl{between}{b}{after}");
+                assert_ne!(of_named([(a.as_str(), forged.as_str())].into_iter()), two, "{forged:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_libraries_are_those_of_the_lock_file() {
+        let lock = include_str!("../../../../Cargo.lock");
+        for library in super::LIBRARIES.split(", ") {
+            let (name, version) = library.split_once(' ').expect("name and version");
+            let entry = format!("name = \"{name}\"\nversion = \"{version}\"");
+            assert!(lock.contains(&entry), "Cargo.lock has another version of {name} than fingerprint.rs says");
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! The manifest: what a folder holds, what it was made from, and the sums that prove no row vanished. It is written last.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::fingerprint::MadeFrom;
+use crate::dataset::layout;
+use crate::disk::commit::Committed;
+use crate::disk::{Folder, Kind as OnDisk};
+use crate::error::{Error, Result};
+use crate::normal::sha256_hex;
+use crate::recipe::Action;
+
+/// The manifest's own file name.
+pub const FILE: &str = "manifest.json";
+/// Bytes that a manifest may have. A batch of about 2 MB takes 140 of them, so this is a data set of a terabyte.
+pub(crate) const BYTES_MAX: usize = 64 << 20;
+/// The version of this format.
+pub const SCHEMA: u32 = 1;
+/// What stands before the manifest's own digest, in its last field.
+const SEAL: &str = ",\n  \"sha256\": \"";
+
+/// What kind of samples the shards hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Packed windows with labels.
+    Sft,
+    /// Pairs of answers.
+    Preference,
+}
+
+/// A whole manifest.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// What the shards hold.
+    pub kind: Kind,
+    /// Name and version of the program.
+    pub engine: String,
+    /// Versions of the rules, by stage.
+    pub semantics: BTreeMap<String, u32>,
+    /// SHA-256 of [`Manifest::made_from`]: equal fingerprints, equal bytes.
+    pub fingerprint: String,
+    /// All that the fingerprint covers.
+    pub made_from: MadeFrom,
+    /// The recipe as it ran.
+    pub recipe: RecipeCopy,
+    /// The tokenizer; none in a set of text alone.
+    pub tokenizer: Option<TokenizerCard>,
+    /// The chat template; none in a set of text alone.
+    pub template: Option<TemplateCard>,
+    /// The inputs, in the order of their ordinals.
+    pub inputs: Vec<InputCard>,
+    /// Where every row went.
+    pub rows: Rows,
+    /// Dialogues in which each phrase was found.
+    pub phrases: BTreeMap<String, u64>,
+    /// What truecasing changed.
+    pub truecase: TruecaseSums,
+    /// What dedup could not do.
+    pub dedup: DedupSums,
+    /// Which evaluation sets were searched for, and what was found.
+    pub decontamination: Decontamination,
+    /// What was written, by split.
+    pub splits: BTreeMap<String, Split>,
+    /// All other files.
+    pub files: Vec<FileCard>,
+}
+
+/// The recipe as it ran.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RecipeCopy {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of its text.
+    pub sha256: String,
+    /// Every key, as TOML.
+    pub text: String,
+}
+
+/// The tokenizer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TokenizerCard {
+    /// SHA-256 over `tokenizer.json` and the special tokens.
+    pub sha256: String,
+    /// Entries of the vocabulary.
+    pub vocab_size: usize,
+    /// BOS, where there is one.
+    pub bos: Option<String>,
+    /// EOS, where there is one.
+    pub eos: Option<String>,
+    /// The padding token, where there is one.
+    pub pad: Option<String>,
+}
+
+/// The chat template.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TemplateCard {
+    /// What the recipe calls it.
+    pub name: String,
+    /// SHA-256 of its text.
+    pub sha256: String,
+}
+
+/// One input.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InputCard {
+    /// Base name.
+    pub name: String,
+    /// BLAKE3 of the file.
+    pub blake3: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Rows read from it.
+    pub rows: u64,
+}
+
+/// Where every row went. `read = written + dropped + duplicates + quarantined`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rows {
+    /// Rows read.
+    pub read: u64,
+    /// Rows that are in the shards.
+    pub written: u64,
+    /// Rows dropped, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Rows that repeat an earlier one: `exact` and `near`.
+    pub duplicates: BTreeMap<String, u64>,
+    /// Rows set aside, by reason.
+    pub quarantined: BTreeMap<String, u64>,
+}
+
+impl Rows {
+    /// Whether no row vanished.
+    #[must_use]
+    pub fn conserved(&self) -> bool {
+        let gone = [&self.dropped, &self.duplicates, &self.quarantined];
+        u128::from(self.read) == u128::from(self.written) + sum(gone.into_iter().flat_map(BTreeMap::values).copied())
+    }
+}
+
+/// A sum that no counts of a manifest overflow, whoever wrote them.
+fn sum(counts: impl Iterator<Item = u64>) -> u128 {
+    counts.map(u128::from).sum()
+}
+
+/// What truecasing changed.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct TruecaseSums {
+    /// Rows with at least one change.
+    pub rows: u64,
+    /// Letters changed.
+    pub fixes: u64,
+}
+
+/// What dedup could not do.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct DedupSums {
+    /// Rows that share a band with more rows than they were compared with: a near-duplicate among these may have been missed.
+    pub cut_short: u64,
+}
+
+/// What was searched for, among all rows that the filters let through, repetitions included.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Decontamination {
+    /// `checked` or `not checked`.
+    pub status: String,
+    /// What happened to the rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<Action>,
+    /// The share of an instance's words from which a row gives it away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
+    /// Rows in which an instance of any set was found.
+    pub rows_matched: u64,
+    /// The sets, in the recipe's order.
+    pub sets: Vec<EvaluationCard>,
+}
+
+impl Decontamination {
+    /// What is said of a run that searched for nothing.
+    #[must_use]
+    pub fn not_checked() -> Decontamination {
+        Decontamination { status: "not checked".to_owned(), action: None, threshold: None, rows_matched: 0, sets: Vec::new() }
+    }
+}
+
+/// One evaluation set.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EvaluationCard {
+    /// Its name in the recipe.
+    pub name: String,
+    /// The field its texts stand in.
+    pub field: String,
+    /// BLAKE3 of its file.
+    pub blake3: String,
+    /// Its texts.
+    pub instances: u64,
+    /// Rows of it that have none.
+    pub rows_without_text: u64,
+    /// Texts that some row gives away.
+    pub instances_matched: u64,
+    /// These over all.
+    pub share: f64,
+    /// Whether the share is above 2 %, from which on Tulu 3 calls the set contaminated.
+    pub contaminated: bool,
+    /// Rows that give one away.
+    pub rows_matched: u64,
+    /// Of those, the rows with a user turn that says just what an instance says, case and white space folded.
+    pub rows_exact: u64,
+}
+
+/// One split.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Split {
+    /// Dialogues.
+    pub rows: u64,
+    /// Packed windows, or pairs; without tokens dialogues, or pairs.
+    pub samples: u64,
+    /// Tokens in the shards.
+    pub tokens: u64,
+    /// Tokens that carry a label; in pairs, the answers' tokens.
+    pub trained_tokens: u64,
+    /// Tokens cut off over-long dialogues or pairs.
+    pub tokens_lost: u64,
+    /// Of those, the ones that would have carried a label.
+    pub trained_tokens_lost: u64,
+    /// Dialogues that were cut.
+    pub rows_cut: u64,
+    /// The longest a sample may be: `seq_len`, or `max_length` of a pair.
+    pub seq_len: u64,
+    /// Tokens over the room of all windows; only packed sets have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fill: Option<f64>,
+    /// The shards.
+    pub shards: Vec<ShardCard>,
+    /// The cleaned text, as Parquet.
+    pub text: Vec<TextCard>,
+}
+
+/// One shard.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ShardCard {
+    /// Its path in the folder.
+    pub file: String,
+    /// Rows.
+    pub rows: u64,
+    /// Tokens.
+    pub tokens: u64,
+    /// Size.
+    pub bytes: u64,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// Its record batches, in order.
+    pub batches: Vec<BatchCard>,
+}
+
+/// One record batch of a shard, so that it can be checked before its first row is used.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BatchCard {
+    /// Where its message starts in the file.
+    pub offset: u64,
+    /// The message's length.
+    pub bytes: u64,
+    /// Rows.
+    pub rows: u64,
+    /// XXH3-64 of the message, 16 hex digits.
+    pub xxh3: String,
+}
+
+/// One text file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TextCard {
+    /// Its path in the folder.
+    pub file: String,
+    /// Rows.
+    pub rows: u64,
+    /// Size.
+    pub bytes: u64,
+    /// SHA-256 of the file.
+    pub sha256: String,
+}
+
+/// Any other file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct FileCard {
+    /// Its path in the folder.
+    pub file: String,
+    /// Size.
+    pub bytes: u64,
+    /// SHA-256 of the file.
+    pub sha256: String,
+}
+
+impl FileCard {
+    /// The card of a committed file.
+    #[must_use]
+    pub fn new(file: &str, committed: Committed) -> FileCard {
+        FileCard { file: file.to_owned(), bytes: committed.bytes, sha256: committed.sha256 }
+    }
+}
+
+impl Manifest {
+    /// The manifest as its file's text. The last field, `sha256`, is the digest of all that stands before it.
+    pub fn print(&self) -> Result<String> {
+        let json = serde_json::to_string_pretty(self).map_err(|error| Error::Internal(error.to_string()))?;
+        let fields = json.trim_end_matches(['\n', '}']);
+        Ok(format!("{fields}{SEAL}{}\"\n}}\n", sha256_hex(fields.as_bytes())))
+    }
+
+    /// The manifest of a folder; `None` where there is none.
+    pub fn read(folder: &Folder) -> Result<Option<Manifest>> {
+        let path = folder.path_of(FILE);
+        let text = match folder.read(FILE, BYTES_MAX) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::input(&path, error)),
+        };
+        Manifest::parse(&text).map(Some).map_err(|what| Error::Integrity(format!("`{}` is damaged or was changed: {what}", path.display())))
+    }
+
+    /// Every file that it names, with its size.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = (&str, u64)> {
+        let shards = self.splits.values().flat_map(|split| &split.shards).map(|card| (card.file.as_str(), card.bytes));
+        let texts = self.splits.values().flat_map(|split| &split.text).map(|card| (card.file.as_str(), card.bytes));
+        self.files.iter().map(|card| (card.file.as_str(), card.bytes)).chain(shards).chain(texts)
+    }
+
+    /// The first file that is not in the folder as it was written, as far as its size shows; nothing is read.
+    pub(crate) fn missing(&self, folder: &Folder) -> Option<String> {
+        let is_there = |file: &str, bytes: u64| layout::is_file_of_data_set(file) && kind_of(folder, file) == Some(OnDisk::File { bytes });
+        self.sizes().find(|(file, bytes)| !is_there(file, *bytes)).map(|(file, _)| file.to_owned())
+    }
+
+    /// The manifest that a file's bytes are, or what is wrong with them.
+    pub fn parse(text: &[u8]) -> std::result::Result<Manifest, String> {
+        let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
+        let manifest = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let (fields, seal) = text.rsplit_once(SEAL).ok_or("it does not end with its own digest")?;
+        if seal != format!("{}\"\n}}\n", sha256_hex(fields.as_bytes())) {
+            return Err("its own digest is another".to_owned());
+        }
+        Ok(manifest)
+    }
+
+    /// What cannot all be true in it.
+    pub fn contradictions(&self) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        let mut hold = |holds: bool, what: &str| {
+            if !holds {
+                found.push(what.to_owned());
+            }
+        };
+        hold(self.rows.conserved(), "rows vanished: read is not written + dropped + duplicates + quarantined");
+        let whole = u128::from;
+        hold(whole(self.rows.read) == sum(self.inputs.iter().map(|input| input.rows)), "the rows of the inputs are not the rows read");
+        hold(whole(self.rows.written) == sum(self.splits.values().map(|split| split.rows)), "the splits do not have the rows written");
+        hold(self.fingerprint == self.made_from.fingerprint()?, "the fingerprint is not that of what it was made from");
+        for (name, split) in &self.splits {
+            let rows = sum(split.shards.iter().map(|shard| shard.rows));
+            let samples = if self.tokenizer.is_some() { split.samples } else { 0 };
+            hold(rows == whole(samples), &format!("the shards of `{name}` do not have its samples"));
+            let rows = sum(split.text.iter().map(|text| text.rows));
+            let texts = if self.kind == Kind::Sft { split.rows } else { split.samples };
+            hold(
+                rows == whole(texts) || (split.text.is_empty() && self.tokenizer.is_some()),
+                &format!("the text of `{name}` does not have its rows"),
+            );
+            for shard in &split.shards {
+                let rows = sum(shard.batches.iter().map(|batch| batch.rows));
+                hold(rows == whole(shard.rows), &format!("the batches of `{}` do not have its rows", shard.file));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// What a path in a folder stands for, no link followed anywhere in it.
+fn kind_of(folder: &Folder, path: &str) -> Option<OnDisk> {
+    match path.split_once('/') {
+        None => folder.kind(path).ok().flatten(),
+        Some((name, within)) => kind_of(&folder.folder(name).ok()?, within),
+    }
+}

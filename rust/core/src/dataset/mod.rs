@@ -1,0 +1,13 @@
+//! What lies in an out folder: its names, the manifest, shards, ledger, quarantine, data card and stored log-probs, and their check.
+
+pub mod card;
+pub mod fingerprint;
+pub(crate) mod layout;
+pub mod ledger;
+pub mod manifest;
+pub mod out_folder;
+pub mod quarantine;
+pub mod shard;
+pub(crate) mod sidecar;
+pub mod table;
+pub mod verify;

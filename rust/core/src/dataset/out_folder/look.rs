@@ -1,0 +1,198 @@
+//! What an out folder holds, and whether that may be swept away. Nothing is changed here.
+
+use std::path::Path;
+
+use crate::dataset::fingerprint::MadeFrom;
+use crate::dataset::layout::{LOCK, Level, NOTE, Role, WORK};
+use crate::dataset::ledger;
+use crate::dataset::manifest::{self, Manifest};
+use crate::disk::{Folder, Kind, TEMPORARY_PREFIX};
+use crate::error::{Error, Result};
+use crate::progress::Watch;
+
+/// Bytes that the note of a run may have; it has some hundreds.
+const NOTE_BYTES_MAX: usize = 64 << 10;
+
+/// What a folder holds that may be claimed.
+pub(super) enum Found {
+    /// The finished data set of this very run.
+    Finished(Box<Manifest>),
+    /// Whatever there is, this run may take its place.
+    Free {
+        /// Whether an unfinished run left its note.
+        has_note: bool,
+    },
+}
+
+/// What the folder holds; an error if that must not be swept away. Changes nothing.
+pub(super) fn look(top: &Folder, made_from: &MadeFrom, overwrite: bool, watch: &Watch) -> Result<Found> {
+    let note = read_note(top)?;
+    let manifest = match read_manifest(top)? {
+        // What is to be replaced need not be whole.
+        Err(_) if overwrite => {
+            check_names(top, Level::Top, watch)?;
+            return Ok(Found::Free { has_note: note.is_some() });
+        }
+        Err(what) => return Err(Error::Integrity(format!("{what}; make the data set again with --overwrite"))),
+        Ok(manifest) => manifest,
+    };
+    let is_ours = manifest.is_some() || note.is_some();
+    let has_note = note.is_some();
+    match (manifest, note) {
+        (Some(manifest), _) if manifest.made_from == *made_from => {
+            if let Some(found) = if_whole(top, manifest, overwrite, watch)? {
+                return Ok(found);
+            }
+        }
+        (Some(manifest), _) => refuse_unless(overwrite, top, "holds another run", &made_from.differences(&manifest.made_from))?,
+        (None, Some(note)) if note != *made_from => {
+            refuse_unless(overwrite, top, "holds another, unfinished run", &made_from.differences(&note))?;
+        }
+        (None, _) => {}
+    }
+    let checked = if is_ours { check_names(top, Level::Top, watch) } else { check_empty(top, watch) };
+    match checked {
+        // Another run has begun just between: the lock is to say who.
+        Err(Error::OtherRun(_)) if !is_ours && read_note(top)?.is_some() => {}
+        checked => checked?,
+    }
+    Ok(Found::Free { has_note })
+}
+
+/// The finished data set, if each of its files is there in its size; otherwise an error, unless it is to be made again.
+fn if_whole(top: &Folder, manifest: Manifest, overwrite: bool, watch: &Watch) -> Result<Option<Found>> {
+    let Some(file) = manifest.missing(top) else {
+        if let Some(work) = work_of(top)? {
+            check_names(&work, Level::Work, watch)?;
+        }
+        return Ok(Some(Found::Finished(Box::new(manifest))));
+    };
+    if overwrite {
+        return Ok(None);
+    }
+    let path = top.path_of(file);
+    Err(Error::Integrity(format!(
+        "`{}` is missing or is not the file that was written, though the data set was finished; make it again with --overwrite",
+        path.display()
+    )))
+}
+
+fn refuse_unless(overwrite: bool, top: &Folder, what: &str, differences: &[&str]) -> Result<()> {
+    if overwrite {
+        return Ok(());
+    }
+    Err(Error::OtherRun(format!(
+        "`{}` {what}; it differs in: {}. Name another folder, or replace it with --overwrite",
+        top.path().display(),
+        differences.join(", ")
+    )))
+}
+
+/// Refuses a folder in which a name of ours is not what a run writes there, or whose work folder holds anything else.
+fn check_names(folder: &Folder, level: Level, watch: &Watch) -> Result<()> {
+    let failed = |error| Error::storage(folder.path(), error);
+    for entry in folder.entries().map_err(failed)? {
+        watch.check()?;
+        let (entry, kind) = entry.map_err(failed)?;
+        match (entry.to_str().map_or(Role::Strange, |name| level.role(name)), kind) {
+            (Role::Folder(within), Kind::Folder) => {
+                match folder.folder(&entry.to_string_lossy()) {
+                    // A run that ends takes its work folder away.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    within_it => check_names(&within_it.map_err(failed)?, within, watch)?,
+                }
+            }
+            (Role::File, Kind::File { .. }) => {}
+            (Role::Strange, _) if level != Level::Work => {}
+            (_, kind) => return Err(stranger(&folder.path_of(&entry), kind)),
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a folder that is neither a data set nor an unfinished run, unless nothing is in it but what a run makes first.
+fn check_empty(top: &Folder, watch: &Watch) -> Result<()> {
+    let failed = |error| Error::storage(top.path(), error);
+    let mut first = None;
+    for entry in top.entries().map_err(failed)? {
+        watch.check()?;
+        let (entry, _) = entry.map_err(failed)?;
+        let name = entry.to_string_lossy().into_owned();
+        if entry != WORK && first.as_ref().is_none_or(|first| name < *first) {
+            first = Some(name);
+        }
+    }
+    if let Some(name) = first {
+        let path = top.path().display();
+        return Err(Error::OtherRun(format!("`{path}` is not empty and not ours (it has `{name}`); name a new folder")));
+    }
+    let Some(work) = work_of(top)? else { return Ok(()) };
+    for entry in work.entries().map_err(failed)? {
+        let (entry, kind) = entry.map_err(failed)?;
+        let is_first = entry.to_str().is_some_and(|name| name == LOCK || name.starts_with(TEMPORARY_PREFIX));
+        if !is_first || !matches!(kind, Kind::File { .. }) {
+            return Err(stranger(&work.path_of(&entry), kind));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn stranger(path: &Path, kind: Kind) -> Error {
+    Error::OtherRun(format!(
+        "`{}` is {}, which no run put there; nothing was removed. Name a new folder, or move it away",
+        path.display(),
+        kind.words()
+    ))
+}
+
+/// The work folder, if there is one.
+fn work_of(top: &Folder) -> Result<Option<Folder>> {
+    let path = top.path_of(WORK);
+    match top.kind(WORK).map_err(|error| Error::storage(&path, error))? {
+        None => Ok(None),
+        Some(Kind::Folder) => match top.folder(WORK) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            work => work.map(Some).map_err(|error| Error::storage(&path, error)),
+        },
+        Some(kind) => Err(stranger(&path, kind)),
+    }
+}
+
+/// The note of an unfinished run, if there is one.
+fn read_note(top: &Folder) -> Result<Option<MadeFrom>> {
+    let Some(work) = work_of(top)? else { return Ok(None) };
+    let path = work.path_of(NOTE);
+    match work.kind(NOTE).map_err(|error| Error::storage(&path, error))? {
+        None => return Ok(None),
+        Some(Kind::File { .. }) => {}
+        Some(kind) => return Err(stranger(&path, kind)),
+    }
+    let text = match work.read(NOTE, NOTE_BYTES_MAX) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(|error| Error::input(&path, error))?,
+    };
+    let read = serde_json::from_slice(&text).map(Some);
+    read.map_err(|error| Error::OtherRun(format!("`{}` is not the note of a run ({error}); name a new folder", path.display())))
+}
+
+/// The manifest, if there is one; or what is wrong with it, where it is one of ours all the same.
+fn read_manifest(top: &Folder) -> Result<std::result::Result<Option<Manifest>, String>> {
+    let path = top.path_of(manifest::FILE);
+    match top.kind(manifest::FILE).map_err(|error| Error::storage(&path, error))? {
+        None => return Ok(Ok(None)),
+        Some(Kind::File { .. }) => {}
+        Some(kind) => return Err(stranger(&path, kind)),
+    }
+    match Manifest::read(top) {
+        Err(Error::Integrity(what)) if is_damaged_one_of_ours(top) => Ok(Err(what)),
+        Err(Error::Integrity(what)) => Err(Error::OtherRun(format!("{what}, and the folder is not ours; name a new folder"))),
+        read => read.map(Ok),
+    }
+}
+
+/// Whether a manifest that is damaged was ours: other programs have a `manifest.json` too, and their folders are not to be swept.
+fn is_damaged_one_of_ours(top: &Folder) -> bool {
+    let ledger = || top.folder(ledger::FOLDER).and_then(|ledger| ledger.kind(ledger::FILE_NAME));
+    let is_signed = |text: Vec<u8>| String::from_utf8_lossy(&text).contains("\"engine\": \"zephyr-fast ");
+    matches!(ledger(), Ok(Some(Kind::File { .. }))) || top.read(manifest::FILE, manifest::BYTES_MAX).is_ok_and(is_signed)
+}

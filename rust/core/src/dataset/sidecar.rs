@@ -1,0 +1,123 @@
+//! The stored reference log-probs beside a data set, as far as they can be verified without a model: `zephyr_fast.train.sidecar` writes them.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::dataset::layout::{Level, Role};
+use crate::dataset::manifest::{self, Manifest};
+use crate::dataset::verify::{Damage, Wanted};
+use crate::disk::{Folder, Kind};
+use crate::error::{Error, Result};
+use crate::normal::sha256_hex;
+use crate::progress::Watch;
+
+/// Where they lie in the out folder, in a folder for each key.
+pub(crate) const FOLDER: &str = "_ref";
+/// Hex digits of a key that name its folder.
+pub(crate) const KEY_DIGITS: usize = 16;
+/// Bytes that their manifest may have. A part of 2,048 pairs takes 120 of them.
+const BYTES_MAX: usize = 16 << 20;
+/// The version of their format.
+const SCHEMA: u32 = 1;
+
+#[derive(Deserialize)]
+struct Sidecar {
+    schema: u32,
+    key: BTreeMap<String, Value>,
+    splits: BTreeMap<String, Split>,
+}
+
+#[derive(Deserialize)]
+struct Split {
+    pairs: u64,
+    parts: Vec<Part>,
+}
+
+#[derive(Deserialize)]
+struct Part {
+    file: String,
+    sha256: String,
+}
+
+/// The files that the finished ones name. What is wrong with their manifests goes to `damage`.
+pub(crate) fn wanted(top: &Folder, data: &Manifest, watch: &Watch, damage: &mut Vec<Damage>) -> Result<Vec<Wanted>> {
+    let mut wanted = Vec::new();
+    // Without a folder of that name there is nothing; what else has the name is for the search for strays to tell.
+    let Some(refs) = within(top, FOLDER) else { return Ok(wanted) };
+    let failed = |error| Error::input(refs.path(), error);
+    for entry in refs.entries().map_err(failed)? {
+        watch.check()?;
+        let (name, _) = entry.map_err(failed)?;
+        let Some(name) = name.to_str().filter(|name| matches!(Level::Refs.role(name), Role::Folder(_))) else { continue };
+        if let Some(key) = within(&refs, name).filter(is_finished) {
+            of_key(&key, name, data, &mut wanted, damage)?;
+        }
+    }
+    Ok(wanted)
+}
+
+/// Whether the log-probs of a key are complete: their manifest comes last, and without it a run is still at them.
+pub(crate) fn is_finished(key: &Folder) -> bool {
+    !matches!(key.kind(manifest::FILE), Ok(None))
+}
+
+fn within(folder: &Folder, name: &str) -> Option<Folder> {
+    matches!(folder.kind(name), Ok(Some(Kind::Folder))).then(|| folder.folder(name).ok()).flatten()
+}
+
+fn of_key(key: &Folder, name: &str, data: &Manifest, wanted: &mut Vec<Wanted>, damage: &mut Vec<Damage>) -> Result<()> {
+    let file = format!("{FOLDER}/{name}/{}", manifest::FILE);
+    let text = match key.read(manifest::FILE, BYTES_MAX) {
+        Ok(text) => text,
+        Err(error) => {
+            damage.push(Damage::of(&file, format!("cannot be read: {error}")));
+            return Ok(());
+        }
+    };
+    let sha256 = sha256_hex(&text);
+    wanted.push(Wanted { file: file.clone(), bytes: Some(text.len() as u64), sha256, batches: Vec::new() });
+    match serde_json::from_slice::<Sidecar>(&text) {
+        Ok(sidecar) => {
+            damage.extend(sidecar.contradictions(name, data)?.into_iter().map(|what| Damage::of(&file, what)));
+            wanted.extend(sidecar.splits.into_values().flat_map(|split| split.parts).map(|part| Wanted {
+                file: format!("{FOLDER}/{name}/{}", part.file),
+                bytes: None,
+                sha256: part.sha256,
+                batches: Vec::new(),
+            }));
+        }
+        Err(error) => damage.push(Damage::of(&file, format!("it is damaged: {error}"))),
+    }
+    Ok(())
+}
+
+impl Sidecar {
+    /// What cannot be true of log-probs of this data set in a folder of this name.
+    fn contradictions(&self, name: &str, data: &Manifest) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        if self.schema != SCHEMA {
+            found.push(format!("it has schema {}, this version reads {SCHEMA}", self.schema));
+        }
+        if self.digest()?.get(..KEY_DIGITS) != Some(name)
+            || self.key.get("shards").and_then(Value::as_str) != Some(data.fingerprint.as_str())
+        {
+            found.push("its key is not that of its folder and of this data set".to_owned());
+        }
+        for (split, card) in &self.splits {
+            if data.splits.get(split).is_none_or(|whole| whole.samples != card.pairs) {
+                found.push(format!("it has {} pairs of `{split}`, not those of the data set", card.pairs));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The key's digest: SHA-256 of its fields as Python's `json.dumps(…, sort_keys=True)` prints them.
+    fn digest(&self) -> Result<String> {
+        let field = |(name, value): (&String, &Value)| Ok(format!("{}: {value}", serde_json::to_string(name)?));
+        let fields = self.key.iter().map(field).collect::<serde_json::Result<Vec<_>>>();
+        let fields = fields.map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(sha256_hex(format!("{{{}}}", fields.join(", ")).as_bytes()))
+    }
+}

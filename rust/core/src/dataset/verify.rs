@@ -1,0 +1,302 @@
+//! Verifies an out folder: every file that the manifest names byte by byte, its own sums, and that nothing lies there besides.
+//!
+//! The folder may be anybody's. No link in it is followed, nothing but a regular file is opened, no file is read past the size that the
+//! manifest says, only folders that a run writes are searched, and what is wrong is counted where it is too much to tell.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use rayon::prelude::*;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::dataset::layout::{self, Level, Role};
+use crate::dataset::manifest::{self, BatchCard, Manifest};
+use crate::dataset::sidecar;
+use crate::disk::{Folder, IS_LINK, Kind, TEMPORARY_PREFIX};
+use crate::error::{Error, Result};
+use crate::normal::hex;
+use crate::progress::Watch;
+
+const BLOCK_BYTES: usize = 1 << 20;
+/// Damage that a report tells one by one.
+const DAMAGE_MAX: usize = 1_000;
+/// What helps where a folder is made of links, as the cache of the Hugging Face Hub is.
+const RESOLVE: &str = "a copy with every link resolved (`cp -rL`) can be verified";
+
+/// What was looked at, and what is wrong with it.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// Files that the manifests name.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Batches of shards.
+    pub batches: u64,
+    /// Everything that is not as it was written; empty where all is well.
+    pub damage: Vec<Damage>,
+}
+
+impl Report {
+    /// The report as one line of JSON.
+    pub fn print(&self) -> Result<String> {
+        serde_json::to_string(self).map_err(|error| Error::Internal(error.to_string()))
+    }
+}
+
+/// One thing that is not as it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// The file's path in the folder.
+    pub file: String,
+    /// The batch of the shard, from 0.
+    pub batch: Option<usize>,
+    /// Where the batch starts in the file.
+    pub offset: Option<u64>,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl Damage {
+    /// Damage of a file as a whole.
+    pub(crate) fn of(file: &str, what: impl Into<String>) -> Damage {
+        Damage { file: file.to_owned(), batch: None, offset: None, what: what.into() }
+    }
+}
+
+/// A file that must be there.
+pub(crate) struct Wanted {
+    pub(crate) file: String,
+    /// Its size, where the manifest says it.
+    pub(crate) bytes: Option<u64>,
+    pub(crate) sha256: String,
+    pub(crate) batches: Vec<BatchCard>,
+}
+
+/// Verifies a folder. Reads all of it, a few megabytes at a time; writes nothing.
+pub fn verify(folder: &Path, watch: &Watch) -> Result<Report> {
+    let no_data_set =
+        || Error::Input(format!("`{}` is not a data set: no `{}` in it; an unfinished run has none", folder.display(), manifest::FILE));
+    let top = match Folder::open(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(no_data_set()),
+        top => top.map_err(|error| Error::input(folder, error))?,
+    };
+    let manifest = read_manifest(&top)?.ok_or_else(no_data_set)?;
+    let mut damage: Vec<Damage> = manifest.contradictions()?.into_iter().map(|what| Damage::of(manifest::FILE, what)).collect();
+    let mut wanted = of_manifest(&manifest);
+    wanted.extend(sidecar::wanted(&top, &manifest, watch, &mut damage)?);
+    let wanted = of_one_name_each(wanted, &mut damage);
+    let (found, more) = strays(&top, &wanted, watch)?;
+    damage.extend(found);
+    let checked = wanted.par_iter().map(|file| check(&top, file, watch)).collect::<Result<Vec<_>>>()?;
+    damage.extend(checked.iter().flat_map(|(_, found)| found.iter().cloned()));
+    Ok(Report {
+        files: wanted.len() as u64,
+        bytes: checked.iter().map(|(bytes, _)| bytes).sum(),
+        batches: wanted.iter().map(|file| file.batches.len() as u64).sum(),
+        damage: cut(damage, more),
+    })
+}
+
+fn read_manifest(top: &Folder) -> Result<Option<Manifest>> {
+    if top.kind(manifest::FILE).map_err(|error| Error::input(&top.path_of(manifest::FILE), error))? == Some(Kind::Link) {
+        return Err(Error::Integrity(format!("`{}`: {IS_LINK}; {RESOLVE}", top.path_of(manifest::FILE).display())));
+    }
+    Manifest::read(top)
+}
+
+/// Files that are named twice are damage; each is looked at once.
+fn of_one_name_each(wanted: Vec<Wanted>, damage: &mut Vec<Damage>) -> Vec<Wanted> {
+    let mut names = BTreeSet::new();
+    let mut once = |file: &Wanted| {
+        let is_new = names.insert(file.file.clone());
+        if !is_new {
+            damage.push(Damage::of(&file.file, "it is named twice"));
+        }
+        is_new
+    };
+    wanted.into_iter().filter(|file| once(file)).collect()
+}
+
+/// The first of what is wrong, and how much more there is, `more` that was only counted included.
+fn cut(mut damage: Vec<Damage>, more: usize) -> Vec<Damage> {
+    let more = more + damage.len().saturating_sub(DAMAGE_MAX);
+    damage.truncate(DAMAGE_MAX);
+    if more > 0 {
+        damage.push(Damage::of(".", format!("{more} more files are damaged, missing or not named by a manifest")));
+    }
+    damage
+}
+
+fn of_manifest(manifest: &Manifest) -> Vec<Wanted> {
+    let plain = |file: &str, bytes: u64, sha256: &str| Wanted {
+        file: file.to_owned(),
+        bytes: Some(bytes),
+        sha256: sha256.to_owned(),
+        batches: Vec::new(),
+    };
+    let mut wanted: Vec<Wanted> = manifest.files.iter().map(|card| plain(&card.file, card.bytes, &card.sha256)).collect();
+    for split in manifest.splits.values() {
+        wanted.extend(split.text.iter().map(|card| plain(&card.file, card.bytes, &card.sha256)));
+        wanted.extend(
+            split.shards.iter().map(|card| Wanted { batches: card.batches.clone(), ..plain(&card.file, card.bytes, &card.sha256) }),
+        );
+    }
+    wanted
+}
+
+/// What no manifest names: the first of it, and how much more there is. Names that start with a dot are left to whoever keeps books
+/// here, as git does, but drafts are ours.
+fn strays(top: &Folder, wanted: &[Wanted], watch: &Watch) -> Result<(Vec<Damage>, usize)> {
+    let named = wanted.iter().map(|file| file.file.as_str()).chain([manifest::FILE]).collect();
+    let mut strays = Strays { named, watch, found: BTreeMap::new(), more: 0 };
+    strays.search(top, Level::Top, "")?;
+    Ok((strays.found.into_values().collect(), strays.more))
+}
+
+/// The search for strays: the first of them by name, and how many more there are.
+struct Strays<'run> {
+    named: BTreeSet<&'run str>,
+    watch: &'run Watch,
+    found: BTreeMap<String, Damage>,
+    more: usize,
+}
+
+impl Strays<'_> {
+    /// Searches a folder that a run writes, and those of its folders that a run writes: three levels at most.
+    fn search(&mut self, folder: &Folder, level: Level, within: &str) -> Result<()> {
+        let failed = |error| Error::input(folder.path(), error);
+        for entry in folder.entries().map_err(failed)? {
+            self.watch.check()?;
+            let (entry, kind) = entry.map_err(failed)?;
+            let name = entry.to_string_lossy();
+            let file = format!("{within}{name}");
+            if is_someone_elses(&entry) || self.named.contains(file.as_str()) {
+                continue;
+            }
+            match (kind, level.role(&name)) {
+                (Kind::Folder, Role::Folder(level)) => {
+                    let below = folder.folder(&name).map_err(|error| Error::input(&folder.path_of(&entry), error))?;
+                    if level != Level::Key || sidecar::is_finished(&below) {
+                        self.search(&below, level, &format!("{file}/"))?;
+                    }
+                }
+                (kind, _) => self.add(file, kind),
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, file: String, kind: Kind) {
+        let what = match kind {
+            Kind::File { .. } => "no manifest names it; take it away".to_owned(),
+            Kind::Folder => "it is a folder that no run writes; take it away".to_owned(),
+            Kind::Link => format!("{IS_LINK}; {RESOLVE}"),
+            Kind::Special => "it is neither a file nor a folder; take it away".to_owned(),
+        };
+        let stray = Damage::of(&file, what);
+        self.found.insert(file, stray);
+        if self.found.len() > DAMAGE_MAX {
+            self.found.pop_last();
+            self.more += 1;
+        }
+    }
+}
+
+fn is_someone_elses(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name.starts_with(b".") && !name.starts_with(TEMPORARY_PREFIX.as_bytes())
+}
+
+/// Reads one file, once; gives its size and what is wrong with it.
+fn check(top: &Folder, wanted: &Wanted, watch: &Watch) -> Result<(u64, Vec<Damage>)> {
+    watch.check()?;
+    if !layout::is_file_of_data_set(&wanted.file) {
+        return Ok((0, vec![Damage::of(&wanted.file, "the manifest names it, but it is no file of this folder")]));
+    }
+    let unreadable = |error: std::io::Error| {
+        let way_out = if error.to_string().starts_with(IS_LINK) { format!("; {RESOLVE}") } else { String::new() };
+        vec![Damage::of(&wanted.file, format!("cannot be read: {error}{way_out}"))]
+    };
+    let mut file = match open(top, &wanted.file) {
+        Ok((file, length)) => Hashing { file, length, sha256: Sha256::new(), block: vec![0; BLOCK_BYTES], at: 0, watch },
+        Err(error) => return Ok((0, unreadable(error))),
+    };
+    match file.read_all(wanted) {
+        Ok(damage) => Ok((file.at, damage)),
+        Err(_) if watch.check().is_err() => Err(Error::Interrupted),
+        Err(error) => Ok((file.at, unreadable(error))),
+    }
+}
+
+/// Opens a file, no link followed anywhere on the way; gives its length too.
+fn open(folder: &Folder, path: &str) -> std::io::Result<(File, u64)> {
+    if let Some((name, within)) = path.split_once('/') {
+        return open(&folder.folder(name)?, within);
+    }
+    let file = folder.file(path)?;
+    let length = file.metadata()?.len();
+    Ok((file, length))
+}
+
+/// A file that is hashed while it is read.
+struct Hashing<'run> {
+    file: File,
+    /// Its length when it was opened.
+    length: u64,
+    sha256: Sha256,
+    block: Vec<u8>,
+    at: u64,
+    watch: &'run Watch,
+}
+
+impl Hashing<'_> {
+    fn read_all(&mut self, wanted: &Wanted) -> std::io::Result<Vec<Damage>> {
+        let mut damage = Vec::new();
+        // One byte more than there should be shows that a file is too long; it may never end.
+        let end = wanted.bytes.unwrap_or(self.length).saturating_add(1);
+        for (number, batch) in wanted.batches.iter().enumerate() {
+            let mut xxh3 = Xxh3::new();
+            self.pass(batch.offset.min(end), &mut Xxh3::new())?;
+            let is_in_place = self.at == batch.offset;
+            self.pass(batch.offset.saturating_add(batch.bytes).min(end), &mut xxh3)?;
+            if !is_in_place || format!("{:016x}", xxh3.digest()) != batch.xxh3 {
+                let what = format!("these {} bytes are not what was written", batch.bytes);
+                damage.push(Damage { file: wanted.file.clone(), batch: Some(number), offset: Some(batch.offset), what });
+            }
+        }
+        self.pass(end, &mut Xxh3::new())?;
+        #[cfg(feature = "failpoints")]
+        if crate::disk::failpoints::sabotaged("no_digests") {
+            return Ok(Vec::new());
+        }
+        let sha256 = hex(&std::mem::take(&mut self.sha256).finalize());
+        if wanted.bytes.is_some_and(|bytes| bytes != self.at) {
+            let (length, bytes) = (self.length.max(self.at), wanted.bytes.unwrap_or_default());
+            damage.push(Damage::of(&wanted.file, format!("it has {length} bytes, not {bytes}")));
+        } else if sha256 != wanted.sha256 && damage.is_empty() {
+            damage.push(Damage::of(&wanted.file, format!("its SHA-256 is {sha256}, not {}", wanted.sha256)));
+        }
+        Ok(damage)
+    }
+
+    /// Reads up to an offset in the file, or to its end.
+    fn pass(&mut self, to: u64, xxh3: &mut Xxh3) -> std::io::Result<()> {
+        while self.at < to {
+            self.watch.check().map_err(std::io::Error::other)?;
+            let room = (to - self.at).min(BLOCK_BYTES as u64) as usize;
+            let read = self.file.read(&mut self.block[..room])?;
+            if read == 0 {
+                return Ok(());
+            }
+            self.sha256.update(&self.block[..read]);
+            xxh3.update(&self.block[..read]);
+            self.at += read as u64;
+        }
+        Ok(())
+    }
+}

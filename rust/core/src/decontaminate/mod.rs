@@ -1,0 +1,256 @@
+//! Finds dialogues that give away evaluation sets: user turns that share most of an instance's 8-grams with it.
+//!
+//! The rule is Tulu 3's (arXiv 2411.15124 §3.2): an instance matches a row if more than half of its words lie in 8-grams that it
+//! shares with that one row's user turns. An instance shorter than eight words has no 8-gram; it matches a user turn that says
+//! the same, case and white space folded. A row that matches any instance of any set is contaminated.
+//!
+//! The index holds the evaluation sets alone and is read-only, so any thread may ask it. Rows are checked before they are signed
+//! for dedup: a row dropped here must not stand for its clean near-duplicates, and what is found in a row must not depend on the
+//! rows before it.
+
+mod grams;
+mod search;
+mod sets;
+mod sums;
+
+use hashbrown::HashMap;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::dataset::ledger::Contamination;
+use crate::error::Result;
+use crate::normal::normalised;
+use crate::progress::Watch;
+use crate::recipe::Decontaminate;
+use crate::words::{each_word, runs};
+use grams::Grams;
+
+pub use sets::EvaluationSet;
+pub use sums::Sums;
+
+/// The version of the rule.
+pub const VERSION: u32 = 1;
+/// Words of an n-gram.
+pub const WORDS: usize = 8;
+/// From this share of matched instances on, Tulu 3 calls a whole evaluation set contaminated.
+pub const SHARE_MAX: f64 = 0.02;
+/// Spans of a row that the ledger lists at most. Every match is counted all the same.
+pub const SPANS_MAX: usize = 64;
+
+/// All evaluation sets, ready to be searched for. Grams are compared by 64-bit hashes: among a billion words and an index of a
+/// million grams, one false hit is to be expected in 18,000 runs, and it alone covers eight words.
+pub struct Index {
+    sets: Vec<EvaluationSet>,
+    instances: Vec<Instance>,
+    grams: Grams,
+    /// By the hash of the normal form: the place in `sayings` of the instances that say this.
+    whole: HashMap<u128, u32>,
+    sayings: Vec<Vec<u32>>,
+    threshold: f64,
+}
+
+/// One text of a set.
+struct Instance {
+    set: u32,
+    row: i32,
+    part: i32,
+    words: u32,
+    /// Its place in the index's `sayings`.
+    saying: u32,
+}
+
+/// What was found in a row.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The instances that the ledger lists, in the order of the index.
+    pub matches: Vec<Match>,
+    /// Others that were found.
+    unlisted: Vec<u32>,
+    /// Classes of the index, and how many of their first members were found.
+    classes: Vec<(u32, u32)>,
+    /// Places in the index's `sayings` whose instances were found.
+    sayings: Vec<u32>,
+    /// The sets that instances were found of, ascending, and whether one was found exactly.
+    sets: Vec<(u32, bool)>,
+}
+
+impl Found {
+    /// Whether no instance was found.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sets.is_empty()
+    }
+}
+
+/// An instance that was found in a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Match {
+    /// Its number in the index.
+    pub instance: u32,
+    /// Its words that lie in shared grams; all, where it is short.
+    pub shared_words: u32,
+    /// Whether one user turn says just this, case and white space folded.
+    pub exact: bool,
+    /// Where: the longest runs of shared words.
+    pub spans: Vec<Span>,
+}
+
+/// A part of a user turn, in characters, as Python counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// The turn's place in the dialogue.
+    pub turn: u32,
+    /// Its first character.
+    pub start: u32,
+    /// The character behind its last.
+    pub end: u32,
+}
+
+impl Index {
+    /// Reads the evaluation sets of a recipe; `None` where it names none.
+    pub fn load(recipe: &Decontaminate, watch: &Watch) -> Result<Option<Index>> {
+        if recipe.against.is_empty() {
+            return Ok(None);
+        }
+        let mut index = Index {
+            sets: Vec::new(),
+            instances: Vec::new(),
+            grams: Grams::default(),
+            whole: HashMap::new(),
+            sayings: Vec::new(),
+            threshold: recipe.threshold,
+        };
+        let mut room = sets::Room::default();
+        for against in &recipe.against {
+            let (set, texts) = sets::read(against, &mut room, watch)?;
+            for text in texts {
+                index.add(&text);
+            }
+            index.sets.push(set);
+            watch.check()?;
+        }
+        index.grams.arrange(&index.instances, recipe.threshold);
+        Ok(Some(index))
+    }
+
+    /// Adds an instance of the set that is being read.
+    fn add(&mut self, text: &sets::Text) {
+        let number = self.instances.len() as u32;
+        let mut hashes = Vec::new();
+        each_word(&text.text, |hash, _| hashes.push(hash));
+        self.grams.add(runs::<WORDS>(&hashes));
+        let next = self.sayings.len() as u32;
+        let saying = *self.whole.entry(hash_whole(&text.text)).or_insert(next);
+        if saying == next {
+            self.sayings.push(Vec::new());
+        }
+        self.sayings[saying as usize].push(number);
+        let (set, words) = (self.sets.len() as u32, hashes.len() as u32);
+        self.instances.push(Instance { set, row: text.row as i32, part: text.part as i32, words, saying });
+    }
+
+    /// The sets, in the recipe's order.
+    #[must_use]
+    pub fn sets(&self) -> &[EvaluationSet] {
+        &self.sets
+    }
+
+    /// The names of the sets in which instances were found.
+    #[must_use]
+    pub fn names(&self, found: &Found) -> String {
+        found.sets.iter().map(|(set, _)| self.sets[*set as usize].name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Matches as the ledger holds them: a line for every span.
+    #[must_use]
+    pub fn lines(&self, found: &Found) -> Vec<Contamination> {
+        let line = |found: &Match, span: &Span| {
+            let instance = &self.instances[found.instance as usize];
+            Contamination {
+                set: self.sets[instance.set as usize].name.clone(),
+                instance: instance.row,
+                part: instance.part,
+                // A text without a word can only be matched whole.
+                overlap: if instance.words == 0 { 1.0 } else { f64::from(found.shared_words) / f64::from(instance.words) },
+                turn: span.turn as i32,
+                start: span.start as i32,
+                end: span.end as i32,
+            }
+        };
+        found.matches.iter().flat_map(|found| found.spans.iter().map(move |span| line(found, span))).collect()
+    }
+
+    /// Whether this many of an instance's words are more than the threshold's share.
+    fn is_match(&self, instance: u32, words: u32) -> bool {
+        f64::from(words) > self.threshold * f64::from(self.instances[instance as usize].words)
+    }
+}
+
+fn hash_whole(text: &str) -> u128 {
+    xxh3_128(normalised(text).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialogue::{Dialogue, Replies, Role, Turn};
+    use crate::recipe::Against;
+
+    fn index(texts: &[&str], threshold: f64) -> Index {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("set.json");
+        std::fs::write(&path, serde_json::json!([{ "q": texts }]).to_string()).expect("writes");
+        let against = Against { name: "set".to_owned(), path: Some(path.to_string_lossy().into_owned()), field: "q".to_owned() };
+        let recipe = Decontaminate { threshold, against: vec![against], ..Decontaminate::default() };
+        Index::load(&recipe, &Watch::default()).expect("reads").expect("has a set")
+    }
+
+    fn dialogue(turns: &[&str]) -> Dialogue {
+        let roles = [Role::User, Role::Assistant].into_iter().cycle();
+        let turns = turns.iter().zip(roles).map(|(text, role)| Turn { role, text: (*text).to_owned() }).collect();
+        Dialogue { id: None, source: None, turns, replies: Replies::Inline }
+    }
+
+    fn numbers(from: u32, to: u32) -> String {
+        (from..to).map(|number| format!("w{number} ")).collect()
+    }
+
+    #[test]
+    fn an_instance_matches_from_more_than_half_of_its_words_in_shared_grams() {
+        let index = index(&[&numbers(0, 20)], 0.5);
+        assert!(index.find(&dialogue(&[&numbers(0, 10)])).is_empty(), "ten of twenty are not more than half");
+        let matches = index.find(&dialogue(&[&format!("so: {}!", numbers(5, 16).to_uppercase())])).matches;
+        assert_eq!((matches[0].shared_words, matches[0].exact), (11, false));
+        assert!(
+            index.find(&dialogue(&[&numbers(0, 7), &numbers(0, 20), &numbers(7, 14)])).is_empty(),
+            "no gram spans turns; answers do not count"
+        );
+    }
+
+    #[test]
+    fn shared_words_of_several_turns_add_up_and_each_run_is_a_span() {
+        let index = index(&[&numbers(0, 20)], 0.5);
+        let row = dialogue(&[&format!("é {}", numbers(0, 8)), "yes", &format!("{}and {}", numbers(0, 8), numbers(12, 20))]);
+        let found = index.find(&row);
+        assert_eq!(found.matches[0].shared_words, 16);
+        let lines = index.lines(&found);
+        let spans: Vec<_> = lines.iter().map(|line| (line.turn, line.start, line.end)).collect();
+        assert_eq!(spans, [(0, 2, 25), (2, 0, 23), (2, 28, 59)]);
+        assert!((lines[0].overlap - 0.8).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_short_instance_matches_only_a_turn_that_says_the_same() {
+        let index = index(&["Who are  you?", "¿?"], 0.5);
+        assert!(index.find(&dialogue(&["Who are you, stranger?"])).is_empty());
+        let matches = index.find(&dialogue(&["hello", "yes", "who are\nyou?"])).matches;
+        assert_eq!(matches, [Match { instance: 0, shared_words: 3, exact: true, spans: vec![Span { turn: 2, start: 0, end: 12 }] }]);
+        assert_eq!(index.find(&dialogue(&["¿?"])).matches.len(), 1);
+    }
+
+    #[test]
+    fn a_gram_that_an_instance_repeats_counts_at_each_of_its_places() {
+        let twice = format!("{}then {}", numbers(0, 9), numbers(0, 9));
+        let matches = index(&[&twice], 0.5).find(&dialogue(&[&numbers(0, 9)])).matches;
+        assert_eq!(matches[0].shared_words, 18);
+    }
+}

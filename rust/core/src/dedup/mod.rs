@@ -1,0 +1,285 @@
+//! Finds dialogues that say the same as an earlier one: exactly, or nearly (5-word shingles, MinHash, exact Jaccard check).
+//!
+//! Dedup has memory, so it is split: [`sign`] is pure and runs on any thread; [`Seen::admit`] is called in row order,
+//! and the earliest row stays. Only rows that stay are remembered, about 250 bytes each; their shingles lie on disk.
+
+mod minhash;
+
+use std::cmp::Reverse;
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::dialogue::{Dialogue, Role, Turn};
+use crate::disk::Folder;
+use crate::disk::spool::Spool;
+use crate::error::Result;
+use crate::normal::normalise_into;
+use crate::recipe::{Compared, Dedup};
+
+pub use minhash::{BANDS, VERSION};
+
+/// Of the rows that share one band's key, this many are followed, the newest first. A longer run is made of rows that share a template and are yet
+/// not near, and following it would cost the square of its length. On 55,000 rows of chat the longest run is 11. A row whose search is cut short is
+/// counted, and the manifest says how many there were.
+const FOLLOWED_MAX: usize = 1_024;
+/// Of all rows that were followed, this many are compared: those that share the most bands, as near ones do, the newest of them first.
+const COMPARED_MAX: usize = 256;
+/// Shingles of other rows that a row is compared with, all together: this many, or this many times its own.
+const SHINGLES_FREE: usize = 1 << 17;
+const SHINGLES_RATIO_MAX: usize = 16;
+
+/// What is compared of one dialogue. Nothing, where the recipe's part of it is not there.
+#[derive(Debug, Default)]
+pub struct Signature {
+    /// XXH3-128 of the normalised text.
+    exact: Option<u128>,
+    /// The near-dedup part, where it is on and there are words.
+    near: Option<Near>,
+}
+
+#[derive(Debug)]
+struct Near {
+    bands: [u32; BANDS],
+    /// Hashes of the shingles, ascending, each once.
+    shingles: Vec<u64>,
+}
+
+/// What admitting a dialogue found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Nothing like it came before.
+    New,
+    /// The same text as this earlier row.
+    Exact(i64),
+    /// Nearly the text of this earlier row.
+    Near(i64),
+}
+
+/// Signs a dialogue. Pure: the result depends on the text and the recipe alone.
+#[must_use]
+pub fn sign(dialogue: &Dialogue, dedup: &Dedup) -> Signature {
+    let turns = compared(dialogue, dedup.of);
+    if turns.is_empty() {
+        return Signature::default();
+    }
+    let near = dedup.near.then(|| minhash::shingles(turns.iter().map(|turn| turn.text.as_str()))).filter(|shingles| !shingles.is_empty());
+    Signature {
+        exact: dedup.exact.then(|| hash_text(turns)),
+        near: near.map(|shingles| Near { bands: minhash::bands(&shingles), shingles }),
+    }
+}
+
+/// The turns that a recipe compares.
+fn compared(dialogue: &Dialogue, of: Compared) -> &[Turn] {
+    let turns = &dialogue.turns;
+    let place = match of {
+        Compared::Dialogue => return turns,
+        Compared::Prompt => turns.iter().position(|turn| turn.role == Role::User),
+        Compared::LastReply => turns.iter().rposition(|turn| turn.role == Role::Assistant),
+    };
+    place.map_or(&[], |place| &turns[place..=place])
+}
+
+fn hash_text(turns: &[Turn]) -> u128 {
+    let mut normal = Vec::with_capacity(turns.iter().map(|turn| turn.text.len() + 1).sum());
+    for turn in turns {
+        normalise_into(&turn.text, &mut normal);
+    }
+    xxh3_128(&normal)
+}
+
+/// Signs a row by its very bytes: what `binarize` compares.
+#[must_use]
+pub fn sign_bytes(row: &[u8]) -> Signature {
+    Signature { exact: Some(xxh3_128(row.trim_ascii())), near: None }
+}
+
+/// The dialogues that stayed so far. By number of a kept dialogue, with both kinds of dedup: 8 bytes of row, 16 of exact hash, 56 of
+/// band keys, 56 of chains, 8 in the spool, and 5 in each of 15 tables that are at least seven sixteenths full: 316 at most.
+pub struct Seen {
+    /// Per kept dialogue: its row.
+    rows: Vec<i64>,
+    /// Per kept dialogue: the hash of its text, where that is compared.
+    exact: Vec<u128>,
+    /// Kept dialogues by that hash.
+    by_exact: HashTable<u32>,
+    /// Per kept dialogue: its band keys.
+    keys: Vec<[u32; BANDS]>,
+    /// By band and its key: the newest kept dialogue with that key. A key shared by chance only costs a check.
+    newest: [HashTable<u32>; BANDS],
+    /// Per kept dialogue: per band, the one before it in its chain, plus one.
+    before: Vec<[u32; BANDS]>,
+    /// Per kept dialogue: its shingles.
+    shingles: Spool,
+    threshold: f64,
+    cut_short: u64,
+    /// Pairs of rows compared so far.
+    comparisons: u64,
+    /// The shingles read last.
+    buffer: Vec<u8>,
+}
+
+impl Seen {
+    /// Remembers nothing yet. `folder` holds the shingles.
+    pub fn new(folder: &Folder, dedup: &Dedup) -> Result<Seen> {
+        Ok(Seen {
+            rows: Vec::new(),
+            exact: Vec::new(),
+            by_exact: HashTable::new(),
+            keys: Vec::new(),
+            newest: std::array::from_fn(|_| HashTable::new()),
+            before: Vec::new(),
+            shingles: Spool::create(folder, "shingles")?,
+            threshold: dedup.threshold,
+            cut_short: 0,
+            comparisons: 0,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Rows that share a band with more rows than they were compared with, so that a near-duplicate may have been missed.
+    #[must_use]
+    pub fn cut_short(&self) -> u64 {
+        self.cut_short
+    }
+
+    /// Pairs of rows that were compared by their shingles so far.
+    #[must_use]
+    pub fn comparisons(&self) -> u64 {
+        self.comparisons
+    }
+
+    /// Compares a dialogue with all earlier ones that stayed, and remembers it if it is new. Call in row order.
+    pub fn admit(&mut self, row: i64, signature: &Signature) -> Result<Admission> {
+        if let Some(exact) = signature.exact
+            && let Some(kept) = self.by_exact.find(exact as u64, |kept| self.exact[*kept as usize] == exact)
+        {
+            return Ok(Admission::Exact(self.rows[*kept as usize]));
+        }
+        if let Some(near) = &signature.near
+            && let Some(earlier) = self.near(near)?
+        {
+            return Ok(Admission::Near(earlier));
+        }
+        if signature.exact.is_some() || signature.near.is_some() {
+            self.remember(row, signature)?;
+        }
+        Ok(Admission::New)
+    }
+
+    /// The earliest kept row that shares a band and, checked exactly, enough shingles.
+    fn near(&mut self, near: &Near) -> Result<Option<i64>> {
+        let (followed, is_followed_short) = self.followed(near);
+        let (candidates, is_compared_short) = self.candidates(followed, near.shingles.len());
+        self.cut_short += u64::from(is_followed_short || is_compared_short);
+        for kept in candidates {
+            self.comparisons += 1;
+            self.shingles.read(kept as usize, &mut self.buffer)?;
+            if jaccard(&near.shingles, self.buffer.as_chunks().0) >= self.threshold {
+                return Ok(Some(self.rows[kept as usize]));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Kept dialogues that share a band and are long enough, and short enough, to be near, once for each band; and whether there are more.
+    fn followed(&self, near: &Near) -> (Vec<u32>, bool) {
+        let mut found = Vec::new();
+        let mut is_cut_short = false;
+        for (band, key) in near.bands.iter().enumerate() {
+            let newest = self.newest[band].find(spread(*key), |kept| self.keys[*kept as usize][band] == *key);
+            let mut next = newest.map_or(0, |kept| kept + 1);
+            let mut followed = 0;
+            while next != 0 && followed < FOLLOWED_MAX {
+                let kept = (next - 1) as usize;
+                if bound(near.shingles.len(), self.shingles.length(kept) / 8) >= self.threshold {
+                    found.push(next - 1);
+                }
+                followed += 1;
+                next = self.before[kept][band];
+            }
+            is_cut_short |= next != 0;
+        }
+        (found, is_cut_short)
+    }
+
+    /// Those of the followed dialogues that are compared, the earliest first; and whether there are more. `own` is the row's number of shingles.
+    fn candidates(&self, mut followed: Vec<u32>, own: usize) -> (Vec<u32>, bool) {
+        followed.sort_unstable();
+        let mut counted: Vec<(u32, usize)> = followed.chunk_by(|a, b| a == b).map(|same| (same[0], same.len())).collect();
+        counted.sort_by_key(|(kept, bands)| (Reverse(*bands), Reverse(*kept)));
+        let mut room = SHINGLES_FREE.max(own.saturating_mul(SHINGLES_RATIO_MAX));
+        let mut fits = |kept: u32| {
+            let left = room.checked_sub(self.shingles.length(kept as usize) / 8);
+            room = left.unwrap_or(0);
+            left.is_some()
+        };
+        let mut compared: Vec<u32> = counted.iter().map(|(kept, _)| *kept).take(COMPARED_MAX).take_while(|kept| fits(*kept)).collect();
+        compared.sort_unstable();
+        let is_cut_short = compared.len() < counted.len();
+        (compared, is_cut_short)
+    }
+
+    fn remember(&mut self, row: i64, signature: &Signature) -> Result<()> {
+        let number = u32::try_from(self.rows.len()).expect("fewer than 2^32 rows fit in memory");
+        self.rows.push(row);
+        // Both vectors stay empty where their kind of dedup is off; where it is on, a dialogue without the part that is compared
+        // still takes its place in them, so that one number serves all.
+        if let Some(exact) = signature.exact {
+            self.exact.resize(number as usize, 0);
+            self.exact.push(exact);
+            self.by_exact.insert_unique(exact as u64, number, |kept| self.exact[*kept as usize] as u64);
+        }
+        let Some(near) = &signature.near else { return Ok(()) };
+        while self.keys.len() < number as usize {
+            self.keys.push([0; BANDS]);
+            self.before.push([0; BANDS]);
+            self.shingles.push_u64(&[])?;
+        }
+        self.keys.push(near.bands);
+        self.shingles.push_u64(&near.shingles)?;
+        let mut before = [0; BANDS];
+        for (band, key) in near.bands.iter().enumerate() {
+            let keys = &self.keys;
+            match self.newest[band].entry(
+                spread(*key),
+                |kept| keys[*kept as usize][band] == *key,
+                |kept| spread(keys[*kept as usize][band]),
+            ) {
+                Entry::Occupied(mut newest) => before[band] = std::mem::replace(newest.get_mut(), number) + 1,
+                Entry::Vacant(none) => {
+                    none.insert(number);
+                }
+            }
+        }
+        self.before.push(before);
+        Ok(())
+    }
+}
+
+/// A band's key, 32 bits of a hash, as the 64 bits that a table wants.
+fn spread(key: u32) -> u64 {
+    u64::from(key).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// What the similarity of two sets of these sizes is at most.
+fn bound(a: usize, b: usize) -> f64 {
+    a.min(b) as f64 / a.max(b) as f64
+}
+
+/// Shared over all, of two ascending sets that are not both empty; one is as the spool holds it.
+fn jaccard(a: &[u64], b: &[[u8; 8]]) -> f64 {
+    let (mut i, mut j, mut shared) = (0, 0, 0_usize);
+    while i < a.len() && j < b.len() {
+        let (left, right) = (a[i], u64::from_le_bytes(b[j]));
+        shared += usize::from(left == right);
+        i += usize::from(left <= right);
+        j += usize::from(right <= left);
+    }
+    shared as f64 / (a.len() + b.len() - shared) as f64
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,231 @@
+//! From text to ids: the chat template and the tokenizer, and what they make of a row that stays.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use crate::dataset::shard::TokenPair;
+use crate::dialogue::{Role, Turn};
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::pipeline::row::{Alive, Fate};
+use crate::recipe::{Compat, Recipe, TrainOn};
+use crate::sample::Sample;
+use crate::stage::Reason;
+use crate::template::{Stranger, Template, ZEPHYR};
+use crate::tokenize::Tokenizer;
+
+/// Bytes that are read of a template's file at most; one that is used is smaller by far.
+const TEMPLATE_FILE_BYTES_MAX: usize = 1 << 20;
+/// Tokens of one row; more is damage or an attack.
+const TOKENS_MAX: usize = 1_000_000;
+
+/// A template with the tokenizer that reads what it writes.
+pub struct Encoding {
+    /// The tokenizer.
+    pub tokenizer: Tokenizer,
+    /// The chat template.
+    pub template: Template,
+    compat: Compat,
+    train_on: TrainOn,
+    seq_len: usize,
+    max_length: usize,
+}
+
+/// Tokens of a row, and what was cut off.
+#[derive(Debug)]
+pub struct Product {
+    /// The tokens.
+    pub tokens: Tokens,
+    /// Tokens cut off.
+    pub tokens_lost: usize,
+    /// Of those, the ones that would have been trained.
+    pub trained_tokens_lost: usize,
+    /// Characters of a dialogue's text.
+    pub chars: usize,
+}
+
+impl Product {
+    /// Of a row whose text alone is written.
+    #[must_use]
+    pub fn of_text() -> Product {
+        Product { tokens: Tokens::None, tokens_lost: 0, trained_tokens_lost: 0, chars: 0 }
+    }
+}
+
+/// Tokens of either kind.
+#[derive(Debug)]
+pub enum Tokens {
+    /// None are wanted.
+    None,
+    /// A dialogue.
+    Sample(Sample),
+    /// Pairs, each with its number within the row.
+    Pairs(Vec<(i32, TokenPair)>),
+}
+
+impl Encoding {
+    /// What a recipe, resolved, makes of texts with a tokenizer.
+    pub fn new(recipe: &Recipe, tokenizer: Tokenizer) -> Result<Encoding> {
+        if recipe.compat == Compat::Trl07 && tokenizer.eos_id().is_none() {
+            return Err(Error::Recipe("`compat = \"trl-0.7\"` puts EOS behind each text, but the tokenizer names none".to_owned()));
+        }
+        let (name, text) = template_text(&recipe.template.name, &tokenizer)?;
+        let template = Template::new(&name, &text, &tokenizer.special, &tokenizer.special_texts())?;
+        Ok(Encoding {
+            tokenizer,
+            template,
+            compat: recipe.compat,
+            train_on: recipe.tokenize.train_on,
+            seq_len: recipe.pack.seq_len,
+            max_length: recipe.binarize.as_ref().map_or(0, |binarize| binarize.max_length),
+        })
+    }
+
+    /// The tokens of a dialogue, or why there are none. `Err` within is the row's fault, outside it is ours.
+    pub fn sample(&self, turns: &[Turn]) -> Result<std::result::Result<Product, Fate>> {
+        let turns = if self.compat == Compat::Trl07 { self.with_system(turns) } else { Cow::Borrowed(turns) };
+        let rendered = match self.template.render(&turns) {
+            Ok(rendered) => rendered,
+            Err(reason) => return Ok(Err(Fate::Quarantined(reason))),
+        };
+        let whole = match self.tokenizer.sample(&rendered, self.train_on) {
+            Ok(whole) => whole,
+            Err(reason) => return Ok(Err(Fate::Quarantined(reason))),
+        };
+        let (tokens, trained) = (whole.ids.len(), whole.trained_tokens());
+        if tokens > TOKENS_MAX {
+            return Ok(Err(too_many_tokens(tokens)));
+        }
+        let fits = tokens <= self.seq_len || self.compat == Compat::Trl07;
+        let sample = if fits { whole } else { self.cut(&turns, whole) };
+        if sample.trained_tokens() == 0 {
+            return Ok(Err(Fate::Dropped(Reason::found("nothing_to_train", format!("{tokens} tokens")))));
+        }
+        Ok(Ok(Product {
+            tokens_lost: tokens - sample.ids.len(),
+            trained_tokens_lost: trained - sample.trained_tokens(),
+            tokens: Tokens::Sample(sample),
+            chars: rendered.text.chars().count(),
+        }))
+    }
+
+    /// The turns as the handbook of the time handed them on: with an empty system turn in front, where the template knows such turns.
+    fn with_system<'row>(&self, turns: &'row [Turn]) -> Cow<'row, [Turn]> {
+        if turns.first().is_some_and(|turn| turn.role == Role::System) || !self.template.text().contains("system") {
+            return Cow::Borrowed(turns);
+        }
+        let system = Turn { role: Role::System, text: String::new() };
+        Cow::Owned(std::iter::once(system).chain(turns.iter().cloned()).collect())
+    }
+
+    /// An over-long dialogue, ended after the last assistant turn that fits; if none does, cut by token.
+    fn cut(&self, turns: &[Turn], mut whole: Sample) -> Sample {
+        let ends = turns.iter().enumerate().filter(|(_, turn)| turn.role == Role::Assistant).map(|(place, _)| place + 1);
+        for end in ends.rev().skip(1) {
+            if !self.may_fit(&turns[..end]) {
+                continue;
+            }
+            let rendered = self.template.render(&turns[..end]);
+            let Ok(sample) = rendered.and_then(|rendered| self.tokenizer.sample(&rendered, self.train_on)) else { continue };
+            if sample.ids.len() <= self.seq_len {
+                return sample;
+            }
+        }
+        whole.truncate(self.seq_len);
+        whole
+    }
+
+    /// Whether the text has few enough tokens, where that is worth a look of its own: to prove what is trained, most templates are rendered
+    /// many times, too many to do it at every end of a dialogue.
+    fn may_fit(&self, turns: &[Turn]) -> bool {
+        let Some(text) = self.template.text_alone(turns) else { return true };
+        text.and_then(|text| self.tokenizer.ids(&text)).is_ok_and(|ids| ids.len() <= self.seq_len)
+    }
+
+    /// The tokens of a row's pairs; errors as in [`Encoding::sample`].
+    pub fn pairs(&self, alive: &Alive) -> Result<std::result::Result<Product, Fate>> {
+        let turns = &alive.dialogue.turns;
+        let prompt = match self.template.render_prompt(turns).and_then(|text| self.tokenizer.ids(&text)) {
+            Ok(ids) => ids,
+            Err(reason) => return Ok(Err(Fate::Quarantined(reason))),
+        };
+        let room = self.max_length;
+        if prompt.len() >= room {
+            return Ok(Err(Fate::Dropped(Reason::found("prompt_too_long", format!("{} tokens", prompt.len())))));
+        }
+        let mut pairs = Vec::with_capacity(alive.pairs.len());
+        let mut lost = 0;
+        for (number, pair) in (0..).zip(&alive.pairs) {
+            let mut answers = Vec::with_capacity(2);
+            for answer in [&pair.chosen, &pair.rejected] {
+                let mut answer = match self.answer(turns, &prompt, answer)? {
+                    Ok(answer) => answer,
+                    Err(fate) => return Ok(Err(fate)),
+                };
+                lost += answer.len().saturating_sub(room - prompt.len());
+                answer.truncate(room - prompt.len());
+                answers.push(answer);
+            }
+            let (Some(rejected_ids), Some(chosen_ids)) = (answers.pop(), answers.pop()) else { continue };
+            let (score_chosen, score_rejected) = (pair.score_chosen, pair.score_rejected);
+            pairs.push((number, TokenPair { prompt_ids: prompt.clone(), chosen_ids, rejected_ids, score_chosen, score_rejected }));
+        }
+        Ok(Ok(Product { tokens: Tokens::Pairs(pairs), tokens_lost: lost, trained_tokens_lost: lost, chars: 0 }))
+    }
+
+    /// The ids of an answer: those of the whole text behind those of the prompt, which must come first in it.
+    fn answer(&self, turns: &[Turn], prompt: &[u32], answer: &str) -> Result<std::result::Result<Vec<u32>, Fate>> {
+        let mut whole = turns.to_vec();
+        whole.push(Turn { role: Role::Assistant, text: answer.to_owned() });
+        let ids = match self.template.render(&whole).and_then(|rendered| self.tokenizer.ids(&rendered.text)) {
+            Ok(ids) => ids,
+            Err(reason) => return Ok(Err(Fate::Quarantined(reason))),
+        };
+        if ids.len() > TOKENS_MAX {
+            return Ok(Err(too_many_tokens(ids.len())));
+        }
+        Ok(ids.strip_prefix(prompt).map(<[u32]>::to_vec).ok_or_else(|| Fate::Quarantined(Reason::code("prompt_not_prefix"))))
+    }
+}
+
+fn too_many_tokens(tokens: usize) -> Fate {
+    Fate::Quarantined(Reason::found("too_many_tokens", format!("{tokens} tokens; at most {TOKENS_MAX}")))
+}
+
+/// The template a recipe asks for, as the JSON of a [`Stranger`], unless it is one of ours: what a canary must be tried with first.
+pub fn unknown_template(recipe: &Recipe, tokenizer: &Path) -> Result<Option<String>> {
+    if recipe.template.name == "zephyr" {
+        return Ok(None);
+    }
+    let tokenizer = Tokenizer::load_reference(tokenizer)?;
+    let (name, text) = template_text(&recipe.template.name, &tokenizer)?;
+    if Template::is_known(&text) {
+        return Ok(None);
+    }
+    let control = tokenizer.special_texts();
+    let stranger = Stranger { name, text, special: tokenizer.special, control };
+    serde_json::to_string(&stranger).map(Some).map_err(|error| Error::Internal(error.to_string()))
+}
+
+/// Name and text of the template a recipe asks for.
+pub(crate) fn template_text(name: &str, tokenizer: &Tokenizer) -> Result<(String, String)> {
+    match name {
+        "zephyr" => Ok((name.to_owned(), ZEPHYR.to_owned())),
+        "tokenizer" => {
+            let text = tokenizer.chat_template.clone();
+            let text = text.ok_or_else(|| {
+                Error::Recipe("`template.name = \"tokenizer\"`, but the tokenizer's folder has no chat template".to_owned())
+            })?;
+            Ok((name.to_owned(), text))
+        }
+        path => template_file(path),
+    }
+}
+
+fn template_file(path: &str) -> Result<(String, String)> {
+    let failed = |error: &dyn std::fmt::Display| Error::Recipe(format!("template `{path}`: {error}; known names: zephyr, tokenizer"));
+    let bytes = disk::read(Path::new(path), TEMPLATE_FILE_BYTES_MAX).map_err(|error| failed(&error))?;
+    let text = String::from_utf8(bytes).map_err(|error| failed(&error))?;
+    let base = Path::new(path).file_name().map_or_else(|| path.to_owned(), |base| base.to_string_lossy().into_owned());
+    Ok((base, text))
+}

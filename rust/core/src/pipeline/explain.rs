@@ -1,0 +1,114 @@
+//! The whole walk of one row, as JSON: what each stage made of it, its text, its ids and what is trained. Dedup is left out.
+//! And what a template alone makes of dialogues.
+
+use std::ops::Range;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::dialogue::{Role, Turn};
+use crate::encode::{self, Tokens};
+use crate::error::{Error, Result};
+use crate::pipeline::row::{Alive, Fate, Visited, Walk};
+use crate::stage::Reason;
+use crate::template::{Rendered, Template};
+use crate::tokenize::Tokenizer;
+
+/// Explains a raw row.
+pub fn explain(walk: &Walk, row: &[u8]) -> Result<String> {
+    let shape = walk.shape(std::iter::once(row));
+    let Visited { id, prompt_id, notes, fate } = walk.visit(shape, row, row.len() as u64);
+    let mut story = json!({
+        "shape": shape.name, "id": id, "prompt_id": prompt_id, "fixes": notes.fixes, "phrases": notes.phrases,
+        "control_tokens": notes.control_tokens,
+    });
+    if let Some(sets) = &walk.evaluation_sets {
+        story["contamination"] = sets.lines(&notes.contamination).iter().map(|line| json!(line)).collect();
+    }
+    match fate {
+        Fate::Alive(alive) => alive_story(walk, &alive, &mut story)?,
+        gone => end(&mut story, &gone),
+    }
+    serde_json::to_string(&story).map_err(|error| Error::Internal(error.to_string()))
+}
+
+fn alive_story(walk: &Walk, alive: &Alive, story: &mut Value) -> Result<()> {
+    let turns: Vec<Value> = alive.dialogue.turns.iter().map(|turn| json!({"role": turn.role.name(), "text": turn.text})).collect();
+    story["turns"] = turns.into();
+    story["split"] = walk.split(&alive.dialogue).into();
+    let product = match walk.finish(alive)? {
+        Ok(product) => product,
+        Err(gone) => {
+            end(story, &gone);
+            return Ok(());
+        }
+    };
+    story["verdict"] = "written".into();
+    story["tokens_lost"] = product.tokens_lost.into();
+    match product.tokens {
+        Tokens::None => {}
+        Tokens::Sample(sample) => {
+            let rendered = walk.encoding.as_ref().and_then(|encoding| encoding.template.render(&alive.dialogue.turns).ok());
+            story["text"] = rendered.map(|rendered| rendered.text.clone()).into();
+            story["labels"] = sample.labels().into();
+            story["ids"] = sample.ids.into();
+        }
+        Tokens::Pairs(pairs) => {
+            let texts = alive.pairs.iter().zip(pairs).map(|(text, (_, ids))| {
+                json!({
+                    "chosen": text.chosen, "rejected": text.rejected,
+                    "score_chosen": text.score_chosen, "score_rejected": text.score_rejected,
+                    "prompt_ids": ids.prompt_ids, "chosen_ids": ids.chosen_ids, "rejected_ids": ids.rejected_ids,
+                })
+            });
+            story["pairs"] = texts.collect::<Vec<_>>().into();
+        }
+    }
+    Ok(())
+}
+
+fn end(story: &mut Value, fate: &Fate) {
+    let (verdict, reason): (&str, Option<&Reason>) = match fate {
+        Fate::Alive(_) => ("written", None),
+        Fate::Dropped(reason) => ("dropped", Some(reason)),
+        Fate::Quarantined(reason) | Fate::Unreadable(reason) => ("quarantined", Some(reason)),
+    };
+    story["verdict"] = verdict.into();
+    story["reason"] = reason.map(|reason| reason.code).into();
+    story["detail"] = reason.and_then(|reason| reason.detail.clone()).into();
+}
+
+/// A message as chat templates and `transformers` know it.
+#[derive(Deserialize)]
+struct Message {
+    role: String,
+    content: String,
+}
+
+/// What a template makes of dialogues, each a list of messages: text and trained ranges, counted in characters, or a reason.
+/// With `prompt` the text before an answer is rendered, which has no ranges.
+pub fn render(tokenizer: &Tokenizer, template: &str, dialogues: &str, prompt: bool) -> Result<String> {
+    let dialogues: Vec<Vec<Message>> = serde_json::from_str(dialogues).map_err(|error| Error::Recipe(format!("dialogues: {error}")))?;
+    let (name, text) = encode::template_text(template, tokenizer)?;
+    let template = Template::new(&name, &text, &tokenizer.special, &tokenizer.special_texts())?;
+    let rendered = dialogues.into_iter().map(|messages| {
+        let turns: Vec<Turn> =
+            messages.into_iter().map(|Message { role, content }| Turn { role: Role::named(role), text: content }).collect();
+        let rendered = if prompt {
+            template.render_prompt(&turns).map(|text| Rendered { text, trained: Vec::new() })
+        } else {
+            template.render(&turns).map(|rendered| Rendered::clone(&rendered))
+        };
+        match rendered {
+            Ok(Rendered { text, trained }) => json!({"trained": in_characters(&text, &trained), "text": text}),
+            Err(reason) => json!({"reason": reason.code, "detail": reason.detail}),
+        }
+    });
+    serde_json::to_string(&rendered.collect::<Vec<_>>()).map_err(|error| Error::Internal(error.to_string()))
+}
+
+/// Byte ranges as pairs of character numbers.
+fn in_characters(text: &str, ranges: &[Range<usize>]) -> Vec<[usize; 2]> {
+    let count = |end: usize| text[..end].chars().count();
+    ranges.iter().map(|range| [count(range.start), count(range.end)]).collect()
+}

@@ -1,0 +1,347 @@
+//! The walk in its order, over all rows: read in rounds, visit on every core, admit in row order, finish on every core, write in row order.
+//!
+//! While one round is finished and written the next one is visited, so no core waits for the serial parts.
+
+pub mod explain;
+mod memory;
+mod output;
+pub mod row;
+mod text;
+mod trl07;
+mod windows;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+
+use rayon::prelude::*;
+
+use crate::dataset::fingerprint::{ENGINE, LIBRARIES, MadeFrom, of_inputs, of_sets};
+use crate::dataset::manifest::Manifest;
+use crate::dataset::out_folder::{Claim, OutFolder};
+use crate::dataset::quarantine::Aside;
+use crate::decontaminate::Index;
+use crate::dedup::{Admission, Seen};
+use crate::encode::Product;
+use crate::error::{Error, Result};
+use crate::normal::sha256_hex;
+use crate::pipeline::row::{Alive, Fate, Visited, Walk};
+use crate::progress::Watch;
+use crate::read::shape::Shape;
+use crate::read::{self, Chunk, Input, Progress, RawRow};
+use crate::recipe::{Command, Recipe};
+use crate::stage::Reason;
+use crate::tokenize::Tokenizer;
+use output::{Output, Written};
+
+/// Chunks of a round for each thread: enough that threads seldom wait for the last row, few enough that a round is warm in the cache
+/// when its rows are written.
+const ROUND_CHUNKS_PER_THREAD: usize = 4;
+/// Chunks of a round at most: some tens of megabytes.
+const ROUND_CHUNKS_MAX: usize = 32;
+
+/// A run to do.
+#[derive(Debug)]
+pub struct Job {
+    /// Which command.
+    pub command: Command,
+    /// Its recipe.
+    pub recipe: Recipe,
+    /// What errors call the recipe: a file's name or path. The manifest keeps its stem.
+    pub recipe_name: String,
+    /// The files to read.
+    pub inputs: Vec<PathBuf>,
+    /// The tokenizer's folder or file, where the recipe wants tokens.
+    pub tokenizer: Option<PathBuf>,
+    /// The folder to write.
+    pub out: PathBuf,
+    /// Threads; `None` is one a core.
+    pub threads: Option<usize>,
+    /// Whether another run's folder may be replaced.
+    pub overwrite: bool,
+    /// Bytes of memory that this process may hold, all that is in it counted; `None` is as much as there is.
+    pub memory_bytes_max: Option<u64>,
+    /// Unreadable rows allowed; `None` is 20 or one in a thousand, whichever is more, and 1,000 at once.
+    pub bad_rows_max: Option<u64>,
+}
+
+/// Does a run and gives its manifest. A finished folder of the same run is left as it is.
+pub fn run(job: Job, watch: &Watch) -> Result<Manifest> {
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(job.threads.unwrap_or(0)).build();
+    threads.map_err(|error| Error::Internal(error.to_string()))?.install(|| run_here(job, watch))
+}
+
+fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
+    let load = || job.tokenizer.as_deref().map(Tokenizer::load).transpose();
+    let (inputs, tokenizer) = rayon::join(|| read::inputs(&job.inputs, watch), load);
+    let inputs = inputs?;
+    let walk = Walk::watched(job.command, job.recipe, tokenizer?, watch)?;
+    let encoding = walk.encoding.as_ref();
+    let recipe_text = walk.recipe.print()?;
+    let made_from = MadeFrom {
+        command: if job.command == Command::Prep { "prep".to_owned() } else { "binarize".to_owned() },
+        engine: ENGINE.to_owned(),
+        libraries: LIBRARIES.to_owned(),
+        recipe: sha256_hex(recipe_text.as_bytes()),
+        template: encoding.map_or_else(String::new, |encoding| encoding.template.sha256()),
+        tokenizer: encoding.map_or_else(String::new, |encoding| encoding.tokenizer.sha256.clone()),
+        inputs: of_inputs(&inputs),
+        evaluation_sets: of_sets(walk.evaluation_sets.as_ref().map_or(&[], Index::sets)),
+    };
+    let folder = match OutFolder::claim(&job.out, &made_from, job.overwrite, watch)? {
+        Claim::Finished(manifest) => return Ok(*manifest),
+        Claim::Free(folder) => folder,
+    };
+    watch.bytes_total.store(inputs.iter().map(|input| input.bytes).sum(), Ordering::Relaxed);
+    let bad_rows = BadRows { max: job.bad_rows_max, count: 0, first: None };
+    let mut output = Output::new(&walk, &folder, &inputs)?;
+    let mut seen = Seen::new(folder.work(), &walk.recipe.dedup)?;
+    let memory = job.memory_bytes_max;
+    let rows_read = walk_all(&walk, &inputs, watch, memory, &mut seen, &mut output, bad_rows)?;
+    output.check_conserved(rows_read)?;
+    output.cut_short = seen.cut_short();
+    drop(seen);
+    let name = Path::new(&job.recipe_name).file_stem().map_or_else(|| job.recipe_name.clone(), |stem| stem.to_string_lossy().into_owned());
+    let manifest = output.finish(&name, recipe_text, made_from, watch)?;
+    folder.finish(&manifest)?;
+    Ok(manifest)
+}
+
+/// A round between the halves of the walk: its chunks, for what the quarantine keeps of a row, and its rows in row order.
+#[derive(Default)]
+struct Round {
+    started: Vec<Started>,
+    rows: Vec<Row>,
+}
+
+/// A row on its way.
+pub(crate) struct Row {
+    row_id: i64,
+    input: i32,
+    /// Its chunk's place in the round.
+    chunk: usize,
+    raw: RawRow,
+    visited: Visited,
+    /// The earlier row it repeats.
+    repeats: Option<Admission>,
+}
+
+/// Memory that a run takes beside its rounds, measured and some more: tables and a row group of Parquet.
+const STANDING_BYTES: u64 = 96 << 20;
+/// Memory that a thread takes beside its rows, measured with one to eight of them: caches of the tokenizer, heaps of the allocator.
+const THREAD_BYTES: u64 = 20 << 20;
+/// Memory that a chunk takes on its way, measured and a quarter more: its rows in every form, and two rounds are on their way at once.
+const CHUNK_BYTES_HELD: u64 = 20 * read::CHUNK_BYTES as u64;
+
+/// Chunks of a round: with less memory, fewer. What is written does not depend on it.
+fn round_chunks(memory_bytes_max: Option<u64>) -> usize {
+    let threads = rayon::current_num_threads();
+    let wanted = (ROUND_CHUNKS_PER_THREAD * threads).min(ROUND_CHUNKS_MAX);
+    let standing = STANDING_BYTES + THREAD_BYTES * threads as u64;
+    let fit = |bytes: u64| (bytes.saturating_sub(standing) / CHUNK_BYTES_HELD) as usize;
+    memory_bytes_max.map_or(wanted, |bytes| fit(bytes).clamp(1, wanted))
+}
+
+/// Takes every row to its end, and says how many there were.
+fn walk_all(
+    walk: &Walk,
+    inputs: &[Input],
+    watch: &Watch,
+    memory: Option<u64>,
+    seen: &mut Seen,
+    output: &mut Output,
+    mut bad_rows: BadRows,
+) -> Result<u64> {
+    let round_chunks = round_chunks(memory);
+    let (sender, receiver) = mpsc::sync_channel(round_chunks);
+    let progress = Progress::of(watch);
+    std::thread::scope(|scope| {
+        // Dropped when this closure ends, however it ends: the reader, which may be waiting for room, then ends as well.
+        let receiver = receiver;
+        let reading = progress.clone();
+        scope.spawn(move || read_all(inputs, &reading, &sender));
+        let mut next_row = 0;
+        let mut shapes: Vec<Option<&'static Shape>> = vec![None; inputs.len()];
+        let mut pending = Round::default();
+        loop {
+            watch.check()?;
+            memory::check(memory)?;
+            let chunks = next_round(&receiver, round_chunks)?;
+            watch.bytes_read.store(progress.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
+            let is_last = chunks.is_empty();
+            let started = start_rows(walk, chunks, &mut shapes, &mut next_row);
+            let (visited, written) =
+                rayon::join(|| visit(walk, &started, watch), || finish(walk, std::mem::take(&mut pending), watch, |row| output.push(row)));
+            written?;
+            pending = Round { started, rows: admit(visited?, seen, &mut bad_rows)? };
+            if is_last && pending.rows.is_empty() {
+                return bad_rows.judge(next_row as u64).map(|()| next_row as u64);
+            }
+        }
+    })
+}
+
+/// Reads all inputs, in order, on a thread of its own; ends early when nobody listens any more.
+fn read_all(inputs: &[Input], progress: &Progress, sender: &mpsc::SyncSender<Result<Chunk>>) {
+    for input in inputs {
+        let chunks = match read::chunks(input, progress) {
+            Ok(chunks) => chunks,
+            Err(error) => {
+                let _ = sender.send(Err(error));
+                return;
+            }
+        };
+        for chunk in chunks {
+            #[cfg(feature = "failpoints")]
+            crate::disk::failpoints::pause();
+            if sender.send(chunk).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The chunks of the next round; none once all inputs are read.
+fn next_round(receiver: &mpsc::Receiver<Result<Chunk>>, round_chunks: usize) -> Result<Vec<Chunk>> {
+    let mut chunks = Vec::with_capacity(round_chunks);
+    while chunks.len() < round_chunks {
+        match receiver.recv() {
+            Ok(chunk) => chunks.push(chunk?),
+            Err(mpsc::RecvError) => break,
+        }
+    }
+    Ok(chunks)
+}
+
+/// A chunk with its shape and the number of its first row.
+struct Started {
+    chunk: Chunk,
+    shape: &'static Shape,
+    first_row: i64,
+}
+
+fn start_rows(walk: &Walk, chunks: Vec<Chunk>, shapes: &mut [Option<&'static Shape>], next_row: &mut i64) -> Vec<Started> {
+    chunks
+        .into_iter()
+        .map(|chunk| {
+            let known = &mut shapes[chunk.input as usize];
+            let shape = known.unwrap_or_else(|| walk.shape(chunk.rows.iter().map(|row| &chunk.bytes[row.start..row.end])));
+            *known = Some(shape);
+            let first_row = *next_row;
+            *next_row += chunk.rows.len() as i64;
+            Started { chunk, shape, first_row }
+        })
+        .collect()
+}
+
+fn visit(walk: &Walk, started: &[Started], watch: &Watch) -> Result<Vec<Row>> {
+    let places = |chunk: usize| (0..started[chunk].chunk.rows.len()).map(move |place| (chunk, place));
+    let rows: Vec<(usize, usize)> = (0..started.len()).flat_map(places).collect();
+    rows.into_par_iter()
+        .with_min_len(8)
+        .map(|(chunk, place)| {
+            watch.check()?;
+            let Started { chunk: read, shape, first_row } = &started[chunk];
+            #[cfg(feature = "failpoints")]
+            crate::disk::failpoints::pause();
+            let raw = read.rows[place].clone();
+            let visited = walk.visit(shape, &read.bytes[raw.start..raw.end], raw.length);
+            Ok(Row { row_id: first_row + place as i64, input: read.input, chunk, raw, visited, repeats: None })
+        })
+        .collect()
+}
+
+/// Judges repetitions and unreadable rows, in row order.
+fn admit(mut rows: Vec<Row>, seen: &mut Seen, bad_rows: &mut BadRows) -> Result<Vec<Row>> {
+    for row in &mut rows {
+        match &row.visited.fate {
+            Fate::Alive(alive) => {
+                if let Some(signature) = &alive.signature {
+                    row.repeats = Some(seen.admit(row.row_id, signature)?).filter(|admission| *admission != Admission::New);
+                }
+            }
+            Fate::Unreadable(reason) => bad_rows.add(reason, &row.raw)?,
+            Fate::Dropped(_) | Fate::Quarantined(_) => {}
+        }
+    }
+    Ok(rows)
+}
+
+/// Makes tokens of the rows that stay, and hands every row on in row order.
+fn finish(walk: &Walk, round: Round, watch: &Watch, mut push: impl FnMut(Written) -> Result<()>) -> Result<()> {
+    let Round { started, rows } = round;
+    #[cfg(feature = "failpoints")]
+    let rows = sabotaged_rows(rows);
+    let done: Vec<Result<Written>> =
+        rows.into_par_iter().with_min_len(4).map(|row| watch.check().and_then(|()| finish_row(walk, &started, row))).collect();
+    for written in done {
+        let written = written?;
+        watch.rows.fetch_add(1, Ordering::Relaxed);
+        if let Ok(product) = &written.product {
+            watch.written.fetch_add(1, Ordering::Relaxed);
+            watch.tokens.fetch_add(output::token_count(product) as u64, Ordering::Relaxed);
+        }
+        push(written)?;
+    }
+    Ok(())
+}
+
+/// The rows of a round, unless a test wants them out of order or one of them gone.
+#[cfg(feature = "failpoints")]
+fn sabotaged_rows(mut rows: Vec<Row>) -> Vec<Row> {
+    if crate::disk::failpoints::sabotaged("unordered") {
+        rows.sort_by_cached_key(|_| crate::disk::failpoints::random());
+    }
+    if crate::disk::failpoints::sabotaged("lose_row") {
+        rows.pop();
+    }
+    rows
+}
+
+fn finish_row(walk: &Walk, started: &[Started], row: Row) -> Result<Written> {
+    #[cfg(feature = "failpoints")]
+    crate::disk::failpoints::pause();
+    let Row { row_id, input, chunk, raw, visited, repeats } = row;
+    let Visited { id, prompt_id, notes, fate } = visited;
+    let (alive, product): (Option<Box<Alive>>, std::result::Result<Product, output::Gone>) = match (fate, repeats) {
+        (Fate::Alive(_), Some(admission)) => (None, Err(output::Gone::Repeats(admission))),
+        (Fate::Alive(alive), None) => {
+            let product = walk.finish(&alive)?.map_err(output::Gone::Fate);
+            (Some(alive), product)
+        }
+        (fate, _) => (None, Err(output::Gone::Fate(fate))),
+    };
+    let is_aside = matches!(&product, Err(output::Gone::Fate(Fate::Quarantined(_) | Fate::Unreadable(_))));
+    let aside = is_aside.then(|| Aside::new(&raw, &started[chunk].chunk.bytes[raw.start..raw.end]));
+    Ok(Written { row_id, input, raw, id, prompt_id, notes, alive, product, aside })
+}
+
+/// Unreadable rows so far, and how many are too many.
+struct BadRows {
+    max: Option<u64>,
+    count: u64,
+    first: Option<String>,
+}
+
+impl BadRows {
+    fn add(&mut self, reason: &Reason, raw: &RawRow) -> Result<()> {
+        self.count += 1;
+        let detail = reason.detail.as_deref().unwrap_or_default();
+        self.first.get_or_insert_with(|| format!("line {}, byte {}: {}: {detail}", raw.line, raw.offset, reason.code));
+        if self.count > self.max.unwrap_or(1_000) { self.fail("so far") } else { Ok(()) }
+    }
+
+    /// Judges the whole run.
+    fn judge(&self, rows: u64) -> Result<()> {
+        let max = self.max.unwrap_or_else(|| 20.max(rows / 1_000));
+        if self.count > max { self.fail(&format!("of {rows}")) } else { Ok(()) }
+    }
+
+    fn fail(&self, of: &str) -> Result<()> {
+        let first = self.first.as_deref().unwrap_or_default();
+        Err(Error::BadData(format!(
+            "{} rows {of} are unreadable, too many; the first: {first}. If they are to be set aside all the same, allow more with --max-bad",
+            self.count
+        )))
+    }
+}

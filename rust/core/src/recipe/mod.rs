@@ -1,0 +1,305 @@
+//! A data recipe: TOML in, every key with its default out; an unknown key is an error with file and line.
+
+mod read;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::binarize::{Preset, ScoreBy, Strategy};
+use crate::control_tokens::Policy;
+
+/// Which of the two commands a recipe is for. They are one pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Dialogues to packed samples.
+    Prep,
+    /// Scored replies or pairs to preference pairs.
+    Binarize,
+}
+
+/// All that decides which bytes come out, but for the inputs, the tokenizer and the template.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Keys all chance, together with each row's `prompt_id`.
+    #[serde(default = "seed")]
+    pub seed: u64,
+    /// Whose dialogues become windows: ours, or those that trained Zephyr.
+    #[serde(default)]
+    pub compat: Compat,
+    /// Where rows come from and what they look like.
+    #[serde(default)]
+    pub source: Source,
+    /// Capitals.
+    #[serde(default)]
+    pub truecase: Truecase,
+    /// Filters, in order; see `filter::FILTERS`.
+    #[serde(default, rename = "filter")]
+    pub filters: Vec<toml::Table>,
+    /// Duplicates.
+    #[serde(default)]
+    pub dedup: Dedup,
+    /// Evaluation sets to keep out.
+    #[serde(default)]
+    pub decontaminate: Decontaminate,
+    /// How scored replies become pairs; only for `binarize`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binarize: Option<Binarize>,
+    /// The chat template.
+    #[serde(default)]
+    pub template: Template,
+    /// Token ids and masks.
+    #[serde(default)]
+    pub tokenize: Tokenize,
+    /// Packing; only for `prep`.
+    #[serde(default)]
+    pub pack: Pack,
+    /// What is written.
+    #[serde(default)]
+    pub shards: Shards,
+}
+
+fn seed() -> u64 {
+    42
+}
+
+/// How a dialogue becomes part of a window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Compat {
+    /// One BOS and one EOS, documents whole and kept apart, the assistant's words trained.
+    #[default]
+    #[serde(rename = "modern")]
+    Modern,
+    /// What trained zephyr-7b-beta, by TRL 0.7 and the handbook of its time: an empty system turn in front where the template knows
+    /// system turns, an extra EOS behind, every token trained, windows cut without regard to documents.
+    #[serde(rename = "trl-0.7")]
+    Trl07,
+}
+
+/// `[source]`. `hub` and `files` say where rows are fetched from when no input is given; they change no byte.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Source {
+    /// A name of `read::shape::SHAPES`, or `auto`.
+    pub shape: String,
+    /// A data set id on the Hugging Face Hub.
+    #[serde(skip_serializing)]
+    pub hub: Option<String>,
+    /// Which of its files, as a glob.
+    #[serde(skip_serializing)]
+    pub files: Option<String>,
+    /// Which revision.
+    #[serde(skip_serializing)]
+    pub revision: Option<String>,
+}
+
+impl Default for Source {
+    fn default() -> Source {
+        Source { shape: "auto".to_owned(), hub: None, files: None, revision: None }
+    }
+}
+
+/// `[truecase]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Truecase {
+    /// Whether capitals are mended.
+    pub enabled: bool,
+    /// Whether `prompt_id` is taken before (`raw`) or after (`clean`) mending.
+    pub id_from: IdFrom,
+}
+
+impl Default for Truecase {
+    fn default() -> Truecase {
+        Truecase { enabled: false, id_from: IdFrom::Clean }
+    }
+}
+
+/// Which text the `prompt_id` hashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdFrom {
+    /// The prompt as the source has it.
+    Raw,
+    /// The prompt as it is written.
+    Clean,
+}
+
+/// `[dedup]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dedup {
+    /// Drop dialogues whose normalised text came before (`prep`), or rows whose bytes did (`binarize`).
+    pub exact: bool,
+    /// Drop dialogues that nearly repeat an earlier one; only for `prep`.
+    pub near: bool,
+    /// What of two dialogues is compared; only for `prep`.
+    pub of: Compared,
+    /// The Jaccard similarity of 5-word shingles from which two dialogues are near.
+    pub threshold: f64,
+}
+
+impl Default for Dedup {
+    fn default() -> Dedup {
+        Dedup { exact: false, near: false, of: Compared::Dialogue, threshold: 0.7 }
+    }
+}
+
+/// The part of a dialogue that dedup compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compared {
+    /// The first user turn.
+    Prompt,
+    /// All turns.
+    Dialogue,
+    /// The last assistant turn.
+    LastReply,
+}
+
+/// `[decontaminate]`. Without a set to search for it is off.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Decontaminate {
+    /// What happens to a row that gives an instance away.
+    pub action: Action,
+    /// An instance is given away by a row that shares more than this share of its words, in runs of eight.
+    pub threshold: f64,
+    /// The evaluation sets.
+    pub against: Vec<Against>,
+}
+
+impl Default for Decontaminate {
+    fn default() -> Decontaminate {
+        Decontaminate { action: Action::Drop, threshold: 0.5, against: Vec::new() }
+    }
+}
+
+/// What happens to contaminated rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// They are dropped.
+    Drop,
+    /// They stay, and the ledger says what was found.
+    Flag,
+}
+
+/// `[[decontaminate.against]]`: one evaluation set.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Against {
+    /// What manifest and ledger call it.
+    pub name: String,
+    /// Its file: .jsonl (.gz, .zst), .json, .csv, .parquet or .arrow. Its place changes no byte, so it is not printed; its digest does.
+    #[serde(default, skip_serializing)]
+    pub path: Option<String>,
+    /// The field that holds a text or a list of texts; dots reach inside (`turns.0.content`).
+    pub field: String,
+}
+
+/// `[binarize]`. A preset fills what is not written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Binarize {
+    /// A published rule set.
+    pub preset: Option<Preset>,
+    /// Which replies are paired.
+    pub strategy: Option<Strategy>,
+    /// Which score decides.
+    pub score_by: Option<ScoreBy>,
+    /// Whether scores of 10 that were meant as 1 are mended (`OpenBMB/UltraFeedback` issue 8).
+    pub repair: Option<bool>,
+    /// Rows of these sources are dropped.
+    pub drop_sources: Option<Vec<String>>,
+    /// Tokens of prompt and answer together; longer pairs are cut as TRL's `keep_start` does.
+    #[serde(default = "max_length")]
+    pub max_length: usize,
+}
+
+fn max_length() -> usize {
+    1024
+}
+
+/// `[template]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Template {
+    /// `zephyr`, `tokenizer` (the tokenizer's own), or the path of a `.jinja` file.
+    #[serde(serialize_with = "base_name")]
+    pub name: String,
+}
+
+impl Default for Template {
+    fn default() -> Template {
+        Template { name: "zephyr".to_owned() }
+    }
+}
+
+/// The place of a file changes no byte, so only its name is printed.
+fn base_name<S: Serializer>(name: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(name.rsplit(['/', '\\']).next().unwrap_or(name))
+}
+
+/// `[tokenize]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tokenize {
+    /// The tokenizer used when none is named on the command line: an id on the Hugging Face Hub, or a folder.
+    #[serde(skip_serializing)]
+    pub tokenizer: Option<String>,
+    /// Which tokens are trained.
+    pub train_on: TrainOn,
+    /// What happens to rows whose content spells a control token.
+    pub control_tokens: Policy,
+}
+
+impl Default for Tokenize {
+    fn default() -> Tokenize {
+        Tokenize { tokenizer: None, train_on: TrainOn::Assistant, control_tokens: Policy::Quarantine }
+    }
+}
+
+/// Which tokens carry a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrainOn {
+    /// The assistant's words and the token that ends them.
+    Assistant,
+    /// Every token, as the original Zephyr run did.
+    All,
+}
+
+/// `[pack]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pack {
+    /// Tokens of a packed sample at most.
+    pub seq_len: usize,
+}
+
+impl Default for Pack {
+    fn default() -> Pack {
+        Pack { seq_len: 2048 }
+    }
+}
+
+/// `[shards]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shards {
+    /// Share of prompts that go to the test split, by hash.
+    pub test_fraction: f64,
+    /// Whether tokens are written. Without them no tokenizer and no template is needed, and control tokens, which are a tokenizer's, are not
+    /// looked for.
+    pub tokens: bool,
+    /// Whether the cleaned text is written.
+    pub text: bool,
+    /// Bytes of a shard at most.
+    pub shard_bytes_max: u64,
+}
+
+impl Default for Shards {
+    fn default() -> Shards {
+        Shards { test_fraction: 0.1, tokens: true, text: true, shard_bytes_max: 512_000_000 }
+    }
+}

@@ -1,0 +1,6 @@
+//! What the machine does many at a time, with all of the engine's `unsafe`: sets of bits, vectors of bytes, prefetching.
+
+pub mod bits;
+pub(crate) mod prefetch;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod vectors;

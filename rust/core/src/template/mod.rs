@@ -1,0 +1,313 @@
+//! Chat templates: dialogues become the text a model reads, with the ranges of it that are trained.
+//!
+//! Zephyr's own template is written out by hand; every other one runs in minijinja with the settings and functions that
+//! `transformers` gives Jinja, and with no way to reach files, the network or the clock.
+
+mod guards;
+mod jinja;
+mod limits;
+mod mask;
+mod page;
+mod python;
+mod source;
+mod tojson;
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::page::Page;
+
+use self::page::Pages;
+use crate::dialogue::{Role, Turn};
+use crate::error::{Error, Result};
+use crate::normal::sha256_hex;
+use crate::stage::Reason;
+use crate::tokenize::SpecialTokens;
+
+/// The version of rendering and of the ranges.
+pub const VERSION: u32 = 1;
+
+/// Zephyr's template, byte for byte as the model's `tokenizer_config.json` has it, plus the file's last newline.
+pub const ZEPHYR: &str = include_str!("../../../../python/zephyr_fast/templates/zephyr.jinja");
+
+/// A dialogue as text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rendered {
+    /// What the model reads.
+    pub text: String,
+    /// Byte ranges of `text` that are trained, one for each assistant turn: its words and the token that ends it.
+    pub trained: Vec<Range<usize>>,
+}
+
+/// A template that this package does not ship, with all that a run would load it with: whether it does harm may hang on any of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Stranger {
+    /// What recipes call it.
+    pub name: String,
+    /// Its Jinja source.
+    pub text: String,
+    /// The tokenizer's special tokens by use.
+    pub special: SpecialTokens,
+    /// The texts of all special tokens.
+    pub control: Vec<String>,
+}
+
+/// A template, ready to render.
+#[derive(Debug)]
+pub struct Template {
+    name: String,
+    text: String,
+    kind: Kind,
+    pages: Pages,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Zephyr { eos: String },
+    Jinja(Box<jinja::Jinja>),
+}
+
+impl Template {
+    /// Compiles a template and renders a canary with it; refuses what cannot be rendered faithfully.
+    pub fn new(name: &str, text: &str, special: &SpecialTokens, control: &[String]) -> Result<Template> {
+        // Jinja drops one line end at the end of a source, so one is dropped here where that leaves it the same template.
+        let text = text.strip_suffix('\n').filter(|rest| !rest.ends_with(['\n', '\r'])).unwrap_or(text).to_owned();
+        let is_zephyr = Some(text.as_str()) == ZEPHYR.strip_suffix('\n');
+        let kind = match (&special.eos, is_zephyr) {
+            (Some(eos), true) => Kind::Zephyr { eos: eos.clone() },
+            (None, true) => {
+                return Err(Error::Recipe("the zephyr template needs an `eos_token` in the tokenizer's tokenizer_config.json".to_owned()));
+            }
+            (_, false) => Kind::Jinja(Box::new(jinja::Jinja::new(name, &text, special, control)?)),
+        };
+        Ok(Template { name: name.to_owned(), text, kind, pages: Pages::default() })
+    }
+
+    /// Whether a source is one that this package ships.
+    #[must_use]
+    pub fn is_known(text: &str) -> bool {
+        text.strip_suffix('\n').unwrap_or(text) == ZEPHYR.trim_end()
+    }
+
+    /// Loads a template just as a run would. A hostile one can use up a process's stack or time, so this is meant for a process that
+    /// can be spared; where it ends well, so does the run's own load, which takes the same steps.
+    /// `stranger` is the JSON of a [`Stranger`].
+    pub fn canary(stranger: &str) -> Result<()> {
+        let stranger: Stranger = serde_json::from_str(stranger).map_err(|error| Error::Internal(error.to_string()))?;
+        Template::new(&stranger.name, &stranger.text, &stranger.special, &stranger.control).map(|_| ())
+    }
+
+    /// What recipes call it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its Jinja source.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What it writes of its own accord: its source, and what it makes of a few words. Role markers stand in it, those too that the
+    /// source only puts together.
+    #[must_use]
+    pub fn written(&self) -> &str {
+        match &self.kind {
+            Kind::Zephyr { .. } => &self.text,
+            Kind::Jinja(jinja) => &jinja.written,
+        }
+    }
+
+    /// SHA-256 of its source, hex.
+    #[must_use]
+    pub fn sha256(&self) -> String {
+        sha256_hex(self.text.as_bytes())
+    }
+
+    /// The text of a whole dialogue.
+    pub fn render(&self, turns: &[Turn]) -> std::result::Result<Page<'_>, Reason> {
+        match &self.kind {
+            Kind::Zephyr { eos } => {
+                let mut page = self.pages.blank();
+                zephyr(turns, eos, &mut page.rendered);
+                Ok(page)
+            }
+            Kind::Jinja(jinja) => jinja.render(turns).map(Page::from),
+        }
+    }
+
+    /// The text of a whole dialogue without what is trained in it, where that is much less work; `None` where it is not.
+    #[must_use]
+    pub fn text_alone(&self, turns: &[Turn]) -> Option<std::result::Result<String, Reason>> {
+        match &self.kind {
+            Kind::Zephyr { .. } => None,
+            Kind::Jinja(jinja) => Some(jinja.render_text(turns)),
+        }
+    }
+
+    /// The text before an answer: the dialogue so far and the generation prompt.
+    pub fn render_prompt(&self, turns: &[Turn]) -> std::result::Result<String, Reason> {
+        match &self.kind {
+            Kind::Zephyr { eos } => {
+                let mut rendered = Rendered::default();
+                zephyr(turns, eos, &mut rendered);
+                Ok(rendered.text + if turns.is_empty() { "" } else { "<|assistant|>\n" })
+            }
+            Kind::Jinja(jinja) => jinja.render_prompt(turns),
+        }
+    }
+}
+
+/// What Zephyr's template renders: `<|role|>`, the text, EOS, a line each; roles it does not know leave nothing.
+fn zephyr(turns: &[Turn], eos: &str, rendered: &mut Rendered) {
+    let bytes: usize = turns.iter().map(|turn| turn.text.len() + eos.len() + 16).sum();
+    rendered.text.reserve(bytes);
+    for turn in turns {
+        let header = match turn.role {
+            Role::System => "<|system|>\n",
+            Role::User => "<|user|>\n",
+            Role::Assistant => "<|assistant|>\n",
+            Role::Other(_) => continue,
+        };
+        rendered.text.push_str(header);
+        let start = rendered.text.len();
+        rendered.text.push_str(&turn.text);
+        rendered.text.push_str(eos);
+        if turn.role == Role::Assistant {
+            rendered.trained.push(start..rendered.text.len());
+        }
+        rendered.text.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn special() -> SpecialTokens {
+        SpecialTokens { bos: Some("<s>".into()), eos: Some("</s>".into()), ..SpecialTokens::default() }
+    }
+
+    fn turns(texts: &[(&str, &str)]) -> Vec<Turn> {
+        texts.iter().map(|(role, text)| Turn { role: Role::named((*role).to_owned()), text: (*text).to_owned() }).collect()
+    }
+
+    #[test]
+    fn zephyrs_golden_string() {
+        let template = Template::new("zephyr", ZEPHYR, &special(), &[]).expect("compiles");
+        let rendered = template.render(&turns(&[("system", ""), ("user", "Hi"), ("assistant", "Yo")])).expect("renders");
+        assert_eq!(rendered.text, "<|system|>\n</s>\n<|user|>\nHi</s>\n<|assistant|>\nYo</s>\n");
+        assert_eq!(&rendered.text[rendered.trained[0].clone()], "Yo</s>");
+    }
+
+    #[test]
+    fn the_fast_path_and_minijinja_render_the_same() {
+        let fast = Template::new("zephyr", ZEPHYR, &special(), &[]).expect("compiles");
+        let jinja = jinja::Jinja::new("zephyr", ZEPHYR.trim_end(), &special(), &["</s>".to_owned()]).expect("compiles");
+        for texts in [
+            &[("user", "a {{ b }} {% c %}\n"), ("assistant", "\n  x\n\n"), ("tool", "gone"), ("user", ""), ("assistant", " ")][..],
+            &[("system", "s"), ("user", "ü\u{2028}"), ("assistant", "</s>")][..],
+        ] {
+            let turns = turns(texts);
+            assert_eq!(*fast.render(&turns).expect("renders"), jinja.render(&turns).expect("renders"));
+            assert_eq!(fast.render_prompt(&turns).expect("renders"), jinja.render_prompt(&turns).expect("renders"));
+        }
+    }
+
+    const TAGGED: &str = "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}<e>{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}";
+    const PLAIN: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}<e>\n{% endfor %}";
+
+    #[test]
+    fn no_more_pages_are_kept_than_were_used_at_a_time() {
+        for (text, kept) in [(ZEPHYR, 2), (PLAIN, 0)] {
+            let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
+            let turns = turns(&[("user", "q"), ("assistant", "yes")]);
+            for _ in 0..9 {
+                let both = [template.render(&turns).expect("renders"), template.render(&turns).expect("renders")];
+                assert_eq!(*both[0], *both[1]);
+            }
+            assert_eq!(template.pages.kept(), kept);
+        }
+    }
+
+    #[test]
+    fn masks_are_found_with_generation_tags_and_without() {
+        for text in [TAGGED, PLAIN] {
+            let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
+            let rendered = template.render(&turns(&[("user", "q"), ("assistant", " yes ")])).expect("renders");
+            let expected = if text == TAGGED { " yes <e>" } else { "yes<e>" };
+            assert_eq!(&rendered.text[rendered.trained[0].clone()], expected);
+        }
+    }
+
+    #[test]
+    fn derivations_that_disagree_refuse_the_template_by_name() {
+        let header = "{% for m in messages %}{% generation %}<{{ m.role }}>{{ m.content }}<e>{% endgeneration %}{% endfor %}";
+        let outside = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% generation %}<e>{% endgeneration %}{% endfor %}";
+        let early = "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}<a>{{ m.content }}<e>{% endgeneration %}{% else %}<u>{{ m.content }}<e>{% endif %}{% endfor %}{% if add_generation_prompt %}<a>{% endif %}";
+        let swallows = "{% for m in messages %}<{{ m.role }}>{{ m.role if m.role == 'assistant' else m.content }}<e>{% endfor %}";
+        for (text, why) in [
+            (header, "a text that is no answer stands in a trained range"),
+            (outside, "an answer stands outside the tags"),
+            (early, "the text before it disagree"),
+            (swallows, "its answers cannot be found again"),
+        ] {
+            let error = Template::new("mine.jinja", text, &special(), &["<e>".to_owned()]).expect_err("refused").to_string();
+            assert!(error.contains("`mine.jinja`") && error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_row_whose_answer_the_template_changes_is_set_aside() {
+        let text = "{% for m in messages %}<{{ m.role }}>{{ m.content.split('#')[-1] }}<e>{% endfor %}";
+        let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
+        assert!(template.render(&turns(&[("user", "q"), ("assistant", "yes")])).is_ok());
+        let reason = template.render(&turns(&[("user", "q"), ("assistant", "a#b")])).expect_err("set aside");
+        assert_eq!(reason.code, "mask");
+    }
+
+    #[test]
+    fn a_row_over_its_cap_is_set_aside_and_the_next_one_is_not() {
+        let text = "{% for m in messages %}{% if m.content == 'bomb' %}{% for i in range(90000) %}{{ m.content * 9000 }}{% endfor %}{% endif %}<{{ m.role }}>{{ m.content }}<e>{% endfor %}";
+        let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
+        let reason = template.render(&turns(&[("user", "bomb"), ("assistant", "yes")])).expect_err("set aside");
+        assert_eq!(reason.code, "template");
+        assert!(template.render(&turns(&[("user", "q"), ("assistant", "yes")])).is_ok());
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(200))]
+
+        #[test]
+        fn trained_ranges_are_the_answers_and_their_ends_in_order(texts in proptest::collection::vec(("[a-c <>{}%\n\u{e9}\u{2028}]{0,12}", "[a-c <>{}%\n\u{fdd0}]{0,12}"), 1..5)) {
+            let spoken: Vec<(&str, &str)> = texts.iter().flat_map(|(ask, say)| [("user", ask.as_str()), ("assistant", say.as_str())]).collect();
+            for (text, end) in [(ZEPHYR, "</s>"), (TAGGED, "<e>")] {
+                let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
+                let rendered = template.render(&turns(&spoken)).expect("renders");
+                let trained: Vec<&str> = rendered.trained.iter().map(|range| &rendered.text[range.clone()]).collect();
+                let expected: Vec<String> = texts.iter().map(|(_, say)| format!("{say}{end}")).collect();
+                proptest::prop_assert_eq!(trained, expected);
+                proptest::prop_assert!(rendered.trained.windows(2).all(|pair| pair[0].end <= pair[1].start));
+            }
+        }
+
+        #[test]
+        fn zephyrs_fast_path_writes_what_jinja_writes(spoken in proptest::collection::vec(("system|user|assistant|tool", "[a-c <>{}%\n\u{e9}\u{1c}]{0,12}"), 1..6)) {
+            let turns: Vec<Turn> = spoken.iter().map(|(role, text)| Turn { role: Role::named(role.clone()), text: text.clone() }).collect();
+            let fast = Template::new("zephyr", ZEPHYR, &special(), &[]).expect("compiles");
+            let jinja = jinja::Jinja::new("zephyr", ZEPHYR.trim_end(), &special(), &["</s>".to_owned()]).expect("compiles");
+            proptest::prop_assert_eq!(fast.render(&turns).expect("renders").clone(), jinja.render(&turns).expect("renders"));
+            proptest::prop_assert_eq!(fast.render_prompt(&turns).expect("renders"), jinja.render_prompt(&turns).expect("renders"));
+        }
+    }
+
+    #[test]
+    fn a_template_that_asks_for_the_date_or_does_not_compile_is_refused_by_name() {
+        for text in ["{{ strftime_now('%d') }}", "{% for %}", "{{ unknown_function() }}"] {
+            let error = Template::new("mine.jinja", text, &special(), &[]).expect_err("refused").to_string();
+            assert!(error.contains("mine.jinja"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Words that are looked up together, so that the memory's delays overlap.
+
+use std::ops::Range;
+
+use super::cache::{self, Cache, Known, SHORT_TOKENS};
+use crate::tokenize::encode::{Sink, Span};
+
+/// About how many words are looked up together; a window's words more than half of it.
+pub(super) const BATCH: usize = 128;
+const TOKENS: usize = SHORT_TOKENS * (BATCH + 1);
+
+/// Where words end.
+pub(super) type Ends = [u32; BATCH + 1];
+
+/// Words in a row, what is known of them, and room for their tokens.
+pub(super) struct Batch {
+    start: usize,
+    len: usize,
+    ends: Ends,
+    keys: [u128; BATCH + 1],
+    hashes: [u32; BATCH + 1],
+    found: [Known; BATCH + 1],
+    /// Which were not found in the front, and how many these are. As many as a byte can tell apart, so that none needs a check.
+    rest: [u8; 256],
+    rest_len: usize,
+    ids: [u32; TOKENS],
+    spans: [Span; TOKENS],
+}
+
+impl Default for Batch {
+    fn default() -> Batch {
+        Batch {
+            start: 0,
+            len: 0,
+            ends: [0; BATCH + 1],
+            keys: [0; BATCH + 1],
+            hashes: [0; BATCH + 1],
+            found: [Known::NOTHING; BATCH + 1],
+            rest: [0; 256],
+            rest_len: 0,
+            ids: [0; TOKENS],
+            spans: [Span::default(); TOKENS],
+        }
+    }
+}
+
+impl Batch {
+    /// No words.
+    pub(super) fn clear(&mut self) {
+        (self.len, self.rest_len) = (0, 0);
+    }
+
+    /// The words from `start` on; returns where the last one ends.
+    #[inline]
+    pub(super) fn fill(&mut self, start: usize, fill: impl FnOnce(&mut Ends) -> usize) -> usize {
+        (self.start, self.len) = (start, fill(&mut self.ends));
+        self.ends[self.len - 1] as usize
+    }
+
+    /// Looks all words up in the front, and asks the memory for what may be known of the others. Each word of a step is asked for before the
+    /// first is read, and no step waits for a branch that hangs on memory.
+    #[inline]
+    pub(super) fn look_up(&mut self, text: &[u8], cache: &Cache) {
+        let Batch { keys, hashes, ends, found, rest, .. } = self;
+        // Counted, since iterators that are zipped take a quarter more instructions here.
+        let len = self.len.min(BATCH + 1);
+        let mut from = self.start;
+        for place in 0..len {
+            let end = ends[place] as usize;
+            let key = cache::key(text, from, end);
+            let hash = cache::hash(key);
+            cache.expect_front(hash);
+            (keys[place], hashes[place]) = (key, hash);
+            from = end;
+        }
+        let mut count = 0_u8;
+        for place in 0..len {
+            let known = cache.find_front(keys[place], hashes[place]);
+            found[place] = known;
+            rest[usize::from(count)] = place as u8;
+            count += u8::from(known.is_nothing());
+        }
+        self.rest_len = usize::from(count);
+        self.rest[..self.rest_len].iter().for_each(|place| cache.expect_behind(self.hashes[usize::from(*place)]));
+    }
+
+    /// Looks up behind the front what was not found in it.
+    #[inline]
+    pub(super) fn look_behind(&mut self, cache: &mut Cache) {
+        for place in self.rest[..self.rest_len].iter().map(|place| usize::from(*place)) {
+            self.found[place] = cache.find_behind(self.keys[place], self.hashes[place]);
+        }
+    }
+
+    /// Passes on the tokens of all words in order. For a word that is not known, or has more tokens than are kept here, `unknown` does so; it
+    /// is told what is known and where the word stands.
+    #[inline]
+    pub(super) fn pass_on<S: Sink>(&mut self, sink: &mut S, mut unknown: impl FnMut(Known, Range<usize>, &mut S)) {
+        let Batch { start, ends, found, ids, spans, .. } = self;
+        let mut count = 0;
+        for (place, known) in found[..self.len].iter().enumerate() {
+            let range = || (if place == 0 { *start } else { ends[place - 1] as usize })..ends[place] as usize;
+            if known.count().wrapping_sub(1) < 2 {
+                // One word in ten has two, and a branch that is wrong so often costs more than a token written in vain.
+                ids[count..count + 2].copy_from_slice(&known.first_two());
+                if S::SPANS {
+                    let middle = range().start + known.end(0);
+                    spans[count..count + 2].copy_from_slice(&[span(range().start, middle), span(middle, range().end)]);
+                }
+                count += known.count();
+            } else if known.count().wrapping_sub(1) < SHORT_TOKENS {
+                let mut from = range().start;
+                for token in 0..known.count() {
+                    ids[count] = known.id(token);
+                    if S::SPANS {
+                        let to = range().start + known.end(token);
+                        spans[count] = span(from, to);
+                        from = to;
+                    }
+                    count += 1;
+                }
+            } else {
+                sink.take(&ids[..count], if S::SPANS { &spans[..count] } else { &[] });
+                count = 0;
+                unknown(*known, range(), sink);
+            }
+        }
+        sink.take(&ids[..count], if S::SPANS { &spans[..count] } else { &[] });
+    }
+}
+
+fn span(start: usize, end: usize) -> Span {
+    Span { start: start as u32, end: end as u32 }
+}
+
+/// Texts of letters, digits, white space, signs and characters of two to four bytes, in runs, of up to 190 characters; two of three are ASCII.
+#[cfg(test)]
+pub(super) fn hostile() -> impl Iterator<Item = String> {
+    let alphabet: Vec<char> = "aabcdelmrstvzALSTZ  \n\r\t''.,-09_<\u{0}é▁中💖\u{3000}".chars().collect();
+    let mut state = 9_u64;
+    (0..600).map(move |round| {
+        let ascii = alphabet.iter().take_while(|character| character.is_ascii()).count();
+        let (mut character, known) = ('a', if round % 3 == 0 { alphabet.len() } else { ascii });
+        let next = |_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            if state >> 62 != 0 {
+                character = alphabet[(state >> 32) as usize % known];
+            }
+            character
+        };
+        (0..round % 190 + 1).map(next).collect()
+    })
+}

@@ -1,0 +1,257 @@
+//! What words have been merged before: tables of fixed size, so that memory is bounded. They decide how fast a word's tokens come,
+//! never which.
+
+use std::hint::select_unpredictable;
+
+use super::merges::{ID_BITS, Symbols};
+use crate::simd::prefetch::prefetch;
+use crate::tokenize::encode::Sink;
+
+/// The longest word of the first two tables: its length beside it makes 16 bytes.
+pub(super) const SHORT_MAX: usize = 15;
+/// The most tokens of a word of the first two tables.
+pub(super) const SHORT_TOKENS: usize = 4;
+/// Where in [`Known`] ids stand: two as they are written, then two of [`ID_BITS`].
+const IDS_AT: [u32; SHORT_TOKENS] = [0, 32, 64, 64 + ID_BITS];
+/// Where the ends begin, of 4 bits each, and where the number of tokens stands.
+const ENDS_AT: u32 = 64 + 2 * ID_BITS;
+const COUNT_AT: u32 = 120;
+/// 2^16 words, 2 MiB: nearly all words of a text, apart from the rare. Its words are asked for ahead, so it need not lie in the fastest
+/// cache; with 2^14, which does, a pass takes 5 to 9 % longer.
+const FRONT_BITS: u32 = 16;
+/// 2^17 sets of four words, 16 MiB. Of 21 M segments of 98 MB of dialogues some 144 k differ, and one that was driven out costs as much
+/// as 50 look-ups; with sets of two, one in six was.
+const SET_BITS: u32 = 17;
+const SET_WORDS: usize = 4;
+const LONG_MAX: usize = 47;
+const LONG_TOKENS: usize = 12;
+/// 2^14 words of 112 bytes, 1.8 MiB.
+const LONG: usize = 1 << 14;
+
+/// Words and their tokens.
+pub(super) struct Cache {
+    front: Box<[Word; 1 << FRONT_BITS]>,
+    sets: Box<[Set; 1 << SET_BITS]>,
+    long: Vec<Long>,
+}
+
+/// A word of up to 15 bytes and four tokens, in one line of the processor's cache.
+#[derive(Clone, Copy)]
+#[repr(align(32))]
+struct Word {
+    key: u128,
+    known: Known,
+}
+
+/// Words whose hashes fall together; a new one takes the first place, moves the others on and drives out the last.
+#[derive(Clone, Copy)]
+#[repr(align(128))]
+struct Set([Word; SET_WORDS]);
+
+/// A word of up to 47 bytes and twelve tokens.
+#[derive(Clone, Copy)]
+struct Long {
+    key: [u8; LONG_MAX],
+    len: u8,
+    ids: [u32; LONG_TOKENS],
+    ends: [u8; LONG_TOKENS],
+    tokens: u8,
+}
+
+/// The tokens of a short word: from the top their number, where each ends in the word, their ids. All zeros where a word is not known.
+#[derive(Clone, Copy)]
+pub(super) struct Known(u128);
+
+impl Known {
+    /// Nothing.
+    pub(super) const NOTHING: Known = Known(0);
+    /// It has more tokens than fit here; the last table may have them.
+    const ELSEWHERE: Known = Known(0x7F << COUNT_AT);
+
+    fn new(symbols: &Symbols) -> Known {
+        let (mut known, mut end) = ((symbols.ids.len() as u128) << COUNT_AT, 0);
+        for (place, (id, len)) in symbols.ids.iter().zip(&symbols.lens).enumerate() {
+            end += len;
+            known |= u128::from(*id) << IDS_AT[place] | u128::from(end) << (ENDS_AT + 4 * place as u32);
+        }
+        Known(known)
+    }
+
+    /// How many there are.
+    #[inline]
+    pub(super) fn count(self) -> usize {
+        (self.0 >> COUNT_AT) as usize
+    }
+
+    /// Was there nothing to be found?
+    #[inline]
+    pub(super) fn is_nothing(self) -> bool {
+        self.count() == 0
+    }
+
+    /// The first two tokens, or what stands in their place.
+    #[inline]
+    pub(super) fn first_two(self) -> [u32; 2] {
+        [self.0 as u32, (self.0 >> 32) as u32]
+    }
+
+    /// The token at a place.
+    #[inline]
+    pub(super) fn id(self, place: usize) -> u32 {
+        (self.0 >> IDS_AT[place]) as u32 & ((1 << ID_BITS) - 1)
+    }
+
+    /// Where in the word the token at a place ends.
+    #[inline]
+    pub(super) fn end(self, place: usize) -> usize {
+        (self.0 >> (ENDS_AT + 4 * place as u32)) as usize & 15
+    }
+}
+
+impl Cache {
+    /// No words yet.
+    pub(super) fn new() -> Cache {
+        let word = Word { key: 0, known: Known::NOTHING };
+        let long = Long { key: [0; LONG_MAX], len: 0, ids: [0; LONG_TOKENS], ends: [0; LONG_TOKENS], tokens: 0 };
+        Cache { front: table(word), sets: table(Set([word; SET_WORDS])), long: vec![long; LONG] }
+    }
+
+    /// Says that a word will be looked for in the front soon.
+    #[inline]
+    pub(super) fn expect_front(&self, hash: u32) {
+        prefetch(self.front.as_slice(), place(hash, FRONT_BITS));
+    }
+
+    /// Says that a word will be looked for behind the front soon.
+    #[inline]
+    pub(super) fn expect_behind(&self, hash: u32) {
+        let words = &self.sets[place(hash, SET_BITS)].0;
+        prefetch(words, 0);
+        prefetch(words, SET_WORDS / 2);
+    }
+
+    /// What the front knows of a word. Free of branches, which would be wrong for one word in ten.
+    #[inline]
+    pub(super) fn find_front(&self, key: u128, hash: u32) -> Known {
+        self.front[place(hash, FRONT_BITS)].known_as(key)
+    }
+
+    /// The same for the table behind the front, into which it takes what it finds. Free of branches too: one that hangs on memory, and is
+    /// wrong for one word in seven, would wait for it each time.
+    #[inline]
+    pub(super) fn find_behind(&mut self, key: u128, hash: u32) -> Known {
+        let Set(words) = &self.sets[place(hash, SET_BITS)];
+        let known = Known(words.iter().fold(0, |known, word| known | word.known_as(key).0));
+        let front = &mut self.front[place(hash, FRONT_BITS)];
+        let is_known = !known.is_nothing();
+        front.key = select_unpredictable(is_known, key, front.key);
+        front.known = Known(select_unpredictable(is_known, known.0, front.known.0));
+        known
+    }
+
+    /// Passes on the tokens of a word whose tokens are not in the first tables, if it is known.
+    pub(super) fn emit_long<S: Sink>(&self, word: &[u8], found: Known, start: usize, sink: &mut S) -> bool {
+        let may_be_there = word.len() <= LONG_MAX && (word.len() > SHORT_MAX || !found.is_nothing());
+        let Some(known) = may_be_there.then(|| &self.long[long_place(word)]) else { return false };
+        if &known.key[..usize::from(known.len)] != word {
+            return false;
+        }
+        let mut from = start;
+        for (id, end) in known.ids.iter().zip(&known.ends).take(usize::from(known.tokens)) {
+            let end = start + usize::from(*end);
+            sink.push(*id, from, end);
+            from = end;
+        }
+        true
+    }
+
+    /// Keeps a word, if it fits into one of the tables.
+    pub(super) fn insert(&mut self, word: &[u8], symbols: &Symbols) {
+        let (bytes, tokens) = (word.len(), symbols.ids.len());
+        if bytes <= SHORT_MAX {
+            let is_small = tokens <= SHORT_TOKENS && symbols.ids.iter().all(|id| id >> ID_BITS == 0);
+            let known = if is_small { Known::new(symbols) } else { Known::ELSEWHERE };
+            let key = key(word, 0, bytes);
+            let Set(words) = &mut self.sets[place(hash(key), SET_BITS)];
+            words.rotate_right(1);
+            words[0] = Word { key, known };
+            if is_small {
+                return;
+            }
+        }
+        if bytes <= LONG_MAX && tokens <= LONG_TOKENS {
+            let long = &mut self.long[long_place(word)];
+            long.key[..bytes].copy_from_slice(word);
+            (long.len, long.tokens) = (bytes as u8, tokens as u8);
+            write(symbols, &mut long.ids, &mut long.ends);
+        }
+    }
+}
+
+impl Word {
+    #[inline]
+    fn known_as(&self, key: u128) -> Known {
+        // By halves, since a choice between numbers of 128 bits is made with a branch.
+        let differs = self.key ^ key;
+        let is_it = (differs as u64 | (differs >> 64) as u64) == 0;
+        let low = select_unpredictable(is_it, self.known.0 as u64, 0);
+        let high = select_unpredictable(is_it, (self.known.0 >> 64) as u64, 0);
+        Known(u128::from(high) << 64 | u128::from(low))
+    }
+}
+
+/// A table of a size that places are cut to, so that none needs a check.
+fn table<T: Clone, const LEN: usize>(item: T) -> Box<[T; LEN]> {
+    vec![item; LEN].try_into().unwrap_or_else(|_| unreachable!("it is as long"))
+}
+
+fn write(symbols: &Symbols, ids: &mut [u32], ends: &mut [u8]) {
+    ids.iter_mut().zip(&symbols.ids).for_each(|(to, id)| *to = *id);
+    let mut end = 0;
+    for (to, len) in ends.iter_mut().zip(&symbols.lens) {
+        end += *len as u8;
+        *to = end;
+    }
+}
+
+/// For each length of word its bytes of 16; beyond 15 all.
+const MASKS: [u128; SHORT_MAX + 2] = {
+    let mut masks = [u128::MAX; SHORT_MAX + 2];
+    let mut len = 0;
+    while len <= SHORT_MAX {
+        masks[len] = (1 << (8 * len)) - 1;
+        len += 1;
+    }
+    masks
+};
+
+/// The bytes of a word of at most 15, and how many there are; for any longer word what no such word has.
+#[inline]
+pub(super) fn key(text: &[u8], start: usize, end: usize) -> u128 {
+    let len = (end - start).min(SHORT_MAX + 1);
+    let bytes = match text[start..].first_chunk::<16>() {
+        Some(chunk) => u128::from_le_bytes(*chunk) & MASKS[len],
+        None => {
+            let mut chunk = [0; 16];
+            chunk[..len].copy_from_slice(&text[start..start + len]);
+            u128::from_le_bytes(chunk)
+        }
+    };
+    bytes | (len as u128) << 120
+}
+
+/// Where in the tables a word may stand.
+#[inline]
+pub(super) fn hash(key: u128) -> u32 {
+    let product = u128::from(key as u64 ^ 0x9E37_79B9_7F4A_7C15) * u128::from((key >> 64) as u64 ^ 0xC2B2_AE3D_27D4_EB4F);
+    (product as u64 ^ (product >> 64) as u64) as u32
+}
+
+#[inline]
+fn place(hash: u32, bits: u32) -> usize {
+    hash as usize & ((1 << bits) - 1)
+}
+
+fn long_place(word: &[u8]) -> usize {
+    xxhash_rust::xxh3::xxh3_64(word) as usize % LONG
+}

@@ -1,0 +1,273 @@
+//! Byte-pair merges: the table of pairs, and the exact merging of one word.
+//!
+//! The rule is that of `tokenizers`' `Word::merge_all`: of all neighbours that merge, the pair that stands first in the merges list
+//! goes first, and of equal pairs the leftmost. Its queue drops an entry whose pair has changed since; a pair that gives the same
+//! piece at the same place is the same pair, so the rule has no other exception.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::simd::prefetch::prefetch;
+
+/// Words of more symbols merge through a queue: a scan for the best pair is quadratic, and faster only while a word is short.
+const SCAN_MAX: usize = 192;
+/// Nearly all words have fewer symbols than this, and small arrays are sooner made.
+const SHORT_MAX: usize = 32;
+/// The rank of what does not merge.
+const NONE: u32 = u32::MAX;
+const GONE: u32 = u32::MAX;
+const FREE: u64 = u64::MAX;
+/// A token's id has at most so many bits.
+pub(super) const ID_BITS: u32 = 20;
+const RANK_BITS: u32 = 24;
+
+/// Which two tokens merge, and how early: an open-addressing table of 8 bytes a slot, since a merge is as slow as memory.
+pub(super) struct Merges {
+    /// The rank of every two letters. A word begins as letters, so this small table answers half of what its merging asks.
+    letters: Box<[u32]>,
+    /// From the top: the left token, the right one, the rank.
+    slots: Vec<u64>,
+    shift: u32,
+    /// The new token of each rank.
+    new: Vec<u32>,
+    /// Four bits a slot, set where the hash of a pair falls: most pairs do not merge, and this stays in the fast caches.
+    filter: Vec<u64>,
+}
+
+/// A word on its way from characters to tokens: ids, and how many bytes each stands for.
+#[derive(Debug, Default)]
+pub(super) struct Symbols {
+    /// The ids.
+    pub ids: Vec<u32>,
+    /// The bytes of each; 0 for a symbol that a merge has taken in.
+    pub lens: Vec<u32>,
+}
+
+impl Symbols {
+    /// Makes room for the next word.
+    pub(super) fn clear(&mut self) {
+        self.ids.clear();
+        self.lens.clear();
+    }
+
+    /// Appends a symbol.
+    pub(super) fn push(&mut self, id: u32, len: u32) {
+        self.ids.push(id);
+        self.lens.push(len);
+    }
+
+    /// Lets go of symbols that are taken in.
+    fn close_ranks(&mut self) {
+        let mut kept = 0;
+        for place in 0..self.ids.len() {
+            (self.ids[kept], self.lens[kept]) = (self.ids[place], self.lens[place]);
+            kept += usize::from(self.lens[place] != 0);
+        }
+        self.ids.truncate(kept);
+        self.lens.truncate(kept);
+    }
+}
+
+impl Merges {
+    /// The table of `(left, right, new)` ids in the order of the merges list; of a pair that stands there twice, the later counts.
+    /// `alphabet` has the tokens of the letters, at most 256, which are bytes to those who call [`Merges::apply`].
+    pub(super) fn new(list: &[(u32, u32, u32)], alphabet: &[u32]) -> Result<Merges, String> {
+        let last = list.iter().map(|(left, right, new)| *left.max(right).max(new)).max().unwrap_or(0);
+        if last >> ID_BITS != 0 || list.len() >> RANK_BITS != 0 {
+            return Err("its vocabulary has more than a million tokens".to_owned());
+        }
+        let bits = (list.len() + list.len() / 3 + 1).next_power_of_two().trailing_zeros().max(4);
+        let (slots, filter) = (vec![FREE; 1 << bits], vec![0; (1 << bits) / 16]);
+        let new = list.iter().map(|(_, _, new)| *new).collect();
+        let letters = vec![NONE; 1 << 16].into_boxed_slice();
+        let mut merges = Merges { letters, slots, shift: 64 - bits, new, filter };
+        for (rank, (left, right, _)) in list.iter().enumerate() {
+            let pair = pair(*left, *right);
+            let (word, bit) = merges.filter_place(hash(pair));
+            merges.filter[word] |= 1 << bit;
+            let place = merges.place(pair, hash(pair));
+            merges.slots[place] = pair << RANK_BITS | rank as u64;
+        }
+        for (place, left) in alphabet.iter().enumerate() {
+            for (right_place, right) in alphabet.iter().enumerate() {
+                merges.letters[place << 8 | right_place] = merges.rank(*left, *right);
+            }
+        }
+        Ok(merges)
+    }
+
+    /// The slot of a pair, or the free one it would take. A quarter of the slots is free, so the search ends.
+    #[inline]
+    fn place(&self, pair: u64, hash: u64) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut place = (hash >> self.shift) as usize & mask;
+        while self.slots[place] >> RANK_BITS != pair && self.slots[place] != FREE {
+            place = (place + 1) & mask;
+        }
+        place
+    }
+
+    /// The word of the filter that a hash falls into, and the bit.
+    #[inline]
+    fn filter_place(&self, hash: u64) -> (usize, u64) {
+        let bit = hash >> (self.shift - 2);
+        ((bit >> 6) as usize, bit & 63)
+    }
+
+    /// How early two tokens merge, [`NONE`] if they do not.
+    #[inline(always)]
+    fn rank(&self, left: u32, right: u32) -> u32 {
+        let pair = pair(left, right);
+        let hash = hash(pair);
+        let (word, bit) = self.filter_place(hash);
+        // Asked for before it is known whether it will be needed, since the filter may have to be fetched as well.
+        prefetch(&self.slots, (hash >> self.shift) as usize);
+        if self.filter[word] >> bit & 1 == 0 {
+            return NONE;
+        }
+        match self.slots[self.place(pair, hash)] {
+            FREE => NONE,
+            slot => {
+                let rank = slot as u32 & ((1 << RANK_BITS) - 1);
+                prefetch(&self.new, rank as usize);
+                rank
+            }
+        }
+    }
+
+    #[inline]
+    fn letter_rank(&self, left: u8, right: u8) -> u32 {
+        self.letters[usize::from(left) << 8 | usize::from(right)]
+    }
+
+    /// Merges a word to its tokens. `letters` is the word where each of its symbols is a letter of the alphabet.
+    pub(super) fn apply(&self, symbols: &mut Symbols, letters: Option<&[u8]>) {
+        match symbols.ids.len() {
+            ..2 => return,
+            2..=SHORT_MAX => self.scan::<SHORT_MAX>(symbols, letters),
+            symbol_count if symbol_count <= SCAN_MAX => self.scan::<SCAN_MAX>(symbols, letters),
+            _ => self.by_rank(symbols),
+        }
+        symbols.close_ranks();
+    }
+
+    /// For words of at most `MAX` symbols, which fits a byte.
+    fn scan<const MAX: usize>(&self, symbols: &mut Symbols, letters: Option<&[u8]>) {
+        let Symbols { ids, lens } = symbols;
+        let end = ids.len();
+        let (mut next, mut before) = ([0_u8; MAX], [0_u8; MAX]);
+        // What each symbol gives with the one after it; those taken in give nothing.
+        let mut ranks = [NONE; MAX];
+        for place in 0..end - 1 {
+            (next[place], before[place + 1]) = (place as u8 + 1, place as u8);
+        }
+        match letters {
+            Some(letters) => {
+                let pairs = letters.iter().zip(&letters[1..]);
+                ranks.iter_mut().zip(pairs).for_each(|(rank, (left, right))| *rank = self.letter_rank(*left, *right));
+            }
+            None => {
+                let pairs = ids.iter().zip(&ids[1..]);
+                ranks.iter_mut().zip(pairs).for_each(|(rank, (left, right))| *rank = self.rank(*left, *right));
+            }
+        }
+        next[end - 1] = end as u8;
+        loop {
+            let mut best = (NONE, 0);
+            for (place, rank) in ranks[..end - 1].iter().enumerate() {
+                if *rank < best.0 {
+                    best = (*rank, place);
+                }
+            }
+            let (rank, place) = best;
+            if rank == NONE {
+                return;
+            }
+            let right = usize::from(next[place]);
+            let after = usize::from(next[right]);
+            ids[place] = self.new[rank as usize];
+            lens[place] += lens[right];
+            (lens[right], ranks[right], next[place], ranks[place]) = (0, NONE, after as u8, NONE);
+            if after < end {
+                before[after] = place as u8;
+                ranks[place] = self.rank(ids[place], ids[after]);
+            }
+            if place > 0 {
+                let left = usize::from(before[place]);
+                ranks[left] = self.rank(ids[left], ids[place]);
+            }
+        }
+    }
+
+    /// The same for long words: symbols in a linked list, places in a heap by rank and then from the left, outdated ones skipped.
+    fn by_rank(&self, symbols: &mut Symbols) {
+        let Symbols { ids, lens } = symbols;
+        let end = ids.len();
+        let mut next: Vec<u32> = (1..=end as u32).collect();
+        let mut before: Vec<u32> = std::iter::once(GONE).chain(0..end as u32 - 1).collect();
+        let entry = |rank: u32, place: usize| (rank != NONE).then(|| Reverse(u64::from(rank) << 32 | place as u64));
+        let mut queue: BinaryHeap<Reverse<u64>> =
+            (1..end).filter_map(|right| entry(self.rank(ids[right - 1], ids[right]), right - 1)).collect();
+        while let Some(Reverse(first)) = queue.pop() {
+            let (rank, place) = ((first >> 32) as u32, first as u32 as usize);
+            let right = next[place] as usize;
+            if lens[place] == 0 || right >= end || self.rank(ids[place], ids[right]) != rank {
+                continue;
+            }
+            ids[place] = self.new[rank as usize];
+            lens[place] += lens[right];
+            lens[right] = 0;
+            next[place] = next[right];
+            let after = next[place] as usize;
+            if after < end {
+                before[after] = place as u32;
+                queue.extend(entry(self.rank(ids[place], ids[after]), place));
+            }
+            if before[place] != GONE {
+                let left = before[place] as usize;
+                queue.extend(entry(self.rank(ids[left], ids[place]), left));
+            }
+        }
+    }
+}
+
+fn pair(left: u32, right: u32) -> u64 {
+    u64::from(left) << ID_BITS | u64::from(right)
+}
+
+fn hash(pair: u64) -> u64 {
+    pair.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_to_merge_agree_and_the_leftmost_of_equal_pairs_goes_first() {
+        // a = 1, b = 2; "aa" = 3, "aaa" by way of (aa, a) = 4, "ab" = 5.
+        let merges = Merges::new(&[(1, 1, 3), (3, 1, 4), (1, 2, 5)], &[0, 1, 2]).expect("few tokens");
+        let mut state = 7_u64;
+        for words in 0..2_000 {
+            let mut word = Symbols::default();
+            for _ in 0..words % SCAN_MAX + 1 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                word.push(1 + (state >> 62 == 0) as u32, 1);
+            }
+            let copy = |word: &Symbols| Symbols { ids: word.ids.clone(), lens: word.lens.clone() };
+            let (mut long, mut spelled) = (copy(&word), copy(&word));
+            let letters: Vec<u8> = word.ids.iter().map(|id| *id as u8).collect();
+            if words % SCAN_MAX > 0 {
+                merges.scan::<SCAN_MAX>(&mut word, None);
+                merges.scan::<SCAN_MAX>(&mut spelled, Some(&letters));
+            }
+            merges.by_rank(&mut long);
+            assert_eq!((&word.ids, &word.lens), (&spelled.ids, &spelled.lens));
+            assert_eq!((word.ids, word.lens), (long.ids, long.lens));
+        }
+        let mut word = Symbols::default();
+        (0..5).for_each(|_| word.push(1, 1));
+        merges.apply(&mut word, None);
+        assert_eq!((word.ids, word.lens), (vec![3, 4], vec![2, 3]));
+    }
+}

@@ -1,0 +1,104 @@
+//! Our engine: the same ids as `tokenizers`, by cutting exactly and remembering words.
+
+mod added;
+mod batch;
+mod cache;
+mod classes;
+mod cuts;
+mod groups;
+mod lexicon;
+mod masks;
+mod merges;
+mod normal;
+mod pieces;
+mod plan;
+mod utf8;
+mod vocabulary;
+mod words;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::encode::{Encode, Ids, Sink, Span, Spans};
+use super::reference::Reference;
+use crate::stage::Reason;
+use added::{Added, Part};
+use batch::Ends;
+use lexicon::{Lexicon, Scratch};
+use normal::is_nfc;
+use pieces::Pieces;
+pub(super) use plan::build;
+use words::{Progress, Words};
+
+/// A tokenizer that our code knows in all its parts.
+pub(super) struct Fast {
+    /// Its added tokens.
+    added: Added,
+    /// Its words or pieces.
+    cutter: Cutter,
+    /// Its vocabulary.
+    lexicon: Lexicon,
+    /// Does it bring texts to Unicode's normal form C? Those that are not in it go to the reference.
+    nfc: bool,
+    /// The oracle.
+    reference: Arc<Reference>,
+    /// One for each thread that has ever encoded at the same time as others.
+    scratches: Mutex<Vec<Scratch>>,
+}
+
+/// How text is cut.
+enum Cutter {
+    /// Into words.
+    Words(Words),
+    /// Where nothing merges.
+    Pieces(Pieces),
+}
+
+impl Fast {
+    fn encode<S: Sink>(&self, text: &str, sink: &mut S) {
+        let bytes = text.as_bytes();
+        let taken = self.scratches.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut scratch = taken.unwrap_or_else(Scratch::new);
+        self.added.each(text, |part| match (part, &self.cutter) {
+            (Part::Token(id, range), _) => sink.push(id, range.start, range.end),
+            (Part::Text { range, fresh }, Cutter::Pieces(pieces)) => {
+                pieces.encode((bytes, range, fresh), &self.lexicon, &mut scratch, sink);
+            }
+            (Part::Text { range, .. }, Cutter::Words(words)) => {
+                let mut progress = Progress::at(range.start);
+                let fill = |ends: &mut Ends| words.fill(bytes, &mut progress, range.end, ends);
+                self.lexicon.encode(bytes, range.clone(), fill, &mut scratch, sink);
+            }
+        });
+        scratch.trim();
+        self.scratches.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
+    }
+
+    /// Texts that only the reference takes: beyond 4 GiB, or changed by the normaliser.
+    fn is_foreign(&self, text: &str) -> bool {
+        u32::try_from(text.len()).is_err() || (self.nfc && !is_nfc(text))
+    }
+}
+
+impl Encode for Fast {
+    fn ids(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), Reason> {
+        if self.is_foreign(text) {
+            return self.reference.ids(text, ids);
+        }
+        self.encode(text, &mut Ids(ids));
+        Ok(())
+    }
+
+    fn spans(&self, text: &str, ids: &mut Vec<u32>, spans: &mut Vec<Span>) -> Result<(), Reason> {
+        if self.is_foreign(text) {
+            return self.reference.spans(text, ids, spans);
+        }
+        self.encode(text, &mut Spans { ids, spans });
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Fast {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Fast").field("added", &self.added).field("nfc", &self.nfc).finish_non_exhaustive()
+    }
+}

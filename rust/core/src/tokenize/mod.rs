@@ -1,0 +1,291 @@
+//! Token ids and masks: the ids that HF `tokenizers` gives, BOS in front exactly once, and a label for every trained character.
+//!
+//! Two engines give the ids: `reference`, which is the `tokenizers` crate, and `fast`, ours, for the tokenizers that `plan` knows in
+//! all their parts. Ours takes over only where it agrees with the crate on a hostile text (`probe`).
+
+mod bounded;
+mod counted;
+mod encode;
+mod fast;
+mod models;
+mod probe;
+mod reference;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+pub use encode::{Encode, Span};
+use reference::Reference;
+
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::normal::sha256_hex;
+use crate::recipe::TrainOn;
+use crate::sample::Sample;
+use crate::stage::Reason;
+use crate::template::Rendered;
+
+/// The version of the rules for BOS and labels.
+pub const VERSION: u32 = 1;
+
+/// Bytes of a `tokenizer.json` at most; the largest published ones have 35 MB.
+const TOKENIZER_BYTES_MAX: usize = 256 << 20;
+/// Bytes of a file beside it at most.
+const CONFIG_BYTES_MAX: usize = 16 << 20;
+
+/// The tokens a tokenizer's config names. Templates see them as `bos_token`, `eos_token`, …
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpecialTokens {
+    /// Begins a text.
+    pub bos: Option<String>,
+    /// Ends a turn or a text.
+    pub eos: Option<String>,
+    /// Fills a batch.
+    pub pad: Option<String>,
+    /// Stands for the unknown.
+    pub unk: Option<String>,
+}
+
+impl SpecialTokens {
+    /// Those that are set, under the names that templates use.
+    #[must_use]
+    pub fn pairs(&self) -> Vec<(&'static str, String)> {
+        let named = [("bos_token", &self.bos), ("eos_token", &self.eos), ("pad_token", &self.pad), ("unk_token", &self.unk)];
+        named.into_iter().filter_map(|(name, token)| Some((name, token.clone()?))).collect()
+    }
+}
+
+/// What turns texts into ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Engine {
+    /// Our own code.
+    Fast,
+    /// The `tokenizers` crate, and why: half a sentence.
+    Reference(String),
+}
+
+/// A tokenizer with what its folder says of it.
+#[derive(Debug)]
+pub struct Tokenizer {
+    reference: Arc<Reference>,
+    encoder: Arc<dyn Encode>,
+    engine: Engine,
+    /// Ids that the tokenizer puts in front of every text.
+    lead: Vec<u32>,
+    /// Its special tokens by use.
+    pub special: SpecialTokens,
+    /// The chat template its folder brings along.
+    pub chat_template: Option<String>,
+    /// SHA-256 of `tokenizer.json` and of the special tokens, hex.
+    pub sha256: String,
+    json: Vec<u8>,
+    config: Map<String, Value>,
+}
+
+impl Tokenizer {
+    /// Loads a folder with `tokenizer.json` (and `tokenizer_config.json`, `chat_template.jinja`), or a `tokenizer.json` itself.
+    /// Where our engine knows all parts of it and passes its self-check, it is used; otherwise the `tokenizers` crate.
+    pub fn load(path: &Path) -> Result<Tokenizer> {
+        let mut tokenizer = Tokenizer::load_reference(path)?;
+        match fast::build(Arc::clone(&tokenizer.reference), &tokenizer.json) {
+            Err(reason) => tokenizer.engine = Engine::Reference(reason),
+            Ok(fast) => match probe::difference(&fast, tokenizer.reference.as_ref(), &tokenizer.added_texts()) {
+                Ok(Some(difference)) => tokenizer.engine = Engine::Reference(difference),
+                Ok(None) => (tokenizer.encoder, tokenizer.engine) = (Arc::new(fast), Engine::Fast),
+                Err(reason) => tokenizer.engine = Engine::Reference(reason.detail.unwrap_or_default()),
+            },
+        }
+        Ok(tokenizer)
+    }
+
+    /// The same with the `tokenizers` crate as its engine: what [`Tokenizer::load`] must equal.
+    pub fn load_reference(path: &Path) -> Result<Tokenizer> {
+        let (folder, file) =
+            if path.is_dir() { (path, path.join("tokenizer.json")) } else { (path.parent().unwrap_or(path), path.to_owned()) };
+        let json = disk::read(&file, TOKENIZER_BYTES_MAX).map_err(|error| {
+            Error::Input(format!(
+                "cannot read the tokenizer `{}`: {error}; name a folder with a tokenizer.json, or such a file",
+                file.display()
+            ))
+        })?;
+        let reference = Arc::new(Reference::new(&json, &file)?);
+        let config = config(folder)?;
+        let special = special_tokens(&config);
+        let chat_template = match template_file(folder)? {
+            Some(text) => Some(text),
+            None => config.get("chat_template").and_then(Value::as_str).map(str::to_owned),
+        };
+        let lead = reference.lead().map_err(|reason| Error::input(&file, reason.detail.unwrap_or_default()))?;
+        let sha256 = sha256_hex(format!("{}{:?}", sha256_hex(&json), special.pairs()).as_bytes());
+        let engine = Engine::Reference("it was asked for".to_owned());
+        Ok(Tokenizer { encoder: reference.clone(), reference, engine, lead, special, chat_template, sha256, json, config })
+    }
+
+    /// What gives the ids.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Entries of the vocabulary, added tokens included.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.reference.inner().get_vocab_size(true)
+    }
+
+    /// The id of EOS, where the tokenizer has one.
+    #[must_use]
+    pub fn eos_id(&self) -> Option<u32> {
+        self.reference.inner().token_to_id(self.special.eos.as_deref()?)
+    }
+
+    /// The text of every special token: what must not stand in content.
+    #[must_use]
+    pub fn special_texts(&self) -> Vec<String> {
+        let added: BTreeMap<_, _> = self.reference.inner().get_added_tokens_decoder().into_iter().collect();
+        added.into_values().filter(|token| token.special).map(|token| token.content).collect()
+    }
+
+    fn added_texts(&self) -> Vec<String> {
+        let added: BTreeMap<_, _> = self.reference.inner().get_added_tokens_decoder().into_iter().collect();
+        added.into_values().map(|token| token.content).collect()
+    }
+
+    /// The ids of a text, BOS in front; a reason to set its row aside where the tokenizer fails on it.
+    pub fn ids(&self, text: &str) -> std::result::Result<Vec<u32>, Reason> {
+        let mut ids = self.room(text);
+        self.encoder.ids(text, &mut ids)?;
+        check_ids(&ids)?;
+        self.lead_once(&mut ids);
+        ids.shrink_to_fit();
+        Ok(ids)
+    }
+
+    /// The ids of a rendered dialogue, with the trained ranges of its text as ranges of ids: a token is trained if it holds any
+    /// trained character, as in `transformers`' assistant masks.
+    pub fn sample(&self, rendered: &Rendered, train_on: TrainOn) -> std::result::Result<Sample, Reason> {
+        if train_on == TrainOn::All {
+            let ids = self.ids(&rendered.text)?;
+            return Ok(Sample { trained: joined(std::iter::once(0..ids.len() as u32).collect()), ids });
+        }
+        let mut ids = self.room(&rendered.text);
+        let mut spans = Vec::with_capacity(ids.capacity());
+        self.encoder.spans(&rendered.text, &mut ids, &mut spans)?;
+        check_ids(&ids)?;
+        let shift = self.lead_once(&mut ids);
+        ids.shrink_to_fit();
+        let trained = rendered.trained.iter().map(|range| {
+            let range = whole_characters(&rendered.text, range);
+            let start = spans.partition_point(|span| span.end as usize <= range.start);
+            let end = spans.partition_point(|span| (span.start as usize) < range.end);
+            (start + shift) as u32..(end + shift) as u32
+        });
+        Ok(Sample { trained: joined(trained.filter(|range| !range.is_empty()).collect()), ids })
+    }
+
+    /// The ids that the tokenizer puts in front, with room for those of the text: dialogues take three to four bytes a token.
+    fn room(&self, text: &str) -> Vec<u32> {
+        let mut ids = Vec::with_capacity(self.lead.len() + text.len() / 3 + 8);
+        ids.extend_from_slice(&self.lead);
+        ids
+    }
+
+    /// Takes back what the tokenizer put in front if the text wrote it itself; returns how far the text's ids stand from the start.
+    fn lead_once(&self, ids: &mut Vec<u32>) -> usize {
+        let lead = self.lead.len();
+        if ids[lead..].starts_with(&self.lead) {
+            ids.drain(..lead);
+            return 0;
+        }
+        lead
+    }
+
+    /// The files of a folder from which `transformers` loads this tokenizer with this template: name and bytes.
+    pub fn files(&self, template: &str) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        let mut config = self.config.clone();
+        for key in ["added_tokens_decoder", "sp_model_kwargs", "legacy", "add_bos_token", "add_eos_token", "auto_map"] {
+            config.remove(key);
+        }
+        for (name, token) in self.special.pairs() {
+            config.insert(name.to_owned(), json!(token));
+        }
+        if let (None, Some(eos)) = (&self.special.pad, &self.special.eos) {
+            config.insert("pad_token".to_owned(), json!(eos));
+        }
+        // Any other class rebuilds the tokenizer from its parts and gives other ids.
+        config.insert("tokenizer_class".to_owned(), json!("PreTrainedTokenizerFast"));
+        config.insert("clean_up_tokenization_spaces".to_owned(), json!(false));
+        config.insert("chat_template".to_owned(), json!(template));
+        let config = serde_json::to_vec_pretty(&config).map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(vec![("tokenizer.json", self.json.clone()), ("tokenizer_config.json", config)])
+    }
+}
+
+/// Shards hold ids of 31 bits.
+fn check_ids(ids: &[u32]) -> std::result::Result<(), Reason> {
+    match ids.iter().max() {
+        Some(id) if i32::try_from(*id).is_err() => Err(Reason::found("tokenizer", format!("its token {id} has no place in a shard"))),
+        _ => Ok(()),
+    }
+}
+
+/// The range, widened to the characters of which it holds a part.
+fn whole_characters(text: &str, range: &Range<usize>) -> Range<usize> {
+    let boundary = |at: &usize| text.is_char_boundary(*at);
+    let start = (0..=range.start.min(text.len())).rev().find(boundary).unwrap_or(0);
+    start..(range.end..text.len()).find(boundary).unwrap_or(text.len())
+}
+
+/// Ranges that touch or overlap, as one.
+fn joined(ranges: Vec<Range<u32>>) -> Vec<Range<u32>> {
+    let mut joined: Vec<Range<u32>> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if range.start < last.end => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
+/// `tokenizer_config.json`, completed by `special_tokens_map.json`; empty where neither is there.
+fn config(folder: &Path) -> Result<Map<String, Value>> {
+    let mut config = Map::new();
+    for name in ["special_tokens_map.json", "tokenizer_config.json"] {
+        let path = folder.join(name);
+        if let Some(bytes) = optional(&path)? {
+            let table: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|error| Error::input(&path, error))?;
+            config.extend(table.into_iter().filter(|(_, value)| !value.is_null()));
+        }
+    }
+    Ok(config)
+}
+
+/// The template that lies beside the tokenizer, if one does.
+fn template_file(folder: &Path) -> Result<Option<String>> {
+    let path = folder.join("chat_template.jinja");
+    optional(&path)?.map(|bytes| String::from_utf8(bytes).map_err(|error| Error::input(&path, error))).transpose()
+}
+
+/// The bytes of a file beside the tokenizer; `None` where there is none.
+fn optional(path: &Path) -> Result<Option<Vec<u8>>> {
+    match disk::read(path, CONFIG_BYTES_MAX) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::input(path, error)),
+    }
+}
+
+/// Tokens stand as strings or as `{"content": …}`.
+fn special_tokens(config: &Map<String, Value>) -> SpecialTokens {
+    let token = |name: &str| {
+        let value = config.get(name)?;
+        value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_owned)
+    };
+    SpecialTokens { bos: token("bos_token"), eos: token("eos_token"), pad: token("pad_token"), unk: token("unk_token") }
+}
