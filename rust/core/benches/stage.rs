@@ -14,7 +14,7 @@ use std::time::Instant;
 use rayon::prelude::*;
 use zephyr_core::Folder;
 use zephyr_core::dataset::shard::WindowRows;
-use zephyr_core::dedup::{Admission, Seen, sign};
+use zephyr_core::dedup::{Seen, sign};
 use zephyr_core::dialogue::{Dialogue, Replies, Role, Turn};
 use zephyr_core::disk::spool::Spool;
 use zephyr_core::filter;
@@ -23,7 +23,7 @@ use zephyr_core::progress::Watch;
 use zephyr_core::read::{self, Chunk, Input, shape};
 use zephyr_core::recipe::{Dedup, TrainOn};
 use zephyr_core::sample::Sample;
-use zephyr_core::stage::{Notes, Stage, Verdict};
+use zephyr_core::stage::{Notes, Stage};
 use zephyr_core::template::{Template, ZEPHYR};
 use zephyr_core::tokenize::Tokenizer;
 use zephyr_core::truecase::Truecase;
@@ -162,7 +162,7 @@ fn clean(mut dialogues: Vec<Dialogue>) -> Outcome {
     stages.extend(filters.iter().filter_map(toml::Value::as_table).map(|table| filter::build(table.clone()).expect("a filter")));
     let kept = dialogues.par_iter_mut().with_min_len(8).filter_map(|dialogue| {
         let mut notes = Notes::default();
-        stages.iter().all(|stage| matches!(stage.visit(dialogue, &mut notes), Verdict::Keep)).then_some(())
+        stages.iter().all(|stage| stage.visit(dialogue, &mut notes).is_ok()).then_some(())
     });
     Outcome { bytes, made: kept.count() }
 }
@@ -200,7 +200,7 @@ fn dedup(documents: Vec<Dialogue>) -> Outcome {
     for (round, documents) in documents.chunks(4_096).enumerate() {
         let signed: Vec<_> = documents.par_iter().with_min_len(8).map(|document| sign(document, &recipe)).collect();
         for (row, signature) in (round as i64 * 4_096..).zip(&signed) {
-            kept += usize::from(seen.admit(row, signature).expect("admits") == Admission::New);
+            kept += usize::from(seen.admit(row, signature).expect("admits").is_none());
         }
     }
     Outcome { bytes, made: kept }

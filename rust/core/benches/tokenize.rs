@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
 use zephyr_core::recipe::TrainOn;
-use zephyr_core::template::Rendered;
+use zephyr_core::sample::Rendered;
 use zephyr_core::tokenize::Tokenizer;
 
 /// The reference is slow, so it reads the start of the input only.

@@ -2,24 +2,10 @@
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use regex::Regex;
-use serde::{Deserialize, Serialize};
 
 use crate::dialogue::{Dialogue, Replies};
 use crate::error::{Error, Result};
-
-/// What happens to a row whose content holds one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Policy {
-    /// The row goes to quarantine, whole and unchanged.
-    Quarantine,
-    /// A space goes behind the first character of each, `< /s>` for `</s>`, and the row goes on. It reads the same to a person; neither
-    /// the tokenizer nor a template that looks at text can take it for the token. Encoding it as text alone would not do: role
-    /// markers such as Zephyr's are text already.
-    Neutralize,
-    /// The row goes on; the tokenizer reads the text as the control token it spells.
-    Allow,
-}
+use crate::recipe::Policy;
 
 /// The control tokens of one tokenizer and one template.
 #[derive(Debug)]

@@ -3,21 +3,22 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use crate::dataset::shard::TokenPair;
-use crate::dialogue::{Role, Turn};
+use crate::dialogue::{Pair, Role, Turn};
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::pipeline::row::{Alive, Fate};
 use crate::recipe::{Compat, Recipe, TrainOn};
-use crate::sample::Sample;
-use crate::stage::Reason;
-use crate::template::{Stranger, Template, ZEPHYR};
+use crate::sample::{Sample, TokenPair};
+use crate::stage::{Code, Reason};
+use crate::template::{Stranger, TEMPLATES, Template};
 use crate::tokenize::Tokenizer;
 
 /// Bytes that are read of a template's file at most; one that is used is smaller by far.
 const TEMPLATE_FILE_BYTES_MAX: usize = 1 << 20;
 /// Tokens of one row; more is damage or an attack.
 const TOKENS_MAX: usize = 1_000_000;
+
+/// What recipes call the tokenizer's own template.
+const OF_TOKENIZER: &str = "tokenizer";
 
 /// A template with the tokenizer that reads what it writes.
 pub struct Encoding {
@@ -33,7 +34,7 @@ pub struct Encoding {
 
 /// Tokens of a row, and what was cut off.
 #[derive(Debug)]
-pub struct Product {
+pub struct Encoded {
     /// The tokens.
     pub tokens: Tokens,
     /// Tokens cut off.
@@ -44,11 +45,11 @@ pub struct Product {
     pub chars: usize,
 }
 
-impl Product {
+impl Encoded {
     /// Of a row whose text alone is written.
     #[must_use]
-    pub fn of_text() -> Product {
-        Product { tokens: Tokens::None, tokens_lost: 0, trained_tokens_lost: 0, chars: 0 }
+    pub fn of_text() -> Encoded {
+        Encoded { tokens: Tokens::None, tokens_lost: 0, trained_tokens_lost: 0, chars: 0 }
     }
 }
 
@@ -81,32 +82,24 @@ impl Encoding {
         })
     }
 
-    /// The tokens of a dialogue, or why there are none. `Err` within is the row's fault, outside it is ours.
-    pub fn sample(&self, turns: &[Turn]) -> Result<std::result::Result<Product, Fate>> {
+    /// The tokens of a dialogue, or why there are none.
+    pub fn dialogue(&self, turns: &[Turn]) -> std::result::Result<Encoded, Reason> {
         let turns = if self.compat == Compat::Trl07 { self.with_system(turns) } else { Cow::Borrowed(turns) };
-        let rendered = match self.template.render(&turns) {
-            Ok(rendered) => rendered,
-            Err(reason) => return Ok(Err(Fate::Quarantined(reason))),
-        };
-        let whole = match self.tokenizer.sample(&rendered, self.train_on) {
-            Ok(whole) => whole,
-            Err(reason) => return Ok(Err(Fate::Quarantined(reason))),
-        };
+        let rendered = self.template.render(&turns)?;
+        let whole = self.tokenizer.sample(&rendered, self.train_on)?;
         let (tokens, trained) = (whole.ids.len(), whole.trained_tokens());
-        if tokens > TOKENS_MAX {
-            return Ok(Err(too_many_tokens(tokens)));
-        }
+        check_count(tokens)?;
         let fits = tokens <= self.seq_len || self.compat == Compat::Trl07;
         let sample = if fits { whole } else { self.cut(&turns, whole) };
         if sample.trained_tokens() == 0 {
-            return Ok(Err(Fate::Dropped(Reason::found("nothing_to_train", format!("{tokens} tokens")))));
+            return Err(Reason::found(Code::NothingToTrain, format!("{tokens} tokens")));
         }
-        Ok(Ok(Product {
+        Ok(Encoded {
             tokens_lost: tokens - sample.ids.len(),
             trained_tokens_lost: trained - sample.trained_tokens(),
             tokens: Tokens::Sample(sample),
             chars: rendered.text.chars().count(),
-        }))
+        })
     }
 
     /// The turns as the handbook of the time handed them on: with an empty system turn in front, where the template knows such turns.
@@ -142,64 +135,53 @@ impl Encoding {
         text.and_then(|text| self.tokenizer.ids(&text)).is_ok_and(|ids| ids.len() <= self.seq_len)
     }
 
-    /// The tokens of a row's pairs; errors as in [`Encoding::sample`].
-    pub fn pairs(&self, alive: &Alive) -> Result<std::result::Result<Product, Fate>> {
-        let turns = &alive.dialogue.turns;
-        let prompt = match self.template.render_prompt(turns).and_then(|text| self.tokenizer.ids(&text)) {
-            Ok(ids) => ids,
-            Err(reason) => return Ok(Err(Fate::Quarantined(reason))),
-        };
-        let room = self.max_length;
-        if prompt.len() >= room {
-            return Ok(Err(Fate::Dropped(Reason::found("prompt_too_long", format!("{} tokens", prompt.len())))));
-        }
-        let mut pairs = Vec::with_capacity(alive.pairs.len());
+    /// The tokens of a prompt's pairs, or why there are none.
+    pub fn pairs(&self, turns: &[Turn], pairs: &[Pair]) -> std::result::Result<Encoded, Reason> {
+        let prompt_ids = self.template.render_prompt(turns).and_then(|text| self.tokenizer.ids(&text))?;
+        let room = self.max_length.checked_sub(prompt_ids.len()).filter(|room| *room > 0);
+        let room = room.ok_or_else(|| Reason::found(Code::PromptTooLong, format!("{} tokens", prompt_ids.len())))?;
+        let mut encoded = Vec::with_capacity(pairs.len());
         let mut lost = 0;
-        for (number, pair) in (0..).zip(&alive.pairs) {
-            let mut answers = Vec::with_capacity(2);
-            for answer in [&pair.chosen, &pair.rejected] {
-                let mut answer = match self.answer(turns, &prompt, answer)? {
-                    Ok(answer) => answer,
-                    Err(fate) => return Ok(Err(fate)),
-                };
-                lost += answer.len().saturating_sub(room - prompt.len());
-                answer.truncate(room - prompt.len());
-                answers.push(answer);
-            }
-            let (Some(rejected_ids), Some(chosen_ids)) = (answers.pop(), answers.pop()) else { continue };
+        for (number, pair) in (0..).zip(pairs) {
+            let mut answer = |text: &str| -> std::result::Result<Vec<u32>, Reason> {
+                let mut answer = self.answer(turns, &prompt_ids, text)?;
+                lost += answer.len().saturating_sub(room);
+                answer.truncate(room);
+                Ok(answer)
+            };
+            let (chosen_ids, rejected_ids) = (answer(&pair.chosen)?, answer(&pair.rejected)?);
             let (score_chosen, score_rejected) = (pair.score_chosen, pair.score_rejected);
-            pairs.push((number, TokenPair { prompt_ids: prompt.clone(), chosen_ids, rejected_ids, score_chosen, score_rejected }));
+            let prompt_ids = prompt_ids.clone();
+            encoded.push((number, TokenPair { prompt_ids, chosen_ids, rejected_ids, score_chosen, score_rejected }));
         }
-        Ok(Ok(Product { tokens: Tokens::Pairs(pairs), tokens_lost: lost, trained_tokens_lost: lost, chars: 0 }))
+        Ok(Encoded { tokens: Tokens::Pairs(encoded), tokens_lost: lost, trained_tokens_lost: lost, chars: 0 })
     }
 
     /// The ids of an answer: those of the whole text behind those of the prompt, which must come first in it.
-    fn answer(&self, turns: &[Turn], prompt: &[u32], answer: &str) -> Result<std::result::Result<Vec<u32>, Fate>> {
+    fn answer(&self, turns: &[Turn], prompt: &[u32], answer: &str) -> std::result::Result<Vec<u32>, Reason> {
         let mut whole = turns.to_vec();
         whole.push(Turn { role: Role::Assistant, text: answer.to_owned() });
-        let ids = match self.template.render(&whole).and_then(|rendered| self.tokenizer.ids(&rendered.text)) {
-            Ok(ids) => ids,
-            Err(reason) => return Ok(Err(Fate::Quarantined(reason))),
-        };
-        if ids.len() > TOKENS_MAX {
-            return Ok(Err(too_many_tokens(ids.len())));
-        }
-        Ok(ids.strip_prefix(prompt).map(<[u32]>::to_vec).ok_or_else(|| Fate::Quarantined(Reason::code("prompt_not_prefix"))))
+        let ids = self.template.render(&whole).and_then(|rendered| self.tokenizer.ids(&rendered.text))?;
+        check_count(ids.len())?;
+        ids.strip_prefix(prompt).map(<[u32]>::to_vec).ok_or_else(|| Code::PromptNotPrefix.into())
     }
 }
 
-fn too_many_tokens(tokens: usize) -> Fate {
-    Fate::Quarantined(Reason::found("too_many_tokens", format!("{tokens} tokens; at most {TOKENS_MAX}")))
+fn check_count(tokens: usize) -> std::result::Result<(), Reason> {
+    if tokens > TOKENS_MAX {
+        return Err(Reason::found(Code::TooManyTokens, format!("{tokens} tokens; at most {TOKENS_MAX}")));
+    }
+    Ok(())
 }
 
 /// The template a recipe asks for, as the JSON of a [`Stranger`], unless it is one of ours: what a canary must be tried with first.
 pub fn unknown_template(recipe: &Recipe, tokenizer: &Path) -> Result<Option<String>> {
-    if recipe.template.name == "zephyr" {
+    if packaged(&recipe.template.name).is_some() {
         return Ok(None);
     }
     let tokenizer = Tokenizer::load_reference(tokenizer)?;
     let (name, text) = template_text(&recipe.template.name, &tokenizer)?;
-    if Template::is_known(&text) {
+    if Template::is_packaged(&text) {
         return Ok(None);
     }
     let control = tokenizer.special_texts();
@@ -209,9 +191,11 @@ pub fn unknown_template(recipe: &Recipe, tokenizer: &Path) -> Result<Option<Stri
 
 /// Name and text of the template a recipe asks for.
 pub(crate) fn template_text(name: &str, tokenizer: &Tokenizer) -> Result<(String, String)> {
+    if let Some(text) = packaged(name) {
+        return Ok((name.to_owned(), text.to_owned()));
+    }
     match name {
-        "zephyr" => Ok((name.to_owned(), ZEPHYR.to_owned())),
-        "tokenizer" => {
+        OF_TOKENIZER => {
             let text = tokenizer.chat_template.clone();
             let text = text.ok_or_else(|| {
                 Error::Recipe("`template.name = \"tokenizer\"`, but the tokenizer's folder has no chat template".to_owned())
@@ -222,8 +206,20 @@ pub(crate) fn template_text(name: &str, tokenizer: &Tokenizer) -> Result<(String
     }
 }
 
+/// The text of a packaged template.
+fn packaged(name: &str) -> Option<&'static str> {
+    TEMPLATES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+}
+
+/// The names that recipes may call a template by; any other is the path of a file.
+#[must_use]
+pub fn template_names() -> Vec<&'static str> {
+    TEMPLATES.iter().map(|(name, _)| *name).chain([OF_TOKENIZER]).collect()
+}
+
 fn template_file(path: &str) -> Result<(String, String)> {
-    let failed = |error: &dyn std::fmt::Display| Error::Recipe(format!("template `{path}`: {error}; known names: zephyr, tokenizer"));
+    let failed =
+        |error: &dyn std::fmt::Display| Error::Recipe(format!("template `{path}`: {error}; known names: {}", template_names().join(", ")));
     let bytes = disk::read(Path::new(path), TEMPLATE_FILE_BYTES_MAX).map_err(|error| failed(&error))?;
     let text = String::from_utf8(bytes).map_err(|error| failed(&error))?;
     let base = Path::new(path).file_name().map_or_else(|| path.to_owned(), |base| base.to_string_lossy().into_owned());

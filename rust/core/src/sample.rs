@@ -1,9 +1,18 @@
-//! A sample: one dialogue as token ids with the ranges that are trained, and its form in the spool.
+//! What a dialogue becomes: text with the ranges that are trained, then token ids with theirs; and the ids of a pair.
 
 use std::ops::Range;
 
 /// The label of a token that is not trained, as PyTorch's cross-entropy ignores it.
 pub const UNTRAINED: i32 = -100;
+
+/// A dialogue as text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rendered {
+    /// What the model reads.
+    pub text: String,
+    /// Byte ranges of `text` that are trained, one for each assistant turn: its words and the token that ends it.
+    pub trained: Vec<Range<usize>>,
+}
 
 /// Token ids and which of them carry a label.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,6 +70,21 @@ impl Sample {
         let trained = (0..ranges).filter_map(|_| Some(numbers.next()?..numbers.next()?)).collect();
         Sample { trained, ids: numbers.collect() }
     }
+}
+
+/// A pair as token ids.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenPair {
+    /// BOS to generation prompt.
+    pub prompt_ids: Vec<u32>,
+    /// The better answer, EOS included.
+    pub chosen_ids: Vec<u32>,
+    /// The other one.
+    pub rejected_ids: Vec<u32>,
+    /// The better answer's score.
+    pub score_chosen: Option<f64>,
+    /// The other one's.
+    pub score_rejected: Option<f64>,
 }
 
 /// Appends a document's labels.

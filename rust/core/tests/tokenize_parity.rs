@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use zephyr_core::recipe::TrainOn;
-use zephyr_core::template::Rendered;
+use zephyr_core::sample::Rendered;
 use zephyr_core::tokenize::{Engine, Tokenizer};
 
 const FAMILIES: [&str; 8] = [

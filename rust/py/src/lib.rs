@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use zephyr_core::Job;
+use zephyr_core::dataset::product::Product;
 use zephyr_core::encode;
 use zephyr_core::error::Error;
-use zephyr_core::pipeline::explain;
 use zephyr_core::pipeline::row::Walk;
-use zephyr_core::recipe::{Command, Recipe};
+use zephyr_core::pipeline::{self, explain, fit};
 use zephyr_core::template::Template;
 use zephyr_core::tokenize::Tokenizer;
 
@@ -37,10 +37,10 @@ fn run(
     let bad_rows_max = if strict { Some(0) } else { max_bad };
     let (command, recipe_text, recipe_name) = (command.to_owned(), recipe.to_owned(), recipe_name.to_owned());
     border::enter(py, on_progress, move |watch| {
-        let recipe = Recipe::read(&recipe_text, &recipe_name, &overrides)?;
-        let command = named(&command)?;
+        let recipe = fit::read(&recipe_text, &recipe_name, &overrides)?;
+        let product = Product::of_command(&command)?;
         let memory_bytes_max = max_memory;
-        let job = Job { command, recipe, recipe_name, inputs, tokenizer, out, threads, overwrite, memory_bytes_max, bad_rows_max };
+        let job = Job { product, recipe, recipe_name, inputs, tokenizer, out, threads, overwrite, memory_bytes_max, bad_rows_max };
         zephyr_core::run(job, watch)?.print()
     })
 }
@@ -58,8 +58,8 @@ fn explain_row(
 ) -> PyResult<String> {
     let (command, recipe, recipe_name, row) = (command.to_owned(), recipe.to_owned(), recipe_name.to_owned(), row.to_owned());
     border::enter(py, None, move |_| {
-        let recipe = Recipe::read(&recipe, &recipe_name, &overrides)?;
-        let walk = Walk::new(named(&command)?, recipe, Some(Tokenizer::load(&tokenizer)?))?;
+        let recipe = fit::read(&recipe, &recipe_name, &overrides)?;
+        let walk = Walk::new(Product::of_command(&command)?, recipe, Some(Tokenizer::load(&tokenizer)?))?;
         explain::explain(&walk, &row)
     })
 }
@@ -81,7 +81,7 @@ fn unknown_template(
     tokenizer: PathBuf,
 ) -> PyResult<Option<String>> {
     let (recipe, recipe_name) = (recipe.to_owned(), recipe_name.to_owned());
-    border::enter(py, None, move |_| encode::unknown_template(&Recipe::read(&recipe, &recipe_name, &overrides)?, &tokenizer))
+    border::enter(py, None, move |_| encode::unknown_template(&fit::read(&recipe, &recipe_name, &overrides)?, &tokenizer))
 }
 
 /// Loads a template that `unknown_template` gave, which renders its canaries.
@@ -110,15 +110,14 @@ fn verify(py: Python<'_>, folder: PathBuf) -> PyResult<String> {
 #[pyfunction]
 fn resolve(py: Python<'_>, recipe: &str, recipe_name: &str, overrides: Vec<(String, String)>) -> PyResult<String> {
     let (recipe, recipe_name) = (recipe.to_owned(), recipe_name.to_owned());
-    border::enter(py, None, move |_| Recipe::read(&recipe, &recipe_name, &overrides)?.print())
+    border::enter(py, None, move |_| fit::read(&recipe, &recipe_name, &overrides)?.print())
 }
 
-fn named(command: &str) -> zephyr_core::Result<Command> {
-    match command {
-        "prep" => Ok(Command::Prep),
-        "binarize" => Ok(Command::Binarize),
-        _ => Err(Error::Recipe(format!("unknown command `{command}`; known: prep, binarize"))),
-    }
+/// A list of names that the engine knows, by its kind.
+#[pyfunction]
+fn names(py: Python<'_>, kind: &str) -> PyResult<Vec<&'static str>> {
+    let kind = kind.to_owned();
+    border::enter(py, None, move |_| pipeline::names::names(&kind))
 }
 
 /// The engine of zephyr-fast.
@@ -131,6 +130,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(render, module)?)?;
     module.add_function(wrap_pyfunction!(unknown_template, module)?)?;
     module.add_function(wrap_pyfunction!(canary, module)?)?;
+    module.add_function(wrap_pyfunction!(names, module)?)?;
     module.add_function(wrap_pyfunction!(pack, module)?)?;
     module.add_function(wrap_pyfunction!(resolve, module)?)?;
     module.add_function(wrap_pyfunction!(verify, module)?)?;

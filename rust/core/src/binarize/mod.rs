@@ -7,31 +7,12 @@ mod draws;
 mod score;
 mod strategy;
 
-use serde::{Deserialize, Serialize};
-
 use crate::dialogue::{Dialogue, Pair, Replies};
-use crate::recipe;
-use crate::stage::Reason;
-
-pub use score::ScoreBy;
-pub use strategy::Strategy;
+use crate::recipe::{self, Preset, ScoreBy, Strategy};
+use crate::stage::{Code, Reason};
 
 /// The version of these rules.
 pub const VERSION: u32 = 1;
-
-/// A published set of rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Preset {
-    /// The paper's words: best mean of the aspects against a random other.
-    Paper,
-    /// What trained zephyr-7b-beta (October 2023): overall score as it was, rejected by a generator that restarts at 42 in every row.
-    H4V1,
-    /// The rules of the January 2024 set: mended overall score, no TruthfulQA, a random other.
-    H4V2Rules,
-    /// Best mean of the aspects against a random lower one.
-    Argilla,
-}
 
 /// All decisions that make pairs of a row.
 #[derive(Debug, Clone)]
@@ -43,35 +24,24 @@ pub struct Rules {
     seed: u64,
 }
 
-impl Preset {
-    /// The recipe's table with this preset's choices where it makes none.
-    fn fill(self, recipe: &mut recipe::Binarize) {
-        let (strategy, score_by, repair, drop_truthful_qa) = match self {
-            Preset::Paper => (Strategy::BestVsRandom, ScoreBy::MeanAspects, false, false),
-            Preset::H4V1 => (Strategy::BestVsDraw, ScoreBy::Overall, false, false),
-            Preset::H4V2Rules => (Strategy::BestVsRandom, ScoreBy::Overall, true, true),
-            Preset::Argilla => (Strategy::BestVsRandomLower, ScoreBy::MeanAspects, false, false),
-        };
-        recipe.strategy.get_or_insert(strategy);
-        recipe.score_by.get_or_insert(score_by);
-        recipe.repair.get_or_insert(repair);
-        let sources = if drop_truthful_qa { vec!["truthful_qa".to_owned()] } else { Vec::new() };
-        recipe.drop_sources.get_or_insert(sources);
-    }
-
-    /// Whether the published set dropped rows that repeat an earlier one.
-    #[must_use]
-    pub fn drops_duplicates(self) -> bool {
-        match self {
-            Preset::H4V1 | Preset::H4V2Rules => false,
-            Preset::Paper | Preset::Argilla => true,
-        }
-    }
+/// The recipe's table with this preset's choices where it makes none.
+fn fill(preset: Preset, recipe: &mut recipe::Binarize) {
+    let (strategy, score_by, repair, drop_truthful_qa) = match preset {
+        Preset::Paper => (Strategy::BestVsRandom, ScoreBy::MeanAspects, false, false),
+        Preset::H4V1 => (Strategy::BestVsDraw, ScoreBy::Overall, false, false),
+        Preset::H4V2Rules => (Strategy::BestVsRandom, ScoreBy::Overall, true, true),
+        Preset::Argilla => (Strategy::BestVsRandomLower, ScoreBy::MeanAspects, false, false),
+    };
+    recipe.strategy.get_or_insert(strategy);
+    recipe.score_by.get_or_insert(score_by);
+    recipe.repair.get_or_insert(repair);
+    let sources = if drop_truthful_qa { vec!["truthful_qa".to_owned()] } else { Vec::new() };
+    recipe.drop_sources.get_or_insert(sources);
 }
 
 /// Writes the preset's choices, or the defaults, into the recipe, so that the printed copy says them.
 pub fn resolve(recipe: &mut recipe::Binarize) {
-    recipe.preset.unwrap_or(Preset::Paper).fill(recipe);
+    fill(recipe.preset.unwrap_or(Preset::Paper), recipe);
 }
 
 impl Rules {
@@ -90,15 +60,15 @@ impl Rules {
     /// The pairs of a row, at least one, or why there are none.
     pub fn pairs(&self, dialogue: &mut Dialogue, prompt_id: &str) -> Result<Vec<Pair>, Reason> {
         if dialogue.source.as_ref().is_some_and(|source| self.drop_sources.contains(source)) {
-            return Err(Reason::found("source", dialogue.source.clone().unwrap_or_default()));
+            return Err(Reason::found(Code::Source, dialogue.source.clone().unwrap_or_default()));
         }
         match std::mem::replace(&mut dialogue.replies, Replies::Inline) {
-            Replies::Inline => Err(Reason::code("fewer_than_two")),
-            Replies::Pair(pair) if pair.chosen == pair.rejected => Err(Reason::code("same_text")),
+            Replies::Inline => Err(Reason::from(Code::FewerThanTwo)),
+            Replies::Pair(pair) if pair.chosen == pair.rejected => Err(Reason::from(Code::SameText)),
             Replies::Pair(pair) => Ok(vec![pair]),
             Replies::Scored(replies) => {
                 if replies.len() < 2 {
-                    return Err(Reason::found("fewer_than_two", format!("{} replies", replies.len())));
+                    return Err(Reason::found(Code::FewerThanTwo, format!("{} replies", replies.len())));
                 }
                 let scores = score::scores(&replies, self.score_by, self.repair);
                 let chance = strategy::Chance { seed: self.seed, prompt_id };

@@ -1,28 +1,7 @@
 //! The score that decides: which of a reply's numbers, and the mending of overall scores that say 10 and mean 1.
 
-use serde::{Deserialize, Serialize};
-
 use crate::dialogue::Reply;
-
-/// Which number of a reply is its score.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ScoreBy {
-    /// The critique's overall score, 1 to 10.
-    Overall,
-    /// The published mean of the ratings.
-    FineGrained,
-    /// The mean of the ratings that are there; `N/A` does not count.
-    MeanAspects,
-    /// One aspect, 1 to 5.
-    InstructionFollowing,
-    /// One aspect, 1 to 5.
-    Honesty,
-    /// One aspect, 1 to 5.
-    Truthfulness,
-    /// One aspect, 1 to 5.
-    Helpfulness,
-}
+use crate::recipe::ScoreBy;
 
 /// The score of each reply; `None` where the source gives none.
 pub(super) fn scores(replies: &[Reply], by: ScoreBy, repair: bool) -> Vec<Option<f64>> {

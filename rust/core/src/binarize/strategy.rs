@@ -1,27 +1,11 @@
 //! Which replies are paired. A new strategy is a line in [`Strategy`] and an arm in [`pairs`].
-
-use serde::{Deserialize, Serialize};
+//! Chosen is the first reply of the highest score, in every strategy.
 
 use super::draws;
 use crate::dialogue::{Pair, Reply};
 use crate::normal::hash64;
-use crate::stage::Reason;
-
-/// How pairs are picked. Chosen is always the first of the highest score, but for `all-lower`, where it is too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Strategy {
-    /// Rejected is any other reply with another text, whatever its score.
-    BestVsRandom,
-    /// Rejected is any reply with a lower score.
-    BestVsRandomLower,
-    /// Rejected is the last of the lowest score.
-    BestVsWorst,
-    /// One pair for every reply with a lower score.
-    AllLower,
-    /// Rejected is what CPython's `random.choice`, seeded with 42 in every row, draws first that is not the chosen one.
-    BestVsDraw,
-}
+use crate::recipe::Strategy;
+use crate::stage::{Code, Reason};
 
 /// All the chance a row has.
 pub(super) struct Chance<'row> {
@@ -43,8 +27,8 @@ pub(super) fn pairs(strategy: Strategy, replies: &[Reply], scores: &[Option<f64>
     let scored: Vec<usize> = (0..replies.len()).filter(|place| scores[*place].is_some()).collect();
     let score = |place: usize| scores[place].unwrap_or(f64::NEG_INFINITY);
     let best = match scored.as_slice() {
-        [] => return Err(Reason::code("all_unrated")),
-        [_] => return Err(Reason::found("fewer_than_two", "1 reply with a score")),
+        [] => return Err(Reason::from(Code::AllUnrated)),
+        [_] => return Err(Reason::found(Code::FewerThanTwo, "1 reply with a score")),
         [first, rest @ ..] => rest.iter().fold(*first, |best, place| if score(*place) > score(best) { *place } else { best }),
     };
     let lower: Vec<usize> = scored.iter().copied().filter(|place| score(*place) < score(best)).collect();
@@ -59,9 +43,9 @@ pub(super) fn pairs(strategy: Strategy, replies: &[Reply], scores: &[Option<f64>
         Strategy::AllLower => lower,
     };
     if rejected.is_empty() {
-        return Err(Reason::code(match strategy {
-            Strategy::BestVsRandom | Strategy::BestVsDraw => "same_text",
-            Strategy::BestVsRandomLower | Strategy::BestVsWorst | Strategy::AllLower => "tie",
+        return Err(Reason::from(match strategy {
+            Strategy::BestVsRandom | Strategy::BestVsDraw => Code::SameText,
+            Strategy::BestVsRandomLower | Strategy::BestVsWorst | Strategy::AllLower => Code::Tie,
         }));
     }
     let pair = |place: usize| Pair {
@@ -72,5 +56,5 @@ pub(super) fn pairs(strategy: Strategy, replies: &[Reply], scores: &[Option<f64>
     };
     let different: Vec<Pair> =
         rejected.into_iter().map(pair).filter(|pair| strategy == Strategy::BestVsDraw || pair.chosen != pair.rejected).collect();
-    if different.is_empty() { Err(Reason::code("same_text")) } else { Ok(different) }
+    if different.is_empty() { Err(Reason::from(Code::SameText)) } else { Ok(different) }
 }

@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use crate::dataset::manifest::{Decontamination, Kind, Manifest};
+use crate::dataset::manifest::{Decontamination, Manifest};
 use crate::recipe::Action;
 
 /// Its file name.
@@ -24,11 +24,7 @@ pub fn print(manifest: &Manifest) -> String {
         let folder = if config == "text" { "text/" } else { "" };
         let _ = write!(card, "  - split: {split}\n    path: \"{folder}{split}-{files}\"\n");
     }
-    let what = match (manifest.kind, config) {
-        (Kind::Sft, "text") => "dialogues for supervised fine-tuning",
-        (Kind::Sft, _) => "packed samples for supervised fine-tuning",
-        (Kind::Preference, _) => "preference pairs",
-    };
+    let what = manifest.kind.described(manifest.tokenizer.is_some());
     let rows = &manifest.rows;
     let _ = write!(card, "---\n\n# {}: {what}\n\nMade by {}", prose(&manifest.recipe.name), manifest.engine);
     if let (Some(tokenizer), Some(template)) = (&manifest.tokenizer, &manifest.template) {

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::decontaminate::EvaluationSet;
 use crate::error::{Error, Result};
 use crate::normal::sha256_hex;
-use crate::read::Input;
 
 /// Name and version of the program.
 pub const ENGINE: &str = concat!("zephyr-fast ", env!("CARGO_PKG_VERSION"));
@@ -24,6 +22,9 @@ pub struct MadeFrom {
     pub engine: String,
     /// Its libraries.
     pub libraries: String,
+    /// The versions of the rules of every step, and of the forms of its files; none in a set that was made before they counted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<String, u32>,
     /// The recipe with all its keys.
     pub recipe: String,
     /// The chat template; empty in a set of text alone.
@@ -45,7 +46,8 @@ impl MadeFrom {
 
     /// The fields in which another run differs.
     pub fn differences(&self, other: &MadeFrom) -> Vec<&'static str> {
-        let pairs = [
+        let rules = ("versions of the rules", self.rules == other.rules);
+        let texts = [
             ("command", &self.command, &other.command),
             ("engine version", &self.engine, &other.engine),
             ("library versions", &self.libraries, &other.libraries),
@@ -55,43 +57,15 @@ impl MadeFrom {
             ("inputs", &self.inputs, &other.inputs),
             ("evaluation sets", &self.evaluation_sets, &other.evaluation_sets),
         ];
-        pairs.into_iter().filter(|(_, ours, theirs)| ours != theirs).map(|(name, _, _)| name).collect()
+        let same = texts.map(|(name, ours, theirs)| (name, ours == theirs));
+        same.into_iter().chain([rules]).filter(|(_, is_same)| !is_same).map(|(name, _)| name).collect()
     }
 }
 
-/// One digest of all inputs.
-#[must_use]
-pub fn of_inputs(inputs: &[Input]) -> String {
-    of_named(inputs.iter().map(|input| (input.blake3.as_str(), input.name.as_str())))
-}
-
-/// One digest of all evaluation sets.
-#[must_use]
-pub fn of_sets(sets: &[EvaluationSet]) -> String {
-    of_named(sets.iter().map(|set| (set.blake3.as_str(), set.name.as_str())))
-}
-
 /// One digest of digests and names. Each has its length before it, so that no name, whatever it is made of, can pass for two entries.
-fn of_named<'a>(entries: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+pub fn of_named<'a>(entries: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let prefixed = |(blake3, name): (&str, &str)| format!("{}:{blake3}{}:{name}", blake3.len(), name.len());
     sha256_hex(entries.map(prefixed).collect::<String>().as_bytes())
-}
-
-/// The version of the rules of every stage.
-#[must_use]
-pub fn semantics() -> BTreeMap<String, u32> {
-    let versions = [
-        ("truecase", crate::truecase::VERSION),
-        ("filter", crate::filter::VERSION),
-        ("binarize", crate::binarize::VERSION),
-        ("dedup", crate::dedup::VERSION),
-        ("decontaminate", crate::decontaminate::VERSION),
-        ("template", crate::template::VERSION),
-        ("tokenize", crate::tokenize::VERSION),
-        ("pack", crate::pack::VERSION),
-        ("split", crate::pipeline::row::SPLIT_VERSION),
-    ];
-    versions.into_iter().map(|(stage, version)| (stage.to_owned(), version)).collect()
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use crate::disk::Folder;
 use crate::disk::commit::Committed;
 use crate::error::{Error, Result};
 
+/// The version of the form of these files.
+pub const VERSION: u32 = 1;
 /// Where the ledger lies in the out folder.
 pub const FOLDER: &str = "_ledger";
 /// Its file.

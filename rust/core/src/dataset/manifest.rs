@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataset::fingerprint::MadeFrom;
 use crate::dataset::layout;
+use crate::dataset::product::Product;
 use crate::disk::commit::Committed;
-use crate::disk::{Folder, Kind as OnDisk};
+use crate::disk::{Folder, Kind};
 use crate::error::{Error, Result};
 use crate::normal::sha256_hex;
 use crate::recipe::Action;
@@ -21,23 +22,13 @@ pub const SCHEMA: u32 = 1;
 /// What stands before the manifest's own digest, in its last field.
 const SEAL: &str = ",\n  \"sha256\": \"";
 
-/// What kind of samples the shards hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Packed windows with labels.
-    Sft,
-    /// Pairs of answers.
-    Preference,
-}
-
 /// A whole manifest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Manifest {
     /// [`SCHEMA`].
     pub schema: u32,
     /// What the shards hold.
-    pub kind: Kind,
+    pub kind: Product,
     /// Name and version of the program.
     pub engine: String,
     /// Versions of the rules, by stage.
@@ -331,7 +322,7 @@ impl Manifest {
 
     /// The first file that is not in the folder as it was written, as far as its size shows; nothing is read.
     pub(crate) fn missing(&self, folder: &Folder) -> Option<String> {
-        let is_there = |file: &str, bytes: u64| layout::is_file_of_data_set(file) && kind_of(folder, file) == Some(OnDisk::File { bytes });
+        let is_there = |file: &str, bytes: u64| layout::is_file_of_data_set(file) && kind_of(folder, file) == Some(Kind::File { bytes });
         self.sizes().find(|(file, bytes)| !is_there(file, *bytes)).map(|(file, _)| file.to_owned())
     }
 
@@ -364,7 +355,7 @@ impl Manifest {
             let samples = if self.tokenizer.is_some() { split.samples } else { 0 };
             hold(rows == whole(samples), &format!("the shards of `{name}` do not have its samples"));
             let rows = sum(split.text.iter().map(|text| text.rows));
-            let texts = if self.kind == Kind::Sft { split.rows } else { split.samples };
+            let texts = self.kind.text_rows(split);
             hold(
                 rows == whole(texts) || (split.text.is_empty() && self.tokenizer.is_some()),
                 &format!("the text of `{name}` does not have its rows"),
@@ -379,7 +370,7 @@ impl Manifest {
 }
 
 /// What a path in a folder stands for, no link followed anywhere in it.
-fn kind_of(folder: &Folder, path: &str) -> Option<OnDisk> {
+fn kind_of(folder: &Folder, path: &str) -> Option<Kind> {
     match path.split_once('/') {
         None => folder.kind(path).ok().flatten(),
         Some((name, within)) => kind_of(&folder.folder(name).ok()?, within),

@@ -6,6 +6,7 @@ pub(crate) mod layout;
 pub mod ledger;
 pub mod manifest;
 pub mod out_folder;
+pub mod product;
 pub mod quarantine;
 pub mod shard;
 pub(crate) mod sidecar;

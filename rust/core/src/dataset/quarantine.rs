@@ -8,9 +8,10 @@ use crate::dataset::manifest::FileCard;
 use crate::disk::Folder;
 use crate::disk::commit::Draft;
 use crate::error::{Error, Result};
-use crate::read::Input;
 use crate::stage::Reason;
 
+/// The version of the form of these files.
+pub const VERSION: u32 = 1;
 /// Where the quarantine lies in the out folder.
 pub const FOLDER: &str = "_quarantine";
 /// Raw bytes kept of a row at most; its place in the input says where the rest is.
@@ -53,10 +54,19 @@ pub struct Aside {
 impl Aside {
     /// Keeps what the quarantine keeps of a row's bytes.
     #[must_use]
-    pub fn new(row: &crate::read::RawRow, bytes: &[u8]) -> Aside {
+    pub fn new(line: u64, offset: u64, length: u64, bytes: &[u8]) -> Aside {
         let raw = bytes[..bytes.len().min(RAW_BYTES_MAX)].to_vec();
-        Aside { line: row.line, offset: row.offset, length: row.length, raw }
+        Aside { line, offset, length, raw }
     }
+}
+
+/// The input that a row comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'run> {
+    /// Its place among the inputs.
+    pub ordinal: i32,
+    /// Its name.
+    pub name: &'run str,
 }
 
 /// One file per input that has such rows. Rows come in the order of their inputs, so one file is open at a time, however many there are.
@@ -81,14 +91,14 @@ impl Quarantine {
     }
 
     /// Appends a row.
-    pub fn push(&mut self, row_id: i64, input: &Input, reason: &Reason, aside: &Aside) -> Result<()> {
+    pub fn push(&mut self, row_id: i64, input: Origin, reason: &Reason, aside: &Aside) -> Result<()> {
         let draft = self.draft_of(input)?;
         let text = std::str::from_utf8(&aside.raw).ok();
         let line = Line {
             row_id,
-            reason: reason.code,
+            reason: reason.code.word(),
             detail: &reason.detail,
-            input: &input.name,
+            input: input.name,
             line: aside.line,
             offset: aside.offset,
             length: aside.length,
@@ -102,7 +112,7 @@ impl Quarantine {
         draft.write_all(&json).map_err(|error| Error::storage(&draft.path(), error))
     }
 
-    fn draft_of(&mut self, input: &Input) -> Result<&mut Draft> {
+    fn draft_of(&mut self, input: Origin) -> Result<&mut Draft> {
         let open = match self.open.take() {
             Some(open) if open.ordinal == input.ordinal => open,
             before => {
@@ -110,7 +120,7 @@ impl Quarantine {
                     return Err(Error::Internal("rows of an earlier input came behind those of a later one".to_owned()));
                 }
                 self.end(before)?;
-                let name = file_name(input.ordinal, &input.name);
+                let name = file_name(input.ordinal, input.name);
                 let draft = Draft::create(&self.folder, &name)?;
                 Open { ordinal: input.ordinal, name, draft }
             }

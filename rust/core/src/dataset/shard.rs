@@ -6,13 +6,17 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch};
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_ipc::writer::FileWriter;
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{DataType, Field};
 
 use crate::dataset::manifest::{BatchCard, ShardCard};
+use crate::dataset::product::Product;
 use crate::disk::Folder;
 use crate::disk::commit::Draft;
 use crate::error::{Error, Result};
+use crate::sample::{Sample, TokenPair, append_labels};
 
+/// The version of the form of these files.
+pub const VERSION: u32 = 1;
 /// A batch closes once it holds about this much; in small shards, an eighth of a shard.
 const BATCH_BYTES: usize = 2 << 20;
 
@@ -33,10 +37,6 @@ impl<T> Lists<T> {
         let ends = std::mem::take(&mut self.ends);
         OffsetBuffer::new(std::iter::once(0).chain(ends).collect::<Vec<_>>().into())
     }
-}
-
-fn list_type(kind: DataType) -> DataType {
-    DataType::List(Arc::new(Field::new("item", kind, true)))
 }
 
 fn int32_lists(lists: &mut Lists<i32>) -> ArrayRef {
@@ -61,22 +61,10 @@ pub struct WindowRows {
 }
 
 impl WindowRows {
-    /// The schema of packed shards: TRL's own names.
-    #[must_use]
-    pub fn schema() -> SchemaRef {
-        let int32 = || list_type(DataType::Int32);
-        Arc::new(Schema::new(vec![
-            Field::new("input_ids", int32(), false),
-            Field::new("labels", int32(), false),
-            Field::new("seq_lengths", int32(), false),
-            Field::new("row_ids", list_type(DataType::Int64), false),
-        ]))
-    }
-
     /// Adds a document to the window that is open.
-    pub fn add_document(&mut self, row_id: i64, sample: &crate::sample::Sample) {
+    pub fn add_document(&mut self, row_id: i64, sample: &Sample) {
         self.input_ids.values.extend(sample.ids.iter().map(|id| *id as i32));
-        crate::sample::append_labels(&sample.ids, &sample.trained, &mut self.labels.values);
+        append_labels(&sample.ids, &sample.trained, &mut self.labels.values);
         self.seq_lengths.values.push(sample.ids.len() as i32);
         self.row_ids.values.push(row_id);
     }
@@ -113,21 +101,6 @@ impl WindowRows {
     }
 }
 
-/// A pair as token ids.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TokenPair {
-    /// BOS to generation prompt.
-    pub prompt_ids: Vec<u32>,
-    /// The better answer, EOS included.
-    pub chosen_ids: Vec<u32>,
-    /// The other one.
-    pub rejected_ids: Vec<u32>,
-    /// The better answer's score.
-    pub score_chosen: Option<f64>,
-    /// The other one's.
-    pub score_rejected: Option<f64>,
-}
-
 /// Preference pairs, row by row.
 #[derive(Default)]
 pub struct PairRows {
@@ -141,21 +114,6 @@ pub struct PairRows {
 }
 
 impl PairRows {
-    /// The schema of preference shards: the names TRL's collator wants, the scores, and where the pair is from.
-    #[must_use]
-    pub fn schema() -> SchemaRef {
-        let int32 = || list_type(DataType::Int32);
-        Arc::new(Schema::new(vec![
-            Field::new("prompt_ids", int32(), false),
-            Field::new("chosen_ids", int32(), false),
-            Field::new("rejected_ids", int32(), false),
-            Field::new("score_chosen", DataType::Float64, true),
-            Field::new("score_rejected", DataType::Float64, true),
-            Field::new("row_id", DataType::Int64, false),
-            Field::new("pair", DataType::Int32, false),
-        ]))
-    }
-
     /// Adds a pair: the `pair`-th of its row.
     pub fn add(&mut self, row_id: i64, pair: i32, tokens: &TokenPair) {
         for (lists, ids) in [
@@ -197,6 +155,16 @@ pub enum ShardRows {
     Pairs(PairRows),
 }
 
+impl From<Product> for ShardRows {
+    /// No rows yet.
+    fn from(product: Product) -> ShardRows {
+        match product {
+            Product::Windows => ShardRows::Windows(WindowRows::default()),
+            Product::Pairs => ShardRows::Pairs(PairRows::default()),
+        }
+    }
+}
+
 impl ShardRows {
     fn bytes(&self) -> usize {
         match self {
@@ -206,11 +174,11 @@ impl ShardRows {
     }
 
     fn take(&mut self) -> Result<RecordBatch> {
-        let (schema, columns) = match self {
-            ShardRows::Windows(rows) => (WindowRows::schema(), rows.take()),
-            ShardRows::Pairs(rows) => (PairRows::schema(), rows.take()),
+        let (product, columns) = match self {
+            ShardRows::Windows(rows) => (Product::Windows, rows.take()),
+            ShardRows::Pairs(rows) => (Product::Pairs, rows.take()),
         };
-        RecordBatch::try_new(schema, columns).map_err(|error| Error::Internal(error.to_string()))
+        RecordBatch::try_new(product.shard_schema(), columns).map_err(|error| Error::Internal(error.to_string()))
     }
 }
 

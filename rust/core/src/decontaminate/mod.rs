@@ -21,6 +21,7 @@ use crate::error::Result;
 use crate::normal::normalised;
 use crate::progress::Watch;
 use crate::recipe::Decontaminate;
+use crate::stage::{Found, Match, Span};
 use crate::words::{each_word, runs};
 use grams::Grams;
 
@@ -56,53 +57,6 @@ struct Instance {
     words: u32,
     /// Its place in the index's `sayings`.
     saying: u32,
-}
-
-/// What was found in a row.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Found {
-    /// The instances that the ledger lists, in the order of the index.
-    pub matches: Vec<Match>,
-    /// Others that were found.
-    unlisted: Vec<u32>,
-    /// Classes of the index, and how many of their first members were found.
-    classes: Vec<(u32, u32)>,
-    /// Places in the index's `sayings` whose instances were found.
-    sayings: Vec<u32>,
-    /// The sets that instances were found of, ascending, and whether one was found exactly.
-    sets: Vec<(u32, bool)>,
-}
-
-impl Found {
-    /// Whether no instance was found.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.sets.is_empty()
-    }
-}
-
-/// An instance that was found in a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Match {
-    /// Its number in the index.
-    pub instance: u32,
-    /// Its words that lie in shared grams; all, where it is short.
-    pub shared_words: u32,
-    /// Whether one user turn says just this, case and white space folded.
-    pub exact: bool,
-    /// Where: the longest runs of shared words.
-    pub spans: Vec<Span>,
-}
-
-/// A part of a user turn, in characters, as Python counts them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    /// The turn's place in the dialogue.
-    pub turn: u32,
-    /// Its first character.
-    pub start: u32,
-    /// The character behind its last.
-    pub end: u32,
 }
 
 impl Index {

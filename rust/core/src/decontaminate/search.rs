@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::{Found, Index, Match, SPANS_MAX, Span, WORDS, hash_whole};
+use super::{Index, SPANS_MAX, WORDS, hash_whole};
 use crate::dialogue::{Dialogue, Role};
+use crate::stage::{Found, Match, Span};
 use crate::words::{each_word, runs};
 
 /// A gram of a user turn that an instance has too.

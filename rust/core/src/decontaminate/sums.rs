@@ -1,8 +1,9 @@
 //! Counts what was found of each evaluation set over a whole run: the manifest's report.
 
-use super::{Found, Index, SHARE_MAX, SPANS_MAX};
+use super::{Index, SHARE_MAX, SPANS_MAX};
 use crate::dataset::manifest::{Decontamination, EvaluationCard};
 use crate::recipe::Decontaminate;
+use crate::stage::Found;
 
 /// What was found so far.
 #[derive(Debug, Default)]

@@ -46,15 +46,27 @@ struct Near {
     shingles: Vec<u64>,
 }
 
-/// What admitting a dialogue found.
+/// The earlier row that a row repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    /// Nothing like it came before.
-    New,
+pub enum Repeat {
     /// The same text as this earlier row.
     Exact(i64),
     /// Nearly the text of this earlier row.
     Near(i64),
+}
+
+impl Repeat {
+    /// The kinds of repetition, as manifest and ledger name them.
+    pub const KINDS: [&str; 2] = ["exact", "near"];
+
+    /// Its kind, and the earlier row.
+    #[must_use]
+    pub fn told(self) -> (&'static str, i64) {
+        match self {
+            Repeat::Exact(row) => (Self::KINDS[0], row),
+            Repeat::Near(row) => (Self::KINDS[1], row),
+        }
+    }
 }
 
 /// Signs a dialogue. Pure: the result depends on the text and the recipe alone.
@@ -152,21 +164,21 @@ impl Seen {
     }
 
     /// Compares a dialogue with all earlier ones that stayed, and remembers it if it is new. Call in row order.
-    pub fn admit(&mut self, row: i64, signature: &Signature) -> Result<Admission> {
+    pub fn admit(&mut self, row: i64, signature: &Signature) -> Result<Option<Repeat>> {
         if let Some(exact) = signature.exact
             && let Some(kept) = self.by_exact.find(exact as u64, |kept| self.exact[*kept as usize] == exact)
         {
-            return Ok(Admission::Exact(self.rows[*kept as usize]));
+            return Ok(Some(Repeat::Exact(self.rows[*kept as usize])));
         }
         if let Some(near) = &signature.near
             && let Some(earlier) = self.near(near)?
         {
-            return Ok(Admission::Near(earlier));
+            return Ok(Some(Repeat::Near(earlier)));
         }
         if signature.exact.is_some() || signature.near.is_some() {
             self.remember(row, signature)?;
         }
-        Ok(Admission::New)
+        Ok(None)
     }
 
     /// The earliest kept row that shares a band and, checked exactly, enough shingles.

@@ -14,7 +14,7 @@ fn both() -> Dedup {
 }
 
 /// What admitting these texts, in order, finds.
-fn admissions(texts: &[String], dedup: &Dedup) -> Vec<Admission> {
+fn admissions(texts: &[String], dedup: &Dedup) -> Vec<Option<Repeat>> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut seen = Seen::new(&Folder::open(folder.path()).expect("opens"), dedup).expect("creates its spool");
     (0..).zip(texts).map(|(row, text)| seen.admit(row, &sign(&dialogue(&[text]), dedup)).expect("reads its spool")).collect()
@@ -35,7 +35,7 @@ fn the_earliest_of_equal_and_near_equal_dialogues_stays() {
         "another short text".to_owned(),
         "Short  text!".to_owned(),
     ];
-    let expected = [Admission::New, Admission::New, Admission::Exact(0), Admission::Near(0), Admission::New, Admission::Near(1)];
+    let expected = [None, None, Some(Repeat::Exact(0)), Some(Repeat::Near(0)), None, Some(Repeat::Near(1))];
     assert_eq!(admissions(&texts, &both()), expected);
 }
 
@@ -46,8 +46,8 @@ fn a_near_row_is_found_behind_many_rows_that_share_its_bands() {
     let again = texts[3].replace("word4050", "other");
     let all: Vec<String> = texts.into_iter().chain([again]).collect();
     let found = admissions(&all, &both());
-    assert!(found[..400].iter().all(|admission| *admission == Admission::New));
-    assert_eq!(found[400], Admission::Near(3));
+    assert!(found[..400].iter().all(Option::is_none));
+    assert_eq!(found[400], Some(Repeat::Near(3)));
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn rows_that_share_a_core_are_compared_with_so_many_each_and_counted() {
     let mut compared = Vec::new();
     for (row, text) in (0..).zip(&texts) {
         let before = seen.comparisons();
-        assert_eq!(seen.admit(row, &sign(&dialogue(&[text]), &both())).expect("reads its spool"), Admission::New);
+        assert_eq!(seen.admit(row, &sign(&dialogue(&[text]), &both())).expect("reads its spool"), None);
         compared.push(seen.comparisons() - before);
     }
     let most = *compared.iter().max().expect("has rows");
@@ -66,7 +66,7 @@ fn rows_that_share_a_core_are_compared_with_so_many_each_and_counted() {
     assert!(compared.iter().filter(|count| **count == most).count() as u64 <= seen.cut_short() && seen.cut_short() < 1_200);
     // The one row that is near shares nearly all bands, and is found among the thousand that share few.
     let again = texts[3].replace("word4050", "other");
-    assert_eq!(seen.admit(1_200, &sign(&dialogue(&[&again]), &both())).expect("reads its spool"), Admission::Near(3));
+    assert_eq!(seen.admit(1_200, &sign(&dialogue(&[&again]), &both())).expect("reads its spool"), Some(Repeat::Near(3)));
 }
 
 #[test]
@@ -86,9 +86,9 @@ fn rows_outside_the_length_bound_are_followed_no_further_than_others() {
 #[test]
 fn texts_without_words_are_equal_or_new_but_never_near() {
     let texts = ["😀", "🎉", " 😀 ", ""].map(str::to_owned);
-    assert_eq!(admissions(&texts, &both()), [Admission::New, Admission::New, Admission::Exact(0), Admission::New]);
+    assert_eq!(admissions(&texts, &both()), [None, None, Some(Repeat::Exact(0)), None]);
     let near = Dedup { exact: false, ..both() };
-    assert_eq!(admissions(&texts, &near), [Admission::New; 4]);
+    assert_eq!(admissions(&texts, &near), [None; 4]);
 }
 
 #[test]
@@ -97,10 +97,10 @@ fn a_dialogue_without_the_part_that_is_compared_is_new() {
     let dedup = Dedup { of: Compared::LastReply, ..both() };
     let mut seen = Seen::new(&Folder::open(folder.path()).expect("opens"), &dedup).expect("creates its spool");
     let mut admit = |row, texts: &[&str]| seen.admit(row, &sign(&dialogue(texts), &dedup)).expect("reads its spool");
-    assert_eq!(admit(0, &["hello"]), Admission::New);
-    assert_eq!(admit(1, &["hello"]), Admission::New);
-    assert_eq!(admit(2, &["hello", "you"]), Admission::New);
-    assert_eq!(admit(3, &["bye", "You"]), Admission::Exact(2));
+    assert_eq!(admit(0, &["hello"]), None);
+    assert_eq!(admit(1, &["hello"]), None);
+    assert_eq!(admit(2, &["hello", "you"]), None);
+    assert_eq!(admit(3, &["bye", "You"]), Some(Repeat::Exact(2)));
 }
 
 #[test]

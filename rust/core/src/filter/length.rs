@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::dialogue::Dialogue;
-use crate::stage::{Notes, Reason, Stage, Verdict};
+use crate::stage::{Code, Notes, Reason, Stage};
 
 /// Bounds, each optional and inclusive. Characters are Unicode scalar values, summed over all turns.
 #[derive(Deserialize)]
@@ -20,22 +20,22 @@ pub(super) fn build(table: toml::Table) -> Result<Box<dyn Stage>, toml::de::Erro
 }
 
 impl Stage for Length {
-    fn visit(&self, dialogue: &mut Dialogue, _: &mut Notes) -> Verdict {
+    fn visit(&self, dialogue: &mut Dialogue, _: &mut Notes) -> Result<(), Reason> {
         let turns = dialogue.turns.len();
         let chars: usize = dialogue.turns.iter().map(|turn| turn.text.chars().count()).sum();
         let below = |value: usize, bound: Option<usize>| bound.is_some_and(|bound| value < bound);
         let above = |value: usize, bound: Option<usize>| bound.is_some_and(|bound| value > bound);
         let (code, seen) = if below(turns, self.turns_min) {
-            ("too_few_turns", turns)
+            (Code::TooFewTurns, turns)
         } else if above(turns, self.turns_max) {
-            ("too_many_turns", turns)
+            (Code::TooManyTurns, turns)
         } else if below(chars, self.chars_min) {
-            ("too_short", chars)
+            (Code::TooShort, chars)
         } else if above(chars, self.chars_max) {
-            ("too_long", chars)
+            (Code::TooLong, chars)
         } else {
-            return Verdict::Keep;
+            return Ok(());
         };
-        Verdict::Drop(Reason::found(code, seen.to_string()))
+        Err(Reason::found(code, seen.to_string()))
     }
 }

@@ -16,16 +16,21 @@ type Build = fn(toml::Table) -> std::result::Result<Box<dyn Stage>, toml::de::Er
 /// All filters, by the `kind` they have in recipes.
 pub const FILTERS: [(&str, Build); 3] = [("structure", structure::build), ("length", length::build), ("phrases", phrases::build)];
 
+/// The names of all filters.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    FILTERS.iter().map(|(name, _)| *name).collect()
+}
+
 /// The filter that a recipe's `[[filter]]` table describes.
 pub fn build(mut table: toml::Table) -> Result<Box<dyn Stage>> {
     let kind = match table.remove("kind") {
         Some(toml::Value::String(kind)) => kind,
         _ => return Err(Error::Recipe("a [[filter]] needs a `kind`".to_owned())),
     };
-    let known = FILTERS.map(|(name, _)| name).join(", ");
     let (_, build) = FILTERS
         .into_iter()
         .find(|(name, _)| *name == kind)
-        .ok_or_else(|| Error::Recipe(format!("unknown filter `{kind}`; known: {known}")))?;
+        .ok_or_else(|| Error::Recipe(format!("unknown filter `{kind}`; known: {}", names().join(", "))))?;
     build(table).map_err(|error| Error::Recipe(format!("filter `{kind}`: {}", error.message())))
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::dialogue::{Dialogue, Replies, Role};
-use crate::stage::{Notes, Reason, Stage, Verdict};
+use crate::stage::{Code, Notes, Reason, Stage};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -14,25 +14,25 @@ pub(super) fn build(table: toml::Table) -> Result<Box<dyn Stage>, toml::de::Erro
 }
 
 impl Stage for Structure {
-    fn visit(&self, dialogue: &mut Dialogue, _: &mut Notes) -> Verdict {
+    fn visit(&self, dialogue: &mut Dialogue, _: &mut Notes) -> Result<(), Reason> {
         let turns = &dialogue.turns;
         let spoken = &turns[usize::from(turns.first().is_some_and(|turn| turn.role == Role::System))..];
         let in_order = spoken.iter().zip([Role::User, Role::Assistant].iter().cycle()).all(|(turn, role)| turn.role == *role);
         let asks_last = spoken.len() % 2 == 1;
         let code = if spoken.is_empty() {
-            "empty_dialogue"
+            Code::EmptyDialogue
         } else if turns.iter().any(|turn| turn.text.trim().is_empty()) {
-            "empty_turn"
+            Code::EmptyTurn
         } else if !in_order {
-            "roles_out_of_order"
+            Code::RolesOutOfOrder
         } else if dialogue.replies == Replies::Inline && asks_last {
-            "ends_with_user"
+            Code::EndsWithUser
         } else if dialogue.replies != Replies::Inline && !asks_last {
-            "ends_with_assistant"
+            Code::EndsWithAssistant
         } else {
-            return Verdict::Keep;
+            return Ok(());
         };
-        Verdict::Drop(Reason::code(code))
+        Err(code.into())
     }
 }
 
@@ -44,10 +44,8 @@ mod tests {
     fn judged(turns: &[(Role, &str)]) -> Option<&'static str> {
         let turns = turns.iter().map(|(role, text)| Turn { role: role.clone(), text: (*text).to_owned() }).collect();
         let mut dialogue = Dialogue { id: None, source: None, turns, replies: Replies::Inline };
-        match (Structure {}).visit(&mut dialogue, &mut Notes::default()) {
-            Verdict::Keep => None,
-            Verdict::Drop(reason) => Some(reason.code),
-        }
+        let judged = (Structure {}).visit(&mut dialogue, &mut Notes::default());
+        judged.err().map(|reason| reason.code.word())
     }
 
     #[test]

@@ -7,17 +7,17 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::dialogue::{Role, Turn};
-use crate::encode::{self, Tokens};
+use crate::encode::{self, Encoded, Tokens};
 use crate::error::{Error, Result};
-use crate::pipeline::row::{Alive, Fate, Visited, Walk};
-use crate::stage::Reason;
-use crate::template::{Rendered, Template};
+use crate::pipeline::row::{Cleaned, Outcome, Visited, Walk};
+use crate::sample::Rendered;
+use crate::template::Template;
 use crate::tokenize::Tokenizer;
 
 /// Explains a raw row.
 pub fn explain(walk: &Walk, row: &[u8]) -> Result<String> {
     let shape = walk.shape(std::iter::once(row));
-    let Visited { id, prompt_id, notes, fate } = walk.visit(shape, row, row.len() as u64);
+    let Visited { id, prompt_id, notes, outcome } = walk.visit(shape, row, row.len() as u64);
     let mut story = json!({
         "shape": shape.name, "id": id, "prompt_id": prompt_id, "fixes": notes.fixes, "phrases": notes.phrases,
         "control_tokens": notes.control_tokens,
@@ -25,36 +25,39 @@ pub fn explain(walk: &Walk, row: &[u8]) -> Result<String> {
     if let Some(sets) = &walk.evaluation_sets {
         story["contamination"] = sets.lines(&notes.contamination).iter().map(|line| json!(line)).collect();
     }
-    match fate {
-        Fate::Alive(alive) => alive_story(walk, &alive, &mut story)?,
-        gone => end(&mut story, &gone),
+    let outcome = match outcome {
+        Outcome::GoingOn(cleaned) => {
+            let Cleaned { dialogue, .. } = cleaned.as_ref();
+            story["turns"] = dialogue.turns.iter().map(|turn| json!({"role": turn.role.name(), "text": turn.text})).collect();
+            story["split"] = walk.split(dialogue).into();
+            walk.finish(cleaned)
+        }
+        ended => ended,
+    };
+    let (verdict, reason) = outcome.verdict();
+    story["verdict"] = verdict.into();
+    match outcome {
+        Outcome::Written(cleaned, encoded) => tell_tokens(walk, &cleaned, encoded, &mut story),
+        _ => {
+            story["reason"] = reason.map(|reason| reason.code.word()).into();
+            story["detail"] = reason.and_then(|reason| reason.detail.clone()).into();
+        }
     }
     serde_json::to_string(&story).map_err(|error| Error::Internal(error.to_string()))
 }
 
-fn alive_story(walk: &Walk, alive: &Alive, story: &mut Value) -> Result<()> {
-    let turns: Vec<Value> = alive.dialogue.turns.iter().map(|turn| json!({"role": turn.role.name(), "text": turn.text})).collect();
-    story["turns"] = turns.into();
-    story["split"] = walk.split(&alive.dialogue).into();
-    let product = match walk.finish(alive)? {
-        Ok(product) => product,
-        Err(gone) => {
-            end(story, &gone);
-            return Ok(());
-        }
-    };
-    story["verdict"] = "written".into();
-    story["tokens_lost"] = product.tokens_lost.into();
-    match product.tokens {
+fn tell_tokens(walk: &Walk, cleaned: &Cleaned, encoded: Encoded, story: &mut Value) {
+    story["tokens_lost"] = encoded.tokens_lost.into();
+    match encoded.tokens {
         Tokens::None => {}
         Tokens::Sample(sample) => {
-            let rendered = walk.encoding.as_ref().and_then(|encoding| encoding.template.render(&alive.dialogue.turns).ok());
+            let rendered = walk.encoding.as_ref().and_then(|encoding| encoding.template.render(&cleaned.dialogue.turns).ok());
             story["text"] = rendered.map(|rendered| rendered.text.clone()).into();
             story["labels"] = sample.labels().into();
             story["ids"] = sample.ids.into();
         }
         Tokens::Pairs(pairs) => {
-            let texts = alive.pairs.iter().zip(pairs).map(|(text, (_, ids))| {
+            let texts = cleaned.pairs.iter().zip(pairs).map(|(text, (_, ids))| {
                 json!({
                     "chosen": text.chosen, "rejected": text.rejected,
                     "score_chosen": text.score_chosen, "score_rejected": text.score_rejected,
@@ -64,18 +67,6 @@ fn alive_story(walk: &Walk, alive: &Alive, story: &mut Value) -> Result<()> {
             story["pairs"] = texts.collect::<Vec<_>>().into();
         }
     }
-    Ok(())
-}
-
-fn end(story: &mut Value, fate: &Fate) {
-    let (verdict, reason): (&str, Option<&Reason>) = match fate {
-        Fate::Alive(_) => ("written", None),
-        Fate::Dropped(reason) => ("dropped", Some(reason)),
-        Fate::Quarantined(reason) | Fate::Unreadable(reason) => ("quarantined", Some(reason)),
-    };
-    story["verdict"] = verdict.into();
-    story["reason"] = reason.map(|reason| reason.code).into();
-    story["detail"] = reason.and_then(|reason| reason.detail.clone()).into();
 }
 
 /// A message as chat templates and `transformers` know it.
@@ -101,7 +92,7 @@ pub fn render(tokenizer: &Tokenizer, template: &str, dialogues: &str, prompt: bo
         };
         match rendered {
             Ok(Rendered { text, trained }) => json!({"trained": in_characters(&text, &trained), "text": text}),
-            Err(reason) => json!({"reason": reason.code, "detail": reason.detail}),
+            Err(reason) => json!({"reason": reason.code.word(), "detail": reason.detail}),
         }
     });
     serde_json::to_string(&rendered.collect::<Vec<_>>()).map_err(|error| Error::Internal(error.to_string()))

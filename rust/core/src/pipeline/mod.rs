@@ -3,11 +3,14 @@
 //! While one round is finished and written the next one is visited, so no core waits for the serial parts.
 
 pub mod explain;
+pub mod fit;
 mod memory;
+pub mod names;
 mod output;
 pub mod row;
 mod text;
 mod trl07;
+mod versions;
 mod windows;
 
 use std::path::{Path, PathBuf};
@@ -16,23 +19,22 @@ use std::sync::mpsc;
 
 use rayon::prelude::*;
 
-use crate::dataset::fingerprint::{ENGINE, LIBRARIES, MadeFrom, of_inputs, of_sets};
+use crate::dataset::fingerprint::{ENGINE, LIBRARIES, MadeFrom};
 use crate::dataset::manifest::Manifest;
 use crate::dataset::out_folder::{Claim, OutFolder};
+use crate::dataset::product::Product;
 use crate::dataset::quarantine::Aside;
-use crate::decontaminate::Index;
-use crate::dedup::{Admission, Seen};
-use crate::encode::Product;
+use crate::dedup::Seen;
 use crate::error::{Error, Result};
 use crate::normal::sha256_hex;
-use crate::pipeline::row::{Alive, Fate, Visited, Walk};
+use crate::pipeline::row::{Outcome, Visited, Walk};
 use crate::progress::Watch;
 use crate::read::shape::Shape;
 use crate::read::{self, Chunk, Input, Progress, RawRow};
-use crate::recipe::{Command, Recipe};
+use crate::recipe::Recipe;
 use crate::stage::Reason;
 use crate::tokenize::Tokenizer;
-use output::{Output, Written};
+use output::Output;
 
 /// Chunks of a round for each thread: enough that threads seldom wait for the last row, few enough that a round is warm in the cache
 /// when its rows are written.
@@ -43,8 +45,8 @@ const ROUND_CHUNKS_MAX: usize = 32;
 /// A run to do.
 #[derive(Debug)]
 pub struct Job {
-    /// Which command.
-    pub command: Command,
+    /// What is made.
+    pub product: Product,
     /// Its recipe.
     pub recipe: Recipe,
     /// What errors call the recipe: a file's name or path. The manifest keeps its stem.
@@ -75,18 +77,19 @@ fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
     let load = || job.tokenizer.as_deref().map(Tokenizer::load).transpose();
     let (inputs, tokenizer) = rayon::join(|| read::inputs(&job.inputs, watch), load);
     let inputs = inputs?;
-    let walk = Walk::watched(job.command, job.recipe, tokenizer?, watch)?;
+    let walk = Walk::watched(job.product, job.recipe, tokenizer?, watch)?;
     let encoding = walk.encoding.as_ref();
     let recipe_text = walk.recipe.print()?;
     let made_from = MadeFrom {
-        command: if job.command == Command::Prep { "prep".to_owned() } else { "binarize".to_owned() },
+        command: walk.product.command().to_owned(),
         engine: ENGINE.to_owned(),
         libraries: LIBRARIES.to_owned(),
+        rules: versions::of_rules(),
         recipe: sha256_hex(recipe_text.as_bytes()),
         template: encoding.map_or_else(String::new, |encoding| encoding.template.sha256()),
         tokenizer: encoding.map_or_else(String::new, |encoding| encoding.tokenizer.sha256.clone()),
-        inputs: of_inputs(&inputs),
-        evaluation_sets: of_sets(walk.evaluation_sets.as_ref().map_or(&[], Index::sets)),
+        inputs: versions::of_inputs(&inputs),
+        evaluation_sets: versions::of_sets(walk.evaluation_sets.as_ref()),
     };
     let folder = match OutFolder::claim(&job.out, &made_from, job.overwrite, watch)? {
         Claim::Finished(manifest) => return Ok(*manifest),
@@ -122,8 +125,6 @@ pub(crate) struct Row {
     chunk: usize,
     raw: RawRow,
     visited: Visited,
-    /// The earlier row it repeats.
-    repeats: Option<Admission>,
 }
 
 /// Memory that a run takes beside its rounds, measured and some more: tables and a row group of Parquet.
@@ -246,7 +247,7 @@ fn visit(walk: &Walk, started: &[Started], watch: &Watch) -> Result<Vec<Row>> {
             crate::disk::failpoints::pause();
             let raw = read.rows[place].clone();
             let visited = walk.visit(shape, &read.bytes[raw.start..raw.end], raw.length);
-            Ok(Row { row_id: first_row + place as i64, input: read.input, chunk, raw, visited, repeats: None })
+            Ok(Row { row_id: first_row + place as i64, input: read.input, chunk, raw, visited })
         })
         .collect()
 }
@@ -254,32 +255,33 @@ fn visit(walk: &Walk, started: &[Started], watch: &Watch) -> Result<Vec<Row>> {
 /// Judges repetitions and unreadable rows, in row order.
 fn admit(mut rows: Vec<Row>, seen: &mut Seen, bad_rows: &mut BadRows) -> Result<Vec<Row>> {
     for row in &mut rows {
-        match &row.visited.fate {
-            Fate::Alive(alive) => {
-                if let Some(signature) = &alive.signature {
-                    row.repeats = Some(seen.admit(row.row_id, signature)?).filter(|admission| *admission != Admission::New);
+        match &row.visited.outcome {
+            Outcome::GoingOn(cleaned) => {
+                let repeat = cleaned.signature.as_ref().map(|signature| seen.admit(row.row_id, signature)).transpose()?.flatten();
+                if let Some(repeat) = repeat {
+                    row.visited.outcome = Outcome::Duplicate(repeat);
                 }
             }
-            Fate::Unreadable(reason) => bad_rows.add(reason, &row.raw)?,
-            Fate::Dropped(_) | Fate::Quarantined(_) => {}
+            Outcome::Unreadable(reason) => bad_rows.add(reason, &row.raw)?,
+            Outcome::Dropped(_) | Outcome::Duplicate(_) | Outcome::Quarantined(_) | Outcome::Written(..) => {}
         }
     }
     Ok(rows)
 }
 
 /// Makes tokens of the rows that stay, and hands every row on in row order.
-fn finish(walk: &Walk, round: Round, watch: &Watch, mut push: impl FnMut(Written) -> Result<()>) -> Result<()> {
+fn finish(walk: &Walk, round: Round, watch: &Watch, mut push: impl FnMut(output::Row) -> Result<()>) -> Result<()> {
     let Round { started, rows } = round;
     #[cfg(feature = "failpoints")]
     let rows = sabotaged_rows(rows);
-    let done: Vec<Result<Written>> =
-        rows.into_par_iter().with_min_len(4).map(|row| watch.check().and_then(|()| finish_row(walk, &started, row))).collect();
+    let done: Vec<Result<output::Row>> =
+        rows.into_par_iter().with_min_len(4).map(|row| watch.check().map(|()| finish_row(walk, &started, row))).collect();
     for written in done {
         let written = written?;
         watch.rows.fetch_add(1, Ordering::Relaxed);
-        if let Ok(product) = &written.product {
+        if let Outcome::Written(_, encoded) = &written.outcome {
             watch.written.fetch_add(1, Ordering::Relaxed);
-            watch.tokens.fetch_add(output::token_count(product) as u64, Ordering::Relaxed);
+            watch.tokens.fetch_add(output::token_count(encoded) as u64, Ordering::Relaxed);
         }
         push(written)?;
     }
@@ -298,22 +300,19 @@ fn sabotaged_rows(mut rows: Vec<Row>) -> Vec<Row> {
     rows
 }
 
-fn finish_row(walk: &Walk, started: &[Started], row: Row) -> Result<Written> {
+fn finish_row(walk: &Walk, started: &[Started], row: Row) -> output::Row {
     #[cfg(feature = "failpoints")]
     crate::disk::failpoints::pause();
-    let Row { row_id, input, chunk, raw, visited, repeats } = row;
-    let Visited { id, prompt_id, notes, fate } = visited;
-    let (alive, product): (Option<Box<Alive>>, std::result::Result<Product, output::Gone>) = match (fate, repeats) {
-        (Fate::Alive(_), Some(admission)) => (None, Err(output::Gone::Repeats(admission))),
-        (Fate::Alive(alive), None) => {
-            let product = walk.finish(&alive)?.map_err(output::Gone::Fate);
-            (Some(alive), product)
-        }
-        (fate, _) => (None, Err(output::Gone::Fate(fate))),
+    let Row { row_id, input, chunk, raw, visited } = row;
+    let Visited { id, prompt_id, notes, outcome } = visited;
+    let outcome = match outcome {
+        Outcome::GoingOn(cleaned) => walk.finish(cleaned),
+        ended => ended,
     };
-    let is_aside = matches!(&product, Err(output::Gone::Fate(Fate::Quarantined(_) | Fate::Unreadable(_))));
-    let aside = is_aside.then(|| Aside::new(&raw, &started[chunk].chunk.bytes[raw.start..raw.end]));
-    Ok(Written { row_id, input, raw, id, prompt_id, notes, alive, product, aside })
+    let is_aside = matches!(outcome, Outcome::Quarantined(_) | Outcome::Unreadable(_));
+    let bytes = &started[chunk].chunk.bytes[raw.start..raw.end];
+    let aside = is_aside.then(|| Aside::new(raw.line, raw.offset, raw.length, bytes));
+    output::Row { row_id, input, raw, id, prompt_id, notes, outcome, aside }
 }
 
 /// Unreadable rows so far, and how many are too many.
@@ -327,7 +326,7 @@ impl BadRows {
     fn add(&mut self, reason: &Reason, raw: &RawRow) -> Result<()> {
         self.count += 1;
         let detail = reason.detail.as_deref().unwrap_or_default();
-        self.first.get_or_insert_with(|| format!("line {}, byte {}: {}: {detail}", raw.line, raw.offset, reason.code));
+        self.first.get_or_insert_with(|| format!("line {}, byte {}: {}: {detail}", raw.line, raw.offset, reason.code.word()));
         if self.count > self.max.unwrap_or(1_000) { self.fail("so far") } else { Ok(()) }
     }
 

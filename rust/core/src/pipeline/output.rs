@@ -5,59 +5,52 @@ use std::collections::BTreeMap;
 use super::text::Text;
 use super::windows::Waiting;
 use crate::dataset::card;
-use crate::dataset::fingerprint::{ENGINE, MadeFrom, semantics};
+use crate::dataset::fingerprint::{ENGINE, MadeFrom};
 use crate::dataset::layout::TOKENIZER;
 use crate::dataset::ledger::{self, Entry, Ledger};
 use crate::dataset::manifest::{
-    Decontamination, DedupSums, FileCard, InputCard, Kind, Manifest, RecipeCopy, Rows, SCHEMA, Split, TemplateCard, TokenizerCard,
-    TruecaseSums,
+    Decontamination, DedupSums, FileCard, InputCard, Manifest, RecipeCopy, Rows, SCHEMA, Split, TemplateCard, TokenizerCard, TruecaseSums,
 };
 use crate::dataset::out_folder::OutFolder;
-use crate::dataset::quarantine::{self, Aside, Quarantine};
-use crate::dataset::shard::{PairRows, ShardRows, Shards, WindowRows};
+use crate::dataset::product::Product;
+use crate::dataset::quarantine::{self, Aside, Origin, Quarantine};
+use crate::dataset::shard::{ShardRows, Shards};
 use crate::decontaminate::Sums;
-use crate::dedup::Admission;
+use crate::dedup::Repeat;
 use crate::disk::commit::commit_bytes;
-use crate::encode::{Encoding, Product, Tokens};
+use crate::encode::{Encoded, Encoding, Tokens};
 use crate::error::{Error, Result};
-use crate::pipeline::row::{Alive, Fate, Walk};
+use crate::pipeline::row::{Cleaned, Outcome, Walk};
 use crate::progress::Watch;
 use crate::read::{Input, RawRow};
-use crate::recipe::{Command, Compat};
+use crate::recipe::Compat;
 use crate::stage::{Notes, Reason};
 
 const SPLITS: [&str; 2] = ["train", "test"];
 
-/// Why a row has no product.
-pub(super) enum Gone {
-    Repeats(Admission),
-    Fate(Fate),
-}
-
 /// A row at the end of its walk.
-pub(super) struct Written {
+pub(super) struct Row {
     pub row_id: i64,
     pub input: i32,
     pub raw: RawRow,
     pub id: Option<String>,
     pub prompt_id: Option<String>,
     pub notes: Notes,
-    pub alive: Option<Box<Alive>>,
-    pub product: std::result::Result<Product, Gone>,
+    pub outcome: Outcome,
     pub aside: Option<Aside>,
 }
 
 /// Tokens that go into shards.
-pub(super) fn token_count(product: &Product) -> usize {
-    match &product.tokens {
+pub(super) fn token_count(encoded: &Encoded) -> usize {
+    match &encoded.tokens {
         Tokens::None => 0,
         Tokens::Sample(sample) => sample.ids.len(),
         Tokens::Pairs(pairs) => pairs.iter().map(|(_, pair)| pair.prompt_ids.len() + pair.chosen_ids.len() + pair.rejected_ids.len()).sum(),
     }
 }
 
-fn trained_count(product: &Product) -> usize {
-    match &product.tokens {
+fn trained_count(encoded: &Encoded) -> usize {
+    match &encoded.tokens {
         Tokens::None => 0,
         Tokens::Sample(sample) => sample.trained_tokens(),
         Tokens::Pairs(pairs) => pairs.iter().map(|(_, pair)| pair.chosen_ids.len() + pair.rejected_ids.len()).sum(),
@@ -100,10 +93,10 @@ impl<'run> Output<'run> {
     pub(super) fn new(walk: &'run Walk, folder: &'run OutFolder, inputs: &'run [Input]) -> Result<Output<'run>> {
         let ledger = folder.folder(ledger::FOLDER)?;
         let split = |name: &'static str| -> Result<SplitOutput> {
-            let tokens = match walk.command {
+            let tokens = match walk.product {
                 _ if walk.encoding.is_none() => TokenOutput::None,
-                Command::Prep => TokenOutput::Samples(Waiting::new(folder.work(), &format!("samples-{name}"))?),
-                Command::Binarize => TokenOutput::Pairs(Box::new(shards(walk, folder, name))),
+                Product::Windows => TokenOutput::Samples(Waiting::new(folder.work(), &format!("samples-{name}"))?),
+                Product::Pairs => TokenOutput::Pairs(Box::new(shards(walk, folder, name))),
             };
             Ok(SplitOutput { name, sums: Split::default(), text: None, tokens })
         };
@@ -124,7 +117,7 @@ impl<'run> Output<'run> {
     }
 
     /// Takes the next row.
-    pub(super) fn push(&mut self, row: Written) -> Result<()> {
+    pub(super) fn push(&mut self, row: Row) -> Result<()> {
         self.rows.read += 1;
         self.rows_of_input[row.input as usize] += 1;
         for phrase in &row.notes.phrases {
@@ -149,39 +142,43 @@ impl<'run> Output<'run> {
             control_tokens: row.notes.control_tokens as i32,
             ..Entry::default()
         };
-        match (row.product, row.alive) {
-            (Ok(product), Some(alive)) => self.write(&mut entry, &alive, &product)?,
-            (Err(Gone::Repeats(admission)), _) => self.repeat(&mut entry, admission),
-            (Err(Gone::Fate(fate)), _) => self.lay_aside(&mut entry, fate, row.aside.as_ref())?,
-            (Ok(_), None) => return Err(Error::Internal("tokens of a row that is gone".to_owned())),
+        let (verdict, reason) = row.outcome.verdict();
+        entry.verdict = verdict;
+        entry.reason = reason.map(|reason| reason.code.word());
+        entry.detail = reason.and_then(|reason| reason.detail.clone());
+        match &row.outcome {
+            Outcome::Written(cleaned, encoded) => self.write(&mut entry, cleaned, encoded)?,
+            Outcome::Duplicate(repeat) => self.repeat(&mut entry, *repeat),
+            Outcome::Dropped(reason) => count(&mut self.rows.dropped, reason.code.word()),
+            Outcome::Quarantined(reason) | Outcome::Unreadable(reason) => self.set_aside(&entry, reason, row.aside.as_ref())?,
+            Outcome::GoingOn(_) => return Err(Error::Internal("a row ended while it was going on".to_owned())),
         }
         self.ledger.push(entry)
     }
 
-    fn write(&mut self, entry: &mut Entry, alive: &Alive, product: &Product) -> Result<()> {
-        let name = self.walk.split(&alive.dialogue);
+    fn write(&mut self, entry: &mut Entry, cleaned: &Cleaned, encoded: &Encoded) -> Result<()> {
+        let name = self.walk.split(&cleaned.dialogue);
         let split = self.splits.iter_mut().find(|split| split.name == name).expect("a split is train or test");
-        let (tokens, trained) = (token_count(product), trained_count(product));
+        let (tokens, trained) = (token_count(encoded), trained_count(encoded));
         self.rows.written += 1;
         split.sums.rows += 1;
         split.sums.tokens += tokens as u64;
         split.sums.trained_tokens += trained as u64;
-        split.sums.tokens_lost += product.tokens_lost as u64;
-        split.sums.trained_tokens_lost += product.trained_tokens_lost as u64;
-        split.sums.rows_cut += u64::from(product.tokens_lost > 0);
-        entry.verdict = "written";
+        split.sums.tokens_lost += encoded.tokens_lost as u64;
+        split.sums.trained_tokens_lost += encoded.trained_tokens_lost as u64;
+        split.sums.rows_cut += u64::from(encoded.tokens_lost > 0);
         entry.split = Some(name);
         if self.walk.encoding.is_some() {
             entry.tokens = Some(tokens as i32);
             entry.trained_tokens = Some(trained as i32);
-            entry.tokens_lost = Some(product.tokens_lost as i32);
+            entry.tokens_lost = Some(encoded.tokens_lost as i32);
         }
-        if self.walk.command == Command::Binarize {
-            entry.pairs = Some(alive.pairs.len() as i32);
+        if self.walk.product == Product::Pairs {
+            entry.pairs = Some(cleaned.pairs.len() as i32);
         }
-        match (&mut split.tokens, &product.tokens) {
+        match (&mut split.tokens, &encoded.tokens) {
             (TokenOutput::None, Tokens::None) => {}
-            (TokenOutput::Samples(waiting), Tokens::Sample(sample)) => waiting.push(entry.row_id, sample, product.chars)?,
+            (TokenOutput::Samples(waiting), Tokens::Sample(sample)) => waiting.push(entry.row_id, sample, encoded.chars)?,
             (TokenOutput::Pairs(shards), Tokens::Pairs(pairs)) => {
                 split.sums.samples += pairs.len() as u64;
                 for (number, pair) in pairs {
@@ -191,47 +188,32 @@ impl<'run> Output<'run> {
                     shards.row_added(pair.prompt_ids.len() + pair.chosen_ids.len() + pair.rejected_ids.len())?;
                 }
             }
-            _ => return Err(Error::Internal("tokens of the other command".to_owned())),
+            _ => return Err(Error::Internal("tokens of another product".to_owned())),
         }
         if self.walk.recipe.shards.text {
             let prompt_id = entry.prompt_id.as_deref().unwrap_or_default();
             if split.text.is_none() {
-                split.text = Some(Text::create(self.folder, name, self.walk.command)?);
+                split.text = Some(Text::create(self.folder, name, self.walk.product)?);
             }
             if let Some(text) = &mut split.text {
-                text.push(prompt_id, alive)?;
+                text.push(prompt_id, cleaned)?;
             }
         }
         Ok(())
     }
 
-    fn repeat(&mut self, entry: &mut Entry, admission: Admission) {
-        let (kind, earlier) = match admission {
-            Admission::Exact(earlier) => ("exact", Some(earlier)),
-            Admission::Near(earlier) => ("near", Some(earlier)),
-            Admission::New => ("new", None),
-        };
-        *self.rows.duplicates.entry(kind.to_owned()).or_default() += 1;
-        entry.verdict = "duplicate";
+    fn repeat(&mut self, entry: &mut Entry, repeat: Repeat) {
+        let (kind, earlier) = repeat.told();
+        count(&mut self.rows.duplicates, kind);
         entry.reason = Some(kind);
-        entry.duplicate_of = earlier;
+        entry.duplicate_of = Some(earlier);
     }
 
-    fn lay_aside(&mut self, entry: &mut Entry, fate: Fate, aside: Option<&Aside>) -> Result<()> {
-        let (sums, verdict, reason) = match fate {
-            Fate::Dropped(reason) => (&mut self.rows.dropped, "dropped", reason),
-            Fate::Quarantined(reason) | Fate::Unreadable(reason) => (&mut self.rows.quarantined, "quarantined", reason),
-            Fate::Alive(_) => return Err(Error::Internal("a row is alive and gone".to_owned())),
-        };
-        *sums.entry(reason.code.to_owned()).or_default() += 1;
-        if let (Some(aside), "quarantined") = (aside, verdict) {
-            self.quarantine.push(entry.row_id, &self.inputs[entry.input as usize], &reason, aside)?;
-        }
-        let Reason { code, detail } = reason;
-        entry.verdict = verdict;
-        entry.reason = Some(code);
-        entry.detail = detail;
-        Ok(())
+    fn set_aside(&mut self, entry: &Entry, reason: &Reason, aside: Option<&Aside>) -> Result<()> {
+        count(&mut self.rows.quarantined, reason.code.word());
+        let aside = aside.ok_or_else(|| Error::Internal("a row is set aside without its bytes".to_owned()))?;
+        let input = Origin { ordinal: entry.input, name: &self.inputs[entry.input as usize].name };
+        self.quarantine.push(entry.row_id, input, reason, aside)
     }
 
     /// Fails if one of the rows that were read has not come to its end here.
@@ -261,9 +243,9 @@ impl<'run> Output<'run> {
             sets.map_or_else(Decontamination::not_checked, |sets| self.contamination.report(sets, &walk.recipe.decontaminate));
         let mut manifest = Manifest {
             schema: SCHEMA,
-            kind: if walk.command == Command::Prep { Kind::Sft } else { Kind::Preference },
+            kind: walk.product,
             engine: ENGINE.to_owned(),
-            semantics: semantics(),
+            semantics: made_from.rules.clone(),
             fingerprint: made_from.fingerprint()?,
             recipe: RecipeCopy { name: recipe_name.to_owned(), sha256: made_from.recipe.clone(), text: recipe_text },
             tokenizer: walk.encoding.as_ref().map(tokenizer_card),
@@ -294,6 +276,10 @@ impl<'run> Output<'run> {
     }
 }
 
+fn count(counts: &mut BTreeMap<String, u64>, word: &str) {
+    *counts.entry(word.to_owned()).or_default() += 1;
+}
+
 /// The tokenizer and the template that made the ids, so that whoever trains needs nothing else.
 fn write_tokenizer(encoding: &Encoding, folder: &OutFolder) -> Result<Vec<FileCard>> {
     let target = folder.folder(TOKENIZER)?;
@@ -314,11 +300,7 @@ fn tokenizer_card(encoding: &Encoding) -> TokenizerCard {
 }
 
 fn shards(walk: &Walk, folder: &OutFolder, split: &'static str) -> Shards {
-    let rows = match walk.command {
-        Command::Prep => ShardRows::Windows(WindowRows::default()),
-        Command::Binarize => ShardRows::Pairs(PairRows::default()),
-    };
-    Shards::new(folder.top().clone(), split, walk.recipe.shards.shard_bytes_max, rows)
+    Shards::new(folder.top().clone(), split, walk.recipe.shards.shard_bytes_max, walk.product.into())
 }
 
 impl SplitOutput {

@@ -2,20 +2,22 @@
 //!
 //! [`Walk::visit`] takes a row to where dedup can judge it; [`Walk::finish`] makes text and tokens of a row that stays.
 
-use crate::binarize::{self, Rules};
+use crate::binarize::Rules;
 use crate::control_tokens::ControlTokens;
+use crate::dataset::product::Product;
 use crate::decontaminate::Index;
-use crate::dedup::{Signature, sign, sign_bytes};
+use crate::dedup::{Repeat, Signature, sign, sign_bytes};
 use crate::dialogue::{Dialogue, Pair, Replies};
-use crate::encode::{Encoding, Product};
+use crate::encode::{Encoded, Encoding};
 use crate::error::{Error, Result};
 use crate::filter;
 use crate::normal::{hash64, normalised, sha256_hex};
+use crate::pipeline::fit;
 use crate::progress::Watch;
 use crate::read::LINE_BYTES_MAX;
 use crate::read::shape::{self, Shape};
-use crate::recipe::{Action, Command, Compared, Compat, IdFrom, Recipe, TrainOn};
-use crate::stage::{Notes, Reason, Stage, Verdict};
+use crate::recipe::{Action, IdFrom, Recipe};
+use crate::stage::{Code, Ending, Notes, Reason, Stage};
 use crate::tokenize::Tokenizer;
 use crate::truecase::Truecase;
 
@@ -24,8 +26,8 @@ pub const SPLIT_VERSION: u32 = 1;
 
 /// Everything a row meets, built once and shared by all threads.
 pub struct Walk {
-    /// Which command this is.
-    pub command: Command,
+    /// What is made.
+    pub product: Product,
     /// The recipe, resolved.
     pub recipe: Recipe,
     /// What makes tokens of text; none where the recipe wants text alone.
@@ -38,28 +40,56 @@ pub struct Walk {
     shape: Option<&'static Shape>,
 }
 
-/// A row that reached dedup.
+/// A row that goes on: read, cleaned, paired and signed.
 #[derive(Debug)]
-pub struct Alive {
-    /// The dialogue, cleaned.
+pub struct Cleaned {
+    /// The dialogue.
     pub dialogue: Dialogue,
-    /// Its pairs; none in `prep`.
+    /// Its pairs, where pairs are made.
     pub pairs: Vec<Pair>,
     /// What dedup compares, where it is on.
     pub signature: Option<Signature>,
 }
 
-/// Where a row ended before dedup, or that it is alive.
+/// What has become of a row. It begins as the first of these and ends as one of the others.
 #[derive(Debug)]
-pub enum Fate {
+pub enum Outcome {
     /// It goes on.
-    Alive(Box<Alive>),
-    /// A stage dropped it.
+    GoingOn(Box<Cleaned>),
+    /// It is not wanted.
     Dropped(Reason),
-    /// It was set aside by policy.
+    /// An earlier row says the same.
+    Duplicate(Repeat),
+    /// It must not be used as it is.
     Quarantined(Reason),
     /// It could not be read.
     Unreadable(Reason),
+    /// It is written, with these tokens.
+    Written(Box<Cleaned>, Encoded),
+}
+
+impl From<Reason> for Outcome {
+    fn from(reason: Reason) -> Outcome {
+        match reason.code.ending() {
+            Ending::Dropped => Outcome::Dropped(reason),
+            Ending::Quarantined => Outcome::Quarantined(reason),
+            Ending::Unreadable => Outcome::Unreadable(reason),
+        }
+    }
+}
+
+impl Outcome {
+    /// The ledger's word for it, and why it is so.
+    #[must_use]
+    pub fn verdict(&self) -> (&'static str, Option<&Reason>) {
+        match self {
+            Outcome::GoingOn(_) => ("going on", None),
+            Outcome::Dropped(reason) => ("dropped", Some(reason)),
+            Outcome::Duplicate(_) => ("duplicate", None),
+            Outcome::Quarantined(reason) | Outcome::Unreadable(reason) => ("quarantined", Some(reason)),
+            Outcome::Written(..) => ("written", None),
+        }
+    }
 }
 
 /// What the first half of the walk says of a row.
@@ -71,20 +101,20 @@ pub struct Visited {
     pub prompt_id: Option<String>,
     /// What the stages did.
     pub notes: Notes,
-    /// Where it ended, or that it goes on.
-    pub fate: Fate,
+    /// What has become of it.
+    pub outcome: Outcome,
 }
 
 impl Walk {
     /// Builds all parts of the walk; whatever is wrong with recipe, tokenizer or template is found here. A tokenizer goes with a recipe that
     /// wants tokens.
-    pub fn new(command: Command, recipe: Recipe, tokenizer: Option<Tokenizer>) -> Result<Walk> {
-        Walk::watched(command, recipe, tokenizer, &Watch::default())
+    pub fn new(product: Product, recipe: Recipe, tokenizer: Option<Tokenizer>) -> Result<Walk> {
+        Walk::watched(product, recipe, tokenizer, &Watch::default())
     }
 
     /// The same, until a watch says stop: evaluation sets take a while to read.
-    pub fn watched(command: Command, mut recipe: Recipe, tokenizer: Option<Tokenizer>, watch: &Watch) -> Result<Walk> {
-        resolve(command, &mut recipe)?;
+    pub fn watched(product: Product, mut recipe: Recipe, tokenizer: Option<Tokenizer>, watch: &Watch) -> Result<Walk> {
+        fit::resolve(product, &mut recipe)?;
         if recipe.shards.tokens != tokenizer.is_some() {
             let what = if recipe.shards.tokens { "tokens need a tokenizer" } else { "`shards.tokens` is false, so no tokenizer is of use" };
             return Err(Error::Recipe(what.to_owned()));
@@ -106,76 +136,67 @@ impl Walk {
             name => Some(shape::named(name)?),
         };
         let evaluation_sets = Index::load(&recipe.decontaminate, watch)?;
-        Ok(Walk { command, recipe, encoding, evaluation_sets, stages, rules, control: control.transpose()?, shape })
+        Ok(Walk { product, recipe, encoding, evaluation_sets, stages, rules, control: control.transpose()?, shape })
     }
 
     /// The shape of an input, told by its first readable row unless the recipe names it.
     #[must_use]
     pub fn shape<'row>(&self, mut rows: impl Iterator<Item = &'row [u8]>) -> &'static Shape {
-        let compares = self.command == Command::Binarize;
-        let of_command = || shape::SHAPES.iter().rfind(|shape| shape.compares == compares).expect("each command has a shape");
-        self.shape.or_else(|| rows.find_map(|row| shape::detect(row, compares))).unwrap_or_else(of_command)
+        let compares = fit::compares(self.product);
+        self.shape.or_else(|| rows.find_map(|row| shape::detect(row, compares))).unwrap_or_else(|| shape::default_of(compares))
     }
 
     /// Reads, cleans, filters and pairs a row. `length` is the row's true length, which `bytes` may be cut short of.
     #[must_use]
     pub fn visit(&self, shape: &Shape, bytes: &[u8], length: u64) -> Visited {
-        let unreadable = |reason| Visited { id: None, prompt_id: None, notes: Notes::default(), fate: Fate::Unreadable(reason) };
-        if length > LINE_BYTES_MAX as u64 {
-            return unreadable(Reason::found("line_too_long", format!("{length} bytes; at most {LINE_BYTES_MAX}")));
-        }
-        let mut dialogue = match (shape.parse)(bytes) {
+        let mut notes = Notes::default();
+        let mut dialogue = match parse(shape, bytes, length) {
             Ok(dialogue) => dialogue,
-            Err(malformed) => return unreadable(Reason::found(malformed.code, malformed.detail)),
+            Err(reason) => return Visited { id: None, prompt_id: None, notes, outcome: reason.into() },
         };
         let id = dialogue.id.take();
-        let mut notes = Notes::default();
         let raw_prompt_id = (self.recipe.truecase.id_from == IdFrom::Raw).then(|| sha256_hex(dialogue.prompt().as_bytes()));
-        let dropped = self.stages.iter().find_map(|stage| match stage.visit(&mut dialogue, &mut notes) {
-            Verdict::Keep => None,
-            Verdict::Drop(reason) => Some(reason),
-        });
+        let passed = self.stages.iter().try_for_each(|stage| stage.visit(&mut dialogue, &mut notes));
         notes.control_tokens = self.control.as_ref().map_or(0, |control| control.neutralize(&mut dialogue));
         let prompt_id = raw_prompt_id.unwrap_or_else(|| sha256_hex(dialogue.prompt().as_bytes()));
-        let fate = match dropped {
-            Some(reason) => Fate::Dropped(reason),
-            None => self.judge(dialogue, bytes, &prompt_id, &mut notes),
-        };
-        Visited { id, prompt_id: Some(prompt_id), notes, fate }
+        let judged = passed.and_then(|()| self.judge(dialogue, bytes, &prompt_id, &mut notes));
+        let outcome = judged.map_or_else(Outcome::from, |cleaned| Outcome::GoingOn(Box::new(cleaned)));
+        Visited { id, prompt_id: Some(prompt_id), notes, outcome }
     }
 
     /// Pairs a cleaned dialogue, looks for control tokens and evaluation sets, and signs it.
-    fn judge(&self, mut dialogue: Dialogue, bytes: &[u8], prompt_id: &str, notes: &mut Notes) -> Fate {
-        let pairs = match self.rules.as_ref().map(|rules| rules.pairs(&mut dialogue, prompt_id)) {
-            Some(Err(reason)) => return Fate::Dropped(reason),
-            Some(Ok(pairs)) => pairs,
-            None => Vec::new(),
-        };
+    fn judge(&self, mut dialogue: Dialogue, bytes: &[u8], prompt_id: &str, notes: &mut Notes) -> std::result::Result<Cleaned, Reason> {
+        let pairs = self.rules.as_ref().map(|rules| rules.pairs(&mut dialogue, prompt_id)).transpose()?.unwrap_or_default();
         let turns = dialogue.turns.iter().map(|turn| turn.text.as_str());
         let answers = pairs.iter().flat_map(|pair| [pair.chosen.as_str(), pair.rejected.as_str()]);
         if let Some(token) = self.control.as_ref().and_then(|control| turns.chain(answers).find_map(|text| control.find(text))) {
-            return Fate::Quarantined(Reason::found("control_token", token));
+            return Err(Reason::found(Code::ControlToken, token));
         }
         if let Some(sets) = &self.evaluation_sets {
             notes.contamination = sets.find(&dialogue);
             if !notes.contamination.is_empty() && self.recipe.decontaminate.action == Action::Drop {
-                return Fate::Dropped(Reason::found("contaminated", sets.names(&notes.contamination)));
+                return Err(Reason::found(Code::Contaminated, sets.names(&notes.contamination)));
             }
         }
         let dedup = &self.recipe.dedup;
-        let signature = (dedup.exact || dedup.near).then(|| match self.command {
-            Command::Prep => sign(&dialogue, dedup),
-            Command::Binarize => sign_bytes(bytes),
+        let signature = (dedup.exact || dedup.near).then(|| match self.product {
+            Product::Windows => sign(&dialogue, dedup),
+            Product::Pairs => sign_bytes(bytes),
         });
-        Fate::Alive(Box::new(Alive { dialogue, pairs, signature }))
+        Ok(Cleaned { dialogue, pairs, signature })
     }
 
-    /// The tokens of a row that stays, or why there are none. `Err` within is the row's fault, outside it is ours.
-    pub fn finish(&self, alive: &Alive) -> Result<std::result::Result<Product, Fate>> {
-        match (&self.encoding, self.command) {
-            (None, _) => Ok(Ok(Product::of_text())),
-            (Some(encoding), Command::Prep) => encoding.sample(&alive.dialogue.turns),
-            (Some(encoding), Command::Binarize) => encoding.pairs(alive),
+    /// What becomes of a row that stays: its tokens, or why there are none.
+    #[must_use]
+    pub fn finish(&self, cleaned: Box<Cleaned>) -> Outcome {
+        let encoded = match (&self.encoding, self.product) {
+            (None, _) => Ok(Encoded::of_text()),
+            (Some(encoding), Product::Windows) => encoding.dialogue(&cleaned.dialogue.turns),
+            (Some(encoding), Product::Pairs) => encoding.pairs(&cleaned.dialogue.turns, &cleaned.pairs),
+        };
+        match encoded {
+            Ok(encoded) => Outcome::Written(cleaned, encoded),
+            Err(reason) => reason.into(),
         }
     }
 
@@ -188,44 +209,12 @@ impl Walk {
     }
 }
 
-/// Fills in what depends on the command, and refuses what does not fit it.
-fn resolve(command: Command, recipe: &mut Recipe) -> Result<()> {
-    if !recipe.shards.tokens && !recipe.shards.text {
-        return Err(Error::Recipe("`shards.tokens = false` and `shards.text = false` leave nothing to write".to_owned()));
+/// A row as a dialogue. `length` is the row's true length, which `bytes` may be cut short of.
+fn parse(shape: &Shape, bytes: &[u8], length: u64) -> std::result::Result<Dialogue, Reason> {
+    if length > LINE_BYTES_MAX as u64 {
+        return Err(Reason::found(Code::LineTooLong, format!("{length} bytes; at most {LINE_BYTES_MAX}")));
     }
-    if recipe.source.shape != "auto" {
-        let shape = shape::named(&recipe.source.shape)?;
-        if shape.compares != (command == Command::Binarize) {
-            let other = if shape.compares { "`zephyr-fast binarize`" } else { "`zephyr-fast prep`" };
-            return Err(Error::Recipe(format!("rows of shape `{}` are for {other}", shape.name)));
-        }
-    }
-    if recipe.compat == Compat::Trl07 {
-        if command == Command::Binarize {
-            return Err(Error::Recipe("`compat = \"trl-0.7\"` is about windows, for `zephyr-fast prep`".to_owned()));
-        }
-        if !recipe.shards.tokens {
-            return Err(Error::Recipe("`compat = \"trl-0.7\"` is about windows of tokens, and `shards.tokens` is false".to_owned()));
-        }
-        recipe.tokenize.train_on = TrainOn::All;
-    }
-    match (command, &mut recipe.binarize) {
-        (Command::Prep, Some(_)) => Err(Error::Recipe("a recipe with [binarize] is for `zephyr-fast binarize`".to_owned())),
-        (Command::Prep, None) => Ok(()),
-        (Command::Binarize, None) => Err(Error::Recipe("`zephyr-fast binarize` needs a recipe with [binarize]".to_owned())),
-        (Command::Binarize, Some(_)) if recipe.dedup.near => {
-            Err(Error::Recipe("`dedup.near` compares dialogues; `zephyr-fast binarize` only knows `dedup.exact`".to_owned()))
-        }
-        (Command::Binarize, Some(_)) if recipe.dedup.of != Compared::Dialogue => {
-            Err(Error::Recipe("`dedup.of` is for dialogues; `zephyr-fast binarize` compares whole rows as the source has them".to_owned()))
-        }
-        (Command::Binarize, Some(binarize)) => {
-            // The published sets kept rows that repeat; their presets keep them too.
-            recipe.dedup.exact &= binarize.preset.is_none_or(binarize::Preset::drops_duplicates);
-            binarize::resolve(binarize);
-            Ok(())
-        }
-    }
+    (shape.parse)(bytes)
 }
 
 /// Messages of a dialogue with its answer, as the text files hold them.

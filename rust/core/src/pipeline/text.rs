@@ -6,16 +6,18 @@ use std::thread::JoinHandle;
 
 use arrow_array::builder::{ArrayBuilder, ListBuilder, StringBuilder, StructBuilder};
 use arrow_array::{ArrayRef, Float64Array, RecordBatch};
-use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow_schema::SchemaRef;
 
 use crate::dataset::layout::TEXT;
 use crate::dataset::manifest::TextCard;
 use crate::dataset::out_folder::OutFolder;
+use crate::dataset::product::{Product, message_fields};
 use crate::dataset::table::Table;
 use crate::error::{Error, Result};
-use crate::pipeline::row::{Alive, with_answer};
-use crate::recipe::Command;
+use crate::pipeline::row::{Cleaned, with_answer};
 
+/// The version of the form of these files.
+pub(super) const VERSION: u32 = 1;
 /// Rows gathered before they go to the file: few enough that their buffers are used again instead of being asked of the system.
 const BATCH_ROWS: usize = 256;
 /// Batches that may wait for compression, some megabyte each.
@@ -24,7 +26,7 @@ const BATCHES_WAITING: usize = 4;
 /// The file on its way.
 pub(super) struct Text {
     file: String,
-    command: Command,
+    product: Product,
     schema: SchemaRef,
     encoder: Encoder,
     prompts: StringBuilder,
@@ -35,24 +37,28 @@ pub(super) struct Text {
 
 impl Text {
     /// A new file.
-    pub(super) fn create(folder: &OutFolder, split: &str, command: Command) -> Result<Text> {
+    pub(super) fn create(folder: &OutFolder, split: &str, product: Product) -> Result<Text> {
         let name = format!("{split}-00000.parquet");
-        let schema = schema_of(command);
+        let schema = product.text_schema();
         let (within, columns) = (folder.folder(TEXT)?, Arc::clone(&schema));
-        let table = match command {
-            Command::Prep => Table::create(&within, &name, columns)?,
+        let table = match product {
+            Product::Windows => Table::create(&within, &name, columns)?,
             // `messages` repeats `chosen`, as in the published set.
-            Command::Binarize => Table::with_twin(&within, &name, columns, "chosen", "messages")?,
+            Product::Pairs => Table::with_twin(&within, &name, columns, "chosen", "messages")?,
         };
-        let messages = (0..if command == Command::Prep { 1 } else { 2 }).map(|_| messages_builder()).collect();
+        let columns_of_messages = match product {
+            Product::Windows => 1,
+            Product::Pairs => 2,
+        };
+        let messages = (0..columns_of_messages).map(|_| messages_builder()).collect();
         let (prompts, prompt_ids) = (StringBuilder::new(), StringBuilder::new());
         let file = format!("{TEXT}/{name}");
-        Ok(Text { file, command, schema, encoder: Encoder::start(table), prompts, prompt_ids, messages, scores: [Vec::new(), Vec::new()] })
+        Ok(Text { file, product, schema, encoder: Encoder::start(table), prompts, prompt_ids, messages, scores: [Vec::new(), Vec::new()] })
     }
 
     /// Appends the text of a row that is written.
-    pub(super) fn push(&mut self, prompt_id: &str, alive: &Alive) -> Result<()> {
-        let dialogue = &alive.dialogue;
+    pub(super) fn push(&mut self, prompt_id: &str, cleaned: &Cleaned) -> Result<()> {
+        let dialogue = &cleaned.dialogue;
         let mut push = |answers: &[Option<&str>], scores: [Option<f64>; 2]| {
             self.prompts.append_value(dialogue.prompt());
             self.prompt_ids.append_value(prompt_id);
@@ -63,10 +69,10 @@ impl Text {
                 column.push(score);
             }
         };
-        match self.command {
-            Command::Prep => push(&[None], [None, None]),
-            Command::Binarize => {
-                for pair in &alive.pairs {
+        match self.product {
+            Product::Windows => push(&[None], [None, None]),
+            Product::Pairs => {
+                for pair in &cleaned.pairs {
                     push(&[Some(&pair.chosen), Some(&pair.rejected)], [pair.score_chosen, pair.score_rejected]);
                 }
             }
@@ -77,7 +83,7 @@ impl Text {
     fn flush(&mut self) -> Result<()> {
         let mut columns: Vec<ArrayRef> = vec![Arc::new(self.prompts.finish()), Arc::new(self.prompt_ids.finish())];
         columns.extend(self.messages.iter_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef));
-        if self.command == Command::Binarize {
+        if self.product == Product::Pairs {
             columns.push(Arc::clone(&columns[2]));
             columns.extend(self.scores.iter_mut().map(|scores| Arc::new(Float64Array::from(std::mem::take(scores))) as ArrayRef));
         }
@@ -141,10 +147,6 @@ impl Drop for Encoder {
     }
 }
 
-fn message_fields() -> Fields {
-    Fields::from(vec![Field::new("content", DataType::Utf8, true), Field::new("role", DataType::Utf8, true)])
-}
-
 fn messages_builder() -> ListBuilder<StructBuilder> {
     ListBuilder::new(StructBuilder::from_fields(message_fields(), 0))
 }
@@ -158,22 +160,4 @@ fn append_messages(builder: &mut ListBuilder<StructBuilder>, messages: &[(&str, 
         message.append(true);
     }
     builder.append(true);
-}
-
-fn schema_of(command: Command) -> SchemaRef {
-    let messages = || DataType::List(Arc::new(Field::new("item", DataType::Struct(message_fields()), true)));
-    let text = |name: &str| Field::new(name, DataType::Utf8, true);
-    let columns = match command {
-        Command::Prep => vec![text("prompt"), text("prompt_id"), Field::new("messages", messages(), true)],
-        Command::Binarize => vec![
-            text("prompt"),
-            text("prompt_id"),
-            Field::new("chosen", messages(), true),
-            Field::new("rejected", messages(), true),
-            Field::new("messages", messages(), true),
-            Field::new("score_chosen", DataType::Float64, true),
-            Field::new("score_rejected", DataType::Float64, true),
-        ],
-    };
-    Arc::new(Schema::new(columns))
 }

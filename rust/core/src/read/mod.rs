@@ -114,7 +114,7 @@ pub fn inputs(paths: &[PathBuf], watch: &Watch) -> Result<Vec<Input>> {
         return Err(Error::Input("no input files".to_owned()));
     }
     // Endings before any folder is claimed: a mistyped name must not leave an unfinished run behind.
-    let mut inputs = paths.par_iter().map(|path| ending(path).and_then(|_| digest(path, watch))).collect::<Result<Vec<_>>>()?;
+    let mut inputs = paths.par_iter().map(|path| reader_of(path).and_then(|_| digest(path, watch))).collect::<Result<Vec<_>>>()?;
     inputs.sort_by(|a, b| (&a.name, &a.blake3).cmp(&(&b.name, &b.blake3)));
     for (ordinal, input) in (0..).zip(&mut inputs) {
         input.ordinal = ordinal;
@@ -137,21 +137,22 @@ fn open(input: &Input, progress: &Progress) -> Result<Chunks> {
     let counted = Counted { file, progress: progress.clone(), packed: Arc::clone(&packed) };
     let lines = |stream: Box<dyn Read + Send>| -> Chunks { Box::new(jsonl::Lines::new(stream, input)) };
     let unpacked = |stream: Box<dyn Read + Send>| lines(Box::new(NoBomb { stream, unpacked: 0, packed, progress: progress.clone() }));
-    Ok(match ending(&input.path)? {
-        Ending::Plain => lines(Box::new(counted)),
-        Ending::Gzip => unpacked(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(counted)))),
-        Ending::Zstd => {
+    Ok(match reader_of(&input.path)? {
+        Reader::Plain => lines(Box::new(counted)),
+        Reader::Gzip => unpacked(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(counted)))),
+        Reader::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::new(counted).map_err(failed)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(failed)?;
             unpacked(Box::new(decoder))
         }
-        Ending::Parquet => columnar::parquet(input, progress)?,
-        Ending::Arrow => columnar::arrow(input, progress)?,
+        Reader::Parquet => columnar::parquet(input, progress)?,
+        Reader::Arrow => columnar::arrow(input, progress)?,
     })
 }
 
-/// How a file's name says it is to be read.
-enum Ending {
+/// How a file is read.
+#[derive(Clone, Copy)]
+enum Reader {
     Plain,
     Gzip,
     Zstd,
@@ -159,21 +160,36 @@ enum Ending {
     Arrow,
 }
 
-fn ending(path: &Path) -> Result<Ending> {
+/// The endings of the names of files that are read, each with how.
+const ENDINGS: [(&str, Reader); 13] = [
+    (".jsonl", Reader::Plain),
+    (".json", Reader::Plain),
+    (".ndjson", Reader::Plain),
+    (".jsonl.gz", Reader::Gzip),
+    (".json.gz", Reader::Gzip),
+    (".ndjson.gz", Reader::Gzip),
+    (".jsonl.zst", Reader::Zstd),
+    (".json.zst", Reader::Zstd),
+    (".ndjson.zst", Reader::Zstd),
+    (".parquet", Reader::Parquet),
+    (".arrow", Reader::Arrow),
+    (".ipc", Reader::Arrow),
+    (".feather", Reader::Arrow),
+];
+
+/// The endings of the names of files that are read; capitals do not matter.
+#[must_use]
+pub fn endings() -> Vec<&'static str> {
+    ENDINGS.iter().map(|(ending, _)| *ending).collect()
+}
+
+fn reader_of(path: &Path) -> Result<Reader> {
     let lower = path.to_string_lossy().to_ascii_lowercase();
-    let (stem, last) = lower.rsplit_once('.').unwrap_or_default();
-    let is_json = [".jsonl", ".json", ".ndjson"].iter().any(|ending| stem.ends_with(ending));
-    match last {
-        "jsonl" | "json" | "ndjson" => Ok(Ending::Plain),
-        "gz" if is_json => Ok(Ending::Gzip),
-        "zst" if is_json => Ok(Ending::Zstd),
-        "parquet" => Ok(Ending::Parquet),
-        "arrow" | "ipc" | "feather" => Ok(Ending::Arrow),
-        _ => Err(Error::Input(format!(
-            "cannot read `{}`: its name must end with .jsonl, .json, .jsonl.gz, .jsonl.zst, .parquet or .arrow",
-            path.display()
-        ))),
-    }
+    let known = ENDINGS.iter().find(|(ending, _)| lower.ends_with(ending));
+    known.map(|(_, reader)| *reader).ok_or_else(|| {
+        let endings = endings().join(", ");
+        Error::Input(format!("cannot read `{}`: its name must end with one of {endings}", path.display()))
+    })
 }
 
 /// Names and digests one file, whatever its ending. BLAKE3, for every run reads all of its inputs once for this alone: SHA-256 took a quarter of

@@ -4,16 +4,18 @@ mod read;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::binarize::{Preset, ScoreBy, Strategy};
-use crate::control_tokens::Policy;
+/// An enum that a key of a recipe names, with the list of its names.
+macro_rules! named {
+    ($(#[$meta:meta])* pub enum $name:ident { $($(#[doc = $doc:literal])+ $variant:ident $word:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum $name { $($(#[doc = $doc])+ #[serde(rename = $word)] $variant,)* }
 
-/// Which of the two commands a recipe is for. They are one pipeline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command {
-    /// Dialogues to packed samples.
-    Prep,
-    /// Scored replies or pairs to preference pairs.
-    Binarize,
+        impl $name {
+            /// The words that recipes have for them.
+            pub const NAMES: &[&str] = &[$($word,)*];
+        }
+    };
 }
 
 /// All that decides which bytes come out, but for the inputs, the tokenizer and the template.
@@ -56,6 +58,9 @@ pub struct Recipe {
     /// What is written.
     #[serde(default)]
     pub shards: Shards,
+    /// The dotted keys that were laid over the recipe.
+    #[serde(skip)]
+    pub overridden: Vec<String>,
 }
 
 fn seed() -> u64 {
@@ -114,14 +119,14 @@ impl Default for Truecase {
     }
 }
 
-/// Which text the `prompt_id` hashes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum IdFrom {
-    /// The prompt as the source has it.
-    Raw,
-    /// The prompt as it is written.
-    Clean,
+named! {
+    /// Which text the `prompt_id` hashes.
+    pub enum IdFrom {
+        /// The prompt as the source has it.
+        Raw "raw",
+        /// The prompt as it is written.
+        Clean "clean",
+    }
 }
 
 /// `[dedup]`.
@@ -144,16 +149,16 @@ impl Default for Dedup {
     }
 }
 
-/// The part of a dialogue that dedup compares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Compared {
-    /// The first user turn.
-    Prompt,
-    /// All turns.
-    Dialogue,
-    /// The last assistant turn.
-    LastReply,
+named! {
+    /// The part of a dialogue that dedup compares.
+    pub enum Compared {
+        /// The first user turn.
+        Prompt "prompt",
+        /// All turns.
+        Dialogue "dialogue",
+        /// The last assistant turn.
+        LastReply "last_reply",
+    }
 }
 
 /// `[decontaminate]`. Without a set to search for it is off.
@@ -174,14 +179,14 @@ impl Default for Decontaminate {
     }
 }
 
-/// What happens to contaminated rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Action {
-    /// They are dropped.
-    Drop,
-    /// They stay, and the ledger says what was found.
-    Flag,
+named! {
+    /// What happens to contaminated rows.
+    pub enum Action {
+        /// They are dropped.
+        Drop "drop",
+        /// They stay, and the ledger says what was found.
+        Flag "flag",
+    }
 }
 
 /// `[[decontaminate.against]]`: one evaluation set.
@@ -214,6 +219,67 @@ pub struct Binarize {
     /// Tokens of prompt and answer together; longer pairs are cut as TRL's `keep_start` does.
     #[serde(default = "max_length")]
     pub max_length: usize,
+}
+
+named! {
+    /// A published set of rules.
+    pub enum Preset {
+        /// The paper's words: best mean of the aspects against a random other.
+        Paper "paper",
+        /// What trained zephyr-7b-beta (October 2023): overall score as it was, rejected by a generator that restarts at 42 in every row.
+        H4V1 "h4-v1",
+        /// The rules of the January 2024 set: mended overall score, no TruthfulQA, a random other.
+        H4V2Rules "h4-v2-rules",
+        /// Best mean of the aspects against a random lower one.
+        Argilla "argilla",
+    }
+}
+
+impl Preset {
+    /// Whether the published set dropped rows that repeat an earlier one.
+    #[must_use]
+    pub fn drops_duplicates(self) -> bool {
+        match self {
+            Preset::H4V1 | Preset::H4V2Rules => false,
+            Preset::Paper | Preset::Argilla => true,
+        }
+    }
+}
+
+named! {
+    /// How pairs are picked. Chosen is the first reply of the highest score, in every strategy.
+    pub enum Strategy {
+        /// Rejected is any other reply with another text, whatever its score.
+        BestVsRandom "best-vs-random",
+        /// Rejected is any reply with a lower score.
+        BestVsRandomLower "best-vs-random-lower",
+        /// Rejected is the last of the lowest score.
+        BestVsWorst "best-vs-worst",
+        /// One pair for every reply with a lower score.
+        AllLower "all-lower",
+        /// Rejected is what CPython's `random.choice`, seeded with 42 in every row, draws first that is not the chosen one.
+        BestVsDraw "best-vs-draw",
+    }
+}
+
+named! {
+    /// Which number of a reply is its score.
+    pub enum ScoreBy {
+        /// The critique's overall score, 1 to 10.
+        Overall "overall",
+        /// The published mean of the ratings.
+        FineGrained "fine_grained",
+        /// The mean of the ratings that are there; `N/A` does not count.
+        MeanAspects "mean_aspects",
+        /// One aspect, 1 to 5.
+        InstructionFollowing "instruction_following",
+        /// One aspect, 1 to 5.
+        Honesty "honesty",
+        /// One aspect, 1 to 5.
+        Truthfulness "truthfulness",
+        /// One aspect, 1 to 5.
+        Helpfulness "helpfulness",
+    }
 }
 
 fn max_length() -> usize {
@@ -259,14 +325,28 @@ impl Default for Tokenize {
     }
 }
 
-/// Which tokens carry a label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum TrainOn {
-    /// The assistant's words and the token that ends them.
-    Assistant,
-    /// Every token, as the original Zephyr run did.
-    All,
+named! {
+    /// What happens to a row whose content holds one.
+    pub enum Policy {
+        /// The row goes to quarantine, whole and unchanged.
+        Quarantine "quarantine",
+        /// A space goes behind the first character of each, `< /s>` for `</s>`, and the row goes on. It reads the same to a person; neither
+        /// the tokenizer nor a template that looks at text can take it for the token. Encoding it as text alone would not do: role
+        /// markers such as Zephyr's are text already.
+        Neutralize "neutralize",
+        /// The row goes on; the tokenizer reads the text as the control token it spells.
+        Allow "allow",
+    }
+}
+
+named! {
+    /// Which tokens carry a label.
+    pub enum TrainOn {
+        /// The assistant's words and the token that ends them.
+        Assistant "assistant",
+        /// Every token, as the original Zephyr run did.
+        All "all",
+    }
 }
 
 /// `[pack]`.

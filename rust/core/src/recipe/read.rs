@@ -5,7 +5,6 @@ use toml::Spanned;
 
 use super::Recipe;
 use crate::error::{Error, Result};
-use crate::filter;
 
 /// Bytes of a recipe, and of a value that is laid over it. The recipes that come with the package have 2 KB at most.
 const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -20,15 +19,21 @@ const SHOWN_MAX: usize = 60;
 const SAID_MAX: usize = 400;
 
 impl Recipe {
-    /// Reads a recipe. `name` is what errors call it; `overrides` are dotted keys with values as TOML.
-    pub fn read(text: &str, name: &str, overrides: &[(String, String)]) -> Result<Recipe> {
+    /// Reads a recipe. `name` is what errors call it; `overrides` are dotted keys with values as TOML; `check_filter` is asked about every
+    /// `[[filter]]`, whose keys only the filter itself knows.
+    pub fn read(
+        text: &str,
+        name: &str,
+        overrides: &[(String, String)],
+        check_filter: impl Fn(toml::Table) -> Result<()>,
+    ) -> Result<Recipe> {
         check_lengths(text, name, overrides)?;
         let at = |error: &toml::de::Error| {
             let place = error.span().map_or(0, |span| span.start);
             Error::Recipe(format!("{name}:{}: {}", line_of(text, place), error.message().replace('\n', " ")))
         };
         let mut recipe: Recipe = toml::from_str(text).map_err(|error| at(&error))?;
-        check_filters(text, name)?;
+        check_filters(text, name, &check_filter)?;
         if !overrides.is_empty() {
             let mut table: toml::Table = toml::from_str(text).map_err(|error| at(&error))?;
             for (key, value) in overrides {
@@ -40,10 +45,11 @@ impl Recipe {
             };
             recipe = Recipe::deserialize(table).map_err(|error| wrong(&error.message()))?;
             for filter in recipe.filters.clone() {
-                filter::build(filter).map_err(|error| wrong(&error))?;
+                check_filter(filter).map_err(|error| wrong(&error))?;
             }
         }
         recipe.check(name)?;
+        recipe.overridden = overrides.iter().map(|(key, _)| key.clone()).collect();
         Ok(recipe)
     }
 
@@ -75,9 +81,6 @@ impl Recipe {
         }
         if self.shards.shard_bytes_max < 1 << 20 {
             return wrong("shards.shard_bytes_max", "at least 1048576");
-        }
-        if self.source.shape != "auto" {
-            crate::read::shape::named(&self.source.shape)?;
         }
         Ok(())
     }
@@ -115,8 +118,8 @@ fn line_of(text: &str, place: usize) -> usize {
     1 + text.as_bytes()[..place.min(text.len())].iter().filter(|byte| **byte == b'\n').count()
 }
 
-/// Builds every filter once, so that a wrong key in one is found with its line.
-fn check_filters(text: &str, name: &str) -> Result<()> {
+/// Asks about every filter once, so that a wrong key in one is found with its line.
+fn check_filters(text: &str, name: &str, check_filter: &impl Fn(toml::Table) -> Result<()>) -> Result<()> {
     #[derive(Deserialize)]
     struct Filters {
         #[serde(default, rename = "filter")]
@@ -125,7 +128,7 @@ fn check_filters(text: &str, name: &str) -> Result<()> {
     let Ok(Filters { filters }) = toml::from_str(text) else { return Ok(()) };
     for filter in filters {
         let line = line_of(text, filter.span().start);
-        filter::build(filter.into_inner()).map_err(|error| Error::Recipe(format!("{name}:{line}: {error}")))?;
+        check_filter(filter.into_inner()).map_err(|error| Error::Recipe(format!("{name}:{line}: {error}")))?;
     }
     Ok(())
 }
@@ -161,28 +164,37 @@ fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::binarize::Preset;
+    use crate::recipe::Preset;
+
+    /// Knows one filter with one key.
+    fn known(filter: toml::Table) -> Result<()> {
+        match filter.keys().find(|key| !["kind", "turns_max"].contains(&key.as_str())) {
+            None if filter["kind"].as_str() == Some("length") => Ok(()),
+            None => Err(Error::Recipe(format!("unknown filter `{}`", filter["kind"].as_str().unwrap_or_default()))),
+            Some(key) => Err(Error::Recipe(format!("unknown field `{key}`"))),
+        }
+    }
 
     fn error(text: &str, overrides: &[(&str, &str)]) -> String {
         let overrides: Vec<_> = overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Recipe::read(text, "recipes/x.toml", &overrides).expect_err("must be refused").to_string()
+        Recipe::read(text, "recipes/x.toml", &overrides, known).expect_err("must be refused").to_string()
     }
 
     #[test]
     fn an_unknown_key_or_filter_is_refused_with_its_line() {
         let text = "seed = 1\n\n[pack]\nseq_len = 64\nlength = 3\n";
         assert!(error(text, &[]).starts_with("recipes/x.toml:5: unknown field `length`"), "{}", error(text, &[]));
-        let text = "seed = 1\n[[filter]]\nkind = \"structure\"\n[[filter]]\nkind = \"lenght\"\n";
-        assert_eq!(error(text, &[]), "recipes/x.toml:4: unknown filter `lenght`; known: structure, length, phrases");
+        let text = "seed = 1\n[[filter]]\nkind = \"length\"\n[[filter]]\nkind = \"lenght\"\n";
+        assert_eq!(error(text, &[]), "recipes/x.toml:4: unknown filter `lenght`");
         let text = "[[filter]]\nkind = \"length\"\nturns = 3\n";
-        assert!(error(text, &[]).starts_with("recipes/x.toml:1: filter `length`: unknown field `turns`"));
+        assert!(error(text, &[]).starts_with("recipes/x.toml:1: unknown field `turns`"));
     }
 
     #[test]
     fn every_key_can_be_set_from_outside() {
         let overrides = [("pack.seq_len", "512"), ("binarize.preset", "argilla"), ("filter.0.turns_max", "4")]
             .map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let recipe = Recipe::read("[[filter]]\nkind = \"length\"\n", "x", &overrides).expect("is a recipe");
+        let recipe = Recipe::read("[[filter]]\nkind = \"length\"\n", "x", &overrides, known).expect("is a recipe");
         assert_eq!(recipe.pack.seq_len, 512);
         assert_eq!(recipe.binarize.as_ref().and_then(|binarize| binarize.preset), Some(Preset::Argilla));
         assert_eq!(recipe.filters[0]["turns_max"].as_integer(), Some(4));
@@ -205,8 +217,8 @@ mod tests {
 
     #[test]
     fn a_printed_recipe_reads_back_as_itself() {
-        let recipe = Recipe::read("[binarize]\npreset = \"h4-v1\"\n[[filter]]\nkind = \"structure\"\n", "x", &[]).expect("is a recipe");
+        let recipe = Recipe::read("[binarize]\npreset = \"h4-v1\"\n[[filter]]\nkind = \"length\"\n", "x", &[], known).expect("is a recipe");
         let printed = recipe.print().expect("prints");
-        assert_eq!(Recipe::read(&printed, "x", &[]).expect("reads back").print().expect("prints"), printed);
+        assert_eq!(Recipe::read(&printed, "x", &[], known).expect("reads back").print().expect("prints"), printed);
     }
 }

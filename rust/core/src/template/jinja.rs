@@ -6,11 +6,12 @@ use minijinja::{Environment, ErrorKind, context};
 
 use super::limits::{self, Draft};
 use super::mask::{self, Ends, Marking};
-use super::{Rendered, guards, python, source};
+use super::{guards, python, source};
 use crate::control_tokens::markers;
 use crate::dialogue::{Role, Turn};
 use crate::error::{Error, Result};
-use crate::stage::Reason;
+use crate::sample::Rendered;
+use crate::stage::{Code, Reason};
 use crate::tokenize::SpecialTokens;
 
 const NAME: &str = "chat_template";
@@ -81,16 +82,16 @@ impl Jinja {
     }
 
     pub(super) fn render_prompt(&self, turns: &[Turn]) -> std::result::Result<String, Reason> {
-        self.text(turns, true, None).map_err(|error| Reason::found("template", described(&error)))
+        self.text(turns, true, None).map_err(|error| Reason::found(Code::Template, described(&error)))
     }
 
     pub(super) fn render_text(&self, turns: &[Turn]) -> std::result::Result<String, Reason> {
-        self.text(turns, false, None).map_err(|error| Reason::found("template", described(&error)))
+        self.text(turns, false, None).map_err(|error| Reason::found(Code::Template, described(&error)))
     }
 
     pub(super) fn render(&self, turns: &[Turn]) -> std::result::Result<Rendered, Reason> {
         let text = self.render_text(turns)?;
-        let trained = mask::derive(self, &self.ends, turns, &text).map_err(|why| Reason::found("mask", why))?;
+        let trained = mask::derive(self, &self.ends, turns, &text).map_err(|why| Reason::found(Code::Mask, why))?;
         Ok(Rendered { text, trained })
     }
 

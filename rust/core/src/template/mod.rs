@@ -12,8 +12,6 @@ mod python;
 mod source;
 mod tojson;
 
-use std::ops::Range;
-
 use serde::{Deserialize, Serialize};
 
 pub use self::page::Page;
@@ -22,23 +20,19 @@ use self::page::Pages;
 use crate::dialogue::{Role, Turn};
 use crate::error::{Error, Result};
 use crate::normal::sha256_hex;
+use crate::sample::Rendered;
 use crate::stage::Reason;
 use crate::tokenize::SpecialTokens;
 
 /// The version of rendering and of the ranges.
 pub const VERSION: u32 = 1;
 
-/// Zephyr's template, byte for byte as the model's `tokenizer_config.json` has it, plus the file's last newline.
-pub const ZEPHYR: &str = include_str!("../../../../python/zephyr_fast/templates/zephyr.jinja");
+/// The packaged templates, by the name that recipes call them.
+pub const TEMPLATES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/templates.rs"));
 
-/// A dialogue as text.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rendered {
-    /// What the model reads.
-    pub text: String,
-    /// Byte ranges of `text` that are trained, one for each assistant turn: its words and the token that ends it.
-    pub trained: Vec<Range<usize>>,
-}
+/// Zephyr's template, byte for byte as the model's `tokenizer_config.json` has it, plus the file's last newline. It alone is rendered by
+/// hand.
+pub const ZEPHYR: &str = include_str!("../../../../python/zephyr_fast/templates/zephyr.jinja");
 
 /// A template that this package does not ship, with all that a run would load it with: whether it does harm may hang on any of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -86,8 +80,9 @@ impl Template {
 
     /// Whether a source is one that this package ships.
     #[must_use]
-    pub fn is_known(text: &str) -> bool {
-        text.strip_suffix('\n').unwrap_or(text) == ZEPHYR.trim_end()
+    pub fn is_packaged(text: &str) -> bool {
+        let without_end = |text: &str| text.strip_suffix('\n').unwrap_or(text).to_owned();
+        TEMPLATES.iter().any(|(_, packaged)| without_end(packaged) == without_end(text))
     }
 
     /// Loads a template just as a run would. A hostile one can use up a process's stack or time, so this is meant for a process that
@@ -265,7 +260,7 @@ mod tests {
         let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
         assert!(template.render(&turns(&[("user", "q"), ("assistant", "yes")])).is_ok());
         let reason = template.render(&turns(&[("user", "q"), ("assistant", "a#b")])).expect_err("set aside");
-        assert_eq!(reason.code, "mask");
+        assert_eq!(reason.code.word(), "mask");
     }
 
     #[test]
@@ -273,7 +268,7 @@ mod tests {
         let text = "{% for m in messages %}{% if m.content == 'bomb' %}{% for i in range(90000) %}{{ m.content * 9000 }}{% endfor %}{% endif %}<{{ m.role }}>{{ m.content }}<e>{% endfor %}";
         let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
         let reason = template.render(&turns(&[("user", "bomb"), ("assistant", "yes")])).expect_err("set aside");
-        assert_eq!(reason.code, "template");
+        assert_eq!(reason.code.word(), "template");
         assert!(template.render(&turns(&[("user", "q"), ("assistant", "yes")])).is_ok());
     }
 

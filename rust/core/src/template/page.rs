@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::{Mutex, PoisonError};
 
-use super::Rendered;
+use crate::sample::Rendered;
 
 /// A page with more room than this is not kept, so that one long row does not hold memory for good.
 const BYTES_MAX: usize = 1 << 20;

@@ -26,9 +26,8 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::normal::sha256_hex;
 use crate::recipe::TrainOn;
-use crate::sample::Sample;
-use crate::stage::Reason;
-use crate::template::Rendered;
+use crate::sample::{Rendered, Sample};
+use crate::stage::{Code, Reason};
 
 /// The version of the rules for BOS and labels.
 pub const VERSION: u32 = 1;
@@ -229,7 +228,7 @@ impl Tokenizer {
 /// Shards hold ids of 31 bits.
 fn check_ids(ids: &[u32]) -> std::result::Result<(), Reason> {
     match ids.iter().max() {
-        Some(id) if i32::try_from(*id).is_err() => Err(Reason::found("tokenizer", format!("its token {id} has no place in a shard"))),
+        Some(id) if i32::try_from(*id).is_err() => Err(Reason::found(Code::Tokenizer, format!("its token {id} has no place in a shard"))),
         _ => Ok(()),
     }
 }

@@ -10,7 +10,7 @@ use super::bounded::{Normalizers, PreTokenizers};
 use super::encode::{Encode, Span};
 use super::models::Models;
 use crate::error::{Error, Result};
-use crate::stage::Reason;
+use crate::stage::{Code, Reason};
 
 /// The crate's tokenizer; of its parts, those that may do more work than a text is long are counted.
 pub(super) type Inner = TokenizerImpl<Models, Normalizers, PreTokenizers, PostProcessorWrapper, DecoderWrapper>;
@@ -70,7 +70,7 @@ impl Encode for Reference {
 
 /// What the crate makes of a text; a reason to set the row aside where it fails or panics.
 fn encoded(encode: impl FnOnce() -> tokenizers::Result<Encoding>) -> std::result::Result<Encoding, Reason> {
-    let failed = |what: String| Reason::found("tokenizer", format!("the tokenizer failed: {what}"));
+    let failed = |what: String| Reason::found(Code::Tokenizer, format!("the tokenizer failed: {what}"));
     match catch_unwind(AssertUnwindSafe(encode)) {
         Ok(encoded) => encoded.map_err(|error| failed(error.to_string())),
         Err(panic) => Err(failed(panic.downcast_ref::<String>().map_or_else(|| "it panicked".to_owned(), Clone::clone))),

@@ -9,7 +9,7 @@ mod scan;
 use std::ops::Range;
 
 use crate::dialogue::Dialogue;
-use crate::stage::{Notes, Stage, Verdict};
+use crate::stage::{Notes, Reason, Stage};
 
 /// The version of these rules. It stands in every manifest and moves when one letter would come out differently.
 pub const VERSION: u32 = 1;
@@ -31,14 +31,14 @@ const ABBREVIATIONS: [&str; 34] = [
 pub struct Truecase;
 
 impl Stage for Truecase {
-    fn visit(&self, dialogue: &mut Dialogue, notes: &mut Notes) -> Verdict {
+    fn visit(&self, dialogue: &mut Dialogue, notes: &mut Notes) -> Result<(), Reason> {
         for turn in &mut dialogue.turns {
             if let Some((text, fixes)) = truecase(&turn.text) {
                 turn.text = text;
                 notes.fixes += fixes;
             }
         }
-        Verdict::Keep
+        Ok(())
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use proptest::prelude::*;
 use zephyr_core::dialogue::{Dialogue, Replies, Role, Turn};
 use zephyr_core::filter;
-use zephyr_core::read::shape::SHAPES;
-use zephyr_core::stage::{Notes, Reason, Stage, Verdict};
+use zephyr_core::read::shape;
+use zephyr_core::stage::{Code, Notes, Reason, Stage};
 use zephyr_core::truecase::truecase;
 
 use crate::slow;
@@ -36,10 +36,10 @@ fn stage(phrases: &[&str]) -> Box<dyn Stage> {
 }
 
 /// The verdict and the notes that the hits of the slow twin amount to.
-fn wanted(phrases: &[&str], text: &str) -> (Verdict, Vec<String>) {
+fn wanted(phrases: &[&str], text: &str) -> (Result<(), Reason>, Vec<String>) {
     let owned: Vec<String> = phrases.iter().map(|phrase| (*phrase).to_owned()).collect();
     let mut hits = slow::phrases::find(&owned, text);
-    let verdict = hits.first().map_or(Verdict::Keep, |first| Verdict::Drop(Reason::found("phrase", phrases[*first])));
+    let verdict = hits.first().map_or(Ok(()), |first| Err(Reason::found(Code::Phrase, phrases[*first])));
     hits.sort_unstable();
     hits.dedup();
     (verdict, hits.into_iter().map(|hit| owned[hit].clone()).collect())
@@ -203,7 +203,10 @@ fn a_megabyte_of_one_mark_takes_no_longer_than_text() {
 fn real_rows_get_the_same_capitals_and_verdicts() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/ultrachat");
     let recipe = include_str!("../../../../python/zephyr_fast/recipes/ultrachat.toml").parse::<toml::Table>().expect("a recipe");
-    let table = recipe["filter"].as_array().and_then(|filters| filters.last()).expect("the phrases come last");
+    let table = recipe["filter"]
+        .as_array()
+        .and_then(|filters| filters.iter().find(|filter| filter["kind"].as_str() == Some("phrases")))
+        .expect("a filter for phrases");
     let phrases: Vec<&str> = table["phrases"].as_array().expect("a list").iter().filter_map(toml::Value::as_str).collect();
     let stage = stage(&phrases);
     let mut rows = 0;
@@ -215,7 +218,7 @@ fn real_rows_get_the_same_capitals_and_verdicts() {
         let bytes = zstd::stream::decode_all(file).expect("zstd");
         // Every seventh row: the slow search builds its automaton anew for each text.
         for row in bytes.split(|byte| *byte == b'\n').step_by(7) {
-            let Ok(dialogue) = (SHAPES[3].parse)(row) else { continue };
+            let Ok(dialogue) = (shape::named("alternating").expect("is a shape").parse)(row) else { continue };
             for turn in dialogue.turns {
                 let small = turn.text.to_lowercase();
                 assert_eq!(truecase(&turn.text), slow::truecase::truecase(&turn.text));

@@ -6,7 +6,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickBuilder, BuildError, MatchKind};
 use serde::Deserialize;
 
 use crate::dialogue::{Dialogue, Role};
-use crate::stage::{Notes, Reason, Stage, Verdict};
+use crate::stage::{Code, Notes, Reason, Stage};
 use finder::Finder;
 
 #[derive(Deserialize)]
@@ -62,7 +62,7 @@ fn automaton(phrases: &[String]) -> Result<AhoCorasick, BuildError> {
 }
 
 impl Stage for Phrases {
-    fn visit(&self, dialogue: &mut Dialogue, notes: &mut Notes) -> Verdict {
+    fn visit(&self, dialogue: &mut Dialogue, notes: &mut Notes) -> Result<(), Reason> {
         let mut hits: Vec<usize> = Vec::new();
         let mut first_turn = None;
         for (place, turn) in dialogue.turns.iter().enumerate().filter(|(_, turn)| turn.role == Role::Assistant) {
@@ -71,7 +71,7 @@ impl Stage for Phrases {
                 first_turn = Some(place);
             }
         }
-        let Some(turn) = first_turn else { return Verdict::Keep };
+        let Some(turn) = first_turn else { return Ok(()) };
         let first = self.phrases[hits[0]].clone();
         hits.sort_unstable();
         hits.dedup();
@@ -79,9 +79,9 @@ impl Stage for Phrases {
         let kept = turn.saturating_sub(1);
         if matches!(self.drop, What::Tail) && dialogue.turns[..kept].iter().any(|turn| turn.role == Role::Assistant) {
             dialogue.turns.truncate(kept);
-            return Verdict::Keep;
+            return Ok(());
         }
-        Verdict::Drop(Reason::found("phrase", first))
+        Err(Reason::found(Code::Phrase, first))
     }
 }
 
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
     use crate::dialogue::{Replies, Turn};
 
-    fn visited(drop: &str, turns: &[&str]) -> (Verdict, Notes, usize) {
+    fn visited(drop: &str, turns: &[&str]) -> (Result<(), Reason>, Notes, usize) {
         let table = format!("phrases = [\"as an AI\", \"I don't have opinions\"]\ndrop = \"{drop}\"");
         let stage = build(table.parse().expect("valid TOML")).expect("valid table");
         let roles = [Role::User, Role::Assistant].into_iter().cycle();
@@ -145,9 +145,9 @@ mod tests {
     #[test]
     fn a_phrase_is_found_whatever_its_quotes_case_and_spacing_but_only_as_whole_words() {
         let (verdict, notes, _) = visited("dialogue", &["hi", "Well, I don’t  have\nOPINIONS. As an ai, no."]);
-        assert_eq!(verdict, Verdict::Drop(Reason::found("phrase", "I don't have opinions")));
+        assert_eq!(verdict, Err(Reason::found(Code::Phrase, "I don't have opinions")));
         assert_eq!(notes.phrases, ["as an AI", "I don't have opinions"]);
-        assert_eq!(visited("dialogue", &["as an AI", "use it as an aid"]).0, Verdict::Keep);
+        assert_eq!(visited("dialogue", &["as an AI", "use it as an aid"]).0, Ok(()));
     }
 
     #[test]
@@ -159,8 +159,8 @@ mod tests {
     fn dropping_the_tail_keeps_what_came_before() {
         assert_eq!(
             visited("tail", &["a", "b", "c", "as an AI", "e", "f"]),
-            (Verdict::Keep, Notes { phrases: vec!["as an AI".into()], ..Notes::default() }, 2)
+            (Ok(()), Notes { phrases: vec!["as an AI".into()], ..Notes::default() }, 2)
         );
-        assert!(matches!(visited("tail", &["a", "as an AI"]).0, Verdict::Drop(_)));
+        assert!(visited("tail", &["a", "as an AI"]).0.is_err());
     }
 }

@@ -2,8 +2,9 @@
 
 use serde::Deserialize;
 
-use super::{Cursor, Id, Malformed, check_count, fields, once};
+use super::{Cursor, Id, check_count, fields, once};
 use crate::dialogue::{Dialogue, Replies, Role, Turn};
+use crate::stage::Reason;
 
 #[derive(Deserialize)]
 struct Row {
@@ -23,7 +24,7 @@ impl Row {
     }
 }
 
-pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Malformed> {
+pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
     let row: Row = fields(row, Row::quick)?;
     check_count(row.data.len())?;
     let speakers = [Role::User, Role::Assistant].into_iter().cycle();

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Deserializer};
 
-use super::{Cursor, Id, Malformed, check_count, fields, object, once};
+use super::{Cursor, Id, check_count, fields, object, once};
 use crate::dialogue::{ASPECTS, Dialogue, Replies, Reply, Role, Turn};
+use crate::stage::Reason;
 
 #[derive(Deserialize)]
 struct Row {
@@ -128,7 +129,7 @@ fn quick_score(cursor: &mut Cursor) -> Option<Option<f64>> {
     }
 }
 
-pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Malformed> {
+pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
     let row: Row = fields(row, Row::quick)?;
     check_count(row.completions.len())?;
     Ok(Dialogue {

@@ -2,8 +2,9 @@
 
 use serde::Deserialize;
 
-use super::{Cursor, Id, Malformed, Message, fields, object, once, turns};
+use super::{Cursor, Id, Message, fields, object, once, turns};
 use crate::dialogue::{Dialogue, Replies};
+use crate::stage::Reason;
 
 #[derive(Deserialize)]
 struct Row {
@@ -28,7 +29,7 @@ impl Row {
     }
 }
 
-pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Malformed> {
+pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
     let row: Row = fields(row, Row::quick)?;
     let id = row.id.or(row.prompt_id).map(String::from);
     Ok(Dialogue { id, source: row.source, turns: turns(row.messages)?, replies: Replies::Inline })

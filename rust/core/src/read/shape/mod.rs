@@ -12,25 +12,15 @@ use serde::Deserialize;
 
 use crate::dialogue::{Dialogue, Role, Turn};
 use crate::error::{Error, Result};
+use crate::stage::{Code, Reason};
 
 /// Messages in one row; more is damage or an attack.
 pub const MESSAGES_MAX: usize = 1024;
 /// Arrays and objects within each other; no source comes near it.
 pub const DEPTH_MAX: usize = 64;
 
-/// Why a row is no row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Malformed {
-    /// The word that the manifest counts by: `json`, `utf8`, `shape`, `too_deep` or `too_many_messages`.
-    pub code: &'static str,
-    /// What the parser saw.
-    pub detail: String,
-}
-
-impl Malformed {
-    fn shape(detail: impl Into<String>) -> Malformed {
-        Malformed { code: "shape", detail: detail.into() }
-    }
+fn not_of_shape(detail: impl Into<String>) -> Reason {
+    Reason::found(Code::Shape, detail)
 }
 
 /// One way a source writes its rows.
@@ -42,7 +32,7 @@ pub struct Shape {
     /// Whether its rows compare answers (`binarize`) or are plain dialogues (`prep`).
     pub compares: bool,
     /// Reads one row.
-    pub parse: fn(&[u8]) -> std::result::Result<Dialogue, Malformed>,
+    pub parse: fn(&[u8]) -> std::result::Result<Dialogue, Reason>,
 }
 
 impl std::fmt::Debug for Shape {
@@ -59,12 +49,25 @@ pub const SHAPES: [Shape; 4] = [
     Shape { name: "alternating", key: "data", compares: false, parse: alternating::parse },
 ];
 
+/// The names of all shapes.
+#[must_use]
+pub fn names() -> Vec<&'static str> {
+    SHAPES.iter().map(|shape| shape.name).collect()
+}
+
 /// The shape of that name.
 pub fn named(name: &str) -> Result<&'static Shape> {
-    SHAPES.iter().find(|shape| shape.name == name).ok_or_else(|| {
-        let known = SHAPES.map(|shape| shape.name).join(", ");
-        Error::Recipe(format!("unknown shape `{name}`; known: auto, {known}"))
-    })
+    SHAPES
+        .iter()
+        .find(|shape| shape.name == name)
+        .ok_or_else(|| Error::Recipe(format!("unknown shape `{name}`; known: auto, {}", names().join(", "))))
+}
+
+/// The shape of rows none of which can be told: what a command was first made for.
+#[must_use]
+pub fn default_of(compares: bool) -> &'static Shape {
+    let name = if compares { "pair" } else { "alternating" };
+    SHAPES.iter().find(|shape| shape.name == name).expect("a default is one of the shapes")
 }
 
 /// The shape that a row's fields tell, among those that fit the command; `None` where the row is no JSON object or no
@@ -94,41 +97,41 @@ impl Message {
     }
 }
 
-fn turns(messages: Vec<Message>) -> std::result::Result<Vec<Turn>, Malformed> {
+fn turns(messages: Vec<Message>) -> std::result::Result<Vec<Turn>, Reason> {
     check_count(messages.len())?;
     Ok(messages.into_iter().map(|message| Turn { role: Role::named(message.role), text: message.content }).collect())
 }
 
-fn check_count(messages: usize) -> std::result::Result<(), Malformed> {
+fn check_count(messages: usize) -> std::result::Result<(), Reason> {
     if messages > MESSAGES_MAX {
-        return Err(Malformed { code: "too_many_messages", detail: format!("{messages} messages in one row; at most {MESSAGES_MAX}") });
+        return Err(Reason::found(Code::TooManyMessages, format!("{messages} messages in one row; at most {MESSAGES_MAX}")));
     }
     Ok(())
 }
 
 /// Parses JSON into a shape's own fields, telling broken JSON from JSON of another shape: by `quick` where that is sure of them, else
 /// by serde_json.
-fn fields<'row, T>(row: &'row [u8], quick: impl FnOnce(&mut Cursor<'row>) -> Option<T>) -> std::result::Result<T, Malformed>
+fn fields<'row, T>(row: &'row [u8], quick: impl FnOnce(&mut Cursor<'row>) -> Option<T>) -> std::result::Result<T, Reason>
 where
     T: Deserialize<'row>,
 {
     let text = simdutf8::basic::from_utf8(row).or_else(|_| std::str::from_utf8(row));
-    let text = text.map_err(|error| Malformed { code: "utf8", detail: format!("not UTF-8 at byte {} of the row", error.valid_up_to()) })?;
+    let text = text.map_err(|error| Reason::found(Code::Utf8, format!("not UTF-8 at byte {} of the row", error.valid_up_to())))?;
     if let Some(fields) = whole(text, quick) {
         return Ok(fields);
     }
     let depth = depth(text.as_bytes());
     if depth > DEPTH_MAX {
-        return Err(Malformed { code: "too_deep", detail: format!("arrays and objects {depth} deep; at most {DEPTH_MAX}") });
+        return Err(Reason::found(Code::TooDeep, format!("arrays and objects {depth} deep; at most {DEPTH_MAX}")));
     }
     let malformed = |error: serde_json::Error| {
-        let code = if error.is_data() { "shape" } else { "json" };
-        Malformed { code, detail: error.to_string() }
+        let code = if error.is_data() { Code::Shape } else { Code::Json };
+        Reason::found(code, error.to_string())
     };
     // serde would take the places of an array for the fields in their order.
     if !text.trim_ascii_start().starts_with('{') {
         serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(malformed)?;
-        return Err(Malformed::shape("not a JSON object"));
+        return Err(not_of_shape("not a JSON object"));
     }
     serde_json::from_str(text).map_err(malformed)
 }
@@ -194,7 +197,7 @@ mod tests {
     #[test]
     fn only_an_object_is_a_row_and_broken_json_is_told_from_another_shape() {
         let parse = named("alternating").expect("is a shape").parse;
-        let code = |row: &str| parse(row.as_bytes()).map_or_else(|malformed| malformed.code, |_| "row");
+        let code = |row: &str| parse(row.as_bytes()).map_or_else(|reason| reason.code.word(), |_| "row");
         assert_eq!(code(r#" {"id": "a", "data": ["q", "r"]}"#), "row");
         for row in [r#"["a", ["q", "r"]]"#, "7", "null", r#""text""#, r#"{"data": "q"}"#, "{}"] {
             assert_eq!(code(row), "shape", "{row}");

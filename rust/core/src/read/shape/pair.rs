@@ -2,8 +2,9 @@
 
 use serde::Deserialize;
 
-use super::{Cursor, Id, Malformed, Message, fields, object, once, turns};
+use super::{Cursor, Id, Message, fields, not_of_shape, object, once, turns};
 use crate::dialogue::{Dialogue, Pair, Replies, Role, Turn};
+use crate::stage::Reason;
 
 #[derive(Deserialize)]
 struct Row {
@@ -44,12 +45,12 @@ impl Row {
     }
 }
 
-pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Malformed> {
+pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
     let row: Row = fields(row, Row::quick)?;
     let (mut context, chosen) = split(turns(row.chosen)?, "chosen")?;
     let (context_of_rejected, rejected) = split(turns(row.rejected)?, "rejected")?;
     if context != context_of_rejected {
-        return Err(Malformed::shape("`chosen` and `rejected` differ before their last message"));
+        return Err(not_of_shape("`chosen` and `rejected` differ before their last message"));
     }
     context.shrink_to_fit();
     let pair = Pair { chosen, rejected, score_chosen: row.score_chosen, score_rejected: row.score_rejected };
@@ -58,10 +59,10 @@ pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Malformed> {
 }
 
 /// The context and the answer that follows it.
-fn split(mut turns: Vec<Turn>, field: &str) -> Result<(Vec<Turn>, String), Malformed> {
+fn split(mut turns: Vec<Turn>, field: &str) -> Result<(Vec<Turn>, String), Reason> {
     match turns.pop() {
         Some(Turn { role: Role::Assistant, text }) => Ok((turns, text)),
-        Some(turn) => Err(Malformed::shape(format!("`{field}` ends with a message of role `{}`, not `assistant`", turn.role.name()))),
-        None => Err(Malformed::shape(format!("`{field}` has no messages"))),
+        Some(turn) => Err(not_of_shape(format!("`{field}` ends with a message of role `{}`, not `assistant`", turn.role.name()))),
+        None => Err(not_of_shape(format!("`{field}` has no messages"))),
     }
 }
