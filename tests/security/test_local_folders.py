@@ -9,7 +9,8 @@ import pytest
 
 from numbered import collate, numbered
 from out_folder import files
-from zephyr_fast import InputError, IntegrityError, Shards, remote
+from zephyr_fast import InputError, IntegrityError, Shards
+from zephyr_fast.dataset import remote
 
 ROWS = 12
 
@@ -25,7 +26,7 @@ def all_rows(where: object) -> list[int]:
 
 READ_ONLY = """
 import os, sys
-from zephyr_fast.shards import Shards
+from zephyr_fast.load.shards import Shards
 if os.geteuid() == 0:  # after the imports: the interpreter itself may lie where only root may look
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 shards = Shards(sys.argv[1], "train")

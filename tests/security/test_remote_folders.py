@@ -18,9 +18,10 @@ import pytest
 from hostile_server import HostileServer, endless, redirect, serving, slow, wait_for_downloads
 from numbered import collate, numbered
 from out_folder import files
-from zephyr_fast import InputError, IntegrityError, Shards, ZephyrError, remote
-from zephyr_fast.address import Address
-from zephyr_fast.manifest import seal
+from zephyr_fast import InputError, IntegrityError, Shards, ZephyrError
+from zephyr_fast.dataset import remote
+from zephyr_fast.dataset.address import Address
+from zephyr_fast.dataset.manifest import seal
 
 ROWS = 12
 MEMORY_MORE_MAX = 300 << 10
@@ -317,7 +318,7 @@ def test_a_server_that_talks_no_http_is_told_in_one_line(cache: Path, server: Ho
 
 INTERRUPTED = """
 import sys
-from zephyr_fast.shards import Shards
+from zephyr_fast.load.shards import Shards
 print("opening", flush=True)
 shards = Shards(sys.argv[1], "train")
 shards.samples([0])

@@ -14,9 +14,10 @@ import pytest
 
 from hostile_server import HostileServer, redirect, serving
 from numbered import collate, numbered
-from zephyr_fast import InputError, Shards, ZephyrError, open_shards, remote
-from zephyr_fast.address import Address
-from zephyr_fast.download import _reason
+from zephyr_fast import InputError, Shards, ZephyrError, open_shards
+from zephyr_fast.dataset import remote
+from zephyr_fast.dataset.address import Address
+from zephyr_fast.dataset.download import _reason
 
 ROWS = 12
 USER, PASSWORD, SIGNATURE, FRAGMENT = "canaryuser", "canarypass", "canarysignature", "canaryfragment"
