@@ -1,4 +1,4 @@
-"""Draws the import graph of a source tree, Python or Rust: which file uses which names of which file."""
+"""Draws the import graph of Python or Rust sources: which file uses which names of which file."""
 
 import ast
 import re
@@ -19,8 +19,8 @@ class Arrow(NamedTuple):
 def python_arrows(root: Path, package: str) -> list[Arrow]:
     """The imports of a package's files from one another, wherever they stand.
 
-    Imports within functions and under TYPE_CHECKING count, and so does a text that is nothing but the
-    name of a module, because it is there to be imported.
+    Imports within functions and under TYPE_CHECKING count, and so does a text that is nothing but
+    the name of a module, because it is there to be imported.
     """
     files = {path.relative_to(root).as_posix() for path in root.rglob("*.py*") if path.suffix in (".py", ".pyi")}
     return [arrow for file in sorted(files) for arrow in _python_arrows(root, package, file, files)]
@@ -37,7 +37,7 @@ def _python_arrows(root: Path, package: str, file: str, files: set[str]) -> Iter
 
 
 def _imported(node: ast.AST, package: str, file: str) -> Iterator[tuple[str, str | None]]:
-    """The (module, name) pairs that a node of the syntax tree names; the name is None for a whole module."""
+    """The (module, name) pairs that a node imports; the name is None for a whole module."""
     if isinstance(node, ast.Import):
         yield from ((alias.name, None) for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
@@ -59,7 +59,7 @@ def _python_file(module: str, package: str, files: set[str]) -> str | None:
 
 
 def rust_arrows(root: Path) -> list[Arrow]:
-    """The paths of a crate's files into one another: `use crate::…`, `crate::…` within code, and `super::…`.
+    """The paths of a crate's files into one another: `use crate::…`, `crate::…` in code, `super`.
 
     Unit tests are left out: they may set the scene with whatever is there.
     """
@@ -125,7 +125,7 @@ def _split(text: str) -> list[str]:
 
 
 def _without_tests(code: str) -> str:
-    """The code without the items that are marked `#[cfg(test)]`: to their semicolon, or to their closing brace."""
+    """The code without the items marked `#[cfg(test)]`, up to their semicolon or closing brace."""
     while found := re.search(r"#\[cfg\(test\)\]", code):
         end, depth = found.end(), 0
         while end < len(code):

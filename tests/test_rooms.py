@@ -1,5 +1,6 @@
-"""The rooms of the house: imports run one way, down the list of rooms, and no two rooms use each other, in Python and in Rust."""
+"""Imports run one way, down the list of rooms, and no two rooms use each other."""
 
+import ast
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ PYTHON = ROOT / "python" / "zephyr_fast"
 RUST = ROOT / "rust" / "core" / "src"
 
 Rooms = Sequence[Sequence[str]]
-"""Rooms from top to bottom, several of them on one level. A room is a folder, or one file, at the root."""
+"""Rooms from top to bottom, each a folder or a file at the root; one level may have several."""
 
 PYTHON_ROOMS: Rooms = [
     ["__main__"],
@@ -33,7 +34,17 @@ RUST_ROOMS: Rooms = [
     ["lib"],
     ["pipeline"],
     ["encode"],
-    ["read", "truecase", "filter", "binarize", "decontaminate", "dedup", "template", "control_tokens", "pack"],
+    [
+        "read",
+        "truecase",
+        "filter",
+        "binarize",
+        "decontaminate",
+        "dedup",
+        "template",
+        "control_tokens",
+        "pack",
+    ],
     ["tokenize"],
     ["dataset"],
     ["recipe"],
@@ -44,12 +55,12 @@ RUST_ROOMS: Rooms = [
 
 
 def room_of(file: str) -> str:
-    """The folder at the root that a file lies in; of a file at the root, its name without the ending."""
+    """The folder at the root that the file is in; the name of a file that is at the root."""
     return file.partition("/")[0] if "/" in file else Path(file).stem
 
 
 def offences(rooms: Rooms, arrows: Sequence[Arrow]) -> list[str]:
-    """Every arrow that runs up the list of rooms, and every circle of rooms, as a line that names files and names."""
+    """Arrows that run up the list and circles of rooms: one line each, with files and names."""
     return [*strangers(rooms, arrows), *arrows_up(rooms, arrows), *circles(arrows, room_of)]
 
 
@@ -69,7 +80,7 @@ def arrows_up(rooms: Rooms, arrows: Sequence[Arrow]) -> list[str]:
 
 
 def circles(arrows: Sequence[Arrow], unit: Callable[[str], str]) -> list[str]:
-    """The shortest circle through each unit (a room, or a file) that is in one; each circle once."""
+    """The shortest circle through each unit (a room or a file) that is in one, each once."""
     ties: dict[str, dict[str, Arrow]] = {}
     for arrow in gathered(arrows):
         if unit(arrow.file) != unit(arrow.target):
@@ -145,7 +156,7 @@ MADE_UP: Rooms = [["__init__"], ["top"], ["left", "right"], ["low"]]
 
 
 def tree(folder: Path, ending: str, files: dict[str, str]) -> Path:
-    """Sources by module; a folder gets an `__init__.py` or `mod.rs`, unless a file beside it has its name."""
+    """Writes sources. A folder without a file of its name beside it gets a `__init__` or `mod`."""
     door = {"py": "__init__.py", "rs": "mod.rs"}[ending]
     for name, line in files.items():
         path = folder / f"{name}.{ending}"
@@ -162,7 +173,7 @@ PYTHON_UP = {
     "whole": "import house.top.roof",
     "relative": "from ..top.roof import tile",
     "in a function": "def build():\n    from house.top.roof import tile",
-    "for types": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from house.top.roof import tile",
+    "for types": "if TYPE_CHECKING:\n    from house.top.roof import tile",
     "as a text": "LATER = {'tile': 'house.top.roof'}",
 }
 
@@ -177,17 +188,28 @@ def test_a_python_import_that_runs_up_is_found(tmp_path: Path, line: str) -> Non
 
 
 def test_a_circle_of_python_rooms_is_found_and_a_way_across_is_not(tmp_path: Path) -> None:
-    files = {"left/door": "from house.right.wall import brick", "right/wall": "brick = 1", "right/sill": "wood = 1"}
+    files = {
+        "left/door": "from house.right.wall import brick",
+        "right/wall": "brick = 1",
+        "right/sill": "wood = 1",
+    }
     assert not offences(MADE_UP, python_arrows(tree(tmp_path, "py", files), "house"))
     tree(tmp_path, "py", {"right/sill": "from house.left.hinge import pin", "left/hinge": "pin = 1"})
     arrows = python_arrows(tmp_path, "house")
     (found,) = offences(MADE_UP, arrows)
-    assert found == "a circle: left/door.py uses `brick` of right/wall.py; right/sill.py uses `pin` of left/hinge.py"
+    way, back = (
+        "left/door.py uses `brick` of right/wall.py",
+        "right/sill.py uses `pin` of left/hinge.py",
+    )
+    assert found == f"a circle: {way}; {back}"
     assert not circles(arrows, str), "no file uses itself, not even by others"
 
 
 def test_a_file_outside_of_all_rooms_is_found(tmp_path: Path) -> None:
-    arrows = python_arrows(tree(tmp_path, "py", {"shed": "from house.low.cellar import stone", "low/cellar": ""}), "house")
+    arrows = python_arrows(
+        tree(tmp_path, "py", {"shed": "from house.low.cellar import stone", "low/cellar": ""}),
+        "house",
+    )
     assert offences(MADE_UP, arrows) == ["shed.py lies in no room of the list"]
 
 
@@ -202,15 +224,19 @@ RUST_UP = {
 
 @pytest.mark.parametrize("line", RUST_UP.values(), ids=RUST_UP)
 def test_a_rust_path_that_runs_up_is_found(tmp_path: Path, line: str) -> None:
-    files = {"lib": "mod top; mod low;", "top/roof": "use crate::low::cellar::Stone;", "low/cellar": line}
+    files = {
+        "lib": "mod top; mod low;",
+        "top/roof": "use crate::low::cellar::Stone;",
+        "low/cellar": line,
+    }
     found = offences([["lib"], *MADE_UP], rust_arrows(tree(tmp_path, "rs", files)))
     assert any(re.match("low/cellar.rs uses .*`Tile`.* of top/roof.rs, but `top` is above `low`", one) for one in found)
     assert any("a circle: low/cellar.rs uses" in one for one in found)
 
 
 RUST_STILL = {
-    "comments": "/// See [`crate::top::roof`].\n/* use crate::top::roof::Tile; */ // crate::top::roof",
-    "texts": 'const SAID: &str = "use crate::top::roof::Tile;"; const RAW: &str = r#"crate::top::roof""#;',
+    "comments": "/// See [`crate::top::roof`].\n/* use crate::top::roof::Tile; */ // crate::top",
+    "texts": 'const A: &str = "use crate::top::roof::Tile;"; const B: &str = r#"" crate::top"#;',
     "visibility": "pub(in crate::top) fn stone() {}",
     "unit tests": '#[cfg(test)]\nmod tests { use crate::top::roof::Tile; fn f() { g("}"); } }',
     "one test import": "#[cfg(test)]\nuse crate::top::roof::Tile;",
@@ -219,15 +245,58 @@ RUST_STILL = {
 
 @pytest.mark.parametrize("line", RUST_STILL.values(), ids=RUST_STILL)
 def test_what_uses_nothing_in_rust_is_no_arrow(tmp_path: Path, line: str) -> None:
-    files = {"lib": "mod top; mod low;", "top/roof": "use crate::low::cellar::Stone;", "low/cellar": line}
+    files = {
+        "lib": "mod top; mod low;",
+        "top/roof": "use crate::low::cellar::Stone;",
+        "low/cellar": line,
+    }
     assert rust_arrows(tree(tmp_path, "rs", files)) == [Arrow("top/roof.rs", ("Stone",), "low/cellar.rs")]
     tree(tmp_path, "rs", {"low/cellar": f"{line}\nuse crate::top::roof::Tile;"})
     assert len(rust_arrows(tmp_path)) == 2, "what comes behind is read"
 
 
 def test_a_circle_of_rust_rooms_on_one_level_is_found(tmp_path: Path) -> None:
-    files = {"lib": "", "left": "use crate::right::Brick;", "right": "use crate::right::wall::Brick;", "right/wall": ""}
+    files = {
+        "lib": "",
+        "left": "use crate::right::Brick;",
+        "right": "use crate::right::wall::Brick;",
+        "right/wall": "",
+    }
     assert not offences([["lib"], *MADE_UP], rust_arrows(tree(tmp_path, "rs", files)))
     tree(tmp_path, "rs", {"right/wall": "use crate::left::Hinge;"})
     (found,) = offences([["lib"], *MADE_UP], rust_arrows(tmp_path))
     assert found == "a circle: left.rs uses `Brick` of right.rs; right/wall.rs uses `Hinge` of left.rs"
+
+
+def test_every_module_that_a_text_names_is_there() -> None:
+    sources = [path for folder in ("python", "tests", "scripts") for path in (ROOT / folder).rglob("*.py*")]
+    texts = [path for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")] if path.name != "CHANGELOG.md"]
+    gone = [
+        f"{path.relative_to(ROOT)} names zephyr_fast{dotted}"
+        for path in [*(path for path in sources if path.suffix in (".py", ".pyi")), *texts]
+        for dotted in re.findall(r"\bzephyr_fast((?:\.[A-Za-z_]\w*)+)", path.read_text(encoding="utf-8"))
+        if not is_there(dotted.removeprefix(".").split("."))
+    ]
+    assert not gone, listing(gone)
+    assert is_there(["load", "stream", "State"]) and is_there(["prep"])
+    assert not is_there(["stream"]) and not is_there(["load", "State"]) and not is_there(["load", "stream", "Stat"])
+
+
+def is_there(parts: Sequence[str]) -> bool:
+    """Whether the parts name a module of the package, or something that a module of it defines."""
+    here = PYTHON
+    for part in parts:
+        within = (here / part, here / f"{part}.py", here / f"{part}.pyi")
+        found = next((path for path in within if path.exists()), None) if here.is_dir() else None
+        if found is None:
+            source = here / "__init__.py" if here.is_dir() else here
+            return part.startswith("__") or part in names_of(source)
+        here = found
+    return True
+
+
+def names_of(source: Path) -> set[str]:
+    """What a module defines or imports."""
+    nodes = list(ast.walk(ast.parse(source.read_text(encoding="utf-8"))))
+    named = (ast.FunctionDef, ast.ClassDef, ast.alias)
+    return {node.name for node in nodes if isinstance(node, named)} | {node.id for node in nodes if isinstance(node, ast.Name)}

@@ -1,4 +1,4 @@
-"""Turns everything that can go wrong into an exit code and one line on stderr, never a traceback."""
+"""Turns everything that can go wrong into an exit code and a line on stderr, never a traceback."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from zephyr_fast.printed import said, shown, warn, without_secrets
 
 
 def exit_code(command: Callable[[], int | None]) -> int | None:
-    """Runs `command`; returns the exit code of what happened, after one line on stderr if it failed."""
+    """Runs `command` and returns its exit code. Failures print one line on stderr."""
     try:
         code = command()
         _flush()  # here, where a full disk can still be reported

@@ -1,4 +1,4 @@
-"""What lies in an out folder, or is fetched from a URL: its files, their names, and what they claim.
+"""The files of a data set, in an out folder or behind a URL: their names, and what they claim.
 
 manifest   `Manifest`: what a data set holds, what it was made from, where every row went
 ledger     `open_ledger`: what happened to each row

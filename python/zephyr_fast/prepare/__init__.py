@@ -1,4 +1,4 @@
-"""Raw rows to a data set: `prep` and `binarize`, which the engine does, and what Python does around it.
+"""Raw rows to a data set: `prep` and `binarize`, and what Python does around the engine.
 
 run        the two functions: they collect what a run needs and start the engine
 recipe     finds a data recipe, and lays settings over it

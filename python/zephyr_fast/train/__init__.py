@@ -1,4 +1,4 @@
-"""Training on token shards: `python -m zephyr_fast.train sft|dpo`. Each act is one file; TRL does the work.
+"""Training on token shards with TRL: `python -m zephyr_fast.train sft|dpo`, one file per act.
 
 sft, dpo       the two acts: arguments in, a trained model in the output folder
 distill        the loss of a run with a teacher
