@@ -42,7 +42,7 @@ def test_a_read_only_tree_is_read_by_a_user_who_may_write_nowhere(folder: Path, 
     for path in (*folder.rglob("*"), folder):
         path.chmod(0o555 if path.is_dir() else 0o444)
     before = files(folder)
-    around = os.environ | {"PYTHONPATH": str(Path(remote.__file__).parents[1]), "ZEPHYR_FAST_CACHE": "/nowhere", "HOME": "/nowhere"}
+    around = os.environ | {"PYTHONPATH": str(Path(remote.__file__).parents[2]), "ZEPHYR_FAST_CACHE": "/nowhere", "HOME": "/nowhere"}
     done = subprocess.run(
         [sys.executable, "-B", "-c", READ_ONLY, str(folder)], capture_output=True, text=True, env=around, cwd="/", check=False
     )

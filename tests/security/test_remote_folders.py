@@ -329,7 +329,7 @@ shards.samples([0])
 def test_ctrl_c_ends_a_download_that_never_would(folder: Path, cache: Path, server: HostileServer, name: str) -> None:
     url = server.serve_folder(folder)
     server.files[f"/set/{name}"] = slow
-    around = os.environ | {"PYTHONPATH": str(Path(remote.__file__).parents[1])}
+    around = os.environ | {"PYTHONPATH": str(Path(remote.__file__).parents[2])}
     run = subprocess.Popen([sys.executable, "-c", INTERRUPTED, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=around)
     try:
         while not any(path.endswith(name) for path in server.asked):
@@ -349,6 +349,6 @@ def test_a_worker_fetches_from_the_url_that_was_opened(folder: Path, cache: Path
     shutil.rmtree(next(cache.glob("*/locks")))
     for shard in cache.rglob("*.arrow"):
         shard.unlink()
-    around = os.environ | {"PYTHONPATH": str(Path(remote.__file__).parents[1])}
+    around = os.environ | {"PYTHONPATH": str(Path(remote.__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", program], input=opened, capture_output=True, env=around, check=False)
     assert done.stdout.strip() == b"12", done.stderr
