@@ -31,8 +31,8 @@ def write_ours(folder: Path, rows: int) -> None:
     import pyarrow as pa
     import xxhash
 
-    from zephyr_fast.manifest import seal
-    from zephyr_fast.shards import SCHEMAS
+    from zephyr_fast.dataset.manifest import seal
+    from zephyr_fast.load.shards import SCHEMAS
 
     schema, cards, table = SCHEMAS["sft"], [], samples(rows)
     folder.mkdir(parents=True)
@@ -118,10 +118,10 @@ def write_streaming(folder: Path, rows: int) -> None:
 
 
 def open_ours(folder: Path, epochs: int, batch: int, workers: int) -> Iterator[Iterable[Any]]:
-    from zephyr_fast.gather import Gather
-    from zephyr_fast.loader import Batches, Loader, Part, Workers
-    from zephyr_fast.shards import Shards
-    from zephyr_fast.stream import Stream
+    from zephyr_fast.load.gather import Gather
+    from zephyr_fast.load.loader import Batches, Loader, Part, Workers
+    from zephyr_fast.load.shards import Shards
+    from zephyr_fast.load.stream import Stream
 
     shards = Shards(folder, "train")
     stream = Stream(shards.order(0), batch, "carry")
@@ -162,7 +162,7 @@ def read(name: str, folder: Path, epochs: int, batch: int, workers: int) -> dict
     import torch
     import torch.utils.data
 
-    for module in ("zephyr_fast.loader", "zephyr_fast.shards", "zephyr_fast.gather") if name == "ours" else (name,):
+    for module in ("zephyr_fast.load.loader", "zephyr_fast.load.shards", "zephyr_fast.load.gather") if name == "ours" else (name,):
         __import__(module)
     torch.set_num_threads(1)
     start, wall, numbers = _cpu(), time.perf_counter(), 0
@@ -179,10 +179,10 @@ def start_up(folder: Path, batch: int) -> dict[str, float]:
     """Seconds from opening our shards, as a trainer does, to the first batch of shuffled rows; modules are loaded before."""
     import torch  # noqa: F401  # a trainer has it anyway
 
-    from zephyr_fast.gather import Gather
-    from zephyr_fast.index import IndexRows, open_shards
-    from zephyr_fast.loader import Batches, Loader, Part
-    from zephyr_fast.stream import Stream
+    from zephyr_fast.load.gather import Gather
+    from zephyr_fast.load.index import IndexRows, open_shards
+    from zephyr_fast.load.loader import Batches, Loader, Part
+    from zephyr_fast.load.stream import Stream
 
     start = time.perf_counter()
     rows = IndexRows(open_shards(folder))

@@ -101,9 +101,9 @@ class Numbers:
 
 def ours(rank: int, world: int, size: int, state: Any = None) -> Any:
     """Our loader over one epoch of such rows."""
-    from zephyr_fast.loader import Batches, Loader, Part, Workers
-    from zephyr_fast.order import Shuffled
-    from zephyr_fast.stream import Stream
+    from zephyr_fast.load.loader import Batches, Loader, Part, Workers
+    from zephyr_fast.load.order import Shuffled
+    from zephyr_fast.load.stream import Stream
 
     part = Part(rank, world, 4)
     stream = Stream(Shuffled(size, SEED), part.batch, "pad", 0 if state is None else state.cursor)
@@ -194,7 +194,7 @@ def resumed_stream() -> str:
 
 def hostile_templates() -> str:
     """Templates that want all memory or all time, on one short dialogue."""
-    from zephyr_fast import canary
+    from zephyr_fast.prepare import canary
 
     hostile = sorted((ROOT / "tests" / "fixtures" / "hostile_templates").glob("*.jinja"))[::6]
     ends: Counter[str] = Counter()

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from zephyr_fast import Manifest
-from zephyr_fast.summary import lines
+from zephyr_fast.prepare.summary import lines
 
 CPU = Path(__file__).parents[1] / "python" / "zephyr_fast" / "configs" / "accelerate" / "cpu.yaml"
 Numbers = dict[str, Any]

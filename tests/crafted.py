@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from zephyr_fast.manifest import seal
-from zephyr_fast.shards import SCHEMAS
+from zephyr_fast.dataset.manifest import seal
+from zephyr_fast.load.shards import SCHEMAS
 
 MAGIC = b"ARROW1\0\0"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from zephyr_fast.remote import AHEAD
+from zephyr_fast.dataset.remote import AHEAD
 
 Answer = bytes | Callable[[http.server.BaseHTTPRequestHandler], None]
 

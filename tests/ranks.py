@@ -8,7 +8,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["zephyr_fast.train.sft", "zephyr_fast.train.dpo", "zephyr_fast.loader", "zephyr_fast.agreement"])
+CONTEXT.set_forkserver_preload(["zephyr_fast.train.sft", "zephyr_fast.train.dpo", "zephyr_fast.load.loader", "zephyr_fast.load.agreement"])
 
 SECONDS = 1_800
 """After which ranks that wait for each other are taken for hanging."""

@@ -11,10 +11,10 @@ import torch
 
 from numbered import collate
 from zephyr_fast import RecipeError
-from zephyr_fast.agreement import agree
-from zephyr_fast.loader import Batches, Loader, Part, Workers
-from zephyr_fast.shards import Shards
-from zephyr_fast.stream import State, Stream
+from zephyr_fast.load.agreement import agree
+from zephyr_fast.load.loader import Batches, Loader, Part, Workers
+from zephyr_fast.load.shards import Shards
+from zephyr_fast.load.stream import State, Stream
 
 SEED = 3
 

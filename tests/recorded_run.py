@@ -19,11 +19,11 @@ from trl import DPOConfig, SFTConfig
 from numbered import LENGTH, numbers
 from shards_by_hand import tokenizer
 from zephyr_fast import open_shards
-from zephyr_fast.collators import PairCollator, WindowCollator
-from zephyr_fast.index import with_columns
+from zephyr_fast.load.collators import PairCollator, WindowCollator
+from zephyr_fast.load.index import with_columns
 from zephyr_fast.train.distill import Distilled
 from zephyr_fast.train.dpo import DPOTrainer
-from zephyr_fast.train.sft import SFTTrainer
+from zephyr_fast.train.trainers import SFTTrainer
 
 SETTINGS: dict[str, Any] = {
     "use_cpu": True,

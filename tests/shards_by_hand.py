@@ -11,8 +11,8 @@ import pyarrow as pa
 import xxhash
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from zephyr_fast.manifest import seal
-from zephyr_fast.shards import SCHEMAS
+from zephyr_fast.dataset.manifest import seal
+from zephyr_fast.load.shards import SCHEMAS
 
 SAMPLE = Path(__file__).parents[1] / "python" / "zephyr_fast" / "sample"
 Dialogue = list[dict[str, str]]

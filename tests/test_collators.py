@@ -9,8 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from zephyr_fast import RecipeError
-from zephyr_fast.collators import IGNORED, WindowCollator, layout_for
-from zephyr_fast.shards import Shards
+from zephyr_fast.load.collators import IGNORED, WindowCollator, layout_for
+from zephyr_fast.load.shards import Shards
 
 PAD = 2
 

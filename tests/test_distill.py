@@ -15,7 +15,7 @@ from numbered import numbered
 from ranks import run_ranks
 from recorded_run import model_of, run_rank, trained_rows
 from zephyr_fast import open_shards
-from zephyr_fast.collators import WindowCollator
+from zephyr_fast.load.collators import WindowCollator
 from zephyr_fast.train.__main__ import main
 from zephyr_fast.train.distill import Distilled
 

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from zephyr_fast import InputError, Manifest, RecipeError
 from zephyr_fast.estimate import Shape, estimate
-from zephyr_fast.shards import Shards
+from zephyr_fast.load.shards import Shards
 from zephyr_fast.train.__main__ import main
 
 SAMPLE = Path(__file__).parents[1] / "python" / "zephyr_fast" / "sample" / "model"

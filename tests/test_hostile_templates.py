@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from measured import measured
-from zephyr_fast import RecipeError, _core, canary
+from zephyr_fast import RecipeError, _core
+from zephyr_fast.prepare import canary
 
 RESIDENT_BYTES_MAX = 200 << 20
 WRITES = "{% for m in messages %}{{ m.role + m.content }}</s>{% endfor %}"
@@ -97,7 +98,7 @@ def test_the_child_has_no_files_and_no_network(tmp_path: Path) -> None:
         "run": "os.execv('/bin/true', ['true'])",
         "connect": "socket.create_connection(('127.0.0.1', 9))",
     }
-    code = "import os, socket\nfrom zephyr_fast.canary import confine\nconfine()\n"
+    code = "import os, socket\nfrom zephyr_fast.prepare.canary import confine\nconfine()\n"
     for name, attempt in tries.items():
         code += f"try:\n    {attempt}\nexcept OSError:\n    print({name!r}, flush=True)\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -21,10 +21,10 @@ from numbered import numbered, numbered_pairs, pair_of
 from ranks import run_ranks
 from recorded_run import pairs_trainer_of, run_rank, trained_rows, trainer_of
 from zephyr_fast import InputError, RecipeError, open_shards
-from zephyr_fast.index import index, with_lengths
-from zephyr_fast.mixture import Mixture
-from zephyr_fast.stream import State
-from zephyr_fast.train.in_order import OrderState
+from zephyr_fast.load.index import index, with_lengths
+from zephyr_fast.load.mixture import Mixture
+from zephyr_fast.load.stream import State
+from zephyr_fast.train.ordered import OrderState
 
 SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))
 ROWS, STEPS = 23, 12  # two epochs in steps of 4: the sixth step takes the last 3 rows of one epoch and the first of the next

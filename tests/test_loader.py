@@ -18,14 +18,15 @@ from numbered import collate, numbered
 from ranks import run_ranks
 from reading_rank import compare_facts, loader_of, raises, read_steps
 from shards_by_hand import pair, tokenizer, write
-from zephyr_fast import IntegrityError, RecipeError, agreement, open_shards
-from zephyr_fast.agreement import agree, compare
-from zephyr_fast.gather import Gather
-from zephyr_fast.index import IndexRows
-from zephyr_fast.loader import Part, Workers
-from zephyr_fast.manifest import seal
-from zephyr_fast.mixture import Mixture
-from zephyr_fast.shards import Shards
+from zephyr_fast import IntegrityError, RecipeError, open_shards
+from zephyr_fast.dataset.manifest import seal
+from zephyr_fast.load import agreement
+from zephyr_fast.load.agreement import agree, compare
+from zephyr_fast.load.gather import Gather
+from zephyr_fast.load.index import IndexRows
+from zephyr_fast.load.loader import Part, Workers
+from zephyr_fast.load.mixture import Mixture
+from zephyr_fast.load.shards import Shards
 
 LONG = bool(os.environ.get("ZEPHYR_FAST_LONG"))
 SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))

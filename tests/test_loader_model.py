@@ -17,9 +17,9 @@ import pytest
 
 import slow_order
 from zephyr_fast import IntegrityError, RecipeError
-from zephyr_fast.loader import Batches, Loader, Part, Workers
-from zephyr_fast.order import Shuffled
-from zephyr_fast.stream import PADDING, State, Stream, Tail
+from zephyr_fast.load.loader import Batches, Loader, Part, Workers
+from zephyr_fast.load.order import Shuffled
+from zephyr_fast.load.stream import PADDING, State, Stream, Tail
 
 SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))
 CASES = 100_000 if os.environ.get("ZEPHYR_FAST_LONG") else 10_000

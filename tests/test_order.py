@@ -8,8 +8,8 @@ import pytest
 
 from slow_order import permuted
 from zephyr_fast import RecipeError
-from zephyr_fast.order import BLOCK, Mixed, Shuffled, shares
-from zephyr_fast.permutation import VERSION, permute
+from zephyr_fast.load.order import BLOCK, Mixed, Shuffled, shares
+from zephyr_fast.load.permutation import VERSION, permute
 
 SEED = 20231025
 PINNED, PINNED_FAR = [7, 5, 8, 9, 6, 1, 0, 4, 2, 3], 137_828_183_130

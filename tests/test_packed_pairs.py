@@ -16,12 +16,12 @@ from trl import DPOConfig
 from trl import DPOTrainer as StockTrainer
 
 from zephyr_fast import RecipeError, Shards, binarize, open_shards
-from zephyr_fast.collators import Layout, PairCollator
-from zephyr_fast.train import sidecar
+from zephyr_fast.load.collators import Layout, PairCollator
 from zephyr_fast.train.dpo import DPOTrainer
-from zephyr_fast.train.reference import ref_logprobs
-from zephyr_fast.train.stored import with_reference
-from zephyr_fast.train.weights import weights_digest
+from zephyr_fast.train.ref_logprobs import store
+from zephyr_fast.train.ref_logprobs.attach import with_reference
+from zephyr_fast.train.ref_logprobs.compute import ref_logprobs
+from zephyr_fast.train.ref_logprobs.weights import weights_digest
 
 LOSSES = [
     *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired"),
@@ -62,7 +62,7 @@ def samples(prefs: Path, hostile: Path, start: Path, tmp_path_factory: pytest.Te
     found: list[dict[str, Any]] = []
     for folder, count in ((copied, 4), (hostile, len(hostile_pairs()))):
         ref_logprobs(folder, str(start), splits=("train",))
-        key = sidecar.Key.of(*weights_digest(str(start)), "float32", Shards(folder, "train").manifest)
+        key = store.Key.of(*weights_digest(str(start)), "float32", Shards(folder, "train").manifest)
         dataset = with_reference(open_shards(folder), [str(folder)], [key], "train")
         found += [dataset[row] for row in range(count)]
     return found
@@ -138,7 +138,7 @@ def test_genuine_pairs_have_the_loss_of_stock_trl(
     settings = {"shards.test_fraction": 0.0, "binarize.max_length": 640}
     binarize(input=tmp_path / "rows.jsonl", tokenizer="sample", out=tmp_path / "prefs", settings=settings)
     ref_logprobs(tmp_path / "prefs", str(start))
-    key = sidecar.Key.of(*weights_digest(str(start)), "float32", Shards(tmp_path / "prefs", "train").manifest)
+    key = store.Key.of(*weights_digest(str(start)), "float32", Shards(tmp_path / "prefs", "train").manifest)
     dataset = with_reference(open_shards(tmp_path / "prefs"), [str(tmp_path / "prefs")], [key], "train")
     assert len(dataset) >= 12
     compare(trainers, [dataset[row] for row in range(12)])

@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from zephyr_fast import IntegrityError, Manifest, RecipeError, binarize
-from zephyr_fast.shards import Shards
-from zephyr_fast.train import reference, sidecar
+from zephyr_fast.load.shards import Shards
 from zephyr_fast.train.__main__ import main
 from zephyr_fast.train.configs import CONFIGS
-from zephyr_fast.train.reference import ref_logprobs
-from zephyr_fast.train.sidecar import Key
-from zephyr_fast.train.weights import weights_digest
+from zephyr_fast.train.ref_logprobs import compute, store
+from zephyr_fast.train.ref_logprobs.compute import ref_logprobs
+from zephyr_fast.train.ref_logprobs.store import Key
+from zephyr_fast.train.ref_logprobs.weights import weights_digest
 
 QUIET: dict[str, Any] = {"use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "no", "disable_tqdm": True, "seed": 3}
 STEPS: dict[str, Any] = {"max_steps": 3, "logging_steps": 1, "learning_rate": 1e-3, "per_device_train_batch_size": 2}
@@ -69,7 +69,7 @@ def slow_log_probs(model: Path, pairs: list[dict[str, Any]]) -> np.ndarray[Any, 
 def test_stored_log_probs_are_the_sums_over_the_answers_of_one_at_a_time(stored: Path, start: Path) -> None:
     for split in ("train", "test"):
         pairs = list(Shards(stored, split))
-        found = sidecar.read(stored, key_of(stored, start), split)
+        found = store.read(stored, key_of(stored, start), split)
         assert found.shape == (len(pairs), 2)
         np.testing.assert_allclose(found[-6:], slow_log_probs(start, pairs[-6:]), rtol=1e-5)
 
@@ -170,7 +170,7 @@ def test_a_changed_configuration_or_data_set_is_another_key(stored: Path, shards
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (sidecar, reference):
+    for module in (store, compute):
         monkeypatch.setattr(module, "PAIRS_PER_PART", 40)
 
 
@@ -180,25 +180,25 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_bytes_of_one_that_was_not(
 ) -> None:
     whole, cut = (shutil.copytree(prefs, tmp_path / name) for name in ("whole", "cut"))
     ref_logprobs(whole, str(start))
-    folder, key, write = key_of(cut, start).folder(cut), key_of(cut, start), sidecar.write_part
+    folder, key, write = key_of(cut, start).folder(cut), key_of(cut, start), store.write_part
     written: list[str] = []
 
-    def write_three(path: Path, values: sidecar.LogProbs) -> None:
+    def write_three(path: Path, values: store.LogProbs) -> None:
         if len(written) == 3:
             raise KeyboardInterrupt
         written.append(path.name)
         write(path, values)
 
-    monkeypatch.setattr(sidecar, "write_part", write_three)
+    monkeypatch.setattr(store, "write_part", write_three)
     with pytest.raises(KeyboardInterrupt):
         ref_logprobs(cut, str(start))
     with pytest.raises(RecipeError, match="has no stored reference log-probs"):
-        sidecar.read(cut, key, "train")
+        store.read(cut, key, "train")
     damaged = folder / written[1]
     damaged.write_bytes(damaged.read_bytes()[:-90] + bytes(90))
     (folder / ".zephyr-draft-left").write_bytes(b"half")
     kept = {name: (folder / name).stat().st_ino for name in (written[0], written[2])}
-    monkeypatch.setattr(sidecar, "write_part", write)
+    monkeypatch.setattr(store, "write_part", write)
     ref_logprobs(cut, str(start))
     assert files_of(folder) == files_of(key.folder(whole))
     assert len(files_of(folder)) > 6
@@ -211,7 +211,7 @@ def test_a_finished_run_is_not_repeated_and_a_further_split_is_added(
     copied = shutil.copytree(prefs, tmp_path / "prefs")
     folder = ref_logprobs(copied, str(start), splits=("test",))
     with pytest.raises(RecipeError, match="no log-probs of the split `train`"):
-        sidecar.read(copied, key_of(copied, start), "train")
+        store.read(copied, key_of(copied, start), "train")
     ref_logprobs(copied, str(start), splits=("train",))
     assert files_of(folder) == files_of(key_of(stored, start).folder(stored))
     capsys.readouterr()
@@ -230,13 +230,13 @@ def test_damage_is_found_before_a_value_is_used(stored: Path, start: Path, tmp_p
         flipped[place] ^= 1 << int(generator.integers(8))
         part.write_bytes(flipped)
         with pytest.raises(IntegrityError, match="train-00000"):
-            sidecar.read(copied, key, "train")
+            store.read(copied, key, "train")
     part.write_bytes(content[:-1])
     with pytest.raises(IntegrityError):
-        sidecar.read(copied, key, "train")
+        store.read(copied, key, "train")
     part.unlink()
     with pytest.raises(IntegrityError, match="cannot be read"):
-        sidecar.read(copied, key, "train")
+        store.read(copied, key, "train")
 
 
 def test_a_sidecar_of_another_key_under_this_ones_name_is_refused(stored: Path, start: Path, tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_a_sidecar_of_another_key_under_this_ones_name_is_refused(stored: Path, 
     manifest = key.folder(copied) / "manifest.json"
     manifest.write_text(manifest.read_text().replace(key.weights, "0" * 64))
     with pytest.raises(IntegrityError, match="another key"):
-        sidecar.read(copied, key, "train")
+        store.read(copied, key, "train")
 
 
 def test_two_processes_share_the_parts_and_write_the_bytes_of_one(prefs: Path, stored: Path, start: Path, tmp_path: Path) -> None:
@@ -253,12 +253,12 @@ def test_two_processes_share_the_parts_and_write_the_bytes_of_one(prefs: Path, s
     script = tmp_path / "share.py"
     script.write_text(
         "import sys\n"
-        "from zephyr_fast.train import reference, sidecar\n"
-        "state, write = reference._processes(), sidecar.write_part\n"
+        "from zephyr_fast.train.ref_logprobs import compute, store\n"
+        "state, write = compute._processes(), store.write_part\n"
         "assert state.num_processes == 2\n"
         "rank = state.process_index\n"
-        "sidecar.write_part = lambda path, values: (print('wrote', rank, path.name, flush=True), write(path, values))\n"
-        "reference.ref_logprobs(sys.argv[1], sys.argv[2])\n"
+        "store.write_part = lambda path, values: (print('wrote', rank, path.name, flush=True), write(path, values))\n"
+        "compute.ref_logprobs(sys.argv[1], sys.argv[2])\n"
     )
     config = CONFIGS / "accelerate" / "cpu2.yaml"
     words = ["-m", "accelerate.commands.launch", "--config_file", str(config), str(script), str(copied), str(start)]

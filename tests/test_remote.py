@@ -11,8 +11,9 @@ import pytest
 from numbered import collate, numbered
 from ranks import run_ranks
 from reading_rank import read_all
-from zephyr_fast import InputError, IntegrityError, Manifest, Shards, open_shards, remote
-from zephyr_fast.folder import TEMPORARY_PREFIX
+from zephyr_fast import InputError, IntegrityError, Manifest, Shards, open_shards
+from zephyr_fast.dataset import remote
+from zephyr_fast.dataset.folder import TEMPORARY_PREFIX
 from zephyr_fast.train.__main__ import main
 
 ROWS = 23

@@ -18,7 +18,7 @@ import xxhash
 import zephyr_fast
 from out_folder import documents, files, manifest, shard_rows, text_rows
 from zephyr_fast import InputError, IntegrityError, Shards, open_shards
-from zephyr_fast.manifest import seal
+from zephyr_fast.dataset.manifest import seal
 
 FLIPS = int(os.environ.get("ZEPHYR_FAST_FLIPS", "2500"))
 

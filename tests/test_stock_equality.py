@@ -20,9 +20,9 @@ from trl import SFTTrainer as StockTrainer
 import shards_by_hand
 from test_collators import documents
 from zephyr_fast import Shards, open_shards, prep
-from zephyr_fast.collators import Layout, WindowCollator
+from zephyr_fast.load.collators import Layout, WindowCollator
 from zephyr_fast.train import sft
-from zephyr_fast.train.sft import SFTTrainer
+from zephyr_fast.train.trainers import SFTTrainer
 
 WINDOW = 64
 QUIET: dict[str, Any] = {

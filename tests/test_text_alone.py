@@ -10,9 +10,9 @@ from click.testing import CliRunner
 import zephyr_fast
 from out_folder import files, ledger, manifest, text_rows
 from zephyr_fast.cli import cli
+from zephyr_fast.dataset.manifest import seal
+from zephyr_fast.dataset.verify import report
 from zephyr_fast.estimate import estimate
-from zephyr_fast.manifest import seal
-from zephyr_fast.verify import report
 
 SAMPLE = Path(zephyr_fast.__file__).parent / "sample"
 ROWS = {"prep": SAMPLE / "ultrachat.jsonl", "binarize": SAMPLE / "ultrafeedback.jsonl"}

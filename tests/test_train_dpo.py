@@ -10,7 +10,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer
 from trl import DPOConfig, DPOTrainer
 
-from zephyr_fast.shards import Shards
+from zephyr_fast.load.shards import Shards
 from zephyr_fast.train.__main__ import main
 
 QUIET: dict[str, Any] = {"use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "no", "disable_tqdm": True, "seed": 3}

@@ -18,16 +18,16 @@ from zephyr_fast._core import (
     ZephyrError,
     __version__,
 )
-from zephyr_fast.manifest import Manifest
+from zephyr_fast.dataset.manifest import Manifest
+from zephyr_fast.dataset.verify import Verified, verify
 from zephyr_fast.prepare import binarize, prep
-from zephyr_fast.progress import Progress
-from zephyr_fast.verify import Verified, verify
+from zephyr_fast.prepare.progress import Progress
 
 if TYPE_CHECKING:
-    from zephyr_fast.index import open_shards
-    from zephyr_fast.ledger import open_ledger
-    from zephyr_fast.shards import Shards
-    from zephyr_fast.train.reference import ref_logprobs
+    from zephyr_fast.dataset.ledger import open_ledger
+    from zephyr_fast.load.index import open_shards
+    from zephyr_fast.load.shards import Shards
+    from zephyr_fast.train.ref_logprobs.compute import ref_logprobs
 
 __all__ = [
     "BadDataError",
@@ -53,10 +53,10 @@ __all__ = [
 ]
 
 _HEAVY = {
-    "Shards": "zephyr_fast.shards",
-    "open_shards": "zephyr_fast.index",
-    "open_ledger": "zephyr_fast.ledger",
-    "ref_logprobs": "zephyr_fast.train.reference",
+    "Shards": "zephyr_fast.load.shards",
+    "open_shards": "zephyr_fast.load.index",
+    "open_ledger": "zephyr_fast.dataset.ledger",
+    "ref_logprobs": "zephyr_fast.train.ref_logprobs.compute",
 }
 
 

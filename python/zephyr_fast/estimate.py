@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from zephyr_fast._core import InputError, IntegrityError, RecipeError
-from zephyr_fast.bounded import parse_json, read_bytes
-from zephyr_fast.limits import COUNT_MAX, check_count
-from zephyr_fast.manifest import Manifest, Split
+from zephyr_fast.dataset.manifest import Manifest, Split
 from zephyr_fast.printed import brief, without_secrets
 from zephyr_fast.train import config_file, configs
+from zephyr_fast.untrusted.bounded import parse_json, read_bytes
+from zephyr_fast.untrusted.limits import COUNT_MAX, check_count
 
 SAMPLE = Path(__file__).parent / "sample" / "model"
 

@@ -19,7 +19,7 @@ import pytest
 import zephyr_fast
 from out_folder import files, manifest, shard_rows
 from zephyr_fast import InputError, IntegrityError, Shards
-from zephyr_fast.manifest import seal
+from zephyr_fast.dataset.manifest import seal
 
 CASES = 200_000 if os.environ.get("ZEPHYR_FAST_LONG") else 5_000
 SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))
@@ -212,7 +212,7 @@ class _Anything(str):
 if __name__ == "__main__":
     from types import SimpleNamespace
 
-    from zephyr_fast import shards
+    from zephyr_fast.load import shards
 
     hashed = SimpleNamespace(hexdigest=lambda: _Anything())
     shards.xxhash = SimpleNamespace(xxh3_64=lambda message: hashed)  # type: ignore[assignment]

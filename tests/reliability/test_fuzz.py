@@ -27,7 +27,7 @@ import zephyr_fast
 from out_folder import files, ledger, manifest, text_rows
 from scrambled import place
 from zephyr_fast import Shards, ZephyrError
-from zephyr_fast.manifest import seal
+from zephyr_fast.dataset.manifest import seal
 
 SECONDS = float(os.environ.get("ZEPHYR_FAST_FUZZ_SECONDS", "2"))
 SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))

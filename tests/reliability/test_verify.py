@@ -12,8 +12,8 @@ import zephyr_fast
 from out_folder import files, manifest
 from test_cli import refusal, shell
 from zephyr_fast import InputError, IntegrityError, Manifest
-from zephyr_fast.manifest import seal
-from zephyr_fast.train.sidecar import Key, part_name, write_manifest, write_part
+from zephyr_fast.dataset.manifest import seal
+from zephyr_fast.train.ref_logprobs.store import Key, part_name, write_manifest, write_part
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,10 @@ import xxhash
 from crafted import MAGIC, data_set_of, message_of, windows
 from numbered import numbered, numbered_pairs
 from zephyr_fast import InputError, IntegrityError, Shards, ZephyrError
-from zephyr_fast.manifest import seal
-from zephyr_fast.message import metadata
-from zephyr_fast.shards import SCHEMAS
-from zephyr_fast.train import sidecar
+from zephyr_fast.dataset.manifest import seal
+from zephyr_fast.load.shards import SCHEMAS
+from zephyr_fast.train.ref_logprobs import store
+from zephyr_fast.untrusted.message import metadata
 
 MEMORY_MORE_MAX = 100 << 10
 """KiB; the bombs below would take 800 MB and more."""
@@ -143,7 +143,7 @@ except IntegrityError as error:
 @pytest.mark.parametrize("size", [0, 100])
 def test_a_shard_that_was_cut_while_it_is_in_use_is_said(tmp_path: Path, size: int) -> None:
     folder = numbered(tmp_path / "set", 20)
-    around = os.environ | {"PYTHONPATH": str(Path(sidecar.__file__).parents[2])}
+    around = os.environ | {"PYTHONPATH": str(Path(store.__file__).parents[3])}
     words = [sys.executable, "-c", CUT, str(folder), str(size)]
     done = subprocess.run(words, capture_output=True, text=True, env=around, check=False)
     assert done.returncode == 0 and f"was cut to {size} of" in done.stdout, done.stderr
@@ -154,8 +154,8 @@ VALUES = np.array([[1.5, -2.5], [3.25, 0.0]], np.float32)
 
 def test_every_part_with_one_number_changed_is_the_same_or_refused(tmp_path: Path) -> None:
     """In the header, where a length of 2^61 once ended the process."""
-    good = sidecar.part_bytes(VALUES)
-    assert np.array_equal(sidecar.read_part(good, tmp_path, 2), VALUES)
+    good = store.part_bytes(VALUES)
+    assert np.array_equal(store.read_part(good, tmp_path, 2), VALUES)
     end = 8 + metadata(memoryview(good)[8:])[1] + 400
     for form, step in (("<H", 2), ("<i", 4), ("<q", 8)):
         for place in range(8, end - end % 8, step):
@@ -163,7 +163,7 @@ def test_every_part_with_one_number_changed_is_the_same_or_refused(tmp_path: Pat
                 bad = bytearray(good)
                 struct.pack_into(form, bad, place, number)
                 try:
-                    assert np.array_equal(sidecar.read_part(bytes(bad), tmp_path, 2), VALUES)
+                    assert np.array_equal(store.read_part(bytes(bad), tmp_path, 2), VALUES)
                 except IntegrityError:
                     continue
 
@@ -171,32 +171,32 @@ def test_every_part_with_one_number_changed_is_the_same_or_refused(tmp_path: Pat
 @pytest.mark.parametrize("kind", [pa.string(), pa.list_(pa.float32()), pa.dictionary(pa.int8(), pa.float32()), pa.int64()])
 def test_a_part_of_other_columns_is_refused(tmp_path: Path, kind: pa.DataType) -> None:
     columns = [pa.array([None, None], kind)] * 2
-    schema = pa.schema([(name, kind) for name in sidecar.COLUMNS], metadata={"sha256": "0"})
+    schema = pa.schema([(name, kind) for name in store.COLUMNS], metadata={"sha256": "0"})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, schema) as writer:
         writer.write_batch(pa.record_batch(columns, schema=schema))
     with pytest.raises(IntegrityError):
-        sidecar.read_part(sink.getvalue().to_pybytes(), tmp_path, 2)
+        store.read_part(sink.getvalue().to_pybytes(), tmp_path, 2)
 
 
 def test_a_compressed_part_is_refused_before_it_is_inflated(tmp_path: Path) -> None:
-    schema = pa.schema([(name, pa.float32()) for name in sidecar.COLUMNS])
+    schema = pa.schema([(name, pa.float32()) for name in store.COLUMNS])
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
         writer.write_batch(pa.record_batch([pa.array(np.zeros(1 << 20, np.float32))] * 2, schema=schema))
     with pytest.raises(IntegrityError, match="compressed"):
-        sidecar.read_part(sink.getvalue().to_pybytes(), tmp_path, 1 << 20)
+        store.read_part(sink.getvalue().to_pybytes(), tmp_path, 1 << 20)
 
 
-KEY = sidecar.Key("w", "c", "float32", "s", "t", "p", 8)
+KEY = store.Key("w", "c", "float32", "s", "t", "p", 8)
 
 
 def stored(prefs: Path) -> Path:
     """Log-probs of two pairs; gives their directory."""
     prefs.mkdir(parents=True)
     folder = KEY.folder(prefs)
-    sidecar.write_part(folder / "train-00000.arrow", VALUES)
-    sidecar.write_manifest(prefs, KEY, {"train": 2})
+    store.write_part(folder / "train-00000.arrow", VALUES)
+    store.write_manifest(prefs, KEY, {"train": 2})
     return folder
 
 
@@ -207,7 +207,7 @@ def test_links_in_stored_log_probs_are_not_followed(tmp_path: Path, place: str) 
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
     with pytest.raises((IntegrityError, InputError), match="link"):
-        sidecar.read(tmp_path / "prefs", KEY, "train")
+        store.read(tmp_path / "prefs", KEY, "train")
 
 
 def test_a_link_is_neither_written_through_nor_swept_through(tmp_path: Path) -> None:
@@ -216,13 +216,13 @@ def test_a_link_is_neither_written_through_nor_swept_through(tmp_path: Path) -> 
     (tmp_path / "prefs").mkdir()
     (tmp_path / "prefs" / "_ref").symlink_to(tmp_path / "outside")
     with pytest.raises(ZephyrError, match="link"):
-        sidecar.write_part(KEY.folder(tmp_path / "prefs") / "train-00000.arrow", VALUES)
+        store.write_part(KEY.folder(tmp_path / "prefs") / "train-00000.arrow", VALUES)
     assert [path.name for path in (tmp_path / "outside").iterdir()] == [".zephyr-draft-x"]
     (tmp_path / "prefs" / "_ref").unlink()
     folder = stored(tmp_path / "prefs2")
     (folder / "train-00000.arrow").unlink()
     (folder / "train-00000.arrow").symlink_to(tmp_path / "outside" / ".zephyr-draft-x")
-    sidecar.write_part(folder / "train-00000.arrow", VALUES)
+    store.write_part(folder / "train-00000.arrow", VALUES)
     assert (tmp_path / "outside" / ".zephyr-draft-x").read_text() == "precious"
 
 
@@ -247,7 +247,7 @@ def test_a_manifest_of_log_probs_lists_its_own_parts_or_is_refused(tmp_path: Pat
     told["splits"]["train"] |= change
     (folder / "manifest.json").write_text(json.dumps(told))
     with pytest.raises(IntegrityError):
-        sidecar.read(tmp_path / "prefs", KEY, "train")
+        store.read(tmp_path / "prefs", KEY, "train")
 
 
 def test_deep_text_and_names_of_splits_in_a_manifest_of_log_probs_are_refused(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_deep_text_and_names_of_splits_in_a_manifest_of_log_probs_are_refused(tm
     for text in ("[" * 100_000, json.dumps(told), '{"schema": "\x1b[2J"}', "{" * 10):
         (folder / "manifest.json").write_text(text)
         with pytest.raises((IntegrityError, InputError)) as error:
-            sidecar.finished_splits(tmp_path / "prefs", KEY)
+            store.finished_splits(tmp_path / "prefs", KEY)
         assert "\x1b" not in str(error.value)
 
 

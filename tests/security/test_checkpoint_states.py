@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from zephyr_fast import InputError, IntegrityError, Manifest, Shards
-from zephyr_fast.remote import _cache
-from zephyr_fast.stream import State
-from zephyr_fast.train import sidecar
+from zephyr_fast.dataset.remote import _cache
+from zephyr_fast.load.stream import State
 from zephyr_fast.train.checkpoint import check_checkpoint
-from zephyr_fast.train.in_order import _place
+from zephyr_fast.train.ordered import _place
+from zephyr_fast.train.ref_logprobs import store
 from zephyr_fast.train.run import hide_token
 
 GOOD = {"manifest": "m", "seed": 1, "epoch": 0, "cursor": 3, "order": 1}
@@ -88,8 +88,8 @@ def test_a_missing_home_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("pairs, parts", [(10**12, 0), (2049, 1), (0, 1)])
 def test_pairs_of_stored_log_probs_are_as_many_as_their_parts(pairs: int, parts: int) -> None:
-    cards = [{"file": sidecar.part_name("train", number), "sha256": ""} for number in range(parts)]
-    assert not sidecar._is_card("train", {"pairs": pairs, "parts": cards})
+    cards = [{"file": store.part_name("train", number), "sha256": ""} for number in range(parts)]
+    assert not store._is_card("train", {"pairs": pairs, "parts": cards})
 
 
 def test_tokens_leave_the_arguments(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,8 +29,8 @@ from numbered import numbered, numbered_pairs
 from out_folder import files
 from scrambled import place
 from zephyr_fast import InternalError, Shards, ZephyrError
-from zephyr_fast.manifest import seal
-from zephyr_fast.train import sidecar
+from zephyr_fast.dataset.manifest import seal
+from zephyr_fast.train.ref_logprobs import store
 
 SECONDS = float(os.environ.get("ZEPHYR_FAST_FUZZ_SECONDS", "2"))
 SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))
@@ -66,7 +66,7 @@ def cases() -> Iterator[random.Random]:
 
 @pytest.mark.parametrize("what", ["folders", "servers", "parts"])
 def test_every_hostile_case_ends_in_the_right_rows_or_a_typed_error(what: str, tmp_path: Path) -> None:
-    paths = [str(Path(sidecar.__file__).parents[2]), str(Path(__file__).parents[1])]
+    paths = [str(Path(store.__file__).parents[3]), str(Path(__file__).parents[1])]
     around = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "ZEPHYR_FAST_SEED": str(SEED), "PYTHONFAULTHANDLER": "1"}
     around |= {"ZEPHYR_FAST_CACHE": str(tmp_path / "cache")}
     words = [sys.executable, __file__, what, str(tmp_path / "sets")]
@@ -294,12 +294,12 @@ def parts(place: Path) -> Counter[str]:
     import numpy as np
 
     ended: Counter[str] = Counter()
-    key = sidecar.Key("w", "c", "float32", "s", "t", "p", 8)
+    key = store.Key("w", "c", "float32", "s", "t", "p", 8)
     values = np.arange(60, dtype=np.float32).reshape(30, 2)
     folder = key.folder(place)
     place.mkdir(parents=True)
-    sidecar.write_part(folder / "train-00000.arrow", values)
-    sidecar.write_manifest(place, key, {"train": 30})
+    store.write_part(folder / "train-00000.arrow", values)
+    store.write_manifest(place, key, {"train": 30})
     whole, told = (folder / "train-00000.arrow").read_bytes(), json.loads((folder / "manifest.json").read_text())
     for chance in cases():
         damaged, forged = bytearray(whole), copy.deepcopy(told)
@@ -317,7 +317,7 @@ def parts(place: Path) -> Counter[str]:
         (folder / "manifest.json").write_text(json.dumps(forged) if chance.random() < 0.95 else "[" * chance.choice([900, 5_000]))
         try:
             # Its own checksum is in the part, so what is read is what was written.
-            assert np.array_equal(sidecar.read(place, key, "train"), values)
+            assert np.array_equal(store.read(place, key, "train"), values)
             ended["rows"] += 1
         except ZephyrError as error:
             assert not isinstance(error, InternalError) and str(error).isprintable(), ascii(str(error))

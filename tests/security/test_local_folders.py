@@ -9,7 +9,8 @@ import pytest
 
 from numbered import collate, numbered
 from out_folder import files
-from zephyr_fast import InputError, IntegrityError, Shards, remote
+from zephyr_fast import InputError, IntegrityError, Shards
+from zephyr_fast.dataset import remote
 
 ROWS = 12
 
@@ -25,7 +26,7 @@ def all_rows(where: object) -> list[int]:
 
 READ_ONLY = """
 import os, sys
-from zephyr_fast.shards import Shards
+from zephyr_fast.load.shards import Shards
 if os.geteuid() == 0:  # after the imports: the interpreter itself may lie where only root may look
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 shards = Shards(sys.argv[1], "train")
@@ -41,7 +42,7 @@ def test_a_read_only_tree_is_read_by_a_user_who_may_write_nowhere(folder: Path, 
     for path in (*folder.rglob("*"), folder):
         path.chmod(0o555 if path.is_dir() else 0o444)
     before = files(folder)
-    around = os.environ | {"PYTHONPATH": str(Path(remote.__file__).parents[1]), "ZEPHYR_FAST_CACHE": "/nowhere", "HOME": "/nowhere"}
+    around = os.environ | {"PYTHONPATH": str(Path(remote.__file__).parents[2]), "ZEPHYR_FAST_CACHE": "/nowhere", "HOME": "/nowhere"}
     done = subprocess.run(
         [sys.executable, "-B", "-c", READ_ONLY, str(folder)], capture_output=True, text=True, env=around, cwd="/", check=False
     )

@@ -10,9 +10,9 @@ import pytest
 
 from numbered import numbered
 from zephyr_fast import InputError, IntegrityError, Manifest, Shards, ZephyrError
-from zephyr_fast.bounded import CONTAINERS_MAX, VALUES_MAX, parse_json
-from zephyr_fast.manifest import BYTES_MAX, seal
+from zephyr_fast.dataset.manifest import BYTES_MAX, seal
 from zephyr_fast.printed import shown
+from zephyr_fast.untrusted.bounded import CONTAINERS_MAX, VALUES_MAX, parse_json
 
 
 @pytest.fixture

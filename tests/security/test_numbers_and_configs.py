@@ -8,8 +8,8 @@ import pytest
 
 from test_cli import SAMPLE, refusal, shell
 from zephyr_fast import InputError, IntegrityError, RecipeError, ZephyrError, prep
+from zephyr_fast.dataset.manifest import seal
 from zephyr_fast.estimate import estimate
-from zephyr_fast.manifest import seal
 from zephyr_fast.train import config_file, sft
 
 MODEL = {
@@ -205,7 +205,7 @@ def test_what_nobody_foresaw_is_one_line_that_asks_for_a_report(tmp_path: Path, 
     def fail(_folder: Path) -> None:
         raise RuntimeError("a\x1b[2Jb")
 
-    monkeypatch.setattr(sys.modules["zephyr_fast.verify"], "report", fail)
+    monkeypatch.setattr(sys.modules["zephyr_fast.dataset.verify"], "report", fail)
     monkeypatch.setattr("sys.argv", ["zephyr-fast", "verify", str(tmp_path)])
     with pytest.raises(SystemExit) as left:
         cli.main()

@@ -10,10 +10,10 @@ import pytest
 
 from test_cli import SAMPLE, command, rows_file
 from zephyr_fast import InputError, Manifest
-from zephyr_fast.matching import matches
-from zephyr_fast.source import SAMPLE_TOKENIZER
+from zephyr_fast.prepare.inputs import SAMPLE_TOKENIZER
 from zephyr_fast.train import config_file
 from zephyr_fast.train.trust import check_folder
+from zephyr_fast.untrusted.matching import matches
 
 HANGS = 120
 """Seconds after which a command is taken for hanging, on however slow a machine."""

@@ -18,9 +18,10 @@ import pytest
 from hostile_server import HostileServer, endless, redirect, serving, slow, wait_for_downloads
 from numbered import collate, numbered
 from out_folder import files
-from zephyr_fast import InputError, IntegrityError, Shards, ZephyrError, remote
-from zephyr_fast.address import Address
-from zephyr_fast.manifest import seal
+from zephyr_fast import InputError, IntegrityError, Shards, ZephyrError
+from zephyr_fast.dataset import remote
+from zephyr_fast.dataset.address import Address
+from zephyr_fast.dataset.manifest import seal
 
 ROWS = 12
 MEMORY_MORE_MAX = 300 << 10
@@ -317,7 +318,7 @@ def test_a_server_that_talks_no_http_is_told_in_one_line(cache: Path, server: Ho
 
 INTERRUPTED = """
 import sys
-from zephyr_fast.shards import Shards
+from zephyr_fast.load.shards import Shards
 print("opening", flush=True)
 shards = Shards(sys.argv[1], "train")
 shards.samples([0])
@@ -328,7 +329,7 @@ shards.samples([0])
 def test_ctrl_c_ends_a_download_that_never_would(folder: Path, cache: Path, server: HostileServer, name: str) -> None:
     url = server.serve_folder(folder)
     server.files[f"/set/{name}"] = slow
-    around = os.environ | {"PYTHONPATH": str(Path(remote.__file__).parents[1])}
+    around = os.environ | {"PYTHONPATH": str(Path(remote.__file__).parents[2])}
     run = subprocess.Popen([sys.executable, "-c", INTERRUPTED, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=around)
     try:
         while not any(path.endswith(name) for path in server.asked):
@@ -348,6 +349,6 @@ def test_a_worker_fetches_from_the_url_that_was_opened(folder: Path, cache: Path
     shutil.rmtree(next(cache.glob("*/locks")))
     for shard in cache.rglob("*.arrow"):
         shard.unlink()
-    around = os.environ | {"PYTHONPATH": str(Path(remote.__file__).parents[1])}
+    around = os.environ | {"PYTHONPATH": str(Path(remote.__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", program], input=opened, capture_output=True, env=around, check=False)
     assert done.stdout.strip() == b"12", done.stderr

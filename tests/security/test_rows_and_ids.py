@@ -11,7 +11,7 @@ import pytest
 from crafted import data_set_of, message_of, windows
 from numbered import numbered
 from zephyr_fast import IntegrityError, Shards
-from zephyr_fast.manifest import seal
+from zephyr_fast.dataset.manifest import seal
 
 
 def sparse(folder: Path, rows: int, batch_rows: int) -> Path:

@@ -14,9 +14,10 @@ import pytest
 
 from hostile_server import HostileServer, redirect, serving
 from numbered import collate, numbered
-from zephyr_fast import InputError, Shards, ZephyrError, open_shards, remote
-from zephyr_fast.address import Address
-from zephyr_fast.download import _reason
+from zephyr_fast import InputError, Shards, ZephyrError, open_shards
+from zephyr_fast.dataset import remote
+from zephyr_fast.dataset.address import Address
+from zephyr_fast.dataset.download import _reason
 
 ROWS = 12
 USER, PASSWORD, SIGNATURE, FRAGMENT = "canaryuser", "canarypass", "canarysignature", "canaryfragment"
@@ -83,7 +84,7 @@ def test_secrets_are_sent_to_their_server_and_are_nowhere_else(
         end, url
     )
     secrets = {"AWS_SECRET_ACCESS_KEY": "canaryaws", "HF_TOKEN": "canaryhf", "TMPDIR": str(tmp_path)}
-    around = os.environ | secrets | {"PYTHONPATH": str(Path(remote.__file__).parents[1])}
+    around = os.environ | secrets | {"PYTHONPATH": str(Path(remote.__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", PROGRAM, url], capture_output=True, text=True, env=around, check=False, cwd=tmp_path)
     assert (done.returncode == 0) == (end == "works"), done.stderr
     assert_no_canary(done.stdout + done.stderr)
@@ -128,7 +129,7 @@ def test_a_pickle_holds_no_secret_and_who_reads_it_elsewhere_is_told(url: str, c
     assert_no_canary(content.decode("latin-1"))
     assert pickle.loads(content).samples([0])
     clear(cache)
-    around = os.environ | {"PYTHONPATH": str(Path(remote.__file__).parents[1])}
+    around = os.environ | {"PYTHONPATH": str(Path(remote.__file__).parents[2])}
     program = "import pickle, sys; pickle.load(sys.stdin.buffer).samples([0])"
     done = subprocess.run([sys.executable, "-c", program], input=content, capture_output=True, env=around, check=False)
     assert b"InputError" in done.stderr and b"never stored; open the URL again" in done.stderr

@@ -14,10 +14,10 @@ import pytest
 
 from test_cli import command
 from zephyr_fast import InputError, Manifest
-from zephyr_fast.manifest import seal
+from zephyr_fast.dataset.manifest import seal
 from zephyr_fast.train.__main__ import main
 from zephyr_fast.train.model import base_of_adapter, load_tokenizer
-from zephyr_fast.train.weights import weights_digest
+from zephyr_fast.train.ref_logprobs.weights import weights_digest
 
 HANGS = 600
 """Seconds after which a command is taken for hanging, on however slow a machine."""

@@ -17,8 +17,8 @@ import zephyr_fast
 from out_folder import files, manifest
 from test_cli import command, refusal, shell
 from zephyr_fast import InputError, IntegrityError
-from zephyr_fast.manifest import seal
-from zephyr_fast.verify import report
+from zephyr_fast.dataset.manifest import seal
+from zephyr_fast.dataset.verify import report
 
 HANG_SECONDS = 120
 """Far above what any case takes on any machine."""

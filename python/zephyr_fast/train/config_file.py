@@ -6,8 +6,8 @@ from typing import Any
 import yaml
 
 from zephyr_fast._core import InputError, RecipeError
-from zephyr_fast.bounded import read_bytes
 from zephyr_fast.printed import brief
+from zephyr_fast.untrusted.bounded import read_bytes
 
 BYTES_MAX = 256 << 10
 """A training config is a page of text."""

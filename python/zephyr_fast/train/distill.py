@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from trl.trainer.distillation_trainer import _chunked_divergence_loss  # private, and pinned with TRL
 
 from zephyr_fast._core import RecipeError
-from zephyr_fast.manifest import Manifest
+from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.train.model import check_fit, note
-from zephyr_fast.train.sft import SFTTrainer
+from zephyr_fast.train.trainers import SFTTrainer
 from zephyr_fast.train.trust import refused_model
 
 if TYPE_CHECKING:

@@ -14,13 +14,14 @@ import trl
 from trl.trainer import dpo_trainer
 
 from zephyr_fast._core import RecipeError
-from zephyr_fast.collators import PairCollator, layout_for
-from zephyr_fast.train import configs, run, stored
-from zephyr_fast.train.in_order import InOrder
+from zephyr_fast.load.collators import PairCollator, layout_for
+from zephyr_fast.train import configs, run
+from zephyr_fast.train.metrics import preference_accuracy
 from zephyr_fast.train.model import load_start, load_tokenizer, named, note
-from zephyr_fast.train.packed import pack_forward, prove_packing
-from zephyr_fast.train.preference import preference_accuracy
-from zephyr_fast.train.sidecar import COLUMNS
+from zephyr_fast.train.ordered import InOrder
+from zephyr_fast.train.padding_free import pack_forward, prove_packing
+from zephyr_fast.train.ref_logprobs import attach
+from zephyr_fast.train.ref_logprobs.store import COLUMNS
 from zephyr_fast.train.trust import refused_weights
 
 if TYPE_CHECKING:
@@ -104,9 +105,9 @@ def main(data: PairArguments, training: "DPOConfig", model: "ModelConfig") -> No
     tokenizer = load_tokenizer(data.shards, manifests[0])
     train_dataset, eval_dataset = run.open_splits(data, training, manifests[0])
     if training.precompute_ref_log_probs:
-        keys = stored.keys_of_run(training, model, manifests)
-        train_dataset = stored.with_reference(train_dataset, data.folders, keys, "train")
-        eval_dataset = eval_dataset and stored.with_reference(eval_dataset, [data.shards], keys[:1], "test")
+        keys = attach.keys_of_run(training, model, manifests)
+        train_dataset = attach.with_reference(train_dataset, data.folders, keys, "train")
+        eval_dataset = eval_dataset and attach.with_reference(eval_dataset, [data.shards], keys[:1], "test")
     start = load_start(model, training, manifests, tokenizer)
 
     with refused_weights(f"the model `{named(model)}`"):
@@ -130,7 +131,7 @@ def main(data: PairArguments, training: "DPOConfig", model: "ModelConfig") -> No
 
 @contextmanager
 def _without_reference(loads_policy: bool) -> Iterator[None]:
-    """TRL while it builds a trainer whose reference is stored.
+    """TRL while it builds a trainer whose reference is attach.
 
     It would hash all weights to name a cache file (minutes for 7 B parameters: `_precompute_model_hash`), and under FSDP
     load a second model only to throw it away. Neither is used here. A policy that is a name is loaded first, by the same

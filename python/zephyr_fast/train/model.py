@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from zephyr_fast._core import InputError, IntegrityError, RecipeError
-from zephyr_fast.bounded import parse_json, read_bytes
-from zephyr_fast.manifest import Kind, Manifest
+from zephyr_fast.dataset.manifest import Kind, Manifest
 from zephyr_fast.printed import brief, shown, without_secrets
 from zephyr_fast.train.trust import check_adapter, check_folder, check_kernels, is_trouble, never_ask, refused, refused_model
+from zephyr_fast.untrusted.bounded import parse_json, read_bytes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase

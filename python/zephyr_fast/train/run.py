@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from zephyr_fast._core import InputError, RecipeError
-from zephyr_fast.index import index, open_shards, with_lengths
-from zephyr_fast.manifest import Kind, Manifest
-from zephyr_fast.mixture import Mixture
+from zephyr_fast.dataset.manifest import Kind, Manifest
+from zephyr_fast.dataset.remote import local
+from zephyr_fast.load.index import index, open_shards, with_lengths
+from zephyr_fast.load.mixture import Mixture
 from zephyr_fast.printed import shown
-from zephyr_fast.remote import local
 from zephyr_fast.train.checkpoint import check_checkpoint, resuming
 from zephyr_fast.train.configs import ShardArguments
 from zephyr_fast.train.model import read_manifest

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import trl
 
-from zephyr_fast.collators import WindowCollator, layout_for
-from zephyr_fast.manifest import Manifest
+from zephyr_fast.dataset.manifest import Manifest
+from zephyr_fast.load.collators import WindowCollator, layout_for
 from zephyr_fast.train import configs, run
-from zephyr_fast.train.in_order import InOrder
 from zephyr_fast.train.model import load_start, load_tokenizer, named, note
+from zephyr_fast.train.trainers import SFTTrainer
 from zephyr_fast.train.trust import refused_weights
 
 if TYPE_CHECKING:
@@ -26,10 +26,6 @@ class WindowArguments(configs.ShardArguments):
         metadata={"help": "Folder or Hub id of a frozen model with the same vocabulary, whose token probabilities are learnt too."},
     )
     teacher_weight: float = field(default=0.5, metadata={"help": "The teacher's share of the loss; the labels have the rest."})
-
-
-class SFTTrainer(InOrder, trl.SFTTrainer):  # type: ignore[misc]  # TRL is untyped
-    """TRL's trainer; rows come in our order."""
 
 
 def parse(arguments: list[str]) -> "tuple[WindowArguments, SFTConfig, ModelConfig]":

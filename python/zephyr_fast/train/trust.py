@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from zephyr_fast._core import InputError, RecipeError, ZephyrError
-from zephyr_fast.bounded import parse_json, read_bytes
 from zephyr_fast.printed import brief
+from zephyr_fast.untrusted.bounded import parse_json, read_bytes
 
 JSON_BYTES_MAX = 64 << 20
 """A `.json` file of a model or a checkpoint, its tokenizer apart: configurations, indexes of weights, a log of every step."""

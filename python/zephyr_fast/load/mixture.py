@@ -1,0 +1,87 @@
+"""Several out folders as one set of rows, with weights: `train sft --shards A B --shard_weights 0.7 0.3`."""
+
+import hashlib
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from zephyr_fast._core import RecipeError
+from zephyr_fast.dataset.manifest import Kind, Manifest
+from zephyr_fast.load.order import Mixed, Shuffled, shares
+from zephyr_fast.load.permutation import Places
+from zephyr_fast.load.samples import Sample
+from zephyr_fast.load.shards import Shards
+from zephyr_fast.load.stream import PADDING
+from zephyr_fast.printed import shown
+
+
+class Mixture:
+    """The rows of one split of several folders, numbered through in their order.
+
+    Without weights, an epoch is all rows of all folders, shuffled together. With weights, see `zephyr_fast.load.order.Mixed`.
+    RecipeError where the folders do not hold the same kind of rows, made with the same tokenizer and template.
+    """
+
+    def __init__(self, folders: Sequence[str | Path], split: str, weights: Sequence[float] | None = None) -> None:
+        self.parts = [Shards(folder, split) for folder in folders]
+        self.weights = None if weights is None else tuple(weights)
+        self._ends = np.array(list(accumulate(len(part) for part in self.parts)))
+        for part in self.parts:
+            _check_match(self.parts[0], part)
+        if weights is not None:
+            shares(weights, len(self.parts))
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    @property
+    def kind(self) -> Kind:
+        """What the rows are."""
+        return self.parts[0].kind
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the first folder, with which the others agree on tokenizer and template."""
+        return self.parts[0].manifest
+
+    @property
+    def identity(self) -> str:
+        """SHA-256, in hex, of what the folders are and how they are mixed."""
+        parts = [part.identity for part in self.parts]
+        weights = [] if self.weights is None else shares(self.weights, len(parts))
+        return hashlib.sha256(f"{parts} {weights}".encode()).hexdigest()
+
+    def order(self, seed: int) -> Mixed | Shuffled:
+        """The order in which training reads the rows."""
+        if self.weights is None:
+            return Shuffled(len(self), seed)
+        return Mixed([len(part) for part in self.parts], self.weights, seed)
+
+    def samples(self, rows: Sequence[int] | Places) -> Sequence[Sample]:
+        """As `Shards.samples`, over all folders."""
+        numbers = np.searchsorted(self._ends, rows, side="right").tolist()
+        samples: list[Sample] = []
+        for row, number in zip(rows, numbers, strict=True):
+            start = 0 if row == PADDING or number == 0 else int(self._ends[number - 1])
+            samples += self.parts[number].samples([row - start])
+        return samples
+
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """As `Shards.lengths`, over all folders."""
+        return np.concatenate([part.lengths() for part in self.parts])
+
+
+def _check_match(first: Shards, other: Shards) -> None:
+    (tokenizer, template), (their_tokenizer, their_template) = first.manifest.encoding(), other.manifest.encoding()
+    facts = {
+        "kind": (first.kind, other.kind),
+        "tokenizer": (tokenizer.sha256, their_tokenizer.sha256),
+        "template": (template.sha256, their_template.sha256),
+    }
+    for name, (mine, theirs) in facts.items():
+        if mine != theirs:
+            difference = f"{shown(theirs, 80)}, not {shown(mine, 80)}"
+            raise RecipeError(f"`{other.folder}` has another {name} than `{first.folder}` ({difference}); they cannot be mixed")

@@ -1,0 +1,106 @@
+"""Which row stands at each place of the endless stream that training reads: one folder shuffled, or several mixed by weight.
+
+The stream is all epochs, one after the other. Its order is a pure function of place, so where a run stands is one number.
+"""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+
+from zephyr_fast._core import RecipeError
+from zephyr_fast.load.permutation import Places, permute
+
+BLOCK = 1 << 16
+"""Places after which the pattern of a mixture repeats; weights are held to one part in this."""
+
+_SMALL = 1 << 14  # an epoch this short (128 KiB) is kept: a call of `permute` takes as long as copying 600 of its places
+
+
+class Order(Protocol):
+    """What both orders can do."""
+
+    @property
+    def size(self) -> int:
+        """Places in an epoch."""
+        ...
+
+    def rows(self, places: Places) -> Places:
+        """The row at each place; rows of several folders are numbered through, in the folders' order."""
+        ...
+
+
+class Shuffled:
+    """Each epoch holds every row once, in an order of its own."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size, self.seed = size, seed
+
+    def rows(self, places: Places) -> Places:
+        return _shuffled(places, self.size, str(self.seed))
+
+
+class Mixed:
+    """Folders interleaved by weight, as evenly as whole rows allow; each goes through all its rows before it repeats one.
+
+    An epoch is as many places as the folders have rows together, so a folder with more than its share of weight is read
+    more than once in it, another less. Weights need not add up to one. RecipeError where they do not fit the folders.
+    """
+
+    def __init__(self, sizes: Sequence[int], weights: Sequence[float], seed: int) -> None:
+        self.sizes, self.seed = tuple(sizes), seed
+        self.size = sum(sizes)
+        self._shares = np.array(shares(weights, len(sizes)))
+        self._starts = np.concatenate([[0], np.cumsum(sizes)])
+        self._folders, self._turns = _pattern(self._shares)
+
+    def rows(self, places: Places) -> Places:
+        blocks, slots = np.divmod(places, BLOCK)
+        folders = self._folders[slots]
+        turns = blocks * self._shares[folders] + self._turns[slots]  # how often the folder came before
+        rows = np.empty_like(places)
+        for number in np.unique(folders):
+            mine = folders == number
+            rows[mine] = self._starts[number] + _shuffled(turns[mine], self.sizes[number], f"{self.seed}, folder {number}")
+        return rows
+
+
+def shares(weights: Sequence[float], folders: int) -> list[int]:
+    """How many of `BLOCK` places each folder gets: in proportion to its weight, the largest remainders rounded up."""
+    if len(weights) != folders or not all(0 < weight < float("inf") for weight in weights):
+        raise RecipeError(f"a mixture of {folders} folders needs {folders} weights above 0, not: {' '.join(map(str, weights))}")
+    exact = [Fraction(weight) * BLOCK / sum(map(Fraction, weights)) for weight in weights]
+    whole = [int(share) for share in exact]
+    by_remainder = sorted(range(folders), key=lambda number: (whole[number] - exact[number], number))
+    for number in by_remainder[: BLOCK - sum(whole)]:
+        whole[number] += 1
+    if not all(whole):
+        raise RecipeError(f"a weight is less than 1/{BLOCK} of all: {' '.join(map(str, weights))}; leave that folder out")
+    return whole
+
+
+def _pattern(parts: Places) -> tuple[Places, Places]:
+    """For each slot of a block, whose it is, and how many of the owner's came before it in the block."""
+    folders = np.repeat(np.arange(len(parts)), parts)
+    turns = np.concatenate([np.arange(part) for part in parts])
+    # Turn t of n stands at (t + 1/2) / n of the block, which spreads every folder evenly.
+    order = np.lexsort((folders, (2 * turns + 1) / (2 * parts[folders])))
+    return folders[order], turns[order]
+
+
+def _shuffled(places: Places, size: int, key: str) -> Places:
+    """Places of an endless stream of shuffled epochs to rows."""
+    epochs, within = np.divmod(places, size)
+    rows = np.empty_like(places)
+    for epoch in np.unique(epochs):
+        mine = epochs == epoch
+        name = f"{key}, epoch {epoch}"
+        rows[mine] = _whole(size, name)[within[mine]] if size <= _SMALL else permute(within[mine], size, name)
+    return rows
+
+
+@lru_cache(maxsize=4)
+def _whole(size: int, key: str) -> Places:
+    return permute(np.arange(size), size, key)

@@ -1,0 +1,203 @@
+"""Stores the log-probs of a reference model beside the pairs, by one forward pass over them; `zephyr-fast ref-logprobs` is this.
+
+Under `accelerate launch -m zephyr_fast ref-logprobs …` every process computes its share of the parts. A part is committed as a
+whole, so that a run that was cut off goes on from there; its values depend on nothing but its own pairs, so that the bytes are
+the same with any number of processes and interruptions on the same kind of device.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zephyr_fast._core import IntegrityError, RecipeError
+from zephyr_fast.dataset.manifest import Manifest
+from zephyr_fast.dataset.remote import local
+from zephyr_fast.load.collators import PairCollator, layout_for
+from zephyr_fast.load.samples import Sample
+from zephyr_fast.load.shards import Shards
+from zephyr_fast.train.model import base_of_adapter, check_fit, load_tokenizer, note, read_manifest
+from zephyr_fast.train.padding_free import pack_forward, prove_packing
+from zephyr_fast.train.ref_logprobs import store
+from zephyr_fast.train.ref_logprobs.store import PAIRS_PER_PART, Key, LogProbs
+from zephyr_fast.train.ref_logprobs.weights import weights_digest
+from zephyr_fast.train.trust import refused, refused_model
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+TOKENS_PER_BATCH = 16384
+"""Prompts and answers of a batch: enough to fill a GPU with a 7 B model; on a CPU it makes no difference."""
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pairs `first` to `first + pairs` of a split, which one process computes and commits at once."""
+
+    split: str
+    number: int
+    pairs: int
+
+    @property
+    def first(self) -> int:
+        return self.number * PAIRS_PER_PART
+
+
+def ref_logprobs(
+    prefs: str | Path, model: str, *, splits: tuple[str, ...] = (), dtype: str | None = None, attention: str | None = None
+) -> Path:
+    """Computes what is missing of the reference log-probs of `prefs` under `model` (folder, Hub id, or adapter over its base).
+
+    `splits`: all of them unless named. `dtype`: that of weights and products, `bfloat16` on an accelerator and `float32` on
+    the CPU unless given; it must be that of the training run. `attention`: transformers' name of an implementation. Gives the
+    folder of the finished log-probs. Errors: RecipeError where model and pairs do not go together, InputError, IntegrityError.
+    """
+    prefs = local(prefs)
+    state, manifest = _processes(), read_manifest(str(prefs), "preference")
+    dtype = dtype or ("float32" if state.device.type == "cpu" else "bfloat16")
+    if dtype not in DTYPES:
+        raise RecipeError(f"no dtype `{dtype}`; known: {', '.join(DTYPES)}")
+    check_fit(base_of_adapter(model) or model, [manifest], load_tokenizer(str(prefs), manifest), trust=False)
+    pairs = {name: manifest.split(name).samples for name in splits or manifest.splits}
+    key, missing = _agreed(prefs, model, dtype, manifest, pairs)
+    if missing is None:
+        note(f"`{key.folder(prefs)}` has them already; nothing to do")
+        return key.folder(prefs)
+    _compute(prefs, key, missing[state.process_index :: state.num_processes], model, attention)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        with store.made(key.folder(prefs)) as folder:
+            folder.sweep()
+        store.write_manifest(prefs, key, _finished(prefs, key, manifest) | pairs)
+    state.wait_for_everyone()
+    return key.folder(prefs)
+
+
+def _processes() -> "PartialState":
+    """The processes of this launch. Left to itself, PartialState takes each of several on a CPU for the only one."""
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
+
+
+def _agreed(prefs: str | Path, model: str, dtype: str, manifest: Manifest, pairs: dict[str, int]) -> tuple[Key, list[Part] | None]:
+    """The key, and the parts to compute, None where all is finished; found by the first process, so all have the same."""
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    agreed: list[Any] = [None, None]
+    if PartialState().is_main_process:
+        key = Key.of(*weights_digest(model), dtype, manifest)
+        is_finished = pairs.items() <= _finished(prefs, key, manifest).items()
+        agreed = [key, None if is_finished else [part for part in _parts(pairs) if not _is_whole(prefs, key, part)]]
+    broadcast_object_list(agreed)
+    return agreed[0], agreed[1]
+
+
+def _finished(prefs: str | Path, key: Key, manifest: Manifest) -> dict[str, int]:
+    """The finished splits, with their pairs; those that are not the data set's own do not count, whoever listed them."""
+    samples = {name: split.samples for name, split in manifest.splits.items()}
+    return {name: pairs for name, pairs in store.finished_splits(prefs, key).items() if samples.get(name) == pairs}
+
+
+def _parts(pairs: dict[str, int]) -> list[Part]:
+    return [
+        Part(split, number, min(PAIRS_PER_PART, count - number * PAIRS_PER_PART))
+        for split, count in sorted(pairs.items())
+        for number in range(-(-count // PAIRS_PER_PART))
+    ]
+
+
+def _path(prefs: str | Path, key: Key, part: Part) -> Path:
+    return key.folder(prefs) / store.part_name(part.split, part.number)
+
+
+def _is_whole(prefs: str | Path, key: Key, part: Part) -> bool:
+    """Whether an earlier run committed this part, and it is still what it wrote; a damaged one is computed again."""
+    path = _path(prefs, key, part)
+    try:
+        content = store.read_file(path, store.PART_BYTES_MAX)
+        return content == store.part_bytes(store.read_part(content, path, part.pairs))
+    except (OSError, IntegrityError):
+        return False
+
+
+def _compute(prefs: str | Path, key: Key, parts: list[Part], model: str, attention: str | None) -> None:
+    if not parts:
+        return
+    policy = _load(model, key.dtype, attention)
+    collate = PairCollator(pad_token_id=0, layout=layout_for(policy.config._attn_implementation))
+    shards = {split: Shards(prefs, split) for split in {part.split for part in parts}}
+    first = [shards[parts[0].split][row] for row in range(min(2, parts[0].pairs))]
+    with refused(f"the model `{model}`"):  # its first forward pass, in which an odd configuration shows
+        prove_packing(policy, _moved(collate(first), next(policy.parameters()).device))
+    for done, part in enumerate(parts, 1):
+        samples = [shards[part.split][row] for row in range(part.first, part.first + part.pairs)]
+        store.write_part(_path(prefs, key, part), _log_probs(policy, collate, samples))
+        note(f"reference log-probs: part {done} of {len(parts)} ({part.split}, {part.pairs} pairs)")
+
+
+def _load(name: str, dtype: str, attention: str | None) -> Any:
+    """The model as the trainer would hold its reference: no dropout, TRL's fused LM head, packed forward."""
+    from accelerate import PartialState
+    from trl.trainer.utils import add_fused_lm_head, create_model_from_path
+
+    base = base_of_adapter(name)
+    with refused_model(f"the model `{base or name}`"):
+        model = create_model_from_path(base or name, dtype=dtype, attn_implementation=attention, device_map=None, trust_remote_code=False)
+    whole = _with_adapter(model, name) if base else model
+    with refused(f"the model `{base or name}`"):
+        add_fused_lm_head(model)
+        pack_forward(model)
+    return whole.eval().to(PartialState().device)
+
+
+def _with_adapter(model: Any, name: str) -> Any:
+    from peft import PeftModel
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    with refused_model(f"the adapter `{name}`"):
+        whole = PeftModel.from_pretrained(model, name)
+    if isinstance(whole.get_output_embeddings(), BaseTunerLayer):
+        raise RecipeError(f"`{name}` adapts `lm_head`, which TRL's fused head does not see; merge it into its base first")
+    return whole
+
+
+def _log_probs(model: Any, collate: PairCollator, samples: list[Sample]) -> LogProbs:
+    """Per pair the sums of the answers' log-probs, in the order of `samples`."""
+    import torch
+
+    device = next(model.parameters()).device
+    found = np.empty((len(samples), 2), dtype=np.float32)
+    with torch.inference_mode():
+        for rows in _batches(samples):
+            batch = _moved(collate([samples[row] for row in rows]), device)
+            labels = batch["input_ids"].masked_fill(batch.pop("completion_mask") == 0, -100)
+            sums = model(**batch, labels=labels, use_cache=False, fused_lm_head=True).log_probs.float().sum(dim=1)
+            found[rows] = torch.stack(sums.chunk(2), dim=1).cpu().numpy()
+    return found
+
+
+def _moved(batch: Any, device: Any) -> Any:
+    if isinstance(batch, dict):
+        return {name: _moved(value, device) for name, value in batch.items()}
+    return batch.to(device) if hasattr(batch, "to") else batch
+
+
+def _batches(samples: list[Sample]) -> Iterator[list[int]]:
+    """Rows of the samples, by length so that little is left empty, each batch at most `TOKENS_PER_BATCH` or a single pair."""
+    sizes = [2 * len(sample["prompt_ids"]) + len(sample["chosen_ids"]) + len(sample["rejected_ids"]) for sample in samples]
+    rows: list[int] = []
+    for row in sorted(range(len(samples)), key=lambda row: -sizes[row]):
+        if rows and sum(sizes[other] for other in rows) + sizes[row] > TOKENS_PER_BATCH:
+            yield rows
+            rows = []
+        rows.append(row)
+    if rows:
+        yield rows

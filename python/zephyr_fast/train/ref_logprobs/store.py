@@ -1,0 +1,257 @@
+"""The stored reference log-probs of a preference data set: what they depend on, how they lie on disk, how they are checked.
+
+    prefs/_ref/<key, 16 hex digits>/train-00000.arrow …   two float32 columns, in the order of the pairs
+    prefs/_ref/<key, 16 hex digits>/manifest.json         last; without it the folder is an unfinished run
+
+They are worth nothing with other weights, so the folder's name is the hash of everything they depend on.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from zephyr_fast._core import InputError, IntegrityError, RecipeError
+from zephyr_fast.dataset.folder import Folder
+from zephyr_fast.dataset.manifest import Manifest
+from zephyr_fast.dataset.names import SPLITS
+from zephyr_fast.printed import shown
+from zephyr_fast.untrusted.bounded import parse_json
+from zephyr_fast.untrusted.message import Layout, metadata, record_batch
+
+SCHEMA = 1
+"""The version of this format."""
+
+PAIRS_PER_PART = 2048
+"""What is committed at once, so what a killed process loses at most; a part also belongs to one process as a whole."""
+
+COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")
+"""TRL's own names: the sums over the answers' tokens of their log-probability."""
+
+PART_BYTES_MAX = 1 << 18
+"""Size of a part. One of 2,048 pairs takes some 18 KB."""
+
+MANIFEST_BYTES_MAX = 16 << 20
+"""Size of the manifest. It takes some 120 bytes for a part, so this describes 250 million pairs."""
+
+_LAYOUTS = [Layout(name, np.dtype("<f4"), is_list=False) for name in COLUMNS]
+_MAGIC = b"ARROW1\0\0"
+_OTHERS_MAX = 100  # directories of other keys that are looked at, to say by what they differ
+
+LogProbs = npt.NDArray[np.float32]
+"""[pairs, 2]: chosen, rejected."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """Everything that the log-probs depend on. `dtype` is that of the matrix products, `max_length` where answers were cut."""
+
+    weights: str
+    config: str
+    dtype: str
+    shards: str
+    tokenizer: str
+    template: str
+    max_length: int
+
+    @classmethod
+    def of(cls, weights: str, config: str, dtype: str, manifest: Manifest) -> "Key":
+        """The key of a model (see `weights.py`) on a data set."""
+        longest = max(split.seq_len for split in manifest.splits.values())
+        tokenizer, template = manifest.encoding()
+        return cls(weights, config, dtype, manifest.fingerprint, tokenizer.sha256, template.sha256, longest)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the fields, hex."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def folder(self, prefs: str | Path) -> Path:
+        """Where the log-probs of this key lie."""
+        return Path(prefs) / "_ref" / self.digest[:16]
+
+
+def part_name(split: str, number: int) -> str:
+    """The file of pairs `number · PAIRS_PER_PART` and following of a split."""
+    return f"{split}-{number:05}.arrow"
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[Folder]:
+    """Opens the directory of a key, made if it is missing. Links below the data set are not followed: they may be a stranger's."""
+    with ExitStack() as stack:
+        prefs = stack.enter_context(_opened(folder.parent.parent))
+        ref = stack.enter_context(prefs.made_child(folder.parent.name))
+        yield stack.enter_context(ref.made_child(folder.name))
+
+
+def read_file(path: Path, bytes_max: int) -> bytes:
+    """The bytes of a file in the directory of a key; no link below the data set is followed. Raises OSError."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(Folder.open(path.parents[2]))
+        for name in (path.parents[1].name, path.parent.name):
+            folder = stack.enter_context(folder.child(name))
+        return folder.read(path.name, bytes_max)
+
+
+def _opened(prefs: Path) -> Folder:
+    try:
+        return Folder.open(prefs)
+    except OSError as error:
+        raise InputError(f"cannot open `{prefs}`: {error.strerror}") from error
+
+
+def write_part(path: Path, values: LogProbs) -> None:
+    """Commits one part."""
+    with made(path.parent) as folder:
+        folder.write(path.name, [part_bytes(values)])
+
+
+def part_bytes(values: LogProbs) -> bytes:
+    """The file of a part; its checksum is in the Arrow schema, so that a resumed run can tell it from a damaged one."""
+    columns = [np.ascontiguousarray(values[:, side], dtype=np.float32) for side in range(2)]
+    schema = pa.schema([(name, pa.float32()) for name in COLUMNS], metadata={"sha256": _sum_of(columns)})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema) as writer:
+        writer.write_batch(pa.record_batch([pa.array(column) for column in columns], schema=schema))
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def read_part(content: bytes, where: Path, pairs: int) -> LogProbs:
+    """The values of one part; IntegrityError where they are not those that were written, or not so many.
+
+    Read as shards are: the columns are fixed, and neither the schema nor the file's footer is used, but for the checksum.
+    """
+    try:
+        if not content.startswith(_MAGIC):
+            raise ValueError("it is not an Arrow file")
+        told, size = metadata(memoryview(content)[len(_MAGIC) :])
+        batch = record_batch(memoryview(content)[len(_MAGIC) + size :], _LAYOUTS, pairs)
+    except ValueError as error:
+        raise IntegrityError(f"`{where}` is damaged, or of another number of pairs: {error}") from None
+    columns = [np.array(batch[name], np.float32) for name in COLUMNS]
+    if _sum_of(columns).encode() != told.get(b"sha256"):
+        raise IntegrityError(f"`{where}` is damaged: its checksum is another")
+    return np.stack(columns, axis=1)
+
+
+def _sum_of(columns: list[npt.NDArray[np.float32]]) -> str:
+    return hashlib.sha256(b"".join(column.astype("<f4").tobytes() for column in columns)).hexdigest()
+
+
+def write_manifest(prefs: str | Path, key: Key, splits: dict[str, int]) -> None:
+    """Lists every part of these splits (pairs by name) with its checksum, which makes a finished folder of it."""
+    folder, cards = key.folder(prefs), {}
+    for split, pairs in sorted(splits.items()):
+        files = [folder / part_name(split, number) for number in range(-(-pairs // PAIRS_PER_PART))]
+        cards[split] = {
+            "pairs": pairs,
+            "parts": [{"file": file.name, "sha256": _sha256(read_file(file, PART_BYTES_MAX))} for file in files],
+        }
+    text = json.dumps({"schema": SCHEMA, "key": asdict(key), "splits": cards}, indent=1, sort_keys=True)
+    with made(folder) as opened:
+        opened.write("manifest.json", [(text + "\n").encode()])
+
+
+def finished_splits(prefs: str | Path, key: Key) -> dict[str, int]:
+    """The splits, with their numbers of pairs, that a finished folder of this key has; none where there is no such folder."""
+    manifest = _read_manifest(key.folder(prefs))
+    return {name: card["pairs"] for name, card in manifest["splits"].items()} if manifest else {}
+
+
+def read(prefs: str | Path, key: Key, split: str) -> LogProbs:
+    """The log-probs of a split's pairs, checked.
+
+    RecipeError where there are none of this key, saying by what those that there are differ; IntegrityError for damage.
+    """
+    folder = key.folder(prefs)
+    manifest = _read_manifest(folder)
+    if manifest is None:
+        raise RecipeError(_missing(Path(prefs), key))
+    if manifest["key"] != asdict(key):
+        raise IntegrityError(f"`{folder}/manifest.json` is of another key than its folder's name; it was changed or is damaged")
+    if split not in manifest["splits"]:
+        raise RecipeError(f"`{folder}` has no log-probs of the split `{split}`; run `zephyr-fast ref-logprobs` for it")
+    card = manifest["splits"][split]
+    values = [_checked(folder, part, card["pairs"], number) for number, part in enumerate(card["parts"])]
+    if sum(map(len, values)) != card["pairs"]:
+        raise IntegrityError(f"`{folder}`: the parts of `{split}` do not add up to its pairs")
+    return np.concatenate(values) if values else np.zeros((0, 2), np.float32)
+
+
+def _checked(folder: Path, part: dict[str, str], pairs: int, number: int) -> LogProbs:
+    path = folder / part["file"]
+    try:
+        content = read_file(path, PART_BYTES_MAX)
+    except OSError as error:
+        raise IntegrityError(f"`{path}` cannot be read: {error.strerror}; run `zephyr-fast ref-logprobs` again") from error
+    if _sha256(content) != part["sha256"]:
+        raise IntegrityError(f"`{path}` is damaged: it is not what was written; remove it and run `zephyr-fast ref-logprobs` again")
+    return read_part(content, path, min(PAIRS_PER_PART, pairs - number * PAIRS_PER_PART))
+
+
+def _missing(prefs: Path, key: Key) -> str:
+    found = islice((path for path in (prefs / "_ref").glob("*") if re.fullmatch("[0-9a-f]{16}", path.name)), _OTHERS_MAX)
+    others = [manifest["key"] for path in sorted(found) if (manifest := _read_manifest(path))]
+    run = "run `zephyr-fast ref-logprobs` with this model, or set `precompute_ref_log_probs: false` to keep it in memory"
+    if not others:
+        return f"`{prefs}` has no stored reference log-probs; {run}"
+    mine = asdict(key)
+    nearest = min(others, key=lambda other: sum(other[name] != mine[name] for name in mine))
+    differences = [f"{name} {_short(nearest[name])} there, {_short(mine[name])} here" for name in mine if nearest[name] != mine[name]]
+    return f"the stored reference log-probs of `{prefs}` are not of this run: {'; '.join(differences)}; {run}"
+
+
+def _short(value: object) -> str:
+    """A digest by its start; anything else whole."""
+    return f"{shown(value[:16], 200)}…" if isinstance(value, str) and len(value) == 64 else shown(value, 80)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any] | None:
+    path = folder / "manifest.json"
+    try:
+        found = parse_json(read_file(path, MANIFEST_BYTES_MAX))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"cannot read `{path}`: {error.strerror}") from error
+    except ValueError as error:
+        raise IntegrityError(f"`{path}` is damaged: {shown(error, 200)}") from error
+    if isinstance(found, dict) and found.get("schema", SCHEMA) != SCHEMA:
+        raise InputError(f"`{path}` has schema {shown(found['schema'], 40)}, this version reads {SCHEMA}; update zephyr-fast")
+    if not _is_manifest(found):
+        raise IntegrityError(f"`{path}` was changed or is damaged")
+    return dict(found)
+
+
+def _is_manifest(found: Any) -> bool:
+    try:
+        named = set(found["key"]) == set(Key.__dataclass_fields__)
+        return named and all(name in SPLITS and _is_card(name, card) for name, card in found["splits"].items())
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
+def _is_card(split: str, card: Any) -> bool:
+    """Whether it lists the parts of its pairs, by the names that we give them."""
+    pairs, parts = card["pairs"], card["parts"]
+    if type(pairs) is not int or pairs < 0 or type(parts) is not list:
+        return False
+    if len(parts) != -(-pairs // PAIRS_PER_PART):
+        return False
+    names = [part["file"] for part in parts]
+    return names == [part_name(split, number) for number in range(len(parts))] and all(type(part["sha256"]) is str for part in parts)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
