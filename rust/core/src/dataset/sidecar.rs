@@ -1,4 +1,4 @@
-//! The stored reference log-probs beside a data set, as far as they can be verified without a model: `zephyr_fast.train.sidecar` writes them.
+//! The stored reference log-probs beside a data set, as far as they can be verified without a model: `zephyr_fast.train.ref_logprobs.store` writes them.
 
 use std::collections::BTreeMap;
 
