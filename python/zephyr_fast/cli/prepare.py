@@ -7,16 +7,12 @@ from typing import Any, TypeVar
 
 import click
 
-from zephyr_fast._core import RecipeError, StorageError
+from zephyr_fast._core import RecipeError, StorageError, names
 from zephyr_fast.printed import say_json, shown, warn
 from zephyr_fast.untrusted.bounded import read_bytes
 from zephyr_fast.untrusted.limits import COUNT_MAX, THREADS_MAX
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-PRESETS = ["paper", "h4-v1", "h4-v2-rules", "argilla"]
-SCORES = ["overall", "fine_grained", "mean_aspects", "instruction_following", "honesty", "truthfulness", "helpfulness"]
-STRATEGIES = ["best-vs-random", "best-vs-random-lower", "best-vs-worst", "all-lower"]
 
 SETTINGS_MAX = 1_000
 """`--set` and `--decontaminate` options of one command: each is a key of a recipe, which has a few dozen."""
@@ -79,9 +75,9 @@ def prep(recipe: str, seq_len: int | None, **options: Any) -> None:
 @click.command()
 @click.argument("recipe", default="ultrafeedback")
 @_shared
-@click.option("--preset", type=click.Choice(PRESETS), help="A published rule set.")
-@click.option("--strategy", type=click.Choice(STRATEGIES), help="Which replies are paired; overrides the preset's.")
-@click.option("--score-by", type=click.Choice(SCORES), help="Which score decides; overrides the preset's.")
+@click.option("--preset", type=click.Choice(names("presets")), help="A published rule set.")
+@click.option("--strategy", type=click.Choice(names("strategies")), help="Which replies are paired; overrides the preset's.")
+@click.option("--score-by", type=click.Choice(names("scores")), help="Which score decides; overrides the preset's.")
 @click.option("--max-length", type=int, metavar="TOKENS", help="Tokens of prompt and answer at most.")
 def binarize(recipe: str, preset: str | None, strategy: str | None, score_by: str | None, max_length: int | None, **options: Any) -> None:
     """Turn scored replies into preference pairs, as text and as tokens.

@@ -8,6 +8,6 @@ progress   the counters of a run, and bars that show them
 summary    the short table that a finished run prints
 """
 
-from zephyr_fast.prepare.run import Paths, binarize, prep
+from zephyr_fast.prepare.run import Paths, RunOptions, binarize, prep
 
-__all__ = ["Paths", "binarize", "prep"]
+__all__ = ["Paths", "RunOptions", "binarize", "prep"]

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from zephyr_fast._core import InputError, RecipeError
+from zephyr_fast._core import InputError, RecipeError, names
 from zephyr_fast.prepare.recipe import Recipe
 from zephyr_fast.printed import brief, without_secrets
 from zephyr_fast.untrusted.matching import matches
@@ -16,7 +16,7 @@ SAMPLE = Path(__file__).parents[1] / "sample"
 SAMPLE_ROWS = {"prep": SAMPLE / "ultrachat.jsonl", "binarize": SAMPLE / "ultrafeedback.jsonl"}
 SAMPLE_TOKENIZER = SAMPLE / "tokenizer"
 
-ENDINGS = (".jsonl", ".json", ".ndjson", ".jsonl.gz", ".json.gz", ".jsonl.zst", ".json.zst", ".parquet", ".arrow")
+ENDINGS = tuple(names("endings"))
 TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"]
 
 

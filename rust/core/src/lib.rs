@@ -33,4 +33,4 @@ pub mod words;
 
 pub use disk::Folder;
 pub use error::{Error, Result};
-pub use pipeline::{Job, run};
+pub use pipeline::{Job, RunOptions, run};

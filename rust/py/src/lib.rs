@@ -5,7 +5,6 @@ mod border;
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
-use zephyr_core::Job;
 use zephyr_core::dataset::product::Product;
 use zephyr_core::encode;
 use zephyr_core::error::Error;
@@ -13,6 +12,7 @@ use zephyr_core::pipeline::row::Walk;
 use zephyr_core::pipeline::{self, explain, fit};
 use zephyr_core::template::Template;
 use zephyr_core::tokenize::Tokenizer;
+use zephyr_core::{Job, RunOptions};
 
 /// Does a whole run and returns its manifest as JSON.
 #[pyfunction]
@@ -39,8 +39,8 @@ fn run(
     border::enter(py, on_progress, move |watch| {
         let recipe = fit::read(&recipe_text, &recipe_name, &overrides)?;
         let product = Product::of_command(&command)?;
-        let memory_bytes_max = max_memory;
-        let job = Job { product, recipe, recipe_name, inputs, tokenizer, out, threads, overwrite, memory_bytes_max, bad_rows_max };
+        let options = RunOptions { threads, overwrite, memory_bytes_max: max_memory, bad_rows_max };
+        let job = Job { product, recipe, recipe_name, inputs, tokenizer, out, options };
         zephyr_core::run(job, watch)?.print()
     })
 }

@@ -57,6 +57,13 @@ pub struct Job {
     pub tokenizer: Option<PathBuf>,
     /// The folder to write.
     pub out: PathBuf,
+    /// How it is done.
+    pub options: RunOptions,
+}
+
+/// How a run is done. Nothing here changes a byte of what it writes.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
     /// Threads; `None` is one a core.
     pub threads: Option<usize>,
     /// Whether another run's folder may be replaced.
@@ -69,7 +76,7 @@ pub struct Job {
 
 /// Does a run and gives its manifest. A finished folder of the same run is left as it is.
 pub fn run(job: Job, watch: &Watch) -> Result<Manifest> {
-    let threads = rayon::ThreadPoolBuilder::new().num_threads(job.threads.unwrap_or(0)).build();
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(job.options.threads.unwrap_or(0)).build();
     threads.map_err(|error| Error::Internal(error.to_string()))?.install(|| run_here(job, watch))
 }
 
@@ -91,15 +98,15 @@ fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
         inputs: versions::of_inputs(&inputs),
         evaluation_sets: versions::of_sets(walk.evaluation_sets.as_ref()),
     };
-    let folder = match OutFolder::claim(&job.out, &made_from, job.overwrite, watch)? {
+    let folder = match OutFolder::claim(&job.out, &made_from, job.options.overwrite, watch)? {
         Claim::Finished(manifest) => return Ok(*manifest),
         Claim::Free(folder) => folder,
     };
     watch.bytes_total.store(inputs.iter().map(|input| input.bytes).sum(), Ordering::Relaxed);
-    let bad_rows = BadRows { max: job.bad_rows_max, count: 0, first: None };
+    let bad_rows = BadRows { max: job.options.bad_rows_max, count: 0, first: None };
     let mut output = Output::new(&walk, &folder, &inputs)?;
     let mut seen = Seen::new(folder.work(), &walk.recipe.dedup)?;
-    let memory = job.memory_bytes_max;
+    let memory = job.options.memory_bytes_max;
     let rows_read = walk_all(&walk, &inputs, watch, memory, &mut seen, &mut output, bad_rows)?;
     output.check_conserved(rows_read)?;
     output.cut_short = seen.cut_short();
