@@ -65,9 +65,9 @@ develop: .venv/.installed ## Build the engine into .venv (as `maturin develop` d
 	touch $@
 
 .PHONY: bench
-bench: .venv/.installed ## Our prep, built for speed, against datasets + transformers + TRL (see scripts/bench.py for your own rows)
+bench: .venv/.installed ## Our prep, built for speed, against datasets + transformers + TRL (see scripts/benchmarks/ for your own rows)
 	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --release --locked --skip-install
-	$(BIN)/python scripts/bench.py --input sample --compare-ids
+	$(BIN)/python scripts/benchmarks/end_to_end.py --input sample --compare-ids
 
 .PHONY: wheel
 wheel: .venv/.installed ## One abi3 wheel in dist/
