@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 BESIDE_THE_PROJECT = Path(__file__).parents[3] / "shared" / "data"
-DATA = Path(os.environ.get("ZEPHYR_FAST_DATA") or BESIDE_THE_PROJECT)
+DATA = Path(os.environ.get("ZEPHYR_FAST_DATA") or BESIDE_THE_PROJECT).absolute()
 
 
 def located(path: str) -> str:
