@@ -40,7 +40,7 @@ test-rust: ## The engine's tests, which need no Python
 	cargo test --locked
 
 .PHONY: test-python
-test-python: develop ## The package's tests, with the real trainers
+test-python: develop ## The package's tests, with the real trainers (and on real rows, if ZEPHYR_FAST_DATA names their directory)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: test-reliability

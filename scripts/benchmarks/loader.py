@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable, help="interpreter of the contenders")
     parser.add_argument("--folder", type=Path, help="where the files are made; left there (default: a temporary folder)")
     options = parser.parse_args()
+    show_machine(describe_machine(max(WORKERS), ()))
     with TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         child = partial(_child, options.python, {"COLUMNS": str(options.columns)})
@@ -60,7 +61,6 @@ def main() -> None:
         many = (folder / "many", options.many)
         child("write", "ours", *many)
         starts = [child("start", "ours", *many, options.batch) for _ in range(options.repeats)]
-    show_machine(describe_machine(max(WORKERS), ()))
     _show(rates, present)
     print(f"start-up on {options.many:,} rows: median {median(report['seconds'] for report in starts if report):.2f} s")
 
