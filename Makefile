@@ -40,7 +40,7 @@ test-rust: ## The engine's tests, which need no Python
 	cargo test --locked
 
 .PHONY: test-python
-test-python: develop ## The package's tests, with the real trainers
+test-python: develop ## The package's tests, with the real trainers (and on real rows, if ZEPHYR_FAST_DATA names their directory)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: test-reliability
@@ -65,9 +65,9 @@ develop: .venv/.installed ## Build the engine into .venv (as `maturin develop` d
 	touch $@
 
 .PHONY: bench
-bench: .venv/.installed ## Our prep, built for speed, against datasets + transformers + TRL (see scripts/bench.py for your own rows)
+bench: .venv/.installed ## Our prep, built for speed, against datasets + transformers + TRL (see scripts/benchmarks/ for your own rows)
 	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --release --locked --skip-install
-	$(BIN)/python scripts/bench.py --input sample --compare-ids
+	$(BIN)/python scripts/benchmarks/end_to_end.py --input sample --compare-ids
 
 .PHONY: wheel
 wheel: .venv/.installed ## One abi3 wheel in dist/

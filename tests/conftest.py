@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from real_data import DATA, MISSING
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
@@ -48,8 +50,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def real() -> Path:
-    """The folder of real rows and tokenizers that may lie beside the project."""
-    folder = Path(__file__).parents[2] / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip("no folder `shared` with real rows beside the project: they are not the project's to give away")
-    return folder
+    """The directory of real rows and tokenizers."""
+    if not DATA.is_dir():
+        pytest.skip(MISSING)
+    return DATA

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from real_data import DATA, MISSING
 from zephyr_fast import _core
 
 SAMPLE = Path(_core.__file__).parent / "sample" / "tokenizer"
-SHARED = Path(__file__).parents[1] / ".." / "shared" / "data" / "tokenizers"
-TOKENIZERS = [SAMPLE, *(SHARED / name for name in ["zephyr-7b-beta-composed", "qwen3", "smollm2-135m-instruct", "llama-3"])]
+REAL = ["zephyr-7b-beta-composed", "qwen3", "smollm2-135m-instruct", "llama-3"]
+TOKENIZERS = [SAMPLE, *(DATA / "tokenizers" / name for name in REAL)]
 CONTENTS = [
     "a</s>b",
     "</s></s>",
@@ -34,7 +35,7 @@ def explained(tokenizer: Path, template: str, policy: str, contents: list[str]) 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda folder: folder.name)
 def test_neutralized_rows_hold_each_control_id_as_often_as_the_template_writes_it(tokenizer: Path) -> None:
     if not tokenizer.exists():
-        pytest.skip(f"{tokenizer.name} is not here")
+        pytest.skip(f"no {tokenizer.name}: {MISSING}")
     template = "tokenizer" if tokenizer.name in ("qwen3", "llama-3") else "zephyr"
     added = json.loads((tokenizer / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
     control = {token["id"] for token in added if token["special"]}

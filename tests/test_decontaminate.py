@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 import regex
 
+from real_data import DATA, needs_real_data
 from zephyr_fast import InputError, RecipeError, open_ledger, prep
 from zephyr_fast.prepare import binarize
 
-SHARED = Path(__file__).parents[1] / "../shared/data"
 BARE = "[truecase]\nenabled = false\n[tokenize]\ncontrol_tokens = 'allow'\n"
 """A recipe that lets every row reach the check."""
 
@@ -195,7 +195,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the real rows are not here")
+@needs_real_data
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
@@ -205,20 +205,20 @@ EXPECTED = {
     ],
 )
 def test_real_rows_match_exactly_as_often_as_is_known(tmp_path: Path, rows: str, expected: dict[str, int]) -> None:
-    sets = {name: f"{SHARED}/eval/{place}" for name, (place, _) in EXPECTED.items()}
+    sets = {name: f"{DATA}/eval/{place}" for name, (place, _) in EXPECTED.items()}
     shape = {} if "chat" in rows else {"source.shape": "messages"}
     settings = {"pack.seq_len": 64, "shards.text": False, "decontaminate.action": "drop", **shape}
-    manifest, _ = run(tmp_path, SHARED / rows, sets, **settings)
+    manifest, _ = run(tmp_path, DATA / rows, sets, **settings)
     assert {card.name: card.rows_exact for card in manifest.decontamination.sets} == expected
     assert all(card.rows_matched >= card.rows_exact for card in manifest.decontamination.sets)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the real rows are not here")
+@needs_real_data
 def test_real_rows_match_as_the_slow_twin_says(tmp_path: Path) -> None:
-    with pa.input_stream(SHARED / "ultrachat/raw_mix_open.jsonl.zst", compression="zstd") as stream:
+    with pa.input_stream(DATA / "ultrachat/raw_mix_open.jsonl.zst", compression="zstd") as stream:
         lines = stream.read().splitlines()[::23]
     (tmp_path / "rows.jsonl").write_bytes(b"\n".join(lines))
-    sets = {name: f"{SHARED}/eval/{place}" for name, (place, _) in EXPECTED.items()}
+    sets = {name: f"{DATA}/eval/{place}" for name, (place, _) in EXPECTED.items()}
     _, ledger = run(tmp_path, tmp_path / "rows.jsonl", sets, **{"decontaminate.action": "flag", "pack.seq_len": 64, "shards.text": False})
     listed = ledger["contamination"].to_list()
     found = {(row, line["set"], line["instance"], line["part"]) for row, spans in enumerate(listed) for line in spans or []}
@@ -241,7 +241,7 @@ def test_real_rows_match_as_the_slow_twin_says(tmp_path: Path) -> None:
 def _instances() -> Iterator[tuple[tuple[str, int, int], str]]:
     for name, (place, _) in EXPECTED.items():
         file, _, field = place.rpartition(":")
-        with (SHARED / "eval" / file).open(encoding="utf-8-sig", newline="") as opened:
+        with (DATA / "eval" / file).open(encoding="utf-8-sig", newline="") as opened:
             rows = list(csv.DictReader(opened)) if file.endswith(".csv") else [json.loads(line) for line in opened]
         for row, fields in enumerate(rows):
             texts = fields[field] if isinstance(fields[field], list) else [fields[field]]

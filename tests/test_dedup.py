@@ -14,9 +14,9 @@ import pytest
 import regex
 import xxhash
 
+from real_data import DATA, needs_real_data
 from zephyr_fast import RecipeError, open_ledger, prep
 
-SHARED = Path(__file__).parents[1] / "../shared/data"
 RECIPE = "[truecase]\nenabled = false\n[tokenize]\ncontrol_tokens = 'allow'\n[dedup]\nexact = {exact}\nnear = {near}\nof = '{of}'\n"
 THRESHOLD = 0.7
 
@@ -146,10 +146,10 @@ def test_rows_without_words_are_never_near(tmp_path: Path) -> None:
     assert ledger["duplicate_of"].to_list() == [None, None, 0, None, 3]
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the real rows are not here")
+@needs_real_data
 @pytest.mark.parametrize(("file", "step"), [("raw_mix_open.jsonl.zst", 4), ("raw_mix_nc.jsonl.zst", 10)])
 def test_real_near_rows_are_found_as_well_as_datasketch_finds_them(tmp_path: Path, file: str, step: int) -> None:
-    with pa.input_stream(SHARED / "ultrachat" / file, compression="zstd") as stream:
+    with pa.input_stream(DATA / "ultrachat" / file, compression="zstd") as stream:
         # Blocks of neighbours, where the near rows are.
         lines = stream.read().splitlines()
     dialogues = [json.loads(line)["data"] for at, line in enumerate(lines) if at // 500 % step == 0]

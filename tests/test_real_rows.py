@@ -1,6 +1,6 @@
 """The four commands on real rows with the real Mistral tokenizer, as a user types them; and stock TRL on the same shards.
 
-Needs the folder `shared` beside the project, with rows and tokenizers that are not the project's to give away; else skipped.
+Needs rows and tokenizers that are not the project's to give away (`ZEPHYR_FAST_DATA`); else skipped.
 """
 
 import json
@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from real_data import DATA, MISSING
 from zephyr_fast import Manifest
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
-TOKENIZER = SHARED / "tokenizers" / "zephyr-7b-beta-composed"
+TOKENIZER = DATA / "tokenizers" / "zephyr-7b-beta-composed"
 QUIET = ["--use_cpu", "true", "--bf16", "false", "--report_to", "none", "--save_strategy", "no", "--max_steps", "2"]
 BATCH = ["--per_device_train_batch_size", "1", "--logging_steps", "1"]
 
-pytestmark = pytest.mark.skipif(not TOKENIZER.is_dir(), reason="no folder `shared` with real rows beside the project")
+pytestmark = pytest.mark.skipif(not TOKENIZER.is_dir(), reason=MISSING)
 
 
 def typed(*words: str | Path) -> str:
@@ -43,14 +43,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("real") / "shards"
-    typed("zephyr_fast", "prep", "ultrachat", "--input", SHARED / "ultrachat" / "raw_real.jsonl.gz", "--tokenizer", TOKENIZER, "--out", out)
+    typed("zephyr_fast", "prep", "ultrachat", "--input", DATA / "ultrachat" / "raw_real.jsonl.gz", "--tokenizer", TOKENIZER, "--out", out)
     return out
 
 
 @pytest.fixture(scope="module")
 def prefs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("real") / "prefs"
-    rows = SHARED / "ultrafeedback" / "raw_alpacaeval_weighted_1k.parquet"
+    rows = DATA / "ultrafeedback" / "raw_alpacaeval_weighted_1k.parquet"
     typed("zephyr_fast", "binarize", "ultrafeedback", "--input", rows, "--tokenizer", TOKENIZER, "--out", out)
     return out
 

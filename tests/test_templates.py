@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from real_data import DATA, real_path
 from zephyr_fast import RecipeError, _core
 
 trl = pytest.importorskip("trl")
 chat = pytest.importorskip("transformers.utils.chat_template_utils")
 
 PACKAGE = Path(_core.__file__).parent
-SHARED = Path(__file__).parents[1] / ".." / "shared" / "data" / "tokenizers"
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>", "unk_token": "<unk>"}
 SEED = 20_231_016
 DIALOGUES = 100
@@ -106,7 +106,7 @@ def templates() -> Iterator[tuple[str, str]]:
     yield "zephyr", (PACKAGE / "templates" / "zephyr.jinja").read_text()
     for path in sorted((Path(trl.__file__).parent / "chat_templates").glob("*.jinja")):
         yield path.stem, path.read_text(encoding="utf-8")
-    for folder in sorted(SHARED.glob("*")) if SHARED.exists() else []:
+    for folder in sorted((DATA / "tokenizers").glob("*")):
         file, config = folder / "chat_template.jinja", folder / "tokenizer_config.json"
         if file.exists():
             yield f"hub:{folder.name}", file.read_text(encoding="utf-8")
@@ -195,11 +195,7 @@ def test_no_word_that_is_no_answer_is_ever_trained(name: str, tokenizer: Path, t
 def real_rows() -> list[Messages]:
     import gzip
 
-    file = SHARED.parent / "ultrachat" / "200k_real.jsonl.gz"
-    if not file.exists():
-        print(f"skipped: {file.name} is not here")
-        return []
-    with gzip.open(file, "rt", encoding="utf-8") as rows:
+    with gzip.open(real_path("ultrachat/200k_real.jsonl.gz"), "rt", encoding="utf-8") as rows:
         return [json.loads(row)["messages"] for row in rows][:60]
 
 

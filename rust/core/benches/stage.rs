@@ -1,4 +1,4 @@
-//! One stage of the walk alone, once, in a process of its own: what `scripts/bench_stages.py` runs beside the peers.
+//! One stage of the walk alone, once, in a process of its own: what `scripts/benchmarks/stages.py` runs beside the peers.
 //!
 //!     cargo bench -p zephyr-core --bench stage -- STAGE THREADS INPUT TOKENIZER
 //!

@@ -1,13 +1,16 @@
 //! Our tokenizer engine against the `tokenizers` crate: the same ids and the same trained ranges, to the last one.
 //!
-//! Real rows and real tokenizers lie beside the repository in `shared/`; without them only the packaged tokenizer is tested.
+//! Real rows and real tokenizers are looked for in `ZEPHYR_FAST_DATA`; without them only the packaged tokenizer is tested.
 //! `ZEPHYR_FAST_LONG=1` takes all rows and 20,000 hostile texts a tokenizer, `ZEPHYR_FAST_HOSTILE` another number.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that reports what it has compared")]
 
+mod real_data;
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use real_data::real_path;
 use zephyr_core::recipe::TrainOn;
 use zephyr_core::sample::Rendered;
 use zephyr_core::tokenize::{Engine, Tokenizer};
@@ -26,14 +29,6 @@ const SEED: u64 = 20_231_026;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-fn shared(path: &str) -> Option<PathBuf> {
-    let path = root().join("../shared/data").join(path);
-    if !path.exists() {
-        println!("skipped: {} is not there", path.display());
-    }
-    path.exists().then_some(path)
 }
 
 fn packaged() -> PathBuf {
@@ -59,8 +54,8 @@ impl Twins {
     }
 
     fn all() -> Vec<Twins> {
-        let real = FAMILIES.iter().filter_map(|family| shared(&format!("tokenizers/{family}")));
-        real.chain([packaged()]).chain(shared("models/aidreams260K")).map(|path| Twins::load(&path)).collect()
+        let real = FAMILIES.iter().filter_map(|family| real_path(&format!("tokenizers/{family}")));
+        real.chain([packaged()]).chain(real_path("models/aidreams260K")).map(|path| Twins::load(&path)).collect()
     }
 
     /// Fails unless both engines give the same ids and the same trained ranges for these ranges of characters.
@@ -167,7 +162,7 @@ fn hostile_texts() -> usize {
 fn dialogues(rows_max: usize) -> Vec<Rendered> {
     let files = ["raw_real.jsonl.gz", "200k_real.jsonl.gz", "raw_mix_open.jsonl.zst", "raw_mix_nc.jsonl.zst"];
     let mut dialogues = Vec::new();
-    for path in files.iter().filter_map(|name| shared(&format!("ultrachat/{name}"))) {
+    for path in files.iter().filter_map(|name| real_path(&format!("ultrachat/{name}"))) {
         let file = std::fs::File::open(&path).unwrap();
         let bytes: Box<dyn Read> = if path.extension().is_some_and(|extension| extension == "gz") {
             Box::new(flate2::read::MultiGzDecoder::new(file))
@@ -339,7 +334,7 @@ fn every_known_way_to_write_a_sentencepiece_tokenizer_is_as_exact() {
     for scheme in ["always", "first", "never"] {
         fronts.extend([true, false].map(|split| (serde_json::Value::Null, metaspace(scheme, split))));
     }
-    let Some(mistral) = shared("tokenizers/mistral-7b-v0.1") else { return };
+    let Some(mistral) = real_path("tokenizers/mistral-7b-v0.1") else { return };
     for (normalizer, pre_tokenizer) in fronts {
         for normalized in [true, false] {
             let (folder, engine) = changed(&mistral, |json| {

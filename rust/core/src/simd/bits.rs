@@ -10,7 +10,7 @@ pub const WINDOW: usize = 64;
 #[must_use]
 pub fn bits<const BIT: u32>(kinds: &[u8; WINDOW]) -> u64 {
     #[cfg(target_arch = "x86_64")]
-    #[expect(unsafe_code, reason = "byte-level tokenizers are 4 to 8 % faster; see docs/benchmarks.md")]
+    #[expect(unsafe_code, reason = "byte-level tokenizers are 4 to 8 % faster; see docs/benchmarks-log.md")]
     // SAFETY: every x86-64 has SSE2.
     return unsafe { by_vectors::<BIT>(kinds) };
     #[cfg(not(target_arch = "x86_64"))]

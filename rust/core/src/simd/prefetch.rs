@@ -5,7 +5,7 @@
 #[inline(always)]
 pub(crate) fn prefetch<T>(items: &[T], place: usize) {
     #[cfg(target_arch = "x86_64")]
-    #[expect(unsafe_code, reason = "a third of the tokenizer's time was waiting for memory; see docs/benchmarks.md")]
+    #[expect(unsafe_code, reason = "a third of the tokenizer's time was waiting for memory; see docs/benchmarks-log.md")]
     // SAFETY: a prefetch is a hint. It reads nothing that a program could see, and an address that is not mapped is ignored.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

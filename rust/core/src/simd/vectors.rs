@@ -1,7 +1,7 @@
 //! Vectors of 64 bytes, for processors that have them: what takes a loop elsewhere is an instruction there.
 //!
 //! Each function here has its slow twin in portable code, which other processors run and tests compare with.
-#![expect(unsafe_code, reason = "without it Mistral's tokens take 14 % more time; see docs/benchmarks.md")]
+#![expect(unsafe_code, reason = "without it Mistral's tokens take 14 % more time; see docs/benchmarks-log.md")]
 
 use std::arch::x86_64::{
     __m512i, _mm512_add_epi32, _mm512_castsi512_si128, _mm512_cmplt_epi8_mask, _mm512_cmplt_epu8_mask, _mm512_cvtepu8_epi32,

@@ -1,7 +1,5 @@
 //! The fast truecaser and phrase filter against their slow twins: the same letters and the same hits, on hostile text and on real rows.
 
-use std::path::Path;
-
 use proptest::prelude::*;
 use zephyr_core::dialogue::{Dialogue, Replies, Role, Turn};
 use zephyr_core::filter;
@@ -9,6 +7,7 @@ use zephyr_core::read::shape;
 use zephyr_core::stage::{Code, Notes, Reason, Stage};
 use zephyr_core::truecase::truecase;
 
+use crate::real_data::real_path;
 use crate::slow;
 
 const PHRASES: &[&str] = &[
@@ -201,7 +200,6 @@ fn a_megabyte_of_one_mark_takes_no_longer_than_text() {
 
 #[test]
 fn real_rows_get_the_same_capitals_and_verdicts() {
-    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/ultrachat");
     let recipe = include_str!("../../../../python/zephyr_fast/recipes/ultrachat.toml").parse::<toml::Table>().expect("a recipe");
     let table = recipe["filter"]
         .as_array()
@@ -211,10 +209,8 @@ fn real_rows_get_the_same_capitals_and_verdicts() {
     let stage = stage(&phrases);
     let mut rows = 0;
     for name in ["raw_mix_open.jsonl.zst", "raw_mix_nc.jsonl.zst"] {
-        let Ok(file) = std::fs::File::open(data.join(name)) else {
-            println!("skipped: no real rows here");
-            return;
-        };
+        let Some(path) = real_path(&format!("ultrachat/{name}")) else { return };
+        let file = std::fs::File::open(path).expect("opens");
         let bytes = zstd::stream::decode_all(file).expect("zstd");
         // Every seventh row: the slow search builds its automaton anew for each text.
         for row in bytes.split(|byte| *byte == b'\n').step_by(7) {

@@ -5,4 +5,6 @@
 mod clean;
 mod fuzz;
 mod read;
+#[path = "../real_data/mod.rs"]
+mod real_data;
 mod slow;

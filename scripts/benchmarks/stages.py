@@ -1,28 +1,41 @@
-"""Each stage of the walk alone beside the field's best pieces, in one run: the table of docs/benchmarks.md.
+"""Each stage alone beside the field's best pieces, in one run: the table of docs/benchmarks.md.
 
-    python scripts/bench_stages.py --input dialogues.jsonl --tokenizer DIR [--tokenizer DIR …] --repeats 5
+    python scripts/benchmarks/stages.py --input dialogues.jsonl --repeats 5 \\
+        --tokenizer tokenizers/mistral-7b-v0.1 [--tokenizer DIR …]
 
 Every run is a process of its own with cold caches. Contenders take turns, and every other turn backwards, so that a drifting machine
 touches all alike; a ratio is that of two runs of one turn. Ours is `rust/core/benches/stage.rs`, built for speed, on one thread and on all.
+An input or a tokenizer that is not here is looked for in ZEPHYR_FAST_DATA.
 """
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
-from bench import describe_machine
-from bench_stage_peers import PEERS
-from bench_table import show_table
+from measuring import (
+    PACKAGES,
+    cores,
+    describe_machine,
+    in_turns,
+    parser_of,
+    ratios_by_turn,
+    run_process,
+    show_machine,
+    show_table,
+    spread,
+    verdict,
+)
+from real_data import located
+from stage_peers import PEERS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 OURS = "ours"
+PEER_PACKAGES = ("msgspec", "gigatoken", "gaoya", "rensa")
 # What a stage's rate counts, and how much of the input each slow peer reads, in megabytes.
 UNITS = {"dedup": "documents", "pack": "samples"}
 SLOW = {"re": 8, "transformers": 8, "tokenizers": 8, "gaoya": 40, "rensa": 20, "trl, whole": 60, "trl, by 1,000": 60}
@@ -47,8 +60,7 @@ class Job:
 def main() -> None:
     options = parse()
     ours = build()
-    for name, value in describe_machine(options.threads).items():
-        print(f"{name}: {value}")
+    show_machine(describe_machine(options.threads, (*PACKAGES, *PEER_PACKAGES)))
     rows = []
     for job in jobs(options):
         rates = race(job, ours, options)
@@ -57,13 +69,16 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--input", required=True, help='JSONL of {"id", "data": [text, …]}, plain or packed')
     parser.add_argument("--tokenizer", action="append", required=True, help="folders; the first is that of all stages but `tokenize`")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of our second run (default: all cores)")
+    parser.add_argument("--threads", type=int, default=cores(), help="of our second run (default: all cores)")
     parser.add_argument("--only", nargs="+", default=list(PEERS), choices=list(PEERS), metavar="STAGE")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.input = located(options.input)
+    options.tokenizer = [located(folder) for folder in options.tokenizer]
+    return options
 
 
 def build() -> str:
@@ -85,27 +100,25 @@ def race(job: Job, ours: str, options: argparse.Namespace) -> dict[str, list[flo
     commands = {OURS: [ours, job.stage, "1", job.source, job.tokenizer]}
     commands["all cores"] = [ours, job.stage, str(options.threads), job.source, job.tokenizer]
     for peer in PEERS[job.stage]:
-        script = str(Path(__file__).with_name("bench_stage_peers.py"))
+        script = str(Path(__file__).with_name("stage_peers.py"))
         commands[peer] = [sys.executable, script, job.stage, peer, job.source, job.tokenizer, str(SLOW.get(peer, 1e9))]
     rates: dict[str, list[float]] = defaultdict(list)
-    for turn in range(options.repeats):
-        for name in list(commands) if turn % 2 == 0 else list(commands)[::-1]:
-            print(f"{job.name}, turn {turn + 1} of {options.repeats}: {name}", file=sys.stderr)
-            rate = run(commands[name], per_wall_second=name == "all cores", stage=job.stage)
-            if rate is None:
-                del commands[name]
-            else:
-                rates[name].append(rate)
+    for _, name in in_turns(commands, options.repeats, job.name):
+        rate = run(commands[name], per_wall_second=name == "all cores", stage=job.stage)
+        if rate is None:
+            del commands[name]
+        else:
+            rates[name].append(rate)
     return rates
 
 
 def run(command: list[str], per_wall_second: bool, stage: str) -> float | None:
     """What one process did a second: megabytes, or documents or samples in thousands."""
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    if done.returncode:
-        print((done.stderr.strip().splitlines() or ["no message"])[-1], file=sys.stderr)
+    ended = run_process(command, {"OMP_NUM_THREADS": "1"})
+    if ended.code:
+        print(ended.last_words(), file=sys.stderr)
         return None
-    report = json.loads(done.stdout.splitlines()[-1])
+    report = ended.report(command[0])
     amount = report["made"] / 1e3 if stage == "dedup" else report["bytes"] / (1e3 if stage == "pack" else 1e6)
     return amount / report["wall" if per_wall_second else "cpu"]
 
@@ -116,20 +129,13 @@ def table(job: Job, rates: dict[str, list[float]], threads: int) -> Iterator[lis
         if peer not in rates:
             yield [job.name, peer, spread(rates[OURS], unit), "fails", "-", "-"]
             continue
-        ratios = [ours / theirs for ours, theirs in zip(rates[OURS], rates[peer], strict=True)]
+        ratios = ratios_by_turn(rates[OURS], rates[peer])
         must = MUST_OF_STAGE.get((job.stage, peer), MUST.get(peer))
         if job.stage == "tokenize" and ("mistral" in job.tokenizer or "llama-1-2" in job.tokenizer):
             must = MUST_OF_PIECES[peer]
-        verdict = "-" if must is None else f"{must:g}x, {'met' if median(ratios) >= must else 'missed'}"
-        yield [job.name, peer, spread(rates[OURS], unit), spread(rates[peer], unit), spread(ratios, "x"), verdict]
+        speeds = (spread(rates[OURS], unit), spread(rates[peer], unit), spread(ratios, "x"))
+        yield [job.name, peer, *speeds, verdict(ratios, must)]
     yield [job.name, f"{threads} threads", spread(rates["all cores"], f"{unit}/s wall"), "-", "-", "-"]
-
-
-def spread(values: list[float], unit: str) -> str:
-    """The median with the least and the most."""
-    digits = 0 if median(values) >= 100 else 1 if median(values) >= 10 else 2
-    middle, least, most = (f"{value:,.{digits}f}" for value in (median(values), min(values), max(values)))
-    return f"{middle} [{least}-{most}] {unit}"
 
 
 if __name__ == "__main__":

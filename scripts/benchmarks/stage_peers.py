@@ -1,6 +1,6 @@
-"""One stage of the walk as the field's best pieces do it, once, in a process of its own: the other side of `scripts/bench_stages.py`.
+"""One stage as the field's best pieces do it, once, in a process of its own: the peers of `stages.py`.
 
-    python scripts/bench_stage_peers.py STAGE PEER INPUT TOKENIZER MEGABYTES
+    python scripts/benchmarks/stage_peers.py STAGE PEER INPUT TOKENIZER MEGABYTES
 
 Reads the rows (plain or packed JSONL of `{"id", "data": [text, …]}`), does what comes before the stage, then does the stage with fresh
 objects and prints one line of JSON, as `rust/core/benches/stage.rs` does: seconds, bytes of the stage's input, and how much came out.
@@ -11,14 +11,14 @@ import json
 import os
 import re
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import bench_contenders as path_of_today
+import end_to_end_contenders as path_of_today
+from clock import Clock
 
 SEQ_LEN = 2048
 PERMUTATIONS, BANDS, SHINGLE = 128, 16, 5
@@ -29,9 +29,9 @@ Stage = Callable[[], int]
 def main() -> None:
     stage, peer, source, tokenizer, megabytes = sys.argv[1:]
     work, size = PEERS[stage][peer](Rows(source, float(megabytes)), tokenizer)
-    wall, cpu = time.perf_counter(), time.process_time()
+    clock = Clock()
     made = work()
-    print(json.dumps({"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "bytes": size, "made": made}))
+    print(json.dumps(clock.report() | {"bytes": size, "made": made}))
 
 
 class Rows:

@@ -1,8 +1,10 @@
-"""Steps of training against TRL as it is: pairs a second of dDPO, tokens a second of dSFT, and peak memory, all in one run.
+"""Steps of training against TRL as it is: pairs a second of dDPO, tokens a second of dSFT, peak memory.
 
-    python scripts/bench_train.py --prefs prefs --shards shards --model tiny-sft
-    python scripts/bench_train.py --prefs prefs --shards shards --random 1b --attention flash_attention_2 --checkpointing
-    python scripts/bench_train.py --prefs prefs --shards shards --random 7b --dtype bfloat16 --attention flash_attention_2 --checkpointing
+    python scripts/benchmarks/train.py --prefs prefs --shards shards --model tiny-sft
+    python scripts/benchmarks/train.py --prefs prefs --shards shards --random 1b --checkpointing \\
+        --attention flash_attention_2
+    python scripts/benchmarks/train.py --prefs prefs --shards shards --random 7b --checkpointing \\
+        --attention flash_attention_2 --dtype bfloat16
 
 Ours is the command that a user would type; TRL's trainer gets the text beside the same shards, and pairs in the same order. Each
 contender has a process of its own. On a CPU, seconds are of processor time. Preparing data is not in the figures; storing the
@@ -12,14 +14,21 @@ forward pass over the tokens that count, padding and the reference not among the
 
 import argparse
 import json
-import os
-import resource
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from clock import memory_largest
+from measuring import (
+    cores,
+    describe_machine,
+    in_turns,
+    parser_of,
+    run_process,
+    show_machine,
+    show_table,
+)
 from zephyr_fast import Manifest
 from zephyr_fast.estimate import PEAK_TFLOPS, Shape
 
@@ -39,7 +48,7 @@ Result = dict[str, float]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--prefs", type=Path, help="out folder of `zephyr-fast binarize`, with its text")
     parser.add_argument("--shards", type=Path, help="out folder of `zephyr-fast prep`, with its text")
     parser.add_argument("--model", help="folder of the model to train")
@@ -62,42 +71,37 @@ def main() -> None:
     if options.contender:
         print(json.dumps(contend(options, *options.contender.split(":"))))
         return
+    show_machine(describe_machine(cores()))
     if options.prefs:
         print(f"storing the reference: {store_reference(options):.1f} pairs a second, once for all runs")
-        show("dDPO", "pairs/s", {name: f"dpo:{kind}" for name, kind in DPO.items()})
+        show("dDPO", "pairs/s", {name: f"dpo:{kind}" for name, kind in DPO.items()}, options.rounds)
     if options.shards:
-        show("dSFT", "tokens/s", {name: f"sft:{kind}" for name, kind in SFT.items()})
+        show("dSFT", "tokens/s", {name: f"sft:{kind}" for name, kind in SFT.items()}, options.rounds)
 
 
-def show(title: str, unit: str, contenders: dict[str, str]) -> None:
+def show(title: str, unit: str, contenders: dict[str, str], rounds: int) -> None:
     """Runs every contender in turn, as often as asked, and prints the best of each beside the first one's."""
     found: dict[str, list[Result]] = {name: [] for name in contenders}
-    for _ in range(int(option("--rounds", "2"))):
-        for name, contender in contenders.items():
-            found[name].append(alone(contender))
+    for _, name in in_turns(contenders, rounds):
+        found[name].append(alone(contenders[name]))
     best = {name: max(results, key=lambda result: result["rate"]) for name, results in found.items()}
     first = next(iter(best.values()))
-    print(f"\n{title:<46} {unit:>10} {'ratio':>7} {'MFU':>6} {'peak MB':>9} {'data':>6} {'last loss':>10}")
-    for name, result in best.items():
-        ratio = result["rate"] / first["rate"]
-        mfu = f"{result['mfu']:.1%}" if result["mfu"] else "–"
-        numbers = f"{result['rate']:>10.2f} {ratio:>6.2f}x {mfu:>6} {result['peak_mb']:>9.0f} {result['data_share']:>6.1%}"
-        numbers += f" {result['loss']:>10.4f}"
-        print(f"{name:<46} {numbers}", flush=True)
+    rows = [[name, *cells(result, first["rate"])] for name, result in best.items()]
+    show_table(title, ["", unit, "ratio", "MFU", "peak MB", "data", "last loss"], rows)
 
 
-def option(name: str, default: str) -> str:
-    return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else default
+def cells(result: Result, first_rate: float) -> list[str]:
+    ratio = f"{result['rate'] / first_rate:.2f}x"
+    mfu = f"{result['mfu']:.1%}" if result["mfu"] else "–"
+    waiting = f"{result['data_share']:.1%}"
+    peak, loss = f"{result['peak_mb']:.0f}", f"{result['loss']:.4f}"
+    return [f"{result['rate']:.2f}", ratio, mfu, peak, waiting, loss]
 
 
 def alone(contender: str) -> Result:
     """The result of a contender in a process of its own."""
-    words = [sys.executable, __file__, *sys.argv[1:], "--contender", contender]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env=os.environ | {"HF_HUB_OFFLINE": "1"})
-    if done.returncode:
-        sys.exit(f"{contender} failed:\n{done.stderr[-4000:]}")
-    result: Result = json.loads(done.stdout.splitlines()[-1])
-    return result
+    command = [sys.executable, __file__, *sys.argv[1:], "--contender", contender]
+    return run_process(command).report(contender)
 
 
 def contend(options: argparse.Namespace, act: str, kind: str) -> Result:
@@ -119,7 +123,7 @@ def contend(options: argparse.Namespace, act: str, kind: str) -> Result:
     (ours if kind != "stock" else {"dpo": stock_dpo, "sft": stock_sft}[act])(options, act, kind, settings)
     steps, waits = clock.steps[WARMUP_STEPS:], clock.waits[WARMUP_STEPS:]
     work = clock.work[WARMUP_STEPS:] if act == "sft" else [options.batch] * options.steps
-    peak = torch.cuda.max_memory_allocated() / 2**20 if is_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = torch.cuda.max_memory_allocated() / 2**20 if is_gpu else memory_largest() / 2**20
     spent = sum(steps) + sum(waits)
     rate = sum(work) / spent
     mfu = rate * flops_of_one(options, act) / (options.peak_tflops * 1e12) if is_gpu else 0.0
@@ -230,10 +234,10 @@ def text_of(folder: Path) -> list[dict[str, Any]]:
 
 def store_reference(options: argparse.Namespace) -> float:
     """Pairs a second of the pass that stores the reference, loading of the model included."""
-    start = time.perf_counter()
-    words = [sys.executable, "-m", "zephyr_fast", "ref-logprobs", str(options.prefs), "--model", options.model]
-    subprocess.run([*words, "--split", "train", "--attn-implementation", options.attention], check=True, stdout=subprocess.DEVNULL)
-    return Manifest.read(options.prefs).split("train").samples / (time.perf_counter() - start)
+    command = [sys.executable, "-m", "zephyr_fast", "ref-logprobs", options.prefs]
+    command += ["--model", options.model, "--split", "train"]
+    ended = run_process([*command, "--attn-implementation", options.attention])
+    return Manifest.read(options.prefs).split("train").samples / ended.or_exit("ref-logprobs").wall
 
 
 def random_model(size: str) -> str:

@@ -1,22 +1,21 @@
-"""Measures how the time of each stage grows on rows that are made against it, and prints a table for the docs.
+"""Measures how the time of each stage grows on rows that are made against it, and prints a table.
 
 Each case is run at sizes n, 2n and 4n, each a few times in a process of its own. The least CPU time of them counts, less that of a run
 on one row. The exponent is the slope between the smallest and the largest size: 1 is linear, 2 is quadratic.
 
-    python scripts/growth.py [NAME …] [--repeats 3]
+    python scripts/benchmarks/growth.py [NAME …] [--repeats 3]
 """
 
-import argparse
 import json
 import math
-import os
 import random
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from measuring import describe_machine, parser_of, run_process, show_machine, show_table
 
 PLAIN = {"truecase.enabled": "false", "dedup.exact": "false", "dedup.near": "false", "tokenize.control_tokens": "allow"}
 NOT_MEASURED_S = 0.15
@@ -130,12 +129,10 @@ def seconds(case: Case, size: int | None, folder: Path) -> float:
         command += ["--set", f"{key}={value}"]
     if case.instances is not None and size is not None:
         command += ["--decontaminate", f"set={write_rows(folder / 'set.jsonl', case.instances(size))}:q"]
-    with subprocess.Popen([*command, "--threads", "1", "--overwrite"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in (0, 3):
-        raise SystemExit(f"{case.stage}: exit code {process.returncode}")
-    return used.ru_utime + used.ru_stime
+    ended = run_process([*command, "--threads", "1", "--overwrite"])
+    if ended.code not in (0, 3):
+        raise SystemExit(f"{case.stage}: exit code {ended.code}: {ended.last_words()}")
+    return ended.cpu
 
 
 def measured(case: Case, repeats: int) -> list[float]:
@@ -155,16 +152,19 @@ def exponent(times: list[float]) -> str:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("names", nargs="*", help="Cases whose names contain one of these (default: all).")
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
-    print("| rows made against | n | CPU s at n | 2n | 4n | exponent |\n|---|---|---|---|---|---|")
+    show_machine(describe_machine(1))
+    rows = []
     for name, case in CASES.items():
         if not arguments.names or any(wanted in name for wanted in arguments.names):
+            print(name, file=sys.stderr)
             times = measured(case, arguments.repeats)
-            said = " | ".join(f"{time:.2f}" for time in times)
-            print(f"| {name} | {case.sizes[0]:,} | {said} | {exponent(times)} |", flush=True)
+            rows.append([name, f"{case.sizes[0]:,}", *(f"{time:.2f}" for time in times), exponent(times)])
+    header = ["rows made against", "n", "CPU s at n", "2n", "4n", "exponent"]
+    show_table("Growth, CPU seconds less those of a run on one row", header, rows)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,16 @@
-"""The two contenders of `scripts/bench.py`, one per process, so that neither warms the other's memory or caches.
+"""The contenders of `end_to_end.py`, one per process, so that none warms another's memory or caches.
 
 `peer` is the path users have today: load_dataset → map clean → map tokenize → TRL's packing → save_to_disk.
 `pieces` is what the field's fastest pieces make of it by hand: msgspec → re → join → gigatoken → TRL's packing → Arrow, without masks.
-The others are `prep` under a name in OURS. Called with one job as JSON; writes one report as JSON:
+The others are `prep` under a name in OURS. Called with one job as JSON; prints one report as JSON:
 
-    python scripts/bench_contenders.py '{"contender": "peer", "input": "raw.jsonl", …}'
+    python scripts/benchmarks/end_to_end_contenders.py '{"contender": "peer", …}'
 """
 
 import json
 import os
 import re
-import resource
 import sys
-import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +18,8 @@ from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+from clock import Clock, memory_largest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -54,7 +54,6 @@ class Job:
     input: str
     tokenizer: str
     out: str
-    report: str
     workers: int
     seq_len: int
 
@@ -72,16 +71,16 @@ class Report:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Times what is inside, CPU of finished worker processes included."""
-        wall, cpu = time.perf_counter(), cpu_seconds()
+        clock = Clock()
         yield
-        self.stages[name] = (time.perf_counter() - wall, cpu_seconds() - cpu)
+        self.stages[name] = clock.seconds()
 
 
 def main() -> None:
     job = Job(**json.loads(sys.argv[1]))
     report = {"peer": run_peer, "pieces": run_pieces}.get(job.contender, run_ours)(job)
     report.memory_largest = memory_largest()
-    Path(job.report).write_text(json.dumps(asdict(report)), "utf-8")
+    print(json.dumps(asdict(report)))
 
 
 def run_peer(job: Job) -> Report:
@@ -236,18 +235,6 @@ def run_ours(job: Job) -> Report:
 
 def ultrachat_recipe() -> str:
     return (files("zephyr_fast") / "recipes" / "ultrachat.toml").read_text("utf-8")
-
-
-def cpu_seconds() -> float:
-    """User and system time of this process, its threads and its finished children."""
-    return sum(os.times()[:4])
-
-
-def memory_largest() -> int:
-    """Peak resident bytes of this process or of its largest child. Not `ru_maxrss` of this process: that one
-    is inherited from whoever started it."""
-    own = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return 1024 * max(int(own[1]) if own else 0, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Compares a `prep` folder with the HF tokenizer, document by document: are the ids and the trained tokens the same?
 
 The folder must have been made with cleaning off and windows long enough to cut nothing (the stage `--compare-ids`
-of `scripts/bench.py` does that), so that each document is its raw row, rendered and tokenized.
+of `end_to_end.py` does that), so that each document is its raw row, rendered and tokenized.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from bench_contenders import ZEPHYR, Batch, messages_of, tokenize, turns_of
+from end_to_end_contenders import ZEPHYR, Batch, messages_of, tokenize, turns_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -1,9 +1,8 @@
-"""One contender of `scripts/bench_loader.py`, in a process of its own: writes its files, or reads them and reports."""
+"""One contender of `loader.py`, in a process of its own: writes its files, or reads them and reports."""
 
 import hashlib
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from clock import Clock
 
 LENGTH, SHARD = int(os.environ.get("LENGTH", "2048")), 128  # tokens of a sample, samples of a record batch (2 MiB)
 NAMES = ("input_ids", "labels")[: int(os.environ.get("COLUMNS", "2"))]
@@ -165,14 +166,14 @@ def read(name: str, folder: Path, epochs: int, batch: int, workers: int) -> dict
     for module in ("zephyr_fast.load.loader", "zephyr_fast.load.shards", "zephyr_fast.load.gather") if name == "ours" else (name,):
         __import__(module)
     torch.set_num_threads(1)
-    start, wall, numbers = _cpu(), time.perf_counter(), 0
+    clock, numbers = Clock(), 0
     for loader in globals()[f"open_{name}"](folder, epochs, batch, workers):
         for tensors in loader:
             if not numbers:
-                start, wall = _cpu(), time.perf_counter()
+                clock = Clock()
             numbers += sum(tensor.numel() for tensor in (tensors.values() if isinstance(tensors, dict) else [tensors]))
         del loader
-    return {"tokens": numbers / len(NAMES), "cpu": _cpu() - start, "wall": time.perf_counter() - wall}
+    return {"tokens": numbers / len(NAMES)} | clock.report()
 
 
 def start_up(folder: Path, batch: int) -> dict[str, float]:
@@ -190,11 +191,6 @@ def start_up(folder: Path, batch: int) -> dict[str, float]:
     loader = Loader(rows, Batches(stream, Part(0, 1, batch), 0, stream.steps_to(len(rows))), Gather(), rows.shards.identity, 0)
     next(iter(loader))
     return {"rows": len(rows), "seconds": time.perf_counter() - start}
-
-
-def _cpu() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 if __name__ == "__main__":

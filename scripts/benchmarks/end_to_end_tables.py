@@ -1,11 +1,11 @@
-"""Turns the runs of `scripts/bench.py` into its two tables: seconds per stage, and rates, sizes and memory."""
+"""Turns the runs of `end_to_end.py` into two tables: seconds per stage; rates, sizes and memory."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from bench_contenders import Report
+from end_to_end_contenders import Report
+from measuring import show_table
 
 STAGES = ("read", "truecase + filter", "template + tokenize + mask", "template + tokenize, no mask", "pack", "write", "total", "process")
 CAVEAT = "The two sides clean by different rules and so keep different rows: the totals compare work of the same kind, not the same rows."
@@ -101,24 +101,3 @@ def rates_table(contenders: dict[str, list[Run]], megabytes: float) -> list[list
 
 def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
-
-
-def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A rich table on a terminal, columns of plain text elsewhere."""
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(title=title, title_justify="left")
-        for index, name in enumerate(header):
-            table.add_column(name, justify="right" if index else "left")
-        for row in rows:
-            table.add_row(*row)
-        Console().print(table)
-        return
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    print(f"\n{title}")
-    for row in (header, *rows):
-        others = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
-        print("  ".join((row[0].ljust(widths[0]), *others)).rstrip())
-    print()

@@ -1,35 +1,30 @@
-"""Our `prep` against the path users have today (datasets → transformers → TRL), from the same raw rows, in one run.
+"""Our `prep` against the path users have today (datasets → transformers → TRL), on the same rows.
 
-    python scripts/bench.py --input raw.jsonl.zst --tokenizer DIR --repeats 5 --compare-ids
+    python scripts/benchmarks/end_to_end.py --input sample --compare-ids
+    python scripts/benchmarks/end_to_end.py --input ultrachat/raw_mix_nc.jsonl.zst --mb 33 \\
+        --tokenizer tokenizers/mistral-7b-v0.1 --repeats 5
 
 Each contender runs in a fresh process with empty caches; the order turns round every time, so that a drifting
 machine touches both alike; the figures are medians. Imports are outside the clock and shown apart ("process").
+Inputs and tokenizers that are not here are looked for in ZEPHYR_FAST_DATA.
 """
 
 import argparse
-import io
 import json
 import os
-import platform
-import resource
-import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any
 
-import psutil
-
-from bench_contenders import OURS, Job, Report
-from bench_table import Run, show_runs
-
-PACKAGES = ("zephyr-fast", "datasets", "transformers", "tokenizers", "trl", "torch", "pyarrow")
+from end_to_end_contenders import OURS, Job, Report
+from end_to_end_tables import Run, show_runs
+from measuring import cores, describe_machine, in_turns, parser_of, run_process, show_machine
+from real_data import lines_of, located
 
 
 @dataclass(frozen=True)
@@ -57,13 +52,13 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--input", nargs="+", required=True, help="raw .jsonl[.gz|.zst] files, or `sample`")
     parser.add_argument("--tokenizer", help="a folder for both sides (default with `sample`: the packaged one)")
     parser.add_argument("--rows", type=int, help="only the first N rows")
     parser.add_argument("--mb", type=float, help="only about the first N megabytes")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each contender (default 3)")
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="default: all cores")
+    parser.add_argument("--workers", type=int, default=cores(), help="default: all cores")
     parser.add_argument("--seq-len", type=int, default=2048)
     parser.add_argument("--only", nargs="+", default=["peer", *OURS], choices=["peer", "pieces", *OURS], metavar="CONTENDER")
     parser.add_argument("--compare-ids", action="store_true", help="also compare the ids of every row")
@@ -75,14 +70,19 @@ def parse() -> argparse.Namespace:
         options.tokenizer = options.tokenizer or str(sample / "tokenizer")
     if not options.tokenizer:
         parser.error("name the tokenizer's folder with `--tokenizer`; only `--input sample` brings its own")
+    options.input = [located(path) for path in options.input]
+    options.tokenizer = located(options.tokenizer)
     return options
 
 
 def gather(paths: Iterable[str], rows_max: int | None, megabytes_max: float | None, target: Path) -> Raw:
-    """Writes the wanted rows as plain JSONL, so that both sides start from the same bytes in the page cache."""
+    """Writes the wanted rows as plain JSONL, so that both sides start from the same bytes in the page cache.
+
+    Broken rows, of which the packaged file has three, stay out: the other contenders fail on the whole file.
+    """
     rows = size = 0
     with target.open("wb") as out:
-        for line in islice(lines_of(paths), rows_max):
+        for line in islice(filter(is_row, lines_of(paths)), rows_max):
             if megabytes_max and size + len(line) > megabytes_max * 1e6:
                 break
             out.write(line)
@@ -90,21 +90,20 @@ def gather(paths: Iterable[str], rows_max: int | None, megabytes_max: float | No
     return Raw(target, rows, size / 1e6)
 
 
-def lines_of(paths: Iterable[str]) -> Iterator[bytes]:
-    import pyarrow as pa
-
-    for path in paths:
-        with io.BufferedReader(cast(io.RawIOBase, pa.input_stream(path, compression="detect"))) as stream:
-            yield from (line.rstrip(b"\n") + b"\n" for line in stream if line.strip())
+def is_row(line: bytes) -> bool:
+    """Tells whether a line is a row of one of the two raw shapes."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(row, dict) and any(isinstance(row.get(key), list) for key in ("data", "messages"))
 
 
 def race(options: argparse.Namespace, raw: Raw, scratch: Path) -> Iterator[Run]:
     """All runs: peer, ours, … and back again, as often as asked for."""
-    for turn in range(options.repeats):
-        for contender in options.only if turn % 2 == 0 else options.only[::-1]:
-            print(f"run {turn + 1} of {options.repeats}: {contender}", file=sys.stderr)
-            with TemporaryDirectory(dir=scratch) as folder:
-                yield run(contender, options, raw, options.seq_len, Path(folder))
+    for _, contender in in_turns(options.only, options.repeats):
+        with TemporaryDirectory(dir=scratch) as folder:
+            yield run(contender, options, raw, options.seq_len, Path(folder))
 
 
 def run(contender: str, options: argparse.Namespace, raw: Raw, seq_len: int, folder: Path) -> Run:
@@ -114,18 +113,14 @@ def run(contender: str, options: argparse.Namespace, raw: Raw, seq_len: int, fol
         input=str(raw.path),
         tokenizer=options.tokenizer,
         out=str(folder / "out"),
-        report=str(folder / "report.json"),
         workers=options.workers,
         seq_len=seq_len,
     )
-    start, cpu_before = time.perf_counter(), cpu_of_children()
-    command = [sys.executable, str(Path(__file__).with_name("bench_contenders.py")), json.dumps(asdict(job))]
-    process = subprocess.Popen(command, env=os.environ | quiet_environment(folder))
-    memory_all = watch(process)
-    if process.returncode:
-        sys.exit(f"contender `{contender}` failed with exit code {process.returncode}; its message is above")
-    seconds = (time.perf_counter() - start, cpu_of_children() - cpu_before)
-    return Run(contender, Report(**json.loads(Path(job.report).read_text("utf-8"))), seconds, memory_all)
+    program = Path(__file__).with_name("end_to_end_contenders.py")
+    command = [sys.executable, program, json.dumps(asdict(job))]
+    ended = run_process(command, quiet_environment(folder), sample_memory=True)
+    report = Report(**ended.report(contender))
+    return Run(contender, report, (ended.wall, ended.cpu), ended.memory)
 
 
 def quiet_environment(folder: Path) -> dict[str, str]:
@@ -139,64 +134,18 @@ def quiet_environment(folder: Path) -> dict[str, str]:
     }
 
 
-def watch(process: subprocess.Popen[bytes]) -> int:
-    """Waits for the process and returns the most memory that it and its children held at once, in bytes.
-
-    Proportional set size, since forked workers share pages that plain resident sizes would count twice.
-    """
-    peak = 0
-    while process.poll() is None:
-        peak = max(peak, memory_of_tree(process.pid))
-        time.sleep(0.1)  # a reading costs about a millisecond a process
-    return peak
-
-
-def memory_of_tree(pid: int) -> int:
-    total = 0
-    try:
-        root = psutil.Process(pid)
-        for process in (root, *root.children(recursive=True)):
-            total += process.memory_full_info().pss
-    except psutil.Error:  # one of them ended meanwhile
-        pass
-    return total
-
-
-def cpu_of_children() -> float:
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
-
-
 def compare_ids(options: argparse.Namespace, raw: Raw, scratch: Path) -> dict[str, Any]:
     """Our run without cleaning and without cuts, against the HF tokenizer on the same rows."""
     os.environ.update(quiet_environment(scratch))
-    from bench_ids import compare
+    from end_to_end_ids import compare
 
     print("comparing ids", file=sys.stderr)
     run("ours uncleaned", options, raw, seq_len=1 << 20, folder=scratch)
     return asdict(compare(raw.path, scratch / "out", options.tokenizer, options.workers))
 
 
-def describe_machine(workers: int) -> dict[str, str]:
-    cpuinfo = Path("/proc/cpuinfo")
-    models = [line for line in cpuinfo.read_text().splitlines() if "model name" in line] if cpuinfo.exists() else []
-    return {
-        "CPU": models[0].split(":")[1].strip() if models else platform.processor(),
-        "workers": f"{workers} of {os.cpu_count()} cores, load before the start {os.getloadavg()[0]:.1f}",
-        "versions": ", ".join([f"Python {platform.python_version()}", *map(version_of, PACKAGES)]),
-    }
-
-
-def version_of(package: str) -> str:
-    try:
-        return f"{package} {metadata.version(package)}"
-    except metadata.PackageNotFoundError:
-        return f"{package} (not installed)"
-
-
 def show(machine: dict[str, str], raw: Raw, runs: list[Run], ids: dict[str, Any] | None) -> None:
-    for name, value in machine.items():
-        print(f"{name}: {value}")
+    show_machine(machine)
     print(f"input: {raw.rows:,} raw rows, {raw.megabytes:.1f} MB")
     show_runs(runs, raw.megabytes)
     if ids is not None:

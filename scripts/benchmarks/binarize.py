@@ -1,21 +1,18 @@
-"""Our `binarize`, text alone, against what users write today: a query of duckdb, and `datasets` with a `map`, in one run.
+"""Our `binarize`, text alone, against a query of duckdb and against `datasets` with a `map`, in one run.
 
-    python scripts/bench_binarize.py --input ultrafeedback.jsonl --repeats 5
+    python scripts/benchmarks/binarize.py --input ultrafeedback/raw_alpacaeval_v1.jsonl.zst --repeats 5
 
 Rows whose annotations say nothing get rationales and critiques first, cut out of other rows' replies, so that a row has 13.8 KB as in the
 published set. All write one Parquet file with the columns of ultrafeedback_binarized: the reply of the best mean of the four aspects
 against another by chance. That the best replies are the same ones is looked at after the runs. Every run is a process of its own with one
 thread; contenders take turns, every other turn backwards, and a ratio is that of two runs of one turn. The engine has to be built for
-speed (`maturin develop --release`).
+speed (`maturin develop --release`). An input that is not here is looked for in ZEPHYR_FAST_DATA.
 """
 
 import argparse
 import json
-import os
 import random
-import subprocess
 import sys
-import time
 from collections import defaultdict
 from hashlib import sha256
 from pathlib import Path
@@ -23,8 +20,20 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench import describe_machine
-from bench_table import show_table
+from clock import Clock
+from measuring import (
+    PACKAGES,
+    describe_machine,
+    in_turns,
+    parser_of,
+    ratios_by_turn,
+    run_process,
+    show_machine,
+    show_table,
+    spread,
+    verdict,
+)
+from real_data import lines_of, located
 
 ASPECTS = ("instruction_following", "honesty", "truthfulness", "helpfulness")
 # Characters that a rationale and a critique have at most.
@@ -119,18 +128,17 @@ CONTENDERS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--input", required=True, help="plain JSONL in the shape of raw UltraFeedback")
+    parser = parser_of(__doc__)
+    parser.add_argument("--input", required=True, help="JSONL in the shape of raw UltraFeedback, plain or packed")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.contender:
         return work(options)
-    for name, value in describe_machine(1).items():
-        print(f"{name}: {value}")
+    show_machine(describe_machine(1, (*PACKAGES, "duckdb")))
     with TemporaryDirectory(prefix="zephyr-fast-bench-") as scratch:
-        rows = annotated(Path(options.input), Path(scratch, "rows.jsonl"))
+        rows = annotated(located(options.input), Path(scratch, "rows.jsonl"))
         options.input = str(rows)
         megabytes = rows.stat().st_size / 1e6
         reports = race(options, Path(scratch))
@@ -142,9 +150,9 @@ def main() -> None:
     )
 
 
-def annotated(source: Path, target: Path) -> Path:
+def annotated(source: str, target: Path) -> Path:
     """The rows, with what annotators would have said where they said nothing."""
-    rows = [json.loads(line) for line in source.read_bytes().splitlines()]
+    rows = [json.loads(line) for line in lines_of([source])]
     texts = [reply["response"] for row in rows for reply in row["completions"] if reply["response"]]
     chance = random.Random(42)
 
@@ -165,10 +173,9 @@ def annotated(source: Path, target: Path) -> Path:
 def work(options: argparse.Namespace) -> None:
     """One contender, once; imports are outside the clock where it makes them first."""
     __import__({"ours": "zephyr_fast", "datasets": "datasets"}.get(options.contender, "duckdb"))
-    wall, cpu = time.perf_counter(), time.process_time()
+    clock = Clock()
     CONTENDERS[options.contender](options.input, Path(options.out))
-    report = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
-    print(json.dumps(report | {"bytes": sum(path.stat().st_size for path in parquet_of(Path(options.out)))}))
+    print(json.dumps(clock.report() | {"bytes": sum(path.stat().st_size for path in parquet_of(Path(options.out)))}))
 
 
 def parquet_of(out: Path) -> list[Path]:
@@ -178,13 +185,10 @@ def parquet_of(out: Path) -> list[Path]:
 
 def race(options: argparse.Namespace, scratch: Path) -> dict[str, list[dict[str, float]]]:
     reports: dict[str, list[dict[str, float]]] = {name: [] for name in CONTENDERS}
-    for turn in range(options.repeats):
-        for name in list(CONTENDERS) if turn % 2 == 0 else list(CONTENDERS)[::-1]:
-            print(f"turn {turn + 1} of {options.repeats}: {name}", file=sys.stderr)
-            out = scratch / f"{name}-{turn}"
-            command = [sys.executable, __file__, "--input", options.input, "--contender", name, "--out", str(out)]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
-            reports[name].append(json.loads(done.stdout.splitlines()[-1]))
+    for turn, name in in_turns(CONTENDERS, options.repeats):
+        out = scratch / f"{name}-{turn}"
+        command = [sys.executable, __file__, "--input", options.input, "--contender", name]
+        reports[name].append(run_process([*command, "--out", out]).report(name))
     return reports
 
 
@@ -203,17 +207,14 @@ def same_best(scratch: Path) -> str:
 def table(reports: dict[str, list[dict[str, float]]], megabytes: float) -> list[list[str]]:
     rows = []
     for name, runs in reports.items():
-        ratios = [theirs["cpu"] / ours["cpu"] for ours, theirs in zip(reports["ours"], runs, strict=True)]
-        must = "-" if name not in MUST else f"{MUST[name]:g}x, {'met' if median(ratios) >= MUST[name] else 'missed'}"
-        rate = spread([megabytes / run["cpu"] for run in runs], 0)
-        wall, written = spread([run["wall"] for run in runs], 2), f"{median(run['bytes'] for run in runs) / 1e6:.1f}"
-        rows.append([name, rate, wall, written, "-" if name == "ours" else spread(ratios, 2) + "x", must])
+        seconds = [run["cpu"] for run in runs]
+        ratios = ratios_by_turn(seconds, [run["cpu"] for run in reports["ours"]])
+        rate = spread([megabytes / cpu for cpu in seconds], digits=0)
+        wall = spread([run["wall"] for run in runs], digits=2)
+        written = f"{median(run['bytes'] for run in runs) / 1e6:.1f}"
+        compared = "-" if name == "ours" else spread(ratios, "x", digits=2)
+        rows.append([name, rate, wall, written, compared, verdict(ratios, MUST.get(name))])
     return rows
-
-
-def spread(values: list[float], digits: int) -> str:
-    """The median with the least and the most."""
-    return f"{median(values):.{digits}f} [{min(values):.{digits}f}-{max(values):.{digits}f}]"
 
 
 if __name__ == "__main__":
