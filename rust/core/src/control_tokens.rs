@@ -3,7 +3,7 @@
 use aho_corasick::{AhoCorasick, MatchKind};
 use regex::Regex;
 
-use crate::dialogue::{Dialogue, Replies};
+use crate::dialogue::Dialogue;
 use crate::error::{Error, Result};
 use crate::recipe::Policy;
 
@@ -47,13 +47,7 @@ impl ControlTokens {
         if self.policy != Policy::Neutralize {
             return 0;
         }
-        let turns = dialogue.turns.iter_mut().map(|turn| &mut turn.text);
-        let replies: Vec<&mut String> = match &mut dialogue.replies {
-            Replies::Inline => Vec::new(),
-            Replies::Scored(replies) => replies.iter_mut().map(|reply| &mut reply.text).collect(),
-            Replies::Pair(pair) => vec![&mut pair.chosen, &mut pair.rejected],
-        };
-        turns.chain(replies).map(|text| self.broken(text)).sum()
+        dialogue.texts_mut().map(|text| self.broken(text)).sum()
     }
 
     fn broken(&self, text: &mut String) -> u32 {
@@ -87,7 +81,7 @@ pub(crate) fn markers(written: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialogue::{Role, Turn};
+    use crate::dialogue::{Replies, Role, Turn};
 
     #[test]
     fn special_tokens_and_role_markers_are_found_in_content() {

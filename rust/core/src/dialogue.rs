@@ -107,4 +107,31 @@ impl Dialogue {
     pub fn prompt(&self) -> &str {
         self.turns.iter().find(|turn| turn.role == Role::User).map_or("", |turn| turn.text.as_str())
     }
+
+    /// The answers that compete for the last word, each an assistant's turn behind the others; none
+    /// where the turns have the last word already.
+    #[must_use]
+    pub fn answers(&self) -> Vec<&str> {
+        match &self.replies {
+            Replies::Inline => Vec::new(),
+            Replies::Scored(replies) => replies.iter().map(|reply| reply.text.as_str()).collect(),
+            Replies::Pair(pair) => vec![&pair.chosen, &pair.rejected],
+        }
+    }
+
+    /// All that the assistant says: its turns, then the answers.
+    pub fn said_by_assistant(&self) -> impl Iterator<Item = &str> {
+        let turns = self.turns.iter().filter(|turn| turn.role == Role::Assistant);
+        turns.map(|turn| turn.text.as_str()).chain(self.answers())
+    }
+
+    /// All that anybody says, to be edited: the turns, then the answers.
+    pub fn texts_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        let answers = match &mut self.replies {
+            Replies::Inline => Vec::new(),
+            Replies::Scored(replies) => replies.iter_mut().map(|reply| &mut reply.text).collect(),
+            Replies::Pair(pair) => vec![&mut pair.chosen, &mut pair.rejected],
+        };
+        self.turns.iter_mut().map(|turn| &mut turn.text).chain(answers)
+    }
 }

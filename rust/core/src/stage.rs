@@ -63,7 +63,7 @@ codes! {
     TooManyTurns "too_many_turns" Dropped "It has more turns than the recipe allows."
     TooShort "too_short" Dropped "It has fewer characters than the recipe asks for."
     TooLong "too_long" Dropped "It has more characters than the recipe allows."
-    Phrase "phrase" Dropped "An assistant's turn holds a phrase of the recipe."
+    Phrase "phrase" Dropped "An assistant's turn, or an answer, holds a phrase of the recipe."
     Source "source" Dropped "The recipe drops rows of this source."
     FewerThanTwo "fewer_than_two" Dropped "There are fewer than two answers to compare."
     AllUnrated "all_unrated" Dropped "No answer has a score."

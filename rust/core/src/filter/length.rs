@@ -6,6 +6,7 @@ use crate::dialogue::Dialogue;
 use crate::stage::{Code, Notes, Reason, Stage};
 
 /// Bounds, each optional and inclusive. Characters are Unicode scalar values, summed over all turns.
+/// Of answers that compete for the last word, each must keep the bounds as the last turn.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Length {
@@ -21,8 +22,18 @@ pub(super) fn build(table: toml::Table) -> Result<Box<dyn Stage>, toml::de::Erro
 
 impl Stage for Length {
     fn visit(&self, dialogue: &mut Dialogue, _: &mut Notes) -> Result<(), Reason> {
-        let turns = dialogue.turns.len();
         let chars: usize = dialogue.turns.iter().map(|turn| turn.text.chars().count()).sum();
+        let answers = dialogue.answers();
+        if answers.is_empty() {
+            return self.judge(dialogue.turns.len(), chars);
+        }
+        let turns = dialogue.turns.len() + 1;
+        answers.iter().try_for_each(|answer| self.judge(turns, chars + answer.chars().count()))
+    }
+}
+
+impl Length {
+    fn judge(&self, turns: usize, chars: usize) -> Result<(), Reason> {
         let below = |value: usize, bound: Option<usize>| bound.is_some_and(|bound| value < bound);
         let above = |value: usize, bound: Option<usize>| bound.is_some_and(|bound| value > bound);
         let (code, seen) = if below(turns, self.turns_min) {
@@ -37,5 +48,62 @@ impl Stage for Length {
             return Ok(());
         };
         Err(Reason::found(code, seen.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialogue::{Pair, Replies, Reply, Role, Turn};
+
+    fn judged(bounds: &str, turns: &[&str], replies: Replies) -> Option<(&'static str, String)> {
+        let stage = build(bounds.parse().expect("valid TOML")).expect("valid bounds");
+        let turn = |text: &&str| Turn { role: Role::User, text: (*text).to_owned() };
+        let turns = turns.iter().map(turn).collect();
+        let mut dialogue = Dialogue { id: None, source: None, turns, replies };
+        let judged = stage.visit(&mut dialogue, &mut Notes::default());
+        judged.err().map(|reason| (reason.code.word(), reason.detail.unwrap_or_default()))
+    }
+
+    fn scored(texts: &[&str]) -> Replies {
+        let reply = |text: &&str| Reply { text: (*text).to_owned(), ..Reply::default() };
+        Replies::Scored(texts.iter().map(reply).collect())
+    }
+
+    #[test]
+    fn each_bound_is_inclusive_and_has_its_name() {
+        let said = ["ä", "bc"];
+        let bounds = "turns_min = 2\nturns_max = 2\nchars_min = 3\nchars_max = 3";
+        assert_eq!(judged(bounds, &said, Replies::Inline), None);
+        for (bound, code, seen) in [
+            ("turns_min = 3", "too_few_turns", "2"),
+            ("turns_max = 1", "too_many_turns", "2"),
+            ("chars_min = 4", "too_short", "3"),
+            ("chars_max = 2", "too_long", "3"),
+        ] {
+            assert_eq!(judged(bound, &said, Replies::Inline), Some((code, seen.to_owned())));
+        }
+    }
+
+    #[test]
+    fn every_answer_counts_as_the_turn_that_ends_the_dialogue() {
+        let bounds = "turns_min = 2\nturns_max = 2\nchars_min = 4\nchars_max = 6";
+        let pair = |chosen: &str, rejected: &str| {
+            let (chosen, rejected) = (chosen.to_owned(), rejected.to_owned());
+            Replies::Pair(Pair { chosen, rejected, score_chosen: None, score_rejected: None })
+        };
+        for (replies, code) in [
+            (scored(&["abc", "é", "ab"]), None),
+            (pair("abc", "a"), None),
+            (scored(&["abc", "a", ""]), Some(("too_short", "3"))),
+            (pair("abc", "abcd"), Some(("too_long", "7"))),
+            (pair("abcd", ""), Some(("too_long", "7"))),
+        ] {
+            let wanted = code.map(|(code, seen)| (code, seen.to_owned()));
+            assert_eq!(judged(bounds, &["who"], replies), wanted);
+        }
+        let few = judged("turns_min = 3", &["who"], scored(&["a", "b"]));
+        assert_eq!(few, Some(("too_few_turns", "2".to_owned())));
+        assert_eq!(judged("turns_max = 1", &["who"], scored(&[])), None, "nobody answers");
     }
 }

@@ -1,4 +1,11 @@
 //! Filters: stages that only judge. A new one is a file here and a line in [`FILTERS`].
+//!
+//! They run before pairs are made. Where answers compete for the last word, a filter takes each of
+//! them for an assistant's turn that ends the dialogue: see [`Dialogue::said_by_assistant`] and
+//! [`Dialogue::answers`].
+//!
+//! [`Dialogue::answers`]: crate::dialogue::Dialogue::answers
+//! [`Dialogue::said_by_assistant`]: crate::dialogue::Dialogue::said_by_assistant
 
 mod length;
 mod phrases;
@@ -8,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::stage::Stage;
 
 /// The version of all filters' rules.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Makes a filter from its table in the recipe.
 type Build = fn(toml::Table) -> std::result::Result<Box<dyn Stage>, toml::de::Error>;
@@ -20,6 +27,13 @@ pub const FILTERS: [(&str, Build); 3] = [("structure", structure::build), ("leng
 #[must_use]
 pub fn names() -> Vec<&'static str> {
     FILTERS.iter().map(|(name, _)| *name).collect()
+}
+
+/// Whether a `[[filter]]` table asks for turns to be cut off: answers could then follow a question
+/// that is gone.
+#[must_use]
+pub fn cuts_turns(table: &toml::Table) -> bool {
+    phrases::cuts_turns(table)
 }
 
 /// The filter that a recipe's `[[filter]]` table describes.

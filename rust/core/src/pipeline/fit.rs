@@ -62,6 +62,12 @@ fn resolve_pairs(recipe: &mut Recipe) -> Result<()> {
     if let Some((key, why)) = of_windows_alone(recipe) {
         return Err(Error::Recipe(format!("`{key}` {why}; it does nothing in `zephyr-fast binarize`, so take it away")));
     }
+    if let Some(place) = recipe.filters.iter().position(filter::cuts_turns) {
+        return Err(Error::Recipe(format!(
+            "`filter.{place}.drop = \"tail\"` cuts turns off, and the answers that `zephyr-fast binarize` \
+             compares need the whole question; write `drop = \"dialogue\"`"
+        )));
+    }
     let Some(binarize) = &mut recipe.binarize else {
         return refuse("`zephyr-fast binarize` needs a recipe with [binarize]");
     };
@@ -137,6 +143,9 @@ mod tests {
             assert!(error(text, Product::Pairs, &[(key, value)]).starts_with(&format!("`{key}` ")), "{key}={value}");
         }
         assert!(error("pack = { seq_len = 64 }\n[binarize]\n", Product::Pairs, &[]).starts_with("`pack.seq_len` "));
+        let tail = "[[filter]]\nkind = \"structure\"\n[[filter]]\nkind = \"phrases\"\nphrases = [\"x\"]\ndrop = \"tail\"\n";
+        assert_eq!(error(tail, Product::Windows, &[]), "");
+        assert!(error(&format!("{tail}{text}"), Product::Pairs, &[]).starts_with("`filter.1.drop = \"tail\"` cuts turns off"));
         // A recipe that is printed with all its keys can be used again.
         let printed = read(text, "x", &[]).and_then(|recipe| recipe.print()).expect("prints");
         assert_eq!(error(&printed, Product::Pairs, &[]), "");

@@ -12,7 +12,7 @@ use crate::dialogue::Dialogue;
 use crate::stage::{Notes, Reason, Stage};
 
 /// The version of these rules. It stands in every manifest and moves when one letter would come out differently.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Marks that may stand between a terminator and the white space after it.
 const CLOSERS: [char; 6] = ['"', '\'', ')', ']', '”', '’'];
@@ -26,15 +26,15 @@ const ABBREVIATIONS: [&str; 34] = [
     "cf.", "al.", "inc.", "ltd.", "co.", "corp.", "dept.", "est.", "eq.", "sec.", "vol.", "pp.", "ed.", "eds.", "ca.", "u.s.", "u.k.",
 ];
 
-/// The truecasing stage: every turn of a dialogue, prompts included.
+/// The truecasing stage: every turn of a dialogue, prompts included, and every answer.
 #[derive(Debug)]
 pub struct Truecase;
 
 impl Stage for Truecase {
     fn visit(&self, dialogue: &mut Dialogue, notes: &mut Notes) -> Result<(), Reason> {
-        for turn in &mut dialogue.turns {
-            if let Some((text, fixes)) = truecase(&turn.text) {
-                turn.text = text;
+        for text in dialogue.texts_mut() {
+            if let Some((mended, fixes)) = truecase(text) {
+                *text = mended;
                 notes.fixes += fixes;
             }
         }
@@ -220,6 +220,7 @@ fn contracts(rest: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialogue::{Pair, Replies, Role, Turn};
 
     fn fixed(text: &str) -> String {
         truecase(text).map_or_else(|| text.to_owned(), |(text, _)| text)
@@ -236,6 +237,19 @@ mod tests {
         ] {
             assert_eq!(fixed(raw), wanted);
         }
+    }
+
+    #[test]
+    fn answers_get_their_capitals_as_turns_do() {
+        let turns = vec![Turn { role: Role::User, text: "who am i?".to_owned() }];
+        let pair = Pair { chosen: "you. i guess".to_owned(), rejected: "No.".to_owned(), score_chosen: None, score_rejected: None };
+        let replies = Replies::Pair(pair);
+        let mut dialogue = Dialogue { id: None, source: None, turns, replies };
+        let mut notes = Notes::default();
+        assert_eq!(Truecase.visit(&mut dialogue, &mut notes), Ok(()));
+        assert_eq!(dialogue.turns[0].text, "Who am I?");
+        assert_eq!(dialogue.answers(), ["You. I guess", "No."]);
+        assert_eq!(notes.fixes, 4);
     }
 
     #[test]

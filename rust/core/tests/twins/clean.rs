@@ -1,7 +1,7 @@
 //! The fast truecaser and phrase filter against their slow twins: the same letters and the same hits, on hostile text and on real rows.
 
 use proptest::prelude::*;
-use zephyr_core::dialogue::{Dialogue, Replies, Role, Turn};
+use zephyr_core::dialogue::{Dialogue, Replies, Reply, Role, Turn};
 use zephyr_core::filter;
 use zephyr_core::read::shape;
 use zephyr_core::stage::{Code, Notes, Reason, Stage};
@@ -45,10 +45,16 @@ fn wanted(phrases: &[&str], text: &str) -> (Result<(), Reason>, Vec<String>) {
 }
 
 fn check_phrases(stage: &dyn Stage, phrases: &[&str], text: &str) {
-    let turns = vec![Turn { role: Role::Assistant, text: text.to_owned() }];
-    let mut notes = Notes::default();
-    let verdict = stage.visit(&mut Dialogue { id: None, source: None, turns, replies: Replies::Inline }, &mut notes);
-    assert_eq!((verdict, notes.phrases), wanted(phrases, text), "in {text:?}");
+    let wanted = wanted(phrases, text);
+    let answer = |text: &str| Reply { text: text.to_owned(), ..Reply::default() };
+    let compared = Replies::Scored(vec![answer(""), answer(text)]);
+    for (role, replies) in [(Role::Assistant, Replies::Inline), (Role::User, compared)] {
+        let turns = vec![Turn { role, text: text.to_owned() }];
+        let mut notes = Notes::default();
+        let mut dialogue = Dialogue { id: None, source: None, turns, replies };
+        let verdict = stage.visit(&mut dialogue, &mut notes);
+        assert_eq!((&verdict, &notes.phrases), (&wanted.0, &wanted.1), "in {text:?}");
+    }
 }
 
 /// What texts are pieced together from: all that either rule looks at, and what stands in their way.

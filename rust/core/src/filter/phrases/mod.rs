@@ -1,11 +1,12 @@
-//! Drops dialogues in which the assistant says one of the listed phrases, such as "as an AI language model".
+//! Drops dialogues in which the assistant says one of the listed phrases, such as "as an AI language
+//! model", be it in a turn or in one of the answers that compete for the last word.
 
 mod finder;
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, BuildError, MatchKind};
 use serde::Deserialize;
 
-use crate::dialogue::{Dialogue, Role};
+use crate::dialogue::{Dialogue, Role, Turn};
 use crate::stage::{Code, Notes, Reason, Stage};
 use finder::Finder;
 
@@ -24,7 +25,8 @@ enum What {
     /// The whole dialogue, as the Zephyr authors did.
     #[default]
     Dialogue,
-    /// The exchange with the phrase and all that follows; what comes before stays.
+    /// The exchange with the phrase and all that follows; what comes before stays. Not where answers
+    /// are compared: they need the whole question.
     Tail,
 }
 
@@ -54,6 +56,11 @@ pub(super) fn build(table: toml::Table) -> Result<Box<dyn Stage>, toml::de::Erro
     Ok(Box::new(Phrases { phrases, search, drop }))
 }
 
+/// Whether the table, which is one of any filter, asks for more than a verdict.
+pub(super) fn cuts_turns(table: &toml::Table) -> bool {
+    table.get("kind").and_then(toml::Value::as_str) == Some("phrases") && table.get("drop").and_then(toml::Value::as_str) == Some("tail")
+}
+
 fn automaton(phrases: &[String]) -> Result<AhoCorasick, BuildError> {
     AhoCorasickBuilder::new()
         .ascii_case_insensitive(true)
@@ -64,24 +71,34 @@ fn automaton(phrases: &[String]) -> Result<AhoCorasick, BuildError> {
 impl Stage for Phrases {
     fn visit(&self, dialogue: &mut Dialogue, notes: &mut Notes) -> Result<(), Reason> {
         let mut hits: Vec<usize> = Vec::new();
-        let mut first_turn = None;
-        for (place, turn) in dialogue.turns.iter().enumerate().filter(|(_, turn)| turn.role == Role::Assistant) {
-            self.search.find(&turn.text, &mut hits);
-            if !hits.is_empty() && first_turn.is_none() {
-                first_turn = Some(place);
-            }
-        }
-        let Some(turn) = first_turn else { return Ok(()) };
-        let first = self.phrases[hits[0]].clone();
+        dialogue.said_by_assistant().for_each(|text| self.search.find(text, &mut hits));
+        let Some(first) = hits.first().map(|first| self.phrases[*first].clone()) else {
+            return Ok(());
+        };
         hits.sort_unstable();
         hits.dedup();
         notes.phrases.extend(hits.into_iter().map(|hit| self.phrases[hit].clone()));
-        let kept = turn.saturating_sub(1);
-        if matches!(self.drop, What::Tail) && dialogue.turns[..kept].iter().any(|turn| turn.role == Role::Assistant) {
-            dialogue.turns.truncate(kept);
-            return Ok(());
+        let is_cut = matches!(self.drop, What::Tail) && self.cut(&mut dialogue.turns);
+        if is_cut { Ok(()) } else { Err(Reason::found(Code::Phrase, first)) }
+    }
+}
+
+impl Phrases {
+    /// Cuts off the first exchange with a phrase and all that follows; not where no exchange would be left.
+    fn cut(&self, turns: &mut Vec<Turn>) -> bool {
+        let mut hits = Vec::new();
+        let found = turns.iter().position(|turn| {
+            if turn.role == Role::Assistant {
+                self.search.find(&turn.text, &mut hits);
+            }
+            !hits.is_empty()
+        });
+        let kept = found.unwrap_or(0).saturating_sub(1);
+        let leaves_one = turns[..kept].iter().any(|turn| turn.role == Role::Assistant);
+        if leaves_one {
+            turns.truncate(kept);
         }
-        Err(Reason::found(Code::Phrase, first))
+        leaves_one
     }
 }
 
@@ -129,14 +146,18 @@ fn plain(text: &str) -> std::borrow::Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialogue::{Replies, Turn};
+    use crate::dialogue::{Pair, Replies, Reply};
 
     fn visited(drop: &str, turns: &[&str]) -> (Result<(), Reason>, Notes, usize) {
+        visited_with(drop, turns, Replies::Inline)
+    }
+
+    fn visited_with(drop: &str, turns: &[&str], replies: Replies) -> (Result<(), Reason>, Notes, usize) {
         let table = format!("phrases = [\"as an AI\", \"I don't have opinions\"]\ndrop = \"{drop}\"");
         let stage = build(table.parse().expect("valid TOML")).expect("valid table");
         let roles = [Role::User, Role::Assistant].into_iter().cycle();
         let turns = turns.iter().zip(roles).map(|(text, role)| Turn { role, text: (*text).to_owned() }).collect();
-        let mut dialogue = Dialogue { id: None, source: None, turns, replies: Replies::Inline };
+        let mut dialogue = Dialogue { id: None, source: None, turns, replies };
         let mut notes = Notes::default();
         let verdict = stage.visit(&mut dialogue, &mut notes);
         (verdict, notes, dialogue.turns.len())
@@ -148,6 +169,26 @@ mod tests {
         assert_eq!(verdict, Err(Reason::found(Code::Phrase, "I don't have opinions")));
         assert_eq!(notes.phrases, ["as an AI", "I don't have opinions"]);
         assert_eq!(visited("dialogue", &["as an AI", "use it as an aid"]).0, Ok(()));
+    }
+
+    #[test]
+    fn a_phrase_in_any_answer_drops_the_row_whatever_is_to_be_dropped() {
+        let scored = |texts: [&str; 3]| Replies::Scored(texts.map(|text| Reply { text: text.to_owned(), ..Reply::default() }).to_vec());
+        let pair = |chosen: &str, rejected: &str| {
+            let (chosen, rejected) = (chosen.to_owned(), rejected.to_owned());
+            Replies::Pair(Pair { chosen, rejected, score_chosen: None, score_rejected: None })
+        };
+        let asked = ["q", "no", "as an AI, you say?"];
+        for drop in ["dialogue", "tail"] {
+            for replies in [scored(["a", "b", "As an AI!"]), pair("as an AI", "b"), pair("a", "as an AI")] {
+                let (verdict, notes, turns) = visited_with(drop, &asked, replies);
+                assert_eq!(verdict, Err(Reason::found(Code::Phrase, "as an AI")));
+                assert_eq!((notes.phrases, turns), (vec!["as an AI".to_owned()], 3));
+            }
+            for replies in [scored(["a", "b", "c"]), pair("a", "b")] {
+                assert_eq!(visited_with(drop, &asked, replies).0, Ok(()));
+            }
+        }
     }
 
     #[test]
