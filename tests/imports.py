@@ -1,4 +1,4 @@
-"""Draws the import graph of Python or Rust sources: which file uses which names of which file."""
+"""Draws the import graph of Python or Rust sources, which file uses which names of which file; and finds the texts in Rust."""
 
 import ast
 import re
@@ -88,6 +88,20 @@ _NOT_CODE = re.compile(
       | '(?:\\u\{\w+\}|\\.|[^'\\])'                 # characters, but no lifetimes""",
     re.VERBOSE | re.DOTALL,
 )
+
+
+def rust_texts(source: str) -> list[str]:
+    """The string literals of a Rust file, without those of its comments and its unit tests."""
+    texts: list[str] = []
+
+    def kept(found: re.Match[str]) -> str:
+        if found[0].startswith(("//", "/*", "'")):
+            return " "
+        texts.append(found[0][found[0].index('"') + 1 : found[0].rindex('"')])
+        return f" \0{len(texts) - 1}\0 "
+
+    code = _without_tests(_NOT_CODE.sub(kept, source))
+    return [texts[int(number)] for number in re.findall(r"\0(\d+)\0", code)]
 
 
 def _rust_paths(text: str, module: tuple[str, ...]) -> Iterator[tuple[str, ...]]:

@@ -12,14 +12,27 @@ from typing import Any
 
 import regex
 
+from reference_filters import FILTERS, phrases_in
 from reference_pairs import PRESETS, pairs, score
-from reference_rows import Refused, Row, dialogue, fields_of, shape_of
+from reference_rows import Answers, Refused, Row, dialogue, fields_of, shape_of
 from reference_tokens import Messages, Tokens
 from reference_truecase import truecase
 
 RECIPES = Path(__file__).parents[1] / "python" / "zephyr_fast" / "recipes"
 NOT_A_WORD = r"[^\p{Alphabetic}\p{N}]"
 MARKER = r"<\|[^<>|\s]{1,40}\|>|<[/A-Za-z_][A-Za-z_0-9]{0,40}>|\[/?[A-Z_]{2,40}\]"
+
+
+KNOWN = {
+    "compat": ("modern",),
+    "truecase.id_from": ("clean", "raw"),
+    "dedup.of": ("dialogue",),
+    "tokenize.train_on": ("assistant",),
+    "tokenize.control_tokens": ("quarantine", "allow"),
+    "shards.tokens": (True,),
+    "template.name": ("zephyr", "tokenizer"),
+}
+"""What the twin can do where a key has several words; the first is the default."""
 
 
 @dataclass
@@ -40,8 +53,9 @@ class Outcome:
     samples: list[dict[str, Any]] = field(default_factory=list)
 
 
-def recipe(name: str, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """A packaged recipe with its defaults and the keys laid over it."""
+def recipe(name: str | Path, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A packaged recipe, or the file at a path, with its defaults and the keys laid over it."""
+    path = name if isinstance(name, Path) else RECIPES / f"{name}.toml"
     defaults: dict[str, dict[str, Any]] = {
         "truecase": {"enabled": False, "id_from": "clean"},
         "dedup": {"exact": False, "near": False, "threshold": 0.7},
@@ -49,7 +63,7 @@ def recipe(name: str, settings: Mapping[str, Any] | None = None) -> dict[str, An
         "shards": {"test_fraction": 0.1},
         "tokenize": {"control_tokens": "quarantine"},
     }
-    found: dict[str, Any] = tomllib.loads((RECIPES / f"{name}.toml").read_text(encoding="utf-8"))
+    found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     for key, value in (settings or {}).items():
         *path, last = key.split(".")
         here: Any = found
@@ -72,9 +86,11 @@ class Walk:
         self.kept: dict[str, int] = {}
         self.shingles: dict[int, set[tuple[str, ...]]] = {}
         self.control = sorted({*tokens.special, *regex.findall(MARKER, str(tokens.outer.chat_template))})
-        phrases = [phrase for table in rules.get("filter", []) for phrase in table.get("phrases", [])]
-        edge = r"[\p{Alphabetic}\p{N}]"
-        self.phrases = {phrase: regex.compile(rf"(?<!{edge}){regex.escape(_flat(phrase))}(?!{edge})") for phrase in phrases}
+        for key, known in KNOWN.items():
+            table, _, name = key.rpartition(".")
+            written = (rules.get(table, {}) if table else rules).get(name, known[0])
+            if written not in known:
+                raise NotImplementedError(f"the twin knows no {key} = {written!r}")
 
     def outcomes(self, rows: list[Row]) -> list[Outcome]:
         self.shape = shape_of(rows, self.command)
@@ -87,7 +103,7 @@ class Walk:
             context, answers = dialogue(self.shape, fields)
             names = ("id", "prompt_id") if self.shape in ("messages", "pair") else ("id",)
             done.source_id = next((str(fields[name]) for name in names if fields.get(name) is not None), None)
-            self._clean(done, context, answers is not None)
+            self._clean(done, context, answers)
             made = None if answers is None else self._pairs(done, fields, answers)
             self._look_for_control_tokens([m["content"] for m in context] + [text for pair in made or [] for text in pair[:2]])
             self._admit(done, row.raw, context)
@@ -97,57 +113,45 @@ class Walk:
             elif done.duplicate_of is None:
                 self._token_pairs(done, context, made or [])
         except Refused as refused:
-            done.verdict, done.reason = refused.args
+            done.verdict, done.reason = refused.verdict, refused.reason
             done.samples, done.texts = [], []
         if done.verdict != "written":
             done.split = None
         return done
 
-    def _clean(self, done: Outcome, context: Messages, is_asked: bool) -> None:
+    def _clean(self, done: Outcome, context: Messages, answers: Answers) -> None:
         raw_prompt = _prompt(context)
         if self.rules["truecase"]["enabled"]:
-            for message in context:
-                message["content"], fixes = truecase(message["content"])
+            for said, key in [*((message, "content") for message in context), *((answer, "response") for answer in answers or [])]:
+                said[key], fixes = truecase(said[key])
                 done.fixes += fixes
         try:
             for table in self.rules.get("filter", []):
-                if table["kind"] == "structure":
-                    _check_structure(context, is_asked)
-                else:
-                    self._check_phrases(done, context, table.get("drop", "dialogue"))
+                done.phrases |= phrases_in(table, context, answers)
+                FILTERS[table["kind"]](table, context, answers)
         finally:
             prompt = raw_prompt if self.rules["truecase"]["id_from"] == "raw" else _prompt(context)
             done.prompt_id = hashlib.sha256(prompt.encode()).hexdigest()
 
-    def _check_phrases(self, done: Outcome, context: Messages, drop: str) -> None:
-        said = [_flat(message["content"]) if message["role"] == "assistant" else "" for message in context]
-        found = {place for place, text in enumerate(said) if any(pattern.search(text) for pattern in self.phrases.values())}
-        done.phrases = {phrase for phrase, pattern in self.phrases.items() if any(pattern.search(text) for text in said)}
-        if found:
-            before = context[: max(0, min(found) - 1)]
-            if drop == "tail" and any(message["role"] == "assistant" for message in before):
-                context[:] = before
-            else:
-                raise Refused("dropped", "phrase")
-
-    def _pairs(self, done: Outcome, fields: dict[str, Any], answers: Any) -> list[Any]:
+    def _pairs(self, done: Outcome, fields: dict[str, Any], answers: list[dict[str, Any]]) -> list[Any]:
         table = self.rules["binarize"]
         strategy, score_by, repair, sources, _ = PRESETS[table.get("preset", "paper")]
         if fields.get("source") in table.get("drop_sources", sources):
-            raise Refused("dropped", "source")
+            raise Refused("source")
         if self.shape == "pair":
-            if answers[0] == answers[1]:
-                raise Refused("dropped", "same_text")
-            return [(*answers, fields.get("score_chosen"), fields.get("score_rejected"))]
+            chosen, rejected = (answer["response"] for answer in answers)
+            if chosen == rejected:
+                raise Refused("same_text")
+            return [(chosen, rejected, fields.get("score_chosen"), fields.get("score_rejected"))]
         scores = [score(answer, table.get("score_by", score_by), table.get("repair", repair)) for answer in answers]
         made = pairs(answers, scores, table.get("strategy", strategy), self.rules.get("seed", 42), done.prompt_id or "")
         if isinstance(made, str):
-            raise Refused("dropped", made)
+            raise Refused(made)
         return made
 
     def _look_for_control_tokens(self, texts: list[str]) -> None:
         if self.rules["tokenize"]["control_tokens"] == "quarantine" and any(token in text for text in texts for token in self.control):
-            raise Refused("quarantined", "control_token")
+            raise Refused("control_token")
 
     def _admit(self, done: Outcome, raw: Any, context: Messages) -> None:
         """Repeats an earlier row that stayed: exactly, or in enough of its runs of five words."""
@@ -176,7 +180,7 @@ class Walk:
         ids, labels, done.tokens_lost = self.tokens.cut_sample(context, self.rules["pack"]["seq_len"])
         if all(label == -100 for label in labels):
             done.tokens_lost = None
-            raise Refused("dropped", "nothing_to_train")
+            raise Refused("nothing_to_train")
         done.samples = [{"ids": ids, "labels": labels}]
         done.texts = [{"prompt": _prompt(context), "prompt_id": done.prompt_id, "messages": context}]
 
@@ -185,7 +189,7 @@ class Walk:
         for number, (chosen, rejected, score_chosen, score_rejected) in enumerate(made):
             ids = self.tokens.pair(context, chosen, rejected, self.rules["binarize"]["max_length"])
             if isinstance(ids, str):
-                raise Refused("dropped" if ids == "prompt_too_long" else "quarantined", ids)
+                raise Refused(ids)
             scores = {"score_chosen": score_chosen, "score_rejected": score_rejected}
             done.samples.append({**ids[0], **scores, "pair": number})
             lost += ids[1]
@@ -197,23 +201,3 @@ class Walk:
 
 def _prompt(context: Messages) -> str:
     return next((message["content"] for message in context if message["role"] == "user"), "")
-
-
-def _check_structure(context: Messages, is_asked: bool) -> None:
-    roles = [message["role"] for message in context]
-    spoken = roles[1:] if roles[:1] == ["system"] else roles
-    if not spoken:
-        raise Refused("dropped", "empty_dialogue")
-    if any(regex.fullmatch(r"\p{White_Space}*", message["content"]) for message in context):
-        raise Refused("dropped", "empty_turn")
-    if any(role != ("assistant" if place % 2 else "user") for place, role in enumerate(spoken)):
-        raise Refused("dropped", "roles_out_of_order")
-    if (spoken[-1] == "user") != is_asked:
-        raise Refused("dropped", "ends_with_assistant" if is_asked else "ends_with_user")
-
-
-def _flat(text: str) -> str:
-    """Straight quotes, single spaces, and small ASCII letters: one spelling of a phrase for all."""
-    straight = text.translate(str.maketrans("’‘“”", "''\"\""))
-    small = "".join(letter.lower() if letter.isascii() else letter for letter in straight)
-    return regex.sub(r"\p{White_Space}+", " ", small)

@@ -15,6 +15,10 @@ PRESETS: dict[str, tuple[str, str, bool, tuple[str, ...], bool]] = {
     "argilla": ("best-vs-random-lower", "mean_aspects", False, (), True),
 }
 
+SCORES = ("overall", "fine_grained", "mean_aspects", *ASPECTS)
+STRATEGIES = ("best-vs-random", "best-vs-random-lower", "best-vs-worst", "all-lower", "best-vs-draw")
+"""What `score` and `pairs` know; anything else is an error there."""
+
 Pair = tuple[str, str, float | None, float | None]
 """Chosen and rejected text, and their scores."""
 
@@ -41,6 +45,8 @@ def score(completion: dict[str, Any], score_by: str, repair: bool) -> float | No
         return ratings[ASPECTS.index(score_by)]
     if score_by == "fine_grained":
         return number(completion.get("fine-grained_score"))
+    if score_by != "overall":
+        raise NotImplementedError(f"score_by = {score_by!r}")
     overall = number(completion.get("overall_score"))
     if repair and overall == 10 and mean is not None:
         return 1.0 if mean <= 2 else 2 * mean if mean <= 4 else 10.0
@@ -65,8 +71,10 @@ def pairs(completions: list[dict[str, Any]], scores: list[float | None], strateg
         rejected = _pick(lower, seed, prompt_id)
     elif strategy == "best-vs-worst":
         rejected = [min(reversed(lower), key=lambda place: scores[place] or 0.0)] if lower else []
-    else:
+    elif strategy == "all-lower":
         rejected = lower
+    else:
+        raise NotImplementedError(f"strategy = {strategy!r}")
     if not rejected:
         return "same_text" if strategy in ("best-vs-draw", "best-vs-random") else "tie"
     made = [(texts[best], texts[place], scores[best], scores[place]) for place in rejected]

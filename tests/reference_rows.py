@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,27 @@ class Row:
     line: int
 
 
+Answers = list[dict[str, Any]] | None
+"""Answers to be compared, each with its text as `response`; None where the messages hold the last word."""
+
+VERDICTS = {
+    **dict.fromkeys(("utf8", "json", "shape", "too_many_messages"), "quarantined"),
+    **dict.fromkeys(("empty_dialogue", "empty_turn", "roles_out_of_order"), "dropped"),
+    **dict.fromkeys(("ends_with_user", "ends_with_assistant", "phrase", "source"), "dropped"),
+    **dict.fromkeys(("too_few_turns", "too_many_turns", "too_short", "too_long"), "dropped"),
+    **dict.fromkeys(("fewer_than_two", "all_unrated", "tie", "same_text"), "dropped"),
+    **dict.fromkeys(("nothing_to_train", "prompt_too_long"), "dropped"),
+    **dict.fromkeys(("control_token", "prompt_not_prefix"), "quarantined"),
+}
+"""Every reason that the twin gives, with what becomes of the row."""
+
+
 class Refused(Exception):
-    """Ends a row's walk: verdict and reason."""
+    """Ends a row's walk, for one of the reasons in `VERDICTS`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason, self.verdict = reason, VERDICTS[reason]
 
 
 def read(path: Path) -> list[Row]:
@@ -61,7 +81,10 @@ def every(step: int, path: Path, folder: Path) -> Path:
 
 def shape_of(rows: list[Row], command: str) -> str:
     """Told by the fields of the first row that can be read."""
-    shapes = {"prep": {"messages": "messages", "data": "alternating"}, "binarize": {"completions": "completions", "chosen": "pair"}}
+    shapes = {
+        "prep": {"messages": "messages", "data": "alternating"},
+        "binarize": {"completions": "completions", "chosen": "pair"},
+    }
     for row in rows:
         try:
             fields = fields_of(row.raw)
@@ -70,7 +93,7 @@ def shape_of(rows: list[Row], command: str) -> str:
         for key, shape in shapes[command].items():
             if key in fields:
                 return shape
-    return "alternating" if command == "prep" else "pair"
+    return {"prep": "alternating", "binarize": "pair"}[command]
 
 
 def fields_of(raw: bytes | dict[str, Any]) -> dict[str, Any]:
@@ -79,42 +102,64 @@ def fields_of(raw: bytes | dict[str, Any]) -> dict[str, Any]:
     try:
         fields = json.loads(raw.decode("utf-8"))
     except UnicodeDecodeError:
-        raise Refused("quarantined", "utf8") from None
+        raise Refused("utf8") from None
     except ValueError:
-        raise Refused("quarantined", "json") from None
+        raise Refused("json") from None
     if not isinstance(fields, dict):
-        raise Refused("quarantined", "shape")
+        raise Refused("shape")
     return fields
 
 
 def _list_of(value: Any, kind: type) -> list[Any]:
     if not isinstance(value, list) or any(not isinstance(one, kind) for one in value):
-        raise Refused("quarantined", "shape")
+        raise Refused("shape")
     if len(value) > 1024:
-        raise Refused("quarantined", "too_many_messages")
+        raise Refused("too_many_messages")
     return value
 
 
 def _messages(value: Any) -> Messages:
     messages = _list_of(value, dict)
     if any(not isinstance(message.get(name), str) for message in messages for name in ("role", "content")):
-        raise Refused("quarantined", "shape")
+        raise Refused("shape")
     return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 
-def dialogue(shape: str, fields: dict[str, Any]) -> tuple[Messages, Any]:
-    """The messages before any answer that is yet to be picked, and these answers."""
-    if shape == "alternating":
-        data = _list_of(fields.get("data"), str)
-        return [{"role": "assistant" if place % 2 else "user", "content": text} for place, text in enumerate(data)], None
-    if shape == "messages":
-        return _messages(fields.get("messages")), None
-    if shape == "completions":
-        if not isinstance(fields.get("instruction"), str):
-            raise Refused("quarantined", "shape")
-        return [{"role": "user", "content": fields["instruction"]}], _list_of(fields.get("completions"), dict)
+def _alternating(fields: dict[str, Any]) -> tuple[Messages, Answers]:
+    data = _list_of(fields.get("data"), str)
+    return [{"role": "assistant" if n % 2 else "user", "content": text} for n, text in enumerate(data)], None
+
+
+def _dialogue(fields: dict[str, Any]) -> tuple[Messages, Answers]:
+    return _messages(fields.get("messages")), None
+
+
+def _completions(fields: dict[str, Any]) -> tuple[Messages, Answers]:
+    if not isinstance(fields.get("instruction"), str):
+        raise Refused("shape")
+    answers = _list_of(fields.get("completions"), dict)
+    if any(not isinstance(answer.get("response"), str | None) for answer in answers):
+        raise Refused("shape")
+    prompt = {"role": "user", "content": fields["instruction"]}
+    return [prompt], [{**answer, "response": answer.get("response") or ""} for answer in answers]
+
+
+def _pair(fields: dict[str, Any]) -> tuple[Messages, Answers]:
     chosen, rejected = _messages(fields.get("chosen")), _messages(fields.get("rejected"))
     ends = [messages[-1:] for messages in (chosen, rejected)]
     if chosen[:-1] != rejected[:-1] or any(not end or end[0]["role"] != "assistant" for end in ends):
-        raise Refused("quarantined", "shape")
-    return chosen[:-1], (chosen[-1]["content"], rejected[-1]["content"])
+        raise Refused("shape")
+    return chosen[:-1], [{"response": end[0]["content"]} for end in ends]
+
+
+SHAPES: dict[str, Callable[[dict[str, Any]], tuple[Messages, Answers]]] = {
+    "alternating": _alternating,
+    "messages": _dialogue,
+    "completions": _completions,
+    "pair": _pair,
+}
+
+
+def dialogue(shape: str, fields: dict[str, Any]) -> tuple[Messages, Answers]:
+    """The messages before any answer that is yet to be picked, and these answers."""
+    return SHAPES[shape](fields)

@@ -13,17 +13,15 @@ import zephyr_fast
 from out_folder import ledger, manifest, shard_rows, text_rows
 from reference_pairs import ASPECTS, PRESETS, pairs, score
 from reference_rows import every, read
+from zephyr_fast._core import names
 
 SAMPLE = Path(zephyr_fast.__file__).parent / "sample"
 RUST = Path(__file__).parents[1] / "rust" / "core" / "src"
-STRATEGIES = ["best-vs-random", "best-vs-random-lower", "best-vs-worst", "all-lower"]
+TWO_SCORES = ("overall", "mean_aspects")
 SETTINGS = [
-    *({"binarize.preset": preset} for preset in PRESETS),
-    *(
-        {"binarize.strategy": strategy, "binarize.score_by": by}
-        for strategy, by in itertools.product(STRATEGIES, ("overall", "mean_aspects"))
-    ),
-    *({"binarize.strategy": "best-vs-worst", "binarize.score_by": by} for by in ("fine_grained", *ASPECTS)),
+    *({"binarize.preset": preset} for preset in names("presets")),
+    *({"binarize.strategy": strategy, "binarize.score_by": by} for strategy, by in itertools.product(names("strategies"), TWO_SCORES)),
+    *({"binarize.strategy": "best-vs-worst", "binarize.score_by": by} for by in names("scores") if by not in TWO_SCORES),
 ]
 
 
@@ -70,7 +68,7 @@ def test_each_preset_strategy_and_score_picks_what_slow_python_picks(settings: d
         ("raw_alpacaeval_claude.jsonl.zst", 2),
     ],
 )
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", names("presets"))
 def test_each_preset_picks_what_slow_python_picks_on_real_rows(preset: str, name: str, step: int, real: Path, tmp_path: Path) -> None:
     path = every(step, real / "ultrafeedback" / name, tmp_path)
     assert_pairs_are_the_twins(path, {"binarize.preset": preset}, tmp_path / "out")

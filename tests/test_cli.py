@@ -15,6 +15,7 @@ import pytest
 
 import zephyr_fast
 from out_folder import files, ledger, manifest
+from zephyr_fast import _core
 
 PACKAGE = Path(zephyr_fast.__file__).parents[1]
 SAMPLE = ("--input", "sample")
@@ -84,6 +85,28 @@ def test_a_wrong_recipe_is_refused_with_file_and_line(text: str, line: int, word
 )
 def test_a_setting_that_cannot_be_obeyed_is_named(settings: list[str], word: str, tmp_path: Path) -> None:
     assert word in refusal(2, "prep", *SAMPLE, "--out", tmp_path / "out", *settings)
+
+
+@pytest.mark.parametrize(
+    ("flag", "key", "kind"),
+    [("--strategy", "strategy", "strategies"), ("--score-by", "score_by", "scores"), ("--preset", "preset", "presets")],
+)
+def test_a_flag_takes_the_words_that_its_key_takes_and_refuses_others_alike(flag: str, key: str, kind: str, tmp_path: Path) -> None:
+    words = ("binarize", *SAMPLE, "--out", tmp_path / "out")
+    told = refusal(2, *words, flag, "best-vs-none")
+    assert told == refusal(2, *words, "--set", f"binarize.{key}=best-vs-none")
+    assert "best-vs-none" in told and all(f"`{word}`" in told for word in _core.names(kind))
+    assert not (tmp_path / "out").exists()
+    told = shell("binarize", "--help").stdout
+    assert f"{flag} [{'|'.join(_core.names(kind))}]" in told
+
+
+def test_the_strategy_of_a_preset_can_be_named_alone(tmp_path: Path) -> None:
+    flag, key = ("--strategy", "best-vs-draw"), ("--set", "binarize.strategy=best-vs-draw")
+    for name, given in (("flag", flag), ("key", key), ("neither", ())):
+        done = shell("binarize", *SAMPLE, "--out", tmp_path / name, *given)
+        assert done.returncode == 0, done.stderr
+    assert files(tmp_path / "flag") == files(tmp_path / "key") != files(tmp_path / "neither")
 
 
 def test_an_unknown_recipe_is_told_the_known_ones(tmp_path: Path) -> None:

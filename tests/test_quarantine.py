@@ -2,11 +2,15 @@
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 import zephyr_fast
 from out_folder import ledger, manifest
@@ -165,3 +169,17 @@ def test_every_input_has_a_quarantine_of_its_own_and_its_own_sums(tmp_path: Path
 def test_a_run_without_bad_rows_has_no_quarantine_file(tmp_path: Path) -> None:
     zephyr_fast.prep(input=written(tmp_path / "rows.jsonl", [good(0)]), tokenizer="sample", out=tmp_path / "out")
     assert quarantine(tmp_path / "out") == []
+
+
+def test_a_row_that_the_tokenizer_fails_on_is_set_aside(tmp_path: Path) -> None:
+    folder = shutil.copytree(Path(zephyr_fast.__file__).parent / "sample" / "tokenizer", tmp_path / "tokenizer")
+    known = ["<s>", "</s>", "a", "<|", "|>", "user", "assistant", "known"]
+    words = {word: place for place, word in enumerate(known)}
+    whole = Tokenizer(WordLevel(words, unk_token="[UNK]"))  # which the vocabulary does not have
+    whole.pre_tokenizer = Whitespace()
+    whole.add_special_tokens(["<s>", "</s>"])
+    whole.save(str(folder / "tokenizer.json"))
+    rows = [{"data": ["known", "known"]}, {"data": ["known", "unheard"]}]
+    path = written(tmp_path / "rows.jsonl", [json.dumps(row).encode() for row in rows])
+    zephyr_fast.prep(input=path, tokenizer=folder, out=tmp_path / "out")
+    assert [line["reason"] for line in ledger(tmp_path / "out")] == [None, "tokenizer"]

@@ -13,6 +13,7 @@ from out_folder import assert_is_what_the_twin_says, ledger
 from reference import Walk, recipe
 from reference_rows import read
 from reference_tokens import Tokens
+from zephyr_fast.prepare.recipe import read as read_recipe
 
 SAMPLE = Path(zephyr_fast.__file__).parent / "sample"
 ROWS = {"prep": ("ultrachat", SAMPLE / "ultrachat.jsonl"), "binarize": ("ultrafeedback", SAMPLE / "ultrafeedback.jsonl")}
@@ -83,3 +84,77 @@ def test_texts_made_of_hard_pieces_come_out_as_from_the_slow_twin(tmp_path: Path
     outcomes = Walk("prep", recipe("ultrachat", settings), Tokens(SAMPLE / "tokenizer")).outcomes(rows)
     assert_is_what_the_twin_says(tmp_path / "out", rows, outcomes)
     assert sum(outcome.fixes for outcome in outcomes) > 1_000
+
+
+FILTERS = {
+    "phrase": 'kind = "phrases"\nphrases = ["the main", "Also"]',
+    "too_few_turns": 'kind = "length"\nturns_min = 3',
+    "too_many_turns": 'kind = "length"\nturns_max = 1',
+    "too_short": 'kind = "length"\nchars_min = 180',
+    "too_long": 'kind = "length"\nchars_max = 400',
+}
+"""A filter for each reason that the packaged recipes do not give, and that the packaged rows do."""
+
+
+def with_filter(name: str, table: str, folder: Path, more: str = "") -> Path:
+    """The packaged recipe of that name with one filter more, as a file in `folder`."""
+    path = folder / f"{name}.toml"
+    text = read_recipe(name).text
+    path.write_text(f"{text}\n[[filter]]\n{table}\n{more}", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("reason", FILTERS)
+@pytest.mark.parametrize("command", ROWS)
+def test_a_filter_drops_what_the_slow_twin_drops(command: str, reason: str, tmp_path: Path) -> None:
+    name, path = ROWS[command]
+    rules = with_filter(name, FILTERS[reason], tmp_path)
+    run, out = {"prep": zephyr_fast.prep, "binarize": zephyr_fast.binarize}[command], tmp_path / "out"
+    run(str(rules), input="sample", out=out)
+    rows = read(path)
+    outcomes = Walk(command, recipe(rules), Tokens(SAMPLE / "tokenizer")).outcomes(rows)
+    assert_is_what_the_twin_says(out, rows, outcomes)
+    met = Counter(outcome.reason for outcome in outcomes)
+    assert met[reason] >= 1 and (met[None] >= 1 or "turns" in reason), met
+
+
+def test_a_phrase_that_nearly_every_answer_holds_drops_nearly_every_row(tmp_path: Path) -> None:
+    rules = with_filter("ultrafeedback", 'kind = "phrases"\nphrases = ["the"]', tmp_path)
+    rows = zephyr_fast.binarize(str(rules), input="sample", out=tmp_path / "out").rows
+    assert rows.dropped["phrase"] > 0.9 * rows.read
+
+
+ANSWERED = 'kind = "phrases"\nphrases = ["as an AI", "hello", "x = 1"]\n[[filter]]\nkind = "length"\nchars_min = 8\nchars_max = 60'
+
+
+@pytest.mark.parametrize("shape", ["pair", "completions"])
+def test_answers_made_of_hard_pieces_come_out_as_from_the_slow_twin(shape: str, tmp_path: Path) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    chance, pieces = random.Random(seed), PIECES.split("|")
+    lines = []
+    for _ in range(1_000):
+        asked, *said = ("".join(chance.choices(pieces, k=chance.randrange(1, 14))) for _ in range(4))
+        prompt = [{"role": "user", "content": asked}]
+        sides = [[*prompt, {"role": "assistant", "content": text}] for text in said[:2]]
+        scored = [{"response": text, "overall_score": chance.randrange(10)} for text in said]
+        pair = {"chosen": sides[0], "rejected": sides[1]}
+        lines.append(pair if shape == "pair" else {"instruction": asked, "completions": scored})
+    path = tmp_path / "hard.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rules = with_filter("ultrafeedback", ANSWERED, tmp_path, "[truecase]\nenabled = true\n")
+    zephyr_fast.binarize(str(rules), input=path, tokenizer="sample", out=tmp_path / "out")
+    rows = read(path)
+    outcomes = Walk("binarize", recipe(rules), Tokens(SAMPLE / "tokenizer")).outcomes(rows)
+    assert_is_what_the_twin_says(tmp_path / "out", rows, outcomes)
+    met = Counter(outcome.reason for outcome in outcomes)
+    assert all(met[reason] > 10 for reason in ("phrase", "too_short", "too_long", None)), met
+    assert sum(outcome.fixes for outcome in outcomes) > 300
+
+
+def test_what_would_cut_the_question_off_is_refused_by_name(tmp_path: Path) -> None:
+    table = 'kind = "phrases"\nphrases = ["the"]\ndrop = "tail"'
+    rules = with_filter("ultrafeedback", table, tmp_path)
+    with pytest.raises(zephyr_fast.RecipeError, match=r'`filter\.1\.drop = "tail"` cuts turns off'):
+        zephyr_fast.binarize(str(rules), input="sample", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -35,6 +35,14 @@ def _size(text: str) -> int:
     return int(size)
 
 
+def _words(kind: str) -> str:
+    """What help shows for an option that takes one of the engine's words.
+
+    No `click.Choice`: whether a word is known is for the engine to say, as it does for `--set`.
+    """
+    return f"[{'|'.join(names(kind))}]"
+
+
 _SHARED = [
     click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write; made if need be."),
     click.option("--input", "-i", multiple=True, help="Files, folders or globs (quoted); or `sample`. Without: the recipe's Hub id."),
@@ -75,9 +83,9 @@ def prep(recipe: str, seq_len: int | None, **options: Any) -> None:
 @click.command()
 @click.argument("recipe", default="ultrafeedback")
 @_shared
-@click.option("--preset", type=click.Choice(names("presets")), help="A published rule set.")
-@click.option("--strategy", type=click.Choice(names("strategies")), help="Which replies are paired; overrides the preset's.")
-@click.option("--score-by", type=click.Choice(names("scores")), help="Which score decides; overrides the preset's.")
+@click.option("--preset", metavar=_words("presets"), help="A published rule set.")
+@click.option("--strategy", metavar=_words("strategies"), help="Which replies are paired; overrides the preset's.")
+@click.option("--score-by", metavar=_words("scores"), help="Which score decides; overrides the preset's.")
 @click.option("--max-length", type=int, metavar="TOKENS", help="Tokens of prompt and answer at most.")
 def binarize(recipe: str, preset: str | None, strategy: str | None, score_by: str | None, max_length: int | None, **options: Any) -> None:
     """Turn scored replies into preference pairs, as text and as tokens.

@@ -1,4 +1,7 @@
-"""Several out folders as one set of rows, with weights: `train sft --shards A B --shard_weights 0.7 0.3`."""
+"""Several out folders as one set of rows, with weights.
+
+On the command line: `train sft --shards A --mix B --shard_weights 0.7 0.3`.
+"""
 
 import hashlib
 from collections.abc import Sequence

@@ -33,7 +33,7 @@ def find_inputs(command: str, recipe: Recipe, given: Sequence[str | Path]) -> li
     folder = _fetch(hub, "dataset", [files or "*"], recipe.get("source", "revision"), ways_out)
     if files and (files.startswith("/") or ".." in files.split("/")):
         raise RecipeError(f"{recipe.name}: `source.files` is a pattern of files within the data set on the Hub, not {brief(files)}")
-    found = [Path(path) for path in matches(files or "**/*", str(folder)) if path.endswith(ENDINGS)]
+    found = [Path(path) for path in matches(files or "**/*", str(folder)) if _can_be_read(path)]
     if not found:
         raise InputError(f"`{hub}` has no file like `{files or '*'}`; set `source.files` in the recipe, or {ways_out}")
     return found
@@ -100,11 +100,16 @@ def _expand(name: str) -> list[Path]:
 
 def _listed(folder: str) -> list[str]:
     with os.scandir(folder) as entries:
-        found = sorted(os.path.join(folder, entry.name) for entry in entries if entry.name.endswith(ENDINGS))
+        found = sorted(os.path.join(folder, entry.name) for entry in entries if _can_be_read(entry.name))
     for path in found:
         if not os.path.isdir(path):
             _check_regular(Path(path))
     return found
+
+
+def _can_be_read(name: str) -> bool:
+    """Whether a file's name ends as the engine wants it, which takes capitals for small letters."""
+    return name.lower().endswith(ENDINGS)
 
 
 def _check_regular(path: Path) -> None:

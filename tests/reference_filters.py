@@ -1,0 +1,81 @@
+"""The filters, slow and obvious: each looks at a dialogue's messages and at the answers that are yet to be picked."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import regex
+
+from reference_rows import Answers, Refused
+from reference_tokens import Messages
+
+LETTER = r"[\p{Alphabetic}\p{N}]"
+
+
+def structure(_: dict[str, Any], context: Messages, answers: Answers) -> None:
+    """Looks at the messages alone, and at whether answers are to follow them."""
+    roles = [message["role"] for message in context]
+    spoken = roles[1:] if roles[:1] == ["system"] else roles
+    if not spoken:
+        raise Refused("empty_dialogue")
+    if any(regex.fullmatch(r"\p{White_Space}*", message["content"]) for message in context):
+        raise Refused("empty_turn")
+    if any(role != ("assistant" if place % 2 else "user") for place, role in enumerate(spoken)):
+        raise Refused("roles_out_of_order")
+    if (spoken[-1] == "user") != (answers is not None):
+        raise Refused("ends_with_user" if answers is None else "ends_with_assistant")
+
+
+def length(table: dict[str, Any], context: Messages, answers: Answers) -> None:
+    """Judges the dialogue once with each of the answers behind it, or as it is, where it has none."""
+    said = [message["content"] for message in context]
+    for texts in [[*said, answer["response"]] for answer in answers or []] or [said]:
+        turns, chars = len(texts), sum(map(len, texts))
+        if turns < table.get("turns_min", 0):
+            raise Refused("too_few_turns")
+        if turns > table.get("turns_max", turns):
+            raise Refused("too_many_turns")
+        if chars < table.get("chars_min", 0):
+            raise Refused("too_short")
+        if chars > table.get("chars_max", chars):
+            raise Refused("too_long")
+
+
+def phrases(table: dict[str, Any], context: Messages, answers: Answers) -> None:
+    """Refuses what the assistant says with a phrase in it, or cuts the messages where the recipe wants that."""
+    drop = table.get("drop", "dialogue")
+    if drop not in ("dialogue", "tail") or (drop == "tail" and answers is not None):
+        raise NotImplementedError(f"drop = {drop!r}")
+    if not phrases_in(table, context, answers):
+        return
+    places = [place for place in range(len(context)) if phrases_in(table, context[place : place + 1], None)]
+    before = context[: max(0, min(places, default=0) - 1)]
+    if drop == "dialogue" or all(message["role"] != "assistant" for message in before):
+        raise Refused("phrase")
+    context[:] = before
+
+
+def phrases_in(table: dict[str, Any], context: Messages, answers: Answers) -> set[str]:
+    """The phrases that the assistant says, in its messages or in any of the answers."""
+    said = [_flat(message["content"]) for message in context if message["role"] == "assistant"]
+    said += [_flat(answer["response"]) for answer in answers or []]
+    return {phrase for phrase in table.get("phrases", []) if any(_pattern(phrase).search(text) for text in said)}
+
+
+FILTERS: dict[str, Callable[[dict[str, Any], Messages, Answers], None]] = {
+    "structure": structure,
+    "length": length,
+    "phrases": phrases,
+}
+
+
+@cache
+def _pattern(phrase: str) -> regex.Pattern[str]:
+    return regex.compile(rf"(?<!{LETTER}){regex.escape(_flat(phrase))}(?!{LETTER})")
+
+
+def _flat(text: str) -> str:
+    """Straight quotes, single spaces, and small ASCII letters: one spelling of a phrase for all."""
+    straight = text.translate(str.maketrans("’‘“”", "''\"\""))
+    small = "".join(letter.lower() if letter.isascii() else letter for letter in straight)
+    return regex.sub(r"\p{White_Space}+", " ", small)
