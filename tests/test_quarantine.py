@@ -173,13 +173,13 @@ def test_a_run_without_bad_rows_has_no_quarantine_file(tmp_path: Path) -> None:
 
 def test_a_row_that_the_tokenizer_fails_on_is_set_aside(tmp_path: Path) -> None:
     folder = shutil.copytree(Path(zephyr_fast.__file__).parent / "sample" / "tokenizer", tmp_path / "tokenizer")
-    known = ["<s>", "</s>", "a", "<|", "|>", "user", "assistant", "known"]
+    known = ["<s>", "</s>", "a", "<|", "|>", "user", "assistant", "Known"]
     words = {word: place for place, word in enumerate(known)}
     whole = Tokenizer(WordLevel(words, unk_token="[UNK]"))  # which the vocabulary does not have
     whole.pre_tokenizer = Whitespace()
     whole.add_special_tokens(["<s>", "</s>"])
     whole.save(str(folder / "tokenizer.json"))
-    rows = [{"data": ["known", "known"]}, {"data": ["known", "unheard"]}]
+    rows = [{"data": ["Known", "Known"]}, {"data": ["Known", "Unheard"]}]
     path = written(tmp_path / "rows.jsonl", [json.dumps(row).encode() for row in rows])
     zephyr_fast.prep(input=path, tokenizer=folder, out=tmp_path / "out")
     assert [line["reason"] for line in ledger(tmp_path / "out")] == [None, "tokenizer"]
