@@ -1,6 +1,6 @@
 """Every byte of an out folder stays what it was: hashes of whole folders, taken once and kept in fixtures/goldens.json.
 
-A change that means to write other bytes renews them with `ZEPHYR_FAST_RENEW_GOLDENS=1 pytest tests/test_goldens.py` and raises a rule's
+A change that means to write other bytes renews them with `ZEPHYR_FAST_RENEW_GOLDENS=1 pytest tests/prepare/test_goldens.py` and raises a rule's
 VERSION. The manifest's fingerprint and the data card that quotes it are left out: they also change with the version of a library.
 """
 
@@ -15,7 +15,7 @@ import pytest
 import zephyr_fast
 from real_data import DATA, MISSING
 
-GOLDENS = Path(__file__).parent / "fixtures" / "goldens.json"
+GOLDENS = Path(__file__).parents[1] / "fixtures" / "goldens.json"
 MISTRAL = DATA / "tokenizers" / "mistral-7b-v0.1"
 
 RUNS: dict[str, dict[str, Any]] = {
