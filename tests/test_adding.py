@@ -43,7 +43,9 @@ def behind(pattern: str, text: str) -> Edit:
     """Puts `text` behind the one place that matches; a number in a group of it goes up by one."""
 
     def edit(before: str) -> str:
-        (found,) = re.finditer(pattern, before)
+        places = list(re.finditer(pattern, before))
+        assert len(places) == 1, f"{len(places)} places look like {pattern}"
+        (found,) = places
         head = found[0].replace(found[1], str(int(found[1]) + 1)) if found.groups() else found[0]
         return f"{before[: found.start()]}{head}{text}{before[found.end() :]}"
 
@@ -126,7 +128,9 @@ ADDED: Mapping[str, Edits] = {
             behind(r"fn default\(\) -> Dedup \{\s*Dedup \{", " dummy: 1,"),
         ],
         f"{CORE}/recipe/read.rs": [behind(r"let wrong = \|key: &str, rule: &str\|[^;]*;", BOUNDS)],
-        f"{CORE}/pipeline/fit.rs": [behind(r"let keys =\s*\[", '("dedup.dummy", recipe.dedup.dummy != 1, "is for dialogues"), ')],
+        f"{CORE}/pipeline/fit.rs": [
+            behind(r"fn of_windows_alone[^{]*\{\s*let keys =\s*\[", '("dedup.dummy", recipe.dedup.dummy != 1, "is for dialogues"), ')
+        ],
         f"{CORE}/dedup/mod.rs": [
             behind(
                 r"pub fn sign\(dialogue: &Dialogue, dedup: &Dedup\) -> Signature \{",
