@@ -38,8 +38,7 @@ def stands(name: str, home: Path) -> bool:
         return (home / name).parent.is_dir()
     if "/" not in name and home == ROOT:  # known by its name alone
         return any(path.name == name for folder in ("rust", "python", "tests", "scripts") for path in (ROOT / folder).rglob(name))
-    in_one_folder = home / "tests" / Path(name).name if name.startswith("tests/") else None  # until tests have rooms
-    return (home / name).is_file() or (in_one_folder is not None and in_one_folder.is_file())
+    return (home / name).is_file()
 
 
 @pytest.mark.parametrize("document", HOMES)
