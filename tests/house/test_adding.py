@@ -143,7 +143,7 @@ ADDED: Mapping[str, Edits] = {
 SEEN = """
 #[cfg(test)]
 mod adding {
-    use super::names;
+    use super::{Product, names};
     use crate::pipeline::fit;
 
     #[test]
@@ -154,6 +154,9 @@ mod adding {
         let recipe = fit::read("[dedup]\\ndummy = 3\\n[[filter]]\\nkind = 'dummy'\\n", "x", &[]);
         assert!(recipe.and_then(|recipe| recipe.print()).expect("prints").contains("dummy = 3"));
         assert!(fit::read("[dedup]\\ndummy = 0\\n", "x", &[]).is_err());
+        let pairs = fit::read("[binarize]\\n[dedup]\\ndummy = 3\\n", "x", &[]);
+        let refused = pairs.and_then(|mut recipe| fit::resolve(Product::Pairs, &mut recipe));
+        assert!(refused.expect_err("does nothing").to_string().starts_with("`dedup.dummy`"));
         println!("added in {}", env!("CARGO_MANIFEST_DIR"));
     }
 }
@@ -225,6 +228,8 @@ def test_the_files_that_the_table_names_are_all_that_a_new_thing_needs(tmp_path:
     cargo(tree, "check", *core, "--tests", "--benches")
     ran = cargo(tree, "test", *core, "--lib", "--", "pipeline::names::adding", "--nocapture")
     assert f"added in {tree}/rust/core" in ran and "1 passed" in ran
+    twins = cargo(tree, "test", *core, "--test", "twins", "--", "read::depth_and_size_have_the_same_ends")
+    assert "1 passed" in twins
 
 
 def test_a_file_that_a_row_does_not_name_or_names_for_nothing_is_noticed(tmp_path: Path) -> None:
