@@ -180,7 +180,9 @@ def copied(tree: Path) -> Path:
     Of two trees with the same names and versions in one target directory, it would take the younger
     one's library for the older one's.
     """
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if listed.returncode != 0:
         pytest.skip("no git, or no checkout, to ask for the files of the project")
     for name in filter(None, listed.stdout.split("\0")):
