@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import zephyr_fast
+from children import PYTHONPATH
 from out_folder import files, manifest, shard_rows
 from zephyr_fast import InputError, IntegrityError, Shards
 from zephyr_fast.dataset.manifest import seal
@@ -192,8 +193,7 @@ def test_without_the_hash_of_batches_the_check_fails(folder: Folder, tmp_path: P
     for name in ("whole", "stale"):  # a copy: the program may not live to mend what it damages
         shutil.copytree(folder.path.parent / name, tmp_path / name)
     words = [sys.executable, __file__, str(tmp_path), str(SEED)]
-    paths = [str(Path(zephyr_fast.__file__).parents[1]), str(Path(__file__).parents[1])]
-    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)}, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": PYTHONPATH}, check=False)
     assert done.returncode != 0 and ("AssertionError" in done.stderr or done.returncode < 0 or "pyarrow" in done.stderr), done.stderr
 
 

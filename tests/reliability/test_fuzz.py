@@ -24,6 +24,7 @@ import pytest
 import xxhash
 
 import zephyr_fast
+from children import PYTHONPATH
 from out_folder import files, ledger, manifest, text_rows
 from scrambled import place
 from zephyr_fast import Shards, ZephyrError
@@ -197,8 +198,7 @@ def test_hostile_columnar_files_end_in_typed_errors(shards_and_columns: Path, tm
 
 
 def program(what: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    paths = [str(Path(zephyr_fast.__file__).parents[1]), str(TESTS)]
-    around = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "ZEPHYR_FAST_SEED": str(SEED), "PYTHONFAULTHANDLER": "1"}
+    around = os.environ | {"PYTHONPATH": PYTHONPATH, "ZEPHYR_FAST_SEED": str(SEED), "PYTHONFAULTHANDLER": "1"}
     return subprocess.run([sys.executable, __file__, what, str(folder)], capture_output=True, text=True, env=around, check=False)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-import zephyr_fast
+from children import PYTHONPATH
 from scrambled import place
 from zephyr_fast import InternalError, ZephyrError, _core
 
@@ -168,8 +168,7 @@ def fuzz_tokenizers(folder: Path) -> None:
 
 
 def test_hostile_tokenizers_end_in_ids_in_rows_set_aside_or_in_typed_errors(tmp_path: Path) -> None:
-    paths = [str(Path(zephyr_fast.__file__).parents[1]), str(Path(__file__).parents[1])]
-    around = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "ZEPHYR_FAST_SEED": str(SEED), "PYTHONFAULTHANDLER": "1"}
+    around = os.environ | {"PYTHONPATH": PYTHONPATH, "ZEPHYR_FAST_SEED": str(SEED), "PYTHONFAULTHANDLER": "1"}
     done = subprocess.run([sys.executable, __file__, str(tmp_path)], capture_output=True, text=True, env=around, check=False)
     print(done.stdout)
     assert done.returncode == 0, f"ZEPHYR_FAST_SEED={SEED}: {done.stdout[-500:]} {done.stderr[-3000:]}"

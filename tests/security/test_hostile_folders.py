@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 import xxhash
 
+from children import PYTHONPATH
 from hostile_server import Answer, HostileServer, redirect, serving, wait_for_downloads
 from numbered import numbered, numbered_pairs
 from out_folder import files
@@ -66,8 +67,7 @@ def cases() -> Iterator[random.Random]:
 
 @pytest.mark.parametrize("what", ["folders", "servers", "parts"])
 def test_every_hostile_case_ends_in_the_right_rows_or_a_typed_error(what: str, tmp_path: Path) -> None:
-    paths = [str(Path(store.__file__).parents[3]), str(Path(__file__).parents[1])]
-    around = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "ZEPHYR_FAST_SEED": str(SEED), "PYTHONFAULTHANDLER": "1"}
+    around = os.environ | {"PYTHONPATH": PYTHONPATH, "ZEPHYR_FAST_SEED": str(SEED), "PYTHONFAULTHANDLER": "1"}
     around |= {"ZEPHYR_FAST_CACHE": str(tmp_path / "cache")}
     words = [sys.executable, __file__, what, str(tmp_path / "sets")]
     done = subprocess.run(words, capture_output=True, text=True, env=around, check=False)

@@ -16,7 +16,7 @@ from reference_rows import every, read
 from zephyr_fast._core import names
 
 SAMPLE = Path(zephyr_fast.__file__).parent / "sample"
-RUST = Path(__file__).parents[1] / "rust" / "core" / "src"
+RUST = Path(__file__).parents[2] / "rust" / "core" / "src"
 TWO_SCORES = ("overall", "mean_aspects")
 SETTINGS = [
     *({"binarize.preset": preset} for preset in names("presets")),

@@ -11,7 +11,7 @@ from reference_rows import SHAPES, VERDICTS, Refused
 from reference_tokens import Tokens
 from zephyr_fast._core import names
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 TWINS = {
     "filters": FILTERS,
@@ -41,7 +41,8 @@ def test_the_twin_knows_every_name_of_the_engines_list(kind: str) -> None:
 
 def test_every_reason_is_the_twins_or_another_tests() -> None:
     assert not VERDICTS.keys() & ELSEWHERE.keys()
-    assert VERDICTS.keys() | ELSEWHERE.keys() == set(names("reasons"))
+    known = VERDICTS.keys() | ELSEWHERE.keys()
+    assert known == set(names("reasons")), f"reasons: {', '.join(sorted(known ^ set(names('reasons'))))}"
     for reason, test in ELSEWHERE.items():
         assert f'"{reason}"' in (TESTS / test).read_text(encoding="utf-8"), reason
 

@@ -10,7 +10,7 @@ import pytest
 from imports import rust_texts
 from zephyr_fast import _core
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SOURCES = [ROOT / "python", ROOT / "rust" / "core" / "src"]
 WORDS_MIN = 3
 """So many words of one list make a copy of it; pairs such as `prep` and `binarize` are too common."""

@@ -1,0 +1,68 @@
+"""What the documents name is there: files, the rooms in their order, and the versions of the rules."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from test_rooms import PYTHON, PYTHON_ROOMS, ROOT, RUST, RUST_ROOMS, Rooms
+
+NAMED = re.compile(r"`([\w<>./-]+\.(?:rs|py|pyi|toml|md|jinja|yaml|json|jsonl))`")
+"""Files that a document names, in backticks; what a run writes (`manifest.json`) has no folder."""
+
+HOMES = {
+    "ARCHITECTURE.md": (ROOT, RUST, PYTHON),
+    "CONTRIBUTING.md": (ROOT,),
+    "README.md": (ROOT,),
+    "docs/security.md": (ROOT, RUST),
+    "docs/reliability.md": (ROOT, RUST),
+    "docs/benchmarks.md": (ROOT,),
+    "docs/benchmarks-log.md": (ROOT,),
+    "SECURITY.md": (ROOT,),
+}
+"""By document, the folders that its paths are relative to."""
+
+
+def gone_from(text: str, homes: Sequence[Path]) -> list[str]:
+    """The files that a text names and that are in none of the folders."""
+    names = {name for name in NAMED.findall(text) if "/" in name or name.endswith((".rs", ".py"))}
+    return sorted(name for name in names if not any(stands(name, home) for home in homes))
+
+
+def stands(name: str, home: Path) -> bool:
+    """Whether the file is there; of one that is yet to be chosen (`<name>`), the folder."""
+    if "<step>" in name:
+        return True
+    if "<" in name:
+        return (home / name).parent.is_dir()
+    if "/" not in name and home == ROOT:  # known by its name alone
+        return any(path.name == name for folder in ("rust", "python", "tests", "scripts") for path in (ROOT / folder).rglob(name))
+    return (home / name).is_file()
+
+
+@pytest.mark.parametrize("document", HOMES)
+def test_every_file_that_a_document_names_is_there(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    assert not (gone := gone_from(text, HOMES[document])), f"{document} names {', '.join(gone)}"
+
+
+def test_a_file_that_is_gone_is_noticed() -> None:
+    text = "`pipeline/row.rs`, `pipeline/walk.rs`, `load/shards.py`, `shards/`, `manifest.json`, `gone.rs`, `no/<name>.rs`"
+    assert gone_from(text, (ROOT, RUST, PYTHON)) == ["gone.rs", "no/<name>.rs", "pipeline/walk.rs"]
+
+
+@pytest.mark.parametrize(("folder", "rooms"), [("rust/core/src", RUST_ROOMS), ("python/zephyr_fast", PYTHON_ROOMS)])
+def test_architecture_lists_the_rooms_in_their_order(folder: str, rooms: Rooms) -> None:
+    (block,) = re.findall(rf"^{folder}\n((?:  .+\n)+)", (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert [line.split("   ")[0].split() for line in block.replace("\n  ", "\n").removeprefix("  ").splitlines()] == [
+        list(room) for room in rooms
+    ]
+
+
+def test_contributing_says_when_each_version_is_raised() -> None:
+    versions = (RUST / "pipeline" / "versions.rs").read_text(encoding="utf-8")
+    listed = re.findall(r'\("(\w+)", (?:\w+::)+\w*VERSION\)', versions)
+    table = re.findall(r"^\| `(\w+)` \| `([\w/.]+)` \| .+ \|$", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert listed and [name for name, _ in table] == listed
+    assert not [file for _, file in table if "VERSION: u32" not in (ROOT / file).read_text(encoding="utf-8")]
