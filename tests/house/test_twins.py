@@ -22,13 +22,13 @@ TWINS = {
 }
 
 ELSEWHERE = {
-    "line_too_long": "test_quarantine.py",
-    "too_deep": "test_quarantine.py",
-    "too_many_tokens": "test_quarantine.py",
-    "contaminated": "test_decontaminate.py",
-    "template": "test_hostile_templates.py",
-    "mask": "test_templates.py",
-    "tokenizer": "test_quarantine.py",
+    "line_too_long": "prepare/test_quarantine.py",
+    "too_deep": "prepare/test_quarantine.py",
+    "too_many_tokens": "prepare/test_quarantine.py",
+    "contaminated": "prepare/test_decontaminate.py",
+    "template": "prepare/test_hostile_templates.py",
+    "mask": "prepare/test_templates.py",
+    "tokenizer": "prepare/test_quarantine.py",
 }
 """Reasons that the twin never gives, and the tests that hold them."""
 
