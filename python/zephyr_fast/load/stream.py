@@ -22,7 +22,7 @@ An example: five rows, two to a step. Places 0 to 4 are epoch 0, places 5 to 9 e
 >>> Stream(order, 2, "drop").rows(steps, offsets).tolist()
 [[2, 1], [0, 3], [4, 2], [1, 3]]
 
-A run that is resumed behind step 2 needs one number, the place where that step ended:
+A run that resumes after its first three steps needs one number, the place that they reached:
 
 >>> [Stream(order, 2, tail).start(3) for tail in ("carry", "pad", "drop")]
 [6, 5, 7]

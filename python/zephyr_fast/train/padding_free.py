@@ -3,11 +3,10 @@
 TRL has switched padding-free preference training off (trl#2469), because its loss expects one
 answer a row. So the loss is left alone here. The model's own forward takes the padded table apart
 on the way in, by the plan of `PairCollator`, works on rows without padding, and puts each token's
-log-probability back to its index in the table on the way out. Every loss, metric and option is
+log-probability back at its index in the table on the way out. Every loss, metric and option is
 therefore that of the installed TRL, and the sum of each answer is over the same tokens.
 
-An example: prompt 5, chosen answer 6, rejected answer 7 8 9. TRL's table has two padded rows of
-four:
+An example: prompt 5, chosen answer 6, rejected answer 7 8 9. TRL's table has two padded rows:
 
 >>> from zephyr_fast.load.collators import PairCollator
 >>> pair = {"prompt_ids": [5], "chosen_ids": [6], "rejected_ids": [7, 8, 9]}

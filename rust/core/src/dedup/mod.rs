@@ -22,7 +22,7 @@
 //!     ("the quick brown fox jumps over the lazy dog tonight", Some(Repeat::Near(0))),
 //!     // 1 of 11 shingles is shared. No band agrees, so nothing is compared.
 //!     ("the quick brown fox jumps across the lazy dog now", None),
-//!     // 5 of 7 are shared, but no band agrees. Just above the threshold, such misses are common.
+//!     // 5 of 7 are shared, but no band agrees. At 0.7, MinHash misses four pairs in ten.
 //!     ("the quick brown fox jumps over the lazy dog again", None),
 //! ];
 //! for (row, (text, expected)) in (0..).zip(rows) {

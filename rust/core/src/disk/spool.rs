@@ -1,8 +1,7 @@
 //! Keeps byte records on disk that a run writes once and reads back by number: tokens before they
 //! are packed, and shingles for dedup.
 //!
-//! An example: memory holds where each record ends, and a buffer of records that are not on disk
-//! yet.
+//! An example: memory holds the end of each record and a buffer of those that are not on disk yet.
 //!
 //! ```
 //! # let directory = tempfile::tempdir()?;

@@ -1,10 +1,11 @@
 //! Finds which bytes of a rendered dialogue are trained. They are derived in three ways, which must
 //! agree wherever they apply: from the template's own `{% generation %}` tags, from marks put round
-//! every turn's content, and from the text before each answer, which must be a prefix of the whole.
+//! every turn's content, and from what the template renders before each answer, where that is a
+//! prefix of the whole text.
 //!
-//! Marks are characters that Unicode reserves for such use and that neither the row nor the
-//! template contains. A marked rendering only counts if it is the plain text again without its
-//! marks: a template that looks at the marks proves nothing.
+//! Marks are Unicode non-characters that neither the row nor the template contains. A marked
+//! rendering only counts if it is the plain text again without its marks: a template that looks at
+//! the marks proves nothing.
 //!
 //! An example (`the_example_at_the_head_is_trained_on_its_answer`): the user asks `q`, the
 //! assistant answers `yes`, and the template writes `<role>`, the content and `<e>` for each turn.
@@ -16,7 +17,7 @@
 //! contents  `q` is at bytes 6..7, the answer `yes` at 21..24
 //! end       the canaries have shown that `<e>` ends an answer, so 21..27 is trained
 //! tags      with `{% generation %}` round the answer and its `<e>`, the tags give 21..27 too
-//! prefix    <user>q<e><assistant>              21 bytes with the generation prompt: `yes` is next
+//! prefix    <user>q<e><assistant>              21 bytes, with the generation prompt; `yes` is next
 //! ```
 
 use std::ops::Range;

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! source    {{ 'score: ' ~ m.score }}
-//! edits     `((` at byte 15, before `m.score`, and `)|__text)` at byte 22, behind it
+//! edits     `((` at byte 15, before `m.score`, and `)|__text)` at byte 22, after it
 //! guarded   {{ 'score: ' ~ ((m.score)|__text) }}
 //!
 //! m.score   unguarded                      guarded

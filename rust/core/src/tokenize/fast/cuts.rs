@@ -12,7 +12,7 @@
 //! ```text
 //! text             ␣   c   a   t   ␣   a   t        a space counts as ▁
 //! a merge joins?     yes yes yes no  no  yes
-//! segments         ␣c a t        | ␣ | a t          they end at bytes 4, 5 and 7
+//! segments         ␣   c   a   t | ␣ | a   t        they end at bytes 4, 5 and 7
 //! ```
 //!
 //! Each segment is merged by itself: to `▁cat`, `▁` and `at`. The boundary of `c` and `a` stays
