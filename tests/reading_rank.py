@@ -28,11 +28,11 @@ def loader_of(rows: Any, part: Part, workers: Workers, state: State | None = Non
 
 
 def read_steps(folder: str, out: str, layout: tuple[int, int, int], tail: str, kill: tuple[int, int]) -> None:
-    """Reads on from `out/state.json`; `layout` is device batch, micro batches and workers; rank kill[0] dies in micro batch kill[1]."""
+    """Reads on from `out/checkpoint.json`. `layout`: device batch, micro batches, workers; rank kill[0] dies in micro batch kill[1]."""
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     torch.distributed.init_process_group("gloo")
-    checkpoint = Path(out) / "state.json"
-    state = State.from_json(checkpoint.read_text()) if checkpoint.exists() else None
+    checkpoint = Path(out) / "checkpoint.json"
+    state = State.from_json(json.loads(checkpoint.read_text())["state"]) if checkpoint.exists() else None
     device_batch, micro, workers = layout
     loader = loader_of(Shards(folder, "train"), Part(rank, world, device_batch, micro), Workers(workers, "fork"), state, tail=tail)
     agree({"steps": loader.batches.steps, "next place": loader.batches.stream.first})
@@ -48,14 +48,18 @@ def read_steps(folder: str, out: str, layout: tuple[int, int, int], tail: str, k
 
 
 def _finish(out: Path, rank: int, step: list[list[int]], loader: Loader) -> None:
-    """A step is done once rank 0 has written its checkpoint, and it does so once all ranks have written what they read."""
+    """A step is done once rank 0 has written its checkpoint: the state, and what all ranks have read so far.
+
+    Both are in one file, renamed into place, since rank 0 may be killed at any moment because another died.
+    """
     steps: list[Any] = [None] * int(os.environ["WORLD_SIZE"])
     torch.distributed.all_gather_object(steps, step)
     if rank == 0:
-        with (out / "rows.jsonl").open("a") as file:
-            file.write(json.dumps([row for turn in zip(*steps, strict=True) for batch in turn for row in batch]) + "\n")
-        (out / "draft").write_text(loader.state().to_json())
-        (out / "draft").rename(out / "state.json")
+        checkpoint = out / "checkpoint.json"
+        read = json.loads(checkpoint.read_text())["read"] if checkpoint.exists() else []
+        read.append([row for turn in zip(*steps, strict=True) for batch in turn for row in batch])
+        (out / "draft").write_text(json.dumps({"state": loader.state().to_json(), "read": read}))
+        (out / "draft").rename(checkpoint)
 
 
 def read_all(url: str, cache: str, rows: int) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_quarantine import BAD, BROKEN, DEEP, MANY, SHAPELESS, good, quarantine, written
 
 import zephyr_fast
 from faulty import Faulty
 from out_folder import ledger, manifest
 from reference_rows import plain
-from test_quarantine import BAD, BROKEN, DEEP, MANY, SHAPELESS, good, quarantine, written
 
 Prep = Callable[[Path, Path], None]
 

@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from bed import HANG_SECONDS, Bed, digest, prepared
 
 import zephyr_fast
+from bed import HANG_SECONDS, Bed, digest, prepared
 from zephyr_fast import InternalError, ZephyrError
 
 LONG = bool(os.environ.get("ZEPHYR_FAST_LONG"))

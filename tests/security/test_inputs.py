@@ -13,9 +13,9 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
-from hostile_inputs import MIB, bombs, fifo, footers, lying_blocks, polars_file, with_batches
 
 import zephyr_fast
+from hostile_inputs import MIB, bombs, fifo, footers, lying_blocks, polars_file, with_batches
 from measured import measured
 from zephyr_fast import InputError, RecipeError, prep
 

@@ -29,12 +29,13 @@ pub(super) fn look(top: &Folder, made_from: &MadeFrom, overwrite: bool, watch: &
     let note = read_note(top)?;
     let manifest = match read_manifest(top)? {
         // What is to be replaced need not be whole.
-        Err(_) if overwrite => {
+        Earlier::Damaged(_) if overwrite => {
             check_names(top, Level::Top, watch)?;
             return Ok(Found::Free { has_note: note.is_some() });
         }
-        Err(what) => return Err(Error::Integrity(format!("{what}; make the data set again with --overwrite"))),
-        Ok(manifest) => manifest,
+        Earlier::Damaged(what) => return Err(Error::Integrity(format!("{what}; make the data set again with --overwrite"))),
+        Earlier::None => None,
+        Earlier::Whole(manifest) => Some(*manifest),
     };
     let is_ours = manifest.is_some() || note.is_some();
     let has_note = note.is_some();
@@ -175,18 +176,27 @@ fn read_note(top: &Folder) -> Result<Option<MadeFrom>> {
     read.map_err(|error| Error::OtherRun(format!("`{}` is not the note of a run ({error}); name a new folder", path.display())))
 }
 
-/// The manifest, if there is one; or what is wrong with it, where it is one of ours all the same.
-fn read_manifest(top: &Folder) -> Result<std::result::Result<Option<Manifest>, String>> {
+/// The manifest of an earlier run.
+enum Earlier {
+    /// There is none.
+    None,
+    /// It can be read.
+    Whole(Box<Manifest>),
+    /// It is one of ours, and this is wrong with it.
+    Damaged(String),
+}
+
+fn read_manifest(top: &Folder) -> Result<Earlier> {
     let path = top.path_of(manifest::FILE);
     match top.kind(manifest::FILE).map_err(|error| Error::storage(&path, error))? {
-        None => return Ok(Ok(None)),
+        None => return Ok(Earlier::None),
         Some(Kind::File { .. }) => {}
         Some(kind) => return Err(stranger(&path, kind)),
     }
     match Manifest::read(top) {
-        Err(Error::Integrity(what)) if is_damaged_one_of_ours(top) => Ok(Err(what)),
+        Err(Error::Integrity(what)) if is_damaged_one_of_ours(top) => Ok(Earlier::Damaged(what)),
         Err(Error::Integrity(what)) => Err(Error::OtherRun(format!("{what}, and the folder is not ours; name a new folder"))),
-        read => read.map(Ok),
+        read => Ok(read?.map_or(Earlier::None, |manifest| Earlier::Whole(Box::new(manifest)))),
     }
 }
 

@@ -15,7 +15,7 @@ from zephyr_fast.prepare import canary
 RESIDENT_BYTES_MAX = 200 << 20
 WRITES = "{% for m in messages %}{{ m.role + m.content }}</s>{% endfor %}"
 
-FIXTURES = sorted((Path(__file__).parent / "fixtures" / "hostile_templates").glob("*.jinja"))
+FIXTURES = sorted((Path(__file__).parents[1] / "fixtures" / "hostile_templates").glob("*.jinja"))
 HOSTILE = {path.stem: path.read_text() for path in FIXTURES} | {
     "parentheses": "{{ " + "(" * 30_000 + "1" + ")" * 30_000 + " }}" + WRITES,
     "attribute_chain": "{{ messages" + ".a" * 32_000 + " }}" + WRITES,

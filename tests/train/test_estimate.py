@@ -14,7 +14,7 @@ from zephyr_fast.estimate import Shape, estimate
 from zephyr_fast.load.shards import Shards
 from zephyr_fast.train.__main__ import main
 
-SAMPLE = Path(__file__).parents[1] / "python" / "zephyr_fast" / "sample" / "model"
+SAMPLE = Path(__file__).parents[2] / "python" / "zephyr_fast" / "sample" / "model"
 ZEPHYR = {
     **{"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32},
     **{"num_key_value_heads": 8, "vocab_size": 32000},

@@ -265,7 +265,7 @@ def _launch(world: int, text: str) -> tuple[list[int | None], str]:
     # Only so does accelerate start two processes on a CPU (accelerate#2741).
     ranks = ["--num_processes", str(world), "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     starter = ["-m", "accelerate.commands.launch", "--multi_gpu", "--main_process_port", "0", *ranks] if world > 1 else []
-    command = [sys.executable, *starter, str(Path(__file__).with_name("recorded_run.py")), text]
+    command = [sys.executable, *starter, str(Path(__file__).parents[1] / "recorded_run.py"), text]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1_800, check=False)
     return [done.returncode], done.stderr

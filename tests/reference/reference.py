@@ -17,7 +17,7 @@ from reference_rows import Refused, Row, dialogue, fields_of, shape_of
 from reference_tokens import Messages, Tokens
 from reference_truecase import truecase
 
-RECIPES = Path(__file__).parents[1] / "python" / "zephyr_fast" / "recipes"
+RECIPES = Path(__file__).parents[2] / "python" / "zephyr_fast" / "recipes"
 NOT_A_WORD = r"[^\p{Alphabetic}\p{N}]"
 MARKER = r"<\|[^<>|\s]{1,40}\|>|<[/A-Za-z_][A-Za-z_0-9]{0,40}>|\[/?[A-Z_]{2,40}\]"
 

@@ -15,7 +15,7 @@ from reference_pairs import ASPECTS, PRESETS, pairs, score
 from reference_rows import every, read
 
 SAMPLE = Path(zephyr_fast.__file__).parent / "sample"
-RUST = Path(__file__).parents[1] / "rust" / "core" / "src"
+RUST = Path(__file__).parents[2] / "rust" / "core" / "src"
 STRATEGIES = ["best-vs-random", "best-vs-random-lower", "best-vs-worst", "all-lower"]
 SETTINGS = [
     *({"binarize.preset": preset} for preset in PRESETS),

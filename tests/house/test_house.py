@@ -11,7 +11,7 @@ import pytest
 
 import zephyr_fast
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RUST = sorted((ROOT / "rust").rglob("*.rs"))
 PYTHON = sorted(path for folder in ("python", "tests", "scripts") for path in (ROOT / folder).rglob("*.py"))
 BORDER = sorted((ROOT / "rust" / "py" / "src").rglob("*.rs"))

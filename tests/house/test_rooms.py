@@ -9,7 +9,7 @@ import pytest
 
 from imports import Arrow, gathered, python_arrows, rust_arrows
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / "python" / "zephyr_fast"
 RUST = ROOT / "rust" / "core" / "src"
 

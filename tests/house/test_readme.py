@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"<!-- run by tests/test_readme\.py -->\n```(\w+)\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(r"<!-- run by tests/house/test_readme\.py -->\n```(\w+)\n(.*?)```", re.DOTALL)
 ON_CPU = ["--max_steps", "2", "--eval_strategy", "no"]
 
 

@@ -21,7 +21,7 @@ WRITES = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>\n{% endfor %}
 SETS = "{% set c = messages[0].content %}{% set l = [3, 1, 2] %}{% set d = {'b': 1, 'a': [true, none, 1.5]} %}{% set ns = namespace(n=1) %}"
 
 # One a line; add one and it is a test. `c` is a content, `l` a list, `d` a map, `ns` a namespace.
-EXPRESSIONS = (Path(__file__).parent / "fixtures" / "jinja_expressions.txt").read_text(encoding="utf-8").splitlines()
+EXPRESSIONS = (Path(__file__).parents[1] / "fixtures" / "jinja_expressions.txt").read_text(encoding="utf-8").splitlines()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[1] / "scripts" / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "scripts" / "benchmarks"
 SCRIPTS = sorted(path for path in BENCHMARKS.glob("*.py") if "parser_of(__doc__)" in path.read_text("utf-8"))
 
 

@@ -1,6 +1,6 @@
 """Every byte of an out folder stays what it was: hashes of whole folders, taken once and kept in fixtures/goldens.json.
 
-A change that means to write other bytes renews them with `ZEPHYR_FAST_RENEW_GOLDENS=1 pytest tests/test_goldens.py` and raises a rule's
+A change that means to write other bytes renews them with `ZEPHYR_FAST_RENEW_GOLDENS=1 pytest tests/prepare/test_goldens.py` and raises a rule's
 VERSION. The manifest's fingerprint and the data card that quotes it are left out: they also change with the version of a library.
 """
 
@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 
 import zephyr_fast
+from real_data import DATA, MISSING
 
-GOLDENS = Path(__file__).parent / "fixtures" / "goldens.json"
-SHARED = Path(__file__).parents[2] / "shared" / "data"
-MISTRAL = SHARED / "tokenizers" / "mistral-7b-v0.1"
+GOLDENS = Path(__file__).parents[1] / "fixtures" / "goldens.json"
+MISTRAL = DATA / "tokenizers" / "mistral-7b-v0.1"
 
 RUNS: dict[str, dict[str, Any]] = {
     "prep sample": {"recipe": "ultrachat", "input": "sample"},
     "prep sample trl07": {"recipe": "ultrachat-200k-trl07", "input": "sample"},
     "binarize sample": {"recipe": "ultrafeedback", "input": "sample"},
     "binarize sample paper": {"recipe": "ultrafeedback", "input": "sample", "settings": {"binarize.preset": "paper"}},
-    "prep raw_real": {"recipe": "ultrachat", "input": SHARED / "ultrachat/raw_real.jsonl.gz", "tokenizer": MISTRAL},
-    "binarize raw_scored": {"recipe": "ultrafeedback", "input": SHARED / "ultrafeedback/raw_scored.jsonl.gz", "tokenizer": MISTRAL},
+    "prep raw_real": {"recipe": "ultrachat", "input": DATA / "ultrachat/raw_real.jsonl.gz", "tokenizer": MISTRAL},
+    "binarize raw_scored": {"recipe": "ultrafeedback", "input": DATA / "ultrafeedback/raw_scored.jsonl.gz", "tokenizer": MISTRAL},
 }
 
 
@@ -45,7 +45,7 @@ def digests(folder: Path) -> dict[str, str]:
 def test_a_folder_holds_the_bytes_that_it_always_held(name: str, threads: int, tmp_path: Path) -> None:
     run = dict(RUNS[name])
     if run["input"] != "sample" and not MISTRAL.is_dir():
-        pytest.skip("no folder `shared` with real rows beside the project")
+        pytest.skip(MISSING)
     verb = zephyr_fast.prep if name.startswith("prep") else zephyr_fast.binarize
     verb(run.pop("recipe"), out=tmp_path / "out", threads=threads, **run)
     found, goldens = digests(tmp_path / "out"), json.loads(GOLDENS.read_text())
