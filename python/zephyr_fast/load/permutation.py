@@ -6,8 +6,8 @@ Rogaway 2002: the result is a bijection of the smaller range, and fewer than fou
 are needed on average). Each place costs the same, so a run resumes anywhere at once, and no rank or
 worker needs the numbers of another.
 
-An example: ten numbers. The next power of 4 is 16, so the network permutes the numbers of four bits,
-by mixing and swapping their halves:
+An example: ten numbers. The next power of 4 is 16, so the network permutes the numbers of four
+bits, by mixing and swapping their halves:
 
 >>> digest = hashlib.sha512(b"zephyr-fast permutation 1: 10: 7").digest()
 >>> _network(np.arange(16, dtype=np.uint64), np.frombuffer(digest, dtype="<u8"), half=2).tolist()
