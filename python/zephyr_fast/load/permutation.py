@@ -1,9 +1,23 @@
-"""The shuffled order of an epoch: a permutation of 0 … size - 1 that is computed place by place and never stored.
+"""The shuffled order of an epoch: a permutation of 0 … size - 1, computed for each place alone.
 
-A Feistel network permutes the numbers below the next power of 4; where one lands outside, it is permuted again until it
-is inside ("cycle walking", Black and Rogaway 2002: the result is a bijection of the smaller range, and fewer than four
-rounds of walking are needed on average). Each place costs the same, so a run resumes anywhere at once, and no rank or
-worker needs another's numbers.
+It is never stored. A Feistel network permutes the numbers below the next power of 4. Where one
+lands outside 0 … size - 1, it is permuted again until it is inside ("cycle walking", Black and
+Rogaway 2002: the result is a bijection of the smaller range, and fewer than four rounds of walking
+are needed on average). Each place costs the same, so a run resumes anywhere at once, and no rank or
+worker needs the numbers of another.
+
+An example: ten numbers. The next power of 4 is 16, so the network permutes the numbers of four
+bits, by mixing and swapping their halves:
+
+>>> digest = hashlib.sha512(b"zephyr-fast permutation 1: 10: 7").digest()
+>>> _network(np.arange(16, dtype=np.uint64), np.frombuffer(digest, dtype="<u8"), half=2).tolist()
+[8, 4, 9, 1, 7, 2, 6, 10, 0, 14, 13, 15, 11, 5, 3, 12]
+
+Place 7 lands on 10, which is outside; 10 leads to 13, and 13 to 5, which is inside. Place 9 walks
+to 14 and then to 3. All others are inside at once:
+
+>>> permute(np.arange(10), size=10, key="7").tolist()
+[8, 4, 9, 1, 7, 2, 6, 5, 0, 3]
 """
 
 import hashlib

@@ -1,11 +1,33 @@
-"""Cuts the endless stream into the batches of one training step, and says in a few bytes where a run stands.
+"""Cuts the endless stream into training steps, and records in a few bytes how far a run has come.
 
-Step k of a run takes the places from `start(k)` on, as many as a step takes over all ranks. No rank, worker or device
-batch is in that, so any number of each gives the same steps. What an epoch leaves over is the tail's to settle:
+Step k of a run takes the places from `start(k)` on, as many as a step takes over all ranks. This
+does not depend on the numbers of ranks and workers or on the batch of a device, so any of them
+gives the same steps. The tail decides what becomes of the places that an epoch leaves over:
 
-carry  it opens the next epoch; a run's last step is filled up from the epoch after its last, so that none is short
+carry  they open the next epoch; the run's last step is filled up from the epoch after its last one
 pad    the epoch's last step is filled up with samples of no weight: row `PADDING`
-drop   it is not read in this epoch (`Stream.dropped` counts)
+drop   they are not read in this epoch (`Stream.dropped` counts them)
+
+An example: five rows, two to a step. Places 0 to 4 are epoch 0, places 5 to 9 epoch 1.
+
+>>> from zephyr_fast.load.order import Shuffled
+>>> order = Shuffled(size=5, seed=1)
+>>> order.rows(np.arange(10)).tolist()
+[2, 1, 0, 3, 4, 4, 2, 1, 3, 0]
+>>> steps, offsets = np.arange(4), np.arange(2)
+>>> Stream(order, 2, "carry").rows(steps, offsets).tolist()
+[[2, 1], [0, 3], [4, 4], [2, 1]]
+>>> Stream(order, 2, "pad").rows(steps, offsets).tolist()
+[[2, 1], [0, 3], [4, -1], [4, 2]]
+>>> Stream(order, 2, "drop").rows(steps, offsets).tolist()
+[[2, 1], [0, 3], [4, 2], [1, 3]]
+
+A run that resumes after its first three steps needs one number, the place that they reached:
+
+>>> [Stream(order, 2, tail).start(3) for tail in ("carry", "pad", "drop")]
+[6, 5, 7]
+>>> Stream(order, 2, "pad", first=5).rows(steps[:1], offsets).tolist()
+[[4, 2]]
 """
 
 import json

@@ -1,9 +1,31 @@
-"""Lets a model work on packed answers while TRL's loss goes on seeing padded ones.
+"""Lets a model work on packed answers while TRL's loss still sees padded ones.
 
-TRL has padding-free preference training switched off (trl#2469), because its loss counts on one answer a row. So nothing of the
-loss is touched here. The model's own forward takes the padded table apart on the way in, by the plan of `PairCollator`, works
-on rows without padding, and puts each token's log-probability back where it was in the table on the way out. Every loss,
-metric and option of TRL's is therefore the installed one's, and per answer the sum is over the same tokens.
+TRL has switched padding-free preference training off (trl#2469), because its loss expects one
+answer a row. So the loss is left alone here. The model's own forward takes the padded table apart
+on the way in, by the plan of `PairCollator`, works on rows without padding, and puts each token's
+log-probability back at its index in the table on the way out. Every loss, metric and option is
+therefore that of the installed TRL, and the sum of each answer is over the same tokens.
+
+An example: prompt 5, chosen answer 6, rejected answer 7 8 9. TRL's table has two padded rows:
+
+>>> from zephyr_fast.load.collators import PairCollator
+>>> pair = {"prompt_ids": [5], "chosen_ids": [6], "rejected_ids": [7, 8, 9]}
+>>> batch = PairCollator(pad_token_id=0, layout="varlen")([pair])
+>>> table, places = batch["input_ids"], batch["packed"]["places"]
+>>> table.tolist(), places.tolist()
+([[5, 6, 0, 0], [5, 7, 8, 9]], [[0, 1, 4, 5, 6, 7]])
+
+The model sees six tokens in place of eight, and its positions restart with each answer:
+
+>>> _taken(table, places, padding=0).tolist(), batch["packed"]["position_ids"].tolist()
+([[5, 6, 5, 7, 8, 9]], [[0, 1, 0, 1, 2, 3]])
+
+It gives one value per token but the first, here 1 to 5, and TRL gets them back as its table has
+them. The 2 is dropped: it is the second 5 as predicted from the 6, which belongs to another answer.
+
+>>> import torch
+>>> _put_back(torch.tensor([[1, 2, 3, 4, 5]]), places, table.shape).tolist()
+[[1, 0, 0], [3, 4, 5]]
 """
 
 import functools

@@ -1,4 +1,21 @@
-//! Best-fit decreasing: puts samples of given lengths into as few windows as it can, over the whole split at once.
+//! Packs the samples of a whole split into as few windows as it can, by best-fit decreasing.
+//!
+//! An example: samples of 4, 5, 2, 3 and 2 tokens, and windows of 8 tokens. The longest goes first.
+//!
+//! ```text
+//! sample 1 (5 tokens)  opens window 0, which has room for 3 more
+//! sample 0 (4 tokens)  does not fit there and opens window 1, which has room for 4 more
+//! sample 3 (3 tokens)  fits both; it goes into window 0, the tighter one, which is then full
+//! sample 2 (2 tokens)  goes into window 1, which has room for 2 more
+//! sample 4 (2 tokens)  goes into window 1, which is then full
+//! ```
+//!
+//! Samples are ascending within a window, and windows are in the order of their first samples:
+//!
+//! ```
+//! let windows = zephyr_core::pack::pack(&[4, 5, 2, 3, 2], 8);
+//! assert_eq!(windows.iter().collect::<Vec<_>>(), [&[0, 2, 4][..], &[1, 3]]);
+//! ```
 
 /// The version of these rules.
 pub const VERSION: u32 = 1;
@@ -176,5 +193,18 @@ mod tests {
     #[test]
     fn nothing_packs_into_nothing() {
         assert!(pack(&[], 2048).is_empty());
+    }
+
+    #[test]
+    fn the_example_at_the_head_takes_these_steps() {
+        let lengths = [4, 5, 2, 3, 2];
+        let mut rooms = Rooms::new(8);
+        let steps = longest_first(&lengths, 8).into_iter().map(|sample| {
+            let window = rooms.place(lengths[sample as usize]);
+            let room = (0..=8).find(|room| rooms.by_room[*room].contains(&window));
+            (sample, window, room.expect("an open window has a room"))
+        });
+        let expected = [(1, 0, 3), (0, 1, 4), (3, 0, 0), (2, 1, 2), (4, 1, 0)];
+        assert_eq!(steps.collect::<Vec<_>>(), expected);
     }
 }

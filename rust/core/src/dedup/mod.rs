@@ -1,7 +1,38 @@
-//! Finds dialogues that say the same as an earlier one: exactly, or nearly (5-word shingles, MinHash, exact Jaccard check).
+//! Finds dialogues that repeat an earlier one, exactly or nearly. Near repeats are looked for by
+//! 5-word shingles and MinHash, and confirmed by their exact Jaccard similarity.
 //!
-//! Dedup has memory, so it is split: [`sign`] is pure and runs on any thread; [`Seen::admit`] is called in row order,
-//! and the earliest row stays. Only rows that stay are remembered, about 250 bytes each; their shingles lie on disk.
+//! Dedup has memory, so it has two parts: [`sign`] is pure and runs on any thread, and
+//! [`Seen::admit`] is called in row order, so that the earliest row stays. Only rows that stay are
+//! remembered, in about 250 bytes each. Their shingles are on disk.
+//!
+//! An example, with the threshold at its default, 0.7:
+//!
+//! ```
+//! # use zephyr_core::{Folder, dedup::{Repeat, Seen, sign}, recipe::Dedup};
+//! # use zephyr_core::dialogue::{Dialogue, Replies, Role, Turn};
+//! # let directory = tempfile::tempdir()?;
+//! # let dedup = Dedup { exact: true, near: true, ..Dedup::default() };
+//! # let mut seen = Seen::new(&Folder::open(directory.path())?, &dedup)?;
+//! let rows = [
+//!     // Ten words, so 6 shingles of five words. The first row is new.
+//!     ("the quick brown fox jumps over the lazy dog now", None),
+//!     // Case and white space do not count: the hash of the text is that of row 0.
+//!     (" The quick  brown fox jumps over the lazy dog now", Some(Repeat::Exact(0))),
+//!     // 3 of 14 bands agree with row 0, so they are compared: 5 of 7 shingles are shared, 0.71.
+//!     ("the quick brown fox jumps over the lazy dog tonight", Some(Repeat::Near(0))),
+//!     // 1 of 11 shingles is shared. No band agrees, so nothing is compared.
+//!     ("the quick brown fox jumps across the lazy dog now", None),
+//!     // 5 of 7 are shared, but no band agrees. At 0.7, MinHash misses four pairs in ten.
+//!     ("the quick brown fox jumps over the lazy dog again", None),
+//! ];
+//! for (row, (text, expected)) in (0..).zip(rows) {
+//!     # let turns = vec![Turn { role: Role::User, text: text.to_owned() }];
+//!     # let dialogue = Dialogue { id: None, source: None, turns, replies: Replies::Inline };
+//!     assert_eq!(seen.admit(row, &sign(&dialogue, &dedup))?, expected);
+//! }
+//! assert_eq!(seen.comparisons(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod minhash;
 

@@ -153,3 +153,21 @@ fn resident_bytes() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("has the line");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("is a number") * 1024
 }
+
+#[test]
+fn the_example_at_the_head_has_these_shingles_and_bands() {
+    let signed = |text: &str| sign(&dialogue(&[text]), &both()).near.expect("has words");
+    let first = signed("the quick brown fox jumps over the lazy dog now");
+    let compared = |text: &str| {
+        let other = signed(text);
+        let shared = first.shingles.iter().filter(|hash| other.shingles.contains(*hash)).count();
+        let all = first.shingles.len() + other.shingles.len() - shared;
+        let bands = first.bands.iter().zip(&other.bands);
+        let agree = bands.filter(|(one, other)| one == other).count();
+        (shared, all, agree)
+    };
+    assert_eq!(first.shingles.len(), 6);
+    assert_eq!(compared("the quick brown fox jumps over the lazy dog tonight"), (5, 7, 3));
+    assert_eq!(compared("the quick brown fox jumps across the lazy dog now"), (1, 11, 0));
+    assert_eq!(compared("the quick brown fox jumps over the lazy dog again"), (5, 7, 0));
+}

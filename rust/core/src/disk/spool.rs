@@ -1,4 +1,24 @@
-//! Byte records on disk that a run writes once and reads back by number: tokens before packing, shingles for dedup.
+//! Keeps byte records on disk that a run writes once and reads back by number: tokens before they
+//! are packed, and shingles for dedup.
+//!
+//! An example: memory holds the end of each record and a buffer of those that are not on disk yet.
+//!
+//! ```
+//! # let directory = tempfile::tempdir()?;
+//! # let folder = zephyr_core::Folder::open(directory.path())?;
+//! # let on_disk = || std::fs::metadata(directory.path().join("tokens")).map(|file| file.len());
+//! let mut spool = zephyr_core::disk::spool::Spool::create(&folder, "tokens")?;
+//! spool.push(b"one")?; // ends at byte 3
+//! spool.push(b"")?; // ends at byte 3 too
+//! spool.push_u64(&[2])?; // eight little-endian bytes; ends at byte 11
+//! assert_eq!(on_disk()?, 0); // all of them are in the buffer
+//! spool.push(&vec![b'x'; 1 << 20])?; // fills the buffer's MiB, so that all four are written
+//! assert_eq!(on_disk()?, 11 + (1 << 20));
+//! let mut record = Vec::new();
+//! spool.read(2, &mut record)?; // bytes 3 to 11, from the file
+//! assert_eq!((spool.length(2), record), (8, vec![2, 0, 0, 0, 0, 0, 0, 0]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::fs::File;
 use std::io::Write;

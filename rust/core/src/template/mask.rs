@@ -1,8 +1,24 @@
-//! Which bytes of a rendered dialogue are trained, derived in three ways that must agree wherever they apply:
-//! the template's own `{% generation %}` tags, marks put round every content, and the text before each answer as a prefix.
+//! Finds which bytes of a rendered dialogue are trained. They are derived in three ways, which must
+//! agree wherever they apply: from the template's own `{% generation %}` tags, from marks put round
+//! every turn's content, and from what the template renders before each answer, where that is a
+//! prefix of the whole text.
 //!
-//! Marks are characters that Unicode keeps for such use and that the row does not hold. A marked rendering only counts if the text is the
-//! plain one again once they are taken out: a template that looks at the marks proves nothing.
+//! Marks are Unicode non-characters that neither the row nor the template contains. A marked
+//! rendering only counts if it is the plain text again without its marks: a template that looks at
+//! the marks proves nothing.
+//!
+//! An example (`the_example_at_the_head_is_trained_on_its_answer`): the user asks `q`, the
+//! assistant answers `yes`, and the template writes `<role>`, the content and `<e>` for each turn.
+//! The marks are shown as brackets.
+//!
+//! ```text
+//! plain     <user>q<e><assistant>yes<e>
+//! marked    <user>(q)<e><assistant>[yes]<e>    without its marks it is the plain text
+//! contents  `q` is at bytes 6..7, the answer `yes` at 21..24
+//! end       the canaries have shown that `<e>` ends an answer, so 21..27 is trained
+//! tags      with `{% generation %}` round the answer and its `<e>`, the tags give 21..27 too
+//! prefix    <user>q<e><assistant>              21 bytes, with the generation prompt; `yes` is next
+//! ```
 
 use std::ops::Range;
 
@@ -227,5 +243,39 @@ mod tests {
         assert_eq!(unmark("1a2", letters), None);
         assert_eq!(unmark("b", letters), None);
         assert_eq!(unmark("aa1bb", letters), None);
+    }
+
+    #[test]
+    fn the_example_at_the_head_is_trained_on_its_answer() {
+        let tagged = "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}\
+            {% generation %}{{ m.content }}<e>{% endgeneration %}\
+            {% else %}{{ m.content }}<e>{% endif %}{% endfor %}\
+            {% if add_generation_prompt %}<assistant>{% endif %}";
+        let plain = tagged.replace("{% generation %}", "").replace("{% endgeneration %}", "");
+        let turn = |role, text: &str| Turn { role, text: text.to_owned() };
+        let turns = [turn(Role::User, "q"), turn(Role::Assistant, "yes")];
+        let by_contents = "<user>(q)<e><assistant>[yes]<e>";
+        let by_tags_too = "<user>(q)<e><assistant>{[yes]<e>}";
+        for (template, marked) in [(plain.as_str(), by_contents), (tagged, by_tags_too)] {
+            let special = crate::tokenize::SpecialTokens::default();
+            let jinja = Jinja::new("t", template, &special, &["<e>".to_owned()]).expect("compiles");
+            let text = jinja.text(&turns, false, None).expect("renders");
+            assert_eq!(text, "<user>q<e><assistant>yes<e>");
+
+            let letters = ['{', '}', '[', ']', '(', ')'];
+            let contents = Some(Contents { answers_only: false, strips: [false, false] });
+            let marking = Marking { letters, contents };
+            let rendered = jinja.text(&turns, false, Some(&marking)).expect("renders");
+            assert_eq!(rendered, marked);
+            let found = unmark(&rendered, letters).expect("marks are whole");
+            let tags = jinja.has_tags.then_some(&(21..27));
+            assert_eq!((&found.text, found.tags.first()), (&text, tags));
+            assert_eq!((&found.others[0], &found.answers[0]), (&(6..7), &(21..24)));
+
+            let trained = jinja.render(&turns).expect("is proven").trained;
+            assert_eq!((trained.len(), &trained[0]), (1, &(21..27)));
+            let prompt = jinja.text(&turns[..1], true, None).expect("renders");
+            assert_eq!((prompt.as_str(), prompt.len()), ("<user>q<e><assistant>", 21));
+        }
     }
 }

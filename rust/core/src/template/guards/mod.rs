@@ -1,6 +1,19 @@
-//! Guards round what minijinja takes otherwise than Python: the sides of `~`, places in brackets, methods that are named and not called,
-//! lists that Python makes only while they are read. Each becomes a filter of this engine, written into the template's source before it is
-//! compiled.
+//! Puts guards round what minijinja evaluates differently from Python: the operands of `~`, indices
+//! in brackets, methods that are named but not called, and lists that Python makes lazily. Each
+//! guard is a filter of this engine, written into the template's source before it is compiled.
+//!
+//! An example (`the_example_at_the_head_gets_one_guard`): both sides of `~` become text, and Python
+//! writes some numbers differently. The side that is a string already needs no guard.
+//!
+//! ```text
+//! source    {{ 'score: ' ~ m.score }}
+//! edits     `((` at byte 15, before `m.score`, and `)|__text)` at byte 22, after it
+//! guarded   {{ 'score: ' ~ ((m.score)|__text) }}
+//!
+//! m.score   unguarded                      guarded
+//! 0.5       score: 0.5                     score: 0.5
+//! 1e16      score: 10000000000000000.0     an error, since Python would write 1e+16
+//! ```
 
 mod outline;
 mod tree;
@@ -181,5 +194,28 @@ mod tests {
             let got = guarded(&closed, SyntaxConfig::default()).expect("parses");
             assert_eq!(got.trim_end_matches("{% endif %}"), expected);
         }
+    }
+
+    #[test]
+    fn the_example_at_the_head_gets_one_guard() {
+        let source = "{{ 'score: ' ~ m.score }}";
+        let mut guards = Guards::new(source);
+        guards.statement(&parse(source, "", SyntaxConfig::default()).expect("parses"));
+        let edits = guards.edits.iter().map(|edit| (edit.start, edit.end, edit.text.as_str()));
+        assert_eq!(edits.collect::<Vec<_>>(), [(15, 15, "(("), (22, 22, ")|__text)")]);
+        let guarded = guarded(source, SyntaxConfig::default()).expect("parses");
+        assert_eq!(guarded, "{{ 'score: ' ~ ((m.score)|__text) }}");
+
+        let mut environment = Environment::new();
+        add(&mut environment);
+        let render = |source: &str, score: f64| {
+            let m = minijinja::context! { score => score };
+            environment.render_str(source, minijinja::context! { m => m })
+        };
+        assert_eq!(render(source, 0.5).expect("renders"), "score: 0.5");
+        assert_eq!(render(&guarded, 0.5).expect("renders"), "score: 0.5");
+        assert_eq!(render(source, 1e16).expect("renders"), "score: 10000000000000000.0");
+        let error = render(&guarded, 1e16).expect_err("is refused").to_string();
+        assert!(error.contains("its text could differ from Python's"), "{error}");
     }
 }

@@ -1,8 +1,22 @@
-//! Where a text may be cut without changing a token: between two characters that no merge joins.
+//! Finds where a text may be cut without changing a token: between two characters that no merge
+//! joins.
 //!
-//! A merge joins a left piece to a right one, so a boundary between the characters `a` and `b` is crossed only if some merge's left
-//! piece ends in `a` and its right piece begins with `b`. Where no such merge exists, what stands left and right of the boundary
-//! merges as if the other side were not there. Mistral's 58,980 merges join fewer than 3,000 pairs of characters.
+//! A merge joins a left piece to a right one. So a merge can cross the boundary between the
+//! characters `a` and `b` only if its left piece ends in `a` and its right piece begins with `b`.
+//! Where no merge does, the text on either side of the boundary merges as if the other side were
+//! not there. Mistral's 58,980 merges join fewer than 3,000 pairs of characters.
+//!
+//! An example (`the_example_at_the_head_is_cut_in_three`): the vocabulary has three merges, `▁`
+//! with `c`, `a` with `t`, and `▁c` with `at`. The last one joins the characters `c` and `a`.
+//!
+//! ```text
+//! text             ␣   c   a   t   ␣   a   t        a space counts as ▁
+//! a merge joins?     yes yes yes no  no  yes
+//! segments         ␣   c   a   t | ␣ | a   t        they end at bytes 4, 5 and 7
+//! ```
+//!
+//! Each segment is merged by itself: to `▁cat`, `▁` and `at`. The boundary of `c` and `a` stays
+//! uncut in every text, whether or not pieces join there: a cut too few costs time, never a token.
 
 use hashbrown::HashSet;
 
@@ -218,5 +232,16 @@ mod tests {
                 |scanned: &mut usize, ends: &mut Ends| cuts.fill_by(bytes, (scanned, bytes.len()), ends, |window| cuts.block(window), list);
             assert_eq!(ends(&text, plainly), wanted, "{text:?}");
         }
+    }
+
+    #[test]
+    fn the_example_at_the_head_is_cut_in_three() {
+        let cuts = Cuts::new([('▁', 'c'), ('a', 't'), ('c', 'a')].into_iter());
+        let text = " cat at";
+        let pairs = text.bytes().zip(text.bytes().skip(1));
+        let joined = pairs.map(|(left, right)| cuts.joins(u32::from(left), u32::from(right)));
+        assert_eq!(joined.collect::<Vec<_>>(), [true, true, true, false, false, true]);
+        let (text, end) = (text.as_bytes(), text.len());
+        assert_eq!(ends(" cat at", |scanned, ends| cuts.fill(text, scanned, end, ends)), [4, 5, 7]);
     }
 }

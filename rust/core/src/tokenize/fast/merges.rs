@@ -1,8 +1,19 @@
 //! Byte-pair merges: the table of pairs, and the exact merging of one word.
 //!
-//! The rule is that of `tokenizers`' `Word::merge_all`: of all neighbours that merge, the pair that stands first in the merges list
-//! goes first, and of equal pairs the leftmost. Its queue drops an entry whose pair has changed since; a pair that gives the same
-//! piece at the same place is the same pair, so the rule has no other exception.
+//! The rule is that of `tokenizers`' `Word::merge_all`: of all neighbours that merge, the pair that
+//! comes first in the merges list is merged first, and of equal pairs the leftmost. The queue in
+//! `merge_all` drops an entry whose pair has changed since. A pair that gives the same piece at the
+//! same index is the same pair, so the rule has no other exception.
+//!
+//! An example (`the_example_at_the_head_takes_these_merges`): the list has `a a` (rank 0), `aa a`
+//! (rank 1) and `a b` (rank 2). The word is `aaaaab`.
+//!
+//! ```text
+//! a a a a a b     `a a` has the lowest rank, and the leftmost of its four is merged
+//! aa a a a b      `a a` again, before the `aa a` further left: its rank is lower
+//! aa aa a b       `aa a` (rank 1) goes before `a b` (rank 2) and takes its `a`
+//! aa aaa b        neither `aa aaa` nor `aaa b` is in the list: three tokens, of 2, 3 and 1 bytes
+//! ```
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -269,5 +280,22 @@ mod tests {
         (0..5).for_each(|_| word.push(1, 1));
         merges.apply(&mut word, None);
         assert_eq!((word.ids, word.lens), (vec![3, 4], vec![2, 3]));
+    }
+
+    #[test]
+    fn the_example_at_the_head_takes_these_merges() {
+        let (a, b, aa, aaa, ab) = (1, 2, 3, 4, 5);
+        let list = [(a, a, aa), (aa, a, aaa), (a, b, ab)];
+        let merged = |list: &[(u32, u32, u32)], word: &[u32]| {
+            let mut symbols = Symbols { ids: word.to_vec(), lens: vec![1; word.len()] };
+            let merges = Merges::new(list, &[0, a, b]).expect("few tokens");
+            merges.apply(&mut symbols, None);
+            (symbols.ids, symbols.lens)
+        };
+        let word = [a, a, a, a, a, b];
+        // With the first merge alone, the word stops where the third line of the example starts.
+        assert_eq!(merged(&list[..1], &word), (vec![aa, aa, a, b], vec![2, 2, 1, 1]));
+        assert_eq!(merged(&list[2..], &word), (vec![a, a, a, a, ab], vec![1, 1, 1, 1, 2]));
+        assert_eq!(merged(&list, &word), (vec![aa, aaa, b], vec![2, 3, 1]));
     }
 }
