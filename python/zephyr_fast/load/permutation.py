@@ -1,8 +1,8 @@
-"""The shuffled order of an epoch: a permutation of 0 … size - 1 that is computed place by place and never stored.
+"""The shuffled order of an epoch: a permutation of 0 … size - 1 that is computed index by index and never stored.
 
 A Feistel network permutes the numbers below the next power of 4; where one lands outside, it is permuted again until it
 is inside ("cycle walking", Black and Rogaway 2002: the result is a bijection of the smaller range, and fewer than four
-rounds of walking are needed on average). Each place costs the same, so a run resumes anywhere at once, and no rank or
+rounds of walking are needed on average). Each index costs the same, so a run resumes anywhere at once, and no rank or
 worker needs another's numbers.
 """
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 VERSION = 1
 """Of the numbers that `permute` gives: it changes when they do, and is part of what a checkpoint says of its order."""
 
-Places = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.int64]
 
 _ROUNDS = 8
 # Odd constants with well-mixed bits: the golden ratio, and the first multiplier of MurmurHash3's finalizer.
@@ -22,15 +22,15 @@ _GOLDEN, _MURMUR = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xFF51AFD7ED558CCD)
 _MIDDLE = np.uint64(32)
 
 
-def permute(places: Places, size: int, key: str) -> Places:
-    """Where each of `places` (0 to size - 1) lands under the permutation of `size` numbers that `key` names.
+def permute(indices: Indices, size: int, key: str) -> Indices:
+    """Where each of `indices` (0 to size - 1) lands under the permutation of `size` numbers that `key` names.
 
     A pure function, and a bijection for every size from 1 to 2^62. Different keys give independent permutations.
     """
     digest = hashlib.sha512(f"zephyr-fast permutation {VERSION}: {size}: {key}".encode()).digest()
     keys = np.frombuffer(digest, dtype="<u8")
     half = max(1, ((size - 1).bit_length() + 1) // 2)
-    landed = _network(places.astype(np.uint64), keys, half)
+    landed = _network(indices.astype(np.uint64), keys, half)
     outside = np.flatnonzero(landed >= size)
     while len(outside):
         walked = _network(landed[outside], keys, half)
