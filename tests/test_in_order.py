@@ -135,6 +135,21 @@ def test_a_checkpoint_of_other_shards_another_seed_or_another_trainer_is_refused
         trainer_of(folder, out).train(resume_from_checkpoint=str(stock))
 
 
+def test_a_checkpoint_of_the_first_version_is_refused_with_the_way_out(folder: Path, tmp_path: Path) -> None:
+    trainer_of(folder, tmp_path, max_steps=1).train()
+    path = tmp_path / "checkpoint-1" / "trainer_state.json"
+    state = json.loads(path.read_text())
+    kept = json.loads(state["stateful_callbacks"].pop("LoaderStateCallback")["attributes"]["loader_state"])
+    first = {"manifest": kept["data_sha256"], "seed": 3, "epoch": 0, "cursor": 4, "order": 1}
+    state["stateful_callbacks"]["OrderState"] = {
+        "args": {},
+        "attributes": {"json": json.dumps(first)},
+    }
+    path.write_text(json.dumps(state))
+    with pytest.raises(InputError, match="version 1, .* resume with .* or start anew"):
+        trainer_of(folder, tmp_path).train(resume_from_checkpoint=True)
+
+
 def test_pairs_are_read_in_the_same_order_each_with_its_stored_reference(pairs: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     uninterrupted = pairs_trainer_of(pairs, whole, save_strategy="no")

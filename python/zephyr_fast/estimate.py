@@ -17,7 +17,7 @@ from zephyr_fast.train import config_file, configs
 from zephyr_fast.untrusted.bounded import parse_json, read_bytes
 from zephyr_fast.untrusted.limits import COUNT_MAX, check_count
 
-SAMPLE = Path(__file__).parent / "sample" / "model"
+PACKAGED_MODEL = Path(__file__).parent / "sample" / "model"
 
 PEAK_TFLOPS = 989.0
 """bfloat16 on an H100 SXM without sparsity (NVIDIA's data sheet)."""
@@ -164,7 +164,7 @@ def _width(config: Mapping[str, Any], name: str, where: str, default: int | None
 
 
 def _shape(name: str) -> Shape:
-    path = str(SAMPLE) if name == "sample" else name
+    path = str(PACKAGED_MODEL) if name == "sample" else name
     file = os.path.join(path, "config.json") if os.path.isdir(path) else path
     if not os.path.lexists(file):
         file = str(_fetched(name))

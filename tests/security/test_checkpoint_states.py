@@ -33,6 +33,30 @@ def test_an_orders_state_is_json_of_ours(text: Any) -> None:
         LoaderState.from_json(text)
 
 
+FIRST = {"manifest": "m", "seed": 1, "epoch": 0, "cursor": 3, "order": 1}
+"""A state as it was before it said its version."""
+
+OTHER_VERSIONS = [
+    (FIRST, "has version 1, .* resume with the zephyr-fast that wrote it, or start anew"),
+    (GOOD | {"version": 1}, "has version 1, .* resume with the zephyr-fast that wrote it"),
+    (GOOD | {"version": 3}, "has version 3, .* update zephyr-fast, or start anew"),
+    (GOOD | {"version": 10**300}, "update zephyr-fast"),
+]
+
+
+@pytest.mark.parametrize("given, way_out", OTHER_VERSIONS, ids=["first", "1", "3", "huge"])
+def test_a_state_of_another_version_is_refused_with_the_way_out(given: dict[str, Any], way_out: str) -> None:
+    with pytest.raises(InputError, match=way_out) as error:
+        LoaderState.from_json(json.dumps(given))
+    assert "`--model_name_or_path`" in str(error.value) and len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("version", [None, "2", True, 2.0])
+def test_a_version_is_a_whole_number(version: object) -> None:
+    with pytest.raises(IntegrityError, match="damaged"):
+        LoaderState.from_json(json.dumps(GOOD | {"version": version}))
+
+
 @pytest.mark.parametrize("epoch, index", [(0, 10), (2**52, 3)])
 def test_an_index_is_one_of_the_data_set(epoch: int, index: int) -> None:
     state = LoaderState("m", 1, epoch, index)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
     from trl import DPOConfig, ModelConfig, SFTConfig
 
-SAMPLE = Path(__file__).parents[1] / "sample" / "model"
+PACKAGED_MODEL = Path(__file__).parents[1] / "sample" / "model"
 """The packaged model, `--model_name_or_path sample`: a configuration without weights."""
 
 TOKENIZER_FILES = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}
@@ -132,7 +132,7 @@ def named(arguments: "ModelConfig") -> str:
     name = arguments.model_name_or_path
     if name is None:
         raise RecipeError("name the model to start from: `--model_name_or_path FOLDER_OR_HUB_ID`, or `sample`")
-    return str(SAMPLE) if name == "sample" else str(name)
+    return str(PACKAGED_MODEL) if name == "sample" else str(name)
 
 
 def note(text: str) -> None:

@@ -194,7 +194,7 @@ def _facts(loader: Loader) -> Facts:
     """What must be the same on all ranks."""
     stream, part = loader.batches.stream, loader.batches.part
     return {
-        "data_sha256": loader.data_sha256,
+        "manifest": loader.data_sha256,
         "samples": stream.order.size,
         "seed": loader.seed,
         "next index": stream.first,
