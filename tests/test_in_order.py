@@ -146,7 +146,7 @@ def test_a_checkpoint_of_the_first_version_is_refused_with_the_way_out(folder: P
         "attributes": {"json": json.dumps(first)},
     }
     path.write_text(json.dumps(state))
-    with pytest.raises(InputError, match="version 1, .* resume with .* or start anew"):
+    with pytest.raises(InputError, match=r"version 1, .* resume with .* or start anew"):
         trainer_of(folder, tmp_path).train(resume_from_checkpoint=True)
 
 
