@@ -64,14 +64,14 @@ class CountsPrefetched(Queued):
         self.ahead += 1
 
     def state(self) -> LoaderState:
-        return self.state_after(self.batches.done + self.ahead // self.batches.part.micro)
+        return self.state_after(self.batches.done + self.ahead // self.batches.part.micro_batches)
 
 
 class ForgetsRank(Part):
     """Sabotage: every rank reads the first rank's part."""
 
     def offsets(self) -> Any:
-        return Part(0, self.world, self.device_batch, self.micro).offsets()
+        return Part(0, self.world_size, self.device_batch, self.micro_batches).offsets()
 
 
 @dataclass(frozen=True)

@@ -32,21 +32,21 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Part:
-    """The part of each step that is one rank's: `micro` batches of `device_batch` samples, as on each of `world` ranks."""
+    """The part of each step that is one rank's: `micro_batches` of `device_batch` samples, as on each of `world_size` ranks."""
 
     rank: int
-    world: int
+    world_size: int
     device_batch: int
-    micro: int = 1
+    micro_batches: int = 1
 
     @property
     def batch(self) -> int:
         """Samples of a step, over all ranks."""
-        return self.world * self.device_batch * self.micro
+        return self.world_size * self.device_batch * self.micro_batches
 
     def offsets(self) -> "np.ndarray[Any, np.dtype[np.int64]]":
         """This rank's offsets within a step. Micro batches go round the ranks, so that 2 ranks read as 1 with 2 micro batches."""
-        return np.arange(self.batch).reshape(self.micro, self.world, self.device_batch)[:, self.rank].ravel()
+        return np.arange(self.batch).reshape(self.micro_batches, self.world_size, self.device_batch)[:, self.rank].ravel()
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Batches:
             raise RecipeError(f"{self.part} takes {self.part.batch} samples a step, the stream gives {self.stream.batch}")
 
     def __len__(self) -> int:
-        return max(0, self.steps - self.done) * self.part.micro
+        return max(0, self.steps - self.done) * self.part.micro_batches
 
     def __iter__(self) -> Iterator[list[int]]:
         return (rows.tolist() for rows in self.arrays())
@@ -121,7 +121,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[Any]:
         done, part = self.done, self.batches.part
-        self.delivered = (done - self.batches.done) * part.micro
+        self.delivered = (done - self.batches.done) * part.micro_batches
         left = Batches(self.batches.stream, part, done, self.batches.steps)
         # Without workers torch's loader has nothing to add, and takes as long as a third of a batch of 8.
         is_plain = self.workers.count == 0 and not self.workers.pin_memory
@@ -133,7 +133,7 @@ class Loader:
     @property
     def done(self) -> int:
         """The step of the stream that comes next."""
-        return self.batches.done + self.delivered // self.batches.part.micro
+        return self.batches.done + self.delivered // self.batches.part.micro_batches
 
     def state(self) -> LoaderState:
         """How far the run is, by what was handed over; for a loop that trains on each batch before it asks for the next."""

@@ -78,7 +78,7 @@ class InOrder:
         batches = dataloader.batches
         steps = max(1, _steps_before(self._resumed) + batches.steps)
         samples = steps * batches.part.batch
-        return 1, steps, batches.stream.order.size, samples, batches.part.batch, steps * batches.part.micro, steps
+        return 1, steps, batches.stream.order.size, samples, batches.part.batch, steps * batches.part.micro_batches, steps
 
     def _is_ours(self) -> bool:
         return bool(self.args.train_sampling_strategy == "random")
@@ -173,9 +173,14 @@ def _index(state: LoaderState, identity: str, seed: int, size: int) -> int:
     if state.data_sha256 != identity:
         found = f"{state.data_sha256[:16]}…, not {identity[:16]}…"
         raise RecipeError(f"the checkpoint is of a run on other shards (SHA-256 {found})")
-    if (state.seed, state.permutation_version) != (seed, permutation.VERSION):
-        found = f"seed {state.seed}, version {state.permutation_version}"
-        raise RecipeError(f"the checkpoint's rows are in another order: {found}; set `seed: {state.seed}`")
+    if state.seed != seed:
+        raise RecipeError(f"the checkpoint's rows are in another order: that of seed {state.seed}, not {seed}; set `seed: {state.seed}`")
+    if state.permutation_version != permutation.VERSION:
+        found = f"version {state.permutation_version} of it, not {permutation.VERSION}"
+        raise RecipeError(
+            f"the checkpoint's rows are in another order: {found}; resume with the zephyr-fast "
+            "that wrote it, or start anew, with its model as `--model_name_or_path`"
+        )
     index = state.epoch * size + state.index_in_epoch
     if state.index_in_epoch >= size or index > WHOLE_MAX:
         raise IntegrityError(
@@ -200,8 +205,8 @@ def _facts(loader: Loader) -> Facts:
         "next index": stream.first,
         "tail": stream.tail,
         "per_device_train_batch_size": part.device_batch,
-        "gradient_accumulation_steps": part.micro,
-        "world size": part.world,
+        "gradient_accumulation_steps": part.micro_batches,
+        "world size": part.world_size,
         "steps": loader.batches.steps,
     }
 
