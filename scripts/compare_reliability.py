@@ -106,7 +106,7 @@ def ours(rank: int, world: int, size: int, state: Any = None) -> Any:
     from zephyr_fast.load.stream import Stream
 
     part = Part(rank, world, 4)
-    stream = Stream(Shuffled(size, SEED), part.batch, "pad", 0 if state is None else state.cursor)
+    stream = Stream(Shuffled(size, SEED), part.batch, "pad", 0 if state is None else state.index_in_epoch)
     return Loader(Numbers(), Batches(stream, part, 0, stream.steps_to(size)), list, "", SEED, Workers())
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import xxhash
 
 from zephyr_fast.dataset.manifest import seal
-from zephyr_fast.load.shards import SCHEMAS
+from zephyr_fast.load.columns import SCHEMAS
 
 MAGIC = b"ARROW1\0\0"
 

@@ -14,15 +14,15 @@ from zephyr_fast import RecipeError
 from zephyr_fast.load.agreement import agree
 from zephyr_fast.load.loader import Batches, Loader, Part, Workers
 from zephyr_fast.load.shards import Shards
-from zephyr_fast.load.stream import State, Stream
+from zephyr_fast.load.stream import LoaderState, Stream
 
 SEED = 3
 
 
-def loader_of(rows: Any, part: Part, workers: Workers, state: State | None = None, epochs: int = 2, tail: Any = "carry") -> Loader:
+def loader_of(rows: Any, part: Part, workers: Workers, state: LoaderState | None = None, epochs: int = 2, tail: Any = "carry") -> Loader:
     """One rank's loader, from the start or from a state; batches are row numbers."""
     size = len(rows)
-    first = 0 if state is None else state.epoch * size + state.cursor
+    first = 0 if state is None else state.epoch * size + state.index_in_epoch
     stream = Stream(rows.order(SEED), part.batch, tail, first)
     return Loader(rows, Batches(stream, part, 0, stream.steps_to(epochs * size)), collate, "", SEED, workers)
 
@@ -32,10 +32,10 @@ def read_steps(folder: str, out: str, layout: tuple[int, int, int], tail: str, k
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     torch.distributed.init_process_group("gloo")
     checkpoint = Path(out) / "checkpoint.json"
-    state = State.from_json(json.loads(checkpoint.read_text())["state"]) if checkpoint.exists() else None
+    state = LoaderState.from_json(json.loads(checkpoint.read_text())["state"]) if checkpoint.exists() else None
     device_batch, micro, workers = layout
     loader = loader_of(Shards(folder, "train"), Part(rank, world, device_batch, micro), Workers(workers, "fork"), state, tail=tail)
-    agree({"steps": loader.batches.steps, "next place": loader.batches.stream.first})
+    agree({"steps": loader.batches.steps, "next index": loader.batches.stream.first})
     step: list[list[int]] = []
     for number, batch in enumerate(loader):
         if (rank, number) == kill:

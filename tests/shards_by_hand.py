@@ -12,7 +12,7 @@ import xxhash
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from zephyr_fast.dataset.manifest import seal
-from zephyr_fast.load.shards import SCHEMAS
+from zephyr_fast.load.columns import SCHEMAS
 
 SAMPLE = Path(__file__).parents[1] / "python" / "zephyr_fast" / "sample"
 Dialogue = list[dict[str, str]]
@@ -123,7 +123,7 @@ def _split(folder: Path, name: str, kind: str, rows: list[dict[str, Any]], seq_l
 
 def _shard(folder: Path, file: str, kind: str, batches: Iterable[list[dict[str, Any]]]) -> dict[str, Any]:
     ids = ("input_ids", "prompt_ids", "chosen_ids", "rejected_ids")
-    schema, cards, rows, tokens, end = SCHEMAS[kind], [], 0, 0, 0  # type: ignore[index]  # a word from the manifest
+    schema, cards, rows, tokens, end = SCHEMAS[kind], [], 0, 0, 0
     records = [pa.RecordBatch.from_pylist(batch, schema=schema) for batch in batches]
     with pa.OSFile(str(folder / file), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for record in records:

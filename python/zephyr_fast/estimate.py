@@ -17,7 +17,7 @@ from zephyr_fast.train import config_file, configs
 from zephyr_fast.untrusted.bounded import parse_json, read_bytes
 from zephyr_fast.untrusted.limits import COUNT_MAX, check_count
 
-SAMPLE = Path(__file__).parent / "sample" / "model"
+PACKAGED_MODEL = Path(__file__).parent / "sample" / "model"
 
 PEAK_TFLOPS = 989.0
 """bfloat16 on an H100 SXM without sparsity (NVIDIA's data sheet)."""
@@ -81,7 +81,7 @@ def estimate(
     """What training on the `train` split of `folder` costs under a training config (packaged name or path).
 
     FLOPs are 6 per weight and token (4 with an adapter, whose base has no gradients of weights), and in attention 12 per layer,
-    unit of width and pair of tokens that see each other, with every document as long as the mean. A preference run adds the
+    unit of width and pair of tokens that see each other, with every document as long as the mean. A run on pairs adds the
     reference's forward pass, 2 per weight and token: once where it is stored, else in each epoch. Recomputed activations are
     not counted, as is the custom with MFU. Errors: InputError, RecipeError.
     """
@@ -95,7 +95,6 @@ def estimate(
     manifest.encoding()
     split = _checked(manifest.split("train"), folder)
     shape = _shape(_model(model, given, file))
-    is_pairs = manifest.kind == "preference"
     batch = configs.whole(given, "per_device_train_batch_size", 8, 1, file)
     per_step = gpus * batch * configs.whole(given, "gradient_accumulation_steps", 1, 1, file)
     per_epoch = -(-split.samples // per_step)
@@ -103,11 +102,10 @@ def estimate(
     steps = configs.whole(given, "max_steps", -1, -1, file)
     steps, epochs = (steps, steps / per_epoch) if steps > 0 else (math.ceil(per_epoch * epochs), epochs)
 
-    seen = 2 * split.tokens - split.trained_tokens if is_pairs else split.tokens
-    documents = 2 * split.samples if is_pairs else split.rows
-    forward = 2 * seen * (shape.matmul + shape.layers * shape.attention_width * seen / max(documents, 1))
+    seen, documents = manifest.kind.tokens_seen(split), max(manifest.kind.documents(split), 1)
+    forward = 2 * seen * (shape.matmul + shape.layers * shape.attention_width * seen / documents)
     passes = (2.0 if given.get("use_peft") else 3.0) * epochs
-    if is_pairs:
+    if manifest.kind.needs_reference:
         passes += 1.0 if given.get("precompute_ref_log_probs") else epochs
     flops = forward * passes
     hours = flops / (peak_tflops * 1e12 * mfu) / 3600
@@ -166,7 +164,7 @@ def _width(config: Mapping[str, Any], name: str, where: str, default: int | None
 
 
 def _shape(name: str) -> Shape:
-    path = str(SAMPLE) if name == "sample" else name
+    path = str(PACKAGED_MODEL) if name == "sample" else name
     file = os.path.join(path, "config.json") if os.path.isdir(path) else path
     if not os.path.lexists(file):
         file = str(_fetched(name))

@@ -33,7 +33,7 @@ def write_ours(folder: Path, rows: int) -> None:
     import xxhash
 
     from zephyr_fast.dataset.manifest import seal
-    from zephyr_fast.load.shards import SCHEMAS
+    from zephyr_fast.load.columns import SCHEMAS
 
     schema, cards, table = SCHEMAS["sft"], [], samples(rows)
     folder.mkdir(parents=True)

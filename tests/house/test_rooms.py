@@ -277,8 +277,8 @@ def test_every_module_that_a_text_names_is_there() -> None:
         if not is_there(dotted.removeprefix(".").split("."))
     ]
     assert not gone, listing(gone)
-    assert is_there(["load", "stream", "State"]) and is_there(["prep"])
-    assert not is_there(["stream"]) and not is_there(["load", "State"]) and not is_there(["load", "stream", "Stat"])
+    assert is_there(["load", "stream", "LoaderState"]) and is_there(["prep"])
+    assert not is_there(["stream"]) and not is_there(["load", "LoaderState"]) and not is_there(["load", "stream", "Stat"])
 
 
 def is_there(parts: Sequence[str]) -> bool:

@@ -19,7 +19,7 @@ import slow_order
 from zephyr_fast import IntegrityError, RecipeError
 from zephyr_fast.load.loader import Batches, Loader, Part, Workers
 from zephyr_fast.load.order import Shuffled
-from zephyr_fast.load.stream import PADDING, State, Stream, Tail
+from zephyr_fast.load.stream import PADDING, LoaderState, Stream, Tail
 
 SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))
 CASES = 100_000 if os.environ.get("ZEPHYR_FAST_LONG") else 10_000
@@ -63,15 +63,15 @@ class CountsPrefetched(Queued):
     def prefetched(self) -> None:
         self.ahead += 1
 
-    def state(self) -> State:
-        return self.state_after(self.batches.done + self.ahead // self.batches.part.micro)
+    def state(self) -> LoaderState:
+        return self.state_after(self.batches.done + self.ahead // self.batches.part.micro_batches)
 
 
 class ForgetsRank(Part):
     """Sabotage: every rank reads the first rank's part."""
 
     def offsets(self) -> Any:
-        return Part(0, self.world, self.device_batch, self.micro).offsets()
+        return Part(0, self.world_size, self.device_batch, self.micro_batches).offsets()
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,12 @@ def draw(chance: random.Random) -> Case:
 
 def run(case: Case, kind: type[Queued] = Queued, part_of: type[Part] = Part) -> list[list[int]]:
     """The rows that each finished step trained on, rank after rank within each micro batch."""
-    state = State("", case.seed, 0, 0)
+    state = LoaderState("", case.seed, 0, 0)
     trained: list[list[int]] = []
     order = Shuffled(case.size, case.seed)
     for machines, kill in case.attempts:
         parts = [part_of(rank, machines.world, machines.device_batch, machines.micro) for rank in range(machines.world)]
-        stream = Stream(order, parts[0].batch, case.tail, state.epoch * case.size + state.cursor)
+        stream = Stream(order, parts[0].batch, case.tail, state.epoch * case.size + state.index_in_epoch)
         steps = stream.steps_to(case.epochs * case.size)
         loaders = [kind(Numbers(), Batches(stream, part, 0, steps), list, "", case.seed, Workers(machines.workers)) for part in parts]
         read = [list(islice(loader, kill)) for loader in loaders]
@@ -132,7 +132,7 @@ def run(case: Case, kind: type[Queued] = Queued, part_of: type[Part] = Part) -> 
         for step in range(len(read[0]) // machines.micro):
             turns = range(step * machines.micro, (step + 1) * machines.micro)
             trained.append([row for turn in turns for batches in read for row in batches[turn]])
-        (state,) = {State.from_json(loader.state().to_json()) for loader in loaders}
+        (state,) = {LoaderState.from_json(loader.state().to_json()) for loader in loaders}
     return trained
 
 
@@ -181,12 +181,18 @@ def test_a_loader_that_is_wrong_does_not_pass(sabotage: dict[str, Any]) -> None:
 
 
 def test_a_state_is_small_and_nothing_else_passes_for_one() -> None:
-    state = State("f" * 64, 2**63 - 1, 10**9, 2**62)
+    state = LoaderState("f" * 64, 2**63 - 1, 10**9, 2**62)
     assert len(state.to_json()) < 300
-    assert State.from_json(state.to_json()) == state
-    for text in ("", "[]", "{}", state.to_json().replace("epoch", "era"), state.to_json().replace('"order": 1', '"order": "1"')):
+    assert LoaderState.from_json(state.to_json()) == state
+    for text in (
+        "",
+        "[]",
+        "{}",
+        state.to_json().replace("epoch", "era"),
+        state.to_json().replace('"permutation_version": 1', '"permutation_version": "1"'),
+    ):
         with pytest.raises(IntegrityError, match="damaged"):
-            State.from_json(text)
+            LoaderState.from_json(text)
 
 
 def test_iterating_again_goes_on_and_a_broken_off_step_is_read_again_whole() -> None:

@@ -18,7 +18,7 @@ from crafted import MAGIC, data_set_of, message_of, windows
 from numbered import numbered, numbered_pairs
 from zephyr_fast import InputError, IntegrityError, Shards, ZephyrError
 from zephyr_fast.dataset.manifest import seal
-from zephyr_fast.load.shards import SCHEMAS
+from zephyr_fast.load.columns import SCHEMAS
 from zephyr_fast.train.ref_logprobs import store
 from zephyr_fast.untrusted.message import metadata
 

@@ -7,36 +7,69 @@ from typing import Any
 
 import pytest
 
-from zephyr_fast import InputError, IntegrityError, Manifest, Shards
+from zephyr_fast import InputError, IntegrityError, Manifest, RecipeError, Shards
 from zephyr_fast.dataset.remote import _cache
-from zephyr_fast.load.stream import State
+from zephyr_fast.load.stream import LoaderState
 from zephyr_fast.train.checkpoint import check_checkpoint
-from zephyr_fast.train.ordered import _place
+from zephyr_fast.train.ordered import _index
 from zephyr_fast.train.ref_logprobs import store
 from zephyr_fast.train.run import hide_token
 
-GOOD = {"manifest": "m", "seed": 1, "epoch": 0, "cursor": 3, "order": 1}
+GOOD = {"data_sha256": "m", "seed": 1, "epoch": 0, "index_in_epoch": 3, "permutation_version": 1, "version": 2}
 
 
-@pytest.mark.parametrize("change", [{"epoch": -7}, {"cursor": -5}, {"epoch": 10**30}, {"cursor": True}, {"seed": "1"}], ids=str)
+@pytest.mark.parametrize(
+    "change", [{"epoch": -7}, {"index_in_epoch": -5}, {"epoch": 10**30}, {"index_in_epoch": True}, {"seed": "1"}], ids=str
+)
 def test_an_orders_state_is_one_that_a_run_has(change: dict[str, Any]) -> None:
     with pytest.raises(IntegrityError) as error:
-        State.from_json(json.dumps(GOOD | change))
+        LoaderState.from_json(json.dumps(GOOD | change))
     assert len(str(error.value)) < 500
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, 5, None, "[]", "{}"], ids=lambda text: str(text)[:9])
 def test_an_orders_state_is_json_of_ours(text: Any) -> None:
     with pytest.raises(IntegrityError):
-        State.from_json(text)
+        LoaderState.from_json(text)
 
 
-@pytest.mark.parametrize("epoch, cursor", [(0, 10), (2**52, 3)])
-def test_a_place_lies_in_the_data_set(epoch: int, cursor: int) -> None:
-    state = State("m", 1, epoch, cursor)
+FIRST = {"manifest": "m", "seed": 1, "epoch": 0, "cursor": 3, "order": 1}
+"""A state as it was before it said its version."""
+
+OTHER_VERSIONS = [
+    (FIRST, "has version 1, .* resume with the zephyr-fast that wrote it, or start anew"),
+    (GOOD | {"version": 1}, "has version 1, .* resume with the zephyr-fast that wrote it"),
+    (GOOD | {"version": 3}, "has version 3, .* update zephyr-fast, or start anew"),
+    (GOOD | {"version": 10**300}, "update zephyr-fast"),
+]
+
+
+@pytest.mark.parametrize("given, way_out", OTHER_VERSIONS, ids=["first", "1", "3", "huge"])
+def test_a_state_of_another_version_is_refused_with_the_way_out(given: dict[str, Any], way_out: str) -> None:
+    with pytest.raises(InputError, match=way_out) as error:
+        LoaderState.from_json(json.dumps(given))
+    assert "`--model_name_or_path`" in str(error.value) and len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("version", [None, "2", True, 2.0])
+def test_a_version_is_a_whole_number(version: object) -> None:
+    with pytest.raises(IntegrityError, match="damaged"):
+        LoaderState.from_json(json.dumps(GOOD | {"version": version}))
+
+
+@pytest.mark.parametrize("epoch, index", [(0, 10), (2**52, 3)])
+def test_an_index_is_one_of_the_data_set(epoch: int, index: int) -> None:
+    state = LoaderState("m", 1, epoch, index)
     with pytest.raises(IntegrityError, match="do not have"):
-        _place(state, "m", 1, 10)
-    assert _place(State("m", 1, 2, 3), "m", 1, 10) == 23
+        _index(state, "m", 1, 10)
+    assert _index(LoaderState("m", 1, 2, 3), "m", 1, 10) == 23
+
+
+def test_another_order_is_refused_with_the_way_out() -> None:
+    with pytest.raises(RecipeError, match="that of seed 2, not 1; set `seed: 2`"):
+        _index(LoaderState("m", 2, 0, 3), "m", 1, 10)
+    with pytest.raises(RecipeError, match=r"version 7 of it, not 1; resume with .* that wrote it"):
+        _index(LoaderState("m", 1, 0, 3, permutation_version=7), "m", 1, 10)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +85,7 @@ def test_a_place_lies_in_the_data_set(epoch: int, cursor: int) -> None:
         {"log_history": 5},
         {"log_history": [5]},
         {"stateful_callbacks": [1]},
-        {"stateful_callbacks": {"OrderState": {"attributes": {"json": "{}"}}}},
+        {"stateful_callbacks": {"LoaderStateCallback": {"attributes": {"loader_state": "{}"}}}},
         {"stateful_callbacks": {"TrainerControl": {"args": {"should_save": "x"}, "attributes": {}}}},
     ],
     ids=str,

@@ -23,8 +23,8 @@ from recorded_run import pairs_trainer_of, run_rank, trained_rows, trainer_of
 from zephyr_fast import InputError, RecipeError, open_shards
 from zephyr_fast.load.index import index, with_lengths
 from zephyr_fast.load.mixture import Mixture
-from zephyr_fast.load.stream import State
-from zephyr_fast.train.ordered import OrderState
+from zephyr_fast.load.stream import LoaderState
+from zephyr_fast.train.ordered import LoaderStateCallback
 
 SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))
 ROWS, STEPS = 23, 12  # two epochs in steps of 4: the sixth step takes the last 3 rows of one epoch and the first of the next
@@ -44,9 +44,9 @@ def wanted(batch: int = 4, steps: int = STEPS, tail: str = "carry") -> list[list
     return list(islice(slow_order.steps(ROWS, 3, batch, tail), steps))
 
 
-def state_of(checkpoint: Path) -> State:
+def state_of(checkpoint: Path) -> LoaderState:
     state = json.loads((checkpoint / "trainer_state.json").read_text())
-    return State.from_json(state["stateful_callbacks"]["OrderState"]["attributes"]["json"])
+    return LoaderState.from_json(state["stateful_callbacks"]["LoaderStateCallback"]["attributes"]["loader_state"])
 
 
 def test_training_reads_the_stream_and_a_checkpoint_says_where_it_stands(folder: Path, tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_training_reads_the_stream_and_a_checkpoint_says_where_it_stands(folder:
     assert trained_rows(tmp_path) == wanted()
     for step in range(1, STEPS + 1):
         state = state_of(tmp_path / f"checkpoint-{step}")
-        assert (state.epoch, state.cursor) == divmod(4 * step, ROWS)
+        assert (state.epoch, state.index_in_epoch) == divmod(4 * step, ROWS)
 
 
 @pytest.mark.parametrize(
@@ -129,10 +129,25 @@ def test_a_checkpoint_of_other_shards_another_seed_or_another_trainer_is_refused
     stock = tmp_path / "stock"
     shutil.copytree(out / "checkpoint-1", stock)
     state = json.loads((stock / "trainer_state.json").read_text())
-    del state["stateful_callbacks"]["OrderState"]
+    del state["stateful_callbacks"]["LoaderStateCallback"]
     (stock / "trainer_state.json").write_text(json.dumps(state))
     with pytest.raises(InputError, match="which rows are done"):
         trainer_of(folder, out).train(resume_from_checkpoint=str(stock))
+
+
+def test_a_checkpoint_of_the_first_version_is_refused_with_the_way_out(folder: Path, tmp_path: Path) -> None:
+    trainer_of(folder, tmp_path, max_steps=1).train()
+    path = tmp_path / "checkpoint-1" / "trainer_state.json"
+    state = json.loads(path.read_text())
+    kept = json.loads(state["stateful_callbacks"].pop("LoaderStateCallback")["attributes"]["loader_state"])
+    first = {"manifest": kept["data_sha256"], "seed": 3, "epoch": 0, "cursor": 4, "order": 1}
+    state["stateful_callbacks"]["OrderState"] = {
+        "args": {},
+        "attributes": {"json": json.dumps(first)},
+    }
+    path.write_text(json.dumps(state))
+    with pytest.raises(InputError, match=r"version 1, .* resume with .* or start anew"):
+        trainer_of(folder, tmp_path).train(resume_from_checkpoint=True)
 
 
 def test_pairs_are_read_in_the_same_order_each_with_its_stored_reference(pairs: Path, tmp_path: Path) -> None:
@@ -181,16 +196,16 @@ def test_a_state_that_counts_what_the_trainer_fetched_ahead_does_not_pass(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sabotage: the check above must fail on it."""
-    honest = OrderState.state
+    honest = LoaderStateCallback.state
 
-    def ahead(self: OrderState) -> Any:
+    def ahead(self: LoaderStateCallback) -> Any:
         self._done += 1
         try:
             return honest(self)
         finally:
             self._done -= 1
 
-    monkeypatch.setattr(OrderState, "state", ahead)
+    monkeypatch.setattr(LoaderStateCallback, "state", ahead)
     trainer = trainer_of(folder, tmp_path)
     trainer.add_callback(_Stop(3))
     trainer.train()

@@ -179,15 +179,15 @@ def test_a_packed_batch_computes_fewer_tokens_than_a_padded_one_and_never_more(s
     for layout in ("rows", "varlen"):
         for some in (samples, samples[:1], samples[4:5]):
             batch = PairCollator(0, layout=layout)(some)
-            assert batch["packed"]["places"].numel() <= batch["input_ids"].numel()
+            assert batch["packed"]["indices"].numel() <= batch["input_ids"].numel()
         whole = PairCollator(0, layout=layout)(samples)
-        assert whole["packed"]["places"].numel() < 0.8 * whole["input_ids"].numel()
+        assert whole["packed"]["indices"].numel() < 0.8 * whole["input_ids"].numel()
 
 
 @pytest.mark.parametrize("layout", ["rows", "varlen"])
 def test_every_token_of_every_answer_is_in_the_plan_once(samples: list[dict[str, Any]], layout: Layout) -> None:
     batch = PairCollator(0, 16, layout)(samples)
-    places = batch["packed"]["places"].flatten()
+    places = batch["packed"]["indices"].flatten()
     padding = batch["input_ids"].numel()
     taken, counts = places[places != padding].unique(return_counts=True)
     assert torch.equal(taken, batch["attention_mask"].flatten().nonzero().flatten())
@@ -204,7 +204,7 @@ def test_the_model_is_given_packed_rows_and_no_attention_mask(
     batch = ours.data_collator(samples)
     ours.compute_loss(ours.model, batch)
     assert len(seen) == 1
-    assert seen[0]["input_ids"].shape == batch["packed"]["places"].shape != batch["input_ids"].shape
+    assert seen[0]["input_ids"].shape == batch["packed"]["indices"].shape != batch["input_ids"].shape
     assert seen[0].get("attention_mask") is None
 
 

@@ -1,5 +1,6 @@
 """The files of a data set, in an out folder or behind a URL: their names, and what they claim.
 
+product    `Product`: what the rows of a data set are
 manifest   `Manifest`: what a data set holds, what it was made from, where every row went
 ledger     `open_ledger`: what happened to each row
 verify     `verify`: every byte of every file against what was written

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from zephyr_fast._core import InputError, IntegrityError
 from zephyr_fast.dataset.address import refuse_cut_url
 from zephyr_fast.dataset.names import SPLITS, is_other, is_shard, is_text, repeated
+from zephyr_fast.dataset.product import Product
 from zephyr_fast.printed import shown
 from zephyr_fast.untrusted.bounded import parse_json, read_bytes
 
@@ -30,8 +31,6 @@ _SEAL = ',\n  "sha256": "'
 
 _Place = tuple["_Place | None", str | int]
 """Where in the manifest a value is: what it is in, and its name or number there."""
-
-Kind = Literal["sft", "preference"]
 
 
 @dataclass(frozen=True)
@@ -192,7 +191,7 @@ class Manifest:
     """A finished data set, as its `manifest.json` describes it. One of text alone has neither tokenizer nor template."""
 
     schema: int
-    kind: Kind
+    kind: Product
     engine: str
     semantics: dict[str, int]
     fingerprint: str
@@ -315,6 +314,8 @@ def _typed(kind: Any, value: object, where: "_Place") -> Any:
         return None if value is None else _typed(inner[0], value, where)
     if origin is Literal and value in inner:
         return value
+    if kind is Product and value in [product.value for product in Product]:
+        return Product(value)
     if origin is tuple and isinstance(value, list):
         return tuple(_typed(inner[0], part, (where, place)) for place, part in enumerate(value))
     if origin is dict and isinstance(value, dict) and all(map(_can_be_written, value)):
@@ -348,7 +349,8 @@ def _can_be_written(text: str) -> bool:
 
 
 def _described(kind: Any) -> str:
-    known = {int: f"a whole number from 0 to {_NUMBER_MAX}", float: "a number", str: "a text", bool: "true or false"}
+    products = f"one of {', '.join(Product)}"
+    known = {Product: products, int: f"a whole number from 0 to {_NUMBER_MAX}", float: "a number", str: "a text", bool: "true or false"}
     return known.get(kind, f"of type {kind}")
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zephyr_fast._core import IntegrityError
-from zephyr_fast.dataset.manifest import Kind, ShardCard
+from zephyr_fast.dataset.manifest import ShardCard
+from zephyr_fast.dataset.product import Product
 
 BATCH_BYTES_MAX = 1 << 30
 """Size of a batch, which is hashed in one call that Ctrl-C cannot end. The engine closes one at 2 MiB, or behind a row that is longer."""
@@ -16,13 +17,7 @@ ROWS_UNPROVEN = 1 << 20
 """Rows that are believed as long as the files have the size for them; for more, the files are looked at for holes."""
 
 _BATCH_CLOSES = 2 << 20
-"""Bytes of rows, as `_COUNTED_MIN` counts them, with which the engine closes a batch."""
-
-_COUNTED_MIN: dict[Kind, int] = {"sft": 8, "preference": 28}
-"""What the engine counts for the smallest row: one id and its label; scores, row and number of a pair."""
-
-_ROW_BYTES_MIN: dict[Kind, int] = {"sft": 28, "preference": 40}
-"""What a row takes in a file at least: an offset of 4 bytes for each of its lists, and what is in them."""
+"""Bytes of rows, as `Product.counted_bytes_min` counts them, with which the engine closes a batch."""
 
 
 def check_size(folder: Path, card: ShardCard) -> None:
@@ -52,28 +47,28 @@ def check_still_there(path: Path, card: ShardCard) -> None:
         )
 
 
-def check_batches(folder: Path, card: ShardCard, kind: Kind) -> None:
+def check_batches(folder: Path, card: ShardCard, product: Product) -> None:
     """The batches lie in the file one behind the other, with no more rows than fit: nothing is sized or sought by an unchecked number.
 
     A batch is closed once its rows have 2 MiB, so it has no more rows than fit in that, however long it is said to be.
     """
     end = 0
-    for place, batch in enumerate(card.batches):
+    for index, batch in enumerate(card.batches):
         if not (end <= batch.offset and 0 < batch.bytes <= card.bytes - batch.offset and batch.rows > 0):
-            raise IntegrityError(f"`{folder}/manifest.json`: batch {place} at offset {batch.offset} does not lie in shard `{card.file}`")
+            raise IntegrityError(f"`{folder}/manifest.json`: batch {index} at offset {batch.offset} does not lie in shard `{card.file}`")
         if batch.bytes > BATCH_BYTES_MAX:
-            raise IntegrityError(f"`{folder}/manifest.json`: batch {place} of `{card.file}` has more than {BATCH_BYTES_MAX:,} bytes")
-        if batch.rows > min(batch.bytes // _ROW_BYTES_MIN[kind], _BATCH_CLOSES // _COUNTED_MIN[kind] + 1):
-            raise IntegrityError(f"`{folder}/manifest.json`: batch {place} of `{card.file}` has {batch.bytes} bytes and {batch.rows} rows")
+            raise IntegrityError(f"`{folder}/manifest.json`: batch {index} of `{card.file}` has more than {BATCH_BYTES_MAX:,} bytes")
+        if batch.rows > min(batch.bytes // product.row_bytes_min, _BATCH_CLOSES // product.counted_bytes_min + 1):
+            raise IntegrityError(f"`{folder}/manifest.json`: batch {index} of `{card.file}` has {batch.bytes} bytes and {batch.rows} rows")
         end = batch.offset + batch.bytes
     if card.rows != sum(batch.rows for batch in card.batches):
         raise IntegrityError(f"`{folder}/manifest.json`: the batches of `{card.file}` do not add up to its {card.rows} rows")
 
 
-def check_room(folder: Path, cards: Sequence[ShardCard], kind: Kind) -> None:
+def check_room(folder: Path, cards: Sequence[ShardCard], product: Product) -> None:
     """IntegrityError where what the files really hold has no room for their rows: a hole of a gigabyte costs its author nothing."""
     for card in cards:
-        needed = card.rows * _ROW_BYTES_MIN[kind]
+        needed = card.rows * product.row_bytes_min
         if _data_bytes(folder / card.file, needed) < needed:
             raise IntegrityError(
                 f"shard `{folder / card.file}` is empty for the most part, and cannot hold {card.rows:,} rows; copy it again"

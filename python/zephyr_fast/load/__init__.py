@@ -2,6 +2,7 @@
 
 index         `open_shards`: a split as the `datasets.Dataset` that trainers take
 shards        `Shards`: the rows of a split by number, checked as they are first read
+columns       the columns of shards, product by product
 samples       many rows at a time, and what one sample is
 mixture       several data sets as one, by weight
 order         which row comes at which index of the endless stream

@@ -113,7 +113,7 @@ class PairCollator:
         return batch
 
     def _plan(self, lengths: Ints, width: int) -> Batch:
-        """For each place of the packed rows [R, W], `places`: which token it holds of the padded table [2 B, width], flattened.
+        """For each position of the packed rows [R, W], `indices`: the index of its token in the padded table [2 B, width], flattened.
 
         The number 2 B · width stands for padding. Beside it what tells the documents of a row apart.
         """
@@ -121,7 +121,7 @@ class PairCollator:
         packed_width = _round_up(max(int(lengths[row].sum()) for row in rows), self.pad_to_multiple_of)
         tokens = [np.concatenate([document * width + np.arange(lengths[document]) for document in row]) for row in rows]
         plan = {
-            "places": _padded(tokens, packed_width, len(lengths) * width),
+            "indices": _padded(tokens, packed_width, len(lengths) * width),
             "position_ids": _stacked([_positions(_filled(lengths[row], packed_width)) for row in rows]),
         }
         return plan | (_borders(_filled(lengths, packed_width)) if self.layout == "varlen" else {})
@@ -182,8 +182,8 @@ def _round_up(length: int, multiple: int | None) -> int:
 
 def _padded(rows: list[Ints], width: int, value: int) -> "torch.Tensor":
     table = np.full((len(rows), width), value, dtype=np.int64)
-    for place, row in enumerate(rows):
-        table[place, : len(row)] = row
+    for index, row in enumerate(rows):
+        table[index, : len(row)] = row
     return _tensor(table)
 
 

@@ -1,4 +1,4 @@
-"""The plainest collator: all columns of a batch as one int32 tensor, copied once, from the mapped file to its place."""
+"""The plainest collator: all columns of a batch as one int32 tensor, copied once, from the mapped file into the tensor."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

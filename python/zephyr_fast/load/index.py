@@ -11,22 +11,22 @@ from datasets import Dataset
 from zephyr_fast._core import RecipeError
 from zephyr_fast.load.mixture import Mixture
 from zephyr_fast.load.order import Order
-from zephyr_fast.load.permutation import Places
+from zephyr_fast.load.permutation import Indices
 from zephyr_fast.load.samples import Sample
-from zephyr_fast.load.shards import TRAINED, Shards
+from zephyr_fast.load.shards import Shards
 
 _OWN = ("row", "length")
 
 
 class Fetch:
-    """The transform of an index data set: row numbers in, samples with the columns of `TRAINED` out."""
+    """The transform of an index data set: row numbers in, samples with their trained columns out."""
 
     def __init__(self, shards: Shards | Mixture) -> None:
         self.shards = shards
 
     def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[Any]]:
         samples = self.shards.samples(batch["row"])
-        return {name: [sample[name] for sample in samples] for name in TRAINED[self.shards.kind]}
+        return {name: [sample[name] for sample in samples] for name in self.shards.kind.trained_columns}
 
 
 def open_shards(folder: str | Path, split: str = "train") -> Dataset:
@@ -80,7 +80,7 @@ class IndexRows:
         """The order in which training reads the rows."""
         return self.shards.order(seed)
 
-    def samples(self, rows: Sequence[int] | Places) -> Sequence[Sample]:
+    def samples(self, rows: Sequence[int] | Indices) -> Sequence[Sample]:
         """The samples of these rows; of row `PADDING`, one without weight."""
         samples = self.shards.samples(rows)
         if not self._added:

@@ -12,41 +12,41 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from zephyr_fast._core import RecipeError
-from zephyr_fast.load.permutation import Places
+from zephyr_fast.load.permutation import Indices
 from zephyr_fast.load.samples import Sample
-from zephyr_fast.load.stream import State, Stream
+from zephyr_fast.load.stream import LoaderState, Stream
 
 if TYPE_CHECKING:
     import torch
 
-_PLACES = 1 << 13  # computed at once: enough to spread numpy's cost per call, at most 64 KiB
+_CHUNK = 1 << 13  # rows computed at once: enough to spread numpy's cost per call, at most 64 KiB
 
 
 class Rows(Protocol):
     """What a loader reads: samples by row number, many at a time."""
 
-    def samples(self, rows: Sequence[int] | Places) -> Sequence[Sample]:
+    def samples(self, rows: Sequence[int] | Indices) -> Sequence[Sample]:
         """The samples of these rows, in their order; of row `PADDING`, one without weight."""
         ...
 
 
 @dataclass(frozen=True)
 class Part:
-    """The part of each step that is one rank's: `micro` batches of `device_batch` samples, as on each of `world` ranks."""
+    """The part of each step that is one rank's: `micro_batches` of `device_batch` samples, as on each of `world_size` ranks."""
 
     rank: int
-    world: int
+    world_size: int
     device_batch: int
-    micro: int = 1
+    micro_batches: int = 1
 
     @property
     def batch(self) -> int:
         """Samples of a step, over all ranks."""
-        return self.world * self.device_batch * self.micro
+        return self.world_size * self.device_batch * self.micro_batches
 
     def offsets(self) -> "np.ndarray[Any, np.dtype[np.int64]]":
-        """This rank's places within a step. Micro batches go round the ranks, so that 2 ranks read as 1 with 2 micro batches."""
-        return np.arange(self.batch).reshape(self.micro, self.world, self.device_batch)[:, self.rank].ravel()
+        """This rank's offsets within a step. Micro batches go round the ranks, so that 2 ranks read as 1 with 2 micro batches."""
+        return np.arange(self.batch).reshape(self.micro_batches, self.world_size, self.device_batch)[:, self.rank].ravel()
 
 
 @dataclass(frozen=True)
@@ -63,15 +63,15 @@ class Batches:
             raise RecipeError(f"{self.part} takes {self.part.batch} samples a step, the stream gives {self.stream.batch}")
 
     def __len__(self) -> int:
-        return max(0, self.steps - self.done) * self.part.micro
+        return max(0, self.steps - self.done) * self.part.micro_batches
 
     def __iter__(self) -> Iterator[list[int]]:
         return (rows.tolist() for rows in self.arrays())
 
-    def arrays(self) -> Iterator[Places]:
+    def arrays(self) -> Iterator[Indices]:
         """The same, each as an array: what it costs to list and read back would be a tenth of a batch of 8."""
         offsets = self.part.offsets()
-        chunk = max(1, _PLACES // len(offsets))
+        chunk = max(1, _CHUNK // len(offsets))
         for start in range(self.done, self.steps, chunk):
             rows = self.stream.rows(np.arange(start, min(start + chunk, self.steps)), offsets)
             yield from rows.reshape(-1, self.part.device_batch)
@@ -106,12 +106,12 @@ class Loader:
     rows: Rows
     batches: Batches
     collate: Callable[[Sequence[Sample]], Any]
-    manifest: str
-    """Identity of the rows, as in `State`."""
+    data_sha256: str
+    """Identity of the rows, as in `LoaderState`."""
     seed: int
     workers: Workers = field(default_factory=Workers)
-    place: Callable[[Any], Any] | None = None
-    """Puts a batch where it is computed on, in this process; without it, it stays on the CPU."""
+    to_device: Callable[[Any], Any] | None = None
+    """Moves a batch to where it is computed on, in this process; without it, it stays on the CPU."""
     delivered: int = 0
     """Micro batches handed over so far."""
 
@@ -121,28 +121,28 @@ class Loader:
 
     def __iter__(self) -> Iterator[Any]:
         done, part = self.done, self.batches.part
-        self.delivered = (done - self.batches.done) * part.micro
+        self.delivered = (done - self.batches.done) * part.micro_batches
         left = Batches(self.batches.stream, part, done, self.batches.steps)
         # Without workers torch's loader has nothing to add, and takes as long as a third of a batch of 8.
         is_plain = self.workers.count == 0 and not self.workers.pin_memory
         for batch in self._plain_loader(left) if is_plain else self._torch_loader(left):
-            placed = batch if self.place is None else self.place(batch)
+            moved = batch if self.to_device is None else self.to_device(batch)
             self.delivered += 1
-            yield placed
+            yield moved
 
     @property
     def done(self) -> int:
         """The step of the stream that comes next."""
-        return self.batches.done + self.delivered // self.batches.part.micro
+        return self.batches.done + self.delivered // self.batches.part.micro_batches
 
-    def state(self) -> State:
-        """Where the run stands, by what was handed over; for a loop that trains on each batch before it asks for the next."""
+    def state(self) -> LoaderState:
+        """How far the run is, by what was handed over; for a loop that trains on each batch before it asks for the next."""
         return self.state_after(self.done)
 
-    def state_after(self, step: int) -> State:
-        """Where the run stands once the steps before `step` of the stream are done."""
-        epoch, cursor = divmod(self.batches.stream.start(step), self.batches.stream.order.size)
-        return State(self.manifest, self.seed, epoch, cursor)
+    def state_after(self, step: int) -> LoaderState:
+        """How far the run is once the steps before `step` of the stream are done."""
+        epoch, index = divmod(self.batches.stream.start(step), self.batches.stream.order.size)
+        return LoaderState(self.data_sha256, self.seed, epoch, index)
 
     def _plain_loader(self, batches: Batches) -> Iterator[Any]:
         return (self.collate(self.rows.samples(rows)) for rows in batches.arrays())

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from zephyr_fast._core import RecipeError
-from zephyr_fast.dataset.manifest import Kind, Manifest
+from zephyr_fast.dataset.manifest import Manifest
+from zephyr_fast.dataset.product import Product
 from zephyr_fast.load.order import Mixed, Shuffled, shares
-from zephyr_fast.load.permutation import Places
+from zephyr_fast.load.permutation import Indices
 from zephyr_fast.load.samples import Sample
 from zephyr_fast.load.shards import Shards
 from zephyr_fast.load.stream import PADDING
@@ -41,7 +42,7 @@ class Mixture:
         return int(self._ends[-1])
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> Product:
         """What the rows are."""
         return self.parts[0].kind
 
@@ -63,7 +64,7 @@ class Mixture:
             return Shuffled(len(self), seed)
         return Mixed([len(part) for part in self.parts], self.weights, seed)
 
-    def samples(self, rows: Sequence[int] | Places) -> Sequence[Sample]:
+    def samples(self, rows: Sequence[int] | Indices) -> Sequence[Sample]:
         """As `Shards.samples`, over all folders."""
         numbers = np.searchsorted(self._ends, rows, side="right").tolist()
         samples: list[Sample] = []

@@ -1,6 +1,6 @@
-"""Which row stands at each place of the endless stream that training reads: one folder shuffled, or several mixed by weight.
+"""Which row comes at each index of the endless stream that training reads: one folder shuffled, or several mixed by weight.
 
-The stream is all epochs, one after the other. Its order is a pure function of place, so where a run stands is one number.
+The stream is all epochs, one after the other. The row is a pure function of the index, so one number says how far a run is.
 """
 
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from typing import Protocol
 import numpy as np
 
 from zephyr_fast._core import RecipeError
-from zephyr_fast.load.permutation import Places, permute
+from zephyr_fast.load.permutation import Indices, permute
 
 BLOCK = 1 << 16
-"""Places after which the pattern of a mixture repeats; weights are held to one part in this."""
+"""Indices after which the pattern of a mixture repeats; weights are held to one part in this."""
 
-_SMALL = 1 << 14  # an epoch this short (128 KiB) is kept: a call of `permute` takes as long as copying 600 of its places
+_SMALL = 1 << 14  # an epoch this short (128 KiB) is kept: a call of `permute` takes as long as copying 600 of its rows
 
 
 class Order(Protocol):
@@ -24,11 +24,11 @@ class Order(Protocol):
 
     @property
     def size(self) -> int:
-        """Places in an epoch."""
+        """Rows in an epoch."""
         ...
 
-    def rows(self, places: Places) -> Places:
-        """The row at each place; rows of several folders are numbered through, in the folders' order."""
+    def rows(self, indices: Indices) -> Indices:
+        """The row at each index; rows of several folders are numbered through, in the folders' order."""
         ...
 
 
@@ -38,14 +38,14 @@ class Shuffled:
     def __init__(self, size: int, seed: int) -> None:
         self.size, self.seed = size, seed
 
-    def rows(self, places: Places) -> Places:
-        return _shuffled(places, self.size, str(self.seed))
+    def rows(self, indices: Indices) -> Indices:
+        return _shuffled(indices, self.size, str(self.seed))
 
 
 class Mixed:
     """Folders interleaved by weight, as evenly as whole rows allow; each goes through all its rows before it repeats one.
 
-    An epoch is as many places as the folders have rows together, so a folder with more than its share of weight is read
+    An epoch has as many indices as the folders have rows together, so a folder with more than its share of weight is read
     more than once in it, another less. Weights need not add up to one. RecipeError where they do not fit the folders.
     """
 
@@ -56,11 +56,11 @@ class Mixed:
         self._starts = np.concatenate([[0], np.cumsum(sizes)])
         self._folders, self._turns = _pattern(self._shares)
 
-    def rows(self, places: Places) -> Places:
-        blocks, slots = np.divmod(places, BLOCK)
+    def rows(self, indices: Indices) -> Indices:
+        blocks, slots = np.divmod(indices, BLOCK)
         folders = self._folders[slots]
         turns = blocks * self._shares[folders] + self._turns[slots]  # how often the folder came before
-        rows = np.empty_like(places)
+        rows = np.empty_like(indices)
         for number in np.unique(folders):
             mine = folders == number
             rows[mine] = self._starts[number] + _shuffled(turns[mine], self.sizes[number], f"{self.seed}, folder {number}")
@@ -68,7 +68,7 @@ class Mixed:
 
 
 def shares(weights: Sequence[float], folders: int) -> list[int]:
-    """How many of `BLOCK` places each folder gets: in proportion to its weight, the largest remainders rounded up."""
+    """How many of `BLOCK` indices each folder gets: in proportion to its weight, the largest remainders rounded up."""
     if len(weights) != folders or not all(0 < weight < float("inf") for weight in weights):
         raise RecipeError(f"a mixture of {folders} folders needs {folders} weights above 0, not: {' '.join(map(str, weights))}")
     exact = [Fraction(weight) * BLOCK / sum(map(Fraction, weights)) for weight in weights]
@@ -81,19 +81,19 @@ def shares(weights: Sequence[float], folders: int) -> list[int]:
     return whole
 
 
-def _pattern(parts: Places) -> tuple[Places, Places]:
+def _pattern(parts: Indices) -> tuple[Indices, Indices]:
     """For each slot of a block, whose it is, and how many of the owner's came before it in the block."""
     folders = np.repeat(np.arange(len(parts)), parts)
     turns = np.concatenate([np.arange(part) for part in parts])
-    # Turn t of n stands at (t + 1/2) / n of the block, which spreads every folder evenly.
+    # Turn t of n goes to (t + 1/2) / n of the block, which spreads every folder evenly.
     order = np.lexsort((folders, (2 * turns + 1) / (2 * parts[folders])))
     return folders[order], turns[order]
 
 
-def _shuffled(places: Places, size: int, key: str) -> Places:
-    """Places of an endless stream of shuffled epochs to rows."""
-    epochs, within = np.divmod(places, size)
-    rows = np.empty_like(places)
+def _shuffled(indices: Indices, size: int, key: str) -> Indices:
+    """The rows at these indices of an endless stream of shuffled epochs."""
+    epochs, within = np.divmod(indices, size)
+    rows = np.empty_like(indices)
     for epoch in np.unique(epochs):
         mine = epochs == epoch
         name = f"{key}, epoch {epoch}"
@@ -102,5 +102,5 @@ def _shuffled(places: Places, size: int, key: str) -> Places:
 
 
 @lru_cache(maxsize=4)
-def _whole(size: int, key: str) -> Places:
+def _whole(size: int, key: str) -> Indices:
     return permute(np.arange(size), size, key)

@@ -25,7 +25,7 @@ class Spans:
         """`names`: the columns. `ends`: for each file, the number of rows up to its end."""
         self.names, self.files = tuple(names), [np.empty(0, np.int32)] * len(ends)
         self._ends = np.array(ends)
-        # A row's starts, its lengths, and whether it is known, beside each other: one row is one place in memory. The last row, of number
+        # A row's starts, its lengths, and whether it is known, beside each other: one row is one range of memory. The last row, of number
         # -1, never is.
         self.table = _zeros((ends[-1] if ends else 0) + 1, 2 * len(names) + 1)
 
@@ -63,14 +63,14 @@ class Samples(Sequence[Sample]):
         return len(self._rows)
 
     @overload
-    def __getitem__(self, place: int) -> Sample: ...
+    def __getitem__(self, index: int) -> Sample: ...
     @overload
-    def __getitem__(self, place: slice) -> list[Sample]: ...
-    def __getitem__(self, place: int | slice) -> Sample | list[Sample]:
-        if isinstance(place, slice):
-            return [self[one] for one in range(len(self))[place]]
-        (file,) = self._spans.files_of(self._rows[[place]])
-        names, spans = self._spans.names, self._taken[place].tolist()
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+        if isinstance(index, slice):
+            return [self[one] for one in range(len(self))[index]]
+        (file,) = self._spans.files_of(self._rows[[index]])
+        names, spans = self._spans.names, self._taken[index].tolist()
         return {name: file[start : start + length] for name, start, length in zip(names, spans, spans[len(names) :], strict=False)}
 
     def gather(self, padding: Sequence[tuple[str, int]]) -> Int32s:
@@ -83,8 +83,8 @@ class Samples(Sequence[Sample]):
         table = self._windows(starts, longest).reshape(len(columns), len(self), longest)
         if min(map(min, lengths)) < longest:
             for column, (_, value) in enumerate(padding):
-                for place, length in enumerate(lengths[column]):
-                    table[column, place, length:] = value
+                for index, length in enumerate(lengths[column]):
+                    table[column, index, length:] = value
         return table
 
     def _windows(self, starts: Int64s, width: int) -> Int32s:
@@ -104,7 +104,7 @@ class Samples(Sequence[Sample]):
 
     def _one_by_one(self, starts: Int64s, width: int) -> Int32s:
         table, files = np.empty((len(starts), width), np.int32), self._spans.files_of(self._rows)
-        for place, start in enumerate(starts.tolist()):
-            part = files[place % len(files)][start : start + width]  # shorter at the end of a file
-            table[place, : len(part)] = part
+        for index, start in enumerate(starts.tolist()):
+            part = files[index % len(files)][start : start + width]  # shorter at the end of a file
+            table[index, : len(part)] = part
         return table

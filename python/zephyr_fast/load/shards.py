@@ -16,61 +16,18 @@ import xxhash
 
 from zephyr_fast._core import InputError, IntegrityError, RecipeError
 from zephyr_fast.dataset.address import Address
-from zephyr_fast.dataset.manifest import BYTES_MAX, BatchCard, Kind, Manifest, ShardCard
+from zephyr_fast.dataset.manifest import BYTES_MAX, BatchCard, Manifest, ShardCard
+from zephyr_fast.dataset.product import Product
 from zephyr_fast.dataset.remote import local, origin_of, remember
 from zephyr_fast.dataset.sizes import ROWS_UNPROVEN, check_batches, check_room, check_size, check_still_there
+from zephyr_fast.load import columns
+from zephyr_fast.load.columns import Batch
 from zephyr_fast.load.order import Shuffled
-from zephyr_fast.load.permutation import Places
+from zephyr_fast.load.permutation import Indices
 from zephyr_fast.load.samples import Sample, Samples, Spans
 from zephyr_fast.load.stream import PADDING
 from zephyr_fast.untrusted.bounded import read_bytes
-from zephyr_fast.untrusted.message import Column, Ints, Layout, Lists, record_batch
-
-_INT32S, _INT64S = pa.list_(pa.int32()), pa.list_(pa.int64())
-
-SCHEMAS: dict[Kind, pa.Schema] = {
-    "sft": pa.schema([("input_ids", _INT32S), ("labels", _INT32S), ("seq_lengths", _INT32S), ("row_ids", _INT64S)]),
-    "preference": pa.schema(
-        [
-            ("prompt_ids", _INT32S),
-            ("chosen_ids", _INT32S),
-            ("rejected_ids", _INT32S),
-            ("score_chosen", pa.float64()),
-            ("score_rejected", pa.float64()),
-            ("row_id", pa.int64()),
-            ("pair", pa.int32()),
-        ]
-    ),
-}
-"""The columns of each kind of shard: part of the format, so a damaged schema message in a file can do no harm."""
-
-TRAINED: dict[Kind, tuple[str, ...]] = {
-    "sft": ("input_ids", "labels", "seq_lengths"),
-    "preference": ("prompt_ids", "chosen_ids", "rejected_ids"),
-}
-"""The columns that a trainer sees."""
-
-
-_IDS = ("input_ids", "prompt_ids", "chosen_ids", "rejected_ids")
-
-_LAYOUTS: dict[Kind, tuple[Layout, ...]] = {
-    "sft": (
-        Layout("input_ids", np.dtype("<i4"), is_list=True),
-        Layout("labels", np.dtype("<i4"), is_list=True),
-        Layout("seq_lengths", np.dtype("<i4"), is_list=True),
-        Layout("row_ids", np.dtype("<i8"), is_list=True),
-    ),
-    "preference": (
-        Layout("prompt_ids", np.dtype("<i4"), is_list=True),
-        Layout("chosen_ids", np.dtype("<i4"), is_list=True),
-        Layout("rejected_ids", np.dtype("<i4"), is_list=True),
-        Layout("score_chosen", np.dtype("<f8"), is_list=False, may_be_null=True),
-        Layout("score_rejected", np.dtype("<f8"), is_list=False, may_be_null=True),
-        Layout("row_id", np.dtype("<i8"), is_list=False),
-        Layout("pair", np.dtype("<i4"), is_list=False),
-    ),
-}
-"""The same columns, as they lie in a batch."""
+from zephyr_fast.untrusted.message import Ints, Lists, record_batch
 
 ROWS_MAX = 1 << 28
 """Rows of a split. Its index takes 8 bytes for each before any shard is read, and a training run some 60 for each that it has read."""
@@ -80,8 +37,6 @@ REMOTE_ROWS_MAX = 1 << 25
 
 TOKENIZER_BYTES_MAX = 256 << 20
 """A `tokenizer.json`, of which the ids are looked at; the largest take some 35 MB."""
-
-_Batch = dict[str, Column]
 
 
 class Shards:
@@ -101,7 +56,7 @@ class Shards:
         self._cards = self.manifest.split(split).shards
         self._origin = origin_of(self.folder)
         for card in self._cards:
-            check_batches(self.folder, card, self.manifest.kind)
+            check_batches(self.folder, card, self.kind)
             if self._origin is None:
                 check_size(self.folder, card)
         rows_max = ROWS_MAX if self._origin is None else REMOTE_ROWS_MAX
@@ -109,10 +64,10 @@ class Shards:
             way_out = "" if rows > ROWS_MAX else "; copy the folder to this machine first"
             raise IntegrityError(f"`{self.folder}/manifest.json` gives `{split}` more than {rows_max:,} rows{way_out}")
         if rows > ROWS_UNPROVEN and self._origin is None:
-            check_room(self.folder, self._cards, self.manifest.kind)
+            check_room(self.folder, self._cards, self.kind)
         if self._origin is not None:
             self._origin.prefetch(self._cards)
-        self._batches = [(shard, place) for shard, card in enumerate(self._cards) for place in range(len(card.batches))]
+        self._batches = [(shard, index) for shard, card in enumerate(self._cards) for index in range(len(card.batches))]
         self._ends = list(accumulate(self._card(number).rows for number in range(len(self._batches))))
         if len(self) != self.manifest.split(split).samples:
             raise IntegrityError(f"`{self.folder}`: the batches of `{split}` do not add up to its samples")
@@ -137,15 +92,15 @@ class Shards:
         return (self[row] for row in range(len(self)))
 
     def __getitem__(self, row: int) -> Sample:
-        """The sample at place `row` of the split, 0 to len - 1."""
+        """The sample of row `row` of the split, 0 to len - 1."""
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")
         number = bisect.bisect_right(self._ends, row)
-        place = row - self._ends[number] + self._card(number).rows
-        return {name: column[place] for name, column in self._batch(number).items()}
+        index = row - self._ends[number] + self._card(number).rows
+        return {name: column[index] for name, column in self._batch(number).items()}
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> Product:
         """What the rows are."""
         return self.manifest.kind
 
@@ -158,21 +113,22 @@ class Shards:
         """The order in which training reads the rows."""
         return Shuffled(len(self), seed)
 
-    def samples(self, rows: Sequence[int] | Places) -> Sequence[Sample]:
-        """The samples at these rows with the columns of `TRAINED`; for row `PADDING`, one in which nothing is trained."""
+    def samples(self, rows: Sequence[int] | Indices) -> Sequence[Sample]:
+        """The samples at these rows with their trained columns; for row `PADDING`, one in which nothing is trained."""
         self._check_process()
-        places = np.asarray(rows, np.int64)
-        samples = Samples(self._spans, places)
+        wanted = np.asarray(rows, np.int64)
+        samples = Samples(self._spans, wanted)
         if samples.is_known:
             return samples
-        for number in {bisect.bisect_right(self._ends, row) for row in places.tolist() if row != PADDING}:
+        for number in {bisect.bisect_right(self._ends, row) for row in wanted.tolist() if row != PADDING}:
             self._learn(number)
-        if PADDING in places:
-            return [self._weightless() if row == PADDING else self.samples([row])[0] for row in places.tolist()]
-        return Samples(self._spans, places)
+        if PADDING in wanted:
+            return [self._padding() if row == PADDING else self.samples([row])[0] for row in wanted.tolist()]
+        return Samples(self._spans, wanted)
 
-    def _weightless(self) -> Sample:
-        if self.manifest.kind != "sft":
+    def _padding(self) -> Sample:
+        """A sample in which nothing is trained."""
+        if not self.kind.can_pad:
             raise RecipeError("`tail: pad` needs samples without weight, which a loss on pairs does not know; use `carry` or `drop`")
         (sample,) = self.samples([0])
         return sample | {"labels": np.full_like(sample["labels"], -100)}
@@ -182,17 +138,13 @@ class Shards:
         return np.concatenate([self._batch_lengths(number) for number in range(len(self._batches))])
 
     def _batch_lengths(self, number: int) -> npt.NDArray[np.int64]:
-        batch = self._batch(number)
-        sizes = {name: np.diff(column.offsets) for name, column in batch.items() if isinstance(column, Lists)}
-        if self.manifest.kind == "sft":
-            return sizes["input_ids"].astype(np.int64)
-        return (sizes["prompt_ids"] + np.maximum(sizes["chosen_ids"], sizes["rejected_ids"])).astype(np.int64)
+        return columns.lengths(self.kind, self._batch(number))
 
     def _card(self, number: int) -> BatchCard:
-        shard, place = self._batches[number]
-        return self._cards[shard].batches[place]
+        shard, index = self._batches[number]
+        return self._cards[shard].batches[index]
 
-    def _batch(self, number: int) -> _Batch:
+    def _batch(self, number: int) -> Batch:
         self._check_process()
         return self._open.get(number) or self._opened(number)
 
@@ -200,15 +152,15 @@ class Shards:
         """Nothing is open, and nothing is known of the rows."""
         self._process = os.getpid()
         self._files: dict[int, pa.Buffer] = {}
-        self._open: dict[int, _Batch] = {}
-        self._spans = Spans(TRAINED[self.manifest.kind], list(accumulate(card.rows for card in self._cards)))
+        self._open: dict[int, Batch] = {}
+        self._spans = Spans(self.kind.trained_columns, list(accumulate(card.rows for card in self._cards)))
 
     def _check_process(self) -> None:
         if self._process != os.getpid():  # a forked worker checks for itself what it reads
             self._begin()
 
-    def _opened(self, number: int) -> _Batch:
-        shard, place = self._batches[number]
+    def _opened(self, number: int) -> Batch:
+        shard, index = self._batches[number]
         file = self._files.get(shard)
         if file is None:
             if self._origin is not None:
@@ -216,21 +168,21 @@ class Shards:
             self._files[shard] = file = _map(self.folder / self._cards[shard].file)
         path = self.folder / self._cards[shard].file
         check_still_there(path, self._cards[shard])
-        batch = _open_batch(file, path, self._cards[shard], place, self.manifest.kind)
-        self._check_ids(batch, path, place)
+        batch = _open_batch(file, path, self._cards[shard], index, self.kind)
+        self._check_ids(batch, path, index)
         self._open[number] = batch
         return batch
 
-    def _check_ids(self, batch: _Batch, path: Path, place: int) -> None:
+    def _check_ids(self, batch: Batch, path: Path, index: int) -> None:
         """IntegrityError for an id that the tokenizer does not have: a model would look it up outside of its table."""
-        for name in TRAINED[self.manifest.kind]:
+        for name in columns.id_columns(self.kind):
             column = batch[name]
-            if name not in _IDS or not isinstance(column, Lists) or not len(column.values):
+            if not isinstance(column, Lists) or not len(column.values):
                 continue
             least, most = int(column.values.min()), int(column.values.max())
             if least < 0 or (most >= self._ids_end and most >= self._true_ids_end()):
                 raise IntegrityError(
-                    f"shard `{path}`, batch {place}: `{name}` has the id {least if least < 0 else most}, the tokenizer has "
+                    f"shard `{path}`, batch {index}: `{name}` has the id {least if least < 0 else most}, the tokenizer has "
                     f"{self._ids_end:,}; make it again"
                 )
 
@@ -240,12 +192,12 @@ class Shards:
         return self._ids_end
 
     def _learn(self, number: int) -> None:
-        """Checks a batch, and notes where its trained lists lie."""
+        """Checks a batch, and notes the offsets of its trained lists."""
         batch, (shard, _), spans = self._batch(number), self._batches[number], self._spans
         path, file = self.folder / self._cards[shard].file, self._files[shard]
         spans.files[shard] = np.frombuffer(file, np.int32, count=file.size // 4)
         lists = [column for name in spans.names if isinstance(column := batch[name], Lists)]
-        starts = [_place_in(file, column.values, path) + column.offsets[:-1].astype(np.int64) for column in lists]
+        starts = [_offset_in(file, column.values, path) + column.offsets[:-1].astype(np.int64) for column in lists]
         lengths = [np.diff(column.offsets).astype(np.int64) for column in lists]
         spans.learn(slice(self._ends[number] - self._card(number).rows, self._ends[number]), starts, lengths)
 
@@ -276,48 +228,30 @@ def _map(path: Path) -> pa.Buffer:
         raise InputError(f"cannot map shard `{path}`: {error}") from error
 
 
-def _open_batch(file: pa.Buffer, path: Path, shard: ShardCard, place: int, kind: Kind) -> _Batch:
+def _open_batch(file: pa.Buffer, path: Path, shard: ShardCard, index: int, product: Product) -> Batch:
     """Checks the bytes of one batch of a mapped file and reads it by `untrusted/message.py`, whose columns are fixed.
 
     The file's footer and schema message are not used. A hash is no proof that its writer meant well, so lists are checked, too.
     """
-    card = shard.batches[place]
+    card = shard.batches[index]
     if card.offset + card.bytes > file.size:
         raise IntegrityError(f"shard `{path}` has {file.size} bytes, the manifest says {shard.bytes}; copy or make it again")
     message = memoryview(file.slice(card.offset, card.bytes))
     if xxhash.xxh3_64(message).hexdigest() != card.xxh3:
         raise IntegrityError(
-            f"shard `{path}` is damaged: batch {place} at offset {card.offset} ({card.bytes} bytes) is not what was "
+            f"shard `{path}` is damaged: batch {index} at offset {card.offset} ({card.bytes} bytes) is not what was "
             "written; copy or make it again"
         )
     try:
-        batch = record_batch(message, _LAYOUTS[kind], card.rows)
-        if kind == "sft":
-            _check_windows(batch)
+        batch = record_batch(message, columns.layouts(product), card.rows)
+        columns.check(product, batch)
     except ValueError as error:
-        raise IntegrityError(f"shard `{path}`, batch {place} at offset {card.offset}: {error}; make it again") from None
+        raise IntegrityError(f"shard `{path}`, batch {index} at offset {card.offset}: {error}; make it again") from None
     return batch
 
 
-def _check_windows(batch: _Batch) -> None:
-    """Raises ValueError unless each id has its label, and the documents of a window, one after the other, make up the window."""
-    ids, labels, lengths = batch["input_ids"], batch["labels"], batch["seq_lengths"]
-    assert isinstance(ids, Lists) and isinstance(labels, Lists) and isinstance(lengths, Lists)  # by their layout
-    starts = ids.offsets - ids.offsets[0]
-    if not np.array_equal(starts, labels.offsets - labels.offsets[0]):
-        raise ValueError("`labels` are not as many as `input_ids`")
-    told = labels.values[labels.offsets[0] : labels.offsets[-1]]
-    if not ((told == ids.values[ids.offsets[0] : ids.offsets[-1]]) | (told == -100)).all():
-        raise ValueError("a label is neither the id at its place nor -100")
-    ends = np.zeros(len(lengths.values) + 1, np.int64)
-    lengths.values.cumsum(out=ends[1:])
-    ends = ends[lengths.offsets]
-    if (len(lengths.values) and lengths.values.min() < 0) or not np.array_equal(ends - ends[0], starts):
-        raise ValueError("`seq_lengths` do not add up to `input_ids`")
-
-
-def _place_in(file: pa.Buffer, values: Ints, path: Path) -> int:
-    """Where in the file, in numbers of 4 bytes, the values of a column begin."""
+def _offset_in(file: pa.Buffer, values: Ints, path: Path) -> int:
+    """The offset in the file, in numbers of 4 bytes, at which the values of a column begin."""
     if not len(values):
         return 0
     offset = values.__array_interface__["data"][0] - file.address

@@ -1,14 +1,14 @@
 """Cuts the endless stream into training steps, and records in a few bytes how far a run has come.
 
-Step k of a run takes the places from `start(k)` on, as many as a step takes over all ranks. This
+Step k of a run takes the indices from `start(k)` on, as many as a step takes over all ranks. This
 does not depend on the numbers of ranks and workers or on the batch of a device, so any of them
-gives the same steps. The tail decides what becomes of the places that an epoch leaves over:
+gives the same steps. The tail decides what becomes of the indices that an epoch leaves over:
 
 carry  they open the next epoch; the run's last step is filled up from the epoch after its last one
 pad    the epoch's last step is filled up with samples of no weight: row `PADDING`
 drop   they are not read in this epoch (`Stream.dropped` counts them)
 
-An example: five rows, two to a step. Places 0 to 4 are epoch 0, places 5 to 9 epoch 1.
+An example: five rows, two to a step. Indices 0 to 4 are epoch 0, indices 5 to 9 epoch 1.
 
 >>> from zephyr_fast.load.order import Shuffled
 >>> order = Shuffled(size=5, seed=1)
@@ -22,7 +22,7 @@ An example: five rows, two to a step. Places 0 to 4 are epoch 0, places 5 to 9 e
 >>> Stream(order, 2, "drop").rows(steps, offsets).tolist()
 [[2, 1], [0, 3], [4, 2], [1, 3]]
 
-A run that resumes after its first three steps needs one number, the place that they reached:
+A run that resumes after its first three steps needs one number, the index that they reached:
 
 >>> [Stream(order, 2, tail).start(3) for tail in ("carry", "pad", "drop")]
 [6, 5, 7]
@@ -31,34 +31,42 @@ A run that resumes after its first three steps needs one number, the place that 
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Literal, Self
 
 import numpy as np
 
-from zephyr_fast._core import IntegrityError, RecipeError
+from zephyr_fast._core import InputError, IntegrityError, RecipeError
+from zephyr_fast.load import permutation
 from zephyr_fast.load.order import Order
-from zephyr_fast.load.permutation import VERSION, Places
+from zephyr_fast.load.permutation import Indices
 from zephyr_fast.printed import shown
 from zephyr_fast.untrusted.bounded import parse_json
 
 Tail = Literal["carry", "pad", "drop"]
 
-_PLACES_MAX = 2**62
+STATE_VERSION = 2
+"""The version of `LoaderState`. Raise it when a field gets another name, type or meaning."""
+
+_INDEX_MAX = 2**62
 
 PADDING = -1
 """The row of a sample without weight."""
 
 
 @dataclass(frozen=True)
-class State:
-    """Where a run stands: the data (SHA-256 of the manifest), the order, and the next place as epoch and row in it."""
+class LoaderState:
+    """What a checkpoint holds about its data: which samples, in which order, and the next one."""
 
-    manifest: str
+    data_sha256: str
+    """`identity` of the rows: of one dataset the SHA-256 of its manifest."""
     seed: int
     epoch: int
-    cursor: int
-    order: int = VERSION
+    index_in_epoch: int
+    """Index of the next sample in the order of its epoch, from 0."""
+    permutation_version: int = permutation.VERSION
+    version: int = STATE_VERSION
 
     def to_json(self) -> str:
         """Less than 300 bytes."""
@@ -66,22 +74,51 @@ class State:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Reads what `to_json` wrote; IntegrityError for anything else."""
+        """Reads what `to_json` wrote.
+
+        Raises InputError for a state of another version, IntegrityError for anything else.
+        """
         try:
             given = parse_json(text) if isinstance(text, str) else None
-            kinds = {field.name: field.type for field in fields(cls)}
-            if given.keys() != kinds.keys() or any(type(given[name]) is not kind for name, kind in kinds.items()):
-                raise ValueError("not the fields of an order's state")
-            if not all(0 <= given[name] <= _PLACES_MAX for name in ("epoch", "cursor")):
-                raise ValueError("no run stands at such a place")
-        except (ValueError, AttributeError) as error:
-            raise IntegrityError(f"the checkpoint's order is damaged: {shown(error, 200)}; resume from an earlier checkpoint") from error
+            if not isinstance(given, dict):
+                raise ValueError("not a JSON object")
+            _check_version(given)
+            types = {field.name: field.type for field in fields(cls)}
+            if given.keys() != types.keys():
+                raise ValueError("not the fields of a loader's state")
+            if any(type(given[name]) is not type_ for name, type_ in types.items()):
+                raise ValueError("not the types of a loader's state")
+            if not all(0 <= given[name] <= _INDEX_MAX for name in ("epoch", "index_in_epoch")):
+                raise ValueError("no run has such an epoch or index")
+        except ValueError as error:
+            raise IntegrityError(
+                f"the checkpoint's loader state is damaged: {shown(error, 200)}; resume from an earlier checkpoint"
+            ) from error
         return cls(**given)
+
+
+def other_version(version: int) -> InputError:
+    """The refusal of a state that this version of the package cannot read."""
+    way_out = "resume with the zephyr-fast that wrote it"
+    if version > STATE_VERSION:
+        way_out = "update zephyr-fast"
+    return InputError(
+        f"the checkpoint's loader state has version {shown(version, 40)}, this zephyr-fast reads "
+        f"version {STATE_VERSION}; {way_out}, or start anew, with the checkpoint's model as "
+        "`--model_name_or_path`"
+    )
+
+
+def _check_version(given: Mapping[str, object]) -> None:
+    # The first version did not say its number. It called the index `cursor`.
+    version = given.get("version", 1 if "cursor" in given else None)
+    if type(version) is int and version != STATE_VERSION:
+        raise other_version(version)
 
 
 @dataclass(frozen=True)
 class Stream:
-    """The steps of a run from place `first` on, `batch` places each, over all ranks."""
+    """The steps of a run from index `first` of the stream on, `batch` samples each, over all ranks."""
 
     order: Order
     batch: int
@@ -95,55 +132,55 @@ class Stream:
             raise RecipeError(f"`tail: drop` would leave out all {self.order.size} samples: a step takes {self.batch}")
 
     def start(self, step: int) -> int:
-        """The place at which step `step` of this run starts; where it stands once so many steps are done."""
+        """The index at which step `step` of this run starts: the next one, once so many steps are done."""
         if self.tail == "carry":
             return self.first + step * self.batch
         size = self.order.size
-        epoch, cursor = divmod(self.first, size)
-        opening = self._steps(size - cursor)
+        epoch, index = divmod(self.first, size)
+        opening = self._steps(size - index)
         if step < opening:
             return self.first + step * self.batch
         epochs, within = divmod(step - opening, self._steps(size))
         return (epoch + 1 + epochs) * size + within * self.batch
 
-    def starts(self, steps: Places) -> Places:
+    def starts(self, steps: Indices) -> Indices:
         """`start` of many steps."""
         if self.tail == "carry":
             return self.first + steps * self.batch
         return np.array([self.start(int(step)) for step in steps], dtype=np.int64)
 
     def steps_to(self, end: int) -> int:
-        """How many steps it takes until every place below `end`, or as many of them as the tail allows, has been read."""
+        """How many steps it takes until every index below `end`, or as many of them as the tail allows, has been read."""
         if end <= self.first:
             return 0
         if self.tail == "carry":
             return -(-(end - self.first) // self.batch)
         size = self.order.size
-        (epoch, cursor), (last, within) = divmod(self.first, size), divmod(end, size)
+        (epoch, index), (last, within) = divmod(self.first, size), divmod(end, size)
         if epoch == last:
-            return self._steps(within - cursor)
-        return self._steps(size - cursor) + (last - epoch - 1) * self._steps(size) + self._steps(within)
+            return self._steps(within - index)
+        return self._steps(size - index) + (last - epoch - 1) * self._steps(size) + self._steps(within)
 
     def dropped(self) -> int:
         """Samples that each whole epoch leaves unread."""
         return self.order.size % self.batch if self.tail == "drop" else 0
 
-    def places(self, steps: Places, offsets: Places) -> Places:
-        """The places at `offsets` (0 to batch - 1) of each step, [steps, offsets]; `PADDING` where its epoch has ended."""
+    def indices(self, steps: Indices, offsets: Indices) -> Indices:
+        """The indices at `offsets` (0 to batch - 1) of each step, [steps, offsets]; `PADDING` where its epoch has ended."""
         starts = self.starts(steps)[:, None]
-        places: Places = starts + offsets[None, :]
+        indices: Indices = starts + offsets[None, :]
         if self.tail == "pad":
             size = self.order.size
-            places[places >= (starts // size + 1) * size] = PADDING
-        return places
+            indices[indices >= (starts // size + 1) * size] = PADDING
+        return indices
 
-    def rows(self, steps: Places, offsets: Places) -> Places:
-        """The rows at these places."""
-        places = self.places(steps, offsets)
-        rows = np.full_like(places, PADDING)
-        real = places != PADDING
-        rows[real] = self.order.rows(places[real])
+    def rows(self, steps: Indices, offsets: Indices) -> Indices:
+        """The rows at these indices."""
+        indices = self.indices(steps, offsets)
+        rows = np.full_like(indices, PADDING)
+        real = indices != PADDING
+        rows[real] = self.order.rows(indices[real])
         return rows
 
-    def _steps(self, places: int) -> int:
-        return places // self.batch if self.tail == "drop" else -(-places // self.batch)
+    def _steps(self, samples: int) -> int:
+        return samples // self.batch if self.tail == "drop" else -(-samples // self.batch)

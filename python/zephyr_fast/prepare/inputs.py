@@ -12,9 +12,9 @@ from zephyr_fast.prepare.recipe import Recipe
 from zephyr_fast.printed import brief, without_secrets
 from zephyr_fast.untrusted.matching import matches
 
-SAMPLE = Path(__file__).parents[1] / "sample"
-SAMPLE_ROWS = {"prep": SAMPLE / "ultrachat.jsonl", "binarize": SAMPLE / "ultrafeedback.jsonl"}
-SAMPLE_TOKENIZER = SAMPLE / "tokenizer"
+PACKAGED = Path(__file__).parents[1] / "sample"
+PACKAGED_ROWS = {"prep": PACKAGED / "ultrachat.jsonl", "binarize": PACKAGED / "ultrafeedback.jsonl"}
+PACKAGED_TOKENIZER = PACKAGED / "tokenizer"
 
 ENDINGS = tuple(names("endings"))
 TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"]
@@ -23,7 +23,7 @@ TOKENIZER_FILES = ["tokenizer.json", "tokenizer_config.json", "special_tokens_ma
 def find_inputs(command: str, recipe: Recipe, given: Sequence[str | Path]) -> list[Path]:
     """The files to read: those given, or those that the recipe fetches from the Hub."""
     if [str(name) for name in given] == ["sample"]:
-        return [SAMPLE_ROWS[command]]
+        return [PACKAGED_ROWS[command]]
     if given:
         return list(dict.fromkeys(path for name in given for path in _expand(str(name))))
     hub, files = recipe.get("source", "hub"), recipe.get("source", "files")
@@ -45,8 +45,8 @@ def find_tokenizer(recipe: Recipe, given: str | Path | None, inputs: Sequence[Pa
         if given is not None:
             raise RecipeError("`shards.tokens` is false: text alone is written, without a tokenizer; leave `--tokenizer` out")
         return None
-    if str(given) == "sample" or (given is None and all(path.parent == SAMPLE for path in inputs)):
-        return SAMPLE_TOKENIZER
+    if str(given) == "sample" or (given is None and all(path.parent == PACKAGED for path in inputs)):
+        return PACKAGED_TOKENIZER
     name = given if given is not None else recipe.get("tokenize", "tokenizer")
     if name is None:
         raise InputError(f"{recipe.name} names no tokenizer; say which: `--tokenizer FOLDER_OR_HUB_ID`, or `--tokenizer sample`")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from zephyr_fast._core import StorageError
-from zephyr_fast.dataset.manifest import Decontamination, Manifest, Split
+from zephyr_fast.dataset.manifest import Decontamination, Manifest
 from zephyr_fast.printed import shown
 
 
@@ -40,24 +40,9 @@ def lines(manifest: Manifest, out: Path) -> list[tuple[str, str]]:
     if manifest.truecase.rows:
         told.append(("truecased", f"{manifest.truecase.fixes:,} letters in {manifest.truecase.rows:,} rows"))
     told.append(("decontamination", _decontamination(manifest.decontamination)))
-    told += [(name, _split(manifest, split)) for name, split in manifest.splits.items()]
+    told += [(name, manifest.kind.summary(split, has_tokens=manifest.tokenizer is not None)) for name, split in manifest.splits.items()]
     told.append(("files", f"{out}/ (manifest.json, {_shards(manifest)}, _ledger/: why each row was dropped or changed)"))
     return told
-
-
-def _split(manifest: Manifest, split: Split) -> str:
-    if manifest.tokenizer is None:
-        what = f"{split.samples:,} pairs of {split.rows:,} prompts" if manifest.kind == "preference" else f"{split.rows:,} dialogues"
-        return f"{what}, text alone"
-    if manifest.kind == "preference":
-        lost = f", {split.tokens_lost:,} cut off at {split.seq_len:,}" if split.tokens_lost else ""
-        return f"{split.samples:,} pairs of {split.rows:,} prompts, {split.tokens:,} tokens{lost}"
-    lost = f", {split.tokens_lost:,} tokens of {split.rows_cut:,} over-long dialogues cut off" if split.tokens_lost else ""
-    trained, fill = split.trained_tokens / max(split.tokens, 1), split.fill or 0.0
-    return (
-        f"{split.rows:,} dialogues in {split.samples:,} windows of {split.seq_len:,}, fill {fill:.1%}; "
-        f"{split.tokens:,} tokens, {trained:.0%} trained{lost}"
-    )
 
 
 def _decontamination(found: Decontamination) -> str:

@@ -3,17 +3,18 @@
 import errno
 import os
 import sys
+from importlib import import_module
 
 from zephyr_fast._core import RecipeError, StorageError, ZephyrError
+from zephyr_fast.dataset.product import Product
 from zephyr_fast.printed import never_fail_to_encode, said, shown, warn, without_secrets
 
-USAGE = """usage: python -m zephyr_fast.train sft|dpo [--config NAME_OR_PATH] --shards FOLDER [--any_trl_argument VALUE …]
+USAGE = """usage: python -m zephyr_fast.train {either} [--config NAME_OR_PATH] --shards FOLDER [--any_trl_argument VALUE …]
 
-sft: supervised training on the packed shards of `zephyr-fast prep`
-dpo: direct preference optimisation on the pairs of `zephyr-fast binarize`
+{acts}
 
 Every field of TRL's SFTConfig or DPOConfig and ModelConfig is an argument, and a key of the YAML file; the command
-line wins. `sft --help` and `dpo --help` list them. Packaged configs: {configs}
+line wins. {helps} list them. Packaged configs: {configs}
 
 Under accelerate: accelerate launch --config_file FILE -m zephyr_fast.train …, with a file of your own or one of
 {folder}: {accelerate}"""
@@ -75,17 +76,22 @@ def _act(arguments: list[str]) -> int:
     act, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if act in ("-h", "--help"):
         files = ", ".join(sorted(path.name for path in (CONFIGS / "accelerate").glob("*.yaml")))
-        print(USAGE.format(configs=", ".join(packaged()), folder=CONFIGS / "accelerate", accelerate=files))
-    elif act == "sft":
-        from zephyr_fast.train import sft
-
-        sft.main(*sft.parse(rest))
-    elif act == "dpo":
-        from zephyr_fast.train import dpo
-
-        dpo.main(*dpo.parse(rest))
+        print(
+            USAGE.format(
+                either="|".join(one.act for one in Product),
+                acts="\n".join(f"{one.act}: {one.training} of `zephyr-fast {one.command}`" for one in Product),
+                helps=" and ".join(f"`{one.act} --help`" for one in Product),
+                configs=", ".join(packaged()),
+                folder=CONFIGS / "accelerate",
+                accelerate=files,
+            )
+        )
+    elif act in [one.act for one in Product]:
+        module = import_module(f"zephyr_fast.train.{act}")  # each act is a module of this name
+        module.main(*module.parse(rest))
     else:
-        raise RecipeError(f"say what to train: `sft` or `dpo`, not `{act}`; see `python -m zephyr_fast.train --help`")
+        acts = " or ".join(f"`{one.act}`" for one in Product)
+        raise RecipeError(f"say what to train: {acts}, not `{act}`; see `python -m zephyr_fast.train --help`")
     return 0
 
 

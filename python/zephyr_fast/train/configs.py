@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from zephyr_fast._core import InputError, RecipeError
+from zephyr_fast.dataset.product import Product
 from zephyr_fast.printed import brief, without_secrets
 from zephyr_fast.train.config_file import read
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 _SHARDS_DECIDE = "has no effect on shards, which hold finished token ids; "
-_LENGTH = _SHARDS_DECIDE + "set `seq_len` (prep) or `max_length` (binarize) in the data recipe"
+_LENGTH_KEYS = " or ".join(f"`{one.length_key}` ({one.command})" for one in Product)
+_LENGTH = _SHARDS_DECIDE + f"set {_LENGTH_KEYS} in the data recipe"
 _PACKING = _SHARDS_DECIDE + "`prep` has packed them, with a mask for each document"
-_SOURCE = "is now `shards`, the out folder of `zephyr-fast prep` or `binarize`"
+_SOURCE = f"is now `shards`, the out folder of `zephyr-fast {'` or `'.join(one.command for one in Product)}`"
 _TEMPLATE = _SHARDS_DECIDE + "the data recipe names the template, and the shards carry it"
 _LOSS = _SHARDS_DECIDE + "their labels say what is trained; see `[tokenize]` in the data recipe"
 _ALWAYS = "is no longer needed: remove it; "
@@ -102,11 +104,15 @@ BOUNDS: dict[str, tuple[float, float]] = {
 """Least and greatest of what is divided by, counted with or seeded from."""
 
 
+_MADE_BY = " or ".join(f"`zephyr-fast {one.command}` ({one.act})" for one in Product)
+_PADDED = ", ".join(one.act for one in Product if one.can_pad)
+
+
 @dataclass
 class ShardArguments:
     """What TRL's own arguments do not have."""
 
-    shards: str = field(metadata={"help": "Out folder of `zephyr-fast prep` (sft) or `zephyr-fast binarize` (dpo)."})
+    shards: str = field(metadata={"help": f"Out folder of {_MADE_BY}."})
     mix: list[str] = field(default_factory=list, metadata={"help": "More out folders of the same kind, to train on beside `shards`."})
     shard_weights: list[float] = field(
         default_factory=list,
@@ -115,8 +121,8 @@ class ShardArguments:
     tail: Literal["carry", "pad", "drop"] = field(
         default="carry",
         metadata={
-            "help": "What becomes of rows that do not fill an epoch's last step: they open the next epoch, the step is padded "
-            "(sft), or they are left out."
+            "help": "What becomes of rows that do not fill an epoch's last step: they open the next "
+            f"epoch, the step is padded ({_PADDED}), or they are left out."
         },
     )
 

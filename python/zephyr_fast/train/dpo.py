@@ -14,6 +14,7 @@ import trl
 from trl.trainer import dpo_trainer
 
 from zephyr_fast._core import RecipeError
+from zephyr_fast.dataset.product import Product
 from zephyr_fast.load.collators import PairCollator, layout_for
 from zephyr_fast.train import configs, run
 from zephyr_fast.train.metrics import preference_accuracy
@@ -100,7 +101,7 @@ def main(data: PairArguments, training: "DPOConfig", model: "ModelConfig") -> No
 
     Saves to `training.output_dir`.
     """
-    manifests = run.read_manifests(data, "preference")
+    manifests = run.read_manifests(data, Product.PAIRS)
     run.settle(data, training, manifests)
     tokenizer = load_tokenizer(data.shards, manifests[0])
     train_dataset, eval_dataset = run.open_splits(data, training, manifests[0])

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from zephyr_fast._core import InputError, IntegrityError, RecipeError
-from zephyr_fast.dataset.manifest import Kind, Manifest
+from zephyr_fast.dataset.manifest import Manifest
+from zephyr_fast.dataset.product import Product
 from zephyr_fast.printed import brief, shown, without_secrets
 from zephyr_fast.train.trust import check_adapter, check_folder, check_kernels, is_trouble, never_ask, refused, refused_model
 from zephyr_fast.untrusted.bounded import parse_json, read_bytes
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
     from trl import DPOConfig, ModelConfig, SFTConfig
 
-SAMPLE = Path(__file__).parents[1] / "sample" / "model"
+PACKAGED_MODEL = Path(__file__).parents[1] / "sample" / "model"
 """The packaged model, `--model_name_or_path sample`: a configuration without weights."""
 
 TOKENIZER_FILES = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}
@@ -27,8 +28,6 @@ TOKENIZER_FILES = {"tokenizer.json", "tokenizer_config.json", "special_tokens_ma
 
 TOKENIZER_BYTES_MAX = 256 << 20
 """A file of a tokenizer; the largest vocabularies take some 35 MB."""
-
-MADE_BY = {"sft": "zephyr-fast prep", "preference": "zephyr-fast binarize"}
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,12 @@ class Start:
     peft_config: Any
 
 
-def read_manifest(folder: str, kind: Kind) -> Manifest:
-    """The manifest of shards of this kind; RecipeError where they are of the other."""
+def read_manifest(folder: str, product: Product) -> Manifest:
+    """The manifest of shards of this product; RecipeError where they are of another."""
     manifest = Manifest.read(folder)
-    if manifest.kind != kind:
-        act = "dpo" if manifest.kind == "preference" else "sft"
-        raise RecipeError(f"`{folder}` holds {manifest.kind} shards, for `{act}`; this needs those of `{MADE_BY[kind]}`")
+    if manifest.kind is not product:
+        found = f"holds {manifest.kind} shards, for `{manifest.kind.act}`"
+        raise RecipeError(f"`{folder}` {found}; this needs those of `zephyr-fast {product.command}`")
     return manifest
 
 
@@ -133,7 +132,7 @@ def named(arguments: "ModelConfig") -> str:
     name = arguments.model_name_or_path
     if name is None:
         raise RecipeError("name the model to start from: `--model_name_or_path FOLDER_OR_HUB_ID`, or `sample`")
-    return str(SAMPLE) if name == "sample" else str(name)
+    return str(PACKAGED_MODEL) if name == "sample" else str(name)
 
 
 def note(text: str) -> None:

@@ -1,7 +1,7 @@
 """Lets a trainer of TRL read shards in our order: exactly once per epoch, and resumed at the very next row.
 
-`class Ours(InOrder, SFTTrainer)` is all it takes. The trainer sees one stream over all epochs, cut into steps; epochs are
-told from where the stream stands. A checkpoint holds that place (`stateful_callbacks` of its `trainer_state.json`), and a
+`class Ours(InOrder, SFTTrainer)` is all it takes. The trainer sees one stream over all epochs, cut into steps; epochs
+follow from the stream's index. A checkpoint holds that index (`stateful_callbacks` of its `trainer_state.json`), and a
 resumed run starts there, with any number of ranks, workers and device batches, and skips over nothing.
 """
 
@@ -16,10 +16,11 @@ from transformers.trainer_callback import ExportableState, TrainerState
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, get_last_checkpoint
 
 from zephyr_fast._core import InputError, IntegrityError, RecipeError, ZephyrError
+from zephyr_fast.load import permutation
 from zephyr_fast.load.agreement import Facts, agree
 from zephyr_fast.load.index import IndexRows
 from zephyr_fast.load.loader import Batches, Loader, Part, Workers
-from zephyr_fast.load.stream import PADDING, State, Stream, Tail
+from zephyr_fast.load.stream import PADDING, LoaderState, Stream, Tail, other_version
 from zephyr_fast.train.configs import WHOLE_MAX
 from zephyr_fast.train.model import note
 
@@ -50,8 +51,8 @@ class InOrder:
         self._resumed = str(resume_from_checkpoint) if resume_from_checkpoint else None
         if self._is_ours():
             self.args.ignore_data_skip = True  # there is nothing to skip: the loader starts where the checkpoint stopped
-            self.remove_callback(OrderState)  # type: ignore[attr-defined]  # of an earlier call
-            self.add_callback(OrderState())  # type: ignore[attr-defined]
+            self.remove_callback(LoaderStateCallback)  # type: ignore[attr-defined]  # of an earlier call
+            self.add_callback(LoaderStateCallback())  # type: ignore[attr-defined]
         return super().train(self._resumed, *rest, **named)  # type: ignore[misc]
 
     def get_train_dataloader(self) -> "Loader | DataLoader[Any]":
@@ -77,7 +78,7 @@ class InOrder:
         batches = dataloader.batches
         steps = max(1, _steps_before(self._resumed) + batches.steps)
         samples = steps * batches.part.batch
-        return 1, steps, batches.stream.order.size, samples, batches.part.batch, steps * batches.part.micro, steps
+        return 1, steps, batches.stream.order.size, samples, batches.part.batch, steps * batches.part.micro_batches, steps
 
     def _is_ours(self) -> bool:
         return bool(self.args.train_sampling_strategy == "random")
@@ -91,7 +92,7 @@ class InOrder:
         seed = args.seed if args.data_seed is None else args.data_seed
         part = Part(args.process_index, args.world_size, self._train_batch_size, args.gradient_accumulation_steps)  # type: ignore[attr-defined]
         order, identity = rows.order(seed), rows.shards.identity
-        first = _place(_read_state(self._resumed), identity, seed, order.size) if self._resumed else 0
+        first = _index(_read_state(self._resumed), identity, seed, order.size) if self._resumed else 0
         stream = Stream(order, part.batch, "drop" if args.dataloader_drop_last else self.tail, first)
         steps = args.max_steps - _steps_before(self._resumed)
         if args.max_steps <= 0:
@@ -103,16 +104,16 @@ class InOrder:
             args.dataloader_pin_memory,
         )
         # transformers computes on a batch (token counts, for one) before it moves it itself.
-        place = partial(send_to_device, device=args.device, non_blocking=args.dataloader_pin_memory)
+        to_device = partial(send_to_device, device=args.device, non_blocking=args.dataloader_pin_memory)
         collate = self.data_collator  # type: ignore[attr-defined]
-        loader = Loader(rows, Batches(stream, part, 0, max(0, steps)), collate, identity, seed, workers, place)
+        loader = Loader(rows, Batches(stream, part, 0, max(0, steps)), collate, identity, seed, workers, to_device)
         return loader, _facts(loader)
 
 
-class OrderState(TrainerCallback, ExportableState):  # type: ignore[misc]  # transformers is untyped
-    """Keeps the trainer's epoch as the stream's, does what is due at an epoch's end, and puts the stream's place into checkpoints.
+class LoaderStateCallback(TrainerCallback, ExportableState):  # type: ignore[misc]  # transformers is untyped
+    """Keeps the trainer's epoch as the stream's, does what is due at an epoch's end, and puts the loader's state into checkpoints.
 
-    The place is that of the steps done, not of what the loader handed over: the trainer fetches a step's batches ahead.
+    The state is that of the steps done, not of what the loader handed over: the trainer fetches a step's batches ahead.
     """
 
     def __init__(self) -> None:
@@ -130,25 +131,34 @@ class OrderState(TrainerCallback, ExportableState):  # type: ignore[misc]  # tra
         assert self._loader is not None  # on_train_begin comes first
         stream = self._loader.batches.stream
         self._done = state.global_step - self._before
-        place = stream.start(self._done)
-        state.epoch = place / stream.order.size
-        ended = place // stream.order.size > stream.start(self._done - 1) // stream.order.size
+        index = stream.start(self._done)
+        state.epoch = index / stream.order.size
+        ended = index // stream.order.size > stream.start(self._done - 1) // stream.order.size
         if ended and state.global_step < state.max_steps:  # at the very end, transformers does the same by itself
             control.should_log |= args.logging_strategy == IntervalStrategy.EPOCH
             control.should_evaluate |= args.eval_strategy == IntervalStrategy.EPOCH and args.eval_delay <= state.epoch
             control.should_save |= args.save_strategy == SaveStrategy.EPOCH
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps: `zephyr_fast.load.stream.State` as JSON, the way transformers wants it."""
-        kept = {} if self._loader is None else {"json": self._loader.state_after(self._done).to_json()}
-        return {"args": {}, "attributes": kept}
+        """What a checkpoint keeps: `zephyr_fast.load.stream.LoaderState` as JSON, the way transformers wants it."""
+        if self._loader is None:
+            return {"args": {}, "attributes": {}}
+        text = self._loader.state_after(self._done).to_json()
+        return {"args": {}, "attributes": {"loader_state": text}}
 
 
-def _read_state(checkpoint: str) -> State:
+_FIRST_NAME = "OrderState"
+"""The name under which version 1 of the state is in a checkpoint."""
+
+
+def _read_state(checkpoint: str) -> LoaderState:
     path = Path(checkpoint) / "trainer_state.json"
     try:
         callbacks = TrainerState.load_from_json(str(path)).stateful_callbacks
-        return State.from_json(callbacks[OrderState.__name__]["attributes"]["json"])
+        if _FIRST_NAME in callbacks and LoaderStateCallback.__name__ not in callbacks:
+            raise other_version(1)
+        kept = callbacks[LoaderStateCallback.__name__]["attributes"]
+        return LoaderState.from_json(kept["loader_state"])
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read `{path}`: {error}; resume from an earlier checkpoint") from error
     except (KeyError, TypeError) as error:
@@ -158,16 +168,25 @@ def _read_state(checkpoint: str) -> State:
         ) from error
 
 
-def _place(state: State, identity: str, seed: int, size: int) -> int:
-    """The place of the stream at which `state` stands; RecipeError where it is another stream's."""
-    if state.manifest != identity:
-        raise RecipeError(f"the checkpoint is of a run on other shards (manifest {state.manifest[:16]}…, not {identity[:16]}…)")
-    if (state.seed, state.order) != (seed, State(identity, seed, 0, 0).order):
-        raise RecipeError(f"the checkpoint's rows are in another order: seed {state.seed}, version {state.order}; set `seed: {state.seed}`")
-    place = state.epoch * size + state.cursor
-    if state.cursor >= size or place > WHOLE_MAX:
-        raise IntegrityError(f"the checkpoint stands at row {state.cursor} of epoch {state.epoch}, which {size} samples do not have")
-    return place
+def _index(state: LoaderState, identity: str, seed: int, size: int) -> int:
+    """The index of the stream at which `state` goes on; RecipeError where it is another stream's."""
+    if state.data_sha256 != identity:
+        found = f"{state.data_sha256[:16]}…, not {identity[:16]}…"
+        raise RecipeError(f"the checkpoint is of a run on other shards (SHA-256 {found})")
+    if state.seed != seed:
+        raise RecipeError(f"the checkpoint's rows are in another order: that of seed {state.seed}, not {seed}; set `seed: {state.seed}`")
+    if state.permutation_version != permutation.VERSION:
+        found = f"version {state.permutation_version} of it, not {permutation.VERSION}"
+        raise RecipeError(
+            f"the checkpoint's rows are in another order: {found}; resume with the zephyr-fast "
+            "that wrote it, or start anew, with its model as `--model_name_or_path`"
+        )
+    index = state.epoch * size + state.index_in_epoch
+    if state.index_in_epoch >= size or index > WHOLE_MAX:
+        raise IntegrityError(
+            f"the checkpoint goes on at index {state.index_in_epoch} of epoch {state.epoch}, which {size} samples do not have"
+        )
+    return index
 
 
 def _steps_before(checkpoint: str | None) -> int:
@@ -180,14 +199,14 @@ def _facts(loader: Loader) -> Facts:
     """What must be the same on all ranks."""
     stream, part = loader.batches.stream, loader.batches.part
     return {
-        "manifest": loader.manifest,
+        "manifest": loader.data_sha256,
         "samples": stream.order.size,
         "seed": loader.seed,
-        "next place": stream.first,
+        "next index": stream.first,
         "tail": stream.tail,
         "per_device_train_batch_size": part.device_batch,
-        "gradient_accumulation_steps": part.micro,
-        "world size": part.world,
+        "gradient_accumulation_steps": part.micro_batches,
+        "world size": part.world_size,
         "steps": loader.batches.steps,
     }
 

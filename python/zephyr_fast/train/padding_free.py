@@ -58,12 +58,12 @@ def pack_forward(model: Any) -> None:
         if packed is None or not inputs.get("fused_lm_head"):
             return padded_forward(*positional, **inputs)
         plan = dict(packed)
-        places, ids, labels = plan.pop("places"), inputs.pop("input_ids"), inputs.pop("labels")
+        indices, ids, labels = plan.pop("indices"), inputs.pop("input_ids"), inputs.pop("labels")
         inputs.pop("attention_mask")  # with one, transformers would let the documents of a row see each other
-        output = padded_forward(input_ids=_taken(ids, places, 0), labels=_taken(labels, places, -100), **plan, **inputs)
+        output = padded_forward(input_ids=_taken(ids, indices, 0), labels=_taken(labels, indices, -100), **plan, **inputs)
         for name in PER_TOKEN:
             if output.get(name) is not None:
-                output[name] = _put_back(output[name], places, ids.shape)
+                output[name] = _put_back(output[name], indices, ids.shape)
         return output
 
     model.forward = types.MethodType(forward, model)
@@ -96,18 +96,18 @@ def _packing_error(model: Any, batch: "dict[str, Any]") -> float:
     return float((padded - packed).abs().sum() / (labels[:, 1:] != -100).sum().clamp(min=1))
 
 
-def _taken(table: "torch.Tensor", places: "torch.Tensor", padding: int) -> "torch.Tensor":
+def _taken(table: "torch.Tensor", indices: "torch.Tensor", padding: int) -> "torch.Tensor":
     """The table's values in packed order, `padding` where the plan says so."""
     from torch.nn.functional import pad
 
-    return pad(table.flatten(), (0, 1), value=padding)[places]
+    return pad(table.flatten(), (0, 1), value=padding)[indices]
 
 
-def _put_back(values: "torch.Tensor", places: "torch.Tensor", shape: "torch.Size") -> "torch.Tensor":
+def _put_back(values: "torch.Tensor", indices: "torch.Tensor", shape: "torch.Size") -> "torch.Tensor":
     """Values per predicted token, [R, W - 1], as those of the padded table, [2 B, L - 1]; 0 where that has padding.
 
     The first token of a document is predicted from the one before, another document's; it lands in the first column, which is
     not among the predicted ones. The last slot takes what belongs to padding.
     """
-    slots = values.new_zeros(shape.numel() + 1).scatter(0, places[:, 1:].flatten(), values.flatten())
+    slots = values.new_zeros(shape.numel() + 1).scatter(0, indices[:, 1:].flatten(), values.flatten())
     return slots[:-1].view(shape)[:, 1:]

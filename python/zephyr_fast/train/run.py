@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from zephyr_fast._core import InputError, RecipeError
-from zephyr_fast.dataset.manifest import Kind, Manifest
+from zephyr_fast.dataset.manifest import Manifest
+from zephyr_fast.dataset.product import Product
 from zephyr_fast.dataset.remote import local
 from zephyr_fast.load.index import index, open_shards, with_lengths
 from zephyr_fast.load.mixture import Mixture
@@ -22,13 +23,13 @@ Measure = Callable[[], dict[str, float]]
 """Something to measure on the model before and after training."""
 
 
-def read_manifests(data: ShardArguments, kind: Kind) -> list[Manifest]:
+def read_manifests(data: ShardArguments, product: Product) -> list[Manifest]:
     """The manifests of all folders that are trained on, `data.shards` first; from here on, `data` names URLs' copies in the cache.
 
-    RecipeError where one holds rows of the other kind.
+    RecipeError where one holds rows of another product.
     """
     data.shards, data.mix = str(local(data.shards)), [str(local(folder)) for folder in data.mix]
-    return [read_manifest(folder, kind) for folder in data.folders]
+    return [read_manifest(folder, product) for folder in data.folders]
 
 
 def hide_token(training: "SFTConfig | DPOConfig") -> None:
@@ -79,8 +80,8 @@ def open_splits(data: ShardArguments, training: "SFTConfig | DPOConfig", manifes
     train = open_shards(data.shards, "train")
     if data.mix or data.shard_weights:
         train = index(Mixture(data.folders, "train", data.shard_weights or None))
-    elif manifest.kind == "preference" and training.train_sampling_strategy != "random":
-        train = with_lengths(train)  # packed windows are all about `seq_len` long: there is nothing to sort
+    elif manifest.kind.varies_in_length and training.train_sampling_strategy != "random":
+        train = with_lengths(train)
     return train, open_shards(data.shards, "test") if training.do_eval else None
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import trl
 
 from zephyr_fast.dataset.manifest import Manifest
+from zephyr_fast.dataset.product import Product
 from zephyr_fast.load.collators import WindowCollator, layout_for
 from zephyr_fast.train import configs, run
 from zephyr_fast.train.model import load_start, load_tokenizer, named, note
@@ -39,7 +40,7 @@ def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> 
 
     Saves to `training.output_dir`.
     """
-    manifests = run.read_manifests(data, "sft")
+    manifests = run.read_manifests(data, Product.WINDOWS)
     run.settle(data, training, manifests)
     training.dataset_kwargs = {"skip_prepare_dataset": True}
     tokenizer = load_tokenizer(data.shards, manifests[0])

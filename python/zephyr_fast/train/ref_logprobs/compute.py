@@ -14,6 +14,7 @@ import numpy as np
 
 from zephyr_fast._core import IntegrityError, RecipeError
 from zephyr_fast.dataset.manifest import Manifest
+from zephyr_fast.dataset.product import Product
 from zephyr_fast.dataset.remote import local
 from zephyr_fast.load.collators import PairCollator, layout_for
 from zephyr_fast.load.samples import Sample
@@ -57,7 +58,7 @@ def ref_logprobs(
     folder of the finished log-probs. Errors: RecipeError where model and pairs do not go together, InputError, IntegrityError.
     """
     prefs = local(prefs)
-    state, manifest = _processes(), read_manifest(str(prefs), "preference")
+    state, manifest = _processes(), read_manifest(str(prefs), Product.PAIRS)
     dtype = dtype or ("float32" if state.device.type == "cpu" else "bfloat16")
     if dtype not in DTYPES:
         raise RecipeError(f"no dtype `{dtype}`; known: {', '.join(DTYPES)}")

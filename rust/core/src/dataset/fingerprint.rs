@@ -15,6 +15,7 @@ pub const LIBRARIES: &str = "arrow-ipc 60.1.0, minijinja 3.1.0, parquet 60.1.0, 
 
 /// Digests of everything that may change what comes out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MadeFrom {
     /// `prep` or `binarize`.
     pub command: String,

@@ -24,6 +24,7 @@ const SEAL: &str = ",\n  \"sha256\": \"";
 
 /// A whole manifest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Manifest {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -63,6 +64,7 @@ pub struct Manifest {
 
 /// The recipe as it ran.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RecipeCopy {
     /// Its name.
     pub name: String,
@@ -74,6 +76,7 @@ pub struct RecipeCopy {
 
 /// The tokenizer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TokenizerCard {
     /// SHA-256 over `tokenizer.json` and the special tokens.
     pub sha256: String,
@@ -89,6 +92,7 @@ pub struct TokenizerCard {
 
 /// The chat template.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TemplateCard {
     /// What the recipe calls it.
     pub name: String,
@@ -98,6 +102,7 @@ pub struct TemplateCard {
 
 /// One input.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct InputCard {
     /// Base name.
     pub name: String,
@@ -111,6 +116,7 @@ pub struct InputCard {
 
 /// Where every row went. `read = written + dropped + duplicates + quarantined`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Rows {
     /// Rows read.
     pub read: u64,
@@ -140,6 +146,7 @@ fn sum(counts: impl Iterator<Item = u64>) -> u128 {
 
 /// What truecasing changed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TruecaseSums {
     /// Rows with at least one change.
     pub rows: u64,
@@ -149,6 +156,7 @@ pub struct TruecaseSums {
 
 /// What dedup could not do.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DedupSums {
     /// Rows that share a band with more rows than they were compared with: a near-duplicate among these may have been missed.
     pub cut_short: u64,
@@ -156,6 +164,7 @@ pub struct DedupSums {
 
 /// What was searched for, among all rows that the filters let through, repetitions included.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Decontamination {
     /// `checked` or `not checked`.
     pub status: String,
@@ -181,6 +190,7 @@ impl Decontamination {
 
 /// One evaluation set.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EvaluationCard {
     /// Its name in the recipe.
     pub name: String,
@@ -206,6 +216,7 @@ pub struct EvaluationCard {
 
 /// One split.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Split {
     /// Dialogues.
     pub rows: u64,
@@ -234,6 +245,7 @@ pub struct Split {
 
 /// One shard.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ShardCard {
     /// Its path in the folder.
     pub file: String,
@@ -251,6 +263,7 @@ pub struct ShardCard {
 
 /// One record batch of a shard, so that it can be checked before its first row is used.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BatchCard {
     /// Where its message starts in the file.
     pub offset: u64,
@@ -264,6 +277,7 @@ pub struct BatchCard {
 
 /// One text file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TextCard {
     /// Its path in the folder.
     pub file: String,
@@ -277,6 +291,7 @@ pub struct TextCard {
 
 /// Any other file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FileCard {
     /// Its path in the folder.
     pub file: String,

@@ -5,6 +5,8 @@ pub mod fingerprint;
 pub(crate) mod layout;
 pub mod ledger;
 pub mod manifest;
+#[cfg(test)]
+mod manifest_schema;
 pub mod out_folder;
 pub mod product;
 pub mod quarantine;

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 
 /// What the rows of a data set are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Product {
     /// Packed windows of dialogues, with labels.
     #[serde(rename = "sft")]

@@ -13,8 +13,9 @@ use crate::stage::Code;
 type List = fn() -> Vec<&'static str>;
 
 /// The lists, by kind.
-const LISTS: [(&str, List); 16] = [
+const LISTS: [(&str, List); 17] = [
     ("actions", || Action::NAMES.to_vec()),
+    ("acts", || Product::ALL.map(Product::act).to_vec()),
     ("commands", || Product::ALL.map(Product::command).to_vec()),
     ("compared", || Compared::NAMES.to_vec()),
     ("control_tokens", || Policy::NAMES.to_vec()),
@@ -32,11 +33,24 @@ const LISTS: [(&str, List); 16] = [
     ("train_on", || TrainOn::NAMES.to_vec()),
 ];
 
-/// The names of one kind.
+/// Comes before a product's word: the columns that it is trained on.
+const TRAINED_COLUMNS: &str = "trained_columns:";
+
+/// The names of one kind. `products`, `commands` and `acts` list the products in the same order.
 pub fn names(kind: &str) -> Result<Vec<&'static str>> {
-    let list = LISTS.iter().find(|(known, _)| *known == kind);
+    let list = LISTS.iter().find(|(known, _)| *known == kind).map(|(_, names)| names());
     let kinds = || LISTS.map(|(kind, _)| kind).join(", ");
-    list.map(|(_, names)| names()).ok_or_else(|| Error::Recipe(format!("no list of `{kind}`; there are: {}", kinds())))
+    list.or_else(|| trained_columns(kind)).ok_or_else(|| {
+        let known = format!("{}, and {TRAINED_COLUMNS}PRODUCT", kinds());
+        Error::Recipe(format!("no list of `{kind}`; there are: {known}"))
+    })
+}
+
+/// The columns that a product is trained on, where this is the kind of such a list.
+fn trained_columns(kind: &str) -> Option<Vec<&'static str>> {
+    let word = kind.strip_prefix(TRAINED_COLUMNS)?;
+    let product = Product::ALL.into_iter().find(|product| product.word() == word)?;
+    Some(product.trained_columns().to_vec())
 }
 
 #[cfg(test)]
@@ -53,5 +67,6 @@ mod tests {
             assert!(count > 0 && names.len() == count, "{kind}");
         }
         assert!(names("colours").is_err());
+        assert!(names("trained_columns:colours").is_err());
     }
 }

@@ -181,6 +181,7 @@ impl Default for Decontaminate {
 
 named! {
     /// What happens to contaminated rows.
+    #[cfg_attr(test, derive(schemars::JsonSchema))]
     pub enum Action {
         /// They are dropped.
         Drop "drop",

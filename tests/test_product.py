@@ -1,0 +1,64 @@
+"""Python's products are the core's, and each of them has an answer to every question."""
+
+from typing import Any
+
+import pytest
+
+from zephyr_fast import IntegrityError, _core
+from zephyr_fast.dataset.manifest import Split, _typed
+from zephyr_fast.dataset.product import Product
+from zephyr_fast.load.columns import SCHEMAS, id_columns, layouts
+
+SPLIT = Split(
+    rows=3,
+    samples=2,
+    tokens=100,
+    trained_tokens=40,
+    tokens_lost=7,
+    trained_tokens_lost=5,
+    rows_cut=1,
+    seq_len=64,
+    shards=(),
+    text=(),
+    fill=0.78125,
+)
+
+
+def test_the_products_are_those_of_the_core() -> None:
+    assert [product.value for product in Product] == _core.names("products")
+    assert [product.command for product in Product] == _core.names("commands")
+    assert [product.act for product in Product] == _core.names("acts")
+
+
+@pytest.mark.parametrize("product", Product)
+def test_a_product_has_an_answer_to_every_question(product: Product) -> None:
+    properties = [name for name, one in vars(Product).items() if isinstance(one, property)]
+    assert len(properties) > 5
+    assert not [name for name in properties if getattr(product, name) is None]
+    assert product.summary(SPLIT, has_tokens=True) != product.summary(SPLIT, has_tokens=False)
+    assert product.tokens_seen(SPLIT) and product.documents(SPLIT)
+
+
+@pytest.mark.parametrize("product", Product)
+def test_trained_columns_are_lists_that_the_shards_have(product: Product) -> None:
+    lists = [layout.name for layout in layouts(product) if layout.is_list]
+    assert set(product.trained_columns) <= set(lists)
+    assert set(id_columns(product)) <= set(product.trained_columns)
+    assert SCHEMAS[product].names == [layout.name for layout in layouts(product)]
+
+
+@pytest.mark.parametrize("word", ["labelled", "", "SFT", None, 1, ["sft"]], ids=str)
+def test_an_unknown_word_is_refused_and_not_taken_for_another_product(word: Any) -> None:
+    with pytest.raises(IntegrityError, match="is not one of sft, preference"):
+        _typed(Product, word, (None, "kind"))
+
+
+def test_the_words_of_a_summary() -> None:
+    windows, pairs = Product.WINDOWS, Product.PAIRS
+    assert windows.summary(SPLIT, has_tokens=False) == "3 dialogues, text alone"
+    assert pairs.summary(SPLIT, has_tokens=False) == "2 pairs of 3 prompts, text alone"
+    cut = "2 pairs of 3 prompts, 100 tokens, 7 cut off at 64"
+    assert pairs.summary(SPLIT, has_tokens=True) == cut
+    assert windows.summary(SPLIT, has_tokens=True) == (
+        "3 dialogues in 2 windows of 64, fill 78.1%; 100 tokens, 40% trained, 7 tokens of 1 over-long dialogues cut off"
+    )
