@@ -11,20 +11,20 @@ An example: prompt 5, chosen answer 6, rejected answer 7 8 9. TRL's table has tw
 >>> from zephyr_fast.load.collators import PairCollator
 >>> pair = {"prompt_ids": [5], "chosen_ids": [6], "rejected_ids": [7, 8, 9]}
 >>> batch = PairCollator(pad_token_id=0, layout="varlen")([pair])
->>> table, places = batch["input_ids"], batch["packed"]["places"]
->>> table.tolist(), places.tolist()
+>>> table, indices = batch["input_ids"], batch["packed"]["indices"]
+>>> table.tolist(), indices.tolist()
 ([[5, 6, 0, 0], [5, 7, 8, 9]], [[0, 1, 4, 5, 6, 7]])
 
 The model sees six tokens in place of eight, and its positions restart with each answer:
 
->>> _taken(table, places, padding=0).tolist(), batch["packed"]["position_ids"].tolist()
+>>> _taken(table, indices, padding=0).tolist(), batch["packed"]["position_ids"].tolist()
 ([[5, 6, 5, 7, 8, 9]], [[0, 1, 0, 1, 2, 3]])
 
 It gives one value per token but the first, here 1 to 5, and TRL gets them back as its table has
 them. The 2 is dropped: it is the second 5 as predicted from the 6, which belongs to another answer.
 
 >>> import torch
->>> _put_back(torch.tensor([[1, 2, 3, 4, 5]]), places, table.shape).tolist()
+>>> _put_back(torch.tensor([[1, 2, 3, 4, 5]]), indices, table.shape).tolist()
 [[1, 0, 0], [3, 4, 5]]
 """
 
