@@ -15,6 +15,7 @@
 //! 1e16      score: 10000000000000000.0     an error, since Python would write 1e+16
 //! ```
 
+mod forms;
 mod outline;
 mod tree;
 mod weight;
