@@ -264,7 +264,9 @@ fn what_is_not_known_exactly_goes_to_the_reference_with_a_reason() {
             json["added_tokens"][0]["single_word"] = true.into()
         }),
         ("its post-processor `ByteLevel` is not known", |json| {
-            json["post_processor"] = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true});
+            json["post_processor"] = serde_json::json!({
+                "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+            });
         }),
     ];
     for (reason, change) in changes {
@@ -279,9 +281,19 @@ fn every_known_way_to_write_a_tokenizer_is_as_exact() {
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
         )
     };
-    let bytes = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
-    let whole = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
-    let split = |pattern: String| serde_json::json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+    let byte_level = |use_regex: bool| {
+        serde_json::json!({
+            "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
+            "use_regex": use_regex,
+        })
+    };
+    let (bytes, whole) = (byte_level(false), byte_level(true));
+    let split = |pattern: String| {
+        serde_json::json!({
+            "type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated",
+            "invert": false,
+        })
+    };
     let sequence =
         |first, last| serde_json::json!({"type": "Sequence", "pretokenizers": [first, last]});
     let fronts = [
@@ -303,7 +315,11 @@ fn every_known_way_to_write_a_tokenizer_is_as_exact() {
 
 #[test]
 fn every_known_way_to_write_a_sentencepiece_tokenizer_is_as_exact() {
-    let metaspace = |scheme: &str, split: bool| serde_json::json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": split});
+    let metaspace = |scheme: &str, split: bool| {
+        serde_json::json!({
+            "type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": split,
+        })
+    };
     let mut fronts = vec![(
         serde_json::json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"}),
         serde_json::Value::Null,

@@ -258,7 +258,9 @@ mod tests {
         }
     }
 
-    const TAGGED: &str = "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}<e>{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}";
+    const TAGGED: &str = "{% for m in messages %}<{{ m.role }}>\
+        {% if m.role == 'assistant' %}{% generation %}{{ m.content }}<e>{% endgeneration %}\
+        {% else %}{{ m.content }}{% endif %}{% endfor %}";
     const PLAIN: &str =
         "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}<e>\n{% endfor %}";
 
@@ -293,10 +295,16 @@ mod tests {
 
     #[test]
     fn derivations_that_disagree_refuse_the_template_by_name() {
-        let header = "{% for m in messages %}{% generation %}<{{ m.role }}>{{ m.content }}<e>{% endgeneration %}{% endfor %}";
-        let outside = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% generation %}<e>{% endgeneration %}{% endfor %}";
-        let early = "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}<a>{{ m.content }}<e>{% endgeneration %}{% else %}<u>{{ m.content }}<e>{% endif %}{% endfor %}{% if add_generation_prompt %}<a>{% endif %}";
-        let swallows = "{% for m in messages %}<{{ m.role }}>{{ m.role if m.role == 'assistant' else m.content }}<e>{% endfor %}";
+        let header = "{% for m in messages %}\
+            {% generation %}<{{ m.role }}>{{ m.content }}<e>{% endgeneration %}{% endfor %}";
+        let outside = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\
+            {% generation %}<e>{% endgeneration %}{% endfor %}";
+        let early = "{% for m in messages %}\
+            {% if m.role == 'assistant' %}{% generation %}<a>{{ m.content }}<e>{% endgeneration %}\
+            {% else %}<u>{{ m.content }}<e>{% endif %}{% endfor %}\
+            {% if add_generation_prompt %}<a>{% endif %}";
+        let swallows = "{% for m in messages %}<{{ m.role }}>\
+            {{ m.role if m.role == 'assistant' else m.content }}<e>{% endfor %}";
         for (text, why) in [
             (header, "a text that is no answer stands in a trained range"),
             (outside, "an answer stands outside the tags"),
@@ -323,7 +331,9 @@ mod tests {
 
     #[test]
     fn a_row_over_its_cap_is_set_aside_and_the_next_one_is_not() {
-        let text = "{% for m in messages %}{% if m.content == 'bomb' %}{% for i in range(90000) %}{{ m.content * 9000 }}{% endfor %}{% endif %}<{{ m.role }}>{{ m.content }}<e>{% endfor %}";
+        let text = "{% for m in messages %}{% if m.content == 'bomb' %}\
+            {% for i in range(90000) %}{{ m.content * 9000 }}{% endfor %}{% endif %}\
+            <{{ m.role }}>{{ m.content }}<e>{% endfor %}";
         let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
         let reason = template
             .render(&turns(&[("user", "bomb"), ("assistant", "yes")]))
@@ -336,25 +346,53 @@ mod tests {
         #![proptest_config(proptest::test_runner::Config::with_cases(200))]
 
         #[test]
-        fn trained_ranges_are_the_answers_and_their_ends_in_order(texts in proptest::collection::vec(("[a-c <>{}%\n\u{e9}\u{2028}]{0,12}", "[a-c <>{}%\n\u{fdd0}]{0,12}"), 1..5)) {
-            let spoken: Vec<(&str, &str)> = texts.iter().flat_map(|(ask, say)| [("user", ask.as_str()), ("assistant", say.as_str())]).collect();
+        fn trained_ranges_are_the_answers_and_their_ends_in_order(
+            texts in proptest::collection::vec(
+                ("[a-c <>{}%\n\u{e9}\u{2028}]{0,12}", "[a-c <>{}%\n\u{fdd0}]{0,12}"),
+                1..5,
+            ),
+        ) {
+            let spoken: Vec<(&str, &str)> = texts
+                .iter()
+                .flat_map(|(ask, say)| [("user", ask.as_str()), ("assistant", say.as_str())])
+                .collect();
             for (text, end) in [(ZEPHYR, "</s>"), (TAGGED, "<e>")] {
-                let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
+                let template =
+                    Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
                 let rendered = template.render(&turns(&spoken)).expect("renders");
-                let trained: Vec<&str> = rendered.trained.iter().map(|range| &rendered.text[range.clone()]).collect();
-                let expected: Vec<String> = texts.iter().map(|(_, say)| format!("{say}{end}")).collect();
+                let trained: Vec<&str> =
+                    rendered.trained.iter().map(|range| &rendered.text[range.clone()]).collect();
+                let expected: Vec<String> =
+                    texts.iter().map(|(_, say)| format!("{say}{end}")).collect();
                 proptest::prop_assert_eq!(trained, expected);
-                proptest::prop_assert!(rendered.trained.windows(2).all(|pair| pair[0].end <= pair[1].start));
+                let mut pairs = rendered.trained.windows(2);
+                proptest::prop_assert!(pairs.all(|pair| pair[0].end <= pair[1].start));
             }
         }
 
         #[test]
-        fn zephyrs_fast_path_writes_what_jinja_writes(spoken in proptest::collection::vec(("system|user|assistant|tool", "[a-c <>{}%\n\u{e9}\u{1c}]{0,12}"), 1..6)) {
-            let turns: Vec<Turn> = spoken.iter().map(|(role, text)| Turn { role: Role::named(role.clone()), text: text.clone() }).collect();
+        fn zephyrs_fast_path_writes_what_jinja_writes(
+            spoken in proptest::collection::vec(
+                ("system|user|assistant|tool", "[a-c <>{}%\n\u{e9}\u{1c}]{0,12}"),
+                1..6,
+            ),
+        ) {
+            let turns: Vec<Turn> = spoken
+                .into_iter()
+                .map(|(role, text)| Turn { role: Role::named(role), text })
+                .collect();
             let fast = Template::new("zephyr", ZEPHYR, &special(), &[]).expect("compiles");
-            let jinja = jinja::Jinja::new("zephyr", ZEPHYR.trim_end(), &special(), &["</s>".to_owned()]).expect("compiles");
-            proptest::prop_assert_eq!(fast.render(&turns).expect("renders").clone(), jinja.render(&turns).expect("renders"));
-            proptest::prop_assert_eq!(fast.render_prompt(&turns).expect("renders"), jinja.render_prompt(&turns).expect("renders"));
+            let jinja =
+                jinja::Jinja::new("zephyr", ZEPHYR.trim_end(), &special(), &["</s>".to_owned()])
+                    .expect("compiles");
+            proptest::prop_assert_eq!(
+                fast.render(&turns).expect("renders").clone(),
+                jinja.render(&turns).expect("renders")
+            );
+            proptest::prop_assert_eq!(
+                fast.render_prompt(&turns).expect("renders"),
+                jinja.render_prompt(&turns).expect("renders")
+            );
         }
     }
 
