@@ -112,8 +112,8 @@ fn decontamination(card: &mut String, manifest: &Manifest) {
     );
     let _ = writeln!(
         card,
-        "| evaluation set | instances | matched | share | rows | rows with an exact match \
-            |\n|---|---|---|---|---|---|"
+        "| evaluation set | instances | matched | share | rows | rows with an exact match |\n\
+            |---|---|---|---|---|---|"
     );
     for set in sets {
         let note = if set.contaminated { " (contaminated)" } else { "" };
@@ -175,7 +175,8 @@ fn is_unseen(char: char) -> bool {
     char.is_control()
         || matches!(char, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}')
         || matches!(char, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-        || matches!(char, '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+        || matches!(char, '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}')
+        || matches!(char, '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]

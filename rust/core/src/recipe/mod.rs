@@ -1,5 +1,4 @@
-//! A data recipe: TOML in, every key with its default out; an unknown key is an error with file and
-//! line.
+//! A data recipe: TOML in, each key with its default out; unknown keys fail with file and line.
 
 mod read;
 

@@ -85,8 +85,8 @@ impl Template {
             (Some(eos), true) => Kind::Zephyr { eos: eos.clone() },
             (None, true) => {
                 return Err(Error::Recipe(
-                    "the zephyr template needs an `eos_token` in the \
-                    tokenizer's tokenizer_config.json"
+                    "the zephyr template needs an `eos_token` in the tokenizer's \
+                    tokenizer_config.json"
                         .to_owned(),
                 ));
             }
@@ -200,6 +200,8 @@ fn zephyr(turns: &[Turn], eos: &str, rendered: &mut Rendered) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+
     use super::*;
 
     fn special() -> SpecialTokens {
@@ -230,12 +232,21 @@ mod tests {
         assert_eq!(&rendered.text[rendered.trained[0].clone()], "Yo</s>");
     }
 
-    #[test]
-    fn the_fast_path_and_minijinja_render_the_same() {
+    /// Fails unless the fast path and minijinja render the same.
+    fn check_both(turns: &[Turn]) {
         let fast = Template::new("zephyr", ZEPHYR, &special(), &[]).expect("compiles");
         let jinja =
             jinja::Jinja::new("zephyr", ZEPHYR.trim_end(), &special(), &["</s>".to_owned()])
                 .expect("compiles");
+        assert_eq!(*fast.render(turns).expect("renders"), jinja.render(turns).expect("renders"));
+        assert_eq!(
+            fast.render_prompt(turns).expect("renders"),
+            jinja.render_prompt(turns).expect("renders")
+        );
+    }
+
+    #[test]
+    fn the_fast_path_and_minijinja_render_the_same() {
         for texts in [
             &[
                 ("user", "a {{ b }} {% c %}\n"),
@@ -246,15 +257,7 @@ mod tests {
             ][..],
             &[("system", "s"), ("user", "ü\u{2028}"), ("assistant", "</s>")][..],
         ] {
-            let turns = turns(texts);
-            assert_eq!(
-                *fast.render(&turns).expect("renders"),
-                jinja.render(&turns).expect("renders")
-            );
-            assert_eq!(
-                fast.render_prompt(&turns).expect("renders"),
-                jinja.render_prompt(&turns).expect("renders")
-            );
+            check_both(&turns(texts));
         }
     }
 
@@ -347,7 +350,7 @@ mod tests {
 
         #[test]
         fn trained_ranges_are_the_answers_and_their_ends_in_order(
-            texts in proptest::collection::vec(
+            texts in vec(
                 ("[a-c <>{}%\n\u{e9}\u{2028}]{0,12}", "[a-c <>{}%\n\u{fdd0}]{0,12}"),
                 1..5,
             ),
@@ -372,27 +375,10 @@ mod tests {
 
         #[test]
         fn zephyrs_fast_path_writes_what_jinja_writes(
-            spoken in proptest::collection::vec(
-                ("system|user|assistant|tool", "[a-c <>{}%\n\u{e9}\u{1c}]{0,12}"),
-                1..6,
-            ),
+            spoken in vec(("system|user|assistant|tool", "[a-c <>{}%\n\u{e9}\u{1c}]{0,12}"), 1..6),
         ) {
-            let turns: Vec<Turn> = spoken
-                .into_iter()
-                .map(|(role, text)| Turn { role: Role::named(role), text })
-                .collect();
-            let fast = Template::new("zephyr", ZEPHYR, &special(), &[]).expect("compiles");
-            let jinja =
-                jinja::Jinja::new("zephyr", ZEPHYR.trim_end(), &special(), &["</s>".to_owned()])
-                    .expect("compiles");
-            proptest::prop_assert_eq!(
-                fast.render(&turns).expect("renders").clone(),
-                jinja.render(&turns).expect("renders")
-            );
-            proptest::prop_assert_eq!(
-                fast.render_prompt(&turns).expect("renders"),
-                jinja.render_prompt(&turns).expect("renders")
-            );
+            let turn = |(role, text)| Turn { role: Role::named(role), text };
+            check_both(&spoken.into_iter().map(turn).collect::<Vec<_>>());
         }
     }
 
