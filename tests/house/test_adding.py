@@ -137,7 +137,7 @@ ADDED: Mapping[str, Edits] = {
             behind(r"pub struct Dedup \{", "\n    /// A number.\n    pub dummy: u32,"),
             behind(r"fn default\(\) -> Dedup \{\s*Dedup \{", " dummy: 1,"),
         ],
-        f"{CORE}/recipe/read.rs": [behind(r"let wrong = \|key: &str, rule: &str\|[^;]*;", BOUNDS)],
+        f"{CORE}/recipe/read.rs": [behind(r"let wrong =\s*\|key: &str, rule: &str\|[^;]*;", BOUNDS)],
         f"{CORE}/pipeline/fit.rs": [
             behind(
                 r"fn of_windows_alone[^{]*\{\s*let keys =\s*\[",

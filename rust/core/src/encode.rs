@@ -241,8 +241,8 @@ pub(crate) fn template_text(name: &str, tokenizer: &Tokenizer) -> Result<(String
             let text = tokenizer.chat_template.clone();
             let text = text.ok_or_else(|| {
                 Error::Recipe(
-                    "`template.name = \"tokenizer\"`, but the tokenizer's folder has no \
-                    chat template"
+                    "`template.name = \"tokenizer\"`, but the tokenizer's folder has no chat \
+                    template"
                         .to_owned(),
                 )
             })?;

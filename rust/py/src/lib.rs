@@ -17,7 +17,10 @@ use zephyr_core::{Job, RunOptions};
 
 /// Does a whole run and returns its manifest as JSON.
 #[pyfunction]
-#[pyo3(signature = (command, recipe, recipe_name, overrides, inputs, tokenizer, out, *, threads=None, overwrite=false, strict=false, max_bad=None, max_memory=None, on_progress=None))]
+#[pyo3(signature = (
+    command, recipe, recipe_name, overrides, inputs, tokenizer, out, *,
+    threads=None, overwrite=false, strict=false, max_bad=None, max_memory=None, on_progress=None
+))]
 #[expect(clippy::too_many_arguments, reason = "a verb's arguments are keywords in Python")]
 fn run(
     py: Python<'_>,

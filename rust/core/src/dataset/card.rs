@@ -105,14 +105,15 @@ fn decontamination(card: &mut String, manifest: &Manifest) {
     };
     let _ = writeln!(
         card,
-        "; {rows_matched} rows {done}. An instance is matched by a row whose user turns have more than {:.0} % of its words in shared \
-         8-grams; a set with more than 2 % of its instances matched counts as contaminated (Tulu 3).\n",
+        "; {rows_matched} rows {done}. An instance is matched by a row whose user turns have more \
+         than {:.0} % of its words in shared 8-grams; a set with more than 2 % of its instances \
+         matched counts as contaminated (Tulu 3).\n",
         threshold * 100.0
     );
     let _ = writeln!(
         card,
-        "| evaluation set | instances | matched | share | rows | rows with an exact match \
-            |\n|---|---|---|---|---|---|"
+        "| evaluation set | instances | matched | share | rows | rows with an exact match |\n\
+            |---|---|---|---|---|---|"
     );
     for set in sets {
         let note = if set.contaminated { " (contaminated)" } else { "" };
@@ -138,7 +139,8 @@ fn is_plain(name: &str) -> bool {
         place.and_then(|place| chars.get(place)).is_some_and(|char| char.is_alphanumeric())
     };
     let fits = |(place, char): (usize, &char)| match char {
-        '_' => is_word(place.checked_sub(1)) && is_word(Some(place + 1)), // elsewhere it is emphasis
+        // Elsewhere it is emphasis.
+        '_' => is_word(place.checked_sub(1)) && is_word(Some(place + 1)),
         ' ' => place > 0 && place + 1 < chars.len(),
         '-' | '.' | '/' | ',' | '+' | '=' | '(' | ')' | '\'' | '%' => true,
         _ => char.is_alphanumeric(),
@@ -171,8 +173,10 @@ fn code(name: &str) -> String {
 /// Controls, line ends, and the marks that turn the direction of text or take no room.
 fn is_unseen(char: char) -> bool {
     char.is_control()
-        || matches!(char, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-        || matches!(char, '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+        || matches!(char, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}')
+        || matches!(char, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        || matches!(char, '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}')
+        || matches!(char, '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]

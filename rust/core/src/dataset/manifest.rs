@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::dataset::files::{BatchCard, FileCard, ShardCard, Split, TextCard};
 use crate::dataset::fingerprint::MadeFrom;
 use crate::dataset::layout;
 use crate::dataset::product::Product;
-use crate::disk::commit::Committed;
 use crate::disk::{Folder, Kind};
 use crate::error::{Error, Result};
 use crate::normal::sha256_hex;
@@ -223,101 +223,6 @@ pub struct EvaluationCard {
     /// Of those, the rows with a user turn that says just what an instance says, case and white
     /// space folded.
     pub rows_exact: u64,
-}
-
-/// One split.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Split {
-    /// Dialogues.
-    pub rows: u64,
-    /// Packed windows, or pairs; without tokens dialogues, or pairs.
-    pub samples: u64,
-    /// Tokens in the shards.
-    pub tokens: u64,
-    /// Tokens that carry a label; in pairs, the answers' tokens.
-    pub trained_tokens: u64,
-    /// Tokens cut off over-long dialogues or pairs.
-    pub tokens_lost: u64,
-    /// Of those, the ones that would have carried a label.
-    pub trained_tokens_lost: u64,
-    /// Dialogues that were cut.
-    pub rows_cut: u64,
-    /// The longest a sample may be: `seq_len`, or `max_length` of a pair.
-    pub seq_len: u64,
-    /// Tokens over the room of all windows; only packed sets have one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fill: Option<f64>,
-    /// The shards.
-    pub shards: Vec<ShardCard>,
-    /// The cleaned text, as Parquet.
-    pub text: Vec<TextCard>,
-}
-
-/// One shard.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct ShardCard {
-    /// Its path in the folder.
-    pub file: String,
-    /// Rows.
-    pub rows: u64,
-    /// Tokens.
-    pub tokens: u64,
-    /// Size.
-    pub bytes: u64,
-    /// SHA-256 of the file.
-    pub sha256: String,
-    /// Its record batches, in order.
-    pub batches: Vec<BatchCard>,
-}
-
-/// One record batch of a shard, so that it can be checked before its first row is used.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct BatchCard {
-    /// Where its message starts in the file.
-    pub offset: u64,
-    /// The message's length.
-    pub bytes: u64,
-    /// Rows.
-    pub rows: u64,
-    /// XXH3-64 of the message, 16 hex digits.
-    pub xxh3: String,
-}
-
-/// One text file.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct TextCard {
-    /// Its path in the folder.
-    pub file: String,
-    /// Rows.
-    pub rows: u64,
-    /// Size.
-    pub bytes: u64,
-    /// SHA-256 of the file.
-    pub sha256: String,
-}
-
-/// Any other file.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct FileCard {
-    /// Its path in the folder.
-    pub file: String,
-    /// Size.
-    pub bytes: u64,
-    /// SHA-256 of the file.
-    pub sha256: String,
-}
-
-impl FileCard {
-    /// The card of a committed file.
-    #[must_use]
-    pub fn new(file: &str, committed: Committed) -> FileCard {
-        FileCard { file: file.to_owned(), bytes: committed.bytes, sha256: committed.sha256 }
-    }
 }
 
 impl Manifest {

@@ -2,6 +2,7 @@
 //! stored log-probs, and their check.
 
 pub mod card;
+mod files;
 pub mod fingerprint;
 pub(crate) mod layout;
 pub mod ledger;

@@ -19,8 +19,8 @@ pub fn explain(walk: &Walk, row: &[u8]) -> Result<String> {
     let shape = walk.shape(std::iter::once(row));
     let Visited { id, prompt_id, notes, outcome } = walk.visit(shape, row, row.len() as u64);
     let mut story = json!({
-        "shape": shape.name, "id": id, "prompt_id": prompt_id, "fixes": notes.fixes, "phrases": notes.phrases,
-        "control_tokens": notes.control_tokens,
+        "shape": shape.name, "id": id, "prompt_id": prompt_id, "fixes": notes.fixes,
+        "phrases": notes.phrases, "control_tokens": notes.control_tokens,
     });
     if let Some(sets) = &walk.evaluation_sets {
         story["contamination"] =
@@ -69,7 +69,8 @@ fn tell_tokens(walk: &Walk, cleaned: &Cleaned, encoded: Encoded, story: &mut Val
                 json!({
                     "chosen": text.chosen, "rejected": text.rejected,
                     "score_chosen": text.score_chosen, "score_rejected": text.score_rejected,
-                    "prompt_ids": ids.prompt_ids, "chosen_ids": ids.chosen_ids, "rejected_ids": ids.rejected_ids,
+                    "prompt_ids": ids.prompt_ids, "chosen_ids": ids.chosen_ids,
+                    "rejected_ids": ids.rejected_ids,
                 })
             });
             story["pairs"] = texts.collect::<Vec<_>>().into();

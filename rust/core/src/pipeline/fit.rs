@@ -71,8 +71,8 @@ fn resolve_pairs(recipe: &mut Recipe) -> Result<()> {
     }
     if let Some(place) = recipe.filters.iter().position(filter::cuts_turns) {
         return Err(Error::Recipe(format!(
-            "`filter.{place}.drop = \"tail\"` cuts turns off, and the answers that `zephyr-fast binarize` \
-             compares need the whole question; write `drop = \"dialogue\"`"
+            "`filter.{place}.drop = \"tail\"` cuts turns off, and the answers that \
+             `zephyr-fast binarize` compares need the whole question; write `drop = \"dialogue\"`"
         )));
     }
     let Some(binarize) = &mut recipe.binarize else {

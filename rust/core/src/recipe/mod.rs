@@ -1,5 +1,4 @@
-//! A data recipe: TOML in, every key with its default out; an unknown key is an error with file and
-//! line.
+//! A data recipe: TOML in, each key with its default out; unknown keys fail with file and line.
 
 mod read;
 
@@ -7,7 +6,9 @@ use serde::{Deserialize, Serialize, Serializer};
 
 /// An enum that a key of a recipe names, with the list of its names.
 macro_rules! named {
-    ($(#[$meta:meta])* pub enum $name:ident { $($(#[doc = $doc:literal])+ $variant:ident $word:literal,)* }) => {
+    ($(#[$meta:meta])* pub enum $name:ident {
+        $($(#[doc = $doc:literal])+ $variant:ident $word:literal,)*
+    }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
         pub enum $name { $($(#[doc = $doc])+ #[serde(rename = $word)] $variant,)* }

@@ -85,8 +85,8 @@ impl Template {
             (Some(eos), true) => Kind::Zephyr { eos: eos.clone() },
             (None, true) => {
                 return Err(Error::Recipe(
-                    "the zephyr template needs an `eos_token` in the \
-                    tokenizer's tokenizer_config.json"
+                    "the zephyr template needs an `eos_token` in the tokenizer's \
+                    tokenizer_config.json"
                         .to_owned(),
                 ));
             }
@@ -200,6 +200,8 @@ fn zephyr(turns: &[Turn], eos: &str, rendered: &mut Rendered) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+
     use super::*;
 
     fn special() -> SpecialTokens {
@@ -230,12 +232,21 @@ mod tests {
         assert_eq!(&rendered.text[rendered.trained[0].clone()], "Yo</s>");
     }
 
-    #[test]
-    fn the_fast_path_and_minijinja_render_the_same() {
+    /// Fails unless the fast path and minijinja render the same.
+    fn check_both(turns: &[Turn]) {
         let fast = Template::new("zephyr", ZEPHYR, &special(), &[]).expect("compiles");
         let jinja =
             jinja::Jinja::new("zephyr", ZEPHYR.trim_end(), &special(), &["</s>".to_owned()])
                 .expect("compiles");
+        assert_eq!(*fast.render(turns).expect("renders"), jinja.render(turns).expect("renders"));
+        assert_eq!(
+            fast.render_prompt(turns).expect("renders"),
+            jinja.render_prompt(turns).expect("renders")
+        );
+    }
+
+    #[test]
+    fn the_fast_path_and_minijinja_render_the_same() {
         for texts in [
             &[
                 ("user", "a {{ b }} {% c %}\n"),
@@ -246,19 +257,13 @@ mod tests {
             ][..],
             &[("system", "s"), ("user", "ü\u{2028}"), ("assistant", "</s>")][..],
         ] {
-            let turns = turns(texts);
-            assert_eq!(
-                *fast.render(&turns).expect("renders"),
-                jinja.render(&turns).expect("renders")
-            );
-            assert_eq!(
-                fast.render_prompt(&turns).expect("renders"),
-                jinja.render_prompt(&turns).expect("renders")
-            );
+            check_both(&turns(texts));
         }
     }
 
-    const TAGGED: &str = "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}<e>{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}";
+    const TAGGED: &str = "{% for m in messages %}<{{ m.role }}>\
+        {% if m.role == 'assistant' %}{% generation %}{{ m.content }}<e>{% endgeneration %}\
+        {% else %}{{ m.content }}{% endif %}{% endfor %}";
     const PLAIN: &str =
         "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}<e>\n{% endfor %}";
 
@@ -293,10 +298,16 @@ mod tests {
 
     #[test]
     fn derivations_that_disagree_refuse_the_template_by_name() {
-        let header = "{% for m in messages %}{% generation %}<{{ m.role }}>{{ m.content }}<e>{% endgeneration %}{% endfor %}";
-        let outside = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% generation %}<e>{% endgeneration %}{% endfor %}";
-        let early = "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}<a>{{ m.content }}<e>{% endgeneration %}{% else %}<u>{{ m.content }}<e>{% endif %}{% endfor %}{% if add_generation_prompt %}<a>{% endif %}";
-        let swallows = "{% for m in messages %}<{{ m.role }}>{{ m.role if m.role == 'assistant' else m.content }}<e>{% endfor %}";
+        let header = "{% for m in messages %}\
+            {% generation %}<{{ m.role }}>{{ m.content }}<e>{% endgeneration %}{% endfor %}";
+        let outside = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\
+            {% generation %}<e>{% endgeneration %}{% endfor %}";
+        let early = "{% for m in messages %}\
+            {% if m.role == 'assistant' %}{% generation %}<a>{{ m.content }}<e>{% endgeneration %}\
+            {% else %}<u>{{ m.content }}<e>{% endif %}{% endfor %}\
+            {% if add_generation_prompt %}<a>{% endif %}";
+        let swallows = "{% for m in messages %}<{{ m.role }}>\
+            {{ m.role if m.role == 'assistant' else m.content }}<e>{% endfor %}";
         for (text, why) in [
             (header, "a text that is no answer stands in a trained range"),
             (outside, "an answer stands outside the tags"),
@@ -323,7 +334,9 @@ mod tests {
 
     #[test]
     fn a_row_over_its_cap_is_set_aside_and_the_next_one_is_not() {
-        let text = "{% for m in messages %}{% if m.content == 'bomb' %}{% for i in range(90000) %}{{ m.content * 9000 }}{% endfor %}{% endif %}<{{ m.role }}>{{ m.content }}<e>{% endfor %}";
+        let text = "{% for m in messages %}{% if m.content == 'bomb' %}\
+            {% for i in range(90000) %}{{ m.content * 9000 }}{% endfor %}{% endif %}\
+            <{{ m.role }}>{{ m.content }}<e>{% endfor %}";
         let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
         let reason = template
             .render(&turns(&[("user", "bomb"), ("assistant", "yes")]))
@@ -336,25 +349,36 @@ mod tests {
         #![proptest_config(proptest::test_runner::Config::with_cases(200))]
 
         #[test]
-        fn trained_ranges_are_the_answers_and_their_ends_in_order(texts in proptest::collection::vec(("[a-c <>{}%\n\u{e9}\u{2028}]{0,12}", "[a-c <>{}%\n\u{fdd0}]{0,12}"), 1..5)) {
-            let spoken: Vec<(&str, &str)> = texts.iter().flat_map(|(ask, say)| [("user", ask.as_str()), ("assistant", say.as_str())]).collect();
+        fn trained_ranges_are_the_answers_and_their_ends_in_order(
+            texts in vec(
+                ("[a-c <>{}%\n\u{e9}\u{2028}]{0,12}", "[a-c <>{}%\n\u{fdd0}]{0,12}"),
+                1..5,
+            ),
+        ) {
+            let spoken: Vec<(&str, &str)> = texts
+                .iter()
+                .flat_map(|(ask, say)| [("user", ask.as_str()), ("assistant", say.as_str())])
+                .collect();
             for (text, end) in [(ZEPHYR, "</s>"), (TAGGED, "<e>")] {
-                let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
+                let template =
+                    Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
                 let rendered = template.render(&turns(&spoken)).expect("renders");
-                let trained: Vec<&str> = rendered.trained.iter().map(|range| &rendered.text[range.clone()]).collect();
-                let expected: Vec<String> = texts.iter().map(|(_, say)| format!("{say}{end}")).collect();
+                let trained: Vec<&str> =
+                    rendered.trained.iter().map(|range| &rendered.text[range.clone()]).collect();
+                let expected: Vec<String> =
+                    texts.iter().map(|(_, say)| format!("{say}{end}")).collect();
                 proptest::prop_assert_eq!(trained, expected);
-                proptest::prop_assert!(rendered.trained.windows(2).all(|pair| pair[0].end <= pair[1].start));
+                let mut pairs = rendered.trained.windows(2);
+                proptest::prop_assert!(pairs.all(|pair| pair[0].end <= pair[1].start));
             }
         }
 
         #[test]
-        fn zephyrs_fast_path_writes_what_jinja_writes(spoken in proptest::collection::vec(("system|user|assistant|tool", "[a-c <>{}%\n\u{e9}\u{1c}]{0,12}"), 1..6)) {
-            let turns: Vec<Turn> = spoken.iter().map(|(role, text)| Turn { role: Role::named(role.clone()), text: text.clone() }).collect();
-            let fast = Template::new("zephyr", ZEPHYR, &special(), &[]).expect("compiles");
-            let jinja = jinja::Jinja::new("zephyr", ZEPHYR.trim_end(), &special(), &["</s>".to_owned()]).expect("compiles");
-            proptest::prop_assert_eq!(fast.render(&turns).expect("renders").clone(), jinja.render(&turns).expect("renders"));
-            proptest::prop_assert_eq!(fast.render_prompt(&turns).expect("renders"), jinja.render_prompt(&turns).expect("renders"));
+        fn zephyrs_fast_path_writes_what_jinja_writes(
+            spoken in vec(("system|user|assistant|tool", "[a-c <>{}%\n\u{e9}\u{1c}]{0,12}"), 1..6),
+        ) {
+            let turn = |(role, text)| Turn { role: Role::named(role), text };
+            check_both(&spoken.into_iter().map(turn).collect::<Vec<_>>());
         }
     }
 

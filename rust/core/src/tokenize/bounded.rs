@@ -256,9 +256,14 @@ mod tests {
 
     #[test]
     fn normalizers_that_grow_a_text_fail_before_they_do() {
-        let replace = |content: &str| serde_json::json!({"type": "Replace", "pattern": {"String": "a"}, "content": content});
+        let replace = |content: &str| {
+            let pattern = serde_json::json!({"String": "a"});
+            serde_json::json!({"type": "Replace", "pattern": pattern, "content": content})
+        };
         let tenfold = vec![replace("aaaaaaaaaa"); 9];
-        let nothing = serde_json::json!({"type": "Replace", "pattern": {"Regex": ""}, "content": "b".repeat(1_000)});
+        let nothing = serde_json::json!({
+            "type": "Replace", "pattern": {"Regex": ""}, "content": "b".repeat(1_000),
+        });
         for steps in [tenfold, vec![replace(&"a".repeat(1_000)); 3], vec![nothing]] {
             let sequence = serde_json::json!({"type": "Sequence", "normalizers": steps});
             let normalizer: Normalizers = serde_json::from_value(sequence).expect("loads");
@@ -281,7 +286,8 @@ mod tests {
         assert_eq!(check_charsmap(&map("a\0bc\0")), Ok(()));
         assert!(check_charsmap(&map(&"x".repeat(65))).is_err());
         assert!(check_charsmap("%").is_err());
-        let many = serde_json::json!({"type": "Sequence", "normalizers": vec![serde_json::json!({"type": "NFC"}); 65]});
+        let steps = vec![serde_json::json!({"type": "NFC"}); 65];
+        let many = serde_json::json!({"type": "Sequence", "normalizers": steps});
         let error = serde_json::from_value::<Normalizers>(many).expect_err("too many").to_string();
         assert!(error.contains("more than 64 normalizers"), "{error}");
     }

@@ -18,8 +18,7 @@ const HOSTILE: [&str; 12] = [
         \u{2126} \u{f900}",
     "== != -> => <= ... ---- //// #### ???!!! (a) [b] {c} <d> \"q\" `e` ~f~ $g$ %h% a_b@c.d/e\\f",
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-    "                                                                                              \
-        x",
+    "                                                                                              x",
     "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft \
         camelCaseAndSNAKE",
 ];

@@ -161,12 +161,19 @@ const PIECES: &[&str] = &[
 ];
 
 fn text() -> impl Strategy<Value = String> {
-    let piece = prop_oneof![6 => prop::sample::select(PIECES).prop_map(str::to_owned), 1 => any::<char>().prop_map(String::from)];
+    let piece = prop_oneof![
+        6 => prop::sample::select(PIECES).prop_map(str::to_owned),
+        1 => any::<char>().prop_map(String::from),
+    ];
     prop::collection::vec(piece, 0..60).prop_map(|pieces| pieces.concat())
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        cases: 2_000,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn any_text_gets_the_same_capitals(text in text()) {
@@ -174,12 +181,17 @@ proptest! {
     }
 
     #[test]
-    fn any_phrase_is_found_as_the_slow_search_finds_it(text in text(), chosen in prop::sample::subsequence(PHRASES, 1..6), odd in text()) {
+    fn any_phrase_is_found_as_the_slow_search_finds_it(
+        text in text(),
+        chosen in prop::sample::subsequence(PHRASES, 1..6),
+        odd in text(),
+    ) {
         check_phrases(stage(&chosen).as_ref(), &chosen, &text);
         prop_assume!(!odd.trim().is_empty());
         let phrases = [chosen[0], odd.as_str()];
         check_phrases(stage(&phrases).as_ref(), &phrases, &text);
-        check_phrases(stage(&phrases).as_ref(), &phrases, &format!("{text}{odd} {}{text}", odd.to_uppercase()));
+        let around = format!("{text}{odd} {}{text}", odd.to_uppercase());
+        check_phrases(stage(&phrases).as_ref(), &phrases, &around);
     }
 }
 

@@ -64,7 +64,11 @@ fn depth_and_size_have_the_same_ends() {
             let deep = format!("{}{inside}{}", open.repeat(depth), close.repeat(depth));
             check(format!(r#"{{"data":["a"],"extra":{deep}}}"#).as_bytes());
             check(format!(r#"{{"data":{deep}}}"#).as_bytes());
-            check(format!(r#"{{"instruction":"i","completions":[{{"annotations":{{"honesty":{{"Rationale":{deep}}}}}}}]}}"#).as_bytes());
+            let honesty = format!(r#"{{"honesty":{{"Rationale":{deep}}}}}"#);
+            check(
+                format!(r#"{{"instruction":"i","completions":[{{"annotations":{honesty}}}]}}"#)
+                    .as_bytes(),
+            );
         }
     }
     for count in [1024, 1025] {
@@ -173,28 +177,47 @@ proptest! {
     }
 
     #[test]
-    fn pieces_in_any_order_read_as_serde_json_reads_them(pieces in prop::collection::vec(prop::sample::select(PIECES), 0..14)) {
+    fn pieces_in_any_order_read_as_serde_json_reads_them(
+        pieces in prop::collection::vec(prop::sample::select(PIECES), 0..14),
+    ) {
         check(format!("{{{}}}", pieces.concat()).as_bytes());
     }
 
     #[test]
-    fn any_text_is_read_to_the_letter(texts in prop::collection::vec(written_string(), 1..5), id in written_string()) {
+    fn any_text_is_read_to_the_letter(
+        texts in prop::collection::vec(written_string(), 1..5),
+        id in written_string(),
+    ) {
         let list = texts.join(" , ");
         let row = format!(r#"{{"id":{id},"data":[{list}],"skipped":[{list}]}}"#);
-        let read = (shape::named("alternating").expect("is a shape").parse)(row.as_bytes()).expect("a row");
-        let wanted: Vec<String> = texts.iter().map(|text| serde_json::from_str(text).expect("a string")).collect();
+        let parse = shape::named("alternating").expect("is a shape").parse;
+        let read = parse(row.as_bytes()).expect("a row");
+        let wanted: Vec<String> =
+            texts.iter().map(|text| serde_json::from_str(text).expect("a string")).collect();
         prop_assert_eq!(read.turns.into_iter().map(|turn| turn.text).collect::<Vec<_>>(), wanted);
         check(row.as_bytes());
-        check(format!(r#"{{"instruction":{id},"completions":[{{"response":{},"model":{id},"annotations":{{"x":{list}}}}}]}}"#, texts[0]).as_bytes());
+        let reply = format!(
+            r#"{{"response":{},"model":{id},"annotations":{{"x":{list}}}}}"#,
+            texts[0]
+        );
+        check(format!(r#"{{"instruction":{id},"completions":[{reply}]}}"#).as_bytes());
     }
 
     #[test]
-    fn any_number_is_the_same_number(whole in "-?[0-9]{1,25}", rest in "(\\.[0-9]{0,25})?([eE][+-]?[0-9]{0,4})?", bits in any::<u64>()) {
-        for number in [format!("{whole}{rest}"), f64::from_bits(bits).to_string(), format!("{:e}", f64::from_bits(bits))] {
+    fn any_number_is_the_same_number(
+        whole in "-?[0-9]{1,25}",
+        rest in "(\\.[0-9]{0,25})?([eE][+-]?[0-9]{0,4})?",
+        bits in any::<u64>(),
+    ) {
+        let float = f64::from_bits(bits);
+        for number in [format!("{whole}{rest}"), float.to_string(), format!("{float:e}")] {
             check(format!(r#"{{"id":{number},"data":[]}}"#).as_bytes());
-            check(format!(r#"{{"instruction":"","completions":[{{"overall_score":{number},"skipped":{number}}}]}}"#).as_bytes());
+            let reply = format!(r#"{{"overall_score":{number},"skipped":{number}}}"#);
+            check(format!(r#"{{"instruction":"","completions":[{reply}]}}"#).as_bytes());
             let answer = r#"[{"role":"assistant","content":"a"}]"#;
-            check(format!(r#"{{"chosen":{answer},"rejected":{answer},"score_chosen":{number}}}"#).as_bytes());
+            let pair =
+                format!(r#"{{"chosen":{answer},"rejected":{answer},"score_chosen":{number}}}"#);
+            check(pair.as_bytes());
         }
     }
 }

@@ -172,8 +172,8 @@ fn check_empty(top: &Folder, watch: &Watch) -> Result<()> {
 
 pub(super) fn stranger(path: &Path, kind: Kind) -> Error {
     Error::OtherRun(format!(
-        "`{}` is {}, which no run put there; nothing was removed. Name a new folder, or move it \
-            away",
+        "`{}` is {}, which no run put there; nothing was removed. \
+            Name a new folder, or move it away",
         path.display(),
         kind.words()
     ))

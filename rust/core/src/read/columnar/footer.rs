@@ -153,8 +153,8 @@ impl Look {
         self.column_chunks += count;
         if self.column_chunks > COLUMN_CHUNKS_MAX {
             return self.refuse(format!(
-                "its row groups have more than {COLUMN_CHUNKS_MAX} columns \
-                together; write larger row groups"
+                "its row groups have more than {COLUMN_CHUNKS_MAX} columns together; \
+                write larger row groups"
             ));
         }
         (0..count).try_for_each(|_| thrift.skip(of))

@@ -110,8 +110,8 @@ impl Source {
         // it unpacks to.
         if batch.compression().is_some() {
             return Err(refuse(
-                "its batches are compressed, which cannot be read; write it without compression (in Polars, `compression=\"uncompressed\"`), \
-                 or as Parquet",
+                "its batches are compressed, which cannot be read; write it without compression \
+                 (in Polars, `compression=\"uncompressed\"`), or as Parquet",
             ));
         }
         Ok(())

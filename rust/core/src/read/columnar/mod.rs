@@ -11,6 +11,7 @@ mod delta;
 mod footer;
 mod message;
 mod messages;
+mod page_header;
 mod pages;
 mod row_groups;
 mod size;

@@ -16,7 +16,8 @@ use parquet::file::metadata::ColumnChunkMetaData;
 
 use super::codec::Codec;
 use super::delta;
-use super::thrift::{Broken, Read, Thrift, kind};
+use super::page_header::{self, DATA, DATA_V2, DICTIONARY, Header};
+use super::thrift::{Broken, Thrift};
 use crate::read::{MIB, bomb};
 
 /// Bytes of a page. Writers cut pages at a megabyte, but pyarrow looks only after every 1,024 rows:
@@ -82,29 +83,6 @@ impl Room {
 fn refuse<T>(why: String) -> Result<T> {
     Err(ParquetError::General(why))
 }
-
-/// What a page says of itself.
-#[derive(Debug, Clone, Copy, Default)]
-struct Header {
-    kind: i32,
-    unpacked: usize,
-    packed: usize,
-    /// Values of a data page, nulls included, or of a dictionary.
-    values: u32,
-    encoding: i32,
-    definition_encoding: i32,
-    repetition_encoding: i32,
-    nulls: u32,
-    rows: u32,
-    definition_bytes: u32,
-    repetition_bytes: u32,
-    is_stored: bool,
-    is_sorted: bool,
-}
-
-const DATA: i32 = 0;
-const DICTIONARY: i32 = 2;
-const DATA_V2: i32 = 3;
 
 /// The pages of one column of one row group.
 pub(super) struct Pages {
@@ -174,7 +152,7 @@ impl Pages {
             let mut bytes = vec![0; whole];
             self.file.read_exact_at(&mut bytes, self.at)?;
             let mut thrift = Thrift::new(&bytes);
-            match read_header(&mut thrift) {
+            match page_header::read(&mut thrift) {
                 Ok(header) => return Ok((header, thrift.at)),
                 Err(Broken::Short) if whole as u64 != self.left && length < HEADER_BYTES_MAX => {
                     length *= 16
@@ -299,71 +277,6 @@ fn level_bytes(page: &[u8], level_max: i16, encoding: i32, values: u32) -> Optio
     }
     let bits = u64::from(16 - level_max.leading_zeros());
     Some((u64::from(values) * bits).div_ceil(8) as usize)
-}
-
-fn read_header(thrift: &mut Thrift<'_>) -> Read<Header> {
-    let mut header = Header::default();
-    let mut has_kind = false;
-    thrift.fields(|thrift, id, of| match id {
-        1 => thrift.int32(of).map(|kind| (header.kind, has_kind) = (kind, true)),
-        2 => size(thrift, of).map(|bytes| header.unpacked = bytes as usize),
-        3 => size(thrift, of).map(|bytes| header.packed = bytes as usize),
-        5 => data(thrift, of, &mut header),
-        7 => dictionary(thrift, of, &mut header),
-        8 => data_v2(thrift, of, &mut header),
-        _ => thrift.skip(of),
-    })?;
-    if has_kind { Ok(header) } else { Err(Broken::Malformed) }
-}
-
-fn size(thrift: &mut Thrift<'_>, of: u8) -> Read<u32> {
-    u32::try_from(thrift.int32(of)?).map_err(|_| Broken::Malformed)
-}
-
-fn structure(
-    thrift: &mut Thrift<'_>,
-    of: u8,
-    visit: impl FnMut(&mut Thrift<'_>, i16, u8) -> Read<()>,
-) -> Read<()> {
-    if of == kind::STRUCT { thrift.fields(visit) } else { Err(Broken::Malformed) }
-}
-
-fn data(thrift: &mut Thrift<'_>, of: u8, header: &mut Header) -> Read<()> {
-    structure(thrift, of, |thrift, id, of| match id {
-        1 => size(thrift, of).map(|values| header.values = values),
-        2 => thrift.int32(of).map(|encoding| header.encoding = encoding),
-        3 => thrift.int32(of).map(|encoding| header.definition_encoding = encoding),
-        4 => thrift.int32(of).map(|encoding| header.repetition_encoding = encoding),
-        _ => thrift.skip(of),
-    })
-}
-
-fn dictionary(thrift: &mut Thrift<'_>, of: u8, header: &mut Header) -> Read<()> {
-    structure(thrift, of, |thrift, id, of| match id {
-        1 => size(thrift, of).map(|values| header.values = values),
-        2 => thrift.int32(of).map(|encoding| header.encoding = encoding),
-        3 => {
-            header.is_sorted = of == kind::TRUE;
-            thrift.skip(of)
-        }
-        _ => thrift.skip(of),
-    })
-}
-
-fn data_v2(thrift: &mut Thrift<'_>, of: u8, header: &mut Header) -> Read<()> {
-    structure(thrift, of, |thrift, id, of| match id {
-        1 => size(thrift, of).map(|values| header.values = values),
-        2 => size(thrift, of).map(|nulls| header.nulls = nulls),
-        3 => size(thrift, of).map(|rows| header.rows = rows),
-        4 => thrift.int32(of).map(|encoding| header.encoding = encoding),
-        5 => size(thrift, of).map(|bytes| header.definition_bytes = bytes),
-        6 => size(thrift, of).map(|bytes| header.repetition_bytes = bytes),
-        7 => {
-            header.is_stored = of == kind::FALSE;
-            thrift.skip(of)
-        }
-        _ => thrift.skip(of),
-    })
 }
 
 fn as_page(header: &Header, buf: Bytes) -> Result<Page> {

@@ -15,6 +15,7 @@
 //! 1e16      score: 10000000000000000.0     an error, since Python would write 1e+16
 //! ```
 
+mod forms;
 mod outline;
 mod tree;
 mod weight;
@@ -83,10 +84,11 @@ const NAMES_OUT: [&str; 3] = ["kwargs", "self", "varargs"];
 /// What Python's types have as methods and attributes.
 const OF_MAPS: &str = "clear copy fromkeys get items keys pop popitem setdefault update values";
 const OF_LISTS: &str = "append clear copy count extend index insert pop remove reverse sort";
-const OF_TEXTS: &str = "capitalize casefold center count encode endswith expandtabs find format format_map index isalnum isalpha isascii isdecimal \
-    isdigit isidentifier islower isnumeric isprintable isspace istitle isupper join ljust lower lstrip maketrans partition \
-    removeprefix removesuffix replace rfind rindex rjust rpartition rsplit rstrip split splitlines startswith strip swapcase \
-    title translate upper zfill";
+const OF_TEXTS: &str = "capitalize casefold center count encode endswith expandtabs find format \
+    format_map index isalnum isalpha isascii isdecimal isdigit isidentifier islower isnumeric \
+    isprintable isspace istitle isupper join ljust lower lstrip maketrans partition removeprefix \
+    removesuffix replace rfind rindex rjust rpartition rsplit rstrip split splitlines startswith \
+    strip swapcase title translate upper zfill";
 const OF_NUMBERS: &str = "as_integer_ratio bit_count bit_length conjugate denominator from_bytes \
     fromhex hex imag is_integer numerator real to_bytes";
 

@@ -1,15 +1,14 @@
 //! Finds in a template's syntax tree where guards belong.
 
-use minijinja::machinery::Span;
 use minijinja::machinery::ast::{
     BinOp, BinOpKind, CallArg, Compare, CompareOpKind, Expr, Filter, IfExpr, Stmt,
 };
 
+use super::forms::{argument_value, end, is_integer, is_lazy, is_loop, is_number, is_text, to};
 use super::outline::Outline;
 use super::{
-    FLAT, HELD, KEY, LAZY_FILTERS, LAZY_FUNCTION, LAZY_METHODS, NAMES_OUT, OF_LISTS, OF_MAPS,
-    OF_NUMBERS, OF_TEXTS, ORDERED, PAID, PLACE, PLAIN, READ, READERS, SAFE, TAKE_SAFE, TEXT, WHOLE,
-    has,
+    FLAT, HELD, KEY, LAZY_FILTERS, LAZY_METHODS, NAMES_OUT, OF_LISTS, OF_MAPS, OF_NUMBERS,
+    OF_TEXTS, ORDERED, PAID, PLACE, PLAIN, READ, READERS, SAFE, TAKE_SAFE, TEXT, WHOLE, has,
 };
 
 /// Filters that compare what they are given, with their arguments or among itself.
@@ -82,8 +81,7 @@ impl Guards<'_> {
 
     fn place(&mut self, expression: &Expr) {
         let outline = self.expression(expression);
-        if !matches!(expression, Expr::Const(constant) if constant.value.is_integer() || constant.value.as_str().is_some())
-        {
+        if !is_integer(expression) && !is_text(expression) {
             self.filter(expression, outline, PLACE);
         }
     }
@@ -399,51 +397,4 @@ impl Guards<'_> {
             | Stmt::Break(_) => {}
         }
     }
-}
-
-fn argument_value<'tree>(argument: &'tree CallArg<'tree>) -> &'tree Expr<'tree> {
-    match argument {
-        CallArg::Pos(value)
-        | CallArg::Kwarg(_, value)
-        | CallArg::PosSplat(value)
-        | CallArg::KwargSplat(value) => value,
-    }
-}
-
-fn is_loop(expression: &Expr) -> bool {
-    matches!(expression, Expr::Var(variable) if variable.id == "loop")
-}
-
-fn is_text(expression: &Expr) -> bool {
-    matches!(expression, Expr::Const(constant) if constant.value.as_str().is_some())
-}
-
-/// Digits, as a whole number or on both sides of a point: Jinja reads `1.` as a number and a point,
-/// and knows other bases and powers by rules of its own.
-fn is_number(text: &str) -> bool {
-    text.split('.').count() <= 2
-        && text
-            .split('.')
-            .all(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-/// Whether it gives what Python only makes while it is read.
-fn is_lazy(expression: &Expr) -> bool {
-    match expression {
-        Expr::Filter(filter) => LAZY_FILTERS.contains(&filter.name) && filter.expr.is_some(),
-        Expr::Call(call) => match &call.expr {
-            Expr::GetAttr(method) => LAZY_METHODS.contains(&method.name),
-            Expr::Var(function) => function.id == LAZY_FUNCTION,
-            _ => false,
-        },
-        _ => false,
-    }
-}
-
-fn end(expression: &Expr) -> usize {
-    to(expression.span())
-}
-
-fn to(span: Span) -> usize {
-    span.end_offset as usize
 }

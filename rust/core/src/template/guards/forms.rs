@@ -1,0 +1,57 @@
+//! What an expression of a template is, as far as its form alone tells.
+
+use minijinja::machinery::Span;
+use minijinja::machinery::ast::{CallArg, Expr};
+
+use super::{LAZY_FILTERS, LAZY_FUNCTION, LAZY_METHODS};
+
+pub(super) fn argument_value<'tree>(argument: &'tree CallArg<'tree>) -> &'tree Expr<'tree> {
+    match argument {
+        CallArg::Pos(value)
+        | CallArg::Kwarg(_, value)
+        | CallArg::PosSplat(value)
+        | CallArg::KwargSplat(value) => value,
+    }
+}
+
+pub(super) fn is_loop(expression: &Expr) -> bool {
+    matches!(expression, Expr::Var(variable) if variable.id == "loop")
+}
+
+pub(super) fn is_integer(expression: &Expr) -> bool {
+    matches!(expression, Expr::Const(constant) if constant.value.is_integer())
+}
+
+pub(super) fn is_text(expression: &Expr) -> bool {
+    matches!(expression, Expr::Const(constant) if constant.value.as_str().is_some())
+}
+
+/// Digits, as a whole number or on both sides of a point: Jinja reads `1.` as a number and a point,
+/// and knows other bases and powers by rules of its own.
+pub(super) fn is_number(text: &str) -> bool {
+    text.split('.').count() <= 2
+        && text
+            .split('.')
+            .all(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Whether it gives what Python only makes while it is read.
+pub(super) fn is_lazy(expression: &Expr) -> bool {
+    match expression {
+        Expr::Filter(filter) => LAZY_FILTERS.contains(&filter.name) && filter.expr.is_some(),
+        Expr::Call(call) => match &call.expr {
+            Expr::GetAttr(method) => LAZY_METHODS.contains(&method.name),
+            Expr::Var(function) => function.id == LAZY_FUNCTION,
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+pub(super) fn end(expression: &Expr) -> usize {
+    to(expression.span())
+}
+
+pub(super) fn to(span: Span) -> usize {
+    span.end_offset as usize
+}
