@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -98,16 +98,18 @@ def flips(reader: str, first: int) -> None:
         prep(input="sample", out=out)
         path = out / "train-00000.arrow"
         whole = pa.ipc.open_file(str(path)).read_all().combine_chunks()
-        read: Callable[[], Any]
-        if reader == "ours":
-            read = lambda: [
+
+        def read() -> Any:
+            if reader != "ours":
+                return pa.ipc.open_file(str(path)).read_all().to_pylist()
+            return [
                 {name: list(value) for name, value in row.items()} for row in Shards(out, "train")
-            ]  # noqa: E731
-        else:
+            ]
+
+        if reader != "ours":
             options = pa.ipc.IpcWriteOptions(compression=None if reader == "none" else reader)
             with pa.ipc.new_file(str(path), whole.schema, options=options) as writer:
                 writer.write_table(whole)
-            read = lambda: pa.ipc.open_file(str(path)).read_all().to_pylist()  # noqa: E731
         content, wanted = path.read_bytes(), read()
         for number in range(first, FLIPS):
             chance = random.Random(f"{SEED} {number}")

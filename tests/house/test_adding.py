@@ -89,7 +89,8 @@ pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
 }
 """
 
-TEMPLATE = """{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}{% endfor %}
+TEMPLATE = """{% for message in messages %}\
+<|{{ message['role'] }}|>{{ message['content'] }}{% endfor %}
 """
 
 BOUNDS = """

@@ -78,7 +78,8 @@ import sys, traceback, faulthandler
 from zephyr_fast import Shards, open_shards
 print(Shards, flush=True)
 shards = Shards(sys.argv[1], "train")
-print(shards, shards.folder, vars(shards), shards._origin, vars(shards._origin), shards._origin._address)
+print(shards, shards.folder, vars(shards))
+print(shards._origin, vars(shards._origin), shards._origin._address)
 print(open_shards(sys.argv[1], "train"), len(shards.samples(range(len(shards)))))
 """
 
@@ -207,7 +208,10 @@ def test_secrets_in_urls_that_are_not_read_are_not_shown(scheme: str) -> None:
 
 
 def test_what_a_library_says_is_cut() -> None:
-    said = f"403 Forbidden for url '{with_secrets('https://cdn.example.org/a/b')}' \x1b[2J\nFor more see https://x.org/{'y' * 2000}"
+    said = (
+        f"403 Forbidden for url '{with_secrets('https://cdn.example.org/a/b')}' \x1b[2J\n"
+        f"For more see https://x.org/{'y' * 2000}"
+    )
     told = _reason(ValueError(said))
     assert_no_canary(told)
     assert (

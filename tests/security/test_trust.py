@@ -199,9 +199,8 @@ def test_a_models_code_runs_if_the_user_says_so_and_a_teachers_never(
         == 2
     )
     assert "teacher" in capsys.readouterr().err and not (tmp_path / "canary").exists()
-    main(
-        [*words, "--model_name_or_path", str(model), "--trust_remote_code", "true"]
-    )  # `Evil` is no configuration
+    # `Evil` is no configuration.
+    main([*words, "--model_name_or_path", str(model), "--trust_remote_code", "true"])
     assert (tmp_path / "canary").read_text() == "ran"
 
 

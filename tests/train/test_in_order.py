@@ -29,10 +29,9 @@ from zephyr_fast.load.stream import LoaderState
 from zephyr_fast.train.ordered import LoaderStateCallback
 
 SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))
-ROWS, STEPS = (
-    23,
-    12,
-)  # two epochs in steps of 4: the sixth step takes the last 3 rows of one epoch and the first of the next
+# Two epochs in steps of 4: the sixth step takes the last 3 rows of one epoch and the first of the
+# next.
+ROWS, STEPS = 23, 12
 
 
 @pytest.fixture(scope="module")
@@ -309,9 +308,8 @@ def test_two_processes_killed_one_resumed_killed_two_resumed_read_what_one_proce
         assert (
             json.loads((run.out / "kept.json").read_text()) + trained_rows(run.out) == wanted()
         ), f"ZEPHYR_FAST_SEED={SEED}"
-        if (
-            act == "dpo"
-        ):  # without dropout the sums, too, are those of one process that nobody killed
+        # Without dropout the sums, too, are those of one process that nobody killed.
+        if act == "dpo":
             alone = pairs_trainer_of(pairs, tmp_path / f"alone-{case}", save_strategy="no", **one)
             alone.train()
             history = json.loads(

@@ -1,7 +1,8 @@
 """The URL of a data set, taken apart: which are allowed, and which part of one may be shown.
 
 https          anywhere
-http           on this machine only (a tunnel, a test): what comes over plain http could have been replaced on the way, manifest included
+http           on this machine only (a tunnel, a test): what comes over plain http could have been
+               replaced on the way, manifest included
 hf, s3, gs     through their own libraries, which have their own ways to sign in
 file           a directory of this machine
 

@@ -156,9 +156,8 @@ class Folder:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
         finally:
-            fcntl.flock(
-                handle, fcntl.LOCK_UN
-            )  # by word: a worker that was forked meanwhile holds the file open, too
+            # By word: a worker that was forked meanwhile holds the file open, too.
+            fcntl.flock(handle, fcntl.LOCK_UN)
             os.close(handle)
 
     def free_bytes(self) -> int:

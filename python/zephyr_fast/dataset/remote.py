@@ -5,8 +5,10 @@ a cache, file by file, and checked.
         <URL and manifest, 32 hex digits>/
             locks/                     one file per download; processes wait for each other
             data/                      the only place that a manifest's names reach
-                tokenizer/  manifest.json       at once; another data set under the same URL is another entry
-                train-00000.arrow …             when they are first read, or before, as they are fetched ahead in their order
+                tokenizer/  manifest.json       at once; another data set under the same URL is
+                                                another entry
+                train-00000.arrow …             when they are first read, or before, as they are
+                                                fetched ahead in their order
 
 A file gets its name once its SHA-256 is the manifest's, so one that is there is whole. The URL
 itself is not in the cache: where files come from is known to the process that opened the URL and
@@ -116,9 +118,8 @@ class Origin:
                 entry.made_child("locks", 0o700) as locks,
                 locks.locked(f"{card.file.replace('/', '-')}.lock"),
             ):
-                if (
-                    folder.size(name) != card.bytes
-                ):  # another process may have fetched it while this one waited
+                # Another process may have fetched it while this one waited.
+                if folder.size(name) != card.bytes:
                     self._write(folder, name, card)
 
     def keep(self, name: str, content: bytes) -> None:
@@ -271,7 +272,10 @@ def _check_own(folder: Folder) -> None:
     if found.st_uid != os.geteuid():
         problem = "it belongs to another user; set ZEPHYR_FAST_CACHE to a directory of your own"
     elif found.st_mode & 0o002:
-        problem = f"everyone may write to it; `chmod 700 {folder.path}` it, or set ZEPHYR_FAST_CACHE to another directory"
+        problem = (
+            f"everyone may write to it; `chmod 700 {folder.path}` it, or set ZEPHYR_FAST_CACHE to "
+            f"another directory"
+        )
     else:
         return
     raise StorageError(f"cannot use the cache `{folder.path}`: {problem}")

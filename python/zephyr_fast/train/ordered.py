@@ -114,9 +114,9 @@ class InOrder:
         _check_supported(self)
         rows = IndexRows(self.train_dataset)
         if self.tail == "pad":
-            rows.samples(
-                [PADDING]
-            )  # raises now, and not at the end of the first epoch, where these rows cannot be without weight
+            # Raises now, and not at the end of the first epoch, where these rows cannot be without
+            # weight.
+            rows.samples([PADDING])
         seed = args.seed if args.data_seed is None else args.data_seed
         part = Part(
             args.process_index,
@@ -187,9 +187,8 @@ class LoaderStateCallback(TrainerCallback, ExportableState):  # type: ignore[mis
         index = stream.start(self._done)
         state.epoch = index / stream.order.size
         ended = index // stream.order.size > stream.start(self._done - 1) // stream.order.size
-        if (
-            ended and state.global_step < state.max_steps
-        ):  # at the very end, transformers does the same by itself
+        # At the very end, transformers does the same by itself.
+        if ended and state.global_step < state.max_steps:
             control.should_log |= args.logging_strategy == IntervalStrategy.EPOCH
             control.should_evaluate |= (
                 args.eval_strategy == IntervalStrategy.EPOCH and args.eval_delay <= state.epoch

@@ -1,8 +1,9 @@
 """The stored reference log-probs of a preference data set: what they depend on, how they lie on
 disk, how they are checked.
 
-    prefs/_ref/<key, 16 hex digits>/train-00000.arrow …   two float32 columns, in the order of the pairs
-    prefs/_ref/<key, 16 hex digits>/manifest.json         last; without it the folder is an unfinished run
+    prefs/_ref/<key, 16 hex digits>/
+        train-00000.arrow …   two float32 columns, in the order of the pairs
+        manifest.json         last; without it the folder is an unfinished run
 
 They are worth nothing with other weights, so the folder's name is the hash of everything they
 depend on.
@@ -251,7 +252,10 @@ def _missing(prefs: Path, key: Key) -> str:
         _OTHERS_MAX,
     )
     others = [manifest["key"] for path in sorted(found) if (manifest := _read_manifest(path))]
-    run = "run `zephyr-fast ref-logprobs` with this model, or set `precompute_ref_log_probs: false` to keep it in memory"
+    run = (
+        "run `zephyr-fast ref-logprobs` with this model, or set `precompute_ref_log_probs: false` "
+        "to keep it in memory"
+    )
     if not others:
         return f"`{prefs}` has no stored reference log-probs; {run}"
     mine = asdict(key)
@@ -261,7 +265,10 @@ def _missing(prefs: Path, key: Key) -> str:
         for name in mine
         if nearest[name] != mine[name]
     ]
-    return f"the stored reference log-probs of `{prefs}` are not of this run: {'; '.join(differences)}; {run}"
+    return (
+        f"the stored reference log-probs of `{prefs}` are not of this run: "
+        f"{'; '.join(differences)}; {run}"
+    )
 
 
 def _short(value: object) -> str:
