@@ -8,13 +8,12 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hostile_server import HostileServer, redirect, serving
+from hostile_server import HostileServer, redirect
 from numbered import collate, numbered
 from zephyr_fast import InputError, Shards, ZephyrError, open_shards
 from zephyr_fast.dataset import remote
@@ -37,18 +36,6 @@ CANARIES = (
     "canaryaws",
     "canaryhf",
 )
-
-
-@pytest.fixture
-def server() -> Iterator[HostileServer]:
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("ZEPHYR_FAST_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture

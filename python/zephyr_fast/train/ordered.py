@@ -121,9 +121,9 @@ class InOrder:
         part = Part(
             args.process_index,
             args.world_size,
-            self._train_batch_size,
+            self._train_batch_size,  # type: ignore[attr-defined]
             args.gradient_accumulation_steps,
-        )  # type: ignore[attr-defined]
+        )
         order, identity = rows.order(seed), rows.shards.identity
         first = (
             _index(_read_state(self._resumed), identity, seed, order.size) if self._resumed else 0
