@@ -1,8 +1,10 @@
 """Repeats, with the packages installed here, the traps that this project was built around, and
 writes them into docs/reliability.md.
 
-python scripts/compare_reliability.py all of it, about two minutes; `make compare` does this
-python scripts/compare_reliability.py --print the tables, and no file is changed
+    # all of it, about two minutes; `make compare` does this
+    python scripts/compare_reliability.py
+    # the tables, and no file is changed
+    python scripts/compare_reliability.py --print
 
 Four experiments, ours in the last row of each: flipped bits, a loader that is sharded twice, a
 stream that is resumed, hostile templates.
@@ -197,7 +199,7 @@ def sharded_twice() -> str:
     rows = [
         [
             f"accelerate {version('accelerate')}: an iterable that shards itself, through "
-            f"`prepare`",
+            "`prepare`",
             *lost_and_twice(read, ROWS_OF_EPOCH),
             "none",
         ],
@@ -290,7 +292,7 @@ def hostile_templates() -> str:
         ],
         [
             f"ours, at load, in a child of {canary.CPU_SECONDS} s and {canary.MEMORY_BYTES >> 20} "
-            f"MiB",
+            "MiB",
             refused,
             len(hostile) - refused,
             0,

@@ -117,7 +117,7 @@ def main() -> None:
     if options.prefs:
         print(
             f"storing the reference: {store_reference(options):.1f} pairs a second, once for all "
-            f"runs"
+            "runs"
         )
         show("dDPO", "pairs/s", {name: f"dpo:{kind}" for name, kind in DPO.items()}, options.rounds)
     if options.shards:

@@ -77,7 +77,7 @@ class Folder:
         except OSError as error:
             raise StorageError(
                 f"cannot open `{self.path / name}`: {error.strerror}; remove it, or put a "
-                f"directory there"
+                "directory there"
             ) from error
 
     def size(self, name: str) -> int | None:
@@ -150,7 +150,7 @@ class Folder:
         except OSError as error:
             raise StorageError(
                 f"cannot open the lock `{self.path / name}`: {error.strerror}; remove it if it is "
-                f"a link"
+                "a link"
             ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)

@@ -252,7 +252,7 @@ class Manifest:
         if isinstance(fields, dict) and fields.get("schema", SCHEMA) != SCHEMA:
             raise InputError(
                 f"`{where}` has schema {shown(fields['schema'], 40)}, this version reads {SCHEMA}; "
-                f"update zephyr-fast"
+                "update zephyr-fast"
             )
         if not _is_whole(text):
             raise IntegrityError(
@@ -305,7 +305,7 @@ def _check_names(manifest: Manifest, where: str) -> None:
     if wrong is not None:
         raise IntegrityError(
             f"`{where}` names {wrong}, a name that zephyr-fast does not write; the manifest was "
-            f"changed or is damaged"
+            "changed or is damaged"
         )
     shards = (shard.file for card in manifest.splits.values() for shard in card.shards)
     texts = (text.file for card in manifest.splits.values() for text in card.text)
@@ -313,7 +313,7 @@ def _check_names(manifest: Manifest, where: str) -> None:
     if twice is not None:
         raise IntegrityError(
             f"`{where}` names the file `{shown(twice, 200)}` twice; the manifest was changed or is "
-            f"damaged"
+            "damaged"
         )
 
 

@@ -162,7 +162,7 @@ class Origin:
         if self._address.lacks_secrets:
             raise InputError(
                 f"cannot read `{self._address.file(card.file)}`: the URL was opened with "
-                f"credentials, which are never stored; "
+                "credentials, which are never stored; "
                 "open the URL again in this process"
             )
         if card.bytes > folder.free_bytes():
@@ -191,7 +191,7 @@ def _manifest_of(address: Address) -> bytes:
     if size > BYTES_MAX:
         raise IntegrityError(
             f"`{address.file(_MANIFEST)}` has more than {BYTES_MAX:,} bytes, which no manifest of "
-            f"ours has"
+            "ours has"
         )
     return b"".join(chunks)
 
@@ -209,7 +209,7 @@ def _check_sizes(manifest: Manifest, where: str) -> None:
         if card.bytes > bytes_max:
             raise IntegrityError(
                 f"`{where}` gives `{card.file}` {card.bytes:,} bytes; no more than {bytes_max:,} "
-                f"are fetched"
+                "are fetched"
             )
 
 
@@ -227,7 +227,7 @@ def _checked(address: Address, card: FileCard | ShardCard) -> Iterator[bytes]:
         found = f"more than {card.bytes}" if size > card.bytes else f"{size} of {card.bytes}"
         raise IntegrityError(
             f"`{address}` is not the file that its manifest describes ({found} bytes); try again, "
-            f"or upload it again"
+            "or upload it again"
         )
 
 
@@ -274,7 +274,7 @@ def _check_own(folder: Folder) -> None:
     elif found.st_mode & 0o002:
         problem = (
             f"everyone may write to it; `chmod 700 {folder.path}` it, or set ZEPHYR_FAST_CACHE to "
-            f"another directory"
+            "another directory"
         )
     else:
         return

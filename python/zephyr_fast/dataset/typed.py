@@ -47,7 +47,7 @@ def typed(kind: Any, value: object, where: Place) -> Any:
         return value
     raise IntegrityError(
         f"`{shown(_spelt(where), 400)}`: {shown(value, 200)} is not {_described(kind)}; the "
-        f"manifest was changed or is damaged"
+        "manifest was changed or is damaged"
     )
 
 
@@ -101,7 +101,7 @@ def _fields(kind: type, value: object, where: Place) -> Any:
     if not isinstance(value, dict):
         raise IntegrityError(
             f"`{shown(_spelt(where), 400)}` is not a JSON object; the manifest was changed or is "
-            f"damaged"
+            "damaged"
         )
     types_by_name = _types_of(kind)
     given = {}
@@ -113,7 +113,7 @@ def _fields(kind: type, value: object, where: Place) -> Any:
         elif field.default is dataclasses.MISSING:
             raise IntegrityError(
                 f"`{shown(_spelt(where), 400)}` has no `{field.name}`; the manifest was changed or "
-                f"is damaged"
+                "is damaged"
             )
     return kind(**given)
 

@@ -62,5 +62,5 @@ def complaint(folder: str | Path, found: Verified) -> str:
     more = f"; and {len(found.damage) - 1} more" if len(found.damage) > 1 else ""
     return (
         f"`{Path(folder) / first.file}`{place}: {first.what}{more}; copy the data set again, or "
-        f"make it again"
+        "make it again"
     )

@@ -97,7 +97,7 @@ def shares(weights: Sequence[float], folders: int) -> list[int]:
     if not all(whole):
         raise RecipeError(
             f"a weight is less than 1/{BLOCK} of all: {' '.join(map(str, weights))}; leave that "
-            f"folder out"
+            "folder out"
         )
     return whole
 

@@ -37,7 +37,7 @@ def find_inputs(command: str, recipe: Recipe, given: Sequence[str | Path]) -> li
     if hub is None:
         raise InputError(
             f"{recipe.name} names no source; say which rows to read: `--input FILE…`, or `--input "
-            f"sample`"
+            "sample`"
         )
     ways_out = (
         "name files that you have: `--input 'raw/*.jsonl.zst'`; or try the packaged rows: "
@@ -77,14 +77,14 @@ def find_tokenizer(recipe: Recipe, given: str | Path | None, inputs: Sequence[Pa
     if name is None:
         raise InputError(
             f"{recipe.name} names no tokenizer; say which: `--tokenizer FOLDER_OR_HUB_ID`, or "
-            f"`--tokenizer sample`"
+            "`--tokenizer sample`"
         )
     if os.path.lexists(name):
         return _tokenizer_at(Path(name))
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name), re.ASCII):
         raise InputError(
             f"no tokenizer at `{without_secrets(name)}`; name a folder with a tokenizer.json, such "
-            f"a file, or an id on the Hub"
+            "a file, or an id on the Hub"
         )
     ways_out = (
         "name one that you have: `--tokenizer FOLDER`, with its tokenizer.json; or try the "

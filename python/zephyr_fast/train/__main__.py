@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         warn(
             f"{_rank()}interrupted; `--resume_from_checkpoint true` goes on from the newest "
-            f"checkpoint, if there is one"
+            "checkpoint, if there is one"
         )
         return INTERRUPTED
     except OSError as error:

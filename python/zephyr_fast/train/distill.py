@@ -77,7 +77,7 @@ class Distilled(SFTTrainer):
         )
         note(
             f"distilling from `{name}`: {weight:g} of the loss is the divergence from its "
-            f"distribution"
+            "distribution"
         )
 
     def compute_loss(
@@ -161,7 +161,7 @@ def _check_head(model: Any) -> None:
         if getattr(config, key, None) not in (None, 1, 1.0):
             raise RecipeError(
                 f"models that scale their logits (`{key}` of `{config.model_type}`) cannot be "
-                f"distilled here"
+                "distilled here"
             )
 
 

@@ -80,7 +80,7 @@ class InOrder:
         if dropped := loader.batches.stream.dropped():
             note(
                 f"tail `drop`: {dropped} of {loader.batches.stream.order.size} samples are not "
-                f"read in each epoch"
+                "read in each epoch"
             )
         return loader
 
@@ -224,7 +224,7 @@ def _read_state(checkpoint: str) -> LoaderState:
     except (KeyError, TypeError) as error:
         raise InputError(
             f"`{checkpoint}` does not say which rows are done: it was not written by a run on "
-            f"shards in this order; "
+            "shards in this order; "
             "start anew, with its model as `--model_name_or_path`"
         ) from error
 

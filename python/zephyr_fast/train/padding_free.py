@@ -89,7 +89,7 @@ def prove_packing(model: Any, batch: "dict[str, Any]") -> None:
     if not error <= ERROR_MAX:  # also for one that is not a number
         raise RecipeError(
             f"packed answers are {error:.2g} nats a token off those computed apart: this model "
-            f"does not keep them apart; train with "
+            "does not keep them apart; train with "
             "`pack_pairs: false` and `precompute_ref_log_probs: false`"
         )
 

@@ -219,7 +219,7 @@ def _with_adapter(model: Any, name: str) -> Any:
     if isinstance(whole.get_output_embeddings(), BaseTunerLayer):
         raise RecipeError(
             f"`{name}` adapts `lm_head`, which TRL's fused head does not see; merge it into its "
-            f"base first"
+            "base first"
         )
     return whole
 

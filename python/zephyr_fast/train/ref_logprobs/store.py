@@ -214,12 +214,12 @@ def read(prefs: str | Path, key: Key, split: str) -> LogProbs:
     if manifest["key"] != asdict(key):
         raise IntegrityError(
             f"`{folder}/manifest.json` is of another key than its folder's name; it was changed or "
-            f"is damaged"
+            "is damaged"
         )
     if split not in manifest["splits"]:
         raise RecipeError(
             f"`{folder}` has no log-probs of the split `{split}`; run `zephyr-fast ref-logprobs` "
-            f"for it"
+            "for it"
         )
     card = manifest["splits"][split]
     values = [
@@ -241,7 +241,7 @@ def _checked(folder: Path, part: dict[str, str], pairs: int, number: int) -> Log
     if _sha256(content) != part["sha256"]:
         raise IntegrityError(
             f"`{path}` is damaged: it is not what was written; remove it and run `zephyr-fast "
-            f"ref-logprobs` again"
+            "ref-logprobs` again"
         )
     return read_part(content, path, min(PAIRS_PER_PART, pairs - number * PAIRS_PER_PART))
 
@@ -293,7 +293,7 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
     if isinstance(found, dict) and found.get("schema", SCHEMA) != SCHEMA:
         raise InputError(
             f"`{path}` has schema {shown(found['schema'], 40)}, this version reads {SCHEMA}; "
-            f"update zephyr-fast"
+            "update zephyr-fast"
         )
     if not _is_manifest(found):
         raise IntegrityError(f"`{path}` was changed or is damaged")
