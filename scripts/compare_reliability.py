@@ -1,8 +1,10 @@
 """Repeats, with the packages installed here, the traps that this project was built around, and
 writes them into docs/reliability.md.
 
-python scripts/compare_reliability.py all of it, about two minutes; `make compare` does this
-python scripts/compare_reliability.py --print the tables, and no file is changed
+    # all of it, about two minutes; `make compare` does this
+    python scripts/compare_reliability.py
+    # the tables, and no file is changed
+    python scripts/compare_reliability.py --print
 
 Four experiments, ours in the last row of each: flipped bits, a loader that is sharded twice, a
 stream that is resumed, hostile templates.
@@ -15,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -98,16 +100,18 @@ def flips(reader: str, first: int) -> None:
         prep(input="sample", out=out)
         path = out / "train-00000.arrow"
         whole = pa.ipc.open_file(str(path)).read_all().combine_chunks()
-        read: Callable[[], Any]
-        if reader == "ours":
-            read = lambda: [
+
+        def read() -> Any:
+            if reader != "ours":
+                return pa.ipc.open_file(str(path)).read_all().to_pylist()
+            return [
                 {name: list(value) for name, value in row.items()} for row in Shards(out, "train")
-            ]  # noqa: E731
-        else:
+            ]
+
+        if reader != "ours":
             options = pa.ipc.IpcWriteOptions(compression=None if reader == "none" else reader)
             with pa.ipc.new_file(str(path), whole.schema, options=options) as writer:
                 writer.write_table(whole)
-            read = lambda: pa.ipc.open_file(str(path)).read_all().to_pylist()  # noqa: E731
         content, wanted = path.read_bytes(), read()
         for number in range(first, FLIPS):
             chance = random.Random(f"{SEED} {number}")
@@ -195,7 +199,7 @@ def sharded_twice() -> str:
     rows = [
         [
             f"accelerate {version('accelerate')}: an iterable that shards itself, through "
-            f"`prepare`",
+            "`prepare`",
             *lost_and_twice(read, ROWS_OF_EPOCH),
             "none",
         ],
@@ -288,7 +292,7 @@ def hostile_templates() -> str:
         ],
         [
             f"ours, at load, in a child of {canary.CPU_SECONDS} s and {canary.MEMORY_BYTES >> 20} "
-            f"MiB",
+            "MiB",
             refused,
             len(hostile) - refused,
             0,

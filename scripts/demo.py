@@ -187,7 +187,7 @@ def show(out: Path, shards: Manifest, prefs: Manifest, learnt: list[tuple[str, s
     table.add_row(
         "  models",
         f"{out / 'sft'}/, {out / 'dpo'}/ (load with AutoModelForCausalLM; the chat template is in "
-        f"the tokenizer)",
+        "the tokenizer)",
     )
     Console(highlight=False).print(table)
 

@@ -1,9 +1,11 @@
 """Shows that what is trained here learns: dSFT lowers the loss of held-out dialogues, dDPO the
 odds of held-out rejected answers.
 
-    python scripts/prove_learning.py --out proof                        # the packaged model, three seeds, about 5 minutes
+    # the packaged model, three seeds, about 5 minutes
+    python scripts/prove_learning.py --out proof
+    # SmolLM2-135M, one seed, at most 20 minutes on one thread
     python scripts/prove_learning.py --out proof --model smollm2 \\
-        --dialogues ultrachat.jsonl.gz --pairs ultrafeedback.jsonl.gz   # SmolLM2-135M, one seed, at most 20 minutes on one thread
+        --dialogues ultrachat.jsonl.gz --pairs ultrafeedback.jsonl.gz
 
 Every step is the command that a user would type. Writes `learning.md`, a table, and
 `learning.png`, the curves (matplotlib: `pip install '.[plots]'`). Ends with exit code 1 unless

@@ -38,7 +38,7 @@ def main() -> None:
     if tokenizer.get_vocab_size() != VOCABULARY:
         raise SystemExit(
             f"the sample rows give {tokenizer.get_vocab_size()} tokens, not {VOCABULARY}: they are "
-            f"too few"
+            "too few"
         )
     folder = SAMPLE / "tokenizer"
     folder.mkdir(exist_ok=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from shards_by_hand import write
+from zephyr_fast import Shards
 
 LENGTH = 8
 
@@ -65,3 +66,9 @@ def collate(samples: list[dict[str, Any]]) -> list[int]:
         number if (sample["labels"] != -100).any() else -1
         for number, sample in zip(found, samples, strict=True)
     ]
+
+
+def all_rows(where: object) -> list[int]:
+    """The row numbers of a data set's train split, in its order."""
+    shards = Shards(str(where), "train")
+    return collate(list(shards.samples(range(len(shards)))))

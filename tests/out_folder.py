@@ -65,6 +65,14 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
+def plain(sample: dict[str, Any]) -> dict[str, Any]:
+    """A sample with lists in place of arrays."""
+    return {
+        name: value.tolist() if hasattr(value, "tolist") else value
+        for name, value in sample.items()
+    }
+
+
 def assert_is_what_the_twin_says(folder: Path, rows: list[Row], outcomes: list[Outcome]) -> None:
     """Ledger, sums, shards and text of one run over one input, each row by row."""
     lines = ledger(folder)

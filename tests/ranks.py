@@ -63,9 +63,8 @@ def _rank(
     import torch
 
     torch.set_num_threads(1)
-    multiprocessing.set_start_method(
-        "fork", force=True
-    )  # of its workers, as in a rank that was started by hand
+    # Of its workers, as in a rank that was started by hand.
+    multiprocessing.set_start_method("fork", force=True)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     act(*arguments)

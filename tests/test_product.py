@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from zephyr_fast import IntegrityError, _core
-from zephyr_fast.dataset.manifest import Split, _typed
+from zephyr_fast.dataset.manifest import Split
 from zephyr_fast.dataset.product import Product
+from zephyr_fast.dataset.typed import typed
 from zephyr_fast.load.columns import SCHEMAS, id_columns, layouts
 
 SPLIT = Split(
@@ -50,7 +51,7 @@ def test_trained_columns_are_lists_that_the_shards_have(product: Product) -> Non
 @pytest.mark.parametrize("word", ["labelled", "", "SFT", None, 1, ["sft"]], ids=str)
 def test_an_unknown_word_is_refused_and_not_taken_for_another_product(word: Any) -> None:
     with pytest.raises(IntegrityError, match="is not one of sft, preference"):
-        _typed(Product, word, (None, "kind"))
+        typed(Product, word, (None, "kind"))
 
 
 def test_the_words_of_a_summary() -> None:

@@ -179,7 +179,7 @@ def _checked(split: Split, folder: str | Path) -> Split:
     if split.trained_tokens > split.tokens:
         raise IntegrityError(
             f"`{Path(folder) / 'manifest.json'}`: more tokens of `train` are trained than there "
-            f"are; it was changed"
+            "are; it was changed"
         )
     if split.samples == 0:
         raise InputError(
@@ -200,7 +200,7 @@ def _width(config: Mapping[str, Any], name: str, where: str, default: int | None
     if name not in config and default is None:
         raise InputError(
             f"`{where}` has no {name!r}; only decoders with the fields of Llama, Mistral and Qwen "
-            f"can be estimated"
+            "can be estimated"
         )
     value = config.get(name)
     if value is None and default is not None:
@@ -251,5 +251,5 @@ def _fetched(name: str) -> Path:
         name = without_secrets(name)
         raise InputError(
             f"no `config.json` of the model `{name}` here or on the Hub; name a folder that has "
-            f"one: `--model`"
+            "one: `--model`"
         ) from error

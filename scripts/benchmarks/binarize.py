@@ -1,7 +1,8 @@
 """Our `binarize`, text alone, against a query of duckdb and against `datasets` with a `map`, in
 one run.
 
-    python scripts/benchmarks/binarize.py --input ultrafeedback/raw_alpacaeval_v1.jsonl.zst --repeats 5
+    python scripts/benchmarks/binarize.py \\
+        --input ultrafeedback/raw_alpacaeval_v1.jsonl.zst --repeats 5
 
 Rows whose annotations say nothing get rationales and critiques first, cut out of other rows'
 replies, so that a row has 13.8 KB as in the published set. All write one Parquet file with the
@@ -71,7 +72,10 @@ def duckdb(source: str, out: Path, compression: str) -> None:
     )
 
     def messages(reply: str) -> str:
-        return f"[{{'content': prompt, 'role': 'user'}}, {{'content': replies[{reply}].text, 'role': 'assistant'}}]"
+        return (
+            f"[{{'content': prompt, 'role': 'user'}}, "
+            f"{{'content': replies[{reply}].text, 'role': 'assistant'}}]"
+        )
 
     out.mkdir()
     connection = duckdb.connect()
@@ -80,18 +84,23 @@ def duckdb(source: str, out: Path, compression: str) -> None:
         COPY (
             WITH scored AS (
                 SELECT instruction AS prompt, list_transform(completions,
-                    lambda reply: {{'text': reply.response, 'score': list_avg([{ratings}])}}) AS replies
-                FROM read_json('{source}', format = 'newline_delimited', maximum_object_size = 33554432, columns =
-                    {{instruction: 'VARCHAR', completions: 'STRUCT(response VARCHAR, annotations STRUCT({aspects}))[]'}})
+                    lambda reply: {{'text': reply.response, 'score': list_avg([{ratings}])}})
+                    AS replies
+                FROM read_json('{source}', format = 'newline_delimited',
+                    maximum_object_size = 33554432, columns = {{instruction: 'VARCHAR',
+                    completions: 'STRUCT(response VARCHAR, annotations STRUCT({aspects}))[]'}})
             ), best AS (
                 SELECT *, list_position(list_transform(replies, lambda reply: reply.score),
                     list_max(list_transform(replies, lambda reply: reply.score))) AS best
                 FROM scored WHERE len(replies) >= 2
             ), paired AS (
-                SELECT *, 1 + (best + (hash(prompt) % (len(replies) - 1))::INT) % len(replies) AS other FROM best
+                SELECT *, 1 + (best + (hash(prompt) % (len(replies) - 1))::INT) % len(replies)
+                    AS other
+                FROM best
             )
-            SELECT prompt, sha256(prompt) AS prompt_id, {messages("best")} AS chosen, {messages("other")} AS rejected,
-                {messages("best")} AS messages, replies[best].score AS score_chosen, replies[other].score AS score_rejected
+            SELECT prompt, sha256(prompt) AS prompt_id, {messages("best")} AS chosen,
+                {messages("other")} AS rejected, {messages("best")} AS messages,
+                replies[best].score AS score_chosen, replies[other].score AS score_rejected
             FROM paired
         ) TO '{out}/train.parquet' (FORMAT parquet, COMPRESSION {compression})""")
 

@@ -116,9 +116,8 @@ def run_peer(job: Job) -> Report:
         )
     with report.stage("template + tokenize + mask"):
         tokenizer = AutoTokenizer.from_pretrained(job.tokenizer)
-        opening = tokenizer("")[
-            "input_ids"
-        ]  # the BOS, where the tokenizer's post-processor puts one
+        # The BOS, where the tokenizer's post-processor puts one.
+        opening = tokenizer("")["input_ids"]
         dataset = dataset.map(
             tokenize,
             batched=True,

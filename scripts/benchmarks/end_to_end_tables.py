@@ -17,7 +17,10 @@ STAGES = (
     "total",
     "process",
 )
-CAVEAT = "The two sides clean by different rules and so keep different rows: the totals compare work of the same kind, not the same rows."
+CAVEAT = (
+    "The two sides clean by different rules and so keep different rows: the totals compare work of "
+    "the same kind, not the same rows."
+)
 LEGEND = (
     "Medians; [least-most] over the repeats. `total` leaves imports out, `process` has them. "
     "`ours` has dedup and the text tables off, which the peer does not make; `ours whole` has them "

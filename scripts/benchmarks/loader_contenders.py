@@ -16,10 +16,8 @@ import numpy as np
 
 from clock import Clock
 
-LENGTH, SHARD = (
-    int(os.environ.get("LENGTH", "2048")),
-    128,
-)  # tokens of a sample, samples of a record batch (2 MiB)
+# Tokens of a sample, samples of a record batch (2 MiB).
+LENGTH, SHARD = (int(os.environ.get("LENGTH", "2048")), 128)
 NAMES = ("input_ids", "labels")[: int(os.environ.get("COLUMNS", "2"))]
 
 
@@ -104,9 +102,8 @@ def _batch(table: list[dict[str, Any]], first: int, schema: Any) -> Any:
 
     offsets = pa.array(np.arange(len(table) + 1, dtype=np.int32) * LENGTH)
     one = pa.array(np.arange(len(table) + 1, dtype=np.int32))
-    ids = [
-        np.concatenate([row[name] for row in table]) for name in (NAMES[0], NAMES[-1])
-    ]  # the format has both columns
+    # The format has both columns.
+    ids = [np.concatenate([row[name] for row in table]) for name in (NAMES[0], NAMES[-1])]
     columns = [pa.ListArray.from_arrays(offsets, pa.array(values)) for values in ids]
     columns.append(pa.ListArray.from_arrays(one, pa.array(np.full(len(table), LENGTH, np.int32))))
     columns.append(pa.ListArray.from_arrays(one, pa.array(np.arange(first, first + len(table)))))

@@ -140,9 +140,8 @@ def tokenize_gigatoken(rows: Rows, tokenizer: str) -> tuple[Stage, int]:
 
     json_bytes = Path(tokenizer, "tokenizer.json").read_bytes()
     texts, size = rows.texts()
-    gigatoken.Tokenizer.from_json(json_bytes).encode_batch(
-        texts[-100:], parallel=False
-    )  # what is done once a process
+    # What is done once a process.
+    gigatoken.Tokenizer.from_json(json_bytes).encode_batch(texts[-100:], parallel=False)
     loaded = gigatoken.Tokenizer.from_json(json_bytes)
     return lambda: int(awkward.count(loaded.encode_batch(texts, parallel=False))), size
 

@@ -117,7 +117,7 @@ def main() -> None:
     if options.prefs:
         print(
             f"storing the reference: {store_reference(options):.1f} pairs a second, once for all "
-            f"runs"
+            "runs"
         )
         show("dDPO", "pairs/s", {name: f"dpo:{kind}" for name, kind in DPO.items()}, options.rounds)
     if options.shards:
@@ -184,9 +184,8 @@ def contend(options: argparse.Namespace, act: str, kind: str) -> Result:
         },
         **{"report_to": "none", "disable_tqdm": True},
     }
-    if (
-        act == "dpo"
-    ):  # padding depends on which pairs meet, and this is the only order that both have
+    # Padding depends on which pairs meet, and this is the only order that both have.
+    if act == "dpo":
         settings["train_sampling_strategy"] = "sequential"
     (ours if kind != "stock" else {"dpo": stock_dpo, "sft": stock_sft}[act])(
         options, act, kind, settings
@@ -262,9 +261,8 @@ def make_clock() -> Any:
 
     def counted(self: Any, model: Any, inputs: dict[str, Any], *rest: Any, **more: Any) -> Any:
         is_token = inputs["input_ids"] != self.processing_class.pad_token_id
-        padding = (
-            is_token.flip(1).int().argmax(dim=1)
-        )  # an end of text may be the same id, but the last of a row is not
+        # An end of text may be the same id, but the last of a row is not.
+        padding = is_token.flip(1).int().argmax(dim=1)
         clock.work.append(is_token.numel() - int(padding.sum()))
         return step(self, model, inputs, *rest, **more)
 

@@ -300,14 +300,12 @@ def test_a_stopped_run_leaves_no_manifest_and_the_next_gives_the_bytes_of_one_th
         assert running.poll() is None
     running.send_signal(stop)
     told = running.communicate()[1]
-    assert running.returncode == (
-        130 if stop is signal.SIGINT else -stop
-    )  # a shell says 143 for SIGTERM
+    # A shell says 143 for SIGTERM.
+    assert running.returncode == (130 if stop is signal.SIGINT else -stop)
     assert not (tmp_path / "stopped" / "manifest.json").exists()
     if stop is signal.SIGINT:
-        assert len(told.split("\n")) <= 3 and told.lstrip("\n").startswith(
-            "interrupted"
-        )  # a blank line ends the shell's ^C
+        # A blank line ends the shell's ^C.
+        assert len(told.split("\n")) <= 3 and told.lstrip("\n").startswith("interrupted")
         assert not list((tmp_path / "stopped").rglob(".zephyr-draft-*"))
     refused = refusal(5, *asked, tmp_path / "stopped", "--seq-len", "64")
     assert "unfinished" in refused and "recipe" in refused

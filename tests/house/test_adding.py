@@ -89,7 +89,8 @@ pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
 }
 """
 
-TEMPLATE = """{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}{% endfor %}
+TEMPLATE = """{% for message in messages %}\
+<|{{ message['role'] }}|>{{ message['content'] }}{% endfor %}
 """
 
 BOUNDS = """
@@ -137,7 +138,9 @@ ADDED: Mapping[str, Edits] = {
             behind(r"pub struct Dedup \{", "\n    /// A number.\n    pub dummy: u32,"),
             behind(r"fn default\(\) -> Dedup \{\s*Dedup \{", " dummy: 1,"),
         ],
-        f"{CORE}/recipe/read.rs": [behind(r"let wrong =\s*\|key: &str, rule: &str\|[^;]*;", BOUNDS)],
+        f"{CORE}/recipe/read.rs": [
+            behind(r"let wrong =\s*\|key: &str, rule: &str\|[^;]*;", BOUNDS)
+        ],
         f"{CORE}/pipeline/fit.rs": [
             behind(
                 r"fn of_windows_alone[^{]*\{\s*let keys =\s*\[",

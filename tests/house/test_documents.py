@@ -54,7 +54,10 @@ def test_every_file_that_a_document_names_is_there(document: str) -> None:
 
 
 def test_a_file_that_is_gone_is_noticed() -> None:
-    text = "`pipeline/row.rs`, `pipeline/walk.rs`, `load/shards.py`, `shards/`, `manifest.json`, `gone.rs`, `no/<name>.rs`"
+    text = (
+        "`pipeline/row.rs`, `pipeline/walk.rs`, `load/shards.py`, `shards/`, `manifest.json`, "
+        "`gone.rs`, `no/<name>.rs`"
+    )
     assert gone_from(text, (ROOT, RUST, PYTHON)) == ["gone.rs", "no/<name>.rs", "pipeline/walk.rs"]
 
 

@@ -149,9 +149,8 @@ def test_a_damaged_batch_is_found_in_a_worker_before_a_row_of_it_is_used(tmp_pat
         list(loader_of(shards, Part(0, 1, 4), Workers(2, "fork")))
     except IntegrityError as error:
         message = str(error)
-        clear_frames(
-            error.__traceback__
-        )  # else torch waits 5 s for each worker once the garbage collector comes round
+        # Else torch waits 5 s for each worker once the garbage collector comes round.
+        clear_frames(error.__traceback__)
     assert "is damaged: batch 0" in message
 
 
@@ -238,9 +237,8 @@ def test_a_loader_that_is_about_to_be_sharded_again_says_so(folder: Path) -> Non
     loader = loader_of(Shards(folder, "train"), Part(0, 2, 2), Workers())
     with pytest.raises(RecipeError, match="sharded over the ranks again"):
         prepare_data_loader(loader._torch_loader(loader.batches), num_processes=2, process_index=0)
-    assert not isinstance(
-        loader, torch.utils.data.DataLoader
-    )  # so `accelerator.prepare` gives it back as it is
+    # So `accelerator.prepare` gives it back as it is.
+    assert not isinstance(loader, torch.utils.data.DataLoader)
 
 
 def test_what_is_compared_names_every_difference_and_who_says_what() -> None:

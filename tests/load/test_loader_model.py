@@ -180,9 +180,8 @@ def check(case: Case, trained: list[list[int]]) -> None:
     whole = [row for epoch in epochs for row in slow_order.epoch_of(case.size, case.seed, epoch)][
         : len(rows)
     ]
-    if (
-        case.tail != "drop"
-    ):  # also where the size of a step changed: the same rows in the same order
+    # Also where the size of a step changed: the same rows in the same order.
+    if case.tail != "drop":
         assert rows == whole
     if case.tail == "pad":
         assert Counter(rows) == dict.fromkeys(range(case.size), case.epochs)

@@ -96,9 +96,11 @@ def generated() -> Iterator[tuple[list[str], list[list[str]]]]:
     at all lengths and places.
     """
     chance = random.Random(7)
-    said = lambda length: " ".join(
-        chance.choice(["Ärger", "it's", "B", "one", "TWO", "3"]) for _ in range(length)
-    )
+
+    def said(length: int) -> str:
+        words = ["Ärger", "it's", "B", "one", "TWO", "3"]
+        return " ".join(chance.choice(words) for _ in range(length))
+
     for _ in range(12):
         instances = [said(chance.choice([1, 3, 7, 8, 9, 16, 30, 60])) for _ in range(20)]
         dialogues = []
@@ -218,7 +220,10 @@ def test_flags_are_laid_over_the_recipe_s_own_sets(tmp_path: Path) -> None:
     first, second = (
         write_lines(tmp_path / f"{name}.jsonl", [{"q": name}]) for name in ("first", "second")
     )
-    listed = f'[{{name = "a", path = "{first}", field = "q"}}, {{name = "b", path = "nowhere", field = "q"}}]'
+    listed = (
+        f'[{{name = "a", path = "{first}", field = "q"}}, '
+        '{name = "b", path = "nowhere", field = "q"}]'
+    )
     manifest, _ = run(tmp_path, source, {"b": f"{second}:q"}, **{"decontaminate.against": listed})
     assert [card.name for card in manifest.decontamination.sets] == ["a", "b"]
     with pytest.raises(RecipeError, match="write NAME=PATH:FIELD"):
@@ -253,10 +258,11 @@ def test_every_kind_of_file_gives_the_same_instances(tmp_path: Path) -> None:
 
 def test_pairs_are_checked_by_their_prompt(tmp_path: Path) -> None:
     question = "How would you tell a clean preference pair from a leaked one"
-    said = lambda *texts: [
-        {"role": role, "content": text}
-        for role, text in zip(("user", "assistant"), texts, strict=True)
-    ]
+
+    def said(*texts: str) -> list[dict[str, str]]:
+        roles = ("user", "assistant")
+        return [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
+
     rows = [
         {"chosen": said(ask, better), "rejected": said(ask, "no")}
         for ask, better in ((question, "yes"), ("Say something", question))

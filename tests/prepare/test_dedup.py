@@ -19,7 +19,10 @@ import xxhash
 from real_data import DATA, needs_real_data
 from zephyr_fast import RecipeError, open_ledger, prep
 
-RECIPE = "[truecase]\nenabled = false\n[tokenize]\ncontrol_tokens = 'allow'\n[dedup]\nexact = {exact}\nnear = {near}\nof = '{of}'\n"
+RECIPE = (
+    "[truecase]\nenabled = false\n[tokenize]\ncontrol_tokens = 'allow'\n"
+    "[dedup]\nexact = {exact}\nnear = {near}\nof = '{of}'\n"
+)
 THRESHOLD = 0.7
 
 Shingles = frozenset[tuple[str, ...]]

@@ -36,8 +36,8 @@ HOSTILE = {path.stem: path.read_text() for path in FIXTURES} | {
 }
 # Refused for their source alone, whatever is rendered.
 COMPILED = {
-    "parentheses", "attribute_chain", "index_chain", "call_chain", "concat_chain", "nested_ifs", "nested_filters",
-    "nested_loops_in_source", "repeat_chain", "self_block",
+    "parentheses", "attribute_chain", "index_chain", "call_chain", "concat_chain", "nested_ifs",
+    "nested_filters", "nested_loops_in_source", "repeat_chain", "self_block",
     "slice_chain", "too_long", "extends_self", "import_self", "include_self",
 }  # fmt: skip
 # Long, not hostile: they compile on a stack that their chains of operators do not use up.

@@ -20,7 +20,10 @@ MESSAGES = [
     {"role": "assistant", "content": "Yes."},
 ]
 WRITES = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>\n{% endfor %}"
-SETS = "{% set c = messages[0].content %}{% set l = [3, 1, 2] %}{% set d = {'b': 1, 'a': [true, none, 1.5]} %}{% set ns = namespace(n=1) %}"
+SETS = (
+    "{% set c = messages[0].content %}{% set l = [3, 1, 2] %}"
+    "{% set d = {'b': 1, 'a': [true, none, 1.5]} %}{% set ns = namespace(n=1) %}"
+)
 
 # One a line; add one and it is a test. `c` is a content, `l` a list, `d` a map, `ns` a namespace.
 EXPRESSIONS = (

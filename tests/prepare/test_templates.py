@@ -26,7 +26,8 @@ Messages = list[dict[str, str]]
 
 # What cannot be equal, and why. A template that leaves or joins this list is noticed here.
 DATED = "it calls `strftime_now`, so its bytes would depend on the date"
-TYPED = "its answers cannot be found again in its text"  # They want a content that is a list of typed parts, and write nothing of a string.
+# They want a content that is a list of typed parts, and write nothing of a string.
+TYPED = "its answers cannot be found again in its text"
 REFUSED = {
     "gptoss": DATED,
     "gptoss_training": DATED,
@@ -49,7 +50,9 @@ TRAINED = {
     "~<|END_OF_TURN_TOKEN|>": ["cohere", "cohere_training"],
     "~<|END_RESPONSE|><|END_OF_TURN_TOKEN|>": ["cohere2", "cohere2_training"],
     "~<｜end▁of▁sentence｜>": ["deepseek_r1_distill", "deepseekv3"],
-    "<｜Assistant｜>~<｜end▁of▁sentence｜>": ["deepseek_r1_distill_training", "deepseekv3_training"],
+    "<｜Assistant｜>~<｜end▁of▁sentence｜>": [
+        "deepseek_r1_distill_training", "deepseekv3_training",
+    ],
     "~<turn|>": ["diffusion_gemma", "gemma4", "gemma4_v2", "gemma4_v3", "gemma4_v4", "gemma4_v5"],
     "~<turn|>\n": ["diffusion_gemma_training"],
     "~<end_of_turn>": ["gemma", "gemma3"],
@@ -57,20 +60,22 @@ TRAINED = {
     "~": ["glm4moe"],
     "\n<think></think>\n~<|user|>": ["glm4moe_training"],
     "~<|im_end|>": [
-        "hub:qwen3", "lfm2", "lfm2_v2", "nemotron_3_5_lightning", "nemotron_3_nano", "nemotron_3_super",
-        "nemotron_3_ultra", "qwen2_5", "qwen2_5_vl", "qwen3", "qwen3_5_nothink", "qwen3_5_think", "qwen3_6", "qwen3_8",
-        "qwen3_instruct_2507", "qwen3_vl",
+        "hub:qwen3", "lfm2", "lfm2_v2", "nemotron_3_5_lightning", "nemotron_3_nano",
+        "nemotron_3_super", "nemotron_3_ultra", "qwen2_5", "qwen2_5_vl", "qwen3",
+        "qwen3_5_nothink", "qwen3_5_think", "qwen3_6", "qwen3_8", "qwen3_instruct_2507", "qwen3_vl",
     ],
     "~<|im_end|>\n": [
-        "lfm2_2_5", "lfm2_2_5_v2", "lfm2_2_5_vl", "lfm2_training", "lfm2_v2_training", "qwen2_5_vl_training",
-        "qwen3_instruct_2507_training", "qwen3_vl_training",
+        "lfm2_2_5", "lfm2_2_5_v2", "lfm2_2_5_vl", "lfm2_training", "lfm2_v2_training",
+        "qwen2_5_vl_training", "qwen3_instruct_2507_training", "qwen3_vl_training",
     ],
     "\n~<|im_end|>\n": ["qwen2_5_training"],
     "<think></think>~<|im_end|>\n": [
-        "nemotron_3_5_lightning_training", "nemotron_3_nano_training", "nemotron_3_super_training", "nemotron_3_ultra_training",
+        "nemotron_3_5_lightning_training", "nemotron_3_nano_training", "nemotron_3_super_training",
+        "nemotron_3_ultra_training",
     ],
     "<think>\n\n</think>\n\n~<|im_end|>\n": [
-        "qwen3_5_nothink_training", "qwen3_5_think_training", "qwen3_6_training", "qwen3_8_training", "qwen3_training",
+        "qwen3_5_nothink_training", "qwen3_5_think_training", "qwen3_6_training",
+        "qwen3_8_training", "qwen3_training",
     ],
     "~<|eot_id|>": ["hub:llama-3", "llama3", "llama3_1", "llama3_training"],
     "~<|end|>": ["phi3", "phi3_5"],
@@ -80,10 +85,13 @@ TRAINED = {
 LAST = {"phi3_5_training": "</s>", "phi3_training": "</s>"}
 
 PIECES = [
-    "", " ", "\n", "\n\n", "  lead", "trail \t\n", "word", "Two words.", "{{ braces }}", "{% if x %}", "{# note #}", "{'role': 'user'}",
-    "Grüße", "日本語", "👩‍👩‍👧", "\u202emirrored\u202c", "e\u0301", "line\u2028separator", "a\r\nb", "\x1c\x1d\x1f",
-    "\x85", "\xa0", "\u200b", "\ufeff", "\x00\x07", "ſtraße İ ΑΣ", "\\n \\u0041", '"quoted"', "'s", "a|b", "%s %d", "x" * 300,
-    "<think>\nhm\n</think>\n\nyes", "</think>", "<think>", "<tool_response>x</tool_response>", "<|im_end|>", "[INST]",
+    "", " ", "\n", "\n\n", "  lead", "trail \t\n", "word", "Two words.",
+    "{{ braces }}", "{% if x %}", "{# note #}", "{'role': 'user'}",
+    "Grüße", "日本語", "👩‍👩‍👧", "\u202emirrored\u202c", "e\u0301", "line\u2028separator", "a\r\nb",
+    "\x1c\x1d\x1f", "\x85", "\xa0", "\u200b", "\ufeff", "\x00\x07", "ſtraße İ ΑΣ",
+    "\\n \\u0041", '"quoted"', "'s", "a|b", "%s %d", "x" * 300,
+    "<think>\nhm\n</think>\n\nyes", "</think>", "<think>", "<tool_response>x</tool_response>",
+    "<|im_end|>", "[INST]",
 ]  # fmt: skip
 
 

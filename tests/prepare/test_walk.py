@@ -176,7 +176,10 @@ def test_a_phrase_that_nearly_every_answer_holds_drops_nearly_every_row(tmp_path
     assert rows.dropped["phrase"] > 0.9 * rows.read
 
 
-ANSWERED = 'kind = "phrases"\nphrases = ["as an AI", "hello", "x = 1"]\n[[filter]]\nkind = "length"\nchars_min = 8\nchars_max = 60'
+ANSWERED = (
+    'kind = "phrases"\nphrases = ["as an AI", "hello", "x = 1"]\n'
+    '[[filter]]\nkind = "length"\nchars_min = 8\nchars_max = 60'
+)
 
 
 @pytest.mark.parametrize("shape", ["pair", "completions"])

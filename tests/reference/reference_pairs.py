@@ -76,9 +76,8 @@ def pairs(
     scored = [place for place, value in enumerate(scores) if value is not None]
     if len(scored) < 2:
         return "fewer_than_two" if scored else "all_unrated"
-    best = max(
-        scored, key=lambda place: scores[place] or 0.0
-    )  # of equals Python's max gives the first
+    # Of equals Python's max gives the first.
+    best = max(scored, key=lambda place: scores[place] or 0.0)
     lower = [place for place in scored if scores[place] != scores[best]]
     if strategy == "best-vs-draw":
         rejected = _draw(completions, texts, scores, best)

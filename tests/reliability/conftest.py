@@ -104,4 +104,5 @@ def wanted(
 
 def pytest_report_header() -> str:
     """Which profile runs."""
-    return f"reliability: the {'long' if os.environ.get('ZEPHYR_FAST_LONG') else 'short'} profile (ZEPHYR_FAST_LONG=1 is the long one)"
+    profile = "long" if os.environ.get("ZEPHYR_FAST_LONG") else "short"
+    return f"reliability: the {profile} profile (ZEPHYR_FAST_LONG=1 is the long one)"

@@ -115,7 +115,10 @@ def test_what_is_no_json_to_us_is_none_to_python_and_what_is_a_row_says_the_same
         for line, told in zip(lines, ledger(out)[1:], strict=True):
             means = python_reads(line)
             reason = told["reason"] if told["verdict"] == "quarantined" else None
-            where = f"ZEPHYR_FAST_SEED={SEED}, {line!r}: {told['verdict']} {told['reason']} {told['detail']}"
+            where = (
+                f"ZEPHYR_FAST_SEED={SEED}, {line!r}: "
+                f"{told['verdict']} {told['reason']} {told['detail']}"
+            )
             if reason == "utf8":
                 with pytest.raises(UnicodeDecodeError):
                     line.decode()

@@ -160,9 +160,8 @@ def test_ctrl_c_is_answered_while_a_large_input_is_still_digested(tmp_path: Path
 
 
 def test_of_runs_that_start_together_one_writes_and_the_others_say_who(tmp_path: Path) -> None:
-    rows = rows_file(
-        tmp_path / "rows.jsonl", 40_000
-    )  # still being read when the last of them comes
+    # Still being read when the last of them comes.
+    rows = rows_file(tmp_path / "rows.jsonl", 40_000)
     words: list[str | Path] = ["prep", "--input", rows, "--tokenizer", "sample"]
     first = started(words, tmp_path / "out")
     others = [started(words, tmp_path / "out") for _ in range(2)]
@@ -170,9 +169,8 @@ def test_of_runs_that_start_together_one_writes_and_the_others_say_who(tmp_path:
     assert first.communicate() and first.returncode == 0
     for other, said in zip(others, told, strict=True):
         is_told_who = other.returncode == 6 and f"being written by process {first.pid}" in said
-        assert is_told_who or (
-            other.returncode == 0 and "nothing to do" in said
-        )  # this one came when the first was done
+        # This one came when the first was done.
+        assert is_told_who or (other.returncode == 0 and "nothing to do" in said)
     whole = started(words, tmp_path / "whole")
     assert whole.communicate() and whole.returncode == 0
     assert files(tmp_path / "out") == files(tmp_path / "whole")

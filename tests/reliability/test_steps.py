@@ -164,9 +164,8 @@ def in_the_right_order(steps: Steps) -> None:
     told = steps.trace()
     renamed = [(place, path) for place, (what, path) in enumerate(told) if what == "rename"]
     synced = [place for place, (what, _) in enumerate(told) if what == "sync"]
-    assert (
-        len(renamed) == len(synced) == len(steps.wanted) + 1
-    )  # the note of what the run is, in the work folder
+    # The note of what the run is, in the work folder.
+    assert len(renamed) == len(synced) == len(steps.wanted) + 1
     for place, path in renamed:
         assert told[place - 1][0] == "sync" and told[place - 1][1].parent == path.parent, path
         assert told[place + 1] == ("sync_folder", path.parent), path

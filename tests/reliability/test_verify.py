@@ -97,9 +97,8 @@ def test_one_flipped_bit_of_any_file_is_found_and_the_file_is_named(copy: Path) 
             damaged = bytearray(content)
             damaged[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
             (copy / name).write_bytes(damaged)
-            with pytest.raises(
-                (IntegrityError, InputError), match=told
-            ):  # InputError: the digit of the schema
+            # InputError: the digit of the schema.
+            with pytest.raises((IntegrityError, InputError), match=told):
                 zephyr_fast.verify(copy)
         (copy / name).write_bytes(content)
     zephyr_fast.verify(copy)

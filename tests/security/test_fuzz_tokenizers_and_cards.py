@@ -206,11 +206,13 @@ FIRST: list[dict[str, Any]] = [
 
 
 def fuzz_tokenizers(folder: Path) -> None:
-    resource.setrlimit(
-        resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES)
-    )  # a process that takes more dies, and so the test fails
+    # A process that takes more dies, and so the test fails.
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
     given = json.loads((SAMPLE / "tokenizer.json").read_text())
-    recipe = '[truecase]\nenabled = false\n[template]\nname = "zephyr"\n[tokenize]\ncontrol_tokens = "allow"\n'
+    recipe = (
+        '[truecase]\nenabled = false\n[template]\nname = "zephyr"\n'
+        '[tokenize]\ncontrol_tokens = "allow"\n'
+    )
     ends: Counter[str] = Counter()
     for number, chance in enumerate(cases()):
         made = given | {
@@ -330,7 +332,8 @@ def test_a_name_never_breaks_the_data_card(tmp_path: Path) -> None:
 
 
 def card(folder: Path, recipe_name: str, set_name: str) -> str:
-    against = f'[{{name = {json.dumps(set_name)}, path = {json.dumps(str(folder / "set.jsonl"))}, field = "q"}}]'
+    name, path = json.dumps(set_name), json.dumps(str(folder / "set.jsonl"))
+    against = f'[{{name = {name}, path = {path}, field = "q"}}]'
     overrides = [("decontaminate.against", against)]
     _core.run(
         "prep",

@@ -8,13 +8,12 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hostile_server import HostileServer, redirect, serving
+from hostile_server import HostileServer, redirect
 from numbered import collate, numbered
 from zephyr_fast import InputError, Shards, ZephyrError, open_shards
 from zephyr_fast.dataset import remote
@@ -37,18 +36,6 @@ CANARIES = (
     "canaryaws",
     "canaryhf",
 )
-
-
-@pytest.fixture
-def server() -> Iterator[HostileServer]:
-    with serving() as server:
-        yield server
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("ZEPHYR_FAST_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -78,7 +65,8 @@ import sys, traceback, faulthandler
 from zephyr_fast import Shards, open_shards
 print(Shards, flush=True)
 shards = Shards(sys.argv[1], "train")
-print(shards, shards.folder, vars(shards), shards._origin, vars(shards._origin), shards._origin._address)
+print(shards, shards.folder, vars(shards))
+print(shards._origin, vars(shards._origin), shards._origin._address)
 print(open_shards(sys.argv[1], "train"), len(shards.samples(range(len(shards)))))
 """
 
@@ -207,7 +195,10 @@ def test_secrets_in_urls_that_are_not_read_are_not_shown(scheme: str) -> None:
 
 
 def test_what_a_library_says_is_cut() -> None:
-    said = f"403 Forbidden for url '{with_secrets('https://cdn.example.org/a/b')}' \x1b[2J\nFor more see https://x.org/{'y' * 2000}"
+    said = (
+        f"403 Forbidden for url '{with_secrets('https://cdn.example.org/a/b')}' \x1b[2J\n"
+        f"For more see https://x.org/{'y' * 2000}"
+    )
     told = _reason(ValueError(said))
     assert_no_canary(told)
     assert (

@@ -49,7 +49,8 @@ def test_ctrl_c_ends_the_hashing_of_endless_weights(tmp_path: Path) -> None:
     os.truncate(tmp_path / "model.safetensors", 4 << 40)
     code = "import sys; import zephyr_fast.train.ref_logprobs.weights as w\n"
     code += "from zephyr_fast.train.ref_logprobs.weights import weights_digest, _weights\n"
-    code += "take = w._sha256\ndef told(*a):\n    print('begun', flush=True); return take(*a)\nw._sha256 = told\nweights_digest(sys.argv[1])"
+    code += "take = w._sha256\ndef told(*a):\n    print('begun', flush=True); return take(*a)\n"
+    code += "w._sha256 = told\nweights_digest(sys.argv[1])"
     running = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

@@ -65,9 +65,8 @@ GROW = {
 def test_a_normalizer_that_grows_a_text_loses_that_row_alone(name: str, tmp_path: Path) -> None:
     made = tokenizer(tmp_path / "tokenizer", normalizer=GROW[name], pre_tokenizer=None)
     if name == "in front":
-        with pytest.raises(
-            InputError, match="would make more than"
-        ):  # of any text, also of the one that it is loaded with
+        # Of any text, also of the one that it is loaded with.
+        with pytest.raises(InputError, match="would make more than"):
             prep(tmp_path, made)
         return
     manifest = prep(tmp_path, made, "zzz " * 100)

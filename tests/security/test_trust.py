@@ -2,27 +2,20 @@
 pickle of a checkpoint is obeyed.
 """
 
-import hashlib
 import json
-import os
-import pty
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from planted_code import Bomb, model_with_code, on_a_terminal, with_code
 from shell import command
 from zephyr_fast import InputError, Manifest
-from zephyr_fast.dataset.manifest import seal
 from zephyr_fast.train.__main__ import main
 from zephyr_fast.train.model import base_of_adapter, load_tokenizer
 from zephyr_fast.train.ref_logprobs.weights import weights_digest
-
-HANGS = 600
-"""Seconds after which a command is taken for hanging, on however slow a machine."""
 
 QUIET = [
     "--use_cpu",
@@ -38,80 +31,6 @@ QUIET = [
     "--max_steps",
     "2",
 ]
-
-
-def evil(folder: Path, name: str, canary: Path) -> None:
-    (folder / f"{name}.py").write_text(
-        f"open({str(canary)!r}, 'w').write('ran')\nclass Evil: pass\n"
-    )
-
-
-def with_code(shards: Path, folder: Path, canary: Path, **changes: Any) -> Path:
-    """The same data set, whose tokenizer asks to run a file beside it, which no manifest may
-    name; all digests are right.
-    """
-    shutil.copytree(shards, folder)
-    config = folder / "tokenizer" / "tokenizer_config.json"
-    config.write_text(
-        json.dumps(
-            json.loads(config.read_text())
-            | {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}}
-            | changes
-        )
-    )
-    evil(folder / "tokenizer", "evil", canary)
-    fields = json.loads((folder / "manifest.json").read_text())
-    fields["files"] = [
-        card for card in fields["files"] if card["file"] != "tokenizer/tokenizer_config.json"
-    ]
-    content = config.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    fields["files"].append(
-        {"file": f"tokenizer/{config.name}", "bytes": len(content), "sha256": digest}
-    )
-    (folder / "manifest.json").write_text(seal(fields))
-    return folder
-
-
-def model_with_code(folder: Path, start: Path, canary: Path) -> Path:
-    """A model whose configuration asks to run files beside it."""
-    shutil.copytree(start, folder)
-    config = json.loads((folder / "config.json").read_text())
-    config |= {
-        "model_type": "evil",
-        "auto_map": {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"},
-    }
-    (folder / "config.json").write_text(json.dumps(config))
-    evil(folder, "evil", canary)
-    return folder
-
-
-def on_a_terminal(line: list[str], environment: dict[str, str]) -> tuple[int, str]:
-    """Runs a command whose stdin and output are a terminal on which somebody has typed `y`, many
-    times.
-    """
-    main_end, terminal = pty.openpty()
-    running = subprocess.Popen(
-        line,
-        env=environment,
-        stdin=terminal,
-        stdout=terminal,
-        stderr=terminal,
-        start_new_session=True,
-    )
-    os.close(terminal)
-    os.write(main_end, b"y\n" * 20)
-    printed = b""
-    while True:
-        try:
-            part = os.read(main_end, 1 << 16)
-        except OSError:
-            break
-        if not part:
-            break
-        printed += part
-    os.close(main_end)
-    return running.wait(HANGS), printed.decode(errors="replace")
 
 
 @pytest.mark.parametrize(
@@ -199,9 +118,8 @@ def test_a_models_code_runs_if_the_user_says_so_and_a_teachers_never(
         == 2
     )
     assert "teacher" in capsys.readouterr().err and not (tmp_path / "canary").exists()
-    main(
-        [*words, "--model_name_or_path", str(model), "--trust_remote_code", "true"]
-    )  # `Evil` is no configuration
+    # `Evil` is no configuration.
+    main([*words, "--model_name_or_path", str(model), "--trust_remote_code", "true"])
     assert (tmp_path / "canary").read_text() == "ran"
 
 
@@ -290,16 +208,6 @@ def test_an_index_of_weights_names_files_beside_it(index: str, tmp_path: Path) -
     (tmp_path / "model.safetensors.index.json").write_text(index)
     with pytest.raises(InputError, match=r"index\.json"):
         weights_digest(str(tmp_path))
-
-
-class Bomb:
-    """Pickled, it is a command that leaves a canary."""
-
-    def __init__(self, canary: Path) -> None:
-        self.canary = canary
-
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.canary}",)
 
 
 @pytest.fixture(scope="module")

@@ -232,10 +232,8 @@ def test_sums_that_no_count_can_hold_are_damage_and_no_crash(value: Any, copy: P
             zephyr_fast.verify(copy)
         except (IntegrityError, InputError):
             continue
-        assert field in ("tokens", "bytes") and path[0] in ("inputs", "splits"), (
-            path,
-            field,
-        )  # sums of nothing else
+        # Sums of nothing else.
+        assert field in ("tokens", "bytes") and path[0] in ("inputs", "splits"), (path, field)
 
 
 def test_of_very_many_strays_the_first_are_named_and_the_rest_counted(copy: Path) -> None:

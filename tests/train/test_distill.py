@@ -67,9 +67,8 @@ def test_the_students_divergence_from_its_teacher_falls_on_held_out_rows(
     assert run(shards, tmp_path, start, **settings) == 0
     results = json.loads((tmp_path / "all_results.json").read_text())
     assert 0 <= results["eval_teacher_kl"] < 0.5 * results["before_teacher_kl"]
-    assert results["eval_loss"] == pytest.approx(
-        results["eval_teacher_kl"], rel=0.05
-    )  # the mean over tokens, and the mean over batches
+    # The mean over tokens, and the mean over batches.
+    assert results["eval_loss"] == pytest.approx(results["eval_teacher_kl"], rel=0.05)
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.25])
@@ -194,6 +193,5 @@ def test_two_processes_learn_from_a_teacher_what_one_learns(tmp_path: Path) -> N
     assert len(logged[0]) == 6
     for two, one in zip(*logged, strict=True):
         assert two[:2] == pytest.approx(one[:2], rel=1e-4)
-        assert two[2] == pytest.approx(
-            one[2], rel=0.1
-        )  # the mean over all tokens of a step, and the mean of its two batches'
+        # The mean over all tokens of a step, and the mean of its two batches'.
+        assert two[2] == pytest.approx(one[2], rel=0.1)

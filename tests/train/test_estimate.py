@@ -34,9 +34,8 @@ def test_weights_are_those_that_the_model_multiplies_with() -> None:
     assert Shape.of(json.loads((SAMPLE / "config.json").read_text()), "").matmul == sum(
         module.weight.numel() for module in linear
     )
-    assert (
-        Shape.of(ZEPHYR, "").matmul == 7_110_393_856
-    )  # Mistral-7B's 7,241,732,096 without embeddings and norms
+    # Mistral-7B's 7,241,732,096 without embeddings and norms.
+    assert Shape.of(ZEPHYR, "").matmul == 7_110_393_856
 
 
 def test_steps_are_those_that_the_trainer_makes(shards: Path, tmp_path: Path) -> None:
@@ -117,7 +116,10 @@ def test_what_cannot_be_estimated_is_refused(shards: Path, tmp_path: Path) -> No
 
 def test_the_command_needs_no_torch(shards: Path) -> None:
     words = ["estimate", str(shards), "--config", "tiny-sft", "--json"]
-    code = f"import sys; sys.modules.update(torch=None, trl=None, transformers=None); sys.argv[1:] = {words}; import zephyr_fast.__main__"
+    code = (
+        "import sys; sys.modules.update(torch=None, trl=None, transformers=None); "
+        f"sys.argv[1:] = {words}; import zephyr_fast.__main__"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["steps"] > 0

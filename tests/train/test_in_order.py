@@ -6,9 +6,6 @@ import json
 import os
 import random
 import shutil
-import subprocess
-import sys
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,8 +17,8 @@ from transformers import TrainerCallback
 
 import slow_order
 from numbered import numbered, numbered_pairs, pair_of
-from ranks import run_ranks
-from recorded_run import pairs_trainer_of, run_rank, trained_rows, trainer_of
+from recorded_ranks import Run, keep
+from recorded_run import pairs_trainer_of, trained_rows, trainer_of
 from zephyr_fast import InputError, RecipeError, open_shards
 from zephyr_fast.load.index import index, with_lengths
 from zephyr_fast.load.mixture import Mixture
@@ -29,10 +26,9 @@ from zephyr_fast.load.stream import LoaderState
 from zephyr_fast.train.ordered import LoaderStateCallback
 
 SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))
-ROWS, STEPS = (
-    23,
-    12,
-)  # two epochs in steps of 4: the sixth step takes the last 3 rows of one epoch and the first of the next
+# Two epochs in steps of 4: the sixth step takes the last 3 rows of one epoch and the first of the
+# next.
+ROWS, STEPS = 23, 12
 
 
 @pytest.fixture(scope="module")
@@ -302,16 +298,15 @@ def test_two_processes_killed_one_resumed_killed_two_resumed_read_what_one_proce
         run.ranks(2, two, kill=first)
         rows = trained_rows(run.out)  # by now the only record with two ranks
         assert rows == wanted(4, first), f"ZEPHYR_FAST_SEED={SEED}"
-        _keep(run.out, rows, first - 1)
+        keep(run.out, rows, first - 1)
         run.ranks(1, one, kill=second, resume=True)
-        _keep(run.out, trained_rows(run.out), second - 1)
+        keep(run.out, trained_rows(run.out), second - 1)
         run.ranks(2, {**two, "dataloader_num_workers": 1}, resume=True)
         assert (
             json.loads((run.out / "kept.json").read_text()) + trained_rows(run.out) == wanted()
         ), f"ZEPHYR_FAST_SEED={SEED}"
-        if (
-            act == "dpo"
-        ):  # without dropout the sums, too, are those of one process that nobody killed
+        # Without dropout the sums, too, are those of one process that nobody killed.
+        if act == "dpo":
             alone = pairs_trainer_of(pairs, tmp_path / f"alone-{case}", save_strategy="no", **one)
             alone.train()
             history = json.loads(
@@ -350,70 +345,6 @@ def test_two_processes_with_different_data_both_say_so(folder: Path, tmp_path: P
         2, {"per_device_train_batch_size": 2}, fails=True
     )
     assert said.count("the ranks would not read one stream: `manifest` is") >= 2, said
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run in processes of its own: by the line that a user would type, or forked from one that
-    has imported everything.
-    """
-
-    act: str
-    data: str
-    out: Path
-    is_launched: bool
-
-    def ranks(
-        self,
-        world: int,
-        settings: dict[str, Any],
-        kill: int = 0,
-        resume: bool = False,
-        fails: bool = False,
-    ) -> str:
-        """Runs so many ranks, to the end or the kill; what they said, if they were launched."""
-        given = {"act": self.act, "folder": self.data, "out": str(self.out), "settings": settings}
-        text = json.dumps({**given, "world": world, "kill": kill, "resume": resume})
-        codes, said = (
-            _launch(world, text) if self.is_launched else (run_ranks(run_rank, world, text), "")
-        )
-        assert any(codes) == bool(kill or fails), said
-        return said
-
-
-def _launch(world: int, text: str) -> tuple[list[int | None], str]:
-    # Only so does accelerate start two processes on a CPU (accelerate#2741).
-    ranks = [
-        "--num_processes",
-        str(world),
-        "--num_machines",
-        "1",
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-    ]
-    starter = (
-        ["-m", "accelerate.commands.launch", "--multi_gpu", "--main_process_port", "0", *ranks]
-        if world > 1
-        else []
-    )
-    command = [sys.executable, *starter, str(Path(__file__).parents[1] / "recorded_run.py"), text]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=environment, timeout=1_800, check=False
-    )
-    return [done.returncode], done.stderr
-
-
-def _keep(out: Path, rows: list[list[int]], steps: int) -> None:
-    """Puts the record of the steps that a checkpoint holds aside: the next attempt has other
-    ranks.
-    """
-    kept = json.loads((out / "kept.json").read_text()) if (out / "kept.json").exists() else []
-    (out / "kept.json").write_text(json.dumps(kept + rows[: steps - len(kept)]))
-    for path in out.glob("rows-*.jsonl"):
-        path.unlink()
 
 
 class _Stop(TrainerCallback):

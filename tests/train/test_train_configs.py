@@ -80,9 +80,8 @@ def test_every_accelerate_config_is_taken_whole_by_the_installed_accelerate(path
     from accelerate.commands.config.config_args import load_config_from_file
     from accelerate.commands.launch import launch_command_parser
 
-    loaded = load_config_from_file(
-        str(path)
-    )  # raises for a key of the first level that it does not know
+    # Raises for a key of the first level that it does not know.
+    loaded = load_config_from_file(str(path))
     given = yaml.safe_load(path.read_text())
     assert loaded.num_processes == given["num_processes"]
     assert loaded.distributed_type.value == given["distributed_type"]

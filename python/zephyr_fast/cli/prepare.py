@@ -220,13 +220,13 @@ def _check_few(option: str, given: tuple[str, ...]) -> None:
     if len(given) > SETTINGS_MAX:
         raise RecipeError(
             f"{option} was given {len(given):,} times; at most {SETTINGS_MAX:,} are taken: write a "
-            f"recipe file instead"
+            "recipe file instead"
         )
     for text in given:
         if len(text) > SETTING_CHARACTERS_MAX:
             raise RecipeError(
                 f"{option} {text[:40]}… has more than {SETTING_CHARACTERS_MAX:,} characters: write "
-                f"a recipe file instead"
+                "a recipe file instead"
             )
 
 

@@ -1,7 +1,8 @@
 """The URL of a data set, taken apart: which are allowed, and which part of one may be shown.
 
 https          anywhere
-http           on this machine only (a tunnel, a test): what comes over plain http could have been replaced on the way, manifest included
+http           on this machine only (a tunnel, a test): what comes over plain http could have been
+               replaced on the way, manifest included
 hf, s3, gs     through their own libraries, which have their own ways to sign in
 file           a directory of this machine
 
@@ -99,7 +100,7 @@ def refuse_cut_url(folder: object) -> None:
     if colon and scheme.lower() in SCHEMES and "://" not in str(folder)[: len(scheme) + 3]:
         raise InputError(
             f"a URL of `{scheme}` must be given as text, with `://`: `pathlib.Path` takes one of "
-            f"its slashes away"
+            "its slashes away"
         )
 
 
@@ -155,7 +156,7 @@ def _check(address: Address, rest: str) -> None:
     if "::" in address.path or "::" in re.sub(r"^\[[^\]]*\]", "", address.host):
         raise InputError(
             f"`{address}`: chained URLs (`::`) are not supported; copy the data set to where it "
-            f"can be read directly"
+            "can be read directly"
         )
     if address.scheme == "file":
         if address.host not in ("", "localhost") or not address.path.startswith("/"):
@@ -168,10 +169,10 @@ def _check(address: Address, rest: str) -> None:
         # Not shown: with a `/` in a password, what looks like the host is the start of the secret.
         raise InputError(
             f"this {address.scheme} URL has no valid host or bucket; check it (a `/` or `@` in a "
-            f"password is written %2F or %40)"
+            "password is written %2F or %40)"
         )
     if address.scheme == "http" and not is_loopback(address.host):
         raise InputError(
             f"`{address}`: plain http is read from this machine only, since anyone on the way "
-            f"could replace the data; use https"
+            "could replace the data; use https"
         )

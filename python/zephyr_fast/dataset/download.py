@@ -114,7 +114,7 @@ def _redirected(first: Address, now: Address, target: str) -> Address:
     if not there.is_same_server(first) and (there.scheme != "https" or is_inner(there.host)):
         raise InputError(
             f"cannot read `{first}`: the server redirects to `{there}`, which is not followed; if "
-            f"you trust it, open that URL"
+            "you trust it, open that URL"
         )
     return there
 
@@ -182,7 +182,7 @@ def _connected(
             raise OSError(
                 0,
                 f"the server redirects to `{address}`, which is in a private network; if you trust "
-                f"it, open that URL",
+                "it, open that URL",
             )
     problem = OSError(0, "its host has no address")
     for ip in ips:

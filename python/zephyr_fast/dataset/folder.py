@@ -77,7 +77,7 @@ class Folder:
         except OSError as error:
             raise StorageError(
                 f"cannot open `{self.path / name}`: {error.strerror}; remove it, or put a "
-                f"directory there"
+                "directory there"
             ) from error
 
     def size(self, name: str) -> int | None:
@@ -150,15 +150,14 @@ class Folder:
         except OSError as error:
             raise StorageError(
                 f"cannot open the lock `{self.path / name}`: {error.strerror}; remove it if it is "
-                f"a link"
+                "a link"
             ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
         finally:
-            fcntl.flock(
-                handle, fcntl.LOCK_UN
-            )  # by word: a worker that was forked meanwhile holds the file open, too
+            # By word: a worker that was forked meanwhile holds the file open, too.
+            fcntl.flock(handle, fcntl.LOCK_UN)
             os.close(handle)
 
     def free_bytes(self) -> int:

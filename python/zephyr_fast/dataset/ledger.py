@@ -27,6 +27,6 @@ def open_ledger(folder: str | Path) -> pl.LazyFrame:
     if not parts:
         raise InputError(
             f"`{folder}` has no ledger; name the out folder of a finished `zephyr-fast prep` or "
-            f"`binarize`"
+            "`binarize`"
         )
     return pl.scan_parquet(parts)

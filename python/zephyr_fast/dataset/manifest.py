@@ -2,22 +2,18 @@
 went.
 """
 
-import dataclasses
-import functools
 import hashlib
 import json
-import math
-import types
-import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from zephyr_fast._core import InputError, IntegrityError
 from zephyr_fast.dataset.address import refuse_cut_url
 from zephyr_fast.dataset.names import SPLITS, is_other, is_shard, is_text, repeated
 from zephyr_fast.dataset.product import Product
+from zephyr_fast.dataset.typed import typed
 from zephyr_fast.printed import shown
 from zephyr_fast.untrusted.bounded import parse_json, read_bytes
 
@@ -29,12 +25,7 @@ BYTES_MAX = 64 << 20
 shards.
 """
 
-_NUMBER_MAX = 2**63 - 1
-
 _SEAL = ',\n  "sha256": "'
-
-_Place = tuple["_Place | None", str | int]
-"""Where in the manifest a value is: what it is in, and its name or number there."""
 
 
 @dataclass(frozen=True)
@@ -261,14 +252,14 @@ class Manifest:
         if isinstance(fields, dict) and fields.get("schema", SCHEMA) != SCHEMA:
             raise InputError(
                 f"`{where}` has schema {shown(fields['schema'], 40)}, this version reads {SCHEMA}; "
-                f"update zephyr-fast"
+                "update zephyr-fast"
             )
         if not _is_whole(text):
             raise IntegrityError(
                 f"`{where}` is damaged or was changed: its own digest is not at its end, or another"
             )
-        manifest = _typed(cls, fields, (None, where))
-        assert isinstance(manifest, cls)  # _typed gives what it was asked for
+        manifest = typed(cls, fields, (None, where))
+        assert isinstance(manifest, cls)  # `typed` gives what it was asked for
         _check_names(manifest, where)
         return manifest
 
@@ -314,7 +305,7 @@ def _check_names(manifest: Manifest, where: str) -> None:
     if wrong is not None:
         raise IntegrityError(
             f"`{where}` names {wrong}, a name that zephyr-fast does not write; the manifest was "
-            f"changed or is damaged"
+            "changed or is damaged"
         )
     shards = (shard.file for card in manifest.splits.values() for shard in card.shards)
     texts = (text.file for card in manifest.splits.values() for text in card.text)
@@ -322,7 +313,7 @@ def _check_names(manifest: Manifest, where: str) -> None:
     if twice is not None:
         raise IntegrityError(
             f"`{where}` names the file `{shown(twice, 200)}` twice; the manifest was changed or is "
-            f"damaged"
+            "damaged"
         )
 
 
@@ -345,113 +336,3 @@ def _wrong_names(manifest: Manifest) -> Iterator[str]:
     yield from (
         f"the file `{shown(file.file, 200)}`" for file in manifest.files if not is_other(file.file)
     )
-
-
-def _spelt(place: "_Place") -> str:
-    """A place as text, outermost part first; made for an error alone, as a name in it may have
-    megabytes.
-    """
-    outer, part = place
-    name = shown(part, 200)
-    if outer is None:
-        return name
-    return _spelt(outer) + (f"[{name}]" if isinstance(part, int) else f": {name}")
-
-
-def _typed(kind: Any, value: object, where: "_Place") -> Any:
-    """`value` (from JSON) as `kind`, a type of this module; fields it does not know are left
-    out.
-    """
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return _typed_fields(kind, value, where)
-    if origin in (types.UnionType, typing.Union):
-        return None if value is None else _typed(inner[0], value, where)
-    if origin is Literal and value in inner:
-        return value
-    if kind is Product and value in [product.value for product in Product]:
-        return Product(value)
-    if origin is tuple and isinstance(value, list):
-        return tuple(_typed(inner[0], part, (where, place)) for place, part in enumerate(value))
-    if origin is dict and isinstance(value, dict) and all(map(_can_be_written, value)):
-        return {name: _typed(inner[1], part, (where, name)) for name, part in value.items()}
-    if (
-        kind is float
-        and isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and _is_finite(value)
-    ):
-        return float(value)
-    if kind in (int, str, bool) and type(value) is kind and _is_plain(value):
-        return value
-    raise IntegrityError(
-        f"`{shown(_spelt(where), 400)}`: {shown(value, 200)} is not {_described(kind)}; the "
-        f"manifest was changed or is damaged"
-    )
-
-
-def _is_finite(value: float) -> bool:
-    return -_NUMBER_MAX <= value <= _NUMBER_MAX and math.isfinite(value)
-
-
-def _is_plain(value: object) -> bool:
-    """Whether a number is a count that fits in 64 bits, and a text one that can be written: JSON
-    can spell half a character.
-    """
-    if type(value) is int:
-        return 0 <= value <= _NUMBER_MAX
-    return (
-        not isinstance(value, str)
-        or value.isascii()
-        or value.isprintable()
-        or _can_be_written(value)
-    )
-
-
-def _can_be_written(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _described(kind: Any) -> str:
-    products = f"one of {', '.join(Product)}"
-    known = {
-        Product: products,
-        int: f"a whole number from 0 to {_NUMBER_MAX}",
-        float: "a number",
-        str: "a text",
-        bool: "true or false",
-    }
-    return known.get(kind, f"of type {kind}")
-
-
-@functools.cache
-def _types_of(kind: type) -> dict[str, Any]:
-    """Of each field, the type; worked out once, and not for each of the thousands of batches of
-    a large set.
-    """
-    return typing.get_type_hints(kind)
-
-
-def _typed_fields(kind: type, value: object, where: "_Place") -> Any:
-    if not isinstance(value, dict):
-        raise IntegrityError(
-            f"`{shown(_spelt(where), 400)}` is not a JSON object; the manifest was changed or is "
-            f"damaged"
-        )
-    types_by_name = _types_of(kind)
-    given = {}
-    for field in dataclasses.fields(kind):
-        if field.name in value:
-            given[field.name] = _typed(
-                types_by_name[field.name], value[field.name], (where, field.name)
-            )
-        elif field.default is dataclasses.MISSING:
-            raise IntegrityError(
-                f"`{shown(_spelt(where), 400)}` has no `{field.name}`; the manifest was changed or "
-                f"is damaged"
-            )
-    return kind(**given)

@@ -12,7 +12,8 @@ _SHARD = re.compile(r"(train|test)-[0-9]{5,10}(-[0-9]{1,10})?\.arrow")
 _TEXT = re.compile(r"text/(train|test)-[0-9]{5,10}\.parquet")
 _OTHERS = re.compile(
     r"""README\.md
-    | tokenizer/(tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json|chat_template\.jinja)
+    | tokenizer/(tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json
+        |added_tokens\.json|chat_template\.jinja)
     | _ledger/part-[0-9]{5,10}\.parquet
     | _quarantine/[0-9]{5,10}-[^/\x00-\x1f\x7f-\x9f]{1,255}\.jsonl""",
     re.VERBOSE,

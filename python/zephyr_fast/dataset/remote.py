@@ -5,8 +5,10 @@ a cache, file by file, and checked.
         <URL and manifest, 32 hex digits>/
             locks/                     one file per download; processes wait for each other
             data/                      the only place that a manifest's names reach
-                tokenizer/  manifest.json       at once; another data set under the same URL is another entry
-                train-00000.arrow …             when they are first read, or before, as they are fetched ahead in their order
+                tokenizer/  manifest.json       at once; another data set under the same URL is
+                                                another entry
+                train-00000.arrow …             when they are first read, or before, as they are
+                                                fetched ahead in their order
 
 A file gets its name once its SHA-256 is the manifest's, so one that is there is whole. The URL
 itself is not in the cache: where files come from is known to the process that opened the URL and
@@ -116,9 +118,8 @@ class Origin:
                 entry.made_child("locks", 0o700) as locks,
                 locks.locked(f"{card.file.replace('/', '-')}.lock"),
             ):
-                if (
-                    folder.size(name) != card.bytes
-                ):  # another process may have fetched it while this one waited
+                # Another process may have fetched it while this one waited.
+                if folder.size(name) != card.bytes:
                     self._write(folder, name, card)
 
     def keep(self, name: str, content: bytes) -> None:
@@ -161,7 +162,7 @@ class Origin:
         if self._address.lacks_secrets:
             raise InputError(
                 f"cannot read `{self._address.file(card.file)}`: the URL was opened with "
-                f"credentials, which are never stored; "
+                "credentials, which are never stored; "
                 "open the URL again in this process"
             )
         if card.bytes > folder.free_bytes():
@@ -190,7 +191,7 @@ def _manifest_of(address: Address) -> bytes:
     if size > BYTES_MAX:
         raise IntegrityError(
             f"`{address.file(_MANIFEST)}` has more than {BYTES_MAX:,} bytes, which no manifest of "
-            f"ours has"
+            "ours has"
         )
     return b"".join(chunks)
 
@@ -208,7 +209,7 @@ def _check_sizes(manifest: Manifest, where: str) -> None:
         if card.bytes > bytes_max:
             raise IntegrityError(
                 f"`{where}` gives `{card.file}` {card.bytes:,} bytes; no more than {bytes_max:,} "
-                f"are fetched"
+                "are fetched"
             )
 
 
@@ -226,7 +227,7 @@ def _checked(address: Address, card: FileCard | ShardCard) -> Iterator[bytes]:
         found = f"more than {card.bytes}" if size > card.bytes else f"{size} of {card.bytes}"
         raise IntegrityError(
             f"`{address}` is not the file that its manifest describes ({found} bytes); try again, "
-            f"or upload it again"
+            "or upload it again"
         )
 
 
@@ -271,7 +272,10 @@ def _check_own(folder: Folder) -> None:
     if found.st_uid != os.geteuid():
         problem = "it belongs to another user; set ZEPHYR_FAST_CACHE to a directory of your own"
     elif found.st_mode & 0o002:
-        problem = f"everyone may write to it; `chmod 700 {folder.path}` it, or set ZEPHYR_FAST_CACHE to another directory"
+        problem = (
+            f"everyone may write to it; `chmod 700 {folder.path}` it, or set ZEPHYR_FAST_CACHE to "
+            "another directory"
+        )
     else:
         return
     raise StorageError(f"cannot use the cache `{folder.path}`: {problem}")

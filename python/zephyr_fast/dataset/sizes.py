@@ -41,7 +41,7 @@ def check_size(folder: Path, card: ShardCard) -> None:
     if found.st_size != card.bytes:
         raise IntegrityError(
             f"shard `{path}` has {found.st_size} bytes, the manifest says {card.bytes}; copy or "
-            f"make it again"
+            "make it again"
         )
 
 
@@ -58,7 +58,7 @@ def check_still_there(path: Path, card: ShardCard) -> None:
     if found < card.bytes:
         raise IntegrityError(
             f"shard `{path}` was cut to {found} of {card.bytes} bytes while it was in use; copy it "
-            f"again under another name, then rename"
+            "again under another name, then rename"
         )
 
 

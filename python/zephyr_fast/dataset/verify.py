@@ -60,4 +60,7 @@ def complaint(folder: str | Path, found: Verified) -> str:
     first = found.damage[0]
     place = "" if first.batch is None else f", batch {first.batch} at offset {first.offset}"
     more = f"; and {len(found.damage) - 1} more" if len(found.damage) > 1 else ""
-    return f"`{Path(folder) / first.file}`{place}: {first.what}{more}; copy the data set again, or make it again"
+    return (
+        f"`{Path(folder) / first.file}`{place}: {first.what}{more}; copy the data set again, or "
+        "make it again"
+    )

@@ -41,5 +41,5 @@ def compare(gathered: Sequence[Facts]) -> None:
     if differences:
         raise RecipeError(
             f"the ranks would not read one stream: {'; '.join(differences)}; start all with the "
-            f"same data and arguments"
+            "same data and arguments"
         )

@@ -98,5 +98,5 @@ def _check_match(first: Shards, other: Shards) -> None:
             difference = f"{shown(theirs, 80)}, not {shown(mine, 80)}"
             raise RecipeError(
                 f"`{other.folder}` has another {name} than `{first.folder}` ({difference}); they "
-                f"cannot be mixed"
+                "cannot be mixed"
             )

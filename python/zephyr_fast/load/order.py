@@ -18,9 +18,9 @@ from zephyr_fast.load.permutation import Indices, permute
 BLOCK = 1 << 16
 """Indices after which the pattern of a mixture repeats; weights are held to one part in this."""
 
-_SMALL = (
-    1 << 14
-)  # an epoch this short (128 KiB) is kept: a call of `permute` takes as long as copying 600 of its rows
+# An epoch this short (128 KiB) is kept: a call of `permute` takes as long as copying 600 of its
+# rows.
+_SMALL = 1 << 14
 
 
 class Order(Protocol):
@@ -67,9 +67,8 @@ class Mixed:
     def rows(self, indices: Indices) -> Indices:
         blocks, slots = np.divmod(indices, BLOCK)
         folders = self._folders[slots]
-        turns = (
-            blocks * self._shares[folders] + self._turns[slots]
-        )  # how often the folder came before
+        # How often the folder came before.
+        turns = blocks * self._shares[folders] + self._turns[slots]
         rows = np.empty_like(indices)
         for number in np.unique(folders):
             mine = folders == number
@@ -98,7 +97,7 @@ def shares(weights: Sequence[float], folders: int) -> list[int]:
     if not all(whole):
         raise RecipeError(
             f"a weight is less than 1/{BLOCK} of all: {' '.join(map(str, weights))}; leave that "
-            f"folder out"
+            "folder out"
         )
     return whole
 

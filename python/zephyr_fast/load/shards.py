@@ -296,13 +296,13 @@ def _open_batch(
     if card.offset + card.bytes > file.size:
         raise IntegrityError(
             f"shard `{path}` has {file.size} bytes, the manifest says {shard.bytes}; copy or make "
-            f"it again"
+            "it again"
         )
     message = memoryview(file.slice(card.offset, card.bytes))
     if xxhash.xxh3_64(message).hexdigest() != card.xxh3:
         raise IntegrityError(
             f"shard `{path}` is damaged: batch {index} at offset {card.offset} ({card.bytes} "
-            f"bytes) is not what was "
+            "bytes) is not what was "
             "written; copy or make it again"
         )
     try:

@@ -93,7 +93,7 @@ class LoaderState:
         except ValueError as error:
             raise IntegrityError(
                 f"the checkpoint's loader state is damaged: {shown(error, 200)}; resume from an "
-                f"earlier checkpoint"
+                "earlier checkpoint"
             ) from error
         return cls(**given)
 

@@ -16,10 +16,11 @@ import sys
 
 from zephyr_fast import _core
 
-CPU_SECONDS = 60  # Known templates take a few milliseconds, the longest harmless ones a second or two on a slow machine.
-MEMORY_BYTES = (
-    160 << 20
-)  # Above what the interpreter has taken when it starts; the compiler's stack is within.
+# Known templates take a few milliseconds, the longest harmless ones a second or two on a slow
+# machine.
+CPU_SECONDS = 60
+# Above what the interpreter has taken when it starts; the compiler's stack is within.
+MEMORY_BYTES = 160 << 20
 COMMAND = [sys.executable, "-c", "from zephyr_fast.prepare.canary import main; main()"]
 WALL_SECONDS = 600  # A busy machine; the limits above end what is hostile.
 
@@ -59,11 +60,8 @@ def confine() -> None:
     limits = _limits()  # before the file system closes: one of them is read from it
     with contextlib.suppress(AttributeError):  # not Linux
         libc = ctypes.CDLL(None)
-        no_new_privileges, die_with_parent, kill = (
-            38,
-            1,
-            9,
-        )  # as linux/prctl.h and signal.h number them
+        # As linux/prctl.h and signal.h number them.
+        no_new_privileges, die_with_parent, kill = 38, 1, 9
         libc.prctl(die_with_parent, kill, 0, 0, 0)
         libc.prctl(no_new_privileges, 1, 0, 0, 0)
         _close_file_system(libc)
@@ -100,12 +98,10 @@ def _close_file_system(libc: ctypes.CDLL) -> None:
     version = libc.syscall(create_ruleset, None, 0, version_flag)
     if version < 1:
         return
-    rights = (
-        13 + (version >= 2) + (version >= 3) + (version >= 5)
-    )  # kinds of access to files, numbered from bit 0
-    ruleset = (ctypes.c_uint64 * 2)(
-        (1 << rights) - 1, 0b11 if version >= 4 else 0
-    )  # and to TCP: bind, connect
+    # Kinds of access to files, numbered from bit 0.
+    rights = 13 + (version >= 2) + (version >= 3) + (version >= 5)
+    # And to TCP: bind, connect.
+    ruleset = (ctypes.c_uint64 * 2)((1 << rights) - 1, 0b11 if version >= 4 else 0)
     handle = libc.syscall(create_ruleset, ctypes.byref(ruleset), 16 if version >= 4 else 8, 0)
     if handle >= 0:
         libc.syscall(restrict_self, handle, 0)

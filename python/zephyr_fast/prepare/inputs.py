@@ -37,9 +37,12 @@ def find_inputs(command: str, recipe: Recipe, given: Sequence[str | Path]) -> li
     if hub is None:
         raise InputError(
             f"{recipe.name} names no source; say which rows to read: `--input FILE…`, or `--input "
-            f"sample`"
+            "sample`"
         )
-    ways_out = "name files that you have: `--input 'raw/*.jsonl.zst'`; or try the packaged rows: `--input sample`"
+    ways_out = (
+        "name files that you have: `--input 'raw/*.jsonl.zst'`; or try the packaged rows: "
+        "`--input sample`"
+    )
     folder = _fetch(hub, "dataset", [files or "*"], recipe.get("source", "revision"), ways_out)
     if files and (files.startswith("/") or ".." in files.split("/")):
         raise RecipeError(
@@ -74,16 +77,19 @@ def find_tokenizer(recipe: Recipe, given: str | Path | None, inputs: Sequence[Pa
     if name is None:
         raise InputError(
             f"{recipe.name} names no tokenizer; say which: `--tokenizer FOLDER_OR_HUB_ID`, or "
-            f"`--tokenizer sample`"
+            "`--tokenizer sample`"
         )
     if os.path.lexists(name):
         return _tokenizer_at(Path(name))
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name), re.ASCII):
         raise InputError(
             f"no tokenizer at `{without_secrets(name)}`; name a folder with a tokenizer.json, such "
-            f"a file, or an id on the Hub"
+            "a file, or an id on the Hub"
         )
-    ways_out = "name one that you have: `--tokenizer FOLDER`, with its tokenizer.json; or try the packaged one: `--tokenizer sample`"
+    ways_out = (
+        "name one that you have: `--tokenizer FOLDER`, with its tokenizer.json; or try the "
+        "packaged one: `--tokenizer sample`"
+    )
     folder = _fetch(str(name), "model", TOKENIZER_FILES, None, ways_out)
     if not (folder / "tokenizer.json").is_file():
         raise InputError(f"`{name}` has no tokenizer.json; {ways_out}")

@@ -60,7 +60,10 @@ class ProgressBars:
         """Takes the counters in."""
         task = self._bars.tasks[self._read]
         seconds = max(task.elapsed or 0.0, 0.1)
-        says = f"{progress.rows:,} rows  {progress.bytes_read / seconds / 1e6:,.1f} MB/s  {progress.tokens / seconds:,.0f} tokens/s"
+        says = (
+            f"{progress.rows:,} rows  {progress.bytes_read / seconds / 1e6:,.1f} MB/s  "
+            f"{progress.tokens / seconds:,.0f} tokens/s"
+        )
         if progress.samples_total == 0:
             self._bars.update(
                 self._read,

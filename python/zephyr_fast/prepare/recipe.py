@@ -116,7 +116,7 @@ def _evaluation_set(name: str, place: str) -> dict[str, str]:
     if not (name and path and colon and field):
         raise _core.RecipeError(
             f"evaluation set `{name}={place}`: write NAME=PATH:FIELD, as "
-            f"`mt_bench=eval/mt_bench.jsonl:turns`"
+            "`mt_bench=eval/mt_bench.jsonl:turns`"
         )
     return {"name": name, "path": path, "field": field}
 
@@ -144,7 +144,7 @@ def _toml(value: Value) -> str:
     if isinstance(value, int | float):
         return brief(value)
     raise _core.RecipeError(
-        f"a key of a recipe is set to text, a number, true or false, or a list of texts, not to "
+        "a key of a recipe is set to text, a number, true or false, or a list of texts, not to "
         f"{brief(value)}"
     )
 

@@ -44,7 +44,7 @@ def lines(manifest: Manifest, out: Path) -> list[tuple[str, str]]:
             (
                 "near-dedup",
                 f"{manifest.dedup.cut_short:,} rows are like so many others that not all were "
-                f"compared",
+                "compared",
             )
         )
     if manifest.phrases:
@@ -62,7 +62,7 @@ def lines(manifest: Manifest, out: Path) -> list[tuple[str, str]]:
         (
             "files",
             f"{out}/ (manifest.json, {_shards(manifest)}, _ledger/: why each row was dropped or "
-            f"changed)",
+            "changed)",
         )
     )
     return told

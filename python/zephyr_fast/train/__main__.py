@@ -11,14 +11,17 @@ from zephyr_fast._core import RecipeError, StorageError, ZephyrError
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.printed import never_fail_to_encode, said, shown, warn, without_secrets
 
-USAGE = """usage: python -m zephyr_fast.train {either} [--config NAME_OR_PATH] --shards FOLDER [--any_trl_argument VALUE …]
+USAGE = """usage: python -m zephyr_fast.train {either} [--config NAME_OR_PATH] --shards FOLDER \
+[--any_trl_argument VALUE …]
 
 {acts}
 
-Every field of TRL's SFTConfig or DPOConfig and ModelConfig is an argument, and a key of the YAML file; the command
+Every field of TRL's SFTConfig or DPOConfig and ModelConfig is an argument, and a key of the YAML \
+file; the command
 line wins. {helps} list them. Packaged configs: {configs}
 
-Under accelerate: accelerate launch --config_file FILE -m zephyr_fast.train …, with a file of your own or one of
+Under accelerate: accelerate launch --config_file FILE -m zephyr_fast.train …, with a file of your \
+own or one of
 {folder}: {accelerate}"""
 
 
@@ -41,7 +44,7 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         warn(
             f"{_rank()}interrupted; `--resume_from_checkpoint true` goes on from the newest "
-            f"checkpoint, if there is one"
+            "checkpoint, if there is one"
         )
         return INTERRUPTED
     except OSError as error:

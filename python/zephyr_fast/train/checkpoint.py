@@ -77,7 +77,7 @@ def check_checkpoint(folder: str) -> None:
     if not Path(folder).is_dir():
         raise InputError(
             f"no checkpoint `{folder}`; name the folder `checkpoint-N` of a run, or `true` for the "
-            f"newest"
+            "newest"
         )
     check_folder(folder)
     path = Path(folder) / "trainer_state.json"

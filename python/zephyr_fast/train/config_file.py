@@ -86,6 +86,6 @@ def _check_no_key_twice(root: yaml.Node) -> None:
             if key.value in seen:
                 raise yaml.YAMLError(
                     f"the key `{key.value}` comes twice, in line {key.start_mark.line + 1} once "
-                    f"more"
+                    "more"
                 )
             seen.add(key.value)

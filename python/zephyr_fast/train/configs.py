@@ -22,7 +22,8 @@ _SHARDS_DECIDE = "has no effect on shards, which hold finished token ids; "
 _LENGTH_KEYS = " or ".join(f"`{one.length_key}` ({one.command})" for one in Product)
 _LENGTH = _SHARDS_DECIDE + f"set {_LENGTH_KEYS} in the data recipe"
 _PACKING = _SHARDS_DECIDE + "`prep` has packed them, with a mask for each document"
-_SOURCE = f"is now `shards`, the out folder of `zephyr-fast {'` or `'.join(one.command for one in Product)}`"
+_COMMANDS = "` or `".join(one.command for one in Product)
+_SOURCE = f"is now `shards`, the out folder of `zephyr-fast {_COMMANDS}`"
 _TEMPLATE = _SHARDS_DECIDE + "the data recipe names the template, and the shards carry it"
 _LOSS = _SHARDS_DECIDE + "their labels say what is trained; see `[tokenize]` in the data recipe"
 _ALWAYS = "is no longer needed: remove it; "
@@ -182,9 +183,8 @@ def parse(
         (own, kind, ModelConfig), allow_abbrev=False, prog="python -m zephyr_fast.train"
     )
     parser.error = _refuse
-    options = (
-        parser._option_string_actions
-    )  # argparse has no public list; `--no_x`, too, is one of these
+    # argparse has no public list; `--no_x`, too, is one of these.
+    options = parser._option_string_actions
     known = {action.dest for action in options.values()}
     environment = _environment(given.pop("env", {}), where)
     actions = {action.dest: action for action in parser._actions}

@@ -10,9 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from trl.trainer.distillation_trainer import (
-    _chunked_divergence_loss,
-)  # private, and pinned with TRL
+# Private, and pinned with TRL.
+from trl.trainer.distillation_trainer import _chunked_divergence_loss
 
 from zephyr_fast._core import RecipeError
 from zephyr_fast.dataset.manifest import Manifest
@@ -54,9 +53,8 @@ class Distilled(SFTTrainer):
             )
         dtype = "bfloat16" if self.args.bf16 else "float16" if self.args.fp16 else "float32"
         attention = self.model.config._attn_implementation
-        with refused_model(
-            f"the teacher `{name}`"
-        ):  # `trust_remote_code` is the user's word on the student alone
+        # `trust_remote_code` is the user's word on the student alone.
+        with refused_model(f"the teacher `{name}`"):
             teacher = create_model_from_path(
                 name,
                 dtype=dtype,
@@ -79,7 +77,7 @@ class Distilled(SFTTrainer):
         )
         note(
             f"distilling from `{name}`: {weight:g} of the loss is the divergence from its "
-            f"distribution"
+            "distribution"
         )
 
     def compute_loss(
@@ -112,9 +110,8 @@ class Distilled(SFTTrainer):
             summed / max(counted, 1)
         )
         kl = kl / (tokens.clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
-        if (
-            self.args.average_tokens_across_devices and num_items_in_batch is not None
-        ):  # as TRL does with its part
+        # As TRL does with its part.
+        if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             kl = kl * self.accelerator.num_processes
         loss, rest = (told[0], told[1:]) if return_outputs else (told, ())
         loss = (1 - self.weight) * loss + self.weight * kl
@@ -164,7 +161,7 @@ def _check_head(model: Any) -> None:
         if getattr(config, key, None) not in (None, 1, 1.0):
             raise RecipeError(
                 f"models that scale their logits (`{key}` of `{config.model_type}`) cannot be "
-                f"distilled here"
+                "distilled here"
             )
 
 

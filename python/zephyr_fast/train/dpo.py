@@ -73,7 +73,7 @@ class DPOTrainer(InOrder, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyp
         if not set(COLUMNS) <= set(dataset.column_names):
             raise RecipeError(
                 f"the `{name}` pairs have no stored reference log-probs, which "
-                f"`precompute_ref_log_probs` asks for"
+                "`precompute_ref_log_probs` asks for"
             )
         return dataset
 

@@ -128,7 +128,7 @@ def _check_no_code(config: bytes, where: str) -> None:
     if "auto_map" in given:
         raise InputError(
             f"`{where}` asks to run code of its own (`auto_map`), which a data folder is never "
-            f"allowed to; make the shards again with a "
+            "allowed to; make the shards again with a "
             "tokenizer folder without that key"
         )
 
@@ -221,14 +221,14 @@ def check_fit(
     if largest >= vocabulary:
         raise RecipeError(
             f"the shards' tokenizer has the id {largest}, `{name}` has ids below {vocabulary}; "
-            f"make the shards with its own"
+            "make the shards with its own"
         )
     for manifest in manifests:
         told = manifest.encoding()[0].vocab_size
         if told > max(largest + 1, len(tokenizer)):  # what the ids of the shards are held to
             raise IntegrityError(
                 f"the manifest gives the shards' tokenizer {told} tokens, it has {len(tokenizer)}; "
-                f"make the shards again"
+                "make the shards again"
             )
     _check_same_ids(name, tokenizer, trust)
 
@@ -335,7 +335,7 @@ def _load_adapter(
 
     note(
         f"{name} is an adapter of {base}: it is trained on, with its own rank and targets "
-        f"(`lora_*` keys have no effect)"
+        "(`lora_*` keys have no effect)"
     )
     loading = dict(training.model_init_kwargs or {})
     if quantization is not None:

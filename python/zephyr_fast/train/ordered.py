@@ -80,7 +80,7 @@ class InOrder:
         if dropped := loader.batches.stream.dropped():
             note(
                 f"tail `drop`: {dropped} of {loader.batches.stream.order.size} samples are not "
-                f"read in each epoch"
+                "read in each epoch"
             )
         return loader
 
@@ -114,16 +114,16 @@ class InOrder:
         _check_supported(self)
         rows = IndexRows(self.train_dataset)
         if self.tail == "pad":
-            rows.samples(
-                [PADDING]
-            )  # raises now, and not at the end of the first epoch, where these rows cannot be without weight
+            # Raises now, and not at the end of the first epoch, where these rows cannot be without
+            # weight.
+            rows.samples([PADDING])
         seed = args.seed if args.data_seed is None else args.data_seed
         part = Part(
             args.process_index,
             args.world_size,
-            self._train_batch_size,
+            self._train_batch_size,  # type: ignore[attr-defined]
             args.gradient_accumulation_steps,
-        )  # type: ignore[attr-defined]
+        )
         order, identity = rows.order(seed), rows.shards.identity
         first = (
             _index(_read_state(self._resumed), identity, seed, order.size) if self._resumed else 0
@@ -187,9 +187,8 @@ class LoaderStateCallback(TrainerCallback, ExportableState):  # type: ignore[mis
         index = stream.start(self._done)
         state.epoch = index / stream.order.size
         ended = index // stream.order.size > stream.start(self._done - 1) // stream.order.size
-        if (
-            ended and state.global_step < state.max_steps
-        ):  # at the very end, transformers does the same by itself
+        # At the very end, transformers does the same by itself.
+        if ended and state.global_step < state.max_steps:
             control.should_log |= args.logging_strategy == IntervalStrategy.EPOCH
             control.should_evaluate |= (
                 args.eval_strategy == IntervalStrategy.EPOCH and args.eval_delay <= state.epoch
@@ -225,7 +224,7 @@ def _read_state(checkpoint: str) -> LoaderState:
     except (KeyError, TypeError) as error:
         raise InputError(
             f"`{checkpoint}` does not say which rows are done: it was not written by a run on "
-            f"shards in this order; "
+            "shards in this order; "
             "start anew, with its model as `--model_name_or_path`"
         ) from error
 

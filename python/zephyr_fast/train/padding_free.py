@@ -65,9 +65,8 @@ def pack_forward(model: Any) -> None:
             return padded_forward(*positional, **inputs)
         plan = dict(packed)
         indices, ids, labels = plan.pop("indices"), inputs.pop("input_ids"), inputs.pop("labels")
-        inputs.pop(
-            "attention_mask"
-        )  # with one, transformers would let the documents of a row see each other
+        # With one, transformers would let the documents of a row see each other.
+        inputs.pop("attention_mask")
         output = padded_forward(
             input_ids=_taken(ids, indices, 0),
             labels=_taken(labels, indices, -100),
@@ -90,7 +89,7 @@ def prove_packing(model: Any, batch: "dict[str, Any]") -> None:
     if not error <= ERROR_MAX:  # also for one that is not a number
         raise RecipeError(
             f"packed answers are {error:.2g} nats a token off those computed apart: this model "
-            f"does not keep them apart; train with "
+            "does not keep them apart; train with "
             "`pack_pairs: false` and `precompute_ref_log_probs: false`"
         )
 

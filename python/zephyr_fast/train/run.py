@@ -80,7 +80,7 @@ def last_checkpoint(folder: str) -> str:
     if found is None:
         raise InputError(
             f"`{folder}` has no checkpoint to resume from; leave `resume_from_checkpoint` out to "
-            f"start anew"
+            "start anew"
         )
     return str(found)
 
@@ -94,7 +94,7 @@ def open_splits(
     if training.do_eval and "test" not in manifest.splits:
         raise RecipeError(
             f"`{data.shards}` has no `test` split to evaluate on; set `eval_strategy: no`, or hold "
-            f"rows out in the data recipe"
+            "rows out in the data recipe"
         )
     train = open_shards(data.shards, "train")
     if data.mix or data.shard_weights:

@@ -91,7 +91,7 @@ def check_adapter(file: str) -> None:
     ) not in (None, "megatron.core"):
         raise InputError(
             f"`{file}` asks for a module of Megatron to be imported, which an adapter is not "
-            f"allowed to"
+            "allowed to"
         )
     arguments = given.get("tokenizer_kwargs")
     if arguments and (not isinstance(arguments, dict) or arguments.get("trust_remote_code")):
@@ -109,7 +109,7 @@ def check_kernels(config: Any, name: str) -> None:
         if isinstance(value, str) and "/" in value:
             raise InputError(
                 f"the configuration of `{name}` asks for the kernel {brief(value)} of the Hub; "
-                f"take that key out of its `config.json`"
+                "take that key out of its `config.json`"
             )
 
 
@@ -180,12 +180,12 @@ def _typed(what: str, error: BaseException) -> ZephyrError:
     if "trust_remote_code" in says:
         return RecipeError(
             f"{what} has code of its own, which does not run unless you say so: read it, then set "
-            f"`trust_remote_code: true` in the "
+            "`trust_remote_code: true` in the "
             "training config (it is taken for the model that you name, and for nothing else)"
         )
     if isinstance(error, pickle.UnpicklingError):
         return InputError(
             f"cannot load {what}: it holds pickled objects that are not weights, which are not "
-            f"loaded"
+            "loaded"
         )
     return InputError(f"cannot load {what}: {says}")

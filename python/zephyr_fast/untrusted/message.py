@@ -143,7 +143,7 @@ class _Parts:
         if count * dtype.itemsize > len(buffer):
             raise ValueError(
                 f"{count} values of {dtype.itemsize} bytes do not fit in a buffer of {len(buffer)} "
-                f"bytes"
+                "bytes"
             )
         return np.frombuffer(buffer, dtype, count) if count else np.empty(0, dtype)
 

@@ -79,7 +79,7 @@ def _check_options(training: "DPOConfig", model: "ModelConfig") -> None:
         if is_set:
             raise RecipeError(
                 f"`{name}` does not go with stored reference log-probs: {reason}; set "
-                f"`precompute_ref_log_probs: false`"
+                "`precompute_ref_log_probs: false`"
             )
 
 

@@ -178,9 +178,8 @@ def _compute(
     collate = PairCollator(pad_token_id=0, layout=layout_for(policy.config._attn_implementation))
     shards = {split: Shards(prefs, split) for split in {part.split for part in parts}}
     first = [shards[parts[0].split][row] for row in range(min(2, parts[0].pairs))]
-    with refused(
-        f"the model `{model}`"
-    ):  # its first forward pass, in which an odd configuration shows
+    # Its first forward pass, in which an odd configuration shows.
+    with refused(f"the model `{model}`"):
         prove_packing(policy, _moved(collate(first), next(policy.parameters()).device))
     for done, part in enumerate(parts, 1):
         samples = [shards[part.split][row] for row in range(part.first, part.first + part.pairs)]
@@ -220,7 +219,7 @@ def _with_adapter(model: Any, name: str) -> Any:
     if isinstance(whole.get_output_embeddings(), BaseTunerLayer):
         raise RecipeError(
             f"`{name}` adapts `lm_head`, which TRL's fused head does not see; merge it into its "
-            f"base first"
+            "base first"
         )
     return whole
 

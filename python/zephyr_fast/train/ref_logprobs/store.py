@@ -1,8 +1,9 @@
 """The stored reference log-probs of a preference data set: what they depend on, how they lie on
 disk, how they are checked.
 
-    prefs/_ref/<key, 16 hex digits>/train-00000.arrow …   two float32 columns, in the order of the pairs
-    prefs/_ref/<key, 16 hex digits>/manifest.json         last; without it the folder is an unfinished run
+    prefs/_ref/<key, 16 hex digits>/
+        train-00000.arrow …   two float32 columns, in the order of the pairs
+        manifest.json         last; without it the folder is an unfinished run
 
 They are worth nothing with other weights, so the folder's name is the hash of everything they
 depend on.
@@ -213,12 +214,12 @@ def read(prefs: str | Path, key: Key, split: str) -> LogProbs:
     if manifest["key"] != asdict(key):
         raise IntegrityError(
             f"`{folder}/manifest.json` is of another key than its folder's name; it was changed or "
-            f"is damaged"
+            "is damaged"
         )
     if split not in manifest["splits"]:
         raise RecipeError(
             f"`{folder}` has no log-probs of the split `{split}`; run `zephyr-fast ref-logprobs` "
-            f"for it"
+            "for it"
         )
     card = manifest["splits"][split]
     values = [
@@ -240,7 +241,7 @@ def _checked(folder: Path, part: dict[str, str], pairs: int, number: int) -> Log
     if _sha256(content) != part["sha256"]:
         raise IntegrityError(
             f"`{path}` is damaged: it is not what was written; remove it and run `zephyr-fast "
-            f"ref-logprobs` again"
+            "ref-logprobs` again"
         )
     return read_part(content, path, min(PAIRS_PER_PART, pairs - number * PAIRS_PER_PART))
 
@@ -251,7 +252,10 @@ def _missing(prefs: Path, key: Key) -> str:
         _OTHERS_MAX,
     )
     others = [manifest["key"] for path in sorted(found) if (manifest := _read_manifest(path))]
-    run = "run `zephyr-fast ref-logprobs` with this model, or set `precompute_ref_log_probs: false` to keep it in memory"
+    run = (
+        "run `zephyr-fast ref-logprobs` with this model, or set `precompute_ref_log_probs: false` "
+        "to keep it in memory"
+    )
     if not others:
         return f"`{prefs}` has no stored reference log-probs; {run}"
     mine = asdict(key)
@@ -261,7 +265,10 @@ def _missing(prefs: Path, key: Key) -> str:
         for name in mine
         if nearest[name] != mine[name]
     ]
-    return f"the stored reference log-probs of `{prefs}` are not of this run: {'; '.join(differences)}; {run}"
+    return (
+        f"the stored reference log-probs of `{prefs}` are not of this run: "
+        f"{'; '.join(differences)}; {run}"
+    )
 
 
 def _short(value: object) -> str:
@@ -286,7 +293,7 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
     if isinstance(found, dict) and found.get("schema", SCHEMA) != SCHEMA:
         raise InputError(
             f"`{path}` has schema {shown(found['schema'], 40)}, this version reads {SCHEMA}; "
-            f"update zephyr-fast"
+            "update zephyr-fast"
         )
     if not _is_manifest(found):
         raise IntegrityError(f"`{path}` was changed or is damaged")

@@ -99,10 +99,8 @@ def _config(folder: Path) -> dict[str, object]:
     fields = read_json(folder / name)
     if not isinstance(fields, dict):
         raise InputError(f"`{folder / name}` is not a JSON object of `key: value` pairs")
-    absent = NOT_THE_FUNCTION | {
-        "base_model_name_or_path",
-        "inference_mode",
-    }  # the base is hashed itself
+    # The base is hashed itself.
+    absent = NOT_THE_FUNCTION | {"base_model_name_or_path", "inference_mode"}
     return {key: value for key, value in sorted(fields.items()) if key not in absent}
 
 
