@@ -26,6 +26,14 @@ STRATEGIES = (
     "all-lower",
     "best-vs-draw",
 )
+NO_OTHER = {
+    "best-vs-random": "same_text",
+    "best-vs-random-lower": "tie",
+    "best-vs-worst": "tie",
+    "all-lower": "tie",
+    "best-vs-draw": "same_text",
+}
+"""By strategy, the reason of a row in which no reply can be rejected."""
 """What `score` and `pairs` know; anything else is an error there."""
 
 Pair = tuple[str, str, float | None, float | None]
@@ -94,7 +102,7 @@ def pairs(
     else:
         raise NotImplementedError(f"strategy = {strategy!r}")
     if not rejected:
-        return "same_text" if strategy in ("best-vs-draw", "best-vs-random") else "tie"
+        return NO_OTHER[strategy]
     made = [(texts[best], texts[place], scores[best], scores[place]) for place in rejected]
     made = [pair for pair in made if strategy == "best-vs-draw" or pair[0] != pair[1]]
     return made or "same_text"

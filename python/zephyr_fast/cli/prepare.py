@@ -181,8 +181,7 @@ def _run(
     sets = {name: place for name, _, place in (given.partition("=") for given in evaluation_sets)}
     manifest_file, before = out / "manifest.json", _changed(out / "manifest.json")
     with ProgressBars() as bars:
-        verb = prepare.prep if command == "prep" else prepare.binarize
-        manifest = verb(
+        manifest = {"prep": prepare.prep, "binarize": prepare.binarize}[command](
             recipe,
             out=out,
             input=input,

@@ -51,7 +51,9 @@ class Product(StrEnum):
 
     @property
     def trained_columns(self) -> tuple[str, ...]:
-        """The columns of its shards that a trainer sees."""
+        """Those columns of its shards that are lists of int32 and trained on; scalars go in by
+        `load.index.with_columns`.
+        """
         return _names(f"trained_columns:{self}")
 
     @property

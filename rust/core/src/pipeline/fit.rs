@@ -41,9 +41,12 @@ pub(super) fn resolve(product: Product, recipe: &mut Recipe) -> Result<()> {
         }
     }
     match product {
-        Product::Windows => resolve_windows(recipe),
-        Product::Pairs => resolve_pairs(recipe),
+        Product::Windows => resolve_windows(recipe)?,
+        Product::Pairs => resolve_pairs(recipe)?,
     }
+    switched_off(recipe).map_or(Ok(()), |(key, why)| {
+        Err(Error::Recipe(format!("`{key}` does nothing here: {why}; take it away")))
+    })
 }
 
 fn resolve_windows(recipe: &mut Recipe) -> Result<()> {
@@ -121,6 +124,43 @@ fn of_windows_alone(recipe: &Recipe) -> Option<(&'static str, &'static str)> {
         .map(|(key, _, why)| (key, why))
 }
 
+/// The first key that was laid over the recipe although another key switches it off, and why. What
+/// a recipe itself says may wait for the day on which it counts.
+fn switched_off(recipe: &Recipe) -> Option<(&str, &'static str)> {
+    let keeps_duplicates = recipe
+        .binarize
+        .as_ref()
+        .and_then(|binarize| binarize.preset)
+        .is_some_and(|preset| !preset.drops_duplicates());
+    let is_trl07 = recipe.compat == Compat::Trl07;
+    let without_tokens = !recipe.shards.tokens;
+    let without_sets = recipe.decontaminate.against.is_empty();
+    let compares = recipe.dedup.exact || recipe.dedup.near;
+    let rules: [(&[&str], bool, &'static str); 7] = [
+        (&["dedup.exact"], keeps_duplicates, "the preset keeps rows that repeat"),
+        (&["tokenize.train_on"], is_trl07, "`compat = \"trl-0.7\"` trains every token"),
+        (&["dedup.threshold"], !recipe.dedup.near, "`dedup.near` is off"),
+        (&["dedup.of"], !compares, "`dedup.exact` and `dedup.near` are off"),
+        (
+            &["decontaminate.action", "decontaminate.threshold"],
+            without_sets,
+            "no evaluation set is named",
+        ),
+        (&["pack", "template", "tokenize"], without_tokens, "`shards.tokens` is false"),
+        (&["binarize.max_length"], without_tokens, "`shards.tokens` is false"),
+    ];
+    let is_of = |written: &str, key: &str| {
+        written.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let why_off = |written: &str| {
+        let off = |(keys, is_off, _): &&(&[&str], bool, &'static str)| {
+            *is_off && keys.iter().any(|key| is_of(written, key))
+        };
+        rules.iter().find(off).map(|(_, _, why)| *why)
+    };
+    recipe.overridden.iter().find_map(|key| why_off(key).map(|why| (key.as_str(), why)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,6 +226,20 @@ mod tests {
             error(&format!("{tail}{text}"), Product::Pairs, &[])
                 .starts_with("`filter.1.drop = \"tail\"` cuts turns off")
         );
+        for (text, product, key, value) in [
+            ("[binarize]\npreset = \"h4-v1\"\n", Product::Pairs, "dedup.exact", "true"),
+            ("compat = \"trl-0.7\"\n", Product::Windows, "tokenize.train_on", "assistant"),
+            ("", Product::Windows, "dedup.threshold", "0.5"),
+            ("", Product::Windows, "dedup.of", "prompt"),
+            ("", Product::Windows, "decontaminate.action", "flag"),
+            ("[shards]\ntokens = false\n", Product::Windows, "pack.seq_len", "64"),
+            ("[binarize]\n[shards]\ntokens = false\n", Product::Pairs, "binarize.max_length", "64"),
+        ] {
+            let refused = error(text, product, &[(key, value)]);
+            assert!(refused.starts_with(&format!("`{key}` does nothing here")), "{key}: {refused}");
+        }
+        let near = [("dedup.near", "true"), ("dedup.threshold", "0.5"), ("dedup.of", "prompt")];
+        assert_eq!(error("", Product::Windows, &near), "");
         // A recipe that is printed with all its keys can be used again.
         let printed = read(text, "x", &[]).and_then(|recipe| recipe.print()).expect("prints");
         assert_eq!(error(&printed, Product::Pairs, &[]), "");

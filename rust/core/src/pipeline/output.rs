@@ -197,9 +197,10 @@ impl<'run> Output<'run> {
             entry.trained_tokens = Some(trained as i32);
             entry.tokens_lost = Some(encoded.tokens_lost as i32);
         }
-        if self.walk.product == Product::Pairs {
-            entry.pairs = Some(cleaned.pairs.len() as i32);
-        }
+        entry.pairs = match self.walk.product {
+            Product::Windows => None,
+            Product::Pairs => Some(cleaned.pairs.len() as i32),
+        };
         match (&mut split.tokens, &encoded.tokens) {
             (TokenOutput::None, Tokens::None) => {}
             (TokenOutput::Samples(waiting), Tokens::Sample(sample)) => {

@@ -99,13 +99,14 @@ impl Text {
             vec![Arc::new(self.prompts.finish()), Arc::new(self.prompt_ids.finish())];
         columns
             .extend(self.messages.iter_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef));
-        if self.product == Product::Pairs {
-            columns.push(Arc::clone(&columns[2]));
-            columns.extend(
-                self.scores
-                    .iter_mut()
-                    .map(|scores| Arc::new(Float64Array::from(std::mem::take(scores))) as ArrayRef),
-            );
+        let scores = self.scores.iter_mut().map(std::mem::take);
+        match self.product {
+            Product::Windows => {}
+            Product::Pairs => {
+                columns.push(Arc::clone(&columns[2]));
+                columns
+                    .extend(scores.map(|scores| Arc::new(Float64Array::from(scores)) as ArrayRef));
+            }
         }
         self.scores = [Vec::new(), Vec::new()];
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)

@@ -300,7 +300,7 @@ fn max_length() -> usize {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Template {
-    /// `zephyr`, `tokenizer` (the tokenizer's own), or the path of a `.jinja` file.
+    /// A packaged name, `tokenizer` (the tokenizer's own), or the path of a `.jinja` file.
     #[serde(serialize_with = "base_name")]
     pub name: String,
 }
