@@ -1,9 +1,11 @@
-"""Repeats, with the packages installed here, the traps that this project was built around, and writes them into docs/reliability.md.
+"""Repeats, with the packages installed here, the traps that this project was built around, and
+writes them into docs/reliability.md.
 
-python scripts/compare_reliability.py            all of it, about two minutes; `make compare` does this
-python scripts/compare_reliability.py --print    the tables, and no file is changed
+python scripts/compare_reliability.py all of it, about two minutes; `make compare` does this
+python scripts/compare_reliability.py --print the tables, and no file is changed
 
-Four experiments, ours in the last row of each: flipped bits, a loader that is sharded twice, a stream that is resumed, hostile templates.
+Four experiments, ours in the last row of each: flipped bits, a loader that is sharded twice, a
+stream that is resumed, hostile templates.
 """
 
 import json
@@ -40,24 +42,48 @@ def main() -> None:
 
 def table(title: str, heads: Row, rows: Iterable[Row]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
-    return f"**{title}**\n\n" + "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    return f"**{title}**\n\n" + "\n".join(
+        "| " + " | ".join(map(str, line)) + " |" for line in lines
+    )
 
 
 def flipped_bits() -> str:
-    """One bit of a file is flipped at a time; the reader gives the rows, other rows, or an error, or dies."""
+    """One bit of a file is flipped at a time; the reader gives the rows, other rows, or an
+    error, or dies.
+    """
     rows = []
     for reader in ("none", "lz4", "zstd", "ours"):
         found: Counter[str] = Counter()
         while (done := sum(found.values())) < FLIPS:
             words = [sys.executable, __file__, "flips", reader, str(done)]
-            child = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+            child = subprocess.run(
+                words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False
+            )
             found.update(child.stdout.split())
             if child.returncode != 0:
                 found["death"] += 1
-        name = "ours" if reader == "ours" else f"pyarrow {version('pyarrow')}, {reader.replace('none', 'uncompressed')}"
+        name = (
+            "ours"
+            if reader == "ours"
+            else f"pyarrow {version('pyarrow')}, {reader.replace('none', 'uncompressed')}"
+        )
         harmless = found["same"]
-        rows.append([name, f"{found['other']} ({found['other'] / FLIPS:.1%})", found["error"], found["death"], harmless])
-    heads = ["reader of the same rows", "other rows, silently", "error", "death of the process", "no row touched"]
+        rows.append(
+            [
+                name,
+                f"{found['other']} ({found['other'] / FLIPS:.1%})",
+                found["error"],
+                found["death"],
+                harmless,
+            ]
+        )
+    heads = [
+        "reader of the same rows",
+        "other rows, silently",
+        "error",
+        "death of the process",
+        "no row touched",
+    ]
     return table(f"{FLIPS} flipped bits, one at a time, in an Arrow file", heads, rows)
 
 
@@ -74,7 +100,9 @@ def flips(reader: str, first: int) -> None:
         whole = pa.ipc.open_file(str(path)).read_all().combine_chunks()
         read: Callable[[], Any]
         if reader == "ours":
-            read = lambda: [{name: list(value) for name, value in row.items()} for row in Shards(out, "train")]  # noqa: E731
+            read = lambda: [
+                {name: list(value) for name, value in row.items()} for row in Shards(out, "train")
+            ]  # noqa: E731
         else:
             options = pa.ipc.IpcWriteOptions(compression=None if reader == "none" else reader)
             with pa.ipc.new_file(str(path), whole.schema, options=options) as writer:
@@ -88,7 +116,15 @@ def flips(reader: str, first: int) -> None:
             path.write_bytes(damaged)
             try:
                 print("same" if read() == wanted else "other", flush=True)
-            except (pa.ArrowException, IntegrityError, OSError, ValueError, KeyError, UnicodeError, OverflowError):
+            except (
+                pa.ArrowException,
+                IntegrityError,
+                OSError,
+                ValueError,
+                KeyError,
+                UnicodeError,
+                OverflowError,
+            ):
                 print("error", flush=True)
 
 
@@ -106,8 +142,12 @@ def ours(rank: int, world: int, size: int, state: Any = None) -> Any:
     from zephyr_fast.load.stream import Stream
 
     part = Part(rank, world, 4)
-    stream = Stream(Shuffled(size, SEED), part.batch, "pad", 0 if state is None else state.index_in_epoch)
-    return Loader(Numbers(), Batches(stream, part, 0, stream.steps_to(size)), list, "", SEED, Workers())
+    stream = Stream(
+        Shuffled(size, SEED), part.batch, "pad", 0 if state is None else state.index_in_epoch
+    )
+    return Loader(
+        Numbers(), Batches(stream, part, 0, stream.steps_to(size)), list, "", SEED, Workers()
+    )
 
 
 def lost_and_twice(rows: Iterable[int], size: int) -> Row:
@@ -132,25 +172,44 @@ def sharded_twice() -> str:
     read: list[int] = []
     for rank in range(RANKS):
         loader = torch.utils.data.DataLoader(Part(rank), batch_size=4)
-        prepared = prepare_data_loader(loader, num_processes=RANKS, process_index=rank, put_on_device=False, dispatch_batches=False)
+        prepared = prepare_data_loader(
+            loader,
+            num_processes=RANKS,
+            process_index=rank,
+            put_on_device=False,
+            dispatch_batches=False,
+        )
         read += [int(row) for batch in prepared for row in batch]
     refused = 0
     for rank in range(RANKS):
         loader = ours(rank, RANKS, ROWS_OF_EPOCH)
         try:
-            prepare_data_loader(loader._torch_loader(loader.batches), num_processes=RANKS, process_index=rank)
+            prepare_data_loader(
+                loader._torch_loader(loader.batches), num_processes=RANKS, process_index=rank
+            )
         except RecipeError:
             refused += 1
-    alone = [row for rank in range(RANKS) for batch in ours(rank, RANKS, ROWS_OF_EPOCH) for row in batch]
+    alone = [
+        row for rank in range(RANKS) for batch in ours(rank, RANKS, ROWS_OF_EPOCH) for row in batch
+    ]
     rows = [
         [
-            f"accelerate {version('accelerate')}: an iterable that shards itself, through `prepare`",
+            f"accelerate {version('accelerate')}: an iterable that shards itself, through "
+            f"`prepare`",
             *lost_and_twice(read, ROWS_OF_EPOCH),
             "none",
         ],
-        ["ours", *lost_and_twice(alone, ROWS_OF_EPOCH), f"wrapped once more: {refused} of {RANKS} ranks refuse"],
+        [
+            "ours",
+            *lost_and_twice(alone, ROWS_OF_EPOCH),
+            f"wrapped once more: {refused} of {RANKS} ranks refuse",
+        ],
     ]
-    return table(f"One epoch of {ROWS_OF_EPOCH:,} rows on {RANKS} ranks", ["loader", "rows lost", "rows read twice", "error"], rows)
+    return table(
+        f"One epoch of {ROWS_OF_EPOCH:,} rows on {RANKS} ranks",
+        ["loader", "rows lost", "rows read twice", "error"],
+        rows,
+    )
 
 
 def resumed_stream() -> str:
@@ -185,10 +244,14 @@ def resumed_stream() -> str:
 
     name = f"datasets {version('datasets')}, `.shuffle(buffer_size={BUFFER:,})`"
     rows = [
-        [reader, kills, *lost_and_twice(read(kills), STREAM_ROWS)] for reader, read in ((name, theirs), ("ours", of_us)) for kills in (1, 4)
+        [reader, kills, *lost_and_twice(read(kills), STREAM_ROWS)]
+        for reader, read in ((name, theirs), ("ours", of_us))
+        for kills in (1, 4)
     ]
     return table(
-        f"A shuffled stream of {STREAM_ROWS:,} rows, broken off and resumed", ["stream", "kills", "rows lost", "rows read twice"], rows
+        f"A shuffled stream of {STREAM_ROWS:,} rows, broken off and resumed",
+        ["stream", "kills", "rows lost", "rows read twice"],
+        rows,
     )
 
 
@@ -200,11 +263,19 @@ def hostile_templates() -> str:
     ends: Counter[str] = Counter()
     for path in hostile:
         child = subprocess.run(
-            [sys.executable, __file__, "render", str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False
+            [sys.executable, __file__, "render", str(path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            check=False,
         )
         ends[child.stdout.decode() or ("time" if child.returncode == -9 else "death")] += 1
-    questions = [json.dumps({"name": path.name, "text": path.read_text()}).encode() for path in hostile]
-    ended = [subprocess.run(canary.COMMAND, input=question, capture_output=True, check=False).returncode for question in questions]
+    questions = [
+        json.dumps({"name": path.name, "text": path.read_text()}).encode() for path in hostile
+    ]
+    ended = [
+        subprocess.run(canary.COMMAND, input=question, capture_output=True, check=False).returncode
+        for question in questions
+    ]
     refused = sum(code != 0 for code in ended)
     rows = [
         [
@@ -216,7 +287,8 @@ def hostile_templates() -> str:
             ends["death"],
         ],
         [
-            f"ours, at load, in a child of {canary.CPU_SECONDS} s and {canary.MEMORY_BYTES >> 20} MiB",
+            f"ours, at load, in a child of {canary.CPU_SECONDS} s and {canary.MEMORY_BYTES >> 20} "
+            f"MiB",
             refused,
             len(hostile) - refused,
             0,
@@ -232,7 +304,11 @@ def hostile_templates() -> str:
         f"above {CPU_SECONDS} s of CPU time",
         "death of the process",
     ]
-    return table(f"{len(hostile)} hostile templates (every sixth of tests/fixtures/hostile_templates)", heads, rows)
+    return table(
+        f"{len(hostile)} hostile templates (every sixth of tests/fixtures/hostile_templates)",
+        heads,
+        rows,
+    )
 
 
 def render(path: str) -> None:
@@ -242,7 +318,9 @@ def render(path: str) -> None:
 
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
     environment.filters["tojson"] = lambda value, **options: json.dumps(value, ensure_ascii=False)
     messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
     try:

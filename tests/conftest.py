@@ -1,4 +1,6 @@
-"""What several test files stand on: the packaged rows as shards, and a small model with random weights, made once a session."""
+"""What several test files stand on: the packaged rows as shards, and a small model with random
+weights, made once a session.
+"""
 
 import os
 from pathlib import Path
@@ -25,14 +27,20 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def prefs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The packaged pairs, rendered with a template that writes BOS itself, as stock TRL needs it to get one."""
+    """The packaged pairs, rendered with a template that writes BOS itself, as stock TRL needs it
+    to get one.
+    """
     from zephyr_fast import binarize
 
     folder = tmp_path_factory.mktemp("data")
     template = folder / "zephyr-bos.jinja"
     zephyr = (SAMPLE.parent / "templates" / "zephyr.jinja").read_text(encoding="utf-8")
     template.write_text("{{ bos_token }}" + zephyr, encoding="utf-8")
-    binarize(input="sample", out=folder / "prefs", settings={"template.name": str(template), "shards.test_fraction": 0.2})
+    binarize(
+        input="sample",
+        out=folder / "prefs",
+        settings={"template.name": str(template), "shards.test_fraction": 0.2},
+    )
     return folder / "prefs"
 
 
@@ -44,7 +52,9 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("model") / "start"
-    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(SAMPLE / "model")).save_pretrained(folder)
+    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(SAMPLE / "model")).save_pretrained(
+        folder
+    )
     return folder
 
 

@@ -1,4 +1,6 @@
-"""An HTTP server on loopback that answers as a test tells it to, and remembers what it was asked."""
+"""An HTTP server on loopback that answers as a test tells it to, and remembers what it was
+asked.
+"""
 
 import http.server
 import threading
@@ -12,7 +14,9 @@ Answer = bytes | Callable[[http.server.BaseHTTPRequestHandler], None]
 
 
 class HostileServer(http.server.ThreadingHTTPServer):
-    """Answers with the files of `files`, by their path; a function writes its whole answer itself. `asked`: paths with query, in order."""
+    """Answers with the files of `files`, by their path; a function writes its whole answer
+    itself. `asked`: paths with query, in order.
+    """
 
     daemon_threads = True
 

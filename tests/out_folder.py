@@ -1,4 +1,6 @@
-"""Reads an out folder with pyarrow alone, into plain lists, and compares it with what a slow twin says must be in it."""
+"""Reads an out folder with pyarrow alone, into plain lists, and compares it with what a slow
+twin says must be in it.
+"""
 
 import json
 from collections import Counter
@@ -23,11 +25,19 @@ def ledger(folder: Path) -> list[dict[str, Any]]:
 
 
 def shard_rows(folder: Path, split: str) -> list[dict[str, Any]]:
-    return [row for path in sorted(folder.glob(f"{split}-*.arrow")) for row in pa.ipc.open_file(str(path)).read_all().to_pylist()]
+    return [
+        row
+        for path in sorted(folder.glob(f"{split}-*.arrow"))
+        for row in pa.ipc.open_file(str(path)).read_all().to_pylist()
+    ]
 
 
 def text_rows(folder: Path, split: str) -> list[dict[str, Any]]:
-    return [row for path in sorted((folder / "text").glob(f"{split}-*.parquet")) for row in pq.read_table(path).to_pylist()]
+    return [
+        row
+        for path in sorted((folder / "text").glob(f"{split}-*.parquet"))
+        for row in pq.read_table(path).to_pylist()
+    ]
 
 
 def documents(folder: Path, split: str) -> dict[int, dict[str, list[int]]]:
@@ -37,7 +47,10 @@ def documents(folder: Path, split: str) -> dict[int, dict[str, list[int]]]:
         start = 0
         for row_id, length in zip(window["row_ids"], window["seq_lengths"], strict=True):
             assert row_id not in found
-            found[row_id] = {name: window[column][start : start + length] for name, column in (("ids", "input_ids"), ("labels", "labels"))}
+            found[row_id] = {
+                name: window[column][start : start + length]
+                for name, column in (("ids", "input_ids"), ("labels", "labels"))
+            }
             start += length
         assert start == len(window["input_ids"]) == len(window["labels"])
     return found
@@ -45,7 +58,11 @@ def documents(folder: Path, split: str) -> dict[int, dict[str, list[int]]]:
 
 def files(folder: Path) -> dict[str, bytes]:
     """Every file of a folder, by its path within."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def assert_is_what_the_twin_says(folder: Path, rows: list[Row], outcomes: list[Outcome]) -> None:
@@ -54,7 +71,17 @@ def assert_is_what_the_twin_says(folder: Path, rows: list[Row], outcomes: list[O
     assert [line["row_id"] for line in lines] == list(range(len(rows)))
     for row, wanted, line in zip(rows, outcomes, lines, strict=True):
         told = {
-            name: line[name] for name in ("verdict", "reason", "duplicate_of", "prompt_id", "split", "fixes", "tokens_lost", "source_id")
+            name: line[name]
+            for name in (
+                "verdict",
+                "reason",
+                "duplicate_of",
+                "prompt_id",
+                "split",
+                "fixes",
+                "tokens_lost",
+                "source_id",
+            )
         }
         assert told == {name: getattr(wanted, name) for name in told}, (
             wanted.row_id,
@@ -63,11 +90,16 @@ def assert_is_what_the_twin_says(folder: Path, rows: list[Row], outcomes: list[O
         assert (line["offset"], line["length"]) == (row.offset, row.length)
     sums = manifest(folder)
     assert Counter(phrase for wanted in outcomes for phrase in wanted.phrases) == sums["phrases"]
-    assert sums["truecase"] == {"rows": sum(o.fixes > 0 for o in outcomes), "fixes": sum(o.fixes for o in outcomes)}
+    assert sums["truecase"] == {
+        "rows": sum(o.fixes > 0 for o in outcomes),
+        "fixes": sum(o.fixes for o in outcomes),
+    }
     for split in ("train", "test"):
         here = [wanted for wanted in outcomes if wanted.split == split]
         assert text_rows(folder, split) == [text for wanted in here for text in wanted.texts]
         if sums["kind"] == "sft":
             assert documents(folder, split) == {wanted.row_id: wanted.samples[0] for wanted in here}
         else:
-            assert shard_rows(folder, split) == [{**sample, "row_id": wanted.row_id} for wanted in here for sample in wanted.samples]
+            assert shard_rows(folder, split) == [
+                {**sample, "row_id": wanted.row_id} for wanted in here for sample in wanted.samples
+            ]

@@ -1,4 +1,6 @@
-"""Starts the ranks of a run as real processes, in a second instead of ten: one process imports everything, and ranks are forked from it."""
+"""Starts the ranks of a run as real processes, in a second instead of ten: one process imports
+everything, and ranks are forked from it.
+"""
 
 import multiprocessing
 import os
@@ -8,21 +10,33 @@ from multiprocessing.connection import wait
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["zephyr_fast.train.sft", "zephyr_fast.train.dpo", "zephyr_fast.load.loader", "zephyr_fast.load.agreement"])
+CONTEXT.set_forkserver_preload(
+    [
+        "zephyr_fast.train.sft",
+        "zephyr_fast.train.dpo",
+        "zephyr_fast.load.loader",
+        "zephyr_fast.load.agreement",
+    ]
+)
 
 SECONDS = 1_800
 """After which ranks that wait for each other are taken for hanging."""
 
 
 def run_ranks(act: Callable[..., None], world: int, *arguments: Any) -> list[int | None]:
-    """Exit codes of `act(*arguments)` in `world` processes, which find each other as those of torchrun do.
+    """Exit codes of `act(*arguments)` in `world` processes, which find each other as those of
+    torchrun do.
 
-    Where one dies the others are killed, as by torchrun. `act` must be a function of a module that starts nothing itself.
+    Where one dies the others are killed, as by torchrun. `act` must be a function of a module
+    that starts nothing itself.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    ranks = [CONTEXT.Process(target=_rank, args=(act, rank, world, port, arguments)) for rank in range(world)]
+    ranks = [
+        CONTEXT.Process(target=_rank, args=(act, rank, world, port, arguments))
+        for rank in range(world)
+    ]
     for process in ranks:
         process.start()
     left = {process.sentinel: process for process in ranks}
@@ -43,11 +57,15 @@ def run_ranks(act: Callable[..., None], world: int, *arguments: Any) -> list[int
     return [process.exitcode for process in ranks]
 
 
-def _rank(act: Callable[..., None], rank: int, world: int, port: int, arguments: tuple[Any, ...]) -> None:
+def _rank(
+    act: Callable[..., None], rank: int, world: int, port: int, arguments: tuple[Any, ...]
+) -> None:
     import torch
 
     torch.set_num_threads(1)
-    multiprocessing.set_start_method("fork", force=True)  # of its workers, as in a rank that was started by hand
+    multiprocessing.set_start_method(
+        "fork", force=True
+    )  # of its workers, as in a rank that was started by hand
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     act(*arguments)

@@ -1,4 +1,6 @@
-"""One rank of a loop with bare torch that reads shards, writes a checkpoint after each step, and may be killed; tests start several."""
+"""One rank of a loop with bare torch that reads shards, writes a checkpoint after each step, and
+may be killed; tests start several.
+"""
 
 import json
 import os
@@ -19,22 +21,45 @@ from zephyr_fast.load.stream import LoaderState, Stream
 SEED = 3
 
 
-def loader_of(rows: Any, part: Part, workers: Workers, state: LoaderState | None = None, epochs: int = 2, tail: Any = "carry") -> Loader:
+def loader_of(
+    rows: Any,
+    part: Part,
+    workers: Workers,
+    state: LoaderState | None = None,
+    epochs: int = 2,
+    tail: Any = "carry",
+) -> Loader:
     """One rank's loader, from the start or from a state; batches are row numbers."""
     size = len(rows)
     first = 0 if state is None else state.epoch * size + state.index_in_epoch
     stream = Stream(rows.order(SEED), part.batch, tail, first)
-    return Loader(rows, Batches(stream, part, 0, stream.steps_to(epochs * size)), collate, "", SEED, workers)
+    return Loader(
+        rows, Batches(stream, part, 0, stream.steps_to(epochs * size)), collate, "", SEED, workers
+    )
 
 
-def read_steps(folder: str, out: str, layout: tuple[int, int, int], tail: str, kill: tuple[int, int]) -> None:
-    """Reads on from `out/checkpoint.json`. `layout`: device batch, micro batches, workers; rank kill[0] dies in micro batch kill[1]."""
+def read_steps(
+    folder: str, out: str, layout: tuple[int, int, int], tail: str, kill: tuple[int, int]
+) -> None:
+    """Reads on from `out/checkpoint.json`. `layout`: device batch, micro batches, workers; rank
+    kill[0] dies in micro batch kill[1].
+    """
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     torch.distributed.init_process_group("gloo")
     checkpoint = Path(out) / "checkpoint.json"
-    state = LoaderState.from_json(json.loads(checkpoint.read_text())["state"]) if checkpoint.exists() else None
+    state = (
+        LoaderState.from_json(json.loads(checkpoint.read_text())["state"])
+        if checkpoint.exists()
+        else None
+    )
     device_batch, micro, workers = layout
-    loader = loader_of(Shards(folder, "train"), Part(rank, world, device_batch, micro), Workers(workers, "fork"), state, tail=tail)
+    loader = loader_of(
+        Shards(folder, "train"),
+        Part(rank, world, device_batch, micro),
+        Workers(workers, "fork"),
+        state,
+        tail=tail,
+    )
     agree({"steps": loader.batches.steps, "next index": loader.batches.stream.first})
     step: list[list[int]] = []
     for number, batch in enumerate(loader):
@@ -48,9 +73,11 @@ def read_steps(folder: str, out: str, layout: tuple[int, int, int], tail: str, k
 
 
 def _finish(out: Path, rank: int, step: list[list[int]], loader: Loader) -> None:
-    """A step is done once rank 0 has written its checkpoint: the state, and what all ranks have read so far.
+    """A step is done once rank 0 has written its checkpoint: the state, and what all ranks have
+    read so far.
 
-    Both are in one file, renamed into place, since rank 0 may be killed at any moment because another died.
+    Both are in one file, renamed into place, since rank 0 may be killed at any moment because
+    another died.
     """
     steps: list[Any] = [None] * int(os.environ["WORLD_SIZE"])
     torch.distributed.all_gather_object(steps, step)
@@ -69,7 +96,9 @@ def read_all(url: str, cache: str, rows: int) -> None:
 
 
 def compare_facts(facts: dict[str, Any], changes: list[dict[str, Any]]) -> None:
-    """Two ranks agree on `facts` with one change after the other on the second; all must raise exactly where there is one."""
+    """Two ranks agree on `facts` with one change after the other on the second; all must raise
+    exactly where there is one.
+    """
     torch.distributed.init_process_group("gloo")
     for change in changes:
         mine = {**facts, **change} if torch.distributed.get_rank() == 1 else facts

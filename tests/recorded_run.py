@@ -1,6 +1,8 @@
-"""A small run of a real trainer that writes down what each step trained on; as a program, one rank of it, which may kill itself.
+"""A small run of a real trainer that writes down what each step trained on; as a program, one
+rank of it, which may kill itself.
 
-python recorded_run.py '{"act": "sft", "folder": …, "out": …, "settings": {…}, "kill": 3, "world": 2}'
+python recorded_run.py '{"act": "sft", "folder": …, "out": …, "settings": {…}, "kill": 3,
+"world": 2}'
 """
 
 import json
@@ -49,7 +51,13 @@ class Recorded(SFTTrainer):
 
     def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> Any:
         weight = (inputs["labels"] != -100).any(dim=1).tolist()
-        _record(self, [row if real else -1 for row, real in zip(numbers(inputs["input_ids"]), weight, strict=True)])
+        _record(
+            self,
+            [
+                row if real else -1
+                for row, real in zip(numbers(inputs["input_ids"]), weight, strict=True)
+            ],
+        )
         return super().training_step(model, inputs, *rest, **named)
 
 
@@ -58,7 +66,9 @@ class RecordedDistilled(Recorded, Distilled):
 
 
 class RecordedPairs(DPOTrainer):
-    """As `Recorded`. The stored reference of a pair is its number, so that it can be seen to be that pair's."""
+    """As `Recorded`. The stored reference of a pair is its number, so that it can be seen to be
+    that pair's.
+    """
 
     def training_step(self, model: Any, inputs: dict[str, Any], *rest: Any, **named: Any) -> Any:
         rows = numbers(inputs["input_ids"].chunk(2)[0])
@@ -69,7 +79,9 @@ class RecordedPairs(DPOTrainer):
 
 
 def _record(trainer: Any, rows: list[int]) -> None:
-    with (Path(trainer.args.output_dir) / f"rows-{trainer.args.process_index}.jsonl").open("a") as file:
+    with (Path(trainer.args.output_dir) / f"rows-{trainer.args.process_index}.jsonl").open(
+        "a"
+    ) as file:
         file.write(json.dumps([trainer.state.global_step, rows]) + "\n")
 
 
@@ -87,15 +99,32 @@ class Killed(TrainerCallback):
 def model_of(**settings: Any) -> MistralForCausalLM:
     """A model of a few thousand parameters, the same every time."""
     torch.manual_seed(0)
-    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1, "num_key_value_heads": 1}
-    return MistralForCausalLM(MistralConfig(vocab_size=2048, max_position_embeddings=LENGTH, **shape, **settings))
+    shape = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "num_key_value_heads": 1,
+    }
+    return MistralForCausalLM(
+        MistralConfig(vocab_size=2048, max_position_embeddings=LENGTH, **shape, **settings)
+    )
 
 
 def trainer_of(
-    folder: Path, out: Path, kind: type[SFTTrainer] = Recorded, dataset: Any = None, dropout: float = 0.5, **settings: Any
+    folder: Path,
+    out: Path,
+    kind: type[SFTTrainer] = Recorded,
+    dataset: Any = None,
+    dropout: float = 0.5,
+    **settings: Any,
 ) -> Any:
     """A dSFT run; settings are SFTConfig's."""
-    config = SFTConfig(output_dir=str(out), dataset_kwargs={"skip_prepare_dataset": True}, **{**SETTINGS, **settings})
+    config = SFTConfig(
+        output_dir=str(out),
+        dataset_kwargs={"skip_prepare_dataset": True},
+        **{**SETTINGS, **settings},
+    )
     out.mkdir(parents=True, exist_ok=True)
     trainer = kind(
         model=model_of(attention_dropout=dropout),
@@ -110,14 +139,23 @@ def trainer_of(
 
 def pairs_trainer_of(folder: Path, out: Path, dataset: Any = None, **settings: Any) -> DPOTrainer:
     """A dDPO run on packed pairs with a stored reference; settings are DPOConfig's."""
-    config = DPOConfig(output_dir=str(out), precompute_ref_log_probs=True, **{**SETTINGS, **settings})
+    config = DPOConfig(
+        output_dir=str(out), precompute_ref_log_probs=True, **{**SETTINGS, **settings}
+    )
     out.mkdir(parents=True, exist_ok=True)
     rows = open_shards(folder) if dataset is None else dataset
     numbered = numbers(np.array([pair["prompt_ids"] for pair in rows]))
-    columns = {"ref_chosen_logps": np.array(numbered, np.float32), "ref_rejected_logps": -np.array(numbered, np.float32)}
+    columns = {
+        "ref_chosen_logps": np.array(numbered, np.float32),
+        "ref_rejected_logps": -np.array(numbered, np.float32),
+    }
     collator = PairCollator(tokenizer().pad_token_id)
     trainer = RecordedPairs(
-        model_of(), config, data_collator=collator, train_dataset=with_columns(rows, columns), processing_class=tokenizer()
+        model_of(),
+        config,
+        data_collator=collator,
+        train_dataset=with_columns(rows, columns),
+        processing_class=tokenizer(),
     )
     trainer.pack_pairs()
     return trainer
@@ -134,7 +172,9 @@ TRAINERS = {"sft": trainer_of, "dpo": pairs_trainer_of, "distill": distilled_tra
 
 
 def trained_rows(out: Path) -> list[list[int]]:
-    """What each step trained on, rank after rank within each micro batch; of a step that was done twice, the last time."""
+    """What each step trained on, rank after rank within each micro batch; of a step that was
+    done twice, the last time.
+    """
     ranks = []
     for path in sorted(out.glob("rows-*.jsonl")):
         steps: dict[int, list[list[int]]] = defaultdict(list)
@@ -162,7 +202,9 @@ def run_rank(text: str) -> None:
     folders = given["folder"].split("|")  # one for all ranks, or one for each
     folder = Path(folders[int(os.environ.get("RANK", 0)) % len(folders)])
     trainer = TRAINERS[given["act"]](folder, Path(given["out"]), **given["settings"])
-    assert trainer.args.world_size == given["world"], f"{trainer.args.world_size} ranks, not {given['world']}"
+    assert trainer.args.world_size == given["world"], (
+        f"{trainer.args.world_size} ranks, not {given['world']}"
+    )
     if given["kill"]:
         trainer.add_callback(Killed(given["kill"]))
     trainer.train(resume_from_checkpoint=given["resume"] or None)

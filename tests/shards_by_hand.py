@@ -1,4 +1,6 @@
-"""The slow, obvious writer of token shards: what the engine writes, in a page of Python. Tests compare and train with it."""
+"""The slow, obvious writer of token shards: what the engine writes, in a page of Python. Tests
+compare and train with it.
+"""
 
 import hashlib
 import json
@@ -31,7 +33,9 @@ def ids_of(text: str, tokens: PreTrainedTokenizerBase) -> list[int]:
 
 
 def supervised(dialogue: Dialogue, tokens: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """Ids and labels: what overlaps the content or the end token of an assistant's turn is trained."""
+    """Ids and labels: what overlaps the content or the end token of an assistant's turn is
+    trained.
+    """
     text, spans = "", []
     for turn in dialogue:
         start = len(text) + len(f"<|{turn['role']}|>\n")
@@ -45,7 +49,9 @@ def supervised(dialogue: Dialogue, tokens: PreTrainedTokenizerBase) -> tuple[lis
     return [tokens.bos_token_id, *coded["input_ids"]], labels
 
 
-def windows(dialogues: list[Dialogue], tokens: PreTrainedTokenizerBase, seq_len: int) -> list[dict[str, Any]]:
+def windows(
+    dialogues: list[Dialogue], tokens: PreTrainedTokenizerBase, seq_len: int
+) -> list[dict[str, Any]]:
     """First fit, in order; dialogues that are too long are left out."""
     rows: list[dict[str, Any]] = []
     for row_id, dialogue in enumerate(dialogues):
@@ -63,10 +69,18 @@ def windows(dialogues: list[Dialogue], tokens: PreTrainedTokenizerBase, seq_len:
     return rows
 
 
-def pair(prompt: str, chosen: str, rejected: str, row_id: int, tokens: PreTrainedTokenizerBase) -> dict[str, Any]:
+def pair(
+    prompt: str, chosen: str, rejected: str, row_id: int, tokens: PreTrainedTokenizerBase
+) -> dict[str, Any]:
     asked = render([{"role": "user", "content": prompt}], tokens.eos_token) + "<|assistant|>\n"
     prompt_ids = ids_of(asked, tokens)
-    row: dict[str, Any] = {"prompt_ids": prompt_ids, "score_chosen": 9.0, "score_rejected": 1.0, "row_id": row_id, "pair": 0}
+    row: dict[str, Any] = {
+        "prompt_ids": prompt_ids,
+        "score_chosen": 9.0,
+        "score_rejected": 1.0,
+        "row_id": row_id,
+        "pair": 0,
+    }
     for side, answer in (("chosen_ids", chosen), ("rejected_ids", rejected)):
         whole = ids_of(f"{asked}{answer}{tokens.eos_token}\n", tokens)
         assert whole[: len(prompt_ids)] == prompt_ids
@@ -74,11 +88,23 @@ def pair(prompt: str, chosen: str, rejected: str, row_id: int, tokens: PreTraine
     return row
 
 
-def write(folder: Path, kind: str, splits: dict[str, list[dict[str, Any]]], seq_len: int, rows_per_batch: int = 8) -> Path:
-    """A whole out folder but for text, ledger and data card; two shards a split where there is more than one batch."""
+def write(
+    folder: Path,
+    kind: str,
+    splits: dict[str, list[dict[str, Any]]],
+    seq_len: int,
+    rows_per_batch: int = 8,
+) -> Path:
+    """A whole out folder but for text, ledger and data card; two shards a split where there is
+    more than one batch.
+    """
     folder.mkdir(parents=True)
     shutil.copytree(SAMPLE / "tokenizer", folder / "tokenizer")
-    cards = {name: _split(folder, name, kind, rows, seq_len, rows_per_batch) for name, rows in splits.items() if rows}
+    cards = {
+        name: _split(folder, name, kind, rows, seq_len, rows_per_batch)
+        for name, rows in splits.items()
+        if rows
+    }
     written = sum(card["rows"] for card in cards.values())
     manifest = {
         "schema": 1,
@@ -90,7 +116,13 @@ def write(folder: Path, kind: str, splits: dict[str, list[dict[str, Any]]], seq_
         "tokenizer": {"sha256": "", "vocab_size": 2048, "bos": "<s>", "eos": "</s>", "pad": "</s>"},
         "template": {"name": "zephyr", "sha256": ""},
         "inputs": [],
-        "rows": {"read": written, "written": written, "dropped": {}, "duplicates": {}, "quarantined": {}},
+        "rows": {
+            "read": written,
+            "written": written,
+            "dropped": {},
+            "duplicates": {},
+            "quarantined": {},
+        },
         "phrases": {},
         "truecase": {"rows": 0, "fixes": 0},
         "dedup": {"cut_short": 0},
@@ -102,11 +134,22 @@ def write(folder: Path, kind: str, splits: dict[str, list[dict[str, Any]]], seq_
     return folder
 
 
-def _split(folder: Path, name: str, kind: str, rows: list[dict[str, Any]], seq_len: int, rows_per_batch: int) -> dict[str, Any]:
-    batches = [rows[start : start + rows_per_batch] for start in range(0, len(rows), rows_per_batch)]
+def _split(
+    folder: Path,
+    name: str,
+    kind: str,
+    rows: list[dict[str, Any]],
+    seq_len: int,
+    rows_per_batch: int,
+) -> dict[str, Any]:
+    batches = [
+        rows[start : start + rows_per_batch] for start in range(0, len(rows), rows_per_batch)
+    ]
     middle = (len(batches) + 1) // 2
     parts = [part for part in (batches[:middle], batches[middle:]) if part]
-    shards = [_shard(folder, f"{name}-{number:05}.arrow", kind, part) for number, part in enumerate(parts)]
+    shards = [
+        _shard(folder, f"{name}-{number:05}.arrow", kind, part) for number, part in enumerate(parts)
+    ]
     return {
         "rows": sum(len(row.get("seq_lengths", [0])) for row in rows),
         "samples": len(rows),
@@ -121,7 +164,9 @@ def _split(folder: Path, name: str, kind: str, rows: list[dict[str, Any]], seq_l
     }
 
 
-def _shard(folder: Path, file: str, kind: str, batches: Iterable[list[dict[str, Any]]]) -> dict[str, Any]:
+def _shard(
+    folder: Path, file: str, kind: str, batches: Iterable[list[dict[str, Any]]]
+) -> dict[str, Any]:
     ids = ("input_ids", "prompt_ids", "chosen_ids", "rejected_ids")
     schema, cards, rows, tokens, end = SCHEMAS[kind], [], 0, 0, 0
     records = [pa.RecordBatch.from_pylist(batch, schema=schema) for batch in batches]
@@ -133,7 +178,14 @@ def _shard(folder: Path, file: str, kind: str, batches: Iterable[list[dict[str, 
         message = record.serialize().to_pybytes()
         offset = written.index(message, end)
         end = offset + len(message)
-        cards.append({"offset": offset, "bytes": len(message), "rows": len(record), "xxh3": xxhash.xxh3_64(message).hexdigest()})
+        cards.append(
+            {
+                "offset": offset,
+                "bytes": len(message),
+                "rows": len(record),
+                "xxh3": xxhash.xxh3_64(message).hexdigest(),
+            }
+        )
         rows += len(record)
         tokens += sum(len(record.column(name).flatten()) for name in ids if name in schema.names)
     return {**_file(folder, folder / file), "rows": rows, "tokens": tokens, "batches": cards}
@@ -141,4 +193,8 @@ def _shard(folder: Path, file: str, kind: str, batches: Iterable[list[dict[str, 
 
 def _file(folder: Path, path: Path) -> dict[str, Any]:
     written = path.read_bytes()
-    return {"file": str(path.relative_to(folder)), "bytes": len(written), "sha256": hashlib.sha256(written).hexdigest()}
+    return {
+        "file": str(path.relative_to(folder)),
+        "bytes": len(written),
+        "sha256": hashlib.sha256(written).hexdigest(),
+    }

@@ -1,7 +1,8 @@
 """zephyr-fast: raw chat and preference data to verified token shards, and dSFT and dDPO on them.
 
-What the command line does is a function here: `prep`, `binarize`, `verify`, `open_ledger`, `estimate.estimate`, and, with the `train`
-extra installed, `open_shards` and `ref_logprobs`. Imports are light; torch and TRL are loaded by `zephyr_fast.train` alone.
+What the command line does is a function here: `prep`, `binarize`, `verify`, `open_ledger`,
+`estimate.estimate`, and, with the `train` extra installed, `open_shards` and `ref_logprobs`.
+Imports are light; torch and TRL are loaded by `zephyr_fast.train` alone.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -61,7 +62,9 @@ _HEAVY = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports numpy, pyarrow, polars and torch only for those who read shards or ledgers, or run a model."""
+    """Imports numpy, pyarrow, polars and torch only for those who read shards or ledgers, or run
+    a model.
+    """
     if name in _HEAVY:
         from importlib import import_module
 

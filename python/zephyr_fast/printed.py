@@ -1,7 +1,8 @@
-"""The one door to the terminal: names and texts of others are shown, never sent, and no credential of a URL is printed.
+"""The one door to the terminal: names and texts of others are shown, never sent, and no
+credential of a URL is printed.
 
-A name, a row or a server's answer may hold escape sequences, right-to-left overrides, markup or megabytes. What passes `shown` is one
-line of printable characters of bounded length.
+A name, a row or a server's answer may hold escape sequences, right-to-left overrides, markup or
+megabytes. What passes `shown` is one line of printable characters of bounded length.
 """
 
 import json
@@ -28,10 +29,12 @@ _SECRET = re.compile(
 
 
 def shown(text: object, characters_max: int = CHARACTERS_MAX) -> str:
-    """One line: every character that is not printable is written as its escape, and a text that is too long loses its middle.
+    """One line: every character that is not printable is written as its escape, and a text that
+    is too long loses its middle.
 
-    Escaped are control characters (ESC, C1 and line ends too), marks that turn the direction of text, spaces that are no space, and what
-    is no character at all, as in a file name that is not UTF-8.
+    Escaped are control characters (ESC, C1 and line ends too), marks that turn the direction of
+    text, spaces that are no space, and what is no character at all, as in a file name that is
+    not UTF-8.
     """
     try:
         line = str(text)
@@ -42,7 +45,9 @@ def shown(text: object, characters_max: int = CHARACTERS_MAX) -> str:
         line = f"{line[: characters_max - tail]} … {line[-tail:]}"
     if line.isprintable():
         return line
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in line
+    )
 
 
 def brief(value: object) -> str:
@@ -54,7 +59,9 @@ def brief(value: object) -> str:
 
 
 def without_secrets(text: object) -> str:
-    """The text without user info and query of any URL in it, and without what looks like a token."""
+    """The text without user info and query of any URL in it, and without what looks like a
+    token.
+    """
     return _SECRET.sub(r"\1…", _HUB_TOKEN.sub("hf_…", _URL.sub(_bare, str(text))))
 
 
@@ -82,14 +89,22 @@ def warn(line: str) -> None:
 
 
 def say_json(text: str) -> None:
-    """Prints JSON as it is; what the terminal would obey or the encoding cannot hold is written as JSON's own escapes."""
+    """Prints JSON as it is; what the terminal would obey or the encoding cannot hold is written
+    as JSON's own escapes.
+    """
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
-    say("".join(_json_char(char, encoding, is_terminal) for char in text) if is_terminal or not _fits(text, encoding) else text)
+    say(
+        "".join(_json_char(char, encoding, is_terminal) for char in text)
+        if is_terminal or not _fits(text, encoding)
+        else text
+    )
 
 
 def never_fail_to_encode() -> None:
-    """Has stdout and stderr escape what their encoding cannot hold, so that a name never ends a command that has done its work."""
+    """Has stdout and stderr escape what their encoding cannot hold, so that a name never ends a
+    command that has done its work.
+    """
     for stream in (sys.stdout, sys.stderr):
         _escape_unencodable(stream)
 
@@ -103,8 +118,11 @@ def _escape_unencodable(stream: IO[str] | None) -> None:
 def _bare(found: re.Match[str]) -> str:
     scheme, rest = found[1], re.split(r"[?#]", found[2], maxsplit=1)[0]
     first, _, _ = rest.partition("/")
-    # A password may hold a slash, but no port is anything but digits; a path may hold an `@`, as before a revision.
-    has_user = "@" in first or (":" in first and not re.fullmatch(r"[^:]*:\d{1,5}|\[[^]]*\](:\d{1,5})?", first))
+    # A password may hold a slash, but no port is anything but digits; a path may hold an `@`, as
+    # before a revision.
+    has_user = "@" in first or (
+        ":" in first and not re.fullmatch(r"[^:]*:\d{1,5}|\[[^]]*\](:\d{1,5})?", first)
+    )
     return scheme + (rest.rpartition("@")[2] if has_user else rest)
 
 

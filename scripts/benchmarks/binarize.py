@@ -1,12 +1,15 @@
-"""Our `binarize`, text alone, against a query of duckdb and against `datasets` with a `map`, in one run.
+"""Our `binarize`, text alone, against a query of duckdb and against `datasets` with a `map`, in
+one run.
 
     python scripts/benchmarks/binarize.py --input ultrafeedback/raw_alpacaeval_v1.jsonl.zst --repeats 5
 
-Rows whose annotations say nothing get rationales and critiques first, cut out of other rows' replies, so that a row has 13.8 KB as in the
-published set. All write one Parquet file with the columns of ultrafeedback_binarized: the reply of the best mean of the four aspects
-against another by chance. That the best replies are the same ones is looked at after the runs. Every run is a process of its own with one
-thread; contenders take turns, every other turn backwards, and a ratio is that of two runs of one turn. The engine has to be built for
-speed (`maturin develop --release`). An input that is not here is looked for in ZEPHYR_FAST_DATA.
+Rows whose annotations say nothing get rationales and critiques first, cut out of other rows'
+replies, so that a row has 13.8 KB as in the published set. All write one Parquet file with the
+columns of ultrafeedback_binarized: the reply of the best mean of the four aspects against
+another by chance. That the best replies are the same ones is looked at after the runs. Every run
+is a process of its own with one thread; contenders take turns, every other turn backwards, and a
+ratio is that of two runs of one turn. The engine has to be built for speed
+(`maturin develop --release`). An input that is not here is looked for in ZEPHYR_FAST_DATA.
 """
 
 import argparse
@@ -50,7 +53,12 @@ def ours(source: str, out: Path) -> None:
         "binarize.drop_sources": "[]",
         "binarize.repair": False,
     }
-    alike = {"filter": "[]", "dedup.exact": False, "shards.test_fraction": 0.0, "shards.tokens": False}
+    alike = {
+        "filter": "[]",
+        "dedup.exact": False,
+        "shards.test_fraction": 0.0,
+        "shards.tokens": False,
+    }
     zephyr_fast.binarize(input=source, out=out, threads=1, settings={**rules, **alike})
 
 
@@ -58,7 +66,9 @@ def duckdb(source: str, out: Path, compression: str) -> None:
     import duckdb
 
     aspects = ", ".join(f"{aspect} STRUCT(Rating VARCHAR)" for aspect in ASPECTS)
-    ratings = ", ".join(f"try_cast(reply.annotations.{aspect}.Rating AS DOUBLE)" for aspect in ASPECTS)
+    ratings = ", ".join(
+        f"try_cast(reply.annotations.{aspect}.Rating AS DOUBLE)" for aspect in ASPECTS
+    )
 
     def messages(reply: str) -> str:
         return f"[{{'content': prompt, 'role': 'user'}}, {{'content': replies[{reply}].text, 'role': 'assistant'}}]"
@@ -90,7 +100,9 @@ def datasets(source: str, out: Path) -> None:
     import datasets
 
     datasets.disable_progress_bars()
-    loaded = datasets.load_dataset("json", data_files=source, split="train", cache_dir=str(out / "cache"))
+    loaded = datasets.load_dataset(
+        "json", data_files=source, split="train", cache_dir=str(out / "cache")
+    )
     pairs = loaded.map(pairs_of, batched=True, remove_columns=loaded.column_names)
     pairs.to_parquet(str(out / "train.parquet"))
 
@@ -103,19 +115,45 @@ def pairs_of(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         if len(replies) < 2 or not known:
             continue
         best = scores.index(max(known))
-        other = random.Random(f"42 {prompt}").choice([place for place in range(len(replies)) if place != best])
-        chosen, rejected = (
-            [{"content": prompt, "role": "user"}, {"content": replies[place]["response"], "role": "assistant"}] for place in (best, other)
+        other = random.Random(f"42 {prompt}").choice(
+            [place for place in range(len(replies)) if place != best]
         )
-        columns = (prompt, sha256(prompt.encode()).hexdigest(), chosen, rejected, chosen, scores[best], scores[other])
-        names = ("prompt", "prompt_id", "chosen", "rejected", "messages", "score_chosen", "score_rejected")
+        chosen, rejected = (
+            [
+                {"content": prompt, "role": "user"},
+                {"content": replies[place]["response"], "role": "assistant"},
+            ]
+            for place in (best, other)
+        )
+        columns = (
+            prompt,
+            sha256(prompt.encode()).hexdigest(),
+            chosen,
+            rejected,
+            chosen,
+            scores[best],
+            scores[other],
+        )
+        names = (
+            "prompt",
+            "prompt_id",
+            "chosen",
+            "rejected",
+            "messages",
+            "score_chosen",
+            "score_rejected",
+        )
         for name, value in zip(names, columns, strict=True):
             made[name].append(value)
     return made
 
 
 def mean_of(annotations: dict[str, dict[str, str]]) -> float | None:
-    ratings = [int(rating) for aspect in ASPECTS if (rating := annotations[aspect]["Rating"]) and rating.isdigit()]
+    ratings = [
+        int(rating)
+        for aspect in ASPECTS
+        if (rating := annotations[aspect]["Rating"]) and rating.isdigit()
+    ]
     return sum(ratings) / len(ratings) if ratings else None
 
 
@@ -129,7 +167,9 @@ CONTENDERS = {
 
 def main() -> None:
     parser = parser_of(__doc__)
-    parser.add_argument("--input", required=True, help="JSONL in the shape of raw UltraFeedback, plain or packed")
+    parser.add_argument(
+        "--input", required=True, help="JSONL in the shape of raw UltraFeedback, plain or packed"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)
@@ -175,7 +215,12 @@ def work(options: argparse.Namespace) -> None:
     __import__({"ours": "zephyr_fast", "datasets": "datasets"}.get(options.contender, "duckdb"))
     clock = Clock()
     CONTENDERS[options.contender](options.input, Path(options.out))
-    print(json.dumps(clock.report() | {"bytes": sum(path.stat().st_size for path in parquet_of(Path(options.out)))}))
+    print(
+        json.dumps(
+            clock.report()
+            | {"bytes": sum(path.stat().st_size for path in parquet_of(Path(options.out)))}
+        )
+    )
 
 
 def parquet_of(out: Path) -> list[Path]:
@@ -200,7 +245,11 @@ def same_best(scratch: Path) -> str:
         return [(row["prompt"], row["chosen"][-1]["content"]) for row in table.to_pylist()]
 
     wanted = set(best("ours"))
-    shares = {name: sum(row in wanted for row in best(name)) / len(best(name)) for name in CONTENDERS if name != "ours"}
+    shares = {
+        name: sum(row in wanted for row in best(name)) / len(best(name))
+        for name in CONTENDERS
+        if name != "ours"
+    }
     return ", ".join(f"{name} {share:.2%}" for name, share in shares.items())
 
 

@@ -1,7 +1,7 @@
 """Measures a process from inside: seconds of a stretch of work, and the peak of its memory.
 
-Contenders import this and not `measuring.py`, since their own imports count where a whole process is
-timed, and since some run in an interpreter that has nothing but the contender.
+Contenders import this and not `measuring.py`, since their own imports count where a whole
+process is timed, and since some run in an interpreter that has nothing but the contender.
 """
 
 import re

@@ -4,9 +4,10 @@
     python scripts/benchmarks/end_to_end.py --input ultrachat/raw_mix_nc.jsonl.zst --mb 33 \\
         --tokenizer tokenizers/mistral-7b-v0.1 --repeats 5
 
-Each contender runs in a fresh process with empty caches; the order turns round every time, so that a drifting
-machine touches both alike; the figures are medians. Imports are outside the clock and shown apart ("process").
-Inputs and tokenizers that are not here are looked for in ZEPHYR_FAST_DATA.
+Each contender runs in a fresh process with empty caches; the order turns round every time, so
+that a drifting machine touches both alike; the figures are medians. Imports are outside the
+clock and shown apart ("process"). Inputs and tokenizers that are not here are looked for in
+ZEPHYR_FAST_DATA.
 """
 
 import argparse
@@ -53,15 +54,27 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
-    parser.add_argument("--input", nargs="+", required=True, help="raw .jsonl[.gz|.zst] files, or `sample`")
-    parser.add_argument("--tokenizer", help="a folder for both sides (default with `sample`: the packaged one)")
+    parser.add_argument(
+        "--input", nargs="+", required=True, help="raw .jsonl[.gz|.zst] files, or `sample`"
+    )
+    parser.add_argument(
+        "--tokenizer", help="a folder for both sides (default with `sample`: the packaged one)"
+    )
     parser.add_argument("--rows", type=int, help="only the first N rows")
     parser.add_argument("--mb", type=float, help="only about the first N megabytes")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each contender (default 3)")
     parser.add_argument("--workers", type=int, default=cores(), help="default: all cores")
     parser.add_argument("--seq-len", type=int, default=2048)
-    parser.add_argument("--only", nargs="+", default=["peer", *OURS], choices=["peer", "pieces", *OURS], metavar="CONTENDER")
-    parser.add_argument("--compare-ids", action="store_true", help="also compare the ids of every row")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=["peer", *OURS],
+        choices=["peer", "pieces", *OURS],
+        metavar="CONTENDER",
+    )
+    parser.add_argument(
+        "--compare-ids", action="store_true", help="also compare the ids of every row"
+    )
     parser.add_argument("--json", action="store_true", help="print every run as JSON")
     options = parser.parse_args()
     if options.input == ["sample"]:
@@ -69,16 +82,22 @@ def parse() -> argparse.Namespace:
         options.input = [str(sample / "ultrachat.jsonl")]
         options.tokenizer = options.tokenizer or str(sample / "tokenizer")
     if not options.tokenizer:
-        parser.error("name the tokenizer's folder with `--tokenizer`; only `--input sample` brings its own")
+        parser.error(
+            "name the tokenizer's folder with `--tokenizer`; only `--input sample` brings its own"
+        )
     options.input = [located(path) for path in options.input]
     options.tokenizer = located(options.tokenizer)
     return options
 
 
-def gather(paths: Iterable[str], rows_max: int | None, megabytes_max: float | None, target: Path) -> Raw:
-    """Writes the wanted rows as plain JSONL, so that both sides start from the same bytes in the page cache.
+def gather(
+    paths: Iterable[str], rows_max: int | None, megabytes_max: float | None, target: Path
+) -> Raw:
+    """Writes the wanted rows as plain JSONL, so that both sides start from the same bytes in the
+    page cache.
 
-    Broken rows, of which the packaged file has three, stay out: the other contenders fail on the whole file.
+    Broken rows, of which the packaged file has three, stay out: the other contenders fail on the
+    whole file.
     """
     rows = size = 0
     with target.open("wb") as out:
@@ -96,7 +115,9 @@ def is_row(line: bytes) -> bool:
         row = json.loads(line)
     except ValueError:
         return False
-    return isinstance(row, dict) and any(isinstance(row.get(key), list) for key in ("data", "messages"))
+    return isinstance(row, dict) and any(
+        isinstance(row.get(key), list) for key in ("data", "messages")
+    )
 
 
 def race(options: argparse.Namespace, raw: Raw, scratch: Path) -> Iterator[Run]:
@@ -124,7 +145,9 @@ def run(contender: str, options: argparse.Namespace, raw: Raw, seq_len: int, fol
 
 
 def quiet_environment(folder: Path) -> dict[str, str]:
-    """No network, no cache from an earlier run, no warnings about lengths, no threads beside the workers."""
+    """No network, no cache from an earlier run, no warnings about lengths, no threads beside the
+    workers.
+    """
     return {
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_CACHE": str(folder / "cache"),

@@ -1,8 +1,10 @@
-"""The contenders of `end_to_end.py`, one per process, so that none warms another's memory or caches.
+"""The contenders of `end_to_end.py`, one per process, so that none warms another's memory or
+caches.
 
-`peer` is the path users have today: load_dataset → map clean → map tokenize → TRL's packing → save_to_disk.
-`pieces` is what the field's fastest pieces make of it by hand: msgspec → re → join → gigatoken → TRL's packing → Arrow, without masks.
-The others are `prep` under a name in OURS. Called with one job as JSON; prints one report as JSON:
+`peer` is the path users have today: load_dataset → map clean → map tokenize → TRL's packing →
+save_to_disk. `pieces` is what the field's fastest pieces make of it by hand: msgspec → re → join
+→ gigatoken → TRL's packing → Arrow, without masks. The others are `prep` under a name in OURS.
+Called with one job as JSON; prints one report as JSON:
 
     python scripts/benchmarks/end_to_end_contenders.py '{"contender": "peer", …}'
 """
@@ -27,17 +29,24 @@ if TYPE_CHECKING:
 # What `map` hands over and takes back: column names and their values.
 Batch = dict[str, list[Any]]
 
-# The recipe keys that each of our variants changes; everything else is the packaged ultrachat recipe.
+# The recipe keys that each of our variants changes; everything else is the packaged ultrachat
+# recipe.
 SAME_WORK = {"dedup.exact": "false", "dedup.near": "false", "shards.text": "false"}
-UNCLEANED = SAME_WORK | {"truecase.enabled": "false", "filter": "[]", "tokenize.control_tokens": "allow"}
+UNCLEANED = SAME_WORK | {
+    "truecase.enabled": "false",
+    "filter": "[]",
+    "tokenize.control_tokens": "allow",
+}
 OURS: dict[str, dict[str, str]] = {"ours": SAME_WORK, "ours uncleaned": UNCLEANED, "ours whole": {}}
 
-# Zephyr's template with generation tags. The newline after the answer is a quoted one before `{% endif %}`:
-# a plain one after `{% endgeneration %}` is eaten by trim_blocks, and the ids are other ids.
+# Zephyr's template with generation tags. The newline after the answer is a quoted one before
+# `{% endif %}`: a plain one after `{% endgeneration %}` is eaten by trim_blocks, and the ids are
+# other ids.
 ZEPHYR = (
     "{% for message in messages %}\n"
     "{% if message['role'] == 'user' %}\n{{ '<|user|>\n' + message['content'] + eos_token }}\n"
-    "{% elif message['role'] == 'system' %}\n{{ '<|system|>\n' + message['content'] + eos_token }}\n"
+    "{% elif message['role'] == 'system' %}\n{{ '<|system|>\n' + message['content'] + eos_token "
+    "}}\n"
     "{% elif message['role'] == 'assistant' %}\n{{ '<|assistant|>\n' }}"
     "{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}{{ '\n' }}{% endif %}\n"
     "{% endfor %}"
@@ -60,7 +69,9 @@ class Job:
 
 @dataclass
 class Report:
-    """What it did: seconds per stage as (wall, CPU), what was written, and the largest process's peak in bytes."""
+    """What it did: seconds per stage as (wall, CPU), what was written, and the largest process's
+    peak in bytes.
+    """
 
     stages: dict[str, tuple[float, float]] = field(default_factory=dict)
     rows: int = 0
@@ -105,7 +116,9 @@ def run_peer(job: Job) -> Report:
         )
     with report.stage("template + tokenize + mask"):
         tokenizer = AutoTokenizer.from_pretrained(job.tokenizer)
-        opening = tokenizer("")["input_ids"]  # the BOS, where the tokenizer's post-processor puts one
+        opening = tokenizer("")[
+            "input_ids"
+        ]  # the BOS, where the tokenizer's post-processor puts one
         dataset = dataset.map(
             tokenize,
             batched=True,
@@ -123,7 +136,9 @@ def run_peer(job: Job) -> Report:
 
 
 def run_pieces(job: Job) -> Report:
-    """The fastest well-known piece for each stage, in one process; gigatoken takes all workers as threads."""
+    """The fastest well-known piece for each stage, in one process; gigatoken takes all workers
+    as threads.
+    """
     import gigatoken
     import msgspec
     import numpy as np
@@ -139,16 +154,27 @@ def run_pieces(job: Job) -> Report:
     with report.stage("read"):
         rows = msgspec.json.Decoder(Row).decode_lines(Path(job.input).read_bytes())
     with report.stage("truecase + filter"):
-        kept = clean({"data": [row.data for row in rows]}, any_of(phrases_of(ultrachat_recipe())))["messages"]
+        kept = clean({"data": [row.data for row in rows]}, any_of(phrases_of(ultrachat_recipe())))[
+            "messages"
+        ]
     with report.stage("template + tokenize, no mask"):
-        tokenizer = gigatoken.Tokenizer.from_json((Path(job.tokenizer) / "tokenizer.json").read_bytes())
-        texts = ["".join(f"<|{turn['role']}|>\n{turn['content']}</s>\n" for turn in turns) for turns in kept]
+        tokenizer = gigatoken.Tokenizer.from_json(
+            (Path(job.tokenizer) / "tokenizer.json").read_bytes()
+        )
+        texts = [
+            "".join(f"<|{turn['role']}|>\n{turn['content']}</s>\n" for turn in turns)
+            for turns in kept
+        ]
         ids = tokenizer.encode_batch(texts, parallel=job.workers > 1).layout
         values = np.asarray(ids.content.data, dtype=np.int32)
         samples = pa.LargeListArray.from_arrays(np.asarray(ids.offsets, dtype=np.int64), values)
     with report.stage("pack"):
         packed = _pack_bfd(pa.table({"input_ids": samples}), job.seq_len)
-    with report.stage("write"), pa.OSFile(job.out, "wb") as file, pa.ipc.new_file(file, packed.schema) as writer:
+    with (
+        report.stage("write"),
+        pa.OSFile(job.out, "wb") as file,
+        pa.ipc.new_file(file, packed.schema) as writer,
+    ):
         writer.write_table(packed)
     report.rows, report.samples = len(kept), packed.num_rows
     report.tokens = pc.sum(pc.list_value_length(packed["input_ids"])).as_py()
@@ -156,9 +182,15 @@ def run_pieces(job: Job) -> Report:
 
 
 def clean(rows: Batch, unwanted: re.Pattern[str]) -> Batch:
-    """Truecases the turns and keeps whole dialogues in which the assistant says nothing unwanted."""
+    """Truecases the turns and keeps whole dialogues in which the assistant says nothing
+    unwanted.
+    """
     dialogues = [[truecase(text) for text in turns] for turns in turns_of(rows)]
-    kept = [turns for turns in dialogues if is_whole(turns) and not any(unwanted.search(text) for text in turns[1::2])]
+    kept = [
+        turns
+        for turns in dialogues
+        if is_whole(turns) and not any(unwanted.search(text) for text in turns[1::2])
+    ]
     return {"messages": [messages_of(turns) for turns in kept]}
 
 
@@ -166,7 +198,12 @@ def tokenize(rows: Batch, tokenizer: "PreTrainedTokenizerBase", opening: list[in
     """The chat template's ids, with the tokenizer's own BOS in front, and TRL's assistant mask."""
     encoded = cast(
         dict[str, list[list[int]]],
-        tokenizer.apply_chat_template(rows["messages"], chat_template=ZEPHYR, return_dict=True, return_assistant_tokens_mask=True),
+        tokenizer.apply_chat_template(
+            rows["messages"],
+            chat_template=ZEPHYR,
+            return_dict=True,
+            return_assistant_tokens_mask=True,
+        ),
     )
     return {
         "input_ids": [opening + ids for ids in encoded["input_ids"]],
@@ -187,7 +224,9 @@ def any_of(phrases: list[str]) -> re.Pattern[str]:
 
 def phrases_of(recipe: str) -> list[str]:
     """The phrases of our own recipe, so that both sides look for the same ones."""
-    return [phrase for table in tomllib.loads(recipe)["filter"] for phrase in table.get("phrases", ())]
+    return [
+        phrase for table in tomllib.loads(recipe)["filter"] for phrase in table.get("phrases", ())
+    ]
 
 
 def turns_of(rows: Batch) -> list[list[str]]:
@@ -202,7 +241,10 @@ def is_whole(turns: list[str]) -> bool:
 
 
 def messages_of(turns: list[str]) -> list[dict[str, str]]:
-    return [{"role": ("user", "assistant")[index % 2], "content": text} for index, text in enumerate(turns)]
+    return [
+        {"role": ("user", "assistant")[index % 2], "content": text}
+        for index, text in enumerate(turns)
+    ]
 
 
 def run_ours(job: Job) -> Report:

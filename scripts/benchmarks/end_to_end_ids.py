@@ -1,7 +1,9 @@
-"""Compares a `prep` folder with the HF tokenizer, document by document: are the ids and the trained tokens the same?
+"""Compares a `prep` folder with the HF tokenizer, document by document: are the ids and the
+trained tokens the same?
 
-The folder must have been made with cleaning off and windows long enough to cut nothing (the stage `--compare-ids`
-of `end_to_end.py` does that), so that each document is its raw row, rendered and tokenized.
+The folder must have been made with cleaning off and windows long enough to cut nothing (the
+stage `--compare-ids` of `end_to_end.py` does that), so that each document is its raw row,
+rendered and tokenized.
 """
 
 import json
@@ -24,7 +26,9 @@ COLUMNS = ("input_ids", "labels", "seq_lengths", "row_ids")
 
 @dataclass(frozen=True)
 class Comparison:
-    """How many rows were compared, the row ids that differ, and why the other rows are not in the folder."""
+    """How many rows were compared, the row ids that differ, and why the other rows are not in
+    the folder.
+    """
 
     compared: int
     ids_differ: list[int]
@@ -40,7 +44,9 @@ def compare(input: Path, out: Path, tokenizer: str, workers: int) -> Comparison:
     datasets.disable_progress_bars()
     ours = {row_id: (ids, labels) for row_id, ids, labels in documents(out)}
     hf_tokenizer = AutoTokenizer.from_pretrained(tokenizer)
-    rows = datasets.load_dataset("json", data_files=str(input), split="train", cache_dir=str(out / "hf"))
+    rows = datasets.load_dataset(
+        "json", data_files=str(input), split="train", cache_dir=str(out / "hf")
+    )
     rows = rows.add_column("row_id", range(len(rows))).select(sorted(ours))
     rows = rows.map(
         expect,
@@ -61,7 +67,9 @@ def compare(input: Path, out: Path, tokenizer: str, workers: int) -> Comparison:
 
 
 def expect(rows: Batch, tokenizer: "PreTrainedTokenizerBase", opening: list[int]) -> Batch:
-    """The ids of the rendered text through the tokenizer's own post-processor, and the mask of the timed path."""
+    """The ids of the rendered text through the tokenizer's own post-processor, and the mask of
+    the timed path.
+    """
     messages = [messages_of(turns) for turns in turns_of(rows)]
     texts = tokenizer.apply_chat_template(messages, chat_template=ZEPHYR, tokenize=False)
     masks = tokenize({"messages": messages}, tokenizer, opening)["assistant_masks"]
@@ -74,7 +82,9 @@ def documents(out: Path) -> Iterator[tuple[int, Tokens, Tokens]]:
 
     for shard in sorted(out.glob("*.arrow")):
         for window in pa.ipc.open_file(pa.memory_map(str(shard))).read_all().to_batches():
-            for ids, labels, lengths, row_ids in zip(*(window[name] for name in COLUMNS), strict=True):
+            for ids, labels, lengths, row_ids in zip(
+                *(window[name] for name in COLUMNS), strict=True
+            ):
                 borders = np.cumsum(lengths.values.to_numpy())[:-1]
                 parts = (np.split(column.values.to_numpy(), borders) for column in (ids, labels))
                 yield from zip(row_ids.values.to_pylist(), *parts, strict=True)

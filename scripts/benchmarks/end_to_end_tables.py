@@ -7,19 +7,33 @@ from statistics import median
 from end_to_end_contenders import Report
 from measuring import show_table
 
-STAGES = ("read", "truecase + filter", "template + tokenize + mask", "template + tokenize, no mask", "pack", "write", "total", "process")
+STAGES = (
+    "read",
+    "truecase + filter",
+    "template + tokenize + mask",
+    "template + tokenize, no mask",
+    "pack",
+    "write",
+    "total",
+    "process",
+)
 CAVEAT = "The two sides clean by different rules and so keep different rows: the totals compare work of the same kind, not the same rows."
 LEGEND = (
     "Medians; [least-most] over the repeats. `total` leaves imports out, `process` has them. "
-    "`ours` has dedup and the text tables off, which the peer does not make; `ours whole` has them on. "
-    "~ is the difference of two totals; - is a part of our one fused pass that cannot be timed alone. "
-    "ours/peer is peer's seconds over ours in the first table, ours over peer's figure in the second."
+    "`ours` has dedup and the text tables off, which the peer does not make; `ours whole` has them "
+    "on. "
+    "~ is the difference of two totals; - is a part of our one fused pass that cannot be timed "
+    "alone. "
+    "ours/peer is peer's seconds over ours in the first table, ours over peer's figure in the "
+    "second."
 )
 
 
 @dataclass(frozen=True)
 class Run:
-    """One contender's run: its own report, seconds of its process (wall, CPU), peak bytes with its workers."""
+    """One contender's run: its own report, seconds of its process (wall, CPU), peak bytes with
+    its workers.
+    """
 
     contender: str
     report: Report
@@ -27,7 +41,9 @@ class Run:
     memory_all: int
 
     def seconds(self, stage: str) -> tuple[float, float]:
-        """Wall and CPU seconds of a stage, of the `total` of all stages, or of the `process` with its imports."""
+        """Wall and CPU seconds of a stage, of the `total` of all stages, or of the `process`
+        with its imports.
+        """
         if stage == "process":
             return self.process
         if stage == "total":
@@ -38,9 +54,15 @@ class Run:
 
 def show_runs(runs: Sequence[Run], megabytes: float) -> None:
     """Prints both tables and the sentence that says what they do not compare."""
-    contenders = {run.contender: [other for other in runs if other.contender == run.contender] for run in runs}
-    show_table("Seconds, wall (CPU)", ["stage", *contenders, "ours/peer"], seconds_table(contenders))
-    show_table("Rates and sizes", ["", *contenders, "ours/peer"], rates_table(contenders, megabytes))
+    contenders = {
+        run.contender: [other for other in runs if other.contender == run.contender] for run in runs
+    }
+    show_table(
+        "Seconds, wall (CPU)", ["stage", *contenders, "ours/peer"], seconds_table(contenders)
+    )
+    show_table(
+        "Rates and sizes", ["", *contenders, "ours/peer"], rates_table(contenders, megabytes)
+    )
     print(f"{CAVEAT}\n{LEGEND}")
 
 
@@ -73,7 +95,11 @@ def difference_cell(full: list[Run], reduced: list[Run]) -> str:
 
 def speedup_cell(contenders: dict[str, list[Run]], stage: str) -> str:
     peer, ours = (
-        [median(values) for values in zip(*(run.seconds(stage) for run in contenders[name]), strict=True)] for name in ("peer", "ours")
+        [
+            median(values)
+            for values in zip(*(run.seconds(stage) for run in contenders[name]), strict=True)
+        ]
+        for name in ("peer", "ours")
     )
     return f"{peer[0] / ours[0]:.1f}x ({peer[1] / ours[1]:.1f}x)"
 

@@ -1,7 +1,8 @@
 """Measures how the time of each stage grows on rows that are made against it, and prints a table.
 
-Each case is run at sizes n, 2n and 4n, each a few times in a process of its own. The least CPU time of them counts, less that of a run
-on one row. The exponent is the slope between the smallest and the largest size: 1 is linear, 2 is quadratic.
+Each case is run at sizes n, 2n and 4n, each a few times in a process of its own. The least CPU
+time of them counts, less that of a run on one row. The exponent is the slope between the
+smallest and the largest size: 1 is linear, 2 is quadratic.
 
     python scripts/benchmarks/growth.py [NAME …] [--repeats 3]
 """
@@ -17,7 +18,12 @@ from pathlib import Path
 
 from measuring import describe_machine, parser_of, run_process, show_machine, show_table
 
-PLAIN = {"truecase.enabled": "false", "dedup.exact": "false", "dedup.near": "false", "tokenize.control_tokens": "allow"}
+PLAIN = {
+    "truecase.enabled": "false",
+    "dedup.exact": "false",
+    "dedup.near": "false",
+    "tokenize.control_tokens": "allow",
+}
 NOT_MEASURED_S = 0.15
 """Below this much CPU time, an exponent is noise."""
 
@@ -43,7 +49,9 @@ def word(chance: random.Random) -> str:
 
 
 def sharing_a_core(rows: int) -> Iterator[str]:
-    """Yield rows of 400 words in common and 100 of their own: not near, and yet in each other's bands."""
+    """Yield rows of 400 words in common and 100 of their own: not near, and yet in each other's
+    bands.
+    """
     chance, core = random.Random(6), " ".join(f"c{number}" for number in range(400))
     for _ in range(rows):
         yield f"{core} {' '.join(word(chance) for _ in range(100))}"
@@ -71,7 +79,12 @@ def questions(instances: int) -> Iterator[str]:
 TEXT_SIZES = (1 << 20, 2 << 20, 4 << 20)
 CASES = {
     **{
-        f"truecase, {name}": Case("truecase", TEXT_SIZES, lambda n, text=text: repeated(text, n), PLAIN | {"truecase.enabled": "true"})
+        f"truecase, {name}": Case(
+            "truecase",
+            TEXT_SIZES,
+            lambda n, text=text: repeated(text, n),
+            PLAIN | {"truecase.enabled": "true"},
+        )
         for name, text in {
             "dots": ".",
             "`i `": "i ",
@@ -82,23 +95,44 @@ CASES = {
             "capital İ": "İ",
         }.items()
     },
-    "filters, starts of a phrase": Case("phrases", TEXT_SIZES, lambda n: repeated("as an A", n), PLAIN),
+    "filters, starts of a phrase": Case(
+        "phrases", TEXT_SIZES, lambda n: repeated("as an A", n), PLAIN
+    ),
     "control tokens, starts of one": Case(
-        "control tokens", TEXT_SIZES, lambda n: repeated("<|", n), PLAIN | {"tokenize.control_tokens": "quarantine"}
+        "control tokens",
+        TEXT_SIZES,
+        lambda n: repeated("<|", n),
+        PLAIN | {"tokenize.control_tokens": "quarantine"},
     ),
     "tokens, one letter": Case("tokens", TEXT_SIZES, lambda n: repeated("x", n), PLAIN),
     "tokens, combining marks": Case("tokens", TEXT_SIZES, lambda n: repeated("\u0301", n), PLAIN),
-    "near-dedup, rows that share a core": Case("near-dedup", (3_000, 6_000, 12_000), sharing_a_core, PLAIN | {"dedup.near": "true"}),
+    "near-dedup, rows that share a core": Case(
+        "near-dedup", (3_000, 6_000, 12_000), sharing_a_core, PLAIN | {"dedup.near": "true"}
+    ),
     "decontamination, rows under one header": Case(
-        "decontamination", (1_000, 2_000, 4_000), with_header, PLAIN | {"decontaminate.action": "flag"}, lambda n: questions(4_000)
+        "decontamination",
+        (1_000, 2_000, 4_000),
+        with_header,
+        PLAIN | {"decontaminate.action": "flag"},
+        lambda n: questions(4_000),
     ),
     "decontamination, instances under one header": Case(
-        "decontamination", (4_000, 8_000, 16_000), lambda n: with_header(1_000), PLAIN | {"decontaminate.action": "flag"}, questions
+        "decontamination",
+        (4_000, 8_000, 16_000),
+        lambda n: with_header(1_000),
+        PLAIN | {"decontaminate.action": "flag"},
+        questions,
     ),
     "decontamination, rows and instances under one header": Case(
-        "decontamination", (1_000, 2_000, 4_000), with_header, PLAIN | {"decontaminate.action": "flag"}, questions
+        "decontamination",
+        (1_000, 2_000, 4_000),
+        with_header,
+        PLAIN | {"decontaminate.action": "flag"},
+        questions,
     ),
-    "packing, rows of all lengths": Case("packing", (20_000, 40_000, 80_000), short_rows, PLAIN | {"pack.seq_len": "512"}),
+    "packing, rows of all lengths": Case(
+        "packing", (20_000, 40_000, 80_000), short_rows, PLAIN | {"pack.seq_len": "512"}
+    ),
 }
 
 
@@ -111,7 +145,9 @@ def write_rows(path: Path, texts: Iterator[str]) -> Path:
 
 def seconds(case: Case, size: int | None, folder: Path) -> float:
     """Return the CPU time of one run, or of a run on one row where there is no size."""
-    rows = write_rows(folder / "rows.jsonl", iter(["Hello there"]) if size is None else case.rows(size))
+    rows = write_rows(
+        folder / "rows.jsonl", iter(["Hello there"]) if size is None else case.rows(size)
+    )
     command = [
         sys.executable,
         "-m",
@@ -128,7 +164,10 @@ def seconds(case: Case, size: int | None, folder: Path) -> float:
     for key, value in (case.settings | {"shards.text": "false"}).items():
         command += ["--set", f"{key}={value}"]
     if case.instances is not None and size is not None:
-        command += ["--decontaminate", f"set={write_rows(folder / 'set.jsonl', case.instances(size))}:q"]
+        command += [
+            "--decontaminate",
+            f"set={write_rows(folder / 'set.jsonl', case.instances(size))}:q",
+        ]
     ended = run_process([*command, "--threads", "1", "--overwrite"])
     if ended.code not in (0, 3):
         raise SystemExit(f"{case.stage}: exit code {ended.code}: {ended.last_words()}")
@@ -153,7 +192,9 @@ def exponent(times: list[float]) -> str:
 def main() -> None:
     """Print the table."""
     parser = parser_of(__doc__)
-    parser.add_argument("names", nargs="*", help="Cases whose names contain one of these (default: all).")
+    parser.add_argument(
+        "names", nargs="*", help="Cases whose names contain one of these (default: all)."
+    )
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     show_machine(describe_machine(1))
@@ -162,7 +203,9 @@ def main() -> None:
         if not arguments.names or any(wanted in name for wanted in arguments.names):
             print(name, file=sys.stderr)
             times = measured(case, arguments.repeats)
-            rows.append([name, f"{case.sizes[0]:,}", *(f"{time:.2f}" for time in times), exponent(times)])
+            rows.append(
+                [name, f"{case.sizes[0]:,}", *(f"{time:.2f}" for time in times), exponent(times)]
+            )
     header = ["rows made against", "n", "CPU s at n", "2n", "4n", "exponent"]
     show_table("Growth, CPU seconds less those of a run on one row", header, rows)
 

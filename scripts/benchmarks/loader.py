@@ -41,9 +41,19 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--many", type=int, default=1_000_000, help="samples of the start-up")
-    parser.add_argument("--columns", type=int, choices=(1, 2), default=2, help="ids alone, as the peers store them, or ids and labels")
+    parser.add_argument(
+        "--columns",
+        type=int,
+        choices=(1, 2),
+        default=2,
+        help="ids alone, as the peers store them, or ids and labels",
+    )
     parser.add_argument("--python", default=sys.executable, help="interpreter of the contenders")
-    parser.add_argument("--folder", type=Path, help="where the files are made; left there (default: a temporary folder)")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where the files are made; left there (default: a temporary folder)",
+    )
     options = parser.parse_args()
     show_machine(describe_machine(max(WORKERS), ()))
     with TemporaryDirectory() as temporary:
@@ -62,7 +72,10 @@ def main() -> None:
         child("write", "ours", *many)
         starts = [child("start", "ours", *many, options.batch) for _ in range(options.repeats)]
     _show(rates, present)
-    print(f"start-up on {options.many:,} rows: median {median(report['seconds'] for report in starts if report):.2f} s")
+    print(
+        f"start-up on {options.many:,} rows: median "
+        f"{median(report['seconds'] for report in starts if report):.2f} s"
+    )
 
 
 def _child(python: str, environment: dict[str, str], *arguments: object) -> dict[str, Any] | None:

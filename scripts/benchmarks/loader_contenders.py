@@ -1,4 +1,6 @@
-"""One contender of `loader.py`, in a process of its own: writes its files, or reads them and reports."""
+"""One contender of `loader.py`, in a process of its own: writes its files, or reads them and
+reports.
+"""
 
 import hashlib
 import json
@@ -14,7 +16,10 @@ import numpy as np
 
 from clock import Clock
 
-LENGTH, SHARD = int(os.environ.get("LENGTH", "2048")), 128  # tokens of a sample, samples of a record batch (2 MiB)
+LENGTH, SHARD = (
+    int(os.environ.get("LENGTH", "2048")),
+    128,
+)  # tokens of a sample, samples of a record batch (2 MiB)
 NAMES = ("input_ids", "labels")[: int(os.environ.get("COLUMNS", "2"))]
 
 
@@ -23,7 +28,10 @@ def samples(rows: int) -> Iterator[dict[str, Any]]:
     chance = np.random.default_rng(0)
     for _ in range(rows):
         ids = chance.integers(3, 32000, LENGTH, dtype=np.int32)
-        sample = {"input_ids": ids, "labels": np.where(chance.random(LENGTH) < 0.6, ids, np.int32(-100))}
+        sample = {
+            "input_ids": ids,
+            "labels": np.where(chance.random(LENGTH) < 0.6, ids, np.int32(-100)),
+        }
         yield {name: sample[name] for name in NAMES}
 
 
@@ -46,14 +54,31 @@ def write_ours(folder: Path, rows: int) -> None:
             cards.append({"offset": sink.tell(), "bytes": len(message), "rows": len(part)})
             cards[-1]["xxh3"] = xxhash.xxh3_64(message).hexdigest()
             sink.write(message)
-    shard = {"file": path.name, "rows": rows, "tokens": rows * LENGTH, "bytes": path.stat().st_size, "sha256": "", "batches": cards}
+    shard = {
+        "file": path.name,
+        "rows": rows,
+        "tokens": rows * LENGTH,
+        "bytes": path.stat().st_size,
+        "sha256": "",
+        "batches": cards,
+    }
     (folder / "manifest.json").write_text(seal(manifest(shard, rows)))
 
 
 def manifest(shard: dict[str, Any], rows: int) -> dict[str, Any]:
     """A manifest of one split of one shard."""
-    sums = {name: 0 for name in ("trained_tokens", "tokens_lost", "trained_tokens_lost", "rows_cut")}
-    split = {"rows": rows, "samples": rows, "tokens": rows * LENGTH, "seq_len": LENGTH, "shards": [shard], "text": [], **sums}
+    sums = {
+        name: 0 for name in ("trained_tokens", "tokens_lost", "trained_tokens_lost", "rows_cut")
+    }
+    split = {
+        "rows": rows,
+        "samples": rows,
+        "tokens": rows * LENGTH,
+        "seq_len": LENGTH,
+        "shards": [shard],
+        "text": [],
+        **sums,
+    }
     return {
         "schema": 1,
         "kind": "sft",
@@ -79,11 +104,16 @@ def _batch(table: list[dict[str, Any]], first: int, schema: Any) -> Any:
 
     offsets = pa.array(np.arange(len(table) + 1, dtype=np.int32) * LENGTH)
     one = pa.array(np.arange(len(table) + 1, dtype=np.int32))
-    ids = [np.concatenate([row[name] for row in table]) for name in (NAMES[0], NAMES[-1])]  # the format has both columns
+    ids = [
+        np.concatenate([row[name] for row in table]) for name in (NAMES[0], NAMES[-1])
+    ]  # the format has both columns
     columns = [pa.ListArray.from_arrays(offsets, pa.array(values)) for values in ids]
     columns.append(pa.ListArray.from_arrays(one, pa.array(np.full(len(table), LENGTH, np.int32))))
     columns.append(pa.ListArray.from_arrays(one, pa.array(np.arange(first, first + len(table)))))
-    return pa.record_batch([column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
+    return pa.record_batch(
+        [column.cast(field.type) for column, field in zip(columns, schema, strict=True)],
+        schema=schema,
+    )
 
 
 def write_datasets(folder: Path, rows: int) -> None:
@@ -91,7 +121,9 @@ def write_datasets(folder: Path, rows: int) -> None:
 
     table = list(samples(rows))
     features = Features({name: Sequence(Value("int32")) for name in NAMES})
-    Dataset.from_dict({name: [row[name] for row in table] for name in features}, features=features).save_to_disk(folder)
+    Dataset.from_dict(
+        {name: [row[name] for row in table] for name in features}, features=features
+    ).save_to_disk(folder)
 
 
 def write_litdata(folder: Path, rows: int) -> None:
@@ -100,7 +132,11 @@ def write_litdata(folder: Path, rows: int) -> None:
     from litdata.streaming.writer import BinaryWriter
 
     folder.mkdir(parents=True)
-    writer = BinaryWriter(str(folder), chunk_size=len(NAMES) * LENGTH * SHARD * 4, item_loader=TokensLoader(len(NAMES) * LENGTH))
+    writer = BinaryWriter(
+        str(folder),
+        chunk_size=len(NAMES) * LENGTH * SHARD * 4,
+        item_loader=TokensLoader(len(NAMES) * LENGTH),
+    )
     import torch
 
     for number, row in enumerate(samples(rows)):
@@ -144,7 +180,9 @@ def open_litdata(folder: Path, epochs: int, batch: int, workers: int) -> Iterato
     from litdata import StreamingDataLoader, StreamingDataset
     from litdata.streaming.item_loader import TokensLoader
 
-    dataset = StreamingDataset(str(folder), item_loader=TokensLoader(len(NAMES) * LENGTH), shuffle=True, seed=0)
+    dataset = StreamingDataset(
+        str(folder), item_loader=TokensLoader(len(NAMES) * LENGTH), shuffle=True, seed=0
+    )
     for _ in range(epochs):
         yield StreamingDataLoader(dataset, batch_size=batch, num_workers=workers)
 
@@ -159,11 +197,17 @@ def open_streaming(folder: Path, epochs: int, batch: int, workers: int) -> Itera
 
 
 def read(name: str, folder: Path, epochs: int, batch: int, workers: int) -> dict[str, float]:
-    """Reads all epochs; the clock of this process starts at the first batch, the workers' own when they do."""
+    """Reads all epochs; the clock of this process starts at the first batch, the workers' own
+    when they do.
+    """
     import torch
     import torch.utils.data
 
-    for module in ("zephyr_fast.load.loader", "zephyr_fast.load.shards", "zephyr_fast.load.gather") if name == "ours" else (name,):
+    for module in (
+        ("zephyr_fast.load.loader", "zephyr_fast.load.shards", "zephyr_fast.load.gather")
+        if name == "ours"
+        else (name,)
+    ):
         __import__(module)
     torch.set_num_threads(1)
     clock, numbers = Clock(), 0
@@ -171,13 +215,18 @@ def read(name: str, folder: Path, epochs: int, batch: int, workers: int) -> dict
         for tensors in loader:
             if not numbers:
                 clock = Clock()
-            numbers += sum(tensor.numel() for tensor in (tensors.values() if isinstance(tensors, dict) else [tensors]))
+            numbers += sum(
+                tensor.numel()
+                for tensor in (tensors.values() if isinstance(tensors, dict) else [tensors])
+            )
         del loader
     return {"tokens": numbers / len(NAMES)} | clock.report()
 
 
 def start_up(folder: Path, batch: int) -> dict[str, float]:
-    """Seconds from opening our shards, as a trainer does, to the first batch of shuffled rows; modules are loaded before."""
+    """Seconds from opening our shards, as a trainer does, to the first batch of shuffled rows;
+    modules are loaded before.
+    """
     import torch  # noqa: F401  # a trainer has it anyway
 
     from zephyr_fast.load.gather import Gather
@@ -188,7 +237,13 @@ def start_up(folder: Path, batch: int) -> dict[str, float]:
     start = time.perf_counter()
     rows = IndexRows(open_shards(folder))
     stream = Stream(rows.order(0), batch, "carry")
-    loader = Loader(rows, Batches(stream, Part(0, 1, batch), 0, stream.steps_to(len(rows))), Gather(), rows.shards.identity, 0)
+    loader = Loader(
+        rows,
+        Batches(stream, Part(0, 1, batch), 0, stream.steps_to(len(rows))),
+        Gather(),
+        rows.shards.identity,
+        0,
+    )
     next(iter(loader))
     return {"rows": len(rows), "seconds": time.perf_counter() - start}
 

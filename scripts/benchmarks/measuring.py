@@ -23,7 +23,9 @@ from typing import IO, Any
 
 PACKAGES = ("zephyr-fast", "datasets", "transformers", "tokenizers", "trl", "torch", "pyarrow")
 COMPLAINTS_CHARACTERS = 4000  # of the errors of a failed process that are shown
-SAMPLE_SECONDS = 0.1  # between two readings of memory; a reading costs about a millisecond a process
+SAMPLE_SECONDS = (
+    0.1  # between two readings of memory; a reading costs about a millisecond a process
+)
 
 
 def parser_of(description: str | None) -> argparse.ArgumentParser:

@@ -19,7 +19,9 @@ def located(path: str) -> str:
     for candidate in (Path(path), DATA / path):
         if candidate.exists():
             return str(candidate)
-    raise SystemExit(f"`{path}` is neither here nor in {DATA}; ZEPHYR_FAST_DATA names that directory")
+    raise SystemExit(
+        f"`{path}` is neither here nor in {DATA}; ZEPHYR_FAST_DATA names that directory"
+    )
 
 
 def lines_of(paths: Iterable[str]) -> Iterator[bytes]:

@@ -1,9 +1,11 @@
-"""One stage as the field's best pieces do it, once, in a process of its own: the peers of `stages.py`.
+"""One stage as the field's best pieces do it, once, in a process of its own: the peers of
+`stages.py`.
 
     python scripts/benchmarks/stage_peers.py STAGE PEER INPUT TOKENIZER MEGABYTES
 
-Reads the rows (plain or packed JSONL of `{"id", "data": [text, …]}`), does what comes before the stage, then does the stage with fresh
-objects and prints one line of JSON, as `rust/core/benches/stage.rs` does: seconds, bytes of the stage's input, and how much came out.
+Reads the rows (plain or packed JSONL of `{"id", "data": [text, …]}`), does what comes before the
+stage, then does the stage with fresh objects and prints one line of JSON, as
+`rust/core/benches/stage.rs` does: seconds, bytes of the stage's input, and how much came out.
 Slow peers read the first MEGABYTES of text only; the rates are per byte.
 """
 
@@ -43,11 +45,15 @@ class Rows:
     def dialogues(self) -> list[list[str]]:
         dialogues = [json.loads(line)["data"] for line in read(self.source).splitlines()]
         ends = accumulate(size_of(turns) for turns in dialogues)
-        return [turns for turns, end in zip(dialogues, ends, strict=True) if end <= self.megabytes * 1e6]
+        return [
+            turns for turns, end in zip(dialogues, ends, strict=True) if end <= self.megabytes * 1e6
+        ]
 
     def messages(self) -> tuple[list[list[dict[str, str]]], int]:
         dialogues = self.dialogues()
-        return [path_of_today.messages_of(turns) for turns in dialogues], sum(map(size_of, dialogues))
+        return [path_of_today.messages_of(turns) for turns in dialogues], sum(
+            map(size_of, dialogues)
+        )
 
     def texts(self) -> tuple[list[str], int]:
         texts = ["\n".join(turns) for turns in self.dialogues()]
@@ -85,14 +91,18 @@ def read_datasets(rows: Rows, _: str) -> tuple[Stage, int]:
 
     datasets.disable_progress_bars()
     folder = TemporaryDirectory()
-    load = partial(datasets.load_dataset, "json", data_files=rows.source, split="train", cache_dir=folder.name)
+    load = partial(
+        datasets.load_dataset, "json", data_files=rows.source, split="train", cache_dir=folder.name
+    )
     return lambda keep=folder: len(load()), len(read(rows.source))
 
 
 def clean_re(rows: Rows, _: str) -> tuple[Stage, int]:
     dialogues = rows.dialogues()
     unwanted = path_of_today.any_of(path_of_today.phrases_of(path_of_today.ultrachat_recipe()))
-    return lambda: len(path_of_today.clean({"data": dialogues}, unwanted)["messages"]), sum(map(size_of, dialogues))
+    return lambda: len(path_of_today.clean({"data": dialogues}, unwanted)["messages"]), sum(
+        map(size_of, dialogues)
+    )
 
 
 def template_transformers(rows: Rows, tokenizer: str) -> tuple[Stage, int]:
@@ -101,7 +111,9 @@ def template_transformers(rows: Rows, tokenizer: str) -> tuple[Stage, int]:
     loaded = AutoTokenizer.from_pretrained(tokenizer)
     messages, size = rows.messages()
     plain = path_of_today.ZEPHYR.replace("{% generation %}", "").replace("{% endgeneration %}", "")
-    return lambda: size_of(loaded.apply_chat_template(messages, chat_template=plain, tokenize=False)), size
+    return lambda: size_of(
+        loaded.apply_chat_template(messages, chat_template=plain, tokenize=False)
+    ), size
 
 
 def sample_transformers(rows: Rows, tokenizer: str) -> tuple[Stage, int]:
@@ -109,7 +121,9 @@ def sample_transformers(rows: Rows, tokenizer: str) -> tuple[Stage, int]:
 
     loaded = AutoTokenizer.from_pretrained(tokenizer)
     messages, size = rows.messages()
-    return lambda: sum(map(len, path_of_today.tokenize({"messages": messages}, loaded, [])["input_ids"])), size
+    return lambda: sum(
+        map(len, path_of_today.tokenize({"messages": messages}, loaded, [])["input_ids"])
+    ), size
 
 
 def tokenize_tokenizers(rows: Rows, tokenizer: str) -> tuple[Stage, int]:
@@ -126,7 +140,9 @@ def tokenize_gigatoken(rows: Rows, tokenizer: str) -> tuple[Stage, int]:
 
     json_bytes = Path(tokenizer, "tokenizer.json").read_bytes()
     texts, size = rows.texts()
-    gigatoken.Tokenizer.from_json(json_bytes).encode_batch(texts[-100:], parallel=False)  # what is done once a process
+    gigatoken.Tokenizer.from_json(json_bytes).encode_batch(
+        texts[-100:], parallel=False
+    )  # what is done once a process
     loaded = gigatoken.Tokenizer.from_json(json_bytes)
     return lambda: int(awkward.count(loaded.encode_batch(texts, parallel=False))), size
 
@@ -137,7 +153,10 @@ def words(text: str) -> list[str]:
 
 def shingles(text: str) -> set[str]:
     found = words(text)
-    return {" ".join(found[place : place + SHINGLE]) for place in range(max(1, len(found) - SHINGLE + 1))}
+    return {
+        " ".join(found[place : place + SHINGLE])
+        for place in range(max(1, len(found) - SHINGLE + 1))
+    }
 
 
 def dedup_gaoya(rows: Rows, _: str) -> tuple[Stage, int]:
@@ -146,7 +165,9 @@ def dedup_gaoya(rows: Rows, _: str) -> tuple[Stage, int]:
     documents, size = rows.documents()
 
     def work() -> int:
-        index = MinHashStringIndex(32, 0.7, BANDS, PERMUTATIONS // BANDS, None, "word", True, (SHINGLE, SHINGLE))
+        index = MinHashStringIndex(
+            32, 0.7, BANDS, PERMUTATIONS // BANDS, None, "word", True, (SHINGLE, SHINGLE)
+        )
         index.par_bulk_insert_docs(list(range(len(documents))), documents)
         found = index.par_bulk_query(documents)
         return sum(min(similar, default=place) >= place for place, similar in enumerate(found))
@@ -160,7 +181,9 @@ def dedup_rensa(rows: Rows, _: str) -> tuple[Stage, int]:
     documents, size = rows.documents()
 
     def work() -> int:
-        matrix = RMinHash.digest_matrix_from_token_sets([shingles(text) for text in documents], PERMUTATIONS, 42)
+        matrix = RMinHash.digest_matrix_from_token_sets(
+            [shingles(text) for text in documents], PERMUTATIONS, 42
+        )
         flags = RMinHashLSH(0.7, PERMUTATIONS, BANDS).query_duplicate_flags_matrix_one_shot(matrix)
         return len(flags) - sum(flags)
 
@@ -178,7 +201,10 @@ def pack_trl(rows: Rows, tokenizer: str, whole: bool) -> tuple[Stage, int]:
     messages, _ = rows.messages()
     encoded = path_of_today.tokenize({"messages": messages}, loaded, [])
     features = datasets.Features(
-        {"input_ids": datasets.List(datasets.Value("int32")), "assistant_masks": datasets.List(datasets.Value("int8"))}
+        {
+            "input_ids": datasets.List(datasets.Value("int32")),
+            "assistant_masks": datasets.List(datasets.Value("int8")),
+        }
     )
     dataset = datasets.Dataset.from_dict(encoded, features=features)
     map_kwargs = {"batch_size": len(dataset)} if whole else {}
@@ -192,12 +218,20 @@ PEERS: dict[str, dict[str, Callable[[Rows, str], tuple[Stage, int]]]] = {
     "sample": {"transformers": sample_transformers},
     "tokenize": {"gigatoken": tokenize_gigatoken, "tokenizers": tokenize_tokenizers},
     "dedup": {"gaoya": dedup_gaoya, "rensa": dedup_rensa},
-    "pack": {"trl, whole": partial(pack_trl, whole=True), "trl, by 1,000": partial(pack_trl, whole=False)},
+    "pack": {
+        "trl, whole": partial(pack_trl, whole=True),
+        "trl, by 1,000": partial(pack_trl, whole=False),
+    },
 }
 
 if __name__ == "__main__":
     # One thread: pools of the peers' own would make CPU seconds say less.
     os.environ.update(
-        {"TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+        {
+            "TOKENIZERS_PARALLELISM": "false",
+            "RAYON_NUM_THREADS": "1",
+            "HF_HUB_OFFLINE": "1",
+            "TRANSFORMERS_VERBOSITY": "error",
+        }
     )
     main()

@@ -3,9 +3,10 @@
     python scripts/benchmarks/stages.py --input dialogues.jsonl --repeats 5 \\
         --tokenizer tokenizers/mistral-7b-v0.1 [--tokenizer DIR …]
 
-Every run is a process of its own with cold caches. Contenders take turns, and every other turn backwards, so that a drifting machine
-touches all alike; a ratio is that of two runs of one turn. Ours is `rust/core/benches/stage.rs`, built for speed, on one thread and on all.
-An input or a tokenizer that is not here is looked for in ZEPHYR_FAST_DATA.
+Every run is a process of its own with cold caches. Contenders take turns, and every other turn
+backwards, so that a drifting machine touches all alike; a ratio is that of two runs of one turn.
+Ours is `rust/core/benches/stage.rs`, built for speed, on one thread and on all. An input or a
+tokenizer that is not here is looked for in ZEPHYR_FAST_DATA.
 """
 
 import argparse
@@ -38,8 +39,25 @@ OURS = "ours"
 PEER_PACKAGES = ("msgspec", "gigatoken", "gaoya", "rensa")
 # What a stage's rate counts, and how much of the input each slow peer reads, in megabytes.
 UNITS = {"dedup": "documents", "pack": "samples"}
-SLOW = {"re": 8, "transformers": 8, "tokenizers": 8, "gaoya": 40, "rensa": 20, "trl, whole": 60, "trl, by 1,000": 60}
-MUST = {"msgspec": 1.3, "load_dataset": 20, "re": 30, "gaoya": 10, "rensa": 15, "trl, whole": 10, "tokenizers": 40, "gigatoken": 0.7}
+SLOW = {
+    "re": 8,
+    "transformers": 8,
+    "tokenizers": 8,
+    "gaoya": 40,
+    "rensa": 20,
+    "trl, whole": 60,
+    "trl, by 1,000": 60,
+}
+MUST = {
+    "msgspec": 1.3,
+    "load_dataset": 20,
+    "re": 30,
+    "gaoya": 10,
+    "rensa": 15,
+    "trl, whole": 10,
+    "tokenizers": 40,
+    "gigatoken": 0.7,
+}
 MUST_OF_STAGE = {("template", "transformers"): 20, ("sample", "transformers"): 40}
 MUST_OF_PIECES = {"gigatoken": 3, "tokenizers": 50}
 
@@ -54,7 +72,9 @@ class Job:
 
     @property
     def name(self) -> str:
-        return f"{self.stage}, {Path(self.tokenizer).name}" if self.stage == "tokenize" else self.stage
+        return (
+            f"{self.stage}, {Path(self.tokenizer).name}" if self.stage == "tokenize" else self.stage
+        )
 
 
 def main() -> None:
@@ -65,16 +85,31 @@ def main() -> None:
     for job in jobs(options):
         rates = race(job, ours, options)
         rows += list(table(job, rates, options.threads))
-    show_table("Stages, medians [least-most]", ["stage", "peer", "ours", "peer's", "ours/peer", "must"], rows)
+    show_table(
+        "Stages, medians [least-most]",
+        ["stage", "peer", "ours", "peer's", "ours/peer", "must"],
+        rows,
+    )
 
 
 def parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
-    parser.add_argument("--input", required=True, help='JSONL of {"id", "data": [text, …]}, plain or packed')
-    parser.add_argument("--tokenizer", action="append", required=True, help="folders; the first is that of all stages but `tokenize`")
+    parser.add_argument(
+        "--input", required=True, help='JSONL of {"id", "data": [text, …]}, plain or packed'
+    )
+    parser.add_argument(
+        "--tokenizer",
+        action="append",
+        required=True,
+        help="folders; the first is that of all stages but `tokenize`",
+    )
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=cores(), help="of our second run (default: all cores)")
-    parser.add_argument("--only", nargs="+", default=list(PEERS), choices=list(PEERS), metavar="STAGE")
+    parser.add_argument(
+        "--threads", type=int, default=cores(), help="of our second run (default: all cores)"
+    )
+    parser.add_argument(
+        "--only", nargs="+", default=list(PEERS), choices=list(PEERS), metavar="STAGE"
+    )
     options = parser.parse_args()
     options.input = located(options.input)
     options.tokenizer = [located(folder) for folder in options.tokenizer]
@@ -83,10 +118,25 @@ def parse() -> argparse.Namespace:
 
 def build() -> str:
     """The path of the stage bench, built for speed."""
-    command = ["cargo", "build", "--release", "--locked", "-p", "zephyr-core", "--bench", "stage", "--message-format", "json"]
-    printed = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    command = [
+        "cargo",
+        "build",
+        "--release",
+        "--locked",
+        "-p",
+        "zephyr-core",
+        "--bench",
+        "stage",
+        "--message-format",
+        "json",
+    ]
+    printed = subprocess.run(
+        command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
     messages = [json.loads(line) for line in printed.splitlines()]
-    return next(message["executable"] for message in reversed(messages) if message.get("executable"))
+    return next(
+        message["executable"] for message in reversed(messages) if message.get("executable")
+    )
 
 
 def jobs(options: argparse.Namespace) -> Iterator[Job]:
@@ -101,7 +151,15 @@ def race(job: Job, ours: str, options: argparse.Namespace) -> dict[str, list[flo
     commands["all cores"] = [ours, job.stage, str(options.threads), job.source, job.tokenizer]
     for peer in PEERS[job.stage]:
         script = str(Path(__file__).with_name("stage_peers.py"))
-        commands[peer] = [sys.executable, script, job.stage, peer, job.source, job.tokenizer, str(SLOW.get(peer, 1e9))]
+        commands[peer] = [
+            sys.executable,
+            script,
+            job.stage,
+            peer,
+            job.source,
+            job.tokenizer,
+            str(SLOW.get(peer, 1e9)),
+        ]
     rates: dict[str, list[float]] = defaultdict(list)
     for _, name in in_turns(commands, options.repeats, job.name):
         rate = run(commands[name], per_wall_second=name == "all cores", stage=job.stage)
@@ -119,7 +177,11 @@ def run(command: list[str], per_wall_second: bool, stage: str) -> float | None:
         print(ended.last_words(), file=sys.stderr)
         return None
     report = ended.report(command[0])
-    amount = report["made"] / 1e3 if stage == "dedup" else report["bytes"] / (1e3 if stage == "pack" else 1e6)
+    amount = (
+        report["made"] / 1e3
+        if stage == "dedup"
+        else report["bytes"] / (1e3 if stage == "pack" else 1e6)
+    )
     return amount / report["wall" if per_wall_second else "cpu"]
 
 
@@ -135,7 +197,14 @@ def table(job: Job, rates: dict[str, list[float]], threads: int) -> Iterator[lis
             must = MUST_OF_PIECES[peer]
         speeds = (spread(rates[OURS], unit), spread(rates[peer], unit), spread(ratios, "x"))
         yield [job.name, peer, *speeds, verdict(ratios, must)]
-    yield [job.name, f"{threads} threads", spread(rates["all cores"], f"{unit}/s wall"), "-", "-", "-"]
+    yield [
+        job.name,
+        f"{threads} threads",
+        spread(rates["all cores"], f"{unit}/s wall"),
+        "-",
+        "-",
+        "-",
+    ]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Steps of training against TRL as it is: pairs a second of dDPO, tokens a second of dSFT, peak memory.
+"""Steps of training against TRL as it is: pairs a second of dDPO, tokens a second of dSFT, peak
+memory.
 
     python scripts/benchmarks/train.py --prefs prefs --shards shards --model tiny-sft
     python scripts/benchmarks/train.py --prefs prefs --shards shards --random 1b --checkpointing \\
@@ -6,9 +7,10 @@
     python scripts/benchmarks/train.py --prefs prefs --shards shards --random 7b --checkpointing \\
         --attention flash_attention_2 --dtype bfloat16
 
-Ours is the command that a user would type; TRL's trainer gets the text beside the same shards, and pairs in the same order. Each
-contender has a process of its own. On a CPU, seconds are of processor time. Preparing data is not in the figures; storing the
-reference has its own line. On a GPU products are in bfloat16, and MFU is that of the policy alone: three times the FLOPs of its
+Ours is the command that a user would type; TRL's trainer gets the text beside the same shards,
+and pairs in the same order. Each contender has a process of its own. On a CPU, seconds are of
+processor time. Preparing data is not in the figures; storing the reference has its own line. On
+a GPU products are in bfloat16, and MFU is that of the policy alone: three times the FLOPs of its
 forward pass over the tokens that count, padding and the reference not among them, to the peak.
 """
 
@@ -33,8 +35,20 @@ from zephyr_fast import Manifest
 from zephyr_fast.estimate import PEAK_TFLOPS, Shape
 
 SHAPES = {  # Mistral's proportions; 7b is Mistral-7B itself
-    "1b": {"hidden_size": 2048, "intermediate_size": 7168, "num_hidden_layers": 22, "num_attention_heads": 16, "num_key_value_heads": 4},
-    "7b": {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8},
+    "1b": {
+        "hidden_size": 2048,
+        "intermediate_size": 7168,
+        "num_hidden_layers": 22,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 4,
+    },
+    "7b": {
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+    },
 }
 DPO = {
     "TRL DPOTrainer: padded, reference in memory": "stock",
@@ -49,42 +63,79 @@ Result = dict[str, float]
 
 def main() -> None:
     parser = parser_of(__doc__)
-    parser.add_argument("--prefs", type=Path, help="out folder of `zephyr-fast binarize`, with its text")
-    parser.add_argument("--shards", type=Path, help="out folder of `zephyr-fast prep`, with its text")
+    parser.add_argument(
+        "--prefs", type=Path, help="out folder of `zephyr-fast binarize`, with its text"
+    )
+    parser.add_argument(
+        "--shards", type=Path, help="out folder of `zephyr-fast prep`, with its text"
+    )
     parser.add_argument("--model", help="folder of the model to train")
-    parser.add_argument("--random", choices=SHAPES, help="random weights of this size instead, written to `bench-model`")
+    parser.add_argument(
+        "--random",
+        choices=SHAPES,
+        help="random weights of this size instead, written to `bench-model`",
+    )
     parser.add_argument("--steps", type=int, default=10, help="steps measured (default: 10)")
     parser.add_argument("--batch", type=int, default=8, help="pairs of a dDPO step (default: 8)")
-    parser.add_argument("--windows", type=int, default=4, help="windows of a dSFT step (default: 4)")
-    parser.add_argument("--rounds", type=int, default=2, help="times that each contender runs, in turn; the best counts (default: 2)")
-    parser.add_argument("--attention", default="sdpa", help="attention implementation (default: sdpa)")
     parser.add_argument(
-        "--dtype", default="float32", help="of weights and optimizer; 7b fits a GPU of 80 GB in bfloat16 (default: float32)"
+        "--windows", type=int, default=4, help="windows of a dSFT step (default: 4)"
     )
     parser.add_argument(
-        "--peak-tflops", type=float, default=PEAK_TFLOPS, help=f"of the GPU in bfloat16, for MFU (default: {PEAK_TFLOPS:g})"
+        "--rounds",
+        type=int,
+        default=2,
+        help="times that each contender runs, in turn; the best counts (default: 2)",
     )
-    parser.add_argument("--checkpointing", action="store_true", help="recompute activations in the backward pass")
+    parser.add_argument(
+        "--attention", default="sdpa", help="attention implementation (default: sdpa)"
+    )
+    parser.add_argument(
+        "--dtype",
+        default="float32",
+        help="of weights and optimizer; 7b fits a GPU of 80 GB in bfloat16 (default: float32)",
+    )
+    parser.add_argument(
+        "--peak-tflops",
+        type=float,
+        default=PEAK_TFLOPS,
+        help=f"of the GPU in bfloat16, for MFU (default: {PEAK_TFLOPS:g})",
+    )
+    parser.add_argument(
+        "--checkpointing", action="store_true", help="recompute activations in the backward pass"
+    )
     parser.add_argument("--contender", help=argparse.SUPPRESS)  # what a process of its own runs
     options = parser.parse_args()
-    options.model = options.model or (random_model(options.random) if options.random else parser.error("name a model: --model or --random"))
+    options.model = options.model or (
+        random_model(options.random)
+        if options.random
+        else parser.error("name a model: --model or --random")
+    )
     if options.contender:
         print(json.dumps(contend(options, *options.contender.split(":"))))
         return
     show_machine(describe_machine(cores()))
     if options.prefs:
-        print(f"storing the reference: {store_reference(options):.1f} pairs a second, once for all runs")
+        print(
+            f"storing the reference: {store_reference(options):.1f} pairs a second, once for all "
+            f"runs"
+        )
         show("dDPO", "pairs/s", {name: f"dpo:{kind}" for name, kind in DPO.items()}, options.rounds)
     if options.shards:
-        show("dSFT", "tokens/s", {name: f"sft:{kind}" for name, kind in SFT.items()}, options.rounds)
+        show(
+            "dSFT", "tokens/s", {name: f"sft:{kind}" for name, kind in SFT.items()}, options.rounds
+        )
 
 
 def show(title: str, unit: str, contenders: dict[str, str], rounds: int) -> None:
-    """Runs every contender in turn, as often as asked, and prints the best of each beside the first one's."""
+    """Runs every contender in turn, as often as asked, and prints the best of each beside the
+    first one's.
+    """
     found: dict[str, list[Result]] = {name: [] for name in contenders}
     for _, name in in_turns(contenders, rounds):
         found[name].append(alone(contenders[name]))
-    best = {name: max(results, key=lambda result: result["rate"]) for name, results in found.items()}
+    best = {
+        name: max(results, key=lambda result: result["rate"]) for name, results in found.items()
+    }
     first = next(iter(best.values()))
     rows = [[name, *cells(result, first["rate"])] for name, result in best.items()]
     show_table(title, ["", unit, "ratio", "MFU", "peak MB", "data", "last loss"], rows)
@@ -105,7 +156,9 @@ def alone(contender: str) -> Result:
 
 
 def contend(options: argparse.Namespace, act: str, kind: str) -> Result:
-    """Trains `options.steps` steps after the warm-up; rate, peak memory, share of the time that waits for data, last loss."""
+    """Trains `options.steps` steps after the warm-up; rate, peak memory, share of the time that
+    waits for data, last loss.
+    """
     import torch
     from transformers.trainer import DEFAULT_CALLBACKS
 
@@ -113,34 +166,67 @@ def contend(options: argparse.Namespace, act: str, kind: str) -> Result:
     DEFAULT_CALLBACKS.append(clock)
     out = Path("bench-out") / f"{act}-{kind}"
     settings = {
-        **{"output_dir": str(out), "max_steps": options.steps + WARMUP_STEPS, "logging_steps": options.steps + WARMUP_STEPS, "seed": 1},
-        **{"per_device_train_batch_size": options.batch if act == "dpo" else options.windows, "learning_rate": 1e-6},
-        **{"activation_checkpointing": options.checkpointing, "bf16": is_gpu, "use_cpu": not is_gpu, "save_strategy": "no"},
+        **{
+            "output_dir": str(out),
+            "max_steps": options.steps + WARMUP_STEPS,
+            "logging_steps": options.steps + WARMUP_STEPS,
+            "seed": 1,
+        },
+        **{
+            "per_device_train_batch_size": options.batch if act == "dpo" else options.windows,
+            "learning_rate": 1e-6,
+        },
+        **{
+            "activation_checkpointing": options.checkpointing,
+            "bf16": is_gpu,
+            "use_cpu": not is_gpu,
+            "save_strategy": "no",
+        },
         **{"report_to": "none", "disable_tqdm": True},
     }
-    if act == "dpo":  # padding depends on which pairs meet, and this is the only order that both have
+    if (
+        act == "dpo"
+    ):  # padding depends on which pairs meet, and this is the only order that both have
         settings["train_sampling_strategy"] = "sequential"
-    (ours if kind != "stock" else {"dpo": stock_dpo, "sft": stock_sft}[act])(options, act, kind, settings)
+    (ours if kind != "stock" else {"dpo": stock_dpo, "sft": stock_sft}[act])(
+        options, act, kind, settings
+    )
     steps, waits = clock.steps[WARMUP_STEPS:], clock.waits[WARMUP_STEPS:]
     work = clock.work[WARMUP_STEPS:] if act == "sft" else [options.batch] * options.steps
     peak = torch.cuda.max_memory_allocated() / 2**20 if is_gpu else memory_largest() / 2**20
     spent = sum(steps) + sum(waits)
     rate = sum(work) / spent
     mfu = rate * flops_of_one(options, act) / (options.peak_tflops * 1e12) if is_gpu else 0.0
-    return {"rate": rate, "mfu": mfu, "peak_mb": peak, "data_share": sum(waits) / spent, "loss": clock.loss}
+    return {
+        "rate": rate,
+        "mfu": mfu,
+        "peak_mb": peak,
+        "data_share": sum(waits) / spent,
+        "loss": clock.loss,
+    }
 
 
 def flops_of_one(options: argparse.Namespace, act: str) -> float:
-    """Model FLOPs of training on one token of dSFT, or on one pair of dDPO, with documents of the mean length."""
-    shape = Shape.of(json.loads((Path(options.model) / "config.json").read_text(encoding="utf-8")), options.model)
+    """Model FLOPs of training on one token of dSFT, or on one pair of dDPO, with documents of
+    the mean length.
+    """
+    shape = Shape.of(
+        json.loads((Path(options.model) / "config.json").read_text(encoding="utf-8")), options.model
+    )
     split = Manifest.read(options.prefs if act == "dpo" else options.shards).split("train")
-    seen, documents = (2 * split.tokens - split.trained_tokens, 2 * split.samples) if act == "dpo" else (split.tokens, split.rows)
+    seen, documents = (
+        (2 * split.tokens - split.trained_tokens, 2 * split.samples)
+        if act == "dpo"
+        else (split.tokens, split.rows)
+    )
     a_token = 3 * 2 * (shape.matmul + shape.layers * shape.attention_width * seen / documents)
     return a_token * (seen / split.samples if act == "dpo" else 1)
 
 
 def make_clock() -> Any:
-    """A callback that takes the time of each step, of the wait before it, and the tokens that it saw."""
+    """A callback that takes the time of each step, of the wait before it, and the tokens that it
+    saw.
+    """
     import torch
     from transformers import Trainer, TrainerCallback
 
@@ -176,7 +262,9 @@ def make_clock() -> Any:
 
     def counted(self: Any, model: Any, inputs: dict[str, Any], *rest: Any, **more: Any) -> Any:
         is_token = inputs["input_ids"] != self.processing_class.pad_token_id
-        padding = is_token.flip(1).int().argmax(dim=1)  # an end of text may be the same id, but the last of a row is not
+        padding = (
+            is_token.flip(1).int().argmax(dim=1)
+        )  # an end of text may be the same id, but the last of a row is not
         clock.work.append(is_token.numel() - int(padding.sum()))
         return step(self, model, inputs, *rest, **more)
 
@@ -188,10 +276,21 @@ def ours(options: argparse.Namespace, act: str, kind: str, settings: dict[str, A
     from zephyr_fast.train.__main__ import main as train
 
     if act == "dpo":
-        settings |= {"precompute_ref_log_probs": kind in ("stored", "both"), "pack_pairs": kind in ("packed", "both"), "beta": 0.1}
+        settings |= {
+            "precompute_ref_log_probs": kind in ("stored", "both"),
+            "pack_pairs": kind in ("packed", "both"),
+            "beta": 0.1,
+        }
     folder = options.prefs if act == "dpo" else options.shards
-    settings |= {"shards": folder, "model_name_or_path": options.model, "attn_implementation": options.attention, "dtype": options.dtype}
-    if code := train([act, *(word for name, value in settings.items() for word in (f"--{name}", str(value)))]):
+    settings |= {
+        "shards": folder,
+        "model_name_or_path": options.model,
+        "attn_implementation": options.attention,
+        "dtype": options.dtype,
+    }
+    if code := train(
+        [act, *(word for name, value in settings.items() for word in (f"--{name}", str(value)))]
+    ):
         sys.exit(code)
 
 
@@ -201,12 +300,22 @@ def stock_dpo(options: argparse.Namespace, _act: str, _kind: str, settings: dict
     from trl import DPOConfig, DPOTrainer
 
     rows = [
-        {"prompt": row["chosen"][:-1], "chosen": row["chosen"][-1:], "rejected": row["rejected"][-1:]} for row in text_of(options.prefs)
+        {
+            "prompt": row["chosen"][:-1],
+            "chosen": row["chosen"][-1:],
+            "rejected": row["rejected"][-1:],
+        }
+        for row in text_of(options.prefs)
     ]
     length = Manifest.read(options.prefs).split("train").seq_len
     config = DPOConfig(beta=0.1, max_length=length, model_init_kwargs=loading(options), **settings)
     tokenizer = AutoTokenizer.from_pretrained(options.prefs / "tokenizer")
-    DPOTrainer(model=options.model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer).train()
+    DPOTrainer(
+        model=options.model,
+        args=config,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+    ).train()
 
 
 def stock_sft(options: argparse.Namespace, _act: str, _kind: str, settings: dict[str, Any]) -> None:
@@ -216,9 +325,16 @@ def stock_sft(options: argparse.Namespace, _act: str, _kind: str, settings: dict
 
     rows = [{"messages": row["messages"]} for row in text_of(options.shards)]
     length = Manifest.read(options.shards).split("train").seq_len
-    config = SFTConfig(packing=True, max_length=length, model_init_kwargs=loading(options), **settings)
+    config = SFTConfig(
+        packing=True, max_length=length, model_init_kwargs=loading(options), **settings
+    )
     tokenizer = AutoTokenizer.from_pretrained(options.shards / "tokenizer")
-    SFTTrainer(model=options.model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer).train()
+    SFTTrainer(
+        model=options.model,
+        args=config,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+    ).train()
 
 
 def loading(options: argparse.Namespace) -> dict[str, Any]:
@@ -248,7 +364,9 @@ def random_model(size: str) -> str:
     folder = Path("bench-model") / size
     if not (folder / "config.json").is_file():
         torch.manual_seed(0)
-        config = MistralConfig(vocab_size=32000, max_position_embeddings=4096, sliding_window=None, **SHAPES[size])
+        config = MistralConfig(
+            vocab_size=32000, max_position_embeddings=4096, sliding_window=None, **SHAPES[size]
+        )
         AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
     return str(folder)
 

@@ -1,4 +1,6 @@
-"""The command line as a shell sees it: exit codes, one clear line for every refusal, and folders that are never left half done."""
+"""The command line as a shell sees it: exit codes, one clear line for every refusal, and folders
+that are never left half done.
+"""
 
 import fcntl
 import gzip
@@ -19,12 +21,26 @@ from zephyr_fast import _core
 
 PACKAGE = Path(zephyr_fast.__file__).parents[1]
 SAMPLE = ("--input", "sample")
-HEAVY = ("torch", "trl", "transformers", "datasets", "polars", "pyarrow", "numpy", "rich", "huggingface_hub")
+HEAVY = (
+    "torch",
+    "trl",
+    "transformers",
+    "datasets",
+    "polars",
+    "pyarrow",
+    "numpy",
+    "rich",
+    "huggingface_hub",
+)
 
 
 def command(*words: str | Path, **environment: str) -> tuple[list[str], dict[str, str]]:
     offline = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(PACKAGE), "NO_COLOR": "1", "COLUMNS": "200"}
-    return [sys.executable, "-m", "zephyr_fast", *map(str, words)], {**os.environ, **offline, **environment}
+    return [sys.executable, "-m", "zephyr_fast", *map(str, words)], {
+        **os.environ,
+        **offline,
+        **environment,
+    }
 
 
 def shell(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -44,8 +60,13 @@ def refusal(code: int, *words: str | Path, **environment: str) -> str:
 def rows_file(path: Path, count: int, bad: int = 0) -> Path:
     """Dialogues that differ, then lines that are no JSON."""
     chance = random.Random(3)
-    said = [" ".join(chance.choices(["a", "bread", "cellar", "door", "evening"], k=60)) for _ in range(count)]
-    lines = [json.dumps({"data": [f"Question {number}?", text]}) for number, text in enumerate(said)]
+    said = [
+        " ".join(chance.choices(["a", "bread", "cellar", "door", "evening"], k=60))
+        for _ in range(count)
+    ]
+    lines = [
+        json.dumps({"data": [f"Question {number}?", text]}) for number, text in enumerate(said)
+    ]
     path.write_text("".join(line + "\n" for line in [*lines, *["no row"] * bad]))
     return path
 
@@ -60,7 +81,9 @@ def rows_file(path: Path, count: int, bad: int = 0) -> Path:
         ("[pack\n", 1, ""),
     ],
 )
-def test_a_wrong_recipe_is_refused_with_file_and_line(text: str, line: int, word: str, tmp_path: Path) -> None:
+def test_a_wrong_recipe_is_refused_with_file_and_line(
+    text: str, line: int, word: str, tmp_path: Path
+) -> None:
     recipe = tmp_path / "mine.toml"
     recipe.write_text(text)
     told = refusal(2, "prep", recipe, *SAMPLE, "--out", tmp_path / "out")
@@ -83,15 +106,23 @@ def test_a_wrong_recipe_is_refused_with_file_and_line(text: str, line: int, word
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_a_setting_that_cannot_be_obeyed_is_named(settings: list[str], word: str, tmp_path: Path) -> None:
+def test_a_setting_that_cannot_be_obeyed_is_named(
+    settings: list[str], word: str, tmp_path: Path
+) -> None:
     assert word in refusal(2, "prep", *SAMPLE, "--out", tmp_path / "out", *settings)
 
 
 @pytest.mark.parametrize(
     ("flag", "key", "kind"),
-    [("--strategy", "strategy", "strategies"), ("--score-by", "score_by", "scores"), ("--preset", "preset", "presets")],
+    [
+        ("--strategy", "strategy", "strategies"),
+        ("--score-by", "score_by", "scores"),
+        ("--preset", "preset", "presets"),
+    ],
 )
-def test_a_flag_takes_the_words_that_its_key_takes_and_refuses_others_alike(flag: str, key: str, kind: str, tmp_path: Path) -> None:
+def test_a_flag_takes_the_words_that_its_key_takes_and_refuses_others_alike(
+    flag: str, key: str, kind: str, tmp_path: Path
+) -> None:
     words = ("binarize", *SAMPLE, "--out", tmp_path / "out")
     told = refusal(2, *words, flag, "best-vs-none")
     assert told == refusal(2, *words, "--set", f"binarize.{key}=best-vs-none")
@@ -121,10 +152,31 @@ def test_what_cannot_be_read_is_named_and_leaves_no_data_set(tmp_path: Path) -> 
     (tmp_path / "no.parquet").write_text("no Parquet")
     (tmp_path / "empty").mkdir()
     for name in ("absent.jsonl", "absent-*.jsonl", "empty", "rows.csv"):
-        assert name in refusal(4, "prep", "--input", tmp_path / name, "--tokenizer", "sample", "--out", tmp_path / "out")
+        assert name in refusal(
+            4,
+            "prep",
+            "--input",
+            tmp_path / name,
+            "--tokenizer",
+            "sample",
+            "--out",
+            tmp_path / "out",
+        )
         assert not (tmp_path / "out").exists()
-    for name, word in (("cut.jsonl.gz", "bytes of the decompressed stream"), ("no.parquet", "Parquet")):
-        told = refusal(4, "prep", "--input", tmp_path / name, "--tokenizer", "sample", "--out", tmp_path / f"out-{name}")
+    for name, word in (
+        ("cut.jsonl.gz", "bytes of the decompressed stream"),
+        ("no.parquet", "Parquet"),
+    ):
+        told = refusal(
+            4,
+            "prep",
+            "--input",
+            tmp_path / name,
+            "--tokenizer",
+            "sample",
+            "--out",
+            tmp_path / f"out-{name}",
+        )
         assert name in told and word in told
         assert not (tmp_path / f"out-{name}" / "manifest.json").exists()
 
@@ -133,9 +185,17 @@ def test_a_missing_tokenizer_is_named_with_the_ways_out(tmp_path: Path) -> None:
     rows = rows_file(tmp_path / "rows.jsonl", 3)
     (tmp_path / "empty").mkdir()
     for name in ("no/such-tokenizer-here", "/no/such/folder", tmp_path / "empty"):
-        assert str(name) in refusal(4, "prep", "--input", rows, "--tokenizer", name, "--out", tmp_path / "out")
-    told = refusal(4, "prep", "--input", rows, "--out", tmp_path / "out", HF_HOME=str(tmp_path / "hub"))
-    assert "mistralai/Mistral-7B-v0.1" in told and "--tokenizer FOLDER" in told and "--tokenizer sample" in told
+        assert str(name) in refusal(
+            4, "prep", "--input", rows, "--tokenizer", name, "--out", tmp_path / "out"
+        )
+    told = refusal(
+        4, "prep", "--input", rows, "--out", tmp_path / "out", HF_HOME=str(tmp_path / "hub")
+    )
+    assert (
+        "mistralai/Mistral-7B-v0.1" in told
+        and "--tokenizer FOLDER" in told
+        and "--tokenizer sample" in told
+    )
 
 
 @pytest.mark.parametrize("name", ["prep", "binarize"])
@@ -166,7 +226,9 @@ def test_another_runs_folder_is_refused_and_replaced_only_when_told_to(tmp_path:
     assert files(out) == files(fresh)
 
 
-def test_a_damaged_manifest_is_told_and_its_data_set_made_again_only_when_told_to(tmp_path: Path) -> None:
+def test_a_damaged_manifest_is_told_and_its_data_set_made_again_only_when_told_to(
+    tmp_path: Path,
+) -> None:
     out = tmp_path / "out"
     assert shell("prep", *SAMPLE, "--out", out).returncode == 0
     before = files(out)
@@ -217,7 +279,15 @@ def test_too_many_unreadable_rows_end_the_run_unless_they_are_allowed(tmp_path: 
 
 def test_twenty_unreadable_rows_are_borne_but_not_by_strict_runs(tmp_path: Path) -> None:
     rows = rows_file(tmp_path / "rows.jsonl", 5, bad=20)
-    asked: tuple[str | Path, ...] = ("prep", "--input", rows, "--tokenizer", "sample", "--out", tmp_path / "out")
+    asked: tuple[str | Path, ...] = (
+        "prep",
+        "--input",
+        rows,
+        "--tokenizer",
+        "sample",
+        "--out",
+        tmp_path / "out",
+    )
     assert "1 rows" in refusal(3, *asked, "--strict")
     assert shell(*asked).returncode == 0
 
@@ -225,7 +295,11 @@ def test_twenty_unreadable_rows_are_borne_but_not_by_strict_runs(tmp_path: Path)
 def test_a_full_disk_is_told_in_one_line_and_leaves_no_data_set(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)],
+        capture_output=True,
+        check=False,
+    )
     if mounted.returncode != 0:
         pytest.skip("a small disk cannot be mounted here (it takes root)")
     try:
@@ -244,8 +318,12 @@ def test_an_out_path_that_is_a_file_is_told_in_one_line(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "a file"
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda stop: stop.name)
-def test_a_stopped_run_leaves_no_manifest_and_the_next_gives_the_bytes_of_one_that_was_not(stop: signal.Signals, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda stop: stop.name
+)
+def test_a_stopped_run_leaves_no_manifest_and_the_next_gives_the_bytes_of_one_that_was_not(
+    stop: signal.Signals, tmp_path: Path
+) -> None:
     rows = rows_file(tmp_path / "rows.jsonl", 40_000)
     asked = ("prep", "--input", rows, "--tokenizer", "sample", "--set", "dedup.near=false", "--out")
     line, environment = command(*asked, tmp_path / "stopped")
@@ -253,15 +331,26 @@ def test_a_stopped_run_leaves_no_manifest_and_the_next_gives_the_bytes_of_one_th
     def listen() -> None:  # a shell turns Ctrl-C off for what it runs in the background
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    running = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
+    running = subprocess.Popen(
+        line,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=listen,
+    )
     while not (tmp_path / "stopped" / "_work" / "run.json").exists():
         assert running.poll() is None
     running.send_signal(stop)
     told = running.communicate()[1]
-    assert running.returncode == (130 if stop is signal.SIGINT else -stop)  # a shell says 143 for SIGTERM
+    assert running.returncode == (
+        130 if stop is signal.SIGINT else -stop
+    )  # a shell says 143 for SIGTERM
     assert not (tmp_path / "stopped" / "manifest.json").exists()
     if stop is signal.SIGINT:
-        assert len(told.split("\n")) <= 3 and told.lstrip("\n").startswith("interrupted")  # a blank line ends the shell's ^C
+        assert len(told.split("\n")) <= 3 and told.lstrip("\n").startswith(
+            "interrupted"
+        )  # a blank line ends the shell's ^C
         assert not list((tmp_path / "stopped").rglob(".zephyr-draft-*"))
     refused = refusal(5, *asked, tmp_path / "stopped", "--seq-len", "64")
     assert "unfinished" in refused and "recipe" in refused
@@ -273,8 +362,16 @@ def test_a_stopped_run_leaves_no_manifest_and_the_next_gives_the_bytes_of_one_th
 def test_help_is_there_without_the_heavy_imports() -> None:
     for words in (["--help"], ["prep", "--help"], ["binarize", "--help"]):
         line, environment = command(*words)
-        done = subprocess.run([line[0], "-X", "importtime", *line[1:]], env=environment, capture_output=True, text=True, check=True)
-        imported = {told.rsplit("|", 1)[-1].strip().split(".")[0] for told in done.stderr.splitlines()}
+        done = subprocess.run(
+            [line[0], "-X", "importtime", *line[1:]],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        imported = {
+            told.rsplit("|", 1)[-1].strip().split(".")[0] for told in done.stderr.splitlines()
+        }
         assert "click" in imported and not imported & set(HEAVY)
         assert "Usage:" in done.stdout
 
@@ -289,6 +386,10 @@ def test_json_prints_the_manifest_and_nothing_else(tmp_path: Path) -> None:
 def test_the_summary_says_where_every_row_went(tmp_path: Path) -> None:
     done = shell("prep", *SAMPLE, "--out", tmp_path / "out")
     rows: dict[str, Any] = manifest(tmp_path / "out")["rows"]
-    gone = {verdict: sum(rows[verdict].values()) for verdict in ("dropped", "duplicates", "quarantined")}
-    wanted = f"{rows['read']} read = {rows['written']} written" + "".join(f" + {count} {verdict}" for verdict, count in gone.items())
+    gone = {
+        verdict: sum(rows[verdict].values()) for verdict in ("dropped", "duplicates", "quarantined")
+    }
+    wanted = f"{rows['read']} read = {rows['written']} written" + "".join(
+        f" + {count} {verdict}" for verdict, count in gone.items()
+    )
     assert done.returncode == 0 and wanted in done.stdout and done.stderr == ""

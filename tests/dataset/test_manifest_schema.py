@@ -1,4 +1,5 @@
-"""What Python reads of a manifest is what the core writes: `docs/manifest.schema.json`, field by field.
+"""What Python reads of a manifest is what the core writes: `docs/manifest.schema.json`, field by
+field.
 
 The core's own test holds that file to the types that write the manifest.
 """

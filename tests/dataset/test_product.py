@@ -60,5 +60,6 @@ def test_the_words_of_a_summary() -> None:
     cut = "2 pairs of 3 prompts, 100 tokens, 7 cut off at 64"
     assert pairs.summary(SPLIT, has_tokens=True) == cut
     assert windows.summary(SPLIT, has_tokens=True) == (
-        "3 dialogues in 2 windows of 64, fill 78.1%; 100 tokens, 40% trained, 7 tokens of 1 over-long dialogues cut off"
+        "3 dialogues in 2 windows of 64, fill 78.1%; 100 tokens, 40% trained, 7 tokens of 1 "
+        "over-long dialogues cut off"
     )

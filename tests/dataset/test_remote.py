@@ -1,4 +1,6 @@
-"""Out folders behind a URL: fetched once, used only when whole and right, by all processes that read them."""
+"""Out folders behind a URL: fetched once, used only when whole and right, by all processes that
+read them.
+"""
 
 import shutil
 from collections.abc import Iterator
@@ -88,30 +90,50 @@ def test_over_http_each_file_is_fetched_once_and_only_when_it_is_read(server: Se
     assert collate(list(shards.samples([0]))) == [0]
     assert [name for name in server.asked if name.endswith(".arrow")] == ["train-00000.arrow"]
     assert collate(list(shards.samples(range(ROWS)))) == list(range(ROWS))
-    assert collate(list(Shards(f"{server.url}/shards", "train").samples(range(ROWS)))) == list(range(ROWS))
-    assert [name for name in server.asked if name.endswith(".arrow")] == ["train-00000.arrow", "train-00001.arrow"]
+    assert collate(list(Shards(f"{server.url}/shards", "train").samples(range(ROWS)))) == list(
+        range(ROWS)
+    )
+    assert [name for name in server.asked if name.endswith(".arrow")] == [
+        "train-00000.arrow",
+        "train-00001.arrow",
+    ]
 
 
-def test_processes_that_read_the_same_url_fetch_each_file_once_between_them(server: Server, tmp_path: Path) -> None:
-    assert run_ranks(read_all, 3, f"{server.url}/shards", str(tmp_path / "cache"), ROWS) == [0, 0, 0]
-    assert sorted(name for name in server.asked if name.endswith(".arrow")) == ["train-00000.arrow", "train-00001.arrow"]
+def test_processes_that_read_the_same_url_fetch_each_file_once_between_them(
+    server: Server, tmp_path: Path
+) -> None:
+    assert run_ranks(read_all, 3, f"{server.url}/shards", str(tmp_path / "cache"), ROWS) == [
+        0,
+        0,
+        0,
+    ]
+    assert sorted(name for name in server.asked if name.endswith(".arrow")) == [
+        "train-00000.arrow",
+        "train-00001.arrow",
+    ]
 
 
 @pytest.mark.usefixtures("only_when_read")
-def test_a_download_that_breaks_off_leaves_nothing_and_the_next_one_succeeds(server: Server, tmp_path: Path) -> None:
+def test_a_download_that_breaks_off_leaves_nothing_and_the_next_one_succeeds(
+    server: Server, tmp_path: Path
+) -> None:
     server.torn.add("train-00001.arrow")
     shards = Shards(f"{server.url}/shards", "train")
     assert collate(list(shards.samples([0]))) == [0]
     with pytest.raises((InputError, IntegrityError), match=r"train-00001\.arrow"):
         shards.samples([ROWS - 1])
-    assert not list((tmp_path / "cache").rglob("train-00001.arrow")) and not drafts(tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("train-00001.arrow")) and not drafts(
+        tmp_path / "cache"
+    )
     server.torn.clear()
     assert collate(list(shards.samples([ROWS - 1]))) == [ROWS - 1]
 
 
 @pytest.mark.usefixtures("only_when_read")
 @pytest.mark.parametrize("damage", ["short", "other bytes", "gone"])
-def test_a_file_that_is_not_the_manifests_is_never_used(folder: Path, tmp_path: Path, damage: str) -> None:
+def test_a_file_that_is_not_the_manifests_is_never_used(
+    folder: Path, tmp_path: Path, damage: str
+) -> None:
     shards = Shards(far(folder), "train")
     path = folder / "train-00001.arrow"
     content = path.read_bytes()
@@ -119,14 +141,20 @@ def test_a_file_that_is_not_the_manifests_is_never_used(folder: Path, tmp_path: 
         path.unlink()
     else:
         path.write_bytes(content[:-8] if damage == "short" else content[:-1] + b"?")
-    with pytest.raises(InputError if damage == "gone" else IntegrityError, match=r"train-00001\.arrow"):
+    with pytest.raises(
+        InputError if damage == "gone" else IntegrityError, match=r"train-00001\.arrow"
+    ):
         shards.samples([ROWS - 1])
-    assert not list((tmp_path / "cache").rglob("train-00001.arrow")) and not drafts(tmp_path / "cache")
+    assert not list((tmp_path / "cache").rglob("train-00001.arrow")) and not drafts(
+        tmp_path / "cache"
+    )
     path.write_bytes(content)
     assert collate(list(shards.samples([ROWS - 1]))) == [ROWS - 1]
 
 
-def test_files_are_fetched_ahead_and_what_goes_wrong_is_said_by_who_reads(folder: Path, tmp_path: Path) -> None:
+def test_files_are_fetched_ahead_and_what_goes_wrong_is_said_by_who_reads(
+    folder: Path, tmp_path: Path
+) -> None:
     (folder / "train-00001.arrow").rename(folder / "elsewhere")
     cached = remote.local(far(folder))
     origin = remote.origin_of(cached)
@@ -138,7 +166,9 @@ def test_files_are_fetched_ahead_and_what_goes_wrong_is_said_by_who_reads(folder
         Shards(far(folder), "train").samples([ROWS - 1])
 
 
-def test_another_data_set_under_the_same_url_is_another_folder_of_the_cache(folder: Path, tmp_path: Path) -> None:
+def test_another_data_set_under_the_same_url_is_another_folder_of_the_cache(
+    folder: Path, tmp_path: Path
+) -> None:
     first = Shards(far(folder), "train")
     assert collate(list(first.samples([3]))) == [3]
     shutil.rmtree(folder)
@@ -154,9 +184,18 @@ def test_a_file_that_was_cut_in_the_cache_is_fetched_again(folder: Path, tmp_pat
     assert collate(list(Shards(far(folder), "train").samples([0]))) == [0]
 
 
-def test_training_starts_from_a_url(shards: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_starts_from_a_url(
+    shards: Path, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ZEPHYR_FAST_CACHE", str(tmp_path / "cache"))
-    settings = {"output_dir": tmp_path / "out", "max_steps": 1, "use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "no"}
+    settings = {
+        "output_dir": tmp_path / "out",
+        "max_steps": 1,
+        "use_cpu": True,
+        "bf16": False,
+        "report_to": "none",
+        "save_strategy": "no",
+    }
     words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
     assert main(["sft", "--shards", far(shards), "--model_name_or_path", str(start), *words]) == 0
     assert (tmp_path / "out" / "model.safetensors").is_file()

@@ -1,4 +1,6 @@
-"""Draws the import graph of Python or Rust sources, which file uses which names of which file; and finds the texts in Rust."""
+"""Draws the import graph of Python or Rust sources, which file uses which names of which file;
+and finds the texts in Rust.
+"""
 
 import ast
 import re
@@ -22,7 +24,11 @@ def python_arrows(root: Path, package: str) -> list[Arrow]:
     Imports within functions and under TYPE_CHECKING count, and so does a text that is nothing but
     the name of a module, because it is there to be imported.
     """
-    files = {path.relative_to(root).as_posix() for path in root.rglob("*.py*") if path.suffix in (".py", ".pyi")}
+    files = {
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*.py*")
+        if path.suffix in (".py", ".pyi")
+    }
     return [arrow for file in sorted(files) for arrow in _python_arrows(root, package, file, files)]
 
 
@@ -63,7 +69,10 @@ def rust_arrows(root: Path) -> list[Arrow]:
 
     Unit tests are left out: they may set the scene with whatever is there.
     """
-    modules = {_rust_module(path.relative_to(root)): path.relative_to(root).as_posix() for path in root.rglob("*.rs")}
+    modules = {
+        _rust_module(path.relative_to(root)): path.relative_to(root).as_posix()
+        for path in root.rglob("*.rs")
+    }
     found = []
     for module, file in sorted(modules.items(), key=lambda pair: pair[1]):
         if module[-1:] == ("tests",):
@@ -120,10 +129,14 @@ def _rust_paths(text: str, module: tuple[str, ...]) -> Iterator[tuple[str, ...]]
 def _branches(tree: str) -> list[tuple[str, ...]]:
     """`a::{b, c::{D as E, F}}` as the paths (a, b), (a, c, D) and (a, c, F)."""
     head, brace, rest = tree.partition("{")
-    stem = tuple(part.strip() for part in re.sub(r"\bas\s+\w+", "", head).split("::") if part.strip())
+    stem = tuple(
+        part.strip() for part in re.sub(r"\bas\s+\w+", "", head).split("::") if part.strip()
+    )
     if not brace:
         return [stem]
-    return [(*stem, *path) for branch in _split(rest[: rest.rindex("}")]) for path in _branches(branch)]
+    return [
+        (*stem, *path) for branch in _split(rest[: rest.rindex("}")]) for path in _branches(branch)
+    ]
 
 
 def _split(text: str) -> list[str]:
@@ -156,4 +169,6 @@ def gathered(arrows: Sequence[Arrow]) -> list[Arrow]:
     names: dict[tuple[str, str], list[str]] = {}
     for arrow in arrows:
         names.setdefault((arrow.file, arrow.target), []).extend(arrow.names)
-    return [Arrow(file, tuple(dict.fromkeys(found)), target) for (file, target), found in names.items()]
+    return [
+        Arrow(file, tuple(dict.fromkeys(found)), target) for (file, target), found in names.items()
+    ]

@@ -1,7 +1,8 @@
 """CONTRIBUTING's table is complete: what it says to touch for a new thing is enough, and compiles.
 
-A dummy filter, row shape, pairing strategy, packaged template and recipe key are added to a copy of
-the sources. Each edit must be in a file that its row names, and each file that a row names is edited.
+A dummy filter, row shape, pairing strategy, packaged template and recipe key are added to a copy
+of the sources. Each edit must be in a file that its row names, and each file that a row names is
+edited.
 """
 
 import os
@@ -26,7 +27,10 @@ Edits = Mapping[str, list[Edit]]
 def rows_of(table: str) -> dict[str, set[str]]:
     """By what is added, the files of rust/ and python/ that its row names."""
     rows = re.findall(r"^\| \*\*(.+?)\*\* \|(.*)\|$", table, re.MULTILINE)
-    return {what: {chosen(name) for name in re.findall(r"`((?:rust|python)/[^`\s]+\.\w+)`", cells)} for what, cells in rows}
+    return {
+        what: {chosen(name) for name in re.findall(r"`((?:rust|python)/[^`\s]+\.\w+)`", cells)}
+        for what, cells in rows
+    }
 
 
 def chosen(name: str) -> str:
@@ -110,12 +114,18 @@ ADDED: Mapping[str, Edits] = {
                 'Shape { name: "dummy", key: "dummy", compares: false, parse: dummy::parse }, ',
             ),
         ],
-        "rust/core/tests/twins/slow/rows.rs": [behind(r"match shape \{", '\n        "dummy" => alternating(row),')],
+        "rust/core/tests/twins/slow/rows.rs": [
+            behind(r"match shape \{", '\n        "dummy" => alternating(row),')
+        ],
         "rust/core/tests/twins/hostile_rows.jsonl": [write('{"dummy":1,"data":["a"]}\n')],
-        "rust/core/tests/twins/read.rs": [behind(r"const PIECES: &\[&str\] = &\[", r'"\"dummy\":", ')],
+        "rust/core/tests/twins/read.rs": [
+            behind(r"const PIECES: &\[&str\] = &\[", r'"\"dummy\":", ')
+        ],
     },
     "a pairing strategy": {
-        f"{CORE}/recipe/mod.rs": [behind(r"pub enum Strategy \{", '\n        /// As all-lower.\n        Dummy "dummy",')],
+        f"{CORE}/recipe/mod.rs": [
+            behind(r"pub enum Strategy \{", '\n        /// As all-lower.\n        Dummy "dummy",')
+        ],
         f"{CORE}/binarize/strategy.rs": [
             behind(r"let rejected = match strategy \{", "Strategy::Dummy => lower,"),
             behind(r"Reason::from\(match strategy \{", "Strategy::Dummy => Code::Tie,"),
@@ -129,7 +139,10 @@ ADDED: Mapping[str, Edits] = {
         ],
         f"{CORE}/recipe/read.rs": [behind(r"let wrong = \|key: &str, rule: &str\|[^;]*;", BOUNDS)],
         f"{CORE}/pipeline/fit.rs": [
-            behind(r"fn of_windows_alone[^{]*\{\s*let keys =\s*\[", '("dedup.dummy", recipe.dedup.dummy != 1, "is for dialogues"), ')
+            behind(
+                r"fn of_windows_alone[^{]*\{\s*let keys =\s*\[",
+                '("dedup.dummy", recipe.dedup.dummy != 1, "is for dialogues"), ',
+            )
         ],
         f"{CORE}/dedup/mod.rs": [
             behind(
@@ -181,7 +194,11 @@ def copied(tree: Path) -> Path:
     one's library for the older one's.
     """
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=False
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if listed.returncode != 0:
         pytest.skip("no git, or no checkout, to ask for the files of the project")
@@ -194,12 +211,18 @@ def copied(tree: Path) -> Path:
         "Cargo.lock": r'(name = "zephyr-\w+"\s*version)',
     }.items():
         text = (tree / name).read_text(encoding="utf-8")
-        (tree / name).write_text(re.sub(pattern + r' = "([^"]+)"', r'\1 = "\2-adding"', text), encoding="utf-8")
+        (tree / name).write_text(
+            re.sub(pattern + r' = "([^"]+)"', r'\1 = "\2-adding"', text), encoding="utf-8"
+        )
     return tree
 
 
 # What is compiled runs one test for a moment; dependencies are those of every other build.
-QUICK = {"CARGO_INCREMENTAL": "0", "CARGO_PROFILE_DEV_OPT_LEVEL": "0", "CARGO_PROFILE_DEV_DEBUG": "0"}
+QUICK = {
+    "CARGO_INCREMENTAL": "0",
+    "CARGO_PROFILE_DEV_OPT_LEVEL": "0",
+    "CARGO_PROFILE_DEV_DEBUG": "0",
+}
 
 
 def cargo(tree: Path, *words: str) -> str:
@@ -212,14 +235,21 @@ def cargo(tree: Path, *words: str) -> str:
         text=True,
         check=False,
     )
-    assert done.returncode == 0, f"cargo {' '.join(words)}\n{done.stderr[-6000:]}\n{done.stdout[-2000:]}"
+    assert done.returncode == 0, (
+        f"cargo {' '.join(words)}\n{done.stderr[-6000:]}\n{done.stdout[-2000:]}"
+    )
     return done.stdout
 
 
 def test_the_files_that_the_table_names_are_all_that_a_new_thing_needs(tmp_path: Path) -> None:
     if shutil.which("cargo") is None:
         pytest.skip("no cargo here")
-    if subprocess.run(["cargo", "fetch", "--locked", "--offline"], cwd=ROOT, capture_output=True, check=False).returncode != 0:
+    if (
+        subprocess.run(
+            ["cargo", "fetch", "--locked", "--offline"], cwd=ROOT, capture_output=True, check=False
+        ).returncode
+        != 0
+    ):
         pytest.skip("the dependencies are not on this machine")
     tree, rows = copied(tmp_path), rows_of(TABLE)
     for what, edits in ADDED.items():
@@ -230,7 +260,9 @@ def test_the_files_that_the_table_names_are_all_that_a_new_thing_needs(tmp_path:
     cargo(tree, "check", *core, "--tests", "--benches")
     ran = cargo(tree, "test", *core, "--lib", "--", "pipeline::names::adding", "--nocapture")
     assert f"added in {tree}/rust/core" in ran and "1 passed" in ran
-    twins = cargo(tree, "test", *core, "--test", "twins", "--", "read::depth_and_size_have_the_same_ends")
+    twins = cargo(
+        tree, "test", *core, "--test", "twins", "--", "read::depth_and_size_have_the_same_ends"
+    )
     assert "1 passed" in twins
 
 

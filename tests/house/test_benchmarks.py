@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "scripts" / "benchmarks"
-SCRIPTS = sorted(path for path in BENCHMARKS.glob("*.py") if "parser_of(__doc__)" in path.read_text("utf-8"))
+SCRIPTS = sorted(
+    path for path in BENCHMARKS.glob("*.py") if "parser_of(__doc__)" in path.read_text("utf-8")
+)
 
 
 def said(*words: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:

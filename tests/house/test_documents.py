@@ -1,4 +1,6 @@
-"""What the documents name is there: files, the rooms in their order, and the versions of the rules."""
+"""What the documents name is there: files, the rooms in their order, and the versions of the
+rules.
+"""
 
 import re
 from collections.abc import Sequence
@@ -37,7 +39,11 @@ def stands(name: str, home: Path) -> bool:
     if "<" in name:
         return (home / name).parent.is_dir()
     if "/" not in name and home == ROOT:  # known by its name alone
-        return any(path.name == name for folder in ("rust", "python", "tests", "scripts") for path in (ROOT / folder).rglob(name))
+        return any(
+            path.name == name
+            for folder in ("rust", "python", "tests", "scripts")
+            for path in (ROOT / folder).rglob(name)
+        )
     return (home / name).is_file()
 
 
@@ -52,17 +58,30 @@ def test_a_file_that_is_gone_is_noticed() -> None:
     assert gone_from(text, (ROOT, RUST, PYTHON)) == ["gone.rs", "no/<name>.rs", "pipeline/walk.rs"]
 
 
-@pytest.mark.parametrize(("folder", "rooms"), [("rust/core/src", RUST_ROOMS), ("python/zephyr_fast", PYTHON_ROOMS)])
+@pytest.mark.parametrize(
+    ("folder", "rooms"), [("rust/core/src", RUST_ROOMS), ("python/zephyr_fast", PYTHON_ROOMS)]
+)
 def test_architecture_lists_the_rooms_in_their_order(folder: str, rooms: Rooms) -> None:
-    (block,) = re.findall(rf"^{folder}\n((?:  .+\n)+)", (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert [line.split("   ")[0].split() for line in block.replace("\n  ", "\n").removeprefix("  ").splitlines()] == [
-        list(room) for room in rooms
-    ]
+    (block,) = re.findall(
+        rf"^{folder}\n((?:  .+\n)+)",
+        (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    assert [
+        line.split("   ")[0].split()
+        for line in block.replace("\n  ", "\n").removeprefix("  ").splitlines()
+    ] == [list(room) for room in rooms]
 
 
 def test_contributing_says_when_each_version_is_raised() -> None:
     versions = (RUST / "pipeline" / "versions.rs").read_text(encoding="utf-8")
     listed = re.findall(r'\("(\w+)", (?:\w+::)+\w*VERSION\)', versions)
-    table = re.findall(r"^\| `(\w+)` \| `([\w/.]+)` \| .+ \|$", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
+    table = re.findall(
+        r"^\| `(\w+)` \| `([\w/.]+)` \| .+ \|$",
+        (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
     assert listed and [name for name, _ in table] == listed
-    assert not [file for _, file in table if "VERSION: u32" not in (ROOT / file).read_text(encoding="utf-8")]
+    assert not [
+        file for _, file in table if "VERSION: u32" not in (ROOT / file).read_text(encoding="utf-8")
+    ]

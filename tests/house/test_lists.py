@@ -1,4 +1,6 @@
-"""Every list of names stands once: no source file but its owner holds three words of one of the engine's lists."""
+"""Every list of names stands once: no source file but its owner holds three words of one of the
+engine's lists.
+"""
 
 import ast
 import re
@@ -13,7 +15,9 @@ from zephyr_fast import _core
 ROOT = Path(__file__).parents[2]
 SOURCES = [ROOT / "python", ROOT / "rust" / "core" / "src"]
 WORDS_MIN = 3
-"""So many words of one list make a copy of it; pairs such as `prep` and `binarize` are too common."""
+"""So many words of one list make a copy of it; pairs such as `prep` and `binarize` are too
+common.
+"""
 
 OWNERS = {
     "compared": "recipe/mod.rs",
@@ -44,18 +48,29 @@ def kinds() -> list[str]:
 
 
 def texts_of(path: Path) -> list[str]:
-    """The string literals of a source file; of Rust, those of its unit tests and comments left out."""
+    """The string literals of a source file; of Rust, those of its unit tests and comments left
+    out.
+    """
     source = path.read_text(encoding="utf-8")
     if path.suffix == ".rs":
         return rust_texts(source)
     nodes = ast.walk(ast.parse(source))
-    return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return [
+        node.value
+        for node in nodes
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
 
 
 def copied(words: Iterable[str], texts: list[str]) -> set[str]:
-    """The words that stand as literals of their own, if they are too many, else those of a literal with too many."""
+    """The words that stand as literals of their own, if they are too many, else those of a
+    literal with too many.
+    """
     whole = set(words) & set(texts)
-    within = [{word for word in words if re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", text)} for text in texts]
+    within = [
+        {word for word in words if re.search(rf"(?<![\w.-]){re.escape(word)}(?![\w-])", text)}
+        for text in texts
+    ]
     return next((found for found in [whole, *within] if len(found) >= WORDS_MIN), set())
 
 
@@ -90,14 +105,25 @@ def test_the_lists_are_found_where_they_stand() -> None:
     found = holders(SOURCES)
     for kind, file in OWNERS.items():
         assert len(found.get((kind, file), ())) == len(_core.names(kind)), f"{kind} in {file}"
-    assert not [exception for exception in OTHERS if exception not in found], "an exception that is none any more"
+    assert not [exception for exception in OTHERS if exception not in found], (
+        "an exception that is none any more"
+    )
 
 
 COPIES = {
-    "a list in Python": ("copy.py", 'STRATEGIES = ["all-lower", "best-vs-worst", "best-vs-random"]'),
+    "a list in Python": (
+        "copy.py",
+        'STRATEGIES = ["all-lower", "best-vs-worst", "best-vs-random"]',
+    ),
     "a text in Python": ("copy.py", 'HELP = "one of all-lower, best-vs-worst and best-vs-draw"'),
-    "a list in Rust": ("copy.rs", 'const A: [&str; 3] = ["all-lower", "best-vs-worst", r"best-vs-draw"];'),
-    "a text in Rust": ("copy.rs", 'fn f() { refuse("known: all-lower, best-vs-worst, best-vs-draw") }'),
+    "a list in Rust": (
+        "copy.rs",
+        'const A: [&str; 3] = ["all-lower", "best-vs-worst", r"best-vs-draw"];',
+    ),
+    "a text in Rust": (
+        "copy.rs",
+        'fn f() { refuse("known: all-lower, best-vs-worst, best-vs-draw") }',
+    ),
 }
 
 
@@ -110,7 +136,13 @@ def test_a_copy_is_found(copy: tuple[str, str], tmp_path: Path) -> None:
 
 def test_what_is_no_copy_is_left_alone(tmp_path: Path) -> None:
     words = '"all-lower", "best-vs-worst", "best-vs-draw"'
-    (tmp_path / "a.rs").write_text(f"// {words}\n/* {words} */\n#[cfg(test)]\nmod tests {{ const A: B = [{words}]; }}\n")
-    (tmp_path / "b.py").write_text('# "all-lower", "best-vs-worst", "best-vs-draw"\nA = ["all-lower", "best-vs-worst"]\n')
-    (tmp_path / "c.py").write_text('A = "all-lowers, best-vs-worst, a.best-vs-draw and not-best-vs-random"\n')
+    (tmp_path / "a.rs").write_text(
+        f"// {words}\n/* {words} */\n#[cfg(test)]\nmod tests {{ const A: B = [{words}]; }}\n"
+    )
+    (tmp_path / "b.py").write_text(
+        '# "all-lower", "best-vs-worst", "best-vs-draw"\nA = ["all-lower", "best-vs-worst"]\n'
+    )
+    (tmp_path / "c.py").write_text(
+        'A = "all-lowers, best-vs-worst, a.best-vs-draw and not-best-vs-random"\n'
+    )
     assert not holders([tmp_path])

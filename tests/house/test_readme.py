@@ -1,4 +1,6 @@
-"""What the README says to type is typed here, in its order, in an empty folder. Training is cut to two steps."""
+"""What the README says to type is typed here, in its order, in an empty folder. Training is cut
+to two steps.
+"""
 
 import os
 import re
@@ -14,7 +16,9 @@ ON_CPU = ["--max_steps", "2", "--eval_strategy", "no"]
 
 
 def commands_of(language: str, text: str) -> list[list[str]]:
-    """The commands of a block; of a Python one, the interpreter with all of it. A line that ends with a backslash goes on."""
+    """The commands of a block; of a Python one, the interpreter with all of it. A line that ends
+    with a backslash goes on.
+    """
     if language == "python":
         return [[sys.executable, "-c", text]]
     lines = text.replace("\\\n", " ").splitlines()
@@ -25,11 +29,17 @@ def commands_of(language: str, text: str) -> list[list[str]]:
 def test_the_commands_do_what_the_readme_says(tmp_path: Path) -> None:
     here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": here, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    commands = [command for language, text in BLOCK.findall(README) for command in commands_of(language, text)]
+    commands = [
+        command
+        for language, text in BLOCK.findall(README)
+        for command in commands_of(language, text)
+    ]
     assert len(commands) == 8
     printed = ""
     for command in commands:
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, f"{shlex.join(command)}\n{done.stderr[-3000:]}"
         printed += done.stdout
     assert "320 " in printed

@@ -67,7 +67,11 @@ def offences(rooms: Rooms, arrows: Sequence[Arrow]) -> list[str]:
 def strangers(rooms: Rooms, arrows: Sequence[Arrow]) -> list[str]:
     listed = {room for level in rooms for room in level}
     files = {file for arrow in arrows for file in (arrow.file, arrow.target)}
-    return [f"{file} lies in no room of the list" for file in sorted(files) if room_of(file) not in listed]
+    return [
+        f"{file} lies in no room of the list"
+        for file in sorted(files)
+        if room_of(file) not in listed
+    ]
 
 
 def arrows_up(rooms: Rooms, arrows: Sequence[Arrow]) -> list[str]:
@@ -118,8 +122,12 @@ def listing(found: Sequence[str]) -> str:
 
 def test_python_imports_run_one_way() -> None:
     arrows = python_arrows(PYTHON, "zephyr_fast")
-    assert Arrow("load/shards.py", ("Manifest",), "dataset/manifest.py") in arrows, "the reader sees nothing"
-    assert Arrow("__init__.py", ("ref_logprobs",), "train/ref_logprobs/compute.py") in arrows, "under TYPE_CHECKING"
+    assert Arrow("load/shards.py", ("Manifest",), "dataset/manifest.py") in arrows, (
+        "the reader sees nothing"
+    )
+    assert Arrow("__init__.py", ("ref_logprobs",), "train/ref_logprobs/compute.py") in arrows, (
+        "under TYPE_CHECKING"
+    )
     assert Arrow("train/sft.py", ("Distilled",), "train/distill.py") in arrows, "within a function"
     found = offences(PYTHON_ROOMS, arrows)
     assert not found, listing(found)
@@ -132,14 +140,24 @@ def test_no_two_python_files_use_each_other() -> None:
 
 def test_every_python_file_has_a_room() -> None:
     listed = {room for level in PYTHON_ROOMS for room in level}
-    files = [path.relative_to(PYTHON).as_posix() for path in PYTHON.rglob("*.py*") if path.suffix in (".py", ".pyi")]
+    files = [
+        path.relative_to(PYTHON).as_posix()
+        for path in PYTHON.rglob("*.py*")
+        if path.suffix in (".py", ".pyi")
+    ]
     assert not [file for file in files if room_of(file) not in listed]
 
 
-@pytest.mark.parametrize("door", sorted(PYTHON.glob("*/**/__init__.py")), ids=lambda door: door.parent.name)
+@pytest.mark.parametrize(
+    "door", sorted(PYTHON.glob("*/**/__init__.py")), ids=lambda door: door.parent.name
+)
 def test_a_room_opens_by_naming_what_is_in_it(door: Path) -> None:
     opening = door.read_text(encoding="utf-8").split('"""')[1]
-    inside = [path for path in door.parent.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()]
+    inside = [
+        path
+        for path in door.parent.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").is_file()
+    ]
     names = [path.stem for path in inside if not path.stem.startswith("__")]
     assert names and not [name for name in names if not re.search(rf"\b{name}\b", opening)]
 
@@ -181,9 +199,16 @@ PYTHON_UP = {
 def test_a_python_import_that_runs_up_is_found(tmp_path: Path, line: str) -> None:
     files = {"top/roof": "from house.low.cellar import stone", "low/cellar": "stone = 1"}
     assert not offences(MADE_UP, python_arrows(tree(tmp_path / "a", "py", files), "house"))
-    found = offences(MADE_UP, python_arrows(tree(tmp_path / "b", "py", files | {"low/cellar": line}), "house"))
-    assert re.match("low/cellar.py uses `[a-z.]+` of top/roof.py, but `top` is above `low`", found[0])
-    assert "a circle: low/cellar.py uses" in found[1] and "top/roof.py uses `stone` of low/cellar.py" in found[1]
+    found = offences(
+        MADE_UP, python_arrows(tree(tmp_path / "b", "py", files | {"low/cellar": line}), "house")
+    )
+    assert re.match(
+        "low/cellar.py uses `[a-z.]+` of top/roof.py, but `top` is above `low`", found[0]
+    )
+    assert (
+        "a circle: low/cellar.py uses" in found[1]
+        and "top/roof.py uses `stone` of low/cellar.py" in found[1]
+    )
 
 
 def test_a_circle_of_python_rooms_is_found_and_a_way_across_is_not(tmp_path: Path) -> None:
@@ -193,7 +218,9 @@ def test_a_circle_of_python_rooms_is_found_and_a_way_across_is_not(tmp_path: Pat
         "right/sill": "wood = 1",
     }
     assert not offences(MADE_UP, python_arrows(tree(tmp_path, "py", files), "house"))
-    tree(tmp_path, "py", {"right/sill": "from house.left.hinge import pin", "left/hinge": "pin = 1"})
+    tree(
+        tmp_path, "py", {"right/sill": "from house.left.hinge import pin", "left/hinge": "pin = 1"}
+    )
     arrows = python_arrows(tmp_path, "house")
     (found,) = offences(MADE_UP, arrows)
     way, back = (
@@ -229,7 +256,10 @@ def test_a_rust_path_that_runs_up_is_found(tmp_path: Path, line: str) -> None:
         "low/cellar": line,
     }
     found = offences([["lib"], *MADE_UP], rust_arrows(tree(tmp_path, "rs", files)))
-    assert any(re.match("low/cellar.rs uses .*`Tile`.* of top/roof.rs, but `top` is above `low`", one) for one in found)
+    assert any(
+        re.match("low/cellar.rs uses .*`Tile`.* of top/roof.rs, but `top` is above `low`", one)
+        for one in found
+    )
     assert any("a circle: low/cellar.rs uses" in one for one in found)
 
 
@@ -249,7 +279,9 @@ def test_what_uses_nothing_in_rust_is_no_arrow(tmp_path: Path, line: str) -> Non
         "top/roof": "use crate::low::cellar::Stone;",
         "low/cellar": line,
     }
-    assert rust_arrows(tree(tmp_path, "rs", files)) == [Arrow("top/roof.rs", ("Stone",), "low/cellar.rs")]
+    assert rust_arrows(tree(tmp_path, "rs", files)) == [
+        Arrow("top/roof.rs", ("Stone",), "low/cellar.rs")
+    ]
     tree(tmp_path, "rs", {"low/cellar": f"{line}\nuse crate::top::roof::Tile;"})
     assert len(rust_arrows(tmp_path)) == 2, "what comes behind is read"
 
@@ -264,21 +296,35 @@ def test_a_circle_of_rust_rooms_on_one_level_is_found(tmp_path: Path) -> None:
     assert not offences([["lib"], *MADE_UP], rust_arrows(tree(tmp_path, "rs", files)))
     tree(tmp_path, "rs", {"right/wall": "use crate::left::Hinge;"})
     (found,) = offences([["lib"], *MADE_UP], rust_arrows(tmp_path))
-    assert found == "a circle: left.rs uses `Brick` of right.rs; right/wall.rs uses `Hinge` of left.rs"
+    assert (
+        found == "a circle: left.rs uses `Brick` of right.rs; right/wall.rs uses `Hinge` of left.rs"
+    )
 
 
 def test_every_module_that_a_text_names_is_there() -> None:
-    sources = [path for folder in ("python", "tests", "scripts") for path in (ROOT / folder).rglob("*.py*")]
-    texts = [path for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")] if path.name != "CHANGELOG.md"]
+    sources = [
+        path for folder in ("python", "tests", "scripts") for path in (ROOT / folder).rglob("*.py*")
+    ]
+    texts = [
+        path
+        for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+        if path.name != "CHANGELOG.md"
+    ]
     gone = [
         f"{path.relative_to(ROOT)} names zephyr_fast{dotted}"
         for path in [*(path for path in sources if path.suffix in (".py", ".pyi")), *texts]
-        for dotted in re.findall(r"\bzephyr_fast((?:\.[A-Za-z_]\w*)+)", path.read_text(encoding="utf-8"))
+        for dotted in re.findall(
+            r"\bzephyr_fast((?:\.[A-Za-z_]\w*)+)", path.read_text(encoding="utf-8")
+        )
         if not is_there(dotted.removeprefix(".").split("."))
     ]
     assert not gone, listing(gone)
     assert is_there(["load", "stream", "LoaderState"]) and is_there(["prep"])
-    assert not is_there(["stream"]) and not is_there(["load", "LoaderState"]) and not is_there(["load", "stream", "Stat"])
+    assert (
+        not is_there(["stream"])
+        and not is_there(["load", "LoaderState"])
+        and not is_there(["load", "stream", "Stat"])
+    )
 
 
 def is_there(parts: Sequence[str]) -> bool:
@@ -298,4 +344,6 @@ def names_of(source: Path) -> set[str]:
     """What a module defines or imports."""
     nodes = list(ast.walk(ast.parse(source.read_text(encoding="utf-8"))))
     named = (ast.FunctionDef, ast.ClassDef, ast.alias)
-    return {node.name for node in nodes if isinstance(node, named)} | {node.id for node in nodes if isinstance(node, ast.Name)}
+    return {node.name for node in nodes if isinstance(node, named)} | {
+        node.id for node in nodes if isinstance(node, ast.Name)
+    }

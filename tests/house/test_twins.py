@@ -1,4 +1,6 @@
-"""What the engine knows by name, its slow twins know too: a name that is added here or there alone is told."""
+"""What the engine knows by name, its slow twins know too: a name that is added here or there
+alone is told.
+"""
 
 from pathlib import Path
 
@@ -36,13 +38,17 @@ ELSEWHERE = {
 @pytest.mark.parametrize("kind", TWINS)
 def test_the_twin_knows_every_name_of_the_engines_list(kind: str) -> None:
     twin = set(TWINS[kind])
-    assert twin == set(names(kind)), f"the twin's {kind}: {', '.join(sorted(twin ^ set(names(kind))))}"
+    assert twin == set(names(kind)), (
+        f"the twin's {kind}: {', '.join(sorted(twin ^ set(names(kind))))}"
+    )
 
 
 def test_every_reason_is_the_twins_or_another_tests() -> None:
     assert not VERDICTS.keys() & ELSEWHERE.keys()
     known = VERDICTS.keys() | ELSEWHERE.keys()
-    assert known == set(names("reasons")), f"reasons: {', '.join(sorted(known ^ set(names('reasons'))))}"
+    assert known == set(names("reasons")), (
+        f"reasons: {', '.join(sorted(known ^ set(names('reasons'))))}"
+    )
     for reason, test in ELSEWHERE.items():
         assert f'"{reason}"' in (TESTS / test).read_text(encoding="utf-8"), reason
 

@@ -1,4 +1,6 @@
-"""Packed documents do not see each other: the loss of a packed window is that of its documents alone, and labels are the masks'."""
+"""Packed documents do not see each other: the loss of a packed window is that of its documents
+alone, and labels are the masks'.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -18,40 +20,61 @@ PAD = 2
 def documents(sample: dict[str, Any]) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Ids and labels of each document of a window, each as a batch of one."""
     borders = np.cumsum(sample["seq_lengths"])[:-1]
-    parts = zip(np.split(sample["input_ids"], borders), np.split(sample["labels"], borders), strict=True)
-    return [(torch.tensor(ids[None]).long(), torch.tensor(labels[None]).long()) for ids, labels in parts]
+    parts = zip(
+        np.split(sample["input_ids"], borders), np.split(sample["labels"], borders), strict=True
+    )
+    return [
+        (torch.tensor(ids[None]).long(), torch.tensor(labels[None]).long()) for ids, labels in parts
+    ]
 
 
 def summed_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The sum over all labelled tokens of their negative log-probability."""
-    return torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum")
+    return torch.nn.functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
+    )
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("multiple", [None, 64])
-def test_a_packed_window_has_the_loss_of_its_documents_alone(shards: Path, start: Path, attention: str, multiple: int | None) -> None:
+def test_a_packed_window_has_the_loss_of_its_documents_alone(
+    shards: Path, start: Path, attention: str, multiple: int | None
+) -> None:
     model = AutoModelForCausalLM.from_pretrained(start, attn_implementation=attention).eval()
     samples = [sample for sample in Shards(shards, "train") if len(sample["seq_lengths"]) > 1][:4]
     batch = WindowCollator(layout_for(attention), PAD, multiple)(samples)
     with torch.inference_mode():
-        packed = model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False).logits
+        packed = model(
+            input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False
+        ).logits
         together = summed_loss(packed, batch["labels"])
         alone = [
-            summed_loss(model(input_ids=ids, use_cache=False).logits, labels) for sample in samples for ids, labels in documents(sample)
+            summed_loss(model(input_ids=ids, use_cache=False).logits, labels)
+            for sample in samples
+            for ids, labels in documents(sample)
         ]
     assert len(alone) > len(samples)
     torch.testing.assert_close(together, torch.stack(alone).sum(), rtol=1e-5, atol=0)
 
 
 def test_an_attention_mask_would_let_documents_see_each_other(shards: Path, start: Path) -> None:
-    """The trap that the collator avoids; where transformers mends it, this fails and the note in collators.py is old."""
+    """The trap that the collator avoids; where transformers mends it, this fails and the note in
+    collators.py is old.
+    """
     model = AutoModelForCausalLM.from_pretrained(start, attn_implementation="sdpa").eval()
     sample = next(sample for sample in Shards(shards, "train") if len(sample["seq_lengths"]) > 1)
     batch = WindowCollator("rows", PAD)([sample])
     with torch.inference_mode():
-        right = model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False).logits
+        right = model(
+            input_ids=batch["input_ids"], position_ids=batch["position_ids"], use_cache=False
+        ).logits
         ones = torch.ones_like(batch["input_ids"])
-        wrong = model(input_ids=batch["input_ids"], position_ids=batch["position_ids"], attention_mask=ones, use_cache=False).logits
+        wrong = model(
+            input_ids=batch["input_ids"],
+            position_ids=batch["position_ids"],
+            attention_mask=ones,
+            use_cache=False,
+        ).logits
     assert (right - wrong).abs().max() > 1e-2
 
 
@@ -74,12 +97,16 @@ def test_both_layouts_hold_the_same_tokens_labels_and_positions(shards: Path) ->
         flat = torch.cat([rows[name][row, :length] for row, length in enumerate(lengths)])
         assert torch.equal(varlen[name][0], flat)
     borders = varlen["cu_seq_lens_q"].tolist()
-    assert np.diff(borders).tolist() == [length for sample in samples for length in sample["seq_lengths"]]
+    assert np.diff(borders).tolist() == [
+        length for sample in samples for length in sample["seq_lengths"]
+    ]
     assert varlen["max_length_q"] == max(np.diff(borders))
 
 
 def test_attention_that_is_not_known_to_keep_documents_apart_is_refused() -> None:
-    assert layout_for("flash_attention_2") == layout_for("kernels-community/flash-attn2") == "varlen"
+    assert (
+        layout_for("flash_attention_2") == layout_for("kernels-community/flash-attn2") == "varlen"
+    )
     for attention in ("paged|flash_attention_2", "my_attention"):
         with pytest.raises(RecipeError, match="keep packed documents apart"):
             layout_for(attention)

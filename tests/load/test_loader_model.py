@@ -1,7 +1,9 @@
-"""Any number of ranks, workers, device batches and kills: training gets the rows of the uninterrupted run, once each, in its order.
+"""Any number of ranks, workers, device batches and kills: training gets the rows of the
+uninterrupted run, once each, in its order.
 
-Index level: real batch samplers and loaders, but rows are their own numbers and workers are a queue in this process.
-`ZEPHYR_FAST_LONG=1` runs ten times as many cases; `ZEPHYR_FAST_SEED=n` replays the cases of a printed seed.
+Index level: real batch samplers and loaders, but rows are their own numbers and workers are a
+queue in this process. `ZEPHYR_FAST_LONG=1` runs ten times as many cases; `ZEPHYR_FAST_SEED=n`
+replays the cases of a printed seed.
 """
 
 import os
@@ -34,7 +36,9 @@ class Numbers:
 
 
 class Queued(Loader):
-    """The loader, with torch's workers replaced by a queue that fetches as far ahead as they would."""
+    """The loader, with torch's workers replaced by a queue that fetches as far ahead as they
+    would.
+    """
 
     def _torch_loader(self, batches: Batches) -> Iterator[Any]:  # type: ignore[override]
         return self._queue(batches)
@@ -86,7 +90,9 @@ class Layout:
 
 @dataclass(frozen=True)
 class Case:
-    """A run over `epochs`, broken off after so many micro batches of each attempt, which has machines of its own."""
+    """A run over `epochs`, broken off after so many micro batches of each attempt, which has
+    machines of its own.
+    """
 
     size: int
     seed: int
@@ -99,7 +105,12 @@ def layout(chance: random.Random, batch: int | None) -> Layout:
     """Machines for a step of `batch` samples, or of any number."""
     workers = chance.randrange(5)
     if batch is None:
-        return Layout(min(chance.randint(1, 16), chance.randint(1, 16)), chance.randint(1, 3), chance.randint(1, 3), workers)
+        return Layout(
+            min(chance.randint(1, 16), chance.randint(1, 16)),
+            chance.randint(1, 3),
+            chance.randint(1, 3),
+            workers,
+        )
     world = chance.choice([number for number in range(1, 17) if batch % number == 0])
     micro = chance.choice([number for number in range(1, 4) if batch // world % number == 0])
     return Layout(world, batch // world // micro, micro, workers)
@@ -112,7 +123,9 @@ def draw(chance: random.Random) -> Case:
     size = chance.randint(1, 60) + (batch if tail == "drop" else 0)
     fixed = batch if chance.random() < 0.7 or tail == "drop" else None
     attempts = [(first, chance.randrange(0, 9))]
-    attempts += [(layout(chance, fixed), chance.randrange(0, 9)) for _ in range(chance.randint(3, 5))]
+    attempts += [
+        (layout(chance, fixed), chance.randrange(0, 9)) for _ in range(chance.randint(3, 5))
+    ]
     attempts.append((layout(chance, fixed), 10**9))  # and this one runs to the end
     return Case(size, chance.randrange(3), tail, chance.randint(1, 3), tuple(attempts))
 
@@ -123,10 +136,25 @@ def run(case: Case, kind: type[Queued] = Queued, part_of: type[Part] = Part) -> 
     trained: list[list[int]] = []
     order = Shuffled(case.size, case.seed)
     for machines, kill in case.attempts:
-        parts = [part_of(rank, machines.world, machines.device_batch, machines.micro) for rank in range(machines.world)]
-        stream = Stream(order, parts[0].batch, case.tail, state.epoch * case.size + state.index_in_epoch)
+        parts = [
+            part_of(rank, machines.world, machines.device_batch, machines.micro)
+            for rank in range(machines.world)
+        ]
+        stream = Stream(
+            order, parts[0].batch, case.tail, state.epoch * case.size + state.index_in_epoch
+        )
         steps = stream.steps_to(case.epochs * case.size)
-        loaders = [kind(Numbers(), Batches(stream, part, 0, steps), list, "", case.seed, Workers(machines.workers)) for part in parts]
+        loaders = [
+            kind(
+                Numbers(),
+                Batches(stream, part, 0, steps),
+                list,
+                "",
+                case.seed,
+                Workers(machines.workers),
+            )
+            for part in parts
+        ]
         read = [list(islice(loader, kill)) for loader in loaders]
         assert len({len(batches) for batches in read}) == 1, "all ranks make as many steps"
         for step in range(len(read[0]) // machines.micro):
@@ -139,14 +167,22 @@ def run(case: Case, kind: type[Queued] = Queued, part_of: type[Part] = Part) -> 
 def check(case: Case, trained: list[list[int]]) -> None:
     """`trained` against the slow twin."""
     assert trained
-    batches = {machines.world * machines.device_batch * machines.micro for machines, _ in case.attempts}
+    batches = {
+        machines.world * machines.device_batch * machines.micro for machines, _ in case.attempts
+    }
     if len(batches) == 1:
-        wanted = list(islice(slow_order.steps(case.size, case.seed, batches.pop(), case.tail), len(trained)))
+        wanted = list(
+            islice(slow_order.steps(case.size, case.seed, batches.pop(), case.tail), len(trained))
+        )
         assert trained == wanted
     rows = [row for step in trained for row in step if row != PADDING]
     epochs = range(len(rows) // case.size + 1)
-    whole = [row for epoch in epochs for row in slow_order.epoch_of(case.size, case.seed, epoch)][: len(rows)]
-    if case.tail != "drop":  # also where the size of a step changed: the same rows in the same order
+    whole = [row for epoch in epochs for row in slow_order.epoch_of(case.size, case.seed, epoch)][
+        : len(rows)
+    ]
+    if (
+        case.tail != "drop"
+    ):  # also where the size of a step changed: the same rows in the same order
         assert rows == whole
     if case.tail == "pad":
         assert Counter(rows) == dict.fromkeys(range(case.size), case.epochs)
@@ -176,7 +212,8 @@ def test_a_loader_that_is_wrong_does_not_pass(sabotage: dict[str, Any]) -> None:
             check(case, run(case, **sabotage))
         except AssertionError:
             caught += 1
-    # About half of the cases can show either fault: it takes workers and a kill, or several ranks. One in ten is proof, whatever the seed.
+    # About half of the cases can show either fault: it takes workers and a kill, or several ranks.
+    # One in ten is proof, whatever the seed.
     assert caught > 10, f"seed {SEED}"
 
 

@@ -1,4 +1,6 @@
-"""The written promise: anyone can read the shards, all readers see the same rows, and no damaged byte gets past ours."""
+"""The written promise: anyone can read the shards, all readers see the same rows, and no damaged
+byte gets past ours.
+"""
 
 import json
 import os
@@ -28,10 +30,20 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Dialogues enough for several shards of the smallest size there is."""
     chance, folder = random.Random(5), tmp_path_factory.mktemp("many")
     words = [chr(97 + place % 26) * (1 + place % 7) for place in range(200)]
-    rows = [{"data": [f"Question {row}?", " ".join(chance.choices(words, k=300))]} for row in range(2_400)]
+    rows = [
+        {"data": [f"Question {row}?", " ".join(chance.choices(words, k=300))]}
+        for row in range(2_400)
+    ]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    settings = {"dedup.near": False, "pack.seq_len": 1024, "shards.shard_bytes_max": 1 << 20, "shards.test_fraction": 0.3}
-    zephyr_fast.prep(input=folder / "rows.jsonl", tokenizer="sample", out=folder / "out", settings=settings)
+    settings = {
+        "dedup.near": False,
+        "pack.seq_len": 1024,
+        "shards.shard_bytes_max": 1 << 20,
+        "shards.test_fraction": 0.3,
+    }
+    zephyr_fast.prep(
+        input=folder / "rows.jsonl", tokenizer="sample", out=folder / "out", settings=settings
+    )
     assert len(list((folder / "out").glob("train-*.arrow"))) >= 3
     return folder / "out"
 
@@ -63,30 +75,62 @@ def test_every_reader_sees_the_same_rows(folder: Path, split: str, tmp_path: Pat
     assert len(wanted) == manifest(folder)["splits"][split]["samples"] > 0
     assert pl.scan_ipc(str(folder / f"{split}-*.arrow")).collect().to_dicts() == wanted
     hub = load_dataset(str(folder), split=split, cache_dir=str(tmp_path / "cache"))
-    assert hub.to_list() == load_dataset(str(folder), "tokens", split=split, cache_dir=str(tmp_path / "cache")).to_list() == wanted
+    assert (
+        hub.to_list()
+        == load_dataset(
+            str(folder), "tokens", split=split, cache_dir=str(tmp_path / "cache")
+        ).to_list()
+        == wanted
+    )
     assert [_lists(sample) for sample in Shards(folder, split)] == wanted
     ours = open_shards(folder, split)
-    trained = [name for name in ("input_ids", "labels", "seq_lengths", "prompt_ids", "chosen_ids", "rejected_ids") if name in wanted[0]]
+    trained = [
+        name
+        for name in (
+            "input_ids",
+            "labels",
+            "seq_lengths",
+            "prompt_ids",
+            "chosen_ids",
+            "rejected_ids",
+        )
+        if name in wanted[0]
+    ]
     assert len(ours) == len(wanted)
     assert all(
-        {name: list(ours[row][name]) for name in trained} == {name: wanted[row][name] for name in trained} for row in range(len(ours))
+        {name: list(ours[row][name]) for name in trained}
+        == {name: wanted[row][name] for name in trained}
+        for row in range(len(ours))
     )
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_the_text_beside_the_tokens_loads_by_its_folder(folder: Path, split: str, tmp_path: Path) -> None:
+def test_the_text_beside_the_tokens_loads_by_its_folder(
+    folder: Path, split: str, tmp_path: Path
+) -> None:
     from datasets import load_dataset
 
     wanted = text_rows(folder, split)
     assert len(wanted) == manifest(folder)["splits"][split]["text"][0]["rows"] > 0
-    assert load_dataset(str(folder), data_dir="text", split=split, cache_dir=str(tmp_path / "cache")).to_list() == wanted
-    assert pl.scan_parquet(str(folder / "text" / f"{split}-*.parquet")).collect().to_dicts() == wanted
+    assert (
+        load_dataset(
+            str(folder), data_dir="text", split=split, cache_dir=str(tmp_path / "cache")
+        ).to_list()
+        == wanted
+    )
+    assert (
+        pl.scan_parquet(str(folder / "text" / f"{split}-*.parquet")).collect().to_dicts() == wanted
+    )
 
 
 def test_every_dialogue_is_whole_in_one_window_and_none_is_too_long(packed: Path) -> None:
     found = [row_id for split in ("train", "test") for row_id in documents(packed, split)]
     assert sorted(found) == list(range(2_400))
-    assert all(len(window["input_ids"]) <= 1024 for split in ("train", "test") for window in shard_rows(packed, split))
+    assert all(
+        len(window["input_ids"]) <= 1024
+        for split in ("train", "test")
+        for window in shard_rows(packed, split)
+    )
 
 
 def test_no_shard_is_larger_than_was_asked(packed: Path) -> None:
@@ -105,38 +149,70 @@ def test_a_flipped_bit_in_a_batch_is_found_before_one_of_its_rows_is_given_out(c
         shard = chance.choice(shards)
         place = chance.randrange(len(shard["batches"]))
         batch = shard["batches"][place]
-        offset, bit = chance.randrange(batch["offset"], batch["offset"] + batch["bytes"]), 1 << chance.randrange(8)
+        offset, bit = (
+            chance.randrange(batch["offset"], batch["offset"] + batch["bytes"]),
+            1 << chance.randrange(8),
+        )
         _flip(copy / shard["file"], offset, bit)
         split = shard["file"].split("-")[0]
-        ahead = [b["rows"] for s in shards for b in s["batches"] if s["file"] < shard["file"] and s["file"].startswith(split)]
+        ahead = [
+            b["rows"]
+            for s in shards
+            for b in s["batches"]
+            if s["file"] < shard["file"] and s["file"].startswith(split)
+        ]
         before = sum(ahead) + sum(b["rows"] for b in shard["batches"][:place])
         reader = Shards(copy, split)
         with pytest.raises(IntegrityError) as error:
             reader[chance.randrange(before, before + batch["rows"])]
         told = str(error.value)
-        assert shard["file"] in told and f"batch {place} " in told and f"offset {batch['offset']} " in told
+        assert (
+            shard["file"] in told
+            and f"batch {place} " in told
+            and f"offset {batch['offset']} " in told
+        )
         if before:
             assert len(reader[before - 1]) == len(reader[0])  # the batches beside it stay readable
         _flip(copy / shard["file"], offset, bit)
     assert {split: len(list(Shards(copy, split))) for split in wanted} == wanted
 
 
-def test_without_the_check_a_flipped_bit_would_be_trained_on(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sabotage: what finds it above is the hash. Other checks find damage in offsets and in trained ids, none finds it in a question."""
+def test_without_the_check_a_flipped_bit_would_be_trained_on(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sabotage: what finds it above is the hash. Other checks find damage in offsets and in
+    trained ids, none finds it in a question.
+    """
     shard = manifest(copy)["splits"]["train"]["shards"][0]
-    batch, rows = shard["batches"][0], [{name: np.array(value) for name, value in row.items()} for row in Shards(copy, "train")]
-    monkeypatch.setattr(xxhash, "xxh3_64", lambda _message: SimpleNamespace(hexdigest=lambda: batch["xxh3"]))
-    assert any(_is_read_wrong(copy, shard["file"], batch["offset"] + offset, rows) for offset in range(0, batch["bytes"], 64))
+    batch, rows = (
+        shard["batches"][0],
+        [{name: np.array(value) for name, value in row.items()} for row in Shards(copy, "train")],
+    )
+    monkeypatch.setattr(
+        xxhash, "xxh3_64", lambda _message: SimpleNamespace(hexdigest=lambda: batch["xxh3"])
+    )
+    assert any(
+        _is_read_wrong(copy, shard["file"], batch["offset"] + offset, rows)
+        for offset in range(0, batch["bytes"], 64)
+    )
 
 
-def _is_read_wrong(copy: Path, name: str, offset: int, rows: list[dict[str, npt.NDArray[Any]]]) -> bool:
-    """Whether the first batch, with one bit flipped, is read without an error as other rows. The bit is put back."""
+def _is_read_wrong(
+    copy: Path, name: str, offset: int, rows: list[dict[str, npt.NDArray[Any]]]
+) -> bool:
+    """Whether the first batch, with one bit flipped, is read without an error as other rows. The
+    bit is put back.
+    """
     _flip(copy / name, offset, 1)
     try:
         reader = Shards(copy, "train")
         first = reader.manifest.split("train").shards[0].batches[0]
         damaged = [reader[row] for row in range(first.rows)]
-        return any(not np.array_equal(row[name], was[name]) for row, was in zip(damaged, rows, strict=False) for name in row)
+        return any(
+            not np.array_equal(row[name], was[name])
+            for row, was in zip(damaged, rows, strict=False)
+            for name in row
+        )
     except IntegrityError:
         return False
     finally:
@@ -147,7 +223,9 @@ def test_bytes_outside_the_batches_are_never_parsed(copy: Path) -> None:
     """Schema message and footer are not trusted, so damage there harms no row."""
     shard = manifest(copy)["splits"]["train"]["shards"][0]
     wanted = shard_rows(copy, "train")
-    inside = [range(batch["offset"], batch["offset"] + batch["bytes"]) for batch in shard["batches"]]
+    inside = [
+        range(batch["offset"], batch["offset"] + batch["bytes"]) for batch in shard["batches"]
+    ]
     for offset in range(shard["bytes"]):
         if not any(offset in part for part in inside):
             _flip(copy / shard["file"], offset, 0xFF)
@@ -177,9 +255,13 @@ def test_two_shards_that_changed_places_are_found(packed: Path, tmp_path: Path) 
         list(Shards(copy, "train"))
 
 
-def test_a_stale_shard_of_another_run_of_the_same_size_is_found(paired: Path, tmp_path: Path) -> None:
+def test_a_stale_shard_of_another_run_of_the_same_size_is_found(
+    paired: Path, tmp_path: Path
+) -> None:
     copy = Path(shutil.copytree(paired, tmp_path / "copy"))
-    zephyr_fast.binarize(input="sample", out=tmp_path / "other", settings={"shards.test_fraction": 0.3, "seed": 43})
+    zephyr_fast.binarize(
+        input="sample", out=tmp_path / "other", settings={"shards.test_fraction": 0.3, "seed": 43}
+    )
     stale = (tmp_path / "other" / "train-00000.arrow").read_bytes()
     told = json.loads((copy / "manifest.json").read_text())
     told["splits"]["train"]["shards"][0]["bytes"] = len(stale)
@@ -201,14 +283,30 @@ def test_an_edited_manifest_is_found(copy: Path) -> None:
         "no JSON": seal(whole)[:-40],
         "no seal": json.dumps(whole),
         "a word of no meaning": seal(whole).replace('"engine": "zephyr', '"engine": "Zephyr'),
-        "a row more": edited(lambda told, split, shard: shard["batches"][0].update(rows=shard["batches"][0]["rows"] + 1)),
-        "another place": edited(lambda told, split, shard: shard["batches"][0].update(offset=shard["batches"][0]["offset"] + 8)),
-        "another hash": edited(lambda told, split, shard: shard["batches"][0].update(xxh3="0" * 16)),
+        "a row more": edited(
+            lambda told, split, shard: shard["batches"][0].update(
+                rows=shard["batches"][0]["rows"] + 1
+            )
+        ),
+        "another place": edited(
+            lambda told, split, shard: shard["batches"][0].update(
+                offset=shard["batches"][0]["offset"] + 8
+            )
+        ),
+        "another hash": edited(
+            lambda told, split, shard: shard["batches"][0].update(xxh3="0" * 16)
+        ),
         "a shard less": edited(lambda told, split, shard: split["shards"].pop()),
-        "a batch twice": edited(lambda told, split, shard: shard["batches"].append(shard["batches"][0])),
-        "a shard elsewhere": edited(lambda told, split, shard: shard.update(file="../copy/train-00000.arrow")),
+        "a batch twice": edited(
+            lambda told, split, shard: shard["batches"].append(shard["batches"][0])
+        ),
+        "a shard elsewhere": edited(
+            lambda told, split, shard: shard.update(file="../copy/train-00000.arrow")
+        ),
         "a number as text": edited(lambda told, split, shard: shard.update(rows="7")),
-        "more rows than its batches": edited(lambda told, split, shard: shard.update(rows=2**63 - 1)),
+        "more rows than its batches": edited(
+            lambda told, split, shard: shard.update(rows=2**63 - 1)
+        ),
         "no splits": edited(lambda told, split, shard: told.pop("splits")),
     }
     for what, text in edits.items():
@@ -221,7 +319,9 @@ def test_an_edited_manifest_is_found(copy: Path) -> None:
         Shards(copy, "train")
 
 
-def test_a_row_that_the_manifest_moves_to_the_next_batch_is_found(packed: Path, tmp_path: Path) -> None:
+def test_a_row_that_the_manifest_moves_to_the_next_batch_is_found(
+    packed: Path, tmp_path: Path
+) -> None:
     copy = Path(shutil.copytree(packed, tmp_path / "copy"))
     told = json.loads((copy / "manifest.json").read_text())
     first, second = told["splits"]["train"]["shards"][0]["batches"][:2]
@@ -231,7 +331,9 @@ def test_a_row_that_the_manifest_moves_to_the_next_batch_is_found(packed: Path, 
         Shards(copy, "train")[0]
 
 
-def test_a_batch_with_more_rows_than_bytes_is_refused_before_room_is_made_for_them(packed: Path, tmp_path: Path) -> None:
+def test_a_batch_with_more_rows_than_bytes_is_refused_before_room_is_made_for_them(
+    packed: Path, tmp_path: Path
+) -> None:
     copy = Path(shutil.copytree(packed, tmp_path / "copy"))
     told = json.loads((copy / "manifest.json").read_text())
     split = told["splits"]["train"]
@@ -240,7 +342,10 @@ def test_a_batch_with_more_rows_than_bytes_is_refused_before_room_is_made_for_th
         card["rows"] += more
     split["samples"] += more
     (copy / "manifest.json").write_text(seal(told))
-    with pytest.raises(IntegrityError, match=r"batch 0 of `train-00000\.arrow` has \d+ bytes and 4611686018427387904 rows"):
+    with pytest.raises(
+        IntegrityError,
+        match=r"batch 0 of `train-00000\.arrow` has \d+ bytes and 4611686018427387904 rows",
+    ):
         Shards(copy, "train")
 
 
@@ -278,7 +383,12 @@ def test_the_shards_are_arrow_files_with_the_promised_columns(folder: Path) -> N
     lists, longs = pa.list_(pa.int32()), pa.list_(pa.int64())
     packed = {"input_ids": lists, "labels": lists, "seq_lengths": lists, "row_ids": longs}
     ids, scores = ("prompt_ids", "chosen_ids", "rejected_ids"), ("score_chosen", "score_rejected")
-    pairs = {**dict.fromkeys(ids, lists), **dict.fromkeys(scores, pa.float64()), "row_id": pa.int64(), "pair": pa.int32()}
+    pairs = {
+        **dict.fromkeys(ids, lists),
+        **dict.fromkeys(scores, pa.float64()),
+        "row_id": pa.int64(),
+        "pair": pa.int32(),
+    }
     wanted = packed if manifest(folder)["kind"] == "sft" else pairs
     for path in folder.glob("*.arrow"):
         schema = pa.ipc.open_file(str(path)).schema
@@ -294,4 +404,7 @@ def _flip(path: Path, offset: int, bits: int) -> None:
 
 
 def _lists(sample: dict[str, Any]) -> dict[str, Any]:
-    return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in sample.items()}
+    return {
+        name: value.tolist() if hasattr(value, "tolist") else value
+        for name, value in sample.items()
+    }

@@ -1,4 +1,6 @@
-"""Control tokens in content: quarantined, neutralized or allowed, and never in the ids but where the template writes them."""
+"""Control tokens in content: quarantined, neutralized or allowed, and never in the ids but where
+the template writes them.
+"""
 
 import json
 from pathlib import Path
@@ -27,13 +29,17 @@ CONTENTS = [
 
 def explained(tokenizer: Path, template: str, policy: str, contents: list[str]) -> dict:
     recipe = f'[template]\nname = "{template}"\n[tokenize]\ncontrol_tokens = "{policy}"\n'
-    messages = [{"role": role, "content": content} for content in contents for role in ("user", "assistant")]
+    messages = [
+        {"role": role, "content": content} for content in contents for role in ("user", "assistant")
+    ]
     row = json.dumps({"prompt": contents[0], "prompt_id": "0", "messages": messages}).encode()
     return json.loads(_core.explain("prep", recipe, "test", [], tokenizer, row))
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda folder: folder.name)
-def test_neutralized_rows_hold_each_control_id_as_often_as_the_template_writes_it(tokenizer: Path) -> None:
+def test_neutralized_rows_hold_each_control_id_as_often_as_the_template_writes_it(
+    tokenizer: Path,
+) -> None:
     if not tokenizer.exists():
         pytest.skip(f"no {tokenizer.name}: {MISSING}")
     template = "tokenizer" if tokenizer.name in ("qwen3", "llama-3") else "zephyr"

@@ -1,4 +1,6 @@
-"""Decontamination against its slow twin: plain 8-gram code over plain strings, on generated rows and, where they are, on real ones."""
+"""Decontamination against its slow twin: plain 8-gram code over plain strings, on generated rows
+and, where they are, on real ones.
+"""
 
 import csv
 import gzip
@@ -27,14 +29,26 @@ def normalised(text: str) -> str:
 
 
 def words(text: str) -> list[tuple[str, int, int]]:
-    return [(found.group().lower(), *found.span()) for found in regex.finditer(r"[\p{Alphabetic}\p{N}]+", text)]
+    return [
+        (found.group().lower(), *found.span())
+        for found in regex.finditer(r"[\p{Alphabetic}\p{N}]+", text)
+    ]
 
 
 def shared_words(instance: str, turns: list[str]) -> set[int]:
     """The instance's words that lie in an 8-gram of any of the turns."""
-    grams = {tuple(word for word, _, _ in said[at : at + 8]) for said in map(words, turns) for at in range(len(said) - 7)}
+    grams = {
+        tuple(word for word, _, _ in said[at : at + 8])
+        for said in map(words, turns)
+        for at in range(len(said) - 7)
+    }
     told = [word for word, _, _ in words(instance)]
-    return {at + step for at in range(len(told) - 7) if tuple(told[at : at + 8]) in grams for step in range(8)}
+    return {
+        at + step
+        for at in range(len(told) - 7)
+        if tuple(told[at : at + 8]) in grams
+        for step in range(8)
+    }
 
 
 def spans(instance: str, turn: str) -> list[tuple[int, int]]:
@@ -59,18 +73,32 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def run(folder: Path, rows: Path, sets: dict[str, str], **settings: Any) -> tuple[Any, pl.DataFrame]:
+def run(
+    folder: Path, rows: Path, sets: dict[str, str], **settings: Any
+) -> tuple[Any, pl.DataFrame]:
     recipe = folder / "bare.toml"
     recipe.write_text(BARE)
     out = folder / "out"
-    manifest = prep(str(recipe), out=out, input=rows, tokenizer="sample", settings=settings, decontaminate=sets, overwrite=True)
+    manifest = prep(
+        str(recipe),
+        out=out,
+        input=rows,
+        tokenizer="sample",
+        settings=settings,
+        decontaminate=sets,
+        overwrite=True,
+    )
     return manifest, open_ledger(out).collect()
 
 
 def generated() -> Iterator[tuple[list[str], list[list[str]]]]:
-    """Instances and dialogues of few words, so that grams are shared by chance and by copying, at all lengths and places."""
+    """Instances and dialogues of few words, so that grams are shared by chance and by copying,
+    at all lengths and places.
+    """
     chance = random.Random(7)
-    said = lambda length: " ".join(chance.choice(["Ärger", "it's", "B", "one", "TWO", "3"]) for _ in range(length))  # noqa: E731
+    said = lambda length: " ".join(
+        chance.choice(["Ärger", "it's", "B", "one", "TWO", "3"]) for _ in range(length)
+    )  # noqa: E731
     for _ in range(12):
         instances = [said(chance.choice([1, 3, 7, 8, 9, 16, 30, 60])) for _ in range(20)]
         dialogues = []
@@ -80,7 +108,10 @@ def generated() -> Iterator[tuple[list[str], list[list[str]]]]:
                 source = chance.choice(instances).split()
                 start = chance.randrange(len(source))
                 piece = " ".join(source[start : start + chance.randrange(1, 40)])
-                turns += [chance.choice([piece.upper(), piece + "  !", f"{said(2)}, {piece}\n{said(1)}"]), said(3)]
+                turns += [
+                    chance.choice([piece.upper(), piece + "  !", f"{said(2)}, {piece}\n{said(1)}"]),
+                    said(3),
+                ]
             turns += [chance.choice(instances), "fine"] if chance.random() < 0.1 else []
             dialogues.append(turns)
         yield instances, dialogues
@@ -88,13 +119,21 @@ def generated() -> Iterator[tuple[list[str], list[list[str]]]]:
 
 def test_rows_and_spans_are_those_of_the_slow_twin(tmp_path: Path) -> None:
     for instances, dialogues in generated():
-        rows = write_lines(tmp_path / "rows.jsonl", [{"id": str(at), "data": turns} for at, turns in enumerate(dialogues)])
+        rows = write_lines(
+            tmp_path / "rows.jsonl",
+            [{"id": str(at), "data": turns} for at, turns in enumerate(dialogues)],
+        )
         sets = write_lines(tmp_path / "set.jsonl", [{"q": text} for text in instances])
-        manifest, ledger = run(tmp_path, rows, {"set": f"{sets}:q"}, **{"decontaminate.action": "flag"})
+        manifest, ledger = run(
+            tmp_path, rows, {"set": f"{sets}:q"}, **{"decontaminate.action": "flag"}
+        )
         found = dict(zip(ledger["row_id"], ledger["contamination"].to_list(), strict=True))
         matched = set()
         for row_id, turns in enumerate(dialogues):
-            told = {(line["instance"], line["turn"], line["start"], line["end"]) for line in found[row_id] or []}
+            told = {
+                (line["instance"], line["turn"], line["start"], line["end"])
+                for line in found[row_id] or []
+            }
             asked, expected = turns[::2], set()
             for at, instance in enumerate(instances):
                 if matches(instance, asked):
@@ -102,24 +141,54 @@ def test_rows_and_spans_are_those_of_the_slow_twin(tmp_path: Path) -> None:
                     short = len(words(instance)) < 8
                     for turn, text in enumerate(asked):
                         whole = [(0, len(text))] if normalised(text) == normalised(instance) else []
-                        expected |= {(at, 2 * turn, *span) for span in (whole if short else spans(instance, text))}
+                        expected |= {
+                            (at, 2 * turn, *span)
+                            for span in (whole if short else spans(instance, text))
+                        }
             assert told == expected, (row_id, turns)
         assert manifest.decontamination.sets[0].instances_matched == len(matched)
-        assert manifest.decontamination.rows_matched == sum(line is not None for line in found.values()) > 5
+        assert (
+            manifest.decontamination.rows_matched
+            == sum(line is not None for line in found.values())
+            > 5
+        )
 
 
 def test_dropped_rows_are_counted_and_no_row_vanishes(tmp_path: Path) -> None:
     question = "Which of these eight words would a clean data set never repeat"
-    rows = [[question, "a"], ["Hello there, friend", "b"], [f"{question}?", "c"], ["What is up", "d", f"Now: {question.upper()}!", "e"]]
-    source = write_lines(tmp_path / "rows.jsonl", [{"id": str(at), "data": turns} for at, turns in enumerate(rows)])
-    sets = write_lines(tmp_path / "set.jsonl", [{"q": [question, "second part"]}, {"q": None}, {"q": "never asked"}])
+    rows = [
+        [question, "a"],
+        ["Hello there, friend", "b"],
+        [f"{question}?", "c"],
+        ["What is up", "d", f"Now: {question.upper()}!", "e"],
+    ]
+    source = write_lines(
+        tmp_path / "rows.jsonl", [{"id": str(at), "data": turns} for at, turns in enumerate(rows)]
+    )
+    sets = write_lines(
+        tmp_path / "set.jsonl",
+        [{"q": [question, "second part"]}, {"q": None}, {"q": "never asked"}],
+    )
     manifest, ledger = run(tmp_path, source, {"bench": f"{sets}:q"}, **{"dedup.exact": True})
-    assert manifest.rows.dropped == {"contaminated": 3} and manifest.rows.written == 1 and manifest.rows.read == 4
+    assert (
+        manifest.rows.dropped == {"contaminated": 3}
+        and manifest.rows.written == 1
+        and manifest.rows.read == 4
+    )
     assert ledger["detail"].to_list() == ["bench", None, "bench", "bench"]
     card = manifest.decontamination.sets[0]
-    assert (card.instances, card.rows_without_text, card.instances_matched, card.rows_matched, card.rows_exact) == (3, 1, 1, 3, 1)
+    assert (
+        card.instances,
+        card.rows_without_text,
+        card.instances_matched,
+        card.rows_matched,
+        card.rows_exact,
+    ) == (3, 1, 1, 3, 1)
     assert card.contaminated and manifest.decontamination.status == "checked"
-    assert "| bench (contaminated) | 3 | 1 | 33.3 % | 3 | 1 |" in (tmp_path / "out/README.md").read_text()
+    assert (
+        "| bench (contaminated) | 3 | 1 | 33.3 % | 3 | 1 |"
+        in (tmp_path / "out/README.md").read_text()
+    )
 
 
 def test_without_sets_it_is_not_checked(tmp_path: Path) -> None:
@@ -138,12 +207,17 @@ def test_a_set_s_bytes_decide_the_fingerprint_and_its_place_does_not(tmp_path: P
         sets = write_lines(tmp_path / folder / "set.jsonl", [{"q": text}])
         prints.append(run(tmp_path, source, {"s": f"{sets}:q"})[0])
     assert prints[0].fingerprint == prints[1].fingerprint != prints[2].fingerprint
-    assert "path" not in prints[0].recipe.text.partition("[[decontaminate.against]]")[2].partition("[")[0]
+    assert (
+        "path"
+        not in prints[0].recipe.text.partition("[[decontaminate.against]]")[2].partition("[")[0]
+    )
 
 
 def test_flags_are_laid_over_the_recipe_s_own_sets(tmp_path: Path) -> None:
     source = write_lines(tmp_path / "rows.jsonl", [{"id": "0", "data": ["Hello", "you"]}])
-    first, second = (write_lines(tmp_path / f"{name}.jsonl", [{"q": name}]) for name in ("first", "second"))
+    first, second = (
+        write_lines(tmp_path / f"{name}.jsonl", [{"q": name}]) for name in ("first", "second")
+    )
     listed = f'[{{name = "a", path = "{first}", field = "q"}}, {{name = "b", path = "nowhere", field = "q"}}]'
     manifest, _ = run(tmp_path, source, {"b": f"{second}:q"}, **{"decontaminate.against": listed})
     assert [card.name for card in manifest.decontamination.sets] == ["a", "b"]
@@ -154,7 +228,9 @@ def test_flags_are_laid_over_the_recipe_s_own_sets(tmp_path: Path) -> None:
 
 
 def test_every_kind_of_file_gives_the_same_instances(tmp_path: Path) -> None:
-    source = write_lines(tmp_path / "rows.jsonl", [{"id": "0", "data": ['Two, "quoted"\nlines', "you"]}])
+    source = write_lines(
+        tmp_path / "rows.jsonl", [{"id": "0", "data": ['Two, "quoted"\nlines', "you"]}]
+    )
     texts = [{"q": 'two, "quoted"\nlines'}, {"q": "unasked"}]
     lines = write_lines(tmp_path / "set.jsonl", texts)
     (tmp_path / "set.json").write_text(json.dumps(texts, indent=1))
@@ -170,18 +246,32 @@ def test_every_kind_of_file_gives_the_same_instances(tmp_path: Path) -> None:
     sets = {ending: f"{tmp_path}/set.{ending}:q" for ending in endings}
     manifest, ledger = run(tmp_path, source, sets, **{"decontaminate.action": "flag"})
     assert [line["set"] for line in ledger["contamination"][0]] == endings
-    assert all((card.instances, card.rows_exact) == (2, 1) for card in manifest.decontamination.sets)
+    assert all(
+        (card.instances, card.rows_exact) == (2, 1) for card in manifest.decontamination.sets
+    )
 
 
 def test_pairs_are_checked_by_their_prompt(tmp_path: Path) -> None:
     question = "How would you tell a clean preference pair from a leaked one"
-    said = lambda *texts: [{"role": role, "content": text} for role, text in zip(("user", "assistant"), texts, strict=True)]  # noqa: E731
-    rows = [{"chosen": said(ask, better), "rejected": said(ask, "no")} for ask, better in ((question, "yes"), ("Say something", question))]
+    said = lambda *texts: [
+        {"role": role, "content": text}
+        for role, text in zip(("user", "assistant"), texts, strict=True)
+    ]  # noqa: E731
+    rows = [
+        {"chosen": said(ask, better), "rejected": said(ask, "no")}
+        for ask, better in ((question, "yes"), ("Say something", question))
+    ]
     source = write_lines(tmp_path / "rows.jsonl", rows)
     sets = write_lines(tmp_path / "set.jsonl", [{"q": question}])
     recipe = tmp_path / "pairs.toml"
     recipe.write_text("[binarize]\npreset = 'paper'\n")
-    manifest = binarize(str(recipe), out=tmp_path / "out", input=source, tokenizer="sample", decontaminate={"s": f"{sets}:q"})
+    manifest = binarize(
+        str(recipe),
+        out=tmp_path / "out",
+        input=source,
+        tokenizer="sample",
+        decontaminate={"s": f"{sets}:q"},
+    )
     assert manifest.rows.dropped == {"contaminated": 1} and manifest.rows.written == 1
 
 
@@ -204,7 +294,9 @@ EXPECTED = {
         ("ultrafeedback/binarized_real.jsonl.gz", dict.fromkeys(EXPECTED, 0)),
     ],
 )
-def test_real_rows_match_exactly_as_often_as_is_known(tmp_path: Path, rows: str, expected: dict[str, int]) -> None:
+def test_real_rows_match_exactly_as_often_as_is_known(
+    tmp_path: Path, rows: str, expected: dict[str, int]
+) -> None:
     sets = {name: f"{DATA}/eval/{place}" for name, (place, _) in EXPECTED.items()}
     shape = {} if "chat" in rows else {"source.shape": "messages"}
     settings = {"pack.seq_len": 64, "shards.text": False, "decontaminate.action": "drop", **shape}
@@ -219,9 +311,18 @@ def test_real_rows_match_as_the_slow_twin_says(tmp_path: Path) -> None:
         lines = stream.read().splitlines()[::23]
     (tmp_path / "rows.jsonl").write_bytes(b"\n".join(lines))
     sets = {name: f"{DATA}/eval/{place}" for name, (place, _) in EXPECTED.items()}
-    _, ledger = run(tmp_path, tmp_path / "rows.jsonl", sets, **{"decontaminate.action": "flag", "pack.seq_len": 64, "shards.text": False})
+    _, ledger = run(
+        tmp_path,
+        tmp_path / "rows.jsonl",
+        sets,
+        **{"decontaminate.action": "flag", "pack.seq_len": 64, "shards.text": False},
+    )
     listed = ledger["contamination"].to_list()
-    found = {(row, line["set"], line["instance"], line["part"]) for row, spans in enumerate(listed) for line in spans or []}
+    found = {
+        (row, line["set"], line["instance"], line["part"])
+        for row, spans in enumerate(listed)
+        for line in spans or []
+    }
     by_gram: dict[tuple[str, ...], set[tuple[str, int, int]]] = {}
     texts = dict(_instances())
     for key, text in texts.items():
@@ -232,7 +333,11 @@ def test_real_rows_match_as_the_slow_twin_says(tmp_path: Path) -> None:
     expected = set()
     for row, line in enumerate(lines):
         asked = json.loads(line)["data"][::2]
-        grams = {tuple(word for word, _, _ in said[at : at + 8]) for said in map(words, asked) for at in range(len(said) - 7)}
+        grams = {
+            tuple(word for word, _, _ in said[at : at + 8])
+            for said in map(words, asked)
+            for at in range(len(said) - 7)
+        }
         candidates = {key for gram in grams for key in by_gram.get(gram, ())} | set(shorts)
         expected |= {(row, *key) for key in candidates if matches(texts[key], asked)}
     assert found == expected and len(expected) > 100
@@ -242,7 +347,11 @@ def _instances() -> Iterator[tuple[tuple[str, int, int], str]]:
     for name, (place, _) in EXPECTED.items():
         file, _, field = place.rpartition(":")
         with (DATA / "eval" / file).open(encoding="utf-8-sig", newline="") as opened:
-            rows = list(csv.DictReader(opened)) if file.endswith(".csv") else [json.loads(line) for line in opened]
+            rows = (
+                list(csv.DictReader(opened))
+                if file.endswith(".csv")
+                else [json.loads(line) for line in opened]
+            )
         for row, fields in enumerate(rows):
             texts = fields[field] if isinstance(fields[field], list) else [fields[field]]
             yield from (((name, row, part), text) for part, text in enumerate(texts))

@@ -1,4 +1,6 @@
-"""Near-dedup against exact Jaccard and against datasketch, on rows made of templates and, where they are, on real ones."""
+"""Near-dedup against exact Jaccard and against datasketch, on rows made of templates and, where
+they are, on real ones.
+"""
 
 import json
 import random
@@ -25,28 +27,54 @@ Shingles = frozenset[tuple[str, ...]]
 
 def shingles(text: str) -> Shingles:
     words = [word.lower() for word in regex.findall(r"[\p{Alphabetic}\p{N}]+", text)]
-    return frozenset(tuple(words[at : at + 5]) for at in range(max(1, len(words) - 4))) if words else frozenset()
+    return (
+        frozenset(tuple(words[at : at + 5]) for at in range(max(1, len(words) - 4)))
+        if words
+        else frozenset()
+    )
 
 
 def jaccard(left: Shingles, right: Shingles) -> float:
     return len(left & right) / len(left | right)
 
 
-def run(folder: Path, dialogues: Sequence[Sequence[str]], near: bool = True, of: str = "dialogue", **options: Any) -> pl.DataFrame:
+def run(
+    folder: Path,
+    dialogues: Sequence[Sequence[str]],
+    near: bool = True,
+    of: str = "dialogue",
+    **options: Any,
+) -> pl.DataFrame:
     rows = folder / "rows.jsonl"
     lines = [json.dumps({"id": str(at), "data": list(turns)}) for at, turns in enumerate(dialogues)]
     rows.write_text("\n".join(lines), encoding="utf-8")
     recipe = folder / "dedup.toml"
     recipe.write_text(RECIPE.format(exact="true", near=str(near).lower(), of=of))
     settings = {"pack.seq_len": 8, "shards.text": False}
-    prep(str(recipe), out=folder / "out", input=rows, tokenizer="sample", settings=settings, overwrite=True, **options)
+    prep(
+        str(recipe),
+        out=folder / "out",
+        input=rows,
+        tokenizer="sample",
+        settings=settings,
+        overwrite=True,
+        **options,
+    )
     return open_ledger(folder / "out").collect()
 
 
 def templated(count: int, chance: random.Random) -> list[list[str]]:
-    """Rows of a few templates, with gaps of all widths: pairs of every similarity, and equal rows."""
-    words = [f"{first}{second}" for first in "bdfgklmnprst" for second in ("an", "ell", "ick", "ow", "u", "yre")]
-    templates = [[chance.choice(words) for _ in range(chance.randrange(12, 120))] for _ in range(12)]
+    """Rows of a few templates, with gaps of all widths: pairs of every similarity, and equal
+    rows.
+    """
+    words = [
+        f"{first}{second}"
+        for first in "bdfgklmnprst"
+        for second in ("an", "ell", "ick", "ow", "u", "yre")
+    ]
+    templates = [
+        [chance.choice(words) for _ in range(chance.randrange(12, 120))] for _ in range(12)
+    ]
     dialogues = []
     for _ in range(count):
         text = list(chance.choice(templates))
@@ -57,7 +85,9 @@ def templated(count: int, chance: random.Random) -> list[list[str]]:
 
 
 def missed_and_found(texts: Sequence[str], kept: Iterable[int]) -> tuple[int, int]:
-    """Of the rows that nearly repeat an earlier kept row: how many were kept all the same, and how many were not."""
+    """Of the rows that nearly repeat an earlier kept row: how many were kept all the same, and
+    how many were not.
+    """
     stay = set(kept)
     by_shingle: dict[tuple[str, ...], list[int]] = defaultdict(list)
     sizes: dict[int, int] = {}
@@ -65,7 +95,10 @@ def missed_and_found(texts: Sequence[str], kept: Iterable[int]) -> tuple[int, in
     for row, text in enumerate(texts):
         told = shingles(text)
         shared = Counter(earlier for shingle in told for earlier in by_shingle[shingle])
-        is_near = any(count / (len(told) + sizes[earlier] - count) >= THRESHOLD for earlier, count in shared.items())
+        is_near = any(
+            count / (len(told) + sizes[earlier] - count) >= THRESHOLD
+            for earlier, count in shared.items()
+        )
         missed += is_near and row in stay
         found += is_near and row not in stay
         if row in stay:
@@ -76,7 +109,9 @@ def missed_and_found(texts: Sequence[str], kept: Iterable[int]) -> tuple[int, in
 
 
 def kept_by_datasketch(texts: Sequence[str]) -> list[int]:
-    """The rows that stay by datasketch with 14 bands of 8, every flagged pair checked as ours are."""
+    """The rows that stay by datasketch with 14 bands of 8, every flagged pair checked as ours
+    are.
+    """
     from datasketch import MinHash, MinHashLSH
 
     index, kept, all_shingles = MinHashLSH(num_perm=112, params=(14, 8)), [], {}
@@ -84,7 +119,9 @@ def kept_by_datasketch(texts: Sequence[str]) -> list[int]:
     hashes = MinHash.bulk(tokens, num_perm=112, seed=1, hashfunc=xxhash.xxh32_intdigest)
     for row, (text, minhash) in enumerate(zip(texts, hashes, strict=True)):
         told = shingles(text)
-        if any(jaccard(told, all_shingles[earlier]) >= THRESHOLD for earlier in index.query(minhash)):
+        if any(
+            jaccard(told, all_shingles[earlier]) >= THRESHOLD for earlier in index.query(minhash)
+        ):
             continue
         index.insert(row, minhash)
         kept.append(row)
@@ -99,7 +136,9 @@ def kept(ledger: pl.DataFrame) -> list[int]:
 def check_flagged(texts: Sequence[str], ledger: pl.DataFrame) -> None:
     """Every flagged row really is near, or equal to, an earlier row that stays."""
     stay = set(kept(ledger))
-    for row, earlier, reason in ledger.filter(verdict="duplicate").select("row_id", "duplicate_of", "reason").iter_rows():
+    for row, earlier, reason in (
+        ledger.filter(verdict="duplicate").select("row_id", "duplicate_of", "reason").iter_rows()
+    ):
         assert earlier < row and earlier in stay
         if reason == "exact":
             assert texts[earlier].lower().split() == texts[row].lower().split()
@@ -118,7 +157,9 @@ def test_flagged_pairs_are_near_and_few_near_rows_are_missed(tmp_path: Path) -> 
     assert found / (found + missed) >= their_found / (their_found + their_missed) - 0.01
 
 
-def test_survivors_depend_neither_on_threads_nor_on_which_equal_row_comes_first(tmp_path: Path) -> None:
+def test_survivors_depend_neither_on_threads_nor_on_which_equal_row_comes_first(
+    tmp_path: Path,
+) -> None:
     dialogues = templated(600, random.Random(5))
     dialogues += dialogues[:100]
     ledger = run(tmp_path, dialogues, threads=1)
@@ -132,8 +173,16 @@ def test_survivors_depend_neither_on_threads_nor_on_which_equal_row_comes_first(
 
 def test_the_recipe_says_which_turns_are_compared(tmp_path: Path) -> None:
     long, other = (" ".join(f"{letter}{number}" for number in range(40)) for letter in "ab")
-    dialogues = [[long, other], [long, long], [other, f"{other} indeed"], [long.upper(), f"{other} indeed"]]
-    duplicates = {of: run(tmp_path, dialogues, of=of)["duplicate_of"].to_list() for of in ("prompt", "last_reply", "dialogue")}
+    dialogues = [
+        [long, other],
+        [long, long],
+        [other, f"{other} indeed"],
+        [long.upper(), f"{other} indeed"],
+    ]
+    duplicates = {
+        of: run(tmp_path, dialogues, of=of)["duplicate_of"].to_list()
+        for of in ("prompt", "last_reply", "dialogue")
+    }
     assert duplicates["prompt"] == [None, 0, None, 0]
     assert duplicates["last_reply"] == [None, None, 0, 0]
     assert duplicates["dialogue"] == [None, None, None, 0]
@@ -142,13 +191,19 @@ def test_the_recipe_says_which_turns_are_compared(tmp_path: Path) -> None:
 
 
 def test_rows_without_words_are_never_near(tmp_path: Path) -> None:
-    ledger = run(tmp_path, [["😀", "!"], ["🎉", "?"], ["😀", " ! "], ["hi", "you"], ["Hi!", "you."]])
+    ledger = run(
+        tmp_path, [["😀", "!"], ["🎉", "?"], ["😀", " ! "], ["hi", "you"], ["Hi!", "you."]]
+    )
     assert ledger["duplicate_of"].to_list() == [None, None, 0, None, 3]
 
 
 @needs_real_data
-@pytest.mark.parametrize(("file", "step"), [("raw_mix_open.jsonl.zst", 4), ("raw_mix_nc.jsonl.zst", 10)])
-def test_real_near_rows_are_found_as_well_as_datasketch_finds_them(tmp_path: Path, file: str, step: int) -> None:
+@pytest.mark.parametrize(
+    ("file", "step"), [("raw_mix_open.jsonl.zst", 4), ("raw_mix_nc.jsonl.zst", 10)]
+)
+def test_real_near_rows_are_found_as_well_as_datasketch_finds_them(
+    tmp_path: Path, file: str, step: int
+) -> None:
     with pa.input_stream(DATA / "ultrachat" / file, compression="zstd") as stream:
         # Blocks of neighbours, where the near rows are.
         lines = stream.read().splitlines()
@@ -158,6 +213,9 @@ def test_real_near_rows_are_found_as_well_as_datasketch_finds_them(tmp_path: Pat
     check_flagged(texts, ledger)
     missed, found = missed_and_found(texts, kept(ledger))
     their_missed, their_found = missed_and_found(texts, kept_by_datasketch(texts))
-    print(f"{file}: {len(texts)} rows; found {found}, missed {missed}; datasketch found {their_found}, missed {their_missed}")
+    print(
+        f"{file}: {len(texts)} rows; found {found}, missed {missed}; datasketch found "
+        f"{their_found}, missed {their_missed}"
+    )
     assert np.isclose(len(texts), ledger.height)
     assert found / max(found + missed, 1) >= their_found / max(their_found + their_missed, 1) - 0.01

@@ -1,4 +1,6 @@
-"""Files by the endings of their names: what the engine reads, a folder of such files finds too, whatever the capitals."""
+"""Files by the endings of their names: what the engine reads, a folder of such files finds too,
+whatever the capitals.
+"""
 
 import gzip
 import json
@@ -37,7 +39,9 @@ def writer_of(ending: str) -> Callable[[Path], object]:
         "gz": lambda path: path.write_bytes(gzip.compress(LINES)),
         "zst": lambda path: zstd(path, LINES),
         "parquet": lambda path: pq.write_table(pa.Table.from_pylist(ROWS), path),
-        "feather": lambda path: feather.write_feather(pa.Table.from_pylist(ROWS), path, compression="uncompressed"),
+        "feather": lambda path: feather.write_feather(
+            pa.Table.from_pylist(ROWS), path, compression="uncompressed"
+        ),
         **dict.fromkeys(("arrow", "ipc"), arrow),
         **dict.fromkeys(("jsonl", "json", "ndjson"), lambda path: path.write_bytes(LINES)),
     }
@@ -46,7 +50,9 @@ def writer_of(ending: str) -> Callable[[Path], object]:
 
 @pytest.mark.parametrize("capitals", [str, str.upper, str.title], ids=["small", "large", "mixed"])
 @pytest.mark.parametrize("ending", _core.names("endings"))
-def test_a_file_and_its_folder_are_read_alike(ending: str, capitals: Callable[[str], str], tmp_path: Path) -> None:
+def test_a_file_and_its_folder_are_read_alike(
+    ending: str, capitals: Callable[[str], str], tmp_path: Path
+) -> None:
     folder = tmp_path / "rows"
     folder.mkdir()
     path = folder / f"part-1{capitals(ending)}"
@@ -65,6 +71,8 @@ def test_a_folder_of_other_files_is_refused_with_the_endings_that_are_read(tmp_p
     with pytest.raises(zephyr_fast.InputError, match="no file in the folder") as refused:
         find_inputs("prep", read("ultrachat"), [str(tmp_path)])
     with pytest.raises(zephyr_fast.InputError, match=r"cannot read .*rows\.csv") as unread:
-        zephyr_fast.prep(input=tmp_path / "rows.csv", out=tmp_path / "out", settings={"shards.tokens": False})
+        zephyr_fast.prep(
+            input=tmp_path / "rows.csv", out=tmp_path / "out", settings={"shards.tokens": False}
+        )
     for error in (refused, unread):
         assert ", ".join(_core.names("endings")) in str(error.value)

@@ -1,4 +1,6 @@
-"""Templates that want all memory or all time end in an error by what the engine counts: no clock decides, and no signal is needed."""
+"""Templates that want all memory or all time end in an error by what the engine counts: no clock
+decides, and no signal is needed.
+"""
 
 import ctypes
 import json
@@ -24,7 +26,10 @@ HOSTILE = {path.stem: path.read_text() for path in FIXTURES} | {
     "concat_chain": "{{ 'a'" + "~'a'" * 16_000 + " }}" + WRITES,
     "nested_ifs": "{% if 1 %}" * 2_800 + "{% endif %}" * 2_800 + WRITES,
     "nested_filters": "{% filter upper %}" * 1_900 + "a" + "{% endfilter %}" * 1_900 + WRITES,
-    "nested_loops_in_source": "{% for i in [1, 2] %}" * 1_900 + "a" + "{% endfor %}" * 1_900 + WRITES,
+    "nested_loops_in_source": "{% for i in [1, 2] %}" * 1_900
+    + "a"
+    + "{% endfor %}" * 1_900
+    + WRITES,
     "slice_chain": "{% for x in messages" + "[:]" * 20_000 + " %}{% endfor %}" + WRITES,
     "repeat_chain": "{% for x in messages" + "*1" * 20_000 + " %}{% endfor %}" + WRITES,
     "too_long": "a" * 70_000 + WRITES,
@@ -63,9 +68,14 @@ def test_a_long_template_is_not_taken_for_a_hostile_one(name: str) -> None:
     canary.check(stranger(name, HARMLESS[name]))
 
 
-@pytest.mark.parametrize("condition", ["pad_token == '!'", "unk_token", "bos_token == '<|user|>'", "eos_token is undefined"])
+@pytest.mark.parametrize(
+    "condition",
+    ["pad_token == '!'", "unk_token", "bos_token == '<|user|>'", "eos_token is undefined"],
+)
 @pytest.mark.parametrize("name", ["laughs_equal", "deep_list_equal", "laughs_count"])
-def test_the_canary_sees_the_special_tokens_that_the_run_would_see(name: str, condition: str) -> None:
+def test_the_canary_sees_the_special_tokens_that_the_run_would_see(
+    name: str, condition: str
+) -> None:
     hostile = HOSTILE[name].removesuffix(WRITES)
     text = f"{{% if {condition} %}}{hostile}{{% endif %}}{WRITES}"
     special = {"bos": "<|user|>", "eos": None, "pad": "!", "unk": "?"}
@@ -76,13 +86,20 @@ def test_the_canary_sees_the_special_tokens_that_the_run_would_see(name: str, co
 
 
 @pytest.mark.parametrize("name", sorted(set(HOSTILE) - COMPILED))
-def test_a_template_that_turns_hostile_for_one_row_loses_that_row_alone(name: str, tmp_path: Path) -> None:
+def test_a_template_that_turns_hostile_for_one_row_loses_that_row_alone(
+    name: str, tmp_path: Path
+) -> None:
     hostile = HOSTILE[name].removesuffix(WRITES)
     file = tmp_path / "sly.jinja"
     file.write_text(f"{{% if messages[0].content == 'now' %}}{hostile}{{% endif %}}{WRITES}")
     tokenizer = Path(_core.__file__).parent / "sample" / "tokenizer"
-    dialogues = [[{"role": "user", "content": said}, {"role": "assistant", "content": "Yes."}] for said in ("why", "now", "why")]
-    first, second, third = json.loads(_core.render(tokenizer, str(file), json.dumps(dialogues), False))
+    dialogues = [
+        [{"role": "user", "content": said}, {"role": "assistant", "content": "Yes."}]
+        for said in ("why", "now", "why")
+    ]
+    first, second, third = json.loads(
+        _core.render(tokenizer, str(file), json.dumps(dialogues), False)
+    )
     assert first["text"] == third["text"] == "userwhy</s>assistantYes.</s>"
     assert second.get("reason") in ("template", "mask"), second
 
@@ -116,8 +133,15 @@ def has_landlock() -> bool:
 
 
 @pytest.mark.parametrize("name", ["out_of_memory", "endless"])
-def test_the_parent_names_the_template_that_ended_its_child(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    work = {"out_of_memory": "bytearray(1 << 40)", "endless": "import signal; os.kill(os.getpid(), signal.SIGXCPU)"}[name]
+def test_the_parent_names_the_template_that_ended_its_child(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = {
+        "out_of_memory": "bytearray(1 << 40)",
+        "endless": "import signal; os.kill(os.getpid(), signal.SIGXCPU)",
+    }[name]
     monkeypatch.setattr(canary, "COMMAND", [sys.executable, "-c", f"import os; {work}"])
-    with pytest.raises(RecipeError, match=f"template `{name}.jinja` is refused: its canary did not end within"):
+    with pytest.raises(
+        RecipeError, match=f"template `{name}.jinja` is refused: its canary did not end within"
+    ):
         canary.check(stranger(f"{name}.jinja", WRITES))

@@ -1,4 +1,6 @@
-"""Expressions of Jinja: the engine writes what Python's Jinja writes, or refuses; never other text."""
+"""Expressions of Jinja: the engine writes what Python's Jinja writes, or refuses; never other
+text.
+"""
 
 import json
 import logging
@@ -21,19 +23,27 @@ WRITES = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>\n{% endfor %}
 SETS = "{% set c = messages[0].content %}{% set l = [3, 1, 2] %}{% set d = {'b': 1, 'a': [true, none, 1.5]} %}{% set ns = namespace(n=1) %}"
 
 # One a line; add one and it is a test. `c` is a content, `l` a list, `d` a map, `ns` a namespace.
-EXPRESSIONS = (Path(__file__).parents[1] / "fixtures" / "jinja_expressions.txt").read_text(encoding="utf-8").splitlines()
+EXPRESSIONS = (
+    (Path(__file__).parents[1] / "fixtures" / "jinja_expressions.txt")
+    .read_text(encoding="utf-8")
+    .splitlines()
+)
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
     shutil.copy(SAMPLE / "tokenizer.json", folder)
-    (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": "</s>"}))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"bos_token": "<s>", "eos_token": "</s>"})
+    )
     return folder
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_the_engine_writes_what_python_writes_or_refuses(expression: str, tokenizer: Path, tmp_path: Path) -> None:
+def test_the_engine_writes_what_python_writes_or_refuses(
+    expression: str, tokenizer: Path, tmp_path: Path
+) -> None:
     template = f"{SETS}{WRITES}[{{{{ {expression} }}}}]"
     file = tmp_path / "expression.jinja"
     file.write_text(template, encoding="utf-8")
@@ -46,7 +56,11 @@ def test_the_engine_writes_what_python_writes_or_refuses(expression: str, tokeni
         return
     try:
         [text], _ = chat.render_jinja_template(
-            [MESSAGES], chat_template=template, add_generation_prompt=True, bos_token="<s>", eos_token="</s>"
+            [MESSAGES],
+            chat_template=template,
+            add_generation_prompt=True,
+            bos_token="<s>",
+            eos_token="</s>",
         )
     except Exception:
         return  # Where Python has no text there is none to differ from.

@@ -1,4 +1,6 @@
-"""Packing: every sample in one window, none too full, and never more windows than TRL's best fit on the same lengths."""
+"""Packing: every sample in one window, none too full, and never more windows than TRL's best fit
+on the same lengths.
+"""
 
 import random
 
@@ -12,7 +14,9 @@ SEED = 7
 
 
 def trl_windows(lengths: list[int], seq_len: int) -> int:
-    """How many rows TRL's `bfd` makes when it sees all samples at once, and not 1,000 at a time as it does by itself."""
+    """How many rows TRL's `bfd` makes when it sees all samples at once, and not 1,000 at a time
+    as it does by itself.
+    """
     dataset = Dataset.from_dict({"input_ids": [[0] * length for length in lengths]})
     return len(pack_dataset(dataset, seq_len, "bfd", map_kwargs={"batch_size": len(lengths)}))
 
@@ -32,7 +36,9 @@ def lengths_like(kind: str, count: int, seq_len: int) -> list[int]:
 def test_there_are_never_more_windows_than_trls(kind: str) -> None:
     lengths = lengths_like(kind, 3000, 2048)
     windows = _core.pack(lengths, 2048)
-    assert sorted(sample for window in windows for sample in window) == list(range(len(lengths))), f"seed {SEED}"
+    assert sorted(sample for window in windows for sample in window) == list(range(len(lengths))), (
+        f"seed {SEED}"
+    )
     assert all(sum(lengths[sample] for sample in window) <= 2048 for window in windows)
     assert len(windows) <= trl_windows(lengths, 2048)
 

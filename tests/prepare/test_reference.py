@@ -1,4 +1,6 @@
-"""Stored reference log-probs: those of TRL's own reference, exact after an interruption, and refused where they are not the run's."""
+"""Stored reference log-probs: those of TRL's own reference, exact after an interruption, and
+refused where they are not the run's.
+"""
 
 import json
 import shutil
@@ -22,8 +24,20 @@ from zephyr_fast.train.ref_logprobs.compute import ref_logprobs
 from zephyr_fast.train.ref_logprobs.store import Key
 from zephyr_fast.train.ref_logprobs.weights import weights_digest
 
-QUIET: dict[str, Any] = {"use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "no", "disable_tqdm": True, "seed": 3}
-STEPS: dict[str, Any] = {"max_steps": 3, "logging_steps": 1, "learning_rate": 1e-3, "per_device_train_batch_size": 2}
+QUIET: dict[str, Any] = {
+    "use_cpu": True,
+    "bf16": False,
+    "report_to": "none",
+    "save_strategy": "no",
+    "disable_tqdm": True,
+    "seed": 3,
+}
+STEPS: dict[str, Any] = {
+    "max_steps": 3,
+    "logging_steps": 1,
+    "learning_rate": 1e-3,
+    "per_device_train_batch_size": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +52,24 @@ def key_of(prefs: Path, model: Path) -> Key:
     return Key.of(*weights_digest(str(model)), "float32", Manifest.read(prefs))
 
 
-def train(prefs: Path, model: Path, out: Path, **settings: Any) -> tuple[int, list[dict[str, float]]]:
+def train(
+    prefs: Path, model: Path, out: Path, **settings: Any
+) -> tuple[int, list[dict[str, float]]]:
     """Exit code, and what each step logged."""
-    given = {"output_dir": out, "beta": 0.1, "activation_checkpointing": False, **QUIET, **STEPS, **settings}
+    given = {
+        "output_dir": out,
+        "beta": 0.1,
+        "activation_checkpointing": False,
+        **QUIET,
+        **STEPS,
+        **settings,
+    }
     words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
     code = main(["dpo", "--shards", str(prefs), "--model_name_or_path", str(model), *words])
     state = out / "trainer_state.json"
-    return code, [entry for entry in json.loads(state.read_text())["log_history"] if "loss" in entry] if state.exists() else []
+    return code, [
+        entry for entry in json.loads(state.read_text())["log_history"] if "loss" in entry
+    ] if state.exists() else []
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -66,7 +91,9 @@ def slow_log_probs(model: Path, pairs: list[dict[str, Any]]) -> np.ndarray[Any, 
     return np.array(rows)
 
 
-def test_stored_log_probs_are_the_sums_over_the_answers_of_one_at_a_time(stored: Path, start: Path) -> None:
+def test_stored_log_probs_are_the_sums_over_the_answers_of_one_at_a_time(
+    stored: Path, start: Path
+) -> None:
     for split in ("train", "test"):
         pairs = list(Shards(stored, split))
         found = store.read(stored, key_of(stored, start), split)
@@ -74,7 +101,9 @@ def test_stored_log_probs_are_the_sums_over_the_answers_of_one_at_a_time(stored:
         np.testing.assert_allclose(found[-6:], slow_log_probs(start, pairs[-6:]), rtol=1e-5)
 
 
-@pytest.mark.parametrize("settings", [{}, {"use_peft": True, "lora_r": 4, "lora_alpha": 64}], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"use_peft": True, "lora_r": 4, "lora_alpha": 64}], ids=["full", "lora"]
+)
 def test_training_with_a_stored_reference_is_training_with_one_in_memory(
     prefs: Path, stored: Path, start: Path, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
@@ -82,17 +111,33 @@ def test_training_with_a_stored_reference_is_training_with_one_in_memory(
     code, memory = train(prefs, start, tmp_path / "memory", pack_pairs=False, **settings)
     assert code == 0
     assert len({entry["loss"] for entry in memory}) == len(memory) == STEPS["max_steps"]
-    code, ours = train(stored, start, tmp_path / "stored", precompute_ref_log_probs=True, **settings)
+    code, ours = train(
+        stored, start, tmp_path / "stored", precompute_ref_log_probs=True, **settings
+    )
     assert code == 0
     for step, wanted in zip(ours, memory, strict=True):
-        for name in ("loss", "rewards/chosen", "rewards/rejected", "logps/chosen", "logps/rejected", "entropy", "grad_norm"):
+        for name in (
+            "loss",
+            "rewards/chosen",
+            "rewards/rejected",
+            "logps/chosen",
+            "logps/rejected",
+            "entropy",
+            "grad_norm",
+        ):
             assert step[name] == pytest.approx(wanted[name], rel=1e-4, abs=1e-5), name
 
 
-def test_each_folder_of_a_mixture_has_its_own_stored_reference(prefs: Path, stored: Path, start: Path, tmp_path: Path) -> None:
+def test_each_folder_of_a_mixture_has_its_own_stored_reference(
+    prefs: Path, stored: Path, start: Path, tmp_path: Path
+) -> None:
     """Of a log-prob with another pair, the loss would tell."""
     other = tmp_path / "other"
-    settings = {"template.name": str(prefs.parent / "zephyr-bos.jinja"), "shards.test_fraction": 0.2, "seed": 7}
+    settings = {
+        "template.name": str(prefs.parent / "zephyr-bos.jinja"),
+        "shards.test_fraction": 0.2,
+        "seed": 7,
+    }
     binarize(input="sample", out=other, settings=settings)
     ref_logprobs(other, str(start), splits=("train",))
     mix = {"mix": other, "tail": "drop", "learning_rate": 1e-2, "per_device_train_batch_size": 4}
@@ -100,8 +145,12 @@ def test_each_folder_of_a_mixture_has_its_own_stored_reference(prefs: Path, stor
     assert code == 0
     code, ours = train(stored, start, tmp_path / "stored", precompute_ref_log_probs=True, **mix)
     assert code == 0
-    assert [step["loss"] for step in ours] == pytest.approx([step["loss"] for step in memory], rel=1e-4)
-    assert [step["rewards/chosen"] for step in ours] == pytest.approx([step["rewards/chosen"] for step in memory], rel=1e-4, abs=1e-5)
+    assert [step["loss"] for step in ours] == pytest.approx(
+        [step["loss"] for step in memory], rel=1e-4
+    )
+    assert [step["rewards/chosen"] for step in ours] == pytest.approx(
+        [step["rewards/chosen"] for step in memory], rel=1e-4, abs=1e-5
+    )
 
 
 def test_a_run_with_a_stored_reference_holds_one_model_and_hashes_no_weights(
@@ -111,9 +160,23 @@ def test_a_run_with_a_stored_reference_holds_one_model_and_hashes_no_weights(
 
     loaded = []
     load = dpo_trainer.create_model_from_path
-    monkeypatch.setattr(dpo_trainer, "create_model_from_path", lambda *given, **kwargs: loaded.append(given) or load(*given, **kwargs))
-    monkeypatch.setattr(dpo_trainer, "hash_module", lambda _module: pytest.fail("hashed the weights"))
-    code, _ = train(stored, start, tmp_path, max_steps=1, precompute_ref_log_probs=True, eval_strategy="steps", eval_steps=1)
+    monkeypatch.setattr(
+        dpo_trainer,
+        "create_model_from_path",
+        lambda *given, **kwargs: loaded.append(given) or load(*given, **kwargs),
+    )
+    monkeypatch.setattr(
+        dpo_trainer, "hash_module", lambda _module: pytest.fail("hashed the weights")
+    )
+    code, _ = train(
+        stored,
+        start,
+        tmp_path,
+        max_steps=1,
+        precompute_ref_log_probs=True,
+        eval_strategy="steps",
+        eval_steps=1,
+    )
     assert code == 0
     assert len(loaded) == 1
 
@@ -142,7 +205,12 @@ def test_log_probs_of_other_weights_are_refused_with_both_digests(
     ],
 )
 def test_what_stored_log_probs_cannot_serve_is_refused_by_name(
-    stored: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: dict[str, Any], named: str
+    stored: Path,
+    start: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    settings: dict[str, Any],
+    named: str,
 ) -> None:
     code, _ = train(stored, start, tmp_path, precompute_ref_log_probs=True, **settings)
     assert code == 2
@@ -157,11 +225,15 @@ def test_pairs_without_stored_log_probs_are_refused_with_the_command_that_makes_
     assert "run `zephyr-fast ref-logprobs`" in capsys.readouterr().err
 
 
-def test_a_changed_configuration_or_data_set_is_another_key(stored: Path, shards: Path, start: Path, tmp_path: Path) -> None:
+def test_a_changed_configuration_or_data_set_is_another_key(
+    stored: Path, shards: Path, start: Path, tmp_path: Path
+) -> None:
     key = key_of(stored, start)
     other = shutil.copytree(start, tmp_path / "other")
     config = json.loads((other / "config.json").read_text())
-    (other / "config.json").write_text(json.dumps(config | {"transformers_version": "0", "use_cache": not config["use_cache"]}))
+    (other / "config.json").write_text(
+        json.dumps(config | {"transformers_version": "0", "use_cache": not config["use_cache"]})
+    )
     assert key_of(stored, other) == key
     (other / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 1e-3}))
     assert key_of(stored, other).digest != key.digest
@@ -239,7 +311,9 @@ def test_damage_is_found_before_a_value_is_used(stored: Path, start: Path, tmp_p
         store.read(copied, key, "train")
 
 
-def test_a_sidecar_of_another_key_under_this_ones_name_is_refused(stored: Path, start: Path, tmp_path: Path) -> None:
+def test_a_sidecar_of_another_key_under_this_ones_name_is_refused(
+    stored: Path, start: Path, tmp_path: Path
+) -> None:
     copied = shutil.copytree(stored, tmp_path / "prefs")
     key = key_of(copied, start)
     manifest = key.folder(copied) / "manifest.json"
@@ -248,7 +322,9 @@ def test_a_sidecar_of_another_key_under_this_ones_name_is_refused(stored: Path, 
         store.read(copied, key, "train")
 
 
-def test_two_processes_share_the_parts_and_write_the_bytes_of_one(prefs: Path, stored: Path, start: Path, tmp_path: Path) -> None:
+def test_two_processes_share_the_parts_and_write_the_bytes_of_one(
+    prefs: Path, stored: Path, start: Path, tmp_path: Path
+) -> None:
     copied = shutil.copytree(prefs, tmp_path / "prefs")
     script = tmp_path / "share.py"
     script.write_text(
@@ -257,13 +333,25 @@ def test_two_processes_share_the_parts_and_write_the_bytes_of_one(prefs: Path, s
         "state, write = compute._processes(), store.write_part\n"
         "assert state.num_processes == 2\n"
         "rank = state.process_index\n"
-        "store.write_part = lambda path, values: (print('wrote', rank, path.name, flush=True), write(path, values))\n"
+        "store.write_part = lambda path, values: (print('wrote', rank, path.name, flush=True), "
+        "write(path, values))\n"
         "compute.ref_logprobs(sys.argv[1], sys.argv[2])\n"
     )
     config = CONFIGS / "accelerate" / "cpu2.yaml"
-    words = ["-m", "accelerate.commands.launch", "--config_file", str(config), str(script), str(copied), str(start)]
+    words = [
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        str(config),
+        str(script),
+        str(copied),
+        str(start),
+    ]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert sorted(line for line in done.stdout.splitlines() if "wrote" in line) == ["wrote 0 test-00000.arrow", "wrote 1 train-00000.arrow"]
+    assert sorted(line for line in done.stdout.splitlines() if "wrote" in line) == [
+        "wrote 0 test-00000.arrow",
+        "wrote 1 train-00000.arrow",
+    ]
     key = key_of(stored, start)
     assert files_of(key.folder(copied)) == files_of(key.folder(stored))

@@ -1,4 +1,6 @@
-"""Chat templates: the engine's text must be, byte for byte, what transformers renders, or the template is refused by name."""
+"""Chat templates: the engine's text must be, byte for byte, what transformers renders, or the
+template is refused by name.
+"""
 
 import json
 import random
@@ -37,7 +39,8 @@ REFUSED = {
     "smolvlm": TYPED,
     "smolvlm_training": TYPED,
     "llava_next": "line 6: tried to use + operator on unsupported types string and undefined",
-    "llava_next_training": "line 13: tried to use + operator on unsupported types string and undefined",
+    "llava_next_training": "line 13: tried to use + operator on unsupported types string and "
+    "undefined",
 }
 
 # What is trained of two answers, `Because.` and `So.`, by template. `~` stands for the answer.
@@ -96,7 +99,9 @@ def dialogue(draw: random.Random) -> Messages:
     if draw.random() < 0.2:
         roles.append("user")
     if draw.random() < 0.2:
-        roles[draw.randrange(len(roles))] = draw.choice(["tool", "system", "user", "assistant", "ipython"])
+        roles[draw.randrange(len(roles))] = draw.choice(
+            ["tool", "system", "user", "assistant", "ipython"]
+        )
     if draw.random() < 0.1:
         roles[-1:] = ["assistant", "tool", "tool", "assistant"]
     return [{"role": role, "content": text(draw)} for role in roles]
@@ -126,18 +131,26 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def expected(template: str, messages: Messages, prompt: bool) -> tuple[str | None, list[tuple[int, int]]]:
+def expected(
+    template: str, messages: Messages, prompt: bool
+) -> tuple[str | None, list[tuple[int, int]]]:
     """What transformers renders, and its generation ranges; None where it refuses."""
     try:
         texts, ranges = chat.render_jinja_template(
-            [messages], chat_template=template, return_assistant_tokens_mask=True, add_generation_prompt=prompt, **SPECIAL
+            [messages],
+            chat_template=template,
+            return_assistant_tokens_mask=True,
+            add_generation_prompt=prompt,
+            **SPECIAL,
         )
     except Exception:
         return None, []
     return texts[0], ranges[0]
 
 
-def engine(tokenizer: Path, folder: Path, name: str, template: str, dialogues: list[Messages], prompt: bool) -> list[dict]:
+def engine(
+    tokenizer: Path, folder: Path, name: str, template: str, dialogues: list[Messages], prompt: bool
+) -> list[dict]:
     file = folder / f"{re.sub('[^a-z0-9_.-]', '_', name)}.jinja"
     file.write_bytes(template.encode())
     return json.loads(_core.render(tokenizer, str(file), json.dumps(dialogues), prompt))
@@ -145,7 +158,9 @@ def engine(tokenizer: Path, folder: Path, name: str, template: str, dialogues: l
 
 @pytest.mark.parametrize("prompt", [False, True], ids=["whole", "prompt"])
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_text_is_what_transformers_renders(name: str, prompt: bool, tokenizer: Path, tmp_path: Path) -> None:
+def test_text_is_what_transformers_renders(
+    name: str, prompt: bool, tokenizer: Path, tmp_path: Path
+) -> None:
     template = TEMPLATES[name]
     draw = random.Random(f"{SEED} {name}")
     dialogues = [dialogue(draw) for _ in range(DIALOGUES)]
@@ -154,7 +169,9 @@ def test_text_is_what_transformers_renders(name: str, prompt: bool, tokenizer: P
         with pytest.raises(RecipeError, match=re.escape(REFUSED[name])):
             engine(tokenizer, tmp_path, name, template, dialogues, prompt)
         return
-    for messages, got in zip(dialogues, engine(tokenizer, tmp_path, name, template, dialogues, prompt), strict=True):
+    for messages, got in zip(
+        dialogues, engine(tokenizer, tmp_path, name, template, dialogues, prompt), strict=True
+    ):
         text, ranges = expected(template, messages, prompt)
         if got.get("reason") == "mask":
             # Set aside: transformers has a text, but which of it is trained cannot be proven.
@@ -162,11 +179,16 @@ def test_text_is_what_transformers_renders(name: str, prompt: bool, tokenizer: P
             continue
         assert got.get("text") == text, (messages, got)
         if ranges and not prompt:
-            assert got["trained"] == [list(range_) for range_ in ranges if range_[0] < range_[1]], (messages, got)
+            assert got["trained"] == [list(range_) for range_ in ranges if range_[0] < range_[1]], (
+                messages,
+                got,
+            )
 
 
 @pytest.mark.parametrize("name", [name for name in TEMPLATES if name not in REFUSED])
-def test_every_answer_and_what_ends_it_is_trained_and_nothing_else(name: str, tokenizer: Path, tmp_path: Path) -> None:
+def test_every_answer_and_what_ends_it_is_trained_and_nothing_else(
+    name: str, tokenizer: Path, tmp_path: Path
+) -> None:
     turns = [("user", "Why?"), ("assistant", "Because."), ("user", "And?"), ("assistant", "So.")]
     # This one cannot do without a system turn.
     turns = [("system", "Be good."), *turns] if name == "hub:mistral-7b-instruct-v0.2" else turns
@@ -178,14 +200,22 @@ def test_every_answer_and_what_ends_it_is_trained_and_nothing_else(name: str, to
 
 
 @pytest.mark.parametrize("name", [name for name in TEMPLATES if name not in REFUSED])
-def test_no_word_that_is_no_answer_is_ever_trained(name: str, tokenizer: Path, tmp_path: Path) -> None:
+def test_no_word_that_is_no_answer_is_ever_trained(
+    name: str, tokenizer: Path, tmp_path: Path
+) -> None:
     draw = random.Random(f"{SEED + 1} {name}")
     print(f"seed: {SEED + 1} {name}")
     dialogues = [dialogue(draw) for _ in range(DIALOGUES)]
     for messages in dialogues:
         for message in messages:
-            message["content"] = ("ANSWER" if message["role"] == "assistant" else "OTHER") + message["content"]
-    for messages, got in zip(dialogues, engine(tokenizer, tmp_path, name, TEMPLATES[name], dialogues, prompt=False), strict=True):
+            message["content"] = (
+                "ANSWER" if message["role"] == "assistant" else "OTHER"
+            ) + message["content"]
+    for messages, got in zip(
+        dialogues,
+        engine(tokenizer, tmp_path, name, TEMPLATES[name], dialogues, prompt=False),
+        strict=True,
+    ):
         if "text" in got:
             trained = "\0".join(got["text"][start:end] for start, end in got["trained"])
             assert "OTHER" not in trained, (messages, got)
@@ -203,8 +233,14 @@ def real_rows() -> list[Messages]:
 def test_real_rows_render_the_same(name: str, tokenizer: Path, tmp_path: Path) -> None:
     dialogues = real_rows()
     if name == "hub:mistral-7b-instruct-v0.2":
-        dialogues = [[{"role": "system", "content": "Be good."}, *messages] for messages in dialogues]
-    for messages, got in zip(dialogues, engine(tokenizer, tmp_path, name, TEMPLATES[name], dialogues, prompt=False), strict=True):
+        dialogues = [
+            [{"role": "system", "content": "Be good."}, *messages] for messages in dialogues
+        ]
+    for messages, got in zip(
+        dialogues,
+        engine(tokenizer, tmp_path, name, TEMPLATES[name], dialogues, prompt=False),
+        strict=True,
+    ):
         text, ranges = expected(TEMPLATES[name], messages, prompt=False)
         assert got.get("text") == text, got
         assert got["trained"]

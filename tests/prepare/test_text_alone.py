@@ -1,4 +1,6 @@
-"""`shards.tokens = false`: the same text as beside tokens, without a tokenizer, and nothing that takes it for tokens."""
+"""`shards.tokens = false`: the same text as beside tokens, without a tokenizer, and nothing that
+takes it for tokens.
+"""
 
 import json
 from pathlib import Path
@@ -20,17 +22,25 @@ ROWS = {"prep": SAMPLE / "ultrachat.jsonl", "binarize": SAMPLE / "ultrafeedback.
 
 def run(command: str, out: Path, input: Path, *, tokens: bool, **settings: Any) -> None:
     verb = {"prep": zephyr_fast.prep, "binarize": zephyr_fast.binarize}[command]
-    # Only a tokenizer finds control tokens and over-long prompts; without these two the same rows stay.
+    # Only a tokenizer finds control tokens and over-long prompts; without these two the same rows
+    # stay.
     same = (
         {"tokenize.control_tokens": "allow", "binarize.max_length": 1 << 20}
         if command == "binarize"
         else {"tokenize.control_tokens": "allow"}
     )
-    verb(input=input, out=out, tokenizer="sample" if tokens else None, settings={"shards.tokens": tokens, **same, **settings})
+    verb(
+        input=input,
+        out=out,
+        tokenizer="sample" if tokens else None,
+        settings={"shards.tokens": tokens, **same, **settings},
+    )
 
 
 @pytest.mark.parametrize("command", ROWS)
-def test_the_text_and_the_ledger_are_those_of_a_run_with_tokens(command: str, tmp_path: Path) -> None:
+def test_the_text_and_the_ledger_are_those_of_a_run_with_tokens(
+    command: str, tmp_path: Path
+) -> None:
     for name, tokens in (("both", True), ("text", False)):
         run(command, tmp_path / name, ROWS[command], tokens=tokens)
     for split in ("train", "test"):
@@ -42,21 +52,30 @@ def test_the_text_and_the_ledger_are_those_of_a_run_with_tokens(command: str, tm
     assert made["rows"] == beside["rows"]
     assert made["tokenizer"] is made["template"] is None
     assert made["fingerprint"] != beside["fingerprint"]
-    assert {name: (split["rows"], split["tokens"], split["shards"]) for name, split in made["splits"].items()} == {
-        name: (split["rows"], 0, []) for name, split in beside["splits"].items()
-    }
+    assert {
+        name: (split["rows"], split["tokens"], split["shards"])
+        for name, split in made["splits"].items()
+    } == {name: (split["rows"], 0, []) for name, split in beside["splits"].items()}
 
 
 @pytest.mark.parametrize("command", ROWS)
-def test_real_rows_give_the_same_text_with_and_without_tokens(command: str, real: Path, tmp_path: Path) -> None:
-    path = real / ("ultrachat/raw_real.jsonl.gz" if command == "prep" else "ultrafeedback/raw_scored.jsonl.gz")
+def test_real_rows_give_the_same_text_with_and_without_tokens(
+    command: str, real: Path, tmp_path: Path
+) -> None:
+    path = real / (
+        "ultrachat/raw_real.jsonl.gz" if command == "prep" else "ultrafeedback/raw_scored.jsonl.gz"
+    )
     for name, tokens in (("both", True), ("text", False)):
         run(command, tmp_path / name, path, tokens=tokens, **{"shards.test_fraction": 0.0})
     # Whether anything is left to train on is for tokens to say.
     written = {line["row_id"] for line in ledger(tmp_path / "both") if line["verdict"] == "written"}
     lines = [line for line in ledger(tmp_path / "text") if line["verdict"] == "written"]
     kept = [line["row_id"] in written for line in lines for _ in range(line["pairs"] or 1)]
-    texts = [text for text, stays in zip(text_rows(tmp_path / "text", "train"), kept, strict=True) if stays]
+    texts = [
+        text
+        for text, stays in zip(text_rows(tmp_path / "text", "train"), kept, strict=True)
+        if stays
+    ]
     assert texts == text_rows(tmp_path / "both", "train") != []
 
 
@@ -64,7 +83,12 @@ def test_threads_do_not_change_a_byte_and_the_same_run_is_left_as_it_is(tmp_path
     for command, path in ROWS.items():
         for threads in (1, 2, 4):
             verb = {"prep": zephyr_fast.prep, "binarize": zephyr_fast.binarize}[command]
-            verb(input=path, out=tmp_path / f"{command}-{threads}", threads=threads, settings={"shards.tokens": False})
+            verb(
+                input=path,
+                out=tmp_path / f"{command}-{threads}",
+                threads=threads,
+                settings={"shards.tokens": False},
+            )
         first = files(tmp_path / f"{command}-1")
         assert files(tmp_path / f"{command}-2") == files(tmp_path / f"{command}-4") == first
         run_again = (tmp_path / f"{command}-1" / "manifest.json").stat().st_mtime_ns
@@ -73,7 +97,9 @@ def test_threads_do_not_change_a_byte_and_the_same_run_is_left_as_it_is(tmp_path
 
 
 @pytest.mark.parametrize("command", ROWS)
-def test_datasets_reads_the_folder_by_its_card_and_verify_finds_it_whole(command: str, tmp_path: Path) -> None:
+def test_datasets_reads_the_folder_by_its_card_and_verify_finds_it_whole(
+    command: str, tmp_path: Path
+) -> None:
     datasets = pytest.importorskip("datasets")
     run(command, tmp_path / "text", ROWS[command], tokens=False)
     loaded = datasets.load_dataset(str(tmp_path / "text"), cache_dir=str(tmp_path / "cache"))
@@ -82,7 +108,9 @@ def test_datasets_reads_the_folder_by_its_card_and_verify_finds_it_whole(command
     assert not report(tmp_path / "text").damage
     damaged = tmp_path / "text" / "text" / "train-00000.parquet"
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
-    assert [damage.file for damage in report(tmp_path / "text").damage] == ["text/train-00000.parquet"]
+    assert [damage.file for damage in report(tmp_path / "text").damage] == [
+        "text/train-00000.parquet"
+    ]
 
 
 def test_a_manifest_that_names_fewer_rows_of_text_contradicts_itself(tmp_path: Path) -> None:
@@ -91,7 +119,9 @@ def test_a_manifest_that_names_fewer_rows_of_text_contradicts_itself(tmp_path: P
     fields = json.loads(path.read_text())
     fields["splits"]["train"]["text"][0]["rows"] -= 1
     path.write_text(seal(fields))
-    assert "the text of `train` does not have its rows" in [damage.what for damage in report(tmp_path / "text").damage]
+    assert "the text of `train` does not have its rows" in [
+        damage.what for damage in report(tmp_path / "text").damage
+    ]
 
 
 def test_whoever_needs_tokens_refuses_it_and_says_what_to_do(tmp_path: Path) -> None:
@@ -106,20 +136,41 @@ def test_whoever_needs_tokens_refuses_it_and_says_what_to_do(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["binarize", "--tokenizer", "sample", "--set", "shards.tokens=false"], "leave `--tokenizer` out"),
-        (["binarize", "--set", "shards.tokens=false", "--set", "shards.text=false"], "leave nothing to write"),
-        (["prep", "--set", "shards.tokens=false", "--set", "compat=trl-0.7"], "is about windows of tokens"),
+        (
+            ["binarize", "--tokenizer", "sample", "--set", "shards.tokens=false"],
+            "leave `--tokenizer` out",
+        ),
+        (
+            ["binarize", "--set", "shards.tokens=false", "--set", "shards.text=false"],
+            "leave nothing to write",
+        ),
+        (
+            ["prep", "--set", "shards.tokens=false", "--set", "compat=trl-0.7"],
+            "is about windows of tokens",
+        ),
     ],
 )
-def test_what_makes_no_sense_without_tokens_is_refused_by_name(arguments: list[str], says: str, tmp_path: Path) -> None:
-    done = CliRunner().invoke(cli, [*arguments, "--input", "sample", "--out", str(tmp_path / "out")])
+def test_what_makes_no_sense_without_tokens_is_refused_by_name(
+    arguments: list[str], says: str, tmp_path: Path
+) -> None:
+    done = CliRunner().invoke(
+        cli, [*arguments, "--input", "sample", "--out", str(tmp_path / "out")]
+    )
     assert done.exit_code != 0
     assert says in str(done.exception) + done.output
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_the_summary_says_that_it_is_text_alone(tmp_path: Path) -> None:
-    arguments = ["binarize", "--input", "sample", "--out", str(tmp_path / "out"), "--set", "shards.tokens=false"]
+    arguments = [
+        "binarize",
+        "--input",
+        "sample",
+        "--out",
+        str(tmp_path / "out"),
+        "--set",
+        "shards.tokens=false",
+    ]
     done = CliRunner().invoke(cli, arguments, env={"COLUMNS": "200"})
     assert done.exit_code == 0
     assert "222 pairs of 222 prompts, text alone" in done.output

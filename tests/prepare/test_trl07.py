@@ -1,4 +1,6 @@
-"""Windows of `compat = "trl-0.7"` are those that TRL 0.7 cut: per buffer the same ones, as it shuffled them without a seed."""
+"""Windows of `compat = "trl-0.7"` are those that TRL 0.7 cut: per buffer the same ones, as it
+shuffled them without a seed.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,8 +13,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from zephyr_fast import RecipeError, Shards, binarize, prep
 
 
-def constant_length_windows(texts: list[str], tokenizer: PreTrainedTokenizerBase, seq_len: int) -> Iterator[list[list[int]]]:
-    """ConstantLengthDataset of TRL 0.7.4, buffer by buffer: 3.6 characters a token, 1,024 sequences, EOS behind each text."""
+def constant_length_windows(
+    texts: list[str], tokenizer: PreTrainedTokenizerBase, seq_len: int
+) -> Iterator[list[list[int]]]:
+    """ConstantLengthDataset of TRL 0.7.4, buffer by buffer: 3.6 characters a token, 1,024
+    sequences, EOS behind each text.
+    """
     characters_max, rest = seq_len * 3.6 * 1024, iter(texts)
     more = True
     while more:
@@ -22,13 +28,17 @@ def constant_length_windows(texts: list[str], tokenizer: PreTrainedTokenizerBase
                 more = False
                 break
             buffer.append(text)
-        ids = [id for text in buffer for id in [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]]
+        ids = [
+            id for text in buffer for id in [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+        ]
         windows = [ids[start : start + seq_len] for start in range(0, len(ids), seq_len)]
         yield [window for window in windows if len(window) == seq_len]
 
 
 def texts_of(out: Path, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """What the handbook's script made of the published rows: an empty system message in front, where there is none."""
+    """What the handbook's script made of the published rows: an empty system message in front,
+    where there is none.
+    """
     rows = pl.read_parquet(out / "text" / "train-*.parquet")["messages"].to_list()
     system = {"role": "system", "content": ""}
     dialogues = [row if row[0]["role"] == "system" else [system, *row] for row in rows]
@@ -55,12 +65,18 @@ def test_the_packaged_rows_give_the_windows_of_the_historical_class(tmp_path: Pa
     split = manifest.split("train")
     assert split.fill == 1.0
     assert split.tokens == split.trained_tokens == 32 * split.samples
-    ledger = pl.read_parquet(tmp_path / "out" / "_ledger" / "*.parquet").filter(pl.col("verdict") == "written")
+    ledger = pl.read_parquet(tmp_path / "out" / "_ledger" / "*.parquet").filter(
+        pl.col("verdict") == "written"
+    )
     assert split.tokens + split.tokens_lost == ledger["tokens"].sum() + len(ledger)
 
 
 def test_every_token_is_trained_and_each_window_names_the_rows_it_holds(tmp_path: Path) -> None:
-    prep(input="sample", out=tmp_path / "out", settings={"compat": "trl-0.7", "pack.seq_len": 64, "shards.test_fraction": 0.0})
+    prep(
+        input="sample",
+        out=tmp_path / "out",
+        settings={"compat": "trl-0.7", "pack.seq_len": 64, "shards.test_fraction": 0.0},
+    )
     before = -1
     for sample in Shards(tmp_path / "out", "train"):
         assert sample["labels"].tolist() == sample["input_ids"].tolist()
@@ -72,8 +88,17 @@ def test_every_token_is_trained_and_each_window_names_the_rows_it_holds(tmp_path
 
 
 def test_real_rows_give_the_windows_of_the_historical_class(real: Path, tmp_path: Path) -> None:
-    rows, tokenizer = real / "ultrachat" / "200k_real.parquet", real / "tokenizers" / "zephyr-7b-beta-composed"
-    prep("ultrachat-200k-trl07", input=rows, tokenizer=tokenizer, out=tmp_path / "out", settings={"pack.seq_len": 128})
+    rows, tokenizer = (
+        real / "ultrachat" / "200k_real.parquet",
+        real / "tokenizers" / "zephyr-7b-beta-composed",
+    )
+    prep(
+        "ultrachat-200k-trl07",
+        input=rows,
+        tokenizer=tokenizer,
+        out=tmp_path / "out",
+        settings={"pack.seq_len": 128},
+    )
     assert check(tmp_path / "out", 128) > 1
 
 

@@ -1,6 +1,8 @@
-"""The whole walk, slow and obvious: raw rows in, and for each the verdict, reason, text and ids that the engine must give.
+"""The whole walk, slow and obvious: raw rows in, and for each the verdict, reason, text and ids
+that the engine must give.
 
-Plain Python, `transformers` and HF `tokenizers`; written after DESIGN's rules, with no look at how the engine does it fast.
+Plain Python, `transformers` and HF `tokenizers`; written after DESIGN's rules, with no look at
+how the engine does it fast.
 """
 
 import hashlib
@@ -79,13 +81,17 @@ def normal(text: str) -> str:
 
 
 class Walk:
-    """One run: `outcomes` gives every row's, in order, as the engine's ledger, shards and text must have them."""
+    """One run: `outcomes` gives every row's, in order, as the engine's ledger, shards and text
+    must have them.
+    """
 
     def __init__(self, command: str, rules: dict[str, Any], tokens: Tokens) -> None:
         self.command, self.rules, self.tokens = command, rules, tokens
         self.kept: dict[str, int] = {}
         self.shingles: dict[int, set[tuple[str, ...]]] = {}
-        self.control = sorted({*tokens.special, *regex.findall(MARKER, str(tokens.outer.chat_template))})
+        self.control = sorted(
+            {*tokens.special, *regex.findall(MARKER, str(tokens.outer.chat_template))}
+        )
         for key, known in KNOWN.items():
             table, _, name = key.rpartition(".")
             written = (rules.get(table, {}) if table else rules).get(name, known[0])
@@ -102,10 +108,14 @@ class Walk:
             fields = fields_of(row.raw)
             context, answers = dialogue(self.shape, fields)
             names = ("id", "prompt_id") if self.shape in ("messages", "pair") else ("id",)
-            done.source_id = next((str(fields[name]) for name in names if fields.get(name) is not None), None)
+            done.source_id = next(
+                (str(fields[name]) for name in names if fields.get(name) is not None), None
+            )
             self._clean(done, context, answers)
             made = None if answers is None else self._pairs(done, fields, answers)
-            self._look_for_control_tokens([m["content"] for m in context] + [text for pair in made or [] for text in pair[:2]])
+            self._look_for_control_tokens(
+                [m["content"] for m in context] + [text for pair in made or [] for text in pair[:2]]
+            )
             self._admit(done, row.raw, context)
             done.split = self._split(context)
             if done.duplicate_of is None and made is None:
@@ -122,7 +132,10 @@ class Walk:
     def _clean(self, done: Outcome, context: Messages, answers: Answers) -> None:
         raw_prompt = _prompt(context)
         if self.rules["truecase"]["enabled"]:
-            for said, key in [*((message, "content") for message in context), *((answer, "response") for answer in answers or [])]:
+            for said, key in [
+                *((message, "content") for message in context),
+                *((answer, "response") for answer in answers or []),
+            ]:
                 said[key], fixes = truecase(said[key])
                 done.fixes += fixes
         try:
@@ -133,7 +146,9 @@ class Walk:
             prompt = raw_prompt if self.rules["truecase"]["id_from"] == "raw" else _prompt(context)
             done.prompt_id = hashlib.sha256(prompt.encode()).hexdigest()
 
-    def _pairs(self, done: Outcome, fields: dict[str, Any], answers: list[dict[str, Any]]) -> list[Any]:
+    def _pairs(
+        self, done: Outcome, fields: dict[str, Any], answers: list[dict[str, Any]]
+    ) -> list[Any]:
         table = self.rules["binarize"]
         strategy, score_by, repair, sources, _ = PRESETS[table.get("preset", "paper")]
         if fields.get("source") in table.get("drop_sources", sources):
@@ -143,46 +158,77 @@ class Walk:
             if chosen == rejected:
                 raise Refused("same_text")
             return [(chosen, rejected, fields.get("score_chosen"), fields.get("score_rejected"))]
-        scores = [score(answer, table.get("score_by", score_by), table.get("repair", repair)) for answer in answers]
-        made = pairs(answers, scores, table.get("strategy", strategy), self.rules.get("seed", 42), done.prompt_id or "")
+        scores = [
+            score(answer, table.get("score_by", score_by), table.get("repair", repair))
+            for answer in answers
+        ]
+        made = pairs(
+            answers,
+            scores,
+            table.get("strategy", strategy),
+            self.rules.get("seed", 42),
+            done.prompt_id or "",
+        )
         if isinstance(made, str):
             raise Refused(made)
         return made
 
     def _look_for_control_tokens(self, texts: list[str]) -> None:
-        if self.rules["tokenize"]["control_tokens"] == "quarantine" and any(token in text for text in texts for token in self.control):
+        if self.rules["tokenize"]["control_tokens"] == "quarantine" and any(
+            token in text for text in texts for token in self.control
+        ):
             raise Refused("control_token")
 
     def _admit(self, done: Outcome, raw: Any, context: Messages) -> None:
         """Repeats an earlier row that stayed: exactly, or in enough of its runs of five words."""
         dedup = self.rules["dedup"]
         text = normal("\n".join(message["content"] for message in context))
-        key = text if self.command == "prep" else repr(raw.strip(b" \t\r\n\x0b\x0c") if isinstance(raw, bytes) else raw)
-        keeps = self.command == "binarize" and not PRESETS[self.rules["binarize"].get("preset", "paper")][4]
+        key = (
+            text
+            if self.command == "prep"
+            else repr(raw.strip(b" \t\r\n\x0b\x0c") if isinstance(raw, bytes) else raw)
+        )
+        keeps = (
+            self.command == "binarize"
+            and not PRESETS[self.rules["binarize"].get("preset", "paper")][4]
+        )
         if dedup["exact"] and not keeps and key in self.kept:
             done.verdict, done.reason, done.duplicate_of = "duplicate", "exact", self.kept[key]
             return
         if dedup["near"]:
             words = [word for word in regex.split(NOT_A_WORD, text) if word]
-            shingles = {tuple(words[start : start + 5]) for start in range(max(1, len(words) - 4))} if words else set()
+            shingles = (
+                {tuple(words[start : start + 5]) for start in range(max(1, len(words) - 4))}
+                if words
+                else set()
+            )
             for earlier, theirs in self.shingles.items():
-                if not shingles | theirs or len(shingles & theirs) / len(shingles | theirs) >= dedup["threshold"]:
+                if (
+                    not shingles | theirs
+                    or len(shingles & theirs) / len(shingles | theirs) >= dedup["threshold"]
+                ):
                     done.verdict, done.reason, done.duplicate_of = "duplicate", "near", earlier
                     return
             self.shingles[done.row_id] = shingles
         self.kept.setdefault(key, done.row_id)
 
     def _split(self, context: Messages) -> str:
-        draw = int.from_bytes(hashlib.sha256(f"split:{normal(_prompt(context))}".encode()).digest()[:8], "big")
+        draw = int.from_bytes(
+            hashlib.sha256(f"split:{normal(_prompt(context))}".encode()).digest()[:8], "big"
+        )
         return "test" if draw < self.rules["shards"]["test_fraction"] * 2**64 else "train"
 
     def _sample(self, done: Outcome, context: Messages) -> None:
-        ids, labels, done.tokens_lost = self.tokens.cut_sample(context, self.rules["pack"]["seq_len"])
+        ids, labels, done.tokens_lost = self.tokens.cut_sample(
+            context, self.rules["pack"]["seq_len"]
+        )
         if all(label == -100 for label in labels):
             done.tokens_lost = None
             raise Refused("nothing_to_train")
         done.samples = [{"ids": ids, "labels": labels}]
-        done.texts = [{"prompt": _prompt(context), "prompt_id": done.prompt_id, "messages": context}]
+        done.texts = [
+            {"prompt": _prompt(context), "prompt_id": done.prompt_id, "messages": context}
+        ]
 
     def _token_pairs(self, done: Outcome, context: Messages, made: list[Any]) -> None:
         lost = 0
@@ -193,8 +239,15 @@ class Walk:
             scores = {"score_chosen": score_chosen, "score_rejected": score_rejected}
             done.samples.append({**ids[0], **scores, "pair": number})
             lost += ids[1]
-            sides = [[*context, {"role": "assistant", "content": text}] for text in (chosen, rejected)]
-            text = {"prompt": _prompt(context), "prompt_id": done.prompt_id, "chosen": sides[0], "rejected": sides[1]}
+            sides = [
+                [*context, {"role": "assistant", "content": text}] for text in (chosen, rejected)
+            ]
+            text = {
+                "prompt": _prompt(context),
+                "prompt_id": done.prompt_id,
+                "chosen": sides[0],
+                "rejected": sides[1],
+            }
             done.texts.append({**text, "messages": sides[0], **scores})
         done.tokens_lost = lost
 

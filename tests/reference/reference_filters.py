@@ -1,4 +1,6 @@
-"""The filters, slow and obvious: each looks at a dialogue's messages and at the answers that are yet to be picked."""
+"""The filters, slow and obvious: each looks at a dialogue's messages and at the answers that are
+yet to be picked.
+"""
 
 from collections.abc import Callable
 from functools import cache
@@ -27,7 +29,9 @@ def structure(_: dict[str, Any], context: Messages, answers: Answers) -> None:
 
 
 def length(table: dict[str, Any], context: Messages, answers: Answers) -> None:
-    """Judges the dialogue once with each of the answers behind it, or as it is, where it has none."""
+    """Judges the dialogue once with each of the answers behind it, or as it is, where it has
+    none.
+    """
     said = [message["content"] for message in context]
     for texts in [[*said, answer["response"]] for answer in answers or []] or [said]:
         turns, chars = len(texts), sum(map(len, texts))
@@ -42,13 +46,19 @@ def length(table: dict[str, Any], context: Messages, answers: Answers) -> None:
 
 
 def phrases(table: dict[str, Any], context: Messages, answers: Answers) -> None:
-    """Refuses what the assistant says with a phrase in it, or cuts the messages where the recipe wants that."""
+    """Refuses what the assistant says with a phrase in it, or cuts the messages where the recipe
+    wants that.
+    """
     drop = table.get("drop", "dialogue")
     if drop not in ("dialogue", "tail") or (drop == "tail" and answers is not None):
         raise NotImplementedError(f"drop = {drop!r}")
     if not phrases_in(table, context, answers):
         return
-    places = [place for place in range(len(context)) if phrases_in(table, context[place : place + 1], None)]
+    places = [
+        place
+        for place in range(len(context))
+        if phrases_in(table, context[place : place + 1], None)
+    ]
     before = context[: max(0, min(places, default=0) - 1)]
     if drop == "dialogue" or all(message["role"] != "assistant" for message in before):
         raise Refused("phrase")
@@ -59,7 +69,11 @@ def phrases_in(table: dict[str, Any], context: Messages, answers: Answers) -> se
     """The phrases that the assistant says, in its messages or in any of the answers."""
     said = [_flat(message["content"]) for message in context if message["role"] == "assistant"]
     said += [_flat(answer["response"]) for answer in answers or []]
-    return {phrase for phrase in table.get("phrases", []) if any(_pattern(phrase).search(text) for text in said)}
+    return {
+        phrase
+        for phrase in table.get("phrases", [])
+        if any(_pattern(phrase).search(text) for text in said)
+    }
 
 
 FILTERS: dict[str, Callable[[dict[str, Any], Messages, Answers], None]] = {

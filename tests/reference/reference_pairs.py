@@ -1,4 +1,6 @@
-"""How scored replies become pairs, in plain Python: which score, which replies, and CPython's own `random` for the old script's."""
+"""How scored replies become pairs, in plain Python: which score, which replies, and CPython's
+own `random` for the old script's.
+"""
 
 import hashlib
 import math
@@ -7,7 +9,8 @@ from typing import Any
 
 ASPECTS = ("instruction_following", "honesty", "truthfulness", "helpfulness")
 
-# Strategy, score, repair, sources dropped, whether repeated rows are dropped: ZEPHYR's published sets and the paper.
+# Strategy, score, repair, sources dropped, whether repeated rows are dropped: ZEPHYR's published
+# sets and the paper.
 PRESETS: dict[str, tuple[str, str, bool, tuple[str, ...], bool]] = {
     "paper": ("best-vs-random", "mean_aspects", False, (), True),
     "h4-v1": ("best-vs-draw", "overall", False, (), False),
@@ -16,7 +19,13 @@ PRESETS: dict[str, tuple[str, str, bool, tuple[str, ...], bool]] = {
 }
 
 SCORES = ("overall", "fine_grained", "mean_aspects", *ASPECTS)
-STRATEGIES = ("best-vs-random", "best-vs-random-lower", "best-vs-worst", "all-lower", "best-vs-draw")
+STRATEGIES = (
+    "best-vs-random",
+    "best-vs-random-lower",
+    "best-vs-worst",
+    "all-lower",
+    "best-vs-draw",
+)
 """What `score` and `pairs` know; anything else is an error there."""
 
 Pair = tuple[str, str, float | None, float | None]
@@ -53,7 +62,13 @@ def score(completion: dict[str, Any], score_by: str, repair: bool) -> float | No
     return overall
 
 
-def pairs(completions: list[dict[str, Any]], scores: list[float | None], strategy: str, seed: int, prompt_id: str) -> list[Pair] | str:
+def pairs(
+    completions: list[dict[str, Any]],
+    scores: list[float | None],
+    strategy: str,
+    seed: int,
+    prompt_id: str,
+) -> list[Pair] | str:
     """The pairs of a row, or the reason why there are none."""
     if len(completions) < 2:
         return "fewer_than_two"
@@ -61,12 +76,16 @@ def pairs(completions: list[dict[str, Any]], scores: list[float | None], strateg
     scored = [place for place, value in enumerate(scores) if value is not None]
     if len(scored) < 2:
         return "fewer_than_two" if scored else "all_unrated"
-    best = max(scored, key=lambda place: scores[place] or 0.0)  # of equals Python's max gives the first
+    best = max(
+        scored, key=lambda place: scores[place] or 0.0
+    )  # of equals Python's max gives the first
     lower = [place for place in scored if scores[place] != scores[best]]
     if strategy == "best-vs-draw":
         rejected = _draw(completions, texts, scores, best)
     elif strategy == "best-vs-random":
-        rejected = _pick([place for place in scored if texts[place] != texts[best]], seed, prompt_id)
+        rejected = _pick(
+            [place for place in scored if texts[place] != texts[best]], seed, prompt_id
+        )
     elif strategy == "best-vs-random-lower":
         rejected = _pick(lower, seed, prompt_id)
     elif strategy == "best-vs-worst":
@@ -88,9 +107,16 @@ def _pick(places: list[int], seed: int, prompt_id: str) -> list[int]:
     return [places[draw % len(places)]] if places else []
 
 
-def _draw(completions: list[dict[str, Any]], texts: list[str], scores: list[float | None], best: int) -> list[int]:
-    """The October 2023 script: `random.seed(42)` in every row, then `random.choice` until it is not the chosen one."""
-    whole = [(scores[place], texts[place], completion.get("model")) for place, completion in enumerate(completions)]
+def _draw(
+    completions: list[dict[str, Any]], texts: list[str], scores: list[float | None], best: int
+) -> list[int]:
+    """The October 2023 script: `random.seed(42)` in every row, then `random.choice` until it is
+    not the chosen one.
+    """
+    whole = [
+        (scores[place], texts[place], completion.get("model"))
+        for place, completion in enumerate(completions)
+    ]
     if all(one == whole[best] for one in whole):
         return []
     random.seed(42)

@@ -1,4 +1,6 @@
-"""Rows of any input with their places, and the dialogue that each shape of row holds: the reading half of the slow twin."""
+"""Rows of any input with their places, and the dialogue that each shape of row holds: the
+reading half of the slow twin.
+"""
 
 import gzip
 import json
@@ -25,7 +27,9 @@ class Row:
 
 
 Answers = list[dict[str, Any]] | None
-"""Answers to be compared, each with its text as `response`; None where the messages hold the last word."""
+"""Answers to be compared, each with its text as `response`; None where the messages hold the
+last word.
+"""
 
 VERDICTS = {
     **dict.fromkeys(("utf8", "json", "shape", "too_many_messages"), "quarantined"),
@@ -50,7 +54,10 @@ class Refused(Exception):
 def read(path: Path) -> list[Row]:
     """Every row of an input with its place in the decompressed stream."""
     if path.suffix == ".parquet":
-        return [Row(raw, number, 0, number + 1) for number, raw in enumerate(pq.read_table(path).to_pylist())]
+        return [
+            Row(raw, number, 0, number + 1)
+            for number, raw in enumerate(pq.read_table(path).to_pylist())
+        ]
     rows, offset = [], 0
     for number, line in enumerate(plain(path).split(b"\n"), start=1):
         skipped = 3 if number == 1 and line.startswith(b"\xef\xbb\xbf") else 0
@@ -71,7 +78,9 @@ def plain(path: Path) -> bytes:
 
 
 def every(step: int, path: Path, folder: Path) -> Path:
-    """Every `step`-th line of a compressed set, as a file in `folder`; the whole set if ZEPHYR_FAST_LONG=1."""
+    """Every `step`-th line of a compressed set, as a file in `folder`; the whole set if
+    ZEPHYR_FAST_LONG=1.
+    """
     if step == 1 or os.environ.get("ZEPHYR_FAST_LONG") == "1":
         return path
     part = folder / path.name.removesuffix(path.suffix)
@@ -120,14 +129,20 @@ def _list_of(value: Any, kind: type) -> list[Any]:
 
 def _messages(value: Any) -> Messages:
     messages = _list_of(value, dict)
-    if any(not isinstance(message.get(name), str) for message in messages for name in ("role", "content")):
+    if any(
+        not isinstance(message.get(name), str)
+        for message in messages
+        for name in ("role", "content")
+    ):
         raise Refused("shape")
     return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 
 def _alternating(fields: dict[str, Any]) -> tuple[Messages, Answers]:
     data = _list_of(fields.get("data"), str)
-    return [{"role": "assistant" if n % 2 else "user", "content": text} for n, text in enumerate(data)], None
+    return [
+        {"role": "assistant" if n % 2 else "user", "content": text} for n, text in enumerate(data)
+    ], None
 
 
 def _dialogue(fields: dict[str, Any]) -> tuple[Messages, Answers]:
@@ -147,7 +162,9 @@ def _completions(fields: dict[str, Any]) -> tuple[Messages, Answers]:
 def _pair(fields: dict[str, Any]) -> tuple[Messages, Answers]:
     chosen, rejected = _messages(fields.get("chosen")), _messages(fields.get("rejected"))
     ends = [messages[-1:] for messages in (chosen, rejected)]
-    if chosen[:-1] != rejected[:-1] or any(not end or end[0]["role"] != "assistant" for end in ends):
+    if chosen[:-1] != rejected[:-1] or any(
+        not end or end[0]["role"] != "assistant" for end in ends
+    ):
         raise Refused("shape")
     return chosen[:-1], [{"response": end[0]["content"]} for end in ends]
 

@@ -1,6 +1,8 @@
-"""The truecaser's twin: the same rules as regular expressions over the whole text, where the engine walks it by hand.
+"""The truecaser's twin: the same rules as regular expressions over the whole text, where the
+engine walks it by hand.
 
-Rules: the head of `truecase.rs` and `truecase/protect.rs`. Character classes are Unicode's own, so `regex` stands in for `re`.
+Rules: the head of `truecase.rs` and `truecase/protect.rs`. Character classes are Unicode's own,
+so `regex` stands in for `re`.
 """
 
 import regex
@@ -8,7 +10,8 @@ import regex
 SPACE = r"\p{White_Space}"
 WORD = r"[\p{Alphabetic}\p{N}]"
 ABBREVIATIONS = (
-    "e.g. i.e. etc. vs. approx. no. fig. a.m. p.m. mr. mrs. ms. dr. prof. st. jr. sr. cf. al. inc. ltd. co. corp. dept. est. eq. sec. "
+    "e.g. i.e. etc. vs. approx. no. fig. a.m. p.m. mr. mrs. ms. dr. prof. st. jr. sr. cf. al. inc. "
+    "ltd. co. corp. dept. est. eq. sec. "
     "vol. pp. ed. eds. ca. u.s. u.k."
 )
 
@@ -25,7 +28,8 @@ PROTECTED = regex.compile(
         [
             r"^[ \t]*```[^\n]*(?:\n(?![ \t]*```)[^\n]*)*(?:\n[ \t]*```[^\n]*)?",
             r"^[ \t\r]*(?:[{}<\[#$>|]|//|/\*|\*/|(?:if|for|while) \()[^\n]*",
-            r"^[ \t\r]*(?:def|class|import|from|return|function|const|let|var|SELECT) (?=[^\n]*[^ \t\r\n])[^\n]*",
+            r"^[ \t\r]*(?:def|class|import|from|return|function|const|let|var|SELECT) (?=[^\n]*[^ "
+            r"\t\r\n])[^\n]*",
             r"^[^\n]*(?:[{};][ \t\r]*$|=>[^\n]*|==[^\n]*|\(\);[^\n]*)",
             rf"(?:(?<=\A|{SPACE}))(?:[^\p{{White_Space}}]*(?:://|@)|[(\[{{<\"'“‘]*(?i:www\.))[^\p{{White_Space}}]*",
             r"`[^`\n]+`",
@@ -40,7 +44,14 @@ PROTECTED = regex.compile(
 def truecase(text: str) -> tuple[str, int]:
     """The text with its capitals, and how many letters changed."""
     places = {found.start() for found in PRONOUN.finditer(text)}
-    ends = [0, *(found.end() for found in END.finditer(text) if not (found[1] == "." and _dot_is_no_end(text[: found.start(1)])))]
+    ends = [
+        0,
+        *(
+            found.end()
+            for found in END.finditer(text)
+            if not (found[1] == "." and _dot_is_no_end(text[: found.start(1)]))
+        ),
+    ]
     for end in ends:
         place = LEAD.match(text, end).end()
         word = regex.split(SPACE, text[place:], maxsplit=1)[0]
@@ -57,7 +68,9 @@ def truecase(text: str) -> tuple[str, int]:
 
 
 def _dot_is_no_end(before: str) -> bool:
-    """Whether the dot behind `before` belongs to an ellipsis, an abbreviation, an initial or a list number."""
+    """Whether the dot behind `before` belongs to an ellipsis, an abbreviation, an initial or a
+    list number.
+    """
     if before.endswith((".", "…")):
         return True
     stem = regex.split(SPACE, before)[-1].lstrip("\"'([“‘")

@@ -1,4 +1,6 @@
-"""The slow, obvious twin of the training order: one place at a time, whole numbers of Python, no arrays. Tests compare with it."""
+"""The slow, obvious twin of the training order: one place at a time, whole numbers of Python, no
+arrays. Tests compare with it.
+"""
 
 import hashlib
 from collections.abc import Iterator
@@ -30,7 +32,9 @@ def epoch_of(size: int, seed: int, epoch: int) -> list[int]:
     return [permuted(place, size, f"{seed}, epoch {epoch}") for place in range(size)]
 
 
-def steps(size: int, seed: int, batch: int, tail: str, epoch: int = 0, cursor: int = 0) -> Iterator[list[int]]:
+def steps(
+    size: int, seed: int, batch: int, tail: str, epoch: int = 0, cursor: int = 0
+) -> Iterator[list[int]]:
     """The rows of one training step after the other, for ever; -1 is padding."""
     rows: list[int] = []
     while True:

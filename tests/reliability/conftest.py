@@ -22,11 +22,26 @@ def built_with_failpoints() -> Path:
     cargo = shutil.which("cargo")
     if cargo is None:
         pytest.skip("no cargo here to build the engine with failpoints")
-    words = [cargo, "build", "-p", "zephyr-py", "--features", "failpoints", "--locked", "--message-format", "json"]
+    words = [
+        cargo,
+        "build",
+        "-p",
+        "zephyr-py",
+        "--features",
+        "failpoints",
+        "--locked",
+        "--message-format",
+        "json",
+    ]
     told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr[-3000:]
     made = [json.loads(line) for line in told.stdout.splitlines()]
-    (library,) = [name for line in made if line.get("target", {}).get("name") == "_core" for name in line.get("filenames", [])]
+    (library,) = [
+        name
+        for line in made
+        if line.get("target", {}).get("name") == "_core"
+        for name in line.get("filenames", [])
+    ]
     return Path(library)
 
 
@@ -48,19 +63,28 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """By verb, the options of a run that is small but writes every kind of file: rows of both splits, and rows in quarantine."""
+    """By verb, the options of a run that is small but writes every kind of file: rows of both
+    splits, and rows in quarantine.
+    """
     folder = tmp_path_factory.mktemp("small")
     options = {}
     for verb, name in (("prep", "ultrachat"), ("binarize", "ultrafeedback")):
         lines = (PACKAGE / "sample" / f"{name}.jsonl").read_bytes().splitlines(keepends=True)
         path = folder / f"{name}.jsonl"
         path.write_bytes(b"".join(lines[:40]) + b"no row\n")
-        options[verb] = {"input": str(path), "tokenizer": "sample", "settings": {"shards.test_fraction": 0.3}, "threads": 2}
+        options[verb] = {
+            "input": str(path),
+            "tokenizer": "sample",
+            "settings": {"shards.test_fraction": 0.3},
+            "threads": 2,
+        }
     return options
 
 
 @pytest.fixture(scope="session")
-def wanted(small: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes]]:
+def wanted(
+    small: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, bytes]]:
     """By verb, every byte of that run undisturbed, by the engine as it is shipped."""
     from out_folder import files
 
@@ -68,8 +92,13 @@ def wanted(small: dict[str, dict[str, Any]], tmp_path_factory: pytest.TempPathFa
     for verb, options in small.items():
         getattr(zephyr_fast, verb)(**options, out=folder / verb)
     found = {verb: files(folder / verb) for verb in small}
-    assert all(any(name.startswith("_quarantine/") for name in written) for written in found.values())
-    assert all({"train-00000.arrow", "test-00000.arrow", "text/test-00000.parquet"} <= set(written) for written in found.values())
+    assert all(
+        any(name.startswith("_quarantine/") for name in written) for written in found.values()
+    )
+    assert all(
+        {"train-00000.arrow", "test-00000.arrow", "text/test-00000.parquet"} <= set(written)
+        for written in found.values()
+    )
     return found
 
 

@@ -1,6 +1,8 @@
-"""Runs `prep` and `binarize` with faults: a process that has loaded the engine built with failpoints forks a child for each run.
+"""Runs `prep` and `binarize` with faults: a process that has loaded the engine built with
+failpoints forks a child for each run.
 
-As a program it is that process: a JSON line in (verb, options, environment), a JSON line out (exit code, what was said).
+As a program it is that process: a JSON line in (verb, options, environment), a JSON line out
+(exit code, what was said).
 """
 
 import json
@@ -15,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 ABORTED = -6
-"""The exit code of a child that a failpoint killed: like `kill -9`, `abort` runs nothing of the program any more."""
+"""The exit code of a child that a failpoint killed: like `kill -9`, `abort` runs nothing of the
+program any more.
+"""
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,18 @@ class Faulty:
         """One run; `environment` is what `failpoints.rs` reads, without `ZEPHYR_FAST_`."""
         if self._server is None:
             around = os.environ | {"PYTHONPATH": str(self.package)}
-            pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+            pipes: dict[str, Any] = {
+                "stdin": subprocess.PIPE,
+                "stdout": subprocess.PIPE,
+                "text": True,
+            }
             self._server = subprocess.Popen([sys.executable, __file__], env=around, **pipes)
         assert self._server.stdin and self._server.stdout
-        asked = {"verb": verb, "options": options, "environment": {f"ZEPHYR_FAST_{name}": value for name, value in environment.items()}}
+        asked = {
+            "verb": verb,
+            "options": options,
+            "environment": {f"ZEPHYR_FAST_{name}": value for name, value in environment.items()},
+        }
         self._server.stdin.write(json.dumps(asked, default=str) + "\n")
         self._server.stdin.flush()
         return Done(*json.loads(self._server.stdout.readline()))

@@ -1,6 +1,8 @@
-"""Nothing vanishes: every line of every input is in the ledger, and each place that the quarantine names holds just the bytes it keeps.
+"""Nothing vanishes: every line of every input is in the ledger, and each place that the
+quarantine names holds just the bytes it keeps.
 
-Against raw files of plain lines, gzip and zstd, with every kind of bad row at every place; the matrix row by row is `test_quarantine.py`.
+Against raw files of plain lines, gzip and zstd, with every kind of bad row at every place; the
+matrix row by row is `test_quarantine.py`.
 """
 
 import json
@@ -21,12 +23,21 @@ Prep = Callable[[Path, Path], None]
 
 def check(folder: Path, prep: Prep) -> None:
     """One run over three inputs; places and sums against the files themselves."""
-    bad = [*(row for reason, row in BAD.items() if reason not in ("template", "mask")), *BROKEN, *DEEP, *MANY, *SHAPELESS]
+    bad = [
+        *(row for reason, row in BAD.items() if reason not in ("template", "mask")),
+        *BROKEN,
+        *DEEP,
+        *MANY,
+        *SHAPELESS,
+    ]
     inputs = {}
     for number, ending in enumerate(("jsonl", "jsonl.gz", "jsonl.zst")):
         lines = [row for place, row in enumerate(bad) for row in (good(100 * number + place), row)]
         lines = lines if number != 1 else lines[::-1]
-        inputs[f"part-{number}.{ending}"] = (written(folder / f"part-{number}.{ending}", lines), lines)
+        inputs[f"part-{number}.{ending}"] = (
+            written(folder / f"part-{number}.{ending}", lines),
+            lines,
+        )
     prep(folder, folder / "out")
     told, books = manifest(folder / "out"), ledger(folder / "out")
     assert [card["rows"] for card in told["inputs"]] == [len(lines) for _, lines in inputs.values()]
@@ -39,7 +50,9 @@ def check(folder: Path, prep: Prep) -> None:
         name = names[line["input"]]
         assert streams[name][line["offset"] : line["offset"] + line["length"]] == next(rows[name])
     aside = quarantine(folder / "out")
-    assert [row["row_id"] for row in aside] == [line["row_id"] for line in books if line["verdict"] == "quarantined"]
+    assert [row["row_id"] for row in aside] == [
+        line["row_id"] for line in books if line["verdict"] == "quarantined"
+    ]
     for row in aside:
         place: Any = row
         again = streams[place["input"]][place["offset"] : place["offset"] + place["length"]]
@@ -50,7 +63,13 @@ def check(folder: Path, prep: Prep) -> None:
 
 def options(folder: Path, out: Path) -> dict[str, Any]:
     settings = {"dedup.near": False, "dedup.exact": False, "source.shape": "alternating"}
-    return {"input": str(folder / "part-*"), "tokenizer": "sample", "out": str(out), "settings": settings, "max_bad": 1_000}
+    return {
+        "input": str(folder / "part-*"),
+        "tokenizer": "sample",
+        "out": str(out),
+        "settings": settings,
+        "max_bad": 1_000,
+    }
 
 
 def test_every_line_is_in_the_books_and_every_place_holds_its_bytes(tmp_path: Path) -> None:
@@ -78,11 +97,19 @@ def test_verify_without_digests_would_pass_damage(faulty: Faulty, tmp_path: Path
     ("verb", "row"),
     [
         ("prep", {"messages": [["user", "hi"], ["assistant", "ho"]]}),
-        ("binarize", {"chosen": [["user", "hi"], ["assistant", "ho"]], "rejected": [["user", "hi"], ["assistant", "no"]]}),
+        (
+            "binarize",
+            {
+                "chosen": [["user", "hi"], ["assistant", "ho"]],
+                "rejected": [["user", "hi"], ["assistant", "no"]],
+            },
+        ),
         ("binarize", {"instruction": "hi", "completions": [["model", "ho", None, 5.0, None]]}),
     ],
 )
-def test_fields_written_as_an_array_are_not_guessed_at(verb: str, row: dict[str, Any], tmp_path: Path) -> None:
+def test_fields_written_as_an_array_are_not_guessed_at(
+    verb: str, row: dict[str, Any], tmp_path: Path
+) -> None:
     path = written(tmp_path / "rows.jsonl", [json.dumps(row).encode()])
     getattr(zephyr_fast, verb)(input=path, tokenizer="sample", out=tmp_path / "out")
     (told,) = quarantine(tmp_path / "out")

@@ -1,7 +1,9 @@
-"""Thousands of damaged data sets: no reader of ours hands out one row that is not what was written, and none of them crashes.
+"""Thousands of damaged data sets: no reader of ours hands out one row that is not what was
+written, and none of them crashes.
 
-`ZEPHYR_FAST_LONG=1` damages 200,000 times; `ZEPHYR_FAST_SEED=n` replays a printed seed. As a program (`test_corruption.py FOLDER SEED`),
-it is the same check with the hash of batches switched off, which must end in anything but success.
+`ZEPHYR_FAST_LONG=1` damages 200,000 times; `ZEPHYR_FAST_SEED=n` replays a printed seed. As a
+program (`test_corruption.py FOLDER SEED`), it is the same check with the hash of batches
+switched off, which must end in anything but success.
 """
 
 import json
@@ -34,9 +36,13 @@ class Folder:
     def __init__(self, path: Path, stale: Path) -> None:
         self.path, self.whole, self.stale = path, files(path), files(stale)
         self.told = manifest(path)
-        self.rows = {split: [_plain(row) for row in Shards(path, split)] for split in self.told["splits"]}
+        self.rows = {
+            split: [_plain(row) for row in Shards(path, split)] for split in self.told["splits"]
+        }
         assert self.rows == {split: shard_rows(path, split) for split in self.rows}
-        self.shards = {card["file"]: card for split in self.told["splits"].values() for card in split["shards"]}
+        self.shards = {
+            card["file"]: card for split in self.told["splits"].values() for card in split["shards"]
+        }
 
     def damaged(self, damage: Damage) -> None:
         for name, content in damage.items():
@@ -54,7 +60,9 @@ class Folder:
             for split, wanted in self.rows.items():
                 rows = iter(Shards(self.path, split))
                 for number, row in enumerate(rows):
-                    assert _plain(row) == wanted[number], f"row {number} of {split} is not what was written"
+                    assert _plain(row) == wanted[number], (
+                        f"row {number} of {split} is not what was written"
+                    )
                 assert number + 1 == len(wanted), f"{split} has {number + 1} rows"
         except (IntegrityError, InputError):
             return False
@@ -62,7 +70,9 @@ class Folder:
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in row.items()}
+    return {
+        name: value.tolist() if hasattr(value, "tolist") else value for name, value in row.items()
+    }
 
 
 def flipped(folder: Folder, chance: random.Random) -> Damage:
@@ -77,15 +87,24 @@ def smeared(folder: Folder, chance: random.Random) -> Damage:
     name = chance.choice([*folder.shards, "manifest.json"])
     content = bytearray(folder.whole[name])
     length = min(chance.choice([1, 16, 512, 4096]), len(content))
-    start, other = chance.randrange(len(content) - length + 1), chance.randrange(len(content) - length + 1)
-    content[start : start + length] = chance.choice([bytes(length), chance.randbytes(length), content[other : other + length]])
+    start, other = (
+        chance.randrange(len(content) - length + 1),
+        chance.randrange(len(content) - length + 1),
+    )
+    content[start : start + length] = chance.choice(
+        [bytes(length), chance.randbytes(length), content[other : other + length]]
+    )
     return {name: bytes(content)}
 
 
 def cut(folder: Folder, chance: random.Random) -> Damage:
     name = chance.choice([*folder.shards, "manifest.json"])
     content = folder.whole[name]
-    return {name: content[: chance.randrange(len(content))] if chance.random() < 0.7 else content + chance.randbytes(chance.randint(1, 99))}
+    return {
+        name: content[: chance.randrange(len(content))]
+        if chance.random() < 0.7
+        else content + chance.randbytes(chance.randint(1, 99))
+    }
 
 
 def swapped(folder: Folder, chance: random.Random) -> Damage:
@@ -94,9 +113,15 @@ def swapped(folder: Folder, chance: random.Random) -> Damage:
 
 
 def stale(folder: Folder, chance: random.Random) -> Damage:
-    """Files of an older data set of the same folder, as an interrupted copy leaves them: its manifest, or some of its shards."""
+    """Files of an older data set of the same folder, as an interrupted copy leaves them: its
+    manifest, or some of its shards.
+    """
     shards = sorted(folder.shards.keys() & folder.stale.keys())
-    names = ["manifest.json"] if chance.random() < 0.3 else chance.sample(shards, chance.randint(1, len(shards)))
+    names = (
+        ["manifest.json"]
+        if chance.random() < 0.3
+        else chance.sample(shards, chance.randint(1, len(shards)))
+    )
     return {name: folder.stale[name] for name in names}
 
 
@@ -125,12 +150,16 @@ def forged(folder: Folder, chance: random.Random) -> Damage:
     batch = chance.choice(card["batches"])
     changes: list[Callable[[], object]] = [
         lambda: batch.update(offset=chance.choice([0, batch["offset"] + 8, 2**40, -8])),
-        lambda: batch.update(bytes=chance.choice([0, batch["bytes"] - 8, batch["bytes"] + 8, 2**40, -1])),
+        lambda: batch.update(
+            bytes=chance.choice([0, batch["bytes"] - 8, batch["bytes"] + 8, 2**40, -1])
+        ),
         lambda: batch.update(rows=chance.choice([0, batch["rows"] + 1, 2**40, -1])),
         lambda: batch.update(xxh3=chance.choice(["", "0" * 16, batch["xxh3"][::-1]])),
         lambda: card["batches"].append(batch),
         lambda: card["batches"].remove(batch),
-        lambda: card.update(file=chance.choice(["", "..", "/etc/passwd", "../x.arrow", "manifest.json", "text"])),
+        lambda: card.update(
+            file=chance.choice(["", "..", "/etc/passwd", "../x.arrow", "manifest.json", "text"])
+        ),
         lambda: card.update(bytes=card["bytes"] + 1),
         lambda: cards.append(card),
         lambda: cards.remove(card),
@@ -151,13 +180,18 @@ def check(folder: Folder, chance: random.Random, cases: int) -> None:
         folder.damaged(damage)
         try:
             if folder.read():
-                # All rows are right, so the damage is in bytes that no reader of ours looks at: only `verify` reads those.
+                # All rows are right, so the damage is in bytes that no reader of ours looks at:
+                # only `verify` reads those.
                 with pytest.raises(IntegrityError):
                     zephyr_fast.verify(folder.path)
                 assert kind in (flipped, smeared), kind
-                assert all(not in_a_batch(folder, name, content) for name, content in damage.items())
+                assert all(
+                    not in_a_batch(folder, name, content) for name, content in damage.items()
+                )
         except AssertionError as error:
-            raise AssertionError(f"ZEPHYR_FAST_SEED={SEED}, case {number}, {kind.__name__} {list(damage)}") from error
+            raise AssertionError(
+                f"ZEPHYR_FAST_SEED={SEED}, case {number}, {kind.__name__} {list(damage)}"
+            ) from error
         finally:
             folder.mend(damage)
 
@@ -166,7 +200,10 @@ def in_a_batch(folder: Folder, name: str, content: bytes | None) -> bool:
     whole = folder.whole[name]
     if content is None or name not in folder.shards:
         return True
-    spans = [slice(batch["offset"], batch["offset"] + batch["bytes"]) for batch in folder.shards[name]["batches"]]
+    spans = [
+        slice(batch["offset"], batch["offset"] + batch["bytes"])
+        for batch in folder.shards[name]["batches"]
+    ]
     return any(content[span] != whole[span] for span in spans)
 
 
@@ -174,9 +211,17 @@ def in_a_batch(folder: Folder, name: str, content: bytes | None) -> bool:
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Folder:
     above = tmp_path_factory.mktemp(request.param)
     verb = getattr(zephyr_fast, request.param)
-    settings = {"shards.test_fraction": 0.4, "shards.shard_bytes_max": 1 << 20, "shards.text": False}
+    settings = {
+        "shards.test_fraction": 0.4,
+        "shards.shard_bytes_max": 1 << 20,
+        "shards.text": False,
+    }
     for name, seed in (("whole", 1), ("stale", 2)):
-        sample = Path(zephyr_fast.__file__).parent / "sample" / ("ultrachat.jsonl" if request.param == "prep" else "ultrafeedback.jsonl")
+        sample = (
+            Path(zephyr_fast.__file__).parent
+            / "sample"
+            / ("ultrachat.jsonl" if request.param == "prep" else "ultrafeedback.jsonl")
+        )
         lines = sample.read_bytes().splitlines(keepends=True)
         (above / "rows.jsonl").write_bytes(b"".join(lines[seed * 40 : seed * 40 + 100]))
         verb(input=above / "rows.jsonl", tokenizer="sample", out=above / name, settings=settings)
@@ -193,8 +238,16 @@ def test_without_the_hash_of_batches_the_check_fails(folder: Folder, tmp_path: P
     for name in ("whole", "stale"):  # a copy: the program may not live to mend what it damages
         shutil.copytree(folder.path.parent / name, tmp_path / name)
     words = [sys.executable, __file__, str(tmp_path), str(SEED)]
-    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": PYTHONPATH}, check=False)
-    assert done.returncode != 0 and ("AssertionError" in done.stderr or done.returncode < 0 or "pyarrow" in done.stderr), done.stderr
+    done = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": PYTHONPATH},
+        check=False,
+    )
+    assert done.returncode != 0 and (
+        "AssertionError" in done.stderr or done.returncode < 0 or "pyarrow" in done.stderr
+    ), done.stderr
 
 
 class _Anything(str):
@@ -216,4 +269,8 @@ if __name__ == "__main__":
 
     hashed = SimpleNamespace(hexdigest=lambda: _Anything())
     shards.xxhash = SimpleNamespace(xxh3_64=lambda message: hashed)  # type: ignore[assignment]
-    check(Folder(Path(sys.argv[1]) / "whole", Path(sys.argv[1]) / "stale"), random.Random(int(sys.argv[2])), 300)
+    check(
+        Folder(Path(sys.argv[1]) / "whole", Path(sys.argv[1]) / "stale"),
+        random.Random(int(sys.argv[2])),
+        300,
+    )

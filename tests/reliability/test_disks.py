@@ -1,4 +1,6 @@
-"""Disks and limits of the operating system itself, where the machine allows them: small file systems, sizes, descriptors, `/dev/full`."""
+"""Disks and limits of the operating system itself, where the machine allows them: small file
+systems, sizes, descriptors, `/dev/full`.
+"""
 
 import os
 import resource
@@ -22,7 +24,11 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of our own, to be made smaller or larger."""
     path = tmp_path / "disk"
     path.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(path)], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(path)],
+        capture_output=True,
+        check=False,
+    )
     if mounted.returncode != 0:
         pytest.skip("a small file system cannot be mounted here (it takes root)")
     yield path
@@ -48,14 +54,18 @@ def test_a_file_system_that_is_too_small_is_told_and_with_more_room_the_same_com
     assert refused > 2 and files(disk / "out") == wanted[verb]
 
 
-def test_a_limit_on_the_size_of_files_is_told_and_without_it_the_same_command_is_exact(tmp_path: Path) -> None:
+def test_a_limit_on_the_size_of_files_is_told_and_without_it_the_same_command_is_exact(
+    tmp_path: Path,
+) -> None:
     words: list[str | Path] = ["prep", "--input", "sample", "--out"]
     line, environment = command(*words, tmp_path / "out")
 
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
-    done = subprocess.run(line, env=environment, preexec_fn=limited, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        line, env=environment, preexec_fn=limited, capture_output=True, text=True, check=False
+    )
     assert done.returncode == STORAGE and done.stderr.startswith("error: cannot write"), done.stderr
     assert not (tmp_path / "out" / "manifest.json").exists()
     for out in ("out", "whole"):
@@ -74,8 +84,13 @@ def test_results_that_cannot_be_printed_are_an_error(tmp_path: Path) -> None:
     ):
         line, environment = command(*words)
         with open("/dev/full", "w") as full:
-            done = subprocess.run(line, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-        assert done.returncode == STORAGE and "error: cannot print: No space left on device" in done.stderr, done.stderr
+            done = subprocess.run(
+                line, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            )
+        assert (
+            done.returncode == STORAGE
+            and "error: cannot print: No space left on device" in done.stderr
+        ), done.stderr
 
 
 def test_a_reader_that_goes_away_is_no_error_to_speak_of(tmp_path: Path) -> None:
@@ -83,6 +98,8 @@ def test_a_reader_that_goes_away_is_no_error_to_speak_of(tmp_path: Path) -> None
     line, environment = command("verify", tmp_path / "out", "--json")
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run(line, env=environment, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        line, env=environment, stdout=write, stderr=subprocess.PIPE, text=True, check=False
+    )
     os.close(write)
     assert (done.returncode, done.stderr) == (1, "")

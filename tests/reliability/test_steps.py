@@ -1,6 +1,8 @@
-"""A run killed, or failed by the disk, at each single step that it writes: nothing torn is ever in sight, and the next run is exact.
+"""A run killed, or failed by the disk, at each single step that it writes: nothing torn is ever
+in sight, and the next run is exact.
 
-The steps are those of `rust/core/src/disk.rs`. Each guarantee can be switched off there; its check must then fail, or it proves nothing.
+The steps are those of `rust/core/src/disk.rs`. Each guarantee can be switched off there; its
+check must then fail, or it proves nothing.
 """
 
 import errno
@@ -20,20 +22,40 @@ Options = dict[str, dict[str, Any]]
 Bytes = dict[str, dict[str, bytes]]
 DRAFT = ".zephyr-draft-"
 STORAGE = 8
-ERRNOS = [errno.ENOSPC, errno.EIO] + ([errno.EDQUOT, errno.EROFS] if os.environ.get("ZEPHYR_FAST_LONG") else [])
+ERRNOS = [errno.ENOSPC, errno.EIO] + (
+    [errno.EDQUOT, errno.EROFS] if os.environ.get("ZEPHYR_FAST_LONG") else []
+)
 
 
 class Steps:
     """One verb's run, made to fail at a step into a folder."""
 
-    def __init__(self, faulty: Faulty, verb: str, options: dict[str, Any], wanted: dict[str, bytes], folder: Path) -> None:
-        self.faulty, self.verb, self.options, self.wanted, self.folder = faulty, verb, options, wanted, folder
+    def __init__(
+        self,
+        faulty: Faulty,
+        verb: str,
+        options: dict[str, Any],
+        wanted: dict[str, bytes],
+        folder: Path,
+    ) -> None:
+        self.faulty, self.verb, self.options, self.wanted, self.folder = (
+            faulty,
+            verb,
+            options,
+            wanted,
+            folder,
+        )
 
     def run(self, out: Path, **environment: str) -> tuple[int, str]:
         done = self.faulty.run(self.verb, {**self.options, "out": str(out)}, **environment)
         return done.code, done.said
 
-    def at_each_step(self, kind: str, check: Callable[[Path, int, str], None], before: Callable[[Path], None] = lambda out: None) -> int:
+    def at_each_step(
+        self,
+        kind: str,
+        check: Callable[[Path, int, str], None],
+        before: Callable[[Path], None] = lambda out: None,
+    ) -> int:
         """Runs with the fault at step 1, 2, … up to the last that a run has; gives their number."""
         steps = len(self.trace(before))
         for step in range(1, steps + 1):
@@ -57,14 +79,22 @@ class Steps:
         assert files(out) == self.wanted, said
 
     def nothing_torn(self, out: Path, said: str) -> None:
-        """Every file under a name of its own is whole, and where there is a manifest the data set is."""
-        found = {name: content for name, content in files(out).items() if DRAFT not in name and not name.startswith("_work/")}
+        """Every file under a name of its own is whole, and where there is a manifest the data
+        set is.
+        """
+        found = {
+            name: content
+            for name, content in files(out).items()
+            if DRAFT not in name and not name.startswith("_work/")
+        }
         assert all(content == self.wanted[name] for name, content in found.items()), said
         assert "manifest.json" not in found or found == self.wanted, said
 
 
 @pytest.fixture(params=["prep", "binarize"])
-def steps(request: pytest.FixtureRequest, faulty: Faulty, small: Options, wanted: Bytes, tmp_path: Path) -> Steps:
+def steps(
+    request: pytest.FixtureRequest, faulty: Faulty, small: Options, wanted: Bytes, tmp_path: Path
+) -> Steps:
     verb: str = request.param
     return Steps(faulty, verb, small[verb], wanted[verb], tmp_path)
 
@@ -81,8 +111,13 @@ def killed(steps: Steps) -> int:
 
 
 def killed_while_replacing(steps: Steps) -> int:
-    """The same where another run's data set is replaced: no manifest may describe what is no longer there."""
-    other = {**steps.options, "settings": {**steps.options["settings"], "seed": 7, "shards.text": False}}
+    """The same where another run's data set is replaced: no manifest may describe what is no
+    longer there.
+    """
+    other = {
+        **steps.options,
+        "settings": {**steps.options["settings"], "seed": 7, "shards.text": False},
+    }
 
     def before(out: Path) -> None:
         assert steps.faulty.run(steps.verb, {**other, "out": str(out)}).code == 0
@@ -93,7 +128,11 @@ def killed_while_replacing(steps: Steps) -> int:
 
     def check(out: Path, code: int, said: str) -> None:
         assert code == ABORTED, said
-        found = {name: content for name, content in files(out).items() if DRAFT not in name and not name.startswith("_work/")}
+        found = {
+            name: content
+            for name, content in files(out).items()
+            if DRAFT not in name and not name.startswith("_work/")
+        }
         assert "manifest.json" not in found or found in (theirs, steps.wanted), said
         steps.rerun_is_exact(out, said)
 
@@ -125,7 +164,9 @@ def in_the_right_order(steps: Steps) -> None:
     told = steps.trace()
     renamed = [(place, path) for place, (what, path) in enumerate(told) if what == "rename"]
     synced = [place for place, (what, _) in enumerate(told) if what == "sync"]
-    assert len(renamed) == len(synced) == len(steps.wanted) + 1  # the note of what the run is, in the work folder
+    assert (
+        len(renamed) == len(synced) == len(steps.wanted) + 1
+    )  # the note of what the run is, in the work folder
     for place, path in renamed:
         assert told[place - 1][0] == "sync" and told[place - 1][1].parent == path.parent, path
         assert told[place + 1] == ("sync_folder", path.parent), path
@@ -149,12 +190,16 @@ def test_a_run_killed_at_any_step_leaves_nothing_torn_and_the_next_is_exact(step
     assert killed(steps) > 40
 
 
-def test_a_run_killed_at_any_step_of_replacing_another_leaves_no_manifest_that_lies(steps: Steps) -> None:
+def test_a_run_killed_at_any_step_of_replacing_another_leaves_no_manifest_that_lies(
+    steps: Steps,
+) -> None:
     assert killed_while_replacing(steps) > 40
 
 
 @pytest.mark.parametrize("number", ERRNOS, ids=errno.errorcode.get)
-def test_a_disk_that_fails_at_any_step_is_told_in_one_line_and_the_next_run_is_exact(steps: Steps, number: int) -> None:
+def test_a_disk_that_fails_at_any_step_is_told_in_one_line_and_the_next_run_is_exact(
+    steps: Steps, number: int
+) -> None:
     assert failed(steps, number) > 40
 
 
@@ -171,7 +216,10 @@ def test_no_file_ever_takes_the_place_of_another(steps: Steps) -> None:
 
 
 def test_what_is_shipped_has_no_failpoints(faulty: Faulty) -> None:
-    shipped, ours = (Path(path).read_bytes() for path in (_core.__file__, faulty.package / "zephyr_fast" / "_core.abi3.so"))
+    shipped, ours = (
+        Path(path).read_bytes()
+        for path in (_core.__file__, faulty.package / "zephyr_fast" / "_core.abi3.so")
+    )
     for word in (b"ZEPHYR_FAST_FAULT", b"ZEPHYR_FAST_SABOTAGE"):
         assert word in ours and word not in shipped
 
@@ -187,8 +235,14 @@ SABOTAGED: dict[str, Callable[[Steps], object]] = {
 
 
 @pytest.mark.parametrize("guarantee", SABOTAGED)
-def test_the_check_of_a_guarantee_fails_once_that_is_switched_off(guarantee: str, steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_of_a_guarantee_fails_once_that_is_switched_off(
+    guarantee: str, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = steps.faulty.run
-    monkeypatch.setattr(steps.faulty, "run", lambda verb, options, **around: run(verb, options, **around, SABOTAGE=guarantee))
+    monkeypatch.setattr(
+        steps.faulty,
+        "run",
+        lambda verb, options, **around: run(verb, options, **around, SABOTAGE=guarantee),
+    )
     with pytest.raises(AssertionError):
         SABOTAGED[guarantee](steps)

@@ -1,4 +1,6 @@
-"""`zephyr-fast verify`: whatever is not as it was written is named, whole folders pass, and nothing is written."""
+"""`zephyr-fast verify`: whatever is not as it was written is named, whole folders pass, and
+nothing is written.
+"""
 
 import json
 import random
@@ -18,12 +20,19 @@ from zephyr_fast.train.ref_logprobs.store import Key, part_name, write_manifest,
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pairs with stored log-probs beside them, and a row in quarantine: every kind of file there is."""
+    """Pairs with stored log-probs beside them, and a row in quarantine: every kind of file there
+    is.
+    """
     folder = tmp_path_factory.mktemp("whole")
     sample = Path(zephyr_fast.__file__).parent / "sample" / "ultrafeedback.jsonl"
     (folder / "rows.jsonl").write_bytes(sample.read_bytes() + b"no row\n")
     out = folder / "out"
-    zephyr_fast.binarize(input=folder / "rows.jsonl", tokenizer="sample", out=out, settings={"shards.test_fraction": 0.3})
+    zephyr_fast.binarize(
+        input=folder / "rows.jsonl",
+        tokenizer="sample",
+        out=out,
+        settings={"shards.test_fraction": 0.3},
+    )
     read = Manifest.read(out)
     key = Key.of("weights", "config", "float32", read)
     sizes = {name: split.samples for name, split in read.splits.items()}
@@ -41,12 +50,33 @@ def copy(whole: Path, tmp_path: Path) -> Path:
 
 def test_a_whole_data_set_passes_and_nothing_is_written(copy: Path) -> None:
     before = files(copy)
-    assert {name.split("/")[0] for name in before} >= {"_ref", "_ledger", "_quarantine", "text", "tokenizer", "README.md"}
+    assert {name.split("/")[0] for name in before} >= {
+        "_ref",
+        "_ledger",
+        "_quarantine",
+        "text",
+        "tokenizer",
+        "README.md",
+    }
     found = zephyr_fast.verify(copy)
-    assert (found.files, found.bytes) == (len(before) - 1, sum(map(len, before.values())) - len(before["manifest.json"]))
-    assert found.batches == sum(len(shard["batches"]) for split in manifest(copy)["splits"].values() for shard in split["shards"]) > 0
+    assert (found.files, found.bytes) == (
+        len(before) - 1,
+        sum(map(len, before.values())) - len(before["manifest.json"]),
+    )
+    assert (
+        found.batches
+        == sum(
+            len(shard["batches"])
+            for split in manifest(copy)["splits"].values()
+            for shard in split["shards"]
+        )
+        > 0
+    )
     done = shell("verify", copy)
-    assert (done.returncode, done.stderr) == (0, "") and f"`{copy}` is whole: {found.files} files" in done.stdout
+    assert (done.returncode, done.stderr) == (
+        0,
+        "",
+    ) and f"`{copy}` is whole: {found.files} files" in done.stdout
     assert json.loads(shell("verify", copy, "--json").stdout)["damage"] == []
     assert files(copy) == before
 
@@ -56,13 +86,20 @@ def test_one_flipped_bit_of_any_file_is_found_and_the_file_is_named(copy: Path) 
     print(f"seed {seed}")
     chance = random.Random(seed)
     for name, content in files(copy).items():
-        # A digest that was changed in the manifest of log-probs is told as damage of the file that it is of.
-        told = "_ref" if name.startswith("_ref/") and name.endswith("manifest.json") else Path(name).name
+        # A digest that was changed in the manifest of log-probs is told as damage of the file that
+        # it is of.
+        told = (
+            "_ref"
+            if name.startswith("_ref/") and name.endswith("manifest.json")
+            else Path(name).name
+        )
         for _ in range(5):
             damaged = bytearray(content)
             damaged[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
             (copy / name).write_bytes(damaged)
-            with pytest.raises((IntegrityError, InputError), match=told):  # InputError: the digit of the schema
+            with pytest.raises(
+                (IntegrityError, InputError), match=told
+            ):  # InputError: the digit of the schema
                 zephyr_fast.verify(copy)
         (copy / name).write_bytes(content)
     zephyr_fast.verify(copy)
@@ -96,10 +133,15 @@ def test_a_damaged_batch_is_named_with_its_offset(copy: Path) -> None:
     content[batch["offset"] + batch["bytes"] // 2] ^= 1
     (copy / shard["file"]).write_bytes(content)
     told = refusal(7, "verify", copy)
-    assert f"{shard['file']}`, batch {len(shard['batches']) - 1} at offset {batch['offset']}" in told
+    assert (
+        f"{shard['file']}`, batch {len(shard['batches']) - 1} at offset {batch['offset']}" in told
+    )
     done = shell("verify", copy, "--json")
     (damage,) = json.loads(done.stdout)["damage"]
-    assert done.returncode == 7 and (damage["file"], damage["offset"]) == (shard["file"], batch["offset"])
+    assert done.returncode == 7 and (damage["file"], damage["offset"]) == (
+        shard["file"],
+        batch["offset"],
+    )
 
 
 def test_a_manifest_that_is_sealed_anew_must_still_add_up(copy: Path) -> None:
@@ -120,7 +162,9 @@ def test_a_manifest_that_is_sealed_anew_must_still_add_up(copy: Path) -> None:
             zephyr_fast.verify(copy)
 
 
-def test_log_probs_of_other_pairs_are_found_and_an_unfinished_run_of_them_is_left_alone(copy: Path) -> None:
+def test_log_probs_of_other_pairs_are_found_and_an_unfinished_run_of_them_is_left_alone(
+    copy: Path,
+) -> None:
     (folder,) = (copy / "_ref").iterdir()
     told = json.loads((folder / "manifest.json").read_text())
     for change in (

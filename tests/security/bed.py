@@ -23,18 +23,32 @@ class Bed:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         rows = rows_file(folder / "rows.jsonl", 4, bad=1)
-        same: dict[str, Any] = {"shards.test_fraction": 0.3, "tokenize.control_tokens": "allow", "dedup.near": False}
+        same: dict[str, Any] = {
+            "shards.test_fraction": 0.3,
+            "tokenize.control_tokens": "allow",
+            "dedup.near": False,
+        }
         self.options: dict[str, dict[str, Any]] = {
             "text": {"input": rows, "settings": {"shards.tokens": False, **same}, "threads": 1},
             "tokens": {"input": rows, "tokenizer": "sample", "settings": same, "threads": 1},
         }
-        self.other = {"input": rows, "settings": {"shards.tokens": False, **same, "seed": 7}, "threads": 1}
+        self.other = {
+            "input": rows,
+            "settings": {"shards.tokens": False, **same, "seed": 7},
+            "threads": 1,
+        }
         for name, options in self.options.items():
             zephyr_fast.prep(**options, out=folder / name)
         zephyr_fast.prep(**self.other, out=folder / "other")
         self.victim = folder / "victim"
         shutil.copytree(folder / "tokens", self.victim)
-        for name in ("_work/lock", "_work/run.json", "_ref/0123456789abcdef/manifest.json", "keep", "sub/f"):
+        for name in (
+            "_work/lock",
+            "_work/run.json",
+            "_ref/0123456789abcdef/manifest.json",
+            "keep",
+            "sub/f",
+        ):
             (self.victim / name).parent.mkdir(parents=True, exist_ok=True)
             (self.victim / name).write_text("theirs")
         (self.victim / "_work" / "lock").write_text("")
@@ -52,8 +66,14 @@ def digest(folder: Path) -> dict[str, object]:
         for name in [*folders, *names]:
             path = Path(above, name)
             what = path.lstat()
-            content = hashlib.sha256(path.read_bytes()).hexdigest() if stat.S_ISREG(what.st_mode) else ""
-            found[str(path.relative_to(folder))] = (stat.S_IFMT(what.st_mode), stat.S_IMODE(what.st_mode), content)
+            content = (
+                hashlib.sha256(path.read_bytes()).hexdigest() if stat.S_ISREG(what.st_mode) else ""
+            )
+            found[str(path.relative_to(folder))] = (
+                stat.S_IFMT(what.st_mode),
+                stat.S_IMODE(what.st_mode),
+                content,
+            )
     return found
 
 

@@ -31,7 +31,14 @@ def zigzag(number: int) -> bytes:
 def part(name: bytes, children: int | None = None) -> bytes:
     """Return a group of a schema, or a column of 32-bit numbers where it has no children."""
     kind = b"" if children is not None else b"\x15" + zigzag(1)
-    head = kind + (b"\x35" if children is not None else b"\x25") + zigzag(0) + b"\x18" + varint(len(name)) + name
+    head = (
+        kind
+        + (b"\x35" if children is not None else b"\x25")
+        + zigzag(0)
+        + b"\x18"
+        + varint(len(name))
+        + name
+    )
     return head + (b"\x15" + zigzag(children) if children is not None else b"") + b"\0"
 
 
@@ -43,7 +50,16 @@ def of_footer(footer: bytes) -> bytes:
 def schema(parts: list[bytes], claimed: int | None = None) -> bytes:
     """Return a footer with these parts of a schema, no rows and no row groups."""
     count = len(parts) if claimed is None else claimed
-    return b"\x15" + zigzag(1) + b"\x19\xfc" + varint(count) + b"".join(parts) + b"\x16" + zigzag(0) + b"\x19\x0c\0"
+    return (
+        b"\x15"
+        + zigzag(1)
+        + b"\x19\xfc"
+        + varint(count)
+        + b"".join(parts)
+        + b"\x16"
+        + zigzag(0)
+        + b"\x19\x0c\0"
+    )
 
 
 def deep_schema(levels: int) -> bytes:
@@ -95,20 +111,33 @@ def parquet_bombs() -> dict[str, Callable[[], bytes]]:
     """Return makers of small Parquet files that come to gigabytes."""
     text = "x" * (4 * MIB)
     items = pa.array(["x" * MIB])
-    many = pa.ListArray.from_arrays(pa.array([0, 3_000]), pa.DictionaryArray.from_arrays(pa.array([0] * 3_000, pa.int32()), items))
+    many = pa.ListArray.from_arrays(
+        pa.array([0, 3_000]),
+        pa.DictionaryArray.from_arrays(pa.array([0] * 3_000, pa.int32()), items),
+    )
     numbers = pa.ListArray.from_arrays(pa.array([0, 60_000_000], pa.int32()), zeros(60_000_000))
     one = pa.array([["x" * 100] * 10] * 4)
     return {
         "one_cell_in_400_rows": lambda: parquet(table_of(pa.array([text] * 400))),
-        "one_cell_in_400_rows_as_a_category": lambda: parquet(table_of(pa.array([text] * 400).dictionary_encode())),
+        "one_cell_in_400_rows_as_a_category": lambda: parquet(
+            table_of(pa.array([text] * 400).dictionary_encode())
+        ),
         "one_item_3000_times_in_a_row": lambda: parquet(table_of(many)),
         "a_row_of_60_million_numbers": lambda: parquet(table_of(numbers)),
-        "gzip_page_of_zeros": lambda: parquet(table_of(pa.array(["\0" * (200 * MIB)])), compression="gzip", use_dictionary=False),
-        "brotli_page_of_zeros": lambda: parquet(table_of(pa.array(["\0" * (200 * MIB)])), compression="brotli", use_dictionary=False),
-        "values_that_repeat_their_starts": lambda: parquet(
-            table_of(pa.array([["x" * MIB] * 300])), use_dictionary=False, column_encoding={"prompt.list.element": "DELTA_BYTE_ARRAY"}
+        "gzip_page_of_zeros": lambda: parquet(
+            table_of(pa.array(["\0" * (200 * MIB)])), compression="gzip", use_dictionary=False
         ),
-        "lists_without_bounds": lambda: lying_page(parquet(table_of(one), use_dictionary=False, compression="none")),
+        "brotli_page_of_zeros": lambda: parquet(
+            table_of(pa.array(["\0" * (200 * MIB)])), compression="brotli", use_dictionary=False
+        ),
+        "values_that_repeat_their_starts": lambda: parquet(
+            table_of(pa.array([["x" * MIB] * 300])),
+            use_dictionary=False,
+            column_encoding={"prompt.list.element": "DELTA_BYTE_ARRAY"},
+        ),
+        "lists_without_bounds": lambda: lying_page(
+            parquet(table_of(one), use_dictionary=False, compression="none")
+        ),
     }
 
 
@@ -138,24 +167,36 @@ def arrow_bombs() -> dict[str, Callable[[], bytes]]:
     text = pa.array(["x" * (4 * MIB)])
     shared = pa.DictionaryArray.from_arrays(pa.array([0] * 2_000, pa.int32()), text)
     runs = pa.RunEndEncodedArray.from_arrays(pa.array([2**31 - 1], pa.int32()), text)
-    nulls = pa.FixedSizeListArray.from_arrays(pa.Array.from_buffers(pa.null(), 2**30, [None]), 2**30)
-    views = pa.ListViewArray.from_arrays(pa.array([0] * 500, pa.int32()), pa.array([1] * 500, pa.int32()), text)
+    nulls = pa.FixedSizeListArray.from_arrays(
+        pa.Array.from_buffers(pa.null(), 2**30, [None]), 2**30
+    )
+    views = pa.ListViewArray.from_arrays(
+        pa.array([0] * 500, pa.int32()), pa.array([1] * 500, pa.int32()), text
+    )
     return {
         "one_value_in_2000_rows": lambda: arrow_stream(table_of(shared)),
         "one_value_in_2_billion_rows": lambda: arrow_stream(table_of(runs)),
         "a_billion_nulls_in_a_row": lambda: arrow_stream(table_of(nulls)),
         "lists_that_share_their_value": lambda: arrow_stream(table_of(views)),
-        "few_rows_of_nothing": lambda: arrow_stream(table_of(pa.Array.from_buffers(pa.null(), 4_000_000, [None]))),
-        "rows_of_nothing": lambda: arrow_stream(table_of(pa.Array.from_buffers(pa.null(), 2**31 - 1, [None]))),
+        "few_rows_of_nothing": lambda: arrow_stream(
+            table_of(pa.Array.from_buffers(pa.null(), 4_000_000, [None]))
+        ),
+        "rows_of_nothing": lambda: arrow_stream(
+            table_of(pa.Array.from_buffers(pa.null(), 2**31 - 1, [None]))
+        ),
         "packed_zeros_zstd": lambda: arrow_stream(table_of(pa.array(["\0" * (300 * MIB)])), "zstd"),
         "packed_zeros_lz4": lambda: arrow_stream(table_of(pa.array(["\0" * (300 * MIB)])), "lz4"),
     }
 
 
 def polars_file(rows: int = 4) -> bytes:
-    """Return an Arrow file with one batch that no stream precedes, so that its footer must be read."""
+    """Return an Arrow file with one batch that no stream precedes, so that its footer must be
+    read.
+    """
     written = io.BytesIO()
-    pl.DataFrame({"prompt": ["one", "two", "three", "four"] * (rows // 4)}).write_ipc(written, compression="uncompressed")
+    pl.DataFrame({"prompt": ["one", "two", "three", "four"] * (rows // 4)}).write_ipc(
+        written, compression="uncompressed"
+    )
     return written.getvalue()
 
 
@@ -167,15 +208,24 @@ def with_batches(content: bytes, change: Callable[[Place], list[Place]]) -> byte
     """Return an Arrow file of one batch whose footer has other ones."""
     footer_start = len(content) - 10 - struct.unpack("<I", content[-10:-6])[0]
     footer = bytearray(content[footer_start:-10])
-    # The list of blocks is a count and what is told of each; something in front of it has the way to it.
-    found = (at for at in range(0, len(footer) - 28, 4) if footer[at : at + 4] == b"\1\0\0\0" and is_place(footer, at + 4, footer_start))
+    # The list of blocks is a count and what is told of each; something in front of it has the way
+    # to it.
+    found = (
+        at
+        for at in range(0, len(footer) - 28, 4)
+        if footer[at : at + 4] == b"\1\0\0\0" and is_place(footer, at + 4, footer_start)
+    )
     at = next(found)
     start, head, body = struct.unpack_from("<qi4xq", footer, at + 4)
-    way = next(way for way in range(0, at, 4) if struct.unpack_from("<I", footer, way)[0] == at - way)
+    way = next(
+        way for way in range(0, at, 4) if struct.unpack_from("<I", footer, way)[0] == at - way
+    )
     places = change((start, head, body))
     footer += bytes(-(len(footer) + 4) % 8)
     struct.pack_into("<I", footer, way, len(footer) - way)
-    footer += struct.pack("<I", len(places)) + b"".join(struct.pack("<qi4xq", *place) for place in places)
+    footer += struct.pack("<I", len(places)) + b"".join(
+        struct.pack("<qi4xq", *place) for place in places
+    )
     return content[:footer_start] + footer + struct.pack("<I", len(footer)) + b"ARROW1"
 
 

@@ -25,7 +25,11 @@ def test_work_that_does_not_look_up_is_left_behind(tmp_path: Path) -> None:
     template.write_text(spin + "{% for m in messages %}{{ m.role + m.content }}</s>{% endfor %}")
     dialogue = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
     child = subprocess.Popen(
-        [sys.executable, "-c", WORK, TOKENIZER, template], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", WORK, TOKENIZER, template],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert child.stdin and child.stdout and child.stderr
     child.stdin.write(json.dumps([dialogue] * 300_000))

@@ -1,4 +1,6 @@
-"""Shards and parts of stored log-probs with right hashes and hostile content: typed errors, bounded memory, no process that dies."""
+"""Shards and parts of stored log-probs with right hashes and hostile content: typed errors,
+bounded memory, no process that dies.
+"""
 
 import json
 import os
@@ -38,15 +40,31 @@ def like_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_is_crafted_here_is_read_where_it_is_not_hostile(like: Path, tmp_path: Path) -> None:
     shards = Shards(data_set_of(like, tmp_path / "set", message_of(windows([0, 4, 8])), 2), "train")
-    assert [sample["input_ids"].tolist() for sample in shards.samples([0, 1])] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert [sample["input_ids"].tolist() for sample in shards.samples([0, 1])] == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+    ]
 
 
 @pytest.mark.parametrize(
-    "offsets", [[0, 8, 2], [0, 16, 0], [0, -(2**31), 8], [-5, 4, 8], [0, 2**31 - 1, 2**31 - 1], [0, 1000, 1000], [8, 4, 0]]
+    "offsets",
+    [
+        [0, 8, 2],
+        [0, 16, 0],
+        [0, -(2**31), 8],
+        [-5, 4, 8],
+        [0, 2**31 - 1, 2**31 - 1],
+        [0, 1000, 1000],
+        [8, 4, 0],
+    ],
 )
-def test_lists_that_do_not_follow_one_another_are_refused(like: Path, tmp_path: Path, offsets: list[int]) -> None:
+def test_lists_that_do_not_follow_one_another_are_refused(
+    like: Path, tmp_path: Path, offsets: list[int]
+) -> None:
     good = message_of(windows([0, 4, 8]))
-    bad = good.replace(np.array([0, 4, 8], np.int32).tobytes(), np.array(offsets, np.int32).tobytes())
+    bad = good.replace(
+        np.array([0, 4, 8], np.int32).tobytes(), np.array(offsets, np.int32).tobytes()
+    )
     assert bad != good
     shards = Shards(data_set_of(like, tmp_path / "set", bad, 2), "train")
     for read in (lambda: shards.samples([0]), lambda: shards[1], shards.lengths):
@@ -55,7 +73,9 @@ def test_lists_that_do_not_follow_one_another_are_refused(like: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("codec", ["zstd", "lz4"])
-def test_a_compressed_batch_is_refused_before_it_is_inflated(like: Path, tmp_path: Path, codec: str) -> None:
+def test_a_compressed_batch_is_refused_before_it_is_inflated(
+    like: Path, tmp_path: Path, codec: str
+) -> None:
     bomb = message_of(windows([0, 50_000_000], 50_000_000), codec)
     shards = Shards(data_set_of(like, tmp_path / "set", bomb, 1), "train")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -64,10 +84,22 @@ def test_a_compressed_batch_is_refused_before_it_is_inflated(like: Path, tmp_pat
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < MEMORY_MORE_MAX
 
 
-def test_a_message_is_refused_whichever_number_of_its_header_is_another(like: Path, like_pairs: Path, tmp_path: Path) -> None:
+def test_a_message_is_refused_whichever_number_of_its_header_is_another(
+    like: Path, like_pairs: Path, tmp_path: Path
+) -> None:
     """Every 16-, 32- and 64-bit number of the header in turn, set to what tends to hurt."""
     batch = pa.RecordBatch.from_pylist(
-        [{"prompt_ids": [1, 2], "chosen_ids": [3], "rejected_ids": [], "score_chosen": 1.0, "score_rejected": None, "row_id": 0, "pair": 0}]
+        [
+            {
+                "prompt_ids": [1, 2],
+                "chosen_ids": [3],
+                "rejected_ids": [],
+                "score_chosen": 1.0,
+                "score_rejected": None,
+                "row_id": 0,
+                "pair": 0,
+            }
+        ]
         * 2,
         schema=SCHEMAS["preference"],
     )
@@ -85,14 +117,22 @@ def test_a_message_is_refused_whichever_number_of_its_header_is_another(like: Pa
                     tried += 1
                     try:
                         shards = Shards(folder, "train")
-                        assert len(shards.samples([0, 1])) == 2 and len(shards[1]) and len(shards.lengths()) == 2
+                        assert (
+                            len(shards.samples([0, 1])) == 2
+                            and len(shards[1])
+                            and len(shards.lengths()) == 2
+                        )
                     except IntegrityError as error:
                         assert "train-00000.arrow" in str(error)
     assert tried > 2_000
 
 
 def hurting(form: str) -> tuple[int, ...]:
-    return {"<H": (0, 1, 0x7FFF, 0xFFFF), "<i": (-1, 0, 2**31 - 1, -(2**31)), "<q": (-1, 2**61, 2**63 - 1, 222)}[form]
+    return {
+        "<H": (0, 1, 0x7FFF, 0xFFFF),
+        "<i": (-1, 0, 2**31 - 1, -(2**31)),
+        "<q": (-1, 2**61, 2**63 - 1, 222),
+    }[form]
 
 
 def reseal(folder: Path, told: dict[str, Any], message: bytes) -> None:
@@ -102,10 +142,16 @@ def reseal(folder: Path, told: dict[str, Any], message: bytes) -> None:
 
 
 @pytest.mark.parametrize("lengths", [[-4, 12], [2**31 - 1, 1], [4, 5], [0, 0]])
-def test_documents_that_do_not_make_up_their_window_are_refused(like: Path, tmp_path: Path, lengths: list[int]) -> None:
+def test_documents_that_do_not_make_up_their_window_are_refused(
+    like: Path, tmp_path: Path, lengths: list[int]
+) -> None:
     """Collators make positions of them."""
     batch = windows([0, 4, 8])
-    columns = [*batch.columns[:2], pa.array([[one] for one in lengths], pa.list_(pa.int32())), batch.column(3)]
+    columns = [
+        *batch.columns[:2],
+        pa.array([[one] for one in lengths], pa.list_(pa.int32())),
+        batch.column(3),
+    ]
     message = message_of(pa.RecordBatch.from_arrays(columns, schema=SCHEMAS["sft"]))
     shards = Shards(data_set_of(like, tmp_path / "set", message, 2), "train")
     with pytest.raises(IntegrityError, match="seq_lengths"):
@@ -115,10 +161,14 @@ def test_documents_that_do_not_make_up_their_window_are_refused(like: Path, tmp_
 def test_nulls_and_missing_columns_are_refused(like: Path, tmp_path: Path) -> None:
     batch = windows([0, 4, 8])
     cases = {
-        "nulls": pa.RecordBatch.from_arrays([pa.array([None, [1]], pa.list_(pa.int32())), *batch.columns[1:]], schema=SCHEMAS["sft"]),
+        "nulls": pa.RecordBatch.from_arrays(
+            [pa.array([None, [1]], pa.list_(pa.int32())), *batch.columns[1:]], schema=SCHEMAS["sft"]
+        ),
         "columns": pa.RecordBatch.from_arrays(batch.columns[:3], names=["a", "b", "c"]),
         "fit|lie|body": pa.RecordBatch.from_arrays(
-            [pa.array([[1], [2]], pa.list_(pa.int8()))] * 3 + [pa.array([[1], [2]], pa.list_(pa.int8()))], names=list("abcd")
+            [pa.array([[1], [2]], pa.list_(pa.int8()))] * 3
+            + [pa.array([[1], [2]], pa.list_(pa.int8()))],
+            names=list("abcd"),
         ),
     }
     for number, (what, hostile) in enumerate(cases.items()):
@@ -168,7 +218,10 @@ def test_every_part_with_one_number_changed_is_the_same_or_refused(tmp_path: Pat
                     continue
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.list_(pa.float32()), pa.dictionary(pa.int8(), pa.float32()), pa.int64()])
+@pytest.mark.parametrize(
+    "kind",
+    [pa.string(), pa.list_(pa.float32()), pa.dictionary(pa.int8(), pa.float32()), pa.int64()],
+)
 def test_a_part_of_other_columns_is_refused(tmp_path: Path, kind: pa.DataType) -> None:
     columns = [pa.array([None, None], kind)] * 2
     schema = pa.schema([(name, kind) for name in store.COLUMNS], metadata={"sha256": "0"})
@@ -182,8 +235,12 @@ def test_a_part_of_other_columns_is_refused(tmp_path: Path, kind: pa.DataType) -
 def test_a_compressed_part_is_refused_before_it_is_inflated(tmp_path: Path) -> None:
     schema = pa.schema([(name, pa.float32()) for name in store.COLUMNS])
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
-        writer.write_batch(pa.record_batch([pa.array(np.zeros(1 << 20, np.float32))] * 2, schema=schema))
+    with pa.ipc.new_file(
+        sink, schema, options=pa.ipc.IpcWriteOptions(compression="zstd")
+    ) as writer:
+        writer.write_batch(
+            pa.record_batch([pa.array(np.zeros(1 << 20, np.float32))] * 2, schema=schema)
+        )
     with pytest.raises(IntegrityError, match="compressed"):
         store.read_part(sink.getvalue().to_pybytes(), tmp_path, 1 << 20)
 
@@ -241,7 +298,9 @@ def test_a_link_is_neither_written_through_nor_swept_through(tmp_path: Path) -> 
         {"parts": [{"file": "train-00000.arrow\0", "sha256": "0"}]},
     ],
 )
-def test_a_manifest_of_log_probs_lists_its_own_parts_or_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_a_manifest_of_log_probs_lists_its_own_parts_or_is_refused(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
     folder = stored(tmp_path / "prefs")
     told = json.loads((folder / "manifest.json").read_text())
     told["splits"]["train"] |= change
@@ -250,7 +309,9 @@ def test_a_manifest_of_log_probs_lists_its_own_parts_or_is_refused(tmp_path: Pat
         store.read(tmp_path / "prefs", KEY, "train")
 
 
-def test_deep_text_and_names_of_splits_in_a_manifest_of_log_probs_are_refused(tmp_path: Path) -> None:
+def test_deep_text_and_names_of_splits_in_a_manifest_of_log_probs_are_refused(
+    tmp_path: Path,
+) -> None:
     folder = stored(tmp_path / "prefs")
     told = json.loads((folder / "manifest.json").read_text())
     told["splits"]["../../x"] = told["splits"]["train"]
@@ -261,7 +322,9 @@ def test_deep_text_and_names_of_splits_in_a_manifest_of_log_probs_are_refused(tm
         assert "\x1b" not in str(error.value)
 
 
-def test_a_batch_of_a_sparse_file_without_end_is_refused_before_it_is_hashed(like: Path, tmp_path: Path) -> None:
+def test_a_batch_of_a_sparse_file_without_end_is_refused_before_it_is_hashed(
+    like: Path, tmp_path: Path
+) -> None:
     folder = data_set_of(like, tmp_path / "set", message_of(windows([0, 4, 8])), 2)
     told = json.loads((folder / "manifest.json").read_text())
     (card,) = told["splits"]["train"]["shards"]

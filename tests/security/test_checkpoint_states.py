@@ -1,4 +1,6 @@
-"""Numbers and kinds of a checkpoint's state that no run has, URLs cut by `Path`, and a token that must not be saved."""
+"""Numbers and kinds of a checkpoint's state that no run has, URLs cut by `Path`, and a token
+that must not be saved.
+"""
 
 import json
 from pathlib import Path
@@ -15,11 +17,26 @@ from zephyr_fast.train.ordered import _index
 from zephyr_fast.train.ref_logprobs import store
 from zephyr_fast.train.run import hide_token
 
-GOOD = {"data_sha256": "m", "seed": 1, "epoch": 0, "index_in_epoch": 3, "permutation_version": 1, "version": 2}
+GOOD = {
+    "data_sha256": "m",
+    "seed": 1,
+    "epoch": 0,
+    "index_in_epoch": 3,
+    "permutation_version": 1,
+    "version": 2,
+}
 
 
 @pytest.mark.parametrize(
-    "change", [{"epoch": -7}, {"index_in_epoch": -5}, {"epoch": 10**30}, {"index_in_epoch": True}, {"seed": "1"}], ids=str
+    "change",
+    [
+        {"epoch": -7},
+        {"index_in_epoch": -5},
+        {"epoch": 10**30},
+        {"index_in_epoch": True},
+        {"seed": "1"},
+    ],
+    ids=str,
 )
 def test_an_orders_state_is_one_that_a_run_has(change: dict[str, Any]) -> None:
     with pytest.raises(IntegrityError) as error:
@@ -27,7 +44,9 @@ def test_an_orders_state_is_one_that_a_run_has(change: dict[str, Any]) -> None:
     assert len(str(error.value)) < 500
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, 5, None, "[]", "{}"], ids=lambda text: str(text)[:9])
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, 5, None, "[]", "{}"], ids=lambda text: str(text)[:9]
+)
 def test_an_orders_state_is_json_of_ours(text: Any) -> None:
     with pytest.raises(IntegrityError):
         LoaderState.from_json(text)
@@ -45,7 +64,9 @@ OTHER_VERSIONS = [
 
 
 @pytest.mark.parametrize("given, way_out", OTHER_VERSIONS, ids=["first", "1", "3", "huge"])
-def test_a_state_of_another_version_is_refused_with_the_way_out(given: dict[str, Any], way_out: str) -> None:
+def test_a_state_of_another_version_is_refused_with_the_way_out(
+    given: dict[str, Any], way_out: str
+) -> None:
     with pytest.raises(InputError, match=way_out) as error:
         LoaderState.from_json(json.dumps(given))
     assert "`--model_name_or_path`" in str(error.value) and len(str(error.value)) < 500
@@ -86,12 +107,22 @@ def test_another_order_is_refused_with_the_way_out() -> None:
         {"log_history": [5]},
         {"stateful_callbacks": [1]},
         {"stateful_callbacks": {"LoaderStateCallback": {"attributes": {"loader_state": "{}"}}}},
-        {"stateful_callbacks": {"TrainerControl": {"args": {"should_save": "x"}, "attributes": {}}}},
+        {
+            "stateful_callbacks": {
+                "TrainerControl": {"args": {"should_save": "x"}, "attributes": {}}
+            }
+        },
     ],
     ids=str,
 )
 def test_a_trainers_state_has_fields_of_their_kinds(change: dict[str, Any], tmp_path: Path) -> None:
-    good = {"global_step": 2, "epoch": 0.5, "log_history": [{"step": 1, "loss": 1.0}], "stateful_callbacks": {}, "train_batch_size": 2}
+    good = {
+        "global_step": 2,
+        "epoch": 0.5,
+        "log_history": [{"step": 1, "loss": 1.0}],
+        "stateful_callbacks": {},
+        "train_batch_size": 2,
+    }
     (tmp_path / "trainer_state.json").write_text(json.dumps(good))
     check_checkpoint(str(tmp_path))
     (tmp_path / "trainer_state.json").write_text(json.dumps(good | change))
@@ -99,7 +130,10 @@ def test_a_trainers_state_has_fields_of_their_kinds(change: dict[str, Any], tmp_
         check_checkpoint(str(tmp_path))
 
 
-@pytest.mark.parametrize("url", ["https://user:PASSWORD@host/x", "HTTP://user:PASSWORD@localhost/x", "s3://user:PASSWORD@b/x"])
+@pytest.mark.parametrize(
+    "url",
+    ["https://user:PASSWORD@host/x", "HTTP://user:PASSWORD@localhost/x", "s3://user:PASSWORD@b/x"],
+)
 def test_a_url_that_went_through_path_is_not_shown(url: str) -> None:
     for read in (lambda: Shards(Path(url), "train"), lambda: Manifest.read(Path(url))):
         with pytest.raises(InputError, match="as text") as error:
@@ -127,7 +161,9 @@ def test_pairs_of_stored_log_probs_are_as_many_as_their_parts(pairs: int, parts:
 
 def test_tokens_leave_the_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "")
-    training: Any = SimpleNamespace(hub_token="hf_canary", model_init_kwargs={"token": "hf_other", "dtype": "auto"})
+    training: Any = SimpleNamespace(
+        hub_token="hf_canary", model_init_kwargs={"token": "hf_other", "dtype": "auto"}
+    )
     hide_token(training)
     assert training.hub_token is None and training.model_init_kwargs == {"dtype": "auto"}
     import os

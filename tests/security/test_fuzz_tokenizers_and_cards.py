@@ -1,7 +1,8 @@
-"""Tokenizers put together at random from hostile parts, and data cards of hostile names, for as long as `ZEPHYR_FAST_FUZZ_SECONDS` says.
+"""Tokenizers put together at random from hostile parts, and data cards of hostile names, for as
+long as `ZEPHYR_FAST_FUZZ_SECONDS` says.
 
-Each ends in a typed error, in ids or in a row that is set aside; no process dies. A card keeps its front matter and its tables.
-`ZEPHYR_FAST_SEED` replays a printed seed.
+Each ends in a typed error, in ids or in a row that is set aside; no process dies. A card keeps
+its front matter and its tables. `ZEPHYR_FAST_SEED` replays a printed seed.
 """
 
 import json
@@ -38,10 +39,33 @@ TEXTS = [
     "1+1=2\n\n\t</s> <s>",
     "\0\x1b[2J\u202e",
 ]
-PATTERNS = ["a", "", " ", ".", ".*", "(a|a)*$", "(x+x+)+y", r"\s+(?!\S)|\s+", r"\p{L}+", r"(?<=a)b", r".*.*.*§|.", r"\G", "^", "$", "x*"]
+PATTERNS = [
+    "a",
+    "",
+    " ",
+    ".",
+    ".*",
+    "(a|a)*$",
+    "(x+x+)+y",
+    r"\s+(?!\S)|\s+",
+    r"\p{L}+",
+    r"(?<=a)b",
+    r".*.*.*§|.",
+    r"\G",
+    "^",
+    "$",
+    "x*",
+]
 BROKEN_PATTERNS = ["(", "[", "a{1000}{1000}", "\\"]
 CONTENTS = ["", "a", "▁", "aa", "a" * 1_000, "y" * 100_000, "\0", "日"]
-BEHAVIORS = ["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous", "Nonsense"]
+BEHAVIORS = [
+    "Removed",
+    "Isolated",
+    "MergedWithPrevious",
+    "MergedWithNext",
+    "Contiguous",
+    "Nonsense",
+]
 
 
 def cases() -> Iterator[random.Random]:
@@ -55,7 +79,11 @@ def cases() -> Iterator[random.Random]:
 
 
 def pattern(chance: random.Random) -> dict[str, str]:
-    return {chance.choice(["String", "Regex", "Regex"]): chance.choice(BROKEN_PATTERNS if chance.random() < 0.03 else PATTERNS)}
+    return {
+        chance.choice(["String", "Regex", "Regex"]): chance.choice(
+            BROKEN_PATTERNS if chance.random() < 0.03 else PATTERNS
+        )
+    }
 
 
 def normalizer(chance: random.Random, depth: int = 0) -> Any:
@@ -78,7 +106,9 @@ def normalizer(chance: random.Random, depth: int = 0) -> Any:
         "Replace": {"pattern": pattern(chance), "content": chance.choice(CONTENTS)},
         "Prepend": {"prepend": chance.choice(CONTENTS)},
         "Strip": {"strip_left": chance.random() < 0.5, "strip_right": True},
-        "Precompiled": {"precompiled_charsmap": chance.choice(["", "AAAA", "BAAAAAAAAABhAA==", "/////w=="])},
+        "Precompiled": {
+            "precompiled_charsmap": chance.choice(["", "AAAA", "BAAAAAAAAABhAA==", "/////w=="])
+        },
     }.get(kind, {})
     if kind == "Sequence":
         steps = chance.choice([0, 1, 2, 3, 9, 9, 70]) if depth < 2 else 0
@@ -87,10 +117,30 @@ def normalizer(chance: random.Random, depth: int = 0) -> Any:
 
 
 def pre_tokenizer(chance: random.Random, depth: int = 0) -> Any:
-    kind = chance.choice(["Split", "Split", "Sequence", "ByteLevel", "Metaspace", "Whitespace", "Digits", "Punctuation", "Nothing"])
+    kind = chance.choice(
+        [
+            "Split",
+            "Split",
+            "Sequence",
+            "ByteLevel",
+            "Metaspace",
+            "Whitespace",
+            "Digits",
+            "Punctuation",
+            "Nothing",
+        ]
+    )
     parts = {
-        "Split": {"pattern": pattern(chance), "behavior": chance.choice(BEHAVIORS[:-1] * 9 + BEHAVIORS), "invert": chance.random() < 0.3},
-        "ByteLevel": {"add_prefix_space": chance.random() < 0.5, "trim_offsets": True, "use_regex": chance.random() < 0.5},
+        "Split": {
+            "pattern": pattern(chance),
+            "behavior": chance.choice(BEHAVIORS[:-1] * 9 + BEHAVIORS),
+            "invert": chance.random() < 0.3,
+        },
+        "ByteLevel": {
+            "add_prefix_space": chance.random() < 0.5,
+            "trim_offsets": True,
+            "use_regex": chance.random() < 0.5,
+        },
         "Metaspace": {
             "replacement": chance.choice(["▁", "x"]),
             "prepend_scheme": chance.choice(["always", "first", "never"]),
@@ -101,7 +151,10 @@ def pre_tokenizer(chance: random.Random, depth: int = 0) -> Any:
     }.get(kind, {})
     if kind == "Sequence":
         parts = {
-            "pretokenizers": [pre_tokenizer(chance, depth + 1) for _ in range(chance.choice([0, 1, 2, 2, 3, 3, 70]) if depth < 2 else 0)]
+            "pretokenizers": [
+                pre_tokenizer(chance, depth + 1)
+                for _ in range(chance.choice([0, 1, 2, 2, 3, 3, 70]) if depth < 2 else 0)
+            ]
         }
     return None if kind == "Nothing" else {"type": kind} | parts
 
@@ -119,9 +172,18 @@ def model(chance: random.Random, given: Any) -> Any:
                 "max_input_chars_per_word": longest,
                 "vocab": words,
             },
-            {"type": "Unigram", "unk_id": chance.choice([0, 99, None]), "vocab": [[word, -1.0] for word in words], "byte_fallback": False},
+            {
+                "type": "Unigram",
+                "unk_id": chance.choice([0, 99, None]),
+                "vocab": [[word, -1.0] for word in words],
+                "byte_fallback": False,
+            },
             {"type": "WordLevel", "unk_token": chance.choice(["[UNK]", "none"]), "vocab": words},
-            {"type": "BPE", "vocab": words, "merges": chance.choice([[], [["a", "a"]], ["a ##a"], [[]]])},
+            {
+                "type": "BPE",
+                "vocab": words,
+                "merges": chance.choice([[], [["a", "a"]], ["a ##a"], [[]]]),
+            },
             {"type": "BPE", "vocab": {}, "merges": []},
         ]
     )
@@ -130,7 +192,9 @@ def model(chance: random.Random, given: Any) -> Any:
 def scramble(value: Any, chance: random.Random) -> None:
     """Somewhere in it, something of another kind or size."""
     value, key = place(value, chance)
-    value[key] = chance.choice([0, -1, 2**31, 2**64, 1e308, "", "x" * 5_000, None, [], {}, [[]], True])
+    value[key] = chance.choice(
+        [0, -1, 2**31, 2**64, 1e308, "", "x" * 5_000, None, [], {}, [[]], True]
+    )
 
 
 # Cases that are always tried, so that each end is seen however slow the machine.
@@ -142,36 +206,67 @@ FIRST: list[dict[str, Any]] = [
 
 
 def fuzz_tokenizers(folder: Path) -> None:
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))  # a process that takes more dies, and so the test fails
+    resource.setrlimit(
+        resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES)
+    )  # a process that takes more dies, and so the test fails
     given = json.loads((SAMPLE / "tokenizer.json").read_text())
     recipe = '[truecase]\nenabled = false\n[template]\nname = "zephyr"\n[tokenize]\ncontrol_tokens = "allow"\n'
     ends: Counter[str] = Counter()
     for number, chance in enumerate(cases()):
-        made = given | {"normalizer": normalizer(chance), "pre_tokenizer": pre_tokenizer(chance), "model": model(chance, given["model"])}
+        made = given | {
+            "normalizer": normalizer(chance),
+            "pre_tokenizer": pre_tokenizer(chance),
+            "model": model(chance, given["model"]),
+        }
         if number < len(FIRST):
             made = given | FIRST[number]
         elif chance.random() < 0.1:
             made = json.loads(json.dumps(made))
-            scramble(made[chance.choice(["model", "post_processor", "decoder", "added_tokens"])], chance)
+            scramble(
+                made[chance.choice(["model", "post_processor", "decoder", "added_tokens"])], chance
+            )
         (folder / "tokenizer.json").write_text(json.dumps(made))
-        (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": "</s>"}))
+        (folder / "tokenizer_config.json").write_text(
+            json.dumps({"bos_token": "<s>", "eos_token": "</s>"})
+        )
         for text in chance.sample(TEXTS, 3):
-            row = json.dumps({"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": text or "yes"}]})
+            row = json.dumps(
+                {
+                    "messages": [
+                        {"role": "user", "content": text},
+                        {"role": "assistant", "content": text or "yes"},
+                    ]
+                }
+            )
             try:
                 said = json.loads(_core.explain("prep", recipe, "fuzz", [], folder, row.encode()))
                 ends[str(said.get("reason") or said["verdict"])] += 1
             except ZephyrError as error:
                 ends[type(error).__name__] += 1
-                assert not isinstance(error, InternalError), f"ZEPHYR_FAST_SEED={SEED}, case {number}: {error}"
+                assert not isinstance(error, InternalError), (
+                    f"ZEPHYR_FAST_SEED={SEED}, case {number}: {error}"
+                )
     print(dict(ends))
     assert ends["written"] and ends["tokenizer"] and ends["InputError"], ends
 
 
 def test_hostile_tokenizers_end_in_ids_in_rows_set_aside_or_in_typed_errors(tmp_path: Path) -> None:
-    around = os.environ | {"PYTHONPATH": PYTHONPATH, "ZEPHYR_FAST_SEED": str(SEED), "PYTHONFAULTHANDLER": "1"}
-    done = subprocess.run([sys.executable, __file__, str(tmp_path)], capture_output=True, text=True, env=around, check=False)
+    around = os.environ | {
+        "PYTHONPATH": PYTHONPATH,
+        "ZEPHYR_FAST_SEED": str(SEED),
+        "PYTHONFAULTHANDLER": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, __file__, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=around,
+        check=False,
+    )
     print(done.stdout)
-    assert done.returncode == 0, f"ZEPHYR_FAST_SEED={SEED}: {done.stdout[-500:]} {done.stderr[-3000:]}"
+    assert done.returncode == 0, (
+        f"ZEPHYR_FAST_SEED={SEED}: {done.stdout[-500:]} {done.stderr[-3000:]}"
+    )
 
 
 PIECES = [
@@ -200,7 +295,12 @@ PIECES = [
 
 
 def test_a_name_never_breaks_the_data_card(tmp_path: Path) -> None:
-    row = {"messages": [{"role": "user", "content": "Why is it so?"}, {"role": "assistant", "content": "It just is."}]}
+    row = {
+        "messages": [
+            {"role": "user", "content": "Why is it so?"},
+            {"role": "assistant", "content": "It just is."},
+        ]
+    }
     (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
     (tmp_path / "set.jsonl").write_text(json.dumps({"q": "nothing of the kind"}) + "\n")
     plain = card(tmp_path, "plain", "plain")
@@ -209,22 +309,39 @@ def test_a_name_never_breaks_the_data_card(tmp_path: Path) -> None:
         try:
             found = card(tmp_path, *names)
         except ZephyrError as error:
-            assert not isinstance(error, InternalError), f"ZEPHYR_FAST_SEED={SEED}, case {number}: {error}"
+            assert not isinstance(error, InternalError), (
+                f"ZEPHYR_FAST_SEED={SEED}, case {number}: {error}"
+            )
             continue
         where = f"ZEPHYR_FAST_SEED={SEED}, case {number}: {names!r}\n{found}"
-        assert yaml.safe_load(found.split("---\n")[1]) == yaml.safe_load(plain.split("---\n")[1]), where
+        assert yaml.safe_load(found.split("---\n")[1]) == yaml.safe_load(plain.split("---\n")[1]), (
+            where
+        )
         assert found.count("\n") == plain.count("\n"), where
         for line, expected in zip(found.split("\n"), plain.split("\n"), strict=True):
             outside = re.sub(r"`[^`]*`", "", line)
             assert line.replace("\n", "").isprintable() or line == "", where
             assert line.startswith("#") == expected.startswith("#"), where
-            assert line.count("|") == expected.count("|") and "<" not in outside and "](" not in outside, where
+            assert (
+                line.count("|") == expected.count("|")
+                and "<" not in outside
+                and "](" not in outside
+            ), where
 
 
 def card(folder: Path, recipe_name: str, set_name: str) -> str:
     against = f'[{{name = {json.dumps(set_name)}, path = {json.dumps(str(folder / "set.jsonl"))}, field = "q"}}]'
     overrides = [("decontaminate.against", against)]
-    _core.run("prep", "", recipe_name, overrides, [folder / "rows.jsonl"], SAMPLE, folder / "out", overwrite=True)
+    _core.run(
+        "prep",
+        "",
+        recipe_name,
+        overrides,
+        [folder / "rows.jsonl"],
+        SAMPLE,
+        folder / "out",
+        overwrite=True,
+    )
     return (folder / "out" / "README.md").read_text(encoding="utf-8")
 
 

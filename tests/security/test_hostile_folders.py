@@ -1,8 +1,11 @@
-"""Generated hostile data sets, servers and stored log-probs, for as long as `ZEPHYR_FAST_FUZZ_SECONDS` says and at least `CASES_MIN` each.
+"""Generated hostile data sets, servers and stored log-probs, for as long as
+`ZEPHYR_FAST_FUZZ_SECONDS` says and at least `CASES_MIN` each.
 
-Each case is a genuine data set with something changed and every hash made right again. It ends in the right rows or in a typed error; no
-process dies, nothing is asked of anyone but the server that was named, nothing is written but in the cache. `ZEPHYR_FAST_SEED` replays.
-The cases run in a process of their own: `python tests/security/test_hostile_folders.py folders|servers|parts FOLDER`.
+Each case is a genuine data set with something changed and every hash made right again. It ends
+in the right rows or in a typed error; no process dies, nothing is asked of anyone but the server
+that was named, nothing is written but in the cache. `ZEPHYR_FAST_SEED` replays. The cases run in
+a process of their own: `python tests/security/test_hostile_folders.py folders|servers|parts
+FOLDER`.
 """
 
 import copy
@@ -53,12 +56,43 @@ NAMES = [
     "train-00000.arrow",
     "a\x1b[2J",
 ]
-NUMBERS = [0, 1, 7, 8, 255, -1, 2**31 - 1, 2**31, 2**32, 2**61, 2**63 - 1, 2**63, 2**64, 10**30, 1.5, 1e308]
-OTHERS = [None, True, [], {}, [[]], {"a": {}}, "\x1b]0;x\x07", "x" * 5_000, "\ud800", "0" * 16, "0" * 64]
+NUMBERS = [
+    0,
+    1,
+    7,
+    8,
+    255,
+    -1,
+    2**31 - 1,
+    2**31,
+    2**32,
+    2**61,
+    2**63 - 1,
+    2**63,
+    2**64,
+    10**30,
+    1.5,
+    1e308,
+]
+OTHERS = [
+    None,
+    True,
+    [],
+    {},
+    [[]],
+    {"a": {}},
+    "\x1b]0;x\x07",
+    "x" * 5_000,
+    "\ud800",
+    "0" * 16,
+    "0" * 64,
+]
 
 
 def cases() -> Iterator[random.Random]:
-    """One generator of chance per case, each from its own seed, so that a case can be replayed alone."""
+    """One generator of chance per case, each from its own seed, so that a case can be replayed
+    alone.
+    """
     end, number = time.monotonic() + SECONDS, 0
     while time.monotonic() < end or number < CASES_MIN:
         yield random.Random(f"{SEED} {number}")
@@ -66,8 +100,14 @@ def cases() -> Iterator[random.Random]:
 
 
 @pytest.mark.parametrize("what", ["folders", "servers", "parts"])
-def test_every_hostile_case_ends_in_the_right_rows_or_a_typed_error(what: str, tmp_path: Path) -> None:
-    around = os.environ | {"PYTHONPATH": PYTHONPATH, "ZEPHYR_FAST_SEED": str(SEED), "PYTHONFAULTHANDLER": "1"}
+def test_every_hostile_case_ends_in_the_right_rows_or_a_typed_error(
+    what: str, tmp_path: Path
+) -> None:
+    around = os.environ | {
+        "PYTHONPATH": PYTHONPATH,
+        "ZEPHYR_FAST_SEED": str(SEED),
+        "PYTHONFAULTHANDLER": "1",
+    }
     around |= {"ZEPHYR_FAST_CACHE": str(tmp_path / "cache")}
     words = [sys.executable, __file__, what, str(tmp_path / "sets")]
     done = subprocess.run(words, capture_output=True, text=True, env=around, check=False)
@@ -93,11 +133,21 @@ class Genuine:
 
 
 def plain(samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{name: value.tolist() if hasattr(value, "tolist") else value for name, value in sample.items()} for sample in samples]
+    return [
+        {
+            name: value.tolist() if hasattr(value, "tolist") else value
+            for name, value in sample.items()
+        }
+        for sample in samples
+    ]
 
 
-def changed(genuine: Genuine, chance: random.Random) -> tuple[dict[str, Any], dict[str, bytes], bool]:
-    """The manifest and files of a hostile case, and whether the rows may be others: bytes that stand for ids may be any ids."""
+def changed(
+    genuine: Genuine, chance: random.Random
+) -> tuple[dict[str, Any], dict[str, bytes], bool]:
+    """The manifest and files of a hostile case, and whether the rows may be others: bytes that
+    stand for ids may be any ids.
+    """
     told, content, other_rows = copy.deepcopy(genuine.told), dict(genuine.whole), False
     if chance.random() < 0.6:
         card = chance.choice(told["splits"]["train"]["shards"])
@@ -110,7 +160,9 @@ def changed(genuine: Genuine, chance: random.Random) -> tuple[dict[str, Any], di
         scramble(told, chance)
         other_rows = True
     if chance.random() < 0.2:
-        content[chance.choice(["origin.json", "origin", ".zephyr-draft-lock-x", "_ref", "locks"])] = b'{"url": "http://127.0.0.1:9/x"}'
+        content[
+            chance.choice(["origin.json", "origin", ".zephyr-draft-lock-x", "_ref", "locks"])
+        ] = b'{"url": "http://127.0.0.1:9/x"}'
     return told, content, other_rows
 
 
@@ -121,7 +173,9 @@ def hurt_batch(content: dict[str, bytes], card: dict[str, Any], chance: random.R
     for _ in range(chance.randint(1, 6)):
         place = start + chance.randrange(chance.choice([size, min(size, 600)]))
         width = chance.choice([1, 2, 4, 8])
-        number = chance.choice([0, 1, 0x7F, 0xFF, 2**31 - 1, 2**61, 2**63 - 1, 2**64 - 1, chance.randrange(2**64)])
+        number = chance.choice(
+            [0, 1, 0x7F, 0xFF, 2**31 - 1, 2**61, 2**63 - 1, 2**64 - 1, chance.randrange(2**64)]
+        )
         place -= place % width
         damaged[place : place + width] = (number % 2 ** (8 * width)).to_bytes(width, "little")
     del damaged[len(content[card["file"]]) :]
@@ -146,11 +200,21 @@ def scramble(value: Any, chance: random.Random) -> None:
 
 def text_of(told: dict[str, Any], chance: random.Random) -> bytes:
     """The manifest with its seal, or something that is no manifest."""
-    text = seal(told).encode("utf-8", "surrogatepass") if not holds_half_characters(told) else json.dumps(told).encode()
+    text = (
+        seal(told).encode("utf-8", "surrogatepass")
+        if not holds_half_characters(told)
+        else json.dumps(told).encode()
+    )
     if chance.random() < 0.1:
         depth = chance.choice([100, 900, 990, 1_000, 50_000])
         text = chance.choice(
-            [b"[" * depth, b'{"a":' * depth + b"1" + b"}" * depth, text[: chance.randrange(len(text))], b"\xff" + text, b""]
+            [
+                b"[" * depth,
+                b'{"a":' * depth + b"1" + b"}" * depth,
+                text[: chance.randrange(len(text))],
+                b"\xff" + text,
+                b"",
+            ]
         )
     return text
 
@@ -169,14 +233,19 @@ def outcome(where: str, genuine: Genuine, other_rows: bool) -> str:
         assert not isinstance(error, InternalError), error
         assert str(error).isprintable() and len(str(error)) < 2_000, ascii(str(error))
         return type(error).__name__
-    assert len(samples) == min(len(rows), 100) and len(rows) == len(lengths) and (lengths >= 0).all()
+    assert (
+        len(samples) == min(len(rows), 100) and len(rows) == len(lengths) and (lengths >= 0).all()
+    )
     assert other_rows or rows == genuine.rows
     return "rows"
 
 
 def folders(place: Path) -> Counter[str]:
     """Data sets of this machine."""
-    genuines, ended = [Genuine(numbered(place / "sft", ROWS)), Genuine(numbered_pairs(place / "pairs", ROWS))], Counter[str]()
+    genuines, ended = (
+        [Genuine(numbered(place / "sft", ROWS)), Genuine(numbered_pairs(place / "pairs", ROWS))],
+        Counter[str](),
+    )
     for chance in cases():
         genuine = chance.choice(genuines)
         told, content, other_rows = changed(genuine, chance)
@@ -211,7 +280,11 @@ def listing(place: Path) -> list[tuple[str, int, int]]:
 
 def servers(place: Path) -> Counter[str]:
     """Data sets behind a hostile server; a second one, which nobody may ask, listens beside it."""
-    genuine, ended, cache = Genuine(numbered(place / "sft", ROWS)), Counter[str](), Path(os.environ["ZEPHYR_FAST_CACHE"])
+    genuine, ended, cache = (
+        Genuine(numbered(place / "sft", ROWS)),
+        Counter[str](),
+        Path(os.environ["ZEPHYR_FAST_CACHE"]),
+    )
     with serving() as server, serving() as beside:
         for chance in cases():
             told, content, other_rows = changed(genuine, chance)
@@ -220,13 +293,20 @@ def servers(place: Path) -> Counter[str]:
             before = listing(place)
             ended[outcome(url, genuine, other_rows)] += 1
             wait_for_downloads()
-            assert all(path.startswith(("/set/", "/r")) for path in server.asked) and not beside.asked, (server.asked, beside.asked)
-            assert listing(place) == before and {path.name for path in place.parent.iterdir()} <= {"cache", "sets"}
+            assert (
+                all(path.startswith(("/set/", "/r")) for path in server.asked) and not beside.asked
+            ), (server.asked, beside.asked)
+            assert listing(place) == before and {path.name for path in place.parent.iterdir()} <= {
+                "cache",
+                "sets",
+            }
             check_cache(cache)
     return ended
 
 
-def publish(server: HostileServer, beside: HostileServer, content: dict[str, bytes], chance: random.Random) -> str:
+def publish(
+    server: HostileServer, beside: HostileServer, content: dict[str, bytes], chance: random.Random
+) -> str:
     """Puts the files on the server, some of them with an answer that is hostile itself."""
     server.files = {f"/set/{name}": there for name, there in content.items()}
     for name in list(server.files):
@@ -236,7 +316,13 @@ def publish(server: HostileServer, beside: HostileServer, content: dict[str, byt
     return f"{server.url}/set"
 
 
-def hostile_answer(server: HostileServer, beside: HostileServer, name: str, content: dict[str, bytes], chance: random.Random) -> Answer:
+def hostile_answer(
+    server: HostileServer,
+    beside: HostileServer,
+    name: str,
+    content: dict[str, bytes],
+    chance: random.Random,
+) -> Answer:
     whole = content[name.removeprefix("/set/")]
     targets = [
         f"{beside.url}/x",
@@ -264,8 +350,14 @@ def hostile_answer(server: HostileServer, beside: HostileServer, name: str, cont
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + one
         for one in (b"-1\r\n", b"ffffffffffffffff\r\nx", b"1\r\nab", b"0\r\n")
     ]
-    raws += [b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc", b"HTTP/1.1 100 Continue\r\n\r\n" * 3]
-    raws += [b"HTTP/1.1 200 OK\r\n\r\n" + whole + b"more" * 100_000, b"HTTP/1.1 200 OK\r\n\r\n" + whole[: len(whole) // 2]]
+    raws += [
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 3,
+    ]
+    raws += [
+        b"HTTP/1.1 200 OK\r\n\r\n" + whole + b"more" * 100_000,
+        b"HTTP/1.1 200 OK\r\n\r\n" + whole[: len(whole) // 2],
+    ]
     kind, raw = chance.randrange(3), chance.choice(raws)
     if kind == 0:
         return redirect(chance.choice(targets), chance.choice([301, 302, 303, 307, 308, 300, 304]))
@@ -279,10 +371,16 @@ def hostile_answer(server: HostileServer, beside: HostileServer, name: str, cont
 
 
 def check_cache(cache: Path) -> None:
-    """Nothing of ours is open to others, no link is in it, and no file is larger than its data set's."""
+    """Nothing of ours is open to others, no link is in it, and no file is larger than its data
+    set's.
+    """
     for path in cache.rglob("*"):
         there = path.lstat()
-        assert there.st_mode & 0o077 == 0 and (path.is_dir() or path.is_file()) and not path.is_symlink(), path
+        assert (
+            there.st_mode & 0o077 == 0
+            and (path.is_dir() or path.is_file())
+            and not path.is_symlink()
+        ), path
         assert there.st_size < 1 << 20, path
     for entry in list(cache.glob("*")):
         if len(list(cache.glob("*"))) > 50:
@@ -300,34 +398,47 @@ def parts(place: Path) -> Counter[str]:
     place.mkdir(parents=True)
     store.write_part(folder / "train-00000.arrow", values)
     store.write_manifest(place, key, {"train": 30})
-    whole, told = (folder / "train-00000.arrow").read_bytes(), json.loads((folder / "manifest.json").read_text())
+    whole, told = (
+        (folder / "train-00000.arrow").read_bytes(),
+        json.loads((folder / "manifest.json").read_text()),
+    )
     for chance in cases():
         damaged, forged = bytearray(whole), copy.deepcopy(told)
         for _ in range(chance.randint(0, 6)):
             width = chance.choice([1, 2, 4, 8])
             place_of = chance.randrange(len(damaged) - 8)
-            number = chance.choice([0, 1, 0x7F, 2**31 - 1, 2**61, 2**63 - 1, 2**64 - 1, chance.randrange(2**64)])
-            damaged[place_of : place_of + width] = (number % 2 ** (8 * width)).to_bytes(width, "little")
+            number = chance.choice(
+                [0, 1, 0x7F, 2**31 - 1, 2**61, 2**63 - 1, 2**64 - 1, chance.randrange(2**64)]
+            )
+            damaged[place_of : place_of + width] = (number % 2 ** (8 * width)).to_bytes(
+                width, "little"
+            )
         if chance.random() < 0.1:
             damaged = damaged[: chance.randrange(len(damaged))]
         forged["splits"]["train"]["parts"][0]["sha256"] = hashlib.sha256(damaged).hexdigest()
         if chance.random() < 0.3:
             scramble(forged, chance)
         (folder / "train-00000.arrow").write_bytes(damaged)
-        (folder / "manifest.json").write_text(json.dumps(forged) if chance.random() < 0.95 else "[" * chance.choice([900, 5_000]))
+        (folder / "manifest.json").write_text(
+            json.dumps(forged) if chance.random() < 0.95 else "[" * chance.choice([900, 5_000])
+        )
         try:
             # Its own checksum is in the part, so what is read is what was written.
             assert np.array_equal(store.read(place, key, "train"), values)
             ended["rows"] += 1
         except ZephyrError as error:
-            assert not isinstance(error, InternalError) and str(error).isprintable(), ascii(str(error))
+            assert not isinstance(error, InternalError) and str(error).isprintable(), ascii(
+                str(error)
+            )
             ended[type(error).__name__] += 1
     return ended
 
 
 if __name__ == "__main__":
     memory_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    result = {"folders": folders, "servers": servers, "parts": parts}[sys.argv[1]](Path(sys.argv[2]))
+    result = {"folders": folders, "servers": servers, "parts": parts}[sys.argv[1]](
+        Path(sys.argv[2])
+    )
     memory_more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory_before
     print(f"{sum(result.values())} cases: {dict(result)}; {memory_more >> 10} MiB more")
     assert memory_more < MEMORY_MORE_MAX

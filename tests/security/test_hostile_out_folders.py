@@ -1,7 +1,9 @@
-"""Out folders that somebody prepared: whatever is planted at the names that a run uses, nothing outside is changed and no user's file goes.
+"""Out folders that somebody prepared: whatever is planted at the names that a run uses, nothing
+outside is changed and no user's file goes.
 
-Folders are generated around a bystander, which itself looks like a data set, so that a link that is followed would find files to sweep.
-`ZEPHYR_FAST_FUZZ_SECONDS` says for how long (8 without it), `ZEPHYR_FAST_SEED` replays a printed seed.
+Folders are generated around a bystander, which itself looks like a data set, so that a link that
+is followed would find files to sweep. `ZEPHYR_FAST_FUZZ_SECONDS` says for how long (8 without
+it), `ZEPHYR_FAST_SEED` replays a printed seed.
 """
 
 import os
@@ -50,7 +52,15 @@ FILES = [
     "text/.zephyr-draft-x",
     "notes.md",
 ]
-STATES = ["absent", "empty", "work alone", "finished", "finished, of another run", "unfinished", "unfinished, of another run"]
+STATES = [
+    "absent",
+    "empty",
+    "work alone",
+    "finished",
+    "finished, of another run",
+    "unfinished",
+    "unfinished, of another run",
+]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +70,9 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Bed:
 
 @contextmanager
 def no_hang() -> Iterator[None]:
-    """Ends what hangs. The engine asks for signals while it waits, so this ends all but a call of the system that never returns."""
+    """Ends what hangs. The engine asks for signals while it waits, so this ends all but a call
+    of the system that never returns.
+    """
 
     def late(*_: object) -> None:
         raise TimeoutError(f"nothing came in {HANG_SECONDS} s")
@@ -87,22 +99,34 @@ def outcome(act: Callable[[], object]) -> str:
 
 
 def planted(bed: Bed, chance: random.Random, out: Path, name: str) -> str:
-    """Puts something at a name of the out folder, and a file of the user's beside or below it; says what."""
+    """Puts something at a name of the out folder, and a file of the user's beside or below it;
+    says what.
+    """
     path = out / name
     if any(
-        above.is_symlink() or (above.exists() and not above.is_dir()) for above in path.parents if above != out and out in above.parents
+        above.is_symlink() or (above.exists() and not above.is_dir())
+        for above in path.parents
+        if above != out and out in above.parents
     ):
         return "behind another"
     path.parent.mkdir(parents=True, exist_ok=True)
-    kept = path.read_bytes() if path.is_file() and not path.is_symlink() and path.stat().st_size < 1 << 20 else None
+    kept = (
+        path.read_bytes()
+        if path.is_file() and not path.is_symlink() and path.stat().st_size < 1 << 20
+        else None
+    )
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         path.unlink()
     elif path.is_dir():
         shutil.rmtree(path)
     within = [victim for victim in bed.victim.rglob("*")]
     kinds: dict[str, Callable[[], object]] = {
-        "link to a file": lambda: path.symlink_to(chance.choice([found for found in within if found.is_file()])),
-        "link to a folder": lambda: path.symlink_to(chance.choice([bed.victim, *[found for found in within if found.is_dir()]])),
+        "link to a file": lambda: path.symlink_to(
+            chance.choice([found for found in within if found.is_file()])
+        ),
+        "link to a folder": lambda: path.symlink_to(
+            chance.choice([bed.victim, *[found for found in within if found.is_dir()]])
+        ),
         "link to the same name": lambda: path.symlink_to(bed.victim / name),
         "link to a new name": lambda: path.symlink_to(bed.victim / "absent"),
         "relative link": lambda: path.symlink_to(os.path.relpath(bed.victim, path.parent)),
@@ -111,11 +135,16 @@ def planted(bed: Bed, chance: random.Random, out: Path, name: str) -> str:
         "link to above": lambda: path.symlink_to(".."),
         "link to the root": lambda: path.symlink_to("/"),
         "link to a device": lambda: path.symlink_to("/dev/zero"),
-        "hard link": lambda: path.hardlink_to(chance.choice([found for found in within if found.is_file()])),
+        "hard link": lambda: path.hardlink_to(
+            chance.choice([found for found in within if found.is_file()])
+        ),
         "FIFO": lambda: os.mkfifo(path),
         "socket": lambda: socketed(path),
         "folder": lambda: with_mine(path),
-        "folder of links": lambda: (path.mkdir(), (path / "train-00000.arrow").symlink_to(bed.victim / "keep")),
+        "folder of links": lambda: (
+            path.mkdir(),
+            (path / "train-00000.arrow").symlink_to(bed.victim / "keep"),
+        ),
         "file": lambda: path.write_text("not what it seems"),
         "empty file": lambda: path.write_text(""),
         "file of holes": lambda: path.open("wb").truncate(1 << 40),
@@ -179,7 +208,9 @@ def one_case(bed: Bed, chance: random.Random, out: Path) -> tuple[str, list[str]
     return case, ends
 
 
-def test_whatever_is_planted_in_an_out_folder_nothing_outside_changes_and_every_end_is_typed(bed: Bed, tmp_path: Path) -> None:
+def test_whatever_is_planted_in_an_out_folder_nothing_outside_changes_and_every_end_is_typed(
+    bed: Bed, tmp_path: Path
+) -> None:
     print(f"seed {SEED}")
     end, number, ends = time.monotonic() + SECONDS, 0, Counter[str]()
     while time.monotonic() < end or number < 50:
@@ -200,7 +231,9 @@ def test_whatever_is_planted_in_an_out_folder_nothing_outside_changes_and_every_
 
 
 def test_each_hazard_at_each_name_alone_ends_well(bed: Bed, tmp_path: Path) -> None:
-    """Every name once with the links that did harm, in a folder that is otherwise an unfinished run of ours, or has nothing else."""
+    """Every name once with the links that did harm, in a folder that is otherwise an unfinished
+    run of ours, or has nothing else.
+    """
     for number, name in enumerate(FOLDERS + FILES):
         for state in ("empty", "unfinished"):
             for target in (bed.victim, bed.victim / name, bed.victim / "keep"):
@@ -210,6 +243,11 @@ def test_each_hazard_at_each_name_alone_ends_well(bed: Bed, tmp_path: Path) -> N
                 path.parent.mkdir(parents=True, exist_ok=True)
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
                 path.symlink_to(target)
-                ends = [outcome(partial(zephyr_fast.prep, **bed.options["text"], out=out, overwrite=over)) for over in (False, True)]
+                ends = [
+                    outcome(
+                        partial(zephyr_fast.prep, **bed.options["text"], out=out, overwrite=over)
+                    )
+                    for over in (False, True)
+                ]
                 assert digest(bed.victim) == bed.before, (name, state, target, ends)
                 shutil.rmtree(out)

@@ -1,4 +1,6 @@
-"""A data set of this machine is only read: in a read-only tree, through links to files, and never from anything else than a file."""
+"""A data set of this machine is only read: in a read-only tree, through links to files, and
+never from anything else than a file.
+"""
 
 import os
 import subprocess
@@ -34,7 +36,9 @@ print(len(shards.samples(range(len(shards)))), len(shards.identity), len(shards.
 """
 
 
-def test_a_read_only_tree_is_read_by_a_user_who_may_write_nowhere(folder: Path, tmp_path: Path) -> None:
+def test_a_read_only_tree_is_read_by_a_user_who_may_write_nowhere(
+    folder: Path, tmp_path: Path
+) -> None:
     """Where the tests run as root, which may write everywhere, as a user without a name."""
     for path in (tmp_path, *tmp_path.parents):
         if os.geteuid() == 0 and path.stat().st_mode & 0o001 == 0:
@@ -42,9 +46,18 @@ def test_a_read_only_tree_is_read_by_a_user_who_may_write_nowhere(folder: Path, 
     for path in (*folder.rglob("*"), folder):
         path.chmod(0o555 if path.is_dir() else 0o444)
     before = files(folder)
-    around = os.environ | {"PYTHONPATH": str(Path(remote.__file__).parents[2]), "ZEPHYR_FAST_CACHE": "/nowhere", "HOME": "/nowhere"}
+    around = os.environ | {
+        "PYTHONPATH": str(Path(remote.__file__).parents[2]),
+        "ZEPHYR_FAST_CACHE": "/nowhere",
+        "HOME": "/nowhere",
+    }
     done = subprocess.run(
-        [sys.executable, "-B", "-c", READ_ONLY, str(folder)], capture_output=True, text=True, env=around, cwd="/", check=False
+        [sys.executable, "-B", "-c", READ_ONLY, str(folder)],
+        capture_output=True,
+        text=True,
+        env=around,
+        cwd="/",
+        check=False,
     )
     assert (done.returncode, done.stdout) == (0, f"{ROWS} 64 {ROWS}\n"), done.stderr
     assert files(folder) == before

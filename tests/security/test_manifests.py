@@ -21,7 +21,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 1_000, "[" * 1_000_000, '{"a":' * 100_000, "[" * 990 + "]" * 990, '{"schema":' + "[" * 900 + "]" * 900 + "}"]
+    "text",
+    [
+        "[" * 1_000,
+        "[" * 1_000_000,
+        '{"a":' * 100_000,
+        "[" * 990 + "]" * 990,
+        '{"schema":' + "[" * 900 + "]" * 900 + "}",
+    ],
 )
 def test_deep_manifests_end_in_typed_errors(folder: Path, text: str) -> None:
     (folder / "manifest.json").write_text(text)
@@ -30,7 +37,9 @@ def test_deep_manifests_end_in_typed_errors(folder: Path, text: str) -> None:
     assert len(str(error.value)) < 1_000
 
 
-def test_a_manifest_of_too_many_values_or_bytes_is_refused_before_it_is_parsed(folder: Path) -> None:
+def test_a_manifest_of_too_many_values_or_bytes_is_refused_before_it_is_parsed(
+    folder: Path,
+) -> None:
     (folder / "manifest.json").write_text("[" + "[]," * CONTAINERS_MAX + "[]]")
     with pytest.raises(IntegrityError, match="more than 1,000,000 objects"):
         Manifest.read(folder)
@@ -59,7 +68,13 @@ HOSTILE = [
 @pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
 def test_text_of_a_manifest_is_shown_short_and_escaped(folder: Path, value: Any) -> None:
     told = json.loads((folder / "manifest.json").read_text())
-    places: list[tuple[Any, Any]] = [(told, "schema"), (told, "kind"), (told, "files"), (told["rows"], "read"), (told["splits"], "train")]
+    places: list[tuple[Any, Any]] = [
+        (told, "schema"),
+        (told, "kind"),
+        (told, "files"),
+        (told["rows"], "read"),
+        (told["splits"], "train"),
+    ]
     places += [(told["splits"]["train"]["shards"][0], name) for name in ("file", "rows", "batches")]
     places += [
         (told["splits"]["train"]["shards"][0]["batches"][0], "offset"),
@@ -101,7 +116,9 @@ def test_counts_are_whole_numbers_that_fit(folder: Path, number: Any) -> None:
             Manifest.parse(seal(told))
 
 
-@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity", "1" + "0" * 400, "1" + "0" * 5000])
+@pytest.mark.parametrize(
+    "number", ["1e999", "-1e999", "NaN", "Infinity", "1" + "0" * 400, "1" + "0" * 5000]
+)
 def test_shares_are_finite(folder: Path, number: str) -> None:
     told = json.loads((folder / "manifest.json").read_text())
     told["splits"]["train"]["fill"] = 0.123456
@@ -124,7 +141,9 @@ def test_what_is_shown_is_printable_and_short() -> None:
 
 
 def test_a_long_name_is_not_copied_for_each_batch(folder: Path) -> None:
-    """10,000 batches in a split whose name has 10 MB: some 100 GB, if each of their places were spelt."""
+    """10,000 batches in a split whose name has 10 MB: some 100 GB, if each of their places were
+    spelt.
+    """
     told = json.loads((folder / "manifest.json").read_text())
     split = told["splits"].pop("train")
     split["shards"][0]["batches"] *= 10_000

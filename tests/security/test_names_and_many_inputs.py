@@ -1,4 +1,6 @@
-"""Names of inputs, and how many there are: no name is too long to be set aside, none forges another set, no number opens too many files."""
+"""Names of inputs, and how many there are: no name is too long to be set aside, none forges
+another set, no number opens too many files.
+"""
 
 import json
 import os
@@ -23,18 +25,34 @@ def lines(number: int) -> str:
 def test_any_number_of_inputs_with_rows_set_aside_takes_one_open_file(tmp_path: Path) -> None:
     for number in range(200):
         (tmp_path / f"part-{number:03}.jsonl").write_text(lines(number))
-    words = ["prep", "--input", str(tmp_path / "part-*.jsonl"), "--tokenizer", "sample", "--out", tmp_path / "out", "--threads", "1"]
+    words = [
+        "prep",
+        "--input",
+        str(tmp_path / "part-*.jsonl"),
+        "--tokenizer",
+        "sample",
+        "--out",
+        tmp_path / "out",
+        "--threads",
+        "1",
+    ]
     line, environment = command(*words, "--max-bad", "1000")
 
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 
-    done = subprocess.run(line, env=environment, preexec_fn=limited, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        line, env=environment, preexec_fn=limited, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     names = sorted(name for name in files(tmp_path / "out") if name.startswith("_quarantine/"))
-    assert names == [f"_quarantine/{number:05}-part-{number:03}.jsonl.jsonl" for number in range(200)]
+    assert names == [
+        f"_quarantine/{number:05}-part-{number:03}.jsonl.jsonl" for number in range(200)
+    ]
     told = [json.loads((tmp_path / "out" / name).read_text()) for name in names]
-    assert [(one["row_id"], one["input"]) for one in told] == [(2 * number + 1, f"part-{number:03}.jsonl") for number in range(200)]
+    assert [(one["row_id"], one["input"]) for one in told] == [
+        (2 * number + 1, f"part-{number:03}.jsonl") for number in range(200)
+    ]
     zephyr_fast.verify(tmp_path / "out")
 
 
@@ -54,7 +72,11 @@ def test_a_row_of_any_input_can_be_set_aside(name: str, kept: str, tmp_path: Pat
     zephyr_fast.prep(input=tmp_path / name, tokenizer="sample", out=tmp_path / "out")
     (written,) = (tmp_path / "out" / "_quarantine").iterdir()
     assert written.name == f"00000-{kept}.jsonl" and len(os.fsencode(written.name)) <= 255
-    assert json.loads(written.read_text())["input"] == name == manifest(tmp_path / "out")["inputs"][0]["name"]
+    assert (
+        json.loads(written.read_text())["input"]
+        == name
+        == manifest(tmp_path / "out")["inputs"][0]["name"]
+    )
     assert len(ledger(tmp_path / "out")) == 2
     zephyr_fast.verify(tmp_path / "out")
 

@@ -1,4 +1,6 @@
-"""What is no regular file is refused at once, wherever a path is named: a FIFO would wait for ever, a device never ends."""
+"""What is no regular file is refused at once, wherever a path is named: a FIFO would wait for
+ever, a device never ends.
+"""
 
 import os
 import signal
@@ -30,18 +32,33 @@ KINDS: dict[str, Callable[[Path], object]] = {
 def refused(*words: str | Path) -> str:
     """The one line of a command that must end by itself, with the code of an input or a recipe."""
     line, environment = command(*words)
-    done = subprocess.run(line, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=HANGS, check=False)
+    done = subprocess.run(
+        line,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=HANGS,
+        check=False,
+    )
     assert done.returncode in (2, 4), done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
     return done.stderr
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_prep_reads_rows_recipes_and_tokenizers_of_regular_files_alone(kind: str, tmp_path: Path) -> None:
+def test_prep_reads_rows_recipes_and_tokenizers_of_regular_files_alone(
+    kind: str, tmp_path: Path
+) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "tokenizer").mkdir()
     rows = rows_file(tmp_path / "rows.jsonl", 3)
-    for path in (tmp_path / "in" / "a.jsonl", tmp_path / "r.toml", tmp_path / "t.json", tmp_path / "tokenizer" / "tokenizer.json"):
+    for path in (
+        tmp_path / "in" / "a.jsonl",
+        tmp_path / "r.toml",
+        tmp_path / "t.json",
+        tmp_path / "tokenizer" / "tokenizer.json",
+    ):
         KINDS[kind](path)
     out = ("--out", tmp_path / "out")
     for words in (
@@ -55,14 +72,18 @@ def test_prep_reads_rows_recipes_and_tokenizers_of_regular_files_alone(kind: str
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"])
+@pytest.mark.parametrize(
+    "name", ["tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"]
+)
 def test_no_file_of_a_tokenizer_is_waited_for(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "tokenizer"
     folder.mkdir()
     (folder / "tokenizer.json").write_bytes((PACKAGED_TOKENIZER / "tokenizer.json").read_bytes())
     os.mkfifo(folder / name)
     rows = rows_file(tmp_path / "rows.jsonl", 3)
-    assert name in refused("prep", "--input", rows, "--tokenizer", folder, "--out", tmp_path / "out")
+    assert name in refused(
+        "prep", "--input", rows, "--tokenizer", folder, "--out", tmp_path / "out"
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -71,13 +92,24 @@ def test_estimate_reads_regular_files_alone(kind: str, shards: Path, tmp_path: P
     for path in (tmp_path / "c.yaml", tmp_path / "config.json", tmp_path / "model" / "config.json"):
         KINDS[kind](path)
     assert "regular file" in refused("estimate", shards, "--config", tmp_path / "c.yaml")
-    assert "regular file" in refused("estimate", shards, "--config", "tiny-sft", "--model", tmp_path / "config.json")
-    assert "regular file" in refused("estimate", shards, "--config", "tiny-sft", "--model", tmp_path / "model")
+    assert "regular file" in refused(
+        "estimate", shards, "--config", "tiny-sft", "--model", tmp_path / "config.json"
+    )
+    assert "regular file" in refused(
+        "estimate", shards, "--config", "tiny-sft", "--model", tmp_path / "model"
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "name", ["config.json", "adapter_config.json", "generation_config.json", "tokenizer_config.json", "model.safetensors"]
+    "name",
+    [
+        "config.json",
+        "adapter_config.json",
+        "generation_config.json",
+        "tokenizer_config.json",
+        "model.safetensors",
+    ],
 )
 def test_a_models_folder_has_regular_files_alone(name: str, kind: str, tmp_path: Path) -> None:
     KINDS[kind](tmp_path / name)
@@ -89,11 +121,23 @@ def test_a_models_folder_has_regular_files_alone(name: str, kind: str, tmp_path:
 
 
 @pytest.mark.parametrize("place", ["--config", "--model_name_or_path", "--resume_from_checkpoint"])
-def test_training_waits_for_no_fifo(place: str, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_waits_for_no_fifo(
+    place: str, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from zephyr_fast.train.__main__ import main
 
     os.mkfifo(tmp_path / "fifo")
-    words = ["sft", "--shards", str(shards), "--output_dir", str(tmp_path / "out"), "--use_cpu", "true", "--bf16", "false"]
+    words = [
+        "sft",
+        "--shards",
+        str(shards),
+        "--output_dir",
+        str(tmp_path / "out"),
+        "--use_cpu",
+        "true",
+        "--bf16",
+        "false",
+    ]
     assert main([*words, "--model_name_or_path", "sample", place, str(tmp_path / "fifo")]) in (2, 4)
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -122,12 +166,16 @@ def test_a_pattern_ends_on_links_that_go_in_circles(tmp_path: Path) -> None:
         path.write_text("")
     (tmp_path / "a" / "link.jsonl").symlink_to(wanted[0])
     os.mkfifo(tmp_path / "fifo.jsonl")
-    assert matches(f"{tmp_path}/**/*.jsonl") == sorted(map(str, [*wanted, tmp_path / "a" / "link.jsonl"]))
+    assert matches(f"{tmp_path}/**/*.jsonl") == sorted(
+        map(str, [*wanted, tmp_path / "a" / "link.jsonl"])
+    )
     assert matches(f"{tmp_path}/**/**/**/r.jsonl") == sorted(map(str, wanted))
     assert matches("**/r.jsonl", str(tmp_path)) == sorted(map(str, wanted))
 
 
-def test_a_pattern_means_what_it_means_to_glob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pattern_means_what_it_means_to_glob(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import glob
 
     for name in (
@@ -144,7 +192,20 @@ def test_a_pattern_means_what_it_means_to_glob(tmp_path: Path, monkeypatch: pyte
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
     monkeypatch.chdir(tmp_path)
-    patterns = ["*", "*.jsonl", "**/*.jsonl", "**", "d/**", "d/*/*/*", "./*.jsonl", "d/../*.jsonl", ".*", "**/.*", "[!a]*.jsonl", "?.jsonl"]
+    patterns = [
+        "*",
+        "*.jsonl",
+        "**/*.jsonl",
+        "**",
+        "d/**",
+        "d/*/*/*",
+        "./*.jsonl",
+        "d/../*.jsonl",
+        ".*",
+        "**/.*",
+        "[!a]*.jsonl",
+        "?.jsonl",
+    ]
     patterns += [
         "d/e/f/[[]x].jsonl",
         ".k/*",
@@ -159,7 +220,11 @@ def test_a_pattern_means_what_it_means_to_glob(tmp_path: Path, monkeypatch: pyte
         "a.jsonl/*",
     ]
     for pattern in [*patterns, *(f"{tmp_path}/{pattern}" for pattern in patterns)]:
-        wanted = {os.path.normpath(path) for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)}
+        wanted = {
+            os.path.normpath(path)
+            for path in glob.glob(pattern, recursive=True)
+            if os.path.isfile(path)
+        }
         assert {os.path.normpath(path) for path in matches(pattern)} == wanted, pattern
 
 
@@ -180,12 +245,29 @@ def test_ctrl_c_ends_a_training_run_in_one_line(shards: Path, tmp_path: Path) ->
         "--save_steps",
         "1",
     ]
-    line = [line[0], "-m", "zephyr_fast.train", "sft", *words, "--num_train_epochs", "10000", "--disable_tqdm", "true"]
+    line = [
+        line[0],
+        "-m",
+        "zephyr_fast.train",
+        "sft",
+        *words,
+        "--num_train_epochs",
+        "10000",
+        "--disable_tqdm",
+        "true",
+    ]
 
     def listen() -> None:  # a shell turns Ctrl-C off for what it runs in the background
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    running = subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
+    running = subprocess.Popen(
+        line,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=listen,
+    )
     try:
         while not list(out.glob("checkpoint-*/trainer_state.json")):
             assert running.poll() is None

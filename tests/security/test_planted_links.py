@@ -1,4 +1,6 @@
-"""Links, locks and strangers in an out folder: what each one alone leads to, and what a user's own files are safe from."""
+"""Links, locks and strangers in an out folder: what each one alone leads to, and what a user's
+own files are safe from.
+"""
 
 import os
 import shutil
@@ -33,7 +35,9 @@ def test_a_work_folder_that_is_a_link_is_refused_and_named(bed: Bed, tmp_path: P
 
 @pytest.mark.parametrize("plant", [os.symlink, os.link], ids=["symbolic", "hard"])
 @pytest.mark.parametrize("content", ["secret", "", "process 17"])
-def test_a_lock_that_is_another_file_is_not_written_over(plant: Callable[[Path, Path], None], content: str, tmp_path: Path) -> None:
+def test_a_lock_that_is_another_file_is_not_written_over(
+    plant: Callable[[Path, Path], None], content: str, tmp_path: Path
+) -> None:
     (tmp_path / "theirs").write_text(content)
     (tmp_path / "out" / "_work").mkdir(parents=True)
     plant(tmp_path / "theirs", tmp_path / "out" / "_work" / "lock")
@@ -51,8 +55,12 @@ def test_a_lock_that_holds_anything_else_is_not_written_over(tmp_path: Path) -> 
     assert lock.read_text() == "my diary"
 
 
-@pytest.mark.parametrize("state", ["finished", "finished, of another run", "unfinished", "unfinished, of another run"])
-def test_a_users_own_files_beside_ours_are_never_swept(state: str, bed: Bed, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "state", ["finished", "finished, of another run", "unfinished", "unfinished, of another run"]
+)
+def test_a_users_own_files_beside_ours_are_never_swept(
+    state: str, bed: Bed, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     prepared(bed, "text", state, out)
     own = [
@@ -73,7 +81,9 @@ def test_a_users_own_files_beside_ours_are_never_swept(state: str, bed: Bed, tmp
     assert ours == files(bed.folder / "text")
 
 
-def test_a_work_folder_with_a_users_file_is_refused_and_the_file_named(bed: Bed, tmp_path: Path) -> None:
+def test_a_work_folder_with_a_users_file_is_refused_and_the_file_named(
+    bed: Bed, tmp_path: Path
+) -> None:
     for state in ("work alone", "finished", "finished, of another run", "unfinished"):
         out = tmp_path / state
         prepared(bed, "text", state, out)
@@ -92,11 +102,17 @@ def test_another_programs_manifest_does_not_make_a_folder_ours(bed: Bed, tmp_pat
             (tmp_path / name).write_text("theirs")
         with pytest.raises(OtherRunError, match=r"manifest\.json"):
             zephyr_fast.prep(**bed.options["text"], out=tmp_path, overwrite=True)
-        assert (tmp_path / "README.md").read_text() == (tmp_path / "train-00000.arrow").read_text() == "theirs"
+        assert (
+            (tmp_path / "README.md").read_text()
+            == (tmp_path / "train-00000.arrow").read_text()
+            == "theirs"
+        )
 
 
 @pytest.mark.parametrize("cut", [0, 10, 300])
-def test_a_data_set_whose_manifest_was_cut_is_still_ours_to_make_again(cut: int, bed: Bed, tmp_path: Path) -> None:
+def test_a_data_set_whose_manifest_was_cut_is_still_ours_to_make_again(
+    cut: int, bed: Bed, tmp_path: Path
+) -> None:
     shutil.copytree(bed.folder / "text", tmp_path / "out")
     content = (tmp_path / "out" / "manifest.json").read_bytes()
     (tmp_path / "out" / "manifest.json").write_bytes(content[:cut])
@@ -106,7 +122,9 @@ def test_a_data_set_whose_manifest_was_cut_is_still_ours_to_make_again(cut: int,
     assert files(tmp_path / "out") == files(bed.folder / "text")
 
 
-def test_a_finished_folder_that_lost_a_file_is_no_longer_nothing_to_do(bed: Bed, tmp_path: Path) -> None:
+def test_a_finished_folder_that_lost_a_file_is_no_longer_nothing_to_do(
+    bed: Bed, tmp_path: Path
+) -> None:
     whole = files(bed.folder / "tokens")
     for name in whole.keys() - {"manifest.json"}:
         for damage in ("gone", "cut", "link", "folder"):
@@ -135,11 +153,15 @@ def test_an_out_folder_may_itself_be_a_link_that_the_user_typed(bed: Bed, tmp_pa
     assert files(tmp_path / "large disk") == files(bed.folder / "text")
 
 
-def test_a_folder_swapped_for_a_link_while_a_run_goes_on_leads_nowhere(bed: Bed, tmp_path: Path) -> None:
+def test_a_folder_swapped_for_a_link_while_a_run_goes_on_leads_nowhere(
+    bed: Bed, tmp_path: Path
+) -> None:
     rows, out = rows_file(tmp_path / "rows.jsonl", 20_000), tmp_path / "out"
     line, environment = command("prep", "--input", rows, "--tokenizer", "sample", "--out", out)
     for name in ("text", "_ledger", "_quarantine", "_work"):
-        running = subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        running = subprocess.Popen(
+            line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
         while not (out / "text").is_dir() and running.poll() is None:
             time.sleep(0.001)
         running.send_signal(signal.SIGSTOP)

@@ -1,4 +1,6 @@
-"""Names, texts and values of others on their way to a terminal: shown, never sent; bounded; without credentials; in any encoding."""
+"""Names, texts and values of others on their way to a terminal: shown, never sent; bounded;
+without credentials; in any encoding.
+"""
 
 import json
 import os
@@ -48,8 +50,18 @@ def test_a_folder_is_named_as_it_is_and_sends_nothing(name: str, tmp_path: Path)
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE_NAMES if "=" not in name], ids=ascii)
 def test_an_evaluation_set_is_named_as_it_is_and_is_no_markup(name: str, tmp_path: Path) -> None:
-    (tmp_path / "e.jsonl").write_text(json.dumps({"q": "What is the colour of a whale that nobody has ever seen?"}) + "\n")
-    done = shell("prep", *SAMPLE, "--out", tmp_path / "out", "--decontaminate", f"{name}={tmp_path}/e.jsonl:q", COLUMNS="1000")
+    (tmp_path / "e.jsonl").write_text(
+        json.dumps({"q": "What is the colour of a whale that nobody has ever seen?"}) + "\n"
+    )
+    done = shell(
+        "prep",
+        *SAMPLE,
+        "--out",
+        tmp_path / "out",
+        "--decontaminate",
+        f"{name}={tmp_path}/e.jsonl:q",
+        COLUMNS="1000",
+    )
     assert done.returncode == 0, done.stderr
     assert f"{shown(name)} 0 of 1 instances" in done.stdout and is_shown(done.stdout)
     card = (tmp_path / "out" / "README.md").read_text()
@@ -59,15 +71,24 @@ def test_an_evaluation_set_is_named_as_it_is_and_is_no_markup(name: str, tmp_pat
 
 
 def test_markup_in_names_stays_out_of_the_card(tmp_path: Path) -> None:
-    (tmp_path / "e.jsonl").write_text(json.dumps({"q": "What is the colour of a whale that nobody has ever seen?"}) + "\n")
+    (tmp_path / "e.jsonl").write_text(
+        json.dumps({"q": "What is the colour of a whale that nobody has ever seen?"}) + "\n"
+    )
     hostile = "a|b\n# <script>alert(1)</script>\n![x](http://evil/p.png)\n---\nconfigs: 1"
     (tmp_path / hostile.replace("/", "")).write_text("seed = 3\n")
     words = ("--decontaminate", f"{hostile}={tmp_path}/e.jsonl:q", "--out", tmp_path / "out")
-    done = subprocess.run(command("prep", hostile.replace("/", ""), *SAMPLE, *words)[0], cwd=tmp_path, env=command()[1], check=False)
+    done = subprocess.run(
+        command("prep", hostile.replace("/", ""), *SAMPLE, *words)[0],
+        cwd=tmp_path,
+        env=command()[1],
+        check=False,
+    )
     assert done.returncode == 0
     card = (tmp_path / "out" / "README.md").read_text()
     assert "<script>" not in card and "![x]" not in card and card.count("\n---\n") == 1
-    assert [line for line in card.splitlines() if line.startswith("#")] == [line for line in card.splitlines() if line.startswith("# `a")]
+    assert [line for line in card.splitlines() if line.startswith("#")] == [
+        line for line in card.splitlines() if line.startswith("# `a")
+    ]
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "cp1252"])
@@ -81,20 +102,51 @@ def test_no_encoding_ends_a_run_that_is_done(encoding: str, tmp_path: Path) -> N
         )
         assert done.returncode == 0, done.stderr
         done = subprocess.run(
-            command("verify", tmp_path / name / "no")[0], env=command(PYTHONIOENCODING=encoding)[1], capture_output=True, check=False
+            command("verify", tmp_path / name / "no")[0],
+            env=command(PYTHONIOENCODING=encoding)[1],
+            capture_output=True,
+            check=False,
         )
-        assert done.returncode == 4 and done.stderr.startswith(b"error: ") and done.stderr.count(b"\n") == 1
-    words = ("--decontaminate", f"日\U0001f600={tmp_path}/e.jsonl:q", "--out", tmp_path / "j", "--json")
-    (tmp_path / "e.jsonl").write_text('{"q": "What is the colour of a whale that nobody has ever seen?"}\n')
-    done = subprocess.run(command("prep", *SAMPLE, *words)[0], env=command(PYTHONIOENCODING=encoding)[1], capture_output=True, check=False)
+        assert (
+            done.returncode == 4
+            and done.stderr.startswith(b"error: ")
+            and done.stderr.count(b"\n") == 1
+        )
+    words = (
+        "--decontaminate",
+        f"日\U0001f600={tmp_path}/e.jsonl:q",
+        "--out",
+        tmp_path / "j",
+        "--json",
+    )
+    (tmp_path / "e.jsonl").write_text(
+        '{"q": "What is the colour of a whale that nobody has ever seen?"}\n'
+    )
+    done = subprocess.run(
+        command("prep", *SAMPLE, *words)[0],
+        env=command(PYTHONIOENCODING=encoding)[1],
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.decode(encoding))["decontamination"]["sets"][0]["name"] == "日\U0001f600"
+    assert (
+        json.loads(done.stdout.decode(encoding))["decontamination"]["sets"][0]["name"]
+        == "日\U0001f600"
+    )
 
 
 def test_json_on_a_terminal_sends_nothing_and_is_still_json(tmp_path: Path) -> None:
-    (tmp_path / "e.jsonl").write_text('{"q": "What is the colour of a whale that nobody has ever seen?"}\n')
+    (tmp_path / "e.jsonl").write_text(
+        '{"q": "What is the colour of a whale that nobody has ever seen?"}\n'
+    )
     line, environment = command(
-        "prep", *SAMPLE, "--out", tmp_path / "out", "--decontaminate", f"a\x9b\x7f\u202eb={tmp_path}/e.jsonl:q", "--json"
+        "prep",
+        *SAMPLE,
+        "--out",
+        tmp_path / "out",
+        "--decontaminate",
+        f"a\x9b\x7f\u202eb={tmp_path}/e.jsonl:q",
+        "--json",
     )
     main, terminal = pty.openpty()
     running = subprocess.Popen(line, env=environment, stdout=terminal, stderr=subprocess.DEVNULL)
@@ -117,7 +169,11 @@ def test_json_on_a_terminal_sends_nothing_and_is_still_json(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("schema", "code"),
-    [('"\\u001b]0;pwned\\u0007"', 4), ('"\\u202e\\u009b31m\\u2028x"', 4), ('{"a": "' + "0" * 1_000_000 + '"}', 4)],
+    [
+        ('"\\u001b]0;pwned\\u0007"', 4),
+        ('"\\u202e\\u009b31m\\u2028x"', 4),
+        ('{"a": "' + "0" * 1_000_000 + '"}', 4),
+    ],
     ids=["escape", "bidi", "long"],
 )
 def test_a_manifest_sends_nothing_to_the_terminal(schema: str, code: int, tmp_path: Path) -> None:
@@ -148,7 +204,9 @@ def test_a_manifest_sends_nothing_to_the_terminal(schema: str, code: int, tmp_pa
 )
 def test_what_is_typed_comes_back_escaped(words: tuple[str, ...], tmp_path: Path) -> None:
     line, environment = command(*words)
-    done = subprocess.run(line, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        line, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode in (2, 4) and "rror: " in done.stderr
     assert is_shown(done.stderr + done.stdout) and "Traceback" not in done.stderr
 
@@ -162,7 +220,10 @@ def test_what_is_typed_comes_back_escaped(words: tuple[str, ...], tmp_path: Path
         ("http://127.0.0.1:8080/a@main/b", "http://127.0.0.1:8080/a@main/b"),
         ("http://[::1]:80/a?token=x", "http://[::1]:80/a"),
         ("hf://datasets/a/b@main/c", "hf://datasets/a/b@main/c"),
-        ("HTTP/1.1 401: Authorization: Bearer abcdefghijk", "HTTP/1.1 401: Authorization: Bearer …"),
+        (
+            "HTTP/1.1 401: Authorization: Bearer abcdefghijk",
+            "HTTP/1.1 401: Authorization: Bearer …",
+        ),
         ("token hf_abcdefghijklmnop is wrong", "token hf_… is wrong"),
         ("password='hunter2hunter2'", "password='…'"),
         ("no token somewhere in there", "no token somewhere in there"),
@@ -193,11 +254,17 @@ def test_a_line_is_bounded_and_keeps_its_end() -> None:
     assert brief(10**5_000) == "such a int" and len(brief(["x" * 10**6])) < 100
 
 
-def test_a_closed_stdout_and_a_command_without_words_end_without_a_traceback(tmp_path: Path) -> None:
+def test_a_closed_stdout_and_a_command_without_words_end_without_a_traceback(
+    tmp_path: Path,
+) -> None:
     line, environment = command("prep", *SAMPLE, "--out", tmp_path / "out")
     for words in ([], ["--json"]):
         closed = subprocess.run(
-            ["sh", "-c", 'exec "$@" >&-', "sh", *line, *words], env=environment, stderr=subprocess.PIPE, text=True, check=False
+            ["sh", "-c", 'exec "$@" >&-', "sh", *line, *words],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
         assert closed.returncode == 0 and "Traceback" not in closed.stderr
     done = shell()

@@ -1,4 +1,6 @@
-"""Hostile servers and planted directories: nothing is asked of anyone else, written outside the cache, or read without end."""
+"""Hostile servers and planted directories: nothing is asked of anyone else, written outside the
+cache, or read without end.
+"""
 
 import hashlib
 import json
@@ -57,7 +59,15 @@ def all_rows(where: object) -> list[int]:
 
 
 @pytest.mark.parametrize("name", ["origin.json", "origin"])
-@pytest.mark.parametrize("url", ["{server}/set", "file:///etc", "reference://x::{server}/set/refs.json?", "https://127.0.0.1:1/x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "{server}/set",
+        "file:///etc",
+        "reference://x::{server}/set/refs.json?",
+        "https://127.0.0.1:1/x",
+    ],
+)
 def test_a_folder_that_names_a_url_is_a_folder_and_nobody_is_asked(
     folder: Path, cache: Path, server: HostileServer, name: str, url: str
 ) -> None:
@@ -71,7 +81,9 @@ def test_a_folder_that_names_a_url_is_a_folder_and_nobody_is_asked(
     assert (server.asked, files(folder), cache.exists()) == ([], before, False)
 
 
-def test_a_link_where_a_lock_or_draft_would_be_is_not_followed(folder: Path, cache: Path, server: HostileServer, tmp_path: Path) -> None:
+def test_a_link_where_a_lock_or_draft_would_be_is_not_followed(
+    folder: Path, cache: Path, server: HostileServer, tmp_path: Path
+) -> None:
     victim = tmp_path / "victim.txt"
     victim.write_text("precious")
     lock = f".zephyr-draft-lock-{hashlib.sha256(b'train-00000.arrow').hexdigest()[:16]}"
@@ -83,14 +95,19 @@ def test_a_link_where_a_lock_or_draft_would_be_is_not_followed(folder: Path, cac
     assert victim.read_text() == "precious"
 
 
-def test_links_in_the_cache_are_not_followed(folder: Path, cache: Path, server: HostileServer, tmp_path: Path) -> None:
+def test_links_in_the_cache_are_not_followed(
+    folder: Path, cache: Path, server: HostileServer, tmp_path: Path
+) -> None:
     url = server.serve_folder(folder)
     entry = Path(remote.local(url)).parent
     outside = tmp_path / "outside"
     outside.mkdir()
     victim = outside / "victim"
     victim.write_text("precious")
-    for planted, target in ((entry / "locks" / "train-00000.arrow.lock", victim), (entry / "data" / "tokenizer", outside)):
+    for planted, target in (
+        (entry / "locks" / "train-00000.arrow.lock", victim),
+        (entry / "data" / "tokenizer", outside),
+    ):
         if planted.is_dir():
             shutil.rmtree(planted)
         planted.parent.mkdir(exist_ok=True)
@@ -99,12 +116,16 @@ def test_links_in_the_cache_are_not_followed(folder: Path, cache: Path, server: 
         with pytest.raises(ZephyrError, match="link"):
             all_rows(url)
         planted.unlink()
-    assert victim.read_text() == "precious" and [path.name for path in outside.iterdir()] == ["victim"]
+    assert victim.read_text() == "precious" and [path.name for path in outside.iterdir()] == [
+        "victim"
+    ]
     assert all_rows(url) == list(range(ROWS))
 
 
 @pytest.mark.parametrize("place", ["root", "entry", "data", "locks"])
-def test_a_cache_that_is_a_link_is_refused(folder: Path, cache: Path, server: HostileServer, tmp_path: Path, place: str) -> None:
+def test_a_cache_that_is_a_link_is_refused(
+    folder: Path, cache: Path, server: HostileServer, tmp_path: Path, place: str
+) -> None:
     url = server.serve_folder(folder)
     entry = Path(remote.local(url)).parent
     path = {"root": cache, "entry": entry, "data": entry / "data", "locks": entry / "locks"}[place]
@@ -116,7 +137,9 @@ def test_a_cache_that_is_a_link_is_refused(folder: Path, cache: Path, server: Ho
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_a_cache_that_others_may_write_to_is_refused_with_a_way_out(folder: Path, cache: Path) -> None:
+def test_a_cache_that_others_may_write_to_is_refused_with_a_way_out(
+    folder: Path, cache: Path
+) -> None:
     cache.mkdir()
     cache.chmod(0o777)
     with pytest.raises(ZephyrError, match="chmod 700"):
@@ -133,7 +156,9 @@ def test_a_cache_of_another_user_is_refused(folder: Path, cache: Path) -> None:
         all_rows(f"file://{folder}")
 
 
-def test_what_is_in_the_cache_is_for_its_user_alone(folder: Path, cache: Path, server: HostileServer) -> None:
+def test_what_is_in_the_cache_is_for_its_user_alone(
+    folder: Path, cache: Path, server: HostileServer
+) -> None:
     assert all_rows(server.serve_folder(folder)) == list(range(ROWS))
     for path in (cache, *cache.rglob("*")):
         assert path.stat().st_mode & 0o077 == 0, path
@@ -174,10 +199,21 @@ def test_a_shard_with_a_name_that_is_not_a_shards_is_refused(
 
 
 @pytest.mark.parametrize(
-    "name", ["tokenizer/evil.py", "tokenizer/../x", "tokenizer/a/b", "_ref/x", "text/x.arrow", "train-00009.arrow", "a\x1b[0m"]
+    "name",
+    [
+        "tokenizer/evil.py",
+        "tokenizer/../x",
+        "tokenizer/a/b",
+        "_ref/x",
+        "text/x.arrow",
+        "train-00009.arrow",
+        "a\x1b[0m",
+    ],
 )
 def test_other_files_have_names_of_ours_too(folder: Path, cache: Path, name: str) -> None:
-    sealed(folder, lambda told: told["files"].append({"file": name, "bytes": 1, "sha256": "0" * 64}))
+    sealed(
+        folder, lambda told: told["files"].append({"file": name, "bytes": 1, "sha256": "0" * 64})
+    )
     with pytest.raises(IntegrityError, match="name") as error:
         Shards(f"file://{folder}", "train")
     assert "\x1b" not in str(error.value)
@@ -216,7 +252,9 @@ def test_a_name_that_occurs_twice_is_refused(folder: Path) -> None:
         "http://127.0.0.1/a\nb",
     ],
 )
-def test_other_protocols_chains_and_plain_http_to_others_are_refused(cache: Path, server: HostileServer, url: str) -> None:
+def test_other_protocols_chains_and_plain_http_to_others_are_refused(
+    cache: Path, server: HostileServer, url: str
+) -> None:
     with pytest.raises(InputError):
         Shards(url.format(server=server.url), "train")
     assert server.asked == [] and not cache.exists()
@@ -239,18 +277,30 @@ def test_other_protocols_chains_and_plain_http_to_others_are_refused(cache: Path
         "data:,x",
     ],
 )
-def test_a_redirect_leads_nowhere_else(folder: Path, cache: Path, server: HostileServer, target: str) -> None:
+def test_a_redirect_leads_nowhere_else(
+    folder: Path, cache: Path, server: HostileServer, target: str
+) -> None:
     with serving() as other:
         other.serve_folder(folder)
-        server.files["/set/manifest.json"] = redirect(target.format(other=other.url, port=other.server_port))
+        server.files["/set/manifest.json"] = redirect(
+            target.format(other=other.url, port=other.server_port)
+        )
         with pytest.raises(InputError, match="redirects"):
             Shards(f"{server.url}/set", "train")
         assert other.asked == [] and server.asked == ["/set/manifest.json"]
 
 
-def test_a_redirect_within_the_server_is_followed_but_not_for_ever(folder: Path, cache: Path, server: HostileServer) -> None:
+def test_a_redirect_within_the_server_is_followed_but_not_for_ever(
+    folder: Path, cache: Path, server: HostileServer
+) -> None:
     server.serve_folder(folder, "/real")
-    for name in ("manifest.json", "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json", "train-00000.arrow", "train-00001.arrow"):
+    for name in (
+        "manifest.json",
+        "tokenizer/tokenizer.json",
+        "tokenizer/tokenizer_config.json",
+        "train-00000.arrow",
+        "train-00001.arrow",
+    ):
         server.files[f"/set/{name}"] = redirect(f"/real/{name}")
     assert all_rows(f"{server.url}/set") == list(range(ROWS))
     server.files["/loop/manifest.json"] = redirect("/loop/manifest.json")
@@ -260,7 +310,9 @@ def test_a_redirect_within_the_server_is_followed_but_not_for_ever(folder: Path,
     assert len(server.asked) == before + 6
 
 
-def test_a_manifest_without_end_takes_no_more_memory_than_the_largest_one(cache: Path, server: HostileServer) -> None:
+def test_a_manifest_without_end_takes_no_more_memory_than_the_largest_one(
+    cache: Path, server: HostileServer
+) -> None:
     server.files["/set/manifest.json"] = endless()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(IntegrityError, match="more than 67,108,864 bytes"):
@@ -287,18 +339,24 @@ def test_no_more_of_a_file_is_written_than_its_manifest_says(
     with pytest.raises(IntegrityError, match=f"more than {size} bytes"):
         Shards(url, "train").samples([0])
     assert sum(written) <= size
-    assert not [path for path in cache.rglob("*") if path.is_file() and path.stat().st_size > 1 << 20]
+    assert not [
+        path for path in cache.rglob("*") if path.is_file() and path.stat().st_size > 1 << 20
+    ]
 
 
 @pytest.mark.parametrize("claim", [(1 << 30) + 1, 2**63 - 1, 2**63, -1, 1e300])
-def test_a_file_that_is_said_to_be_too_large_is_not_asked_for(folder: Path, cache: Path, server: HostileServer, claim: Any) -> None:
+def test_a_file_that_is_said_to_be_too_large_is_not_asked_for(
+    folder: Path, cache: Path, server: HostileServer, claim: Any
+) -> None:
     sealed(folder, lambda told: told["splits"]["train"]["shards"][0].update(bytes=claim))
     with pytest.raises(IntegrityError):
         Shards(server.serve_folder(folder), "train")
     assert server.asked == ["/set/manifest.json"]
 
 
-def test_a_server_that_talks_no_http_is_told_in_one_line(cache: Path, server: HostileServer) -> None:
+def test_a_server_that_talks_no_http_is_told_in_one_line(
+    cache: Path, server: HostileServer
+) -> None:
     answers = [
         b"",
         b"\x1b]0;pwned\x07" * 100,
@@ -313,7 +371,11 @@ def test_a_server_that_talks_no_http_is_told_in_one_line(cache: Path, server: Ho
         server.files["/set/manifest.json"] = lambda handler, raw=raw: handler.wfile.write(raw)  # type: ignore[misc]
         with pytest.raises(ZephyrError) as error:
             Shards(f"{server.url}/set", "train")
-        assert "\x1b" not in str(error.value) and "\n" not in str(error.value) and len(str(error.value)) < 1000
+        assert (
+            "\x1b" not in str(error.value)
+            and "\n" not in str(error.value)
+            and len(str(error.value)) < 1000
+        )
 
 
 INTERRUPTED = """
@@ -326,11 +388,19 @@ shards.samples([0])
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "train-00000.arrow"])
-def test_ctrl_c_ends_a_download_that_never_would(folder: Path, cache: Path, server: HostileServer, name: str) -> None:
+def test_ctrl_c_ends_a_download_that_never_would(
+    folder: Path, cache: Path, server: HostileServer, name: str
+) -> None:
     url = server.serve_folder(folder)
     server.files[f"/set/{name}"] = slow
     around = os.environ | {"PYTHONPATH": str(Path(remote.__file__).parents[2])}
-    run = subprocess.Popen([sys.executable, "-c", INTERRUPTED, url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=around)
+    run = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=around,
+    )
     try:
         while not any(path.endswith(name) for path in server.asked):
             assert run.poll() is None, run.communicate()[1]
@@ -342,7 +412,9 @@ def test_ctrl_c_ends_a_download_that_never_would(folder: Path, cache: Path, serv
     assert "KeyboardInterrupt" in errors
 
 
-def test_a_worker_fetches_from_the_url_that_was_opened(folder: Path, cache: Path, server: HostileServer) -> None:
+def test_a_worker_fetches_from_the_url_that_was_opened(
+    folder: Path, cache: Path, server: HostileServer
+) -> None:
     opened = pickle.dumps(Shards(server.serve_folder(folder), "train"))
     wait_for_downloads()
     program = "import pickle, sys; print(len(pickle.load(sys.stdin.buffer).samples(range(12))))"
@@ -350,5 +422,7 @@ def test_a_worker_fetches_from_the_url_that_was_opened(folder: Path, cache: Path
     for shard in cache.rglob("*.arrow"):
         shard.unlink()
     around = os.environ | {"PYTHONPATH": str(Path(remote.__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", program], input=opened, capture_output=True, env=around, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=opened, capture_output=True, env=around, check=False
+    )
     assert done.stdout.strip() == b"12", done.stderr

@@ -1,4 +1,6 @@
-"""Rows that do not exist, and ids that no tokenizer has: refused before memory is made for them, or a model looks them up."""
+"""Rows that do not exist, and ids that no tokenizer has: refused before memory is made for them,
+or a model looks them up.
+"""
 
 import json
 import os
@@ -19,8 +21,15 @@ def sparse(folder: Path, rows: int, batch_rows: int) -> Path:
     numbered(folder, 3)
     told = json.loads((folder / "manifest.json").read_text())
     size = 40 * batch_rows + 64
-    batches = [{"offset": start * size, "bytes": size, "rows": batch_rows, "xxh3": "0" * 16} for start in range(rows // batch_rows)]
-    card = told["splits"]["train"]["shards"][0] | {"rows": rows, "bytes": size * len(batches), "batches": batches}
+    batches = [
+        {"offset": start * size, "bytes": size, "rows": batch_rows, "xxh3": "0" * 16}
+        for start in range(rows // batch_rows)
+    ]
+    card = told["splits"]["train"]["shards"][0] | {
+        "rows": rows,
+        "bytes": size * len(batches),
+        "batches": batches,
+    }
     told["splits"]["train"] |= {"samples": rows, "shards": [card]}
     (folder / card["file"]).write_bytes(b"")
     os.truncate(folder / card["file"], card["bytes"])
@@ -30,9 +39,15 @@ def sparse(folder: Path, rows: int, batch_rows: int) -> Path:
 
 @pytest.mark.parametrize(
     "rows, batch_rows, says",
-    [(1 << 24, 1 << 24, "bytes and 16777216 rows"), (1 << 22, 1 << 18, "empty for the most part"), (1 << 29, 1 << 18, "more than")],
+    [
+        (1 << 24, 1 << 24, "bytes and 16777216 rows"),
+        (1 << 22, 1 << 18, "empty for the most part"),
+        (1 << 29, 1 << 18, "more than"),
+    ],
 )
-def test_rows_that_are_not_there_make_no_table(rows: int, batch_rows: int, says: str, tmp_path: Path) -> None:
+def test_rows_that_are_not_there_make_no_table(
+    rows: int, batch_rows: int, says: str, tmp_path: Path
+) -> None:
     with pytest.raises(IntegrityError, match=says):
         Shards(sparse(tmp_path / "set", rows, batch_rows), "train")
 
@@ -40,7 +55,10 @@ def test_rows_that_are_not_there_make_no_table(rows: int, batch_rows: int, says:
 @pytest.mark.parametrize("id", [-1, -(2**31), 2048, 2**31 - 1])
 def test_ids_that_the_tokenizer_does_not_have_are_refused(id: int, tmp_path: Path) -> None:
     good = message_of(windows([0, 4, 8]))
-    bad = good.replace(np.arange(16, dtype=np.int32).tobytes(), np.array([0, 1, id, *range(3, 16)], np.int32).tobytes())
+    bad = good.replace(
+        np.arange(16, dtype=np.int32).tobytes(),
+        np.array([0, 1, id, *range(3, 16)], np.int32).tobytes(),
+    )
     shards = Shards(data_set_of(numbered(tmp_path / "like", 3), tmp_path / "set", bad, 2), "train")
     with pytest.raises(IntegrityError, match=r"`input_ids` has the id"):
         shards.samples([0])
@@ -49,7 +67,11 @@ def test_ids_that_the_tokenizer_does_not_have_are_refused(id: int, tmp_path: Pat
 def test_a_label_is_the_id_at_its_place_or_none(tmp_path: Path) -> None:
     good, ids = message_of(windows([0, 4, 8])), np.arange(16, dtype=np.int32).tobytes()
     place = good.rindex(ids)
-    bad = good[:place] + np.array([0, 1, 7, *range(3, 16)], np.int32).tobytes() + good[place + len(ids) :]
+    bad = (
+        good[:place]
+        + np.array([0, 1, 7, *range(3, 16)], np.int32).tobytes()
+        + good[place + len(ids) :]
+    )
     shards = Shards(data_set_of(numbered(tmp_path / "like", 3), tmp_path / "set", bad, 2), "train")
     with pytest.raises(IntegrityError, match="label"):
         shards.samples([0])
@@ -60,4 +82,11 @@ def test_ids_that_leave_some_out_are_the_tokenizers(tmp_path: Path) -> None:
     told = json.loads((like / "manifest.json").read_text())
     told["tokenizer"]["vocab_size"] = 10  # the file's own ids go on to 2047
     (like / "manifest.json").write_text(seal(told))
-    assert len(Shards(data_set_of(like, tmp_path / "set", message_of(windows([0, 4, 16])), 2), "train").samples([1])[0]["input_ids"]) == 12
+    assert (
+        len(
+            Shards(
+                data_set_of(like, tmp_path / "set", message_of(windows([0, 4, 16])), 2), "train"
+            ).samples([1])[0]["input_ids"]
+        )
+        == 12
+    )

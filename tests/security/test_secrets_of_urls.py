@@ -1,4 +1,6 @@
-"""Canary credentials in URLs and in the environment: they are in no file, no name of a file, no output and no traceback."""
+"""Canary credentials in URLs and in the environment: they are in no file, no name of a file, no
+output and no traceback.
+"""
 
 import http.server
 import multiprocessing
@@ -20,8 +22,21 @@ from zephyr_fast.dataset.address import Address
 from zephyr_fast.dataset.download import _reason
 
 ROWS = 12
-USER, PASSWORD, SIGNATURE, FRAGMENT = "canaryuser", "canarypass", "canarysignature", "canaryfragment"
-CANARIES = (USER, PASSWORD, SIGNATURE, FRAGMENT, "Y2FuYXJ5dXNlcjpjYW5hcnlwYXNz", "canaryaws", "canaryhf")
+USER, PASSWORD, SIGNATURE, FRAGMENT = (
+    "canaryuser",
+    "canarypass",
+    "canarysignature",
+    "canaryfragment",
+)
+CANARIES = (
+    USER,
+    PASSWORD,
+    SIGNATURE,
+    FRAGMENT,
+    "Y2FuYXJ5dXNlcjpjYW5hcnlwYXNz",
+    "canaryaws",
+    "canaryhf",
+)
 
 
 @pytest.fixture
@@ -68,33 +83,56 @@ print(open_shards(sys.argv[1], "train"), len(shards.samples(range(len(shards))))
 """
 
 
-@pytest.mark.parametrize("end", ["works", "404", "redirect", "reset", "wrong bytes", "host", "slash in password"])
+@pytest.mark.parametrize(
+    "end", ["works", "404", "redirect", "reset", "wrong bytes", "host", "slash in password"]
+)
 def test_secrets_are_sent_to_their_server_and_are_nowhere_else(
     server: HostileServer, url: str, cache: Path, tmp_path: Path, end: str
 ) -> None:
     def reset(handler: http.server.BaseHTTPRequestHandler) -> None:
-        handler.wfile.write(f"HTTP/1.1 500 {handler.path} {handler.headers['Authorization']}\r\n\r\n".encode())
+        handler.wfile.write(
+            f"HTTP/1.1 500 {handler.path} {handler.headers['Authorization']}\r\n\r\n".encode()
+        )
 
     if end in ("404", "redirect", "reset"):
-        answers: dict[str, Any] = {"redirect": redirect(with_secrets("http://example.org/x")), "reset": reset}
+        answers: dict[str, Any] = {
+            "redirect": redirect(with_secrets("http://example.org/x")),
+            "reset": reset,
+        }
         server.files["/set/manifest.json"] = answers.get(end)  # type: ignore[assignment]  # None is a 404
     if end == "wrong bytes":
         server.files["/set/train-00000.arrow"] = b"other"
-    url = {"host": url.replace("127.0.0.1", "no such host"), "slash in password": url.replace(PASSWORD, f"{PASSWORD}/{PASSWORD}")}.get(
-        end, url
-    )
-    secrets = {"AWS_SECRET_ACCESS_KEY": "canaryaws", "HF_TOKEN": "canaryhf", "TMPDIR": str(tmp_path)}
+    url = {
+        "host": url.replace("127.0.0.1", "no such host"),
+        "slash in password": url.replace(PASSWORD, f"{PASSWORD}/{PASSWORD}"),
+    }.get(end, url)
+    secrets = {
+        "AWS_SECRET_ACCESS_KEY": "canaryaws",
+        "HF_TOKEN": "canaryhf",
+        "TMPDIR": str(tmp_path),
+    }
     around = os.environ | secrets | {"PYTHONPATH": str(Path(remote.__file__).parents[2])}
-    done = subprocess.run([sys.executable, "-c", PROGRAM, url], capture_output=True, text=True, env=around, check=False, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, url],
+        capture_output=True,
+        text=True,
+        env=around,
+        check=False,
+        cwd=tmp_path,
+    )
     assert (done.returncode == 0) == (end == "works"), done.stderr
     assert_no_canary(done.stdout + done.stderr)
     assert_none_on_disk(tmp_path)
     if end == "works":
-        assert all("X-Amz-Signature=canarysignature" in path and "#" not in path for path in server.asked)
+        assert all(
+            "X-Amz-Signature=canarysignature" in path and "#" not in path for path in server.asked
+        )
         assert {told["Authorization"] for told in server.headers_seen} == {f"Basic {CANARIES[4]}"}
 
 
-def test_user_info_stays_with_the_server_it_was_meant_for(server: HostileServer, url: str, cache: Path) -> None:
+def test_user_info_stays_with_the_server_it_was_meant_for(
+    server: HostileServer, url: str, cache: Path
+) -> None:
     server.files["/set/manifest.json"] = redirect("/elsewhere?c=d")
     with pytest.raises(InputError):
         Shards(url, "train")
@@ -111,7 +149,9 @@ def clear(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_workers_are_given_the_secrets_when_they_start(url: str, cache: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_are_given_the_secrets_when_they_start(
+    url: str, cache: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(remote.Origin, "prefetch", lambda _self, _cards: [])
     shards = Shards(url, "train")
     context: Any = multiprocessing.get_context(method)
@@ -123,7 +163,9 @@ def test_workers_are_given_the_secrets_when_they_start(url: str, cache: Path, me
     assert_none_on_disk(cache)
 
 
-def test_a_pickle_holds_no_secret_and_who_reads_it_elsewhere_is_told(url: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pickle_holds_no_secret_and_who_reads_it_elsewhere_is_told(
+    url: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(remote.Origin, "prefetch", lambda _self, _cards: [])
     content = pickle.dumps(Shards(url, "train"))
     assert_no_canary(content.decode("latin-1"))
@@ -131,7 +173,9 @@ def test_a_pickle_holds_no_secret_and_who_reads_it_elsewhere_is_told(url: str, c
     clear(cache)
     around = os.environ | {"PYTHONPATH": str(Path(remote.__file__).parents[2])}
     program = "import pickle, sys; pickle.load(sys.stdin.buffer).samples([0])"
-    done = subprocess.run([sys.executable, "-c", program], input=content, capture_output=True, env=around, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=content, capture_output=True, env=around, check=False
+    )
     assert b"InputError" in done.stderr and b"never stored; open the URL again" in done.stderr
 
 
@@ -142,7 +186,10 @@ def test_an_index_over_shards_has_no_secret_in_its_fingerprint(url: str, cache: 
 
 @pytest.mark.parametrize("scheme", ["s3", "gs", "hf", "file"])
 def test_secrets_in_urls_of_other_protocols_are_refused_unshown(scheme: str, cache: Path) -> None:
-    for url in (f"{scheme}://{USER}:{PASSWORD}@bucket/x", f"{scheme}://{USER}:{PASSWORD}/{PASSWORD}@bucket/x"):
+    for url in (
+        f"{scheme}://{USER}:{PASSWORD}@bucket/x",
+        f"{scheme}://{USER}:{PASSWORD}/{PASSWORD}@bucket/x",
+    ):
         with pytest.raises(InputError) as error:
             Shards(url, "train")
         assert_no_canary(str(error.value))
@@ -163,7 +210,12 @@ def test_what_a_library_says_is_cut() -> None:
     said = f"403 Forbidden for url '{with_secrets('https://cdn.example.org/a/b')}' \x1b[2J\nFor more see https://x.org/{'y' * 2000}"
     told = _reason(ValueError(said))
     assert_no_canary(told)
-    assert "cdn.example.org/a/b" in told and "\x1b" not in told and "\n" not in told and len(told) < 600
+    assert (
+        "cdn.example.org/a/b" in told
+        and "\x1b" not in told
+        and "\n" not in told
+        and len(told) < 600
+    )
 
 
 def test_an_address_never_shows_its_secrets() -> None:

@@ -1,4 +1,6 @@
-"""Tokenizers are programs of others: what they do to a text is counted, and one that fails on a row spoils that row alone."""
+"""Tokenizers are programs of others: what they do to a text is counted, and one that fails on a
+row spoils that row alone.
+"""
 
 import base64
 import json
@@ -26,8 +28,15 @@ def tokenizer(folder: Path, **parts: Any) -> Path:
 def prep(tmp_path: Path, made: Path, *texts: str) -> Manifest:
     """A run over one row of each text and a plain one."""
     rows = tmp_path / "rows.jsonl"
-    rows.write_text("".join(json.dumps({"messages": dialogue(text)}) + "\n" for text in (*texts, PLAIN[0])))
-    settings: dict[str, Any] = {"truecase.enabled": False, "dedup.near": False, "filter": "[]", "pack.seq_len": 64}
+    rows.write_text(
+        "".join(json.dumps({"messages": dialogue(text)}) + "\n" for text in (*texts, PLAIN[0]))
+    )
+    settings: dict[str, Any] = {
+        "truecase.enabled": False,
+        "dedup.near": False,
+        "filter": "[]",
+        "pack.seq_len": 64,
+    }
     return zephyr_fast.prep(out=tmp_path / "out", input=rows, tokenizer=made, settings=settings)
 
 
@@ -56,7 +65,9 @@ GROW = {
 def test_a_normalizer_that_grows_a_text_loses_that_row_alone(name: str, tmp_path: Path) -> None:
     made = tokenizer(tmp_path / "tokenizer", normalizer=GROW[name], pre_tokenizer=None)
     if name == "in front":
-        with pytest.raises(InputError, match="would make more than"):  # of any text, also of the one that it is loaded with
+        with pytest.raises(
+            InputError, match="would make more than"
+        ):  # of any text, also of the one that it is loaded with
             prep(tmp_path, made)
         return
     manifest = prep(tmp_path, made, "zzz " * 100)
@@ -67,16 +78,30 @@ def test_a_normalizer_that_grows_a_text_loses_that_row_alone(name: str, tmp_path
 BACKTRACK = {
     "alternatives that are the same": (r"(a|a)*$", "a" * 40 + "b"),
     "repeats of repeats": (r"(x+x+)+y", "x" * 60),
-    "a little at every place": (r".*.*.*§|.", "one line of words that has no such sign in it " * 60),
+    "a little at every place": (
+        r".*.*.*§|.",
+        "one line of words that has no such sign in it " * 60,
+    ),
 }
 
 
 @pytest.mark.parametrize("name", BACKTRACK)
 @pytest.mark.parametrize("part", ["normalizer", "pre_tokenizer"])
-def test_a_pattern_that_does_not_end_loses_that_row_alone(name: str, part: str, tmp_path: Path) -> None:
+def test_a_pattern_that_does_not_end_loses_that_row_alone(
+    name: str, part: str, tmp_path: Path
+) -> None:
     pattern, text = BACKTRACK[name]
-    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
-    parts = {"normalizer": replace({"Regex": pattern}, "-")} if part == "normalizer" else {"pre_tokenizer": split}
+    split = {
+        "type": "Split",
+        "pattern": {"Regex": pattern},
+        "behavior": "Isolated",
+        "invert": False,
+    }
+    parts = (
+        {"normalizer": replace({"Regex": pattern}, "-")}
+        if part == "normalizer"
+        else {"pre_tokenizer": split}
+    )
     made = tokenizer(tmp_path / "tokenizer", **({"normalizer": None} | parts))
     manifest = prep(tmp_path, made, text)
     assert manifest.rows.quarantined == {"tokenizer": 1}
@@ -88,16 +113,45 @@ def charsmap(written: bytes) -> dict[str, Any]:
     return {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(blob).decode()}
 
 
-WORDS = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "vocab": {"[UNK]": 0, "a": 1, "##a": 2}}
+WORDS = {
+    "type": "WordPiece",
+    "unk_token": "[UNK]",
+    "continuing_subword_prefix": "##",
+    "vocab": {"[UNK]": 0, "a": 1, "##a": 2},
+}
 REFUSED = {
-    "words without end": ({"model": WORDS | {"max_input_chars_per_word": 10**9}}, "max_input_chars_per_word"),
-    "pieces without end": ({"model": {"type": "Unigram", "unk_id": 0, "vocab": [["?", 0.0], ["a" * 40_000, -1.0]]}}, "longest piece"),
-    "pieces without a type": ({"model": {"unk_id": 0, "vocab": [["?", 0.0], ["a" * 40_000, -1.0]]}}, "longest piece"),
-    "an atomic group": ({"normalizer": replace({"Regex": "(?=(?>a*)b)a|b"}, "")}, "an atomic group"),
-    "chance": ({"model": WORDS | {"type": "BPE", "dropout": 0.5, "merges": []}}, "drops merges by chance"),
-    "a long character map": ({"normalizer": charsmap(b"x" * 5_000 + b"\0")}, "writes 5000 bytes for one character"),
-    "a damaged character map": ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}, ""),
-    "too many normalizers": ({"normalizer": sequence(*[{"type": "NFC"}] * 65)}, "more than 64 normalizers"),
+    "words without end": (
+        {"model": WORDS | {"max_input_chars_per_word": 10**9}},
+        "max_input_chars_per_word",
+    ),
+    "pieces without end": (
+        {"model": {"type": "Unigram", "unk_id": 0, "vocab": [["?", 0.0], ["a" * 40_000, -1.0]]}},
+        "longest piece",
+    ),
+    "pieces without a type": (
+        {"model": {"unk_id": 0, "vocab": [["?", 0.0], ["a" * 40_000, -1.0]]}},
+        "longest piece",
+    ),
+    "an atomic group": (
+        {"normalizer": replace({"Regex": "(?=(?>a*)b)a|b"}, "")},
+        "an atomic group",
+    ),
+    "chance": (
+        {"model": WORDS | {"type": "BPE", "dropout": 0.5, "merges": []}},
+        "drops merges by chance",
+    ),
+    "a long character map": (
+        {"normalizer": charsmap(b"x" * 5_000 + b"\0")},
+        "writes 5000 bytes for one character",
+    ),
+    "a damaged character map": (
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}},
+        "",
+    ),
+    "too many normalizers": (
+        {"normalizer": sequence(*[{"type": "NFC"}] * 65)},
+        "more than 64 normalizers",
+    ),
     "no model": ({"model": {"type": "BPE"}}, ""),
     "no pattern": ({"normalizer": replace({"Regex": "("}, "")}, ""),
     "a list": ({"added_tokens": [[[[]]]]}, ""),
@@ -122,8 +176,12 @@ def test_what_is_no_tokenizer_is_an_input_error(content: str, tmp_path: Path) ->
         prep(tmp_path, made)
 
 
-@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"])
-def test_a_file_beside_the_tokenizer_is_bounded_before_it_is_read(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"]
+)
+def test_a_file_beside_the_tokenizer_is_bounded_before_it_is_read(
+    name: str, tmp_path: Path
+) -> None:
     made = tokenizer(tmp_path / "tokenizer")
     with (made / name).open("wb") as file:
         file.truncate(17 << 20)

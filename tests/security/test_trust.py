@@ -1,4 +1,6 @@
-"""No code of a folder runs that the user did not name and trust, no question is asked, and no pickle of a checkpoint is obeyed."""
+"""No code of a folder runs that the user did not name and trust, no question is asked, and no
+pickle of a checkpoint is obeyed.
+"""
 
 import hashlib
 import json
@@ -39,20 +41,34 @@ QUIET = [
 
 
 def evil(folder: Path, name: str, canary: Path) -> None:
-    (folder / f"{name}.py").write_text(f"open({str(canary)!r}, 'w').write('ran')\nclass Evil: pass\n")
+    (folder / f"{name}.py").write_text(
+        f"open({str(canary)!r}, 'w').write('ran')\nclass Evil: pass\n"
+    )
 
 
 def with_code(shards: Path, folder: Path, canary: Path, **changes: Any) -> Path:
-    """The same data set, whose tokenizer asks to run a file beside it, which no manifest may name; all digests are right."""
+    """The same data set, whose tokenizer asks to run a file beside it, which no manifest may
+    name; all digests are right.
+    """
     shutil.copytree(shards, folder)
     config = folder / "tokenizer" / "tokenizer_config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}} | changes))
+    config.write_text(
+        json.dumps(
+            json.loads(config.read_text())
+            | {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}}
+            | changes
+        )
+    )
     evil(folder / "tokenizer", "evil", canary)
     fields = json.loads((folder / "manifest.json").read_text())
-    fields["files"] = [card for card in fields["files"] if card["file"] != "tokenizer/tokenizer_config.json"]
+    fields["files"] = [
+        card for card in fields["files"] if card["file"] != "tokenizer/tokenizer_config.json"
+    ]
     content = config.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    fields["files"].append({"file": f"tokenizer/{config.name}", "bytes": len(content), "sha256": digest})
+    fields["files"].append(
+        {"file": f"tokenizer/{config.name}", "bytes": len(content), "sha256": digest}
+    )
     (folder / "manifest.json").write_text(seal(fields))
     return folder
 
@@ -61,16 +77,28 @@ def model_with_code(folder: Path, start: Path, canary: Path) -> Path:
     """A model whose configuration asks to run files beside it."""
     shutil.copytree(start, folder)
     config = json.loads((folder / "config.json").read_text())
-    config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"}}
+    config |= {
+        "model_type": "evil",
+        "auto_map": {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"},
+    }
     (folder / "config.json").write_text(json.dumps(config))
     evil(folder, "evil", canary)
     return folder
 
 
 def on_a_terminal(line: list[str], environment: dict[str, str]) -> tuple[int, str]:
-    """Runs a command whose stdin and output are a terminal on which somebody has typed `y`, many times."""
+    """Runs a command whose stdin and output are a terminal on which somebody has typed `y`, many
+    times.
+    """
     main_end, terminal = pty.openpty()
-    running = subprocess.Popen(line, env=environment, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
+    running = subprocess.Popen(
+        line,
+        env=environment,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    )
     os.close(terminal)
     os.write(main_end, b"y\n" * 20)
     printed = b""
@@ -87,9 +115,13 @@ def on_a_terminal(line: list[str], environment: dict[str, str]) -> tuple[int, st
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"tokenizer_class": "Evil"}, {"auto_map": ["evil.Evil", None]}, {"auto_map": "evil.Evil"}], ids=str
+    "changes",
+    [{}, {"tokenizer_class": "Evil"}, {"auto_map": ["evil.Evil", None]}, {"auto_map": "evil.Evil"}],
+    ids=str,
 )
-def test_a_data_folders_tokenizer_runs_nothing(changes: dict[str, Any], shards: Path, tmp_path: Path) -> None:
+def test_a_data_folders_tokenizer_runs_nothing(
+    changes: dict[str, Any], shards: Path, tmp_path: Path
+) -> None:
     folder = with_code(shards, tmp_path / "shards", tmp_path / "canary", **changes)
     with pytest.raises(InputError, match="auto_map"):
         load_tokenizer(str(folder), Manifest.read(folder))
@@ -101,16 +133,35 @@ def test_no_word_of_the_user_on_the_model_is_taken_for_the_data(
     trust: list[str], shards: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = with_code(shards, tmp_path / "shards", tmp_path / "canary")
-    words = ["--shards", str(folder), "--model_name_or_path", str(start), "--output_dir", str(tmp_path / "out"), *QUIET, *trust]
+    words = [
+        "--shards",
+        str(folder),
+        "--model_name_or_path",
+        str(start),
+        "--output_dir",
+        str(tmp_path / "out"),
+        *QUIET,
+        *trust,
+    ]
     assert main(["sft", *words]) == 4
     assert "`auto_map`" in capsys.readouterr().err and not (tmp_path / "canary").exists()
 
 
-def test_on_a_terminal_nobody_is_asked(shards: Path, prefs: Path, start: Path, tmp_path: Path) -> None:
+def test_on_a_terminal_nobody_is_asked(
+    shards: Path, prefs: Path, start: Path, tmp_path: Path
+) -> None:
     _, environment = command()
     data = with_code(prefs, tmp_path / "prefs", tmp_path / "canary")
     model = model_with_code(tmp_path / "model", start, tmp_path / "canary")
-    train = [sys.executable, "-m", "zephyr_fast.train", "sft", "--output_dir", str(tmp_path / "out"), *QUIET]
+    train = [
+        sys.executable,
+        "-m",
+        "zephyr_fast.train",
+        "sft",
+        "--output_dir",
+        str(tmp_path / "out"),
+        *QUIET,
+    ]
     for line in (
         command("ref-logprobs", data, "--model", start)[0],
         command("ref-logprobs", prefs, "--model", model)[0],
@@ -128,10 +179,29 @@ def test_a_models_code_runs_if_the_user_says_so_and_a_teachers_never(
     words = ["sft", "--shards", str(shards), "--output_dir", str(tmp_path / "out"), *QUIET]
     assert main([*words, "--model_name_or_path", str(model)]) == 2
     told = capsys.readouterr().err
-    assert "`trust_remote_code: true`" in told and str(model) in told and not (tmp_path / "canary").exists()
-    assert main([*words, "--model_name_or_path", str(start), "--teacher", str(model), "--trust_remote_code", "true"]) == 2
+    assert (
+        "`trust_remote_code: true`" in told
+        and str(model) in told
+        and not (tmp_path / "canary").exists()
+    )
+    assert (
+        main(
+            [
+                *words,
+                "--model_name_or_path",
+                str(start),
+                "--teacher",
+                str(model),
+                "--trust_remote_code",
+                "true",
+            ]
+        )
+        == 2
+    )
     assert "teacher" in capsys.readouterr().err and not (tmp_path / "canary").exists()
-    main([*words, "--model_name_or_path", str(model), "--trust_remote_code", "true"])  # `Evil` is no configuration
+    main(
+        [*words, "--model_name_or_path", str(model), "--trust_remote_code", "true"]
+    )  # `Evil` is no configuration
     assert (tmp_path / "canary").read_text() == "ran"
 
 
@@ -148,24 +218,45 @@ def test_a_models_code_runs_if_the_user_says_so_and_a_teachers_never(
     ids=str,
 )
 def test_an_adapter_imports_nothing(changes: dict[str, Any], start: Path, tmp_path: Path) -> None:
-    config = {"peft_type": "LORA", "base_model_name_or_path": str(start), "task_type": "CAUSAL_LM", "r": 8, "target_modules": ["q_proj"]}
+    config = {
+        "peft_type": "LORA",
+        "base_model_name_or_path": str(start),
+        "task_type": "CAUSAL_LM",
+        "r": 8,
+        "target_modules": ["q_proj"],
+    }
     (tmp_path / "adapter_config.json").write_text(json.dumps(config | changes))
     with pytest.raises(InputError):
         base_of_adapter(str(tmp_path))
 
 
 @pytest.mark.parametrize("key", ["attn_implementation", "experts_implementation"])
-def test_a_model_fetches_no_kernel(key: str, shards: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_fetches_no_kernel(
+    key: str, shards: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = tmp_path / "model"
     shutil.copytree(start, model)
-    (model / "config.json").write_text(json.dumps(json.loads((model / "config.json").read_text()) | {key: "evil/kernel"}))
+    (model / "config.json").write_text(
+        json.dumps(json.loads((model / "config.json").read_text()) | {key: "evil/kernel"})
+    )
     words = ["sft", "--shards", str(shards), "--output_dir", str(tmp_path / "out"), *QUIET]
     assert main([*words, "--model_name_or_path", str(model)]) == 4
     assert "evil/kernel" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 100_000, "{", "[]", "null", "1", '"x"', '{"model_type": []}', '{"model_type": "mistral", "vocab_size": "x"}', "\x00\xff"]
+    "text",
+    [
+        "[" * 100_000,
+        "{",
+        "[]",
+        "null",
+        "1",
+        '"x"',
+        '{"model_type": []}',
+        '{"model_type": "mistral", "vocab_size": "x"}',
+        "\x00\xff",
+    ],
 )
 def test_a_models_configuration_is_refused_in_one_line(
     text: str, shards: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -176,11 +267,23 @@ def test_a_models_configuration_is_refused_in_one_line(
     words = ["sft", "--shards", str(shards), "--output_dir", str(tmp_path / "out"), *QUIET]
     assert main([*words, "--model_name_or_path", str(model)]) in (2, 4)
     told = capsys.readouterr().err
-    assert told.splitlines()[-1].startswith("error: ") and str(model) in told and "Traceback" not in told
+    assert (
+        told.splitlines()[-1].startswith("error: ")
+        and str(model) in told
+        and "Traceback" not in told
+    )
 
 
 @pytest.mark.parametrize(
-    "index", ["[" * 100_000, "[]", "{}", '{"weight_map": {"a": "../x.safetensors"}}', '{"weight_map": {"a": 1}}', '{"weight_map": []}']
+    "index",
+    [
+        "[" * 100_000,
+        "[]",
+        "{}",
+        '{"weight_map": {"a": "../x.safetensors"}}',
+        '{"weight_map": {"a": 1}}',
+        '{"weight_map": []}',
+    ],
 )
 def test_an_index_of_weights_names_files_beside_it(index: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
@@ -202,20 +305,42 @@ class Bomb:
 @pytest.fixture(scope="module")
 def checkpoint(shards: Path, start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "out"
-    words = ["--shards", str(shards), "--model_name_or_path", str(start), "--output_dir", str(out), *QUIET]
+    words = [
+        "--shards",
+        str(shards),
+        "--model_name_or_path",
+        str(start),
+        "--output_dir",
+        str(out),
+        *QUIET,
+    ]
     assert main(["sft", *words, "--save_strategy", "steps", "--save_steps", "1"]) == 0
     return out / "checkpoint-1"
 
 
 def resumed(checkpoint: Path, shards: Path, start: Path, out: Path) -> int:
-    words = ["--shards", str(shards), "--model_name_or_path", str(start), "--output_dir", str(out), *QUIET]
+    words = [
+        "--shards",
+        str(shards),
+        "--model_name_or_path",
+        str(start),
+        "--output_dir",
+        str(out),
+        *QUIET,
+    ]
     return main(["sft", *words, "--resume_from_checkpoint", str(checkpoint)])
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
 @pytest.mark.parametrize("kind", ["bomb", "cut", "text", "empty"])
 def test_a_pickle_of_a_checkpoint_is_not_obeyed_and_named(
-    name: str, kind: str, checkpoint: Path, shards: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    kind: str,
+    checkpoint: Path,
+    shards: Path,
+    start: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     import torch
 
@@ -225,10 +350,15 @@ def test_a_pickle_of_a_checkpoint_is_not_obeyed_and_named(
     if kind == "bomb":
         torch.save(Bomb(tmp_path / "canary"), copy / name)
     else:
-        (copy / name).write_bytes({"cut": whole[: len(whole) // 2], "text": b"no pickle", "empty": b""}[kind])
+        (copy / name).write_bytes(
+            {"cut": whole[: len(whole) // 2], "text": b"no pickle", "empty": b""}[kind]
+        )
     assert resumed(copy, shards, start, tmp_path / "out") == 4
     told = capsys.readouterr().err
-    assert told.splitlines()[-1].startswith("error: cannot resume from") and name in told.splitlines()[-1]
+    assert (
+        told.splitlines()[-1].startswith("error: cannot resume from")
+        and name in told.splitlines()[-1]
+    )
     assert not (tmp_path / "canary").exists()
 
 
@@ -249,9 +379,20 @@ def test_weights_and_arguments_that_are_pickles_are_not_obeyed(
     shutil.copytree(start, model)
     (model / "model.safetensors").unlink()
     torch.save(Bomb(tmp_path / "canary"), model / "pytorch_model.bin")
-    words = ["--shards", str(shards), "--model_name_or_path", str(model), "--output_dir", str(tmp_path / "out"), *QUIET]
+    words = [
+        "--shards",
+        str(shards),
+        "--model_name_or_path",
+        str(model),
+        "--output_dir",
+        str(tmp_path / "out"),
+        *QUIET,
+    ]
     assert main(["sft", *words]) == 4
-    assert str(model) in capsys.readouterr().err.splitlines()[-1] and not (tmp_path / "canary").exists()
+    assert (
+        str(model) in capsys.readouterr().err.splitlines()[-1]
+        and not (tmp_path / "canary").exists()
+    )
 
 
 @pytest.mark.parametrize(
@@ -269,7 +410,12 @@ def test_weights_and_arguments_that_are_pickles_are_not_obeyed(
     ],
 )
 def test_a_trainers_state_is_refused_in_one_line(
-    state: str, checkpoint: Path, shards: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    state: str,
+    checkpoint: Path,
+    shards: Path,
+    start: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     copy = tmp_path / "checkpoint-1"
     shutil.copytree(checkpoint, copy)

@@ -1,4 +1,6 @@
-"""`verify` on folders that strangers made: no link followed, nothing but files opened, no file read past its size, Ctrl-C answered."""
+"""`verify` on folders that strangers made: no link followed, nothing but files opened, no file
+read past its size, Ctrl-C answered.
+"""
 
 import json
 import os
@@ -51,8 +53,13 @@ def test_links_to_the_folder_itself_are_named_and_not_followed(copy: Path) -> No
     assert "symbolic link" in refusal(7, "verify", copy)
 
 
-@pytest.mark.parametrize("name", ["train-00000.arrow", "text/train-00000.parquet", "README.md", "tokenizer/tokenizer.json"])
-def test_a_file_that_is_a_link_a_fifo_a_device_or_a_folder_is_damage_at_once(name: str, copy: Path) -> None:
+@pytest.mark.parametrize(
+    "name",
+    ["train-00000.arrow", "text/train-00000.parquet", "README.md", "tokenizer/tokenizer.json"],
+)
+def test_a_file_that_is_a_link_a_fifo_a_device_or_a_folder_is_damage_at_once(
+    name: str, copy: Path
+) -> None:
     path = copy / name
     content = path.read_bytes()
     (copy.parent / "same").write_bytes(content)
@@ -72,7 +79,9 @@ def test_a_file_that_is_a_link_a_fifo_a_device_or_a_folder_is_damage_at_once(nam
     zephyr_fast.verify(copy)
 
 
-def test_a_folder_of_ours_that_is_a_link_is_damage_and_so_is_all_that_should_be_in_it(copy: Path) -> None:
+def test_a_folder_of_ours_that_is_a_link_is_damage_and_so_is_all_that_should_be_in_it(
+    copy: Path,
+) -> None:
     shutil.move(copy / "text", copy.parent / "elsewhere")
     (copy / "text").symlink_to(copy.parent / "elsewhere")
     found = damage(copy)
@@ -81,7 +90,9 @@ def test_a_folder_of_ours_that_is_a_link_is_damage_and_so_is_all_that_should_be_
     }
 
 
-def test_a_snapshot_of_the_hub_made_of_links_is_told_how_to_be_verified(whole: Path, tmp_path: Path) -> None:
+def test_a_snapshot_of_the_hub_made_of_links_is_told_how_to_be_verified(
+    whole: Path, tmp_path: Path
+) -> None:
     snapshot = tmp_path / "snapshot"
     for name in files(whole):
         (snapshot / name).parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +103,9 @@ def test_a_snapshot_of_the_hub_made_of_links_is_told_how_to_be_verified(whole: P
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "_ref/0123456789abcdef/manifest.json"])
-def test_a_manifest_that_is_no_regular_file_or_has_no_end_is_refused_at_once(name: str, copy: Path) -> None:
+def test_a_manifest_that_is_no_regular_file_or_has_no_end_is_refused_at_once(
+    name: str, copy: Path
+) -> None:
     path = copy / name
     path.parent.mkdir(parents=True, exist_ok=True)
     plants: dict[str, Callable[[], object]] = {
@@ -149,18 +162,26 @@ def test_a_file_that_is_named_twice_is_damage_and_read_once(copy: Path) -> None:
     told["files"] += [card for card in told["files"] if card["file"] == "README.md"] * 1_000
     (copy / "manifest.json").write_text(seal(told))
     found = report(copy)
-    assert {one.what for one in found.damage} == {"it is named twice"} and len(found.damage) == 1_000
-    assert found.bytes == sum(map(len, files(copy).values())) - (copy / "manifest.json").stat().st_size
+    assert {one.what for one in found.damage} == {"it is named twice"} and len(
+        found.damage
+    ) == 1_000
+    assert (
+        found.bytes == sum(map(len, files(copy).values())) - (copy / "manifest.json").stat().st_size
+    )
 
 
 @pytest.mark.parametrize("name", ["train-00000.arrow", "README.md"])
-def test_a_file_longer_than_said_is_read_to_one_byte_more_and_no_further(name: str, copy: Path) -> None:
+def test_a_file_longer_than_said_is_read_to_one_byte_more_and_no_further(
+    name: str, copy: Path
+) -> None:
     size = (copy / name).stat().st_size
     before = report(copy).bytes
     with (copy / name).open("r+b") as file:
         file.truncate(1 << 42)  # all holes: to read them would take hours
     found = report(copy)
-    assert [(one.file, one.what) for one in found.damage] == [(name, f"it has {1 << 42} bytes, not {size}")]
+    assert [(one.file, one.what) for one in found.damage] == [
+        (name, f"it has {1 << 42} bytes, not {size}")
+    ]
     assert found.bytes == before + 1
 
 
@@ -170,7 +191,9 @@ def test_offsets_and_lengths_beyond_a_file_read_no_further(copy: Path) -> None:
         told["splits"]["train"]["shards"][0]["batches"][0].update(changes)
         (copy / "manifest.json").write_text(seal(told))
         found = report(copy)
-        assert found.damage[0].file == "train-00000.arrow" and found.bytes < 2 * sum(map(len, files(copy).values()))
+        assert found.damage[0].file == "train-00000.arrow" and found.bytes < 2 * sum(
+            map(len, files(copy).values())
+        )
 
 
 def of_path(told: Any, path: list[Any]) -> dict[str, Any]:
@@ -209,22 +232,31 @@ def test_sums_that_no_count_can_hold_are_damage_and_no_crash(value: Any, copy: P
             zephyr_fast.verify(copy)
         except (IntegrityError, InputError):
             continue
-        assert field in ("tokens", "bytes") and path[0] in ("inputs", "splits"), (path, field)  # sums of nothing else
+        assert field in ("tokens", "bytes") and path[0] in ("inputs", "splits"), (
+            path,
+            field,
+        )  # sums of nothing else
 
 
 def test_of_very_many_strays_the_first_are_named_and_the_rest_counted(copy: Path) -> None:
     for number in range(3_000):
         (copy / f"stray-{number:04}").touch()
     found = report(copy).damage
-    assert len(found) == 1_001 and [one.file for one in found[:1_000]] == [f"stray-{number:04}" for number in range(1_000)]
+    assert len(found) == 1_001 and [one.file for one in found[:1_000]] == [
+        f"stray-{number:04}" for number in range(1_000)
+    ]
     assert found[1_000].what.startswith("2000 more")
-    assert json.loads(shell("verify", copy, "--json").stdout)["damage"][-1]["what"].startswith("2000 more")
+    assert json.loads(shell("verify", copy, "--json").stdout)["damage"][-1]["what"].startswith(
+        "2000 more"
+    )
 
 
 def test_of_very_many_missing_files_the_first_are_named_and_the_rest_counted(copy: Path) -> None:
     told = manifest(copy)
     card = told["splits"]["train"]["shards"][0]
-    told["splits"]["train"]["shards"] += [{**card, "file": f"train-{number:05}.arrow"} for number in range(1, 3_001)]
+    told["splits"]["train"]["shards"] += [
+        {**card, "file": f"train-{number:05}.arrow"} for number in range(1, 3_001)
+    ]
     (copy / "manifest.json").write_text(seal(told))
     found = report(copy).damage
     assert len(found) == 1_001 and "more" in found[-1].what
@@ -255,9 +287,18 @@ def test_ctrl_c_is_answered_while_a_large_file_is_read(copy: Path) -> None:
     def listen() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    running = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
+    running = subprocess.Popen(
+        line,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=listen,
+    )
     opened = Path(f"/proc/{running.pid}/fd")
-    while not any(os.path.realpath(name).endswith("train-00099.arrow") for name in opened.iterdir()):
+    while not any(
+        os.path.realpath(name).endswith("train-00099.arrow") for name in opened.iterdir()
+    ):
         assert running.poll() is None
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)
@@ -268,13 +309,27 @@ def test_ctrl_c_is_answered_while_a_large_file_is_read(copy: Path) -> None:
     assert running.returncode == 130
 
 
-def test_stored_log_probs_are_read_to_their_length_and_names_of_other_forms_are_refused(copy: Path) -> None:
+def test_stored_log_probs_are_read_to_their_length_and_names_of_other_forms_are_refused(
+    copy: Path,
+) -> None:
     key = copy / "_ref" / "0123456789abcdef"
     key.mkdir(parents=True)
     part = {"file": "train-00000.arrow", "sha256": "0" * 64}
-    card: dict[str, Any] = {"schema": 1, "key": {"shards": manifest(copy)["fingerprint"]}, "splits": {}}
-    for names in (["../../README.md"], ["/etc/passwd"], ["a\nb"], ["train-00000.arrow"] * 3, ["x" * 10_000]):
-        card["splits"] = {"train": {"pairs": 1, "parts": [{**part, "file": name} for name in names]}}
+    card: dict[str, Any] = {
+        "schema": 1,
+        "key": {"shards": manifest(copy)["fingerprint"]},
+        "splits": {},
+    }
+    for names in (
+        ["../../README.md"],
+        ["/etc/passwd"],
+        ["a\nb"],
+        ["train-00000.arrow"] * 3,
+        ["x" * 10_000],
+    ):
+        card["splits"] = {
+            "train": {"pairs": 1, "parts": [{**part, "file": name} for name in names]}
+        }
         (key / "manifest.json").write_text(json.dumps(card))
         found = damage(copy)
         assert all(name.startswith("_ref/") for name in found), found
@@ -290,10 +345,25 @@ def test_stored_log_probs_are_read_to_their_length_and_names_of_other_forms_are_
 
 def test_a_folder_of_hostile_names_and_kinds_is_reported_in_json(copy: Path) -> None:
     chance = random.Random(7)
-    names = [b"\xff\xfe", b"a\nb", b"\x1b[31m", b"[x]", b"'\"`", b"-rf", "\u202e".encode(), b"n" * 255]
+    names = [
+        b"\xff\xfe",
+        b"a\nb",
+        b"\x1b[31m",
+        b"[x]",
+        b"'\"`",
+        b"-rf",
+        "\u202e".encode(),
+        b"n" * 255,
+    ]
     for name in names:
         where = os.fsencode(copy) + b"/" + chance.choice([b"", b"text/", b"_quarantine/"]) + name
         os.makedirs(os.path.dirname(where), exist_ok=True)
-        chance.choice([lambda path: os.mkfifo(path), lambda path: os.mkdir(path), lambda path: os.symlink(b".", path)])(where)
+        chance.choice(
+            [
+                lambda path: os.mkfifo(path),
+                lambda path: os.mkdir(path),
+                lambda path: os.symlink(b".", path),
+            ]
+        )(where)
     done = shell("verify", copy, "--json")
     assert done.returncode == 7 and len(json.loads(done.stdout)["damage"]) == len(names)

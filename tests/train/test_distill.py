@@ -1,4 +1,6 @@
-"""Distillation: the divergence is that of whole distributions, the student nears its teacher, and what does not fit is refused."""
+"""Distillation: the divergence is that of whole distributions, the student nears its teacher,
+and what does not fit is refused.
+"""
 
 import json
 from itertools import islice
@@ -19,12 +21,27 @@ from zephyr_fast.load.collators import WindowCollator
 from zephyr_fast.train.__main__ import main
 from zephyr_fast.train.distill import Distilled
 
-QUIET: dict[str, Any] = {"use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "no", "disable_tqdm": True, "seed": 3}
+QUIET: dict[str, Any] = {
+    "use_cpu": True,
+    "bf16": False,
+    "report_to": "none",
+    "save_strategy": "no",
+    "disable_tqdm": True,
+    "seed": 3,
+}
 
 
 def run(shards: Path, out: Path, model: Path | str, **settings: Any) -> int:
-    given = {"output_dir": out, "model_name_or_path": model, "activation_checkpointing": False, "per_device_train_batch_size": 2, **QUIET}
-    words = [word for name, value in (given | settings).items() for word in (f"--{name}", str(value))]
+    given = {
+        "output_dir": out,
+        "model_name_or_path": model,
+        "activation_checkpointing": False,
+        "per_device_train_batch_size": 2,
+        **QUIET,
+    }
+    words = [
+        word for name, value in (given | settings).items() for word in (f"--{name}", str(value))
+    ]
     return main(["sft", "--shards", str(shards), *words])
 
 
@@ -36,7 +53,9 @@ def teacher(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_the_students_divergence_from_its_teacher_falls_on_held_out_rows(shards: Path, start: Path, teacher: Path, tmp_path: Path) -> None:
+def test_the_students_divergence_from_its_teacher_falls_on_held_out_rows(
+    shards: Path, start: Path, teacher: Path, tmp_path: Path
+) -> None:
     settings = {
         "max_steps": 12,
         "learning_rate": 3e-3,
@@ -48,7 +67,9 @@ def test_the_students_divergence_from_its_teacher_falls_on_held_out_rows(shards:
     assert run(shards, tmp_path, start, **settings) == 0
     results = json.loads((tmp_path / "all_results.json").read_text())
     assert 0 <= results["eval_teacher_kl"] < 0.5 * results["before_teacher_kl"]
-    assert results["eval_loss"] == pytest.approx(results["eval_teacher_kl"], rel=0.05)  # the mean over tokens, and the mean over batches
+    assert results["eval_loss"] == pytest.approx(
+        results["eval_teacher_kl"], rel=0.05
+    )  # the mean over tokens, and the mean over batches
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.25])
@@ -57,11 +78,21 @@ def test_the_loss_and_its_gradients_are_those_of_the_obvious_way(
 ) -> None:
     """Labels and whole distributions, from the logits of one window."""
     tokenizer = AutoTokenizer.from_pretrained(shards / "tokenizer")
-    settings: dict[str, Any] = {"dataset_kwargs": {"skip_prepare_dataset": True}, "remove_unused_columns": False, **QUIET}
-    config = SFTConfig(output_dir=str(tmp_path), max_length=256, activation_checkpointing=False, **settings)
-    trainer = Distilled(model=str(start), args=config, train_dataset=open_shards(shards), processing_class=tokenizer)
+    settings: dict[str, Any] = {
+        "dataset_kwargs": {"skip_prepare_dataset": True},
+        "remove_unused_columns": False,
+        **QUIET,
+    }
+    config = SFTConfig(
+        output_dir=str(tmp_path), max_length=256, activation_checkpointing=False, **settings
+    )
+    trainer = Distilled(
+        model=str(start), args=config, train_dataset=open_shards(shards), processing_class=tokenizer
+    )
     trainer.set_teacher(str(teacher), weight)
-    batch = WindowCollator("rows", tokenizer.pad_token_id)([open_shards(shards)[0], open_shards(shards)[1]])
+    batch = WindowCollator("rows", tokenizer.pad_token_id)(
+        [open_shards(shards)[0], open_shards(shards)[1]]
+    )
     trainer.model.train()
     loss = trainer.compute_loss(trainer.model, dict(batch))
     loss.backward()
@@ -70,7 +101,11 @@ def test_the_loss_and_its_gradients_are_those_of_the_obvious_way(
 
     seen = {name: batch[name] for name in ("input_ids", "position_ids")}
     mine = trainer.model(**seen, use_cache=False).logits[:, :-1].log_softmax(-1)
-    theirs = AutoModelForCausalLM.from_pretrained(teacher)(**seen, use_cache=False).logits[:, :-1].log_softmax(-1)
+    theirs = (
+        AutoModelForCausalLM.from_pretrained(teacher)(**seen, use_cache=False)
+        .logits[:, :-1]
+        .log_softmax(-1)
+    )
     labels = batch["labels"][:, 1:]
     trained = labels != -100
     kl = (theirs.exp() * (theirs - mine)).sum(-1)[trained].mean()
@@ -87,20 +122,30 @@ def test_a_teacher_with_another_vocabulary_is_refused_by_name(
     shards: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = AutoConfig.from_pretrained(start)
-    for size, said in ((1000, "the teacher does not fit: the shards' tokenizer has 2048 tokens"), (4096, "a vocabulary of 4096 tokens")):
+    for size, said in (
+        (1000, "the teacher does not fit: the shards' tokenizer has 2048 tokens"),
+        (4096, "a vocabulary of 4096 tokens"),
+    ):
         config.vocab_size = size
         AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / str(size))
         assert run(shards, tmp_path / "out", start, max_steps=1, teacher=tmp_path / str(size)) == 2
         assert said in capsys.readouterr().err
 
 
-def test_what_cannot_be_distilled_is_refused(shards: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_distilled_is_refused(
+    shards: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(shards, tmp_path, start, max_steps=1, teacher=start, teacher_weight=0) == 2
     assert "`teacher_weight` is a share" in capsys.readouterr().err
     assert run(shards, tmp_path, start, max_steps=1, teacher=tmp_path / "nothing") == 4
     assert "cannot load the model" in capsys.readouterr().err
     config = AutoConfig.for_model(
-        "cohere", vocab_size=2048, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1
+        "cohere",
+        vocab_size=2048,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=1,
     )
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "scaled")
     assert run(shards, tmp_path, start, max_steps=1, teacher=tmp_path / "scaled") == 2
@@ -115,14 +160,40 @@ def test_two_processes_learn_from_a_teacher_what_one_learns(tmp_path: Path) -> N
     teacher.save_pretrained(tmp_path / "teacher")
     logged = []
     for world in (2, 1):
-        settings = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2 // world, "save_steps": 6, "max_steps": 6}
-        given = {"act": "distill", "folder": str(folder), "out": str(tmp_path / str(world)), "world": world, "kill": 0, "resume": False}
+        settings = {
+            "per_device_train_batch_size": 2,
+            "gradient_accumulation_steps": 2 // world,
+            "save_steps": 6,
+            "max_steps": 6,
+        }
+        given = {
+            "act": "distill",
+            "folder": str(folder),
+            "out": str(tmp_path / str(world)),
+            "world": world,
+            "kill": 0,
+            "resume": False,
+        }
         settings["teacher"] = str(tmp_path / "teacher")
-        assert run_ranks(run_rank, world, json.dumps({**given, "settings": settings})) == [0] * world
-        history = json.loads((tmp_path / str(world) / "checkpoint-6" / "trainer_state.json").read_text())["log_history"]
-        logged.append([(entry["loss"], entry["grad_norm"], entry["teacher_kl"]) for entry in history if "loss" in entry])
-        assert trained_rows(tmp_path / str(world)) == list(islice(slow_order.steps(23, 3, 4, "carry"), 6))
+        assert (
+            run_ranks(run_rank, world, json.dumps({**given, "settings": settings})) == [0] * world
+        )
+        history = json.loads(
+            (tmp_path / str(world) / "checkpoint-6" / "trainer_state.json").read_text()
+        )["log_history"]
+        logged.append(
+            [
+                (entry["loss"], entry["grad_norm"], entry["teacher_kl"])
+                for entry in history
+                if "loss" in entry
+            ]
+        )
+        assert trained_rows(tmp_path / str(world)) == list(
+            islice(slow_order.steps(23, 3, 4, "carry"), 6)
+        )
     assert len(logged[0]) == 6
     for two, one in zip(*logged, strict=True):
         assert two[:2] == pytest.approx(one[:2], rel=1e-4)
-        assert two[2] == pytest.approx(one[2], rel=0.1)  # the mean over all tokens of a step, and the mean of its two batches'
+        assert two[2] == pytest.approx(
+            one[2], rel=0.1
+        )  # the mean over all tokens of a step, and the mean of its two batches'

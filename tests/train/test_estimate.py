@@ -1,4 +1,6 @@
-"""The cost of a run before it is paid for: the trainer's steps, the FLOPs of the weights there are, and no torch."""
+"""The cost of a run before it is paid for: the trainer's steps, the FLOPs of the weights there
+are, and no torch.
+"""
 
 import json
 import subprocess
@@ -16,7 +18,12 @@ from zephyr_fast.train.__main__ import main
 
 SAMPLE = Path(__file__).parents[2] / "python" / "zephyr_fast" / "sample" / "model"
 ZEPHYR = {
-    **{"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32},
+    **{
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+    },
     **{"num_key_value_heads": 8, "vocab_size": 32000},
 }
 
@@ -24,13 +31,38 @@ ZEPHYR = {
 def test_weights_are_those_that_the_model_multiplies_with() -> None:
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(SAMPLE))
     linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
-    assert Shape.of(json.loads((SAMPLE / "config.json").read_text()), "").matmul == sum(module.weight.numel() for module in linear)
-    assert Shape.of(ZEPHYR, "").matmul == 7_110_393_856  # Mistral-7B's 7,241,732,096 without embeddings and norms
+    assert Shape.of(json.loads((SAMPLE / "config.json").read_text()), "").matmul == sum(
+        module.weight.numel() for module in linear
+    )
+    assert (
+        Shape.of(ZEPHYR, "").matmul == 7_110_393_856
+    )  # Mistral-7B's 7,241,732,096 without embeddings and norms
 
 
 def test_steps_are_those_that_the_trainer_makes(shards: Path, tmp_path: Path) -> None:
-    words = ["--per_device_train_batch_size", "16", "--num_train_epochs", "1", "--eval_strategy", "no"]
-    assert main(["sft", "--config", "tiny-sft", "--shards", str(shards), "--output_dir", str(tmp_path), *words]) == 0
+    words = [
+        "--per_device_train_batch_size",
+        "16",
+        "--num_train_epochs",
+        "1",
+        "--eval_strategy",
+        "no",
+    ]
+    assert (
+        main(
+            [
+                "sft",
+                "--config",
+                "tiny-sft",
+                "--shards",
+                str(shards),
+                "--output_dir",
+                str(tmp_path),
+                *words,
+            ]
+        )
+        == 0
+    )
     made = json.loads((tmp_path / "trainer_state.json").read_text())["global_step"]
     config = tmp_path / "mine.yaml"
     config.write_text("num_train_epochs: 1\nper_device_train_batch_size: 16\n")
@@ -40,11 +72,16 @@ def test_steps_are_those_that_the_trainer_makes(shards: Path, tmp_path: Path) ->
 def test_tokens_seen_of_pairs_are_both_answers_each_with_its_prompt(prefs: Path) -> None:
     pairs = list(Shards(prefs, "train"))
     found = estimate(prefs, "tiny-dpo", gpus=1)
-    assert found.tokens_seen == 3 * sum(2 * len(pair["prompt_ids"]) + len(pair["chosen_ids"]) + len(pair["rejected_ids"]) for pair in pairs)
+    assert found.tokens_seen == 3 * sum(
+        2 * len(pair["prompt_ids"]) + len(pair["chosen_ids"]) + len(pair["rejected_ids"])
+        for pair in pairs
+    )
     assert found.tokens_trained == 3 * Manifest.read(prefs).split("train").trained_tokens
 
 
-def test_a_stored_reference_an_adapter_and_fewer_epochs_cost_less_as_they_should(prefs: Path, tmp_path: Path) -> None:
+def test_a_stored_reference_an_adapter_and_fewer_epochs_cost_less_as_they_should(
+    prefs: Path, tmp_path: Path
+) -> None:
     def flops(text: str) -> float:
         config = tmp_path / "mine.yaml"
         config.write_text(f"per_device_train_batch_size: 4\n{text}\n")
@@ -52,11 +89,15 @@ def test_a_stored_reference_an_adapter_and_fewer_epochs_cost_less_as_they_should
 
     one = flops("num_train_epochs: 1")
     assert flops("num_train_epochs: 3") == pytest.approx(3 * one)
-    assert flops("num_train_epochs: 3\nprecompute_ref_log_probs: true") == pytest.approx((9 + 1) / (9 + 3) * 3 * one)
+    assert flops("num_train_epochs: 3\nprecompute_ref_log_probs: true") == pytest.approx(
+        (9 + 1) / (9 + 3) * 3 * one
+    )
     assert flops("num_train_epochs: 1\nuse_peft: true") == pytest.approx(3 / 4 * one)
 
 
-def test_flops_are_six_per_weight_and_token_and_attention_beside(shards: Path, tmp_path: Path) -> None:
+def test_flops_are_six_per_weight_and_token_and_attention_beside(
+    shards: Path, tmp_path: Path
+) -> None:
     (tmp_path / "config.json").write_text(json.dumps(ZEPHYR))
     found = estimate(shards, "zephyr-7b-sft-full", model=str(tmp_path))
     weights = 6 * 7_110_393_856 * found.tokens_seen

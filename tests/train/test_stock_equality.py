@@ -1,6 +1,8 @@
-"""dSFT on packed windows is stock TRL's on their documents, one in a row: loss, metrics, gradients; on packaged rows and on hostile ones.
+"""dSFT on packed windows is stock TRL's on their documents, one in a row: loss, metrics,
+gradients; on packaged rows and on hostile ones.
 
-What TRL offers beside goes through: NEFTune, its other losses, adapters. (Pairs have `test_packed_pairs.py`.)
+What TRL offers beside goes through: NEFTune, its other losses, adapters. (Pairs have
+`test_packed_pairs.py`.)
 """
 
 import gzip
@@ -26,13 +28,22 @@ from zephyr_fast.train.trainers import SFTTrainer
 
 WINDOW = 64
 QUIET: dict[str, Any] = {
-    **{"use_cpu": True, "bf16": False, "report_to": "none", "save_strategy": "no", "seed": 3, "activation_checkpointing": False},
+    **{
+        "use_cpu": True,
+        "bf16": False,
+        "report_to": "none",
+        "save_strategy": "no",
+        "seed": 3,
+        "activation_checkpointing": False,
+    },
     **{"dataset_kwargs": {"skip_prepare_dataset": True}, "disable_tqdm": True},
 }
 
 
 def hostile_windows() -> list[dict[str, Any]]:
-    """A prompt that fills the window but for one token; answers of one token; three equal documents; documents of one and of two tokens."""
+    """A prompt that fills the window but for one token; answers of one token; three equal
+    documents; documents of one and of two tokens.
+    """
     ids = np.random.default_rng(0).integers(3, 2000, 1000).tolist()
     same = (ids[100:110], 4)
     windows = [
@@ -47,13 +58,22 @@ def hostile_windows() -> list[dict[str, Any]]:
         ids_of_all = [id for tokens, _ in window for id in tokens]
         labels = [label for tokens, prompt in window for label in [-100] * prompt + tokens[prompt:]]
         lengths = [len(tokens) for tokens, _ in window]
-        rows.append({"input_ids": ids_of_all, "labels": labels, "seq_lengths": lengths, "row_ids": [0] * len(lengths)})
+        rows.append(
+            {
+                "input_ids": ids_of_all,
+                "labels": labels,
+                "seq_lengths": lengths,
+                "row_ids": [0] * len(lengths),
+            }
+        )
     return rows
 
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return shards_by_hand.write(tmp_path_factory.mktemp("hostile") / "shards", "sft", {"train": hostile_windows()}, WINDOW)
+    return shards_by_hand.write(
+        tmp_path_factory.mktemp("hostile") / "shards", "sft", {"train": hostile_windows()}, WINDOW
+    )
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +82,12 @@ def genuine(real: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("genuine")
     with gzip.open(real / "ultrachat" / "200k_real.jsonl.gz", "rt", encoding="utf-8") as lines:
         (folder / "rows.jsonl").write_text("".join(islice(lines, 40)), encoding="utf-8")
-    prep(input=folder / "rows.jsonl", tokenizer="sample", out=folder / "shards", settings={"pack.seq_len": 768})
+    prep(
+        input=folder / "rows.jsonl",
+        tokenizer="sample",
+        out=folder / "shards",
+        settings={"pack.seq_len": 768},
+    )
     return folder / "shards"
 
 
@@ -73,18 +98,40 @@ def test_loss_metrics_and_gradients_are_those_of_stock_trl_on_unpacked_documents
 ) -> None:
     folder: Path = request.getfixturevalue(rows)
     windows = [Shards(folder, "train")[row] for row in range(5)]
-    apart = [{"input_ids": ids[0].tolist(), "labels": labels[0].tolist()} for window in windows for ids, labels in documents(window)]
+    apart = [
+        {"input_ids": ids[0].tolist(), "labels": labels[0].tolist()}
+        for window in windows
+        for ids, labels in documents(window)
+    ]
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
     config = SFTConfig(output_dir=str(tmp_path), max_length=None, **QUIET)
-    stock = StockTrainer(model=str(start), args=config, train_dataset=Dataset.from_list(apart), processing_class=tokenizer)
-    config = SFTConfig(output_dir=str(tmp_path), max_length=768, remove_unused_columns=False, **QUIET)
-    ours = SFTTrainer(model=str(start), args=config, train_dataset=open_shards(folder), processing_class=tokenizer)
+    stock = StockTrainer(
+        model=str(start),
+        args=config,
+        train_dataset=Dataset.from_list(apart),
+        processing_class=tokenizer,
+    )
+    config = SFTConfig(
+        output_dir=str(tmp_path), max_length=768, remove_unused_columns=False, **QUIET
+    )
+    ours = SFTTrainer(
+        model=str(start), args=config, train_dataset=open_shards(folder), processing_class=tokenizer
+    )
     found = []
-    for trainer, batch in ((stock, stock.data_collator(apart)), (ours, WindowCollator(layout, tokenizer.pad_token_id)(windows))):
+    for trainer, batch in (
+        (stock, stock.data_collator(apart)),
+        (ours, WindowCollator(layout, tokenizer.pad_token_id)(windows)),
+    ):
         trainer.model.train()
         loss = trainer.compute_loss(trainer.model, batch)
         loss.backward()
-        found.append((loss.detach(), dict(trainer._metrics["train"]), [weights.grad for weights in trainer.model.parameters()]))
+        found.append(
+            (
+                loss.detach(),
+                dict(trainer._metrics["train"]),
+                [weights.grad for weights in trainer.model.parameters()],
+            )
+        )
     (theirs, their_metrics, their_gradients), (mine, my_metrics, my_gradients) = found
     torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
     for name in ("entropy", "mean_token_accuracy"):
@@ -101,7 +148,9 @@ ADAPTER = {"use_peft": True, "lora_r": 4, "lora_alpha": 64}
     [{"neftune_noise_alpha": 20.0}, {"loss_type": "dft"}, {"label_smoothing_factor": 0.2}, ADAPTER],
     ids=lambda one: next(iter(one)),
 )
-def test_what_trl_offers_beside_gives_the_losses_of_stock_trl(shards: Path, start: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_what_trl_offers_beside_gives_the_losses_of_stock_trl(
+    shards: Path, start: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
     """One window a step, so that both have tensors of one shape, and with it the same noise."""
     steps = {
         "max_steps": 3,
@@ -123,11 +172,20 @@ def test_what_trl_offers_beside_gives_the_losses_of_stock_trl(shards: Path, star
     windows = Shards(shards, "train").samples(range(3))
     names = ("input_ids", "labels", "seq_lengths")
     own = settings if settings is not ADAPTER else {}
-    config = SFTConfig(output_dir=str(tmp_path / "stock"), padding_free=True, max_length=None, **QUIET, **steps, **own)
+    config = SFTConfig(
+        output_dir=str(tmp_path / "stock"),
+        padding_free=True,
+        max_length=None,
+        **QUIET,
+        **steps,
+        **own,
+    )
     stock = StockTrainer(
         model=str(start),
         args=config,
-        train_dataset=Dataset.from_list([{name: window[name].tolist() for name in names} for window in windows]),
+        train_dataset=Dataset.from_list(
+            [{name: window[name].tolist() for name in names} for window in windows]
+        ),
         processing_class=AutoTokenizer.from_pretrained(shards / "tokenizer"),
         peft_config=get_peft_config(ModelConfig(**ADAPTER)) if settings is ADAPTER else None,
     )
@@ -141,7 +199,30 @@ def losses(history: list[dict[str, float]]) -> list[float]:
 
 
 def test_keys_of_kernels_quantization_and_adapters_reach_trl_as_they_are(tmp_path: Path) -> None:
-    words = ["--use_liger_kernel", "true", "--neftune_noise_alpha", "5", "--load_in_4bit", "true", "--use_peft", "true", "--lora_r", "16"]
-    _, training, model = sft.parse(["--shards", "s", "--output_dir", str(tmp_path), "--use_cpu", "true", "--bf16", "false", *words])
+    words = [
+        "--use_liger_kernel",
+        "true",
+        "--neftune_noise_alpha",
+        "5",
+        "--load_in_4bit",
+        "true",
+        "--use_peft",
+        "true",
+        "--lora_r",
+        "16",
+    ]
+    _, training, model = sft.parse(
+        [
+            "--shards",
+            "s",
+            "--output_dir",
+            str(tmp_path),
+            "--use_cpu",
+            "true",
+            "--bf16",
+            "false",
+            *words,
+        ]
+    )
     assert (training.use_liger_kernel, training.neftune_noise_alpha) == (True, 5)
     assert (model.load_in_4bit, model.use_peft, model.lora_r) == (True, True, 16)

@@ -1,4 +1,6 @@
-"""Training configs: the packaged ones are TRL's own keys, and a wrong or old key is refused with what replaced it."""
+"""Training configs: the packaged ones are TRL's own keys, and a wrong or old key is refused with
+what replaced it.
+"""
 
 from pathlib import Path
 
@@ -17,15 +19,24 @@ def act_of(config: str) -> str:
 
 
 @pytest.mark.parametrize("name", configs.packaged())
-def test_every_packaged_config_has_only_keys_of_the_installed_trl(name: str, tmp_path: Path) -> None:
+def test_every_packaged_config_has_only_keys_of_the_installed_trl(
+    name: str, tmp_path: Path
+) -> None:
     # `bf16` is refused where there is no accelerator and no word that it is meant so.
-    data, training, _ = ACTS[act_of(name)](["--config", name, "--shards", "s", "--output_dir", str(tmp_path), "--use_cpu", "true"])
+    data, training, _ = ACTS[act_of(name)](
+        ["--config", name, "--shards", "s", "--output_dir", str(tmp_path), "--use_cpu", "true"]
+    )
     assert data.shards == "s"
     assert training.seed == 42
 
 
 def test_there_is_a_config_for_each_published_recipe_that_says_what_it_reproduces() -> None:
-    full = ["zephyr-7b-sft-full", "zephyr-7b-sft-qlora", "zephyr-7b-dpo-full", "zephyr-7b-dpo-qlora"]
+    full = [
+        "zephyr-7b-sft-full",
+        "zephyr-7b-sft-qlora",
+        "zephyr-7b-dpo-full",
+        "zephyr-7b-dpo-qlora",
+    ]
     wanted = {*full, "zephyr-7b-dpo-paper", "zephyr-7b-beta-trl07", "tiny-sft", "tiny-dpo"}
     assert set(configs.packaged()) == wanted
     for name in wanted - {"tiny-sft", "tiny-dpo"}:
@@ -34,7 +45,8 @@ def test_there_is_a_config_for_each_published_recipe_that_says_what_it_reproduce
         assert "Reproduces" in text
 
 
-# Pairs or windows a step, epochs, learning rate, schedule, beta: the tables of the handbook at f0ffa0d and 80e952e, and the paper's §4.2.
+# Pairs or windows a step, epochs, learning rate, schedule, beta: the tables of the handbook at
+# f0ffa0d and 80e952e, and the paper's §4.2.
 PUBLISHED = {
     "zephyr-7b-sft-full": (128, 1, 2e-5, "cosine", None),
     "zephyr-7b-dpo-full": (128, 1, 5e-7, "cosine", 0.01),
@@ -47,18 +59,30 @@ PUBLISHED = {
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_recipe_has_the_published_numbers_on_eight_gpus(name: str, tmp_path: Path) -> None:
-    _, training, _ = ACTS[act_of(name)](["--config", name, "--shards", "s", "--output_dir", str(tmp_path), "--use_cpu", "true"])
+    _, training, _ = ACTS[act_of(name)](
+        ["--config", name, "--shards", "s", "--output_dir", str(tmp_path), "--use_cpu", "true"]
+    )
     batch = 8 * training.per_device_train_batch_size * training.gradient_accumulation_steps
-    found = (batch, training.num_train_epochs, training.learning_rate, training.lr_scheduler_type, getattr(training, "beta", None))
+    found = (
+        batch,
+        training.num_train_epochs,
+        training.learning_rate,
+        training.lr_scheduler_type,
+        getattr(training, "beta", None),
+    )
     assert found == PUBLISHED[name]
 
 
-@pytest.mark.parametrize("path", sorted((configs.CONFIGS / "accelerate").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((configs.CONFIGS / "accelerate").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_every_accelerate_config_is_taken_whole_by_the_installed_accelerate(path: Path) -> None:
     from accelerate.commands.config.config_args import load_config_from_file
     from accelerate.commands.launch import launch_command_parser
 
-    loaded = load_config_from_file(str(path))  # raises for a key of the first level that it does not know
+    loaded = load_config_from_file(
+        str(path)
+    )  # raises for a key of the first level that it does not know
     given = yaml.safe_load(path.read_text())
     assert loaded.num_processes == given["num_processes"]
     assert loaded.distributed_type.value == given["distributed_type"]
@@ -68,11 +92,16 @@ def test_every_accelerate_config_is_taken_whole_by_the_installed_accelerate(path
 
 
 def test_training_sees_the_train_split_alone(prefs: Path, tmp_path: Path) -> None:
-    data, training, _ = dpo.parse(["--config", "tiny-dpo", "--shards", str(prefs), "--output_dir", str(tmp_path)])
+    data, training, _ = dpo.parse(
+        ["--config", "tiny-dpo", "--shards", str(prefs), "--output_dir", str(tmp_path)]
+    )
     training.do_eval = True
     train_dataset, eval_dataset = run.open_splits(data, training, Manifest.read(prefs))
     assert eval_dataset is not None
-    seen, held_out = ({pair["prompt_ids"].tobytes() for pair in dataset} for dataset in (train_dataset, eval_dataset))
+    seen, held_out = (
+        {pair["prompt_ids"].tobytes() for pair in dataset}
+        for dataset in (train_dataset, eval_dataset)
+    )
     assert seen
     assert held_out
     assert not seen & held_out
@@ -97,7 +126,9 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path: Path) ->
 
 def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
     for words in (["--config", "tiny-dpo"], ["--config=tiny-dpo"]):
-        _, training, _ = dpo.parse([*words, "--shards", "s", "--output_dir", str(tmp_path), "--beta", "0.05"])
+        _, training, _ = dpo.parse(
+            [*words, "--shards", "s", "--output_dir", str(tmp_path), "--beta", "0.05"]
+        )
         assert training.beta == 0.05
         assert training.num_train_epochs == 3
 
@@ -117,7 +148,16 @@ def test_what_to_train_and_on_what_must_be_said(capsys: pytest.CaptureFixture[st
 def test_shards_of_the_other_kind_or_for_another_model_are_refused(
     shards: Path, prefs: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    quiet = ["--output_dir", str(tmp_path), "--use_cpu", "true", "--bf16", "false", "--report_to", "none"]
+    quiet = [
+        "--output_dir",
+        str(tmp_path),
+        "--use_cpu",
+        "true",
+        "--bf16",
+        "false",
+        "--report_to",
+        "none",
+    ]
     assert main(["dpo", "--shards", str(shards), "--model_name_or_path", str(start), *quiet]) == 2
     assert "holds sft shards" in capsys.readouterr().err
     assert main(["sft", "--shards", str(prefs), "--model_name_or_path", str(start), *quiet]) == 2
@@ -125,7 +165,9 @@ def test_shards_of_the_other_kind_or_for_another_model_are_refused(
     small = tmp_path / "small"
     small.mkdir()
     config = (start / "config.json").read_text()
-    (small / "config.json").write_text(config.replace('"max_position_embeddings": 1024', '"max_position_embeddings": 128'))
+    (small / "config.json").write_text(
+        config.replace('"max_position_embeddings": 1024', '"max_position_embeddings": 128')
+    )
     assert main(["sft", "--shards", str(shards), "--model_name_or_path", str(small), *quiet]) == 2
     assert "has 128 positions" in capsys.readouterr().err
     (small / "config.json").write_text(config.replace('"vocab_size": 2048', '"vocab_size": 1000'))

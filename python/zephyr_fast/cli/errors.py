@@ -47,7 +47,9 @@ def _misused(error: click.ClickException) -> int:
 
 
 def _unforeseen(error: Exception) -> int:
-    """The exit code of a bug: an error that nobody gave a kind. Its traceback is for those who look for it."""
+    """The exit code of a bug: an error that nobody gave a kind. Its traceback is for those who
+    look for it.
+    """
     if os.environ.get("ZEPHYR_FAST_TRACEBACK"):
         warn("".join(traceback.format_exception(error)))
     warn(f"error: a bug in zephyr-fast: {type(error).__name__}: {said(error)}")
@@ -67,7 +69,9 @@ def _flush() -> None:
 
 
 def leave(code: int | None) -> None:
-    """Ends the process. What stdout could not take is dropped, or Python would complain of it once more."""
+    """Ends the process. What stdout could not take is dropped, or Python would complain of it
+    once more.
+    """
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -27,4 +27,7 @@ def verify(folder: Path, as_json: bool) -> None:
     if found.damage:
         raise IntegrityError(complaint(folder, found))
     if not as_json:
-        say(f"`{shown(folder)}` is whole: {found.files:,} files, {found.bytes:,} bytes, {found.batches:,} batches of shards")
+        say(
+            f"`{shown(folder)}` is whole: {found.files:,} files, {found.bytes:,} bytes, "
+            f"{found.batches:,} batches of shards"
+        )

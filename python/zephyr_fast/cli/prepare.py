@@ -15,13 +15,19 @@ from zephyr_fast.untrusted.limits import COUNT_MAX, THREADS_MAX
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 SETTINGS_MAX = 1_000
-"""`--set` and `--decontaminate` options of one command: each is a key of a recipe, which has a few dozen."""
+"""`--set` and `--decontaminate` options of one command: each is a key of a recipe, which has a
+few dozen.
+"""
 
 SETTING_CHARACTERS_MAX = 100_000
-"""Characters of one `--set` or `--decontaminate`: room for a list of evaluation sets, far below what an argument may have."""
+"""Characters of one `--set` or `--decontaminate`: room for a list of evaluation sets, far below
+what an argument may have.
+"""
 
 MANIFEST_BYTES_MAX = 1 << 30
-"""A manifest that is printed: far above what the largest sets have, so that only another kind of file is refused."""
+"""A manifest that is printed: far above what the largest sets have, so that only another kind of
+file is refused.
+"""
 
 
 def _size(text: str) -> int:
@@ -44,21 +50,57 @@ def _words(kind: str) -> str:
 
 
 _SHARED = [
-    click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write; made if need be."),
-    click.option("--input", "-i", multiple=True, help="Files, folders or globs (quoted); or `sample`. Without: the recipe's Hub id."),
-    click.option("--tokenizer", help="Folder, tokenizer.json, Hub id, or `sample`. Without: the recipe's."),
-    click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of the recipe, as `dedup.near=false`."),
-    click.option("--decontaminate", "evaluation_sets", multiple=True, metavar="NAME=PATH:FIELD", help="Keep this evaluation set out."),
-    click.option("--threads", type=click.IntRange(1, THREADS_MAX), help="Threads; one a core unless given. The bytes are the same."),
+    click.option(
+        "--out",
+        required=True,
+        type=click.Path(path_type=Path),
+        help="Folder to write; made if need be.",
+    ),
+    click.option(
+        "--input",
+        "-i",
+        multiple=True,
+        help="Files, folders or globs (quoted); or `sample`. Without: the recipe's Hub id.",
+    ),
+    click.option(
+        "--tokenizer", help="Folder, tokenizer.json, Hub id, or `sample`. Without: the recipe's."
+    ),
+    click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Any key of the recipe, as `dedup.near=false`.",
+    ),
+    click.option(
+        "--decontaminate",
+        "evaluation_sets",
+        multiple=True,
+        metavar="NAME=PATH:FIELD",
+        help="Keep this evaluation set out.",
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(1, THREADS_MAX),
+        help="Threads; one a core unless given. The bytes are the same.",
+    ),
     click.option("--overwrite", is_flag=True, help="Replace another run's folder."),
     click.option("--strict", is_flag=True, help="Stop at the first unreadable row."),
     click.option(
-        "--max-bad", type=click.IntRange(0, COUNT_MAX), metavar="N", help="Unreadable rows allowed; without: 20 or 0.1 %, if that is more."
+        "--max-bad",
+        type=click.IntRange(0, COUNT_MAX),
+        metavar="N",
+        help="Unreadable rows allowed; without: 20 or 0.1 %, if that is more.",
     ),
     click.option(
-        "--max-memory", type=_size, metavar="SIZE", help="Memory that the process may hold, as 600MB or 2GiB; what needs more is refused."
+        "--max-memory",
+        type=_size,
+        metavar="SIZE",
+        help="Memory that the process may hold, as 600MB or 2GiB; what needs more is refused.",
     ),
-    click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON instead of a summary."),
+    click.option(
+        "--json", "as_json", is_flag=True, help="Print the manifest as JSON instead of a summary."
+    ),
 ]
 
 
@@ -84,10 +126,25 @@ def prep(recipe: str, seq_len: int | None, **options: Any) -> None:
 @click.argument("recipe", default="ultrafeedback")
 @_shared
 @click.option("--preset", metavar=_words("presets"), help="A published rule set.")
-@click.option("--strategy", metavar=_words("strategies"), help="Which replies are paired; overrides the preset's.")
-@click.option("--score-by", metavar=_words("scores"), help="Which score decides; overrides the preset's.")
-@click.option("--max-length", type=int, metavar="TOKENS", help="Tokens of prompt and answer at most.")
-def binarize(recipe: str, preset: str | None, strategy: str | None, score_by: str | None, max_length: int | None, **options: Any) -> None:
+@click.option(
+    "--strategy",
+    metavar=_words("strategies"),
+    help="Which replies are paired; overrides the preset's.",
+)
+@click.option(
+    "--score-by", metavar=_words("scores"), help="Which score decides; overrides the preset's."
+)
+@click.option(
+    "--max-length", type=int, metavar="TOKENS", help="Tokens of prompt and answer at most."
+)
+def binarize(
+    recipe: str,
+    preset: str | None,
+    strategy: str | None,
+    score_by: str | None,
+    max_length: int | None,
+    **options: Any,
+) -> None:
     """Turn scored replies into preference pairs, as text and as tokens.
 
     RECIPE is a packaged name (ultrafeedback) or the path of a TOML file.
@@ -125,7 +182,15 @@ def _run(
     manifest_file, before = out / "manifest.json", _changed(out / "manifest.json")
     with ProgressBars() as bars:
         verb = prepare.prep if command == "prep" else prepare.binarize
-        manifest = verb(recipe, out=out, input=input, settings=laid_over, decontaminate=sets, follow=bars.follow, **options)
+        manifest = verb(
+            recipe,
+            out=out,
+            input=input,
+            settings=laid_over,
+            decontaminate=sets,
+            follow=bars.follow,
+            **options,
+        )
     if before is not None and before == _changed(manifest_file):
         warn(f"`{shown(out)}` holds this very run already; nothing to do")
     if as_json:
@@ -137,8 +202,9 @@ def _run(
 def _give_memory_back() -> None:
     """Lets glibc return each block above 1 MiB to the system at once.
 
-    On its own it raises that size as blocks are freed, to 32 MiB, and the tables of dedup, outgrown one by one, stay as holes: 200
-    bytes a row at 250,000 rows. For the command alone: in a library's call, memory is the caller's affair.
+    On its own it raises that size as blocks are freed, to 32 MiB, and the tables of dedup,
+    outgrown one by one, stay as holes: 200 bytes a row at 250,000 rows. For the command alone:
+    in a library's call, memory is the caller's affair.
     """
     import ctypes
 
@@ -152,10 +218,16 @@ def _give_memory_back() -> None:
 def _check_few(option: str, given: tuple[str, ...]) -> None:
     """RecipeError for more settings, or longer ones, than any recipe has keys for."""
     if len(given) > SETTINGS_MAX:
-        raise RecipeError(f"{option} was given {len(given):,} times; at most {SETTINGS_MAX:,} are taken: write a recipe file instead")
+        raise RecipeError(
+            f"{option} was given {len(given):,} times; at most {SETTINGS_MAX:,} are taken: write a "
+            f"recipe file instead"
+        )
     for text in given:
         if len(text) > SETTING_CHARACTERS_MAX:
-            raise RecipeError(f"{option} {text[:40]}… has more than {SETTING_CHARACTERS_MAX:,} characters: write a recipe file instead")
+            raise RecipeError(
+                f"{option} {text[:40]}… has more than {SETTING_CHARACTERS_MAX:,} characters: write "
+                f"a recipe file instead"
+            )
 
 
 def _text_of(manifest: Path) -> str:

@@ -5,7 +5,8 @@ http           on this machine only (a tunnel, a test): what comes over plain ht
 hf, s3, gs     through their own libraries, which have their own ways to sign in
 file           a directory of this machine
 
-User info and query may be secrets. They are kept in memory for the requests that need them, and are in nothing that is shown or written.
+User info and query may be secrets. They are kept in memory for the requests that need them, and
+are in nothing that is shown or written.
 """
 
 import base64
@@ -37,11 +38,16 @@ class Address:
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """Takes a URL apart; InputError, which never shows its secret parts, where it is not one that we read."""
+        """Takes a URL apart; InputError, which never shows its secret parts, where it is not one
+        that we read.
+        """
         scheme, _, rest = text.partition("://")
         scheme = scheme.lower()
         if scheme not in SCHEMES:
-            raise InputError(f"cannot read `{shown(scheme, 40)}://…`: supported are paths and {', '.join(f'{one}://' for one in SCHEMES)}")
+            raise InputError(
+                f"cannot read `{shown(scheme, 40)}://…`: supported are paths and "
+                f"{', '.join(f'{one}://' for one in SCHEMES)}"
+            )
         if any(ord(one) < 0x20 or 0x7F <= ord(one) < 0xA0 for one in rest):
             raise InputError(f"this {scheme} URL has control characters; check how it was copied")
         host, path, credentials, query = _parts(scheme, rest)
@@ -67,7 +73,9 @@ class Address:
         return Address(self.scheme, self.host, f"{self.path}/{name}", self.credentials, self.query)
 
     def request_url(self) -> str:
-        """What to ask an HTTP server for; with the query, without the user info. Not to be shown."""
+        """What to ask an HTTP server for; with the query, without the user info. Not to be
+        shown.
+        """
         path = quote(self.path, safe="/%:@!$&'()*+,;=~-._")
         query = quote(self.query, safe="/%:@!$&'()*+,;=~-._?[]")
         return f"{self.scheme}://{self.host}{path or '/'}{f'?{query}' if query else ''}"
@@ -84,10 +92,15 @@ class Address:
 
 
 def refuse_cut_url(folder: object) -> None:
-    """InputError for a URL that went through `Path`, which makes one slash of two: as a path it would be shown, secrets and all."""
+    """InputError for a URL that went through `Path`, which makes one slash of two: as a path it
+    would be shown, secrets and all.
+    """
     scheme, colon, _ = str(folder)[:40].partition(":/")
     if colon and scheme.lower() in SCHEMES and "://" not in str(folder)[: len(scheme) + 3]:
-        raise InputError(f"a URL of `{scheme}` must be given as text, with `://`: `pathlib.Path` takes one of its slashes away")
+        raise InputError(
+            f"a URL of `{scheme}` must be given as text, with `://`: `pathlib.Path` takes one of "
+            f"its slashes away"
+        )
 
 
 def is_loopback(host: str) -> bool:
@@ -100,13 +113,19 @@ def is_loopback(host: str) -> bool:
 
 
 def is_inner(host: str) -> bool:
-    """Whether a host, with or without port, is this machine or an IP address of a private network."""
+    """Whether a host, with or without port, is this machine or an IP address of a private
+    network.
+    """
     name = re.sub(r":[0-9]+$", "", host).strip("[]")
-    return is_loopback(host) or (re.fullmatch(r"[0-9.]+|.*:.*", name) is not None and not is_public(name))
+    return is_loopback(host) or (
+        re.fullmatch(r"[0-9.]+|.*:.*", name) is not None and not is_public(name)
+    )
 
 
 def is_public(ip: str) -> bool:
-    """Whether an IP address is one of the internet: no private network, no link, not this machine."""
+    """Whether an IP address is one of the internet: no private network, no link, not this
+    machine.
+    """
     try:
         address = ipaddress.ip_address(ip.partition("%")[0])
     except ValueError:
@@ -125,23 +144,34 @@ def _parts(scheme: str, rest: str) -> tuple[str, str, str, str]:
 
 
 def _check(address: Address, rest: str) -> None:
-    if address.scheme not in ("http", "https") and (address.has_secrets or "#" in rest or "?" in rest):
+    if address.scheme not in ("http", "https") and (
+        address.has_secrets or "#" in rest or "?" in rest
+    ):
         raise InputError(
             f"`{address}`: a {address.scheme} URL has no user info, query or fragment here; "
-            "give credentials in the way its own library reads them (environment, configuration file)"
+            "give credentials in the way its own library reads them (environment, configuration "
+            "file)"
         )
     if "::" in address.path or "::" in re.sub(r"^\[[^\]]*\]", "", address.host):
-        raise InputError(f"`{address}`: chained URLs (`::`) are not supported; copy the data set to where it can be read directly")
+        raise InputError(
+            f"`{address}`: chained URLs (`::`) are not supported; copy the data set to where it "
+            f"can be read directly"
+        )
     if address.scheme == "file":
         if address.host not in ("", "localhost") or not address.path.startswith("/"):
-            raise InputError("this file URL does not name a directory of this machine; write `file:///…` or the path itself")
+            raise InputError(
+                "this file URL does not name a directory of this machine; write `file:///…` or the "
+                "path itself"
+            )
         return
     if not (_HOST if address.scheme in ("http", "https") else _BUCKET).fullmatch(address.host):
         # Not shown: with a `/` in a password, what looks like the host is the start of the secret.
         raise InputError(
-            f"this {address.scheme} URL has no valid host or bucket; check it (a `/` or `@` in a password is written %2F or %40)"
+            f"this {address.scheme} URL has no valid host or bucket; check it (a `/` or `@` in a "
+            f"password is written %2F or %40)"
         )
     if address.scheme == "http" and not is_loopback(address.host):
         raise InputError(
-            f"`{address}`: plain http is read from this machine only, since anyone on the way could replace the data; use https"
+            f"`{address}`: plain http is read from this machine only, since anyone on the way "
+            f"could replace the data; use https"
         )

@@ -1,7 +1,9 @@
-"""Reads a file of a data set from its address, never more of it than was asked for, and says what goes wrong without its secrets.
+"""Reads a file of a data set from its address, never more of it than was asked for, and says
+what goes wrong without its secrets.
 
-HTTP is read with the standard library instead of fsspec's aiohttp: each redirect is checked before it is followed, a body that never
-ends is not buffered, and Ctrl-C ends a wait at once. hf, s3 and gs need their own libraries; these take no URL from a server's answer.
+HTTP is read with the standard library instead of fsspec's aiohttp: each redirect is checked
+before it is followed, a body that never ends is not buffered, and Ctrl-C ends a wait at once.
+hf, s3 and gs need their own libraries; these take no URL from a server's answer.
 """
 
 import http.client
@@ -27,11 +29,14 @@ CHUNK = 8 << 20
 REDIRECTS_MAX = 5
 
 SILENCE_SECONDS_MAX = 60
-"""How long a server may say nothing at all. One that is merely slow is read for as long as it takes; Ctrl-C ends it."""
+"""How long a server may say nothing at all. One that is merely slow is read for as long as it
+takes; Ctrl-C ends it.
+"""
 
 
 def read(address: Address, bytes_max: int) -> Iterator[bytes]:
-    """The file's bytes in chunks, at most `bytes_max` + 1 of them: one more than allowed tells a longer file from one that fits.
+    """The file's bytes in chunks, at most `bytes_max` + 1 of them: one more than allowed tells a
+    longer file from one that fits.
 
     Raises InputError.
     """
@@ -47,7 +52,8 @@ def read(address: Address, bytes_max: int) -> Iterator[bytes]:
         reason = _reason(error)
     else:
         return
-    # Outside of `except`, so that no traceback prints the cause: libraries put whole URLs, signatures included, into their errors.
+    # Outside of `except`, so that no traceback prints the cause: libraries put whole URLs,
+    # signatures included, into their errors.
     raise InputError(f"cannot read `{address}`: {reason}")
 
 
@@ -74,7 +80,10 @@ def _open_http(first: Address) -> Any:
     """The answer of the last server, once all redirects are followed."""
     address = first
     for _ in range(REDIRECTS_MAX + 1):
-        request = urllib.request.Request(address.request_url(), headers={"User-Agent": "zephyr-fast", "Accept-Encoding": "identity"})
+        request = urllib.request.Request(
+            address.request_url(),
+            headers={"User-Agent": "zephyr-fast", "Accept-Encoding": "identity"},
+        )
         if (authorization := first.authorization()) and address.is_same_server(first):
             request.add_header("Authorization", authorization)
         try:
@@ -83,30 +92,46 @@ def _open_http(first: Address) -> Any:
             code, target = error.code, error.headers.get("Location")
             error.close()  # its body is never read
         if code not in (301, 302, 303, 307, 308) or target is None:
-            raise InputError(f"cannot read `{first}`: the server answers {code} {http.client.responses.get(code, '')}".rstrip())
+            raise InputError(
+                f"cannot read `{first}`: the server answers {code} "
+                f"{http.client.responses.get(code, '')}".rstrip()
+            )
         address = _redirected(first, address, target)
     raise InputError(f"cannot read `{first}`: the server redirects more than {REDIRECTS_MAX} times")
 
 
 def _redirected(first: Address, now: Address, target: str) -> Address:
-    """Where a redirect leads, if it may: to the same server, or to one of the internet over https. A server that is asked for a data
-    set has no business to make this machine ask others of its own network."""
+    """Where a redirect leads, if it may: to the same server, or to one of the internet over
+    https. A server that is asked for a data set has no business to make this machine ask others
+    of its own network.
+    """
     try:
         there = Address.parse(urljoin(now.request_url(), target))
     except (InputError, ValueError):
-        raise InputError(f"cannot read `{first}`: the server redirects to an address that is not read") from None
+        raise InputError(
+            f"cannot read `{first}`: the server redirects to an address that is not read"
+        ) from None
     if not there.is_same_server(first) and (there.scheme != "https" or is_inner(there.host)):
-        raise InputError(f"cannot read `{first}`: the server redirects to `{there}`, which is not followed; if you trust it, open that URL")
+        raise InputError(
+            f"cannot read `{first}`: the server redirects to `{there}`, which is not followed; if "
+            f"you trust it, open that URL"
+        )
     return there
 
 
 def _opener(address: Address, first: Address) -> urllib.request.OpenerDirector:
-    """Follows no redirect, opens no file, signs in nowhere by itself; verifies certificates; proxies only for other machines."""
+    """Follows no redirect, opens no file, signs in nowhere by itself; verifies certificates;
+    proxies only for other machines.
+    """
     opener = urllib.request.OpenerDirector()
     handlers: list[urllib.request.BaseHandler] = [_Http(address, first), _Https(address, first)]
     if not address.is_local_http:
         handlers.append(urllib.request.ProxyHandler())
-    for handler in [*handlers, urllib.request.HTTPDefaultErrorHandler(), urllib.request.HTTPErrorProcessor()]:
+    for handler in [
+        *handlers,
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+    ]:
         opener.add_handler(handler)
     return opener
 
@@ -117,7 +142,9 @@ class _Http(urllib.request.HTTPHandler):
         self._address, self._first = address, first
 
     def http_open(self, request: urllib.request.Request) -> Any:
-        return self.do_open(partial(_connection, http.client.HTTPConnection, self._address, self._first), request)
+        return self.do_open(
+            partial(_connection, http.client.HTTPConnection, self._address, self._first), request
+        )
 
 
 class _Https(urllib.request.HTTPSHandler):
@@ -131,20 +158,32 @@ class _Https(urllib.request.HTTPSHandler):
 
 
 def _connection(kind: Any, address: Address, first: Address, host: str, **options: Any) -> Any:
-    """A connection that looks at the IP addresses of its server before it connects. Of a proxy's they say nothing."""
+    """A connection that looks at the IP addresses of its server before it connects. Of a proxy's
+    they say nothing.
+    """
     connection = kind(host, **options)
     if host == address.host:
         connection._create_connection = partial(_connected, address, first)
     return connection
 
 
-def _connected(address: Address, first: Address, server: tuple[str, int], timeout: float, source: Any = None) -> socket.socket:
-    ips = list(dict.fromkeys(str(found[4][0]) for found in socket.getaddrinfo(*server, type=socket.SOCK_STREAM)))
+def _connected(
+    address: Address, first: Address, server: tuple[str, int], timeout: float, source: Any = None
+) -> socket.socket:
+    ips = list(
+        dict.fromkeys(
+            str(found[4][0]) for found in socket.getaddrinfo(*server, type=socket.SOCK_STREAM)
+        )
+    )
     for ip in ips:
         if address.is_local_http and not is_loopback(ip):
             raise OSError(0, "its host is not this machine; use https")
         if not address.is_same_server(first) and not is_public(ip):
-            raise OSError(0, f"the server redirects to `{address}`, which is in a private network; if you trust it, open that URL")
+            raise OSError(
+                0,
+                f"the server redirects to `{address}`, which is in a private network; if you trust "
+                f"it, open that URL",
+            )
     problem = OSError(0, "its host has no address")
     for ip in ips:
         try:

@@ -1,7 +1,9 @@
-"""Directories that we write to: every file in them is opened relative to a handle, and no link in them is ever followed.
+"""Directories that we write to: every file in them is opened relative to a handle, and no link
+in them is ever followed.
 
-A path is resolved anew at each use, so somebody who plants or swaps a link below it decides where we read, write or delete. A handle
-stays on the directory that was opened. What a killed process leaves in one starts with `TEMPORARY_PREFIX`.
+A path is resolved anew at each use, so somebody who plants or swaps a link below it decides
+where we read, write or delete. A handle stays on the directory that was opened. What a killed
+process leaves in one starts with `TEMPORARY_PREFIX`.
 """
 
 import errno
@@ -31,7 +33,9 @@ class Folder:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Opens a directory that the user named: links on the way to it are theirs. Raises OSError."""
+        """Opens a directory that the user named: links on the way to it are theirs. Raises
+        OSError.
+        """
         return cls(os.open(path, _DIRECTORY), path)
 
     @classmethod
@@ -48,10 +52,16 @@ class Folder:
     def child(self, name: str) -> Self:
         """Opens the directory `name` in this one. Raises OSError."""
         try:
-            return type(self)(os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self.handle), self.path / name)
+            return type(self)(
+                os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self.handle), self.path / name
+            )
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EMLINK):
-                raise OSError(0, "it is a link, which is not followed here, or not a directory", str(self.path / name)) from None
+                raise OSError(
+                    0,
+                    "it is a link, which is not followed here, or not a directory",
+                    str(self.path / name),
+                ) from None
             raise
 
     def made_child(self, name: str, mode: int = 0o777) -> Self:
@@ -65,7 +75,10 @@ class Folder:
         try:
             return self.child(name)
         except OSError as error:
-            raise StorageError(f"cannot open `{self.path / name}`: {error.strerror}; remove it, or put a directory there") from error
+            raise StorageError(
+                f"cannot open `{self.path / name}`: {error.strerror}; remove it, or put a "
+                f"directory there"
+            ) from error
 
     def size(self, name: str) -> int | None:
         """The size of a regular file; None where there is none of that name."""
@@ -76,21 +89,32 @@ class Folder:
         return found.st_size if stat.S_ISREG(found.st_mode) else None
 
     def read(self, name: str, bytes_max: int) -> bytes:
-        """The bytes of a regular file. Raises OSError, also for a link and for more than `bytes_max`."""
+        """The bytes of a regular file. Raises OSError, also for a link and for more than
+        `bytes_max`.
+        """
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             handle = os.open(name, flags, dir_fd=self.handle)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.EMLINK):
-                raise OSError(0, "it is a link, and links are not followed here", str(self.path / name)) from None
+                raise OSError(
+                    0, "it is a link, and links are not followed here", str(self.path / name)
+                ) from None
             raise
         return read_handle(handle, self.path / name, bytes_max)
 
     def write(self, name: str, chunks: Iterable[bytes], mode: int = 0o666) -> None:
-        """Writes a file, whole or not at all, in place of any of that name. Raises StorageError, and what `chunks` raises."""
+        """Writes a file, whole or not at all, in place of any of that name. Raises StorageError,
+        and what `chunks` raises.
+        """
         draft = f"{TEMPORARY_PREFIX}{name}-{secrets.token_hex(8)}"
         try:
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=self.handle)
+            handle = os.open(
+                draft,
+                os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+                mode,
+                dir_fd=self.handle,
+            )
             try:
                 with os.fdopen(handle, "wb") as file:
                     for chunk in chunks:
@@ -106,7 +130,9 @@ class Folder:
             raise StorageError(f"cannot write `{self.path / name}`: {error.strerror}") from error
 
     def sweep(self, name: str = "") -> None:
-        """Removes drafts of this file, or of all files, that killed processes left; only where nobody else is writing them."""
+        """Removes drafts of this file, or of all files, that killed processes left; only where
+        nobody else is writing them.
+        """
         for found in os.listdir(self.handle):
             if found.startswith(f"{TEMPORARY_PREFIX}{name}"):
                 self._remove(found)
@@ -115,14 +141,24 @@ class Folder:
     def locked(self, name: str) -> Iterator[None]:
         """Holds the lock file `name`, which nothing is ever written to. Raises StorageError."""
         try:
-            handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600, dir_fd=self.handle)
+            handle = os.open(
+                name,
+                os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
+                0o600,
+                dir_fd=self.handle,
+            )
         except OSError as error:
-            raise StorageError(f"cannot open the lock `{self.path / name}`: {error.strerror}; remove it if it is a link") from error
+            raise StorageError(
+                f"cannot open the lock `{self.path / name}`: {error.strerror}; remove it if it is "
+                f"a link"
+            ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
         finally:
-            fcntl.flock(handle, fcntl.LOCK_UN)  # by word: a worker that was forked meanwhile holds the file open, too
+            fcntl.flock(
+                handle, fcntl.LOCK_UN
+            )  # by word: a worker that was forked meanwhile holds the file open, too
             os.close(handle)
 
     def free_bytes(self) -> int:

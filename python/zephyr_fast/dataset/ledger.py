@@ -1,4 +1,6 @@
-"""Opens the ledger of an out folder: one line for each row read, with its place, its verdict and the reason."""
+"""Opens the ledger of an out folder: one line for each row read, with its place, its verdict and
+the reason.
+"""
 
 from pathlib import Path
 
@@ -10,14 +12,21 @@ from zephyr_fast._core import InputError
 def open_ledger(folder: str | Path) -> pl.LazyFrame:
     """All ledger lines of a data set, in row order.
 
-    Columns: row_id, input (place in the manifest's `inputs`), offset and length (bytes of the decompressed stream),
-    source_id, prompt_id, verdict (written, dropped, duplicate, quarantined), reason, detail, duplicate_of, split, fixes,
-    control_tokens, tokens, trained_tokens, tokens_lost, pairs, contamination. The last is null, or a list of what the row
-    shares with evaluation sets: set, instance (row of the set's file, from 0), part (place where that row has a list of texts),
-    overlap (share of the instance's words), turn, start and end (characters of that turn, as Python slices them).
-    InputError where the folder has no ledger.
+    Columns: row_id, input (place in the manifest's `inputs`), offset and length (bytes of the
+    decompressed stream), source_id, prompt_id, verdict (written, dropped, duplicate,
+    quarantined), reason, detail, duplicate_of, split, fixes, control_tokens, tokens,
+    trained_tokens, tokens_lost, pairs, contamination. The last is null, or a list of what the
+    row shares with evaluation sets: set, instance (row of the set's file, from 0), part (place
+    where that row has a list of texts), overlap (share of the instance's words), turn, start and
+    end (characters of that turn, as Python slices them). InputError where the folder has no
+    ledger.
     """
-    parts = sorted(path for path in (Path(folder) / "_ledger").glob("part-*.parquet") if path.is_file())
+    parts = sorted(
+        path for path in (Path(folder) / "_ledger").glob("part-*.parquet") if path.is_file()
+    )
     if not parts:
-        raise InputError(f"`{folder}` has no ledger; name the out folder of a finished `zephyr-fast prep` or `binarize`")
+        raise InputError(
+            f"`{folder}` has no ledger; name the out folder of a finished `zephyr-fast prep` or "
+            f"`binarize`"
+        )
     return pl.scan_parquet(parts)

@@ -1,4 +1,6 @@
-"""The names that files of a data set may have: fixed forms, so that a manifest can name nothing else, here or in a cache."""
+"""The names that files of a data set may have: fixed forms, so that a manifest can name nothing
+else, here or in a cache.
+"""
 
 import re
 from collections.abc import Iterable
@@ -28,7 +30,9 @@ def is_text(name: str, split: str) -> bool:
 
 
 def is_other(name: str) -> bool:
-    """Whether any other file of a data set may be called so: data card, tokenizer, ledger, rows set aside."""
+    """Whether any other file of a data set may be called so: data card, tokenizer, ledger, rows
+    set aside.
+    """
     return _OTHERS.fullmatch(name) is not None
 
 

@@ -1,4 +1,5 @@
-"""Data sets that lie elsewhere (`hf://datasets/…`, `https://…`, see `address.py`): fetched into a cache, file by file, and checked.
+"""Data sets that lie elsewhere (`hf://datasets/…`, `https://…`, see `address.py`): fetched into
+a cache, file by file, and checked.
 
     ~/.cache/zephyr-fast/              or $ZEPHYR_FAST_CACHE; ours alone, and no link
         <URL and manifest, 32 hex digits>/
@@ -7,8 +8,9 @@
                 tokenizer/  manifest.json       at once; another data set under the same URL is another entry
                 train-00000.arrow …             when they are first read, or before, as they are fetched ahead in their order
 
-A file gets its name once its SHA-256 is the manifest's, so one that is there is whole. The URL itself is not in the cache: where files
-come from is known to the process that opened the URL and to its workers, so no file in a directory can make anyone ask a server.
+A file gets its name once its SHA-256 is the manifest's, so one that is there is whole. The URL
+itself is not in the cache: where files come from is known to the process that opened the URL and
+to its workers, so no file in a directory can make anyone ask a server.
 """
 
 import hashlib
@@ -40,11 +42,15 @@ TOKENIZER_BYTES_MAX = 64 << 20
 _MANIFEST = "manifest.json"
 
 _opened: dict[Path, Address] = {}
-"""The URLs that this process has opened, by their directory in the cache. In memory alone, since they may hold credentials."""
+"""The URLs that this process has opened, by their directory in the cache. In memory alone, since
+they may hold credentials.
+"""
 
 
 def local(folder: str | Path) -> Path:
-    """The directory itself; of a URL, its directory in the cache, with manifest and tokenizer in it. Errors: InputError, IntegrityError."""
+    """The directory itself; of a URL, its directory in the cache, with manifest and tokenizer in
+    it. Errors: InputError, IntegrityError.
+    """
     refuse_cut_url(folder)
     if "://" not in str(folder):
         return Path(folder).absolute()
@@ -67,7 +73,9 @@ def local(folder: str | Path) -> Path:
 
 
 def origin_of(folder: Path) -> "Origin | None":
-    """Where the missing files of a directory come from; None for any that this process did not open by its URL."""
+    """Where the missing files of a directory come from; None for any that this process did not
+    open by its URL.
+    """
     address = _opened.get(folder)
     return None if address is None else Origin(folder, address)
 
@@ -79,20 +87,38 @@ class Origin:
         self.folder, self._address = folder, address
 
     def for_worker(self) -> Address:
-        """What another process needs to fetch for itself. Only a worker that is being started is given the secret parts of the URL:
-        a pickle may also go to a file, or into a visible hash."""
+        """What another process needs to fetch for itself. Only a worker that is being started is
+        given the secret parts of the URL: a pickle may also go to a file, or into a visible
+        hash.
+        """
         if get_spawning_popen() is not None:
             return self._address
-        return Address(self._address.scheme, self._address.host, self._address.path, lacks_secrets=self._address.has_secrets)
+        return Address(
+            self._address.scheme,
+            self._address.host,
+            self._address.path,
+            lacks_secrets=self._address.has_secrets,
+        )
 
     def fetch(self, card: FileCard | ShardCard) -> None:
-        """Sees to it that this file is in the folder. InputError where it cannot be read, IntegrityError where it is another."""
+        """Sees to it that this file is in the folder. InputError where it cannot be read,
+        IntegrityError where it is another.
+        """
         above, _, name = card.file.rpartition("/")
-        with self._entry() as entry, entry.made_child("data", 0o700) as data, _within(data, above) as folder:
+        with (
+            self._entry() as entry,
+            entry.made_child("data", 0o700) as data,
+            _within(data, above) as folder,
+        ):
             if folder.size(name) == card.bytes:
                 return
-            with entry.made_child("locks", 0o700) as locks, locks.locked(f"{card.file.replace('/', '-')}.lock"):
-                if folder.size(name) != card.bytes:  # another process may have fetched it while this one waited
+            with (
+                entry.made_child("locks", 0o700) as locks,
+                locks.locked(f"{card.file.replace('/', '-')}.lock"),
+            ):
+                if (
+                    folder.size(name) != card.bytes
+                ):  # another process may have fetched it while this one waited
                     self._write(folder, name, card)
 
     def keep(self, name: str, content: bytes) -> None:
@@ -101,13 +127,16 @@ class Origin:
             data.write(name, [content], 0o600)
 
     def prefetch(self, cards: Sequence[ShardCard]) -> list[threading.Thread]:
-        """Fetches these files in the background, in this order; what goes wrong is said to whoever reads the file."""
+        """Fetches these files in the background, in this order; what goes wrong is said to
+        whoever reads the file.
+        """
         waiting: SimpleQueue[ShardCard] = SimpleQueue()
         for card in cards:
             waiting.put(card)
         # Daemons: a run that ends, or fails, does not wait for files that nobody will read.
         threads = [
-            threading.Thread(target=self._fetch_all, args=(waiting,), name=AHEAD, daemon=True) for _ in range(min(STREAMS, len(cards)))
+            threading.Thread(target=self._fetch_all, args=(waiting,), name=AHEAD, daemon=True)
+            for _ in range(min(STREAMS, len(cards)))
         ]
         for thread in threads:
             thread.start()
@@ -131,12 +160,14 @@ class Origin:
     def _write(self, folder: Folder, name: str, card: FileCard | ShardCard) -> None:
         if self._address.lacks_secrets:
             raise InputError(
-                f"cannot read `{self._address.file(card.file)}`: the URL was opened with credentials, which are never stored; "
+                f"cannot read `{self._address.file(card.file)}`: the URL was opened with "
+                f"credentials, which are never stored; "
                 "open the URL again in this process"
             )
         if card.bytes > folder.free_bytes():
             raise StorageError(
-                f"no room for `{folder.path / name}`: it takes {card.bytes:,} bytes, {folder.free_bytes():,} are free; "
+                f"no room for `{folder.path / name}`: it takes {card.bytes:,} bytes, "
+                f"{folder.free_bytes():,} are free; "
                 "set ZEPHYR_FAST_CACHE to a directory with more room"
             )
         folder.sweep(f"{name}-")
@@ -144,7 +175,9 @@ class Origin:
 
 
 def remember(folder: Path, address: Address) -> None:
-    """Tells this process where a directory's files come from; for a worker, which is told by the process that opened the URL."""
+    """Tells this process where a directory's files come from; for a worker, which is told by the
+    process that opened the URL.
+    """
     if folder not in _opened or _opened[folder].lacks_secrets:
         _opened[folder] = address
 
@@ -155,22 +188,34 @@ def _manifest_of(address: Address) -> bytes:
         chunks.append(chunk)
         size += len(chunk)
     if size > BYTES_MAX:
-        raise IntegrityError(f"`{address.file(_MANIFEST)}` has more than {BYTES_MAX:,} bytes, which no manifest of ours has")
+        raise IntegrityError(
+            f"`{address.file(_MANIFEST)}` has more than {BYTES_MAX:,} bytes, which no manifest of "
+            f"ours has"
+        )
     return b"".join(chunks)
 
 
 def _check_sizes(manifest: Manifest, where: str) -> None:
     """No file is fetched that is larger than one of its kind can be."""
-    shards = [(shard, SHARD_BYTES_MAX) for split in manifest.splits.values() for shard in split.shards]
-    tokenizer = [(file, TOKENIZER_BYTES_MAX) for file in manifest.files if file.file.startswith("tokenizer/")]
+    shards = [
+        (shard, SHARD_BYTES_MAX) for split in manifest.splits.values() for shard in split.shards
+    ]
+    tokenizer = [
+        (file, TOKENIZER_BYTES_MAX) for file in manifest.files if file.file.startswith("tokenizer/")
+    ]
     cards: list[tuple[FileCard | ShardCard, int]] = [*shards, *tokenizer]
     for card, bytes_max in cards:
         if card.bytes > bytes_max:
-            raise IntegrityError(f"`{where}` gives `{card.file}` {card.bytes:,} bytes; no more than {bytes_max:,} are fetched")
+            raise IntegrityError(
+                f"`{where}` gives `{card.file}` {card.bytes:,} bytes; no more than {bytes_max:,} "
+                f"are fetched"
+            )
 
 
 def _checked(address: Address, card: FileCard | ShardCard) -> Iterator[bytes]:
-    """The file's bytes, no more than the manifest says; IntegrityError at their end, or at the first one too many, if they are others."""
+    """The file's bytes, no more than the manifest says; IntegrityError at their end, or at the
+    first one too many, if they are others.
+    """
     digest, size = hashlib.sha256(), 0
     for chunk in download.read(address, card.bytes):
         digest.update(chunk)
@@ -179,16 +224,26 @@ def _checked(address: Address, card: FileCard | ShardCard) -> Iterator[bytes]:
             yield chunk
     if (size, digest.hexdigest()) != (card.bytes, card.sha256):
         found = f"more than {card.bytes}" if size > card.bytes else f"{size} of {card.bytes}"
-        raise IntegrityError(f"`{address}` is not the file that its manifest describes ({found} bytes); try again, or upload it again")
+        raise IntegrityError(
+            f"`{address}` is not the file that its manifest describes ({found} bytes); try again, "
+            f"or upload it again"
+        )
 
 
 def _cache() -> Path:
     given = os.environ.get("ZEPHYR_FAST_CACHE")
     try:
-        path = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zephyr-fast"
+        path = (
+            Path(given)
+            if given
+            else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zephyr-fast"
+        )
         return path.absolute()
     except (RuntimeError, OSError):
-        raise InputError("there is no home directory to keep fetched files in; set ZEPHYR_FAST_CACHE to a directory of your own") from None
+        raise InputError(
+            "there is no home directory to keep fetched files in; set ZEPHYR_FAST_CACHE to a "
+            "directory of your own"
+        ) from None
 
 
 @contextmanager
@@ -199,7 +254,11 @@ def _root(path: Path) -> Iterator[Folder]:
         path.mkdir(0o700, exist_ok=True)
         root = Folder.open_unlinked(path)
     except OSError as error:
-        problem = "it is a link; set ZEPHYR_FAST_CACHE to the directory it leads to" if path.is_symlink() else error.strerror
+        problem = (
+            "it is a link; set ZEPHYR_FAST_CACHE to the directory it leads to"
+            if path.is_symlink()
+            else error.strerror
+        )
         raise StorageError(f"cannot use the cache `{path}`: {problem}") from None
     with root:
         _check_own(root)

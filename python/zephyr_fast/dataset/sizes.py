@@ -1,4 +1,6 @@
-"""Checks that the numbers of a manifest fit the files, before anything is sized or sought by one of them."""
+"""Checks that the numbers of a manifest fit the files, before anything is sized or sought by one
+of them.
+"""
 
 import errno
 import os
@@ -11,13 +13,19 @@ from zephyr_fast.dataset.manifest import ShardCard
 from zephyr_fast.dataset.product import Product
 
 BATCH_BYTES_MAX = 1 << 30
-"""Size of a batch, which is hashed in one call that Ctrl-C cannot end. The engine closes one at 2 MiB, or behind a row that is longer."""
+"""Size of a batch, which is hashed in one call that Ctrl-C cannot end. The engine closes one at
+2 MiB, or behind a row that is longer.
+"""
 
 ROWS_UNPROVEN = 1 << 20
-"""Rows that are believed as long as the files have the size for them; for more, the files are looked at for holes."""
+"""Rows that are believed as long as the files have the size for them; for more, the files are
+looked at for holes.
+"""
 
 _BATCH_CLOSES = 2 << 20
-"""Bytes of rows, as `Product.counted_bytes_min` counts them, with which the engine closes a batch."""
+"""Bytes of rows, as `Product.counted_bytes_min` counts them, with which the engine closes a
+batch.
+"""
 
 
 def check_size(folder: Path, card: ShardCard) -> None:
@@ -25,15 +33,21 @@ def check_size(folder: Path, card: ShardCard) -> None:
     try:
         found = path.stat()
     except OSError as error:
-        raise IntegrityError(f"shard `{path}` cannot be read: {error.strerror}; copy the folder again") from error
+        raise IntegrityError(
+            f"shard `{path}` cannot be read: {error.strerror}; copy the folder again"
+        ) from error
     if not stat.S_ISREG(found.st_mode):
         raise IntegrityError(f"shard `{path}` is not a regular file; copy the folder again")
     if found.st_size != card.bytes:
-        raise IntegrityError(f"shard `{path}` has {found.st_size} bytes, the manifest says {card.bytes}; copy or make it again")
+        raise IntegrityError(
+            f"shard `{path}` has {found.st_size} bytes, the manifest says {card.bytes}; copy or "
+            f"make it again"
+        )
 
 
 def check_still_there(path: Path, card: ShardCard) -> None:
-    """Refuses a mapped file that has become shorter since: reading behind its end would kill the process (SIGBUS).
+    """Refuses a mapped file that has become shorter since: reading behind its end would kill the
+    process (SIGBUS).
 
     It may still be cut while a batch is read; no reader of a mapped file can rule that out.
     """
@@ -43,40 +57,64 @@ def check_still_there(path: Path, card: ShardCard) -> None:
         return
     if found < card.bytes:
         raise IntegrityError(
-            f"shard `{path}` was cut to {found} of {card.bytes} bytes while it was in use; copy it again under another name, then rename"
+            f"shard `{path}` was cut to {found} of {card.bytes} bytes while it was in use; copy it "
+            f"again under another name, then rename"
         )
 
 
 def check_batches(folder: Path, card: ShardCard, product: Product) -> None:
-    """The batches lie in the file one behind the other, with no more rows than fit: nothing is sized or sought by an unchecked number.
+    """The batches lie in the file one behind the other, with no more rows than fit: nothing is
+    sized or sought by an unchecked number.
 
-    A batch is closed once its rows have 2 MiB, so it has no more rows than fit in that, however long it is said to be.
+    A batch is closed once its rows have 2 MiB, so it has no more rows than fit in that, however
+    long it is said to be.
     """
     end = 0
     for index, batch in enumerate(card.batches):
-        if not (end <= batch.offset and 0 < batch.bytes <= card.bytes - batch.offset and batch.rows > 0):
-            raise IntegrityError(f"`{folder}/manifest.json`: batch {index} at offset {batch.offset} does not lie in shard `{card.file}`")
+        if not (
+            end <= batch.offset and 0 < batch.bytes <= card.bytes - batch.offset and batch.rows > 0
+        ):
+            raise IntegrityError(
+                f"`{folder}/manifest.json`: batch {index} at offset {batch.offset} does not lie in "
+                f"shard `{card.file}`"
+            )
         if batch.bytes > BATCH_BYTES_MAX:
-            raise IntegrityError(f"`{folder}/manifest.json`: batch {index} of `{card.file}` has more than {BATCH_BYTES_MAX:,} bytes")
-        if batch.rows > min(batch.bytes // product.row_bytes_min, _BATCH_CLOSES // product.counted_bytes_min + 1):
-            raise IntegrityError(f"`{folder}/manifest.json`: batch {index} of `{card.file}` has {batch.bytes} bytes and {batch.rows} rows")
+            raise IntegrityError(
+                f"`{folder}/manifest.json`: batch {index} of `{card.file}` has more than "
+                f"{BATCH_BYTES_MAX:,} bytes"
+            )
+        if batch.rows > min(
+            batch.bytes // product.row_bytes_min, _BATCH_CLOSES // product.counted_bytes_min + 1
+        ):
+            raise IntegrityError(
+                f"`{folder}/manifest.json`: batch {index} of `{card.file}` has {batch.bytes} bytes "
+                f"and {batch.rows} rows"
+            )
         end = batch.offset + batch.bytes
     if card.rows != sum(batch.rows for batch in card.batches):
-        raise IntegrityError(f"`{folder}/manifest.json`: the batches of `{card.file}` do not add up to its {card.rows} rows")
+        raise IntegrityError(
+            f"`{folder}/manifest.json`: the batches of `{card.file}` do not add up to its "
+            f"{card.rows} rows"
+        )
 
 
 def check_room(folder: Path, cards: Sequence[ShardCard], product: Product) -> None:
-    """IntegrityError where what the files really hold has no room for their rows: a hole of a gigabyte costs its author nothing."""
+    """IntegrityError where what the files really hold has no room for their rows: a hole of a
+    gigabyte costs its author nothing.
+    """
     for card in cards:
         needed = card.rows * product.row_bytes_min
         if _data_bytes(folder / card.file, needed) < needed:
             raise IntegrityError(
-                f"shard `{folder / card.file}` is empty for the most part, and cannot hold {card.rows:,} rows; copy it again"
+                f"shard `{folder / card.file}` is empty for the most part, and cannot hold "
+                f"{card.rows:,} rows; copy it again"
             )
 
 
 def _data_bytes(path: Path, enough: int) -> int:
-    """Bytes of a file outside of its holes, counted until there are `enough`; all of them, where the file system knows no holes."""
+    """Bytes of a file outside of its holes, counted until there are `enough`; all of them, where
+    the file system knows no holes.
+    """
     found, end = 0, 0
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -92,5 +130,7 @@ def _data_bytes(path: Path, enough: int) -> int:
             return found
         if error.errno in (errno.EINVAL, errno.ENOTSUP):
             return path.stat().st_size
-        raise IntegrityError(f"shard `{path}` cannot be read: {error.strerror}; copy the folder again") from error
+        raise IntegrityError(
+            f"shard `{path}` cannot be read: {error.strerror}; copy the folder again"
+        ) from error
     return found

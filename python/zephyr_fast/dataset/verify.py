@@ -1,4 +1,6 @@
-"""Verifies a data set: every byte of every file against what was written, and that nothing else lies there."""
+"""Verifies a data set: every byte of every file against what was written, and that nothing else
+lies there.
+"""
 
 import json
 from dataclasses import dataclass
@@ -9,7 +11,9 @@ from zephyr_fast import _core
 
 @dataclass(frozen=True)
 class Damage:
-    """One thing that is not as it was written; in a batch of a shard, with its number and where it starts."""
+    """One thing that is not as it was written; in a batch of a shard, with its number and where
+    it starts.
+    """
 
     file: str
     batch: int | None
@@ -19,7 +23,9 @@ class Damage:
 
 @dataclass(frozen=True)
 class Verified:
-    """What was looked at: files that the manifests name, their bytes, batches of shards; and what was wrong."""
+    """What was looked at: files that the manifests name, their bytes, batches of shards; and
+    what was wrong.
+    """
 
     files: int
     bytes: int
@@ -28,10 +34,12 @@ class Verified:
 
 
 def verify(folder: str | Path) -> Verified:
-    """Reads all of a data set: SHA-256 of each file, XXH3 of each batch, the manifest's own sums, stored reference log-probs too.
+    """Reads all of a data set: SHA-256 of each file, XXH3 of each batch, the manifest's own
+    sums, stored reference log-probs too.
 
-    Raises IntegrityError, naming file, batch and offset, at anything that is not as it was written, files that no manifest
-    names included; InputError where the folder holds no data set.
+    Raises IntegrityError, naming file, batch and offset, at anything that is not as it was
+    written, files that no manifest names included; InputError where the folder holds no data
+    set.
     """
     found = report(folder)
     if found.damage:
@@ -40,7 +48,9 @@ def verify(folder: str | Path) -> Verified:
 
 
 def report(folder: str | Path) -> Verified:
-    """The same, with what is wrong in `damage` instead of an error; a manifest that cannot be read still is one."""
+    """The same, with what is wrong in `damage` instead of an error; a manifest that cannot be
+    read still is one.
+    """
     found = json.loads(_core.verify(folder))
     return Verified(**found | {"damage": tuple(Damage(**one) for one in found["damage"])})
 

@@ -1,4 +1,6 @@
-"""Makes sure that all ranks are about to read the same stream, before the first batch: a difference raises on every one."""
+"""Makes sure that all ranks are about to read the same stream, before the first batch: a
+difference raises on every one.
+"""
 
 from collections.abc import Sequence
 
@@ -8,7 +10,9 @@ Facts = dict[str, int | str]
 
 
 def agree(facts: Facts) -> None:
-    """Compares `facts` over all ranks of torch's process group, if there is one; RecipeError on all of them if they differ."""
+    """Compares `facts` over all ranks of torch's process group, if there is one; RecipeError on
+    all of them if they differ.
+    """
     from torch import distributed
 
     if not (distributed.is_available() and distributed.is_initialized()):
@@ -19,12 +23,23 @@ def agree(facts: Facts) -> None:
 
 
 def compare(gathered: Sequence[Facts]) -> None:
-    """RecipeError, naming each fact that differs and who says what, unless all ranks say the same."""
+    """RecipeError, naming each fact that differs and who says what, unless all ranks say the
+    same.
+    """
     differences = []
     for name in sorted(set().union(*gathered)):
         said = [str(facts.get(name, "nothing")) for facts in gathered]
         if len(set(said)) > 1:
-            ranks = {value: ", ".join(str(rank) for rank, other in enumerate(said) if other == value) for value in said}
-            differences.append(f"`{name}` is " + ", ".join(f"{value} on rank {who}" for value, who in ranks.items()))
+            ranks = {
+                value: ", ".join(str(rank) for rank, other in enumerate(said) if other == value)
+                for value in said
+            }
+            differences.append(
+                f"`{name}` is "
+                + ", ".join(f"{value} on rank {who}" for value, who in ranks.items())
+            )
     if differences:
-        raise RecipeError(f"the ranks would not read one stream: {'; '.join(differences)}; start all with the same data and arguments")
+        raise RecipeError(
+            f"the ranks would not read one stream: {'; '.join(differences)}; start all with the "
+            f"same data and arguments"
+        )

@@ -69,7 +69,11 @@ def check(product: Product, batch: Batch) -> None:
 
 def lengths(product: Product, batch: Batch) -> npt.NDArray[np.int64]:
     """Tokens of each sample; for a pair, of its prompt and the longer answer."""
-    sizes = {name: np.diff(column.offsets).astype(np.int64) for name, column in batch.items() if isinstance(column, Lists)}
+    sizes = {
+        name: np.diff(column.offsets).astype(np.int64)
+        for name, column in batch.items()
+        if isinstance(column, Lists)
+    }
     match product:
         case Product.WINDOWS:
             return sizes["input_ids"]
@@ -91,5 +95,7 @@ def _check_windows(batch: Batch) -> None:
     ends = np.zeros(len(lengths.values) + 1, np.int64)
     lengths.values.cumsum(out=ends[1:])
     ends = ends[lengths.offsets]
-    if (len(lengths.values) and lengths.values.min() < 0) or not np.array_equal(ends - ends[0], starts):
+    if (len(lengths.values) and lengths.values.min() < 0) or not np.array_equal(
+        ends - ends[0], starts
+    ):
         raise ValueError("`seq_lengths` do not add up to `input_ids`")

@@ -1,4 +1,6 @@
-"""Shards as a `datasets.Dataset`, the only map-style type that TRL takes: an index whose transform fetches rows."""
+"""Shards as a `datasets.Dataset`, the only map-style type that TRL takes: an index whose
+transform fetches rows.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,22 +21,27 @@ _OWN = ("row", "length")
 
 
 class Fetch:
-    """The transform of an index data set: row numbers in, samples with their trained columns out."""
+    """The transform of an index data set: row numbers in, samples with their trained columns
+    out.
+    """
 
     def __init__(self, shards: Shards | Mixture) -> None:
         self.shards = shards
 
     def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[Any]]:
         samples = self.shards.samples(batch["row"])
-        return {name: [sample[name] for sample in samples] for name in self.shards.kind.trained_columns}
+        return {
+            name: [sample[name] for sample in samples] for name in self.shards.kind.trained_columns
+        }
 
 
 def open_shards(folder: str | Path, split: str = "train") -> Dataset:
     """The split as an index data set.
 
-    Columns of a sample: `input_ids`, `labels`, `seq_lengths` (sft), or `prompt_ids`, `chosen_ids`, `rejected_ids`
-    (preference), as numpy views. Use it with a collator of `zephyr_fast.load.collators` and `remove_unused_columns=False`;
-    `with_lengths` adds what `train_sampling_strategy: group_by_length` needs. Errors: see `Shards`.
+    Columns of a sample: `input_ids`, `labels`, `seq_lengths` (sft), or `prompt_ids`,
+    `chosen_ids`, `rejected_ids` (preference), as numpy views. Use it with a collator of
+    `zephyr_fast.load.collators` and `remove_unused_columns=False`; `with_lengths` adds what
+    `train_sampling_strategy: group_by_length` needs. Errors: see `Shards`.
     """
     return index(Shards(folder, split))
 
@@ -45,13 +52,20 @@ def index(shards: Shards | Mixture) -> Dataset:
 
 
 def with_lengths(dataset: Dataset) -> Dataset:
-    """The same index with `length`, the tokens of each sample. Reads (and checks) every batch of the shards."""
+    """The same index with `length`, the tokens of each sample. Reads (and checks) every batch of
+    the shards.
+    """
     rows = IndexRows(dataset)
-    return _with_fetch(Dataset.from_dict({"row": np.arange(len(dataset)), "length": rows.shards.lengths()}), rows.shards)
+    return _with_fetch(
+        Dataset.from_dict({"row": np.arange(len(dataset)), "length": rows.shards.lengths()}),
+        rows.shards,
+    )
 
 
 def with_columns(dataset: Dataset, columns: Mapping[str, npt.NDArray[Any]]) -> Dataset:
-    """The same index with these columns, one value a row, which `IndexRows` puts into the samples."""
+    """The same index with these columns, one value a row, which `IndexRows` puts into the
+    samples.
+    """
     shards = IndexRows(dataset).shards
     for name, values in columns.items():
         dataset = dataset.add_column(name, values)  # resets the format, and with it the transform
@@ -59,19 +73,24 @@ def with_columns(dataset: Dataset, columns: Mapping[str, npt.NDArray[Any]]) -> D
 
 
 class IndexRows:
-    """The rows of an index data set, many at a time, past the machinery of `datasets`, which costs more than the rows.
+    """The rows of an index data set, many at a time, past the machinery of `datasets`, which
+    costs more than the rows.
 
-    Columns that were added to the index, as stored reference log-probs, are in the samples too. RecipeError for a data
-    set that is not the whole of an index.
+    Columns that were added to the index, as stored reference log-probs, are in the samples too.
+    RecipeError for a data set that is not the whole of an index.
     """
 
     def __init__(self, dataset: Dataset) -> None:
         transform = dataset.format["format_kwargs"].get("transform")
         if not isinstance(transform, Fetch) or len(dataset) != len(transform.shards):
-            raise RecipeError("the data to train on must be a whole split of shards, as `open_shards` gives it")
+            raise RecipeError(
+                "the data to train on must be a whole split of shards, as `open_shards` gives it"
+            )
         self.shards = transform.shards
         added = [name for name in dataset.column_names if name not in _OWN]
-        self._added: dict[str, npt.NDArray[Any]] = dict(dataset.with_format("numpy", columns=added)[:]) if added else {}
+        self._added: dict[str, npt.NDArray[Any]] = (
+            dict(dataset.with_format("numpy", columns=added)[:]) if added else {}
+        )
 
     def __len__(self) -> int:
         return len(self.shards)
@@ -85,7 +104,10 @@ class IndexRows:
         samples = self.shards.samples(rows)
         if not self._added:
             return samples
-        return [sample | {name: column[row] for name, column in self._added.items()} for sample, row in zip(samples, rows, strict=True)]
+        return [
+            sample | {name: column[row] for name, column in self._added.items()}
+            for sample, row in zip(samples, rows, strict=True)
+        ]
 
 
 def _with_fetch(rows: Dataset, shards: Shards | Mixture) -> Dataset:

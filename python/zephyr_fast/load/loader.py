@@ -1,8 +1,9 @@
-"""Feeds one rank its part of each step: a torch loader over our own order, which counts what was handed over, not what was prefetched.
+"""Feeds one rank its part of each step: a torch loader over our own order, which counts what was
+handed over, not what was prefetched.
 
-It is not a `torch.utils.data.DataLoader`, so `accelerator.prepare` leaves it as it is: a loader that is already one
-rank's part and is prepared all the same loses most rows without a word (747 of 1,003 on 4 ranks, measured). The batch
-sampler inside raises if anything cuts it up once more.
+It is not a `torch.utils.data.DataLoader`, so `accelerator.prepare` leaves it as it is: a loader
+that is already one rank's part and is prepared all the same loses most rows without a word (747
+of 1,003 on 4 ranks, measured). The batch sampler inside raises if anything cuts it up once more.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +33,9 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Part:
-    """The part of each step that is one rank's: `micro_batches` of `device_batch` samples, as on each of `world_size` ranks."""
+    """The part of each step that is one rank's: `micro_batches` of `device_batch` samples, as on
+    each of `world_size` ranks.
+    """
 
     rank: int
     world_size: int
@@ -45,13 +48,21 @@ class Part:
         return self.world_size * self.device_batch * self.micro_batches
 
     def offsets(self) -> "np.ndarray[Any, np.dtype[np.int64]]":
-        """This rank's offsets within a step. Micro batches go round the ranks, so that 2 ranks read as 1 with 2 micro batches."""
-        return np.arange(self.batch).reshape(self.micro_batches, self.world_size, self.device_batch)[:, self.rank].ravel()
+        """This rank's offsets within a step. Micro batches go round the ranks, so that 2 ranks
+        read as 1 with 2 micro batches.
+        """
+        return (
+            np.arange(self.batch)
+            .reshape(self.micro_batches, self.world_size, self.device_batch)[:, self.rank]
+            .ravel()
+        )
 
 
 @dataclass(frozen=True)
 class Batches:
-    """The batch sampler of one rank: rows of each micro batch, from step `done` of the stream to step `steps`."""
+    """The batch sampler of one rank: rows of each micro batch, from step `done` of the stream to
+    step `steps`.
+    """
 
     stream: Stream
     part: Part
@@ -60,7 +71,10 @@ class Batches:
 
     def __post_init__(self) -> None:
         if self.part.batch != self.stream.batch:
-            raise RecipeError(f"{self.part} takes {self.part.batch} samples a step, the stream gives {self.stream.batch}")
+            raise RecipeError(
+                f"{self.part} takes {self.part.batch} samples a step, the stream gives "
+                f"{self.stream.batch}"
+            )
 
     def __len__(self) -> int:
         return max(0, self.steps - self.done) * self.part.micro_batches
@@ -69,7 +83,9 @@ class Batches:
         return (rows.tolist() for rows in self.arrays())
 
     def arrays(self) -> Iterator[Indices]:
-        """The same, each as an array: what it costs to list and read back would be a tenth of a batch of 8."""
+        """The same, each as an array: what it costs to list and read back would be a tenth of a
+        batch of 8.
+        """
         offsets = self.part.offsets()
         chunk = max(1, _CHUNK // len(offsets))
         for start in range(self.done, self.steps, chunk):
@@ -78,9 +94,12 @@ class Batches:
 
     @property
     def drop_last(self) -> bool:
-        """Asked for by what shards a batch sampler over ranks, as accelerate's `BatchSamplerShard`, and by nothing else."""
+        """Asked for by what shards a batch sampler over ranks, as accelerate's
+        `BatchSamplerShard`, and by nothing else.
+        """
         raise RecipeError(
-            "this loader already is one rank's part of the data, and is about to be sharded over the ranks again, which loses rows; "
+            "this loader already is one rank's part of the data, and is about to be sharded over "
+            "the ranks again, which loses rows; "
             "leave it out of `accelerator.prepare`"
         )
 
@@ -98,9 +117,11 @@ class Workers:
 
 @dataclass
 class Loader:
-    """One rank's micro batches. Iterating again goes on where the last iteration stopped: there is one stream.
+    """One rank's micro batches. Iterating again goes on where the last iteration stopped: there
+    is one stream.
 
-    Steps are counted when their last micro batch is handed over, so a step that was broken off is read again whole.
+    Steps are counted when their last micro batch is handed over, so a step that was broken off
+    is read again whole.
     """
 
     rows: Rows
@@ -111,7 +132,9 @@ class Loader:
     seed: int
     workers: Workers = field(default_factory=Workers)
     to_device: Callable[[Any], Any] | None = None
-    """Moves a batch to where it is computed on, in this process; without it, it stays on the CPU."""
+    """Moves a batch to where it is computed on, in this process; without it, it stays on the
+    CPU.
+    """
     delivered: int = 0
     """Micro batches handed over so far."""
 
@@ -123,7 +146,8 @@ class Loader:
         done, part = self.done, self.batches.part
         self.delivered = (done - self.batches.done) * part.micro_batches
         left = Batches(self.batches.stream, part, done, self.batches.steps)
-        # Without workers torch's loader has nothing to add, and takes as long as a third of a batch of 8.
+        # Without workers torch's loader has nothing to add, and takes as long as a third of a batch
+        # of 8.
         is_plain = self.workers.count == 0 and not self.workers.pin_memory
         for batch in self._plain_loader(left) if is_plain else self._torch_loader(left):
             moved = batch if self.to_device is None else self.to_device(batch)
@@ -136,7 +160,9 @@ class Loader:
         return self.batches.done + self.delivered // self.batches.part.micro_batches
 
     def state(self) -> LoaderState:
-        """How far the run is, by what was handed over; for a loop that trains on each batch before it asks for the next."""
+        """How far the run is, by what was handed over; for a loop that trains on each batch
+        before it asks for the next.
+        """
         return self.state_after(self.done)
 
     def state_after(self, step: int) -> LoaderState:
@@ -150,7 +176,8 @@ class Loader:
     def _torch_loader(self, batches: Batches) -> "torch.utils.data.DataLoader[Any]":
         import torch
 
-        # Its own generator: torch draws a seed for the workers from it, and the model's random numbers stay as they are.
+        # Its own generator: torch draws a seed for the workers from it, and the model's random
+        # numbers stay as they are.
         generator = torch.Generator().manual_seed(batches.stream.start(batches.done))
         return torch.utils.data.DataLoader(
             _Fetched(self.rows),

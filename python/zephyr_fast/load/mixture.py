@@ -25,11 +25,14 @@ from zephyr_fast.printed import shown
 class Mixture:
     """The rows of one split of several folders, numbered through in their order.
 
-    Without weights, an epoch is all rows of all folders, shuffled together. With weights, see `zephyr_fast.load.order.Mixed`.
-    RecipeError where the folders do not hold the same kind of rows, made with the same tokenizer and template.
+    Without weights, an epoch is all rows of all folders, shuffled together. With weights, see
+    `zephyr_fast.load.order.Mixed`. RecipeError where the folders do not hold the same kind of
+    rows, made with the same tokenizer and template.
     """
 
-    def __init__(self, folders: Sequence[str | Path], split: str, weights: Sequence[float] | None = None) -> None:
+    def __init__(
+        self, folders: Sequence[str | Path], split: str, weights: Sequence[float] | None = None
+    ) -> None:
         self.parts = [Shards(folder, split) for folder in folders]
         self.weights = None if weights is None else tuple(weights)
         self._ends = np.array(list(accumulate(len(part) for part in self.parts)))
@@ -48,7 +51,9 @@ class Mixture:
 
     @property
     def manifest(self) -> Manifest:
-        """The manifest of the first folder, with which the others agree on tokenizer and template."""
+        """The manifest of the first folder, with which the others agree on tokenizer and
+        template.
+        """
         return self.parts[0].manifest
 
     @property
@@ -79,7 +84,10 @@ class Mixture:
 
 
 def _check_match(first: Shards, other: Shards) -> None:
-    (tokenizer, template), (their_tokenizer, their_template) = first.manifest.encoding(), other.manifest.encoding()
+    (tokenizer, template), (their_tokenizer, their_template) = (
+        first.manifest.encoding(),
+        other.manifest.encoding(),
+    )
     facts = {
         "kind": (first.kind, other.kind),
         "tokenizer": (tokenizer.sha256, their_tokenizer.sha256),
@@ -88,4 +96,7 @@ def _check_match(first: Shards, other: Shards) -> None:
     for name, (mine, theirs) in facts.items():
         if mine != theirs:
             difference = f"{shown(theirs, 80)}, not {shown(mine, 80)}"
-            raise RecipeError(f"`{other.folder}` has another {name} than `{first.folder}` ({difference}); they cannot be mixed")
+            raise RecipeError(
+                f"`{other.folder}` has another {name} than `{first.folder}` ({difference}); they "
+                f"cannot be mixed"
+            )

@@ -1,6 +1,8 @@
-"""Which row comes at each index of the endless stream that training reads: one folder shuffled, or several mixed by weight.
+"""Which row comes at each index of the endless stream that training reads: one folder shuffled,
+or several mixed by weight.
 
-The stream is all epochs, one after the other. The row is a pure function of the index, so one number says how far a run is.
+The stream is all epochs, one after the other. The row is a pure function of the index, so one
+number says how far a run is.
 """
 
 from collections.abc import Sequence
@@ -16,7 +18,9 @@ from zephyr_fast.load.permutation import Indices, permute
 BLOCK = 1 << 16
 """Indices after which the pattern of a mixture repeats; weights are held to one part in this."""
 
-_SMALL = 1 << 14  # an epoch this short (128 KiB) is kept: a call of `permute` takes as long as copying 600 of its rows
+_SMALL = (
+    1 << 14
+)  # an epoch this short (128 KiB) is kept: a call of `permute` takes as long as copying 600 of its rows
 
 
 class Order(Protocol):
@@ -28,7 +32,9 @@ class Order(Protocol):
         ...
 
     def rows(self, indices: Indices) -> Indices:
-        """The row at each index; rows of several folders are numbered through, in the folders' order."""
+        """The row at each index; rows of several folders are numbered through, in the folders'
+        order.
+        """
         ...
 
 
@@ -43,10 +49,12 @@ class Shuffled:
 
 
 class Mixed:
-    """Folders interleaved by weight, as evenly as whole rows allow; each goes through all its rows before it repeats one.
+    """Folders interleaved by weight, as evenly as whole rows allow; each goes through all its
+    rows before it repeats one.
 
-    An epoch has as many indices as the folders have rows together, so a folder with more than its share of weight is read
-    more than once in it, another less. Weights need not add up to one. RecipeError where they do not fit the folders.
+    An epoch has as many indices as the folders have rows together, so a folder with more than
+    its share of weight is read more than once in it, another less. Weights need not add up to
+    one. RecipeError where they do not fit the folders.
     """
 
     def __init__(self, sizes: Sequence[int], weights: Sequence[float], seed: int) -> None:
@@ -59,30 +67,46 @@ class Mixed:
     def rows(self, indices: Indices) -> Indices:
         blocks, slots = np.divmod(indices, BLOCK)
         folders = self._folders[slots]
-        turns = blocks * self._shares[folders] + self._turns[slots]  # how often the folder came before
+        turns = (
+            blocks * self._shares[folders] + self._turns[slots]
+        )  # how often the folder came before
         rows = np.empty_like(indices)
         for number in np.unique(folders):
             mine = folders == number
-            rows[mine] = self._starts[number] + _shuffled(turns[mine], self.sizes[number], f"{self.seed}, folder {number}")
+            rows[mine] = self._starts[number] + _shuffled(
+                turns[mine], self.sizes[number], f"{self.seed}, folder {number}"
+            )
         return rows
 
 
 def shares(weights: Sequence[float], folders: int) -> list[int]:
-    """How many of `BLOCK` indices each folder gets: in proportion to its weight, the largest remainders rounded up."""
+    """How many of `BLOCK` indices each folder gets: in proportion to its weight, the largest
+    remainders rounded up.
+    """
     if len(weights) != folders or not all(0 < weight < float("inf") for weight in weights):
-        raise RecipeError(f"a mixture of {folders} folders needs {folders} weights above 0, not: {' '.join(map(str, weights))}")
+        raise RecipeError(
+            f"a mixture of {folders} folders needs {folders} weights above 0, not: "
+            f"{' '.join(map(str, weights))}"
+        )
     exact = [Fraction(weight) * BLOCK / sum(map(Fraction, weights)) for weight in weights]
     whole = [int(share) for share in exact]
-    by_remainder = sorted(range(folders), key=lambda number: (whole[number] - exact[number], number))
+    by_remainder = sorted(
+        range(folders), key=lambda number: (whole[number] - exact[number], number)
+    )
     for number in by_remainder[: BLOCK - sum(whole)]:
         whole[number] += 1
     if not all(whole):
-        raise RecipeError(f"a weight is less than 1/{BLOCK} of all: {' '.join(map(str, weights))}; leave that folder out")
+        raise RecipeError(
+            f"a weight is less than 1/{BLOCK} of all: {' '.join(map(str, weights))}; leave that "
+            f"folder out"
+        )
     return whole
 
 
 def _pattern(parts: Indices) -> tuple[Indices, Indices]:
-    """For each slot of a block, whose it is, and how many of the owner's came before it in the block."""
+    """For each slot of a block, whose it is, and how many of the owner's came before it in the
+    block.
+    """
     folders = np.repeat(np.arange(len(parts)), parts)
     turns = np.concatenate([np.arange(part) for part in parts])
     # Turn t of n goes to (t + 1/2) / n of the block, which spreads every folder evenly.
@@ -97,7 +121,11 @@ def _shuffled(indices: Indices, size: int, key: str) -> Indices:
     for epoch in np.unique(epochs):
         mine = epochs == epoch
         name = f"{key}, epoch {epoch}"
-        rows[mine] = _whole(size, name)[within[mine]] if size <= _SMALL else permute(within[mine], size, name)
+        rows[mine] = (
+            _whole(size, name)[within[mine]]
+            if size <= _SMALL
+            else permute(within[mine], size, name)
+        )
     return rows
 
 

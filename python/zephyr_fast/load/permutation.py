@@ -26,20 +26,25 @@ import numpy as np
 import numpy.typing as npt
 
 VERSION = 1
-"""Of the numbers that `permute` gives: it changes when they do, and is part of what a checkpoint says of its order."""
+"""Of the numbers that `permute` gives: it changes when they do, and is part of what a checkpoint
+says of its order.
+"""
 
 Indices = npt.NDArray[np.int64]
 
 _ROUNDS = 8
-# Odd constants with well-mixed bits: the golden ratio, and the first multiplier of MurmurHash3's finalizer.
+# Odd constants with well-mixed bits: the golden ratio, and the first multiplier of MurmurHash3's
+# finalizer.
 _GOLDEN, _MURMUR = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xFF51AFD7ED558CCD)
 _MIDDLE = np.uint64(32)
 
 
 def permute(indices: Indices, size: int, key: str) -> Indices:
-    """Where each of `indices` (0 to size - 1) lands under the permutation of `size` numbers that `key` names.
+    """Where each of `indices` (0 to size - 1) lands under the permutation of `size` numbers that
+    `key` names.
 
-    A pure function, and a bijection for every size from 1 to 2^62. Different keys give independent permutations.
+    A pure function, and a bijection for every size from 1 to 2^62. Different keys give
+    independent permutations.
     """
     digest = hashlib.sha512(f"zephyr-fast permutation {VERSION}: {size}: {key}".encode()).digest()
     keys = np.frombuffer(digest, dtype="<u8")
@@ -53,7 +58,9 @@ def permute(indices: Indices, size: int, key: str) -> Indices:
     return landed.astype(np.int64)
 
 
-def _network(numbers: npt.NDArray[np.uint64], keys: npt.NDArray[np.uint64], half: int) -> npt.NDArray[np.uint64]:
+def _network(
+    numbers: npt.NDArray[np.uint64], keys: npt.NDArray[np.uint64], half: int
+) -> npt.NDArray[np.uint64]:
     """The Feistel network on numbers of 2 x `half` bits."""
     bits, high = np.uint64(half), np.uint64(64 - half)
     left, right = numbers >> bits, numbers & np.uint64((1 << half) - 1)

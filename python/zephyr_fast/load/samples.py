@@ -1,4 +1,6 @@
-"""Many rows of a split at a time: where their lists lie in the mapped files, one sample after the other, or a whole batch in one copy."""
+"""Many rows of a split at a time: where their lists lie in the mapped files, one sample after
+the other, or a whole batch in one copy.
+"""
 
 import mmap
 from collections.abc import Sequence
@@ -8,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 Sample = dict[str, Any]
-"""One row: a numpy view (read-only, into the mapped file) per list column, a number or None per other column."""
+"""One row: a numpy view (read-only, into the mapped file) per list column, a number or None per
+other column.
+"""
 
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
@@ -19,14 +23,16 @@ _NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", 0)
 
 
 class Spans:
-    """Where the lists of each row begin and how long they are, in numbers of 4 bytes of their file; learnt batch by batch."""
+    """Where the lists of each row begin and how long they are, in numbers of 4 bytes of their
+    file; learnt batch by batch.
+    """
 
     def __init__(self, names: Sequence[str], ends: Sequence[int]) -> None:
         """`names`: the columns. `ends`: for each file, the number of rows up to its end."""
         self.names, self.files = tuple(names), [np.empty(0, np.int32)] * len(ends)
         self._ends = np.array(ends)
-        # A row's starts, its lengths, and whether it is known, beside each other: one row is one range of memory. The last row, of number
-        # -1, never is.
+        # A row's starts, its lengths, and whether it is known, beside each other: one row is one
+        # range of memory. The last row, of number -1, never is.
         self.table = _zeros((ends[-1] if ends else 0) + 1, 2 * len(names) + 1)
 
     def learn(self, rows: slice, starts: Sequence[Int64s], lengths: Sequence[Int64s]) -> None:
@@ -37,19 +43,28 @@ class Spans:
         """The file that each row is in."""
         if len(self.files) == 1:
             return self.files * len(rows)
-        return [self.files[number] for number in np.searchsorted(self._ends, rows, side="right").tolist()]
+        return [
+            self.files[number]
+            for number in np.searchsorted(self._ends, rows, side="right").tolist()
+        ]
 
 
 def _zeros(rows: int, columns: int) -> Int64s:
-    """A table of zeros that takes memory as it is written to: none is kept ready for rows that are never read."""
+    """A table of zeros that takes memory as it is written to: none is kept ready for rows that
+    are never read.
+    """
     if rows < _ROWS_RESERVED:
         return np.zeros((rows, columns), np.int64)
-    pages = mmap.mmap(-1, 8 * rows * columns, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE)
+    pages = mmap.mmap(
+        -1, 8 * rows * columns, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE
+    )
     return np.frombuffer(pages, np.int64).reshape(rows, columns)
 
 
 class Samples(Sequence[Sample]):
-    """The samples of these rows; read from the files as they are asked for. `is_known` says whether all of them can be."""
+    """The samples of these rows; read from the files as they are asked for. `is_known` says
+    whether all of them can be.
+    """
 
     def __init__(self, spans: Spans, rows: Int64s) -> None:
         self._spans, self._rows = spans, rows
@@ -71,10 +86,15 @@ class Samples(Sequence[Sample]):
             return [self[one] for one in range(len(self))[index]]
         (file,) = self._spans.files_of(self._rows[[index]])
         names, spans = self._spans.names, self._taken[index].tolist()
-        return {name: file[start : start + length] for name, start, length in zip(names, spans, spans[len(names) :], strict=False)}
+        return {
+            name: file[start : start + length]
+            for name, start, length in zip(names, spans, spans[len(names) :], strict=False)
+        }
 
     def gather(self, padding: Sequence[tuple[str, int]]) -> Int32s:
-        """The named columns as one table [columns, samples, longest], padded on the right with each column's value."""
+        """The named columns as one table [columns, samples, longest], padded on the right with
+        each column's value.
+        """
         taken, names = self._taken, self._spans.names
         columns = [names.index(name) for name, _ in padding]
         lengths = [taken[:, len(names) + column].tolist() for column in columns]
@@ -88,14 +108,16 @@ class Samples(Sequence[Sample]):
         return table
 
     def _windows(self, starts: Int64s, width: int) -> Int32s:
-        """From each start so many numbers of its file, [starts, width]: those of the row, and behind them whatever follows there.
+        """From each start so many numbers of its file, [starts, width]: those of the row, and
+        behind them whatever follows there.
 
         The starts are those of all rows in one column, then in the next.
         """
         if len(self._spans.files) > 1:
             return self._one_by_one(starts, width)
         file = self._spans.files[0]
-        # Overlapping rows, one from every number on: picking some of them is one call, which copies each number once.
+        # Overlapping rows, one from every number on: picking some of them is one call, which copies
+        # each number once.
         every = np.ndarray((max(0, len(file) - width + 1), width), np.int32, file, 0, (4, 4))
         try:
             return every[starts]

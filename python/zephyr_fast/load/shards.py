@@ -1,4 +1,6 @@
-"""Reads token shards in place: rows by number, straight from the mapped files, each batch checked before its first row is used."""
+"""Reads token shards in place: rows by number, straight from the mapped files, each batch
+checked before its first row is used.
+"""
 
 import bisect
 import hashlib
@@ -19,7 +21,13 @@ from zephyr_fast.dataset.address import Address
 from zephyr_fast.dataset.manifest import BYTES_MAX, BatchCard, Manifest, ShardCard
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.dataset.remote import local, origin_of, remember
-from zephyr_fast.dataset.sizes import ROWS_UNPROVEN, check_batches, check_room, check_size, check_still_there
+from zephyr_fast.dataset.sizes import (
+    ROWS_UNPROVEN,
+    check_batches,
+    check_room,
+    check_size,
+    check_still_there,
+)
 from zephyr_fast.load import columns
 from zephyr_fast.load.columns import Batch
 from zephyr_fast.load.order import Shuffled
@@ -30,22 +38,28 @@ from zephyr_fast.untrusted.bounded import read_bytes
 from zephyr_fast.untrusted.message import Ints, Lists, record_batch
 
 ROWS_MAX = 1 << 28
-"""Rows of a split. Its index takes 8 bytes for each before any shard is read, and a training run some 60 for each that it has read."""
+"""Rows of a split. Its index takes 8 bytes for each before any shard is read, and a training run
+some 60 for each that it has read.
+"""
 
 REMOTE_ROWS_MAX = 1 << 25
-"""Rows of a split that is read from a URL: of these, nothing but the manifest is there to tell whether they exist."""
+"""Rows of a split that is read from a URL: of these, nothing but the manifest is there to tell
+whether they exist.
+"""
 
 TOKENIZER_BYTES_MAX = 256 << 20
 """A `tokenizer.json`, of which the ids are looked at; the largest take some 35 MB."""
 
 
 class Shards:
-    """The rows of one split, by number. Cheap to pickle (paths only); a process opens the files at its first read.
+    """The rows of one split, by number. Cheap to pickle (paths only); a process opens the files
+    at its first read.
 
     `folder` may be a URL: see `zephyr_fast.dataset.remote`.
 
-    Raises InputError where the folder holds no data set, text alone or no such split, IntegrityError where a shard is not the one
-    that the manifest describes: at once for a wrong size, at the first row of a batch for wrong bytes.
+    Raises InputError where the folder holds no data set, text alone or no such split,
+    IntegrityError where a shard is not the one that the manifest describes: at once for a wrong
+    size, at the first row of a batch for wrong bytes.
     """
 
     def __init__(self, folder: str | Path, split: str) -> None:
@@ -62,15 +76,26 @@ class Shards:
         rows_max = ROWS_MAX if self._origin is None else REMOTE_ROWS_MAX
         if (rows := sum(card.rows for card in self._cards)) > rows_max:
             way_out = "" if rows > ROWS_MAX else "; copy the folder to this machine first"
-            raise IntegrityError(f"`{self.folder}/manifest.json` gives `{split}` more than {rows_max:,} rows{way_out}")
+            raise IntegrityError(
+                f"`{self.folder}/manifest.json` gives `{split}` more than {rows_max:,} "
+                f"rows{way_out}"
+            )
         if rows > ROWS_UNPROVEN and self._origin is None:
             check_room(self.folder, self._cards, self.kind)
         if self._origin is not None:
             self._origin.prefetch(self._cards)
-        self._batches = [(shard, index) for shard, card in enumerate(self._cards) for index in range(len(card.batches))]
-        self._ends = list(accumulate(self._card(number).rows for number in range(len(self._batches))))
+        self._batches = [
+            (shard, index)
+            for shard, card in enumerate(self._cards)
+            for index in range(len(card.batches))
+        ]
+        self._ends = list(
+            accumulate(self._card(number).rows for number in range(len(self._batches)))
+        )
         if len(self) != self.manifest.split(split).samples:
-            raise IntegrityError(f"`{self.folder}`: the batches of `{split}` do not add up to its samples")
+            raise IntegrityError(
+                f"`{self.folder}`: the batches of `{split}` do not add up to its samples"
+            )
         self._begin()
 
     def __getstate__(self) -> tuple[str, str, str, Address | None]:
@@ -114,27 +139,39 @@ class Shards:
         return Shuffled(len(self), seed)
 
     def samples(self, rows: Sequence[int] | Indices) -> Sequence[Sample]:
-        """The samples at these rows with their trained columns; for row `PADDING`, one in which nothing is trained."""
+        """The samples at these rows with their trained columns; for row `PADDING`, one in which
+        nothing is trained.
+        """
         self._check_process()
         wanted = np.asarray(rows, np.int64)
         samples = Samples(self._spans, wanted)
         if samples.is_known:
             return samples
-        for number in {bisect.bisect_right(self._ends, row) for row in wanted.tolist() if row != PADDING}:
+        for number in {
+            bisect.bisect_right(self._ends, row) for row in wanted.tolist() if row != PADDING
+        }:
             self._learn(number)
         if PADDING in wanted:
-            return [self._padding() if row == PADDING else self.samples([row])[0] for row in wanted.tolist()]
+            return [
+                self._padding() if row == PADDING else self.samples([row])[0]
+                for row in wanted.tolist()
+            ]
         return Samples(self._spans, wanted)
 
     def _padding(self) -> Sample:
         """A sample in which nothing is trained."""
         if not self.kind.can_pad:
-            raise RecipeError("`tail: pad` needs samples without weight, which a loss on pairs does not know; use `carry` or `drop`")
+            raise RecipeError(
+                "`tail: pad` needs samples without weight, which a loss on pairs does not know; "
+                "use `carry` or `drop`"
+            )
         (sample,) = self.samples([0])
         return sample | {"labels": np.full_like(sample["labels"], -100)}
 
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Tokens per sample; for a pair, its prompt and the longer answer. Reads (and checks) every batch."""
+        """Tokens per sample; for a pair, its prompt and the longer answer. Reads (and checks)
+        every batch.
+        """
         return np.concatenate([self._batch_lengths(number) for number in range(len(self._batches))])
 
     def _batch_lengths(self, number: int) -> npt.NDArray[np.int64]:
@@ -153,7 +190,9 @@ class Shards:
         self._process = os.getpid()
         self._files: dict[int, pa.Buffer] = {}
         self._open: dict[int, Batch] = {}
-        self._spans = Spans(self.kind.trained_columns, list(accumulate(card.rows for card in self._cards)))
+        self._spans = Spans(
+            self.kind.trained_columns, list(accumulate(card.rows for card in self._cards))
+        )
 
     def _check_process(self) -> None:
         if self._process != os.getpid():  # a forked worker checks for itself what it reads
@@ -174,7 +213,9 @@ class Shards:
         return batch
 
     def _check_ids(self, batch: Batch, path: Path, index: int) -> None:
-        """IntegrityError for an id that the tokenizer does not have: a model would look it up outside of its table."""
+        """IntegrityError for an id that the tokenizer does not have: a model would look it up
+        outside of its table.
+        """
         for name in columns.id_columns(self.kind):
             column = batch[name]
             if not isinstance(column, Lists) or not len(column.values):
@@ -182,12 +223,15 @@ class Shards:
             least, most = int(column.values.min()), int(column.values.max())
             if least < 0 or (most >= self._ids_end and most >= self._true_ids_end()):
                 raise IntegrityError(
-                    f"shard `{path}`, batch {index}: `{name}` has the id {least if least < 0 else most}, the tokenizer has "
+                    f"shard `{path}`, batch {index}: `{name}` has the id "
+                    f"{least if least < 0 else most}, the tokenizer has "
                     f"{self._ids_end:,}; make it again"
                 )
 
     def _true_ids_end(self) -> int:
-        """One more than the largest id, as the tokenizer's file says: where ids are left out, it is more than there are tokens."""
+        """One more than the largest id, as the tokenizer's file says: where ids are left out, it
+        is more than there are tokens.
+        """
         self._ids_end = max(self._ids_end, ids_end(self.folder / "tokenizer" / "tokenizer.json"))
         return self._ids_end
 
@@ -197,16 +241,26 @@ class Shards:
         path, file = self.folder / self._cards[shard].file, self._files[shard]
         spans.files[shard] = np.frombuffer(file, np.int32, count=file.size // 4)
         lists = [column for name in spans.names if isinstance(column := batch[name], Lists)]
-        starts = [_offset_in(file, column.values, path) + column.offsets[:-1].astype(np.int64) for column in lists]
+        starts = [
+            _offset_in(file, column.values, path) + column.offsets[:-1].astype(np.int64)
+            for column in lists
+        ]
         lengths = [np.diff(column.offsets).astype(np.int64) for column in lists]
-        spans.learn(slice(self._ends[number] - self._card(number).rows, self._ends[number]), starts, lengths)
+        spans.learn(
+            slice(self._ends[number] - self._card(number).rows, self._ends[number]), starts, lengths
+        )
 
 
 def ids_end(file: Path) -> int:
-    """One more than the largest id in a `tokenizer.json`; 0 where there is none, or none that can be read."""
+    """One more than the largest id in a `tokenizer.json`; 0 where there is none, or none that
+    can be read.
+    """
     try:
         told = json.loads(read_bytes(file, TOKENIZER_BYTES_MAX))
-        vocabulary, added = told["model"]["vocab"], [token["id"] for token in told.get("added_tokens") or ()]
+        vocabulary, added = (
+            told["model"]["vocab"],
+            [token["id"] for token in told.get("added_tokens") or ()],
+        )
         ids = [len(vocabulary) - 1] if isinstance(vocabulary, list) else list(vocabulary.values())
         return max((one for one in [*ids, *added] if type(one) is int), default=-1) + 1
     except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
@@ -215,7 +269,8 @@ def ids_end(file: Path) -> int:
 
 def _map(path: Path) -> pa.Buffer:
     try:
-        # Opened once before, without waiting: mapping it at once would wait for the writer of a FIFO.
+        # Opened once before, without waiting: mapping it at once would wait for the writer of a
+        # FIFO.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -228,25 +283,35 @@ def _map(path: Path) -> pa.Buffer:
         raise InputError(f"cannot map shard `{path}`: {error}") from error
 
 
-def _open_batch(file: pa.Buffer, path: Path, shard: ShardCard, index: int, product: Product) -> Batch:
-    """Checks the bytes of one batch of a mapped file and reads it by `untrusted/message.py`, whose columns are fixed.
+def _open_batch(
+    file: pa.Buffer, path: Path, shard: ShardCard, index: int, product: Product
+) -> Batch:
+    """Checks the bytes of one batch of a mapped file and reads it by `untrusted/message.py`,
+    whose columns are fixed.
 
-    The file's footer and schema message are not used. A hash is no proof that its writer meant well, so lists are checked, too.
+    The file's footer and schema message are not used. A hash is no proof that its writer meant
+    well, so lists are checked, too.
     """
     card = shard.batches[index]
     if card.offset + card.bytes > file.size:
-        raise IntegrityError(f"shard `{path}` has {file.size} bytes, the manifest says {shard.bytes}; copy or make it again")
+        raise IntegrityError(
+            f"shard `{path}` has {file.size} bytes, the manifest says {shard.bytes}; copy or make "
+            f"it again"
+        )
     message = memoryview(file.slice(card.offset, card.bytes))
     if xxhash.xxh3_64(message).hexdigest() != card.xxh3:
         raise IntegrityError(
-            f"shard `{path}` is damaged: batch {index} at offset {card.offset} ({card.bytes} bytes) is not what was "
+            f"shard `{path}` is damaged: batch {index} at offset {card.offset} ({card.bytes} "
+            f"bytes) is not what was "
             "written; copy or make it again"
         )
     try:
         batch = record_batch(message, columns.layouts(product), card.rows)
         columns.check(product, batch)
     except ValueError as error:
-        raise IntegrityError(f"shard `{path}`, batch {index} at offset {card.offset}: {error}; make it again") from None
+        raise IntegrityError(
+            f"shard `{path}`, batch {index} at offset {card.offset}: {error}; make it again"
+        ) from None
     return batch
 
 
@@ -256,5 +321,7 @@ def _offset_in(file: pa.Buffer, values: Ints, path: Path) -> int:
         return 0
     offset = values.__array_interface__["data"][0] - file.address
     if not 0 <= offset <= file.size - values.nbytes or offset % 4:
-        raise IntegrityError(f"shard `{path}` has unaligned columns, which zephyr-fast does not write; make it again")
+        raise IntegrityError(
+            f"shard `{path}` has unaligned columns, which zephyr-fast does not write; make it again"
+        )
     return int(offset) // 4

@@ -92,7 +92,8 @@ class LoaderState:
                 raise ValueError("no run has such an epoch or index")
         except ValueError as error:
             raise IntegrityError(
-                f"the checkpoint's loader state is damaged: {shown(error, 200)}; resume from an earlier checkpoint"
+                f"the checkpoint's loader state is damaged: {shown(error, 200)}; resume from an "
+                f"earlier checkpoint"
             ) from error
         return cls(**given)
 
@@ -118,7 +119,9 @@ def _check_version(given: Mapping[str, object]) -> None:
 
 @dataclass(frozen=True)
 class Stream:
-    """The steps of a run from index `first` of the stream on, `batch` samples each, over all ranks."""
+    """The steps of a run from index `first` of the stream on, `batch` samples each, over all
+    ranks.
+    """
 
     order: Order
     batch: int
@@ -129,10 +132,15 @@ class Stream:
         if self.order.size < 1:
             raise RecipeError("there is not one sample to train on")
         if self.tail == "drop" and self.order.size < self.batch:
-            raise RecipeError(f"`tail: drop` would leave out all {self.order.size} samples: a step takes {self.batch}")
+            raise RecipeError(
+                f"`tail: drop` would leave out all {self.order.size} samples: a step takes "
+                f"{self.batch}"
+            )
 
     def start(self, step: int) -> int:
-        """The index at which step `step` of this run starts: the next one, once so many steps are done."""
+        """The index at which step `step` of this run starts: the next one, once so many steps
+        are done.
+        """
         if self.tail == "carry":
             return self.first + step * self.batch
         size = self.order.size
@@ -150,7 +158,9 @@ class Stream:
         return np.array([self.start(int(step)) for step in steps], dtype=np.int64)
 
     def steps_to(self, end: int) -> int:
-        """How many steps it takes until every index below `end`, or as many of them as the tail allows, has been read."""
+        """How many steps it takes until every index below `end`, or as many of them as the tail
+        allows, has been read.
+        """
         if end <= self.first:
             return 0
         if self.tail == "carry":
@@ -159,14 +169,18 @@ class Stream:
         (epoch, index), (last, within) = divmod(self.first, size), divmod(end, size)
         if epoch == last:
             return self._steps(within - index)
-        return self._steps(size - index) + (last - epoch - 1) * self._steps(size) + self._steps(within)
+        return (
+            self._steps(size - index) + (last - epoch - 1) * self._steps(size) + self._steps(within)
+        )
 
     def dropped(self) -> int:
         """Samples that each whole epoch leaves unread."""
         return self.order.size % self.batch if self.tail == "drop" else 0
 
     def indices(self, steps: Indices, offsets: Indices) -> Indices:
-        """The indices at `offsets` (0 to batch - 1) of each step, [steps, offsets]; `PADDING` where its epoch has ended."""
+        """The indices at `offsets` (0 to batch - 1) of each step, [steps, offsets]; `PADDING`
+        where its epoch has ended.
+        """
         starts = self.starts(steps)[:, None]
         indices: Indices = starts + offsets[None, :]
         if self.tail == "pad":

@@ -1,8 +1,10 @@
-"""Loads an unknown chat template in a process of its own first, so that a hostile one ends there and not in the run.
+"""Loads an unknown chat template in a process of its own first, so that a hostile one ends there
+and not in the run.
 
-Templates are code of others. What decides is counted, in the engine: steps, bytes and values within values. So the same template is taken
-or refused on every machine. The child's own limits of time and memory stand far above that, for what nobody has thought of. It opens no
-file and no connection, as far as the system lets a process give that up.
+Templates are code of others. What decides is counted, in the engine: steps, bytes and values
+within values. So the same template is taken or refused on every machine. The child's own limits
+of time and memory stand far above that, for what nobody has thought of. It opens no file and no
+connection, as far as the system lets a process give that up.
 """
 
 import contextlib
@@ -15,34 +17,53 @@ import sys
 from zephyr_fast import _core
 
 CPU_SECONDS = 60  # Known templates take a few milliseconds, the longest harmless ones a second or two on a slow machine.
-MEMORY_BYTES = 160 << 20  # Above what the interpreter has taken when it starts; the compiler's stack is within.
+MEMORY_BYTES = (
+    160 << 20
+)  # Above what the interpreter has taken when it starts; the compiler's stack is within.
 COMMAND = [sys.executable, "-c", "from zephyr_fast.prepare.canary import main; main()"]
 WALL_SECONDS = 600  # A busy machine; the limits above end what is hostile.
 
 
 def check(stranger: str) -> None:
-    """Raises RecipeError if the template does not get through a canary; what the template itself refuses is left to the run to say.
+    """Raises RecipeError if the template does not get through a canary; what the template itself
+    refuses is left to the run to say.
 
     `stranger`: what `_core.unknown_template` gave.
     """
     name = json.loads(stranger)["name"]
     try:
-        child = subprocess.run(COMMAND, input=stranger.encode(), capture_output=True, timeout=WALL_SECONDS, check=False)
+        child = subprocess.run(
+            COMMAND, input=stranger.encode(), capture_output=True, timeout=WALL_SECONDS, check=False
+        )
     except subprocess.TimeoutExpired:
-        raise _core.RecipeError(f"template `{name}` is refused: its canary took more than {WALL_SECONDS} s") from None
+        raise _core.RecipeError(
+            f"template `{name}` is refused: its canary took more than {WALL_SECONDS} s"
+        ) from None
     if child.returncode not in (0, _core.RecipeError.exit_code):
         said = child.stderr.decode(errors="replace").strip().splitlines()
-        why = f"signal {-child.returncode}" if child.returncode < 0 else (said or [f"exit code {child.returncode}"])[-1]
+        why = (
+            f"signal {-child.returncode}"
+            if child.returncode < 0
+            else (said or [f"exit code {child.returncode}"])[-1]
+        )
         limits = f"{CPU_SECONDS} s and {MEMORY_BYTES >> 20} MiB"
-        raise _core.RecipeError(f"template `{name}` is refused: its canary did not end within {limits} ({why})")
+        raise _core.RecipeError(
+            f"template `{name}` is refused: its canary did not end within {limits} ({why})"
+        )
 
 
 def confine() -> None:
-    """Takes from this process what rendering does not need. Where the system has no means for one of these, the others remain."""
+    """Takes from this process what rendering does not need. Where the system has no means for
+    one of these, the others remain.
+    """
     limits = _limits()  # before the file system closes: one of them is read from it
     with contextlib.suppress(AttributeError):  # not Linux
         libc = ctypes.CDLL(None)
-        no_new_privileges, die_with_parent, kill = 38, 1, 9  # as linux/prctl.h and signal.h number them
+        no_new_privileges, die_with_parent, kill = (
+            38,
+            1,
+            9,
+        )  # as linux/prctl.h and signal.h number them
         libc.prctl(die_with_parent, kill, 0, 0, 0)
         libc.prctl(no_new_privileges, 1, 0, 0, 0)
         _close_file_system(libc)
@@ -72,13 +93,19 @@ def _bytes_used() -> int:
 
 
 def _close_file_system(libc: ctypes.CDLL) -> None:
-    """Landlock (Linux 5.13 and newer): no access to any path, so that none can be renamed or removed either."""
+    """Landlock (Linux 5.13 and newer): no access to any path, so that none can be renamed or
+    removed either.
+    """
     create_ruleset, restrict_self, version_flag = 444, 446, 1  # the same on every architecture
     version = libc.syscall(create_ruleset, None, 0, version_flag)
     if version < 1:
         return
-    rights = 13 + (version >= 2) + (version >= 3) + (version >= 5)  # kinds of access to files, numbered from bit 0
-    ruleset = (ctypes.c_uint64 * 2)((1 << rights) - 1, 0b11 if version >= 4 else 0)  # and to TCP: bind, connect
+    rights = (
+        13 + (version >= 2) + (version >= 3) + (version >= 5)
+    )  # kinds of access to files, numbered from bit 0
+    ruleset = (ctypes.c_uint64 * 2)(
+        (1 << rights) - 1, 0b11 if version >= 4 else 0
+    )  # and to TCP: bind, connect
     handle = libc.syscall(create_ruleset, ctypes.byref(ruleset), 16 if version >= 4 else 8, 0)
     if handle >= 0:
         libc.syscall(restrict_self, handle, 0)

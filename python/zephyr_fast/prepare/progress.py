@@ -24,7 +24,8 @@ def listener(follow: Callable[[Progress], object] | None) -> Callable[[str], obj
 
 
 class ProgressBars:
-    """A bar for reading, with rows, megabytes and tokens a second and the time left, then one for packing.
+    """A bar for reading, with rows, megabytes and tokens a second and the time left, then one
+    for packing.
 
     On stderr, and only if that is a terminal.
     """
@@ -42,7 +43,9 @@ class ProgressBars:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         ]
-        self._bars = Bars(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._bars = Bars(
+            *columns, console=console, disable=not console.is_terminal, transient=True
+        )
 
     def __enter__(self) -> "ProgressBars":
         self._bars.start()
@@ -59,8 +62,19 @@ class ProgressBars:
         seconds = max(task.elapsed or 0.0, 0.1)
         says = f"{progress.rows:,} rows  {progress.bytes_read / seconds / 1e6:,.1f} MB/s  {progress.tokens / seconds:,.0f} tokens/s"
         if progress.samples_total == 0:
-            self._bars.update(self._read, total=progress.bytes_total or None, completed=progress.bytes_read, says=says)
+            self._bars.update(
+                self._read,
+                total=progress.bytes_total or None,
+                completed=progress.bytes_read,
+                says=says,
+            )
             return
         self._bars.update(self._read, total=progress.bytes_total, completed=progress.bytes_total)
         says = f"{progress.samples_packed:,} of {progress.samples_total:,} samples"
-        self._bars.update(self._pack, visible=True, total=progress.samples_total, completed=progress.samples_packed, says=says)
+        self._bars.update(
+            self._pack,
+            visible=True,
+            total=progress.samples_total,
+            completed=progress.samples_packed,
+            says=says,
+        )

@@ -1,4 +1,6 @@
-"""Finds a data recipe by name or path, and answers the few keys that say where rows and tokenizers come from."""
+"""Finds a data recipe by name or path, and answers the few keys that say where rows and
+tokenizers come from.
+"""
 
 import json
 import tomllib
@@ -22,7 +24,9 @@ Value = str | int | float | bool | list[str]
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe's text, what errors call it, and the keys laid over it (dotted key, value as TOML)."""
+    """A recipe's text, what errors call it, and the keys laid over it (dotted key, value as
+    TOML).
+    """
 
     name: str
     text: str
@@ -33,7 +37,9 @@ class Recipe:
         return next((value for key, value in reversed(self.overrides) if key == dotted), None)
 
     def get(self, table: str, key: str) -> str | None:
-        """A string that only decides where something is fetched from, so that the engine does not keep it."""
+        """A string that only decides where something is fetched from, so that the engine does
+        not keep it.
+        """
         laid = self.setting(f"{table}.{key}")
         if laid is not None:
             return laid.strip("\"'")
@@ -42,7 +48,11 @@ class Recipe:
 
     def wants_tokens(self) -> bool:
         """Whether tokens are written, for which a tokenizer is needed, or text alone."""
-        return bool(_tables(_core.resolve(self.text, self.name, self.overrides), self.name)["shards"]["tokens"])
+        return bool(
+            _tables(_core.resolve(self.text, self.name, self.overrides), self.name)["shards"][
+                "tokens"
+            ]
+        )
 
 
 def packaged() -> list[str]:
@@ -61,11 +71,15 @@ def read(name: str, settings: Mapping[str, Value] | None = None) -> Recipe:
         text = read_bytes(path, RECIPE_BYTES_MAX).decode("utf-8")
     except FileNotFoundError as error:
         known = ", ".join(packaged())
-        raise _core.RecipeError(f"no recipe `{name}`: neither a file nor one of the packaged ones ({known})") from error
+        raise _core.RecipeError(
+            f"no recipe `{name}`: neither a file nor one of the packaged ones ({known})"
+        ) from error
     except OSError as error:
         raise _core.RecipeError(f"cannot read the recipe `{name}`: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise _core.RecipeError(f"the recipe `{name}` is not UTF-8 text: {error.reason} at byte {error.start}") from error
+        raise _core.RecipeError(
+            f"the recipe `{name}` is not UTF-8 text: {error.reason} at byte {error.start}"
+        ) from error
     except ValueError as error:  # a NUL byte
         raise _core.RecipeError(f"no file can have the name of the recipe {brief(name)}") from error
     overrides = tuple((_utf8(key), _toml(value)) for key, value in (settings or {}).items())
@@ -74,16 +88,23 @@ def read(name: str, settings: Mapping[str, Value] | None = None) -> Recipe:
 
 
 def against(recipe: Recipe, sets: Mapping[str, str]) -> Recipe:
-    """The recipe with evaluation sets added, as `{name: "path:field"}`; one of a name that it has replaces that."""
+    """The recipe with evaluation sets added, as `{name: "path:field"}`; one of a name that it
+    has replaces that.
+    """
     if not sets:
         return recipe
     found = {name: _evaluation_set(name, place) for name, place in sets.items()}
     laid = recipe.setting("decontaminate.against")
-    written = _tables(f"against = {laid}", "decontaminate.against") if laid is not None else _tables(recipe.text, recipe.name)
+    written = (
+        _tables(f"against = {laid}", "decontaminate.against")
+        if laid is not None
+        else _tables(recipe.text, recipe.name)
+    )
     tables = written if laid is not None else written.get("decontaminate", {})
     kept = [table for table in tables.get("against", []) if table.get("name") not in found]
     inline = [
-        "{" + ", ".join(f"{key} = {_toml_string(str(text))}" for key, text in table.items()) + "}" for table in [*kept, *found.values()]
+        "{" + ", ".join(f"{key} = {_toml_string(str(text))}" for key, text in table.items()) + "}"
+        for table in [*kept, *found.values()]
     ]
     overrides = (*recipe.overrides, ("decontaminate.against", f"[{', '.join(inline)}]"))
     _core.resolve(recipe.text, recipe.name, overrides)
@@ -93,12 +114,17 @@ def against(recipe: Recipe, sets: Mapping[str, str]) -> Recipe:
 def _evaluation_set(name: str, place: str) -> dict[str, str]:
     path, colon, field = place.rpartition(":")
     if not (name and path and colon and field):
-        raise _core.RecipeError(f"evaluation set `{name}={place}`: write NAME=PATH:FIELD, as `mt_bench=eval/mt_bench.jsonl:turns`")
+        raise _core.RecipeError(
+            f"evaluation set `{name}={place}`: write NAME=PATH:FIELD, as "
+            f"`mt_bench=eval/mt_bench.jsonl:turns`"
+        )
     return {"name": name, "path": path, "field": field}
 
 
 def _tables(text: str, name: str) -> dict[str, Any]:
-    """TOML that the engine has taken; Python's reader may still refuse it, as it knows an older TOML and fewer levels."""
+    """TOML that the engine has taken; Python's reader may still refuse it, as it knows an older
+    TOML and fewer levels.
+    """
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -106,7 +132,9 @@ def _tables(text: str, name: str) -> dict[str, Any]:
 
 
 def _toml(value: Value) -> str:
-    """A value as TOML; text that is no TOML value is taken by the engine as a string, so a shell's `a=b` needs no quotes."""
+    """A value as TOML; text that is no TOML value is taken by the engine as a string, so a
+    shell's `a=b` needs no quotes.
+    """
     if isinstance(value, str):
         return _utf8(value)
     if isinstance(value, list | tuple):
@@ -115,11 +143,16 @@ def _toml(value: Value) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return brief(value)
-    raise _core.RecipeError(f"a key of a recipe is set to text, a number, true or false, or a list of texts, not to {brief(value)}")
+    raise _core.RecipeError(
+        f"a key of a recipe is set to text, a number, true or false, or a list of texts, not to "
+        f"{brief(value)}"
+    )
 
 
 def _toml_string(text: str) -> str:
-    """Text in quotes. JSON escapes the same characters, but DEL, and what is not in the first plane it escapes in halves."""
+    """Text in quotes. JSON escapes the same characters, but DEL, and what is not in the first
+    plane it escapes in halves.
+    """
     return json.dumps(_utf8(text), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

@@ -8,7 +8,9 @@ from zephyr_fast.printed import shown
 
 
 def print_summary(manifest: Manifest, out: Path) -> None:
-    """A short table on stdout. Names are shown as they are: none is taken for markup, an emoji or an escape sequence."""
+    """A short table on stdout. Names are shown as they are: none is taken for markup, an emoji
+    or an escape sequence.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -29,19 +31,40 @@ def print_summary(manifest: Manifest, out: Path) -> None:
 def lines(manifest: Manifest, out: Path) -> list[tuple[str, str]]:
     """What is said, as (word, sentence)."""
     rows = manifest.rows
-    parts = {"dropped": rows.dropped, "duplicates": rows.duplicates, "quarantined": rows.quarantined}
+    parts = {
+        "dropped": rows.dropped,
+        "duplicates": rows.duplicates,
+        "quarantined": rows.quarantined,
+    }
     gone = "".join(f" + {sum(reasons.values()):,} {verdict}" for verdict, reasons in parts.items())
     told = [("rows", f"{rows.read:,} read = {rows.written:,} written{gone}")]
     told += [(verdict, _counts(reasons)) for verdict, reasons in parts.items() if reasons]
     if manifest.dedup.cut_short:
-        told.append(("near-dedup", f"{manifest.dedup.cut_short:,} rows are like so many others that not all were compared"))
+        told.append(
+            (
+                "near-dedup",
+                f"{manifest.dedup.cut_short:,} rows are like so many others that not all were "
+                f"compared",
+            )
+        )
     if manifest.phrases:
         told.append(("phrases", _counts(manifest.phrases)))
     if manifest.truecase.rows:
-        told.append(("truecased", f"{manifest.truecase.fixes:,} letters in {manifest.truecase.rows:,} rows"))
+        told.append(
+            ("truecased", f"{manifest.truecase.fixes:,} letters in {manifest.truecase.rows:,} rows")
+        )
     told.append(("decontamination", _decontamination(manifest.decontamination)))
-    told += [(name, manifest.kind.summary(split, has_tokens=manifest.tokenizer is not None)) for name, split in manifest.splits.items()]
-    told.append(("files", f"{out}/ (manifest.json, {_shards(manifest)}, _ledger/: why each row was dropped or changed)"))
+    told += [
+        (name, manifest.kind.summary(split, has_tokens=manifest.tokenizer is not None))
+        for name, split in manifest.splits.items()
+    ]
+    told.append(
+        (
+            "files",
+            f"{out}/ (manifest.json, {_shards(manifest)}, _ledger/: why each row was dropped or "
+            f"changed)",
+        )
+    )
     return told
 
 
@@ -50,14 +73,18 @@ def _decontamination(found: Decontamination) -> str:
         return "not checked; name evaluation sets with --decontaminate NAME=PATH:FIELD"
     done = "dropped" if found.action == "drop" else "flagged"
     sets = ", ".join(
-        f"{card.name} {card.instances_matched:,} of {card.instances:,} instances ({card.share:.1%}) in {card.rows_matched:,} rows"
+        f"{card.name} {card.instances_matched:,} of {card.instances:,} instances "
+        f"({card.share:.1%}) in {card.rows_matched:,} rows"
         for card in found.sets
     )
     return f"{found.rows_matched:,} rows {done}; {sets}"
 
 
 def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+    return ", ".join(
+        f"{name} {count:,}"
+        for name, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    )
 
 
 def _shards(manifest: Manifest) -> str:

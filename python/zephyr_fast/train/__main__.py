@@ -1,4 +1,6 @@
-"""`python -m zephyr_fast.train sft|dpo --config NAME_OR_PATH --shards FOLDER …`, also under `accelerate launch -m`."""
+"""`python -m zephyr_fast.train sft|dpo --config NAME_OR_PATH --shards FOLDER …`, also under
+`accelerate launch -m`.
+"""
 
 import errno
 import os
@@ -25,7 +27,9 @@ INTERRUPTED = 130
 
 
 def main(arguments: list[str]) -> int:
-    """Runs one act; gives the exit code. Trouble of a known kind is one line on stderr; errors of torch keep their traceback."""
+    """Runs one act; gives the exit code. Trouble of a known kind is one line on stderr; errors
+    of torch keep their traceback.
+    """
     never_fail_to_encode()
     try:
         code = _act(arguments)
@@ -35,7 +39,10 @@ def main(arguments: list[str]) -> int:
         warn(f"error: {_rank()}{shown(without_secrets(_last_line(error)))}")
         return int(error.exit_code)
     except KeyboardInterrupt:
-        warn(f"{_rank()}interrupted; `--resume_from_checkpoint true` goes on from the newest checkpoint, if there is one")
+        warn(
+            f"{_rank()}interrupted; `--resume_from_checkpoint true` goes on from the newest "
+            f"checkpoint, if there is one"
+        )
         return INTERRUPTED
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):  # stdout's own, too, which has no name
@@ -56,7 +63,9 @@ def _flush() -> None:
 
 
 def _leave(code: int) -> None:
-    """Ends the process. What stdout could not take is dropped, or Python would complain of it once more, with another exit code."""
+    """Ends the process. What stdout could not take is dropped, or Python would complain of it
+    once more, with another exit code.
+    """
     try:
         _flush()
     except OSError:
@@ -79,7 +88,9 @@ def _act(arguments: list[str]) -> int:
         print(
             USAGE.format(
                 either="|".join(one.act for one in Product),
-                acts="\n".join(f"{one.act}: {one.training} of `zephyr-fast {one.command}`" for one in Product),
+                acts="\n".join(
+                    f"{one.act}: {one.training} of `zephyr-fast {one.command}`" for one in Product
+                ),
                 helps=" and ".join(f"`{one.act} --help`" for one in Product),
                 configs=", ".join(packaged()),
                 folder=CONFIGS / "accelerate",
@@ -91,12 +102,16 @@ def _act(arguments: list[str]) -> int:
         module.main(*module.parse(rest))
     else:
         acts = " or ".join(f"`{one.act}`" for one in Product)
-        raise RecipeError(f"say what to train: {acts}, not `{act}`; see `python -m zephyr_fast.train --help`")
+        raise RecipeError(
+            f"say what to train: {acts}, not `{act}`; see `python -m zephyr_fast.train --help`"
+        )
     return 0
 
 
 def _last_line(error: Exception) -> str:
-    """What the error says; of one raised in a worker process of a data loader, which torch wraps in a traceback, the end."""
+    """What the error says; of one raised in a worker process of a data loader, which torch wraps
+    in a traceback, the end.
+    """
     text = str(error).strip()
     return text.splitlines()[-1].partition("Error: ")[2] if "Original Traceback" in text else text
 

@@ -1,4 +1,6 @@
-"""Reads a YAML file of `key: value` lines that others may have written: no object is built from it, and it cannot grow as it is read."""
+"""Reads a YAML file of `key: value` lines that others may have written: no object is built from
+it, and it cannot grow as it is read.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ BYTES_MAX = 256 << 10
 """A training config is a page of text."""
 
 NODES_MAX = 20_000
-"""Values that a file may stand for once its aliases are written out: nine aliases of aliases of ten can stand for a billion."""
+"""Values that a file may stand for once its aliases are written out: nine aliases of aliases of
+ten can stand for a billion.
+"""
 
 
 def read(config: Path) -> dict[str, Any]:
@@ -24,7 +28,11 @@ def read(config: Path) -> dict[str, Any]:
         raise InputError(f"cannot read `{config}`: {error.strerror}") from error
     except RecursionError as error:
         raise RecipeError(f"{config}: its values are nested too deep") from error
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # a date that does not exist is a ValueError
+    except (
+        yaml.YAMLError,
+        ValueError,
+        OverflowError,
+    ) as error:  # a date that does not exist is a ValueError
         raise RecipeError(f"{config}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(given, dict):
         raise RecipeError(f"{config}: not a list of `key: value` lines")
@@ -48,7 +56,9 @@ def _parsed(text: str) -> Any:
 
 
 def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
-    """Values that a node stands for, each alias counted anew; YAMLError for too many, and for one that is within itself."""
+    """Values that a node stands for, each alias counted anew; YAMLError for too many, and for
+    one that is within itself.
+    """
     if id(node) in sizes:
         if sizes[id(node)] == 0:
             raise yaml.YAMLError("a value that holds itself")
@@ -67,10 +77,15 @@ def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
 
 
 def _check_no_key_twice(root: yaml.Node) -> None:
-    """YAMLError for a key that the file gives twice: one of the two values would silently be lost."""
+    """YAMLError for a key that the file gives twice: one of the two values would silently be
+    lost.
+    """
     seen: set[str] = set()
     for key, _ in root.value if isinstance(root, yaml.MappingNode) else []:
         if isinstance(key, yaml.ScalarNode) and key.value != "<<":
             if key.value in seen:
-                raise yaml.YAMLError(f"the key `{key.value}` comes twice, in line {key.start_mark.line + 1} once more")
+                raise yaml.YAMLError(
+                    f"the key `{key.value}` comes twice, in line {key.start_mark.line + 1} once "
+                    f"more"
+                )
             seen.add(key.value)

@@ -1,4 +1,6 @@
-"""Reads what to train from a YAML file and the command line, and says what replaced the keys that older recipes use."""
+"""Reads what to train from a YAML file and the command line, and says what replaced the keys
+that older recipes use.
+"""
 
 import difflib
 import math
@@ -26,12 +28,14 @@ _LOSS = _SHARDS_DECIDE + "their labels say what is trained; see `[tokenize]` in 
 _ALWAYS = "is no longer needed: remove it; "
 
 REPLACED = {
-    # Keys of the handbook's recipes and of older TRL and transformers, which the installed ones no longer know.
+    # Keys of the handbook's recipes and of older TRL and transformers, which the installed ones no
+    # longer know.
     "max_seq_length": _LENGTH,
     "max_prompt_length": _LENGTH,
     "max_completion_length": _LENGTH,
     "max_target_length": _LENGTH,
-    "warmup_ratio": "is now `warmup_steps`: a value below 1 is a share of all steps, so `warmup_steps: 0.1`",
+    "warmup_ratio": "is now `warmup_steps`: a value below 1 is a share of all steps, so "
+    "`warmup_steps: 0.1`",
     "torch_dtype": "is now `dtype`",
     "evaluation_strategy": "is now `eval_strategy`",
     "group_by_length": "is now `train_sampling_strategy: group_by_length`",
@@ -60,10 +64,12 @@ REPLACED = {
     "datasets": _SOURCE,
     "dataset_train_split": _SOURCE + "; it has its own `train` and `test` splits",
     "dataset_test_split": _SOURCE + "; it has its own `train` and `test` splits",
-    "preprocessing_num_workers": _SHARDS_DECIDE + "the engine uses every core; see `--threads` of `zephyr-fast prep`",
+    "preprocessing_num_workers": _SHARDS_DECIDE
+    + "the engine uses every core; see `--threads` of `zephyr-fast prep`",
     "auto_insert_empty_system_msg": _TEMPLATE,
     "chat_template": _TEMPLATE,
-    "tokenizer_name_or_path": _SHARDS_DECIDE + "the tokenizer is the one in their `tokenizer` folder",
+    "tokenizer_name_or_path": _SHARDS_DECIDE
+    + "the tokenizer is the one in their `tokenizer` folder",
     # Keys that TRL still has, which would silently do nothing to finished token ids.
     "max_length": _LENGTH,
     "truncation_mode": _LENGTH,
@@ -85,7 +91,9 @@ REPLACED = {
 
 
 WHOLE_MAX = 2**53
-"""Above any step, token or sample of a run, and exact as a float, which some of TRL's fields are."""
+"""Above any step, token or sample of a run, and exact as a float, which some of TRL's fields
+are.
+"""
 
 BOUNDS: dict[str, tuple[float, float]] = {
     "per_device_train_batch_size": (1, 2**31 - 1),
@@ -113,15 +121,22 @@ class ShardArguments:
     """What TRL's own arguments do not have."""
 
     shards: str = field(metadata={"help": f"Out folder of {_MADE_BY}."})
-    mix: list[str] = field(default_factory=list, metadata={"help": "More out folders of the same kind, to train on beside `shards`."})
+    mix: list[str] = field(
+        default_factory=list,
+        metadata={"help": "More out folders of the same kind, to train on beside `shards`."},
+    )
     shard_weights: list[float] = field(
         default_factory=list,
-        metadata={"help": "How often each of `shards` and `mix` is read, in proportion. Without them, every row once an epoch."},
+        metadata={
+            "help": "How often each of `shards` and `mix` is read, in proportion. Without them, "
+            "every row once an epoch."
+        },
     )
     tail: Literal["carry", "pad", "drop"] = field(
         default="carry",
         metadata={
-            "help": "What becomes of rows that do not fill an epoch's last step: they open the next "
+            "help": "What becomes of rows that do not fill an epoch's last step: they open the "
+            "next "
             f"epoch, the step is padded ({_PADDED}), or they are left out."
         },
     )
@@ -143,22 +158,33 @@ def find(name: str) -> Path:
         return CONFIGS / f"{name}.yaml"
     if os.path.lexists(name):
         return Path(name)
-    raise InputError(f"no config `{without_secrets(name)}`: no such file, and the packaged ones are: {', '.join(packaged())}")
+    raise InputError(
+        f"no config `{without_secrets(name)}`: no such file, and the packaged ones are: "
+        f"{', '.join(packaged())}"
+    )
 
 
-def parse(kind: type, arguments: list[str], own: type[ShardArguments] = ShardArguments) -> tuple[Any, ...]:
-    """Our `own` arguments, `kind` (TRL's SFTConfig or DPOConfig) and ModelConfig, from YAML and command line.
+def parse(
+    kind: type, arguments: list[str], own: type[ShardArguments] = ShardArguments
+) -> tuple[Any, ...]:
+    """Our `own` arguments, `kind` (TRL's SFTConfig or DPOConfig) and ModelConfig, from YAML and
+    command line.
 
-    The command line wins over the file. RecipeError for a key that is unknown, gone from TRL, or without effect.
+    The command line wins over the file. RecipeError for a key that is unknown, gone from TRL, or
+    without effect.
     """
     from trl import ModelConfig, TrlParser
 
     config, rest = _split(arguments)
     given = read(config) if config else {}
     where = f"{config}: " if config else ""
-    parser = TrlParser((own, kind, ModelConfig), allow_abbrev=False, prog="python -m zephyr_fast.train")
+    parser = TrlParser(
+        (own, kind, ModelConfig), allow_abbrev=False, prog="python -m zephyr_fast.train"
+    )
     parser.error = _refuse
-    options = parser._option_string_actions  # argparse has no public list; `--no_x`, too, is one of these
+    options = (
+        parser._option_string_actions
+    )  # argparse has no public list; `--no_x`, too, is one of these
     known = {action.dest for action in options.values()}
     environment = _environment(given.pop("env", {}), where)
     actions = {action.dest: action for action in parser._actions}
@@ -168,23 +194,45 @@ def parse(kind: type, arguments: list[str], own: type[ShardArguments] = ShardArg
     for flag in (word.partition("=")[0] for word in rest if word.startswith("--")):
         dest = options[flag].dest if flag in options else flag.removeprefix("--").replace("-", "_")
         _check(dest, f"`{flag}`", known if flag in options else known - {dest})
-    if not {"-h", "--help"} & set(rest) and "shards" not in given and not any(word.partition("=")[0] == "--shards" for word in rest):
-        raise RecipeError("name the data to train on: `--shards FOLDER`, the out folder of `zephyr-fast prep` or `binarize`")
+    if (
+        not {"-h", "--help"} & set(rest)
+        and "shards" not in given
+        and not any(word.partition("=")[0] == "--shards" for word in rest)
+    ):
+        raise RecipeError(
+            "name the data to train on: `--shards FOLDER`, the out folder of `zephyr-fast prep` or "
+            "`binarize`"
+        )
     os.environ.update(environment)
     try:
         # TRL's own reader of config files would open the file again.
         parser.set_defaults_with_config(**given)
         parsed = tuple(parser.parse_args_into_dataclasses(args=rest, look_for_args_file=False))
-    except (ValueError, TypeError, OverflowError, RecursionError, AttributeError, AssertionError, OSError) as error:
-        # What TRL and transformers raise for values that do not go together, or are of another kind than they expect.
+    except (
+        ValueError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+        AttributeError,
+        AssertionError,
+        OSError,
+    ) as error:
+        # What TRL and transformers raise for values that do not go together, or are of another kind
+        # than they expect.
         raise RecipeError(f"{where}{' '.join(str(error).split())}") from error
     _check_numbers(parsed[1], where)
     return parsed
 
 
 def _split(arguments: list[str]) -> tuple[Path | None, list[str]]:
-    """The config's path and the other arguments. TrlParser itself knows `--config PATH` but not `--config=PATH`."""
-    rest = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--config=") else [word])]
+    """The config's path and the other arguments. TrlParser itself knows `--config PATH` but not
+    `--config=PATH`.
+    """
+    rest = [
+        part
+        for word in arguments
+        for part in (word.split("=", 1) if word.startswith("--config=") else [word])
+    ]
     if "--config" not in rest:
         return None, rest
     place = rest.index("--config")
@@ -194,29 +242,40 @@ def _split(arguments: list[str]) -> tuple[Path | None, list[str]]:
 
 
 def whole(given: Mapping[str, Any], key: str, default: int, least: int, file: Path) -> int:
-    """A whole number of a config file; RecipeError for anything else, and for one that no run can have."""
+    """A whole number of a config file; RecipeError for anything else, and for one that no run
+    can have.
+    """
     value = given.get(key, default)
     if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,18}", value.strip()):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= WHOLE_MAX:
-        raise RecipeError(f"{file}: `{key}` must be a whole number from {least} to {WHOLE_MAX:,}, not {brief(value)}")
+        raise RecipeError(
+            f"{file}: `{key}` must be a whole number from {least} to {WHOLE_MAX:,}, not "
+            f"{brief(value)}"
+        )
     return value
 
 
 def real(given: Mapping[str, Any], key: str, default: float, file: Path) -> float:
-    """A number of a config file that is 0 or more; RecipeError for anything else, nan and infinity included."""
+    """A number of a config file that is 0 or more; RecipeError for anything else, nan and
+    infinity included.
+    """
     value = given.get(key, default)
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 <= number <= WHOLE_MAX:
-        raise RecipeError(f"{file}: `{key}` must be a number from 0 to {WHOLE_MAX:,}, not {brief(value)}")
+        raise RecipeError(
+            f"{file}: `{key}` must be a number from 0 to {WHOLE_MAX:,}, not {brief(value)}"
+        )
     return number
 
 
 def _refuse(message: str) -> NoReturn:
-    """What argparse calls for a command line that it cannot read; it would print what was typed, and leave."""
+    """What argparse calls for a command line that it cannot read; it would print what was typed,
+    and leave.
+    """
     raise RecipeError(f"{message}; see `--help`")
 
 
@@ -226,14 +285,20 @@ def _environment(given: object, where: str) -> dict[str, str]:
         raise RecipeError(f"{where}`env` is not a table of `NAME: value` lines")
     for name, value in given.items():
         if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)):
-            raise RecipeError(f"{where}`env`: {brief(name)} is not a name of an environment variable")
+            raise RecipeError(
+                f"{where}`env`: {brief(name)} is not a name of an environment variable"
+            )
         if not isinstance(value, str | int | float) or "\0" in str(value):
-            raise RecipeError(f"{where}`env`: `{name}` must be text or a number, not {brief(value)}")
+            raise RecipeError(
+                f"{where}`env`: `{name}` must be text or a number, not {brief(value)}"
+            )
     return {name: str(value) for name, value in given.items()}
 
 
 def _check_value(value: object, action: Any, shown: str) -> None:
-    """RecipeError for a value of a file that is not of its key's kind: argparse only looks at texts."""
+    """RecipeError for a value of a file that is not of its key's kind: argparse only looks at
+    texts.
+    """
     if value is None:
         return
     if action.type is int and not _is_written(value, int):
@@ -242,12 +307,19 @@ def _check_value(value: object, action: Any, shown: str) -> None:
         raise RecipeError(f"{shown} must be a number, not {brief(value)}")
     if action.dest in TEXTS and not isinstance(value, str):
         raise RecipeError(f"{shown} must be text, not {brief(value)}")
-    if action.dest in LISTS and not (isinstance(value, list) and all(LISTS[action.dest](part) for part in value)):
-        raise RecipeError(f"{shown} must be a list of {'numbers' if action.type is float else 'texts'}, not {brief(value)}")
+    if action.dest in LISTS and not (
+        isinstance(value, list) and all(LISTS[action.dest](part) for part in value)
+    ):
+        raise RecipeError(
+            f"{shown} must be a list of {'numbers' if action.type is float else 'texts'}, not "
+            f"{brief(value)}"
+        )
 
 
 def _is_written(value: object, kind: type[int] | type[float]) -> bool:
-    """Whether this is such a number, or text that is one: YAML takes `2e-5`, without a dot, for text."""
+    """Whether this is such a number, or text that is one: YAML takes `2e-5`, without a dot, for
+    text.
+    """
     if isinstance(value, str):
         try:
             kind(value)
@@ -261,14 +333,27 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-TEXTS = {"shards", "teacher", "output_dir", "model_name_or_path", "model_revision", "attn_implementation", "dtype"}
+TEXTS = {
+    "shards",
+    "teacher",
+    "output_dir",
+    "model_name_or_path",
+    "model_revision",
+    "attn_implementation",
+    "dtype",
+}
 """Keys that are names; TRL has lists and tables for some others, whatever it calls their type."""
 
-LISTS: dict[str, Callable[[object], bool]] = {"mix": lambda part: isinstance(part, str), "shard_weights": _is_number}
+LISTS: dict[str, Callable[[object], bool]] = {
+    "mix": lambda part: isinstance(part, str),
+    "shard_weights": _is_number,
+}
 
 
 def _check_numbers(training: Any, where: str) -> None:
-    """RecipeError for numbers that no run can have; of many, transformers says so only by dividing by them."""
+    """RecipeError for numbers that no run can have; of many, transformers says so only by
+    dividing by them.
+    """
     for key in (one.name for one in fields(training)):
         value = getattr(training, key)
         if isinstance(value, float) and math.isnan(value):
@@ -278,7 +363,9 @@ def _check_numbers(training: Any, where: str) -> None:
     for key, (least, most) in BOUNDS.items():
         value = getattr(training, key, None)
         if value is not None and not (_is_number(value) and least <= value <= most):
-            raise RecipeError(f"{where}`{key}` must be from {least} to {most:,}, not {brief(value)}")
+            raise RecipeError(
+                f"{where}`{key}` must be from {least} to {most:,}, not {brief(value)}"
+            )
 
 
 def _check(key: str, shown: str, known: set[str]) -> None:
@@ -286,4 +373,6 @@ def _check(key: str, shown: str, known: set[str]) -> None:
         raise RecipeError(f"{shown} {REPLACED[key]}")
     if key not in known:
         near = difflib.get_close_matches(key, known, n=1)
-        raise RecipeError(f"{shown} is not a key of TRL's" + (f"; did you mean `{near[0]}`?" if near else ""))
+        raise RecipeError(
+            f"{shown} is not a key of TRL's" + (f"; did you mean `{near[0]}`?" if near else "")
+        )

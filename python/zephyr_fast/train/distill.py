@@ -1,14 +1,18 @@
-"""Distillation on token probabilities: at every trained token the student also learns the whole distribution of a frozen teacher.
+"""Distillation on token probabilities: at every trained token the student also learns the whole
+distribution of a frozen teacher.
 
-TRL's own distillation trainers let the student write and the teacher judge what it wrote; they cannot read finished windows. What of
-them fits is used here: the divergence of two distributions, computed from hidden states a few tokens at a time.
+TRL's own distillation trainers let the student write and the teacher judge what it wrote; they
+cannot read finished windows. What of them fits is used here: the divergence of two
+distributions, computed from hidden states a few tokens at a time.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from trl.trainer.distillation_trainer import _chunked_divergence_loss  # private, and pinned with TRL
+from trl.trainer.distillation_trainer import (
+    _chunked_divergence_loss,
+)  # private, and pinned with TRL
 
 from zephyr_fast._core import RecipeError
 from zephyr_fast.dataset.manifest import Manifest
@@ -22,7 +26,8 @@ if TYPE_CHECKING:
 
 
 class Distilled(SFTTrainer):
-    """dSFT with a teacher: the loss is `1 - weight` parts that of the labels and `weight` parts KL(teacher ‖ student), per trained token.
+    """dSFT with a teacher: the loss is `1 - weight` parts that of the labels and `weight` parts
+    KL(teacher ‖ student), per trained token.
 
     The KL alone is logged as `teacher_kl`, in nats, in training and in evaluation.
     """
@@ -31,56 +36,102 @@ class Distilled(SFTTrainer):
     weight: float
 
     def set_teacher(self, name: str, weight: float) -> None:
-        """Loads the teacher (folder or Hub id), with the student's kind of attention, since that keeps packed documents apart.
+        """Loads the teacher (folder or Hub id), with the student's kind of attention, since that
+        keeps packed documents apart.
 
         RecipeError where the two do not have one vocabulary.
         """
         from trl.trainer.utils import create_model_from_path
 
         if not 0 < weight <= 1:
-            raise RecipeError(f"`teacher_weight` is a share of the loss, above 0 and at most 1, not {weight}")
+            raise RecipeError(
+                f"`teacher_weight` is a share of the loss, above 0 and at most 1, not {weight}"
+            )
         if self.is_deepspeed_enabled:
-            raise RecipeError("`teacher` does not go with DeepSpeed, which keeps the head's weights out of reach; use FSDP")
+            raise RecipeError(
+                "`teacher` does not go with DeepSpeed, which keeps the head's weights out of "
+                "reach; use FSDP"
+            )
         dtype = "bfloat16" if self.args.bf16 else "float16" if self.args.fp16 else "float32"
         attention = self.model.config._attn_implementation
-        with refused_model(f"the teacher `{name}`"):  # `trust_remote_code` is the user's word on the student alone
-            teacher = create_model_from_path(name, dtype=dtype, attn_implementation=attention, device_map=None, trust_remote_code=False)
+        with refused_model(
+            f"the teacher `{name}`"
+        ):  # `trust_remote_code` is the user's word on the student alone
+            teacher = create_model_from_path(
+                name,
+                dtype=dtype,
+                attn_implementation=attention,
+                device_map=None,
+                trust_remote_code=False,
+            )
         sizes = [model.config.get_text_config().vocab_size for model in (self.model, teacher)]
         if sizes[0] != sizes[1]:
             raise RecipeError(
-                f"the teacher `{name}` has a vocabulary of {sizes[1]} tokens, the student of {sizes[0]}; they must have the same"
+                f"the teacher `{name}` has a vocabulary of {sizes[1]} tokens, the student of "
+                f"{sizes[0]}; they must have the same"
             )
         for model in (self.model, teacher):
             _check_head(model)
         teacher.eval().requires_grad_(False)
-        self.teacher, self.weight = self.accelerator.prepare_model(teacher, evaluation_mode=True), weight
-        note(f"distilling from `{name}`: {weight:g} of the loss is the divergence from its distribution")
+        self.teacher, self.weight = (
+            self.accelerator.prepare_model(teacher, evaluation_mode=True),
+            weight,
+        )
+        note(
+            f"distilling from `{name}`: {weight:g} of the loss is the divergence from its "
+            f"distribution"
+        )
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
         """The two parts of the loss."""
         import torch
 
         student, labels = self.accelerator.unwrap_model(model), inputs["labels"]
         with _hidden_states(student) as mine:
-            told = super().compute_loss(model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch)
+            told = super().compute_loss(
+                model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
+            )
         seen = {name: value for name, value in inputs.items() if name != "labels"}
         with torch.no_grad(), _hidden_states(self.accelerator.unwrap_model(self.teacher)) as theirs:
             self.teacher(**{**seen, "use_cache": False}, logits_to_keep=1)
         kl = self._divergence(student, mine[0], theirs[0], labels)
         tokens = (labels[:, 1:] != -100).sum()
-        summed, counted = self.accelerator.gather_for_metrics(torch.stack([kl.detach(), tokens])).view(-1, 2).sum(0).tolist()
-        self._metrics["train" if self.model.training else "eval"]["teacher_kl"].append(summed / max(counted, 1))
+        summed, counted = (
+            self.accelerator.gather_for_metrics(torch.stack([kl.detach(), tokens]))
+            .view(-1, 2)
+            .sum(0)
+            .tolist()
+        )
+        self._metrics["train" if self.model.training else "eval"]["teacher_kl"].append(
+            summed / max(counted, 1)
+        )
         kl = kl / (tokens.clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
-        if self.args.average_tokens_across_devices and num_items_in_batch is not None:  # as TRL does with its part
+        if (
+            self.args.average_tokens_across_devices and num_items_in_batch is not None
+        ):  # as TRL does with its part
             kl = kl * self.accelerator.num_processes
         loss, rest = (told[0], told[1:]) if return_outputs else (told, ())
         loss = (1 - self.weight) * loss + self.weight * kl
         return (loss, *rest) if return_outputs else loss
 
-    def _divergence(self, student: Any, mine: "torch.Tensor", theirs: "torch.Tensor", labels: "torch.Tensor") -> "torch.Tensor":
+    def _divergence(
+        self, student: Any, mine: "torch.Tensor", theirs: "torch.Tensor", labels: "torch.Tensor"
+    ) -> "torch.Tensor":
         """Sum over the trained tokens of KL(teacher ‖ student)."""
-        heads = [model.get_output_embeddings() for model in (student, self.accelerator.unwrap_model(self.teacher))]
-        caps = [getattr(model.config.get_text_config(), "final_logit_softcapping", None) for model in (student, self.teacher)]
+        heads = [
+            model.get_output_embeddings()
+            for model in (student, self.accelerator.unwrap_model(self.teacher))
+        ]
+        caps = [
+            getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+            for model in (student, self.teacher)
+        ]
         summed, _, _ = _chunked_divergence_loss(
             mine[:, :-1],
             theirs[:, :-1].to(mine.dtype),
@@ -96,7 +147,9 @@ class Distilled(SFTTrainer):
         return summed
 
 
-def check_teacher(name: str, manifests: Sequence[Manifest], tokenizer: "PreTrainedTokenizerBase") -> None:
+def check_teacher(
+    name: str, manifests: Sequence[Manifest], tokenizer: "PreTrainedTokenizerBase"
+) -> None:
     """What can be said of a teacher before anything is loaded: see `model.check_fit`."""
     try:
         check_fit(name, manifests, tokenizer, trust=False)
@@ -109,7 +162,10 @@ def _check_head(model: Any) -> None:
     config = model.config.get_text_config()
     for key in ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling"):
         if getattr(config, key, None) not in (None, 1, 1.0):
-            raise RecipeError(f"models that scale their logits (`{key}` of `{config.model_type}`) cannot be distilled here")
+            raise RecipeError(
+                f"models that scale their logits (`{key}` of `{config.model_type}`) cannot be "
+                f"distilled here"
+            )
 
 
 @contextmanager
@@ -117,7 +173,9 @@ def _hidden_states(model: Any) -> "Iterator[list[torch.Tensor]]":
     """What the head of the model is given in the forward passes within."""
     backbone = (model.get_base_model() if hasattr(model, "get_base_model") else model).base_model
     found: list[torch.Tensor] = []
-    handle = backbone.register_forward_hook(lambda _module, _inputs, output: found.append(output.last_hidden_state))
+    handle = backbone.register_forward_hook(
+        lambda _module, _inputs, output: found.append(output.last_hidden_state)
+    )
     try:
         yield found
     finally:

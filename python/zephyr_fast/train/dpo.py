@@ -1,7 +1,9 @@
-"""Direct preference optimisation on pairs of token ids, with TRL's DPOTrainer taught to take them as they are.
+"""Direct preference optimisation on pairs of token ids, with TRL's DPOTrainer taught to take
+them as they are.
 
-Four things are ours: pairs are not tokenized again; they are read in our order; the reference's log-probs may be stored beside
-them (`zephyr-fast ref-logprobs`), so that no reference model is in memory; and answers are packed, so that no padding is computed.
+Four things are ours: pairs are not tokenized again; they are read in our order; the reference's
+log-probs may be stored beside them (`zephyr-fast ref-logprobs`), so that no reference model is
+in memory; and answers are packed, so that no padding is computed.
 """
 
 from collections.abc import Iterator
@@ -37,40 +39,57 @@ class PairArguments(configs.ShardArguments):
     pack_pairs: bool = field(
         default=True,
         metadata={
-            "help": "Compute the answers of a batch without padding, several in a row. The batch is still "
-            "`per_device_train_batch_size` pairs and the loss the same; only time and memory change."
+            "help": "Compute the answers of a batch without padding, several in a row. The batch "
+            "is still "
+            "`per_device_train_batch_size` pairs and the loss the same; only time and memory "
+            "change."
         },
     )
 
 
 class DPOTrainer(InOrder, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
-    """TRL's trainer on prepared pairs, in our order. Upstream would tokenize text here and has no way to skip it (trl#2368)."""
+    """TRL's trainer on prepared pairs, in our order. Upstream would tokenize text here and has
+    no way to skip it (trl#2368).
+    """
 
     data_collator: PairCollator
     _is_packing_proven = False
 
     def __init__(self, model: Any, args: "DPOConfig", **rest: Any) -> None:
-        with _without_reference(isinstance(model, str)) if args.precompute_ref_log_probs else nullcontext():
+        with (
+            _without_reference(isinstance(model, str))
+            if args.precompute_ref_log_probs
+            else nullcontext()
+        ):
             super().__init__(model=model, args=args, **rest)
 
     def _prepare_dataset(self, dataset: "Dataset", *_args: Any, **_kwargs: Any) -> "Dataset":
         return dataset
 
-    def _precompute_ref_logps(self, dataset: "Dataset", name: str, *_args: Any, **_kwargs: Any) -> "Dataset":
+    def _precompute_ref_logps(
+        self, dataset: "Dataset", name: str, *_args: Any, **_kwargs: Any
+    ) -> "Dataset":
         """The data set as it is: it has the columns. Upstream never looks for them (trl#3985)."""
         if not set(COLUMNS) <= set(dataset.column_names):
-            raise RecipeError(f"the `{name}` pairs have no stored reference log-probs, which `precompute_ref_log_probs` asks for")
+            raise RecipeError(
+                f"the `{name}` pairs have no stored reference log-probs, which "
+                f"`precompute_ref_log_probs` asks for"
+            )
         return dataset
 
     def pack_pairs(self) -> None:
-        """From now on batches are computed without padding, in the layout that the model's attention needs.
+        """From now on batches are computed without padding, in the layout that the model's
+        attention needs.
 
         RecipeError where that attention is not known to keep packed answers apart.
         """
         attention = self.model.config._attn_implementation
         adapter = getattr(self.model, "active_peft_config", None)
         if adapter is not None and adapter.is_prompt_learning:
-            raise RecipeError("an adapter that prepends tokens of its own cannot be packed; set `pack_pairs: false`")
+            raise RecipeError(
+                "an adapter that prepends tokens of its own cannot be packed; set `pack_pairs: "
+                "false`"
+            )
         try:
             layout = layout_for(attention)
         except RecipeError as error:
@@ -78,12 +97,21 @@ class DPOTrainer(InOrder, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyp
         for model in (self.model, self.ref_model):
             if model is not None:
                 unwrapped = self.accelerator.unwrap_model(model)
-                pack_forward(unwrapped.get_base_model() if adapter is not None and model is self.model else unwrapped)
+                pack_forward(
+                    unwrapped.get_base_model()
+                    if adapter is not None and model is self.model
+                    else unwrapped
+                )
         self.data_collator = replace(self.data_collator, layout=layout)
-        note(f"packed answers are kept apart by position: layout `{layout}` for attention `{attention}`")
+        note(
+            f"packed answers are kept apart by position: layout `{layout}` for attention "
+            f"`{attention}`"
+        )
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """TRL's loss, after a proof on the first batch that this model, as it is sharded and quantized, keeps answers apart."""
+        """TRL's loss, after a proof on the first batch that this model, as it is sharded and
+        quantized, keeps answers apart.
+        """
         if "packed" in inputs and not self._is_packing_proven:
             prove_packing(model, inputs)
             self._is_packing_proven = True
@@ -97,7 +125,8 @@ def parse(arguments: list[str]) -> "tuple[PairArguments, DPOConfig, ModelConfig]
 
 
 def main(data: PairArguments, training: "DPOConfig", model: "ModelConfig") -> None:
-    """Trains on the `train` pairs of `data.shards` and `data.mix`, evaluates on the `test` pairs of the former.
+    """Trains on the `train` pairs of `data.shards` and `data.mix`, evaluates on the `test` pairs
+    of the former.
 
     Saves to `training.output_dir`.
     """
@@ -108,7 +137,9 @@ def main(data: PairArguments, training: "DPOConfig", model: "ModelConfig") -> No
     if training.precompute_ref_log_probs:
         keys = attach.keys_of_run(training, model, manifests)
         train_dataset = attach.with_reference(train_dataset, data.folders, keys, "train")
-        eval_dataset = eval_dataset and attach.with_reference(eval_dataset, [data.shards], keys[:1], "test")
+        eval_dataset = eval_dataset and attach.with_reference(
+            eval_dataset, [data.shards], keys[:1], "test"
+        )
     start = load_start(model, training, manifests, tokenizer)
 
     with refused_weights(f"the model `{named(model)}`"):
@@ -127,21 +158,26 @@ def main(data: PairArguments, training: "DPOConfig", model: "ModelConfig") -> No
         trainer.pack_pairs()
 
     is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-    run.train(trainer, measure=dict if is_sharded else partial(preference_accuracy, trainer.model, data.shards))
+    run.train(
+        trainer,
+        measure=dict if is_sharded else partial(preference_accuracy, trainer.model, data.shards),
+    )
 
 
 @contextmanager
 def _without_reference(loads_policy: bool) -> Iterator[None]:
     """TRL while it builds a trainer whose reference is attach.
 
-    It would hash all weights to name a cache file (minutes for 7 B parameters: `_precompute_model_hash`), and under FSDP
-    load a second model only to throw it away. Neither is used here. A policy that is a name is loaded first, by the same
-    function as the reference.
+    It would hash all weights to name a cache file (minutes for 7 B parameters:
+    `_precompute_model_hash`), and under FSDP load a second model only to throw it away. Neither
+    is used here. A policy that is a name is loaded first, by the same function as the reference.
     """
     hash_module, load = dpo_trainer.hash_module, dpo_trainer.create_model_from_path
     left = [load] if loads_policy else []
     dpo_trainer.hash_module = lambda _module: ""
-    dpo_trainer.create_model_from_path = lambda *args, **kwargs: left.pop()(*args, **kwargs) if left else None
+    dpo_trainer.create_model_from_path = lambda *args, **kwargs: (
+        left.pop()(*args, **kwargs) if left else None
+    )
     try:
         yield
     finally:

@@ -13,12 +13,14 @@ PAIRS_PER_BATCH = 8
 
 
 def preference_accuracy(model: Any, shards: str | Path, split: str = "test") -> dict[str, float]:
-    """How a causal language model (transformers) ranks the pairs of a split, on the device that it is on.
+    """How a causal language model (transformers) ranks the pairs of a split, on the device that
+    it is on.
 
-    `preference_accuracy`: share of the pairs whose chosen answer has the higher summed log-probability.
-    `preference_margin`: mean over the pairs of log-probability per token of the chosen answer less that of the rejected.
-    `preference_pairs`: how many pairs. Under accelerate, each process takes its part and all get the same result.
-    Not for a model that is sharded over processes (FSDP, ZeRO-3).
+    `preference_accuracy`: share of the pairs whose chosen answer has the higher summed
+    log-probability. `preference_margin`: mean over the pairs of log-probability per token of the
+    chosen answer less that of the rejected. `preference_pairs`: how many pairs. Under
+    accelerate, each process takes its part and all get the same result. Not for a model that is
+    sharded over processes (FSDP, ZeRO-3).
     """
     import torch
     from accelerate import PartialState
@@ -31,11 +33,19 @@ def preference_accuracy(model: Any, shards: str | Path, split: str = "test") -> 
     model.eval()
     with torch.inference_mode():
         for start in range(0, len(mine), PAIRS_PER_BATCH):
-            batch = PairCollator(pad_token_id=0)([pairs[row] for row in mine[start : start + PAIRS_PER_BATCH]])
+            batch = PairCollator(pad_token_id=0)(
+                [pairs[row] for row in mine[start : start + PAIRS_PER_BATCH]]
+            )
             sums += _sums(model, {name: tensor.to(device) for name, tensor in batch.items()})
     model.train(was_training)
-    right, margin, count = (reduce(sums.float().to(device), "sum") if state.num_processes > 1 else sums).tolist()
-    return {"preference_accuracy": right / count, "preference_margin": margin / count, "preference_pairs": count}
+    right, margin, count = (
+        reduce(sums.float().to(device), "sum") if state.num_processes > 1 else sums
+    ).tolist()
+    return {
+        "preference_accuracy": right / count,
+        "preference_margin": margin / count,
+        "preference_pairs": count,
+    }
 
 
 def _sums(model: Any, batch: "dict[str, torch.Tensor]") -> "torch.Tensor":
@@ -43,9 +53,20 @@ def _sums(model: Any, batch: "dict[str, torch.Tensor]") -> "torch.Tensor":
     import torch
 
     trained = batch["completion_mask"][:, 1:].bool()
-    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits[:, :-1]
-    losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2).float(), batch["input_ids"][:, 1:], reduction="none")
-    chosen, rejected = -(losses * trained).sum(dim=1).chunk(2)[0], -(losses * trained).sum(dim=1).chunk(2)[1]
+    logits = model(
+        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
+    ).logits[:, :-1]
+    losses = torch.nn.functional.cross_entropy(
+        logits.transpose(1, 2).float(), batch["input_ids"][:, 1:], reduction="none"
+    )
+    chosen, rejected = (
+        -(losses * trained).sum(dim=1).chunk(2)[0],
+        -(losses * trained).sum(dim=1).chunk(2)[1],
+    )
     chosen_tokens, rejected_tokens = trained.sum(dim=1).chunk(2)
     margin = chosen / chosen_tokens - rejected / rejected_tokens
-    return torch.stack([(chosen > rejected).sum(), margin.sum(), torch.tensor(len(chosen))]).double().cpu()
+    return (
+        torch.stack([(chosen > rejected).sum(), margin.sum(), torch.tensor(len(chosen))])
+        .double()
+        .cpu()
+    )

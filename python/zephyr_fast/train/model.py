@@ -13,7 +13,15 @@ from zephyr_fast._core import InputError, IntegrityError, RecipeError
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.printed import brief, shown, without_secrets
-from zephyr_fast.train.trust import check_adapter, check_folder, check_kernels, is_trouble, never_ask, refused, refused_model
+from zephyr_fast.train.trust import (
+    check_adapter,
+    check_folder,
+    check_kernels,
+    is_trouble,
+    never_ask,
+    refused,
+    refused_model,
+)
 from zephyr_fast.untrusted.bounded import parse_json, read_bytes
 
 if TYPE_CHECKING:
@@ -23,7 +31,12 @@ if TYPE_CHECKING:
 PACKAGED_MODEL = Path(__file__).parents[1] / "sample" / "model"
 """The packaged model, `--model_name_or_path sample`: a configuration without weights."""
 
-TOKENIZER_FILES = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}
+TOKENIZER_FILES = {
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+}
 """What a data folder's `tokenizer` folder may have."""
 
 TOKENIZER_BYTES_MAX = 256 << 20
@@ -32,7 +45,9 @@ TOKENIZER_BYTES_MAX = 256 << 20
 
 @dataclass(frozen=True)
 class Start:
-    """What TRL's trainers take: a model or its name, and how to load the one, quantize it, and wrap it in an adapter."""
+    """What TRL's trainers take: a model or its name, and how to load the one, quantize it, and
+    wrap it in an adapter.
+    """
 
     model: Any
     quantization_config: Any
@@ -44,24 +59,32 @@ def read_manifest(folder: str, product: Product) -> Manifest:
     manifest = Manifest.read(folder)
     if manifest.kind is not product:
         found = f"holds {manifest.kind} shards, for `{manifest.kind.act}`"
-        raise RecipeError(f"`{folder}` {found}; this needs those of `zephyr-fast {product.command}`")
+        raise RecipeError(
+            f"`{folder}` {found}; this needs those of `zephyr-fast {product.command}`"
+        )
     return manifest
 
 
 def load_tokenizer(folder: str, manifest: Manifest) -> "PreTrainedTokenizerBase":
     """The tokenizer that made the shards, chat template included; it is saved with the model.
 
-    Only the files that the manifest names are read, and their bytes are what was checked: they are loaded from a copy. InputError for a
-    tokenizer that asks to run code, IntegrityError for one that is not the shards'.
+    Only the files that the manifest names are read, and their bytes are what was checked: they
+    are loaded from a copy. InputError for a tokenizer that asks to run code, IntegrityError for
+    one that is not the shards'.
     """
     from transformers import AutoTokenizer
 
     contents = _tokenizer_files(folder, manifest)
     if "tokenizer.json" not in contents:
         raise InputError(f"`{folder}` has no `tokenizer` folder; copy the whole out folder")
-    _check_no_code(contents.get("tokenizer_config.json", b"{}"), f"{folder}/tokenizer/tokenizer_config.json")
+    _check_no_code(
+        contents.get("tokenizer_config.json", b"{}"), f"{folder}/tokenizer/tokenizer_config.json"
+    )
     never_ask()
-    with tempfile.TemporaryDirectory(prefix="zephyr-fast-") as copy, refused(f"the tokenizer of `{folder}`"):
+    with (
+        tempfile.TemporaryDirectory(prefix="zephyr-fast-") as copy,
+        refused(f"the tokenizer of `{folder}`"),
+    ):
         for name, content in contents.items():
             (Path(copy) / name).write_bytes(content)
         tokenizer = AutoTokenizer.from_pretrained(copy, trust_remote_code=False)
@@ -72,7 +95,9 @@ def load_tokenizer(folder: str, manifest: Manifest) -> "PreTrainedTokenizerBase"
 
 
 def _tokenizer_files(folder: str, manifest: Manifest) -> dict[str, bytes]:
-    """The bytes of the files of the `tokenizer` folder, by name; IntegrityError where they are not the manifest's."""
+    """The bytes of the files of the `tokenizer` folder, by name; IntegrityError where they are
+    not the manifest's.
+    """
     contents = {}
     for card in manifest.files:
         named = PurePosixPath(card.file)
@@ -91,7 +116,9 @@ def _tokenizer_files(folder: str, manifest: Manifest) -> dict[str, bytes]:
 
 
 def _check_no_code(config: bytes, where: str) -> None:
-    """InputError for a tokenizer's configuration that names code of its own: it would be saved with the model, to be asked for again."""
+    """InputError for a tokenizer's configuration that names code of its own: it would be saved
+    with the model, to be asked for again.
+    """
     try:
         given = parse_json(config)
     except ValueError as error:
@@ -100,18 +127,24 @@ def _check_no_code(config: bytes, where: str) -> None:
         raise InputError(f"`{where}` is not a tokenizer's configuration")
     if "auto_map" in given:
         raise InputError(
-            f"`{where}` asks to run code of its own (`auto_map`), which a data folder is never allowed to; make the shards again with a "
+            f"`{where}` asks to run code of its own (`auto_map`), which a data folder is never "
+            f"allowed to; make the shards again with a "
             "tokenizer folder without that key"
         )
 
 
 def load_start(
-    arguments: "ModelConfig", training: "SFTConfig | DPOConfig", manifests: Sequence[Manifest], tokenizer: "PreTrainedTokenizerBase"
+    arguments: "ModelConfig",
+    training: "SFTConfig | DPOConfig",
+    manifests: Sequence[Manifest],
+    tokenizer: "PreTrainedTokenizerBase",
 ) -> Start:
-    """What to train, after the checks that need no weights. Most often a name: TRL loads the weights itself.
+    """What to train, after the checks that need no weights. Most often a name: TRL loads the
+    weights itself.
 
-    A folder with nothing but a `config.json` gives random weights from `seed`. A folder with an adapter goes on with
-    it, over its base model. Errors: RecipeError where model and shards do not fit together.
+    A folder with nothing but a `config.json` gives random weights from `seed`. A folder with an
+    adapter goes on with it, over its base model. Errors: RecipeError where model and shards do
+    not fit together.
     """
     from trl import get_peft_config, get_quantization_config
 
@@ -131,7 +164,9 @@ def named(arguments: "ModelConfig") -> str:
     """The folder or Hub id of the model to start from."""
     name = arguments.model_name_or_path
     if name is None:
-        raise RecipeError("name the model to start from: `--model_name_or_path FOLDER_OR_HUB_ID`, or `sample`")
+        raise RecipeError(
+            "name the model to start from: `--model_name_or_path FOLDER_OR_HUB_ID`, or `sample`"
+        )
     return str(PACKAGED_MODEL) if name == "sample" else str(name)
 
 
@@ -155,8 +190,11 @@ def _loading(arguments: "ModelConfig", training: "SFTConfig | DPOConfig") -> dic
     }
 
 
-def check_fit(name: str, manifests: Sequence[Manifest], tokenizer: "PreTrainedTokenizerBase", trust: bool) -> None:
-    """Positions, vocabulary and ids of the shards against the model's configuration and its own tokenizer.
+def check_fit(
+    name: str, manifests: Sequence[Manifest], tokenizer: "PreTrainedTokenizerBase", trust: bool
+) -> None:
+    """Positions, vocabulary and ids of the shards against the model's configuration and its own
+    tokenizer.
 
     Errors: InputError for a model that is not there, RecipeError for one that does not fit.
     """
@@ -171,7 +209,9 @@ def check_fit(name: str, manifests: Sequence[Manifest], tokenizer: "PreTrainedTo
     positions = _positions_max(config)
     needed = max(split.seq_len for manifest in manifests for split in manifest.splits.values())
     if positions is not None and needed > positions:
-        raise RecipeError(f"samples of up to {needed} tokens do not fit `{name}`, which has {positions} positions")
+        raise RecipeError(
+            f"samples of up to {needed} tokens do not fit `{name}`, which has {positions} positions"
+        )
     if len(tokenizer) > vocabulary:
         raise RecipeError(
             f"the shards' tokenizer has {len(tokenizer)} tokens, `{name}` only {vocabulary}; "
@@ -179,11 +219,17 @@ def check_fit(name: str, manifests: Sequence[Manifest], tokenizer: "PreTrainedTo
         )
     largest = max(tokenizer.get_vocab().values(), default=-1)
     if largest >= vocabulary:
-        raise RecipeError(f"the shards' tokenizer has the id {largest}, `{name}` has ids below {vocabulary}; make the shards with its own")
+        raise RecipeError(
+            f"the shards' tokenizer has the id {largest}, `{name}` has ids below {vocabulary}; "
+            f"make the shards with its own"
+        )
     for manifest in manifests:
         told = manifest.encoding()[0].vocab_size
         if told > max(largest + 1, len(tokenizer)):  # what the ids of the shards are held to
-            raise IntegrityError(f"the manifest gives the shards' tokenizer {told} tokens, it has {len(tokenizer)}; make the shards again")
+            raise IntegrityError(
+                f"the manifest gives the shards' tokenizer {told} tokens, it has {len(tokenizer)}; "
+                f"make the shards again"
+            )
     _check_same_ids(name, tokenizer, trust)
 
 
@@ -193,7 +239,9 @@ def _positions_max(config: "PreTrainedConfig") -> int | None:
 
 
 def _check_same_ids(name: str, tokenizer: "PreTrainedTokenizerBase", trust: bool) -> None:
-    """A token that both know must have one id; ids of another tokenizer would train noise and look like a high loss."""
+    """A token that both know must have one id; ids of another tokenizer would train noise and
+    look like a high loss.
+    """
     from transformers import AutoTokenizer
 
     if os.path.isdir(name) and not list(Path(name).glob("tokenizer*")):
@@ -205,11 +253,14 @@ def _check_same_ids(name: str, tokenizer: "PreTrainedTokenizerBase", trust: bool
     except BaseException as error:  # whatever a reader makes of a damaged or hostile file
         if not is_trouble(error):
             raise
-        raise InputError(f"cannot load the tokenizer of the model `{name}`: {' '.join(str(error).split())}") from error
+        raise InputError(
+            f"cannot load the tokenizer of the model `{name}`: {' '.join(str(error).split())}"
+        ) from error
     made = tokenizer.get_vocab()
     if moved := next((token for token, id in made.items() if own.get(token, id) != id), None):
         raise RecipeError(
-            f"the shards were made with another tokenizer than that of `{name}`: {moved!r} is {made[moved]} there, "
+            f"the shards were made with another tokenizer than that of `{name}`: {moved!r} is "
+            f"{made[moved]} there, "
             f"{own[moved]} here; make them again with `--tokenizer {name}`"
         )
 
@@ -217,7 +268,9 @@ def _check_same_ids(name: str, tokenizer: "PreTrainedTokenizerBase", trust: bool
 def _has_only_config(name: str) -> bool:
     folder = Path(name)
     weights = (".safetensors", ".bin", ".gguf", ".index.json")
-    return os.path.isfile(folder / "config.json") and not any(path.name.endswith(weights) for path in folder.iterdir())
+    return os.path.isfile(folder / "config.json") and not any(
+        path.name.endswith(weights) for path in folder.iterdir()
+    )
 
 
 def _random(name: str, training: "SFTConfig | DPOConfig") -> Any:
@@ -226,7 +279,9 @@ def _random(name: str, training: "SFTConfig | DPOConfig") -> Any:
     from trl import DPOConfig
 
     if isinstance(training, DPOConfig):
-        raise InputError(f"`{name}` has no weights: preferences are taught to a trained model; run `sft` first")
+        raise InputError(
+            f"`{name}` has no weights: preferences are taught to a trained model; run `sft` first"
+        )
     note(f"{name} has no weights: they start random, from seed {training.seed}")
     set_seed(training.seed)
     loading = training.model_init_kwargs or {}
@@ -243,7 +298,9 @@ def _random(name: str, training: "SFTConfig | DPOConfig") -> Any:
 
 
 def base_of_adapter(name: str) -> str | None:
-    """The base model of a folder or Hub repository that holds a LoRA adapter; None where it holds none."""
+    """The base model of a folder or Hub repository that holds a LoRA adapter; None where it
+    holds none.
+    """
     from transformers.utils import find_adapter_config_file
 
     check_folder(name)
@@ -259,17 +316,27 @@ def base_of_adapter(name: str) -> str | None:
     with refused(f"the adapter `{name}`"):
         base = PeftConfig.from_pretrained(name).base_model_name_or_path
     if not isinstance(base, str):
-        raise InputError(f"the adapter `{name}` does not name its base model (`base_model_name_or_path` is {brief(base)})")
+        raise InputError(
+            f"the adapter `{name}` does not name its base model (`base_model_name_or_path` is "
+            f"{brief(base)})"
+        )
     check_folder(base)
     return base
 
 
-def _load_adapter(name: str, base: str, training: "SFTConfig | DPOConfig", quantization: Any) -> Any:
-    """The base model under the adapter, which goes on being trained; DPOTrainer keeps a frozen copy as its reference."""
+def _load_adapter(
+    name: str, base: str, training: "SFTConfig | DPOConfig", quantization: Any
+) -> Any:
+    """The base model under the adapter, which goes on being trained; DPOTrainer keeps a frozen
+    copy as its reference.
+    """
     from peft import PeftModel
     from trl.trainer.utils import create_model_from_path
 
-    note(f"{name} is an adapter of {base}: it is trained on, with its own rank and targets (`lora_*` keys have no effect)")
+    note(
+        f"{name} is an adapter of {base}: it is trained on, with its own rank and targets "
+        f"(`lora_*` keys have no effect)"
+    )
     loading = dict(training.model_init_kwargs or {})
     if quantization is not None:
         loading["quantization_config"] = quantization

@@ -1,8 +1,10 @@
-"""Lets a trainer of TRL read shards in our order: exactly once per epoch, and resumed at the very next row.
+"""Lets a trainer of TRL read shards in our order: exactly once per epoch, and resumed at the
+very next row.
 
-`class Ours(InOrder, SFTTrainer)` is all it takes. The trainer sees one stream over all epochs, cut into steps; epochs
-follow from the stream's index. A checkpoint holds that index (`stateful_callbacks` of its `trainer_state.json`), and a
-resumed run starts there, with any number of ranks, workers and device batches, and skips over nothing.
+`class Ours(InOrder, SFTTrainer)` is all it takes. The trainer sees one stream over all epochs,
+cut into steps; epochs follow from the stream's index. A checkpoint holds that index
+(`stateful_callbacks` of its `trainer_state.json`), and a resumed run starts there, with any
+number of ranks, workers and device batches, and skips over nothing.
 """
 
 import math
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 
 
 class InOrder:
-    """Goes before a class of transformers' `Trainer`, whose `train_dataset` is an index data set of shards.
+    """Goes before a class of transformers' `Trainer`, whose `train_dataset` is an index data set
+    of shards.
 
     `train_sampling_strategy` other than `random` leaves order and resume to transformers.
     """
@@ -42,21 +45,29 @@ class InOrder:
     train_dataset: Any
     _resumed: str | None = None
 
-    def train(self, resume_from_checkpoint: str | bool | None = None, *rest: Any, **named: Any) -> Any:
-        """As `Trainer.train`. RecipeError, on all ranks, where they would not read one stream or the checkpoint is of another."""
+    def train(
+        self, resume_from_checkpoint: str | bool | None = None, *rest: Any, **named: Any
+    ) -> Any:
+        """As `Trainer.train`. RecipeError, on all ranks, where they would not read one stream or
+        the checkpoint is of another.
+        """
         if resume_from_checkpoint is True:
             resume_from_checkpoint = get_last_checkpoint(self.args.output_dir)
             if resume_from_checkpoint is None:
                 raise InputError(f"`{self.args.output_dir}` has no checkpoint to resume from")
         self._resumed = str(resume_from_checkpoint) if resume_from_checkpoint else None
         if self._is_ours():
-            self.args.ignore_data_skip = True  # there is nothing to skip: the loader starts where the checkpoint stopped
+            self.args.ignore_data_skip = (
+                True  # there is nothing to skip: the loader starts where the checkpoint stopped
+            )
             self.remove_callback(LoaderStateCallback)  # type: ignore[attr-defined]  # of an earlier call
             self.add_callback(LoaderStateCallback())  # type: ignore[attr-defined]
         return super().train(self._resumed, *rest, **named)  # type: ignore[misc]
 
     def get_train_dataloader(self) -> "Loader | DataLoader[Any]":
-        """This rank's part of the stream. The first thing that all ranks do together is to compare what they are about to read."""
+        """This rank's part of the stream. The first thing that all ranks do together is to
+        compare what they are about to read.
+        """
         if not self._is_ours():
             stock: DataLoader[Any] = super().get_train_dataloader()  # type: ignore[misc]
             return stock
@@ -67,18 +78,33 @@ class InOrder:
             raise
         agree(facts)
         if dropped := loader.batches.stream.dropped():
-            note(f"tail `drop`: {dropped} of {loader.batches.stream.order.size} samples are not read in each epoch")
+            note(
+                f"tail `drop`: {dropped} of {loader.batches.stream.order.size} samples are not "
+                f"read in each epoch"
+            )
         return loader
 
-    def set_initial_training_values(self, args: "TrainingArguments", dataloader: Any) -> tuple[Any, ...]:
-        """As Trainer's, for one stream over all epochs: it is one long epoch to the training loop."""
+    def set_initial_training_values(
+        self, args: "TrainingArguments", dataloader: Any
+    ) -> tuple[Any, ...]:
+        """As Trainer's, for one stream over all epochs: it is one long epoch to the training
+        loop.
+        """
         if not isinstance(dataloader, Loader):
             stock: tuple[Any, ...] = super().set_initial_training_values(args, dataloader)  # type: ignore[misc]
             return stock
         batches = dataloader.batches
         steps = max(1, _steps_before(self._resumed) + batches.steps)
         samples = steps * batches.part.batch
-        return 1, steps, batches.stream.order.size, samples, batches.part.batch, steps * batches.part.micro_batches, steps
+        return (
+            1,
+            steps,
+            batches.stream.order.size,
+            samples,
+            batches.part.batch,
+            steps * batches.part.micro_batches,
+            steps,
+        )
 
     def _is_ours(self) -> bool:
         return bool(self.args.train_sampling_strategy == "random")
@@ -88,12 +114,23 @@ class InOrder:
         _check_supported(self)
         rows = IndexRows(self.train_dataset)
         if self.tail == "pad":
-            rows.samples([PADDING])  # raises now, and not at the end of the first epoch, where these rows cannot be without weight
+            rows.samples(
+                [PADDING]
+            )  # raises now, and not at the end of the first epoch, where these rows cannot be without weight
         seed = args.seed if args.data_seed is None else args.data_seed
-        part = Part(args.process_index, args.world_size, self._train_batch_size, args.gradient_accumulation_steps)  # type: ignore[attr-defined]
+        part = Part(
+            args.process_index,
+            args.world_size,
+            self._train_batch_size,
+            args.gradient_accumulation_steps,
+        )  # type: ignore[attr-defined]
         order, identity = rows.order(seed), rows.shards.identity
-        first = _index(_read_state(self._resumed), identity, seed, order.size) if self._resumed else 0
-        stream = Stream(order, part.batch, "drop" if args.dataloader_drop_last else self.tail, first)
+        first = (
+            _index(_read_state(self._resumed), identity, seed, order.size) if self._resumed else 0
+        )
+        stream = Stream(
+            order, part.batch, "drop" if args.dataloader_drop_last else self.tail, first
+        )
         steps = args.max_steps - _steps_before(self._resumed)
         if args.max_steps <= 0:
             steps = stream.steps_to(math.ceil(args.num_train_epochs * order.size))
@@ -104,29 +141,45 @@ class InOrder:
             args.dataloader_pin_memory,
         )
         # transformers computes on a batch (token counts, for one) before it moves it itself.
-        to_device = partial(send_to_device, device=args.device, non_blocking=args.dataloader_pin_memory)
+        to_device = partial(
+            send_to_device, device=args.device, non_blocking=args.dataloader_pin_memory
+        )
         collate = self.data_collator  # type: ignore[attr-defined]
-        loader = Loader(rows, Batches(stream, part, 0, max(0, steps)), collate, identity, seed, workers, to_device)
+        loader = Loader(
+            rows,
+            Batches(stream, part, 0, max(0, steps)),
+            collate,
+            identity,
+            seed,
+            workers,
+            to_device,
+        )
         return loader, _facts(loader)
 
 
 class LoaderStateCallback(TrainerCallback, ExportableState):  # type: ignore[misc]  # transformers is untyped
-    """Keeps the trainer's epoch as the stream's, does what is due at an epoch's end, and puts the loader's state into checkpoints.
+    """Keeps the trainer's epoch as the stream's, does what is due at an epoch's end, and puts
+    the loader's state into checkpoints.
 
-    The state is that of the steps done, not of what the loader handed over: the trainer fetches a step's batches ahead.
+    The state is that of the steps done, not of what the loader handed over: the trainer fetches
+    a step's batches ahead.
     """
 
     def __init__(self) -> None:
         self._loader: Loader | None = None
         self._before = self._done = 0
 
-    def on_train_begin(self, args: Any, state: TrainerState, control: "TrainerControl", **rest: Any) -> None:
+    def on_train_begin(
+        self, args: Any, state: TrainerState, control: "TrainerControl", **rest: Any
+    ) -> None:
         """Notes where the run starts."""
         self._loader = rest["train_dataloader"]
         self._before, self._done = state.global_step, 0
         state.num_train_epochs = math.ceil(args.num_train_epochs)
 
-    def on_step_end(self, args: Any, state: TrainerState, control: "TrainerControl", **rest: Any) -> None:
+    def on_step_end(
+        self, args: Any, state: TrainerState, control: "TrainerControl", **rest: Any
+    ) -> None:
         """Follows the stream by one step."""
         assert self._loader is not None  # on_train_begin comes first
         stream = self._loader.batches.stream
@@ -134,13 +187,19 @@ class LoaderStateCallback(TrainerCallback, ExportableState):  # type: ignore[mis
         index = stream.start(self._done)
         state.epoch = index / stream.order.size
         ended = index // stream.order.size > stream.start(self._done - 1) // stream.order.size
-        if ended and state.global_step < state.max_steps:  # at the very end, transformers does the same by itself
+        if (
+            ended and state.global_step < state.max_steps
+        ):  # at the very end, transformers does the same by itself
             control.should_log |= args.logging_strategy == IntervalStrategy.EPOCH
-            control.should_evaluate |= args.eval_strategy == IntervalStrategy.EPOCH and args.eval_delay <= state.epoch
+            control.should_evaluate |= (
+                args.eval_strategy == IntervalStrategy.EPOCH and args.eval_delay <= state.epoch
+            )
             control.should_save |= args.save_strategy == SaveStrategy.EPOCH
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps: `zephyr_fast.load.stream.LoaderState` as JSON, the way transformers wants it."""
+        """What a checkpoint keeps: `zephyr_fast.load.stream.LoaderState` as JSON, the way
+        transformers wants it.
+        """
         if self._loader is None:
             return {"args": {}, "attributes": {}}
         text = self._loader.state_after(self._done).to_json()
@@ -160,21 +219,29 @@ def _read_state(checkpoint: str) -> LoaderState:
         kept = callbacks[LoaderStateCallback.__name__]["attributes"]
         return LoaderState.from_json(kept["loader_state"])
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read `{path}`: {error}; resume from an earlier checkpoint") from error
+        raise InputError(
+            f"cannot read `{path}`: {error}; resume from an earlier checkpoint"
+        ) from error
     except (KeyError, TypeError) as error:
         raise InputError(
-            f"`{checkpoint}` does not say which rows are done: it was not written by a run on shards in this order; "
+            f"`{checkpoint}` does not say which rows are done: it was not written by a run on "
+            f"shards in this order; "
             "start anew, with its model as `--model_name_or_path`"
         ) from error
 
 
 def _index(state: LoaderState, identity: str, seed: int, size: int) -> int:
-    """The index of the stream at which `state` goes on; RecipeError where it is another stream's."""
+    """The index of the stream at which `state` goes on; RecipeError where it is another
+    stream's.
+    """
     if state.data_sha256 != identity:
         found = f"{state.data_sha256[:16]}…, not {identity[:16]}…"
         raise RecipeError(f"the checkpoint is of a run on other shards (SHA-256 {found})")
     if state.seed != seed:
-        raise RecipeError(f"the checkpoint's rows are in another order: that of seed {state.seed}, not {seed}; set `seed: {state.seed}`")
+        raise RecipeError(
+            f"the checkpoint's rows are in another order: that of seed {state.seed}, not {seed}; "
+            f"set `seed: {state.seed}`"
+        )
     if state.permutation_version != permutation.VERSION:
         found = f"version {state.permutation_version} of it, not {permutation.VERSION}"
         raise RecipeError(
@@ -184,7 +251,8 @@ def _index(state: LoaderState, identity: str, seed: int, size: int) -> int:
     index = state.epoch * size + state.index_in_epoch
     if state.index_in_epoch >= size or index > WHOLE_MAX:
         raise IntegrityError(
-            f"the checkpoint goes on at index {state.index_in_epoch} of epoch {state.epoch}, which {size} samples do not have"
+            f"the checkpoint goes on at index {state.index_in_epoch} of epoch {state.epoch}, which "
+            f"{size} samples do not have"
         )
     return index
 
@@ -192,7 +260,9 @@ def _index(state: LoaderState, identity: str, seed: int, size: int) -> int:
 def _steps_before(checkpoint: str | None) -> int:
     if checkpoint is None:
         return 0
-    return int(TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json")).global_step)
+    return int(
+        TrainerState.load_from_json(str(Path(checkpoint) / "trainer_state.json")).global_step
+    )
 
 
 def _facts(loader: Loader) -> Facts:
@@ -214,6 +284,12 @@ def _facts(loader: Loader) -> Facts:
 def _check_supported(trainer: Any) -> None:
     """RecipeError for what would make two ranks read the same rows, or rows come out of order."""
     if trainer.get_tp_size() * trainer.get_cp_size() * trainer.get_sp_size() > 1:
-        raise RecipeError("tensor, context and sequence parallelism share rows between ranks, which this loader does not know")
+        raise RecipeError(
+            "tensor, context and sequence parallelism share rows between ranks, which this loader "
+            "does not know"
+        )
     if trainer.args.accelerator_config.split_batches or not trainer.args.dataloader_in_order:
-        raise RecipeError("`split_batches` and `dataloader_in_order: false` do not go with rows in a fixed order; leave them out")
+        raise RecipeError(
+            "`split_batches` and `dataloader_in_order: false` do not go with rows in a fixed "
+            "order; leave them out"
+        )

@@ -11,20 +11,20 @@ An example: prompt 5, chosen answer 6, rejected answer 7 8 9. TRL's table has tw
 >>> from zephyr_fast.load.collators import PairCollator
 >>> pair = {"prompt_ids": [5], "chosen_ids": [6], "rejected_ids": [7, 8, 9]}
 >>> batch = PairCollator(pad_token_id=0, layout="varlen")([pair])
->>> table, places = batch["input_ids"], batch["packed"]["places"]
->>> table.tolist(), places.tolist()
+>>> table, indices = batch["input_ids"], batch["packed"]["indices"]
+>>> table.tolist(), indices.tolist()
 ([[5, 6, 0, 0], [5, 7, 8, 9]], [[0, 1, 4, 5, 6, 7]])
 
 The model sees six tokens in place of eight, and its positions restart with each answer:
 
->>> _taken(table, places, padding=0).tolist(), batch["packed"]["position_ids"].tolist()
+>>> _taken(table, indices, padding=0).tolist(), batch["packed"]["position_ids"].tolist()
 ([[5, 6, 5, 7, 8, 9]], [[0, 1, 0, 1, 2, 3]])
 
 It gives one value per token but the first, here 1 to 5, and TRL gets them back as its table has
 them. The 2 is dropped: it is the second 5 as predicted from the 6, which belongs to another answer.
 
 >>> import torch
->>> _put_back(torch.tensor([[1, 2, 3, 4, 5]]), places, table.shape).tolist()
+>>> _put_back(torch.tensor([[1, 2, 3, 4, 5]]), indices, table.shape).tolist()
 [[1, 0, 0], [3, 4, 5]]
 """
 
@@ -38,29 +38,42 @@ if TYPE_CHECKING:
     import torch
 
 ERROR_MAX = 0.03
-"""Mean error in nats a token above which answers of one row must be seeing each other. Where they do it is 0.1 and more (measured on
-random and on trained weights); where they do not, 3e-8 in float32 and 3e-5 in bfloat16, with room for deep models."""
+"""Mean error in nats a token above which answers of one row must be seeing each other. Where
+they do it is 0.1 and more (measured on random and on trained weights); where they do not, 3e-8
+in float32 and 3e-5 in bfloat16, with room for deep models.
+"""
 
 PER_TOKEN = ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1", "label_mask")
 """The fields of TRL's FusedCausalLMOutput that have a value per token."""
 
 
 def pack_forward(model: Any) -> None:
-    """Teaches `model`, which has TRL's fused LM head, to take `packed` beside a padded batch. Without it nothing changes.
+    """Teaches `model`, which has TRL's fused LM head, to take `packed` beside a padded batch.
+    Without it nothing changes.
 
-    `packed` is the plan of a `PairCollator` with a layout. Attention must be one that keeps documents apart in this layout
-    (`load.collators.layout_for`), and the adapter, if there is one, must not prepend tokens of its own.
+    `packed` is the plan of a `PairCollator` with a layout. Attention must be one that keeps
+    documents apart in this layout (`load.collators.layout_for`), and the adapter, if there is
+    one, must not prepend tokens of its own.
     """
     padded_forward = model.forward
 
     @functools.wraps(type(model).forward)  # `generate` looks at the signature
-    def forward(_self: Any, *positional: Any, packed: "dict[str, Any] | None" = None, **inputs: Any) -> Any:
+    def forward(
+        _self: Any, *positional: Any, packed: "dict[str, Any] | None" = None, **inputs: Any
+    ) -> Any:
         if packed is None or not inputs.get("fused_lm_head"):
             return padded_forward(*positional, **inputs)
         plan = dict(packed)
         indices, ids, labels = plan.pop("indices"), inputs.pop("input_ids"), inputs.pop("labels")
-        inputs.pop("attention_mask")  # with one, transformers would let the documents of a row see each other
-        output = padded_forward(input_ids=_taken(ids, indices, 0), labels=_taken(labels, indices, -100), **plan, **inputs)
+        inputs.pop(
+            "attention_mask"
+        )  # with one, transformers would let the documents of a row see each other
+        output = padded_forward(
+            input_ids=_taken(ids, indices, 0),
+            labels=_taken(labels, indices, -100),
+            **plan,
+            **inputs,
+        )
         for name in PER_TOKEN:
             if output.get(name) is not None:
                 output[name] = _put_back(output[name], indices, ids.shape)
@@ -70,17 +83,22 @@ def pack_forward(model: Any) -> None:
 
 
 def prove_packing(model: Any, batch: "dict[str, Any]") -> None:
-    """Computes one batch both ways. RecipeError where the log-probs differ by more than rounding."""
+    """Computes one batch both ways. RecipeError where the log-probs differ by more than
+    rounding.
+    """
     error = _packing_error(model, batch)
     if not error <= ERROR_MAX:  # also for one that is not a number
         raise RecipeError(
-            f"packed answers are {error:.2g} nats a token off those computed apart: this model does not keep them apart; train with "
+            f"packed answers are {error:.2g} nats a token off those computed apart: this model "
+            f"does not keep them apart; train with "
             "`pack_pairs: false` and `precompute_ref_log_probs: false`"
         )
 
 
 def _packing_error(model: Any, batch: "dict[str, Any]") -> float:
-    """Mean over the answers' tokens of how far the packed log-probability is from the padded one, in nats."""
+    """Mean over the answers' tokens of how far the packed log-probability is from the padded
+    one, in nats.
+    """
     import torch
 
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
@@ -89,7 +107,9 @@ def _packing_error(model: Any, batch: "dict[str, Any]") -> float:
     model.eval()  # dropout and NEFTune's noise would make any two passes differ
     with torch.no_grad():
         padded, packed = (
-            model(**inputs, **plan, labels=labels, use_cache=False, fused_lm_head=True).log_probs.float()
+            model(
+                **inputs, **plan, labels=labels, use_cache=False, fused_lm_head=True
+            ).log_probs.float()
             for plan in ({}, {"packed": batch["packed"]})
         )
     model.train(was_training)
@@ -103,11 +123,17 @@ def _taken(table: "torch.Tensor", indices: "torch.Tensor", padding: int) -> "tor
     return pad(table.flatten(), (0, 1), value=padding)[indices]
 
 
-def _put_back(values: "torch.Tensor", indices: "torch.Tensor", shape: "torch.Size") -> "torch.Tensor":
-    """Values per predicted token, [R, W - 1], as those of the padded table, [2 B, L - 1]; 0 where that has padding.
+def _put_back(
+    values: "torch.Tensor", indices: "torch.Tensor", shape: "torch.Size"
+) -> "torch.Tensor":
+    """Values per predicted token, [R, W - 1], as those of the padded table, [2 B, L - 1]; 0
+    where that has padding.
 
-    The first token of a document is predicted from the one before, another document's; it lands in the first column, which is
-    not among the predicted ones. The last slot takes what belongs to padding.
+    The first token of a document is predicted from the one before, another document's; it lands
+    in the first column, which is not among the predicted ones. The last slot takes what belongs
+    to padding.
     """
-    slots = values.new_zeros(shape.numel() + 1).scatter(0, indices[:, 1:].flatten(), values.flatten())
+    slots = values.new_zeros(shape.numel() + 1).scatter(
+        0, indices[:, 1:].flatten(), values.flatten()
+    )
     return slots[:-1].view(shape)[:, 1:]

@@ -24,7 +24,8 @@ Measure = Callable[[], dict[str, float]]
 
 
 def read_manifests(data: ShardArguments, product: Product) -> list[Manifest]:
-    """The manifests of all folders that are trained on, `data.shards` first; from here on, `data` names URLs' copies in the cache.
+    """The manifests of all folders that are trained on, `data.shards` first; from here on,
+    `data` names URLs' copies in the cache.
 
     RecipeError where one holds rows of another product.
     """
@@ -33,7 +34,9 @@ def read_manifests(data: ShardArguments, product: Product) -> list[Manifest]:
 
 
 def hide_token(training: "SFTConfig | DPOConfig") -> None:
-    """Takes tokens of the Hub out of the arguments, which are written to each checkpoint, into this process's environment."""
+    """Takes tokens of the Hub out of the arguments, which are written to each checkpoint, into
+    this process's environment.
+    """
     import os
 
     given = training.model_init_kwargs if isinstance(training.model_init_kwargs, dict) else {}
@@ -43,11 +46,18 @@ def hide_token(training: "SFTConfig | DPOConfig") -> None:
         os.environ["HF_TOKEN"] = token
 
 
-def settle(data: ShardArguments, training: "SFTConfig | DPOConfig", manifests: list[Manifest]) -> None:
+def settle(
+    data: ShardArguments, training: "SFTConfig | DPOConfig", manifests: list[Manifest]
+) -> None:
     """Sets what the shards decide, and turns `resume_from_checkpoint: "true"` into True."""
     hide_token(training)
-    if training.train_sampling_strategy != "random" and (data.mix or data.shard_weights or data.tail != "carry"):
-        raise RecipeError("`mix`, `shard_weights` and `tail` are for `train_sampling_strategy: random`; leave the strategy out")
+    if training.train_sampling_strategy != "random" and (
+        data.mix or data.shard_weights or data.tail != "carry"
+    ):
+        raise RecipeError(
+            "`mix`, `shard_weights` and `tail` are for `train_sampling_strategy: random`; leave "
+            "the strategy out"
+        )
     training.max_length = max(manifest.split("train").seq_len for manifest in manifests)
     training.remove_unused_columns = False  # the index data set's own columns are not the model's
     if str(training.resume_from_checkpoint).lower() == "true":
@@ -55,7 +65,8 @@ def settle(data: ShardArguments, training: "SFTConfig | DPOConfig", manifests: l
     if training.resume_from_checkpoint:
         check_checkpoint(str(training.resume_from_checkpoint))
     training.do_eval = training.do_eval or training.eval_strategy != "no"
-    # The score to compare with; the trainer takes it once the model is where it will be trained, sharded or not.
+    # The score to compare with; the trainer takes it once the model is where it will be trained,
+    # sharded or not.
     training.eval_on_start = training.do_eval and not training.resume_from_checkpoint
 
 
@@ -67,15 +78,23 @@ def last_checkpoint(folder: str) -> str:
 
     found = get_last_checkpoint(folder) if Path(folder).is_dir() else None
     if found is None:
-        raise InputError(f"`{folder}` has no checkpoint to resume from; leave `resume_from_checkpoint` out to start anew")
+        raise InputError(
+            f"`{folder}` has no checkpoint to resume from; leave `resume_from_checkpoint` out to "
+            f"start anew"
+        )
     return str(found)
 
 
-def open_splits(data: ShardArguments, training: "SFTConfig | DPOConfig", manifest: Manifest) -> tuple["Dataset", "Dataset | None"]:
-    """The `train` rows of all folders and, if the run evaluates, the `test` split of the first, which training never sees."""
+def open_splits(
+    data: ShardArguments, training: "SFTConfig | DPOConfig", manifest: Manifest
+) -> tuple["Dataset", "Dataset | None"]:
+    """The `train` rows of all folders and, if the run evaluates, the `test` split of the first,
+    which training never sees.
+    """
     if training.do_eval and "test" not in manifest.splits:
         raise RecipeError(
-            f"`{data.shards}` has no `test` split to evaluate on; set `eval_strategy: no`, or hold rows out in the data recipe"
+            f"`{data.shards}` has no `test` split to evaluate on; set `eval_strategy: no`, or hold "
+            f"rows out in the data recipe"
         )
     train = open_shards(data.shards, "train")
     if data.mix or data.shard_weights:
@@ -86,7 +105,9 @@ def open_splits(data: ShardArguments, training: "SFTConfig | DPOConfig", manifes
 
 
 def train(trainer: "Trainer", measure: Measure) -> None:
-    """Measures, trains, measures again, saves model, tokenizer and metrics (`all_results.json`) to the output folder."""
+    """Measures, trains, measures again, saves model, tokenizer and metrics (`all_results.json`)
+    to the output folder.
+    """
     args = trainer.args
     before = _named("before", measure()) if args.eval_on_start else {}
     with resuming(args.resume_from_checkpoint):
@@ -96,16 +117,26 @@ def train(trainer: "Trainer", measure: Measure) -> None:
     if args.do_eval:
         trainer.save_metrics("before", before | _named("before", _at_start(trainer)))
         trainer.save_metrics("eval", trainer.evaluate() | _named("eval", measure()))
-    trainer.model.config.use_cache = True  # off in training, where it would undo the documents' masks; generation needs it
+    trainer.model.config.use_cache = (
+        True  # off in training, where it would undo the documents' masks; generation needs it
+    )
     trainer.save_model()
     trainer.accelerator.print(f"saved to {shown(args.output_dir)}")
     trainer.end()  # trackers and process group
 
 
 def _at_start(trainer: "Trainer") -> dict[str, Any]:
-    """What the trainer logged of its evaluation before the first step; a resumed run has it from its checkpoint."""
-    starts = (entry for entry in trainer.state.log_history if entry["step"] == 0 and "eval_loss" in entry)
-    return {name.removeprefix("eval_"): value for name, value in next(starts, {}).items() if name.startswith("eval_")}
+    """What the trainer logged of its evaluation before the first step; a resumed run has it from
+    its checkpoint.
+    """
+    starts = (
+        entry for entry in trainer.state.log_history if entry["step"] == 0 and "eval_loss" in entry
+    )
+    return {
+        name.removeprefix("eval_"): value
+        for name, value in next(starts, {}).items()
+        if name.startswith("eval_")
+    }
 
 
 def _named(prefix: str, metrics: dict[str, Any]) -> dict[str, Any]:

@@ -24,9 +24,14 @@ class WindowArguments(configs.ShardArguments):
 
     teacher: str | None = field(
         default=None,
-        metadata={"help": "Folder or Hub id of a frozen model with the same vocabulary, whose token probabilities are learnt too."},
+        metadata={
+            "help": "Folder or Hub id of a frozen model with the same vocabulary, whose token "
+            "probabilities are learnt too."
+        },
     )
-    teacher_weight: float = field(default=0.5, metadata={"help": "The teacher's share of the loss; the labels have the rest."})
+    teacher_weight: float = field(
+        default=0.5, metadata={"help": "The teacher's share of the loss; the labels have the rest."}
+    )
 
 
 def parse(arguments: list[str]) -> "tuple[WindowArguments, SFTConfig, ModelConfig]":
@@ -36,7 +41,8 @@ def parse(arguments: list[str]) -> "tuple[WindowArguments, SFTConfig, ModelConfi
 
 
 def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> None:
-    """Trains on the `train` windows of `data.shards` and `data.mix`, evaluates on the `test` windows of the former.
+    """Trains on the `train` windows of `data.shards` and `data.mix`, evaluates on the `test`
+    windows of the former.
 
     Saves to `training.output_dir`.
     """
@@ -64,13 +70,20 @@ def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> 
     # Which layout keeps documents apart depends on the attention that the model turned out to have.
     attention = trainer.model.config._attn_implementation
     layout = layout_for(attention)
-    trainer.data_collator = WindowCollator(layout, tokenizer.pad_token_id, training.pad_to_multiple_of)
-    note(f"packed documents are kept apart by position: layout `{layout}` for attention `{attention}`")
+    trainer.data_collator = WindowCollator(
+        layout, tokenizer.pad_token_id, training.pad_to_multiple_of
+    )
+    note(
+        f"packed documents are kept apart by position: layout `{layout}` for attention "
+        f"`{attention}`"
+    )
 
     run.train(trainer, measure=dict)
 
 
-def _kind(data: WindowArguments, manifests: list[Manifest], tokenizer: "PreTrainedTokenizerBase") -> type[SFTTrainer]:
+def _kind(
+    data: WindowArguments, manifests: list[Manifest], tokenizer: "PreTrainedTokenizerBase"
+) -> type[SFTTrainer]:
     """The trainer that the run needs, once its teacher, if it has one, is seen to fit."""
     if data.teacher is None:
         return SFTTrainer

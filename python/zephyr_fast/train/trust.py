@@ -1,7 +1,9 @@
-"""What stands between a folder of weights or a checkpoint and the libraries that read it: no code of the folder runs, and nobody is asked.
+"""What stands between a folder of weights or a checkpoint and the libraries that read it: no
+code of the folder runs, and nobody is asked.
 
-transformers and torch decide by themselves what to load. Here is settled beforehand what they may not be given (a FIFO, a device, a
-configuration that would import a module or fetch a kernel), and afterwards what their refusals mean.
+transformers and torch decide by themselves what to load. Here is settled beforehand what they
+may not be given (a FIFO, a device, a configuration that would import a module or fetch a
+kernel), and afterwards what their refusals mean.
 """
 
 import errno
@@ -18,26 +20,33 @@ from zephyr_fast.printed import brief
 from zephyr_fast.untrusted.bounded import parse_json, read_bytes
 
 JSON_BYTES_MAX = 64 << 20
-"""A `.json` file of a model or a checkpoint, its tokenizer apart: configurations, indexes of weights, a log of every step."""
+"""A `.json` file of a model or a checkpoint, its tokenizer apart: configurations, indexes of
+weights, a log of every step.
+"""
 
 FILES_MAX = 100_000
 """Files at the top of a folder: a model of a thousand shards, a checkpoint of as many ranks."""
 
 
 def check_folder(name: str) -> None:
-    """InputError for a folder that cannot be a model's or a checkpoint's: its files are regular ones, its small JSON files can be read.
+    """InputError for a folder that cannot be a model's or a checkpoint's: its files are regular
+    ones, its small JSON files can be read.
 
     What is no folder, as a Hub id, is passed.
     """
     if not os.path.isdir(name):
         if os.path.lexists(name) and not name.endswith((".json", ".gguf")):
-            raise InputError(f"`{name}` is not a folder; name the one that holds the model's `config.json`")
+            raise InputError(
+                f"`{name}` is not a folder; name the one that holds the model's `config.json`"
+            )
         return
     try:
         with os.scandir(name) as entries:
             for number, entry in enumerate(entries):
                 if number >= FILES_MAX:
-                    raise InputError(f"`{name}` has more than {FILES_MAX:,} files: it is no model or checkpoint")
+                    raise InputError(
+                        f"`{name}` has more than {FILES_MAX:,} files: it is no model or checkpoint"
+                    )
                 _check_file(Path(entry.path))
     except OSError as error:
         raise InputError(f"cannot read `{error.filename or name}`: {error.strerror}") from error
@@ -59,7 +68,9 @@ def _check_file(path: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file of a folder that others may have made; InputError where it is not JSON, too deep or too long."""
+    """A JSON file of a folder that others may have made; InputError where it is not JSON, too
+    deep or too long.
+    """
     try:
         return parse_json(read_bytes(path, JSON_BYTES_MAX))
     except OSError as error:
@@ -69,29 +80,43 @@ def read_json(path: Path) -> Any:
 
 
 def check_adapter(file: str) -> None:
-    """InputError for an adapter's configuration that makes peft import a module, by a name that is in the file."""
+    """InputError for an adapter's configuration that makes peft import a module, by a name that
+    is in the file.
+    """
     given = read_json(Path(file))
     if not isinstance(given, dict):
         raise InputError(f"`{file}` is not an adapter's configuration")
-    if given.get("megatron_config") is not None or given.get("megatron_core", "megatron.core") not in (None, "megatron.core"):
-        raise InputError(f"`{file}` asks for a module of Megatron to be imported, which an adapter is not allowed to")
+    if given.get("megatron_config") is not None or given.get(
+        "megatron_core", "megatron.core"
+    ) not in (None, "megatron.core"):
+        raise InputError(
+            f"`{file}` asks for a module of Megatron to be imported, which an adapter is not "
+            f"allowed to"
+        )
     arguments = given.get("tokenizer_kwargs")
     if arguments and (not isinstance(arguments, dict) or arguments.get("trust_remote_code")):
-        raise InputError(f"`{file}` asks to run a tokenizer's code, which an adapter is not allowed to")
+        raise InputError(
+            f"`{file}` asks to run a tokenizer's code, which an adapter is not allowed to"
+        )
 
 
 def check_kernels(config: Any, name: str) -> None:
-    """InputError for a model whose own configuration names a kernel of the Hub: compiled code, which only a user may ask for."""
+    """InputError for a model whose own configuration names a kernel of the Hub: compiled code,
+    which only a user may ask for.
+    """
     for key in ("_attn_implementation", "_experts_implementation"):
         value = getattr(config, key, None)
         if isinstance(value, str) and "/" in value:
             raise InputError(
-                f"the configuration of `{name}` asks for the kernel {brief(value)} of the Hub; take that key out of its `config.json`"
+                f"the configuration of `{name}` asks for the kernel {brief(value)} of the Hub; "
+                f"take that key out of its `config.json`"
             )
 
 
 def never_ask() -> None:
-    """From now on transformers asks no question on the terminal: code that it was not told to run is refused."""
+    """From now on transformers asks no question on the terminal: code that it was not told to
+    run is refused.
+    """
     from transformers import dynamic_module_utils
 
     dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
@@ -114,20 +139,25 @@ def refused(what: str) -> Iterator[None]:
 
 
 def is_trouble(error: BaseException) -> bool:
-    """Whether this is an error of whoever read a file, and nobody's wish to stop: a Rust library's panic is no `Exception`."""
+    """Whether this is an error of whoever read a file, and nobody's wish to stop: a Rust
+    library's panic is no `Exception`.
+    """
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 @contextmanager
 def refused_model(what: str) -> Iterator[None]:
-    """As `refused_weights`, where a model is loaded and nothing else is done: there, all other errors are its files', too."""
+    """As `refused_weights`, where a model is loaded and nothing else is done: there, all other
+    errors are its files', too.
+    """
     with refused(what), refused_weights(what):
         yield
 
 
 @contextmanager
 def refused_weights(what: str) -> Iterator[None]:
-    """As `refused`, while weights are loaded and a trainer is made of them: errors of torch itself stay what they are.
+    """As `refused`, while weights are loaded and a trainer is made of them: errors of torch
+    itself stay what they are.
 
     What TRL and transformers refuse there by a ValueError are options that do not go together.
     """
@@ -149,9 +179,13 @@ def _typed(what: str, error: BaseException) -> ZephyrError:
     says = " ".join(str(error).split()) or type(error).__name__
     if "trust_remote_code" in says:
         return RecipeError(
-            f"{what} has code of its own, which does not run unless you say so: read it, then set `trust_remote_code: true` in the "
+            f"{what} has code of its own, which does not run unless you say so: read it, then set "
+            f"`trust_remote_code: true` in the "
             "training config (it is taken for the model that you name, and for nothing else)"
         )
     if isinstance(error, pickle.UnpicklingError):
-        return InputError(f"cannot load {what}: it holds pickled objects that are not weights, which are not loaded")
+        return InputError(
+            f"cannot load {what}: it holds pickled objects that are not weights, which are not "
+            f"loaded"
+        )
     return InputError(f"cannot load {what}: {says}")

@@ -1,4 +1,6 @@
-"""Reads small files that others may have made: regular files only, no more bytes than expected, no JSON that is too deep or too wide."""
+"""Reads small files that others may have made: regular files only, no more bytes than expected,
+no JSON that is too deep or too wide.
+"""
 
 import json
 import os
@@ -7,18 +9,24 @@ from pathlib import Path
 from typing import Any
 
 CONTAINERS_MAX = 1_000_000
-"""Objects and lists in one JSON text. Each takes up to 200 bytes of memory; a manifest has one per batch, at most some 500,000."""
+"""Objects and lists in one JSON text. Each takes up to 200 bytes of memory; a manifest has one
+per batch, at most some 500,000.
+"""
 
 VALUES_MAX = 3_000_000
-"""Commas in one JSON text, so values in it. Each takes some 100 bytes of memory; a manifest of 64 MiB has some 2,000,000."""
+"""Commas in one JSON text, so values in it. Each takes some 100 bytes of memory; a manifest of
+64 MiB has some 2,000,000.
+"""
 
 
 def read_bytes(path: str | Path, bytes_max: int) -> bytes:
-    """The bytes of a regular file; links are followed. OSError for any other kind of file and for one that has more than `bytes_max`.
+    """The bytes of a regular file; links are followed. OSError for any other kind of file and
+    for one that has more than `bytes_max`.
 
     A FIFO is never waited for, and of a device nothing is read.
     """
-    # O_NONBLOCK: without it, opening a FIFO waits for its writer. For a regular file it changes nothing.
+    # O_NONBLOCK: without it, opening a FIFO waits for its writer. For a regular file it changes
+    # nothing.
     return read_handle(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), path, bytes_max)
 
 

@@ -1,4 +1,6 @@
-"""Bounds of the numbers that a user may give: what no machine has is refused before anything is sized by it."""
+"""Bounds of the numbers that a user may give: what no machine has is refused before anything is
+sized by it.
+"""
 
 from zephyr_fast._core import RecipeError
 from zephyr_fast.printed import brief
@@ -12,5 +14,9 @@ THREADS_MAX = 4_096
 
 def check_count(name: str, given: int | None, least: int = 0, most: int = COUNT_MAX) -> None:
     """RecipeError for what is not a whole number from `least` to `most`; None is no limit."""
-    if given is not None and (isinstance(given, bool) or not isinstance(given, int) or not least <= given <= most):
-        raise RecipeError(f"`{name}` must be a whole number from {least} to {most:,}, not {brief(given)}")
+    if given is not None and (
+        isinstance(given, bool) or not isinstance(given, int) or not least <= given <= most
+    ):
+        raise RecipeError(
+            f"`{name}` must be a whole number from {least} to {most:,}, not {brief(given)}"
+        )

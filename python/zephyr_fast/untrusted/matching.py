@@ -1,4 +1,6 @@
-"""Expands a pattern of file names as `glob` does, but ends on any tree: `**` follows no link to a folder, and no path comes twice."""
+"""Expands a pattern of file names as `glob` does, but ends on any tree: `**` follows no link to
+a folder, and no path comes twice.
+"""
 
 import fnmatch
 import glob
@@ -8,10 +10,11 @@ from collections.abc import Iterator
 
 
 def matches(pattern: str, folder: str = "") -> list[str]:
-    """The regular files that a pattern matches, sorted, links to files followed; a relative pattern starts at `folder`.
+    """The regular files that a pattern matches, sorted, links to files followed; a relative
+    pattern starts at `folder`.
 
-    `*` stays in one folder, `**` goes into all below. Names with a leading dot are matched by patterns that have it, as in a shell. A
-    folder that cannot be listed matches nothing.
+    `*` stays in one folder, `**` goes into all below. Names with a leading dot are matched by
+    patterns that have it, as in a shell. A folder that cannot be listed matches nothing.
     """
     if pattern.endswith("/"):
         return []  # folders alone
@@ -21,7 +24,9 @@ def matches(pattern: str, folder: str = "") -> list[str]:
 
 
 def _below(starts: list[str], parts: list[str]) -> list[str]:
-    """The paths under `starts` that the parts of a pattern match, one part after the other, each path once."""
+    """The paths under `starts` that the parts of a pattern match, one part after the other, each
+    path once.
+    """
     paths = starts
     for number, part in enumerate(parts):
         is_last = number + 1 == len(parts)
@@ -42,7 +47,9 @@ def _step(folder: str, part: str, is_last: bool) -> Iterator[str]:
 
 
 def _tree(top: str, files: bool) -> Iterator[str]:
-    """The folder itself and all below it that are no links; with `files`, what lies in them instead."""
+    """The folder itself and all below it that are no links; with `files`, what lies in them
+    instead.
+    """
     waiting = [top]
     while waiting:
         folder = waiting.pop()

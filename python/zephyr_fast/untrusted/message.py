@@ -1,8 +1,10 @@
-"""Reads an Arrow message of a fixed layout, and nothing else of Arrow's format: what others wrote never reaches Arrow's own reader.
+"""Reads an Arrow message of a fixed layout, and nothing else of Arrow's format: what others
+wrote never reaches Arrow's own reader.
 
-That reader trusts much of a message's header: it inflates what the header calls compressed, and makes arrays of lengths that are not
-there. We know the columns of each of our files, so all that is left to read is where each column's buffers begin and end. Whatever is
-not laid out as our own writers do it is refused. Formats: Arrow's `Message.fbs` and `Schema.fbs`, as FlatBuffers.
+That reader trusts much of a message's header: it inflates what the header calls compressed, and
+makes arrays of lengths that are not there. We know the columns of each of our files, so all that
+is left to read is where each column's buffers begin and end. Whatever is not laid out as our own
+writers do it is refused. Formats: Arrow's `Message.fbs` and `Schema.fbs`, as FlatBuffers.
 """
 
 import struct
@@ -36,7 +38,9 @@ class Layout:
 
 @dataclass(frozen=True)
 class Lists:
-    """A column of lists: list i is `values[offsets[i]:offsets[i + 1]]`. The offsets never decrease, and lie within the values."""
+    """A column of lists: list i is `values[offsets[i]:offsets[i + 1]]`. The offsets never
+    decrease, and lie within the values.
+    """
 
     offsets: Ints
     values: Ints
@@ -60,14 +64,22 @@ def record_batch(message: memoryview, layouts: Sequence[Layout], rows: int) -> d
     if (found := batch.number(0, "<q")) != rows:
         raise ValueError(f"{found} rows, not {rows}")
     nodes, buffers = batch.pairs(1), batch.pairs(2)
-    if (len(nodes), len(buffers)) != (sum(1 + one.is_list for one in layouts), sum(2 + 2 * one.is_list for one in layouts)):
+    if (len(nodes), len(buffers)) != (
+        sum(1 + one.is_list for one in layouts),
+        sum(2 + 2 * one.is_list for one in layouts),
+    ):
         raise ValueError("it does not have the columns of this kind of file")
     parts = _Parts(body, nodes, buffers)
-    return {one.name: parts.lists(one, rows) if one.is_list else parts.numbers(one, rows) for one in layouts}
+    return {
+        one.name: parts.lists(one, rows) if one.is_list else parts.numbers(one, rows)
+        for one in layouts
+    }
 
 
 def metadata(message: memoryview) -> tuple[dict[bytes, bytes], int]:
-    """The key-value metadata of a schema message, and the message's size in bytes. Raises ValueError."""
+    """The key-value metadata of a schema message, and the message's size in bytes. Raises
+    ValueError.
+    """
     header, body = _taken_apart(message, _SCHEMA)
     return dict(header.table(2).key_values(2)), len(message) - len(body)
 
@@ -75,7 +87,9 @@ def metadata(message: memoryview) -> tuple[dict[bytes, bytes], int]:
 class _Parts:
     """Takes the nodes and buffers of a batch, column by column, each checked against the body."""
 
-    def __init__(self, body: memoryview, nodes: list[tuple[int, int]], buffers: list[tuple[int, int]]) -> None:
+    def __init__(
+        self, body: memoryview, nodes: list[tuple[int, int]], buffers: list[tuple[int, int]]
+    ) -> None:
         self._body, self._nodes, self._buffers = body, iter(nodes), iter(buffers)
 
     def lists(self, layout: Layout, rows: int) -> Lists:
@@ -86,7 +100,9 @@ class _Parts:
         self._buffer()
         values = self._array(layout.dtype, count)
         if offsets[0] < 0 or offsets[-1] > count or (offsets[1:] < offsets[:-1]).any():
-            raise ValueError(f"the lists of `{layout.name}` do not follow one another within its {count} values")
+            raise ValueError(
+                f"the lists of `{layout.name}` do not follow one another within its {count} values"
+            )
         return Lists(offsets, values)
 
     def numbers(self, layout: Layout, rows: int) -> list[Any]:
@@ -97,7 +113,9 @@ class _Parts:
             return values
         if len(validity) < -(-rows // 8):
             raise ValueError(f"the nulls of `{layout.name}` are not marked")
-        bits = np.unpackbits(np.frombuffer(validity, np.uint8), count=rows, bitorder="little").tolist()
+        bits = np.unpackbits(
+            np.frombuffer(validity, np.uint8), count=rows, bitorder="little"
+        ).tolist()
         if rows - sum(bits) != nulls:
             raise ValueError(f"`{layout.name}` has another number of nulls than it says")
         return [value if bit else None for value, bit in zip(values, bits, strict=True)]
@@ -114,18 +132,26 @@ class _Parts:
     def _buffer(self) -> memoryview:
         offset, length = next(self._buffers)
         if not 0 <= offset <= offset + length <= len(self._body) or length < 0:
-            raise ValueError(f"a buffer of {length} bytes at {offset} does not lie in its body of {len(self._body)} bytes")
+            raise ValueError(
+                f"a buffer of {length} bytes at {offset} does not lie in its body of "
+                f"{len(self._body)} bytes"
+            )
         return self._body[offset : offset + length]
 
     def _array(self, dtype: "np.dtype[Any]", count: int) -> npt.NDArray[Any]:
         buffer = self._buffer()
         if count * dtype.itemsize > len(buffer):
-            raise ValueError(f"{count} values of {dtype.itemsize} bytes do not fit in a buffer of {len(buffer)} bytes")
+            raise ValueError(
+                f"{count} values of {dtype.itemsize} bytes do not fit in a buffer of {len(buffer)} "
+                f"bytes"
+            )
         return np.frombuffer(buffer, dtype, count) if count else np.empty(0, dtype)
 
 
 class _Table:
-    """A FlatBuffers table. Every position is checked by `_at` before it is read, so no number in the file leads outside of it."""
+    """A FlatBuffers table. Every position is checked by `_at` before it is read, so no number in
+    the file leads outside of it.
+    """
 
     def __init__(self, data: bytes, start: int) -> None:
         self._data, self._start = data, start
@@ -146,7 +172,9 @@ class _Table:
         return _Table(self._data, self._referred(slot))
 
     def pairs(self, slot: int) -> list[tuple[int, int]]:
-        """A vector of structs of two 64-bit numbers: a node's length and nulls, a buffer's offset and length."""
+        """A vector of structs of two 64-bit numbers: a node's length and nulls, a buffer's
+        offset and length.
+        """
         start = self._referred(slot)
         count = _at(self._data, start, "<I")
         if start + 4 + 16 * count > len(self._data):
@@ -197,7 +225,9 @@ def _taken_apart(message: memoryview, kind: int) -> tuple[_Table, memoryview]:
         raise ValueError("it is an Arrow message of another version or kind")
     length = header.number(3, "<q")
     if not 0 <= length <= len(body):
-        raise ValueError(f"its body of {length} bytes is longer than the {len(body)} bytes that are there")
+        raise ValueError(
+            f"its body of {length} bytes is longer than the {len(body)} bytes that are there"
+        )
     return header, body[:length] if kind == _RECORD_BATCH else body
 
 

@@ -1,4 +1,5 @@
-//! Megabytes of text a second through truecasing and the phrase filter of the packaged recipe, on one thread.
+//! Megabytes of text a second through truecasing and the phrase filter of the packaged recipe, on
+//! one thread.
 //!
 //! `ZEPHYR_FAST_BENCH_INPUT` names a file of rows, plain or packed (generated text if unset).
 
@@ -17,19 +18,29 @@ const RECIPE: &str = include_str!("../../../python/zephyr_fast/recipes/ultrachat
 
 /// Questions in small letters, answers of a few paragraphs.
 fn generated() -> Vec<Dialogue> {
-    let answer = "Most sentences begin as they should. In this one, language matters!\n\nThe next paragraph says \"more\". ";
+    let answer = "Most sentences begin as they should. In this one, language matters!\n\nThe next \
+        paragraph says \"more\". ";
     let turns = |number: usize| {
         let question = format!("what is {number}? i think it's odd. tell me more about it, please");
         let turn = |role, text| Turn { role, text };
         vec![turn(Role::User, question), turn(Role::Assistant, answer.repeat(8 + number % 9))]
     };
-    (0..4_000).map(|number| Dialogue { id: None, source: None, turns: turns(number), replies: Replies::Inline }).collect()
+    (0..4_000)
+        .map(|number| Dialogue {
+            id: None,
+            source: None,
+            turns: turns(number),
+            replies: Replies::Inline,
+        })
+        .collect()
 }
 
 fn dialogues() -> Vec<Dialogue> {
     let Some(path) = std::env::var_os("ZEPHYR_FAST_BENCH_INPUT") else { return generated() };
     let input = read::inputs(&[PathBuf::from(path)], &Watch::default()).expect("digests").remove(0);
-    let chunks = read::chunks(&input, &read::Progress::default()).expect("opens").map(|chunk| chunk.expect("reads"));
+    let chunks = read::chunks(&input, &read::Progress::default())
+        .expect("opens")
+        .map(|chunk| chunk.expect("reads"));
     let parsed = chunks.flat_map(|chunk| {
         let rows = chunk.rows.iter().map(|row| &chunk.bytes[row.start..row.end]);
         rows.filter_map(|row| (detect(row, false)?.parse)(row).ok()).collect::<Vec<_>>()
@@ -40,19 +51,26 @@ fn dialogues() -> Vec<Dialogue> {
 fn phrases() -> Box<dyn Stage> {
     let recipe: toml::Table = RECIPE.parse().expect("a recipe");
     let filters = recipe["filter"].as_array().expect("filters");
-    let table = filters.iter().filter_map(toml::Value::as_table).find(|table| table["kind"].as_str() == Some("phrases"));
+    let table = filters
+        .iter()
+        .filter_map(toml::Value::as_table)
+        .find(|table| table["kind"].as_str() == Some("phrases"));
     filter::build(table.expect("the phrase filter").clone()).expect("a filter")
 }
 
 fn bench(criterion: &mut Criterion) {
     let dialogues = dialogues();
-    let bytes: usize = dialogues.iter().flat_map(|dialogue| &dialogue.turns).map(|turn| turn.text.len()).sum();
+    let bytes: usize =
+        dialogues.iter().flat_map(|dialogue| &dialogue.turns).map(|turn| turn.text.len()).sum();
     let phrases = phrases();
     let mut group = criterion.benchmark_group("clean");
     group.sample_size(10);
     group.throughput(Throughput::Bytes(bytes as u64));
-    let stages: [(&str, &[&dyn Stage]); 3] =
-        [("truecase", &[&Truecase]), ("phrases", &[phrases.as_ref()]), ("truecase_and_phrases", &[&Truecase, phrases.as_ref()])];
+    let stages: [(&str, &[&dyn Stage]); 3] = [
+        ("truecase", &[&Truecase]),
+        ("phrases", &[phrases.as_ref()]),
+        ("truecase_and_phrases", &[&Truecase, phrases.as_ref()]),
+    ];
     for (name, stages) in stages {
         group.bench_function(name, |bencher| {
             let visit = |mut dialogues: Vec<Dialogue>| {

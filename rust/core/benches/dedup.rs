@@ -12,7 +12,8 @@ const DIALOGUES: u64 = 2_000;
 fn dialogues() -> Vec<Dialogue> {
     let mut state = 7_u64;
     let mut chance = move |below: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     };
     let mut dialogues: Vec<Dialogue> = Vec::new();
@@ -23,7 +24,11 @@ fn dialogues() -> Vec<Dialogue> {
             turns[0].text.push_str(" Thanks in advance!");
         } else {
             for role in [Role::User, Role::Assistant, Role::User, Role::Assistant] {
-                let text: String = (0..70).map(|_| word(chance(90) * chance(90)) + if chance(12) == 0 { ".\n" } else { " " }).collect();
+                let text: String = (0..70)
+                    .map(|_| {
+                        word(chance(90) * chance(90)) + if chance(12) == 0 { ".\n" } else { " " }
+                    })
+                    .collect();
                 turns.push(Turn { role, text });
             }
         }
@@ -36,7 +41,9 @@ fn dialogues() -> Vec<Dialogue> {
 fn word(number: u64) -> String {
     let letters = b"etaoinshrdlucmfwypvbgkjqxz";
     let length = 2 + number % 8;
-    let mut word: String = (0..length).map(|place| char::from(letters[((number * 31 + place * place * 7) % 26) as usize])).collect();
+    let mut word: String = (0..length)
+        .map(|place| char::from(letters[((number * 31 + place * place * 7) % 26) as usize]))
+        .collect();
     if number.is_multiple_of(11) {
         word[..1].make_ascii_uppercase();
     }
@@ -48,13 +55,15 @@ fn bench(criterion: &mut Criterion) {
     let dedup = Dedup { exact: true, near: true, ..Dedup::default() };
     let mut group = criterion.benchmark_group("dedup");
     group.throughput(Throughput::Elements(DIALOGUES));
-    let sign_all = || dialogues.iter().map(|dialogue| sign(dialogue, &dedup)).collect::<Vec<Signature>>();
+    let sign_all =
+        || dialogues.iter().map(|dialogue| sign(dialogue, &dedup)).collect::<Vec<Signature>>();
     group.bench_function("sign", |bencher| bencher.iter(sign_all));
     group.bench_function("sign_and_admit", |bencher| {
         bencher.iter_batched(
             || tempfile::tempdir().expect("a temporary folder"),
             |folder| {
-                let mut seen = Seen::new(&Folder::open(folder.path()).expect("opens"), &dedup).expect("creates its spool");
+                let mut seen = Seen::new(&Folder::open(folder.path()).expect("opens"), &dedup)
+                    .expect("creates its spool");
                 for (row, signature) in (0..).zip(sign_all()) {
                     seen.admit(row, &signature).expect("writes its spool");
                 }

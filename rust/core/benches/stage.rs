@@ -1,9 +1,10 @@
-//! One stage of the walk alone, once, in a process of its own: what `scripts/benchmarks/stages.py` runs beside the peers.
+//! One stage of the walk alone, once, in a process of its own: what `scripts/benchmarks/stages.py`
+//! runs beside the peers.
 //!
 //!     cargo bench -p zephyr-core --bench stage -- STAGE THREADS INPUT TOKENIZER
 //!
-//! Reads the rows, does what comes before the stage, then does the stage with cold caches and prints one line of JSON: seconds, bytes
-//! of its input, and how much came out.
+//! Reads the rows, does what comes before the stage, then does the stage with cold caches and
+//! prints one line of JSON: seconds, bytes of its input, and how much came out.
 
 #![expect(clippy::print_stdout, reason = "a bench that reports what it has measured")]
 
@@ -45,15 +46,21 @@ struct Outcome {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<String> =
+        std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let [stage, threads, input, tokenizer] = arguments.as_slice() else {
-        println!("stage STAGE THREADS INPUT TOKENIZER; stages: read, clean, template, tokenize, sample, dedup, pack");
+        println!(
+            "stage STAGE THREADS INPUT TOKENIZER; stages: read, clean, template, tokenize, sample, \
+                dedup, pack"
+        );
         return;
     };
     let threads = threads.parse().expect("a number of threads");
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
     let bench = Bench {
-        input: read::inputs(&[PathBuf::from(input)], &Watch::default()).expect("an input").remove(0),
+        input: read::inputs(&[PathBuf::from(input)], &Watch::default())
+            .expect("an input")
+            .remove(0),
         tokenizer: PathBuf::from(tokenizer),
     };
     pool.install(|| match stage.as_str() {
@@ -109,7 +116,10 @@ impl Bench {
         } else {
             self.chunks().par_bridge().map(parse).collect()
         };
-        Outcome { bytes: read.iter().map(|(bytes, _)| bytes).sum(), made: read.iter().map(|(_, dialogues)| dialogues).sum() }
+        Outcome {
+            bytes: read.iter().map(|(bytes, _)| bytes).sum(),
+            made: read.iter().map(|(_, dialogues)| dialogues).sum(),
+        }
     }
 
     fn tokenizer(&self) -> Tokenizer {
@@ -121,14 +131,27 @@ impl Bench {
     }
 
     fn texts(&self) -> Vec<String> {
-        let text = |dialogue: Dialogue| dialogue.turns.into_iter().map(|turn| turn.text).collect::<Vec<_>>().join("\n");
+        let text = |dialogue: Dialogue| {
+            dialogue.turns.into_iter().map(|turn| turn.text).collect::<Vec<_>>().join("\n")
+        };
         self.dialogues().into_par_iter().map(text).collect()
     }
 
     /// Every answer as a document of its own.
     fn documents(&self) -> Vec<Dialogue> {
-        let answers = self.dialogues().into_iter().flat_map(|dialogue| dialogue.turns).filter(|turn| turn.role == Role::Assistant);
-        answers.map(|turn: Turn| Dialogue { id: None, source: None, turns: vec![turn], replies: Replies::Inline }).collect()
+        let answers = self
+            .dialogues()
+            .into_iter()
+            .flat_map(|dialogue| dialogue.turns)
+            .filter(|turn| turn.role == Role::Assistant);
+        answers
+            .map(|turn: Turn| Dialogue {
+                id: None,
+                source: None,
+                turns: vec![turn],
+                replies: Replies::Inline,
+            })
+            .collect()
     }
 
     /// Samples as they wait in a run, those longer than a window cut.
@@ -142,7 +165,8 @@ impl Bench {
         };
         let samples: Vec<Sample> = self.dialogues().par_iter().filter_map(sample).collect();
         let folder = tempfile::tempdir().expect("a folder");
-        let mut spool = Spool::create(&Folder::open(folder.path()).expect("opens"), "samples").expect("a spool");
+        let mut spool = Spool::create(&Folder::open(folder.path()).expect("opens"), "samples")
+            .expect("a spool");
         samples.iter().for_each(|sample| spool.push(&sample.to_record()).expect("writes"));
         let lengths = samples.iter().map(|sample| sample.ids.len() as u32).collect();
         (folder, spool, lengths)
@@ -159,7 +183,12 @@ fn clean(mut dialogues: Vec<Dialogue>) -> Outcome {
     let recipe: toml::Table = RECIPE.parse().expect("a recipe");
     let filters = recipe["filter"].as_array().expect("filters");
     let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(Truecase)];
-    stages.extend(filters.iter().filter_map(toml::Value::as_table).map(|table| filter::build(table.clone()).expect("a filter")));
+    stages.extend(
+        filters
+            .iter()
+            .filter_map(toml::Value::as_table)
+            .map(|table| filter::build(table.clone()).expect("a filter")),
+    );
     let kept = dialogues.par_iter_mut().with_min_len(8).filter_map(|dialogue| {
         let mut notes = Notes::default();
         stages.iter().all(|stage| stage.visit(dialogue, &mut notes).is_ok()).then_some(())
@@ -169,7 +198,10 @@ fn clean(mut dialogues: Vec<Dialogue>) -> Outcome {
 
 /// Text and trained ranges.
 fn template((template, dialogues): (Template, Vec<Dialogue>)) -> Outcome {
-    let rendered = dialogues.par_iter().with_min_len(8).map(|dialogue| template.render(&dialogue.turns).map_or(0, |made| made.text.len()));
+    let rendered = dialogues
+        .par_iter()
+        .with_min_len(8)
+        .map(|dialogue| template.render(&dialogue.turns).map_or(0, |made| made.text.len()));
     Outcome { bytes: text_bytes(&dialogues), made: rendered.sum() }
 }
 
@@ -187,7 +219,10 @@ fn samples((tokenizer, template, dialogues): (Tokenizer, Template, Vec<Dialogue>
         tokenizer.sample(&rendered, TrainOn::Assistant).ok()
     };
     let samples: Vec<Sample> = dialogues.par_iter().with_min_len(8).filter_map(sample).collect();
-    Outcome { bytes: text_bytes(&dialogues), made: samples.iter().map(|sample| sample.ids.len()).sum() }
+    Outcome {
+        bytes: text_bytes(&dialogues),
+        made: samples.iter().map(|sample| sample.ids.len()).sum(),
+    }
 }
 
 /// Near-duplicates among documents; what is made are those that stay.
@@ -195,10 +230,12 @@ fn dedup(documents: Vec<Dialogue>) -> Outcome {
     let bytes = text_bytes(&documents);
     let recipe = Dedup { exact: false, near: true, ..Dedup::default() };
     let folder = tempfile::tempdir().expect("a folder");
-    let mut seen = Seen::new(&Folder::open(folder.path()).expect("opens"), &recipe).expect("a spool");
+    let mut seen =
+        Seen::new(&Folder::open(folder.path()).expect("opens"), &recipe).expect("a spool");
     let mut kept = 0;
     for (round, documents) in documents.chunks(4_096).enumerate() {
-        let signed: Vec<_> = documents.par_iter().with_min_len(8).map(|document| sign(document, &recipe)).collect();
+        let signed: Vec<_> =
+            documents.par_iter().with_min_len(8).map(|document| sign(document, &recipe)).collect();
         for (row, signature) in (round as i64 * 4_096..).zip(&signed) {
             kept += usize::from(seen.admit(row, signature).expect("admits").is_none());
         }
@@ -226,6 +263,7 @@ fn gather((_folder, spool, lengths): (tempfile::TempDir, Spool, Vec<u32>)) -> Ou
 /// CPU seconds of all threads so far, from Linux's scheduler; zero elsewhere.
 fn cpu_seconds() -> f64 {
     let tasks = std::fs::read_dir(Path::new("/proc/self/task")).into_iter().flatten().flatten();
-    let nanoseconds = |path: PathBuf| std::fs::read_to_string(path).ok()?.split(' ').next()?.parse::<f64>().ok();
+    let nanoseconds =
+        |path: PathBuf| std::fs::read_to_string(path).ok()?.split(' ').next()?.parse::<f64>().ok();
     tasks.filter_map(|task| nanoseconds(task.path().join("schedstat"))).sum::<f64>() / 1e9
 }

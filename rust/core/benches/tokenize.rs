@@ -1,8 +1,9 @@
 //! Our tokenizer engine beside the `tokenizers` crate: the same text, one thread, bytes a second.
 //!
-//! `ZEPHYR_FAST_BENCH_TOKENIZER` names a tokenizer's folder (the packaged one if unset), `ZEPHYR_FAST_BENCH_INPUT` a file of texts, one
-//! a line, plain or JSON strings (generated text if unset), `ZEPHYR_FAST_BENCH_ONCE` turns the statistics off: each engine goes through the
-//! whole input once with cold caches, and CPU time, megabytes and tokens are printed.
+//! `ZEPHYR_FAST_BENCH_TOKENIZER` names a tokenizer's folder (the packaged one if unset),
+//! `ZEPHYR_FAST_BENCH_INPUT` a file of texts, one a line, plain or JSON strings (generated text if
+//! unset), `ZEPHYR_FAST_BENCH_ONCE` turns the statistics off: each engine goes through the whole
+//! input once with cold caches, and CPU time, megabytes and tokens are printed.
 
 #![expect(clippy::print_stdout, reason = "a bench that reports what it has measured")]
 
@@ -19,7 +20,8 @@ use zephyr_core::tokenize::Tokenizer;
 const REFERENCE_BYTES: usize = 4_000_000;
 
 fn main() {
-    let packaged = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../python/zephyr_fast/sample/tokenizer");
+    let packaged =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../python/zephyr_fast/sample/tokenizer");
     let folder = std::env::var_os("ZEPHYR_FAST_BENCH_TOKENIZER").map_or(packaged, PathBuf::from);
     let ours = Tokenizer::load(&folder).expect("a tokenizer");
     let reference = Tokenizer::load_reference(&folder).expect("a tokenizer");
@@ -34,12 +36,19 @@ fn main() {
         once("tokenizers crate", &reference, few);
         return;
     }
-    let mut criterion = Criterion::default().configure_from_args().sample_size(10).warm_up_time(Duration::from_secs(1));
+    let mut criterion = Criterion::default()
+        .configure_from_args()
+        .sample_size(10)
+        .warm_up_time(Duration::from_secs(1));
     let mut group = criterion.benchmark_group("tokenize");
     for (name, tokenizer) in [("ours", &ours), ("tokenizers crate", &reference)] {
         group.throughput(Throughput::Bytes(few.iter().map(|text| text.len() as u64).sum()));
         group.bench_function(name, |bencher| {
-            bencher.iter(|| few.iter().map(|text| tokenizer.ids(black_box(text)).expect("ids").len()).sum::<usize>());
+            bencher.iter(|| {
+                few.iter()
+                    .map(|text| tokenizer.ids(black_box(text)).expect("ids").len())
+                    .sum::<usize>()
+            });
         });
     }
     group.finish();
@@ -50,7 +59,9 @@ fn texts() -> Vec<String> {
     match std::env::var_os("ZEPHYR_FAST_BENCH_INPUT") {
         Some(path) => {
             let file = std::fs::read_to_string(path).expect("a file of texts");
-            file.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| line.to_owned())).collect()
+            file.lines()
+                .map(|line| serde_json::from_str(line).unwrap_or_else(|_| line.to_owned()))
+                .collect()
         }
         None => (0..2_000).map(generated).collect(),
     }
@@ -61,8 +72,12 @@ fn generated(seed: u64) -> String {
     let mut state = seed;
     let mut text = String::new();
     for word in 0..400 {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let syllables = ["the", "ing", "re", "con", "ta", "ment", " a", "un", "er", "s", "est", "ly", "1", ".", ", ", "\n"];
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let syllables = [
+            "the", "ing", "re", "con", "ta", "ment", " a", "un", "er", "s", "est", "ly", "1", ".",
+            ", ", "\n",
+        ];
         for place in 0..1 + (state >> 60) % 3 {
             text.push_str(syllables[(state >> (8 * place + 20)) as usize % syllables.len()]);
         }
@@ -82,26 +97,39 @@ fn start(texts: &[String], bytes: usize) -> &[String] {
 
 fn once(name: &str, tokenizer: &Tokenizer, texts: &[String]) {
     let start = cpu_seconds();
-    let tokens: usize = texts.iter().map(|text| tokenizer.ids(black_box(text)).expect("ids").len()).sum();
+    let tokens: usize =
+        texts.iter().map(|text| tokenizer.ids(black_box(text)).expect("ids").len()).sum();
     report(name, texts, tokens, cpu_seconds() - start);
 }
 
 fn samples(name: &str, tokenizer: &Tokenizer, texts: &[String]) {
-    let rendered = texts.iter().map(|text| Rendered { text: text.clone(), trained: std::iter::once(0..text.len() / 2).collect() });
+    let rendered = texts.iter().map(|text| Rendered {
+        text: text.clone(),
+        trained: std::iter::once(0..text.len() / 2).collect(),
+    });
     let rendered: Vec<Rendered> = rendered.collect();
     let start = cpu_seconds();
-    let sample = |rendered| tokenizer.sample(black_box(rendered), TrainOn::Assistant).expect("a sample").ids.len();
+    let sample = |rendered| {
+        tokenizer.sample(black_box(rendered), TrainOn::Assistant).expect("a sample").ids.len()
+    };
     let tokens: usize = rendered.iter().map(sample).sum();
     report(name, texts, tokens, cpu_seconds() - start);
 }
 
 fn report(name: &str, texts: &[String], tokens: usize, seconds: f64) {
     let megabytes = texts.iter().map(String::len).sum::<usize>() as f64 / 1e6;
-    println!("{name}: {megabytes:.1} MB, {tokens} tokens, {seconds:.3} CPU s, {:.1} MB/cpu-s", megabytes / seconds);
+    println!(
+        "{name}: {megabytes:.1} MB, {tokens} tokens, {seconds:.3} CPU s, {:.1} MB/cpu-s",
+        megabytes / seconds
+    );
 }
 
 /// CPU seconds of this process so far, from Linux's scheduler; zero elsewhere.
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
-    stat.split(' ').next().and_then(|nanoseconds| nanoseconds.parse::<f64>().ok()).unwrap_or_default() / 1e9
+    stat.split(' ')
+        .next()
+        .and_then(|nanoseconds| nanoseconds.parse::<f64>().ok())
+        .unwrap_or_default()
+        / 1e9
 }

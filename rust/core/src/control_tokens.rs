@@ -1,4 +1,5 @@
-//! Finds control tokens that stand in the content itself: `</s>`, `<|user|>` and their like would become structure, not text.
+//! Finds control tokens that stand in the content itself: `</s>`, `<|user|>` and their like would
+//! become structure, not text.
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use regex::Regex;
@@ -26,8 +27,10 @@ impl ControlTokens {
         tokens.retain(|token| !token.trim().is_empty());
         tokens.sort();
         tokens.dedup();
-        let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&tokens);
-        let automaton = automaton.map_err(|error| Error::Recipe(format!("control tokens: {error}")))?;
+        let automaton =
+            AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&tokens);
+        let automaton =
+            automaton.map_err(|error| Error::Recipe(format!("control tokens: {error}")))?;
         Ok(ControlTokens { tokens, policy, automaton })
     }
 
@@ -41,8 +44,8 @@ impl ControlTokens {
         Some(&self.tokens[found.pattern().as_usize()])
     }
 
-    /// Breaks every control token in a dialogue, where that is the policy, and says how many there were. One that cannot be broken, of a
-    /// single character, stays to be found.
+    /// Breaks every control token in a dialogue, where that is the policy, and says how many there
+    /// were. One that cannot be broken, of a single character, stays to be found.
     pub fn neutralize(&self, dialogue: &mut Dialogue) -> u32 {
         if self.policy != Policy::Neutralize {
             return 0;
@@ -71,9 +74,11 @@ impl ControlTokens {
     }
 }
 
-/// Role markers as templates spell them: `<|user|>`, `<｜User｜>`, `<|turn>`, `<turn|>`, `[INST]`, `<start_of_turn>`, `</s>`.
+/// Role markers as templates spell them: `<|user|>`, `<｜User｜>`, `<|turn>`, `<turn|>`, `[INST]`,
+/// `<start_of_turn>`, `</s>`.
 pub(crate) fn markers(written: &str) -> Vec<String> {
-    let pattern = r"<[|｜][^<>|｜\s]{1,40}[|｜]?>|<[/A-Za-z_][A-Za-z_0-9]{0,40}\|?>|\[/?[A-Z_]{2,40}\]";
+    let pattern =
+        r"<[|｜][^<>|｜\s]{1,40}[|｜]?>|<[/A-Za-z_][A-Za-z_0-9]{0,40}\|?>|\[/?[A-Z_]{2,40}\]";
     let marker = Regex::new(pattern).expect("the pattern is constant");
     marker.find_iter(written).map(|found| found.as_str().to_owned()).collect()
 }
@@ -86,12 +91,14 @@ mod tests {
     #[test]
     fn special_tokens_and_role_markers_are_found_in_content() {
         let template = "{{ '<|user|>\n' + message['content'] + eos_token }}[INST]";
-        let control = ControlTokens::new(&["</s>".to_owned()], template, Policy::Quarantine).expect("builds");
+        let control =
+            ControlTokens::new(&["</s>".to_owned()], template, Policy::Quarantine).expect("builds");
         assert_eq!(control.find("a <|user|> b"), Some("<|user|>"));
         assert_eq!(control.find("the tag </s> ends"), Some("</s>"));
         assert_eq!(control.find("[INST] x"), Some("[INST]"));
         assert_eq!(control.find("<|usr|> [inst] a < b"), None);
-        let control = ControlTokens::new(&["</s>".to_owned()], template, Policy::Allow).expect("builds");
+        let control =
+            ControlTokens::new(&["</s>".to_owned()], template, Policy::Allow).expect("builds");
         assert_eq!(control.find("</s>"), None);
     }
 

@@ -1,4 +1,5 @@
-//! The one record that walks: a dialogue, its turns, and the replies that compete for its last word.
+//! The one record that walks: a dialogue, its turns, and the replies that compete for its last
+//! word.
 
 /// Who speaks. Templates see the lower-case name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +59,8 @@ pub struct Reply {
     pub model: Option<String>,
     /// The critique's overall score, 1 to 10.
     pub overall: Option<f64>,
-    /// The four aspect ratings, 1 to 5; `None` where the source says `N/A` or nothing. Order: [`ASPECTS`].
+    /// The four aspect ratings, 1 to 5; `None` where the source says `N/A` or nothing. Order:
+    /// [`ASPECTS`].
     pub ratings: [Option<f64>; 4],
     /// The published mean of the ratings, where present.
     pub fine_grained: Option<f64>,

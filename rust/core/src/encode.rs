@@ -68,7 +68,10 @@ impl Encoding {
     /// What a recipe, resolved, makes of texts with a tokenizer.
     pub fn new(recipe: &Recipe, tokenizer: Tokenizer) -> Result<Encoding> {
         if recipe.compat == Compat::Trl07 && tokenizer.eos_id().is_none() {
-            return Err(Error::Recipe("`compat = \"trl-0.7\"` puts EOS behind each text, but the tokenizer names none".to_owned()));
+            return Err(Error::Recipe(
+                "`compat = \"trl-0.7\"` puts EOS behind each text, but the tokenizer names none"
+                    .to_owned(),
+            ));
         }
         let (name, text) = template_text(&recipe.template.name, &tokenizer)?;
         let template = Template::new(&name, &text, &tokenizer.special, &tokenizer.special_texts())?;
@@ -84,7 +87,11 @@ impl Encoding {
 
     /// The tokens of a dialogue, or why there are none.
     pub fn dialogue(&self, turns: &[Turn]) -> std::result::Result<Encoded, Reason> {
-        let turns = if self.compat == Compat::Trl07 { self.with_system(turns) } else { Cow::Borrowed(turns) };
+        let turns = if self.compat == Compat::Trl07 {
+            self.with_system(turns)
+        } else {
+            Cow::Borrowed(turns)
+        };
         let rendered = self.template.render(&turns)?;
         let whole = self.tokenizer.sample(&rendered, self.train_on)?;
         let (tokens, trained) = (whole.ids.len(), whole.trained_tokens());
@@ -102,24 +109,36 @@ impl Encoding {
         })
     }
 
-    /// The turns as the handbook of the time handed them on: with an empty system turn in front, where the template knows such turns.
+    /// The turns as the handbook of the time handed them on: with an empty system turn in front,
+    /// where the template knows such turns.
     fn with_system<'row>(&self, turns: &'row [Turn]) -> Cow<'row, [Turn]> {
-        if turns.first().is_some_and(|turn| turn.role == Role::System) || !self.template.text().contains("system") {
+        if turns.first().is_some_and(|turn| turn.role == Role::System)
+            || !self.template.text().contains("system")
+        {
             return Cow::Borrowed(turns);
         }
         let system = Turn { role: Role::System, text: String::new() };
         Cow::Owned(std::iter::once(system).chain(turns.iter().cloned()).collect())
     }
 
-    /// An over-long dialogue, ended after the last assistant turn that fits; if none does, cut by token.
+    /// An over-long dialogue, ended after the last assistant turn that fits; if none does, cut by
+    /// token.
     fn cut(&self, turns: &[Turn], mut whole: Sample) -> Sample {
-        let ends = turns.iter().enumerate().filter(|(_, turn)| turn.role == Role::Assistant).map(|(place, _)| place + 1);
+        let ends = turns
+            .iter()
+            .enumerate()
+            .filter(|(_, turn)| turn.role == Role::Assistant)
+            .map(|(place, _)| place + 1);
         for end in ends.rev().skip(1) {
             if !self.may_fit(&turns[..end]) {
                 continue;
             }
             let rendered = self.template.render(&turns[..end]);
-            let Ok(sample) = rendered.and_then(|rendered| self.tokenizer.sample(&rendered, self.train_on)) else { continue };
+            let Ok(sample) =
+                rendered.and_then(|rendered| self.tokenizer.sample(&rendered, self.train_on))
+            else {
+                continue;
+            };
             if sample.ids.len() <= self.seq_len {
                 return sample;
             }
@@ -128,8 +147,9 @@ impl Encoding {
         whole
     }
 
-    /// Whether the text has few enough tokens, where that is worth a look of its own: to prove what is trained, most templates are rendered
-    /// many times, too many to do it at every end of a dialogue.
+    /// Whether the text has few enough tokens, where that is worth a look of its own: to prove what
+    /// is trained, most templates are rendered many times, too many to do it at every end of a
+    /// dialogue.
     fn may_fit(&self, turns: &[Turn]) -> bool {
         let Some(text) = self.template.text_alone(turns) else { return true };
         text.and_then(|text| self.tokenizer.ids(&text)).is_ok_and(|ids| ids.len() <= self.seq_len)
@@ -137,9 +157,12 @@ impl Encoding {
 
     /// The tokens of a prompt's pairs, or why there are none.
     pub fn pairs(&self, turns: &[Turn], pairs: &[Pair]) -> std::result::Result<Encoded, Reason> {
-        let prompt_ids = self.template.render_prompt(turns).and_then(|text| self.tokenizer.ids(&text))?;
+        let prompt_ids =
+            self.template.render_prompt(turns).and_then(|text| self.tokenizer.ids(&text))?;
         let room = self.max_length.checked_sub(prompt_ids.len()).filter(|room| *room > 0);
-        let room = room.ok_or_else(|| Reason::found(Code::PromptTooLong, format!("{} tokens", prompt_ids.len())))?;
+        let room = room.ok_or_else(|| {
+            Reason::found(Code::PromptTooLong, format!("{} tokens", prompt_ids.len()))
+        })?;
         let mut encoded = Vec::with_capacity(pairs.len());
         let mut lost = 0;
         for (number, pair) in (0..).zip(pairs) {
@@ -152,16 +175,31 @@ impl Encoding {
             let (chosen_ids, rejected_ids) = (answer(&pair.chosen)?, answer(&pair.rejected)?);
             let (score_chosen, score_rejected) = (pair.score_chosen, pair.score_rejected);
             let prompt_ids = prompt_ids.clone();
-            encoded.push((number, TokenPair { prompt_ids, chosen_ids, rejected_ids, score_chosen, score_rejected }));
+            encoded.push((
+                number,
+                TokenPair { prompt_ids, chosen_ids, rejected_ids, score_chosen, score_rejected },
+            ));
         }
-        Ok(Encoded { tokens: Tokens::Pairs(encoded), tokens_lost: lost, trained_tokens_lost: lost, chars: 0 })
+        Ok(Encoded {
+            tokens: Tokens::Pairs(encoded),
+            tokens_lost: lost,
+            trained_tokens_lost: lost,
+            chars: 0,
+        })
     }
 
-    /// The ids of an answer: those of the whole text behind those of the prompt, which must come first in it.
-    fn answer(&self, turns: &[Turn], prompt: &[u32], answer: &str) -> std::result::Result<Vec<u32>, Reason> {
+    /// The ids of an answer: those of the whole text behind those of the prompt, which must come
+    /// first in it.
+    fn answer(
+        &self,
+        turns: &[Turn],
+        prompt: &[u32],
+        answer: &str,
+    ) -> std::result::Result<Vec<u32>, Reason> {
         let mut whole = turns.to_vec();
         whole.push(Turn { role: Role::Assistant, text: answer.to_owned() });
-        let ids = self.template.render(&whole).and_then(|rendered| self.tokenizer.ids(&rendered.text))?;
+        let ids =
+            self.template.render(&whole).and_then(|rendered| self.tokenizer.ids(&rendered.text))?;
         check_count(ids.len())?;
         ids.strip_prefix(prompt).map(<[u32]>::to_vec).ok_or_else(|| Code::PromptNotPrefix.into())
     }
@@ -169,12 +207,16 @@ impl Encoding {
 
 fn check_count(tokens: usize) -> std::result::Result<(), Reason> {
     if tokens > TOKENS_MAX {
-        return Err(Reason::found(Code::TooManyTokens, format!("{tokens} tokens; at most {TOKENS_MAX}")));
+        return Err(Reason::found(
+            Code::TooManyTokens,
+            format!("{tokens} tokens; at most {TOKENS_MAX}"),
+        ));
     }
     Ok(())
 }
 
-/// The template a recipe asks for, as the JSON of a [`Stranger`], unless it is one of ours: what a canary must be tried with first.
+/// The template a recipe asks for, as the JSON of a [`Stranger`], unless it is one of ours: what a
+/// canary must be tried with first.
 pub fn unknown_template(recipe: &Recipe, tokenizer: &Path) -> Result<Option<String>> {
     if packaged(&recipe.template.name).is_some() {
         return Ok(None);
@@ -198,7 +240,11 @@ pub(crate) fn template_text(name: &str, tokenizer: &Tokenizer) -> Result<(String
         OF_TOKENIZER => {
             let text = tokenizer.chat_template.clone();
             let text = text.ok_or_else(|| {
-                Error::Recipe("`template.name = \"tokenizer\"`, but the tokenizer's folder has no chat template".to_owned())
+                Error::Recipe(
+                    "`template.name = \"tokenizer\"`, but the tokenizer's folder has no \
+                    chat template"
+                        .to_owned(),
+                )
             })?;
             Ok((name.to_owned(), text))
         }
@@ -218,10 +264,17 @@ pub fn template_names() -> Vec<&'static str> {
 }
 
 fn template_file(path: &str) -> Result<(String, String)> {
-    let failed =
-        |error: &dyn std::fmt::Display| Error::Recipe(format!("template `{path}`: {error}; known names: {}", template_names().join(", ")));
-    let bytes = disk::read(Path::new(path), TEMPLATE_FILE_BYTES_MAX).map_err(|error| failed(&error))?;
+    let failed = |error: &dyn std::fmt::Display| {
+        Error::Recipe(format!(
+            "template `{path}`: {error}; known names: {}",
+            template_names().join(", ")
+        ))
+    };
+    let bytes =
+        disk::read(Path::new(path), TEMPLATE_FILE_BYTES_MAX).map_err(|error| failed(&error))?;
     let text = String::from_utf8(bytes).map_err(|error| failed(&error))?;
-    let base = Path::new(path).file_name().map_or_else(|| path.to_owned(), |base| base.to_string_lossy().into_owned());
+    let base = Path::new(path)
+        .file_name()
+        .map_or_else(|| path.to_owned(), |base| base.to_string_lossy().into_owned());
     Ok((base, text))
 }

@@ -2,7 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
-/// Lower-cased, every run of white space one space, none at the ends: two texts with the same normal form say the same.
+/// Lower-cased, every run of white space one space, none at the ends: two texts with the same
+/// normal form say the same.
 #[must_use]
 pub fn normalised(text: &str) -> String {
     let mut normal = Vec::with_capacity(text.len());
@@ -10,7 +11,8 @@ pub fn normalised(text: &str) -> String {
     String::from_utf8(normal).expect("the normal form of text is text")
 }
 
-/// Appends the normal form of a text (UTF-8), behind a space unless it is the first or there is none.
+/// Appends the normal form of a text (UTF-8), behind a space unless it is the first or there is
+/// none.
 pub fn normalise_into(text: &str, normal: &mut Vec<u8>) {
     if text.is_ascii() {
         return normalise_ascii(text, normal);
@@ -29,9 +31,11 @@ pub fn normalise_into(text: &str, normal: &mut Vec<u8>) {
     }
 }
 
-/// The same for ASCII, ten times as fast: whole blocks at a time, word by word only where white space runs on.
+/// The same for ASCII, ten times as fast: whole blocks at a time, word by word only where white
+/// space runs on.
 fn normalise_ascii(text: &str, normal: &mut Vec<u8>) {
-    let space_or_lower = |byte: u8| if matches!(byte, 9..=13) { b' ' } else { byte.to_ascii_lowercase() };
+    let space_or_lower =
+        |byte: u8| if matches!(byte, 9..=13) { b' ' } else { byte.to_ascii_lowercase() };
     let lower: Vec<u8> = text.bytes().map(space_or_lower).collect();
     let mut rest = lower.trim_ascii();
     if !normal.is_empty() && !rest.is_empty() {
@@ -48,7 +52,11 @@ fn normalise_ascii(text: &str, normal: &mut Vec<u8>) {
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).map(char::from).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
+        .map(char::from)
+        .collect()
 }
 
 /// SHA-256 as hex: the `prompt_id` of the published Zephyr sets, and every digest in the manifest.
@@ -57,7 +65,8 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// The first eight bytes of a SHA-256 as a number: all the chance there is, keyed by what it belongs to.
+/// The first eight bytes of a SHA-256 as a number: all the chance there is, keyed by what it
+/// belongs to.
 #[must_use]
 pub fn hash64(key: &str) -> u64 {
     let digest = Sha256::digest(key.as_bytes());
@@ -72,8 +81,10 @@ mod tests {
 
     #[test]
     fn the_normal_form_of_ascii_is_that_of_any_text() {
-        for text in ["", " \n ", "A", " Two\t words ", "a\r\n\r\n\u{b}B  c\u{1f}d ", "x\n\ny\n\n\n"] {
-            let word_by_word = text.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" ");
+        for text in ["", " \n ", "A", " Two\t words ", "a\r\n\r\n\u{b}B  c\u{1f}d ", "x\n\ny\n\n\n"]
+        {
+            let word_by_word =
+                text.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" ");
             assert_eq!(normalised(text), word_by_word);
             assert_eq!(normalised(&format!("É {text}")), format!("é {word_by_word}").trim_end());
         }

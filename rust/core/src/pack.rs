@@ -51,8 +51,9 @@ impl Windows {
 
 /// Packs samples of these lengths, each at most `seq_len`, into windows of `seq_len` tokens.
 ///
-/// Longest first (equal lengths in order), each into the window with the least room that still takes it. A counting sort and a
-/// bitmap of the rooms in use make that O(1) a sample. Takes 16 bytes a sample beside the result.
+/// Longest first (equal lengths in order), each into the window with the least room that still
+/// takes it. A counting sort and a bitmap of the rooms in use make that O(1) a sample. Takes 16
+/// bytes a sample beside the result.
 #[must_use]
 pub fn pack(lengths: &[u32], seq_len: u32) -> Windows {
     let mut rooms = Rooms::new(seq_len);
@@ -94,7 +95,8 @@ fn grouped(window_of: &[u32], windows: u32) -> Windows {
         }
         sizes[*number as usize] += 1;
     }
-    let mut next: Vec<u32> = sizes.iter().scan(0, |sum, size| Some(std::mem::replace(sum, *sum + size))).collect();
+    let mut next: Vec<u32> =
+        sizes.iter().scan(0, |sum, size| Some(std::mem::replace(sum, *sum + size))).collect();
     let mut samples = vec![0; window_of.len()];
     for (sample, window) in (0..).zip(window_of) {
         let place = &mut next[new_number[*window as usize] as usize];
@@ -117,7 +119,12 @@ struct Rooms {
 impl Rooms {
     fn new(seq_len: u32) -> Rooms {
         let rooms = seq_len as usize + 1;
-        Rooms { seq_len, windows: 0, by_room: vec![Vec::new(); rooms], used: vec![0; rooms.div_ceil(64)] }
+        Rooms {
+            seq_len,
+            windows: 0,
+            by_room: vec![Vec::new(); rooms],
+            used: vec![0; rooms.div_ceil(64)],
+        }
     }
 
     /// Puts a sample into the tightest window, or a new one; says which.

@@ -11,7 +11,8 @@ static PANICKED_AT: Mutex<Option<String>> = Mutex::new(None);
 /// From now on panics are quiet: each is caught, and becomes an error or a row's reason.
 pub fn silence() {
     set_hook(Box::new(|panic| {
-        *PANICKED_AT.lock().unwrap_or_else(PoisonError::into_inner) = panic.location().map(ToString::to_string);
+        *PANICKED_AT.lock().unwrap_or_else(PoisonError::into_inner) =
+            panic.location().map(ToString::to_string);
     }));
 }
 
@@ -19,9 +20,13 @@ pub fn silence() {
 pub fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panicked".to_owned());
+        let text = text
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "panicked".to_owned());
         let place = PANICKED_AT.lock().unwrap_or_else(PoisonError::into_inner).take();
-        Err(Error::Internal(place.map_or_else(|| text.clone(), |place| format!("{text} ({place})"))))
+        Err(Error::Internal(
+            place.map_or_else(|| text.clone(), |place| format!("{text} ({place})")),
+        ))
     })
 }
 

@@ -1,4 +1,5 @@
-//! What a dialogue becomes: text with the ranges that are trained, then token ids with theirs; and the ids of a pair.
+//! What a dialogue becomes: text with the ranges that are trained, then token ids with theirs; and
+//! the ids of a pair.
 
 use std::ops::Range;
 
@@ -10,7 +11,8 @@ pub const UNTRAINED: i32 = -100;
 pub struct Rendered {
     /// What the model reads.
     pub text: String,
-    /// Byte ranges of `text` that are trained, one for each assistant turn: its words and the token that ends it.
+    /// Byte ranges of `text` that are trained, one for each assistant turn: its words and the token
+    /// that ends it.
     pub trained: Vec<Range<usize>>,
 }
 
@@ -48,7 +50,8 @@ impl Sample {
         labels
     }
 
-    /// The sample as a spool record: the number of ranges, the ranges, the ids; little-endian u32 all.
+    /// The sample as a spool record: the number of ranges, the ranges, the ids; little-endian u32
+    /// all.
     #[must_use]
     pub fn to_record(&self) -> Vec<u8> {
         let ranges = self.trained.iter().flat_map(|range| [range.start, range.end]);
@@ -58,7 +61,10 @@ impl Sample {
         let (numbers, _) = record.as_chunks_mut();
         numbers.iter_mut().zip(head).for_each(|(bytes, number)| *bytes = number.to_le_bytes());
         // A loop of its own, which the compiler makes a copy.
-        numbers[head_numbers..].iter_mut().zip(&self.ids).for_each(|(bytes, id)| *bytes = id.to_le_bytes());
+        numbers[head_numbers..]
+            .iter_mut()
+            .zip(&self.ids)
+            .for_each(|(bytes, id)| *bytes = id.to_le_bytes());
         record
     }
 

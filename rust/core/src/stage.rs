@@ -1,4 +1,5 @@
-//! What a stage is: it visits one dialogue, may edit it, leaves typed notes, and says why the row stops, if it does.
+//! What a stage is: it visits one dialogue, may edit it, leaves typed notes, and says why the row
+//! stops, if it does.
 //!
 //! Stages have no memory, so any thread may run them and row order cannot matter.
 
@@ -15,7 +16,8 @@ pub enum Ending {
     Unreadable,
 }
 
-/// The list of reasons: each with the word that manifest and ledger have for it, where its row ends, and what it says.
+/// The list of reasons: each with the word that manifest and ledger have for it, where its row
+/// ends, and what it says.
 macro_rules! codes {
     ($($name:ident $word:literal $ending:ident $says:literal)*) => {
         /// Why a row is not written: the words that the manifest counts by.
@@ -53,12 +55,15 @@ codes! {
     Json "json" Unreadable "The row is not JSON."
     TooDeep "too_deep" Unreadable "Arrays and objects lie too deep within each other."
     Shape "shape" Unreadable "The row is JSON, but not of the shape of its input."
-    TooManyMessages "too_many_messages" Unreadable "The row has more messages than a dialogue may have."
+    TooManyMessages "too_many_messages" Unreadable "The row has more messages than a dialogue may \
+        have."
     EmptyDialogue "empty_dialogue" Dropped "Nobody says anything."
     EmptyTurn "empty_turn" Dropped "A turn is empty."
-    RolesOutOfOrder "roles_out_of_order" Dropped "User and assistant do not take turns, beginning with the user."
+    RolesOutOfOrder "roles_out_of_order" Dropped "User and assistant do not take turns, beginning \
+        with the user."
     EndsWithUser "ends_with_user" Dropped "The last turn is a question without an answer."
-    EndsWithAssistant "ends_with_assistant" Dropped "The prompt that answers are compared for is answered already."
+    EndsWithAssistant "ends_with_assistant" Dropped "The prompt that answers are compared for is \
+        answered already."
     TooFewTurns "too_few_turns" Dropped "It has fewer turns than the recipe asks for."
     TooManyTurns "too_many_turns" Dropped "It has more turns than the recipe allows."
     TooShort "too_short" Dropped "It has fewer characters than the recipe asks for."
@@ -69,7 +74,8 @@ codes! {
     AllUnrated "all_unrated" Dropped "No answer has a score."
     Tie "tie" Dropped "No answer has a lower score than the best one."
     SameText "same_text" Dropped "Chosen and rejected would be the same text."
-    ControlToken "control_token" Quarantined "The content spells a control token of tokenizer or template."
+    ControlToken "control_token" Quarantined "The content spells a control token of tokenizer or \
+        template."
     Contaminated "contaminated" Dropped "It gives away an instance of an evaluation set."
     Template "template" Quarantined "The chat template fails on it."
     Mask "mask" Quarantined "What is trained cannot be told from what the chat template writes."
@@ -77,7 +83,8 @@ codes! {
     TooManyTokens "too_many_tokens" Quarantined "It has more tokens than any row may have."
     NothingToTrain "nothing_to_train" Dropped "No token of it would be trained."
     PromptTooLong "prompt_too_long" Dropped "The prompt leaves no room for an answer."
-    PromptNotPrefix "prompt_not_prefix" Quarantined "The ids of prompt and answer do not begin with those of the prompt."
+    PromptNotPrefix "prompt_not_prefix" Quarantined "The ids of prompt and answer do not begin \
+        with those of the prompt."
 }
 
 /// Why a row did not get through: a code that is counted, and what was seen.
@@ -165,6 +172,7 @@ pub struct Span {
 
 /// One step of cleaning.
 pub trait Stage: Send + Sync {
-    /// Looks at a dialogue and edits it where that is the stage's work; a reason where the row stops here.
+    /// Looks at a dialogue and edits it where that is the stage's work; a reason where the row
+    /// stops here.
     fn visit(&self, dialogue: &mut Dialogue, notes: &mut Notes) -> Result<(), Reason>;
 }

@@ -1,4 +1,5 @@
-//! Words as dedup and decontamination count them: runs of letters and digits, lower-cased; and hashes of runs of words.
+//! Words as dedup and decontamination count them: runs of letters and digits, lower-cased; and
+//! hashes of runs of words.
 
 use std::ops::Range;
 
@@ -20,7 +21,8 @@ const CLASSES: [Class; 256] = {
     let mut classes = [Class::Unicode; 256];
     let mut byte = 0;
     while byte < 128 {
-        classes[byte] = if (byte as u8).is_ascii_alphanumeric() { Class::OfWord } else { Class::Between };
+        classes[byte] =
+            if (byte as u8).is_ascii_alphanumeric() { Class::OfWord } else { Class::Between };
         byte += 1;
     }
     classes
@@ -28,7 +30,8 @@ const CLASSES: [Class; 256] = {
 
 /// Calls `visit` with the hash of every word of a text, in order, and with its place in bytes.
 pub fn each_word(text: &str, mut visit: impl FnMut(u64, Range<usize>)) {
-    // ASCII letters are lower-cased all at once, which keeps every place. The tail lets a short word be read as sixteen bytes.
+    // ASCII letters are lower-cased all at once, which keeps every place. The tail lets a short
+    // word be read as sixteen bytes.
     let mut padded = String::with_capacity(text.len() + SHORT);
     padded.push_str(text);
     padded.make_ascii_lowercase();
@@ -36,7 +39,9 @@ pub fn each_word(text: &str, mut visit: impl FnMut(u64, Range<usize>)) {
     let lower = &padded[..text.len()];
     let mut word = |start: usize, end: usize, is_ascii: bool| {
         let hash = match (is_ascii, end - start) {
-            (true, length @ ..=SHORT) => hash_short(&padded.as_bytes()[start..start + SHORT], length),
+            (true, length @ ..=SHORT) => {
+                hash_short(&padded.as_bytes()[start..start + SHORT], length)
+            }
             (true, _) => xxh3_64(&lower.as_bytes()[start..end]),
             (false, _) => xxh3_64(lower[start..end].to_lowercase().as_bytes()),
         };
@@ -52,13 +57,16 @@ pub fn each_word(text: &str, mut visit: impl FnMut(u64, Range<usize>)) {
     }
 }
 
-/// Words of ASCII that lie whole in windows of it, from `at` on, which is in no word; returns from where on each character must be asked.
+/// Words of ASCII that lie whole in windows of it, from `at` on, which is in no word; returns from
+/// where on each character must be asked.
 fn whole_words(lower: &[u8], mut at: usize, mut word: impl FnMut(usize, usize)) -> usize {
     while let Some(window) = lower[at..].first_chunk::<WINDOW>() {
         let known = letters(window);
         let mut from = 0;
         while let Some(start) = next(known.letters, from) {
-            let Some(end) = next(!known.letters, start).filter(|end| *end < known.len) else { break };
+            let Some(end) = next(!known.letters, start).filter(|end| *end < known.len) else {
+                break;
+            };
             word(at + start, at + end);
             from = end;
         }
@@ -82,7 +90,8 @@ struct Letters {
 fn letters(window: &[u8; WINDOW]) -> Letters {
     let mut kinds = [0; WINDOW];
     for (kind, byte) in kinds.iter_mut().zip(window) {
-        let letter = u8::from(byte.wrapping_sub(b'a') < 26) | u8::from(byte.wrapping_sub(b'0') < 10);
+        let letter =
+            u8::from(byte.wrapping_sub(b'a') < 26) | u8::from(byte.wrapping_sub(b'0') < 10);
         *kind = letter | byte >> 7 << 1;
     }
     Letters { letters: bits::<0>(&kinds), len: bits::<1>(&kinds).trailing_zeros() as usize }
@@ -95,24 +104,39 @@ fn next(mask: u64, from: usize) -> Option<usize> {
     (rest != 0).then(|| rest.trailing_zeros() as usize)
 }
 
-/// Bytes up to which a word's hash takes the same few steps whatever its length: the processor cannot guess the length of the next
-/// word, and each wrong guess costs more than all of these steps.
+/// Bytes up to which a word's hash takes the same few steps whatever its length: the processor
+/// cannot guess the length of the next word, and each wrong guess costs more than all of these
+/// steps.
 const SHORT: usize = 16;
 const TAIL: &str = "                ";
 
 /// Masks for the first 0 to 8 bytes of a number read in little-endian order.
-const MASKS: [u64; 9] = [0, 0xFF, 0xFFFF, 0xFF_FFFF, 0xFFFF_FFFF, 0xFF_FFFF_FFFF, 0xFFFF_FFFF_FFFF, 0xFF_FFFF_FFFF_FFFF, u64::MAX];
+const MASKS: [u64; 9] = [
+    0,
+    0xFF,
+    0xFFFF,
+    0xFF_FFFF,
+    0xFFFF_FFFF,
+    0xFF_FFFF_FFFF,
+    0xFFFF_FFFF_FFFF,
+    0xFF_FFFF_FFFF_FFFF,
+    u64::MAX,
+];
 
-/// The hash of the first `length` of sixteen bytes: both halves multiplied, and the product's halves folded (as in wyhash).
+/// The hash of the first `length` of sixteen bytes: both halves multiplied, and the product's
+/// halves folded (as in wyhash).
 fn hash_short(bytes: &[u8], length: usize) -> u64 {
-    let half = |from: usize| bytes[from..].first_chunk().map_or(0, |half| u64::from_le_bytes(*half));
+    let half =
+        |from: usize| bytes[from..].first_chunk().map_or(0, |half| u64::from_le_bytes(*half));
     let head = half(0) & MASKS[length.min(8)];
     let tail = half(8) & MASKS[length.saturating_sub(8)];
-    let product = u128::from(head ^ 0xA076_1D64_78BD_642F) * u128::from(tail ^ 0xE703_7ED1_A0B4_28DB ^ ((length as u64) << 56));
+    let product = u128::from(head ^ 0xA076_1D64_78BD_642F)
+        * u128::from(tail ^ 0xE703_7ED1_A0B4_28DB ^ ((length as u64) << 56));
     (product >> 64) as u64 ^ product as u64
 }
 
-/// The first place from which the text is of another class, none where it never is; and whether all before that is ASCII.
+/// The first place from which the text is of another class, none where it never is; and whether all
+/// before that is ASCII.
 fn skip(text: &str, mut at: usize, class: Class) -> (Option<usize>, bool) {
     let bytes = text.as_bytes();
     let mut is_ascii = true;
@@ -137,14 +161,18 @@ fn skip(text: &str, mut at: usize, class: Class) -> (Option<usize>, bool) {
 
 /// The hashes of all runs of `WORDS` words, in order.
 pub fn runs<const WORDS: usize>(words: &[u64]) -> impl Iterator<Item = u64> {
-    words.windows(WORDS).map(|run| hash_run(run.first_chunk::<WORDS>().expect("a window is as long as asked for")))
+    words
+        .windows(WORDS)
+        .map(|run| hash_run(run.first_chunk::<WORDS>().expect("a window is as long as asked for")))
 }
 
 /// One hash of the hashes of several words in order.
 #[must_use]
 pub fn hash_run(words: &[u64]) -> u64 {
     const ODD: u64 = 0x9E37_79B9_7F4A_7C15;
-    let hash = words.iter().fold(1_u64, |hash, word| (hash.rotate_left(23) ^ word).wrapping_mul(ODD).rotate_left(29));
+    let hash = words
+        .iter()
+        .fold(1_u64, |hash, word| (hash.rotate_left(23) ^ word).wrapping_mul(ODD).rotate_left(29));
     // MinHash ranks shingles by this hash, so its upper bits must be as good as chance.
     let hash = (hash ^ (hash >> 32)).wrapping_mul(ODD);
     hash ^ (hash >> 29)
@@ -179,17 +207,36 @@ mod tests {
     fn windows_find_the_words_that_characters_say() {
         let mut state = 7_u64;
         let mut chance = |below: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             ((state >> 33) % below) as usize
         };
-        let parts =
-            ["a", "Word", "x9", " ", " ", ", ", "\n", "é", "日本", "—", "ß", "\u{301}", "sixty4letters".repeat(5).as_str(), "-", "İ"]
-                .map(str::to_owned);
+        let parts = [
+            "a",
+            "Word",
+            "x9",
+            " ",
+            " ",
+            ", ",
+            "\n",
+            "é",
+            "日本",
+            "—",
+            "ß",
+            "\u{301}",
+            "sixty4letters".repeat(5).as_str(),
+            "-",
+            "İ",
+        ]
+        .map(str::to_owned);
         for rare in 0..2_000 {
             let among = if rare % 2 == 0 { 7 } else { parts.len() as u64 };
             let text: String = (0..chance(120)).map(|_| parts[chance(among)].as_str()).collect();
             let mut expected: Vec<Range<usize>> = Vec::new();
-            for (place, character) in text.char_indices().filter(|(_, character)| character.is_alphanumeric()) {
+            for (place, character) in
+                text.char_indices().filter(|(_, character)| character.is_alphanumeric())
+            {
                 match expected.last_mut() {
                     Some(word) if word.end == place => word.end = place + character.len_utf8(),
                     _ => expected.push(place..place + character.len_utf8()),
@@ -202,12 +249,22 @@ mod tests {
     #[test]
     fn case_changes_no_hash_and_order_does() {
         assert_eq!(hashes("ÄRGER Über x"), hashes("ärger, über: X"));
-        assert_eq!(hashes("sixteen1letters2 seventeenletters1"), hashes("SIXTEEN1LETTERS2-SeventeenLetters1"));
-        let all: Vec<String> = (1..=20).map(|length| "a".repeat(length)).chain(["b".to_owned(), "aab".to_owned()]).collect();
-        let different: std::collections::HashSet<u64> = hashes(&all.join(" ")).into_iter().collect();
+        assert_eq!(
+            hashes("sixteen1letters2 seventeenletters1"),
+            hashes("SIXTEEN1LETTERS2-SeventeenLetters1")
+        );
+        let all: Vec<String> = (1..=20)
+            .map(|length| "a".repeat(length))
+            .chain(["b".to_owned(), "aab".to_owned()])
+            .collect();
+        let different: std::collections::HashSet<u64> =
+            hashes(&all.join(" ")).into_iter().collect();
         assert_eq!(different.len(), all.len());
         assert_ne!(hash_run(&[1, 2, 3]), hash_run(&[1, 3, 2]));
-        assert_eq!(runs::<2>(&[1, 2, 3]).collect::<Vec<_>>(), [hash_run(&[1, 2]), hash_run(&[2, 3])]);
+        assert_eq!(
+            runs::<2>(&[1, 2, 3]).collect::<Vec<_>>(),
+            [hash_run(&[1, 2]), hash_run(&[2, 3])]
+        );
         assert_eq!(runs::<2>(&[1]).count(), 0);
     }
 }

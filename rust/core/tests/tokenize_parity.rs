@@ -1,9 +1,15 @@
-//! Our tokenizer engine against the `tokenizers` crate: the same ids and the same trained ranges, to the last one.
+//! Our tokenizer engine against the `tokenizers` crate: the same ids and the same trained ranges,
+//! to the last one.
 //!
-//! Real rows and real tokenizers are looked for in `ZEPHYR_FAST_DATA`; without them only the packaged tokenizer is tested.
-//! `ZEPHYR_FAST_LONG=1` takes all rows and 20,000 hostile texts a tokenizer, `ZEPHYR_FAST_HOSTILE` another number.
+//! Real rows and real tokenizers are looked for in `ZEPHYR_FAST_DATA`; without them only the
+//! packaged tokenizer is tested. `ZEPHYR_FAST_LONG=1` takes all rows and 20,000 hostile texts a
+//! tokenizer, `ZEPHYR_FAST_HOSTILE` another number.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that reports what it has compared")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that reports what it has compared"
+)]
 
 mod real_data;
 
@@ -48,24 +54,43 @@ impl Twins {
         let ours = Tokenizer::load(path).unwrap();
         assert_eq!(ours.engine(), &Engine::Fast, "{}", path.display());
         let file = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
-        let json: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-        let added = json["added_tokens"].as_array().unwrap().iter().map(|token| token["content"].as_str().unwrap().to_owned()).collect();
-        Twins { name: path.display().to_string(), ours, reference: Tokenizer::load_reference(path).unwrap(), added }
+        let json: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let added = json["added_tokens"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|token| token["content"].as_str().unwrap().to_owned())
+            .collect();
+        Twins {
+            name: path.display().to_string(),
+            ours,
+            reference: Tokenizer::load_reference(path).unwrap(),
+            added,
+        }
     }
 
     fn all() -> Vec<Twins> {
         let real = FAMILIES.iter().filter_map(|family| real_path(&format!("tokenizers/{family}")));
-        real.chain([packaged()]).chain(real_path("models/aidreams260K")).map(|path| Twins::load(&path)).collect()
+        real.chain([packaged()])
+            .chain(real_path("models/aidreams260K"))
+            .map(|path| Twins::load(&path))
+            .collect()
     }
 
-    /// Fails unless both engines give the same ids and the same trained ranges for these ranges of characters.
+    /// Fails unless both engines give the same ids and the same trained ranges for these ranges of
+    /// characters.
     fn check(&self, text: &str, trained: &[std::ops::Range<usize>]) -> usize {
         let rendered = Rendered { text: text.to_owned(), trained: trained.to_vec() };
         let sample = self.reference.sample(&rendered, TrainOn::Assistant).unwrap();
         let ours = self.ours.sample(&rendered, TrainOn::Assistant).unwrap();
         if ours != sample || self.ours.ids(text).unwrap() != sample.ids {
-            let at = ours.ids.iter().zip(&sample.ids).position(|(ours, reference)| ours != reference);
-            panic!("{}: differs at token {at:?} of {text:?} {trained:?}\n{ours:?}\n{sample:?}", self.name);
+            let at =
+                ours.ids.iter().zip(&sample.ids).position(|(ours, reference)| ours != reference);
+            panic!(
+                "{}: differs at token {at:?} of {text:?} {trained:?}\n{ours:?}\n{sample:?}",
+                self.name
+            );
         }
         sample.ids.len()
     }
@@ -93,7 +118,9 @@ impl Chance {
 
     fn character(&mut self, first: u32, last: u32) -> char {
         loop {
-            if let Some(character) = char::from_u32(first + self.below((last - first + 1) as usize) as u32) {
+            if let Some(character) =
+                char::from_u32(first + self.below((last - first + 1) as usize) as u32)
+            {
                 return character;
             }
         }
@@ -117,30 +144,79 @@ impl Chance {
             2 => (0..times).for_each(|_| text.push(self.character(0x3000, 0xFFFF))),
             3 => (0..times).for_each(|_| text.push(self.character(0x300, 0x36F))),
             4 => (0..times).for_each(|_| text.push(self.character(0, 0x7F))),
-            5 => text.push_str(&self.of(&[" ", "\n", "\t", "\u{2581}", "\r\n", "\u{a0}", "\u{3000}", " \n", "\n "]).repeat(many)),
-            6 => (0..times).for_each(|_| text.push_str(self.of(&[" ", "\n", "\r", "\t", "\u{2581}", "\u{85}", "\u{2028}", "\u{b}"]))),
+            5 => text.push_str(
+                &self
+                    .of(&[" ", "\n", "\t", "\u{2581}", "\r\n", "\u{a0}", "\u{3000}", " \n", "\n "])
+                    .repeat(many),
+            ),
+            6 => (0..times).for_each(|_| {
+                text.push_str(
+                    self.of(&[" ", "\n", "\r", "\t", "\u{2581}", "\u{85}", "\u{2028}", "\u{b}"]),
+                )
+            }),
             7 => (0..many).for_each(|_| text.push(self.character(0x30, 0x39))),
-            8 => (0..times).for_each(|_| text.push_str(self.of(&["٣", "²", "½", "Ⅷ", "一", "7", "\u{1d7d8}", "𞋰", "௧"]))),
-            9 => text.push_str(self.of(&["'s", "'LL", "'re", "'VE", "'m", "'D", "'t", "'ſ", "'S", "''", "'", "'lL", "'K"])),
-            10 | 11 => text.push_str(self.of(&["word", " word", " The", "don", "ing", "Über", " naïve", "été", "ß", "ǅ", "ﬁ", "İ"])),
+            8 => (0..times).for_each(|_| {
+                text.push_str(self.of(&["٣", "²", "½", "Ⅷ", "一", "7", "\u{1d7d8}", "𞋰", "௧"]))
+            }),
+            9 => text.push_str(self.of(&[
+                "'s", "'LL", "'re", "'VE", "'m", "'D", "'t", "'ſ", "'S", "''", "'", "'lL", "'K",
+            ])),
+            10 | 11 => text.push_str(self.of(&[
+                "word", " word", " The", "don", "ing", "Über", " naïve", "été", "ß", "ǅ", "ﬁ", "İ",
+            ])),
             12 => text.push_str(self.of(&["👩‍👩‍👧‍👦", "👍🏽", "❤️", "🇩🇪", "\u{200d}", "\u{fe0f}", "😀"])),
-            13 => text.push_str(self.of(&["العربيَّة", "עִברִית", "हिन्दी", "ไทย", "한국어", "日本語", "\u{202e}", "\u{200f}", "Ελλ", "ру"])),
-            14 => text.push_str(self.of(&["e\u{301}", "\u{1100}\u{1161}\u{11a8}", "\u{344}", "\u{2126}", "\u{f900}", "n\u{303}\u{323}"])),
-            15 => text.push_str(&self.of(&["a", "ab", "-", "=", "!?", "é", "字", "e\u{301}"]).repeat(many)),
-            16 => (0..times).for_each(|_| text.push_str(self.of(&["!", "...", "(", ")", "<", ">", "/", "|", "_", "#", "\"", "`", "--"]))),
+            13 => text.push_str(self.of(&[
+                "العربيَّة",
+                "עִברִית",
+                "हिन्दी",
+                "ไทย",
+                "한국어",
+                "日本語",
+                "\u{202e}",
+                "\u{200f}",
+                "Ελλ",
+                "ру",
+            ])),
+            14 => text.push_str(self.of(&[
+                "e\u{301}",
+                "\u{1100}\u{1161}\u{11a8}",
+                "\u{344}",
+                "\u{2126}",
+                "\u{f900}",
+                "n\u{303}\u{323}",
+            ])),
+            15 => text.push_str(
+                &self.of(&["a", "ab", "-", "=", "!?", "é", "字", "e\u{301}"]).repeat(many),
+            ),
+            16 => (0..times).for_each(|_| {
+                text.push_str(
+                    self.of(&["!", "...", "(", ")", "<", ">", "/", "|", "_", "#", "\"", "`", "--"]),
+                )
+            }),
             17 | 18 if !added.is_empty() => text.push_str(&added[self.below(added.len())]),
             19 if !added.is_empty() => {
                 let token = &added[self.below(added.len())];
                 text.extend(token.chars().take(1 + self.below(token.chars().count())));
             }
-            20 => text.push_str(self.of(&["<0x0A>", "<0xE2>", "<unk>", "<s>", "\u{0}", "\u{0}\u{0}", "a\u{0}", "\u{7f}", "\u{ffff}"])),
+            20 => text.push_str(self.of(&[
+                "<0x0A>",
+                "<0xE2>",
+                "<unk>",
+                "<s>",
+                "\u{0}",
+                "\u{0}\u{0}",
+                "a\u{0}",
+                "\u{7f}",
+                "\u{ffff}",
+            ])),
             _ => (0..times).for_each(|_| text.push(self.character(0x61, 0x7A))),
         }
     }
 
     /// Ranges of whole characters, ascending.
     fn ranges(&mut self, text: &str) -> Vec<std::ops::Range<usize>> {
-        let mut places: Vec<usize> = text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
+        let mut places: Vec<usize> =
+            text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
         let keep = 1 + self.below(6);
         while places.len() > 2 * keep {
             places.remove(self.below(places.len()));
@@ -158,9 +234,15 @@ fn hostile_texts() -> usize {
     number.unwrap_or(if long() { 20_000 } else { 2_000 })
 }
 
-/// The turns of all UltraChat rows, as Zephyr's template would write them, with the assistant's ranges.
+/// The turns of all UltraChat rows, as Zephyr's template would write them, with the assistant's
+/// ranges.
 fn dialogues(rows_max: usize) -> Vec<Rendered> {
-    let files = ["raw_real.jsonl.gz", "200k_real.jsonl.gz", "raw_mix_open.jsonl.zst", "raw_mix_nc.jsonl.zst"];
+    let files = [
+        "raw_real.jsonl.gz",
+        "200k_real.jsonl.gz",
+        "raw_mix_open.jsonl.zst",
+        "raw_mix_nc.jsonl.zst",
+    ];
     let mut dialogues = Vec::new();
     for path in files.iter().filter_map(|name| real_path(&format!("ultrachat/{name}"))) {
         let file = std::fs::File::open(&path).unwrap();
@@ -170,14 +252,18 @@ fn dialogues(rows_max: usize) -> Vec<Rendered> {
             Box::new(zstd::Decoder::new(file).unwrap())
         };
         let rows: Vec<String> = BufReader::new(bytes).lines().map(Result::unwrap).collect();
-        let step = if rows_max == usize::MAX { 1 } else { (files.len() * rows.len() / rows_max).max(1) };
-        dialogues.extend(rows.iter().step_by(step).map(|row| rendered(&serde_json::from_str(row).unwrap())));
+        let step =
+            if rows_max == usize::MAX { 1 } else { (files.len() * rows.len() / rows_max).max(1) };
+        dialogues.extend(
+            rows.iter().step_by(step).map(|row| rendered(&serde_json::from_str(row).unwrap())),
+        );
     }
     dialogues
 }
 
 fn rendered(row: &serde_json::Value) -> Rendered {
-    let turns = row.get("data").or_else(|| row.get("messages")).and_then(|turns| turns.as_array()).unwrap();
+    let turns =
+        row.get("data").or_else(|| row.get("messages")).and_then(|turns| turns.as_array()).unwrap();
     let mut rendered = Rendered::default();
     for (place, turn) in turns.iter().enumerate() {
         let words = turn.as_str().or_else(|| turn["content"].as_str()).unwrap_or_default();
@@ -197,7 +283,8 @@ fn rendered(row: &serde_json::Value) -> Rendered {
 fn ids_and_trained_ranges_of_real_dialogues_are_those_of_the_reference() {
     let dialogues = dialogues(if long() { usize::MAX } else { 400 });
     for twins in Twins::all() {
-        let tokens: usize = dialogues.iter().map(|dialogue| twins.check(&dialogue.text, &dialogue.trained)).sum();
+        let tokens: usize =
+            dialogues.iter().map(|dialogue| twins.check(&dialogue.text, &dialogue.trained)).sum();
         println!("{}: {} dialogues, {tokens} tokens, 0 differ", twins.name, dialogues.len());
     }
 }
@@ -236,26 +323,33 @@ fn the_result_does_not_depend_on_the_number_of_threads_or_on_what_came_before() 
     let twins = Twins::load(&packaged());
     let mut chance = Chance(SEED);
     let texts: Vec<String> = (0..400).map(|_| chance.hostile(&twins.added)).collect();
-    let alone: Vec<Vec<u32>> = texts.iter().map(|text| twins.reference.ids(text).unwrap()).collect();
+    let alone: Vec<Vec<u32>> =
+        texts.iter().map(|text| twins.reference.ids(text).unwrap()).collect();
     std::thread::scope(|scope| {
         for first in 0..4 {
             let (texts, alone, ours) = (&texts, &alone, &twins.ours);
             scope.spawn(move || {
-                (0..800).map(|turn| (first * 97 + turn) % 400).for_each(|at| assert_eq!(ours.ids(&texts[at]).unwrap(), alone[at]))
+                (0..800)
+                    .map(|turn| (first * 97 + turn) % 400)
+                    .for_each(|at| assert_eq!(ours.ids(&texts[at]).unwrap(), alone[at]))
             });
         }
     });
 }
 
 /// A tokenizer with one part of its `tokenizer.json` changed.
-fn changed(path: &Path, change: impl FnOnce(&mut serde_json::Value)) -> (tempfile::TempDir, Engine) {
+fn changed(
+    path: &Path,
+    change: impl FnOnce(&mut serde_json::Value),
+) -> (tempfile::TempDir, Engine) {
     let folder = written(path, change);
     let engine = Tokenizer::load(folder.path()).unwrap().engine().clone();
     (folder, engine)
 }
 
 fn written(path: &Path, change: impl FnOnce(&mut serde_json::Value)) -> tempfile::TempDir {
-    let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(path.join("tokenizer.json")).unwrap()).unwrap();
+    let mut json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(path.join("tokenizer.json")).unwrap()).unwrap();
     change(&mut json);
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("tokenizer.json"), json.to_string()).unwrap();
@@ -284,10 +378,18 @@ fn a_model_that_drops_merges_by_chance_is_refused() {
 fn what_is_not_known_exactly_goes_to_the_reference_with_a_reason() {
     type Change = fn(&mut serde_json::Value);
     let changes: [(&str, Change); 5] = [
-        ("its model marks the inside or the end of words", |json| json["model"]["end_of_word_suffix"] = "</w>".into()),
-        ("its normalizer `Lowercase` is not known", |json| json["normalizer"] = serde_json::json!({"type": "Lowercase"})),
-        ("its pre-tokenizer `Whitespace` is not known", |json| json["pre_tokenizer"] = serde_json::json!({"type": "Whitespace"})),
-        ("an added token wants to be a single word", |json| json["added_tokens"][0]["single_word"] = true.into()),
+        ("its model marks the inside or the end of words", |json| {
+            json["model"]["end_of_word_suffix"] = "</w>".into()
+        }),
+        ("its normalizer `Lowercase` is not known", |json| {
+            json["normalizer"] = serde_json::json!({"type": "Lowercase"})
+        }),
+        ("its pre-tokenizer `Whitespace` is not known", |json| {
+            json["pre_tokenizer"] = serde_json::json!({"type": "Whitespace"})
+        }),
+        ("an added token wants to be a single word", |json| {
+            json["added_tokens"][0]["single_word"] = true.into()
+        }),
         ("its post-processor `ByteLevel` is not known", |json| {
             json["post_processor"] = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true});
         }),
@@ -306,9 +408,9 @@ fn every_known_way_to_write_a_tokenizer_is_as_exact() {
     };
     let bytes = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
     let whole = serde_json::json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
-    let split =
-        |pattern: String| serde_json::json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
-    let sequence = |first, last| serde_json::json!({"type": "Sequence", "pretokenizers": [first, last]});
+    let split = |pattern: String| serde_json::json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+    let sequence =
+        |first, last| serde_json::json!({"type": "Sequence", "pretokenizers": [first, last]});
     let fronts = [
         sequence(split(llama(r"\p{N}{1,3}")), bytes.clone()),
         sequence(split(llama(r"\p{N}")), bytes),
@@ -328,11 +430,14 @@ fn every_known_way_to_write_a_tokenizer_is_as_exact() {
 
 #[test]
 fn every_known_way_to_write_a_sentencepiece_tokenizer_is_as_exact() {
-    let metaspace =
-        |scheme: &str, split: bool| serde_json::json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": split});
-    let mut fronts = vec![(serde_json::json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"}), serde_json::Value::Null)];
+    let metaspace = |scheme: &str, split: bool| serde_json::json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": split});
+    let mut fronts = vec![(
+        serde_json::json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"}),
+        serde_json::Value::Null,
+    )];
     for scheme in ["always", "first", "never"] {
-        fronts.extend([true, false].map(|split| (serde_json::Value::Null, metaspace(scheme, split))));
+        fronts
+            .extend([true, false].map(|split| (serde_json::Value::Null, metaspace(scheme, split))));
     }
     let Some(mistral) = real_path("tokenizers/mistral-7b-v0.1") else { return };
     for (normalizer, pre_tokenizer) in fronts {

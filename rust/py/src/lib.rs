@@ -1,4 +1,5 @@
-//! zephyr_fast._core: the engine's verbs as Python functions. Text and paths go in, JSON comes out; no object of ours crosses.
+//! zephyr_fast._core: the engine's verbs as Python functions. Text and paths go in, JSON comes out;
+//! no object of ours crosses.
 
 mod border;
 
@@ -35,7 +36,8 @@ fn run(
     on_progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
     let bad_rows_max = if strict { Some(0) } else { max_bad };
-    let (command, recipe_text, recipe_name) = (command.to_owned(), recipe.to_owned(), recipe_name.to_owned());
+    let (command, recipe_text, recipe_name) =
+        (command.to_owned(), recipe.to_owned(), recipe_name.to_owned());
     border::enter(py, on_progress, move |watch| {
         let recipe = fit::read(&recipe_text, &recipe_name, &overrides)?;
         let product = Product::of_command(&command)?;
@@ -56,22 +58,34 @@ fn explain_row(
     tokenizer: PathBuf,
     row: &[u8],
 ) -> PyResult<String> {
-    let (command, recipe, recipe_name, row) = (command.to_owned(), recipe.to_owned(), recipe_name.to_owned(), row.to_owned());
+    let (command, recipe, recipe_name, row) =
+        (command.to_owned(), recipe.to_owned(), recipe_name.to_owned(), row.to_owned());
     border::enter(py, None, move |_| {
         let recipe = fit::read(&recipe, &recipe_name, &overrides)?;
-        let walk = Walk::new(Product::of_command(&command)?, recipe, Some(Tokenizer::load(&tokenizer)?))?;
+        let walk =
+            Walk::new(Product::of_command(&command)?, recipe, Some(Tokenizer::load(&tokenizer)?))?;
         explain::explain(&walk, &row)
     })
 }
 
-/// What a template makes of dialogues (JSON: lists of messages), as JSON: text and trained ranges in characters, or a reason.
+/// What a template makes of dialogues (JSON: lists of messages), as JSON: text and trained ranges
+/// in characters, or a reason.
 #[pyfunction]
-fn render(py: Python<'_>, tokenizer: PathBuf, template: &str, dialogues: &str, add_generation_prompt: bool) -> PyResult<String> {
+fn render(
+    py: Python<'_>,
+    tokenizer: PathBuf,
+    template: &str,
+    dialogues: &str,
+    add_generation_prompt: bool,
+) -> PyResult<String> {
     let (template, dialogues) = (template.to_owned(), dialogues.to_owned());
-    border::enter(py, None, move |_| explain::render(&Tokenizer::load(&tokenizer)?, &template, &dialogues, add_generation_prompt))
+    border::enter(py, None, move |_| {
+        explain::render(&Tokenizer::load(&tokenizer)?, &template, &dialogues, add_generation_prompt)
+    })
 }
 
-/// The template a recipe asks for with all that it would be loaded with, as JSON, unless it is one that the package ships.
+/// The template a recipe asks for with all that it would be loaded with, as JSON, unless it is one
+/// that the package ships.
 #[pyfunction]
 fn unknown_template(
     py: Python<'_>,
@@ -81,7 +95,9 @@ fn unknown_template(
     tokenizer: PathBuf,
 ) -> PyResult<Option<String>> {
     let (recipe, recipe_name) = (recipe.to_owned(), recipe_name.to_owned());
-    border::enter(py, None, move |_| encode::unknown_template(&fit::read(&recipe, &recipe_name, &overrides)?, &tokenizer))
+    border::enter(py, None, move |_| {
+        encode::unknown_template(&fit::read(&recipe, &recipe_name, &overrides)?, &tokenizer)
+    })
 }
 
 /// Loads a template that `unknown_template` gave, which renders its canaries.
@@ -94,21 +110,34 @@ fn canary(py: Python<'_>, stranger: &str) -> PyResult<()> {
 /// Samples of these lengths as windows of at most `seq_len` tokens: lists of sample numbers.
 #[pyfunction]
 fn pack(py: Python<'_>, lengths: Vec<u32>, seq_len: u32) -> PyResult<Vec<Vec<u32>>> {
-    border::enter(py, None, move |_| match lengths.iter().find(|length| **length > seq_len || **length == 0) {
-        Some(length) => Err(Error::Recipe(format!("a sample of {length} tokens does not go into a window of {seq_len}"))),
-        None => Ok(zephyr_core::pack::pack(&lengths, seq_len).iter().map(<[u32]>::to_vec).collect()),
+    border::enter(py, None, move |_| {
+        match lengths.iter().find(|length| **length > seq_len || **length == 0) {
+            Some(length) => Err(Error::Recipe(format!(
+                "a sample of {length} tokens does not go into a window of {seq_len}"
+            ))),
+            None => {
+                Ok(zephyr_core::pack::pack(&lengths, seq_len).iter().map(<[u32]>::to_vec).collect())
+            }
+        }
     })
 }
 
 /// Reads a whole data set and says, as JSON, what is not as it was written.
 #[pyfunction]
 fn verify(py: Python<'_>, folder: PathBuf) -> PyResult<String> {
-    border::enter(py, None, move |watch| zephyr_core::dataset::verify::verify(&folder, watch)?.print())
+    border::enter(py, None, move |watch| {
+        zephyr_core::dataset::verify::verify(&folder, watch)?.print()
+    })
 }
 
 /// A recipe with every key, as TOML.
 #[pyfunction]
-fn resolve(py: Python<'_>, recipe: &str, recipe_name: &str, overrides: Vec<(String, String)>) -> PyResult<String> {
+fn resolve(
+    py: Python<'_>,
+    recipe: &str,
+    recipe_name: &str,
+    overrides: Vec<(String, String)>,
+) -> PyResult<String> {
     let (recipe, recipe_name) = (recipe.to_owned(), recipe_name.to_owned());
     border::enter(py, None, move |_| fit::read(&recipe, &recipe_name, &overrides)?.print())
 }

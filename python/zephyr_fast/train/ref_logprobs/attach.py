@@ -1,4 +1,6 @@
-"""Gives a run the reference log-probs that are stored beside its pairs, or refuses it: they must be those of its own first weights."""
+"""Gives a run the reference log-probs that are stored beside its pairs, or refuses it: they must
+be those of its own first weights.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -19,8 +21,11 @@ if TYPE_CHECKING:
     from trl import DPOConfig, ModelConfig
 
 
-def keys_of_run(training: "DPOConfig", model: "ModelConfig", manifests: Sequence[Manifest]) -> list[Key]:
-    """The keys of the log-probs that this run needs of each folder. The first process hashes the weights, the others are told.
+def keys_of_run(
+    training: "DPOConfig", model: "ModelConfig", manifests: Sequence[Manifest]
+) -> list[Key]:
+    """The keys of the log-probs that this run needs of each folder. The first process hashes the
+    weights, the others are told.
 
     RecipeError for options that stored log-probs cannot serve.
     """
@@ -29,32 +34,53 @@ def keys_of_run(training: "DPOConfig", model: "ModelConfig", manifests: Sequence
 
     _check_options(training, model)
     name = named(model)
-    digests: list[tuple[str, str] | None] = [weights_digest(name, model.model_revision) if PartialState().is_main_process else None]
+    digests: list[tuple[str, str] | None] = [
+        weights_digest(name, model.model_revision) if PartialState().is_main_process else None
+    ]
     broadcast_object_list(digests)
     assert digests[0] is not None  # broadcast from the process that has it
     dtype = _dtype_of_products(name, training, model)
     return [Key.of(*digests[0], dtype, manifest) for manifest in manifests]
 
 
-def with_reference(dataset: "Dataset", folders: Sequence[str], keys: Sequence[Key], split: str) -> "Dataset":
-    """An index data set over `folders`, in their order, with the two columns of a split's log-probs. Errors: see `store.read`."""
+def with_reference(
+    dataset: "Dataset", folders: Sequence[str], keys: Sequence[Key], split: str
+) -> "Dataset":
+    """An index data set over `folders`, in their order, with the two columns of a split's
+    log-probs. Errors: see `store.read`.
+    """
     parts = [store.read(folder, key, split) for folder, key in zip(folders, keys, strict=True)]
     values = np.concatenate(parts)
     if len(values) != len(dataset):
-        raise IntegrityError(f"`{'`, `'.join(folders)}`: {len(values)} pairs have log-probs of {len(dataset)} in `{split}`")
+        raise IntegrityError(
+            f"`{'`, `'.join(folders)}`: {len(values)} pairs have log-probs of {len(dataset)} in "
+            f"`{split}`"
+        )
     return with_columns(dataset, {name: values[:, side] for side, name in enumerate(COLUMNS)})
 
 
 def _check_options(training: "DPOConfig", model: "ModelConfig") -> None:
     refused = {
-        "ld_alpha": (training.ld_alpha is not None, "it weighs the tokens of an answer, of which only the sum is stored"),
+        "ld_alpha": (
+            training.ld_alpha is not None,
+            "it weighs the tokens of an answer, of which only the sum is stored",
+        ),
         "sync_ref_model": (training.sync_ref_model, "it changes the reference as training goes on"),
-        "load_in_4bit": (model.load_in_4bit, "the reference is the quantized model with its adapter off, already in memory"),
-        "load_in_8bit": (model.load_in_8bit, "the reference is the quantized model with its adapter off, already in memory"),
+        "load_in_4bit": (
+            model.load_in_4bit,
+            "the reference is the quantized model with its adapter off, already in memory",
+        ),
+        "load_in_8bit": (
+            model.load_in_8bit,
+            "the reference is the quantized model with its adapter off, already in memory",
+        ),
     }
     for name, (is_set, reason) in refused.items():
         if is_set:
-            raise RecipeError(f"`{name}` does not go with stored reference log-probs: {reason}; set `precompute_ref_log_probs: false`")
+            raise RecipeError(
+                f"`{name}` does not go with stored reference log-probs: {reason}; set "
+                f"`precompute_ref_log_probs: false`"
+            )
 
 
 def _dtype_of_products(name: str, training: "DPOConfig", model: "ModelConfig") -> str:
@@ -67,5 +93,8 @@ def _dtype_of_products(name: str, training: "DPOConfig", model: "ModelConfig") -
     dtype = given.get("dtype", model.dtype)
     if dtype in (None, "auto"):
         with refused(f"the model `{name}`"):
-            dtype = AutoConfig.from_pretrained(name, trust_remote_code=training.trust_remote_code).dtype or "float32"
+            dtype = (
+                AutoConfig.from_pretrained(name, trust_remote_code=training.trust_remote_code).dtype
+                or "float32"
+            )
     return str(dtype).removeprefix("torch.")

@@ -1,8 +1,10 @@
-"""Stores the log-probs of a reference model beside the pairs, by one forward pass over them; `zephyr-fast ref-logprobs` is this.
+"""Stores the log-probs of a reference model beside the pairs, by one forward pass over them;
+`zephyr-fast ref-logprobs` is this.
 
-Under `accelerate launch -m zephyr_fast ref-logprobs …` every process computes its share of the parts. A part is committed as a
-whole, so that a run that was cut off goes on from there; its values depend on nothing but its own pairs, so that the bytes are
-the same with any number of processes and interruptions on the same kind of device.
+Under `accelerate launch -m zephyr_fast ref-logprobs …` every process computes its share of the
+parts. A part is committed as a whole, so that a run that was cut off goes on from there; its
+values depend on nothing but its own pairs, so that the bytes are the same with any number of
+processes and interruptions on the same kind of device.
 """
 
 from collections.abc import Iterator
@@ -30,14 +32,18 @@ if TYPE_CHECKING:
     from accelerate import PartialState
 
 TOKENS_PER_BATCH = 16384
-"""Prompts and answers of a batch: enough to fill a GPU with a 7 B model; on a CPU it makes no difference."""
+"""Prompts and answers of a batch: enough to fill a GPU with a 7 B model; on a CPU it makes no
+difference.
+"""
 
 DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
 class Part:
-    """Pairs `first` to `first + pairs` of a split, which one process computes and commits at once."""
+    """Pairs `first` to `first + pairs` of a split, which one process computes and commits at
+    once.
+    """
 
     split: str
     number: int
@@ -49,20 +55,33 @@ class Part:
 
 
 def ref_logprobs(
-    prefs: str | Path, model: str, *, splits: tuple[str, ...] = (), dtype: str | None = None, attention: str | None = None
+    prefs: str | Path,
+    model: str,
+    *,
+    splits: tuple[str, ...] = (),
+    dtype: str | None = None,
+    attention: str | None = None,
 ) -> Path:
-    """Computes what is missing of the reference log-probs of `prefs` under `model` (folder, Hub id, or adapter over its base).
+    """Computes what is missing of the reference log-probs of `prefs` under `model` (folder, Hub
+    id, or adapter over its base).
 
-    `splits`: all of them unless named. `dtype`: that of weights and products, `bfloat16` on an accelerator and `float32` on
-    the CPU unless given; it must be that of the training run. `attention`: transformers' name of an implementation. Gives the
-    folder of the finished log-probs. Errors: RecipeError where model and pairs do not go together, InputError, IntegrityError.
+    `splits`: all of them unless named. `dtype`: that of weights and products, `bfloat16` on an
+    accelerator and `float32` on the CPU unless given; it must be that of the training run.
+    `attention`: transformers' name of an implementation. Gives the folder of the finished
+    log-probs. Errors: RecipeError where model and pairs do not go together, InputError,
+    IntegrityError.
     """
     prefs = local(prefs)
     state, manifest = _processes(), read_manifest(str(prefs), Product.PAIRS)
     dtype = dtype or ("float32" if state.device.type == "cpu" else "bfloat16")
     if dtype not in DTYPES:
         raise RecipeError(f"no dtype `{dtype}`; known: {', '.join(DTYPES)}")
-    check_fit(base_of_adapter(model) or model, [manifest], load_tokenizer(str(prefs), manifest), trust=False)
+    check_fit(
+        base_of_adapter(model) or model,
+        [manifest],
+        load_tokenizer(str(prefs), manifest),
+        trust=False,
+    )
     pairs = {name: manifest.split(name).samples for name in splits or manifest.splits}
     key, missing = _agreed(prefs, model, dtype, manifest, pairs)
     if missing is None:
@@ -79,16 +98,24 @@ def ref_logprobs(
 
 
 def _processes() -> "PartialState":
-    """The processes of this launch. Left to itself, PartialState takes each of several on a CPU for the only one."""
+    """The processes of this launch. Left to itself, PartialState takes each of several on a CPU
+    for the only one.
+    """
     import torch
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
-    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available())
+    return PartialState(
+        cpu=parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    )
 
 
-def _agreed(prefs: str | Path, model: str, dtype: str, manifest: Manifest, pairs: dict[str, int]) -> tuple[Key, list[Part] | None]:
-    """The key, and the parts to compute, None where all is finished; found by the first process, so all have the same."""
+def _agreed(
+    prefs: str | Path, model: str, dtype: str, manifest: Manifest, pairs: dict[str, int]
+) -> tuple[Key, list[Part] | None]:
+    """The key, and the parts to compute, None where all is finished; found by the first process,
+    so all have the same.
+    """
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
@@ -96,15 +123,26 @@ def _agreed(prefs: str | Path, model: str, dtype: str, manifest: Manifest, pairs
     if PartialState().is_main_process:
         key = Key.of(*weights_digest(model), dtype, manifest)
         is_finished = pairs.items() <= _finished(prefs, key, manifest).items()
-        agreed = [key, None if is_finished else [part for part in _parts(pairs) if not _is_whole(prefs, key, part)]]
+        agreed = [
+            key,
+            None
+            if is_finished
+            else [part for part in _parts(pairs) if not _is_whole(prefs, key, part)],
+        ]
     broadcast_object_list(agreed)
     return agreed[0], agreed[1]
 
 
 def _finished(prefs: str | Path, key: Key, manifest: Manifest) -> dict[str, int]:
-    """The finished splits, with their pairs; those that are not the data set's own do not count, whoever listed them."""
+    """The finished splits, with their pairs; those that are not the data set's own do not count,
+    whoever listed them.
+    """
     samples = {name: split.samples for name, split in manifest.splits.items()}
-    return {name: pairs for name, pairs in store.finished_splits(prefs, key).items() if samples.get(name) == pairs}
+    return {
+        name: pairs
+        for name, pairs in store.finished_splits(prefs, key).items()
+        if samples.get(name) == pairs
+    }
 
 
 def _parts(pairs: dict[str, int]) -> list[Part]:
@@ -120,7 +158,9 @@ def _path(prefs: str | Path, key: Key, part: Part) -> Path:
 
 
 def _is_whole(prefs: str | Path, key: Key, part: Part) -> bool:
-    """Whether an earlier run committed this part, and it is still what it wrote; a damaged one is computed again."""
+    """Whether an earlier run committed this part, and it is still what it wrote; a damaged one
+    is computed again.
+    """
     path = _path(prefs, key, part)
     try:
         content = store.read_file(path, store.PART_BYTES_MAX)
@@ -129,14 +169,18 @@ def _is_whole(prefs: str | Path, key: Key, part: Part) -> bool:
         return False
 
 
-def _compute(prefs: str | Path, key: Key, parts: list[Part], model: str, attention: str | None) -> None:
+def _compute(
+    prefs: str | Path, key: Key, parts: list[Part], model: str, attention: str | None
+) -> None:
     if not parts:
         return
     policy = _load(model, key.dtype, attention)
     collate = PairCollator(pad_token_id=0, layout=layout_for(policy.config._attn_implementation))
     shards = {split: Shards(prefs, split) for split in {part.split for part in parts}}
     first = [shards[parts[0].split][row] for row in range(min(2, parts[0].pairs))]
-    with refused(f"the model `{model}`"):  # its first forward pass, in which an odd configuration shows
+    with refused(
+        f"the model `{model}`"
+    ):  # its first forward pass, in which an odd configuration shows
         prove_packing(policy, _moved(collate(first), next(policy.parameters()).device))
     for done, part in enumerate(parts, 1):
         samples = [shards[part.split][row] for row in range(part.first, part.first + part.pairs)]
@@ -145,13 +189,21 @@ def _compute(prefs: str | Path, key: Key, parts: list[Part], model: str, attenti
 
 
 def _load(name: str, dtype: str, attention: str | None) -> Any:
-    """The model as the trainer would hold its reference: no dropout, TRL's fused LM head, packed forward."""
+    """The model as the trainer would hold its reference: no dropout, TRL's fused LM head, packed
+    forward.
+    """
     from accelerate import PartialState
     from trl.trainer.utils import add_fused_lm_head, create_model_from_path
 
     base = base_of_adapter(name)
     with refused_model(f"the model `{base or name}`"):
-        model = create_model_from_path(base or name, dtype=dtype, attn_implementation=attention, device_map=None, trust_remote_code=False)
+        model = create_model_from_path(
+            base or name,
+            dtype=dtype,
+            attn_implementation=attention,
+            device_map=None,
+            trust_remote_code=False,
+        )
     whole = _with_adapter(model, name) if base else model
     with refused(f"the model `{base or name}`"):
         add_fused_lm_head(model)
@@ -166,7 +218,10 @@ def _with_adapter(model: Any, name: str) -> Any:
     with refused_model(f"the adapter `{name}`"):
         whole = PeftModel.from_pretrained(model, name)
     if isinstance(whole.get_output_embeddings(), BaseTunerLayer):
-        raise RecipeError(f"`{name}` adapts `lm_head`, which TRL's fused head does not see; merge it into its base first")
+        raise RecipeError(
+            f"`{name}` adapts `lm_head`, which TRL's fused head does not see; merge it into its "
+            f"base first"
+        )
     return whole
 
 
@@ -180,7 +235,11 @@ def _log_probs(model: Any, collate: PairCollator, samples: list[Sample]) -> LogP
         for rows in _batches(samples):
             batch = _moved(collate([samples[row] for row in rows]), device)
             labels = batch["input_ids"].masked_fill(batch.pop("completion_mask") == 0, -100)
-            sums = model(**batch, labels=labels, use_cache=False, fused_lm_head=True).log_probs.float().sum(dim=1)
+            sums = (
+                model(**batch, labels=labels, use_cache=False, fused_lm_head=True)
+                .log_probs.float()
+                .sum(dim=1)
+            )
             found[rows] = torch.stack(sums.chunk(2), dim=1).cpu().numpy()
     return found
 
@@ -192,8 +251,13 @@ def _moved(batch: Any, device: Any) -> Any:
 
 
 def _batches(samples: list[Sample]) -> Iterator[list[int]]:
-    """Rows of the samples, by length so that little is left empty, each batch at most `TOKENS_PER_BATCH` or a single pair."""
-    sizes = [2 * len(sample["prompt_ids"]) + len(sample["chosen_ids"]) + len(sample["rejected_ids"]) for sample in samples]
+    """Rows of the samples, by length so that little is left empty, each batch at most
+    `TOKENS_PER_BATCH` or a single pair.
+    """
+    sizes = [
+        2 * len(sample["prompt_ids"]) + len(sample["chosen_ids"]) + len(sample["rejected_ids"])
+        for sample in samples
+    ]
     rows: list[int] = []
     for row in sorted(range(len(samples)), key=lambda row: -sizes[row]):
         if rows and sum(sizes[other] for other in rows) + sizes[row] > TOKENS_PER_BATCH:

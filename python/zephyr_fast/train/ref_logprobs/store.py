@@ -1,9 +1,11 @@
-"""The stored reference log-probs of a preference data set: what they depend on, how they lie on disk, how they are checked.
+"""The stored reference log-probs of a preference data set: what they depend on, how they lie on
+disk, how they are checked.
 
     prefs/_ref/<key, 16 hex digits>/train-00000.arrow …   two float32 columns, in the order of the pairs
     prefs/_ref/<key, 16 hex digits>/manifest.json         last; without it the folder is an unfinished run
 
-They are worth nothing with other weights, so the folder's name is the hash of everything they depend on.
+They are worth nothing with other weights, so the folder's name is the hash of everything they
+depend on.
 """
 
 import hashlib
@@ -32,7 +34,9 @@ SCHEMA = 1
 """The version of this format."""
 
 PAIRS_PER_PART = 2048
-"""What is committed at once, so what a killed process loses at most; a part also belongs to one process as a whole."""
+"""What is committed at once, so what a killed process loses at most; a part also belongs to one
+process as a whole.
+"""
 
 COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")
 """TRL's own names: the sums over the answers' tokens of their log-probability."""
@@ -53,7 +57,9 @@ LogProbs = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Key:
-    """Everything that the log-probs depend on. `dtype` is that of the matrix products, `max_length` where answers were cut."""
+    """Everything that the log-probs depend on. `dtype` is that of the matrix products,
+    `max_length` where answers were cut.
+    """
 
     weights: str
     config: str
@@ -68,7 +74,9 @@ class Key:
         """The key of a model (see `weights.py`) on a data set."""
         longest = max(split.seq_len for split in manifest.splits.values())
         tokenizer, template = manifest.encoding()
-        return cls(weights, config, dtype, manifest.fingerprint, tokenizer.sha256, template.sha256, longest)
+        return cls(
+            weights, config, dtype, manifest.fingerprint, tokenizer.sha256, template.sha256, longest
+        )
 
     @property
     def digest(self) -> str:
@@ -87,7 +95,9 @@ def part_name(split: str, number: int) -> str:
 
 @contextmanager
 def made(folder: Path) -> Iterator[Folder]:
-    """Opens the directory of a key, made if it is missing. Links below the data set are not followed: they may be a stranger's."""
+    """Opens the directory of a key, made if it is missing. Links below the data set are not
+    followed: they may be a stranger's.
+    """
     with ExitStack() as stack:
         prefs = stack.enter_context(_opened(folder.parent.parent))
         ref = stack.enter_context(prefs.made_child(folder.parent.name))
@@ -95,7 +105,9 @@ def made(folder: Path) -> Iterator[Folder]:
 
 
 def read_file(path: Path, bytes_max: int) -> bytes:
-    """The bytes of a file in the directory of a key; no link below the data set is followed. Raises OSError."""
+    """The bytes of a file in the directory of a key; no link below the data set is followed.
+    Raises OSError.
+    """
     with ExitStack() as stack:
         folder = stack.enter_context(Folder.open(path.parents[2]))
         for name in (path.parents[1].name, path.parent.name):
@@ -117,9 +129,13 @@ def write_part(path: Path, values: LogProbs) -> None:
 
 
 def part_bytes(values: LogProbs) -> bytes:
-    """The file of a part; its checksum is in the Arrow schema, so that a resumed run can tell it from a damaged one."""
+    """The file of a part; its checksum is in the Arrow schema, so that a resumed run can tell it
+    from a damaged one.
+    """
     columns = [np.ascontiguousarray(values[:, side], dtype=np.float32) for side in range(2)]
-    schema = pa.schema([(name, pa.float32()) for name in COLUMNS], metadata={"sha256": _sum_of(columns)})
+    schema = pa.schema(
+        [(name, pa.float32()) for name in COLUMNS], metadata={"sha256": _sum_of(columns)}
+    )
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, schema) as writer:
         writer.write_batch(pa.record_batch([pa.array(column) for column in columns], schema=schema))
@@ -128,9 +144,11 @@ def part_bytes(values: LogProbs) -> bytes:
 
 
 def read_part(content: bytes, where: Path, pairs: int) -> LogProbs:
-    """The values of one part; IntegrityError where they are not those that were written, or not so many.
+    """The values of one part; IntegrityError where they are not those that were written, or not
+    so many.
 
-    Read as shards are: the columns are fixed, and neither the schema nor the file's footer is used, but for the checksum.
+    Read as shards are: the columns are fixed, and neither the schema nor the file's footer is
+    used, but for the checksum.
     """
     try:
         if not content.startswith(_MAGIC):
@@ -138,7 +156,9 @@ def read_part(content: bytes, where: Path, pairs: int) -> LogProbs:
         told, size = metadata(memoryview(content)[len(_MAGIC) :])
         batch = record_batch(memoryview(content)[len(_MAGIC) + size :], _LAYOUTS, pairs)
     except ValueError as error:
-        raise IntegrityError(f"`{where}` is damaged, or of another number of pairs: {error}") from None
+        raise IntegrityError(
+            f"`{where}` is damaged, or of another number of pairs: {error}"
+        ) from None
     columns = [np.array(batch[name], np.float32) for name in COLUMNS]
     if _sum_of(columns).encode() != told.get(b"sha256"):
         raise IntegrityError(f"`{where}` is damaged: its checksum is another")
@@ -146,25 +166,36 @@ def read_part(content: bytes, where: Path, pairs: int) -> LogProbs:
 
 
 def _sum_of(columns: list[npt.NDArray[np.float32]]) -> str:
-    return hashlib.sha256(b"".join(column.astype("<f4").tobytes() for column in columns)).hexdigest()
+    return hashlib.sha256(
+        b"".join(column.astype("<f4").tobytes() for column in columns)
+    ).hexdigest()
 
 
 def write_manifest(prefs: str | Path, key: Key, splits: dict[str, int]) -> None:
-    """Lists every part of these splits (pairs by name) with its checksum, which makes a finished folder of it."""
+    """Lists every part of these splits (pairs by name) with its checksum, which makes a finished
+    folder of it.
+    """
     folder, cards = key.folder(prefs), {}
     for split, pairs in sorted(splits.items()):
         files = [folder / part_name(split, number) for number in range(-(-pairs // PAIRS_PER_PART))]
         cards[split] = {
             "pairs": pairs,
-            "parts": [{"file": file.name, "sha256": _sha256(read_file(file, PART_BYTES_MAX))} for file in files],
+            "parts": [
+                {"file": file.name, "sha256": _sha256(read_file(file, PART_BYTES_MAX))}
+                for file in files
+            ],
         }
-    text = json.dumps({"schema": SCHEMA, "key": asdict(key), "splits": cards}, indent=1, sort_keys=True)
+    text = json.dumps(
+        {"schema": SCHEMA, "key": asdict(key), "splits": cards}, indent=1, sort_keys=True
+    )
     with made(folder) as opened:
         opened.write("manifest.json", [(text + "\n").encode()])
 
 
 def finished_splits(prefs: str | Path, key: Key) -> dict[str, int]:
-    """The splits, with their numbers of pairs, that a finished folder of this key has; none where there is no such folder."""
+    """The splits, with their numbers of pairs, that a finished folder of this key has; none
+    where there is no such folder.
+    """
     manifest = _read_manifest(key.folder(prefs))
     return {name: card["pairs"] for name, card in manifest["splits"].items()} if manifest else {}
 
@@ -172,18 +203,27 @@ def finished_splits(prefs: str | Path, key: Key) -> dict[str, int]:
 def read(prefs: str | Path, key: Key, split: str) -> LogProbs:
     """The log-probs of a split's pairs, checked.
 
-    RecipeError where there are none of this key, saying by what those that there are differ; IntegrityError for damage.
+    RecipeError where there are none of this key, saying by what those that there are differ;
+    IntegrityError for damage.
     """
     folder = key.folder(prefs)
     manifest = _read_manifest(folder)
     if manifest is None:
         raise RecipeError(_missing(Path(prefs), key))
     if manifest["key"] != asdict(key):
-        raise IntegrityError(f"`{folder}/manifest.json` is of another key than its folder's name; it was changed or is damaged")
+        raise IntegrityError(
+            f"`{folder}/manifest.json` is of another key than its folder's name; it was changed or "
+            f"is damaged"
+        )
     if split not in manifest["splits"]:
-        raise RecipeError(f"`{folder}` has no log-probs of the split `{split}`; run `zephyr-fast ref-logprobs` for it")
+        raise RecipeError(
+            f"`{folder}` has no log-probs of the split `{split}`; run `zephyr-fast ref-logprobs` "
+            f"for it"
+        )
     card = manifest["splits"][split]
-    values = [_checked(folder, part, card["pairs"], number) for number, part in enumerate(card["parts"])]
+    values = [
+        _checked(folder, part, card["pairs"], number) for number, part in enumerate(card["parts"])
+    ]
     if sum(map(len, values)) != card["pairs"]:
         raise IntegrityError(f"`{folder}`: the parts of `{split}` do not add up to its pairs")
     return np.concatenate(values) if values else np.zeros((0, 2), np.float32)
@@ -194,27 +234,43 @@ def _checked(folder: Path, part: dict[str, str], pairs: int, number: int) -> Log
     try:
         content = read_file(path, PART_BYTES_MAX)
     except OSError as error:
-        raise IntegrityError(f"`{path}` cannot be read: {error.strerror}; run `zephyr-fast ref-logprobs` again") from error
+        raise IntegrityError(
+            f"`{path}` cannot be read: {error.strerror}; run `zephyr-fast ref-logprobs` again"
+        ) from error
     if _sha256(content) != part["sha256"]:
-        raise IntegrityError(f"`{path}` is damaged: it is not what was written; remove it and run `zephyr-fast ref-logprobs` again")
+        raise IntegrityError(
+            f"`{path}` is damaged: it is not what was written; remove it and run `zephyr-fast "
+            f"ref-logprobs` again"
+        )
     return read_part(content, path, min(PAIRS_PER_PART, pairs - number * PAIRS_PER_PART))
 
 
 def _missing(prefs: Path, key: Key) -> str:
-    found = islice((path for path in (prefs / "_ref").glob("*") if re.fullmatch("[0-9a-f]{16}", path.name)), _OTHERS_MAX)
+    found = islice(
+        (path for path in (prefs / "_ref").glob("*") if re.fullmatch("[0-9a-f]{16}", path.name)),
+        _OTHERS_MAX,
+    )
     others = [manifest["key"] for path in sorted(found) if (manifest := _read_manifest(path))]
     run = "run `zephyr-fast ref-logprobs` with this model, or set `precompute_ref_log_probs: false` to keep it in memory"
     if not others:
         return f"`{prefs}` has no stored reference log-probs; {run}"
     mine = asdict(key)
     nearest = min(others, key=lambda other: sum(other[name] != mine[name] for name in mine))
-    differences = [f"{name} {_short(nearest[name])} there, {_short(mine[name])} here" for name in mine if nearest[name] != mine[name]]
+    differences = [
+        f"{name} {_short(nearest[name])} there, {_short(mine[name])} here"
+        for name in mine
+        if nearest[name] != mine[name]
+    ]
     return f"the stored reference log-probs of `{prefs}` are not of this run: {'; '.join(differences)}; {run}"
 
 
 def _short(value: object) -> str:
     """A digest by its start; anything else whole."""
-    return f"{shown(value[:16], 200)}…" if isinstance(value, str) and len(value) == 64 else shown(value, 80)
+    return (
+        f"{shown(value[:16], 200)}…"
+        if isinstance(value, str) and len(value) == 64
+        else shown(value, 80)
+    )
 
 
 def _read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -228,7 +284,10 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
     except ValueError as error:
         raise IntegrityError(f"`{path}` is damaged: {shown(error, 200)}") from error
     if isinstance(found, dict) and found.get("schema", SCHEMA) != SCHEMA:
-        raise InputError(f"`{path}` has schema {shown(found['schema'], 40)}, this version reads {SCHEMA}; update zephyr-fast")
+        raise InputError(
+            f"`{path}` has schema {shown(found['schema'], 40)}, this version reads {SCHEMA}; "
+            f"update zephyr-fast"
+        )
     if not _is_manifest(found):
         raise IntegrityError(f"`{path}` was changed or is damaged")
     return dict(found)
@@ -237,7 +296,9 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
 def _is_manifest(found: Any) -> bool:
     try:
         named = set(found["key"]) == set(Key.__dataclass_fields__)
-        return named and all(name in SPLITS and _is_card(name, card) for name, card in found["splits"].items())
+        return named and all(
+            name in SPLITS and _is_card(name, card) for name, card in found["splits"].items()
+        )
     except (KeyError, TypeError, AttributeError):
         return False
 
@@ -250,7 +311,9 @@ def _is_card(split: str, card: Any) -> bool:
     if len(parts) != -(-pairs // PAIRS_PER_PART):
         return False
     names = [part["file"] for part in parts]
-    return names == [part_name(split, number) for number in range(len(parts))] and all(type(part["sha256"]) is str for part in parts)
+    return names == [part_name(split, number) for number in range(len(parts))] and all(
+        type(part["sha256"]) is str for part in parts
+    )
 
 
 def _sha256(content: bytes) -> str:

@@ -1,8 +1,10 @@
-//! The draws of the October 2023 script: CPython's generator, seeded with 42 anew in every row, so "random" is a fixed list.
+//! The draws of the October 2023 script: CPython's generator, seeded with 42 anew in every row, so
+//! "random" is a fixed list.
 
 use crate::dialogue::Reply;
 
-/// The first 64 outputs of MT19937 seeded by CPython's `random.seed(42)`; a test compares them with CPython's own.
+/// The first 64 outputs of MT19937 seeded by CPython's `random.seed(42)`; a test compares them with
+/// CPython's own.
 #[rustfmt::skip]
 const OUTPUTS: [u32; 64] = [
     0xa3b1799d, 0x1c80317f, 0x06671ad1, 0xbdd640fb, 0x46685257, 0x3eb13b90, 0x392456de, 0x23b8c1e9,
@@ -15,20 +17,26 @@ const OUTPUTS: [u32; 64] = [
     0xd8f56413, 0x580d7b71, 0x9a8dca03, 0x43b7a3a6, 0xce9ff57f, 0x0b1f9163, 0xbacfb3d0, 0x759cde66,
 ];
 
-/// What `random.choice` draws until score, text or model differ from the chosen reply's; `None` where all are the same, on which
-/// the script gave up after three seconds and kept the chosen one.
+/// What `random.choice` draws until score, text or model differ from the chosen reply's; `None`
+/// where all are the same, on which the script gave up after three seconds and kept the chosen one.
 pub(super) fn rejected(replies: &[Reply], scores: &[Option<f64>], chosen: usize) -> Option<usize> {
     let differs = |place: usize| {
         let (a, b) = (&replies[place], &replies[chosen]);
         scores[place] != scores[chosen] || a.text != b.text || a.model != b.model
     };
-    draws(replies.len()).find(|place| differs(*place)).or_else(|| (0..replies.len()).find(|place| differs(*place)))
+    draws(replies.len())
+        .find(|place| differs(*place))
+        .or_else(|| (0..replies.len()).find(|place| differs(*place)))
 }
 
-/// `random.choice` over `count` things: as many high bits as `count` needs, drawn again while they are not below it.
+/// `random.choice` over `count` things: as many high bits as `count` needs, drawn again while they
+/// are not below it.
 fn draws(count: usize) -> impl Iterator<Item = usize> {
     let bits = usize::BITS - count.leading_zeros();
-    OUTPUTS.iter().map(move |output| (output >> (32 - bits.clamp(1, 32))) as usize).filter(move |draw| *draw < count)
+    OUTPUTS
+        .iter()
+        .map(move |output| (output >> (32 - bits.clamp(1, 32))) as usize)
+        .filter(move |draw| *draw < count)
 }
 
 #[cfg(test)]
@@ -38,7 +46,9 @@ mod tests {
     #[test]
     fn the_rejected_reply_follows_from_the_chosen_one() {
         let table = |count: usize| -> Vec<Option<usize>> {
-            let replies: Vec<Reply> = (0..count).map(|place| Reply { text: place.to_string(), ..Reply::default() }).collect();
+            let replies: Vec<Reply> = (0..count)
+                .map(|place| Reply { text: place.to_string(), ..Reply::default() })
+                .collect();
             (0..count).map(|chosen| rejected(&replies, &vec![Some(1.0); count], chosen)).collect()
         };
         assert_eq!(table(4), [Some(2), Some(0), Some(0), Some(0)]);

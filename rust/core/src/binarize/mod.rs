@@ -1,7 +1,8 @@
-//! Turns scored replies into preference pairs: which score decides, which replies are paired, and the published presets.
+//! Turns scored replies into preference pairs: which score decides, which replies are paired, and
+//! the published presets.
 //!
-//! Facts of the presets: HuggingFaceH4/ultrafeedback_binarized (`create_dataset.py`), argilla/ultrafeedback-binarized-preferences,
-//! and arXiv 2310.16944 §4.1.
+//! Facts of the presets: HuggingFaceH4/ultrafeedback_binarized (`create_dataset.py`),
+//! argilla/ultrafeedback-binarized-preferences, and arXiv 2310.16944 §4.1.
 
 mod draws;
 mod score;
@@ -39,7 +40,8 @@ fn fill(preset: Preset, recipe: &mut recipe::Binarize) {
     recipe.drop_sources.get_or_insert(sources);
 }
 
-/// Writes the preset's choices, or the defaults, into the recipe, so that the printed copy says them.
+/// Writes the preset's choices, or the defaults, into the recipe, so that the printed copy says
+/// them.
 pub fn resolve(recipe: &mut recipe::Binarize) {
     fill(recipe.preset.unwrap_or(Preset::Paper), recipe);
 }
@@ -64,11 +66,16 @@ impl Rules {
         }
         match std::mem::replace(&mut dialogue.replies, Replies::Inline) {
             Replies::Inline => Err(Reason::from(Code::FewerThanTwo)),
-            Replies::Pair(pair) if pair.chosen == pair.rejected => Err(Reason::from(Code::SameText)),
+            Replies::Pair(pair) if pair.chosen == pair.rejected => {
+                Err(Reason::from(Code::SameText))
+            }
             Replies::Pair(pair) => Ok(vec![pair]),
             Replies::Scored(replies) => {
                 if replies.len() < 2 {
-                    return Err(Reason::found(Code::FewerThanTwo, format!("{} replies", replies.len())));
+                    return Err(Reason::found(
+                        Code::FewerThanTwo,
+                        format!("{} replies", replies.len()),
+                    ));
                 }
                 let scores = score::scores(&replies, self.score_by, self.repair);
                 let chance = strategy::Chance { seed: self.seed, prompt_id };

@@ -1,4 +1,5 @@
-//! The score that decides: which of a reply's numbers, and the mending of overall scores that say 10 and mean 1.
+//! The score that decides: which of a reply's numbers, and the mending of overall scores that say
+//! 10 and mean 1.
 
 use crate::dialogue::Reply;
 use crate::recipe::ScoreBy;
@@ -23,8 +24,9 @@ fn mean(ratings: &[Option<f64>]) -> Option<f64> {
     (!rated.is_empty()).then(|| rated.iter().sum::<f64>() / rated.len() as f64)
 }
 
-/// The overall score, mended offline after OpenBMB/UltraFeedback's `fix_overall_score_issue.py`: a 10 beside a mean rating of at
-/// most 2 was a 1; above 4 it is a 10; between them, where they asked GPT-4 again, twice the mean stands in.
+/// The overall score, mended offline after OpenBMB/UltraFeedback's `fix_overall_score_issue.py`: a
+/// 10 beside a mean rating of at most 2 was a 1; above 4 it is a 10; between them, where they asked
+/// GPT-4 again, twice the mean stands in.
 fn mended(reply: &Reply) -> Option<f64> {
     match (reply.overall, mean(&reply.ratings)) {
         (Some(10.0), Some(mean)) if mean <= 2.0 => Some(1.0),
@@ -39,9 +41,18 @@ mod tests {
 
     #[test]
     fn a_ten_is_mended_by_its_ratings_and_nothing_else_is() {
-        let reply =
-            |overall: f64, rating: f64| Reply { overall: Some(overall), ratings: [Some(rating), None, None, None], ..Reply::default() };
-        for (overall, rating, wanted) in [(10.0, 2.0, 1.0), (10.0, 2.5, 5.0), (10.0, 4.0, 8.0), (10.0, 4.5, 10.0), (9.0, 1.0, 9.0)] {
+        let reply = |overall: f64, rating: f64| Reply {
+            overall: Some(overall),
+            ratings: [Some(rating), None, None, None],
+            ..Reply::default()
+        };
+        for (overall, rating, wanted) in [
+            (10.0, 2.0, 1.0),
+            (10.0, 2.5, 5.0),
+            (10.0, 4.0, 8.0),
+            (10.0, 4.5, 10.0),
+            (9.0, 1.0, 9.0),
+        ] {
             assert_eq!(mended(&reply(overall, rating)), Some(wanted));
         }
         let unrated = Reply { overall: Some(10.0), ..Reply::default() };

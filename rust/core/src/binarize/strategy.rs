@@ -14,7 +14,8 @@ pub(super) struct Chance<'row> {
 }
 
 impl Chance<'_> {
-    /// One of `places`, decided by seed and prompt alone, so that neither row order nor threads matter.
+    /// One of `places`, decided by seed and prompt alone, so that neither row order nor threads
+    /// matter.
     fn pick(&self, places: &[usize]) -> Option<usize> {
         let draw = hash64(&format!("{}:{}:0", self.seed, self.prompt_id));
         let place = draw.checked_rem(places.len() as u64)?;
@@ -23,23 +24,36 @@ impl Chance<'_> {
 }
 
 /// The pairs of a row's replies, at least one, or why there are none.
-pub(super) fn pairs(strategy: Strategy, replies: &[Reply], scores: &[Option<f64>], chance: &Chance) -> Result<Vec<Pair>, Reason> {
+pub(super) fn pairs(
+    strategy: Strategy,
+    replies: &[Reply],
+    scores: &[Option<f64>],
+    chance: &Chance,
+) -> Result<Vec<Pair>, Reason> {
     let scored: Vec<usize> = (0..replies.len()).filter(|place| scores[*place].is_some()).collect();
     let score = |place: usize| scores[place].unwrap_or(f64::NEG_INFINITY);
     let best = match scored.as_slice() {
         [] => return Err(Reason::from(Code::AllUnrated)),
         [_] => return Err(Reason::found(Code::FewerThanTwo, "1 reply with a score")),
-        [first, rest @ ..] => rest.iter().fold(*first, |best, place| if score(*place) > score(best) { *place } else { best }),
+        [first, rest @ ..] => rest
+            .iter()
+            .fold(*first, |best, place| if score(*place) > score(best) { *place } else { best }),
     };
-    let lower: Vec<usize> = scored.iter().copied().filter(|place| score(*place) < score(best)).collect();
-    let other: Vec<usize> = scored.iter().copied().filter(|place| replies[*place].text != replies[best].text).collect();
+    let lower: Vec<usize> =
+        scored.iter().copied().filter(|place| score(*place) < score(best)).collect();
+    let other: Vec<usize> =
+        scored.iter().copied().filter(|place| replies[*place].text != replies[best].text).collect();
     let rejected = match strategy {
         Strategy::BestVsRandom => chance.pick(&other).into_iter().collect(),
         Strategy::BestVsDraw => draws::rejected(replies, scores, best).into_iter().collect(),
         Strategy::BestVsRandomLower => chance.pick(&lower).into_iter().collect(),
-        Strategy::BestVsWorst => {
-            lower.iter().copied().rev().reduce(|worst, place| if score(place) < score(worst) { place } else { worst }).into_iter().collect()
-        }
+        Strategy::BestVsWorst => lower
+            .iter()
+            .copied()
+            .rev()
+            .reduce(|worst, place| if score(place) < score(worst) { place } else { worst })
+            .into_iter()
+            .collect(),
         Strategy::AllLower => lower,
     };
     if rejected.is_empty() {
@@ -54,7 +68,10 @@ pub(super) fn pairs(strategy: Strategy, replies: &[Reply], scores: &[Option<f64>
         score_chosen: scores[best],
         score_rejected: scores[place],
     };
-    let different: Vec<Pair> =
-        rejected.into_iter().map(pair).filter(|pair| strategy == Strategy::BestVsDraw || pair.chosen != pair.rejected).collect();
+    let different: Vec<Pair> = rejected
+        .into_iter()
+        .map(pair)
+        .filter(|pair| strategy == Strategy::BestVsDraw || pair.chosen != pair.rejected)
+        .collect();
     if different.is_empty() { Err(Reason::from(Code::SameText)) } else { Ok(different) }
 }

@@ -1,7 +1,8 @@
-//! The data card: what a folder's reader sees first, and what tells `datasets` which files belong to which split.
+//! The data card: what a folder's reader sees first, and what tells `datasets` which files belong
+//! to which split.
 //!
-//! Its front matter holds names of ours alone. Names that users give (of recipes, templates, evaluation sets) are data: Markdown and HTML
-//! take nothing in them for markup.
+//! Its front matter holds names of ours alone. Names that users give (of recipes, templates,
+//! evaluation sets) are data: Markdown and HTML take nothing in them for markup.
 
 use std::fmt::Write;
 
@@ -18,7 +19,8 @@ const NAME_CHARS_MAX: usize = 200;
 #[must_use]
 pub fn print(manifest: &Manifest) -> String {
     let mut card = String::from("---\nconfigs:\n");
-    let (config, files) = if manifest.tokenizer.is_some() { ("tokens", "*.arrow") } else { ("text", "*.parquet") };
+    let (config, files) =
+        if manifest.tokenizer.is_some() { ("tokens", "*.arrow") } else { ("text", "*.parquet") };
     let _ = write!(card, "- config_name: {config}\n  default: true\n  data_files:\n");
     for split in manifest.splits.keys() {
         let folder = if config == "text" { "text/" } else { "" };
@@ -26,13 +28,31 @@ pub fn print(manifest: &Manifest) -> String {
     }
     let what = manifest.kind.described(manifest.tokenizer.is_some());
     let rows = &manifest.rows;
-    let _ = write!(card, "---\n\n# {}: {what}\n\nMade by {}", prose(&manifest.recipe.name), manifest.engine);
+    let _ = write!(
+        card,
+        "---\n\n# {}: {what}\n\nMade by {}",
+        prose(&manifest.recipe.name),
+        manifest.engine
+    );
     if let (Some(tokenizer), Some(template)) = (&manifest.tokenizer, &manifest.template) {
-        let _ = write!(card, " with the tokenizer `{}` and the `{}` template", &tokenizer.sha256[..12], code(&template.name));
+        let _ = write!(
+            card,
+            " with the tokenizer `{}` and the `{}` template",
+            &tokenizer.sha256[..12],
+            code(&template.name)
+        );
     }
     let _ = write!(card, ". Fingerprint `{}`.\n\n", &manifest.fingerprint[..16]);
-    let _ = writeln!(card, "| rows | count |\n|---|---|\n| read | {} |\n| written | {} |", rows.read, rows.written);
-    for (verdict, reasons) in [("dropped", &rows.dropped), ("duplicate", &rows.duplicates), ("quarantined", &rows.quarantined)] {
+    let _ = writeln!(
+        card,
+        "| rows | count |\n|---|---|\n| read | {} |\n| written | {} |",
+        rows.read, rows.written
+    );
+    for (verdict, reasons) in [
+        ("dropped", &rows.dropped),
+        ("duplicate", &rows.duplicates),
+        ("quarantined", &rows.quarantined),
+    ] {
         for (reason, count) in reasons {
             let _ = writeln!(card, "| {verdict}: {reason} | {count} |");
         }
@@ -40,28 +60,40 @@ pub fn print(manifest: &Manifest) -> String {
     if config == "text" {
         card.push_str("\n| split | dialogues | rows of text |\n|---|---|---|\n");
     } else {
-        card.push_str("\n| split | rows | samples | tokens | trained | lost |\n|---|---|---|---|---|---|\n");
+        card.push_str(
+            "\n| split | rows | samples | tokens | trained | lost |\n|---|---|---|---|---|---|\n",
+        );
     }
     for (name, split) in &manifest.splits {
         let _ = write!(card, "| {name} | {} | {} |", split.rows, split.samples);
         if config != "text" {
-            let _ = write!(card, " {} | {} | {} |", split.tokens, split.trained_tokens, split.tokens_lost);
+            let _ = write!(
+                card,
+                " {} | {} | {} |",
+                split.tokens, split.trained_tokens, split.tokens_lost
+            );
         }
         card.push('\n');
     }
     decontamination(&mut card, manifest);
-    // Not a config: `datasets` reads all configs of a card with the reader of the first one's files.
+    // Not a config: `datasets` reads all configs of a card with the reader of the first one's
+    // files.
     if config == "text" {
-        card.push_str("\nText alone, made without a tokenizer: no control tokens were looked for.\n");
+        card.push_str(
+            "\nText alone, made without a tokenizer: no control tokens were looked for.\n",
+        );
     } else if manifest.splits.values().any(|split| !split.text.is_empty()) {
-        card.push_str("\nThe cleaned text lies in `text/`: `load_dataset(FOLDER, data_dir=\"text\")`.\n");
+        card.push_str(
+            "\nThe cleaned text lies in `text/`: `load_dataset(FOLDER, data_dir=\"text\")`.\n",
+        );
     }
     card.push_str("\n`manifest.json` has the recipe and a digest of every file.\n");
     card
 }
 
 fn decontamination(card: &mut String, manifest: &Manifest) {
-    let Decontamination { status, action, threshold, rows_matched, sets } = &manifest.decontamination;
+    let Decontamination { status, action, threshold, rows_matched, sets } =
+        &manifest.decontamination;
     let _ = write!(card, "\nDecontamination: {status}");
     let (Some(action), Some(threshold)) = (action, threshold) else {
         card.push_str(".\n");
@@ -77,16 +109,24 @@ fn decontamination(card: &mut String, manifest: &Manifest) {
          8-grams; a set with more than 2 % of its instances matched counts as contaminated (Tulu 3).\n",
         threshold * 100.0
     );
-    let _ = writeln!(card, "| evaluation set | instances | matched | share | rows | rows with an exact match |\n|---|---|---|---|---|---|");
+    let _ = writeln!(
+        card,
+        "| evaluation set | instances | matched | share | rows | rows with an exact match \
+            |\n|---|---|---|---|---|---|"
+    );
     for set in sets {
         let note = if set.contaminated { " (contaminated)" } else { "" };
         let (instances, matched, share) = (set.instances, set.instances_matched, set.share * 100.0);
         let (name, rows, exact) = (prose(&set.name), set.rows_matched, set.rows_exact);
-        let _ = writeln!(card, "| {name}{note} | {instances} | {matched} | {share:.1} % | {rows} | {exact} |");
+        let _ = writeln!(
+            card,
+            "| {name}{note} | {instances} | {matched} | {share:.1} % | {rows} | {exact} |"
+        );
     }
 }
 
-/// A user's name in a sentence, a heading or a cell: as it is where nothing in it could be markup, else as a code span.
+/// A user's name in a sentence, a heading or a cell: as it is where nothing in it could be markup,
+/// else as a code span.
 fn prose(name: &str) -> String {
     if is_plain(name) { name.to_owned() } else { format!("`{}`", code(name)) }
 }
@@ -94,7 +134,9 @@ fn prose(name: &str) -> String {
 /// Whether Markdown has no sign in it, and none of GitHub's additions an address or an emoji.
 fn is_plain(name: &str) -> bool {
     let chars: Vec<char> = name.chars().collect();
-    let is_word = |place: Option<usize>| place.and_then(|place| chars.get(place)).is_some_and(|char| char.is_alphanumeric());
+    let is_word = |place: Option<usize>| {
+        place.and_then(|place| chars.get(place)).is_some_and(|char| char.is_alphanumeric())
+    };
     let fits = |(place, char): (usize, &char)| match char {
         '_' => is_word(place.checked_sub(1)) && is_word(Some(place + 1)), // elsewhere it is emphasis
         ' ' => place > 0 && place + 1 < chars.len(),
@@ -108,7 +150,8 @@ fn is_plain(name: &str) -> bool {
         && !name.to_lowercase().contains("www.")
 }
 
-/// A user's name within a code span, in a table too: what could end either, HTML, links and what is not to be seen are escaped.
+/// A user's name within a code span, in a table too: what could end either, HTML, links and what is
+/// not to be seen are escaped.
 fn code(name: &str) -> String {
     let mut safe = String::new();
     for char in name.chars().take(NAME_CHARS_MAX) {
@@ -138,8 +181,16 @@ mod tests {
 
     #[test]
     fn an_ordinary_name_is_printed_as_it_is() {
-        for name in ["ultrachat", "ultrachat-200k-trl07", "mt_bench", "mine.toml", "recipes/mine.toml", "MMLU (5-shot)", "日本語", "a, b"]
-        {
+        for name in [
+            "ultrachat",
+            "ultrachat-200k-trl07",
+            "mt_bench",
+            "mine.toml",
+            "recipes/mine.toml",
+            "MMLU (5-shot)",
+            "日本語",
+            "a, b",
+        ] {
             assert_eq!(prose(name), name);
         }
         assert_eq!(code("/tmp/zephyr-bos.jinja"), "/tmp/zephyr-bos.jinja");
@@ -174,8 +225,17 @@ mod tests {
         ];
         for name in names {
             let told = prose(name);
-            let inner = told.strip_prefix('`').and_then(|rest| rest.strip_suffix('`')).expect("a code span");
-            assert!(!inner.contains(['`', '|', '<', '>', '[', ']', '\n', '\r', '\u{1b}', '\u{85}', '\u{2028}', '\u{202e}']), "{told}");
+            let inner = told
+                .strip_prefix('`')
+                .and_then(|rest| rest.strip_suffix('`'))
+                .expect("a code span");
+            assert!(
+                !inner.contains([
+                    '`', '|', '<', '>', '[', ']', '\n', '\r', '\u{1b}', '\u{85}', '\u{2028}',
+                    '\u{202e}'
+                ]),
+                "{told}"
+            );
         }
     }
 

@@ -1,4 +1,5 @@
-//! What a run is made from. Two runs with the same fingerprint write the same bytes; two that differ can say in what.
+//! What a run is made from. Two runs with the same fingerprint write the same bytes; two that
+//! differ can say in what.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,8 @@ use crate::normal::sha256_hex;
 pub const ENGINE: &str = concat!("zephyr-fast ", env!("CARGO_PKG_VERSION"));
 
 /// The libraries whose version may change bytes. A test compares this with Cargo.lock.
-pub const LIBRARIES: &str = "arrow-ipc 60.1.0, minijinja 3.1.0, parquet 60.1.0, tokenizers 0.23.2, zstd-sys 2.1.3+zstd.1.5.7";
+pub const LIBRARIES: &str = "arrow-ipc 60.1.0, minijinja 3.1.0, parquet 60.1.0, tokenizers 0.23.2, \
+    zstd-sys 2.1.3+zstd.1.5.7";
 
 /// Digests of everything that may change what comes out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +25,8 @@ pub struct MadeFrom {
     pub engine: String,
     /// Its libraries.
     pub libraries: String,
-    /// The versions of the rules of every step, and of the forms of its files; none in a set that was made before they counted.
+    /// The versions of the rules of every step, and of the forms of its files; none in a set that
+    /// was made before they counted.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rules: BTreeMap<String, u32>,
     /// The recipe with all its keys.
@@ -59,13 +62,19 @@ impl MadeFrom {
             ("evaluation sets", &self.evaluation_sets, &other.evaluation_sets),
         ];
         let same = texts.map(|(name, ours, theirs)| (name, ours == theirs));
-        same.into_iter().chain([rules]).filter(|(_, is_same)| !is_same).map(|(name, _)| name).collect()
+        same.into_iter()
+            .chain([rules])
+            .filter(|(_, is_same)| !is_same)
+            .map(|(name, _)| name)
+            .collect()
     }
 }
 
-/// One digest of digests and names. Each has its length before it, so that no name, whatever it is made of, can pass for two entries.
+/// One digest of digests and names. Each has its length before it, so that no name, whatever it is
+/// made of, can pass for two entries.
 pub fn of_named<'a>(entries: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    let prefixed = |(blake3, name): (&str, &str)| format!("{}:{blake3}{}:{name}", blake3.len(), name.len());
+    let prefixed =
+        |(blake3, name): (&str, &str)| format!("{}:{blake3}{}:{name}", blake3.len(), name.len());
     sha256_hex(entries.map(prefixed).collect::<String>().as_bytes())
 }
 
@@ -80,7 +89,11 @@ mod tests {
         for between in ["\n", "\0", " ", "", "64:", "\",\""] {
             for after in [" b.jsonl", "b.jsonl", "7:b.jsonl"] {
                 let forged = format!("a.jsonl{between}{b}{after}");
-                assert_ne!(of_named([(a.as_str(), forged.as_str())].into_iter()), two, "{forged:?}");
+                assert_ne!(
+                    of_named([(a.as_str(), forged.as_str())].into_iter()),
+                    two,
+                    "{forged:?}"
+                );
             }
         }
     }
@@ -91,7 +104,10 @@ mod tests {
         for library in super::LIBRARIES.split(", ") {
             let (name, version) = library.split_once(' ').expect("name and version");
             let entry = format!("name = \"{name}\"\nversion = \"{version}\"");
-            assert!(lock.contains(&entry), "Cargo.lock has another version of {name} than fingerprint.rs says");
+            assert!(
+                lock.contains(&entry),
+                "Cargo.lock has another version of {name} than fingerprint.rs says"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The names that a run writes in its out folder, level by level, and no others: what is swept, and what a manifest may name.
+//! The names that a run writes in its out folder, level by level, and no others: what is swept, and
+//! what a manifest may name.
 
 use super::{card, ledger, manifest, quarantine, sidecar};
 use crate::disk::TEMPORARY_PREFIX;
@@ -64,7 +65,9 @@ impl Level {
     fn has_file(self, name: &str) -> bool {
         match self {
             Level::Top => name == manifest::FILE || name == card::FILE || is_part(name, ".arrow"),
-            Level::Work => [LOCK, NOTE, "shingles", "samples-train", "samples-test"].contains(&name),
+            Level::Work => {
+                [LOCK, NOTE, "shingles", "samples-train", "samples-test"].contains(&name)
+            }
             Level::Text => is_part(name, ".parquet"),
             Level::Tokenizer => name == "tokenizer.json" || name == "tokenizer_config.json",
             Level::Ledger => name == ledger::FILE_NAME,
@@ -75,7 +78,8 @@ impl Level {
     }
 }
 
-/// Whether a path in the out folder is one that a finished run may have written, and so one that a manifest may name.
+/// Whether a path in the out folder is one that a finished run may have written, and so one that a
+/// manifest may name.
 pub(crate) fn is_file_of_data_set(path: &str) -> bool {
     let mut level = Level::Top;
     let mut names = path.split('/').peekable();
@@ -92,7 +96,9 @@ pub(crate) fn is_file_of_data_set(path: &str) -> bool {
 /// `train-00000.arrow` and its like, a number more between them allowed.
 fn is_part(name: &str, ending: &str) -> bool {
     let Some(stem) = name.strip_suffix(ending) else { return false };
-    let Some(numbers) = stem.strip_prefix("train-").or_else(|| stem.strip_prefix("test-")) else { return false };
+    let Some(numbers) = stem.strip_prefix("train-").or_else(|| stem.strip_prefix("test-")) else {
+        return false;
+    };
     match numbers.split_once('-') {
         None => is_number(numbers, 5),
         Some((number, again)) => is_number(number, 5) && is_number(again, 1),
@@ -106,7 +112,8 @@ fn is_quarantine(name: &str) -> bool {
 }
 
 fn is_key(name: &str) -> bool {
-    name.len() == sidecar::KEY_DIGITS && name.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit))
+    name.len() == sidecar::KEY_DIGITS
+        && name.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit))
 }
 
 /// More digits than any count of files takes are no number of ours either.

@@ -1,8 +1,12 @@
-//! The ledger: one line for every row read, saying where it stood, what was done to it and why it stayed or went.
+//! The ledger: one line for every row read, saying where it stood, what was done to it and why it
+//! stayed or went.
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray, StructArray};
+use arrow_array::{
+    ArrayRef, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch, StringArray,
+    StructArray,
+};
 use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 use serde::Serialize;
@@ -94,7 +98,11 @@ impl Ledger {
     /// A new ledger in its folder.
     pub fn create(folder: &Folder) -> Result<Ledger> {
         let schema = schema();
-        Ok(Ledger { table: Table::create(folder, FILE_NAME, Arc::clone(&schema))?, schema, entries: Vec::with_capacity(BATCH_ROWS) })
+        Ok(Ledger {
+            table: Table::create(folder, FILE_NAME, Arc::clone(&schema))?,
+            schema,
+            entries: Vec::with_capacity(BATCH_ROWS),
+        })
     }
 
     /// Appends a line.
@@ -111,8 +119,8 @@ impl Ledger {
 
     fn flush(&mut self) -> Result<()> {
         let entries = std::mem::take(&mut self.entries);
-        let batch =
-            RecordBatch::try_new(Arc::clone(&self.schema), columns(&entries)).map_err(|error| Error::Internal(error.to_string()))?;
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns(&entries))
+            .map_err(|error| Error::Internal(error.to_string()))?;
         self.table.write(&batch)
     }
 }
@@ -138,7 +146,14 @@ fn schema() -> SchemaRef {
         maybe("trained_tokens", DataType::Int32),
         maybe("tokens_lost", DataType::Int32),
         maybe("pairs", DataType::Int32),
-        maybe("contamination", DataType::List(Arc::new(Field::new("item", DataType::Struct(contamination_fields()), true)))),
+        maybe(
+            "contamination",
+            DataType::List(Arc::new(Field::new(
+                "item",
+                DataType::Struct(contamination_fields()),
+                true,
+            ))),
+        ),
     ]))
 }
 
@@ -158,7 +173,9 @@ fn contamination_fields() -> Fields {
 /// A list for each row; null, not empty, where nothing was found, so that a query is `is_not_null`.
 fn contamination(entries: &[Entry]) -> ArrayRef {
     let lines = || entries.iter().flat_map(|entry| &entry.contamination);
-    let int32 = |field: fn(&Contamination) -> i32| -> ArrayRef { Arc::new(lines().map(field).collect::<Int32Array>()) };
+    let int32 = |field: fn(&Contamination) -> i32| -> ArrayRef {
+        Arc::new(lines().map(field).collect::<Int32Array>())
+    };
     let columns: Vec<ArrayRef> = vec![
         Arc::new(lines().map(|line| Some(line.set.as_str())).collect::<StringArray>()),
         int32(|line| line.instance),
@@ -182,7 +199,10 @@ fn columns(entries: &[Entry]) -> Vec<ArrayRef> {
     fn int32<T: Into<Option<i32>>>(entries: &[Entry], field: impl Fn(&Entry) -> T) -> ArrayRef {
         Arc::new(entries.iter().map(|entry| field(entry).into()).collect::<Int32Array>())
     }
-    fn text<'row>(entries: &'row [Entry], field: impl Fn(&'row Entry) -> Option<&'row str>) -> ArrayRef {
+    fn text<'row>(
+        entries: &'row [Entry],
+        field: impl Fn(&'row Entry) -> Option<&'row str>,
+    ) -> ArrayRef {
         Arc::new(entries.iter().map(field).collect::<StringArray>())
     }
     vec![

@@ -1,4 +1,5 @@
-//! The manifest: what a folder holds, what it was made from, and the sums that prove no row vanished. It is written last.
+//! The manifest: what a folder holds, what it was made from, and the sums that prove no row
+//! vanished. It is written last.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,8 @@ use crate::recipe::Action;
 
 /// The manifest's own file name.
 pub const FILE: &str = "manifest.json";
-/// Bytes that a manifest may have. A batch of about 2 MB takes 140 of them, so this is a data set of a terabyte.
+/// Bytes that a manifest may have. A batch of about 2 MB takes 140 of them, so this is a data set
+/// of a terabyte.
 pub(crate) const BYTES_MAX: usize = 64 << 20;
 /// The version of this format.
 pub const SCHEMA: u32 = 1;
@@ -135,7 +137,8 @@ impl Rows {
     #[must_use]
     pub fn conserved(&self) -> bool {
         let gone = [&self.dropped, &self.duplicates, &self.quarantined];
-        u128::from(self.read) == u128::from(self.written) + sum(gone.into_iter().flat_map(BTreeMap::values).copied())
+        u128::from(self.read)
+            == u128::from(self.written) + sum(gone.into_iter().flat_map(BTreeMap::values).copied())
     }
 }
 
@@ -158,7 +161,8 @@ pub struct TruecaseSums {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DedupSums {
-    /// Rows that share a band with more rows than they were compared with: a near-duplicate among these may have been missed.
+    /// Rows that share a band with more rows than they were compared with: a near-duplicate among
+    /// these may have been missed.
     pub cut_short: u64,
 }
 
@@ -184,7 +188,13 @@ impl Decontamination {
     /// What is said of a run that searched for nothing.
     #[must_use]
     pub fn not_checked() -> Decontamination {
-        Decontamination { status: "not checked".to_owned(), action: None, threshold: None, rows_matched: 0, sets: Vec::new() }
+        Decontamination {
+            status: "not checked".to_owned(),
+            action: None,
+            threshold: None,
+            rows_matched: 0,
+            sets: Vec::new(),
+        }
     }
 }
 
@@ -210,7 +220,8 @@ pub struct EvaluationCard {
     pub contaminated: bool,
     /// Rows that give one away.
     pub rows_matched: u64,
-    /// Of those, the rows with a user turn that says just what an instance says, case and white space folded.
+    /// Of those, the rows with a user turn that says just what an instance says, case and white
+    /// space folded.
     pub rows_exact: u64,
 }
 
@@ -310,9 +321,11 @@ impl FileCard {
 }
 
 impl Manifest {
-    /// The manifest as its file's text. The last field, `sha256`, is the digest of all that stands before it.
+    /// The manifest as its file's text. The last field, `sha256`, is the digest of all that stands
+    /// before it.
     pub fn print(&self) -> Result<String> {
-        let json = serde_json::to_string_pretty(self).map_err(|error| Error::Internal(error.to_string()))?;
+        let json = serde_json::to_string_pretty(self)
+            .map_err(|error| Error::Internal(error.to_string()))?;
         let fields = json.trim_end_matches(['\n', '}']);
         Ok(format!("{fields}{SEAL}{}\"\n}}\n", sha256_hex(fields.as_bytes())))
     }
@@ -325,19 +338,32 @@ impl Manifest {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::input(&path, error)),
         };
-        Manifest::parse(&text).map(Some).map_err(|what| Error::Integrity(format!("`{}` is damaged or was changed: {what}", path.display())))
+        Manifest::parse(&text).map(Some).map_err(|what| {
+            Error::Integrity(format!("`{}` is damaged or was changed: {what}", path.display()))
+        })
     }
 
     /// Every file that it names, with its size.
     pub(crate) fn sizes(&self) -> impl Iterator<Item = (&str, u64)> {
-        let shards = self.splits.values().flat_map(|split| &split.shards).map(|card| (card.file.as_str(), card.bytes));
-        let texts = self.splits.values().flat_map(|split| &split.text).map(|card| (card.file.as_str(), card.bytes));
+        let shards = self
+            .splits
+            .values()
+            .flat_map(|split| &split.shards)
+            .map(|card| (card.file.as_str(), card.bytes));
+        let texts = self
+            .splits
+            .values()
+            .flat_map(|split| &split.text)
+            .map(|card| (card.file.as_str(), card.bytes));
         self.files.iter().map(|card| (card.file.as_str(), card.bytes)).chain(shards).chain(texts)
     }
 
-    /// The first file that is not in the folder as it was written, as far as its size shows; nothing is read.
+    /// The first file that is not in the folder as it was written, as far as its size shows;
+    /// nothing is read.
     pub(crate) fn missing(&self, folder: &Folder) -> Option<String> {
-        let is_there = |file: &str, bytes: u64| layout::is_file_of_data_set(file) && kind_of(folder, file) == Some(Kind::File { bytes });
+        let is_there = |file: &str, bytes: u64| {
+            layout::is_file_of_data_set(file) && kind_of(folder, file) == Some(Kind::File { bytes })
+        };
         self.sizes().find(|(file, bytes)| !is_there(file, *bytes)).map(|(file, _)| file.to_owned())
     }
 
@@ -360,15 +386,30 @@ impl Manifest {
                 found.push(what.to_owned());
             }
         };
-        hold(self.rows.conserved(), "rows vanished: read is not written + dropped + duplicates + quarantined");
+        hold(
+            self.rows.conserved(),
+            "rows vanished: read is not written + dropped + duplicates + quarantined",
+        );
         let whole = u128::from;
-        hold(whole(self.rows.read) == sum(self.inputs.iter().map(|input| input.rows)), "the rows of the inputs are not the rows read");
-        hold(whole(self.rows.written) == sum(self.splits.values().map(|split| split.rows)), "the splits do not have the rows written");
-        hold(self.fingerprint == self.made_from.fingerprint()?, "the fingerprint is not that of what it was made from");
+        hold(
+            whole(self.rows.read) == sum(self.inputs.iter().map(|input| input.rows)),
+            "the rows of the inputs are not the rows read",
+        );
+        hold(
+            whole(self.rows.written) == sum(self.splits.values().map(|split| split.rows)),
+            "the splits do not have the rows written",
+        );
+        hold(
+            self.fingerprint == self.made_from.fingerprint()?,
+            "the fingerprint is not that of what it was made from",
+        );
         for (name, split) in &self.splits {
             let rows = sum(split.shards.iter().map(|shard| shard.rows));
             let samples = if self.tokenizer.is_some() { split.samples } else { 0 };
-            hold(rows == whole(samples), &format!("the shards of `{name}` do not have its samples"));
+            hold(
+                rows == whole(samples),
+                &format!("the shards of `{name}` do not have its samples"),
+            );
             let rows = sum(split.text.iter().map(|text| text.rows));
             let texts = self.kind.text_rows(split);
             hold(
@@ -377,7 +418,10 @@ impl Manifest {
             );
             for shard in &split.shards {
                 let rows = sum(shard.batches.iter().map(|batch| batch.rows));
-                hold(rows == whole(shard.rows), &format!("the batches of `{}` do not have its rows", shard.file));
+                hold(
+                    rows == whole(shard.rows),
+                    &format!("the batches of `{}` do not have its rows", shard.file),
+                );
             }
         }
         Ok(found)

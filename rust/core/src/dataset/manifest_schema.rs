@@ -1,4 +1,5 @@
-//! Writes the manifest's JSON Schema, `docs/manifest.schema.json`, from the types that write the manifest itself.
+//! Writes the manifest's JSON Schema, `docs/manifest.schema.json`, from the types that write the
+//! manifest itself.
 //!
 //! A test compares the committed file, to which another test holds what Python reads. After a
 //! change of the manifest, `ZEPHYR_FAST_RENEW_SCHEMA=1 cargo test manifest_schema` writes it anew.
@@ -15,7 +16,8 @@ use crate::error::{Error, Result};
 fn schema() -> Result<Value> {
     let settings = SchemaSettings::draft2020_12().for_serialize();
     let schema = settings.into_generator().into_root_schema_for::<Manifest>();
-    let mut schema = serde_json::to_value(schema).map_err(|error| Error::Internal(error.to_string()))?;
+    let mut schema =
+        serde_json::to_value(schema).map_err(|error| Error::Internal(error.to_string()))?;
     // `Manifest::print` adds the digest to the text, so the types do not have it.
     let digest = json!({
         "description": "SHA-256 of all the text before this field, which is the last one.",
@@ -32,12 +34,16 @@ fn schema() -> Result<Value> {
 #[test]
 fn the_committed_schema_is_that_of_the_manifests_types() -> Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/manifest.schema.json");
-    let text = serde_json::to_string_pretty(&schema()?).map_err(|error| Error::Internal(error.to_string()))?;
+    let text = serde_json::to_string_pretty(&schema()?)
+        .map_err(|error| Error::Internal(error.to_string()))?;
     let text = format!("{text}\n");
     if std::env::var_os("ZEPHYR_FAST_RENEW_SCHEMA").is_some() {
         std::fs::write(&path, &text).map_err(|error| Error::input(&path, error))?;
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(text == committed, "docs/manifest.schema.json is not up to date; run again with ZEPHYR_FAST_RENEW_SCHEMA=1");
+    assert!(
+        text == committed,
+        "docs/manifest.schema.json is not up to date; run again with ZEPHYR_FAST_RENEW_SCHEMA=1"
+    );
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! What lies in an out folder: its names, the manifest, shards, ledger, quarantine, data card and stored log-probs, and their check.
+//! What lies in an out folder: its names, the manifest, shards, ledger, quarantine, data card and
+//! stored log-probs, and their check.
 
 pub mod card;
 pub mod fingerprint;

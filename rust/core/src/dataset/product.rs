@@ -1,5 +1,6 @@
-//! What a run makes: windows of dialogues, or pairs of answers. All in which the products differ stands here; whoever needs more asks by
-//! `match`, so that the compiler names every place that a new one is missing from.
+//! What a run makes: windows of dialogues, or pairs of answers. All in which the products differ
+//! stands here; whoever needs more asks by `match`, so that the compiler names every place that a
+//! new one is missing from.
 
 use std::sync::Arc;
 
@@ -94,7 +95,12 @@ impl Product {
         let score = |name: &str| Field::new(name, DataType::Float64, true);
         Arc::new(Schema::new(match self {
             Product::Windows => {
-                vec![ids("input_ids"), ids("labels"), ids("seq_lengths"), Field::new("row_ids", list(DataType::Int64), false)]
+                vec![
+                    ids("input_ids"),
+                    ids("labels"),
+                    ids("seq_lengths"),
+                    Field::new("row_ids", list(DataType::Int64), false),
+                ]
             }
             Product::Pairs => vec![
                 ids("prompt_ids"),
@@ -133,5 +139,8 @@ impl Product {
 /// The fields of one message of a text.
 #[must_use]
 pub fn message_fields() -> Fields {
-    Fields::from(vec![Field::new("content", DataType::Utf8, true), Field::new("role", DataType::Utf8, true)])
+    Fields::from(vec![
+        Field::new("content", DataType::Utf8, true),
+        Field::new("role", DataType::Utf8, true),
+    ])
 }

@@ -1,4 +1,5 @@
-//! The quarantine: rows that could not or must not be used, each with its place and its raw bytes, so that nothing is lost.
+//! The quarantine: rows that could not or must not be used, each with its place and its raw bytes,
+//! so that nothing is lost.
 
 use std::io::Write;
 
@@ -69,7 +70,8 @@ pub struct Origin<'run> {
     pub name: &'run str,
 }
 
-/// One file per input that has such rows. Rows come in the order of their inputs, so one file is open at a time, however many there are.
+/// One file per input that has such rows. Rows come in the order of their inputs, so one file is
+/// open at a time, however many there are.
 pub struct Quarantine {
     folder: Folder,
     open: Option<Open>,
@@ -91,7 +93,13 @@ impl Quarantine {
     }
 
     /// Appends a row.
-    pub fn push(&mut self, row_id: i64, input: Origin, reason: &Reason, aside: &Aside) -> Result<()> {
+    pub fn push(
+        &mut self,
+        row_id: i64,
+        input: Origin,
+        reason: &Reason,
+        aside: &Aside,
+    ) -> Result<()> {
         let draft = self.draft_of(input)?;
         let text = std::str::from_utf8(&aside.raw).ok();
         let line = Line {
@@ -106,8 +114,12 @@ impl Quarantine {
             raw_hex: text.is_none().then(|| crate::normal::hex(&aside.raw)),
         };
         #[cfg(feature = "failpoints")]
-        let line = Line { offset: line.offset + u64::from(crate::disk::failpoints::sabotaged("offset")), ..line };
-        let mut json = serde_json::to_vec(&line).map_err(|error| Error::Internal(error.to_string()))?;
+        let line = Line {
+            offset: line.offset + u64::from(crate::disk::failpoints::sabotaged("offset")),
+            ..line
+        };
+        let mut json =
+            serde_json::to_vec(&line).map_err(|error| Error::Internal(error.to_string()))?;
         json.push(b'\n');
         draft.write_all(&json).map_err(|error| Error::storage(&draft.path(), error))
     }
@@ -117,7 +129,9 @@ impl Quarantine {
             Some(open) if open.ordinal == input.ordinal => open,
             before => {
                 if before.as_ref().is_some_and(|before| before.ordinal > input.ordinal) {
-                    return Err(Error::Internal("rows of an earlier input came behind those of a later one".to_owned()));
+                    return Err(Error::Internal(
+                        "rows of an earlier input came behind those of a later one".to_owned(),
+                    ));
                 }
                 self.end(before)?;
                 let name = file_name(input.ordinal, input.name);
@@ -143,7 +157,8 @@ impl Quarantine {
     }
 }
 
-/// The name of an input's file: the input's own name as far as there is room for it, with what no file name should hold written out.
+/// The name of an input's file: the input's own name as far as there is room for it, with what no
+/// file name should hold written out.
 fn file_name(ordinal: i32, input: &str) -> String {
     let mut name = format!("{ordinal:05}-");
     for character in input.chars() {
@@ -168,11 +183,20 @@ mod tests {
     fn a_file_is_named_like_its_input_as_far_as_file_names_go() {
         assert_eq!(file_name(7, "rows-ü.jsonl.gz"), "00007-rows-ü.jsonl.gz.jsonl");
         assert_eq!(file_name(123_456, r"C:\x 'y'"), r"123456-C:\x 'y'.jsonl");
-        assert_eq!(file_name(0, "a\nb\0\u{1b}[1m\u{85}/"), r"00000-a\nb\u{0}\u{1b}[1m\u{85}\u{2f}.jsonl");
+        assert_eq!(
+            file_name(0, "a\nb\0\u{1b}[1m\u{85}/"),
+            r"00000-a\nb\u{0}\u{1b}[1m\u{85}\u{2f}.jsonl"
+        );
         assert_eq!(file_name(0, &"n".repeat(243)), format!("00000-{}.jsonl", "n".repeat(243)));
         assert_eq!(file_name(0, &"n".repeat(244)).len(), 255);
         let cut = file_name(0, &"日".repeat(85));
-        assert_eq!((cut.len(), cut.as_str()), (255, format!("00000-{}.jsonl", "日".repeat(81)).as_str()));
-        assert!(crate::dataset::layout::is_file_of_data_set(&format!("{FOLDER}/{}", file_name(0, "\n\u{7f}/"))));
+        assert_eq!(
+            (cut.len(), cut.as_str()),
+            (255, format!("00000-{}.jsonl", "日".repeat(81)).as_str())
+        );
+        assert!(crate::dataset::layout::is_file_of_data_set(&format!(
+            "{FOLDER}/{}",
+            file_name(0, "\n\u{7f}/")
+        )));
     }
 }

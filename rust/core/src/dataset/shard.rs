@@ -1,4 +1,5 @@
-//! Arrow shards: IPC files, uncompressed so that loaders can map them, cut into batches of about 2 MB with a checksum each.
+//! Arrow shards: IPC files, uncompressed so that loaders can map them, cut into batches of about 2
+//! MB with a checksum each.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,13 +43,23 @@ impl<T> Lists<T> {
 fn int32_lists(lists: &mut Lists<i32>) -> ArrayRef {
     let offsets = lists.offsets();
     let values = Int32Array::new(ScalarBuffer::from(std::mem::take(&mut lists.values)), None);
-    Arc::new(ListArray::new(Arc::new(Field::new("item", DataType::Int32, true)), offsets, Arc::new(values), None))
+    Arc::new(ListArray::new(
+        Arc::new(Field::new("item", DataType::Int32, true)),
+        offsets,
+        Arc::new(values),
+        None,
+    ))
 }
 
 fn int64_lists(lists: &mut Lists<i64>) -> ArrayRef {
     let offsets = lists.offsets();
     let values = Int64Array::new(ScalarBuffer::from(std::mem::take(&mut lists.values)), None);
-    Arc::new(ListArray::new(Arc::new(Field::new("item", DataType::Int64, true)), offsets, Arc::new(values), None))
+    Arc::new(ListArray::new(
+        Arc::new(Field::new("item", DataType::Int64, true)),
+        offsets,
+        Arc::new(values),
+        None,
+    ))
 }
 
 /// Packed windows, row by row.
@@ -131,7 +142,10 @@ impl PairRows {
     }
 
     fn bytes(&self) -> usize {
-        4 * (self.prompt_ids.values.len() + self.chosen_ids.values.len() + self.rejected_ids.values.len()) + 28 * self.row_id.len()
+        4 * (self.prompt_ids.values.len()
+            + self.chosen_ids.values.len()
+            + self.rejected_ids.values.len())
+            + 28 * self.row_id.len()
     }
 
     fn take(&mut self) -> Vec<ArrayRef> {
@@ -178,7 +192,8 @@ impl ShardRows {
             ShardRows::Windows(rows) => (Product::Windows, rows.take()),
             ShardRows::Pairs(rows) => (Product::Pairs, rows.take()),
         };
-        RecordBatch::try_new(product.shard_schema(), columns).map_err(|error| Error::Internal(error.to_string()))
+        RecordBatch::try_new(product.shard_schema(), columns)
+            .map_err(|error| Error::Internal(error.to_string()))
     }
 }
 
@@ -254,8 +269,8 @@ impl Shards {
     fn start(&self, batch: &RecordBatch) -> Result<Open> {
         let file = format!("{}-{:05}.arrow", self.split, self.done.len());
         let path = self.folder.path_of(&file);
-        let writer =
-            FileWriter::try_new(Draft::create(&self.folder, &file)?, &batch.schema()).map_err(|error| Error::storage(&path, error))?;
+        let writer = FileWriter::try_new(Draft::create(&self.folder, &file)?, &batch.schema())
+            .map_err(|error| Error::storage(&path, error))?;
         Ok(Open { file, path, writer, rows: 0, tokens: 0, batches: Vec::new() })
     }
 

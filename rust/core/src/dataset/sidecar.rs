@@ -1,4 +1,5 @@
-//! The stored reference log-probs beside a data set, as far as they can be verified without a model: `zephyr_fast.train.ref_logprobs.store` writes them.
+//! The stored reference log-probs beside a data set, as far as they can be verified without a
+//! model: `zephyr_fast.train.ref_logprobs.store` writes them.
 
 use std::collections::BTreeMap;
 
@@ -42,15 +43,25 @@ struct Part {
 }
 
 /// The files that the finished ones name. What is wrong with their manifests goes to `damage`.
-pub(crate) fn wanted(top: &Folder, data: &Manifest, watch: &Watch, damage: &mut Vec<Damage>) -> Result<Vec<Wanted>> {
+pub(crate) fn wanted(
+    top: &Folder,
+    data: &Manifest,
+    watch: &Watch,
+    damage: &mut Vec<Damage>,
+) -> Result<Vec<Wanted>> {
     let mut wanted = Vec::new();
-    // Without a folder of that name there is nothing; what else has the name is for the search for strays to tell.
+    // Without a folder of that name there is nothing; what else has the name is for the search for
+    // strays to tell.
     let Some(refs) = within(top, FOLDER) else { return Ok(wanted) };
     let failed = |error| Error::input(refs.path(), error);
     for entry in refs.entries().map_err(failed)? {
         watch.check()?;
         let (name, _) = entry.map_err(failed)?;
-        let Some(name) = name.to_str().filter(|name| matches!(Level::Refs.role(name), Role::Folder(_))) else { continue };
+        let Some(name) =
+            name.to_str().filter(|name| matches!(Level::Refs.role(name), Role::Folder(_)))
+        else {
+            continue;
+        };
         if let Some(key) = within(&refs, name).filter(is_finished) {
             of_key(&key, name, data, &mut wanted, damage)?;
         }
@@ -58,7 +69,8 @@ pub(crate) fn wanted(top: &Folder, data: &Manifest, watch: &Watch, damage: &mut 
     Ok(wanted)
 }
 
-/// Whether the log-probs of a key are complete: their manifest comes last, and without it a run is still at them.
+/// Whether the log-probs of a key are complete: their manifest comes last, and without it a run is
+/// still at them.
 pub(crate) fn is_finished(key: &Folder) -> bool {
     !matches!(key.kind(manifest::FILE), Ok(None))
 }
@@ -67,7 +79,13 @@ fn within(folder: &Folder, name: &str) -> Option<Folder> {
     matches!(folder.kind(name), Ok(Some(Kind::Folder))).then(|| folder.folder(name).ok()).flatten()
 }
 
-fn of_key(key: &Folder, name: &str, data: &Manifest, wanted: &mut Vec<Wanted>, damage: &mut Vec<Damage>) -> Result<()> {
+fn of_key(
+    key: &Folder,
+    name: &str,
+    data: &Manifest,
+    wanted: &mut Vec<Wanted>,
+    damage: &mut Vec<Damage>,
+) -> Result<()> {
     let file = format!("{FOLDER}/{name}/{}", manifest::FILE);
     let text = match key.read(manifest::FILE, BYTES_MAX) {
         Ok(text) => text,
@@ -77,15 +95,24 @@ fn of_key(key: &Folder, name: &str, data: &Manifest, wanted: &mut Vec<Wanted>, d
         }
     };
     let sha256 = sha256_hex(&text);
-    wanted.push(Wanted { file: file.clone(), bytes: Some(text.len() as u64), sha256, batches: Vec::new() });
+    wanted.push(Wanted {
+        file: file.clone(),
+        bytes: Some(text.len() as u64),
+        sha256,
+        batches: Vec::new(),
+    });
     match serde_json::from_slice::<Sidecar>(&text) {
         Ok(sidecar) => {
-            damage.extend(sidecar.contradictions(name, data)?.into_iter().map(|what| Damage::of(&file, what)));
-            wanted.extend(sidecar.splits.into_values().flat_map(|split| split.parts).map(|part| Wanted {
-                file: format!("{FOLDER}/{name}/{}", part.file),
-                bytes: None,
-                sha256: part.sha256,
-                batches: Vec::new(),
+            damage.extend(
+                sidecar.contradictions(name, data)?.into_iter().map(|what| Damage::of(&file, what)),
+            );
+            wanted.extend(sidecar.splits.into_values().flat_map(|split| split.parts).map(|part| {
+                Wanted {
+                    file: format!("{FOLDER}/{name}/{}", part.file),
+                    bytes: None,
+                    sha256: part.sha256,
+                    batches: Vec::new(),
+                }
             }));
         }
         Err(error) => damage.push(Damage::of(&file, format!("it is damaged: {error}"))),
@@ -107,15 +134,21 @@ impl Sidecar {
         }
         for (split, card) in &self.splits {
             if data.splits.get(split).is_none_or(|whole| whole.samples != card.pairs) {
-                found.push(format!("it has {} pairs of `{split}`, not those of the data set", card.pairs));
+                found.push(format!(
+                    "it has {} pairs of `{split}`, not those of the data set",
+                    card.pairs
+                ));
             }
         }
         Ok(found)
     }
 
-    /// The key's digest: SHA-256 of its fields as Python's `json.dumps(…, sort_keys=True)` prints them.
+    /// The key's digest: SHA-256 of its fields as Python's `json.dumps(…, sort_keys=True)` prints
+    /// them.
     fn digest(&self) -> Result<String> {
-        let field = |(name, value): (&String, &Value)| Ok(format!("{}: {value}", serde_json::to_string(name)?));
+        let field = |(name, value): (&String, &Value)| {
+            Ok(format!("{}: {value}", serde_json::to_string(name)?))
+        };
         let fields = self.key.iter().map(field).collect::<serde_json::Result<Vec<_>>>();
         let fields = fields.map_err(|error| Error::Internal(error.to_string()))?;
         Ok(sha256_hex(format!("{{{}}}", fields.join(", ")).as_bytes()))

@@ -1,7 +1,9 @@
-//! Verifies an out folder: every file that the manifest names byte by byte, its own sums, and that nothing lies there besides.
+//! Verifies an out folder: every file that the manifest names byte by byte, its own sums, and that
+//! nothing lies there besides.
 //!
-//! The folder may be anybody's. No link in it is followed, nothing but a regular file is opened, no file is read past the size that the
-//! manifest says, only folders that a run writes are searched, and what is wrong is counted where it is too much to tell.
+//! The folder may be anybody's. No link in it is followed, nothing but a regular file is opened, no
+//! file is read past the size that the manifest says, only folders that a run writes are searched,
+//! and what is wrong is counted where it is too much to tell.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -79,20 +81,30 @@ pub(crate) struct Wanted {
 
 /// Verifies a folder. Reads all of it, a few megabytes at a time; writes nothing.
 pub fn verify(folder: &Path, watch: &Watch) -> Result<Report> {
-    let no_data_set =
-        || Error::Input(format!("`{}` is not a data set: no `{}` in it; an unfinished run has none", folder.display(), manifest::FILE));
+    let no_data_set = || {
+        Error::Input(format!(
+            "`{}` is not a data set: no `{}` in it; an unfinished run has none",
+            folder.display(),
+            manifest::FILE
+        ))
+    };
     let top = match Folder::open(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(no_data_set()),
         top => top.map_err(|error| Error::input(folder, error))?,
     };
     let manifest = read_manifest(&top)?.ok_or_else(no_data_set)?;
-    let mut damage: Vec<Damage> = manifest.contradictions()?.into_iter().map(|what| Damage::of(manifest::FILE, what)).collect();
+    let mut damage: Vec<Damage> = manifest
+        .contradictions()?
+        .into_iter()
+        .map(|what| Damage::of(manifest::FILE, what))
+        .collect();
     let mut wanted = of_manifest(&manifest);
     wanted.extend(sidecar::wanted(&top, &manifest, watch, &mut damage)?);
     let wanted = of_one_name_each(wanted, &mut damage);
     let (found, more) = strays(&top, &wanted, watch)?;
     damage.extend(found);
-    let checked = wanted.par_iter().map(|file| check(&top, file, watch)).collect::<Result<Vec<_>>>()?;
+    let checked =
+        wanted.par_iter().map(|file| check(&top, file, watch)).collect::<Result<Vec<_>>>()?;
     damage.extend(checked.iter().flat_map(|(_, found)| found.iter().cloned()));
     Ok(Report {
         files: wanted.len() as u64,
@@ -103,8 +115,15 @@ pub fn verify(folder: &Path, watch: &Watch) -> Result<Report> {
 }
 
 fn read_manifest(top: &Folder) -> Result<Option<Manifest>> {
-    if top.kind(manifest::FILE).map_err(|error| Error::input(&top.path_of(manifest::FILE), error))? == Some(Kind::Link) {
-        return Err(Error::Integrity(format!("`{}`: {IS_LINK}; {RESOLVE}", top.path_of(manifest::FILE).display())));
+    if top
+        .kind(manifest::FILE)
+        .map_err(|error| Error::input(&top.path_of(manifest::FILE), error))?
+        == Some(Kind::Link)
+    {
+        return Err(Error::Integrity(format!(
+            "`{}`: {IS_LINK}; {RESOLVE}",
+            top.path_of(manifest::FILE).display()
+        )));
     }
     Manifest::read(top)
 }
@@ -127,7 +146,10 @@ fn cut(mut damage: Vec<Damage>, more: usize) -> Vec<Damage> {
     let more = more + damage.len().saturating_sub(DAMAGE_MAX);
     damage.truncate(DAMAGE_MAX);
     if more > 0 {
-        damage.push(Damage::of(".", format!("{more} more files are damaged, missing or not named by a manifest")));
+        damage.push(Damage::of(
+            ".",
+            format!("{more} more files are damaged, missing or not named by a manifest"),
+        ));
     }
     damage
 }
@@ -139,18 +161,20 @@ fn of_manifest(manifest: &Manifest) -> Vec<Wanted> {
         sha256: sha256.to_owned(),
         batches: Vec::new(),
     };
-    let mut wanted: Vec<Wanted> = manifest.files.iter().map(|card| plain(&card.file, card.bytes, &card.sha256)).collect();
+    let mut wanted: Vec<Wanted> =
+        manifest.files.iter().map(|card| plain(&card.file, card.bytes, &card.sha256)).collect();
     for split in manifest.splits.values() {
         wanted.extend(split.text.iter().map(|card| plain(&card.file, card.bytes, &card.sha256)));
-        wanted.extend(
-            split.shards.iter().map(|card| Wanted { batches: card.batches.clone(), ..plain(&card.file, card.bytes, &card.sha256) }),
-        );
+        wanted.extend(split.shards.iter().map(|card| Wanted {
+            batches: card.batches.clone(),
+            ..plain(&card.file, card.bytes, &card.sha256)
+        }));
     }
     wanted
 }
 
-/// What no manifest names: the first of it, and how much more there is. Names that start with a dot are left to whoever keeps books
-/// here, as git does, but drafts are ours.
+/// What no manifest names: the first of it, and how much more there is. Names that start with a dot
+/// are left to whoever keeps books here, as git does, but drafts are ours.
 fn strays(top: &Folder, wanted: &[Wanted], watch: &Watch) -> Result<(Vec<Damage>, usize)> {
     let named = wanted.iter().map(|file| file.file.as_str()).chain([manifest::FILE]).collect();
     let mut strays = Strays { named, watch, found: BTreeMap::new(), more: 0 };
@@ -167,7 +191,8 @@ struct Strays<'run> {
 }
 
 impl Strays<'_> {
-    /// Searches a folder that a run writes, and those of its folders that a run writes: three levels at most.
+    /// Searches a folder that a run writes, and those of its folders that a run writes: three
+    /// levels at most.
     fn search(&mut self, folder: &Folder, level: Level, within: &str) -> Result<()> {
         let failed = |error| Error::input(folder.path(), error);
         for entry in folder.entries().map_err(failed)? {
@@ -180,7 +205,9 @@ impl Strays<'_> {
             }
             match (kind, level.role(&name)) {
                 (Kind::Folder, Role::Folder(level)) => {
-                    let below = folder.folder(&name).map_err(|error| Error::input(&folder.path_of(&entry), error))?;
+                    let below = folder
+                        .folder(&name)
+                        .map_err(|error| Error::input(&folder.path_of(&entry), error))?;
                     if level != Level::Key || sidecar::is_finished(&below) {
                         self.search(&below, level, &format!("{file}/"))?;
                     }
@@ -216,14 +243,31 @@ fn is_someone_elses(name: &OsStr) -> bool {
 fn check(top: &Folder, wanted: &Wanted, watch: &Watch) -> Result<(u64, Vec<Damage>)> {
     watch.check()?;
     if !layout::is_file_of_data_set(&wanted.file) {
-        return Ok((0, vec![Damage::of(&wanted.file, "the manifest names it, but it is no file of this folder")]));
+        return Ok((
+            0,
+            vec![Damage::of(
+                &wanted.file,
+                "the manifest names it, but it is no file of this folder",
+            )],
+        ));
     }
     let unreadable = |error: std::io::Error| {
-        let way_out = if error.to_string().starts_with(IS_LINK) { format!("; {RESOLVE}") } else { String::new() };
+        let way_out = if error.to_string().starts_with(IS_LINK) {
+            format!("; {RESOLVE}")
+        } else {
+            String::new()
+        };
         vec![Damage::of(&wanted.file, format!("cannot be read: {error}{way_out}"))]
     };
     let mut file = match open(top, &wanted.file) {
-        Ok((file, length)) => Hashing { file, length, sha256: Sha256::new(), block: vec![0; BLOCK_BYTES], at: 0, watch },
+        Ok((file, length)) => Hashing {
+            file,
+            length,
+            sha256: Sha256::new(),
+            block: vec![0; BLOCK_BYTES],
+            at: 0,
+            watch,
+        },
         Err(error) => return Ok((0, unreadable(error))),
     };
     match file.read_all(wanted) {
@@ -266,7 +310,12 @@ impl Hashing<'_> {
             self.pass(batch.offset.saturating_add(batch.bytes).min(end), &mut xxh3)?;
             if !is_in_place || format!("{:016x}", xxh3.digest()) != batch.xxh3 {
                 let what = format!("these {} bytes are not what was written", batch.bytes);
-                damage.push(Damage { file: wanted.file.clone(), batch: Some(number), offset: Some(batch.offset), what });
+                damage.push(Damage {
+                    file: wanted.file.clone(),
+                    batch: Some(number),
+                    offset: Some(batch.offset),
+                    what,
+                });
             }
         }
         self.pass(end, &mut Xxh3::new())?;
@@ -279,7 +328,10 @@ impl Hashing<'_> {
             let (length, bytes) = (self.length.max(self.at), wanted.bytes.unwrap_or_default());
             damage.push(Damage::of(&wanted.file, format!("it has {length} bytes, not {bytes}")));
         } else if sha256 != wanted.sha256 && damage.is_empty() {
-            damage.push(Damage::of(&wanted.file, format!("its SHA-256 is {sha256}, not {}", wanted.sha256)));
+            damage.push(Damage::of(
+                &wanted.file,
+                format!("its SHA-256 is {sha256}, not {}", wanted.sha256),
+            ));
         }
         Ok(damage)
     }

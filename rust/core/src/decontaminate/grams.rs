@@ -1,8 +1,11 @@
-//! The grams of all instances, arranged so that a row's check costs what its own words cost, whatever the instances have in common.
+//! The grams of all instances, arranged so that a row's check costs what its own words cost,
+//! whatever the instances have in common.
 //!
-//! Instances of one benchmark often open with the same instruction. Following such a gram to each of its instances would cost rows times
-//! instances. A gram of few instances is therefore followed to them, and a gram of many is followed to classes: instances of one set that
-//! have the same common grams at the same words, and which those grams alone may match. One look at a class judges all its members.
+//! Instances of one benchmark often open with the same instruction. Following such a gram to each
+//! of its instances would cost rows times instances. A gram of few instances is therefore followed
+//! to them, and a gram of many is followed to classes: instances of one set that have the same
+//! common grams at the same words, and which those grams alone may match. One look at a class
+//! judges all its members.
 
 use hashbrown::HashMap;
 use xxhash_rust::xxh3::xxh3_128;
@@ -62,11 +65,16 @@ impl Grams {
         self.instances = vec![0; self.numbers.len()];
         places.iter().for_each(|(gram, _)| self.instances[*gram as usize] += 1);
         places.retain(|(gram, _)| !self.is_common(*gram));
-        self.common_words = (0..instances.len()).map(|number| self.cover(number as u32, |gram| self.is_common(gram))).collect();
+        self.common_words = (0..instances.len())
+            .map(|number| self.cover(number as u32, |gram| self.is_common(gram)))
+            .collect();
         self.classify(instances, threshold);
         for (class, Class { members, .. }) in (0..).zip(&self.classes) {
             let common = self.of(members[0]).iter().filter(|gram| self.is_common(**gram));
-            places.extend(count_each(common.copied()).map(|(gram, places)| (gram, Posting { target: class, places })));
+            places.extend(
+                count_each(common.copied())
+                    .map(|(gram, places)| (gram, Posting { target: class, places })),
+            );
         }
         places.sort_unstable_by_key(|(gram, posting)| (*gram, posting.target));
         self.posting_ends = vec![0; self.numbers.len()];
@@ -81,7 +89,10 @@ impl Grams {
 
     /// Every gram with each instance that has it.
     fn places(&self) -> Vec<(u32, Posting)> {
-        let of = |number| count_each(self.of(number).iter().copied()).map(move |(gram, places)| (gram, Posting { target: number, places }));
+        let of = |number| {
+            count_each(self.of(number).iter().copied())
+                .map(move |(gram, places)| (gram, Posting { target: number, places }))
+        };
         (0..self.ends.len() as u32).flat_map(of).collect()
     }
 
@@ -90,7 +101,8 @@ impl Grams {
         let mut classes: HashMap<(u32, u128), Vec<u32>> = HashMap::new();
         let mut order = Vec::new();
         for (number, instance) in (0..).zip(instances) {
-            if f64::from(self.common_words[number as usize]) > threshold * f64::from(instance.words) {
+            if f64::from(self.common_words[number as usize]) > threshold * f64::from(instance.words)
+            {
                 let key = (instance.set, self.hash_common(number));
                 let members = classes.entry(key).or_default();
                 if members.is_empty() {
@@ -112,7 +124,12 @@ impl Grams {
     /// A hash of the common grams of an instance and of the words that they start at.
     fn hash_common(&self, number: u32) -> u128 {
         let common = (0_u32..).zip(self.of(number)).filter(|(_, gram)| self.is_common(**gram));
-        xxh3_128(&common.flat_map(|(word, gram)| [word.to_le_bytes(), gram.to_le_bytes()]).flatten().collect::<Vec<u8>>())
+        xxh3_128(
+            &common
+                .flat_map(|(word, gram)| [word.to_le_bytes(), gram.to_le_bytes()])
+                .flatten()
+                .collect::<Vec<u8>>(),
+        )
     }
 
     /// The number of a gram, where any instance has it.
@@ -133,7 +150,8 @@ impl Grams {
     /// Where a gram leads.
     pub(super) fn postings(&self, gram: u32) -> &[Posting] {
         let gram = gram as usize;
-        &self.postings[if gram == 0 { 0 } else { self.posting_ends[gram - 1] }..self.posting_ends[gram]]
+        &self.postings
+            [if gram == 0 { 0 } else { self.posting_ends[gram - 1] }..self.posting_ends[gram]]
     }
 
     /// The words of an instance that its common grams cover.
@@ -159,6 +177,7 @@ impl Grams {
 fn count_each(numbers: impl Iterator<Item = u32>) -> impl Iterator<Item = (u32, u32)> {
     let mut sorted: Vec<u32> = numbers.collect();
     sorted.sort_unstable();
-    let counts: Vec<_> = sorted.chunk_by(|a, b| a == b).map(|run| (run[0], run.len() as u32)).collect();
+    let counts: Vec<_> =
+        sorted.chunk_by(|a, b| a == b).map(|run| (run[0], run.len() as u32)).collect();
     counts.into_iter()
 }

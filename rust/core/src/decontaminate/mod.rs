@@ -1,12 +1,14 @@
-//! Finds dialogues that give away evaluation sets: user turns that share most of an instance's 8-grams with it.
+//! Finds dialogues that give away evaluation sets: user turns that share most of an instance's
+//! 8-grams with it.
 //!
-//! The rule is Tulu 3's (arXiv 2411.15124 §3.2): an instance matches a row if more than half of its words lie in 8-grams that it
-//! shares with that one row's user turns. An instance shorter than eight words has no 8-gram; it matches a user turn that says
-//! the same, case and white space folded. A row that matches any instance of any set is contaminated.
+//! The rule is Tulu 3's (arXiv 2411.15124 §3.2): an instance matches a row if more than half of its
+//! words lie in 8-grams that it shares with that one row's user turns. An instance shorter than
+//! eight words has no 8-gram; it matches a user turn that says the same, case and white space
+//! folded. A row that matches any instance of any set is contaminated.
 //!
-//! The index holds the evaluation sets alone and is read-only, so any thread may ask it. Rows are checked before they are signed
-//! for dedup: a row dropped here must not stand for its clean near-duplicates, and what is found in a row must not depend on the
-//! rows before it.
+//! The index holds the evaluation sets alone and is read-only, so any thread may ask it. Rows are
+//! checked before they are signed for dedup: a row dropped here must not stand for its clean
+//! near-duplicates, and what is found in a row must not depend on the rows before it.
 
 mod grams;
 mod search;
@@ -37,8 +39,9 @@ pub const SHARE_MAX: f64 = 0.02;
 /// Spans of a row that the ledger lists at most. Every match is counted all the same.
 pub const SPANS_MAX: usize = 64;
 
-/// All evaluation sets, ready to be searched for. Grams are compared by 64-bit hashes: among a billion words and an index of a
-/// million grams, one false hit is to be expected in 18,000 runs, and it alone covers eight words.
+/// All evaluation sets, ready to be searched for. Grams are compared by 64-bit hashes: among a
+/// billion words and an index of a million grams, one false hit is to be expected in 18,000 runs,
+/// and it alone covers eight words.
 pub struct Index {
     sets: Vec<EvaluationSet>,
     instances: Vec<Instance>,
@@ -99,7 +102,13 @@ impl Index {
         }
         self.sayings[saying as usize].push(number);
         let (set, words) = (self.sets.len() as u32, hashes.len() as u32);
-        self.instances.push(Instance { set, row: text.row as i32, part: text.part as i32, words, saying });
+        self.instances.push(Instance {
+            set,
+            row: text.row as i32,
+            part: text.part as i32,
+            words,
+            saying,
+        });
     }
 
     /// The sets, in the recipe's order.
@@ -111,7 +120,12 @@ impl Index {
     /// The names of the sets in which instances were found.
     #[must_use]
     pub fn names(&self, found: &Found) -> String {
-        found.sets.iter().map(|(set, _)| self.sets[*set as usize].name.as_str()).collect::<Vec<_>>().join(", ")
+        found
+            .sets
+            .iter()
+            .map(|(set, _)| self.sets[*set as usize].name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     /// Matches as the ledger holds them: a line for every span.
@@ -124,13 +138,21 @@ impl Index {
                 instance: instance.row,
                 part: instance.part,
                 // A text without a word can only be matched whole.
-                overlap: if instance.words == 0 { 1.0 } else { f64::from(found.shared_words) / f64::from(instance.words) },
+                overlap: if instance.words == 0 {
+                    1.0
+                } else {
+                    f64::from(found.shared_words) / f64::from(instance.words)
+                },
                 turn: span.turn as i32,
                 start: span.start as i32,
                 end: span.end as i32,
             }
         };
-        found.matches.iter().flat_map(|found| found.spans.iter().map(move |span| line(found, span))).collect()
+        found
+            .matches
+            .iter()
+            .flat_map(|found| found.spans.iter().map(move |span| line(found, span)))
+            .collect()
     }
 
     /// Whether this many of an instance's words are more than the threshold's share.
@@ -153,14 +175,23 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("set.json");
         std::fs::write(&path, serde_json::json!([{ "q": texts }]).to_string()).expect("writes");
-        let against = Against { name: "set".to_owned(), path: Some(path.to_string_lossy().into_owned()), field: "q".to_owned() };
-        let recipe = Decontaminate { threshold, against: vec![against], ..Decontaminate::default() };
+        let against = Against {
+            name: "set".to_owned(),
+            path: Some(path.to_string_lossy().into_owned()),
+            field: "q".to_owned(),
+        };
+        let recipe =
+            Decontaminate { threshold, against: vec![against], ..Decontaminate::default() };
         Index::load(&recipe, &Watch::default()).expect("reads").expect("has a set")
     }
 
     fn dialogue(turns: &[&str]) -> Dialogue {
         let roles = [Role::User, Role::Assistant].into_iter().cycle();
-        let turns = turns.iter().zip(roles).map(|(text, role)| Turn { role, text: (*text).to_owned() }).collect();
+        let turns = turns
+            .iter()
+            .zip(roles)
+            .map(|(text, role)| Turn { role, text: (*text).to_owned() })
+            .collect();
         Dialogue { id: None, source: None, turns, replies: Replies::Inline }
     }
 
@@ -171,8 +202,12 @@ mod tests {
     #[test]
     fn an_instance_matches_from_more_than_half_of_its_words_in_shared_grams() {
         let index = index(&[&numbers(0, 20)], 0.5);
-        assert!(index.find(&dialogue(&[&numbers(0, 10)])).is_empty(), "ten of twenty are not more than half");
-        let matches = index.find(&dialogue(&[&format!("so: {}!", numbers(5, 16).to_uppercase())])).matches;
+        assert!(
+            index.find(&dialogue(&[&numbers(0, 10)])).is_empty(),
+            "ten of twenty are not more than half"
+        );
+        let matches =
+            index.find(&dialogue(&[&format!("so: {}!", numbers(5, 16).to_uppercase())])).matches;
         assert_eq!((matches[0].shared_words, matches[0].exact), (11, false));
         assert!(
             index.find(&dialogue(&[&numbers(0, 7), &numbers(0, 20), &numbers(7, 14)])).is_empty(),
@@ -183,7 +218,11 @@ mod tests {
     #[test]
     fn shared_words_of_several_turns_add_up_and_each_run_is_a_span() {
         let index = index(&[&numbers(0, 20)], 0.5);
-        let row = dialogue(&[&format!("é {}", numbers(0, 8)), "yes", &format!("{}and {}", numbers(0, 8), numbers(12, 20))]);
+        let row = dialogue(&[
+            &format!("é {}", numbers(0, 8)),
+            "yes",
+            &format!("{}and {}", numbers(0, 8), numbers(12, 20)),
+        ]);
         let found = index.find(&row);
         assert_eq!(found.matches[0].shared_words, 16);
         let lines = index.lines(&found);
@@ -197,7 +236,15 @@ mod tests {
         let index = index(&["Who are  you?", "¿?"], 0.5);
         assert!(index.find(&dialogue(&["Who are you, stranger?"])).is_empty());
         let matches = index.find(&dialogue(&["hello", "yes", "who are\nyou?"])).matches;
-        assert_eq!(matches, [Match { instance: 0, shared_words: 3, exact: true, spans: vec![Span { turn: 2, start: 0, end: 12 }] }]);
+        assert_eq!(
+            matches,
+            [Match {
+                instance: 0,
+                shared_words: 3,
+                exact: true,
+                spans: vec![Span { turn: 2, start: 0, end: 12 }]
+            }]
+        );
         assert_eq!(index.find(&dialogue(&["¿?"])).matches.len(), 1);
     }
 

@@ -1,5 +1,6 @@
-//! Searches one dialogue for instances of the evaluation sets. What it costs follows the dialogue's words and the few instances that are
-//! looked at one by one: those with a rare gram in common, and those that the ledger lists.
+//! Searches one dialogue for instances of the evaluation sets. What it costs follows the dialogue's
+//! words and the few instances that are looked at one by one: those with a rare gram in common, and
+//! those that the ledger lists.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +33,8 @@ struct Shared {
     sayings: Vec<(u32, Span)>,
 }
 
-/// An instance to be listed: its shared words, and the turn that says just this where it is too short for grams.
+/// An instance to be listed: its shared words, and the turn that says just this where it is too
+/// short for grams.
 type Listed = BTreeMap<u32, (u32, Option<Span>)>;
 
 impl Index {
@@ -40,10 +42,15 @@ impl Index {
     #[must_use]
     pub fn find(&self, dialogue: &Dialogue) -> Found {
         let shared = self.shared(dialogue);
-        let mut found = Found { sayings: shared.sayings.iter().map(|(saying, _)| *saying).collect(), ..Found::default() };
+        let mut found = Found {
+            sayings: shared.sayings.iter().map(|(saying, _)| *saying).collect(),
+            ..Found::default()
+        };
         let mut listed = Listed::new();
         self.match_by_rare_grams(&shared, &mut listed);
-        found.sets.extend(listed.keys().map(|instance| (self.instances[*instance as usize].set, false)));
+        found
+            .sets
+            .extend(listed.keys().map(|instance| (self.instances[*instance as usize].set, false)));
         self.match_classes(&shared, &mut listed, &mut found);
         for (saying, span) in &shared.sayings {
             self.match_saying(&self.sayings[*saying as usize], *span, &mut listed, &mut found);
@@ -63,7 +70,10 @@ impl Index {
             if let Some(saying) = self.whole.get(&hash_whole(&said.text))
                 && shared.sayings.iter().all(|(known, _)| known != saying)
             {
-                shared.sayings.push((*saying, Span { turn, start: 0, end: said.text.chars().count() as u32 }));
+                shared.sayings.push((
+                    *saying,
+                    Span { turn, start: 0, end: said.text.chars().count() as u32 },
+                ));
             }
         }
         shared.grams.extend(shared.occurrences.iter().map(|occurrence| occurrence.gram));
@@ -79,7 +89,10 @@ impl Index {
         });
         for (word, gram) in (0_u32..).zip(runs::<WORDS>(&hashes)) {
             if let Some(gram) = self.grams.number(gram) {
-                let (start, end) = (places[word as usize].start as u32, places[word as usize + WORDS - 1].end as u32);
+                let (start, end) = (
+                    places[word as usize].start as u32,
+                    places[word as usize + WORDS - 1].end as u32,
+                );
                 occurrences.push(Occurrence { gram, turn, word, start, end });
             }
         }
@@ -88,7 +101,8 @@ impl Index {
     /// Judges, one by one, the instances that have a rare gram in common with the dialogue.
     fn match_by_rare_grams(&self, shared: &Shared, listed: &mut Listed) {
         for (instance, places) in self.followed(shared, |gram| !self.grams.is_common(gram)) {
-            let most = (places * WORDS as u64).saturating_add(u64::from(self.grams.common_words(instance)));
+            let most = (places * WORDS as u64)
+                .saturating_add(u64::from(self.grams.common_words(instance)));
             if self.is_match(instance, u32::try_from(most).unwrap_or(u32::MAX)) {
                 let words = self.grams.cover(instance, |gram| shared.grams.contains(&gram));
                 if self.is_match(instance, words) {
@@ -98,7 +112,8 @@ impl Index {
         }
     }
 
-    /// Judges classes by the common grams alone. A member that has rare grams in common too was judged by itself: it has more words.
+    /// Judges classes by the common grams alone. A member that has rare grams in common too was
+    /// judged by itself: it has more words.
     fn match_classes(&self, shared: &Shared, listed: &mut Listed, found: &mut Found) {
         for (number, places) in self.followed(shared, |gram| self.grams.is_common(gram)) {
             let class = &self.grams.classes[number as usize];
@@ -106,7 +121,9 @@ impl Index {
             if !self.is_match(class.members[0], most) {
                 continue;
             }
-            let words = self.grams.cover(class.members[0], |gram| self.grams.is_common(gram) && shared.grams.contains(&gram));
+            let words = self.grams.cover(class.members[0], |gram| {
+                self.grams.is_common(gram) && shared.grams.contains(&gram)
+            });
             let members = class.members.partition_point(|instance| self.is_match(*instance, words));
             if members > 0 {
                 found.classes.push((number, members as u32));
@@ -119,7 +136,8 @@ impl Index {
         found.classes.sort_unstable();
     }
 
-    /// Where the dialogue's grams of one kind lead, each with the number of places that they have there.
+    /// Where the dialogue's grams of one kind lead, each with the number of places that they have
+    /// there.
     fn followed(&self, shared: &Shared, is_kind: impl Fn(u32) -> bool) -> HashMap<u32, u64> {
         let mut places = HashMap::new();
         for gram in shared.grams.iter().filter(|gram| is_kind(**gram)) {
@@ -145,7 +163,8 @@ impl Index {
             if last_set.replace(set) != Some(set) {
                 found.sets.push((set, true));
             }
-            rest = &rest[rest.partition_point(|instance| self.instances[*instance as usize].set == set)..];
+            rest = &rest
+                [rest.partition_point(|instance| self.instances[*instance as usize].set == set)..];
         }
     }
 
@@ -157,11 +176,17 @@ impl Index {
                 found.unlisted.push(*instance);
                 continue;
             }
-            let spans = whole.map_or_else(|| self.spans(*instance, shared, dialogue, room), |span| vec![span]);
+            let spans = whole
+                .map_or_else(|| self.spans(*instance, shared, dialogue, room), |span| vec![span]);
             room -= spans.len();
             let saying = self.instances[*instance as usize].saying;
             let exact = found.sayings.contains(&saying);
-            found.matches.push(Match { instance: *instance, shared_words: *shared_words, exact, spans });
+            found.matches.push(Match {
+                instance: *instance,
+                shared_words: *shared_words,
+                exact,
+                spans,
+            });
         }
     }
 
@@ -170,12 +195,20 @@ impl Index {
         let grams: HashSet<u32> = self.grams.of(instance).iter().copied().collect();
         let mut spans: Vec<Span> = Vec::new();
         let mut next_word = 0;
-        for occurrence in shared.occurrences.iter().filter(|occurrence| grams.contains(&occurrence.gram)) {
+        for occurrence in
+            shared.occurrences.iter().filter(|occurrence| grams.contains(&occurrence.gram))
+        {
             let is_full = spans.len() == room;
             match spans.last_mut() {
-                Some(span) if span.turn == occurrence.turn && occurrence.word <= next_word => span.end = occurrence.end,
+                Some(span) if span.turn == occurrence.turn && occurrence.word <= next_word => {
+                    span.end = occurrence.end
+                }
                 _ if is_full => break,
-                _ => spans.push(Span { turn: occurrence.turn, start: occurrence.start, end: occurrence.end }),
+                _ => spans.push(Span {
+                    turn: occurrence.turn,
+                    start: occurrence.start,
+                    end: occurrence.end,
+                }),
             }
             next_word = occurrence.word + WORDS as u32;
         }

@@ -1,4 +1,5 @@
-//! Reads evaluation sets: JSON lines (plain, gzip, zstd), one JSON array, CSV with a header, Parquet or Arrow; the texts of one field.
+//! Reads evaluation sets: JSON lines (plain, gzip, zstd), one JSON array, CSV with a header,
+//! Parquet or Arrow; the texts of one field.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -17,7 +18,8 @@ use crate::recipe::Against;
 
 /// Bytes of a file that is one JSON array, which is read whole. Alpaca's 52,000 rows have 23 MB.
 const ARRAY_BYTES_MAX: usize = 256 << 20;
-/// Texts of all sets together. MMLU has 14,042, and a benchmark of a million is none that a model is tested on.
+/// Texts of all sets together. MMLU has 14,042, and a benchmark of a million is none that a model
+/// is tested on.
 const TEXTS_MAX: usize = 1_000_000;
 /// Bytes of all texts together: the index takes some ten times as much memory as they are long.
 const TEXT_BYTES_MAX: usize = 256 << 20;
@@ -62,24 +64,44 @@ impl Default for Room {
 impl Room {
     /// Takes a text in, or says what there is too much of.
     fn take(&mut self, text: &str) -> std::result::Result<(), String> {
-        let too_many = |what: String| format!("all evaluation sets together have more than {what}; name fewer or smaller ones");
-        self.texts = self.texts.checked_sub(1).ok_or_else(|| too_many(format!("{TEXTS_MAX} texts")))?;
-        self.bytes = self.bytes.checked_sub(text.len()).ok_or_else(|| too_many(format!("{} MiB of text", TEXT_BYTES_MAX >> 20)))?;
+        let too_many = |what: String| {
+            format!(
+                "all evaluation sets together have more than {what}; name fewer or smaller ones"
+            )
+        };
+        self.texts =
+            self.texts.checked_sub(1).ok_or_else(|| too_many(format!("{TEXTS_MAX} texts")))?;
+        self.bytes = self
+            .bytes
+            .checked_sub(text.len())
+            .ok_or_else(|| too_many(format!("{} MiB of text", TEXT_BYTES_MAX >> 20)))?;
         Ok(())
     }
 }
 
 /// Reads the set that a recipe names.
-pub(super) fn read(against: &Against, room: &mut Room, watch: &Watch) -> Result<(EvaluationSet, Vec<Text>)> {
+pub(super) fn read(
+    against: &Against,
+    room: &mut Room,
+    watch: &Watch,
+) -> Result<(EvaluationSet, Vec<Text>)> {
     let path = against.path.as_ref().ok_or_else(|| {
         Error::Recipe(format!(
-            "[[decontaminate.against]] `{}` has no `path`; the printed copy of a recipe keeps none: write it again",
+            "[[decontaminate.against]] `{}` has no `path`; the printed copy of a recipe keeps \
+                none: write it again",
             against.name
         ))
     })?;
     let input = read::digest(Path::new(path), watch)?;
-    let mut gathered =
-        Gathered { input: &input, field: &against.field, room, texts: Vec::new(), rows: 0, rows_without_text: 0, known: None };
+    let mut gathered = Gathered {
+        input: &input,
+        field: &against.field,
+        room,
+        texts: Vec::new(),
+        rows: 0,
+        rows_without_text: 0,
+        known: None,
+    };
     each_row(&input, watch, &mut |row| gathered.add(&row))?;
     let Gathered { texts, rows_without_text, known, .. } = gathered;
     input.check_unchanged()?;
@@ -92,7 +114,16 @@ pub(super) fn read(against: &Against, room: &mut Room, watch: &Watch) -> Result<
         )));
     }
     let (name, field) = (against.name.clone(), against.field.clone());
-    Ok((EvaluationSet { name, field, blake3: input.blake3, instances: texts.len(), rows_without_text }, texts))
+    Ok((
+        EvaluationSet {
+            name,
+            field,
+            blake3: input.blake3,
+            instances: texts.len(),
+            rows_without_text,
+        },
+        texts,
+    ))
 }
 
 /// The texts of a set so far. Rows are let go of as soon as their texts are taken.
@@ -110,13 +141,20 @@ struct Gathered<'set> {
 impl Gathered<'_> {
     fn add(&mut self, row: &Value) -> Result<()> {
         let number = self.rows;
-        let wrong = |why: String| Error::Input(format!("`{}`: row {number}: {why}", self.input.path.display()));
+        let wrong = |why: String| {
+            Error::Input(format!("`{}`: row {number}: {why}", self.input.path.display()))
+        };
         if number == 0 {
-            self.known = row.as_object().map(|row| row.keys().map(String::as_str).collect::<Vec<_>>().join(", "));
+            self.known = row
+                .as_object()
+                .map(|row| row.keys().map(String::as_str).collect::<Vec<_>>().join(", "));
         }
-        let parts = parts(field(row, self.field)).map_err(|why| wrong(format!("`{}` {why}", self.field)))?;
+        let parts = parts(field(row, self.field))
+            .map_err(|why| wrong(format!("`{}` {why}", self.field)))?;
         let before = self.texts.len();
-        for (part, text) in parts.into_iter().enumerate().filter(|(_, text)| !text.trim().is_empty()) {
+        for (part, text) in
+            parts.into_iter().enumerate().filter(|(_, text)| !text.trim().is_empty())
+        {
             self.room.take(text).map_err(&wrong)?;
             self.texts.push(Text { row: number, part, text: text.to_owned() });
         }
@@ -142,17 +180,27 @@ fn each_row(input: &Input, watch: &Watch, take: Take<'_>) -> Result<()> {
         let chunk = chunk?;
         for row in &chunk.rows {
             watch.check()?;
-            let wrong = |why: String| Error::Input(format!("cannot read `{}`: line {}: {why}", input.path.display(), row.line));
+            let wrong = |why: String| {
+                Error::Input(format!(
+                    "cannot read `{}`: line {}: {why}",
+                    input.path.display(),
+                    row.line
+                ))
+            };
             if row.length > LINE_BYTES_MAX as u64 {
                 return Err(wrong(format!("{} bytes; at most {LINE_BYTES_MAX}", row.length)));
             }
-            take(serde_json::from_slice(&chunk.bytes[row.start..row.end]).map_err(|error| wrong(error.to_string()))?)?;
+            take(
+                serde_json::from_slice(&chunk.bytes[row.start..row.end])
+                    .map_err(|error| wrong(error.to_string()))?,
+            )?;
         }
     }
     Ok(())
 }
 
-/// Whether the first byte that is no white space opens an array. More than this of white space is no file of rows.
+/// Whether the first byte that is no white space opens an array. More than this of white space is
+/// no file of rows.
 fn starts_an_array(path: &Path) -> Result<bool> {
     let failed = |error| Error::input(path, error);
     let mut head = Vec::new();
@@ -161,11 +209,17 @@ fn starts_an_array(path: &Path) -> Result<bool> {
 }
 
 fn each_of_array(path: &Path, watch: &Watch, take: Take<'_>) -> Result<()> {
-    let bytes = disk::read(path, ARRAY_BYTES_MAX)
-        .map_err(|error| Error::input(path, format!("{error}, and a JSON array is read whole; write it as JSON lines")))?;
+    let bytes = disk::read(path, ARRAY_BYTES_MAX).map_err(|error| {
+        Error::input(
+            path,
+            format!("{error}, and a JSON array is read whole; write it as JSON lines"),
+        )
+    })?;
     let mut rows = serde_json::Deserializer::from_slice(&bytes);
     let mut failure = None;
-    let read = rows.deserialize_seq(EachOf { take, watch, failure: &mut failure }).and_then(|()| rows.end());
+    let read = rows
+        .deserialize_seq(EachOf { take, watch, failure: &mut failure })
+        .and_then(|()| rows.end());
     match (failure, read) {
         (Some(error), _) => Err(error),
         (None, Err(error)) => Err(Error::input(path, error)),
@@ -203,7 +257,8 @@ fn each_csv_row(path: &Path, watch: &Watch, take: Take<'_>) -> Result<()> {
     let failed = |error: csv::Error| Error::input(path, error);
     let file = disk::open(path).map_err(|error| Error::input(path, error))?;
     let since_record = Rc::new(Cell::new(0));
-    let mut reader = csv::Reader::from_reader(ShortRecords { file, since_record: Rc::clone(&since_record) });
+    let mut reader =
+        csv::Reader::from_reader(ShortRecords { file, since_record: Rc::clone(&since_record) });
     let names = reader.headers().map_err(failed)?.clone();
     let mut record = csv::StringRecord::new();
     loop {
@@ -212,12 +267,19 @@ fn each_csv_row(path: &Path, watch: &Watch, take: Take<'_>) -> Result<()> {
         if !reader.read_record(&mut record).map_err(failed)? {
             return Ok(());
         }
-        take(names.iter().zip(&record).map(|(name, cell)| (name.to_owned(), Value::from(cell))).collect::<serde_json::Map<_, _>>().into())?;
+        take(
+            names
+                .iter()
+                .zip(&record)
+                .map(|(name, cell)| (name.to_owned(), Value::from(cell)))
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
+        )?;
     }
 }
 
-/// A file that ends in an error once a record takes too much of it. The reader of CSV has no such cap: a quote that nothing closes makes one record
-/// of all that follows.
+/// A file that ends in an error once a record takes too much of it. The reader of CSV has no such
+/// cap: a quote that nothing closes makes one record of all that follows.
 struct ShortRecords {
     file: File,
     since_record: Rc<Cell<usize>>,
@@ -226,7 +288,9 @@ struct ShortRecords {
 impl Read for ShortRecords {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         if self.since_record.get() > LINE_BYTES_MAX {
-            return Err(std::io::Error::other(format!("a record of more than {LINE_BYTES_MAX} bytes; is a quote left open?")));
+            return Err(std::io::Error::other(format!(
+                "a record of more than {LINE_BYTES_MAX} bytes; is a quote left open?"
+            )));
         }
         let read = self.file.read(buffer)?;
         self.since_record.set(self.since_record.get() + read);
@@ -272,8 +336,16 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join(file);
         std::fs::write(&path, content).expect("writes");
-        let against = Against { name: "set".to_owned(), path: Some(path.to_string_lossy().into_owned()), field: field.to_owned() };
-        Ok(read(&against, &mut Room::default(), &Watch::default())?.1.into_iter().map(|text| (text.row, text.part, text.text)).collect())
+        let against = Against {
+            name: "set".to_owned(),
+            path: Some(path.to_string_lossy().into_owned()),
+            field: field.to_owned(),
+        };
+        Ok(read(&against, &mut Room::default(), &Watch::default())?
+            .1
+            .into_iter()
+            .map(|text| (text.row, text.part, text.text))
+            .collect())
     }
 
     #[test]
@@ -282,7 +354,11 @@ mod tests {
         let lines = "{\"q\":\"one\"}\n{\"q\":\"two, \\\"three\\\"\\nfour\"}\n";
         assert_eq!(texts("a.jsonl", lines, "q").expect("reads"), expected);
         assert_eq!(texts("a.json", lines, "q").expect("reads"), expected);
-        assert_eq!(texts("a.json", &format!("\n[{}]", lines.trim().replace('\n', ",")), "q").expect("reads"), expected);
+        assert_eq!(
+            texts("a.json", &format!("\n[{}]", lines.trim().replace('\n', ",")), "q")
+                .expect("reads"),
+            expected
+        );
         let table = "\u{feff}q,other\none,1\n\"two, \"\"three\"\"\nfour\",2\n";
         assert_eq!(texts("a.csv", table, "q").expect("reads"), expected);
     }
@@ -290,14 +366,24 @@ mod tests {
     #[test]
     fn lists_give_their_parts_and_dots_reach_inside() {
         let row = "{\"turns\":[\"a\",\" \",\"c\"],\"m\":[{\"content\":\"x\"}]}";
-        assert_eq!(texts("a.jsonl", row, "turns").expect("reads"), [(0, 0, "a".to_owned()), (0, 2, "c".to_owned())]);
+        assert_eq!(
+            texts("a.jsonl", row, "turns").expect("reads"),
+            [(0, 0, "a".to_owned()), (0, 2, "c".to_owned())]
+        );
         assert_eq!(texts("a.jsonl", row, "m.0.content").expect("reads"), [(0, 0, "x".to_owned())]);
     }
 
     #[test]
     fn a_field_that_is_nowhere_or_no_text_is_refused() {
-        let error = |field| texts("a.jsonl", "{\"turns\":[\"a\"],\"id\":7}", field).expect_err("is refused").to_string();
-        assert!(error("prompt").ends_with("has no text in the field `prompt`; its rows have: turns, id"));
+        let error = |field| {
+            texts("a.jsonl", "{\"turns\":[\"a\"],\"id\":7}", field)
+                .expect_err("is refused")
+                .to_string()
+        };
+        assert!(
+            error("prompt")
+                .ends_with("has no text in the field `prompt`; its rows have: turns, id")
+        );
         assert!(error("id").ends_with("row 0: `id` is neither text nor a list of texts but 7"));
     }
 }

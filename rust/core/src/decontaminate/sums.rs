@@ -38,8 +38,11 @@ impl Sums {
         }
         for saying in &found.sayings {
             let same = &index.sayings[*saying as usize];
-            // Past the few that a row lists, all of them are marked at once: the last one tells of the others.
-            if same.last().is_some_and(|last| !self.matched[*last as usize]) || same.len() <= SPANS_MAX {
+            // Past the few that a row lists, all of them are marked at once: the last one tells of
+            // the others.
+            if same.last().is_some_and(|last| !self.matched[*last as usize])
+                || same.len() <= SPANS_MAX
+            {
                 same.iter().for_each(|instance| self.matched[*instance as usize] = true);
             }
         }
@@ -49,7 +52,9 @@ impl Sums {
     fn all_matched(&self, index: &Index) -> Vec<bool> {
         let mut matched = self.matched.clone();
         for (class, members) in index.grams.classes.iter().zip(&self.members) {
-            class.members[..*members as usize].iter().for_each(|instance| matched[*instance as usize] = true);
+            class.members[..*members as usize]
+                .iter()
+                .for_each(|instance| matched[*instance as usize] = true);
         }
         matched
     }
@@ -61,7 +66,12 @@ impl Sums {
         let mut first = 0;
         let mut sets = Vec::with_capacity(index.sets.len());
         for (place, set) in index.sets.iter().enumerate() {
-            let matched = all_matched.iter().skip(first).take(set.instances).filter(|matched| **matched).count();
+            let matched = all_matched
+                .iter()
+                .skip(first)
+                .take(set.instances)
+                .filter(|matched| **matched)
+                .count();
             first += set.instances;
             let share = matched as f64 / set.instances as f64;
             let (rows_matched, rows_exact) = self.rows.get(place).copied().unwrap_or_default();

@@ -1,5 +1,6 @@
-//! Shingles and their MinHash bands: one hash per shingle, one permutation, empty bins filled by optimal densification
-//! (Shrivastava 2017, "Optimal Densification for Fast and Accurate Minwise Hashing"), 14 bands of 8.
+//! Shingles and their MinHash bands: one hash per shingle, one permutation, empty bins filled by
+//! optimal densification (Shrivastava 2017, "Optimal Densification for Fast and Accurate Minwise
+//! Hashing"), 14 bands of 8.
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -18,7 +19,8 @@ const SEED: u64 = 1;
 const BUCKET_BITS_MAX: u32 = 12;
 const HASHES: usize = BANDS * ROWS;
 
-/// The hashes of all runs of five words, ascending, each once; of a shorter text, the hash of all its words; of none, nothing.
+/// The hashes of all runs of five words, ascending, each once; of a shorter text, the hash of all
+/// its words; of none, nothing.
 pub(super) fn shingles<'text>(texts: impl Iterator<Item = &'text str>) -> Vec<u64> {
     let mut hashes: Vec<u64> = Vec::new();
     for text in texts {
@@ -33,7 +35,8 @@ pub(super) fn shingles<'text>(texts: impl Iterator<Item = &'text str>) -> Vec<u6
     shingles
 }
 
-/// Sorts hashes: first by their upper bits, about one to a bucket since they are as good as chance, then within each bucket.
+/// Sorts hashes: first by their upper bits, about one to a bucket since they are as good as chance,
+/// then within each bucket.
 fn ascending(hashes: &[u64]) -> Vec<u64> {
     let bits = hashes.len().ilog2().clamp(1, BUCKET_BITS_MAX);
     let bucket = |hash: u64| (hash >> (64 - bits)) as usize;
@@ -72,10 +75,12 @@ pub(super) fn bands(shingles: &[u64]) -> [u32; BANDS] {
     })
 }
 
-/// The smallest shingle of each bin; a bin without one borrows from the bin that a fixed chain of choices leads to.
+/// The smallest shingle of each bin; a bin without one borrows from the bin that a fixed chain of
+/// choices leads to.
 fn hashes(shingles: &[u64]) -> [u64; HASHES] {
     let mut bins = [u64::MAX; HASHES];
-    // A shingle's hash is as good as chance already: its upper bits choose the bin, and it is its own rank there.
+    // A shingle's hash is as good as chance already: its upper bits choose the bin, and it is its
+    // own rank there.
     for shingle in shingles {
         let bin = bin(*shingle);
         bins[bin] = bins[bin].min(*shingle);
@@ -110,7 +115,9 @@ mod tests {
         for length in (1..600).chain([5_000, 40_000]) {
             let hashes: Vec<u64> = (0..length)
                 .map(|place| {
-                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    state = state
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1_442_695_040_888_963_407);
                     // Repeated ones, and some that all fall into one bucket.
                     if place % 5 == 0 { state % 7 } else { state }
                 })

@@ -51,13 +51,16 @@ use crate::recipe::{Compared, Dedup};
 
 pub use minhash::{BANDS, VERSION};
 
-/// Of the rows that share one band's key, this many are followed, the newest first. A longer run is made of rows that share a template and are yet
-/// not near, and following it would cost the square of its length. On 55,000 rows of chat the longest run is 11. A row whose search is cut short is
+/// Of the rows that share one band's key, this many are followed, the newest first. A longer run is
+/// made of rows that share a template and are yet not near, and following it would cost the square
+/// of its length. On 55,000 rows of chat the longest run is 11. A row whose search is cut short is
 /// counted, and the manifest says how many there were.
 const FOLLOWED_MAX: usize = 1_024;
-/// Of all rows that were followed, this many are compared: those that share the most bands, as near ones do, the newest of them first.
+/// Of all rows that were followed, this many are compared: those that share the most bands, as near
+/// ones do, the newest of them first.
 const COMPARED_MAX: usize = 256;
-/// Shingles of other rows that a row is compared with, all together: this many, or this many times its own.
+/// Shingles of other rows that a row is compared with, all together: this many, or this many times
+/// its own.
 const SHINGLES_FREE: usize = 1 << 17;
 const SHINGLES_RATIO_MAX: usize = 16;
 
@@ -107,7 +110,10 @@ pub fn sign(dialogue: &Dialogue, dedup: &Dedup) -> Signature {
     if turns.is_empty() {
         return Signature::default();
     }
-    let near = dedup.near.then(|| minhash::shingles(turns.iter().map(|turn| turn.text.as_str()))).filter(|shingles| !shingles.is_empty());
+    let near = dedup
+        .near
+        .then(|| minhash::shingles(turns.iter().map(|turn| turn.text.as_str())))
+        .filter(|shingles| !shingles.is_empty());
     Signature {
         exact: dedup.exact.then(|| hash_text(turns)),
         near: near.map(|shingles| Near { bands: minhash::bands(&shingles), shingles }),
@@ -139,8 +145,9 @@ pub fn sign_bytes(row: &[u8]) -> Signature {
     Signature { exact: Some(xxh3_128(row.trim_ascii())), near: None }
 }
 
-/// The dialogues that stayed so far. By number of a kept dialogue, with both kinds of dedup: 8 bytes of row, 16 of exact hash, 56 of
-/// band keys, 56 of chains, 8 in the spool, and 5 in each of 15 tables that are at least seven sixteenths full: 316 at most.
+/// The dialogues that stayed so far. By number of a kept dialogue, with both kinds of dedup: 8
+/// bytes of row, 16 of exact hash, 56 of band keys, 56 of chains, 8 in the spool, and 5 in each of
+/// 15 tables that are at least seven sixteenths full: 316 at most.
 pub struct Seen {
     /// Per kept dialogue: its row.
     rows: Vec<i64>,
@@ -150,7 +157,8 @@ pub struct Seen {
     by_exact: HashTable<u32>,
     /// Per kept dialogue: its band keys.
     keys: Vec<[u32; BANDS]>,
-    /// By band and its key: the newest kept dialogue with that key. A key shared by chance only costs a check.
+    /// By band and its key: the newest kept dialogue with that key. A key shared by chance only
+    /// costs a check.
     newest: [HashTable<u32>; BANDS],
     /// Per kept dialogue: per band, the one before it in its chain, plus one.
     before: Vec<[u32; BANDS]>,
@@ -182,7 +190,8 @@ impl Seen {
         })
     }
 
-    /// Rows that share a band with more rows than they were compared with, so that a near-duplicate may have been missed.
+    /// Rows that share a band with more rows than they were compared with, so that a near-duplicate
+    /// may have been missed.
     #[must_use]
     pub fn cut_short(&self) -> u64 {
         self.cut_short
@@ -194,10 +203,12 @@ impl Seen {
         self.comparisons
     }
 
-    /// Compares a dialogue with all earlier ones that stayed, and remembers it if it is new. Call in row order.
+    /// Compares a dialogue with all earlier ones that stayed, and remembers it if it is new. Call
+    /// in row order.
     pub fn admit(&mut self, row: i64, signature: &Signature) -> Result<Option<Repeat>> {
         if let Some(exact) = signature.exact
-            && let Some(kept) = self.by_exact.find(exact as u64, |kept| self.exact[*kept as usize] == exact)
+            && let Some(kept) =
+                self.by_exact.find(exact as u64, |kept| self.exact[*kept as usize] == exact)
         {
             return Ok(Some(Repeat::Exact(self.rows[*kept as usize])));
         }
@@ -227,12 +238,14 @@ impl Seen {
         Ok(None)
     }
 
-    /// Kept dialogues that share a band and are long enough, and short enough, to be near, once for each band; and whether there are more.
+    /// Kept dialogues that share a band and are long enough, and short enough, to be near, once for
+    /// each band; and whether there are more.
     fn followed(&self, near: &Near) -> (Vec<u32>, bool) {
         let mut found = Vec::new();
         let mut is_cut_short = false;
         for (band, key) in near.bands.iter().enumerate() {
-            let newest = self.newest[band].find(spread(*key), |kept| self.keys[*kept as usize][band] == *key);
+            let newest = self.newest[band]
+                .find(spread(*key), |kept| self.keys[*kept as usize][band] == *key);
             let mut next = newest.map_or(0, |kept| kept + 1);
             let mut followed = 0;
             while next != 0 && followed < FOLLOWED_MAX {
@@ -248,10 +261,12 @@ impl Seen {
         (found, is_cut_short)
     }
 
-    /// Those of the followed dialogues that are compared, the earliest first; and whether there are more. `own` is the row's number of shingles.
+    /// Those of the followed dialogues that are compared, the earliest first; and whether there are
+    /// more. `own` is the row's number of shingles.
     fn candidates(&self, mut followed: Vec<u32>, own: usize) -> (Vec<u32>, bool) {
         followed.sort_unstable();
-        let mut counted: Vec<(u32, usize)> = followed.chunk_by(|a, b| a == b).map(|same| (same[0], same.len())).collect();
+        let mut counted: Vec<(u32, usize)> =
+            followed.chunk_by(|a, b| a == b).map(|same| (same[0], same.len())).collect();
         counted.sort_by_key(|(kept, bands)| (Reverse(*bands), Reverse(*kept)));
         let mut room = SHINGLES_FREE.max(own.saturating_mul(SHINGLES_RATIO_MAX));
         let mut fits = |kept: u32| {
@@ -259,7 +274,12 @@ impl Seen {
             room = left.unwrap_or(0);
             left.is_some()
         };
-        let mut compared: Vec<u32> = counted.iter().map(|(kept, _)| *kept).take(COMPARED_MAX).take_while(|kept| fits(*kept)).collect();
+        let mut compared: Vec<u32> = counted
+            .iter()
+            .map(|(kept, _)| *kept)
+            .take(COMPARED_MAX)
+            .take_while(|kept| fits(*kept))
+            .collect();
         compared.sort_unstable();
         let is_cut_short = compared.len() < counted.len();
         (compared, is_cut_short)
@@ -268,12 +288,14 @@ impl Seen {
     fn remember(&mut self, row: i64, signature: &Signature) -> Result<()> {
         let number = u32::try_from(self.rows.len()).expect("fewer than 2^32 rows fit in memory");
         self.rows.push(row);
-        // Both vectors stay empty where their kind of dedup is off; where it is on, a dialogue without the part that is compared
-        // still takes its place in them, so that one number serves all.
+        // Both vectors stay empty where their kind of dedup is off; where it is on, a dialogue
+        // without the part that is compared still takes its place in them, so that one number
+        // serves all.
         if let Some(exact) = signature.exact {
             self.exact.resize(number as usize, 0);
             self.exact.push(exact);
-            self.by_exact.insert_unique(exact as u64, number, |kept| self.exact[*kept as usize] as u64);
+            self.by_exact
+                .insert_unique(exact as u64, number, |kept| self.exact[*kept as usize] as u64);
         }
         let Some(near) = &signature.near else { return Ok(()) };
         while self.keys.len() < number as usize {
@@ -291,7 +313,9 @@ impl Seen {
                 |kept| keys[*kept as usize][band] == *key,
                 |kept| spread(keys[*kept as usize][band]),
             ) {
-                Entry::Occupied(mut newest) => before[band] = std::mem::replace(newest.get_mut(), number) + 1,
+                Entry::Occupied(mut newest) => {
+                    before[band] = std::mem::replace(newest.get_mut(), number) + 1
+                }
                 Entry::Vacant(none) => {
                     none.insert(number);
                 }

@@ -1,11 +1,16 @@
-//! What dedup must hold: the earliest stays, nothing near is passed over, and a kept row costs a known number of bytes.
+//! What dedup must hold: the earliest stays, nothing near is passed over, and a kept row costs a
+//! known number of bytes.
 
 use super::*;
 use crate::dialogue::{Replies, Turn};
 
 fn dialogue(texts: &[&str]) -> Dialogue {
     let roles = [Role::User, Role::Assistant].into_iter().cycle();
-    let turns = texts.iter().zip(roles).map(|(text, role)| Turn { role, text: (*text).to_owned() }).collect();
+    let turns = texts
+        .iter()
+        .zip(roles)
+        .map(|(text, role)| Turn { role, text: (*text).to_owned() })
+        .collect();
     Dialogue { id: None, source: None, turns, replies: Replies::Inline }
 }
 
@@ -16,8 +21,14 @@ fn both() -> Dedup {
 /// What admitting these texts, in order, finds.
 fn admissions(texts: &[String], dedup: &Dedup) -> Vec<Option<Repeat>> {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut seen = Seen::new(&Folder::open(folder.path()).expect("opens"), dedup).expect("creates its spool");
-    (0..).zip(texts).map(|(row, text)| seen.admit(row, &sign(&dialogue(&[text]), dedup)).expect("reads its spool")).collect()
+    let mut seen =
+        Seen::new(&Folder::open(folder.path()).expect("opens"), dedup).expect("creates its spool");
+    (0..)
+        .zip(texts)
+        .map(|(row, text)| {
+            seen.admit(row, &sign(&dialogue(&[text]), dedup)).expect("reads its spool")
+        })
+        .collect()
 }
 
 fn words(from: usize, to: usize) -> String {
@@ -35,14 +46,17 @@ fn the_earliest_of_equal_and_near_equal_dialogues_stays() {
         "another short text".to_owned(),
         "Short  text!".to_owned(),
     ];
-    let expected = [None, None, Some(Repeat::Exact(0)), Some(Repeat::Near(0)), None, Some(Repeat::Near(1))];
+    let expected =
+        [None, None, Some(Repeat::Exact(0)), Some(Repeat::Near(0)), None, Some(Repeat::Near(1))];
     assert_eq!(admissions(&texts, &both()), expected);
 }
 
 #[test]
 fn a_near_row_is_found_behind_many_rows_that_share_its_bands() {
-    // Four fifths of every text are one template: each pair has two thirds in common, and a sixth of all rows share each band.
-    let texts: Vec<String> = (1..=400).map(|row| words(0, 404) + &words(1_000 * row, 1_000 * row + 100)).collect();
+    // Four fifths of every text are one template: each pair has two thirds in common, and a sixth
+    // of all rows share each band.
+    let texts: Vec<String> =
+        (1..=400).map(|row| words(0, 404) + &words(1_000 * row, 1_000 * row + 100)).collect();
     let again = texts[3].replace("word4050", "other");
     let all: Vec<String> = texts.into_iter().chain([again]).collect();
     let found = admissions(&all, &both());
@@ -52,30 +66,47 @@ fn a_near_row_is_found_behind_many_rows_that_share_its_bands() {
 
 #[test]
 fn rows_that_share_a_core_are_compared_with_so_many_each_and_counted() {
-    let texts: Vec<String> = (1..=1_200).map(|row| words(0, 404) + &words(1_000 * row, 1_000 * row + 100)).collect();
+    let texts: Vec<String> =
+        (1..=1_200).map(|row| words(0, 404) + &words(1_000 * row, 1_000 * row + 100)).collect();
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut seen = Seen::new(&Folder::open(folder.path()).expect("opens"), &both()).expect("creates its spool");
+    let mut seen = Seen::new(&Folder::open(folder.path()).expect("opens"), &both())
+        .expect("creates its spool");
     let mut compared = Vec::new();
     for (row, text) in (0..).zip(&texts) {
         let before = seen.comparisons();
-        assert_eq!(seen.admit(row, &sign(&dialogue(&[text]), &both())).expect("reads its spool"), None);
+        assert_eq!(
+            seen.admit(row, &sign(&dialogue(&[text]), &both())).expect("reads its spool"),
+            None
+        );
         compared.push(seen.comparisons() - before);
     }
     let most = *compared.iter().max().expect("has rows");
     assert_eq!(most, COMPARED_MAX as u64);
-    assert!(compared.iter().filter(|count| **count == most).count() as u64 <= seen.cut_short() && seen.cut_short() < 1_200);
-    // The one row that is near shares nearly all bands, and is found among the thousand that share few.
+    assert!(
+        compared.iter().filter(|count| **count == most).count() as u64 <= seen.cut_short()
+            && seen.cut_short() < 1_200
+    );
+    // The one row that is near shares nearly all bands, and is found among the thousand that share
+    // few.
     let again = texts[3].replace("word4050", "other");
-    assert_eq!(seen.admit(1_200, &sign(&dialogue(&[&again]), &both())).expect("reads its spool"), Some(Repeat::Near(3)));
+    assert_eq!(
+        seen.admit(1_200, &sign(&dialogue(&[&again]), &both())).expect("reads its spool"),
+        Some(Repeat::Near(3))
+    );
 }
 
 #[test]
 fn rows_outside_the_length_bound_are_followed_no_further_than_others() {
-    // Every band alike, and lengths that cannot be near: what a search follows is bounded, and what it compares is nothing.
+    // Every band alike, and lengths that cannot be near: what a search follows is bounded, and what
+    // it compares is nothing.
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut seen = Seen::new(&Folder::open(folder.path()).expect("opens"), &both()).expect("creates its spool");
+    let mut seen = Seen::new(&Folder::open(folder.path()).expect("opens"), &both())
+        .expect("creates its spool");
     let mut admit = |row: i64, shingles: u64| {
-        let near = Near { bands: [7; BANDS], shingles: (0..shingles).map(|place| place << 20 | row as u64).collect() };
+        let near = Near {
+            bands: [7; BANDS],
+            shingles: (0..shingles).map(|place| place << 20 | row as u64).collect(),
+        };
         seen.admit(row, &Signature { exact: None, near: Some(near) }).expect("writes its spool");
     };
     (0..FOLLOWED_MAX as i64 + 5).for_each(|row| admit(row, 1 + 100 * (row as u64 % 2)));
@@ -95,8 +126,11 @@ fn texts_without_words_are_equal_or_new_but_never_near() {
 fn a_dialogue_without_the_part_that_is_compared_is_new() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let dedup = Dedup { of: Compared::LastReply, ..both() };
-    let mut seen = Seen::new(&Folder::open(folder.path()).expect("opens"), &dedup).expect("creates its spool");
-    let mut admit = |row, texts: &[&str]| seen.admit(row, &sign(&dialogue(texts), &dedup)).expect("reads its spool");
+    let mut seen =
+        Seen::new(&Folder::open(folder.path()).expect("opens"), &dedup).expect("creates its spool");
+    let mut admit = |row, texts: &[&str]| {
+        seen.admit(row, &sign(&dialogue(texts), &dedup)).expect("reads its spool")
+    };
     assert_eq!(admit(0, &["hello"]), None);
     assert_eq!(admit(1, &["hello"]), None);
     assert_eq!(admit(2, &["hello", "you"]), None);
@@ -105,14 +139,20 @@ fn a_dialogue_without_the_part_that_is_compared_is_new() {
 
 #[test]
 fn shared_bands_are_as_likely_as_minhash_says() {
-    // A pair of similarity s shares one of 14 bands of 8 with 1 - (1 - s^8)^14: 0.57 at 0.7, 0.95 at 0.83.
+    // A pair of similarity s shares one of 14 bands of 8 with 1 - (1 - s^8)^14: 0.57 at 0.7, 0.95
+    // at 0.83.
     for (shared, similarity) in [(140, 0.7), (166, 0.83)] {
         let pairs = 2_000_u64;
-        let hash = |pair: u64, place: u64| xxhash_rust::xxh3::xxh3_64(&(pair << 32 | place).to_le_bytes());
+        let hash =
+            |pair: u64, place: u64| xxhash_rust::xxh3::xxh3_64(&(pair << 32 | place).to_le_bytes());
         let met = (0..pairs).filter(|pair| {
             let common: Vec<u64> = (0..shared).map(|place| hash(*pair, place)).collect();
             let own = |from: u64| -> Vec<u64> {
-                common.iter().copied().chain((from..from + (200 - shared) / 2).map(|place| hash(*pair, place))).collect()
+                common
+                    .iter()
+                    .copied()
+                    .chain((from..from + (200 - shared) / 2).map(|place| hash(*pair, place)))
+                    .collect()
             };
             let (a, b) = (minhash::bands(&own(1_000)), minhash::bands(&own(2_000)));
             a.iter().zip(&b).any(|(a, b)| a == b)
@@ -123,28 +163,40 @@ fn shared_bands_are_as_likely_as_minhash_says() {
     }
 }
 
-/// Run alone, as other tests of the process share its memory: `ZEPHYR_FAST_LONG=1 cargo test -p zephyr-core four_hundred`.
+/// Run alone, as other tests of the process share its memory:
+/// `ZEPHYR_FAST_LONG=1 cargo test -p zephyr-core four_hundred`.
 #[test]
-#[expect(clippy::print_stdout, reason = "a skipped test says so, and the figure is what the long run is for")]
+#[expect(
+    clippy::print_stdout,
+    reason = "a skipped test says so, and the figure is what the long run is for"
+)]
 fn a_kept_row_costs_less_than_four_hundred_bytes() {
     if std::env::var_os("ZEPHYR_FAST_LONG").is_none() {
         println!("skipped: set ZEPHYR_FAST_LONG=1");
         return;
     }
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut seen = Seen::new(&Folder::open(folder.path()).expect("opens"), &both()).expect("creates its spool");
+    let mut seen = Seen::new(&Folder::open(folder.path()).expect("opens"), &both())
+        .expect("creates its spool");
     let before = resident_bytes();
     // Just above seven eighths of 2^20, where all tables have just doubled: the worst of numbers.
     let rows = 920_000_u64;
     for row in 0..rows {
         let hash = |place: u64| xxhash_rust::xxh3::xxh3_64(&(row << 8 | place).to_le_bytes());
-        let near = Near { bands: std::array::from_fn(|band| hash(band as u64) as u32), shingles: vec![row, row + 1] };
-        let signature = Signature { exact: Some(u128::from(hash(100)) << 64 | u128::from(hash(101))), near: Some(near) };
+        let near = Near {
+            bands: std::array::from_fn(|band| hash(band as u64) as u32),
+            shingles: vec![row, row + 1],
+        };
+        let signature = Signature {
+            exact: Some(u128::from(hash(100)) << 64 | u128::from(hash(101))),
+            near: Some(near),
+        };
         seen.admit(row as i64, &signature).expect("writes its spool");
     }
     let bytes = (resident_bytes() - before) as f64 / rows as f64;
     println!("{bytes:.0} bytes a kept row");
-    // The rest of 400 is for the lengths, ids and offsets of samples before they are packed: 20 bytes.
+    // The rest of 400 is for the lengths, ids and offsets of samples before they are packed: 20
+    // bytes.
     assert!(bytes <= 380.0, "{bytes} bytes a kept row");
 }
 

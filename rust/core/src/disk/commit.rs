@@ -1,6 +1,8 @@
-//! The one way a file comes to life: written under a temporary name, hashed on the way, synced, then renamed.
+//! The one way a file comes to life: written under a temporary name, hashed on the way, synced,
+//! then renamed.
 //!
-//! A draft that is dropped, whether by an error, an interrupt or a panic, leaves nothing under the final name.
+//! A draft that is dropped, whether by an error, an interrupt or a panic, leaves nothing under the
+//! final name.
 
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
@@ -34,9 +36,11 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Opens a new file on its way to a name in a folder, which nothing may have when it is committed.
+    /// Opens a new file on its way to a name in a folder, which nothing may have when it is
+    /// committed.
     pub fn create(folder: &Folder, name: &str) -> Result<Draft> {
-        let file = folder.draft(name).map_err(|error| Error::storage(&folder.path_of(name), error))?;
+        let file =
+            folder.draft(name).map_err(|error| Error::storage(&folder.path_of(name), error))?;
         Ok(Draft {
             folder: folder.clone(),
             name: name.to_owned(),
@@ -75,7 +79,10 @@ impl Draft {
         self.named(DraftFile::replace)
     }
 
-    fn named(self, rename: impl FnOnce(DraftFile, &str) -> std::io::Result<()>) -> Result<Committed> {
+    fn named(
+        self,
+        rename: impl FnOnce(DraftFile, &str) -> std::io::Result<()>,
+    ) -> Result<Committed> {
         let target = self.path();
         let failed = |error: std::io::Error| Error::storage(&target, error);
         let file = self.file.into_inner().map_err(|error| failed(error.into_error()))?.0;

@@ -1,4 +1,5 @@
-//! Files on their way: written under a temporary name, then given their own, which nothing may have.
+//! Files on their way: written under a temporary name, then given their own, which nothing may
+//! have.
 
 use std::fs::File;
 use std::io::{ErrorKind, Result, Write};
@@ -20,7 +21,12 @@ impl Folder {
         #[cfg(feature = "failpoints")]
         if sabotaged("in_place") {
             let file = self.create_new(target)?;
-            return Ok(Stepped(DraftFile { folder: self.clone(), name: target.to_owned(), file, is_kept: true }));
+            return Ok(Stepped(DraftFile {
+                folder: self.clone(),
+                name: target.to_owned(),
+                file,
+                is_kept: true,
+            }));
         }
         for _ in 1..DRAFT_NAMES_MAX {
             match self.draft_named(&draft_name()) {

@@ -1,8 +1,9 @@
-//! All that the engine does to a disk. Each call that writes is a step, which tests of faults may count, fail or die at; reading opens
-//! regular files alone.
+//! All that the engine does to a disk. Each call that writes is a step, which tests of faults may
+//! count, fail or die at; reading opens regular files alone.
 //!
-//! What a run writes, sweeps or verifies is reached through a [`Folder`]: a handle, and below it one name at a time, never through a
-//! symbolic link. Whoever swaps a name for a link while a run goes on only makes that run fail.
+//! What a run writes, sweeps or verifies is reached through a [`Folder`]: a handle, and below it
+//! one name at a time, never through a symbolic link. Whoever swaps a name for a link while a run
+//! goes on only makes that run fail.
 
 pub mod commit;
 mod draft;
@@ -46,18 +47,26 @@ fn room(bytes: usize) -> Result<usize> {
     Ok(bytes)
 }
 
-/// Opens a file to read, links followed. What is no regular file is refused at once: a FIFO would hang, a device may never end.
+/// Opens a file to read, links followed. What is no regular file is refused at once: a FIFO would
+/// hang, a device may never end.
 pub(crate) fn open(path: &Path) -> Result<File> {
-    // Without this flag, opening a FIFO waits for its writer. For a regular file it changes nothing.
-    let file = File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+    // Without this flag, opening a FIFO waits for its writer. For a regular file it changes
+    // nothing.
+    let file =
+        File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
     let kind = file.metadata()?;
     if kind.is_file() {
         return Ok(file);
     }
-    Err(Error::other(if kind.is_dir() { "it is a folder, not a file" } else { "it is not a regular file" }))
+    Err(Error::other(if kind.is_dir() {
+        "it is a folder, not a file"
+    } else {
+        "it is not a regular file"
+    }))
 }
 
-/// Reads a small file whole, links followed; one that is longer than `bytes_max` is refused, however much there is of it.
+/// Reads a small file whole, links followed; one that is longer than `bytes_max` is refused,
+/// however much there is of it.
 pub(crate) fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>> {
     read_whole(open(path)?, bytes_max)
 }
@@ -113,9 +122,13 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Opens a folder that the user named. A link in that path is the user's own choice and is followed.
+    /// Opens a folder that the user named. A link in that path is the user's own choice and is
+    /// followed.
     pub fn open(path: &Path) -> Result<Folder> {
-        Ok(Folder { handle: Arc::new(rustix::fs::openat(CWD, path, OPEN_FOLDER, Mode::empty())?), path: path.to_owned() })
+        Ok(Folder {
+            handle: Arc::new(rustix::fs::openat(CWD, path, OPEN_FOLDER, Mode::empty())?),
+            path: path.to_owned(),
+        })
     }
 
     /// Opens a folder that the user named, which is made, with those above it, unless it is there.
@@ -159,26 +172,35 @@ impl Folder {
     /// Opens a regular file within to read. A FIFO is not waited for.
     pub(crate) fn file(&self, name: &str) -> Result<File> {
         let file = self.open_within(name, OFlags::RDONLY)?;
-        if file.metadata()?.is_file() { Ok(file) } else { Err(Error::other("it is not a regular file")) }
+        if file.metadata()?.is_file() {
+            Ok(file)
+        } else {
+            Err(Error::other("it is not a regular file"))
+        }
     }
 
-    /// Opens a file within to read and to write, which is made unless it is there. What it holds stays.
+    /// Opens a file within to read and to write, which is made unless it is there. What it holds
+    /// stays.
     pub(crate) fn file_or_new(&self, name: &str) -> Result<File> {
         self.open_within(name, OFlags::RDWR | OFlags::CREATE)
     }
 
     fn open_within(&self, name: &str, flags: OFlags) -> Result<File> {
-        // Without NONBLOCK, opening a FIFO waits for its writer. For files and folders it changes nothing.
+        // Without NONBLOCK, opening a FIFO waits for its writer. For files and folders it changes
+        // nothing.
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         match rustix::fs::openat(&*self.handle, name, flags, FILE_MODE) {
             Ok(handle) => Ok(File::from(handle)),
             // Systems differ in what they say of a link, and of a link where a folder is wanted.
-            Err(error) if self.kind(name).ok().flatten() == Some(Kind::Link) => Err(Error::other(format!("{IS_LINK} ({error})"))),
+            Err(error) if self.kind(name).ok().flatten() == Some(Kind::Link) => {
+                Err(Error::other(format!("{IS_LINK} ({error})")))
+            }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Reads a small file whole; one that is longer than `bytes_max` is refused, however much there is of it.
+    /// Reads a small file whole; one that is longer than `bytes_max` is refused, however much there
+    /// is of it.
     pub(crate) fn read(&self, name: &str, bytes_max: usize) -> Result<Vec<u8>> {
         read_whole(self.file(name)?, bytes_max)
     }
@@ -191,7 +213,9 @@ impl Folder {
     /// Whether an open file is the one that a name within stands for.
     pub(crate) fn names(&self, name: &str, file: &File) -> Result<bool> {
         let held = rustix::fs::fstat(file)?;
-        Ok(self.stat(OsStr::new(name))?.is_some_and(|there| (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)))
+        Ok(self
+            .stat(OsStr::new(name))?
+            .is_some_and(|there| (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)))
     }
 
     /// Whether this is still the folder that a name in another one stands for.
@@ -251,8 +275,14 @@ impl Folder {
         self.unlink_empty(name)
     }
 
-    /// Removes a folder's files whose names `is_ours` knows, those in `last` behind all others, then the folder if it is empty: one step.
-    pub(crate) fn remove_flat(&self, name: &str, last: &[&str], is_ours: impl Fn(&str) -> bool) -> Result<()> {
+    /// Removes a folder's files whose names `is_ours` knows, those in `last` behind all others,
+    /// then the folder if it is empty: one step.
+    pub(crate) fn remove_flat(
+        &self,
+        name: &str,
+        last: &[&str],
+        is_ours: impl Fn(&str) -> bool,
+    ) -> Result<()> {
         step("remove", &self.path_of(name))?;
         let within = match self.folder(name) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -281,7 +311,14 @@ impl Folder {
     fn unlink_empty(&self, name: &str) -> Result<()> {
         match self.unlink(name, AtFlags::REMOVEDIR) {
             // Systems differ in which of the two they say.
-            Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => Ok(()),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists
+                ) =>
+            {
+                Ok(())
+            }
             removed => removed,
         }
     }

@@ -47,7 +47,13 @@ impl Spool {
     pub fn create(folder: &Folder, name: &str) -> Result<Spool> {
         let path = folder.path_of(name);
         let file = folder.create(name).map_err(|error| Error::storage(&path, error))?;
-        Ok(Spool { path, file, buffer: Vec::with_capacity(BUFFER_BYTES), flushed: 0, ends: Vec::new() })
+        Ok(Spool {
+            path,
+            file,
+            buffer: Vec::with_capacity(BUFFER_BYTES),
+            flushed: 0,
+            ends: Vec::new(),
+        })
     }
 
     /// Appends a record.

@@ -1,4 +1,5 @@
-//! What must hold of a folder's handle: nothing is reached through a link, nothing but files is read.
+//! What must hold of a folder's handle: nothing is reached through a link, nothing but files is
+//! read.
 
 use std::os::unix::fs::symlink;
 

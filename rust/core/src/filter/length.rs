@@ -5,8 +5,8 @@ use serde::Deserialize;
 use crate::dialogue::Dialogue;
 use crate::stage::{Code, Notes, Reason, Stage};
 
-/// Bounds, each optional and inclusive. Characters are Unicode scalar values, summed over all turns.
-/// Of answers that compete for the last word, each must keep the bounds as the last turn.
+/// Bounds, each optional and inclusive. Characters are Unicode scalar values, summed over all
+/// turns. Of answers that compete for the last word, each must keep the bounds as the last turn.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Length {

@@ -21,7 +21,8 @@ pub const VERSION: u32 = 2;
 type Build = fn(toml::Table) -> std::result::Result<Box<dyn Stage>, toml::de::Error>;
 
 /// All filters, by the `kind` they have in recipes.
-pub const FILTERS: [(&str, Build); 3] = [("structure", structure::build), ("length", length::build), ("phrases", phrases::build)];
+pub const FILTERS: [(&str, Build); 3] =
+    [("structure", structure::build), ("length", length::build), ("phrases", phrases::build)];
 
 /// The names of all filters.
 #[must_use]
@@ -42,9 +43,8 @@ pub fn build(mut table: toml::Table) -> Result<Box<dyn Stage>> {
         Some(toml::Value::String(kind)) => kind,
         _ => return Err(Error::Recipe("a [[filter]] needs a `kind`".to_owned())),
     };
-    let (_, build) = FILTERS
-        .into_iter()
-        .find(|(name, _)| *name == kind)
-        .ok_or_else(|| Error::Recipe(format!("unknown filter `{kind}`; known: {}", names().join(", "))))?;
+    let (_, build) = FILTERS.into_iter().find(|(name, _)| *name == kind).ok_or_else(|| {
+        Error::Recipe(format!("unknown filter `{kind}`; known: {}", names().join(", ")))
+    })?;
     build(table).map_err(|error| Error::Recipe(format!("filter `{kind}`: {}", error.message())))
 }

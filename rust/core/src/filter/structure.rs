@@ -1,4 +1,5 @@
-//! Drops dialogues that are no dialogue: nothing said, an empty turn, speakers out of order, or a question left open.
+//! Drops dialogues that are no dialogue: nothing said, an empty turn, speakers out of order, or a
+//! question left open.
 
 use serde::Deserialize;
 
@@ -16,8 +17,12 @@ pub(super) fn build(table: toml::Table) -> Result<Box<dyn Stage>, toml::de::Erro
 impl Stage for Structure {
     fn visit(&self, dialogue: &mut Dialogue, _: &mut Notes) -> Result<(), Reason> {
         let turns = &dialogue.turns;
-        let spoken = &turns[usize::from(turns.first().is_some_and(|turn| turn.role == Role::System))..];
-        let in_order = spoken.iter().zip([Role::User, Role::Assistant].iter().cycle()).all(|(turn, role)| turn.role == *role);
+        let spoken =
+            &turns[usize::from(turns.first().is_some_and(|turn| turn.role == Role::System))..];
+        let in_order = spoken
+            .iter()
+            .zip([Role::User, Role::Assistant].iter().cycle())
+            .all(|(turn, role)| turn.role == *role);
         let asks_last = spoken.len() % 2 == 1;
         let code = if spoken.is_empty() {
             Code::EmptyDialogue
@@ -42,7 +47,10 @@ mod tests {
     use crate::dialogue::Turn;
 
     fn judged(turns: &[(Role, &str)]) -> Option<&'static str> {
-        let turns = turns.iter().map(|(role, text)| Turn { role: role.clone(), text: (*text).to_owned() }).collect();
+        let turns = turns
+            .iter()
+            .map(|(role, text)| Turn { role: role.clone(), text: (*text).to_owned() })
+            .collect();
         let mut dialogue = Dialogue { id: None, source: None, turns, replies: Replies::Inline };
         let judged = (Structure {}).visit(&mut dialogue, &mut Notes::default());
         judged.err().map(|reason| reason.code.word())

@@ -1,5 +1,5 @@
-//! The whole walk of one row, as JSON: what each stage made of it, its text, its ids and what is trained. Dedup is left out.
-//! And what a template alone makes of dialogues.
+//! The whole walk of one row, as JSON: what each stage made of it, its text, its ids and what is
+//! trained. Dedup is left out. And what a template alone makes of dialogues.
 
 use std::ops::Range;
 
@@ -23,12 +23,17 @@ pub fn explain(walk: &Walk, row: &[u8]) -> Result<String> {
         "control_tokens": notes.control_tokens,
     });
     if let Some(sets) = &walk.evaluation_sets {
-        story["contamination"] = sets.lines(&notes.contamination).iter().map(|line| json!(line)).collect();
+        story["contamination"] =
+            sets.lines(&notes.contamination).iter().map(|line| json!(line)).collect();
     }
     let outcome = match outcome {
         Outcome::GoingOn(cleaned) => {
             let Cleaned { dialogue, .. } = cleaned.as_ref();
-            story["turns"] = dialogue.turns.iter().map(|turn| json!({"role": turn.role.name(), "text": turn.text})).collect();
+            story["turns"] = dialogue
+                .turns
+                .iter()
+                .map(|turn| json!({"role": turn.role.name(), "text": turn.text}))
+                .collect();
             story["split"] = walk.split(dialogue).into();
             walk.finish(cleaned)
         }
@@ -51,7 +56,10 @@ fn tell_tokens(walk: &Walk, cleaned: &Cleaned, encoded: Encoded, story: &mut Val
     match encoded.tokens {
         Tokens::None => {}
         Tokens::Sample(sample) => {
-            let rendered = walk.encoding.as_ref().and_then(|encoding| encoding.template.render(&cleaned.dialogue.turns).ok());
+            let rendered = walk
+                .encoding
+                .as_ref()
+                .and_then(|encoding| encoding.template.render(&cleaned.dialogue.turns).ok());
             story["text"] = rendered.map(|rendered| rendered.text.clone()).into();
             story["labels"] = sample.labels().into();
             story["ids"] = sample.ids.into();
@@ -76,26 +84,38 @@ struct Message {
     content: String,
 }
 
-/// What a template makes of dialogues, each a list of messages: text and trained ranges, counted in characters, or a reason.
-/// With `prompt` the text before an answer is rendered, which has no ranges.
-pub fn render(tokenizer: &Tokenizer, template: &str, dialogues: &str, prompt: bool) -> Result<String> {
-    let dialogues: Vec<Vec<Message>> = serde_json::from_str(dialogues).map_err(|error| Error::Recipe(format!("dialogues: {error}")))?;
+/// What a template makes of dialogues, each a list of messages: text and trained ranges, counted in
+/// characters, or a reason. With `prompt` the text before an answer is rendered, which has no
+/// ranges.
+pub fn render(
+    tokenizer: &Tokenizer,
+    template: &str,
+    dialogues: &str,
+    prompt: bool,
+) -> Result<String> {
+    let dialogues: Vec<Vec<Message>> = serde_json::from_str(dialogues)
+        .map_err(|error| Error::Recipe(format!("dialogues: {error}")))?;
     let (name, text) = encode::template_text(template, tokenizer)?;
     let template = Template::new(&name, &text, &tokenizer.special, &tokenizer.special_texts())?;
     let rendered = dialogues.into_iter().map(|messages| {
-        let turns: Vec<Turn> =
-            messages.into_iter().map(|Message { role, content }| Turn { role: Role::named(role), text: content }).collect();
+        let turns: Vec<Turn> = messages
+            .into_iter()
+            .map(|Message { role, content }| Turn { role: Role::named(role), text: content })
+            .collect();
         let rendered = if prompt {
             template.render_prompt(&turns).map(|text| Rendered { text, trained: Vec::new() })
         } else {
             template.render(&turns).map(|rendered| Rendered::clone(&rendered))
         };
         match rendered {
-            Ok(Rendered { text, trained }) => json!({"trained": in_characters(&text, &trained), "text": text}),
+            Ok(Rendered { text, trained }) => {
+                json!({"trained": in_characters(&text, &trained), "text": text})
+            }
             Err(reason) => json!({"reason": reason.code.word(), "detail": reason.detail}),
         }
     });
-    serde_json::to_string(&rendered.collect::<Vec<_>>()).map_err(|error| Error::Internal(error.to_string()))
+    serde_json::to_string(&rendered.collect::<Vec<_>>())
+        .map_err(|error| Error::Internal(error.to_string()))
 }
 
 /// Byte ranges as pairs of character numbers.

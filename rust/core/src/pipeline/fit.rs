@@ -1,4 +1,5 @@
-//! What a recipe must be to fit its run: known to every step that it names, meant for what is made, and without keys that do nothing.
+//! What a recipe must be to fit its run: known to every step that it names, meant for what is made,
+//! and without keys that do nothing.
 
 use crate::binarize;
 use crate::dataset::product::Product;
@@ -7,7 +8,8 @@ use crate::filter;
 use crate::read::shape;
 use crate::recipe::{Compat, Dedup, Pack, Preset, Recipe, Tokenize, TrainOn};
 
-/// Reads a recipe, and asks the steps about the words that only they know. Arguments as in [`Recipe::read`].
+/// Reads a recipe, and asks the steps about the words that only they know. Arguments as in
+/// [`Recipe::read`].
 pub fn read(text: &str, name: &str, overrides: &[(String, String)]) -> Result<Recipe> {
     let recipe = Recipe::read(text, name, overrides, |filter| filter::build(filter).map(drop))?;
     if recipe.source.shape != "auto" {
@@ -33,7 +35,8 @@ pub(super) fn resolve(product: Product, recipe: &mut Recipe) -> Result<()> {
     if recipe.source.shape != "auto" {
         let shape = shape::named(&recipe.source.shape)?;
         if shape.compares != compares(product) {
-            let other = if shape.compares { "`zephyr-fast binarize`" } else { "`zephyr-fast prep`" };
+            let other =
+                if shape.compares { "`zephyr-fast binarize`" } else { "`zephyr-fast prep`" };
             return Err(Error::Recipe(format!("rows of shape `{}` are for {other}", shape.name)));
         }
     }
@@ -50,7 +53,9 @@ fn resolve_windows(recipe: &mut Recipe) -> Result<()> {
     }
     if recipe.compat == Compat::Trl07 {
         if !recipe.shards.tokens {
-            return refuse("`compat = \"trl-0.7\"` is about windows of tokens, and `shards.tokens` is false");
+            return refuse(
+                "`compat = \"trl-0.7\"` is about windows of tokens, and `shards.tokens` is false",
+            );
         }
         recipe.tokenize.train_on = TrainOn::All;
     }
@@ -60,7 +65,9 @@ fn resolve_windows(recipe: &mut Recipe) -> Result<()> {
 fn resolve_pairs(recipe: &mut Recipe) -> Result<()> {
     let refuse = |why: &str| Err(Error::Recipe(why.to_owned()));
     if let Some((key, why)) = of_windows_alone(recipe) {
-        return Err(Error::Recipe(format!("`{key}` {why}; it does nothing in `zephyr-fast binarize`, so take it away")));
+        return Err(Error::Recipe(format!(
+            "`{key}` {why}; it does nothing in `zephyr-fast binarize`, so take it away"
+        )));
     }
     if let Some(place) = recipe.filters.iter().position(filter::cuts_turns) {
         return Err(Error::Recipe(format!(
@@ -77,8 +84,8 @@ fn resolve_pairs(recipe: &mut Recipe) -> Result<()> {
     Ok(())
 }
 
-/// The first key that only windows have a use for, and what it is for: one that is laid over the recipe, or that the recipe sets to
-/// something else than its default.
+/// The first key that only windows have a use for, and what it is for: one that is laid over the
+/// recipe, or that the recipe sets to something else than its default.
 fn of_windows_alone(recipe: &Recipe) -> Option<(&'static str, &'static str)> {
     let keys = [
         ("compat", recipe.compat != Compat::default(), "is about windows, for `zephyr-fast prep`"),
@@ -87,13 +94,21 @@ fn of_windows_alone(recipe: &Recipe) -> Option<(&'static str, &'static str)> {
             recipe.pack.seq_len != Pack::default().seq_len,
             "is the length of windows; that of a pair is `binarize.max_length`",
         ),
-        ("dedup.near", recipe.dedup.near, "compares dialogues; `zephyr-fast binarize` only knows `dedup.exact`"),
+        (
+            "dedup.near",
+            recipe.dedup.near,
+            "compares dialogues; `zephyr-fast binarize` only knows `dedup.exact`",
+        ),
         (
             "dedup.of",
             recipe.dedup.of != Dedup::default().of,
             "is for dialogues; `zephyr-fast binarize` compares whole rows as the source has them",
         ),
-        ("dedup.threshold", recipe.dedup.threshold != Dedup::default().threshold, "is for `dedup.near`, which compares dialogues"),
+        (
+            "dedup.threshold",
+            recipe.dedup.threshold != Dedup::default().threshold,
+            "is for `dedup.near`, which compares dialogues",
+        ),
         (
             "tokenize.train_on",
             recipe.tokenize.train_on != Tokenize::default().train_on,
@@ -101,7 +116,9 @@ fn of_windows_alone(recipe: &Recipe) -> Option<(&'static str, &'static str)> {
         ),
     ];
     let is_written = |key: &str| recipe.overridden.iter().any(|written| written == key);
-    keys.into_iter().find(|(key, is_other, _)| *is_other || is_written(key)).map(|(key, _, why)| (key, why))
+    keys.into_iter()
+        .find(|(key, is_other, _)| *is_other || is_written(key))
+        .map(|(key, _, why)| (key, why))
 }
 
 #[cfg(test)]
@@ -109,7 +126,8 @@ mod tests {
     use super::*;
 
     fn error(text: &str, product: Product, overrides: &[(&str, &str)]) -> String {
-        let overrides: Vec<_> = overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let overrides: Vec<_> =
+            overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let read = read(text, "recipes/x.toml", &overrides);
         let resolved = read.and_then(|mut recipe| resolve(product, &mut recipe));
         resolved.map_or_else(|error| error.to_string(), |()| String::new())
@@ -119,10 +137,22 @@ mod tests {
     fn what_only_a_step_knows_is_asked_of_it() {
         let text = "seed = 1\n[[filter]]\nkind = \"structure\"\n[[filter]]\nkind = \"lenght\"\n";
         let refused = error(text, Product::Windows, &[]);
-        assert_eq!(refused, format!("recipes/x.toml:4: unknown filter `lenght`; known: {}", filter::names().join(", ")));
+        assert_eq!(
+            refused,
+            format!(
+                "recipes/x.toml:4: unknown filter `lenght`; known: {}",
+                filter::names().join(", ")
+            )
+        );
         let text = "[[filter]]\nkind = \"length\"\nturns = 3\n";
-        assert!(error(text, Product::Windows, &[]).starts_with("recipes/x.toml:1: filter `length`: unknown field `turns`"));
-        assert!(error("[source]\nshape = \"tables\"\n", Product::Windows, &[]).starts_with("unknown shape `tables`"));
+        assert!(
+            error(text, Product::Windows, &[])
+                .starts_with("recipes/x.toml:1: filter `length`: unknown field `turns`")
+        );
+        assert!(
+            error("[source]\nshape = \"tables\"\n", Product::Windows, &[])
+                .starts_with("unknown shape `tables`")
+        );
     }
 
     #[test]
@@ -140,12 +170,22 @@ mod tests {
             ("tokenize.train_on", "all"),
         ];
         for (key, value) in keys {
-            assert!(error(text, Product::Pairs, &[(key, value)]).starts_with(&format!("`{key}` ")), "{key}={value}");
+            assert!(
+                error(text, Product::Pairs, &[(key, value)]).starts_with(&format!("`{key}` ")),
+                "{key}={value}"
+            );
         }
-        assert!(error("pack = { seq_len = 64 }\n[binarize]\n", Product::Pairs, &[]).starts_with("`pack.seq_len` "));
-        let tail = "[[filter]]\nkind = \"structure\"\n[[filter]]\nkind = \"phrases\"\nphrases = [\"x\"]\ndrop = \"tail\"\n";
+        assert!(
+            error("pack = { seq_len = 64 }\n[binarize]\n", Product::Pairs, &[])
+                .starts_with("`pack.seq_len` ")
+        );
+        let tail = "[[filter]]\nkind = \"structure\"\n[[filter]]\nkind = \"phrases\"\nphrases = \
+            [\"x\"]\ndrop = \"tail\"\n";
         assert_eq!(error(tail, Product::Windows, &[]), "");
-        assert!(error(&format!("{tail}{text}"), Product::Pairs, &[]).starts_with("`filter.1.drop = \"tail\"` cuts turns off"));
+        assert!(
+            error(&format!("{tail}{text}"), Product::Pairs, &[])
+                .starts_with("`filter.1.drop = \"tail\"` cuts turns off")
+        );
         // A recipe that is printed with all its keys can be used again.
         let printed = read(text, "x", &[]).and_then(|recipe| recipe.print()).expect("prints");
         assert_eq!(error(&printed, Product::Pairs, &[]), "");

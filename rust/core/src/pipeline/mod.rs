@@ -1,6 +1,8 @@
-//! The walk in its order, over all rows: read in rounds, visit on every core, admit in row order, finish on every core, write in row order.
+//! The walk in its order, over all rows: read in rounds, visit on every core, admit in row order,
+//! finish on every core, write in row order.
 //!
-//! While one round is finished and written the next one is visited, so no core waits for the serial parts.
+//! While one round is finished and written the next one is visited, so no core waits for the serial
+//! parts.
 
 pub mod explain;
 pub mod fit;
@@ -36,8 +38,8 @@ use crate::stage::Reason;
 use crate::tokenize::Tokenizer;
 use output::Output;
 
-/// Chunks of a round for each thread: enough that threads seldom wait for the last row, few enough that a round is warm in the cache
-/// when its rows are written.
+/// Chunks of a round for each thread: enough that threads seldom wait for the last row, few enough
+/// that a round is warm in the cache when its rows are written.
 const ROUND_CHUNKS_PER_THREAD: usize = 4;
 /// Chunks of a round at most: some tens of megabytes.
 const ROUND_CHUNKS_MAX: usize = 32;
@@ -68,15 +70,18 @@ pub struct RunOptions {
     pub threads: Option<usize>,
     /// Whether another run's folder may be replaced.
     pub overwrite: bool,
-    /// Bytes of memory that this process may hold, all that is in it counted; `None` is as much as there is.
+    /// Bytes of memory that this process may hold, all that is in it counted; `None` is as much as
+    /// there is.
     pub memory_bytes_max: Option<u64>,
-    /// Unreadable rows allowed; `None` is 20 or one in a thousand, whichever is more, and 1,000 at once.
+    /// Unreadable rows allowed; `None` is 20 or one in a thousand, whichever is more, and 1,000 at
+    /// once.
     pub bad_rows_max: Option<u64>,
 }
 
 /// Does a run and gives its manifest. A finished folder of the same run is left as it is.
 pub fn run(job: Job, watch: &Watch) -> Result<Manifest> {
-    let threads = rayon::ThreadPoolBuilder::new().num_threads(job.options.threads.unwrap_or(0)).build();
+    let threads =
+        rayon::ThreadPoolBuilder::new().num_threads(job.options.threads.unwrap_or(0)).build();
     threads.map_err(|error| Error::Internal(error.to_string()))?.install(|| run_here(job, watch))
 }
 
@@ -111,13 +116,16 @@ fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
     output.check_conserved(rows_read)?;
     output.cut_short = seen.cut_short();
     drop(seen);
-    let name = Path::new(&job.recipe_name).file_stem().map_or_else(|| job.recipe_name.clone(), |stem| stem.to_string_lossy().into_owned());
+    let name = Path::new(&job.recipe_name)
+        .file_stem()
+        .map_or_else(|| job.recipe_name.clone(), |stem| stem.to_string_lossy().into_owned());
     let manifest = output.finish(&name, recipe_text, made_from, watch)?;
     folder.finish(&manifest)?;
     Ok(manifest)
 }
 
-/// A round between the halves of the walk: its chunks, for what the quarantine keeps of a row, and its rows in row order.
+/// A round between the halves of the walk: its chunks, for what the quarantine keeps of a row, and
+/// its rows in row order.
 #[derive(Default)]
 struct Round {
     started: Vec<Started>,
@@ -134,11 +142,14 @@ pub(crate) struct Row {
     visited: Visited,
 }
 
-/// Memory that a run takes beside its rounds, measured and some more: tables and a row group of Parquet.
+/// Memory that a run takes beside its rounds, measured and some more: tables and a row group of
+/// Parquet.
 const STANDING_BYTES: u64 = 96 << 20;
-/// Memory that a thread takes beside its rows, measured with one to eight of them: caches of the tokenizer, heaps of the allocator.
+/// Memory that a thread takes beside its rows, measured with one to eight of them: caches of the
+/// tokenizer, heaps of the allocator.
 const THREAD_BYTES: u64 = 20 << 20;
-/// Memory that a chunk takes on its way, measured and a quarter more: its rows in every form, and two rounds are on their way at once.
+/// Memory that a chunk takes on its way, measured and a quarter more: its rows in every form, and
+/// two rounds are on their way at once.
 const CHUNK_BYTES_HELD: u64 = 20 * read::CHUNK_BYTES as u64;
 
 /// Chunks of a round: with less memory, fewer. What is written does not depend on it.
@@ -164,7 +175,8 @@ fn walk_all(
     let (sender, receiver) = mpsc::sync_channel(round_chunks);
     let progress = Progress::of(watch);
     std::thread::scope(|scope| {
-        // Dropped when this closure ends, however it ends: the reader, which may be waiting for room, then ends as well.
+        // Dropped when this closure ends, however it ends: the reader, which may be waiting for
+        // room, then ends as well.
         let receiver = receiver;
         let reading = progress.clone();
         scope.spawn(move || read_all(inputs, &reading, &sender));
@@ -178,8 +190,10 @@ fn walk_all(
             watch.bytes_read.store(progress.bytes.load(Ordering::Relaxed), Ordering::Relaxed);
             let is_last = chunks.is_empty();
             let started = start_rows(walk, chunks, &mut shapes, &mut next_row);
-            let (visited, written) =
-                rayon::join(|| visit(walk, &started, watch), || finish(walk, std::mem::take(&mut pending), watch, |row| output.push(row)));
+            let (visited, written) = rayon::join(
+                || visit(walk, &started, watch),
+                || finish(walk, std::mem::take(&mut pending), watch, |row| output.push(row)),
+            );
             written?;
             pending = Round { started, rows: admit(visited?, seen, &mut bad_rows)? };
             if is_last && pending.rows.is_empty() {
@@ -228,12 +242,19 @@ struct Started {
     first_row: i64,
 }
 
-fn start_rows(walk: &Walk, chunks: Vec<Chunk>, shapes: &mut [Option<&'static Shape>], next_row: &mut i64) -> Vec<Started> {
+fn start_rows(
+    walk: &Walk,
+    chunks: Vec<Chunk>,
+    shapes: &mut [Option<&'static Shape>],
+    next_row: &mut i64,
+) -> Vec<Started> {
     chunks
         .into_iter()
         .map(|chunk| {
             let known = &mut shapes[chunk.input as usize];
-            let shape = known.unwrap_or_else(|| walk.shape(chunk.rows.iter().map(|row| &chunk.bytes[row.start..row.end])));
+            let shape = known.unwrap_or_else(|| {
+                walk.shape(chunk.rows.iter().map(|row| &chunk.bytes[row.start..row.end]))
+            });
             *known = Some(shape);
             let first_row = *next_row;
             *next_row += chunk.rows.len() as i64;
@@ -243,7 +264,8 @@ fn start_rows(walk: &Walk, chunks: Vec<Chunk>, shapes: &mut [Option<&'static Sha
 }
 
 fn visit(walk: &Walk, started: &[Started], watch: &Watch) -> Result<Vec<Row>> {
-    let places = |chunk: usize| (0..started[chunk].chunk.rows.len()).map(move |place| (chunk, place));
+    let places =
+        |chunk: usize| (0..started[chunk].chunk.rows.len()).map(move |place| (chunk, place));
     let rows: Vec<(usize, usize)> = (0..started.len()).flat_map(places).collect();
     rows.into_par_iter()
         .with_min_len(8)
@@ -264,25 +286,41 @@ fn admit(mut rows: Vec<Row>, seen: &mut Seen, bad_rows: &mut BadRows) -> Result<
     for row in &mut rows {
         match &row.visited.outcome {
             Outcome::GoingOn(cleaned) => {
-                let repeat = cleaned.signature.as_ref().map(|signature| seen.admit(row.row_id, signature)).transpose()?.flatten();
+                let repeat = cleaned
+                    .signature
+                    .as_ref()
+                    .map(|signature| seen.admit(row.row_id, signature))
+                    .transpose()?
+                    .flatten();
                 if let Some(repeat) = repeat {
                     row.visited.outcome = Outcome::Duplicate(repeat);
                 }
             }
             Outcome::Unreadable(reason) => bad_rows.add(reason, &row.raw)?,
-            Outcome::Dropped(_) | Outcome::Duplicate(_) | Outcome::Quarantined(_) | Outcome::Written(..) => {}
+            Outcome::Dropped(_)
+            | Outcome::Duplicate(_)
+            | Outcome::Quarantined(_)
+            | Outcome::Written(..) => {}
         }
     }
     Ok(rows)
 }
 
 /// Makes tokens of the rows that stay, and hands every row on in row order.
-fn finish(walk: &Walk, round: Round, watch: &Watch, mut push: impl FnMut(output::Row) -> Result<()>) -> Result<()> {
+fn finish(
+    walk: &Walk,
+    round: Round,
+    watch: &Watch,
+    mut push: impl FnMut(output::Row) -> Result<()>,
+) -> Result<()> {
     let Round { started, rows } = round;
     #[cfg(feature = "failpoints")]
     let rows = sabotaged_rows(rows);
-    let done: Vec<Result<output::Row>> =
-        rows.into_par_iter().with_min_len(4).map(|row| watch.check().map(|()| finish_row(walk, &started, row))).collect();
+    let done: Vec<Result<output::Row>> = rows
+        .into_par_iter()
+        .with_min_len(4)
+        .map(|row| watch.check().map(|()| finish_row(walk, &started, row)))
+        .collect();
     for written in done {
         let written = written?;
         watch.rows.fetch_add(1, Ordering::Relaxed);
@@ -333,7 +371,9 @@ impl BadRows {
     fn add(&mut self, reason: &Reason, raw: &RawRow) -> Result<()> {
         self.count += 1;
         let detail = reason.detail.as_deref().unwrap_or_default();
-        self.first.get_or_insert_with(|| format!("line {}, byte {}: {}: {detail}", raw.line, raw.offset, reason.code.word()));
+        self.first.get_or_insert_with(|| {
+            format!("line {}, byte {}: {}: {detail}", raw.line, raw.offset, reason.code.word())
+        });
         if self.count > self.max.unwrap_or(1_000) { self.fail("so far") } else { Ok(()) }
     }
 
@@ -346,7 +386,8 @@ impl BadRows {
     fn fail(&self, of: &str) -> Result<()> {
         let first = self.first.as_deref().unwrap_or_default();
         Err(Error::BadData(format!(
-            "{} rows {of} are unreadable, too many; the first: {first}. If they are to be set aside all the same, allow more with --max-bad",
+            "{} rows {of} are unreadable, too many; the first: {first}. If they are to be set \
+                aside all the same, allow more with --max-bad",
             self.count
         )))
     }

@@ -1,4 +1,5 @@
-//! Every list of names that a user may type or read, for those who ask by its kind: no other place keeps a copy.
+//! Every list of names that a user may type or read, for those who ask by its kind: no other place
+//! keeps a copy.
 
 use crate::dataset::product::Product;
 use crate::dedup::Repeat;

@@ -1,4 +1,5 @@
-//! The serial end of the walk: takes rows in order, keeps the books, and writes everything but the manifest's name.
+//! The serial end of the walk: takes rows in order, keeps the books, and writes everything but the
+//! manifest's name.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,8 @@ use crate::dataset::fingerprint::{ENGINE, MadeFrom};
 use crate::dataset::layout::TOKENIZER;
 use crate::dataset::ledger::{self, Entry, Ledger};
 use crate::dataset::manifest::{
-    Decontamination, DedupSums, FileCard, InputCard, Manifest, RecipeCopy, Rows, SCHEMA, Split, TemplateCard, TokenizerCard, TruecaseSums,
+    Decontamination, DedupSums, FileCard, InputCard, Manifest, RecipeCopy, Rows, SCHEMA, Split,
+    TemplateCard, TokenizerCard, TruecaseSums,
 };
 use crate::dataset::out_folder::OutFolder;
 use crate::dataset::product::Product;
@@ -45,7 +47,12 @@ pub(super) fn token_count(encoded: &Encoded) -> usize {
     match &encoded.tokens {
         Tokens::None => 0,
         Tokens::Sample(sample) => sample.ids.len(),
-        Tokens::Pairs(pairs) => pairs.iter().map(|(_, pair)| pair.prompt_ids.len() + pair.chosen_ids.len() + pair.rejected_ids.len()).sum(),
+        Tokens::Pairs(pairs) => pairs
+            .iter()
+            .map(|(_, pair)| {
+                pair.prompt_ids.len() + pair.chosen_ids.len() + pair.rejected_ids.len()
+            })
+            .sum(),
     }
 }
 
@@ -53,7 +60,9 @@ fn trained_count(encoded: &Encoded) -> usize {
     match &encoded.tokens {
         Tokens::None => 0,
         Tokens::Sample(sample) => sample.trained_tokens(),
-        Tokens::Pairs(pairs) => pairs.iter().map(|(_, pair)| pair.chosen_ids.len() + pair.rejected_ids.len()).sum(),
+        Tokens::Pairs(pairs) => {
+            pairs.iter().map(|(_, pair)| pair.chosen_ids.len() + pair.rejected_ids.len()).sum()
+        }
     }
 }
 
@@ -82,7 +91,8 @@ struct SplitOutput {
     tokens: TokenOutput,
 }
 
-/// Samples wait in a spool until all lengths are known; pairs need no packing and go straight to their shards.
+/// Samples wait in a spool until all lengths are known; pairs need no packing and go straight to
+/// their shards.
 enum TokenOutput {
     None,
     Samples(Waiting),
@@ -90,12 +100,18 @@ enum TokenOutput {
 }
 
 impl<'run> Output<'run> {
-    pub(super) fn new(walk: &'run Walk, folder: &'run OutFolder, inputs: &'run [Input]) -> Result<Output<'run>> {
+    pub(super) fn new(
+        walk: &'run Walk,
+        folder: &'run OutFolder,
+        inputs: &'run [Input],
+    ) -> Result<Output<'run>> {
         let ledger = folder.folder(ledger::FOLDER)?;
         let split = |name: &'static str| -> Result<SplitOutput> {
             let tokens = match walk.product {
                 _ if walk.encoding.is_none() => TokenOutput::None,
-                Product::Windows => TokenOutput::Samples(Waiting::new(folder.work(), &format!("samples-{name}"))?),
+                Product::Windows => {
+                    TokenOutput::Samples(Waiting::new(folder.work(), &format!("samples-{name}"))?)
+                }
                 Product::Pairs => TokenOutput::Pairs(Box::new(shards(walk, folder, name))),
             };
             Ok(SplitOutput { name, sums: Split::default(), text: None, tokens })
@@ -150,15 +166,23 @@ impl<'run> Output<'run> {
             Outcome::Written(cleaned, encoded) => self.write(&mut entry, cleaned, encoded)?,
             Outcome::Duplicate(repeat) => self.repeat(&mut entry, *repeat),
             Outcome::Dropped(reason) => count(&mut self.rows.dropped, reason.code.word()),
-            Outcome::Quarantined(reason) | Outcome::Unreadable(reason) => self.set_aside(&entry, reason, row.aside.as_ref())?,
-            Outcome::GoingOn(_) => return Err(Error::Internal("a row ended while it was going on".to_owned())),
+            Outcome::Quarantined(reason) | Outcome::Unreadable(reason) => {
+                self.set_aside(&entry, reason, row.aside.as_ref())?
+            }
+            Outcome::GoingOn(_) => {
+                return Err(Error::Internal("a row ended while it was going on".to_owned()));
+            }
         }
         self.ledger.push(entry)
     }
 
     fn write(&mut self, entry: &mut Entry, cleaned: &Cleaned, encoded: &Encoded) -> Result<()> {
         let name = self.walk.split(&cleaned.dialogue);
-        let split = self.splits.iter_mut().find(|split| split.name == name).expect("a split is train or test");
+        let split = self
+            .splits
+            .iter_mut()
+            .find(|split| split.name == name)
+            .expect("a split is train or test");
         let (tokens, trained) = (token_count(encoded), trained_count(encoded));
         self.rows.written += 1;
         split.sums.rows += 1;
@@ -178,14 +202,18 @@ impl<'run> Output<'run> {
         }
         match (&mut split.tokens, &encoded.tokens) {
             (TokenOutput::None, Tokens::None) => {}
-            (TokenOutput::Samples(waiting), Tokens::Sample(sample)) => waiting.push(entry.row_id, sample, encoded.chars)?,
+            (TokenOutput::Samples(waiting), Tokens::Sample(sample)) => {
+                waiting.push(entry.row_id, sample, encoded.chars)?
+            }
             (TokenOutput::Pairs(shards), Tokens::Pairs(pairs)) => {
                 split.sums.samples += pairs.len() as u64;
                 for (number, pair) in pairs {
                     if let ShardRows::Pairs(rows) = &mut shards.rows {
                         rows.add(entry.row_id, *number, pair);
                     }
-                    shards.row_added(pair.prompt_ids.len() + pair.chosen_ids.len() + pair.rejected_ids.len())?;
+                    shards.row_added(
+                        pair.prompt_ids.len() + pair.chosen_ids.len() + pair.rejected_ids.len(),
+                    )?;
                 }
             }
             _ => return Err(Error::Internal("tokens of another product".to_owned())),
@@ -211,7 +239,8 @@ impl<'run> Output<'run> {
 
     fn set_aside(&mut self, entry: &Entry, reason: &Reason, aside: Option<&Aside>) -> Result<()> {
         count(&mut self.rows.quarantined, reason.code.word());
-        let aside = aside.ok_or_else(|| Error::Internal("a row is set aside without its bytes".to_owned()))?;
+        let aside = aside
+            .ok_or_else(|| Error::Internal("a row is set aside without its bytes".to_owned()))?;
         let input = Origin { ordinal: entry.input, name: &self.inputs[entry.input as usize].name };
         self.quarantine.push(entry.row_id, input, reason, aside)
     }
@@ -221,11 +250,20 @@ impl<'run> Output<'run> {
         if self.rows.read == rows_read && self.rows.conserved() {
             return Ok(());
         }
-        Err(Error::Internal(format!("rows vanished: {rows_read} were read, of these {:?}", self.rows)))
+        Err(Error::Internal(format!(
+            "rows vanished: {rows_read} were read, of these {:?}",
+            self.rows
+        )))
     }
 
     /// Packs, ends every file and draws up the manifest.
-    pub(super) fn finish(self, recipe_name: &str, recipe_text: String, made_from: MadeFrom, watch: &Watch) -> Result<Manifest> {
+    pub(super) fn finish(
+        self,
+        recipe_name: &str,
+        recipe_text: String,
+        made_from: MadeFrom,
+        watch: &Watch,
+    ) -> Result<Manifest> {
         let (walk, folder) = (self.walk, self.folder);
         let mut files = vec![FileCard::new(ledger::FILE, self.ledger.commit()?)];
         files.extend(self.quarantine.commit()?);
@@ -236,23 +274,32 @@ impl<'run> Output<'run> {
         for split in self.splits.into_iter().filter(|split| split.sums.rows > 0) {
             splits.insert(split.name.to_owned(), split.finish(walk, folder, watch)?);
         }
-        let card_of =
-            |(input, rows): (&Input, u64)| InputCard { name: input.name.clone(), blake3: input.blake3.clone(), bytes: input.bytes, rows };
+        let card_of = |(input, rows): (&Input, u64)| InputCard {
+            name: input.name.clone(),
+            blake3: input.blake3.clone(),
+            bytes: input.bytes,
+            rows,
+        };
         let sets = walk.evaluation_sets.as_ref();
-        let decontamination =
-            sets.map_or_else(Decontamination::not_checked, |sets| self.contamination.report(sets, &walk.recipe.decontaminate));
+        let decontamination = sets.map_or_else(Decontamination::not_checked, |sets| {
+            self.contamination.report(sets, &walk.recipe.decontaminate)
+        });
         let mut manifest = Manifest {
             schema: SCHEMA,
             kind: walk.product,
             engine: ENGINE.to_owned(),
             semantics: made_from.rules.clone(),
             fingerprint: made_from.fingerprint()?,
-            recipe: RecipeCopy { name: recipe_name.to_owned(), sha256: made_from.recipe.clone(), text: recipe_text },
+            recipe: RecipeCopy {
+                name: recipe_name.to_owned(),
+                sha256: made_from.recipe.clone(),
+                text: recipe_text,
+            },
             tokenizer: walk.encoding.as_ref().map(tokenizer_card),
-            template: walk
-                .encoding
-                .as_ref()
-                .map(|Encoding { template, .. }| TemplateCard { name: template.name().to_owned(), sha256: template.sha256() }),
+            template: walk.encoding.as_ref().map(|Encoding { template, .. }| TemplateCard {
+                name: template.name().to_owned(),
+                sha256: template.sha256(),
+            }),
             inputs: self.inputs.iter().zip(self.rows_of_input).map(card_of).collect(),
             rows: self.rows,
             phrases: self.phrases,
@@ -267,11 +314,15 @@ impl<'run> Output<'run> {
         #[cfg(feature = "failpoints")]
         if crate::disk::failpoints::sabotaged("manifest_first") {
             let mut early = manifest.clone();
-            let (file, sha256) = (card::FILE.to_owned(), crate::normal::sha256_hex(card.as_bytes()));
+            let (file, sha256) =
+                (card::FILE.to_owned(), crate::normal::sha256_hex(card.as_bytes()));
             early.files.push(FileCard { file, bytes: card.len() as u64, sha256 });
             commit_bytes(folder.top(), crate::dataset::manifest::FILE, early.print()?.as_bytes())?;
         }
-        manifest.files.push(FileCard::new(card::FILE, commit_bytes(folder.top(), card::FILE, card.as_bytes())?));
+        manifest.files.push(FileCard::new(
+            card::FILE,
+            commit_bytes(folder.top(), card::FILE, card.as_bytes())?,
+        ));
         Ok(manifest)
     }
 }
@@ -284,7 +335,12 @@ fn count(counts: &mut BTreeMap<String, u64>, word: &str) {
 fn write_tokenizer(encoding: &Encoding, folder: &OutFolder) -> Result<Vec<FileCard>> {
     let target = folder.folder(TOKENIZER)?;
     let files = encoding.tokenizer.files(encoding.template.text())?;
-    files.into_iter().map(|(name, bytes)| Ok(FileCard::new(&format!("{TOKENIZER}/{name}"), commit_bytes(&target, name, &bytes)?))).collect()
+    files
+        .into_iter()
+        .map(|(name, bytes)| {
+            Ok(FileCard::new(&format!("{TOKENIZER}/{name}"), commit_bytes(&target, name, &bytes)?))
+        })
+        .collect()
 }
 
 fn tokenizer_card(encoding: &Encoding) -> TokenizerCard {
@@ -300,7 +356,12 @@ fn tokenizer_card(encoding: &Encoding) -> TokenizerCard {
 }
 
 fn shards(walk: &Walk, folder: &OutFolder, split: &'static str) -> Shards {
-    Shards::new(folder.top().clone(), split, walk.recipe.shards.shard_bytes_max, walk.product.into())
+    Shards::new(
+        folder.top().clone(),
+        split,
+        walk.recipe.shards.shard_bytes_max,
+        walk.product.into(),
+    )
 }
 
 impl SplitOutput {
@@ -323,7 +384,8 @@ impl SplitOutput {
                 written.cards
             }
             TokenOutput::Pairs(shards) => {
-                sums.seq_len = walk.recipe.binarize.as_ref().map_or(0, |binarize| binarize.max_length) as u64;
+                sums.seq_len =
+                    walk.recipe.binarize.as_ref().map_or(0, |binarize| binarize.max_length) as u64;
                 shards.commit()?
             }
         };

@@ -1,6 +1,8 @@
-//! What happens to one row, start to end but for dedup: the part of the walk that any thread may run.
+//! What happens to one row, start to end but for dedup: the part of the walk that any thread may
+//! run.
 //!
-//! [`Walk::visit`] takes a row to where dedup can judge it; [`Walk::finish`] makes text and tokens of a row that stays.
+//! [`Walk::visit`] takes a row to where dedup can judge it; [`Walk::finish`] makes text and tokens
+//! of a row that stays.
 
 use crate::binarize::Rules;
 use crate::control_tokens::ControlTokens;
@@ -86,7 +88,9 @@ impl Outcome {
             Outcome::GoingOn(_) => ("going on", None),
             Outcome::Dropped(reason) => ("dropped", Some(reason)),
             Outcome::Duplicate(_) => ("duplicate", None),
-            Outcome::Quarantined(reason) | Outcome::Unreadable(reason) => ("quarantined", Some(reason)),
+            Outcome::Quarantined(reason) | Outcome::Unreadable(reason) => {
+                ("quarantined", Some(reason))
+            }
             Outcome::Written(..) => ("written", None),
         }
     }
@@ -106,17 +110,26 @@ pub struct Visited {
 }
 
 impl Walk {
-    /// Builds all parts of the walk; whatever is wrong with recipe, tokenizer or template is found here. A tokenizer goes with a recipe that
-    /// wants tokens.
+    /// Builds all parts of the walk; whatever is wrong with recipe, tokenizer or template is found
+    /// here. A tokenizer goes with a recipe that wants tokens.
     pub fn new(product: Product, recipe: Recipe, tokenizer: Option<Tokenizer>) -> Result<Walk> {
         Walk::watched(product, recipe, tokenizer, &Watch::default())
     }
 
     /// The same, until a watch says stop: evaluation sets take a while to read.
-    pub fn watched(product: Product, mut recipe: Recipe, tokenizer: Option<Tokenizer>, watch: &Watch) -> Result<Walk> {
+    pub fn watched(
+        product: Product,
+        mut recipe: Recipe,
+        tokenizer: Option<Tokenizer>,
+        watch: &Watch,
+    ) -> Result<Walk> {
         fit::resolve(product, &mut recipe)?;
         if recipe.shards.tokens != tokenizer.is_some() {
-            let what = if recipe.shards.tokens { "tokens need a tokenizer" } else { "`shards.tokens` is false, so no tokenizer is of use" };
+            let what = if recipe.shards.tokens {
+                "tokens need a tokenizer"
+            } else {
+                "`shards.tokens` is false, so no tokenizer is of use"
+            };
             return Err(Error::Recipe(what.to_owned()));
         }
         let mut stages: Vec<Box<dyn Stage>> = Vec::new();
@@ -128,7 +141,11 @@ impl Walk {
         }
         let encoding = tokenizer.map(|tokenizer| Encoding::new(&recipe, tokenizer)).transpose()?;
         let control = encoding.as_ref().map(|encoding| {
-            ControlTokens::new(&encoding.tokenizer.special_texts(), encoding.template.written(), recipe.tokenize.control_tokens)
+            ControlTokens::new(
+                &encoding.tokenizer.special_texts(),
+                encoding.template.written(),
+                recipe.tokenize.control_tokens,
+            )
         });
         let rules = recipe.binarize.as_ref().map(|binarize| Rules::new(binarize, recipe.seed));
         let shape = match recipe.source.shape.as_str() {
@@ -136,40 +153,73 @@ impl Walk {
             name => Some(shape::named(name)?),
         };
         let evaluation_sets = Index::load(&recipe.decontaminate, watch)?;
-        Ok(Walk { product, recipe, encoding, evaluation_sets, stages, rules, control: control.transpose()?, shape })
+        Ok(Walk {
+            product,
+            recipe,
+            encoding,
+            evaluation_sets,
+            stages,
+            rules,
+            control: control.transpose()?,
+            shape,
+        })
     }
 
     /// The shape of an input, told by its first readable row unless the recipe names it.
     #[must_use]
     pub fn shape<'row>(&self, mut rows: impl Iterator<Item = &'row [u8]>) -> &'static Shape {
         let compares = fit::compares(self.product);
-        self.shape.or_else(|| rows.find_map(|row| shape::detect(row, compares))).unwrap_or_else(|| shape::default_of(compares))
+        self.shape
+            .or_else(|| rows.find_map(|row| shape::detect(row, compares)))
+            .unwrap_or_else(|| shape::default_of(compares))
     }
 
-    /// Reads, cleans, filters and pairs a row. `length` is the row's true length, which `bytes` may be cut short of.
+    /// Reads, cleans, filters and pairs a row. `length` is the row's true length, which `bytes` may
+    /// be cut short of.
     #[must_use]
     pub fn visit(&self, shape: &Shape, bytes: &[u8], length: u64) -> Visited {
         let mut notes = Notes::default();
         let mut dialogue = match parse(shape, bytes, length) {
             Ok(dialogue) => dialogue,
-            Err(reason) => return Visited { id: None, prompt_id: None, notes, outcome: reason.into() },
+            Err(reason) => {
+                return Visited { id: None, prompt_id: None, notes, outcome: reason.into() };
+            }
         };
         let id = dialogue.id.take();
-        let raw_prompt_id = (self.recipe.truecase.id_from == IdFrom::Raw).then(|| sha256_hex(dialogue.prompt().as_bytes()));
-        let passed = self.stages.iter().try_for_each(|stage| stage.visit(&mut dialogue, &mut notes));
-        notes.control_tokens = self.control.as_ref().map_or(0, |control| control.neutralize(&mut dialogue));
+        let raw_prompt_id = (self.recipe.truecase.id_from == IdFrom::Raw)
+            .then(|| sha256_hex(dialogue.prompt().as_bytes()));
+        let passed =
+            self.stages.iter().try_for_each(|stage| stage.visit(&mut dialogue, &mut notes));
+        notes.control_tokens =
+            self.control.as_ref().map_or(0, |control| control.neutralize(&mut dialogue));
         let prompt_id = raw_prompt_id.unwrap_or_else(|| sha256_hex(dialogue.prompt().as_bytes()));
         let judged = passed.and_then(|()| self.judge(dialogue, bytes, &prompt_id, &mut notes));
-        let outcome = judged.map_or_else(Outcome::from, |cleaned| Outcome::GoingOn(Box::new(cleaned)));
+        let outcome =
+            judged.map_or_else(Outcome::from, |cleaned| Outcome::GoingOn(Box::new(cleaned)));
         Visited { id, prompt_id: Some(prompt_id), notes, outcome }
     }
 
     /// Pairs a cleaned dialogue, looks for control tokens and evaluation sets, and signs it.
-    fn judge(&self, mut dialogue: Dialogue, bytes: &[u8], prompt_id: &str, notes: &mut Notes) -> std::result::Result<Cleaned, Reason> {
-        let pairs = self.rules.as_ref().map(|rules| rules.pairs(&mut dialogue, prompt_id)).transpose()?.unwrap_or_default();
+    fn judge(
+        &self,
+        mut dialogue: Dialogue,
+        bytes: &[u8],
+        prompt_id: &str,
+        notes: &mut Notes,
+    ) -> std::result::Result<Cleaned, Reason> {
+        let pairs = self
+            .rules
+            .as_ref()
+            .map(|rules| rules.pairs(&mut dialogue, prompt_id))
+            .transpose()?
+            .unwrap_or_default();
         let turns = dialogue.turns.iter().map(|turn| turn.text.as_str());
         let answers = pairs.iter().flat_map(|pair| [pair.chosen.as_str(), pair.rejected.as_str()]);
-        if let Some(token) = self.control.as_ref().and_then(|control| turns.chain(answers).find_map(|text| control.find(text))) {
+        if let Some(token) = self
+            .control
+            .as_ref()
+            .and_then(|control| turns.chain(answers).find_map(|text| control.find(text)))
+        {
             return Err(Reason::found(Code::ControlToken, token));
         }
         if let Some(sets) = &self.evaluation_sets {
@@ -192,7 +242,9 @@ impl Walk {
         let encoded = match (&self.encoding, self.product) {
             (None, _) => Ok(Encoded::of_text()),
             (Some(encoding), Product::Windows) => encoding.dialogue(&cleaned.dialogue.turns),
-            (Some(encoding), Product::Pairs) => encoding.pairs(&cleaned.dialogue.turns, &cleaned.pairs),
+            (Some(encoding), Product::Pairs) => {
+                encoding.pairs(&cleaned.dialogue.turns, &cleaned.pairs)
+            }
         };
         match encoded {
             Ok(encoded) => Outcome::Written(cleaned, encoded),
@@ -200,7 +252,8 @@ impl Walk {
         }
     }
 
-    /// The split a dialogue belongs to: by its first prompt alone, so that no prompt is on both sides and splits stay as data are added.
+    /// The split a dialogue belongs to: by its first prompt alone, so that no prompt is on both
+    /// sides and splits stay as data are added.
     #[must_use]
     pub fn split(&self, dialogue: &Dialogue) -> &'static str {
         let hash = hash64(&format!("split:{}", normalised(dialogue.prompt())));
@@ -212,15 +265,24 @@ impl Walk {
 /// A row as a dialogue. `length` is the row's true length, which `bytes` may be cut short of.
 fn parse(shape: &Shape, bytes: &[u8], length: u64) -> std::result::Result<Dialogue, Reason> {
     if length > LINE_BYTES_MAX as u64 {
-        return Err(Reason::found(Code::LineTooLong, format!("{length} bytes; at most {LINE_BYTES_MAX}")));
+        return Err(Reason::found(
+            Code::LineTooLong,
+            format!("{length} bytes; at most {LINE_BYTES_MAX}"),
+        ));
     }
     (shape.parse)(bytes)
 }
 
 /// Messages of a dialogue with its answer, as the text files hold them.
 #[must_use]
-pub fn with_answer<'row>(dialogue: &'row Dialogue, answer: Option<&'row str>) -> Vec<(&'row str, &'row str)> {
-    debug_assert!(answer.is_none() || dialogue.replies == Replies::Inline, "answers stand in pairs once a row is paired");
+pub fn with_answer<'row>(
+    dialogue: &'row Dialogue,
+    answer: Option<&'row str>,
+) -> Vec<(&'row str, &'row str)> {
+    debug_assert!(
+        answer.is_none() || dialogue.replies == Replies::Inline,
+        "answers stand in pairs once a row is paired"
+    );
     let turns = dialogue.turns.iter().map(|turn| (turn.role.name(), turn.text.as_str()));
     turns.chain(answer.map(|answer| ("assistant", answer))).collect()
 }

@@ -1,4 +1,5 @@
-//! The cleaned text of one split beside its tokens, as Parquet, in the schema of the published Zephyr sets.
+//! The cleaned text of one split beside its tokens, as Parquet, in the schema of the published
+//! Zephyr sets.
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -18,7 +19,8 @@ use crate::pipeline::row::{Cleaned, with_answer};
 
 /// The version of the form of these files.
 pub(super) const VERSION: u32 = 1;
-/// Rows gathered before they go to the file: few enough that their buffers are used again instead of being asked of the system.
+/// Rows gathered before they go to the file: few enough that their buffers are used again instead
+/// of being asked of the system.
 const BATCH_ROWS: usize = 256;
 /// Batches that may wait for compression, some megabyte each.
 const BATCHES_WAITING: usize = 4;
@@ -53,7 +55,16 @@ impl Text {
         let messages = (0..columns_of_messages).map(|_| messages_builder()).collect();
         let (prompts, prompt_ids) = (StringBuilder::new(), StringBuilder::new());
         let file = format!("{TEXT}/{name}");
-        Ok(Text { file, product, schema, encoder: Encoder::start(table), prompts, prompt_ids, messages, scores: [Vec::new(), Vec::new()] })
+        Ok(Text {
+            file,
+            product,
+            schema,
+            encoder: Encoder::start(table),
+            prompts,
+            prompt_ids,
+            messages,
+            scores: [Vec::new(), Vec::new()],
+        })
     }
 
     /// Appends the text of a row that is written.
@@ -73,7 +84,10 @@ impl Text {
             Product::Windows => push(&[None], [None, None]),
             Product::Pairs => {
                 for pair in &cleaned.pairs {
-                    push(&[Some(&pair.chosen), Some(&pair.rejected)], [pair.score_chosen, pair.score_rejected]);
+                    push(
+                        &[Some(&pair.chosen), Some(&pair.rejected)],
+                        [pair.score_chosen, pair.score_rejected],
+                    );
                 }
             }
         }
@@ -81,14 +95,21 @@ impl Text {
     }
 
     fn flush(&mut self) -> Result<()> {
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(self.prompts.finish()), Arc::new(self.prompt_ids.finish())];
-        columns.extend(self.messages.iter_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef));
+        let mut columns: Vec<ArrayRef> =
+            vec![Arc::new(self.prompts.finish()), Arc::new(self.prompt_ids.finish())];
+        columns
+            .extend(self.messages.iter_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef));
         if self.product == Product::Pairs {
             columns.push(Arc::clone(&columns[2]));
-            columns.extend(self.scores.iter_mut().map(|scores| Arc::new(Float64Array::from(std::mem::take(scores))) as ArrayRef));
+            columns.extend(
+                self.scores
+                    .iter_mut()
+                    .map(|scores| Arc::new(Float64Array::from(std::mem::take(scores))) as ArrayRef),
+            );
         }
         self.scores = [Vec::new(), Vec::new()];
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|error| Error::Internal(error.to_string()))?;
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)
+            .map_err(|error| Error::Internal(error.to_string()))?;
         self.encoder.write(batch)
     }
 
@@ -102,8 +123,8 @@ impl Text {
     }
 }
 
-/// Compresses batches and writes them, in order, on a thread of its own: it takes as long as the tokenizer, and one row group goes
-/// after the other.
+/// Compresses batches and writes them, in order, on a thread of its own: it takes as long as the
+/// tokenizer, and one row group goes after the other.
 struct Encoder {
     batches: Option<SyncSender<RecordBatch>>,
     thread: Option<JoinHandle<Result<Table>>>,
@@ -132,7 +153,10 @@ impl Encoder {
     /// The table with all its batches.
     fn end(&mut self) -> Result<Table> {
         self.batches = None;
-        let thread = self.thread.take().ok_or_else(|| Error::Internal("a text file ended twice".to_owned()))?;
+        let thread = self
+            .thread
+            .take()
+            .ok_or_else(|| Error::Internal("a text file ended twice".to_owned()))?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
@@ -155,7 +179,10 @@ fn append_messages(builder: &mut ListBuilder<StructBuilder>, messages: &[(&str, 
     for (role, content) in messages {
         let message = builder.values();
         for (field, text) in [(0, content), (1, role)] {
-            message.field_builder::<StringBuilder>(field).expect("both fields are strings").append_value(text);
+            message
+                .field_builder::<StringBuilder>(field)
+                .expect("both fields are strings")
+                .append_value(text);
         }
         message.append(true);
     }

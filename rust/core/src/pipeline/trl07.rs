@@ -1,8 +1,10 @@
-//! Windows as TRL 0.7 cut them, which trained Zephyr: texts joined with an extra EOS behind each, cut every `seq_len` tokens.
+//! Windows as TRL 0.7 cut them, which trained Zephyr: texts joined with an extra EOS behind each,
+//! cut every `seq_len` tokens.
 //!
-//! Facts of its `ConstantLengthDataset`: a buffer takes texts, in row order, until they have `seq_len` × 3.6 × 1,024 characters; its
-//! tokens are cut into windows, and the tail that fills none is dropped. Attention crossed documents, and every token was trained. It
-//! then shuffled the windows of a buffer without a seed; here they stay in order, since trainers shuffle anyway.
+//! Facts of its `ConstantLengthDataset`: a buffer takes texts, in row order, until they have
+//! `seq_len` × 3.6 × 1,024 characters; its tokens are cut into windows, and the tail that fills
+//! none is dropped. Attention crossed documents, and every token was trained. It then shuffled the
+//! windows of a buffer without a seed; here they stay in order, since trainers shuffle anyway.
 
 use std::sync::atomic::Ordering;
 
@@ -25,7 +27,12 @@ struct Buffer {
 }
 
 /// Cuts and writes all samples.
-pub(super) fn cut(waiting: &Waiting, walk: &Walk, mut shards: Shards, watch: &Watch) -> Result<Written> {
+pub(super) fn cut(
+    waiting: &Waiting,
+    walk: &Walk,
+    mut shards: Shards,
+    watch: &Watch,
+) -> Result<Written> {
     let eos = walk.encoding.as_ref().and_then(|encoding| encoding.tokenizer.eos_id());
     let eos = eos.ok_or_else(|| Error::Internal("a run of trl-0.7 without EOS".to_owned()))?;
     let seq_len = walk.recipe.pack.seq_len;
@@ -49,7 +56,13 @@ pub(super) fn cut(waiting: &Waiting, walk: &Walk, mut shards: Shards, watch: &Wa
 
 impl Buffer {
     /// Writes the windows, counts the tail, and starts over.
-    fn write(&mut self, seq_len: usize, shards: &mut Shards, written: &mut Written, watch: &Watch) -> Result<()> {
+    fn write(
+        &mut self,
+        seq_len: usize,
+        shards: &mut Shards,
+        written: &mut Written,
+        watch: &Watch,
+    ) -> Result<()> {
         let windows = self.ids.chunks_exact(seq_len);
         watch.samples_total.fetch_add(windows.len() as u64, Ordering::Relaxed);
         written.tokens_lost += windows.remainder().len() as u64;

@@ -1,4 +1,5 @@
-//! What a run is made from beyond its recipe: the versions of the rules of every step, its inputs, its evaluation sets.
+//! What a run is made from beyond its recipe: the versions of the rules of every step, its inputs,
+//! its evaluation sets.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +71,11 @@ mod tests {
             let mut raised = of_rules();
             *raised.get_mut(&rule).expect("is there") += 1;
             let after = made_from(raised);
-            assert_ne!(after.fingerprint().expect("hashes"), before.fingerprint().expect("hashes"), "{rule}");
+            assert_ne!(
+                after.fingerprint().expect("hashes"),
+                before.fingerprint().expect("hashes"),
+                "{rule}"
+            );
             assert_eq!(after.differences(&before), ["versions of the rules"], "{rule}");
         }
     }

@@ -1,4 +1,5 @@
-//! Samples of one split on their way into windows: they wait on disk until the last one is known, then are packed and gathered.
+//! Samples of one split on their way into windows: they wait on disk until the last one is known,
+//! then are packed and gathered.
 
 use std::sync::atomic::Ordering;
 
@@ -36,7 +37,12 @@ pub(super) struct Written {
 impl Waiting {
     /// Nobody yet; samples wait in a file of this name.
     pub(super) fn new(folder: &Folder, name: &str) -> Result<Waiting> {
-        Ok(Waiting { spool: Spool::create(folder, name)?, lengths: Vec::new(), chars: Vec::new(), row_ids: Vec::new() })
+        Ok(Waiting {
+            spool: Spool::create(folder, name)?,
+            lengths: Vec::new(),
+            chars: Vec::new(),
+            row_ids: Vec::new(),
+        })
     }
 
     /// Appends a sample.

@@ -29,7 +29,17 @@ pub(super) struct Lines {
 impl Lines {
     pub(super) fn new(stream: Box<dyn Read + Send>, input: &Input) -> Lines {
         let (path, input) = (input.path.clone(), input.ordinal);
-        Lines { stream, path, input, pending: Vec::new(), offset: 0, lines: 0, dropped: 0, has_line: false, ended: false }
+        Lines {
+            stream,
+            path,
+            input,
+            pending: Vec::new(),
+            offset: 0,
+            lines: 0,
+            dropped: 0,
+            has_line: false,
+            ended: false,
+        }
     }
 
     /// Reads until `pending` holds at least one whole line, or the stream ends.
@@ -39,7 +49,13 @@ impl Lines {
             let held = self.pending.len();
             self.pending.resize(held + CHUNK_BYTES, 0);
             let read = read_full(&mut self.stream, &mut self.pending[held..]).map_err(|error| {
-                Error::input(&self.path, format!("{error}, after {} bytes of the decompressed stream", self.offset + held as u64))
+                Error::input(
+                    &self.path,
+                    format!(
+                        "{error}, after {} bytes of the decompressed stream",
+                        self.offset + held as u64
+                    ),
+                )
             })?;
             self.pending.truncate(held + read);
             self.ended = read < CHUNK_BYTES;
@@ -62,7 +78,11 @@ impl Lines {
 
     /// Takes whole lines off the head of `pending`, as many as a chunk has room for.
     fn take(&mut self) -> Chunk {
-        let whole = if self.ended { self.pending.len() } else { memchr::memrchr(b'\n', &self.pending).map_or(0, |newline| newline + 1) };
+        let whole = if self.ended {
+            self.pending.len()
+        } else {
+            memchr::memrchr(b'\n', &self.pending).map_or(0, |newline| newline + 1)
+        };
         let mut rows = Vec::new();
         let mut start = 0;
         while start < whole && rows.len() < CHUNK_ROWS_MAX {
@@ -124,8 +144,17 @@ mod tests {
     use super::*;
 
     fn lines(text: &[u8]) -> Vec<Chunk> {
-        let input = Input { ordinal: 3, path: "x.jsonl".into(), name: "x.jsonl".into(), blake3: String::new(), bytes: 0, modified: None };
-        Lines::new(Box::new(std::io::Cursor::new(text.to_vec())), &input).map(|chunk| chunk.expect("reads from memory")).collect()
+        let input = Input {
+            ordinal: 3,
+            path: "x.jsonl".into(),
+            name: "x.jsonl".into(),
+            blake3: String::new(),
+            bytes: 0,
+            modified: None,
+        };
+        Lines::new(Box::new(std::io::Cursor::new(text.to_vec())), &input)
+            .map(|chunk| chunk.expect("reads from memory"))
+            .collect()
     }
 
     #[test]
@@ -153,12 +182,23 @@ mod tests {
 
     #[test]
     fn a_chunk_has_few_rows_and_their_places_are_those_of_the_stream() {
-        let text = (0..3 * CHUNK_ROWS_MAX + 5).map(|number| format!("{}\n", number % 10)).collect::<String>() + "\n7";
+        let text = (0..3 * CHUNK_ROWS_MAX + 5)
+            .map(|number| format!("{}\n", number % 10))
+            .collect::<String>()
+            + "\n7";
         let chunks = lines(text.as_bytes());
-        assert_eq!(chunks.iter().map(|chunk| chunk.rows.len()).collect::<Vec<_>>(), [CHUNK_ROWS_MAX, CHUNK_ROWS_MAX, CHUNK_ROWS_MAX, 6]);
+        assert_eq!(
+            chunks.iter().map(|chunk| chunk.rows.len()).collect::<Vec<_>>(),
+            [CHUNK_ROWS_MAX, CHUNK_ROWS_MAX, CHUNK_ROWS_MAX, 6]
+        );
         let mut last = 0;
-        for (chunk, row) in chunks.iter().flat_map(|chunk| chunk.rows.iter().map(move |row| (chunk, row))) {
-            assert_eq!(&text.as_bytes()[row.offset as usize..][..row.length as usize], &chunk.bytes[row.start..row.end]);
+        for (chunk, row) in
+            chunks.iter().flat_map(|chunk| chunk.rows.iter().map(move |row| (chunk, row)))
+        {
+            assert_eq!(
+                &text.as_bytes()[row.offset as usize..][..row.length as usize],
+                &chunk.bytes[row.start..row.end]
+            );
             assert!(row.line > last);
             last = row.line;
         }
@@ -169,7 +209,13 @@ mod tests {
     fn lines_longer_than_a_chunk_stay_whole() {
         let text = [vec![b'a'; CHUNK_BYTES * 2 + 5], vec![b'b'; 7]].join(&b'\n');
         let chunks = lines(&text);
-        let bytes: Vec<_> = chunks.iter().flat_map(|chunk| chunk.rows.iter().map(|row| chunk.bytes[row.start..row.end].to_vec())).collect();
-        assert_eq!(bytes, text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>());
+        let bytes: Vec<_> = chunks
+            .iter()
+            .flat_map(|chunk| chunk.rows.iter().map(|row| chunk.bytes[row.start..row.end].to_vec()))
+            .collect();
+        assert_eq!(
+            bytes,
+            text.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>()
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Reads raw files row by row: names and digests the inputs, opens them by their ending, and hands on chunks of whole rows.
+//! Reads raw files row by row: names and digests the inputs, opens them by their ending, and hands
+//! on chunks of whole rows.
 
 mod columnar;
 mod jsonl;
@@ -25,7 +26,8 @@ const KEPT_OF_LONG_ROW: usize = 64 << 10;
 
 const MIB: u64 = 1 << 20;
 
-/// What a compressed input may unpack to: this many bytes, or this many times what was read of it. Chat data packs 3:1 to 10:1.
+/// What a compressed input may unpack to: this many bytes, or this many times what was read of it.
+/// Chat data packs 3:1 to 10:1.
 const UNPACKED_BYTES_FREE: u64 = 64 << 20;
 const UNPACKED_RATIO_MAX: u64 = 200;
 /// The largest window of zstd, as a power of two: what its decoder keeps in memory.
@@ -33,7 +35,8 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 /// A chunk closes at the first row that reaches this many bytes.
 pub(crate) const CHUNK_BYTES: usize = 512 << 10;
-/// A chunk closes at this many rows as well: on its way, a row takes some hundreds of bytes whatever it says.
+/// A chunk closes at this many rows as well: on its way, a row takes some hundreds of bytes
+/// whatever it says.
 const CHUNK_ROWS_MAX: usize = 8_192;
 
 /// One input file.
@@ -62,7 +65,8 @@ pub struct RawRow {
     pub length: u64,
     /// The line it stands on, from 1; in columnar files, its number from 1.
     pub line: u64,
-    /// Its bytes within [`Chunk::bytes`]: one JSON object. Cut short where `length` exceeds [`LINE_BYTES_MAX`].
+    /// Its bytes within [`Chunk::bytes`]: one JSON object. Cut short where `length` exceeds
+    /// [`LINE_BYTES_MAX`].
     pub start: usize,
     /// The end of its bytes.
     pub end: usize,
@@ -79,7 +83,8 @@ pub struct Chunk {
     pub rows: Vec<RawRow>,
 }
 
-/// How far reading has come, and whether somebody asked to stop: readers look at it whenever they read of a file.
+/// How far reading has come, and whether somebody asked to stop: readers look at it whenever they
+/// read of a file.
 #[derive(Debug, Clone, Default)]
 pub struct Progress {
     /// Bytes read, as they lie on disk.
@@ -98,7 +103,8 @@ impl Progress {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// An error once somebody asked to stop. What it says is not seen: [`chunks`] puts [`Error::Interrupted`] in its place.
+    /// An error once somebody asked to stop. What it says is not seen: [`chunks`] puts
+    /// [`Error::Interrupted`] in its place.
     fn check(&self) -> std::io::Result<()> {
         if self.is_stopped() { Err(std::io::Error::other("stopped")) } else { Ok(()) }
     }
@@ -107,14 +113,18 @@ impl Progress {
 /// A source of chunks.
 pub type Chunks = Box<dyn Iterator<Item = Result<Chunk>> + Send>;
 
-/// Digests the inputs and puts them in input order: by base name, then by digest, so that folders and argument order
-/// do not matter.
+/// Digests the inputs and puts them in input order: by base name, then by digest, so that folders
+/// and argument order do not matter.
 pub fn inputs(paths: &[PathBuf], watch: &Watch) -> Result<Vec<Input>> {
     if paths.is_empty() {
         return Err(Error::Input("no input files".to_owned()));
     }
-    // Endings before any folder is claimed: a mistyped name must not leave an unfinished run behind.
-    let mut inputs = paths.par_iter().map(|path| reader_of(path).and_then(|_| digest(path, watch))).collect::<Result<Vec<_>>>()?;
+    // Endings before any folder is claimed: a mistyped name must not leave an unfinished run
+    // behind.
+    let mut inputs = paths
+        .par_iter()
+        .map(|path| reader_of(path).and_then(|_| digest(path, watch)))
+        .collect::<Result<Vec<_>>>()?;
     inputs.sort_by(|a, b| (&a.name, &a.blake3).cmp(&(&b.name, &b.blake3)));
     for (ordinal, input) in (0..).zip(&mut inputs) {
         input.ordinal = ordinal;
@@ -122,12 +132,16 @@ pub fn inputs(paths: &[PathBuf], watch: &Watch) -> Result<Vec<Input>> {
     Ok(inputs)
 }
 
-/// Opens an input by its ending. The last of the chunks is an error if the file is no longer the one that was digested.
+/// Opens an input by its ending. The last of the chunks is an error if the file is no longer the
+/// one that was digested.
 pub fn chunks(input: &Input, progress: &Progress) -> Result<Chunks> {
     let (read, stopping) = (input.clone(), progress.clone());
-    let changed = std::iter::once_with(move || read.check_unchanged()).filter_map(|unchanged| unchanged.err().map(Err));
+    let changed = std::iter::once_with(move || read.check_unchanged())
+        .filter_map(|unchanged| unchanged.err().map(Err));
     let chunks = open(input, progress)?.chain(changed);
-    Ok(Box::new(chunks.map(move |chunk| chunk.map_err(|error| if stopping.is_stopped() { Error::Interrupted } else { error }))))
+    Ok(Box::new(chunks.map(move |chunk| {
+        chunk.map_err(|error| if stopping.is_stopped() { Error::Interrupted } else { error })
+    })))
 }
 
 fn open(input: &Input, progress: &Progress) -> Result<Chunks> {
@@ -135,11 +149,16 @@ fn open(input: &Input, progress: &Progress) -> Result<Chunks> {
     let file = disk::open(&input.path).map_err(failed)?;
     let packed = Arc::new(AtomicU64::new(0));
     let counted = Counted { file, progress: progress.clone(), packed: Arc::clone(&packed) };
-    let lines = |stream: Box<dyn Read + Send>| -> Chunks { Box::new(jsonl::Lines::new(stream, input)) };
-    let unpacked = |stream: Box<dyn Read + Send>| lines(Box::new(NoBomb { stream, unpacked: 0, packed, progress: progress.clone() }));
+    let lines =
+        |stream: Box<dyn Read + Send>| -> Chunks { Box::new(jsonl::Lines::new(stream, input)) };
+    let unpacked = |stream: Box<dyn Read + Send>| {
+        lines(Box::new(NoBomb { stream, unpacked: 0, packed, progress: progress.clone() }))
+    };
     Ok(match reader_of(&input.path)? {
         Reader::Plain => lines(Box::new(counted)),
-        Reader::Gzip => unpacked(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(counted)))),
+        Reader::Gzip => {
+            unpacked(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(counted))))
+        }
         Reader::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::new(counted).map_err(failed)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(failed)?;
@@ -188,12 +207,15 @@ fn reader_of(path: &Path) -> Result<Reader> {
     let known = ENDINGS.iter().find(|(ending, _)| lower.ends_with(ending));
     known.map(|(_, reader)| *reader).ok_or_else(|| {
         let endings = endings().join(", ");
-        Error::Input(format!("cannot read `{}`: its name must end with one of {endings}", path.display()))
+        Error::Input(format!(
+            "cannot read `{}`: its name must end with one of {endings}",
+            path.display()
+        ))
     })
 }
 
-/// Names and digests one file, whatever its ending. BLAKE3, for every run reads all of its inputs once for this alone: SHA-256 took a quarter of
-/// `binarize`.
+/// Names and digests one file, whatever its ending. BLAKE3, for every run reads all of its inputs
+/// once for this alone: SHA-256 took a quarter of `binarize`.
 pub fn digest(path: &Path, watch: &Watch) -> Result<Input> {
     let failed = |error: std::io::Error| Error::input(path, error);
     let mut file = disk::open(path).map_err(failed)?;
@@ -211,19 +233,31 @@ pub fn digest(path: &Path, watch: &Watch) -> Result<Input> {
         bytes += read as u64;
     }
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let input = Input { ordinal: 0, path: path.to_owned(), name, blake3: hasher.finalize().to_hex().to_string(), bytes, modified };
+    let input = Input {
+        ordinal: 0,
+        path: path.to_owned(),
+        name,
+        blake3: hasher.finalize().to_hex().to_string(),
+        bytes,
+        modified,
+    };
     input.check_unchanged()?;
     Ok(input)
 }
 
 impl Input {
-    /// An error if the file was written since it was digested: its rows would not be those that the manifest names.
+    /// An error if the file was written since it was digested: its rows would not be those that the
+    /// manifest names.
     pub(crate) fn check_unchanged(&self) -> Result<()> {
-        let metadata = std::fs::metadata(&self.path).map_err(|error| Error::input(&self.path, error))?;
+        let metadata =
+            std::fs::metadata(&self.path).map_err(|error| Error::input(&self.path, error))?;
         if (metadata.len(), metadata.modified().ok()) == (self.bytes, self.modified) {
             return Ok(());
         }
-        Err(Error::input(&self.path, "it changed while it was read; run again once nothing writes to it any more"))
+        Err(Error::input(
+            &self.path,
+            "it changed while it was read; run again once nothing writes to it any more",
+        ))
     }
 }
 
@@ -272,7 +306,10 @@ fn unpacked_max(packed: u64) -> u64 {
 
 /// What an input is refused with that unpacks to more.
 fn bomb() -> String {
-    format!("it unpacks to more than {UNPACKED_RATIO_MAX} times its size, as bombs do; if it is none, unpack it first")
+    format!(
+        "it unpacks to more than {UNPACKED_RATIO_MAX} times its size, as bombs do; if it is none, \
+            unpack it first"
+    )
 }
 
 #[cfg(test)]
@@ -292,9 +329,16 @@ mod tests {
     #[test]
     fn an_input_has_the_digest_that_b3sum_prints() {
         // The first two from BLAKE3's published test vectors: bytes 0, 1, … 250, 0, ….
-        let counted = |bytes: usize| (0..bytes).map(|place| (place % 251) as u8).collect::<Vec<_>>();
-        assert_eq!(digest_of(b""), "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
-        assert_eq!(digest_of(&counted(102_400)), "bc3e3d41a1146b069abffad3c0d44860cf664390afce4d9661f7902e7943e085");
+        let counted =
+            |bytes: usize| (0..bytes).map(|place| (place % 251) as u8).collect::<Vec<_>>();
+        assert_eq!(
+            digest_of(b""),
+            "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+        );
+        assert_eq!(
+            digest_of(&counted(102_400)),
+            "bc3e3d41a1146b069abffad3c0d44860cf664390afce4d9661f7902e7943e085"
+        );
         let blocks = counted(3 << 18);
         assert_eq!(digest_of(&blocks[7..]), blake3::hash(&blocks[7..]).to_hex().to_string());
     }
@@ -308,11 +352,14 @@ mod tests {
             let input = digest(&path, &Watch::default()).expect("digests");
             change(&File::options().append(true).open(&path).expect("opens"));
             let chunks = chunks(&input, &Progress::default()).expect("opens");
-            chunks.map(|chunk| chunk.map(|chunk| chunk.rows.len()).map_err(|error| error.to_string())).collect::<Vec<_>>()
+            chunks
+                .map(|chunk| chunk.map(|chunk| chunk.rows.len()).map_err(|error| error.to_string()))
+                .collect::<Vec<_>>()
         };
         assert_eq!(read_after(&|_| ()), [Ok(2)]);
         let grown = read_after(&|mut file| file.write_all(b"{}\n").expect("writes"));
-        let touched = read_after(&|file| file.set_modified(SystemTime::UNIX_EPOCH).expect("sets the time"));
+        let touched =
+            read_after(&|file| file.set_modified(SystemTime::UNIX_EPOCH).expect("sets the time"));
         for (rows, read) in [(3, grown), (2, touched)] {
             let [Ok(read), Err(error)] = &read[..] else { panic!("{read:?}") };
             assert_eq!(*read, rows);

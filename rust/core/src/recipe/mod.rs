@@ -1,4 +1,5 @@
-//! A data recipe: TOML in, every key with its default out; an unknown key is an error with file and line.
+//! A data recipe: TOML in, every key with its default out; an unknown key is an error with file and
+//! line.
 
 mod read;
 
@@ -74,13 +75,15 @@ pub enum Compat {
     #[default]
     #[serde(rename = "modern")]
     Modern,
-    /// What trained zephyr-7b-beta, by TRL 0.7 and the handbook of its time: an empty system turn in front where the template knows
-    /// system turns, an extra EOS behind, every token trained, windows cut without regard to documents.
+    /// What trained zephyr-7b-beta, by TRL 0.7 and the handbook of its time: an empty system turn
+    /// in front where the template knows system turns, an extra EOS behind, every token trained,
+    /// windows cut without regard to documents.
     #[serde(rename = "trl-0.7")]
     Trl07,
 }
 
-/// `[source]`. `hub` and `files` say where rows are fetched from when no input is given; they change no byte.
+/// `[source]`. `hub` and `files` say where rows are fetched from when no input is given; they
+/// change no byte.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Source {
@@ -133,7 +136,8 @@ named! {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dedup {
-    /// Drop dialogues whose normalised text came before (`prep`), or rows whose bytes did (`binarize`).
+    /// Drop dialogues whose normalised text came before (`prep`), or rows whose bytes did
+    /// (`binarize`).
     pub exact: bool,
     /// Drop dialogues that nearly repeat an earlier one; only for `prep`.
     pub near: bool,
@@ -167,7 +171,8 @@ named! {
 pub struct Decontaminate {
     /// What happens to a row that gives an instance away.
     pub action: Action,
-    /// An instance is given away by a row that shares more than this share of its words, in runs of eight.
+    /// An instance is given away by a row that shares more than this share of its words, in runs of
+    /// eight.
     pub threshold: f64,
     /// The evaluation sets.
     pub against: Vec<Against>,
@@ -196,7 +201,8 @@ named! {
 pub struct Against {
     /// What manifest and ledger call it.
     pub name: String,
-    /// Its file: .jsonl (.gz, .zst), .json, .csv, .parquet or .arrow. Its place changes no byte, so it is not printed; its digest does.
+    /// Its file: .jsonl (.gz, .zst), .json, .csv, .parquet or .arrow. Its place changes no byte, so
+    /// it is not printed; its digest does.
     #[serde(default, skip_serializing)]
     pub path: Option<String>,
     /// The field that holds a text or a list of texts; dots reach inside (`turns.0.content`).
@@ -227,7 +233,8 @@ named! {
     pub enum Preset {
         /// The paper's words: best mean of the aspects against a random other.
         Paper "paper",
-        /// What trained zephyr-7b-beta (October 2023): overall score as it was, rejected by a generator that restarts at 42 in every row.
+        /// What trained zephyr-7b-beta (October 2023): overall score as it was, rejected by a
+        /// generator that restarts at 42 in every row.
         H4V1 "h4-v1",
         /// The rules of the January 2024 set: mended overall score, no TruthfulQA, a random other.
         H4V2Rules "h4-v2-rules",
@@ -258,7 +265,8 @@ named! {
         BestVsWorst "best-vs-worst",
         /// One pair for every reply with a lower score.
         AllLower "all-lower",
-        /// Rejected is what CPython's `random.choice`, seeded with 42 in every row, draws first that is not the chosen one.
+        /// Rejected is what CPython's `random.choice`, seeded with 42 in every row, draws first
+        /// that is not the chosen one.
         BestVsDraw "best-vs-draw",
     }
 }
@@ -311,7 +319,8 @@ fn base_name<S: Serializer>(name: &str, serializer: S) -> Result<S::Ok, S::Error
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tokenize {
-    /// The tokenizer used when none is named on the command line: an id on the Hugging Face Hub, or a folder.
+    /// The tokenizer used when none is named on the command line: an id on the Hugging Face Hub, or
+    /// a folder.
     #[serde(skip_serializing)]
     pub tokenizer: Option<String>,
     /// Which tokens are trained.
@@ -322,7 +331,11 @@ pub struct Tokenize {
 
 impl Default for Tokenize {
     fn default() -> Tokenize {
-        Tokenize { tokenizer: None, train_on: TrainOn::Assistant, control_tokens: Policy::Quarantine }
+        Tokenize {
+            tokenizer: None,
+            train_on: TrainOn::Assistant,
+            control_tokens: Policy::Quarantine,
+        }
     }
 }
 
@@ -331,9 +344,10 @@ named! {
     pub enum Policy {
         /// The row goes to quarantine, whole and unchanged.
         Quarantine "quarantine",
-        /// A space goes behind the first character of each, `< /s>` for `</s>`, and the row goes on. It reads the same to a person; neither
-        /// the tokenizer nor a template that looks at text can take it for the token. Encoding it as text alone would not do: role
-        /// markers such as Zephyr's are text already.
+        /// A space goes behind the first character of each, `< /s>` for `</s>`, and the row goes
+        /// on. It reads the same to a person; neither the tokenizer nor a template that looks at
+        /// text can take it for the token. Encoding it as text alone would not do: role markers
+        /// such as Zephyr's are text already.
         Neutralize "neutralize",
         /// The row goes on; the tokenizer reads the text as the control token it spells.
         Allow "allow",
@@ -370,8 +384,8 @@ impl Default for Pack {
 pub struct Shards {
     /// Share of prompts that go to the test split, by hash.
     pub test_fraction: f64,
-    /// Whether tokens are written. Without them no tokenizer and no template is needed, and control tokens, which are a tokenizer's, are not
-    /// looked for.
+    /// Whether tokens are written. Without them no tokenizer and no template is needed, and control
+    /// tokens, which are a tokenizer's, are not looked for.
     pub tokens: bool,
     /// Whether the cleaned text is written.
     pub text: bool,

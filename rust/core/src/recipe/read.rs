@@ -6,7 +6,8 @@ use toml::Spanned;
 use super::Recipe;
 use crate::error::{Error, Result};
 
-/// Bytes of a recipe, and of a value that is laid over it. The recipes that come with the package have 2 KB at most.
+/// Bytes of a recipe, and of a value that is laid over it. The recipes that come with the package
+/// have 2 KB at most.
 const TEXT_BYTES_MAX: usize = 1 << 20;
 /// Bytes and parts of a dotted key; the longest key there is has 33 bytes and 3 parts.
 const KEY_BYTES_MAX: usize = 256;
@@ -19,8 +20,9 @@ const SHOWN_MAX: usize = 60;
 const SAID_MAX: usize = 400;
 
 impl Recipe {
-    /// Reads a recipe. `name` is what errors call it; `overrides` are dotted keys with values as TOML; `check_filter` is asked about every
-    /// `[[filter]]`, whose keys only the filter itself knows.
+    /// Reads a recipe. `name` is what errors call it; `overrides` are dotted keys with values as
+    /// TOML; `check_filter` is asked about every `[[filter]]`, whose keys only the filter itself
+    /// knows.
     pub fn read(
         text: &str,
         name: &str,
@@ -30,7 +32,11 @@ impl Recipe {
         check_lengths(text, name, overrides)?;
         let at = |error: &toml::de::Error| {
             let place = error.span().map_or(0, |span| span.start);
-            Error::Recipe(format!("{name}:{}: {}", line_of(text, place), error.message().replace('\n', " ")))
+            Error::Recipe(format!(
+                "{name}:{}: {}",
+                line_of(text, place),
+                error.message().replace('\n', " ")
+            ))
         };
         let mut recipe: Recipe = toml::from_str(text).map_err(|error| at(&error))?;
         check_filters(text, name, &check_filter)?;
@@ -39,9 +45,16 @@ impl Recipe {
             for (key, value) in overrides {
                 set(&mut table, key, value)?;
             }
-            let keys: Vec<_> = overrides.iter().map(|(key, value)| format!("{key}={}", head(value, SHOWN_MAX))).collect();
+            let keys: Vec<_> = overrides
+                .iter()
+                .map(|(key, value)| format!("{key}={}", head(value, SHOWN_MAX)))
+                .collect();
             let wrong = |error: &dyn std::fmt::Display| {
-                Error::Recipe(format!("--set {}: {}", keys.join(" --set "), head(&error.to_string(), SAID_MAX)))
+                Error::Recipe(format!(
+                    "--set {}: {}",
+                    keys.join(" --set "),
+                    head(&error.to_string(), SAID_MAX)
+                ))
             };
             recipe = Recipe::deserialize(table).map_err(|error| wrong(&error.message()))?;
             for filter in recipe.filters.clone() {
@@ -55,11 +68,13 @@ impl Recipe {
 
     /// The recipe with every key, as TOML: what the manifest keeps.
     pub fn print(&self) -> Result<String> {
-        toml::to_string(self).map_err(|error| Error::Internal(format!("a recipe does not print: {error}")))
+        toml::to_string(self)
+            .map_err(|error| Error::Internal(format!("a recipe does not print: {error}")))
     }
 
     fn check(&self, name: &str) -> Result<()> {
-        let wrong = |key: &str, rule: &str| Err(Error::Recipe(format!("{name}: `{key}` must be {rule}")));
+        let wrong =
+            |key: &str, rule: &str| Err(Error::Recipe(format!("{name}: `{key}` must be {rule}")));
         if !(0.0..1.0).contains(&self.shards.test_fraction) {
             return wrong("shards.test_fraction", "at least 0 and below 1");
         }
@@ -70,13 +85,19 @@ impl Recipe {
             return wrong("decontaminate.threshold", "at least 0 and below 1");
         }
         let sets = &self.decontaminate.against;
-        if sets.iter().enumerate().any(|(place, set)| set.name.is_empty() || sets[..place].iter().any(|other| other.name == set.name)) {
+        if sets.iter().enumerate().any(|(place, set)| {
+            set.name.is_empty() || sets[..place].iter().any(|other| other.name == set.name)
+        }) {
             return wrong("name", "there and different in every [[decontaminate.against]]");
         }
         if !(8..=1 << 20).contains(&self.pack.seq_len) {
             return wrong("pack.seq_len", "between 8 and 1048576");
         }
-        if self.binarize.as_ref().is_some_and(|binarize| !(8..=1 << 20).contains(&binarize.max_length)) {
+        if self
+            .binarize
+            .as_ref()
+            .is_some_and(|binarize| !(8..=1 << 20).contains(&binarize.max_length))
+        {
             return wrong("binarize.max_length", "between 8 and 1048576");
         }
         if self.shards.shard_bytes_max < 1 << 20 {
@@ -86,21 +107,34 @@ impl Recipe {
     }
 }
 
-/// Refuses what is longer or deeper than any recipe: a table is built, and let go of, level by level on the stack.
+/// Refuses what is longer or deeper than any recipe: a table is built, and let go of, level by
+/// level on the stack.
 fn check_lengths(text: &str, name: &str, overrides: &[(String, String)]) -> Result<()> {
     if text.len() > TEXT_BYTES_MAX {
-        return Err(Error::Recipe(format!("{name}: the recipe has {} bytes; at most {TEXT_BYTES_MAX} are read", text.len())));
+        return Err(Error::Recipe(format!(
+            "{name}: the recipe has {} bytes; at most {TEXT_BYTES_MAX} are read",
+            text.len()
+        )));
     }
     if overrides.len() > OVERRIDES_MAX {
-        return Err(Error::Recipe(format!("--set is given {} times; at most {OVERRIDES_MAX} are read: write a recipe", overrides.len())));
+        return Err(Error::Recipe(format!(
+            "--set is given {} times; at most {OVERRIDES_MAX} are read: write a recipe",
+            overrides.len()
+        )));
     }
     for (key, value) in overrides {
-        let wrong = |why: String| Err(Error::Recipe(format!("--set {}: {why}", head(key, SHOWN_MAX))));
+        let wrong =
+            |why: String| Err(Error::Recipe(format!("--set {}: {why}", head(key, SHOWN_MAX))));
         if key.len() > KEY_BYTES_MAX || key.split('.').count() > KEY_PARTS_MAX {
-            return wrong(format!("a key has at most {KEY_PARTS_MAX} parts and {KEY_BYTES_MAX} bytes"));
+            return wrong(format!(
+                "a key has at most {KEY_PARTS_MAX} parts and {KEY_BYTES_MAX} bytes"
+            ));
         }
         if value.len() > TEXT_BYTES_MAX {
-            return wrong(format!("the value has {} bytes; at most {TEXT_BYTES_MAX} are read", value.len()));
+            return wrong(format!(
+                "the value has {} bytes; at most {TEXT_BYTES_MAX} are read",
+                value.len()
+            ));
         }
     }
     Ok(())
@@ -119,7 +153,11 @@ fn line_of(text: &str, place: usize) -> usize {
 }
 
 /// Asks about every filter once, so that a wrong key in one is found with its line.
-fn check_filters(text: &str, name: &str, check_filter: &impl Fn(toml::Table) -> Result<()>) -> Result<()> {
+fn check_filters(
+    text: &str,
+    name: &str,
+    check_filter: &impl Fn(toml::Table) -> Result<()>,
+) -> Result<()> {
     #[derive(Deserialize)]
     struct Filters {
         #[serde(default, rename = "filter")]
@@ -128,7 +166,8 @@ fn check_filters(text: &str, name: &str, check_filter: &impl Fn(toml::Table) -> 
     let Ok(Filters { filters }) = toml::from_str(text) else { return Ok(()) };
     for filter in filters {
         let line = line_of(text, filter.span().start);
-        check_filter(filter.into_inner()).map_err(|error| Error::Recipe(format!("{name}:{line}: {error}")))?;
+        check_filter(filter.into_inner())
+            .map_err(|error| Error::Recipe(format!("{name}:{line}: {error}")))?;
     }
     Ok(())
 }
@@ -150,9 +189,14 @@ fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<()> {
         here = match next {
             toml::Value::Table(table) => table,
             toml::Value::Array(items) => {
-                let place =
-                    parts.next().and_then(|place| place.parse::<usize>().ok()).ok_or_else(|| wrong("a list needs a number here"))?;
-                items.get_mut(place).and_then(toml::Value::as_table_mut).ok_or_else(|| wrong("the list is shorter"))?
+                let place = parts
+                    .next()
+                    .and_then(|place| place.parse::<usize>().ok())
+                    .ok_or_else(|| wrong("a list needs a number here"))?;
+                items
+                    .get_mut(place)
+                    .and_then(toml::Value::as_table_mut)
+                    .ok_or_else(|| wrong("the list is shorter"))?
             }
             _ => return Err(wrong("a part of the key is a value, not a table")),
         };
@@ -170,20 +214,30 @@ mod tests {
     fn known(filter: toml::Table) -> Result<()> {
         match filter.keys().find(|key| !["kind", "turns_max"].contains(&key.as_str())) {
             None if filter["kind"].as_str() == Some("length") => Ok(()),
-            None => Err(Error::Recipe(format!("unknown filter `{}`", filter["kind"].as_str().unwrap_or_default()))),
+            None => Err(Error::Recipe(format!(
+                "unknown filter `{}`",
+                filter["kind"].as_str().unwrap_or_default()
+            ))),
             Some(key) => Err(Error::Recipe(format!("unknown field `{key}`"))),
         }
     }
 
     fn error(text: &str, overrides: &[(&str, &str)]) -> String {
-        let overrides: Vec<_> = overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Recipe::read(text, "recipes/x.toml", &overrides, known).expect_err("must be refused").to_string()
+        let overrides: Vec<_> =
+            overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Recipe::read(text, "recipes/x.toml", &overrides, known)
+            .expect_err("must be refused")
+            .to_string()
     }
 
     #[test]
     fn an_unknown_key_or_filter_is_refused_with_its_line() {
         let text = "seed = 1\n\n[pack]\nseq_len = 64\nlength = 3\n";
-        assert!(error(text, &[]).starts_with("recipes/x.toml:5: unknown field `length`"), "{}", error(text, &[]));
+        assert!(
+            error(text, &[]).starts_with("recipes/x.toml:5: unknown field `length`"),
+            "{}",
+            error(text, &[])
+        );
         let text = "seed = 1\n[[filter]]\nkind = \"length\"\n[[filter]]\nkind = \"lenght\"\n";
         assert_eq!(error(text, &[]), "recipes/x.toml:4: unknown filter `lenght`");
         let text = "[[filter]]\nkind = \"length\"\nturns = 3\n";
@@ -192,13 +246,20 @@ mod tests {
 
     #[test]
     fn every_key_can_be_set_from_outside() {
-        let overrides = [("pack.seq_len", "512"), ("binarize.preset", "argilla"), ("filter.0.turns_max", "4")]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let recipe = Recipe::read("[[filter]]\nkind = \"length\"\n", "x", &overrides, known).expect("is a recipe");
+        let overrides =
+            [("pack.seq_len", "512"), ("binarize.preset", "argilla"), ("filter.0.turns_max", "4")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let recipe = Recipe::read("[[filter]]\nkind = \"length\"\n", "x", &overrides, known)
+            .expect("is a recipe");
         assert_eq!(recipe.pack.seq_len, 512);
-        assert_eq!(recipe.binarize.as_ref().and_then(|binarize| binarize.preset), Some(Preset::Argilla));
+        assert_eq!(
+            recipe.binarize.as_ref().and_then(|binarize| binarize.preset),
+            Some(Preset::Argilla)
+        );
         assert_eq!(recipe.filters[0]["turns_max"].as_integer(), Some(4));
-        assert!(error("", &[("pack.seq", "1")]).starts_with("--set pack.seq=1: unknown field `seq`"));
+        assert!(
+            error("", &[("pack.seq", "1")]).starts_with("--set pack.seq=1: unknown field `seq`")
+        );
     }
 
     #[test]
@@ -217,8 +278,17 @@ mod tests {
 
     #[test]
     fn a_printed_recipe_reads_back_as_itself() {
-        let recipe = Recipe::read("[binarize]\npreset = \"h4-v1\"\n[[filter]]\nkind = \"length\"\n", "x", &[], known).expect("is a recipe");
+        let recipe = Recipe::read(
+            "[binarize]\npreset = \"h4-v1\"\n[[filter]]\nkind = \"length\"\n",
+            "x",
+            &[],
+            known,
+        )
+        .expect("is a recipe");
         let printed = recipe.print().expect("prints");
-        assert_eq!(Recipe::read(&printed, "x", &[], known).expect("reads back").print().expect("prints"), printed);
+        assert_eq!(
+            Recipe::read(&printed, "x", &[], known).expect("reads back").print().expect("prints"),
+            printed
+        );
     }
 }

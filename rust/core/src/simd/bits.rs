@@ -1,6 +1,8 @@
-//! 64 bytes judged at once: what was found of each becomes one bit, so that runs of bytes are found by counting zeros.
+//! 64 bytes judged at once: what was found of each becomes one bit, so that runs of bytes are found
+//! by counting zeros.
 //!
-//! Plain comparisons make one byte of each, which the compiler does with vectors; then one bit of each byte is drawn out.
+//! Plain comparisons make one byte of each, which the compiler does with vectors; then one bit of
+//! each byte is drawn out.
 
 /// How many bytes are judged at once.
 pub const WINDOW: usize = 64;
@@ -10,7 +12,10 @@ pub const WINDOW: usize = 64;
 #[must_use]
 pub fn bits<const BIT: u32>(kinds: &[u8; WINDOW]) -> u64 {
     #[cfg(target_arch = "x86_64")]
-    #[expect(unsafe_code, reason = "byte-level tokenizers are 4 to 8 % faster; see docs/benchmarks-log.md")]
+    #[expect(
+        unsafe_code,
+        reason = "byte-level tokenizers are 4 to 8 % faster; see docs/benchmarks-log.md"
+    )]
     // SAFETY: every x86-64 has SSE2.
     return unsafe { by_vectors::<BIT>(kinds) };
     #[cfg(not(target_arch = "x86_64"))]
@@ -27,7 +32,8 @@ fn by_vectors<const BIT: u32>(kinds: &[u8; WINDOW]) -> u64 {
     let (pairs, _) = words.as_chunks::<2>();
     pairs.iter().enumerate().fold(0, |mask, (place, [low, high])| {
         let bytes = _mm_set_epi64x(i64::from_le_bytes(*high), i64::from_le_bytes(*low));
-        // By sixteens, as there is no shift of bytes: what crosses from one byte into the next stays below its top bit.
+        // By sixteens, as there is no shift of bytes: what crosses from one byte into the next
+        // stays below its top bit.
         let tops = _mm_movemask_epi8(_mm_sll_epi16(bytes, _mm_cvtsi32_si128(7 - BIT as i32)));
         mask | (tops as u64 & 0xFFFF) << (16 * place)
     })
@@ -43,8 +49,9 @@ fn by_products<const BIT: u32>(kinds: &[u8; WINDOW]) -> u64 {
     })
 }
 
-/// Lists the places of the bits that are set, counted from `base`, eight at a time: a branch for each would be wrong once a mask. Returns how
-/// many there are; what is written behind these means nothing.
+/// Lists the places of the bits that are set, counted from `base`, eight at a time: a branch for
+/// each would be wrong once a mask. Returns how many there are; what is written behind these means
+/// nothing.
 #[inline]
 pub fn list(mut mask: u64, base: u32, places: &mut [u32; WINDOW]) -> usize {
     let count = mask.count_ones() as usize;
@@ -66,10 +73,15 @@ mod tests {
         let mut state = 1_u64;
         for _ in 0..1_000 {
             let kinds: [u8; WINDOW] = std::array::from_fn(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 (state >> 56) as u8
             });
-            let slowly = |bit: u32| (0..WINDOW).fold(0, |mask, place| mask | u64::from(kinds[place] >> bit & 1) << place);
+            let slowly = |bit: u32| {
+                (0..WINDOW)
+                    .fold(0, |mask, place| mask | u64::from(kinds[place] >> bit & 1) << place)
+            };
             assert_eq!([bits::<0>(&kinds), by_products::<0>(&kinds)], [slowly(0); 2]);
             assert_eq!([bits::<3>(&kinds), by_products::<3>(&kinds)], [slowly(3); 2]);
             assert_eq!([bits::<7>(&kinds), by_products::<7>(&kinds)], [slowly(7); 2]);

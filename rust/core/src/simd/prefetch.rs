@@ -1,12 +1,17 @@
 //! Asks the processor to fetch what will be read soon, while it still does something else.
 
-/// Fetches the item at `place` into the fastest cache; beyond the end, nothing that is read. Where the processor is not known, nothing
-/// happens.
+/// Fetches the item at `place` into the fastest cache; beyond the end, nothing that is read. Where
+/// the processor is not known, nothing happens.
 #[inline(always)]
 pub(crate) fn prefetch<T>(items: &[T], place: usize) {
     #[cfg(target_arch = "x86_64")]
-    #[expect(unsafe_code, reason = "a third of the tokenizer's time was waiting for memory; see docs/benchmarks-log.md")]
-    // SAFETY: a prefetch is a hint. It reads nothing that a program could see, and an address that is not mapped is ignored.
+    #[expect(
+        unsafe_code,
+        reason = "a third of the tokenizer's time was waiting for memory; see \
+            docs/benchmarks-log.md"
+    )]
+    // SAFETY: a prefetch is a hint. It reads nothing that a program could see, and an address that
+    // is not mapped is ignored.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_T0>(items.as_ptr().wrapping_add(place).cast());

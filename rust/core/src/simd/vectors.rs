@@ -1,12 +1,19 @@
-//! Vectors of 64 bytes, for processors that have them: what takes a loop elsewhere is an instruction there.
+//! Vectors of 64 bytes, for processors that have them: what takes a loop elsewhere is an
+//! instruction there.
 //!
-//! Each function here has its slow twin in portable code, which other processors run and tests compare with.
-#![expect(unsafe_code, reason = "without it Mistral's tokens take 14 % more time; see docs/benchmarks-log.md")]
+//! Each function here has its slow twin in portable code, which other processors run and tests
+//! compare with.
+#![expect(
+    unsafe_code,
+    reason = "without it Mistral's tokens take 14 % more time; see docs/benchmarks-log.md"
+)]
 
 use std::arch::x86_64::{
-    __m512i, _mm512_add_epi32, _mm512_castsi512_si128, _mm512_cmplt_epi8_mask, _mm512_cmplt_epu8_mask, _mm512_cvtepu8_epi32,
-    _mm512_extracti32x4_epi32, _mm512_loadu_si512, _mm512_maskz_compress_epi8, _mm512_movepi8_mask, _mm512_or_si512,
-    _mm512_permutex2var_epi8, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_storeu_si512, _mm512_sub_epi8, _mm512_testn_epi8_mask,
+    __m512i, _mm512_add_epi32, _mm512_castsi512_si128, _mm512_cmplt_epi8_mask,
+    _mm512_cmplt_epu8_mask, _mm512_cvtepu8_epi32, _mm512_extracti32x4_epi32, _mm512_loadu_si512,
+    _mm512_maskz_compress_epi8, _mm512_movepi8_mask, _mm512_or_si512, _mm512_permutex2var_epi8,
+    _mm512_set1_epi8, _mm512_set1_epi32, _mm512_storeu_si512, _mm512_sub_epi8,
+    _mm512_testn_epi8_mask,
 };
 
 use crate::simd::bits::WINDOW;
@@ -60,12 +67,17 @@ pub(crate) fn list(mask: u64, base: u32, places: &mut [u32; WINDOW]) -> usize {
     count
 }
 
-/// Of 64 boundaries between two bytes, those between ASCII characters whose bits in the two tables have nothing in common; and those between two
-/// characters of which one is beyond ASCII.
+/// Of 64 boundaries between two bytes, those between ASCII characters whose bits in the two tables
+/// have nothing in common; and those between two characters of which one is beyond ASCII.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
-pub(crate) fn boundaries(window: &[u8; WINDOW + 1], left: &[u8; 128], right: &[u8; 128]) -> (u64, u64) {
-    let [lefts, rights] = [window.first_chunk(), window.last_chunk()].map(|bytes| load(bytes.expect("a window has a byte more")));
+pub(crate) fn boundaries(
+    window: &[u8; WINDOW + 1],
+    left: &[u8; 128],
+    right: &[u8; 128],
+) -> (u64, u64) {
+    let [lefts, rights] = [window.first_chunk(), window.last_chunk()]
+        .map(|bytes| load(bytes.expect("a window has a byte more")));
     let apart = _mm512_testn_epi8_mask(look_up(left, lefts), look_up(right, rights));
     let beyond = _mm512_movepi8_mask(lefts) | _mm512_movepi8_mask(rights);
     // Bytes that continue a character are the 64 least ones with a sign.
@@ -77,7 +89,8 @@ pub(crate) fn boundaries(window: &[u8; WINDOW + 1], left: &[u8; 128], right: &[u
 #[inline]
 #[target_feature(enable = "avx512f,avx512vbmi")]
 fn look_up(table: &[u8; 128], bytes: __m512i) -> __m512i {
-    let [low, high] = [table.first_chunk(), table.last_chunk()].map(|half| load(half.expect("two halves")));
+    let [low, high] =
+        [table.first_chunk(), table.last_chunk()].map(|half| load(half.expect("two halves")));
     _mm512_permutex2var_epi8(low, bytes, high)
 }
 
@@ -86,7 +99,10 @@ fn look_up(table: &[u8; 128], bytes: __m512i) -> __m512i {
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(crate) fn among(window: &[u8; WINDOW], set: u8, first: u8, count: u8) -> u64 {
     let bytes = _mm512_or_si512(load(window), _mm512_set1_epi8(set as i8));
-    _mm512_cmplt_epu8_mask(_mm512_sub_epi8(bytes, _mm512_set1_epi8(first as i8)), _mm512_set1_epi8(count as i8))
+    _mm512_cmplt_epu8_mask(
+        _mm512_sub_epi8(bytes, _mm512_set1_epi8(first as i8)),
+        _mm512_set1_epi8(count as i8),
+    )
 }
 
 #[cfg(test)]
@@ -99,7 +115,9 @@ mod tests {
         let mut state = 5_u64;
         (0..2_000).map(move |round| {
             std::array::from_fn(|_| {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 let byte = (state >> 56) as u8;
                 if round % 2 == 0 { byte & 0x7F } else { byte }
             })
@@ -113,7 +131,9 @@ mod tests {
             println!("skipped: this processor has no wide vectors");
             return;
         }
-        let table: [[u8; 128]; 2] = [3, 11].map(|step| std::array::from_fn(|place| 1 << (place * step % 8) & (place as u8 | 0x55)));
+        let table: [[u8; 128]; 2] = [3, 11].map(|step| {
+            std::array::from_fn(|place| 1 << (place * step % 8) & (place as u8 | 0x55))
+        });
         for window in windows() {
             let bytes = window.first_chunk().expect("a byte more");
             // SAFETY: the processor was asked.
@@ -121,7 +141,12 @@ mod tests {
                 let mut places = [0; WINDOW];
                 let mask = u64::from_le_bytes(*bytes.first_chunk().expect("64 bytes"));
                 let listed = list(mask, 1_000, &mut places);
-                (boundaries(&window, &table[0], &table[1]), among(bytes, 0x20, b'a', 26), listed, places)
+                (
+                    boundaries(&window, &table[0], &table[1]),
+                    among(bytes, 0x20, b'a', 26),
+                    listed,
+                    places,
+                )
             };
             let mut wanted = [0; WINDOW];
             let mask = u64::from_le_bytes(*bytes.first_chunk().expect("64 bytes"));
@@ -130,10 +155,15 @@ mod tests {
             for place in 0..WINDOW {
                 let [left, right] = [window[place], window[place + 1]];
                 let is_ascii = left < 128 && right < 128;
-                let apart = is_ascii && table[0][usize::from(left & 127)] & table[1][usize::from(right & 127)] == 0;
+                let apart = is_ascii
+                    && table[0][usize::from(left & 127)] & table[1][usize::from(right & 127)] == 0;
                 let beyond = !is_ascii && !(0x80..0xC0).contains(&right);
                 let bit = |mask: u64| mask >> place & 1 == 1;
-                assert_eq!((bit(found.0), bit(found.1), bit(letters)), (apart, beyond, left.is_ascii_alphabetic()), "{left:x} {right:x}");
+                assert_eq!(
+                    (bit(found.0), bit(found.1), bit(letters)),
+                    (apart, beyond, left.is_ascii_alphabetic()),
+                    "{left:x} {right:x}"
+                );
             }
         }
     }

@@ -32,24 +32,44 @@ impl std::fmt::Debug for Jinja {
 }
 
 impl Jinja {
-    pub(super) fn new(name: &str, text: &str, special: &SpecialTokens, control: &[String]) -> Result<Jinja> {
+    pub(super) fn new(
+        name: &str,
+        text: &str,
+        special: &SpecialTokens,
+        control: &[String],
+    ) -> Result<Jinja> {
         let refused = |why: &str| Error::Recipe(format!("template `{name}` is refused: {why}"));
         if text.len() > limits::TEMPLATE_BYTES_MAX {
-            return Err(refused(&format!("it has {} bytes, more than {}", text.len(), limits::TEMPLATE_BYTES_MAX)));
+            return Err(refused(&format!(
+                "it has {} bytes, more than {}",
+                text.len(),
+                limits::TEMPLATE_BYTES_MAX
+            )));
         }
         if text.contains("strftime_now") {
-            return Err(refused("it calls `strftime_now`, so its bytes would depend on the date; write the date into a copy of it"));
+            return Err(refused(
+                "it calls `strftime_now`, so its bytes would depend on the date; write the date \
+                    into a copy of it",
+            ));
         }
         let source::Prepared { source, has_tags, odd_escape } = source::prepared(text);
         if let Some(escape) = odd_escape {
             return Err(refused(&format!(
-                "a string of it has the escape `{escape}`, which Python reads otherwise; write the character itself"
+                "a string of it has the escape `{escape}`, which Python reads otherwise; write the \
+                    character itself"
             )));
         }
         let mut environment = environment();
-        limits::add(&mut environment, NAME, &source).map_err(|error| refused(&described(&error)))?;
+        limits::add(&mut environment, NAME, &source)
+            .map_err(|error| refused(&described(&error)))?;
         let tanks = limits::tanks(environment);
-        let mut jinja = Jinja { tanks, special: special.clone(), written: text.to_owned(), has_tags, ends: Ends::default() };
+        let mut jinja = Jinja {
+            tanks,
+            special: special.clone(),
+            written: text.to_owned(),
+            has_tags,
+            ends: Ends::default(),
+        };
         let canaries = jinja.canaries().map_err(|error| refused(&described(&error)))?;
         let mut tokens = control.to_vec();
         tokens.extend(special.eos.clone());
@@ -61,13 +81,16 @@ impl Jinja {
         Ok(jinja)
     }
 
-    /// The canaries that the template renders; some want a system turn, some forbid it. Notes what is written round them.
+    /// The canaries that the template renders; some want a system turn, some forbid it. Notes what
+    /// is written round them.
     fn canaries(&mut self) -> std::result::Result<Vec<Vec<Turn>>, minijinja::Error> {
         let turn = |(role, text): (Role, &str)| Turn { role, text: text.to_owned() };
         let round = [(Role::User, "Question?"), (Role::Assistant, "Answer.")].map(turn);
         let again = [(Role::User, "And then?"), (Role::Assistant, "More words.")].map(turn);
         let system = [turn((Role::System, "Rules."))];
-        let all = [&[&round[..]][..], &[&round, &again], &[&system, &round], &[&system, &round, &again]].map(<[&[Turn]]>::concat);
+        let all =
+            [&[&round[..]][..], &[&round, &again], &[&system, &round], &[&system, &round, &again]]
+                .map(<[&[Turn]]>::concat);
         let (mut rendered, mut failure) = (Vec::new(), None);
         for canary in all {
             match self.text(&canary, true, None) {
@@ -82,24 +105,38 @@ impl Jinja {
     }
 
     pub(super) fn render_prompt(&self, turns: &[Turn]) -> std::result::Result<String, Reason> {
-        self.text(turns, true, None).map_err(|error| Reason::found(Code::Template, described(&error)))
+        self.text(turns, true, None)
+            .map_err(|error| Reason::found(Code::Template, described(&error)))
     }
 
     pub(super) fn render_text(&self, turns: &[Turn]) -> std::result::Result<String, Reason> {
-        self.text(turns, false, None).map_err(|error| Reason::found(Code::Template, described(&error)))
+        self.text(turns, false, None)
+            .map_err(|error| Reason::found(Code::Template, described(&error)))
     }
 
     pub(super) fn render(&self, turns: &[Turn]) -> std::result::Result<Rendered, Reason> {
         let text = self.render_text(turns)?;
-        let trained = mask::derive(self, &self.ends, turns, &text).map_err(|why| Reason::found(Code::Mask, why))?;
+        let trained = mask::derive(self, &self.ends, turns, &text)
+            .map_err(|why| Reason::found(Code::Mask, why))?;
         Ok(Rendered { text, trained })
     }
 
     /// The text of a dialogue, with the generation prompt or without, marked or plain.
-    pub(super) fn text(&self, turns: &[Turn], prompt: bool, marking: Option<&Marking>) -> std::result::Result<String, minijinja::Error> {
-        let content = |turn: &Turn| marking.map_or_else(|| turn.text.clone(), |marking| marking.content(turn));
-        let messages: Vec<Value> = turns.iter().map(|turn| context! { role => turn.role.name(), content => content(turn) }).collect();
-        let special = self.special.pairs().into_iter().map(|(name, token)| (name, Value::from(token)));
+    pub(super) fn text(
+        &self,
+        turns: &[Turn],
+        prompt: bool,
+        marking: Option<&Marking>,
+    ) -> std::result::Result<String, minijinja::Error> {
+        let content = |turn: &Turn| {
+            marking.map_or_else(|| turn.text.clone(), |marking| marking.content(turn))
+        };
+        let messages: Vec<Value> = turns
+            .iter()
+            .map(|turn| context! { role => turn.role.name(), content => content(turn) })
+            .collect();
+        let special =
+            self.special.pairs().into_iter().map(|(name, token)| (name, Value::from(token)));
         let tags = marking.map(Marking::tags);
         let values = Value::from_pairs(special.chain([
             ("messages", Value::from(messages)),
@@ -111,7 +148,9 @@ impl Jinja {
         ]));
         let weight = limits::weight(turns);
         let mut draft = Draft::new(weight);
-        self.tanks[limits::tank(weight)].get_template(NAME)?.render_captured_to(values, &mut draft)?;
+        self.tanks[limits::tank(weight)]
+            .get_template(NAME)?
+            .render_captured_to(values, &mut draft)?;
         Ok(draft.text())
     }
 }
@@ -123,14 +162,24 @@ const CLOSE: &str = "__close";
 /// Jinja as `transformers` sets it up for chat templates.
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .keep_trailing_newline(true)
+        .build();
     environment.set_syntax(syntax.expect("the delimiters are the defaults"));
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_debug(false);
     python::set_up(&mut environment);
     guards::add(&mut environment);
     environment.add_filter(source::FILTER, |state: &minijinja::State, body: String| {
-        let mark = |name: &str| state.lookup(name).filter(|mark| !mark.is_none()).map(|mark| mark.to_string()).unwrap_or_default();
+        let mark = |name: &str| {
+            state
+                .lookup(name)
+                .filter(|mark| !mark.is_none())
+                .map(|mark| mark.to_string())
+                .unwrap_or_default()
+        };
         format!("{}{body}{}", mark(OPEN), mark(CLOSE))
     });
     environment
@@ -139,8 +188,12 @@ fn environment() -> Environment<'static> {
 /// An error with the line of the template it stands for.
 fn described(error: &minijinja::Error) -> String {
     let what = match error.kind() {
-        ErrorKind::OutOfFuel => "it takes more steps or makes more text than a row of this size may".to_owned(),
-        ErrorKind::WriteFailure => std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string),
+        ErrorKind::OutOfFuel => {
+            "it takes more steps or makes more text than a row of this size may".to_owned()
+        }
+        ErrorKind::WriteFailure => {
+            std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+        }
         _ => error.detail().map_or_else(|| error.kind().to_string(), str::to_owned),
     };
     error.line().map_or_else(|| what.clone(), |line| format!("line {line}: {what}"))

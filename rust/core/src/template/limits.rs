@@ -1,6 +1,8 @@
-//! How far a template may go on one row: steps, bytes and depth. Templates are code of others, rows are text of others.
+//! How far a template may go on one row: steps, bytes and depth. Templates are code of others, rows
+//! are text of others.
 //!
-//! Fuel pays for steps and for bytes made on the way (64 a unit), so it bounds memory too; what is written is bounded on its own.
+//! Fuel pays for steps and for bytes made on the way (64 a unit), so it bounds memory too; what is
+//! written is bounded on its own.
 
 use std::io::{Error, Write};
 
@@ -13,22 +15,33 @@ use crate::dialogue::Turn;
 pub(super) const TEMPLATE_BYTES_MAX: usize = 64 << 10;
 /// Macros within macros at most.
 const DEPTH_MAX: usize = 64;
-/// Bytes of a row, each turn counted as 1 KiB more, and the fuel it may use up: a unit pays for a step or for 64 bytes. Known templates
-/// take some hundred steps a turn and pass a row's bytes through a handful of filters.
-const FUEL: [(usize, u64); 4] = [(64 << 10, 200_000), (1 << 20, 2_000_000), (4 << 20, 8_000_000), (usize::MAX, 32_000_000)];
-/// Stack of the thread that compiles, in bytes. A chain of operators nests the compiler once for each: 32,000 in the longest template.
+/// Bytes of a row, each turn counted as 1 KiB more, and the fuel it may use up: a unit pays for a
+/// step or for 64 bytes. Known templates take some hundred steps a turn and pass a row's bytes
+/// through a handful of filters.
+const FUEL: [(usize, u64); 4] =
+    [(64 << 10, 200_000), (1 << 20, 2_000_000), (4 << 20, 8_000_000), (usize::MAX, 32_000_000)];
+/// Stack of the thread that compiles, in bytes. A chain of operators nests the compiler once for
+/// each: 32,000 in the longest template.
 const STACK_BYTES: usize = 64 << 20;
 
-/// Adds a template with its guards, on a thread with a stack that the longest chain of operators does not use up.
-pub(super) fn add(environment: &mut Environment<'static>, name: &'static str, source: &str) -> Result<(), minijinja::Error> {
-    let failed = |what: &str| minijinja::Error::new(minijinja::ErrorKind::SyntaxError, what.to_owned());
+/// Adds a template with its guards, on a thread with a stack that the longest chain of operators
+/// does not use up.
+pub(super) fn add(
+    environment: &mut Environment<'static>,
+    name: &'static str,
+    source: &str,
+) -> Result<(), minijinja::Error> {
+    let failed =
+        |what: &str| minijinja::Error::new(minijinja::ErrorKind::SyntaxError, what.to_owned());
     std::thread::scope(|scope| {
         let compile = || {
             let guarded = guards::guarded(source, environment.syntax().clone())?;
             environment.add_template_owned(name, guarded)
         };
-        let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, compile);
-        let thread = thread.map_err(|error| failed(&format!("no thread to compile it: {error}")))?;
+        let thread =
+            std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, compile);
+        let thread =
+            thread.map_err(|error| failed(&format!("no thread to compile it: {error}")))?;
         thread.join().unwrap_or_else(|_| Err(failed("the compiler failed")))
     })
 }

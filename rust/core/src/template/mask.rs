@@ -37,7 +37,8 @@ struct Contents {
 
 /// The marks of one rendering.
 pub(super) struct Marking {
-    /// Round generation tags, round answers, round other contents: an opening and a closing one each.
+    /// Round generation tags, round answers, round other contents: an opening and a closing one
+    /// each.
     letters: [char; 6],
     contents: Option<Contents>,
 }
@@ -53,11 +54,20 @@ impl Marking {
         let is_answer = turn.role == Role::Assistant;
         match self.contents {
             Some(Contents { answers_only, strips: [start, end] }) if is_answer || !answers_only => {
-                let after_lead = if start { strip(&turn.text, None, true, false) } else { &turn.text };
+                let after_lead =
+                    if start { strip(&turn.text, None, true, false) } else { &turn.text };
                 let core = if end { strip(after_lead, None, false, true) } else { after_lead };
                 let lead = turn.text.len() - after_lead.len();
-                let [open, close] = if is_answer { [self.letters[2], self.letters[3]] } else { [self.letters[4], self.letters[5]] };
-                format!("{}{open}{core}{close}{}", &turn.text[..lead], &turn.text[lead + core.len()..])
+                let [open, close] = if is_answer {
+                    [self.letters[2], self.letters[3]]
+                } else {
+                    [self.letters[4], self.letters[5]]
+                };
+                format!(
+                    "{}{open}{core}{close}{}",
+                    &turn.text[..lead],
+                    &turn.text[lead + core.len()..]
+                )
             }
             _ => turn.text.clone(),
         }
@@ -75,7 +85,8 @@ struct Unmarked {
 
 /// Takes the marks out; `None` where one stands without the other.
 fn unmark(marked: &str, letters: [char; 6]) -> Option<Unmarked> {
-    let mut unmarked = Unmarked { text: String::with_capacity(marked.len()), ..Unmarked::default() };
+    let mut unmarked =
+        Unmarked { text: String::with_capacity(marked.len()), ..Unmarked::default() };
     let mut open = [None; 3];
     for letter in marked.chars() {
         let Some(place) = letters.iter().position(|mark| *mark == letter) else {
@@ -89,7 +100,8 @@ fn unmark(marked: &str, letters: [char; 6]) -> Option<Unmarked> {
             }
         } else {
             let range = open[place / 2].take()?..here;
-            [&mut unmarked.tags, &mut unmarked.answers, &mut unmarked.others][place / 2].push(range);
+            [&mut unmarked.tags, &mut unmarked.answers, &mut unmarked.others][place / 2]
+                .push(range);
         }
     }
     open.iter().all(Option::is_none).then_some(unmarked)
@@ -97,8 +109,9 @@ fn unmark(marked: &str, letters: [char; 6]) -> Option<Unmarked> {
 
 /// Six of Unicode's non-characters that neither template nor row contains.
 fn unused(jinja: &Jinja, turns: &[Turn]) -> Option<[char; 6]> {
-    let mut unused =
-        ('\u{FDD0}'..='\u{FDEF}').filter(|mark| !jinja.written.contains(*mark) && !turns.iter().any(|turn| turn.text.contains(*mark)));
+    let mut unused = ('\u{FDD0}'..='\u{FDEF}').filter(|mark| {
+        !jinja.written.contains(*mark) && !turns.iter().any(|turn| turn.text.contains(*mark))
+    });
     let mut letters = ['\0'; 6];
     for letter in &mut letters {
         *letter = unused.next()?;
@@ -106,28 +119,48 @@ fn unused(jinja: &Jinja, turns: &[Turn]) -> Option<[char; 6]> {
     Some(letters)
 }
 
-/// The marked rendering that gives the plain text again, with every answer in it. Without tags, the first that does has the widest
-/// ranges; with tags, contents are only compared with them, so one that leaves white space out will do.
+/// The marked rendering that gives the plain text again, with every answer in it. Without tags, the
+/// first that does has the widest ranges; with tags, contents are only compared with them, so one
+/// that leaves white space out will do.
 fn located(jinja: &Jinja, turns: &[Turn], text: &str) -> Option<Unmarked> {
     let letters = unused(jinja, turns)?;
     let answers = places(turns).count();
-    let strips: &[[bool; 2]] = if jinja.has_tags { &[[true, true]] } else { &[[false, false], [true, false], [false, true], [true, true]] };
-    let contents = strips.iter().flat_map(|strips| [false, true].map(|answers_only| Some(Contents { answers_only, strips: *strips })));
+    let strips: &[[bool; 2]] = if jinja.has_tags {
+        &[[true, true]]
+    } else {
+        &[[false, false], [true, false], [false, true], [true, true]]
+    };
+    let contents = strips.iter().flat_map(|strips| {
+        [false, true].map(|answers_only| Some(Contents { answers_only, strips: *strips }))
+    });
     contents.chain(jinja.has_tags.then_some(None)).find_map(|contents| {
         let marked = jinja.text(turns, false, Some(&Marking { letters, contents })).ok()?;
-        unmark(&marked, letters).filter(|found| found.text == text && (contents.is_none() || found.answers.len() == answers))
+        unmark(&marked, letters).filter(|found| {
+            found.text == text && (contents.is_none() || found.answers.len() == answers)
+        })
     })
 }
 
 /// The trained ranges of a dialogue that renders as `text`, or why they cannot be proven.
-pub(super) fn derive(jinja: &Jinja, ends: &Ends, turns: &[Turn], text: &str) -> Result<Vec<Range<usize>>, String> {
+pub(super) fn derive(
+    jinja: &Jinja,
+    ends: &Ends,
+    turns: &[Turn],
+    text: &str,
+) -> Result<Vec<Range<usize>>, String> {
     let Some(found) = located(jinja, turns, text) else {
-        return Err("the template changes an answer, so that its place in the text cannot be proven".to_owned());
+        return Err(
+            "the template changes an answer, so that its place in the text cannot be proven"
+                .to_owned(),
+        );
     };
     let mut trained: Vec<Range<usize>> = if jinja.has_tags {
-        let holds = |answer: &Range<usize>| found.tags.iter().any(|tag| tag.start <= answer.start && answer.end <= tag.end);
+        let holds = |answer: &Range<usize>| {
+            found.tags.iter().any(|tag| tag.start <= answer.start && answer.end <= tag.end)
+        };
         if !found.answers.iter().all(|answer| answer.is_empty() || holds(answer)) {
-            return Err("generation tags and contents disagree: an answer stands outside the tags".to_owned());
+            return Err("generation tags and contents disagree: an answer stands outside the tags"
+                .to_owned());
         }
         found.tags.clone()
     } else {
@@ -139,27 +172,48 @@ pub(super) fn derive(jinja: &Jinja, ends: &Ends, turns: &[Turn], text: &str) -> 
             .ok_or("an answer is not followed by what ends one")?
     };
     trained.retain(|range| !range.is_empty());
-    if found.others.iter().any(|other| trained.iter().any(|range| range.start < other.end && other.start < range.end)) {
+    if found
+        .others
+        .iter()
+        .any(|other| trained.iter().any(|range| range.start < other.end && other.start < range.end))
+    {
         return Err("a text that is no answer stands in a trained range".to_owned());
     }
     compare_prefixes(jinja, turns, text, &trained, &found.answers)?;
     Ok(trained)
 }
 
-/// Compares with the third derivation: what is rendered before an answer begins the whole text, where it applies, and the answer and its
-/// range begin behind it. They may begin within the generation prompt, as where both write `<think>`, but may not hold all of it.
-fn compare_prefixes(jinja: &Jinja, turns: &[Turn], text: &str, trained: &[Range<usize>], answers: &[Range<usize>]) -> Result<(), String> {
+/// Compares with the third derivation: what is rendered before an answer begins the whole text,
+/// where it applies, and the answer and its range begin behind it. They may begin within the
+/// generation prompt, as where both write `<think>`, but may not hold all of it.
+fn compare_prefixes(
+    jinja: &Jinja,
+    turns: &[Turn],
+    text: &str,
+    trained: &[Range<usize>],
+    answers: &[Range<usize>],
+) -> Result<(), String> {
     let begins = |turns: &[Turn], prompt: bool| {
-        jinja.text(turns, prompt, None).ok().filter(|start| text.starts_with(start.as_str())).map(|start| start.len())
+        jinja
+            .text(turns, prompt, None)
+            .ok()
+            .filter(|start| text.starts_with(start.as_str()))
+            .map(|start| start.len())
     };
     for (number, place) in places(turns).enumerate().filter(|(_, place)| *place > 0) {
         let Some(prompt) = begins(&turns[..place], true) else { continue };
         let straddles = |range: &Range<usize>| range.start < prompt && prompt < range.end;
-        let early =
-            answers.get(number).into_iter().filter(|answer| answer.start < prompt).chain(trained.iter().filter(|range| straddles(range)));
+        let early = answers
+            .get(number)
+            .into_iter()
+            .filter(|answer| answer.start < prompt)
+            .chain(trained.iter().filter(|range| straddles(range)));
         let Some(first) = early.map(|range| range.start).min() else { continue };
         if begins(&turns[..place], false).is_none_or(|before| first <= before) {
-            return Err(format!("the range of answer {} and the text before it disagree", number + 1));
+            return Err(format!(
+                "the range of answer {} and the text before it disagree",
+                number + 1
+            ));
         }
     }
     Ok(())
@@ -167,28 +221,43 @@ fn compare_prefixes(jinja: &Jinja, turns: &[Turn], text: &str, trained: &[Range<
 
 /// Where the answers stand among the turns.
 fn places(turns: &[Turn]) -> impl Iterator<Item = usize> {
-    turns.iter().enumerate().filter(|(_, turn)| turn.role == Role::Assistant).map(|(place, _)| place)
+    turns
+        .iter()
+        .enumerate()
+        .filter(|(_, turn)| turn.role == Role::Assistant)
+        .map(|(place, _)| place)
 }
 
-/// What may stand after an answer and end it, learnt from the canaries: control tokens, with the white space before them.
+/// What may stand after an answer and end it, learnt from the canaries: control tokens, with the
+/// white space before them.
 #[derive(Debug, Default)]
 pub(super) struct Ends(Vec<String>);
 
 impl Ends {
     /// Looks what follows the answers of the canaries.
-    pub(super) fn learn(jinja: &Jinja, canaries: &[Vec<Turn>], mut tokens: Vec<String>) -> Result<Ends, String> {
+    pub(super) fn learn(
+        jinja: &Jinja,
+        canaries: &[Vec<Turn>],
+        mut tokens: Vec<String>,
+    ) -> Result<Ends, String> {
         tokens.retain(|token| !token.trim().is_empty());
         tokens.sort_by_key(|token| std::cmp::Reverse(token.len()));
         let mut ends = Vec::new();
         for turns in canaries {
             let Ok(text) = jinja.text(turns, false, None) else { continue };
             let answers = places(turns).count();
-            let Some(found) = located(jinja, turns, &text).filter(|found| found.answers.len() == answers) else {
+            let Some(found) =
+                located(jinja, turns, &text).filter(|found| found.answers.len() == answers)
+            else {
                 return Err("its answers cannot be found again in its text".to_owned());
             };
             for (answer, place) in found.answers.iter().zip(places(turns)) {
-                // What stands where the dialogue stops after this answer belongs to it. Where that is other text, the first token does.
-                let stopped = jinja.text(&turns[..=place], false, None).ok().filter(|stopped| text.starts_with(stopped.as_str()));
+                // What stands where the dialogue stops after this answer belongs to it. Where that
+                // is other text, the first token does.
+                let stopped = jinja
+                    .text(&turns[..=place], false, None)
+                    .ok()
+                    .filter(|stopped| text.starts_with(stopped.as_str()));
                 let tail = stopped.as_ref().unwrap_or(&text).get(answer.end..).unwrap_or_default();
                 ends.push(tail[..run(tail, &tokens)].to_owned());
             }
@@ -200,14 +269,23 @@ impl Ends {
 
     /// Where the end of an answer ends that stops at `place`.
     fn after(&self, text: &str, place: usize) -> Option<usize> {
-        self.0.iter().find(|end| text[place..].starts_with(end.as_str())).map(|end| place + end.len())
+        self.0
+            .iter()
+            .find(|end| text[place..].starts_with(end.as_str()))
+            .map(|end| place + end.len())
     }
 }
 
-/// How far tokens stand side by side at the start of a text, white space before them. Where other text comes after them, the next turn
-/// may have begun among them, so that only the first is sure to end this one.
+/// How far tokens stand side by side at the start of a text, white space before them. Where other
+/// text comes after them, the next turn may have begun among them, so that only the first is sure
+/// to end this one.
 fn run(text: &str, tokens: &[String]) -> usize {
-    let token_at = |place: usize| tokens.iter().find(|token| text[place..].starts_with(token.as_str())).map(|token| place + token.len());
+    let token_at = |place: usize| {
+        tokens
+            .iter()
+            .find(|token| text[place..].starts_with(token.as_str()))
+            .map(|token| place + token.len())
+    };
     let start = text.len() - text.trim_start_matches(is_space).len();
     let Some(first) = token_at(start) else { return 0 };
     let mut last = first;
@@ -239,7 +317,10 @@ mod tests {
     fn torn_marks_prove_nothing() {
         let letters = ['a', 'b', 'c', 'd', 'e', 'f'];
         let found = unmark("1a2c3db4", letters).expect("marks are whole");
-        assert_eq!((found.text.as_str(), &found.tags[0], &found.answers[0]), ("1234", &(1..3), &(2..3)));
+        assert_eq!(
+            (found.text.as_str(), &found.tags[0], &found.answers[0]),
+            ("1234", &(1..3), &(2..3))
+        );
         assert_eq!(unmark("1a2", letters), None);
         assert_eq!(unmark("b", letters), None);
         assert_eq!(unmark("aa1bb", letters), None);

@@ -1,7 +1,8 @@
 //! Chat templates: dialogues become the text a model reads, with the ranges of it that are trained.
 //!
-//! Zephyr's own template is written out by hand; every other one runs in minijinja with the settings and functions that
-//! `transformers` gives Jinja, and with no way to reach files, the network or the clock.
+//! Zephyr's own template is written out by hand; every other one runs in minijinja with the
+//! settings and functions that `transformers` gives Jinja, and with no way to reach files, the
+//! network or the clock.
 
 mod guards;
 mod jinja;
@@ -30,11 +31,12 @@ pub const VERSION: u32 = 1;
 /// The packaged templates, by the name that recipes call them.
 pub const TEMPLATES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/templates.rs"));
 
-/// Zephyr's template, byte for byte as the model's `tokenizer_config.json` has it, plus the file's last newline. It alone is rendered by
-/// hand.
+/// Zephyr's template, byte for byte as the model's `tokenizer_config.json` has it, plus the file's
+/// last newline. It alone is rendered by hand.
 pub const ZEPHYR: &str = include_str!("../../../../python/zephyr_fast/templates/zephyr.jinja");
 
-/// A template that this package does not ship, with all that a run would load it with: whether it does harm may hang on any of it.
+/// A template that this package does not ship, with all that a run would load it with: whether it
+/// does harm may hang on any of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Stranger {
     /// What recipes call it.
@@ -63,15 +65,30 @@ enum Kind {
 }
 
 impl Template {
-    /// Compiles a template and renders a canary with it; refuses what cannot be rendered faithfully.
-    pub fn new(name: &str, text: &str, special: &SpecialTokens, control: &[String]) -> Result<Template> {
-        // Jinja drops one line end at the end of a source, so one is dropped here where that leaves it the same template.
-        let text = text.strip_suffix('\n').filter(|rest| !rest.ends_with(['\n', '\r'])).unwrap_or(text).to_owned();
+    /// Compiles a template and renders a canary with it; refuses what cannot be rendered
+    /// faithfully.
+    pub fn new(
+        name: &str,
+        text: &str,
+        special: &SpecialTokens,
+        control: &[String],
+    ) -> Result<Template> {
+        // Jinja drops one line end at the end of a source, so one is dropped here where that leaves
+        // it the same template.
+        let text = text
+            .strip_suffix('\n')
+            .filter(|rest| !rest.ends_with(['\n', '\r']))
+            .unwrap_or(text)
+            .to_owned();
         let is_zephyr = Some(text.as_str()) == ZEPHYR.strip_suffix('\n');
         let kind = match (&special.eos, is_zephyr) {
             (Some(eos), true) => Kind::Zephyr { eos: eos.clone() },
             (None, true) => {
-                return Err(Error::Recipe("the zephyr template needs an `eos_token` in the tokenizer's tokenizer_config.json".to_owned()));
+                return Err(Error::Recipe(
+                    "the zephyr template needs an `eos_token` in the \
+                    tokenizer's tokenizer_config.json"
+                        .to_owned(),
+                ));
             }
             (_, false) => Kind::Jinja(Box::new(jinja::Jinja::new(name, &text, special, control)?)),
         };
@@ -85,12 +102,14 @@ impl Template {
         TEMPLATES.iter().any(|(_, packaged)| without_end(packaged) == without_end(text))
     }
 
-    /// Loads a template just as a run would. A hostile one can use up a process's stack or time, so this is meant for a process that
-    /// can be spared; where it ends well, so does the run's own load, which takes the same steps.
-    /// `stranger` is the JSON of a [`Stranger`].
+    /// Loads a template just as a run would. A hostile one can use up a process's stack or time, so
+    /// this is meant for a process that can be spared; where it ends well, so does the run's own
+    /// load, which takes the same steps. `stranger` is the JSON of a [`Stranger`].
     pub fn canary(stranger: &str) -> Result<()> {
-        let stranger: Stranger = serde_json::from_str(stranger).map_err(|error| Error::Internal(error.to_string()))?;
-        Template::new(&stranger.name, &stranger.text, &stranger.special, &stranger.control).map(|_| ())
+        let stranger: Stranger =
+            serde_json::from_str(stranger).map_err(|error| Error::Internal(error.to_string()))?;
+        Template::new(&stranger.name, &stranger.text, &stranger.special, &stranger.control)
+            .map(|_| ())
     }
 
     /// What recipes call it.
@@ -105,8 +124,8 @@ impl Template {
         &self.text
     }
 
-    /// What it writes of its own accord: its source, and what it makes of a few words. Role markers stand in it, those too that the
-    /// source only puts together.
+    /// What it writes of its own accord: its source, and what it makes of a few words. Role markers
+    /// stand in it, those too that the source only puts together.
     #[must_use]
     pub fn written(&self) -> &str {
         match &self.kind {
@@ -133,7 +152,8 @@ impl Template {
         }
     }
 
-    /// The text of a whole dialogue without what is trained in it, where that is much less work; `None` where it is not.
+    /// The text of a whole dialogue without what is trained in it, where that is much less work;
+    /// `None` where it is not.
     #[must_use]
     pub fn text_alone(&self, turns: &[Turn]) -> Option<std::result::Result<String, Reason>> {
         match &self.kind {
@@ -155,7 +175,8 @@ impl Template {
     }
 }
 
-/// What Zephyr's template renders: `<|role|>`, the text, EOS, a line each; roles it does not know leave nothing.
+/// What Zephyr's template renders: `<|role|>`, the text, EOS, a line each; roles it does not know
+/// leave nothing.
 fn zephyr(turns: &[Turn], eos: &str, rendered: &mut Rendered) {
     let bytes: usize = turns.iter().map(|turn| turn.text.len() + eos.len() + 16).sum();
     rendered.text.reserve(bytes);
@@ -182,17 +203,29 @@ mod tests {
     use super::*;
 
     fn special() -> SpecialTokens {
-        SpecialTokens { bos: Some("<s>".into()), eos: Some("</s>".into()), ..SpecialTokens::default() }
+        SpecialTokens {
+            bos: Some("<s>".into()),
+            eos: Some("</s>".into()),
+            ..SpecialTokens::default()
+        }
     }
 
     fn turns(texts: &[(&str, &str)]) -> Vec<Turn> {
-        texts.iter().map(|(role, text)| Turn { role: Role::named((*role).to_owned()), text: (*text).to_owned() }).collect()
+        texts
+            .iter()
+            .map(|(role, text)| Turn {
+                role: Role::named((*role).to_owned()),
+                text: (*text).to_owned(),
+            })
+            .collect()
     }
 
     #[test]
     fn zephyrs_golden_string() {
         let template = Template::new("zephyr", ZEPHYR, &special(), &[]).expect("compiles");
-        let rendered = template.render(&turns(&[("system", ""), ("user", "Hi"), ("assistant", "Yo")])).expect("renders");
+        let rendered = template
+            .render(&turns(&[("system", ""), ("user", "Hi"), ("assistant", "Yo")]))
+            .expect("renders");
         assert_eq!(rendered.text, "<|system|>\n</s>\n<|user|>\nHi</s>\n<|assistant|>\nYo</s>\n");
         assert_eq!(&rendered.text[rendered.trained[0].clone()], "Yo</s>");
     }
@@ -200,27 +233,46 @@ mod tests {
     #[test]
     fn the_fast_path_and_minijinja_render_the_same() {
         let fast = Template::new("zephyr", ZEPHYR, &special(), &[]).expect("compiles");
-        let jinja = jinja::Jinja::new("zephyr", ZEPHYR.trim_end(), &special(), &["</s>".to_owned()]).expect("compiles");
+        let jinja =
+            jinja::Jinja::new("zephyr", ZEPHYR.trim_end(), &special(), &["</s>".to_owned()])
+                .expect("compiles");
         for texts in [
-            &[("user", "a {{ b }} {% c %}\n"), ("assistant", "\n  x\n\n"), ("tool", "gone"), ("user", ""), ("assistant", " ")][..],
+            &[
+                ("user", "a {{ b }} {% c %}\n"),
+                ("assistant", "\n  x\n\n"),
+                ("tool", "gone"),
+                ("user", ""),
+                ("assistant", " "),
+            ][..],
             &[("system", "s"), ("user", "ü\u{2028}"), ("assistant", "</s>")][..],
         ] {
             let turns = turns(texts);
-            assert_eq!(*fast.render(&turns).expect("renders"), jinja.render(&turns).expect("renders"));
-            assert_eq!(fast.render_prompt(&turns).expect("renders"), jinja.render_prompt(&turns).expect("renders"));
+            assert_eq!(
+                *fast.render(&turns).expect("renders"),
+                jinja.render(&turns).expect("renders")
+            );
+            assert_eq!(
+                fast.render_prompt(&turns).expect("renders"),
+                jinja.render_prompt(&turns).expect("renders")
+            );
         }
     }
 
     const TAGGED: &str = "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %}{{ m.content }}<e>{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}";
-    const PLAIN: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}<e>\n{% endfor %}";
+    const PLAIN: &str =
+        "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}<e>\n{% endfor %}";
 
     #[test]
     fn no_more_pages_are_kept_than_were_used_at_a_time() {
         for (text, kept) in [(ZEPHYR, 2), (PLAIN, 0)] {
-            let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
+            let template =
+                Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
             let turns = turns(&[("user", "q"), ("assistant", "yes")]);
             for _ in 0..9 {
-                let both = [template.render(&turns).expect("renders"), template.render(&turns).expect("renders")];
+                let both = [
+                    template.render(&turns).expect("renders"),
+                    template.render(&turns).expect("renders"),
+                ];
                 assert_eq!(*both[0], *both[1]);
             }
             assert_eq!(template.pages.kept(), kept);
@@ -230,8 +282,10 @@ mod tests {
     #[test]
     fn masks_are_found_with_generation_tags_and_without() {
         for text in [TAGGED, PLAIN] {
-            let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
-            let rendered = template.render(&turns(&[("user", "q"), ("assistant", " yes ")])).expect("renders");
+            let template =
+                Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
+            let rendered =
+                template.render(&turns(&[("user", "q"), ("assistant", " yes ")])).expect("renders");
             let expected = if text == TAGGED { " yes <e>" } else { "yes<e>" };
             assert_eq!(&rendered.text[rendered.trained[0].clone()], expected);
         }
@@ -249,17 +303,21 @@ mod tests {
             (early, "the text before it disagree"),
             (swallows, "its answers cannot be found again"),
         ] {
-            let error = Template::new("mine.jinja", text, &special(), &["<e>".to_owned()]).expect_err("refused").to_string();
+            let error = Template::new("mine.jinja", text, &special(), &["<e>".to_owned()])
+                .expect_err("refused")
+                .to_string();
             assert!(error.contains("`mine.jinja`") && error.contains(why), "{error}");
         }
     }
 
     #[test]
     fn a_row_whose_answer_the_template_changes_is_set_aside() {
-        let text = "{% for m in messages %}<{{ m.role }}>{{ m.content.split('#')[-1] }}<e>{% endfor %}";
+        let text =
+            "{% for m in messages %}<{{ m.role }}>{{ m.content.split('#')[-1] }}<e>{% endfor %}";
         let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
         assert!(template.render(&turns(&[("user", "q"), ("assistant", "yes")])).is_ok());
-        let reason = template.render(&turns(&[("user", "q"), ("assistant", "a#b")])).expect_err("set aside");
+        let reason =
+            template.render(&turns(&[("user", "q"), ("assistant", "a#b")])).expect_err("set aside");
         assert_eq!(reason.code.word(), "mask");
     }
 
@@ -267,7 +325,9 @@ mod tests {
     fn a_row_over_its_cap_is_set_aside_and_the_next_one_is_not() {
         let text = "{% for m in messages %}{% if m.content == 'bomb' %}{% for i in range(90000) %}{{ m.content * 9000 }}{% endfor %}{% endif %}<{{ m.role }}>{{ m.content }}<e>{% endfor %}";
         let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
-        let reason = template.render(&turns(&[("user", "bomb"), ("assistant", "yes")])).expect_err("set aside");
+        let reason = template
+            .render(&turns(&[("user", "bomb"), ("assistant", "yes")]))
+            .expect_err("set aside");
         assert_eq!(reason.code.word(), "template");
         assert!(template.render(&turns(&[("user", "q"), ("assistant", "yes")])).is_ok());
     }
@@ -301,7 +361,9 @@ mod tests {
     #[test]
     fn a_template_that_asks_for_the_date_or_does_not_compile_is_refused_by_name() {
         for text in ["{{ strftime_now('%d') }}", "{% for %}", "{{ unknown_function() }}"] {
-            let error = Template::new("mine.jinja", text, &special(), &[]).expect_err("refused").to_string();
+            let error = Template::new("mine.jinja", text, &special(), &[])
+                .expect_err("refused")
+                .to_string();
             assert!(error.contains("mine.jinja"), "{error}");
         }
     }

@@ -15,7 +15,8 @@ pub(super) struct Pages(Mutex<Vec<Rendered>>);
 impl Pages {
     /// A page that was written on before, or a new one.
     pub(super) fn blank(&self) -> Page<'_> {
-        let mut rendered = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        let mut rendered =
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         rendered.text.clear();
         rendered.trained.clear();
         Page { rendered, pages: Some(self) }
@@ -52,7 +53,11 @@ impl Deref for Page<'_> {
 impl Drop for Page<'_> {
     fn drop(&mut self) {
         if let Some(pages) = self.pages.filter(|_| self.rendered.text.capacity() <= BYTES_MAX) {
-            pages.0.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(&mut self.rendered));
+            pages
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(std::mem::take(&mut self.rendered));
         }
     }
 }

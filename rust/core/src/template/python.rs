@@ -1,6 +1,8 @@
-//! What Python's Jinja does where minijinja does otherwise: white space, string methods, tests, filters.
+//! What Python's Jinja does where minijinja does otherwise: white space, string methods, tests,
+//! filters.
 //!
-//! Whatever is not known to give the same bytes is taken out, so that a template that needs it ends in an error and never in other text.
+//! Whatever is not known to give the same bytes is taken out, so that a template that needs it ends
+//! in an error and never in other text.
 
 use std::collections::HashSet;
 
@@ -13,8 +15,9 @@ use super::tojson;
 
 /// minijinja's filters that Jinja does not have or that give other text there.
 const FILTERS_OUT: [&str; 23] = [
-    "attr", "batch", "bool", "chain", "e", "escape", "float", "format", "groupby", "indent", "int", "lines", "max", "min", "pprint",
-    "round", "slice", "sort", "split", "sum", "title", "unique", "zip",
+    "attr", "batch", "bool", "chain", "e", "escape", "float", "format", "groupby", "indent", "int",
+    "lines", "max", "min", "pprint", "round", "slice", "sort", "split", "sum", "title", "unique",
+    "zip",
 ];
 
 /// minijinja's tests that ask something else.
@@ -24,7 +27,8 @@ const TESTS_OUT: [&str; 2] = ["lower", "upper"];
 const FUNCTIONS_OUT: [&str; 3] = ["cycler", "joiner", "lipsum"];
 
 /// String methods of which minijinja's Python mode only has an approximation.
-const METHODS_OUT: [&str; 8] = ["format", "isalnum", "isalpha", "isdigit", "islower", "isnumeric", "isupper", "title"];
+const METHODS_OUT: [&str; 8] =
+    ["format", "isalnum", "isalpha", "isdigit", "islower", "isnumeric", "isupper", "title"];
 
 /// Makes an environment behave as Python's Jinja does for `transformers`.
 pub(super) fn set_up(environment: &mut Environment) {
@@ -40,25 +44,40 @@ pub(super) fn set_up(environment: &mut Environment) {
         minijinja::escape_formatter(out, state, value)
     });
     text_filters(environment);
-    environment.add_filter("tojson", |state: &State, value: &Value, arguments: Kwargs| tojson::tojson(state, value, &arguments));
-    environment.add_filter("reverse", |value: &Value| {
-        if value.is_undefined() { Err(differs("the filter `reverse` on what is not defined")) } else { filters::reverse(value) }
+    environment.add_filter("tojson", |state: &State, value: &Value, arguments: Kwargs| {
+        tojson::tojson(state, value, &arguments)
     });
-    environment.add_test("sameas", |value: &Value, other: &Value| match (value.kind(), other.kind()) {
-        (ValueKind::None, ValueKind::None) => Ok(true),
-        (ValueKind::Bool, ValueKind::Bool) => Ok(value == other),
-        (kind, others) if kind != others => Ok(false),
-        (kind, _) => Err(differs(&format!("the test `sameas` of a {kind}"))),
+    environment.add_filter("reverse", |value: &Value| {
+        if value.is_undefined() {
+            Err(differs("the filter `reverse` on what is not defined"))
+        } else {
+            filters::reverse(value)
+        }
+    });
+    environment.add_test("sameas", |value: &Value, other: &Value| {
+        match (value.kind(), other.kind()) {
+            (ValueKind::None, ValueKind::None) => Ok(true),
+            (ValueKind::Bool, ValueKind::Bool) => Ok(value == other),
+            (kind, others) if kind != others => Ok(false),
+            (kind, _) => Err(differs(&format!("the test `sameas` of a {kind}"))),
+        }
     });
     for name in ["iterable", "sequence"] {
         environment.add_test(name, |value: &Value| match value.kind() {
             ValueKind::Map => !is_namespace(value),
-            kind => matches!(kind, ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Iterable),
+            kind => matches!(
+                kind,
+                ValueKind::Undefined | ValueKind::String | ValueKind::Seq | ValueKind::Iterable
+            ),
         });
     }
-    environment.add_test("mapping", |value: &Value| value.kind() == ValueKind::Map && !is_namespace(value));
+    environment.add_test("mapping", |value: &Value| {
+        value.kind() == ValueKind::Map && !is_namespace(value)
+    });
     for name in FUNCTIONS_OUT {
-        environment.add_function(name, move |_: Rest<Value>| -> Result<Value, Error> { Err(differs(&format!("the function `{name}`"))) });
+        environment.add_function(name, move |_: Rest<Value>| -> Result<Value, Error> {
+            Err(differs(&format!("the function `{name}`")))
+        });
     }
     environment.add_function("raise_exception", |message: &Value| -> Result<Value, Error> {
         check_printable(message)?;
@@ -70,34 +89,53 @@ pub(super) fn set_up(environment: &mut Environment) {
 fn text_filters(environment: &mut Environment) {
     environment.add_filter("string", text);
     environment.add_filter("join", join);
-    for (name, filter) in
-        [("upper", filters::upper as fn(StringInput<'_>) -> Value), ("lower", filters::lower), ("capitalize", filters::capitalize)]
-    {
+    for (name, filter) in [
+        ("upper", filters::upper as fn(StringInput<'_>) -> Value),
+        ("lower", filters::lower),
+        ("capitalize", filters::capitalize),
+    ] {
         environment.add_filter(name, move |value: &Value| {
             check_printable(value)?;
             let (text,) = from_args(std::slice::from_ref(value))?;
             Ok::<_, Error>(filter(text))
         });
     }
-    environment.add_filter("replace", |state: &mut State, value: &Value, old: StringInput<'_>, new: StringInput<'_>| {
-        check_printable(value)?;
-        let (text,) = from_args(std::slice::from_ref(value))?;
-        filters::replace(state, text, old, new)
-    });
-    environment.add_filter("trim", |state: &State, value: &Value, letters: Option<&str>| match value.kind() {
-        ValueKind::String => {
-            pay_for(state, letters)?;
-            Ok(Value::from(strip(value.as_str().unwrap_or_default(), letters, true, true)))
-        }
-        _ => Err(differs("the filter `trim` on what is no string")),
-    });
+    environment.add_filter(
+        "replace",
+        |state: &mut State, value: &Value, old: StringInput<'_>, new: StringInput<'_>| {
+            check_printable(value)?;
+            let (text,) = from_args(std::slice::from_ref(value))?;
+            filters::replace(state, text, old, new)
+        },
+    );
+    environment.add_filter(
+        "trim",
+        |state: &State, value: &Value, letters: Option<&str>| match value.kind() {
+            ValueKind::String => {
+                pay_for(state, letters)?;
+                Ok(Value::from(strip(value.as_str().unwrap_or_default(), letters, true, true)))
+            }
+            _ => Err(differs("the filter `trim` on what is no string")),
+        },
+    );
 }
 
-/// The texts of items, where Python would write the same. By attribute it is refused: what is looked up would not be checked.
-fn join(state: &mut State, value: &Value, separator: Option<StringInput<'_>>) -> Result<Value, Error> {
+/// The texts of items, where Python would write the same. By attribute it is refused: what is
+/// looked up would not be checked.
+fn join(
+    state: &mut State,
+    value: &Value,
+    separator: Option<StringInput<'_>>,
+) -> Result<Value, Error> {
     let items: Vec<Value> = value.try_iter()?.collect();
     items.iter().try_for_each(check_printable)?;
-    filters::join(state, &Value::from(items), separator, None, std::iter::empty::<(&str, Value)>().collect())
+    filters::join(
+        state,
+        &Value::from(items),
+        separator,
+        None,
+        std::iter::empty::<(&str, Value)>().collect(),
+    )
 }
 
 /// Is it what `namespace` makes? minijinja takes that for a map like any other.
@@ -105,7 +143,8 @@ pub(super) fn is_namespace(value: &Value) -> bool {
     value.as_object().is_some_and(|object| object.type_name().ends_with("Namespace"))
 }
 
-/// What Python's `str.isspace` says: Unicode's white space and the four separators among the control characters.
+/// What Python's `str.isspace` says: Unicode's white space and the four separators among the
+/// control characters.
 pub(super) fn is_space(letter: char) -> bool {
     letter.is_whitespace() || ('\x1c'..='\x1f').contains(&letter)
 }
@@ -116,19 +155,34 @@ fn pay_for(state: &State, letters: Option<&str>) -> Result<(), Error> {
 }
 
 /// Text without what Python's `str.strip` takes off.
-pub(super) fn strip<'text>(text: &'text str, letters: Option<&str>, start: bool, end: bool) -> &'text str {
-    // Looked up in a set: at the letters' own length for each of the text's it would take their product.
+pub(super) fn strip<'text>(
+    text: &'text str,
+    letters: Option<&str>,
+    start: bool,
+    end: bool,
+) -> &'text str {
+    // Looked up in a set: at the letters' own length for each of the text's it would take their
+    // product.
     let letters: Option<HashSet<char>> = letters.map(|letters| letters.chars().collect());
-    let goes = |letter: char| letters.as_ref().map_or_else(|| is_space(letter), |letters| letters.contains(&letter));
+    let goes = |letter: char| {
+        letters.as_ref().map_or_else(|| is_space(letter), |letters| letters.contains(&letter))
+    };
     let text = if start { text.trim_start_matches(goes) } else { text };
     if end { text.trim_end_matches(goes) } else { text }
 }
 
-fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
+fn method(
+    state: &mut State,
+    value: &Value,
+    name: &str,
+    arguments: &[Value],
+) -> Result<Value, Error> {
     let Some(text) = value.as_str() else {
         return match (name, arguments) {
             // What is not defined is a default like any other.
-            ("get", [key, default]) if value.kind() == ValueKind::Map && default.is_undefined() => value.get_item(key),
+            ("get", [key, default]) if value.kind() == ValueKind::Map && default.is_undefined() => {
+                value.get_item(key)
+            }
             _ => unknown_method_callback(state, value, name, arguments),
         };
     };
@@ -147,7 +201,8 @@ fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> 
         }
         "split" => {
             let (separator, splits): (Option<&str>, Option<i64>) = from_args(arguments)?;
-            let splits = splits.and_then(|splits| usize::try_from(splits).ok()).unwrap_or(usize::MAX);
+            let splits =
+                splits.and_then(|splits| usize::try_from(splits).ok()).unwrap_or(usize::MAX);
             split(text, separator, splits).map(|parts| parts.into_iter().map(Value::from).collect())
         }
         "splitlines" => {
@@ -159,25 +214,37 @@ fn method(state: &mut State, value: &Value, name: &str, arguments: &[Value]) -> 
     }
 }
 
-/// Refuses what Python prints otherwise: lists and maps with other quotes and escapes, iterators by address, floats with an exponent.
+/// Refuses what Python prints otherwise: lists and maps with other quotes and escapes, iterators by
+/// address, floats with an exponent.
 pub(super) fn check_printable(value: &Value) -> Result<(), Error> {
     match value.kind() {
         ValueKind::Undefined | ValueKind::None | ValueKind::Bool | ValueKind::String => Ok(()),
         ValueKind::Number if value.is_integer() => Ok(()),
         ValueKind::Number => {
             let size = f64::try_from(value.clone()).unwrap_or_default().abs();
-            if size == 0.0 || (1e-4..1e16).contains(&size) { Ok(()) } else { Err(differs("printing this number")) }
+            if size == 0.0 || (1e-4..1e16).contains(&size) {
+                Ok(())
+            } else {
+                Err(differs("printing this number"))
+            }
         }
         kind => Err(differs(&format!("printing a {kind}"))),
     }
 }
 
 pub(super) fn differs(what: &str) -> Error {
-    Error::new(ErrorKind::UnknownMethod, format!("{what} is not supported: its text could differ from Python's"))
+    Error::new(
+        ErrorKind::UnknownMethod,
+        format!("{what} is not supported: its text could differ from Python's"),
+    )
 }
 
 /// `str.split`: at a separator, or at runs of white space.
-fn split<'text>(text: &'text str, separator: Option<&str>, splits: usize) -> Result<Vec<&'text str>, Error> {
+fn split<'text>(
+    text: &'text str,
+    separator: Option<&str>,
+    splits: usize,
+) -> Result<Vec<&'text str>, Error> {
     match separator {
         Some("") => Err(Error::new(ErrorKind::InvalidOperation, "empty separator")),
         Some(separator) => Ok(text.splitn(splits.saturating_add(1), separator).collect()),
@@ -199,10 +266,18 @@ fn split<'text>(text: &'text str, separator: Option<&str>, splits: usize) -> Res
 
 /// `str.splitlines`: at every line end that Python knows.
 fn lines(text: &str, ends: bool) -> Vec<&str> {
-    let is_end = |letter: char| matches!(letter, '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    let is_end = |letter: char| {
+        matches!(
+            letter,
+            '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}'
+        )
+    };
     let (mut rest, mut lines) = (text, Vec::new());
     while let Some(place) = rest.find(is_end) {
-        let end = rest[place..].strip_prefix("\r\n").or_else(|| rest[place..].strip_prefix(is_end)).unwrap_or_default();
+        let end = rest[place..]
+            .strip_prefix("\r\n")
+            .or_else(|| rest[place..].strip_prefix(is_end))
+            .unwrap_or_default();
         lines.push(&rest[..if ends { rest.len() - end.len() } else { place }]);
         rest = end;
     }

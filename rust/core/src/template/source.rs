@@ -1,4 +1,5 @@
-//! A template's source made ready for minijinja: generation tags become blocks it knows, line ends become Jinja's.
+//! A template's source made ready for minijinja: generation tags become blocks it knows, line ends
+//! become Jinja's.
 
 use std::sync::LazyLock;
 
@@ -25,7 +26,8 @@ pub(super) fn prepared(text: &str) -> Prepared {
     // Jinja reads every line end as `\n`, in strings too, and drops the last one.
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let text = text.strip_suffix('\n').unwrap_or(&text);
-    // Comments, raw blocks, expressions and other tags are stepped over whole, so that a tag in a string stays a string.
+    // Comments, raw blocks, expressions and other tags are stepped over whole, so that a tag in a
+    // string stays a string.
     let pattern = format!(
         r#"(?s)(?P<comment>\{{#.*?#\}})|(?P<raw>\{{%[-+]?\s*raw\s*[-+]?%\}}.*?\{{%[-+]?\s*endraw\s*[-+]?%\}})|\{{\{{(?:{STRING}|[^"'])*?\}}\}}|\{{%(?P<before>[-+]?)\s*(?P<end>end)?generation\s*(?P<after>[-+]?)%\}}|\{{%(?:{STRING}|[^"'])*?%\}}"#
     );
@@ -40,7 +42,8 @@ pub(super) fn prepared(text: &str) -> Prepared {
         };
         has_tags = true;
         let (before, after) = (before.as_str(), after.as_str());
-        // What Jinja's tag encloses is a scope of its own: a `set` in it is not seen outside. A filter block has none, `with` has.
+        // What Jinja's tag encloses is a scope of its own: a `set` in it is not seen outside. A
+        // filter block has none, `with` has.
         match found.name("end") {
             None => format!("{{%{before} filter {FILTER} %}}{{% with {after}%}}"),
             Some(_) => format!("{{%{before} endwith %}}{{% endfilter {after}%}}"),
@@ -50,10 +53,14 @@ pub(super) fn prepared(text: &str) -> Prepared {
 }
 
 /// A string of a tag, and an escape in one. Compiled once: a template has thousands of tags.
-static STRINGS: LazyLock<Regex> = LazyLock::new(|| Regex::new(&format!("(?s){STRING}")).expect("the pattern is constant"));
-static ESCAPES: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?s)\\(?:([aNUv/\n]|[^\x00-\x7F])|.)").expect("the pattern is constant"));
+static STRINGS: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(&format!("(?s){STRING}")).expect("the pattern is constant"));
+static ESCAPES: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?s)\\(?:([aNUv/\n]|[^\x00-\x7F])|.)").expect("the pattern is constant")
+});
 
-/// In the strings of a tag: `\a` and `\v`, names and long numbers of characters, a slash, a line that goes on, a letter beyond ASCII.
+/// In the strings of a tag: `\a` and `\v`, names and long numbers of characters, a slash, a line
+/// that goes on, a letter beyond ASCII.
 fn odd_escape(tag: &str) -> Option<String> {
     let mut all = STRINGS.find_iter(tag).flat_map(|string| ESCAPES.captures_iter(string.as_str()));
     all.find_map(|escape| escape.get(1)).map(|odd| format!("\\{}", odd.as_str().escape_default()))
@@ -65,15 +72,24 @@ mod tests {
 
     #[test]
     fn tags_become_blocks_with_their_white_space_marks() {
-        let Prepared { source, has_tags, .. } = prepared("a {%- generation %}b{%+ endgeneration -%}\r\n\n");
-        assert_eq!(source, "a {%- filter __generation %}{% with %}b{%+ endwith %}{% endfilter -%}\n");
+        let Prepared { source, has_tags, .. } =
+            prepared("a {%- generation %}b{%+ endgeneration -%}\r\n\n");
+        assert_eq!(
+            source,
+            "a {%- filter __generation %}{% with %}b{%+ endwith %}{% endfilter -%}\n"
+        );
         assert!(has_tags);
     }
 
     #[test]
     fn escapes_that_python_reads_otherwise_are_found_in_strings_of_tags_alone() {
         let odd = |text: &str| prepared(text).odd_escape;
-        assert_eq!(odd(r"a\a {{ 'b\n\\a\x41' }}{% set x = 'c' %}\v{# '\a' #}{% raw %}{{ '\a' }}{% endraw %}"), None);
+        assert_eq!(
+            odd(
+                r"a\a {{ 'b\n\\a\x41' }}{% set x = 'c' %}\v{# '\a' #}{% raw %}{{ '\a' }}{% endraw %}"
+            ),
+            None
+        );
         assert_eq!(odd(r"{{ 'b\a' }}").as_deref(), Some(r"\a"));
         assert_eq!(odd(r#"{% set x = "it's \/" %}"#).as_deref(), Some(r"\/"));
         assert_eq!(odd(r"{{ '\é' }}").as_deref(), Some(r"\\u{e9}"));

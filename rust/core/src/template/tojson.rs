@@ -1,4 +1,5 @@
-//! `tojson` as `transformers` defines it for chat templates: Python's `json.dumps(value, ensure_ascii=False)`, nothing escaped for HTML.
+//! `tojson` as `transformers` defines it for chat templates: Python's
+//! `json.dumps(value, ensure_ascii=False)`, nothing escaped for HTML.
 
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
@@ -9,7 +10,8 @@ use super::python::check_printable;
 const DEPTH_MAX: usize = 64;
 const INDENT_MAX: usize = 16;
 
-/// The filter. Of Python's arguments it knows `indent` and, as what it does anyway, `ensure_ascii=False`; others are an error.
+/// The filter. Of Python's arguments it knows `indent` and, as what it does anyway,
+/// `ensure_ascii=False`; others are an error.
 pub(super) fn tojson(state: &State, value: &Value, arguments: &Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = arguments.get("indent")?;
     let ascii: Option<bool> = arguments.get("ensure_ascii")?;
@@ -37,9 +39,16 @@ impl Json<'_, '_, '_> {
         // A value may hold itself many times over: every visit is paid for.
         self.state.consume_fuel(1)?;
         match value.kind() {
-            _ if depth > DEPTH_MAX => return Err(Error::new(ErrorKind::InvalidOperation, format!("deeper than {DEPTH_MAX}"))),
+            _ if depth > DEPTH_MAX => {
+                return Err(Error::new(
+                    ErrorKind::InvalidOperation,
+                    format!("deeper than {DEPTH_MAX}"),
+                ));
+            }
             ValueKind::None => self.text.push_str("null"),
-            ValueKind::Seq | ValueKind::Iterable => self.write_all(['[', ']'], value, depth, |_, _| Ok(()))?,
+            ValueKind::Seq | ValueKind::Iterable => {
+                self.write_all(['[', ']'], value, depth, |_, _| Ok(()))?
+            }
             ValueKind::Map => self.write_all(['{', '}'], value, depth, |json, key| {
                 json.quote(&key.to_string())?;
                 json.text.push_str(": ");
@@ -51,12 +60,18 @@ impl Json<'_, '_, '_> {
                 check_printable(value)?;
                 self.text.push_str(&value.to_string());
             }
-            _ => return Err(Error::new(ErrorKind::InvalidOperation, format!("a {} is no JSON", value.kind()))),
+            _ => {
+                return Err(Error::new(
+                    ErrorKind::InvalidOperation,
+                    format!("a {} is no JSON", value.kind()),
+                ));
+            }
         }
         Ok(())
     }
 
-    /// Writes the items of a list, or the keys and values of a map, between its brackets, with Python's separators.
+    /// Writes the items of a list, or the keys and values of a map, between its brackets, with
+    /// Python's separators.
     fn write_all(
         &mut self,
         [open, close]: [char; 2],
@@ -91,10 +106,14 @@ impl Json<'_, '_, '_> {
         }
     }
 
-    /// A string as both serde_json and Python write it when nothing but control characters, quotes and backslashes is escaped.
+    /// A string as both serde_json and Python write it when nothing but control characters, quotes
+    /// and backslashes is escaped.
     fn quote(&mut self, text: &str) -> Result<(), Error> {
         self.state.consume_fuel(text.len() as u64 / 16)?;
-        self.text.push_str(&serde_json::to_string(text).map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?);
+        self.text.push_str(
+            &serde_json::to_string(text)
+                .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?,
+        );
         Ok(())
     }
 }

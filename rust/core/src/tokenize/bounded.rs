@@ -1,6 +1,7 @@
-//! The parts of a tokenizer that can do far more work than a text is long: normalizers that make it grow, and pre-tokenizers with patterns
-//! that backtrack. They are the `tokenizers` crate's own and give the same result; here every match and every byte is counted, and a text that
-//! takes more than its share fails. A tokenizer is somebody else's program: it may spoil a row, never the run.
+//! The parts of a tokenizer that can do far more work than a text is long: normalizers that make it
+//! grow, and pre-tokenizers with patterns that backtrack. They are the `tokenizers` crate's own and
+//! give the same result; here every match and every byte is counted, and a text that takes more
+//! than its share fails. A tokenizer is somebody else's program: it may spoil a row, never the run.
 
 use std::panic::resume_unwind;
 
@@ -13,14 +14,16 @@ use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pattern::Invert;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::split::SplitPattern;
-use tokenizers::{NormalizedString, Normalizer, PreTokenizedString, PreTokenizer, Result, SplitDelimiterBehavior};
+use tokenizers::{
+    NormalizedString, Normalizer, PreTokenizedString, PreTokenizer, Result, SplitDelimiterBehavior,
+};
 
 use super::counted::{Budget, Counted, compiled, grown};
 
 /// Normalizers in a row, and pre-tokenizers in a row. Published tokenizers have five at most.
 const STEPS_MAX: usize = 64;
-/// A normalized text has at most this many bytes for each of the row's, plus [`GROWTH_FREE`], and never more than [`NORMAL_BYTES_MAX`].
-/// The compatibility forms of Unicode make 11 of one.
+/// A normalized text has at most this many bytes for each of the row's, plus [`GROWTH_FREE`], and
+/// never more than [`NORMAL_BYTES_MAX`]. The compatibility forms of Unicode make 11 of one.
 const GROWTH_MAX: usize = 16;
 const GROWTH_FREE: usize = 64 << 10;
 /// Each of its bytes has an offset of 16 bytes beside it.
@@ -49,18 +52,28 @@ impl Normalizers {
     }
 }
 
-fn add_normalizer(normalizer: &NormalizerWrapper, steps: &mut Vec<NormalizerStep>) -> std::result::Result<(), String> {
+fn add_normalizer(
+    normalizer: &NormalizerWrapper,
+    steps: &mut Vec<NormalizerStep>,
+) -> std::result::Result<(), String> {
     let part = |normalizer| serde_json::to_value(normalizer).map_err(|error| error.to_string());
     match normalizer {
-        NormalizerWrapper::Sequence(inner) => return inner.as_ref().iter().try_for_each(|one| add_normalizer(one, steps)),
+        NormalizerWrapper::Sequence(inner) => {
+            return inner.as_ref().iter().try_for_each(|one| add_normalizer(one, steps));
+        }
         NormalizerWrapper::Replace(_) => {
             let part: Value = part(normalizer)?;
             let content = part["content"].as_str().unwrap_or_default().to_owned();
             match part["pattern"]["Regex"].as_str() {
-                Some(pattern) => steps.push(NormalizerStep::Replace { regex: compiled(pattern)?, content }),
+                Some(pattern) => {
+                    steps.push(NormalizerStep::Replace { regex: compiled(pattern)?, content })
+                }
                 None => {
                     let text = part["pattern"]["String"].as_str().unwrap_or_default();
-                    steps.push(NormalizerStep::Replace { regex: compiled(&regex::escape(text))?, content });
+                    steps.push(NormalizerStep::Replace {
+                        regex: compiled(&regex::escape(text))?,
+                        content,
+                    });
                 }
             }
         }
@@ -73,7 +86,8 @@ fn check_steps(steps: usize, what: &str) -> std::result::Result<(), String> {
     if steps > STEPS_MAX { Err(format!("it has more than {STEPS_MAX} {what}")) } else { Ok(()) }
 }
 
-/// Checks every character map in a normalizer's JSON before the crate sees it, which would make room for whatever a map says it needs.
+/// Checks every character map in a normalizer's JSON before the crate sees it, which would make
+/// room for whatever a map says it needs.
 fn check_charsmaps(part: &Value) -> std::result::Result<(), String> {
     match part {
         Value::Object(fields) => fields.iter().try_for_each(|(name, value)| match value.as_str() {
@@ -85,7 +99,8 @@ fn check_charsmaps(part: &Value) -> std::result::Result<(), String> {
     }
 }
 
-/// A map of sentencepiece's, in base64: the size of a trie, the trie, then what is written, each text ended by a zero.
+/// A map of sentencepiece's, in base64: the size of a trie, the trie, then what is written, each
+/// text ended by a zero.
 fn check_charsmap(base64: &str) -> std::result::Result<(), String> {
     let failed = || "its character map is damaged".to_owned();
     let map = base64::engine::general_purpose::STANDARD.decode(base64).map_err(|_| failed())?;
@@ -95,11 +110,14 @@ fn check_charsmap(base64: &str) -> std::result::Result<(), String> {
     if longest <= CHARSMAP_BYTES_MAX {
         return Ok(());
     }
-    Err(format!("its character map writes {longest} bytes for one character, more than {CHARSMAP_BYTES_MAX}"))
+    Err(format!(
+        "its character map writes {longest} bytes for one character, more than {CHARSMAP_BYTES_MAX}"
+    ))
 }
 
 impl Normalizer for Normalizers {
-    /// Unwinds where the text takes more than its share: the crate drops a normalizer's error and would go on with the text as it was.
+    /// Unwinds where the text takes more than its share: the crate drops a normalizer's error and
+    /// would go on with the text as it was.
     fn normalize(&self, normalized: &mut NormalizedString) -> Result<()> {
         self.counted(normalized).map_err(|error| resume_unwind(Box::new(error.to_string())))
     }
@@ -116,7 +134,10 @@ impl Normalizers {
                 NormalizerStep::Plain(plain) => plain.normalize(normalized)?,
                 NormalizerStep::Replace { regex, content } => {
                     let room = room.saturating_sub(normalized.get().len());
-                    normalized.replace(&Counted { regex, budget: &budget, written: content.len(), room }, content)?;
+                    normalized.replace(
+                        &Counted { regex, budget: &budget, written: content.len(), room },
+                        content,
+                    )?;
                 }
             }
             if normalized.get().len() > room {
@@ -134,7 +155,9 @@ impl Serialize for Normalizers {
 }
 
 impl<'de> Deserialize<'de> for Normalizers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Normalizers, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> std::result::Result<Normalizers, D::Error> {
         let part = Value::deserialize(deserializer)?;
         check_charsmaps(&part).map_err(D::Error::custom)?;
         let whole = NormalizerWrapper::deserialize(part).map_err(D::Error::custom)?;
@@ -163,15 +186,24 @@ impl PreTokenizers {
     }
 }
 
-fn add_pre_tokenizer(pre_tokenizer: &PreTokenizerWrapper, steps: &mut Vec<PreTokenizerStep>) -> std::result::Result<(), String> {
+fn add_pre_tokenizer(
+    pre_tokenizer: &PreTokenizerWrapper,
+    steps: &mut Vec<PreTokenizerStep>,
+) -> std::result::Result<(), String> {
     match pre_tokenizer {
-        PreTokenizerWrapper::Sequence(inner) => return inner.as_ref().iter().try_for_each(|one| add_pre_tokenizer(one, steps)),
+        PreTokenizerWrapper::Sequence(inner) => {
+            return inner.as_ref().iter().try_for_each(|one| add_pre_tokenizer(one, steps));
+        }
         PreTokenizerWrapper::Split(split) => {
             let regex = match &split.pattern {
                 SplitPattern::Regex(pattern) => compiled(pattern)?,
                 SplitPattern::String(text) => compiled(&regex::escape(text))?,
             };
-            steps.push(PreTokenizerStep::Split { regex, behavior: split.behavior, invert: split.invert });
+            steps.push(PreTokenizerStep::Split {
+                regex,
+                behavior: split.behavior,
+                invert: split.invert,
+            });
         }
         other => steps.push(PreTokenizerStep::Plain(other.clone())),
     }
@@ -192,7 +224,11 @@ impl PreTokenizer for PreTokenizers {
             pretokenized.split(|_, text| {
                 budget.add(text.get().len());
                 let pattern = Counted { regex, budget: &budget, written: 0, room: usize::MAX };
-                if invert { text.split(Invert(&pattern), behavior) } else { text.split(&pattern, behavior) }
+                if invert {
+                    text.split(Invert(&pattern), behavior)
+                } else {
+                    text.split(&pattern, behavior)
+                }
             })?;
         }
         Ok(())
@@ -206,8 +242,11 @@ impl Serialize for PreTokenizers {
 }
 
 impl<'de> Deserialize<'de> for PreTokenizers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<PreTokenizers, D::Error> {
-        PreTokenizers::new(PreTokenizerWrapper::deserialize(deserializer)?).map_err(D::Error::custom)
+    fn deserialize<D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> std::result::Result<PreTokenizers, D::Error> {
+        PreTokenizers::new(PreTokenizerWrapper::deserialize(deserializer)?)
+            .map_err(D::Error::custom)
     }
 }
 

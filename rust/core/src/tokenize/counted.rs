@@ -1,5 +1,5 @@
-//! Patterns whose backtracking is counted: the matches are those that the `tokenizers` crate finds, and a text on which they take more than
-//! its share fails.
+//! Patterns whose backtracking is counted: the matches are those that the `tokenizers` crate finds,
+//! and a text on which they take more than its share fails.
 
 use std::cell::Cell;
 
@@ -18,13 +18,19 @@ const STACK_MAX: u32 = 4 << 20;
 /// A pattern, unless it is one that no count could bound.
 pub(super) fn compiled(pattern: &str) -> std::result::Result<Regex, String> {
     check_scans(pattern)?;
-    Regex::new(pattern).map_err(|error| format!("its pattern `{pattern}` cannot be read: {}", error.description()))
+    Regex::new(pattern)
+        .map_err(|error| format!("its pattern `{pattern}` cannot be read: {}", error.description()))
 }
 
-/// Refuses what reads ahead without backtracking, at every place of a text anew, so that no count of steps sees it: groups that are atomic or
-/// say what is absent, and repeats without end in what looks ahead or behind. No published tokenizer has any of these.
+/// Refuses what reads ahead without backtracking, at every place of a text anew, so that no count
+/// of steps sees it: groups that are atomic or say what is absent, and repeats without end in what
+/// looks ahead or behind. No published tokenizer has any of these.
 fn check_scans(pattern: &str) -> std::result::Result<(), String> {
-    let refused = |what: &str| Err(format!("its pattern `{pattern}` has {what}, which takes too many steps on a long text"));
+    let refused = |what: &str| {
+        Err(format!(
+            "its pattern `{pattern}` has {what}, which takes too many steps on a long text"
+        ))
+    };
     let mut bytes = pattern.bytes().enumerate();
     // For each group that is open, whether it or one round it looks ahead or behind.
     let mut looks = Vec::new();
@@ -39,12 +45,17 @@ fn check_scans(pattern: &str) -> std::result::Result<(), String> {
             b'(' if rest.starts_with(b"?>") => return refused("an atomic group"),
             b'(' if rest.starts_with(b"?~") => return refused("an absent group"),
             b'(' => {
-                let is_look = [&b"?="[..], b"?!", b"?<=", b"?<!"].iter().any(|start| rest.starts_with(start));
+                let is_look =
+                    [&b"?="[..], b"?!", b"?<=", b"?<!"].iter().any(|start| rest.starts_with(start));
                 looks.push(is_look || looks.last() == Some(&true));
             }
             b')' => _ = looks.pop(),
-            b'*' | b'+' if looks.last() == Some(&true) => return refused("a repeat in what it looks ahead or behind for"),
-            b'{' if looks.last() == Some(&true) => return refused("a repeat in what it looks ahead or behind for"),
+            b'*' | b'+' if looks.last() == Some(&true) => {
+                return refused("a repeat in what it looks ahead or behind for");
+            }
+            b'{' if looks.last() == Some(&true) => {
+                return refused("a repeat in what it looks ahead or behind for");
+            }
             _ => {}
         }
     }
@@ -74,7 +85,8 @@ impl Budget {
     }
 }
 
-/// A pattern whose backtracking is paid for. `written`: bytes that take the place of each match; `room`: those that there is room for.
+/// A pattern whose backtracking is paid for. `written`: bytes that take the place of each match;
+/// `room`: those that there is room for.
 pub(super) struct Counted<'run> {
     pub regex: &'run Regex,
     pub budget: &'run Budget,
@@ -116,7 +128,8 @@ struct Places {
 }
 
 impl Counted<'_> {
-    /// The next match, as `onig::FindMatches` steps from one to the next: an empty one right behind another does not count.
+    /// The next match, as `onig::FindMatches` steps from one to the next: an empty one right behind
+    /// another does not count.
     fn next(&self, inside: &str, places: &mut Places) -> Result<Option<(usize, usize)>> {
         while places.at <= inside.len() {
             let Some((start, end)) = self.search(inside, places.at)? else { return Ok(None) };
@@ -130,7 +143,8 @@ impl Counted<'_> {
         Ok(None)
     }
 
-    /// The first match from a place on. The free steps do almost always; where they do not, place by place with as many as it takes.
+    /// The first match from a place on. The free steps do almost always; where they do not, place
+    /// by place with as many as it takes.
     fn search(&self, inside: &str, from: usize) -> Result<Option<(usize, usize)>> {
         let mut region = Region::new();
         let free = self.regex.search_with_param(
@@ -157,7 +171,13 @@ impl Counted<'_> {
         let mut steps = STEPS_FREE;
         loop {
             let mut region = Region::new();
-            let found = self.regex.match_with_param(inside, at, SearchOptions::SEARCH_OPTION_NONE, Some(&mut region), limited(steps));
+            let found = self.regex.match_with_param(
+                inside,
+                at,
+                SearchOptions::SEARCH_OPTION_NONE,
+                Some(&mut region),
+                limited(steps),
+            );
             if let Ok(found) = found {
                 return Ok(found.and(region.pos(0)));
             }
@@ -186,13 +206,15 @@ mod tests {
     fn matches(pattern: &str, text: &str) -> Result<Vec<(Offsets, bool)>> {
         let (regex, budget) = (compiled(pattern).expect("compiles"), Budget::default());
         budget.add(text.len());
-        (&Counted { regex: &regex, budget: &budget, written: 0, room: usize::MAX }).find_matches(text)
+        (&Counted { regex: &regex, budget: &budget, written: 0, room: usize::MAX })
+            .find_matches(text)
     }
 
     #[test]
     fn counted_matches_are_those_of_the_crate() {
         let long = format!("{}b {} c", "A".repeat(5_000), "aB".repeat(3_000));
-        let texts = ["", "a", " a  b\n\n c ", "Ünïcode 日本 👩‍👩‍👧 x", "aaab", "AAAA BBBb", long.as_str()];
+        let texts =
+            ["", "a", " a  b\n\n c ", "Ünïcode 日本 👩‍👩‍👧 x", "aaab", "AAAA BBBb", long.as_str()];
         let patterns = [
             r"\s+(?!\S)|\s+",
             r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
@@ -203,9 +225,15 @@ mod tests {
             "(?<=a)b",
             r"A+b\b",
         ];
-        for (pattern, text) in patterns.iter().flat_map(|pattern| texts.map(|text| (pattern, text))) {
-            let expected = (&compiled(pattern).expect("compiles")).find_matches(text).expect("matches");
-            assert_eq!(matches(pattern, text).expect("matches"), expected, "{pattern:?} on {text:?}");
+        for (pattern, text) in patterns.iter().flat_map(|pattern| texts.map(|text| (pattern, text)))
+        {
+            let expected =
+                (&compiled(pattern).expect("compiles")).find_matches(text).expect("matches");
+            assert_eq!(
+                matches(pattern, text).expect("matches"),
+                expected,
+                "{pattern:?} on {text:?}"
+            );
         }
     }
 
@@ -224,7 +252,15 @@ mod tests {
 
     #[test]
     fn patterns_that_read_ahead_uncounted_are_refused_and_published_ones_are_not() {
-        for pattern in [r"(?=(?>a*)b)a|b", r"(?>a)", r"(?~b)c|a", r"(?!.*c)a", r"(?<=a+)b", r"(?=(a|b{2,})c)", r"(?=[\]]*)"] {
+        for pattern in [
+            r"(?=(?>a*)b)a|b",
+            r"(?>a)",
+            r"(?~b)c|a",
+            r"(?!.*c)a",
+            r"(?<=a+)b",
+            r"(?=(a|b{2,})c)",
+            r"(?=[\]]*)",
+        ] {
             assert!(check_scans(pattern).is_err(), "{pattern}");
         }
         for pattern in [

@@ -4,7 +4,8 @@ use std::fmt::Debug;
 
 use crate::stage::Reason;
 
-/// The bytes of a text that a token holds. A token that holds some bytes of a character may name these or the whole character.
+/// The bytes of a text that a token holds. A token that holds some bytes of a character may name
+/// these or the whole character.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Span {
     /// Its first byte.
@@ -13,7 +14,8 @@ pub struct Span {
     pub end: u32,
 }
 
-/// An engine: Hugging Face's `tokenizers`, or ours. Its errors are reasons to set the text's row aside.
+/// An engine: Hugging Face's `tokenizers`, or ours. Its errors are reasons to set the text's row
+/// aside.
 pub trait Encode: Debug + Send + Sync {
     /// Appends the ids of a text, without what the tokenizer puts around it.
     fn ids(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), Reason>;

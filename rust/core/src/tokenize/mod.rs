@@ -1,7 +1,9 @@
-//! Token ids and masks: the ids that HF `tokenizers` gives, BOS in front exactly once, and a label for every trained character.
+//! Token ids and masks: the ids that HF `tokenizers` gives, BOS in front exactly once, and a label
+//! for every trained character.
 //!
-//! Two engines give the ids: `reference`, which is the `tokenizers` crate, and `fast`, ours, for the tokenizers that `plan` knows in
-//! all their parts. Ours takes over only where it agrees with the crate on a hostile text (`probe`).
+//! Two engines give the ids: `reference`, which is the `tokenizers` crate, and `fast`, ours, for
+//! the tokenizers that `plan` knows in all their parts. Ours takes over only where it agrees with
+//! the crate on a hostile text (`probe`).
 
 mod bounded;
 mod counted;
@@ -54,7 +56,12 @@ impl SpecialTokens {
     /// Those that are set, under the names that templates use.
     #[must_use]
     pub fn pairs(&self) -> Vec<(&'static str, String)> {
-        let named = [("bos_token", &self.bos), ("eos_token", &self.eos), ("pad_token", &self.pad), ("unk_token", &self.unk)];
+        let named = [
+            ("bos_token", &self.bos),
+            ("eos_token", &self.eos),
+            ("pad_token", &self.pad),
+            ("unk_token", &self.unk),
+        ];
         named.into_iter().filter_map(|(name, token)| Some((name, token.clone()?))).collect()
     }
 }
@@ -87,16 +94,23 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Loads a folder with `tokenizer.json` (and `tokenizer_config.json`, `chat_template.jinja`), or a `tokenizer.json` itself.
-    /// Where our engine knows all parts of it and passes its self-check, it is used; otherwise the `tokenizers` crate.
+    /// Loads a folder with `tokenizer.json` (and `tokenizer_config.json`, `chat_template.jinja`),
+    /// or a `tokenizer.json` itself. Where our engine knows all parts of it and passes its
+    /// self-check, it is used; otherwise the `tokenizers` crate.
     pub fn load(path: &Path) -> Result<Tokenizer> {
         let mut tokenizer = Tokenizer::load_reference(path)?;
         match fast::build(Arc::clone(&tokenizer.reference), &tokenizer.json) {
             Err(reason) => tokenizer.engine = Engine::Reference(reason),
-            Ok(fast) => match probe::difference(&fast, tokenizer.reference.as_ref(), &tokenizer.added_texts()) {
+            Ok(fast) => match probe::difference(
+                &fast,
+                tokenizer.reference.as_ref(),
+                &tokenizer.added_texts(),
+            ) {
                 Ok(Some(difference)) => tokenizer.engine = Engine::Reference(difference),
                 Ok(None) => (tokenizer.encoder, tokenizer.engine) = (Arc::new(fast), Engine::Fast),
-                Err(reason) => tokenizer.engine = Engine::Reference(reason.detail.unwrap_or_default()),
+                Err(reason) => {
+                    tokenizer.engine = Engine::Reference(reason.detail.unwrap_or_default())
+                }
             },
         }
         Ok(tokenizer)
@@ -104,11 +118,15 @@ impl Tokenizer {
 
     /// The same with the `tokenizers` crate as its engine: what [`Tokenizer::load`] must equal.
     pub fn load_reference(path: &Path) -> Result<Tokenizer> {
-        let (folder, file) =
-            if path.is_dir() { (path, path.join("tokenizer.json")) } else { (path.parent().unwrap_or(path), path.to_owned()) };
+        let (folder, file) = if path.is_dir() {
+            (path, path.join("tokenizer.json"))
+        } else {
+            (path.parent().unwrap_or(path), path.to_owned())
+        };
         let json = disk::read(&file, TOKENIZER_BYTES_MAX).map_err(|error| {
             Error::Input(format!(
-                "cannot read the tokenizer `{}`: {error}; name a folder with a tokenizer.json, or such a file",
+                "cannot read the tokenizer `{}`: {error}; name a folder with a tokenizer.json, or \
+                    such a file",
                 file.display()
             ))
         })?;
@@ -119,10 +137,22 @@ impl Tokenizer {
             Some(text) => Some(text),
             None => config.get("chat_template").and_then(Value::as_str).map(str::to_owned),
         };
-        let lead = reference.lead().map_err(|reason| Error::input(&file, reason.detail.unwrap_or_default()))?;
+        let lead = reference
+            .lead()
+            .map_err(|reason| Error::input(&file, reason.detail.unwrap_or_default()))?;
         let sha256 = sha256_hex(format!("{}{:?}", sha256_hex(&json), special.pairs()).as_bytes());
         let engine = Engine::Reference("it was asked for".to_owned());
-        Ok(Tokenizer { encoder: reference.clone(), reference, engine, lead, special, chat_template, sha256, json, config })
+        Ok(Tokenizer {
+            encoder: reference.clone(),
+            reference,
+            engine,
+            lead,
+            special,
+            chat_template,
+            sha256,
+            json,
+            config,
+        })
     }
 
     /// What gives the ids.
@@ -146,16 +176,19 @@ impl Tokenizer {
     /// The text of every special token: what must not stand in content.
     #[must_use]
     pub fn special_texts(&self) -> Vec<String> {
-        let added: BTreeMap<_, _> = self.reference.inner().get_added_tokens_decoder().into_iter().collect();
+        let added: BTreeMap<_, _> =
+            self.reference.inner().get_added_tokens_decoder().into_iter().collect();
         added.into_values().filter(|token| token.special).map(|token| token.content).collect()
     }
 
     fn added_texts(&self) -> Vec<String> {
-        let added: BTreeMap<_, _> = self.reference.inner().get_added_tokens_decoder().into_iter().collect();
+        let added: BTreeMap<_, _> =
+            self.reference.inner().get_added_tokens_decoder().into_iter().collect();
         added.into_values().map(|token| token.content).collect()
     }
 
-    /// The ids of a text, BOS in front; a reason to set its row aside where the tokenizer fails on it.
+    /// The ids of a text, BOS in front; a reason to set its row aside where the tokenizer fails on
+    /// it.
     pub fn ids(&self, text: &str) -> std::result::Result<Vec<u32>, Reason> {
         let mut ids = self.room(text);
         self.encoder.ids(text, &mut ids)?;
@@ -165,12 +198,19 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// The ids of a rendered dialogue, with the trained ranges of its text as ranges of ids: a token is trained if it holds any
-    /// trained character, as in `transformers`' assistant masks.
-    pub fn sample(&self, rendered: &Rendered, train_on: TrainOn) -> std::result::Result<Sample, Reason> {
+    /// The ids of a rendered dialogue, with the trained ranges of its text as ranges of ids: a
+    /// token is trained if it holds any trained character, as in `transformers`' assistant masks.
+    pub fn sample(
+        &self,
+        rendered: &Rendered,
+        train_on: TrainOn,
+    ) -> std::result::Result<Sample, Reason> {
         if train_on == TrainOn::All {
             let ids = self.ids(&rendered.text)?;
-            return Ok(Sample { trained: joined(std::iter::once(0..ids.len() as u32).collect()), ids });
+            return Ok(Sample {
+                trained: joined(std::iter::once(0..ids.len() as u32).collect()),
+                ids,
+            });
         }
         let mut ids = self.room(&rendered.text);
         let mut spans = Vec::with_capacity(ids.capacity());
@@ -187,14 +227,16 @@ impl Tokenizer {
         Ok(Sample { trained: joined(trained.filter(|range| !range.is_empty()).collect()), ids })
     }
 
-    /// The ids that the tokenizer puts in front, with room for those of the text: dialogues take three to four bytes a token.
+    /// The ids that the tokenizer puts in front, with room for those of the text: dialogues take
+    /// three to four bytes a token.
     fn room(&self, text: &str) -> Vec<u32> {
         let mut ids = Vec::with_capacity(self.lead.len() + text.len() / 3 + 8);
         ids.extend_from_slice(&self.lead);
         ids
     }
 
-    /// Takes back what the tokenizer put in front if the text wrote it itself; returns how far the text's ids stand from the start.
+    /// Takes back what the tokenizer put in front if the text wrote it itself; returns how far the
+    /// text's ids stand from the start.
     fn lead_once(&self, ids: &mut Vec<u32>) -> usize {
         let lead = self.lead.len();
         if ids[lead..].starts_with(&self.lead) {
@@ -204,10 +246,18 @@ impl Tokenizer {
         lead
     }
 
-    /// The files of a folder from which `transformers` loads this tokenizer with this template: name and bytes.
+    /// The files of a folder from which `transformers` loads this tokenizer with this template:
+    /// name and bytes.
     pub fn files(&self, template: &str) -> Result<Vec<(&'static str, Vec<u8>)>> {
         let mut config = self.config.clone();
-        for key in ["added_tokens_decoder", "sp_model_kwargs", "legacy", "add_bos_token", "add_eos_token", "auto_map"] {
+        for key in [
+            "added_tokens_decoder",
+            "sp_model_kwargs",
+            "legacy",
+            "add_bos_token",
+            "add_eos_token",
+            "auto_map",
+        ] {
             config.remove(key);
         }
         for (name, token) in self.special.pairs() {
@@ -220,7 +270,8 @@ impl Tokenizer {
         config.insert("tokenizer_class".to_owned(), json!("PreTrainedTokenizerFast"));
         config.insert("clean_up_tokenization_spaces".to_owned(), json!(false));
         config.insert("chat_template".to_owned(), json!(template));
-        let config = serde_json::to_vec_pretty(&config).map_err(|error| Error::Internal(error.to_string()))?;
+        let config = serde_json::to_vec_pretty(&config)
+            .map_err(|error| Error::Internal(error.to_string()))?;
         Ok(vec![("tokenizer.json", self.json.clone()), ("tokenizer_config.json", config)])
     }
 }
@@ -228,7 +279,9 @@ impl Tokenizer {
 /// Shards hold ids of 31 bits.
 fn check_ids(ids: &[u32]) -> std::result::Result<(), Reason> {
     match ids.iter().max() {
-        Some(id) if i32::try_from(*id).is_err() => Err(Reason::found(Code::Tokenizer, format!("its token {id} has no place in a shard"))),
+        Some(id) if i32::try_from(*id).is_err() => {
+            Err(Reason::found(Code::Tokenizer, format!("its token {id} has no place in a shard")))
+        }
         _ => Ok(()),
     }
 }
@@ -258,7 +311,8 @@ fn config(folder: &Path) -> Result<Map<String, Value>> {
     for name in ["special_tokens_map.json", "tokenizer_config.json"] {
         let path = folder.join(name);
         if let Some(bytes) = optional(&path)? {
-            let table: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|error| Error::input(&path, error))?;
+            let table: Map<String, Value> =
+                serde_json::from_slice(&bytes).map_err(|error| Error::input(&path, error))?;
             config.extend(table.into_iter().filter(|(_, value)| !value.is_null()));
         }
     }
@@ -268,7 +322,9 @@ fn config(folder: &Path) -> Result<Map<String, Value>> {
 /// The template that lies beside the tokenizer, if one does.
 fn template_file(folder: &Path) -> Result<Option<String>> {
     let path = folder.join("chat_template.jinja");
-    optional(&path)?.map(|bytes| String::from_utf8(bytes).map_err(|error| Error::input(&path, error))).transpose()
+    optional(&path)?
+        .map(|bytes| String::from_utf8(bytes).map_err(|error| Error::input(&path, error)))
+        .transpose()
 }
 
 /// The bytes of a file beside the tokenizer; `None` where there is none.
@@ -286,5 +342,10 @@ fn special_tokens(config: &Map<String, Value>) -> SpecialTokens {
         let value = config.get(name)?;
         value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_owned)
     };
-    SpecialTokens { bos: token("bos_token"), eos: token("eos_token"), pad: token("pad_token"), unk: token("unk_token") }
+    SpecialTokens {
+        bos: token("bos_token"),
+        eos: token("eos_token"),
+        pad: token("pad_token"),
+        unk: token("unk_token"),
+    }
 }

@@ -1,4 +1,5 @@
-//! The model of a tokenizer: the `tokenizers` crate's own, whose parts are looked at before the crate makes anything of them.
+//! The model of a tokenizer: the `tokenizers` crate's own, whose parts are looked at before the
+//! crate makes anything of them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use serde_json::Value;
 use tokenizers::models::ModelWrapper;
 use tokenizers::{Model, Result, Token};
 
-/// Bytes of a piece of a unigram model at most: each place of a text is compared with the pieces that may start there.
+/// Bytes of a piece of a unigram model at most: each place of a text is compared with the pieces
+/// that may start there.
 const PIECE_BYTES_MAX: usize = 1 << 8;
 
 /// A model that was looked at.
@@ -27,25 +29,31 @@ impl<'de> Deserialize<'de> for Models {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Models, D::Error> {
         let mut part = Value::deserialize(deserializer)?;
         check_pieces(&part).map_err(D::Error::custom)?;
-        // As the crate tells one model from another, without the copies that it makes of it on the way.
+        // As the crate tells one model from another, without the copies that it makes of it on the
+        // way.
         let name = part.as_object_mut().and_then(|fields| fields.remove("type"));
         let model = match name.as_ref().and_then(Value::as_str) {
             Some("BPE") => serde_json::from_value(part).map(ModelWrapper::BPE),
             Some("WordPiece") => serde_json::from_value(part).map(ModelWrapper::WordPiece),
             Some("WordLevel") => serde_json::from_value(part).map(ModelWrapper::WordLevel),
             Some("Unigram") => serde_json::from_value(part).map(ModelWrapper::Unigram),
-            Some(other) => return Err(D::Error::custom(format!("a model of type `{other}` is not known"))),
+            Some(other) => {
+                return Err(D::Error::custom(format!("a model of type `{other}` is not known")));
+            }
             None => serde_json::from_value(part),
         };
         model.map(Models).map_err(D::Error::custom)
     }
 }
 
-/// Checks the pieces of a unigram model: of a long one the crate makes a trie that is nested until the stack is used up.
+/// Checks the pieces of a unigram model: of a long one the crate makes a trie that is nested until
+/// the stack is used up.
 fn check_pieces(model: &Value) -> std::result::Result<(), String> {
     let pieces = model["vocab"].as_array().into_iter().flatten();
     match pieces.filter_map(|piece| piece[0].as_str()).map(str::len).max() {
-        Some(longest) if longest > PIECE_BYTES_MAX => Err(format!("its longest piece has {longest} bytes, more than {PIECE_BYTES_MAX}")),
+        Some(longest) if longest > PIECE_BYTES_MAX => {
+            Err(format!("its longest piece has {longest} bytes, more than {PIECE_BYTES_MAX}"))
+        }
         _ => Ok(()),
     }
 }

@@ -1,4 +1,5 @@
-//! Hugging Face's `tokenizers`: the oracle that every other engine must equal, and the engine of what no other one knows.
+//! Hugging Face's `tokenizers`: the oracle that every other engine must equal, and the engine of
+//! what no other one knows.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -12,12 +13,15 @@ use super::models::Models;
 use crate::error::{Error, Result};
 use crate::stage::{Code, Reason};
 
-/// The crate's tokenizer; of its parts, those that may do more work than a text is long are counted.
-pub(super) type Inner = TokenizerImpl<Models, Normalizers, PreTokenizers, PostProcessorWrapper, DecoderWrapper>;
+/// The crate's tokenizer; of its parts, those that may do more work than a text is long are
+/// counted.
+pub(super) type Inner =
+    TokenizerImpl<Models, Normalizers, PreTokenizers, PostProcessorWrapper, DecoderWrapper>;
 
 /// Entries of a vocabulary at most; the largest published one has 1.2 million.
 const VOCABULARY_MAX: usize = 4 << 20;
-/// Characters of a word that WordPiece cuts up, at the square of their number at most; published tokenizers have 100.
+/// Characters of a word that WordPiece cuts up, at the square of their number at most; published
+/// tokenizers have 100.
 const WORD_CHARS_MAX: usize = 256;
 
 /// A tokenizer as the `tokenizers` crate loads it, without padding and truncation.
@@ -31,7 +35,8 @@ impl Reference {
     pub(super) fn new(json: &[u8], file: &Path) -> Result<Reference> {
         let load = || serde_json::from_slice::<Inner>(json);
         // The crate panics at some malformed parts.
-        let loaded = catch_unwind(AssertUnwindSafe(load)).map_err(|_| Error::input(file, "it is malformed"))?;
+        let loaded = catch_unwind(AssertUnwindSafe(load))
+            .map_err(|_| Error::input(file, "it is malformed"))?;
         let mut inner = loaded.map_err(|error| Error::input(file, error))?;
         check_model(inner.get_model().inner()).map_err(|why| Error::input(file, why))?;
         inner.with_padding(None);
@@ -49,7 +54,8 @@ impl Reference {
         let with = encoded(|| self.inner.encode_fast("a", true))?;
         let without = encoded(|| self.inner.encode_fast("a", false))?;
         let (with, without) = (with.get_ids(), without.get_ids());
-        let place = with.windows(without.len().max(1)).position(|window| window == without).unwrap_or(0);
+        let place =
+            with.windows(without.len().max(1)).position(|window| window == without).unwrap_or(0);
         Ok(with[..place].to_vec())
     }
 }
@@ -60,20 +66,35 @@ impl Encode for Reference {
         Ok(())
     }
 
-    fn spans(&self, text: &str, ids: &mut Vec<u32>, spans: &mut Vec<Span>) -> std::result::Result<(), Reason> {
+    fn spans(
+        &self,
+        text: &str,
+        ids: &mut Vec<u32>,
+        spans: &mut Vec<Span>,
+    ) -> std::result::Result<(), Reason> {
         let encoding = encoded(|| self.inner.encode(text, false))?;
         ids.extend_from_slice(encoding.get_ids());
-        spans.extend(encoding.get_offsets().iter().map(|(start, end)| Span { start: *start as u32, end: *end as u32 }));
+        spans.extend(
+            encoding
+                .get_offsets()
+                .iter()
+                .map(|(start, end)| Span { start: *start as u32, end: *end as u32 }),
+        );
         Ok(())
     }
 }
 
 /// What the crate makes of a text; a reason to set the row aside where it fails or panics.
-fn encoded(encode: impl FnOnce() -> tokenizers::Result<Encoding>) -> std::result::Result<Encoding, Reason> {
-    let failed = |what: String| Reason::found(Code::Tokenizer, format!("the tokenizer failed: {what}"));
+fn encoded(
+    encode: impl FnOnce() -> tokenizers::Result<Encoding>,
+) -> std::result::Result<Encoding, Reason> {
+    let failed =
+        |what: String| Reason::found(Code::Tokenizer, format!("the tokenizer failed: {what}"));
     match catch_unwind(AssertUnwindSafe(encode)) {
         Ok(encoded) => encoded.map_err(|error| failed(error.to_string())),
-        Err(panic) => Err(failed(panic.downcast_ref::<String>().map_or_else(|| "it panicked".to_owned(), Clone::clone))),
+        Err(panic) => Err(failed(
+            panic.downcast_ref::<String>().map_or_else(|| "it panicked".to_owned(), Clone::clone),
+        )),
     }
 }
 
@@ -84,10 +105,15 @@ fn check_model(model: &ModelWrapper) -> std::result::Result<(), String> {
     }
     match model {
         ModelWrapper::WordPiece(model) if model.max_input_chars_per_word > WORD_CHARS_MAX => {
-            Err(format!("its `max_input_chars_per_word` is {}, more than {WORD_CHARS_MAX}", model.max_input_chars_per_word))
+            Err(format!(
+                "its `max_input_chars_per_word` is {}, more than {WORD_CHARS_MAX}",
+                model.max_input_chars_per_word
+            ))
         }
         ModelWrapper::BPE(model) if model.dropout.is_some_and(|dropout| dropout > 0.0) => {
-            Err("its model drops merges by chance (`dropout`), so that no run would give the ids of another; set it to null".to_owned())
+            Err("its model drops merges by chance (`dropout`), so that no run would give the ids \
+                of another; set it to null"
+                .to_owned())
         }
         _ => Ok(()),
     }

@@ -1,7 +1,9 @@
-//! truecase-v1: gives sentences their capital and the pronoun `i` its own, and leaves code, links, maths and names alone.
+//! truecase-v1: gives sentences their capital and the pronoun `i` its own, and leaves code, links,
+//! maths and names alone.
 //!
-//! The UltraChat authors' own heuristics were never published; these follow what the paper (arXiv 2310.16944 §4.1) says of
-//! them. The rules look only at the original text, so the order of the edits does not matter.
+//! The UltraChat authors' own heuristics were never published; these follow what the paper (arXiv
+//! 2310.16944 §4.1) says of them. The rules look only at the original text, so the order of the
+//! edits does not matter.
 
 mod protect;
 mod scan;
@@ -11,7 +13,8 @@ use std::ops::Range;
 use crate::dialogue::Dialogue;
 use crate::stage::{Notes, Reason, Stage};
 
-/// The version of these rules. It stands in every manifest and moves when one letter would come out differently.
+/// The version of these rules. It stands in every manifest and moves when one letter would come out
+/// differently.
 pub const VERSION: u32 = 2;
 
 /// Marks that may stand between a terminator and the white space after it.
@@ -22,8 +25,9 @@ const OPENERS: [char; 6] = ['"', '\'', '(', '[', '“', '‘'];
 const TRAILING: [char; 12] = ['.', ',', ';', ':', '!', '?', ')', ']', '}', '"', '\'', '”'];
 /// Words whose dot does not end a sentence.
 const ABBREVIATIONS: [&str; 34] = [
-    "e.g.", "i.e.", "etc.", "vs.", "approx.", "no.", "fig.", "a.m.", "p.m.", "mr.", "mrs.", "ms.", "dr.", "prof.", "st.", "jr.", "sr.",
-    "cf.", "al.", "inc.", "ltd.", "co.", "corp.", "dept.", "est.", "eq.", "sec.", "vol.", "pp.", "ed.", "eds.", "ca.", "u.s.", "u.k.",
+    "e.g.", "i.e.", "etc.", "vs.", "approx.", "no.", "fig.", "a.m.", "p.m.", "mr.", "mrs.", "ms.",
+    "dr.", "prof.", "st.", "jr.", "sr.", "cf.", "al.", "inc.", "ltd.", "co.", "corp.", "dept.",
+    "est.", "eq.", "sec.", "vol.", "pp.", "ed.", "eds.", "ca.", "u.s.", "u.k.",
 ];
 
 /// The truecasing stage: every turn of a dialogue, prompts included, and every answer.
@@ -85,7 +89,8 @@ fn upper(letter: char) -> Option<char> {
     }
 }
 
-/// Places of small letters that begin a sentence, or are the pronoun `i`, and that no guard holds back; in no order.
+/// Places of small letters that begin a sentence, or are the pronoun `i`, and that no guard holds
+/// back; in no order.
 fn candidates(text: &str) -> Vec<usize> {
     let mut starts = Starts { text, places: Vec::new(), judged: 0..0 };
     starts.judge(0);
@@ -104,8 +109,8 @@ fn candidates(text: &str) -> Vec<usize> {
 struct Starts<'text> {
     text: &'text str,
     places: Vec<usize>,
-    /// From where the last judgement started to the letter it judged: a start in there leads to the same letter, and a
-    /// megabyte of empty lines is walked once.
+    /// From where the last judgement started to the letter it judged: a start in there leads to the
+    /// same letter, and a megabyte of empty lines is walked once.
     judged: Range<usize>,
 }
 
@@ -120,7 +125,9 @@ impl Starts<'_> {
             _ => {}
         }
         let closed = text[after..].trim_start_matches(CLOSERS);
-        if closed.starts_with(char::is_whitespace) && !(text.as_bytes()[place] == b'.' && dot_is_no_end(text, place)) {
+        if closed.starts_with(char::is_whitespace)
+            && !(text.as_bytes()[place] == b'.' && dot_is_no_end(text, place))
+        {
             self.judge(text.len() - closed.len());
         }
     }
@@ -140,7 +147,9 @@ impl Starts<'_> {
         }
         let place = first_visible(self.text, from);
         self.judged = from..place;
-        if self.text[place..].chars().next().is_some_and(char::is_lowercase) && !is_name(word_at(self.text, place)) {
+        if self.text[place..].chars().next().is_some_and(char::is_lowercase)
+            && !is_name(word_at(self.text, place))
+        {
             self.places.push(place);
         }
     }
@@ -157,13 +166,17 @@ fn dot_is_no_end(text: &str, place: usize) -> bool {
     if before.ends_with(['.', '…']) {
         return true;
     }
-    let start = before.rfind(char::is_whitespace).map_or(0, |space| space + before[space..].chars().next().map_or(1, char::len_utf8));
+    let start = before
+        .rfind(char::is_whitespace)
+        .map_or(0, |space| space + before[space..].chars().next().map_or(1, char::len_utf8));
     let word = text[start..=place].trim_start_matches(OPENERS);
     let stem = &word[..word.len() - 1];
     let mut letters = stem.chars();
     let is_initial = letters.next().is_some_and(char::is_alphabetic) && letters.next().is_none();
     let is_number = !stem.is_empty() && stem.bytes().all(|byte| byte.is_ascii_digit());
-    is_initial || is_number || ABBREVIATIONS.iter().any(|abbreviation| abbreviation.eq_ignore_ascii_case(word))
+    is_initial
+        || is_number
+        || ABBREVIATIONS.iter().any(|abbreviation| abbreviation.eq_ignore_ascii_case(word))
 }
 
 /// The run of visible characters that begins at `place`.
@@ -172,15 +185,20 @@ fn word_at(text: &str, place: usize) -> &str {
     &rest[..rest.find(char::is_whitespace).unwrap_or(rest.len())]
 }
 
-/// Whether a word is written in small letters on purpose: `iPhone`, `eBay`, `foo.py`, `v2`, `and/or`, `x=1`.
+/// Whether a word is written in small letters on purpose: `iPhone`, `eBay`, `foo.py`, `v2`,
+/// `and/or`, `x=1`.
 fn is_name(word: &str) -> bool {
     let word = word.trim_end_matches(TRAILING).trim_end_matches('’');
     let mut previous = ' ';
     let mut letters = word.chars().peekable();
     let mut first = true;
     while let Some(letter) = letters.next() {
-        let dotted = letter == '.' && previous.is_alphanumeric() && letters.peek().is_some_and(|next| next.is_alphanumeric());
-        let odd = letter.is_numeric() || matches!(letter, '_' | '/' | '\\' | '=') || (!first && letter.is_uppercase());
+        let dotted = letter == '.'
+            && previous.is_alphanumeric()
+            && letters.peek().is_some_and(|next| next.is_alphanumeric());
+        let odd = letter.is_numeric()
+            || matches!(letter, '_' | '/' | '\\' | '=')
+            || (!first && letter.is_uppercase());
         if dotted || odd {
             return true;
         }
@@ -192,12 +210,18 @@ fn is_name(word: &str) -> bool {
 /// Whether the `i` at `place` is the pronoun.
 fn is_pronoun(text: &str, place: usize) -> bool {
     let bytes = text.as_bytes();
-    if (place > 0 && scan::is_word(bytes[place - 1])) || bytes.get(place + 1).is_some_and(|next| scan::is_word(*next)) {
+    if (place > 0 && scan::is_word(bytes[place - 1]))
+        || bytes.get(place + 1).is_some_and(|next| scan::is_word(*next))
+    {
         return false;
     }
     const JOINERS: [char; 9] = ['.', '-', '/', '\\', '&', '@', '+', '=', '*'];
     let joins = |mark: char| mark.is_alphanumeric() || mark == '_' || JOINERS.contains(&mark);
-    if text[..place].chars().next_back().is_some_and(|before| joins(before) || before == '\'' || before == '’') {
+    if text[..place]
+        .chars()
+        .next_back()
+        .is_some_and(|before| joins(before) || before == '\'' || before == '’')
+    {
         return false;
     }
     let mut after = text[place + 1..].chars();
@@ -212,9 +236,10 @@ fn is_pronoun(text: &str, place: usize) -> bool {
 
 /// Whether what follows `i'` makes it a pronoun: i'm, i've, i'd, i'll.
 fn contracts(rest: &str) -> bool {
-    ["m", "ve", "d", "ll"]
-        .iter()
-        .any(|end| rest.strip_prefix(end).is_some_and(|after| after.chars().next().is_none_or(|mark| !mark.is_alphanumeric())))
+    ["m", "ve", "d", "ll"].iter().any(|end| {
+        rest.strip_prefix(end)
+            .is_some_and(|after| after.chars().next().is_none_or(|mark| !mark.is_alphanumeric()))
+    })
 }
 
 #[cfg(test)]
@@ -230,7 +255,10 @@ mod tests {
     fn sentences_and_the_pronoun_get_their_capitals() {
         for (raw, wanted) in [
             ("Hello. how are you?", "Hello. How are you?"),
-            ("what? \"yes!\" he said. (so it is.) i'm glad", "What? \"Yes!\" He said. (So it is.) I'm glad"),
+            (
+                "what? \"yes!\" he said. (so it is.) i'm glad",
+                "What? \"Yes!\" He said. (So it is.) I'm glad",
+            ),
             ("first\n\nsecond", "First\n\nSecond"),
             ("and i, too; so do i.", "And I, too; so do I."),
             ("élan vital. ça va", "Élan vital. Ça va"),
@@ -242,7 +270,12 @@ mod tests {
     #[test]
     fn answers_get_their_capitals_as_turns_do() {
         let turns = vec![Turn { role: Role::User, text: "who am i?".to_owned() }];
-        let pair = Pair { chosen: "you. i guess".to_owned(), rejected: "No.".to_owned(), score_chosen: None, score_rejected: None };
+        let pair = Pair {
+            chosen: "you. i guess".to_owned(),
+            rejected: "No.".to_owned(),
+            score_chosen: None,
+            score_rejected: None,
+        };
         let replies = Replies::Pair(pair);
         let mut dialogue = Dialogue { id: None, source: None, turns, replies };
         let mut notes = Notes::default();

@@ -1,4 +1,5 @@
-//! The parts of a text that truecasing must not touch: fenced and inline code, code-like lines, links, addresses and maths.
+//! The parts of a text that truecasing must not touch: fenced and inline code, code-like lines,
+//! links, addresses and maths.
 
 use std::ops::Range;
 
@@ -37,7 +38,8 @@ const CODE_MARKS: [&str; 3] = ["=>", "==", "();"];
 /// What may stand in front of `www.`.
 const OPENERS: [char; 8] = ['(', '[', '{', '<', '"', '\'', '“', '‘'];
 
-/// The protected spans that begin up to `last`, in order and without overlap. Of two that begin inside each other the leftmost holds.
+/// The protected spans that begin up to `last`, in order and without overlap. Of two that begin
+/// inside each other the leftmost holds.
 pub(super) fn spans(text: &str, last: usize) -> Vec<Range<usize>> {
     let mut spans = Vec::new();
     let mut place = 0;
@@ -81,11 +83,18 @@ fn is_code(line: &str) -> bool {
     let may_start = line.bytes().next().is_some_and(|first| CODE_LETTERS.contains(&first));
     line.ends_with(['{', '}', ';'])
         || (may_start && CODE_STARTS.iter().any(|start| line.starts_with(start)))
-        || (memchr::memchr2(b'=', b';', line.as_bytes()).is_some() && CODE_MARKS.iter().any(|mark| line.contains(mark)))
+        || (memchr::memchr2(b'=', b';', line.as_bytes()).is_some()
+            && CODE_MARKS.iter().any(|mark| line.contains(mark)))
 }
 
-/// Finds the spans that begin between `place` and the line's end; says where to go on, which `$$` may push behind it.
-fn within_line(text: &str, mut place: usize, line_end: usize, spans: &mut Vec<Range<usize>>) -> usize {
+/// Finds the spans that begin between `place` and the line's end; says where to go on, which `$$`
+/// may push behind it.
+fn within_line(
+    text: &str,
+    mut place: usize,
+    line_end: usize,
+    spans: &mut Vec<Range<usize>>,
+) -> usize {
     let bytes = text.as_bytes();
     let has_links = may_link(&bytes[place..line_end]);
     while place < line_end {
@@ -117,7 +126,9 @@ fn within_line(text: &str, mut place: usize, line_end: usize, spans: &mut Vec<Ra
 fn may_link(line: &[u8]) -> bool {
     memchr::memchr(b'@', line).is_some()
         || memchr::memchr_iter(b':', line).any(|place| line[place..].starts_with(b"://"))
-        || memchr::memchr2_iter(b'w', b'W', line).any(|place| line[place..].get(..4).is_some_and(|head| head.eq_ignore_ascii_case(b"www.")))
+        || memchr::memchr2_iter(b'w', b'W', line).any(|place| {
+            line[place..].get(..4).is_some_and(|head| head.eq_ignore_ascii_case(b"www."))
+        })
 }
 
 /// The word at `place`, where it is a link or an address.
@@ -141,6 +152,8 @@ fn maths(text: &str, place: usize, line_end: usize) -> Option<Range<usize>> {
     }
     let close = text[place + 1..line_end].find('$')?;
     let inside = &text[place + 1..place + 1 + close];
-    let tight = !inside.is_empty() && !inside.starts_with(char::is_whitespace) && !inside.ends_with(char::is_whitespace);
+    let tight = !inside.is_empty()
+        && !inside.starts_with(char::is_whitespace)
+        && !inside.ends_with(char::is_whitespace);
     tight.then(|| place..place + close + 2)
 }

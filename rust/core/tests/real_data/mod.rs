@@ -11,7 +11,10 @@ pub fn real_path(path: &str) -> Option<PathBuf> {
     let data = named.map_or_else(beside, PathBuf::from);
     let found = data.join(path);
     if !found.exists() {
-        println!("skipped: no `{path}` in {}; set ZEPHYR_FAST_DATA to the directory that holds it", data.display());
+        println!(
+            "skipped: no `{path}` in {}; set ZEPHYR_FAST_DATA to the directory that holds it",
+            data.display()
+        );
         return None;
     }
     Some(found)

@@ -1,4 +1,5 @@
-//! The fast truecaser and phrase filter against their slow twins: the same letters and the same hits, on hostile text and on real rows.
+//! The fast truecaser and phrase filter against their slow twins: the same letters and the same
+//! hits, on hostile text and on real rows.
 
 use proptest::prelude::*;
 use zephyr_core::dialogue::{Dialogue, Replies, Reply, Role, Turn};
@@ -38,7 +39,8 @@ fn stage(phrases: &[&str]) -> Box<dyn Stage> {
 fn wanted(phrases: &[&str], text: &str) -> (Result<(), Reason>, Vec<String>) {
     let owned: Vec<String> = phrases.iter().map(|phrase| (*phrase).to_owned()).collect();
     let mut hits = slow::phrases::find(&owned, text);
-    let verdict = hits.first().map_or(Ok(()), |first| Err(Reason::found(Code::Phrase, phrases[*first])));
+    let verdict =
+        hits.first().map_or(Ok(()), |first| Err(Reason::found(Code::Phrase, phrases[*first])));
     hits.sort_unstable();
     hits.dedup();
     (verdict, hits.into_iter().map(|hit| owned[hit].clone()).collect())
@@ -57,7 +59,8 @@ fn check_phrases(stage: &dyn Stage, phrases: &[&str], text: &str) {
     }
 }
 
-/// What texts are pieced together from: all that either rule looks at, and what stands in their way.
+/// What texts are pieced together from: all that either rule looks at, and what stands in their
+/// way.
 const PIECES: &[&str] = &[
     " ",
     "  ",
@@ -184,9 +187,15 @@ proptest! {
 fn a_phrase_is_found_wherever_a_block_ends() {
     let stage = stage(PHRASES);
     for shift in 0..140 {
-        for text in ["as an AI language model", "(AI)", "AI", "i don’t\u{a0} have\nOPINIONS", "opinions"] {
+        for text in
+            ["as an AI language model", "(AI)", "AI", "i don’t\u{a0} have\nOPINIONS", "opinions"]
+        {
             for end in ["", ".", " x", "x"] {
-                check_phrases(stage.as_ref(), PHRASES, &format!("{}{text}{end}", ".".repeat(shift)));
+                check_phrases(
+                    stage.as_ref(),
+                    PHRASES,
+                    &format!("{}{text}{end}", ".".repeat(shift)),
+                );
                 let cased = format!("{}. hello i{end}", "x".repeat(shift));
                 assert_eq!(truecase(&cased), slow::truecase::truecase(&cased));
             }
@@ -206,12 +215,21 @@ fn a_megabyte_of_one_mark_takes_no_longer_than_text() {
 
 #[test]
 fn real_rows_get_the_same_capitals_and_verdicts() {
-    let recipe = include_str!("../../../../python/zephyr_fast/recipes/ultrachat.toml").parse::<toml::Table>().expect("a recipe");
+    let recipe = include_str!("../../../../python/zephyr_fast/recipes/ultrachat.toml")
+        .parse::<toml::Table>()
+        .expect("a recipe");
     let table = recipe["filter"]
         .as_array()
-        .and_then(|filters| filters.iter().find(|filter| filter["kind"].as_str() == Some("phrases")))
+        .and_then(|filters| {
+            filters.iter().find(|filter| filter["kind"].as_str() == Some("phrases"))
+        })
         .expect("a filter for phrases");
-    let phrases: Vec<&str> = table["phrases"].as_array().expect("a list").iter().filter_map(toml::Value::as_str).collect();
+    let phrases: Vec<&str> = table["phrases"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(toml::Value::as_str)
+        .collect();
     let stage = stage(&phrases);
     let mut rows = 0;
     for name in ["raw_mix_open.jsonl.zst", "raw_mix_nc.jsonl.zst"] {
@@ -220,7 +238,9 @@ fn real_rows_get_the_same_capitals_and_verdicts() {
         let bytes = zstd::stream::decode_all(file).expect("zstd");
         // Every seventh row: the slow search builds its automaton anew for each text.
         for row in bytes.split(|byte| *byte == b'\n').step_by(7) {
-            let Ok(dialogue) = (shape::named("alternating").expect("is a shape").parse)(row) else { continue };
+            let Ok(dialogue) = (shape::named("alternating").expect("is a shape").parse)(row) else {
+                continue;
+            };
             for turn in dialogue.turns {
                 let small = turn.text.to_lowercase();
                 assert_eq!(truecase(&turn.text), slow::truecase::truecase(&turn.text));

@@ -1,5 +1,6 @@
-//! Rows mutated at random, for as long as `ZEPHYR_FAST_FUZZ_SECONDS` says (2 without it): the fast reader and serde_json never differ,
-//! and neither panics. The corpus is `hostile_rows.jsonl`; a row that is found to be read in two ways goes into it.
+//! Rows mutated at random, for as long as `ZEPHYR_FAST_FUZZ_SECONDS` says (2 without it): the fast
+//! reader and serde_json never differ, and neither panics. The corpus is `hostile_rows.jsonl`; a
+//! row that is found to be read in two ways goes into it.
 
 use std::time::{Duration, Instant};
 
@@ -26,8 +27,10 @@ impl Chance {
 
 #[test]
 fn rows_mutated_at_random_read_as_serde_json_reads_them() {
-    let seconds = std::env::var("ZEPHYR_FAST_FUZZ_SECONDS").map_or(2, |seconds| seconds.parse().expect("a number of seconds"));
-    let seed = std::env::var("ZEPHYR_FAST_SEED").map_or_else(|_| u64::from(std::process::id()), |seed| seed.parse().expect("a number"));
+    let seconds = std::env::var("ZEPHYR_FAST_FUZZ_SECONDS")
+        .map_or(2, |seconds| seconds.parse().expect("a number of seconds"));
+    let seed = std::env::var("ZEPHYR_FAST_SEED")
+        .map_or_else(|_| u64::from(std::process::id()), |seed| seed.parse().expect("a number"));
     println!("seed {seed}");
     let corpus: Vec<&[u8]> = HOSTILE.lines().map(str::as_bytes).collect();
     let mut chance = Chance(seed);
@@ -43,7 +46,8 @@ fn rows_mutated_at_random_read_as_serde_json_reads_them() {
     println!("{rows} rows");
 }
 
-/// A row of the corpus, changed in up to eight places: a bit, a byte, a piece gone, doubled, moved, or taken from another row.
+/// A row of the corpus, changed in up to eight places: a bit, a byte, a piece gone, doubled, moved,
+/// or taken from another row.
 fn mutated(corpus: &[&[u8]], chance: &mut Chance) -> Vec<u8> {
     let mut row = corpus[chance.below(corpus.len())].to_vec();
     for _ in 0..=chance.below(8) {

@@ -1,6 +1,10 @@
-//! What the engine does fast against slow and obvious twins: rows read, letters capitalised, phrases found.
+//! What the engine does fast against slow and obvious twins: rows read, letters capitalised,
+//! phrases found.
 
-#![expect(clippy::print_stdout, reason = "a test without its rows says that it was skipped, and a random one its seed")]
+#![expect(
+    clippy::print_stdout,
+    reason = "a test without its rows says that it was skipped, and a random one its seed"
+)]
 
 mod clean;
 mod fuzz;

@@ -1,4 +1,5 @@
-//! The fast row reader against serde_json alone: equal dialogues and equal refusals, on hostile rows, on broken ones and on real ones.
+//! The fast row reader against serde_json alone: equal dialogues and equal refusals, on hostile
+//! rows, on broken ones and on real ones.
 
 use std::fmt::Write;
 use std::io::Read;
@@ -15,7 +16,8 @@ pub const HOSTILE: &str = include_str!("hostile_rows.jsonl");
 /// Reads a row by every shape, both ways.
 pub fn check(row: &[u8]) {
     for shape in &SHAPES {
-        let fast = (shape.parse)(row).map_err(|reason| (reason.code.word(), reason.detail.unwrap_or_default()));
+        let fast = (shape.parse)(row)
+            .map_err(|reason| (reason.code.word(), reason.detail.unwrap_or_default()));
         assert_same(&fast, &slow::rows::parse(shape.name, row), shape.name, row);
     }
 }
@@ -23,7 +25,10 @@ pub fn check(row: &[u8]) {
 /// Equal to the last bit, where `==` would take -0 for 0.
 fn assert_same(fast: &slow::rows::Read, slow: &slow::rows::Read, shape: &str, row: &[u8]) {
     if fast != slow || format!("{fast:?}") != format!("{slow:?}") {
-        panic!("shape {shape}, row {}:\n{fast:?}\nbut serde_json says\n{slow:?}", String::from_utf8_lossy(row));
+        panic!(
+            "shape {shape}, row {}:\n{fast:?}\nbut serde_json says\n{slow:?}",
+            String::from_utf8_lossy(row)
+        );
     }
 }
 
@@ -120,7 +125,10 @@ const PIECES: &[&str] = &[
 /// A hostile row with a few bytes taken out, put in or doubled.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
     let rows: Vec<&'static str> = HOSTILE.lines().collect();
-    let damage = prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(PIECES), 0..3_usize), 0..4);
+    let damage = prop::collection::vec(
+        (any::<prop::sample::Index>(), prop::sample::select(PIECES), 0..3_usize),
+        0..4,
+    );
     (prop::sample::select(rows), damage).prop_map(|(row, damage)| {
         let mut row = row.as_bytes().to_vec();
         for (place, piece, taken) in damage {
@@ -134,13 +142,19 @@ fn damaged() -> impl Strategy<Value = Vec<u8>> {
 
 /// A string of any characters as JSON, each raw or escaped in some way.
 fn written_string() -> impl Strategy<Value = String> {
-    let letter =
-        prop_oneof![any::<char>(), prop::char::range(' ', '~'), prop::sample::select(vec!['"', '\\', '\n', '/', '\u{2028}', '😀'])];
+    let letter = prop_oneof![
+        any::<char>(),
+        prop::char::range(' ', '~'),
+        prop::sample::select(vec!['"', '\\', '\n', '/', '\u{2028}', '😀'])
+    ];
     prop::collection::vec((letter, 0..3_u8), 0..60).prop_map(|letters| {
         let mut written = String::from("\"");
         for (letter, way) in letters {
             if way == 0 || letter < ' ' || matches!(letter, '"' | '\\') {
-                letter.encode_utf16(&mut [0; 2]).iter().for_each(|unit| write!(written, "\\u{unit:04X}").expect("writes to memory"));
+                letter
+                    .encode_utf16(&mut [0; 2])
+                    .iter()
+                    .for_each(|unit| write!(written, "\\u{unit:04X}").expect("writes to memory"));
             } else {
                 written.push(letter);
             }
@@ -191,7 +205,9 @@ fn real_files() -> Vec<PathBuf> {
         let entries = real_path(folder).and_then(|folder| std::fs::read_dir(folder).ok());
         entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
     };
-    let is_json = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().contains(".jsonl"));
+    let is_json = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().contains(".jsonl"))
+    };
     files("ultrachat").chain(files("ultrafeedback")).filter(is_json).collect()
 }
 
@@ -200,7 +216,9 @@ fn unpacked(path: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     match path.extension().and_then(|ending| ending.to_str()) {
         Some("gz") => flate2::read::MultiGzDecoder::new(file).read_to_end(&mut bytes),
-        Some("zst") => zstd::stream::read::Decoder::new(file).expect("zstd").read_to_end(&mut bytes),
+        Some("zst") => {
+            zstd::stream::read::Decoder::new(file).expect("zstd").read_to_end(&mut bytes)
+        }
         _ => std::io::BufReader::new(file).read_to_end(&mut bytes),
     }
     .expect("reads");

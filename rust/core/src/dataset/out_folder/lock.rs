@@ -14,11 +14,14 @@ const HOLDER: &str = "process ";
 /// Bytes that this takes at most.
 const HOLDER_BYTES_MAX: u64 = 32;
 
-/// Takes the lock, or says who has it; `None` where the run that had it has just ended and taken its work folder away.
+/// Takes the lock, or says who has it; `None` where the run that had it has just ended and taken
+/// its work folder away.
 pub(super) fn take_lock(top: &Folder, work: &Folder) -> Result<Option<File>> {
     let path = work.path_of(LOCK);
     let failed = |error| Error::storage(&path, error);
-    if let Some(kind @ (Kind::Folder | Kind::Link | Kind::Special)) = work.kind(LOCK).map_err(failed)? {
+    if let Some(kind @ (Kind::Folder | Kind::Link | Kind::Special)) =
+        work.kind(LOCK).map_err(failed)?
+    {
         return Err(stranger(&path, kind));
     }
     let mut file = match work.file_or_new(LOCK) {
@@ -38,17 +41,30 @@ pub(super) fn take_lock(top: &Folder, work: &Folder) -> Result<Option<File>> {
         return Ok(None);
     }
     // Under a second name this may be anybody's file, which is not to be written over.
-    if !file.metadata().is_ok_and(|found| found.is_file() && found.nlink() == 1) || holder(&file).is_none() {
-        return Err(Error::OtherRun(format!("`{}` is not the lock of a run; nothing was removed. Name a new folder", path.display())));
+    if !file.metadata().is_ok_and(|found| found.is_file() && found.nlink() == 1)
+        || holder(&file).is_none()
+    {
+        return Err(Error::OtherRun(format!(
+            "`{}` is not the lock of a run; nothing was removed. Name a new folder",
+            path.display()
+        )));
     }
-    let named = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{HOLDER}{}", std::process::id()));
+    let named = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| write!(file, "{HOLDER}{}", std::process::id()));
     named.map_err(failed)?;
     Ok(Some(file))
 }
 
 fn locked(top: &Folder, lock: &File) -> Error {
-    let holder = holder(lock).filter(|holder| !holder.is_empty()).unwrap_or_else(|| "another process".to_owned());
-    Error::Locked(format!("`{}` is being written by {holder}; wait for it, or name another folder", top.path().display()))
+    let holder = holder(lock)
+        .filter(|holder| !holder.is_empty())
+        .unwrap_or_else(|| "another process".to_owned());
+    Error::Locked(format!(
+        "`{}` is being written by {holder}; wait for it, or name another folder",
+        top.path().display()
+    ))
 }
 
 /// What a lock says of its holder, which may be nothing yet; `None` if it holds anything else.

@@ -25,7 +25,12 @@ pub(super) enum Found {
 }
 
 /// What the folder holds; an error if that must not be swept away. Changes nothing.
-pub(super) fn look(top: &Folder, made_from: &MadeFrom, overwrite: bool, watch: &Watch) -> Result<Found> {
+pub(super) fn look(
+    top: &Folder,
+    made_from: &MadeFrom,
+    overwrite: bool,
+    watch: &Watch,
+) -> Result<Found> {
     let note = read_note(top)?;
     let manifest = match read_manifest(top)? {
         // What is to be replaced need not be whole.
@@ -33,7 +38,11 @@ pub(super) fn look(top: &Folder, made_from: &MadeFrom, overwrite: bool, watch: &
             check_names(top, Level::Top, watch)?;
             return Ok(Found::Free { has_note: note.is_some() });
         }
-        Earlier::Damaged(what) => return Err(Error::Integrity(format!("{what}; make the data set again with --overwrite"))),
+        Earlier::Damaged(what) => {
+            return Err(Error::Integrity(format!(
+                "{what}; make the data set again with --overwrite"
+            )));
+        }
         Earlier::None => None,
         Earlier::Whole(manifest) => Some(*manifest),
     };
@@ -45,13 +54,24 @@ pub(super) fn look(top: &Folder, made_from: &MadeFrom, overwrite: bool, watch: &
                 return Ok(found);
             }
         }
-        (Some(manifest), _) => refuse_unless(overwrite, top, "holds another run", &made_from.differences(&manifest.made_from))?,
+        (Some(manifest), _) => refuse_unless(
+            overwrite,
+            top,
+            "holds another run",
+            &made_from.differences(&manifest.made_from),
+        )?,
         (None, Some(note)) if note != *made_from => {
-            refuse_unless(overwrite, top, "holds another, unfinished run", &made_from.differences(&note))?;
+            refuse_unless(
+                overwrite,
+                top,
+                "holds another, unfinished run",
+                &made_from.differences(&note),
+            )?;
         }
         (None, _) => {}
     }
-    let checked = if is_ours { check_names(top, Level::Top, watch) } else { check_empty(top, watch) };
+    let checked =
+        if is_ours { check_names(top, Level::Top, watch) } else { check_empty(top, watch) };
     match checked {
         // Another run has begun just between: the lock is to say who.
         Err(Error::OtherRun(_)) if !is_ours && read_note(top)?.is_some() => {}
@@ -60,8 +80,14 @@ pub(super) fn look(top: &Folder, made_from: &MadeFrom, overwrite: bool, watch: &
     Ok(Found::Free { has_note })
 }
 
-/// The finished data set, if each of its files is there in its size; otherwise an error, unless it is to be made again.
-fn if_whole(top: &Folder, manifest: Manifest, overwrite: bool, watch: &Watch) -> Result<Option<Found>> {
+/// The finished data set, if each of its files is there in its size; otherwise an error, unless it
+/// is to be made again.
+fn if_whole(
+    top: &Folder,
+    manifest: Manifest,
+    overwrite: bool,
+    watch: &Watch,
+) -> Result<Option<Found>> {
     let Some(file) = manifest.missing(top) else {
         if let Some(work) = work_of(top)? {
             check_names(&work, Level::Work, watch)?;
@@ -73,7 +99,8 @@ fn if_whole(top: &Folder, manifest: Manifest, overwrite: bool, watch: &Watch) ->
     }
     let path = top.path_of(file);
     Err(Error::Integrity(format!(
-        "`{}` is missing or is not the file that was written, though the data set was finished; make it again with --overwrite",
+        "`{}` is missing or is not the file that was written, though the data set was finished; \
+            make it again with --overwrite",
         path.display()
     )))
 }
@@ -89,7 +116,8 @@ fn refuse_unless(overwrite: bool, top: &Folder, what: &str, differences: &[&str]
     )))
 }
 
-/// Refuses a folder in which a name of ours is not what a run writes there, or whose work folder holds anything else.
+/// Refuses a folder in which a name of ours is not what a run writes there, or whose work folder
+/// holds anything else.
 fn check_names(folder: &Folder, level: Level, watch: &Watch) -> Result<()> {
     let failed = |error| Error::storage(folder.path(), error);
     for entry in folder.entries().map_err(failed)? {
@@ -111,7 +139,8 @@ fn check_names(folder: &Folder, level: Level, watch: &Watch) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a folder that is neither a data set nor an unfinished run, unless nothing is in it but what a run makes first.
+/// Refuses a folder that is neither a data set nor an unfinished run, unless nothing is in it but
+/// what a run makes first.
 fn check_empty(top: &Folder, watch: &Watch) -> Result<()> {
     let failed = |error| Error::storage(top.path(), error);
     let mut first = None;
@@ -125,12 +154,15 @@ fn check_empty(top: &Folder, watch: &Watch) -> Result<()> {
     }
     if let Some(name) = first {
         let path = top.path().display();
-        return Err(Error::OtherRun(format!("`{path}` is not empty and not ours (it has `{name}`); name a new folder")));
+        return Err(Error::OtherRun(format!(
+            "`{path}` is not empty and not ours (it has `{name}`); name a new folder"
+        )));
     }
     let Some(work) = work_of(top)? else { return Ok(()) };
     for entry in work.entries().map_err(failed)? {
         let (entry, kind) = entry.map_err(failed)?;
-        let is_first = entry.to_str().is_some_and(|name| name == LOCK || name.starts_with(TEMPORARY_PREFIX));
+        let is_first =
+            entry.to_str().is_some_and(|name| name == LOCK || name.starts_with(TEMPORARY_PREFIX));
         if !is_first || !matches!(kind, Kind::File { .. }) {
             return Err(stranger(&work.path_of(&entry), kind));
         }
@@ -140,7 +172,8 @@ fn check_empty(top: &Folder, watch: &Watch) -> Result<()> {
 
 pub(super) fn stranger(path: &Path, kind: Kind) -> Error {
     Error::OtherRun(format!(
-        "`{}` is {}, which no run put there; nothing was removed. Name a new folder, or move it away",
+        "`{}` is {}, which no run put there; nothing was removed. Name a new folder, or move it \
+            away",
         path.display(),
         kind.words()
     ))
@@ -173,7 +206,12 @@ fn read_note(top: &Folder) -> Result<Option<MadeFrom>> {
         text => text.map_err(|error| Error::input(&path, error))?,
     };
     let read = serde_json::from_slice(&text).map(Some);
-    read.map_err(|error| Error::OtherRun(format!("`{}` is not the note of a run ({error}); name a new folder", path.display())))
+    read.map_err(|error| {
+        Error::OtherRun(format!(
+            "`{}` is not the note of a run ({error}); name a new folder",
+            path.display()
+        ))
+    })
 }
 
 /// The manifest of an earlier run.
@@ -195,14 +233,19 @@ fn read_manifest(top: &Folder) -> Result<Earlier> {
     }
     match Manifest::read(top) {
         Err(Error::Integrity(what)) if is_damaged_one_of_ours(top) => Ok(Earlier::Damaged(what)),
-        Err(Error::Integrity(what)) => Err(Error::OtherRun(format!("{what}, and the folder is not ours; name a new folder"))),
+        Err(Error::Integrity(what)) => {
+            Err(Error::OtherRun(format!("{what}, and the folder is not ours; name a new folder")))
+        }
         read => Ok(read?.map_or(Earlier::None, |manifest| Earlier::Whole(Box::new(manifest)))),
     }
 }
 
-/// Whether a manifest that is damaged was ours: other programs have a `manifest.json` too, and their folders are not to be swept.
+/// Whether a manifest that is damaged was ours: other programs have a `manifest.json` too, and
+/// their folders are not to be swept.
 fn is_damaged_one_of_ours(top: &Folder) -> bool {
     let ledger = || top.folder(ledger::FOLDER).and_then(|ledger| ledger.kind(ledger::FILE_NAME));
-    let is_signed = |text: Vec<u8>| String::from_utf8_lossy(&text).contains("\"engine\": \"zephyr-fast ");
-    matches!(ledger(), Ok(Some(Kind::File { .. }))) || top.read(manifest::FILE, manifest::BYTES_MAX).is_ok_and(is_signed)
+    let is_signed =
+        |text: Vec<u8>| String::from_utf8_lossy(&text).contains("\"engine\": \"zephyr-fast ");
+    matches!(ledger(), Ok(Some(Kind::File { .. })))
+        || top.read(manifest::FILE, manifest::BYTES_MAX).is_ok_and(is_signed)
 }

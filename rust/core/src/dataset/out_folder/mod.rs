@@ -1,7 +1,9 @@
-//! The out folder: claimed by one run at a time, swept of what a killed run left, never taken from another run unasked.
+//! The out folder: claimed by one run at a time, swept of what a killed run left, never taken from
+//! another run unasked.
 //!
-//! It counts as ours where it holds a manifest or, in `_work`, the note of a run. Then what is swept is what `layout.rs` names, no more:
-//! anything else stays, and whatever has one of those names without being what a run writes, a link above all, makes the run refuse.
+//! It counts as ours where it holds a manifest or, in `_work`, the note of a run. Then what is
+//! swept is what `layout.rs` names, no more: anything else stays, and whatever has one of those
+//! names without being what a run writes, a link above all, makes the run refuse.
 
 mod lock;
 mod look;
@@ -45,7 +47,12 @@ pub enum Claim {
 
 impl OutFolder {
     /// Claims a folder for a run. `overwrite` gives it up even if another run's data set is in it.
-    pub fn claim(path: &Path, made_from: &MadeFrom, overwrite: bool, watch: &Watch) -> Result<Claim> {
+    pub fn claim(
+        path: &Path,
+        made_from: &MadeFrom,
+        overwrite: bool,
+        watch: &Watch,
+    ) -> Result<Claim> {
         let top = Folder::open_or_make(path).map_err(|error| Error::storage(path, error))?;
         for _ in 0..TRIES_MAX {
             watch.check()?;
@@ -53,7 +60,10 @@ impl OutFolder {
                 return Ok(claim);
             }
         }
-        Err(Error::Locked(format!("other runs come and go in `{}`; wait for them, or name another folder", path.display())))
+        Err(Error::Locked(format!(
+            "other runs come and go in `{}`; wait for them, or name another folder",
+            path.display()
+        )))
     }
 
     /// The folder itself, where the data set goes.
@@ -73,14 +83,17 @@ impl OutFolder {
         self.top.make_folder(name).map_err(|error| Error::storage(&self.top.path_of(name), error))
     }
 
-    /// Fails if another run has taken the folder, which the lock prevents only where the file system keeps it.
+    /// Fails if another run has taken the folder, which the lock prevents only where the file
+    /// system keeps it.
     fn check_still_ours(&self) -> Result<()> {
         let is_ours = self.top.folder(WORK).and_then(|work| work.names(NOTE, &self.note));
         if is_ours.is_ok_and(|is_ours| is_ours) {
             return Ok(());
         }
         let path = self.top.path().display();
-        Err(Error::Locked(format!("`{path}` was taken by another run while this one wrote; wait for that one")))
+        Err(Error::Locked(format!(
+            "`{path}` was taken by another run while this one wrote; wait for that one"
+        )))
     }
 
     /// Writes the manifest, which makes the folder a data set, and clears the work folder away.
@@ -96,10 +109,16 @@ impl OutFolder {
 }
 
 /// One try; `None` where another run ended meanwhile and took its work folder away.
-fn try_to_claim(top: &Folder, made_from: &MadeFrom, overwrite: bool, watch: &Watch) -> Result<Option<Claim>> {
+fn try_to_claim(
+    top: &Folder,
+    made_from: &MadeFrom,
+    overwrite: bool,
+    watch: &Watch,
+) -> Result<Option<Claim>> {
     let is_finished = |found: &Found| matches!(found, Found::Finished(_));
     let found = look(top, made_from, overwrite, watch)?;
-    let has_work = top.kind(WORK).map_err(|error| Error::storage(&top.path_of(WORK), error))?.is_some();
+    let has_work =
+        top.kind(WORK).map_err(|error| Error::storage(&top.path_of(WORK), error))?.is_some();
     if let (Found::Finished(manifest), false) = (&found, has_work) {
         return Ok(Some(Claim::Finished(manifest.clone())));
     }
@@ -135,13 +154,17 @@ fn finished(found: Found) -> Result<Option<Claim>> {
 
 fn remove_work(top: &Folder) -> Result<()> {
     let is_ours = |name: &str| Level::Work.role(name) == Role::File;
-    // The note and the lock last: what is left of a folder in which a run was killed just here is still known for ours.
-    top.remove_flat(WORK, &[NOTE, LOCK], is_ours).map_err(|error| Error::storage(&top.path_of(WORK), error))
+    // The note and the lock last: what is left of a folder in which a run was killed just here is
+    // still known for ours.
+    top.remove_flat(WORK, &[NOTE, LOCK], is_ours)
+        .map_err(|error| Error::storage(&top.path_of(WORK), error))
 }
 
-/// Puts down what this run is, before anything of an earlier one is swept: so that sweeping, killed half-way, can go on.
+/// Puts down what this run is, before anything of an earlier one is swept: so that sweeping, killed
+/// half-way, can go on.
 fn write_note(work: &Folder, made_from: &MadeFrom, replaces: bool) -> Result<File> {
-    let text = serde_json::to_vec_pretty(made_from).map_err(|error| Error::Internal(error.to_string()))?;
+    let text =
+        serde_json::to_vec_pretty(made_from).map_err(|error| Error::Internal(error.to_string()))?;
     let failed = |error| Error::storage(&work.path_of(NOTE), error);
     let mut draft = Draft::create(work, NOTE)?;
     draft.write_all(&text).map_err(failed)?;
@@ -153,9 +176,13 @@ fn write_note(work: &Folder, made_from: &MadeFrom, replaces: bool) -> Result<Fil
     work.file(NOTE).map_err(failed)
 }
 
-/// Removes all that an earlier run wrote. The manifest goes first: without it the folder is no data set.
+/// Removes all that an earlier run wrote. The manifest goes first: without it the folder is no data
+/// set.
 fn sweep(top: &Folder, watch: &Watch) -> Result<()> {
-    let remove_manifest = || top.remove(manifest::FILE).map_err(|error| Error::storage(&top.path_of(manifest::FILE), error));
+    let remove_manifest = || {
+        top.remove(manifest::FILE)
+            .map_err(|error| Error::storage(&top.path_of(manifest::FILE), error))
+    };
     #[cfg(feature = "failpoints")]
     if crate::disk::failpoints::sabotaged("stale_manifest") {
         sweep_level(top, Level::Top, watch)?;
@@ -165,7 +192,8 @@ fn sweep(top: &Folder, watch: &Watch) -> Result<()> {
     sweep_level(top, Level::Top, watch)
 }
 
-/// Removes what a run wrote at a level and below. Where names went, it looks again: a system may pass over others then.
+/// Removes what a run wrote at a level and below. Where names went, it looks again: a system may
+/// pass over others then.
 fn sweep_level(folder: &Folder, level: Level, watch: &Watch) -> Result<()> {
     let failed = |error| Error::storage(folder.path(), error);
     loop {

@@ -1,4 +1,5 @@
-//! Parquet files for people and for queries: row groups cut by content, zstd on one thread, no writer's name that changes.
+//! Parquet files for people and for queries: row groups cut by content, zstd on one thread, no
+//! writer's name that changes.
 
 mod twin;
 
@@ -21,7 +22,8 @@ use twin::Twin;
 
 /// Rows of a row group at most.
 const GROUP_ROWS: usize = 65_536;
-/// A row group is closed once it holds about this much: it waits in memory until then, and whoever reads the file on many threads wants several.
+/// A row group is closed once it holds about this much: it waits in memory until then, and whoever
+/// reads the file on many threads wants several.
 const GROUP_BYTES: usize = 8 << 20;
 /// Level 3 makes text a sixth smaller, and a run without tokens a sixth longer.
 const ZSTD_LEVEL: i32 = 1;
@@ -49,20 +51,29 @@ impl Table {
         Table::open(Draft::create(folder, name)?, schema, None)
     }
 
-    /// A new file whose column `copy` is always the column `original`, which comes before it: it is encoded and compressed once.
-    pub fn with_twin(folder: &Folder, name: &str, schema: SchemaRef, original: &str, copy: &str) -> Result<Table> {
+    /// A new file whose column `copy` is always the column `original`, which comes before it: it is
+    /// encoded and compressed once.
+    pub fn with_twin(
+        folder: &Folder,
+        name: &str,
+        schema: SchemaRef,
+        original: &str,
+        copy: &str,
+    ) -> Result<Table> {
         Table::open(Draft::create(folder, name)?, schema, Some((original, copy)))
     }
 
     fn open(draft: Draft, schema: SchemaRef, twins: Option<(&str, &str)>) -> Result<Table> {
-        let level = ZstdLevel::try_new(ZSTD_LEVEL).map_err(|error| Error::Internal(error.to_string()))?;
+        let level =
+            ZstdLevel::try_new(ZSTD_LEVEL).map_err(|error| Error::Internal(error.to_string()))?;
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(level))
             .set_created_by(crate::dataset::fingerprint::ENGINE.to_owned())
             .build();
         let target = draft.path();
         let failed = |error| Error::storage(&target, error);
-        let writer = ArrowWriter::try_new(draft, Arc::clone(&schema), Some(properties)).map_err(failed)?;
+        let writer =
+            ArrowWriter::try_new(draft, Arc::clone(&schema), Some(properties)).map_err(failed)?;
         let (file, mut factory) = writer.into_serialized_writer().map_err(failed)?;
         let twin = twins.map(|(original, copy)| Twin::new(file.schema_descr(), original, copy));
         if let Some(twin) = &twin {
@@ -100,7 +111,8 @@ impl Table {
         let group = match &mut self.group {
             Some(group) => group,
             none => {
-                let columns = self.factory.create_column_writers(self.file.flushed_row_groups().len())?;
+                let columns =
+                    self.factory.create_column_writers(self.file.flushed_row_groups().len())?;
                 none.insert(Group { columns, rows: 0 })
             }
         };
@@ -108,13 +120,17 @@ impl Table {
         let mut columns = group.columns.iter_mut().enumerate();
         for (field, array) in self.schema.fields().iter().zip(batch.columns()) {
             for leaf in compute_leaves(field, array)? {
-                let (index, column) = columns.next().ok_or_else(|| ParquetError::General("more columns than the schema".to_owned()))?;
+                let (index, column) = columns.next().ok_or_else(|| {
+                    ParquetError::General("more columns than the schema".to_owned())
+                })?;
                 if !self.twin.as_ref().is_some_and(|twin| twin.is_copy(index)) {
                     column.write(&leaf)?;
                 }
             }
         }
-        if group.columns.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum::<usize>() >= GROUP_BYTES {
+        if group.columns.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum::<usize>()
+            >= GROUP_BYTES
+        {
             end_group(&mut self.file, self.group.take(), self.twin.as_mut())?;
         }
         Ok(())
@@ -122,7 +138,11 @@ impl Table {
 }
 
 /// Writes a row group, if there is one, behind those before it.
-fn end_group(file: &mut SerializedFileWriter<Draft>, group: Option<Group>, mut twin: Option<&mut Twin>) -> Outcome<()> {
+fn end_group(
+    file: &mut SerializedFileWriter<Draft>,
+    group: Option<Group>,
+    mut twin: Option<&mut Twin>,
+) -> Outcome<()> {
     let Some(group) = group else { return Ok(()) };
     let leaves = file.schema_descr().columns().to_vec();
     let mut written = file.next_row_group()?;
@@ -162,12 +182,23 @@ mod tests {
             let mut table = Table::create(&folder, name, Arc::clone(&schema)).expect("creates");
             for &rows in batches {
                 let column = Arc::new(Int64Array::from(vec![7; rows]));
-                table.write(&RecordBatch::try_new(Arc::clone(&schema), vec![column]).expect("one column")).expect("writes");
+                table
+                    .write(
+                        &RecordBatch::try_new(Arc::clone(&schema), vec![column])
+                            .expect("one column"),
+                    )
+                    .expect("writes");
             }
             assert_eq!(table.rows(), batches.iter().sum::<usize>() as u64);
             table.commit().expect("commits");
-            let file = SerializedFileReader::new(File::open(&target).expect("opens")).expect("reads");
-            let rows = file.metadata().row_groups().iter().map(parquet::file::metadata::RowGroupMetaData::num_rows).collect::<Vec<_>>();
+            let file =
+                SerializedFileReader::new(File::open(&target).expect("opens")).expect("reads");
+            let rows = file
+                .metadata()
+                .row_groups()
+                .iter()
+                .map(parquet::file::metadata::RowGroupMetaData::num_rows)
+                .collect::<Vec<_>>();
             (rows, fs::read(target).expect("reads"))
         };
         assert!(groups("none", &[]).0.is_empty());

@@ -1,12 +1,14 @@
-//! A column that is always the same as another before it: the other's pages are kept when they are written, and written again under
-//! its name, so that they are encoded and compressed once.
+//! A column that is always the same as another before it: the other's pages are kept when they are
+//! written, and written again under its name, so that they are encoded and compressed once.
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use parquet::arrow::arrow_writer::{InMemoryPageStore, PageKey, PageStore, PageStoreArgs, PageStoreFactory};
+use parquet::arrow::arrow_writer::{
+    InMemoryPageStore, PageKey, PageStore, PageStoreArgs, PageStoreFactory,
+};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::ColumnChunkMetaData;
@@ -27,11 +29,17 @@ impl Twin {
     /// The columns of these names, of one type.
     pub(super) fn new(schema: &SchemaDescriptor, original: &str, copy: &str) -> Twin {
         let leaves = |name: &str| {
-            let mut found = (0..schema.num_columns()).filter(|&leaf| schema.get_column_root(leaf).name() == name);
+            let mut found = (0..schema.num_columns())
+                .filter(|&leaf| schema.get_column_root(leaf).name() == name);
             let first = found.next().expect("a column of the schema");
             first..first + 1 + found.count()
         };
-        Twin { original: leaves(original), copy: leaves(copy), kept: Kept::default(), closed: HashMap::new() }
+        Twin {
+            original: leaves(original),
+            copy: leaves(copy),
+            kept: Kept::default(),
+            closed: HashMap::new(),
+        }
     }
 
     /// What keeps the original's pages.
@@ -52,18 +60,25 @@ impl Twin {
     }
 
     /// Writes a leaf of the copy: the original's pages, as they were written.
-    pub(super) fn write_copy(&mut self, leaf: usize, group: &mut SerializedRowGroupWriter<'_, Draft>, column: ColumnDescPtr) -> Result<()> {
+    pub(super) fn write_copy(
+        &mut self,
+        leaf: usize,
+        group: &mut SerializedRowGroupWriter<'_, Draft>,
+        column: ColumnDescPtr,
+    ) -> Result<()> {
         let original = self.original.start + leaf - self.copy.start;
         let pages = self.kept.lock().remove(&original);
         let (Some(pages), Some(closed)) = (pages, self.closed.remove(&original)) else {
-            return Err(ParquetError::General("a column's copy comes before the column".to_owned()));
+            return Err(ParquetError::General(
+                "a column's copy comes before the column".to_owned(),
+            ));
         };
         group.append_column(&Bytes::from(pages), renamed(closed, column)?)
     }
 }
 
-/// What is known of encoded pages, for another column. The dictionary is counted as the first page, where it is written, not as the
-/// last, where the encoder ended it.
+/// What is known of encoded pages, for another column. The dictionary is counted as the first page,
+/// where it is written, not as the last, where the encoder ended it.
 fn renamed(mut closed: ColumnCloseResult, column: ColumnDescPtr) -> Result<ColumnCloseResult> {
     let of = &closed.metadata;
     let mut renamed = ColumnChunkMetaData::builder(column)
@@ -83,9 +98,11 @@ fn renamed(mut closed: ColumnCloseResult, column: ColumnDescPtr) -> Result<Colum
     if let Some(stats) = of.page_encoding_stats() {
         renamed = renamed.set_page_encoding_stats(stats.clone());
     }
-    let offsets =
-        closed.offset_index.as_ref().ok_or_else(|| ParquetError::General("a column without the places of its pages".to_owned()))?;
-    let data: i64 = offsets.page_locations.iter().map(|page| i64::from(page.compressed_page_size)).sum();
+    let offsets = closed.offset_index.as_ref().ok_or_else(|| {
+        ParquetError::General("a column without the places of its pages".to_owned())
+    })?;
+    let data: i64 =
+        offsets.page_locations.iter().map(|page| i64::from(page.compressed_page_size)).sum();
     let dictionary = usize::try_from(of.compressed_size() - data)?;
     closed.metadata = renamed.build()?;
     closed.update_dictionary_location(dictionary)
@@ -112,7 +129,11 @@ impl PageStoreFactory for Pages {
     fn create(&self, args: &PageStoreArgs<'_>) -> Result<Box<dyn PageStore>> {
         let leaf = args.column_index();
         let waiting = InMemoryPageStore::default();
-        Ok(if self.original.contains(&leaf) { Box::new(Keeping { leaf, waiting, kept: self.kept.clone() }) } else { Box::new(waiting) })
+        Ok(if self.original.contains(&leaf) {
+            Box::new(Keeping { leaf, waiting, kept: self.kept.clone() })
+        } else {
+            Box::new(waiting)
+        })
     }
 }
 
@@ -151,7 +172,8 @@ mod tests {
     use crate::dataset::table::Table;
     use crate::disk::Folder;
 
-    /// Lists of texts, some of them null, long ones in between, so that dictionaries are left and pages end.
+    /// Lists of texts, some of them null, long ones in between, so that dictionaries are left and
+    /// pages end.
     fn batch(schema: &SchemaRef, from: usize, again: bool) -> RecordBatch {
         let mut lists = ListBuilder::new(StringBuilder::new());
         for row in from..from + 1_000 {
@@ -164,10 +186,13 @@ mod tests {
             }
             lists.append(row % 13 != 0);
         }
-        let numbers = Arc::new(Int64Array::from_iter_values((from..from + 1_000).map(|row| row as i64)));
+        let numbers =
+            Arc::new(Int64Array::from_iter_values((from..from + 1_000).map(|row| row as i64)));
         let texts: ArrayRef = Arc::new(lists.finish());
-        let copy = if again { Arc::clone(&texts) } else { new_null_array(texts.data_type(), texts.len()) };
-        RecordBatch::try_new(Arc::clone(schema), vec![texts, numbers.clone(), copy, numbers]).expect("four columns")
+        let copy =
+            if again { Arc::clone(&texts) } else { new_null_array(texts.data_type(), texts.len()) };
+        RecordBatch::try_new(Arc::clone(schema), vec![texts, numbers.clone(), copy, numbers])
+            .expect("four columns")
     }
 
     fn schema() -> SchemaRef {
@@ -185,18 +210,22 @@ mod tests {
         let above = tempfile::tempdir().expect("a temporary folder");
         let folder = Folder::open(above.path()).expect("opens");
         let schema = schema();
-        let written = |name: &str, again: bool, open: &dyn Fn(&str) -> crate::error::Result<Table>| {
-            let mut table = open(name).expect("creates");
-            // Two row groups by their rows.
-            for from in (0..80_000).step_by(1_000) {
-                table.write(&batch(&schema, from, again)).expect("writes");
-            }
-            table.commit().expect("commits");
-            fs::read(above.path().join(name)).expect("reads")
-        };
+        let written =
+            |name: &str, again: bool, open: &dyn Fn(&str) -> crate::error::Result<Table>| {
+                let mut table = open(name).expect("creates");
+                // Two row groups by their rows.
+                for from in (0..80_000).step_by(1_000) {
+                    table.write(&batch(&schema, from, again)).expect("writes");
+                }
+                table.commit().expect("commits");
+                fs::read(above.path().join(name)).expect("reads")
+            };
         // The copy is never looked at.
-        let once = written("twin", false, &|name| Table::with_twin(&folder, name, Arc::clone(&schema), "first", "again"));
-        let twice = written("plain", true, &|name| Table::create(&folder, name, Arc::clone(&schema)));
+        let once = written("twin", false, &|name| {
+            Table::with_twin(&folder, name, Arc::clone(&schema), "first", "again")
+        });
+        let twice =
+            written("plain", true, &|name| Table::create(&folder, name, Arc::clone(&schema)));
         assert!(once == twice, "{} and {} bytes", once.len(), twice.len());
     }
 }

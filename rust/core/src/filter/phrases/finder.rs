@@ -1,7 +1,8 @@
 //! Finds phrases in a text whatever its quotes, case and spacing, without a copy of the text.
 //!
-//! Each phrase is looked for by its rarest word, and only where that word stands is the rest compared. Three letters of each such
-//! word are compared with 32 places of the text at once, so that most text is passed by at a few cycles a byte.
+//! Each phrase is looked for by its rarest word, and only where that word stands is the rest
+//! compared. Three letters of each such word are compared with 32 places of the text at once, so
+//! that most text is passed by at a few cycles a byte.
 
 use std::cmp::Reverse;
 
@@ -15,8 +16,8 @@ const WINDOW: usize = BLOCK + 2;
 const FREQUENCY: &[u8] = b"etaoinshrdlcumwfgypbvkjxqz";
 /// Words so common that a phrase is better looked for by another.
 const COMMON: [&str; 24] = [
-    "a", "an", "and", "any", "are", "as", "at", "be", "but", "can", "cannot", "do", "for", "from", "have", "i", "in", "is", "just", "my",
-    "not", "only", "that", "the",
+    "a", "an", "and", "any", "are", "as", "at", "be", "but", "can", "cannot", "do", "for", "from",
+    "have", "i", "in", "is", "just", "my", "not", "only", "that", "the",
 ];
 
 /// Phrases, grouped by what they are looked for by.
@@ -30,7 +31,8 @@ struct Needle {
     phrases: Vec<Phrase>,
 }
 
-/// Three bytes in a row, letters in lower case: part of a word, or a word of two bytes behind something that is no letter.
+/// Three bytes in a row, letters in lower case: part of a word, or a word of two bytes behind
+/// something that is no letter.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Triple {
     /// `None` is any byte but an ASCII letter.
@@ -66,16 +68,20 @@ impl Finder {
         Some(Finder { needles })
     }
 
-    /// Adds the phrases that stand in the text with no letter or digit against either end, in the order of their ends; of those that
-    /// end together the longest first.
+    /// Adds the phrases that stand in the text with no letter or digit against either end, in the
+    /// order of their ends; of those that end together the longest first.
     pub(super) fn find(&self, text: &str, hits: &mut Vec<usize>) {
         let mut found: Vec<(usize, Reverse<usize>, usize)> = Vec::new();
         each_window(text.as_bytes(), |before, window| {
             for needle in self.needles.iter().filter(|needle| needle.triple.is_in(window)) {
                 for place in (0..BLOCK).filter(|place| needle.triple.starts(window, *place)) {
                     let ends = needle.phrases.iter().filter_map(|phrase| {
-                        let word = (before + place).checked_add_signed(phrase.word_from_triple)?.checked_sub(1)?;
-                        phrase.end(text, word).map(|end| (end, Reverse(phrase.length), phrase.number))
+                        let word = (before + place)
+                            .checked_add_signed(phrase.word_from_triple)?
+                            .checked_sub(1)?;
+                        phrase
+                            .end(text, word)
+                            .map(|end| (end, Reverse(phrase.length), phrase.number))
                     });
                     found.extend(ends);
                 }
@@ -86,8 +92,8 @@ impl Finder {
     }
 }
 
-/// Calls `look` with windows, in lower case, that together cover a space before the text, the text, and spaces behind it, and with
-/// the place of each window's first byte, counted from that space.
+/// Calls `look` with windows, in lower case, that together cover a space before the text, the text,
+/// and spaces behind it, and with the place of each window's first byte, counted from that space.
 fn each_window(bytes: &[u8], mut look: impl FnMut(usize, &[u8; WINDOW])) {
     for start in (0..=bytes.len()).step_by(BLOCK) {
         let whole = start.checked_sub(1).and_then(|before| bytes[before..].first_chunk().copied());
@@ -97,7 +103,8 @@ fn each_window(bytes: &[u8], mut look: impl FnMut(usize, &[u8; WINDOW])) {
     }
 }
 
-/// The window that starts at `start`, counted from the space before the text, where it goes over the text's edges.
+/// The window that starts at `start`, counted from the space before the text, where it goes over
+/// the text's edges.
 fn padded(bytes: &[u8], start: usize) -> [u8; WINDOW] {
     let mut window = [b' '; WINDOW];
     let (from, skipped) = (start.saturating_sub(1), usize::from(start == 0));
@@ -107,15 +114,19 @@ fn padded(bytes: &[u8], start: usize) -> [u8; WINDOW] {
 }
 
 impl Triple {
-    /// The rarest of a word's triples, and where the word starts seen from there; `None` for a word of one byte.
+    /// The rarest of a word's triples, and where the word starts seen from there; `None` for a word
+    /// of one byte.
     fn rarest(word: &str) -> Option<(Triple, isize)> {
         let lower: Vec<u8> = word.bytes().map(|byte| byte | 0x20).collect();
         if let [second, third] = lower[..] {
             return Some((Triple { first: None, second, third }, 1));
         }
-        let rank = |byte: &u8| FREQUENCY.iter().position(|letter| letter == byte).unwrap_or(FREQUENCY.len());
+        let rank = |byte: &u8| {
+            FREQUENCY.iter().position(|letter| letter == byte).unwrap_or(FREQUENCY.len())
+        };
         let triples = lower.windows(3).enumerate();
-        let (place, letters) = triples.max_by_key(|(_, letters)| letters.iter().map(rank).sum::<usize>())?;
+        let (place, letters) =
+            triples.max_by_key(|(_, letters)| letters.iter().map(rank).sum::<usize>())?;
         let [first, second, third] = *letters.first_chunk()?;
         Some((Triple { first: Some(first), second, third }, -place.cast_signed()))
     }
@@ -123,8 +134,12 @@ impl Triple {
     /// Whether it starts anywhere in the window's block.
     fn is_in(self, window: &[u8; WINDOW]) -> bool {
         match self.first {
-            Some(first) => any(window, |[a, b, c]| (a == first) & (b == self.second) & (c == self.third)),
-            None => any(window, |[a, b, c]| is_no_letter(a) & (b == self.second) & (c == self.third)),
+            Some(first) => {
+                any(window, |[a, b, c]| (a == first) & (b == self.second) & (c == self.third))
+            }
+            None => {
+                any(window, |[a, b, c]| is_no_letter(a) & (b == self.second) & (c == self.third))
+            }
         }
     }
 
@@ -178,13 +193,14 @@ impl Phrase {
         }
         let before = text[..start].chars().rev().map(|letter| (0, letter));
         stands(before, &self.before)?;
-        let after = text[end..].char_indices().map(|(place, letter)| (place + letter.len_utf8(), letter));
+        let after =
+            text[end..].char_indices().map(|(place, letter)| (place + letter.len_utf8(), letter));
         stands(after, &self.after).map(|matched| end + matched)
     }
 }
 
-/// Whether the letters, read as plain text, begin with the wanted ones and go on with no letter or digit; gives the mark of the last
-/// wanted one.
+/// Whether the letters, read as plain text, begin with the wanted ones and go on with no letter or
+/// digit; gives the mark of the last wanted one.
 fn stands(letters: impl Iterator<Item = (usize, char)>, wanted: &[char]) -> Option<usize> {
     let mut in_space = false;
     let mut letters = letters.filter_map(|(mark, letter)| {

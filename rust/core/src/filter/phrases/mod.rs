@@ -1,5 +1,5 @@
-//! Drops dialogues in which the assistant says one of the listed phrases, such as "as an AI language
-//! model", be it in a turn or in one of the answers that compete for the last word.
+//! Drops dialogues in which the assistant says one of the listed phrases, such as "as an AI
+//! language model", be it in a turn or in one of the answers that compete for the last word.
 
 mod finder;
 
@@ -25,8 +25,8 @@ enum What {
     /// The whole dialogue, as the Zephyr authors did.
     #[default]
     Dialogue,
-    /// The exchange with the phrase and all that follows; what comes before stays. Not where answers
-    /// are compared: they need the whole question.
+    /// The exchange with the phrase and all that follows; what comes before stays. Not where
+    /// answers are compared: they need the whole question.
     Tail,
 }
 
@@ -58,7 +58,8 @@ pub(super) fn build(table: toml::Table) -> Result<Box<dyn Stage>, toml::de::Erro
 
 /// Whether the table, which is one of any filter, asks for more than a verdict.
 pub(super) fn cuts_turns(table: &toml::Table) -> bool {
-    table.get("kind").and_then(toml::Value::as_str) == Some("phrases") && table.get("drop").and_then(toml::Value::as_str) == Some("tail")
+    table.get("kind").and_then(toml::Value::as_str) == Some("phrases")
+        && table.get("drop").and_then(toml::Value::as_str) == Some("tail")
 }
 
 fn automaton(phrases: &[String]) -> Result<AhoCorasick, BuildError> {
@@ -84,7 +85,8 @@ impl Stage for Phrases {
 }
 
 impl Phrases {
-    /// Cuts off the first exchange with a phrase and all that follows; not where no exchange would be left.
+    /// Cuts off the first exchange with a phrase and all that follows; not where no exchange would
+    /// be left.
     fn cut(&self, turns: &mut Vec<Turn>) -> bool {
         let mut hits = Vec::new();
         let found = turns.iter().position(|turn| {
@@ -103,8 +105,8 @@ impl Phrases {
 }
 
 impl Search {
-    /// Adds the phrases that stand in the text with no letter or digit against either end, in order of their ends; of those that end
-    /// together the longest first.
+    /// Adds the phrases that stand in the text with no letter or digit against either end, in order
+    /// of their ends; of those that end together the longest first.
     fn find(&self, text: &str, hits: &mut Vec<usize>) {
         let automaton = match self {
             Search::Words(finder) => return finder.find(text, hits),
@@ -123,7 +125,9 @@ impl Search {
 
 /// Straight quotes and single spaces, so that one spelling of a phrase finds all.
 fn plain(text: &str) -> std::borrow::Cow<'_, str> {
-    let is_plain = text.is_ascii() && !text.contains("  ") && !text.contains(['\n', '\t', '\r', '\x0b', '\x0c']);
+    let is_plain = text.is_ascii()
+        && !text.contains("  ")
+        && !text.contains(['\n', '\t', '\r', '\x0b', '\x0c']);
     if is_plain {
         return text.into();
     }
@@ -152,11 +156,20 @@ mod tests {
         visited_with(drop, turns, Replies::Inline)
     }
 
-    fn visited_with(drop: &str, turns: &[&str], replies: Replies) -> (Result<(), Reason>, Notes, usize) {
-        let table = format!("phrases = [\"as an AI\", \"I don't have opinions\"]\ndrop = \"{drop}\"");
+    fn visited_with(
+        drop: &str,
+        turns: &[&str],
+        replies: Replies,
+    ) -> (Result<(), Reason>, Notes, usize) {
+        let table =
+            format!("phrases = [\"as an AI\", \"I don't have opinions\"]\ndrop = \"{drop}\"");
         let stage = build(table.parse().expect("valid TOML")).expect("valid table");
         let roles = [Role::User, Role::Assistant].into_iter().cycle();
-        let turns = turns.iter().zip(roles).map(|(text, role)| Turn { role, text: (*text).to_owned() }).collect();
+        let turns = turns
+            .iter()
+            .zip(roles)
+            .map(|(text, role)| Turn { role, text: (*text).to_owned() })
+            .collect();
         let mut dialogue = Dialogue { id: None, source: None, turns, replies };
         let mut notes = Notes::default();
         let verdict = stage.visit(&mut dialogue, &mut notes);
@@ -165,7 +178,8 @@ mod tests {
 
     #[test]
     fn a_phrase_is_found_whatever_its_quotes_case_and_spacing_but_only_as_whole_words() {
-        let (verdict, notes, _) = visited("dialogue", &["hi", "Well, I don’t  have\nOPINIONS. As an ai, no."]);
+        let (verdict, notes, _) =
+            visited("dialogue", &["hi", "Well, I don’t  have\nOPINIONS. As an ai, no."]);
         assert_eq!(verdict, Err(Reason::found(Code::Phrase, "I don't have opinions")));
         assert_eq!(notes.phrases, ["as an AI", "I don't have opinions"]);
         assert_eq!(visited("dialogue", &["as an AI", "use it as an aid"]).0, Ok(()));
@@ -173,14 +187,20 @@ mod tests {
 
     #[test]
     fn a_phrase_in_any_answer_drops_the_row_whatever_is_to_be_dropped() {
-        let scored = |texts: [&str; 3]| Replies::Scored(texts.map(|text| Reply { text: text.to_owned(), ..Reply::default() }).to_vec());
+        let scored = |texts: [&str; 3]| {
+            Replies::Scored(
+                texts.map(|text| Reply { text: text.to_owned(), ..Reply::default() }).to_vec(),
+            )
+        };
         let pair = |chosen: &str, rejected: &str| {
             let (chosen, rejected) = (chosen.to_owned(), rejected.to_owned());
             Replies::Pair(Pair { chosen, rejected, score_chosen: None, score_rejected: None })
         };
         let asked = ["q", "no", "as an AI, you say?"];
         for drop in ["dialogue", "tail"] {
-            for replies in [scored(["a", "b", "As an AI!"]), pair("as an AI", "b"), pair("a", "as an AI")] {
+            for replies in
+                [scored(["a", "b", "As an AI!"]), pair("as an AI", "b"), pair("a", "as an AI")]
+            {
                 let (verdict, notes, turns) = visited_with(drop, &asked, replies);
                 assert_eq!(verdict, Err(Reason::found(Code::Phrase, "as an AI")));
                 assert_eq!((notes.phrases, turns), (vec!["as an AI".to_owned()], 3));

@@ -1,7 +1,9 @@
-//! Reads an Arrow IPC file by its footer, which says where each message is: dictionaries first, then batches.
+//! Reads an Arrow IPC file by its footer, which says where each message is: dictionaries first,
+//! then batches.
 //!
-//! Nothing that the footer says is taken on trust: messages lie one behind the other between the file's start and its footer, so that there are
-//! no more of them than the file has room for, and none is read twice.
+//! Nothing that the footer says is taken on trust: messages lie one behind the other between the
+//! file's start and its footer, so that there are no more of them than the file has room for, and
+//! none is read twice.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -31,9 +33,17 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
-    pub(super) fn of(source: Source, file: &File, footer_start: u64, footer_bytes: u64) -> Read<Blocks> {
+    pub(super) fn of(
+        source: Source,
+        file: &File,
+        footer_start: u64,
+        footer_bytes: u64,
+    ) -> Read<Blocks> {
         if footer_bytes > FOOTER_BYTES_MAX {
-            return Err(refuse(format!("its footer has {footer_bytes} bytes; at most {} MiB are read", FOOTER_BYTES_MAX / MIB)));
+            return Err(refuse(format!(
+                "its footer has {footer_bytes} bytes; at most {} MiB are read",
+                FOOTER_BYTES_MAX / MIB
+            )));
         }
         let mut bytes = vec![0; footer_bytes as usize];
         file.read_exact_at(&mut bytes, footer_start)?;
@@ -41,7 +51,12 @@ impl Blocks {
         let (dictionaries, batches) = blocks(&footer, footer_start)?;
         let schema = try_fb_to_schema(footer.schema().ok_or_else(malformed)?)?;
         let decoder = FileDecoder::new(Arc::new(schema), footer.version());
-        Ok(Blocks { source, decoder, dictionaries: dictionaries.into_iter(), batches: batches.into_iter() })
+        Ok(Blocks {
+            source,
+            decoder,
+            dictionaries: dictionaries.into_iter(),
+            batches: batches.into_iter(),
+        })
     }
 
     /// A whole message.
@@ -53,7 +68,10 @@ impl Blocks {
                 BODY_BYTES_MAX / MIB
             )));
         }
-        let head = self.source.head(start)?.ok_or_else(|| refuse("its footer tells of a message where there is none"))?;
+        let head = self
+            .source
+            .head(start)?
+            .ok_or_else(|| refuse("its footer tells of a message where there is none"))?;
         if head.bytes.len() as u64 > head_bytes || head.body_bytes > body_bytes {
             return Err(refuse("its footer tells of a shorter message than there is"));
         }
@@ -88,7 +106,9 @@ fn blocks(footer: &Footer<'_>, end: u64) -> Read<(Vec<Block>, Vec<Block>)> {
     for kind in [&dictionaries, &batches] {
         let first = places.len();
         for block in kind {
-            places.push(place(block).filter(|(_, head, _)| *head >= PREFIX_BYTES).ok_or_else(malformed)?);
+            places.push(
+                place(block).filter(|(_, head, _)| *head >= PREFIX_BYTES).ok_or_else(malformed)?,
+            );
         }
         if !places[first..].is_sorted() {
             return Err(refuse("its footer tells of messages in another order than they have"));
@@ -97,17 +117,20 @@ fn blocks(footer: &Footer<'_>, end: u64) -> Read<(Vec<Block>, Vec<Block>)> {
     places.sort_unstable();
     let mut free = 0;
     for (start, head_bytes, body_bytes) in places {
-        let message_end = start.checked_add(head_bytes).and_then(|head_end| head_end.checked_add(body_bytes));
+        let message_end =
+            start.checked_add(head_bytes).and_then(|head_end| head_end.checked_add(body_bytes));
         if start < free {
             return Err(refuse("its footer tells of messages that lie over each other"));
         }
-        free =
-            message_end.filter(|message_end| *message_end <= end).ok_or_else(|| refuse("its footer tells of messages outside the file"))?;
+        free = message_end
+            .filter(|message_end| *message_end <= end)
+            .ok_or_else(|| refuse("its footer tells of messages outside the file"))?;
     }
     Ok((dictionaries, batches))
 }
 
-/// Where a message starts, and the bytes of its head and body; nothing where the footer has negative ones.
+/// Where a message starts, and the bytes of its head and body; nothing where the footer has
+/// negative ones.
 fn place(block: &Block) -> Option<(u64, u64, u64)> {
     let body = u64::try_from(block.bodyLength()).ok()?;
     Some((u64::try_from(block.offset()).ok()?, u64::try_from(block.metaDataLength()).ok()?, body))

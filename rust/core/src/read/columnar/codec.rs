@@ -1,4 +1,5 @@
-//! Unpacks a page of Parquet into exactly as many bytes as its header says, whatever it was packed with.
+//! Unpacks a page of Parquet into exactly as many bytes as its header says, whatever it was packed
+//! with.
 
 use std::io::Read;
 
@@ -15,23 +16,44 @@ impl Codec {
         Codec { with, zstd: None }
     }
 
-    /// Unpacks behind what `unpacked` holds; ends in an error unless `length` bytes come out, and never makes more.
-    pub(super) fn unpack(&mut self, packed: &[u8], length: usize, unpacked: &mut Vec<u8>) -> std::io::Result<()> {
+    /// Unpacks behind what `unpacked` holds; ends in an error unless `length` bytes come out, and
+    /// never makes more.
+    pub(super) fn unpack(
+        &mut self,
+        packed: &[u8],
+        length: usize,
+        unpacked: &mut Vec<u8>,
+    ) -> std::io::Result<()> {
         let start = unpacked.len();
         match self.with {
             Compression::UNCOMPRESSED => unpacked.extend_from_slice(packed),
-            Compression::SNAPPY => into_slice(length, unpacked, |room| snap::raw::Decoder::new().decompress(packed, room).map_err(other))?,
-            Compression::GZIP(_) => read(flate2::read::MultiGzDecoder::new(packed), length, unpacked)?,
-            Compression::BROTLI(_) => read(brotli::Decompressor::new(packed, 4_096), length, unpacked)?,
+            Compression::SNAPPY => into_slice(length, unpacked, |room| {
+                snap::raw::Decoder::new().decompress(packed, room).map_err(other)
+            })?,
+            Compression::GZIP(_) => {
+                read(flate2::read::MultiGzDecoder::new(packed), length, unpacked)?
+            }
+            Compression::BROTLI(_) => {
+                read(brotli::Decompressor::new(packed, 4_096), length, unpacked)?
+            }
             Compression::ZSTD(_) => self.unpack_zstd(packed, length, unpacked)?,
             Compression::LZ4_RAW => bare_lz4(packed, length, unpacked)?,
             Compression::LZ4 => lz4(packed, length, unpacked)?,
             Compression::LZO => return Err(other("pages packed with LZO cannot be read")),
         }
-        if unpacked.len() - start == length { Ok(()) } else { Err(other("a page does not unpack to the size that its header says")) }
+        if unpacked.len() - start == length {
+            Ok(())
+        } else {
+            Err(other("a page does not unpack to the size that its header says"))
+        }
     }
 
-    fn unpack_zstd(&mut self, packed: &[u8], length: usize, unpacked: &mut Vec<u8>) -> std::io::Result<()> {
+    fn unpack_zstd(
+        &mut self,
+        packed: &[u8],
+        length: usize,
+        unpacked: &mut Vec<u8>,
+    ) -> std::io::Result<()> {
         let decoder = match &mut self.zstd {
             Some(decoder) => decoder,
             none => none.insert(zstd::bulk::Decompressor::new()?),
@@ -48,7 +70,11 @@ fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> std::io:
     std::io::Error::other(error)
 }
 
-fn into_slice(length: usize, unpacked: &mut Vec<u8>, unpack: impl FnOnce(&mut [u8]) -> std::io::Result<usize>) -> std::io::Result<()> {
+fn into_slice(
+    length: usize,
+    unpacked: &mut Vec<u8>,
+    unpack: impl FnOnce(&mut [u8]) -> std::io::Result<usize>,
+) -> std::io::Result<()> {
     let start = unpacked.len();
     unpacked.resize(start + length, 0);
     let written = unpack(&mut unpacked[start..])?;
@@ -62,17 +88,25 @@ fn read(stream: impl Read, length: usize, unpacked: &mut Vec<u8>) -> std::io::Re
 }
 
 fn bare_lz4(packed: &[u8], length: usize, unpacked: &mut Vec<u8>) -> std::io::Result<()> {
-    into_slice(length, unpacked, |room| lz4_flex::block::decompress_into(packed, room).map_err(other))
+    into_slice(length, unpacked, |room| {
+        lz4_flex::block::decompress_into(packed, room).map_err(other)
+    })
 }
 
 /// Unpacks bytes of one kind behind what a vector holds.
 type Unpack = fn(&[u8], usize, &mut Vec<u8>) -> std::io::Result<()>;
 
-/// What was called LZ4 before LZ4_RAW: Hadoop's blocks, or by other writers a frame or a bare block.
+/// What was called LZ4 before LZ4_RAW: Hadoop's blocks, or by other writers a frame or a bare
+/// block.
 fn lz4(packed: &[u8], length: usize, unpacked: &mut Vec<u8>) -> std::io::Result<()> {
     let start = unpacked.len();
-    let kinds: [Unpack; 3] =
-        [hadoop, |packed, length, unpacked| read(lz4_flex::frame::FrameDecoder::new(packed), length, unpacked), bare_lz4];
+    let kinds: [Unpack; 3] = [
+        hadoop,
+        |packed, length, unpacked| {
+            read(lz4_flex::frame::FrameDecoder::new(packed), length, unpacked)
+        },
+        bare_lz4,
+    ];
     for kind in kinds {
         unpacked.truncate(start);
         if kind(packed, length, unpacked).is_ok() && unpacked.len() - start == length {
@@ -86,13 +120,21 @@ fn lz4(packed: &[u8], length: usize, unpacked: &mut Vec<u8>) -> std::io::Result<
 fn hadoop(mut packed: &[u8], length: usize, unpacked: &mut Vec<u8>) -> std::io::Result<()> {
     let start = unpacked.len();
     while !packed.is_empty() {
-        let (Some((sizes, rest)), left) = (packed.split_first_chunk::<8>(), length - (unpacked.len() - start)) else {
+        let (Some((sizes, rest)), left) =
+            (packed.split_first_chunk::<8>(), length - (unpacked.len() - start))
+        else {
             return Err(other("a block without its sizes"));
         };
-        let size = |of: usize| u32::from_be_bytes([sizes[of], sizes[of + 1], sizes[of + 2], sizes[of + 3]]) as usize;
+        let size = |of: usize| {
+            u32::from_be_bytes([sizes[of], sizes[of + 1], sizes[of + 2], sizes[of + 3]]) as usize
+        };
         let (block_length, block) = (size(0), rest.split_at_checked(size(4)));
-        let Some((block, rest)) = block.filter(|_| block_length <= left) else { return Err(other("a block longer than its page")) };
-        into_slice(block_length, unpacked, |room| lz4_flex::block::decompress_into(block, room).map_err(other))?;
+        let Some((block, rest)) = block.filter(|_| block_length <= left) else {
+            return Err(other("a block longer than its page"));
+        };
+        into_slice(block_length, unpacked, |room| {
+            lz4_flex::block::decompress_into(block, room).map_err(other)
+        })?;
         packed = rest;
     }
     Ok(())

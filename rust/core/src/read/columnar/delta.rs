@@ -1,17 +1,18 @@
-//! What the values of a page in Parquet's DELTA_BYTE_ARRAY come to: each repeats the start of the one before it, so that few bytes may stand for
-//! any number.
+//! What the values of a page in Parquet's DELTA_BYTE_ARRAY come to: each repeats the start of the
+//! one before it, so that few bytes may stand for any number.
 
 use super::thrift::{Broken, Read, Thrift};
 
-/// Bytes of all values together. `bytes` are the page's values, without levels; there are `values_max` of them at most.
+/// Bytes of all values together. `bytes` are the page's values, without levels; there are
+/// `values_max` of them at most.
 pub(super) fn total_bytes(bytes: &[u8], values_max: u64) -> Read<u64> {
     let mut reader = Thrift::new(bytes);
     let prefixes = sum(&mut reader, values_max)?;
     Ok(prefixes.saturating_add(sum(&mut reader, values_max)?))
 }
 
-/// The sum of one run of lengths in DELTA_BINARY_PACKED: the differences from one to the next, in blocks of packed bits. What follows the
-/// run is next. Numbers and signs are written as in Thrift.
+/// The sum of one run of lengths in DELTA_BINARY_PACKED: the differences from one to the next, in
+/// blocks of packed bits. What follows the run is next. Numbers and signs are written as in Thrift.
 fn sum(reader: &mut Thrift, values_max: u64) -> Read<u64> {
     let (block, parts, mut left) = (reader.unsigned()?, reader.unsigned()?, reader.unsigned()?);
     let mut length = reader.signed()?;
@@ -21,7 +22,10 @@ fn sum(reader: &mut Thrift, values_max: u64) -> Read<u64> {
     if left > values_max {
         return Err(Broken::Malformed);
     }
-    let per_part = block.checked_div(parts).filter(|count| *count > 0 && count % 32 == 0 && block <= 1 << 20).ok_or(Broken::Malformed)?;
+    let per_part = block
+        .checked_div(parts)
+        .filter(|count| *count > 0 && count % 32 == 0 && block <= 1 << 20)
+        .ok_or(Broken::Malformed)?;
     let mut sum = of_length(length)?;
     left -= 1;
     while left > 0 {
@@ -45,7 +49,8 @@ fn sum(reader: &mut Thrift, values_max: u64) -> Read<u64> {
     Ok(sum)
 }
 
-/// The sum of lengths that differ by the same step, in a step of its own: they take no bits, and so may be any number.
+/// The sum of lengths that differ by the same step, in a step of its own: they take no bits, and so
+/// may be any number.
 fn even(length: &mut i64, step: i64, count: u64) -> Read<u64> {
     let first = i128::from(*length) + i128::from(step);
     let last = i128::from(*length) + i128::from(step) * i128::from(count);
@@ -60,7 +65,10 @@ fn even(length: &mut i64, step: i64, count: u64) -> Read<u64> {
 fn packed(length: &mut i64, step: i64, count: u64, width: u32, bytes: &[u8]) -> Read<u64> {
     let mut sum = 0_u64;
     for place in 0..count {
-        *length = length.wrapping_add(step).wrapping_add(bits(bytes, place * u64::from(width), width)? as i64);
+        *length =
+            length
+                .wrapping_add(step)
+                .wrapping_add(bits(bytes, place * u64::from(width), width)? as i64);
         sum = sum.saturating_add(of_length(*length)?);
     }
     Ok(sum)
@@ -87,8 +95,15 @@ mod tests {
 
     #[test]
     fn values_that_repeat_their_starts_come_to_the_sum_of_prefixes_and_suffixes() {
-        // Ten values that all repeat a thousand bytes: a block of 128 in 4 parts, count 10, first 1000, no differences.
-        let same = |length: u64| [0x80, 0x01, 4, 10].into_iter().chain(leb(length << 1)).chain([0, 0, 0, 0, 0]).collect::<Vec<u8>>();
+        // Ten values that all repeat a thousand bytes: a block of 128 in 4 parts, count 10, first
+        // 1000, no differences.
+        let same = |length: u64| {
+            [0x80, 0x01, 4, 10]
+                .into_iter()
+                .chain(leb(length << 1))
+                .chain([0, 0, 0, 0, 0])
+                .collect::<Vec<u8>>()
+        };
         let page = [same(1_000), same(3)].concat();
         assert_eq!(total_bytes(&page, 10), Ok(10_030));
         assert_eq!(total_bytes(&page, 9), Err(Broken::Malformed));
@@ -100,7 +115,8 @@ mod tests {
 
     #[test]
     fn lengths_without_bits_take_no_time() {
-        // 2^50 empty values in blocks of 2^20, each of which takes two bytes: counted one by one, two kilobytes were a billion steps.
+        // 2^50 empty values in blocks of 2^20, each of which takes two bytes: counted one by one,
+        // two kilobytes were a billion steps.
         let head = [leb(1 << 20), leb(1), leb(1 << 50), leb(0)].concat();
         assert_eq!(total_bytes(&[head, vec![0; 2_000]].concat(), 1 << 50), Err(Broken::Short));
         assert_eq!(even(&mut 5, 2, 3), Ok(7 + 9 + 11));

@@ -1,4 +1,5 @@
-//! Looks through the footer of a Parquet file before its reader does, which builds trees by recursion and lists by their word.
+//! Looks through the footer of a Parquet file before its reader does, which builds trees by
+//! recursion and lists by their word.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -12,7 +13,8 @@ const FOOTER_BYTES_MAX: u64 = 64 << 20;
 const SCHEMA_DEPTH_MAX: usize = 64;
 /// Groups and columns of a schema.
 const SCHEMA_PARTS_MAX: usize = 10_000;
-/// Bytes of all columns' full names: the reader writes the names of a column's groups down for each column.
+/// Bytes of all columns' full names: the reader writes the names of a column's groups down for each
+/// column.
 const NAME_BYTES_MAX: usize = 16 << 20;
 /// Bytes of all values of a fixed length in one row; a row with more of them would be too long.
 const FIXED_BYTES_MAX: i64 = 1 << 20;
@@ -25,7 +27,8 @@ const MAGIC: &[u8; 4] = b"PAR1";
 pub(super) fn read(file: &File, file_bytes: u64) -> Result<Vec<u8>, String> {
     let failed = |error: std::io::Error| error.to_string();
     let mut tail = [0; 8];
-    let tail_start = file_bytes.checked_sub(tail.len() as u64).ok_or("it is too short for a Parquet file")?;
+    let tail_start =
+        file_bytes.checked_sub(tail.len() as u64).ok_or("it is too short for a Parquet file")?;
     file.read_exact_at(&mut tail, tail_start).map_err(failed)?;
     let [a, b, c, d, magic @ ..] = tail;
     if &magic != MAGIC {
@@ -34,14 +37,19 @@ pub(super) fn read(file: &File, file_bytes: u64) -> Result<Vec<u8>, String> {
     let length = u64::from(u32::from_le_bytes([a, b, c, d]));
     let start = tail_start.checked_sub(length).ok_or("its footer is longer than the file")?;
     if length > FOOTER_BYTES_MAX {
-        return Err(format!("its footer has {length} bytes; at most {} MiB are read", FOOTER_BYTES_MAX / MIB));
+        return Err(format!(
+            "its footer has {length} bytes; at most {} MiB are read",
+            FOOTER_BYTES_MAX / MIB
+        ));
     }
     let mut footer = vec![0; length as usize];
     file.read_exact_at(&mut footer, start).map_err(failed)?;
     let mut look = Look::default();
     match look.through(&mut Thrift::new(&footer)) {
         Ok(()) => Ok(footer),
-        Err(Broken::Short | Broken::Malformed) => Err(look.refusal.unwrap_or_else(|| "its footer is malformed".to_owned())),
+        Err(Broken::Short | Broken::Malformed) => {
+            Err(look.refusal.unwrap_or_else(|| "its footer is malformed".to_owned()))
+        }
     }
 }
 
@@ -79,7 +87,9 @@ impl Look {
     fn schema(&mut self, thrift: &mut Thrift<'_>, of: u8) -> Read<()> {
         let (count, of) = thrift.list(of)?;
         if count > SCHEMA_PARTS_MAX {
-            return self.refuse(format!("its schema has {count} columns and groups; at most {SCHEMA_PARTS_MAX} are read"));
+            return self.refuse(format!(
+                "its schema has {count} columns and groups; at most {SCHEMA_PARTS_MAX} are read"
+            ));
         }
         let mut open: Vec<Group> = Vec::new();
         for part in 0..count {
@@ -107,7 +117,10 @@ impl Look {
         }
         self.name_bytes += name_bytes;
         self.fixed_bytes += fixed_bytes;
-        let members_left = usize::try_from(members).ok().filter(|members| *members <= left).ok_or(Broken::Malformed)?;
+        let members_left = usize::try_from(members)
+            .ok()
+            .filter(|members| *members <= left)
+            .ok_or(Broken::Malformed)?;
         if members_left > 0 {
             open.push(Group { members_left, name_bytes });
         }
@@ -115,7 +128,9 @@ impl Look {
             return self.refuse(format!("its schema is more than {SCHEMA_DEPTH_MAX} levels deep"));
         }
         if self.name_bytes > NAME_BYTES_MAX || self.fixed_bytes > FIXED_BYTES_MAX {
-            return self.refuse("its columns have longer names or values than a row has room for".to_owned());
+            return self.refuse(
+                "its columns have longer names or values than a row has room for".to_owned(),
+            );
         }
         Ok(())
     }
@@ -126,7 +141,9 @@ impl Look {
             if of != kind::STRUCT {
                 return Err(Broken::Malformed);
             }
-            thrift.fields(|thrift, id, of| if id == 1 { self.columns(thrift, of) } else { thrift.skip(of) })?;
+            thrift.fields(
+                |thrift, id, of| if id == 1 { self.columns(thrift, of) } else { thrift.skip(of) },
+            )?;
         }
         Ok(())
     }
@@ -135,7 +152,10 @@ impl Look {
         let (count, of) = thrift.list(of)?;
         self.column_chunks += count;
         if self.column_chunks > COLUMN_CHUNKS_MAX {
-            return self.refuse(format!("its row groups have more than {COLUMN_CHUNKS_MAX} columns together; write larger row groups"));
+            return self.refuse(format!(
+                "its row groups have more than {COLUMN_CHUNKS_MAX} columns \
+                together; write larger row groups"
+            ));
         }
         (0..count).try_for_each(|_| thrift.skip(of))
     }

@@ -1,4 +1,5 @@
-//! Reads the messages of an Arrow IPC file one by one, each bounded by its head before its body is read.
+//! Reads the messages of an Arrow IPC file one by one, each bounded by its head before its body is
+//! read.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -45,11 +46,16 @@ impl Source {
     pub(super) fn head(&mut self, at: u64) -> Read<Option<Head>> {
         let Some((length, head_start)) = self.head_length(at)? else { return Ok(None) };
         if length > HEAD_BYTES_MAX {
-            return Err(refuse(format!("a message has a head of {length} bytes; at most {} MiB are read", HEAD_BYTES_MAX / MIB)));
+            return Err(refuse(format!(
+                "a message has a head of {length} bytes; at most {} MiB are read",
+                HEAD_BYTES_MAX / MIB
+            )));
         }
         let bytes = self.read(at, head_start + length)?;
-        let message = root_as_message(&bytes[head_start as usize..]).map_err(|_| refuse("a message is malformed"))?;
-        let body_bytes = u64::try_from(message.bodyLength()).map_err(|_| refuse("a message is malformed"))?;
+        let message = root_as_message(&bytes[head_start as usize..])
+            .map_err(|_| refuse("a message is malformed"))?;
+        let body_bytes =
+            u64::try_from(message.bodyLength()).map_err(|_| refuse("a message is malformed"))?;
         if body_bytes > BODY_BYTES_MAX {
             return Err(refuse(format!(
                 "a batch has {body_bytes} bytes; at most {} MiB are read: write smaller batches",
@@ -61,14 +67,16 @@ impl Source {
         Ok(Some(Head { bytes, body_bytes, is_schema }))
     }
 
-    /// The length of a message's head, and where it starts behind the length; nothing where the messages end.
+    /// The length of a message's head, and where it starts behind the length; nothing where the
+    /// messages end.
     fn head_length(&self, at: u64) -> Read<Option<(u64, u64)>> {
         if at == self.end {
             return Ok(None);
         }
         let first = self.read(at, 4)?;
         // Streams from before 2019 have the length alone.
-        let (bytes, start) = if first[..] == CONTINUATION { (self.read(at + 4, 4)?, 8) } else { (first, 4) };
+        let (bytes, start) =
+            if first[..] == CONTINUATION { (self.read(at + 4, 4)?, 8) } else { (first, 4) };
         let length = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
         Ok((length > 0).then_some((u64::from(length), start)))
     }
@@ -87,12 +95,19 @@ impl Source {
     fn check(&mut self, message: &Message<'_>) -> Read<()> {
         let dictionary = message.header_as_dictionary_batch();
         if dictionary.is_some_and(|dictionary| dictionary.isDelta()) {
-            self.growths_left = self.growths_left.checked_sub(1).ok_or_else(|| refuse("its dictionaries grow too often"))?;
+            self.growths_left = self
+                .growths_left
+                .checked_sub(1)
+                .ok_or_else(|| refuse("its dictionaries grow too often"))?;
         }
-        let Some(batch) = message.header_as_record_batch().or_else(|| dictionary.and_then(|dictionary| dictionary.data())) else {
+        let Some(batch) = message
+            .header_as_record_batch()
+            .or_else(|| dictionary.and_then(|dictionary| dictionary.data()))
+        else {
             return Ok(());
         };
-        // Arrow's reader is built without its codecs, which take a buffer's word for the size that it unpacks to.
+        // Arrow's reader is built without its codecs, which take a buffer's word for the size that
+        // it unpacks to.
         if batch.compression().is_some() {
             return Err(refuse(
                 "its batches are compressed, which cannot be read; write it without compression (in Polars, `compression=\"uncompressed\"`), \

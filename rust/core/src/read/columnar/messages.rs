@@ -1,5 +1,5 @@
-//! Reads Arrow IPC message by message: streams, and files, most of which hold a stream behind their first bytes. The others are read by their
-//! footer, see [`blocks`].
+//! Reads Arrow IPC message by message: streams, and files, most of which hold a stream behind their
+//! first bytes. The others are read by their footer, see [`blocks`].
 //!
 //! [`blocks`]: super::blocks
 
@@ -24,23 +24,28 @@ const STREAM_START: u64 = 8;
 /// The end of a stream.
 const END: [u8; 8] = [0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0];
 
-/// The rows of an Arrow IPC file, or of an Arrow IPC stream under the same ending (what `datasets` writes).
+/// The rows of an Arrow IPC file, or of an Arrow IPC stream under the same ending (what `datasets`
+/// writes).
 pub(in crate::read) fn arrow(input: &Input, progress: &Progress) -> Result<Chunks> {
     let file = disk::open(&input.path).map_err(|error| Error::input(&input.path, error))?;
     // The schema is read here: what is no Arrow is refused before any row.
-    let batches = sure(|| open(file, input.bytes)).flatten().map_err(|error| Error::input(&input.path, said(&error)))?;
+    let batches = sure(|| open(file, input.bytes))
+        .flatten()
+        .map_err(|error| Error::input(&input.path, said(&error)))?;
     Ok(super::chunks(input, batches, progress))
 }
 
 fn open(file: File, bytes: u64) -> Read<Box<dyn Iterator<Item = Batch> + Send>> {
     let mut start = [0; STREAM_START as usize];
-    let is_file = bytes >= STREAM_START && file.read_exact_at(&mut start, 0).map(|()| start.starts_with(MAGIC))?;
+    let is_file = bytes >= STREAM_START
+        && file.read_exact_at(&mut start, 0).map(|()| start.starts_with(MAGIC))?;
     if !is_file {
         return Ok(Box::new(Messages::of(Source::of(file, bytes), 0)?));
     }
     let (footer_start, footer_bytes) = footer_place(&file, bytes)?;
     let mut source = Source::of(file.try_clone()?, footer_start);
-    // Polars writes the schema in a form of its own here, and others put in more room: only the footer tells where the messages are.
+    // Polars writes the schema in a form of its own here, and others put in more room: only the
+    // footer tells where the messages are.
     if source.head(STREAM_START).is_ok_and(|head| head.is_some_and(|head| head.is_schema)) {
         return Ok(Box::new(Messages::of(source, STREAM_START)?));
     }
@@ -63,12 +68,17 @@ impl Messages {
     fn of(source: Source, at: u64) -> Read<Messages> {
         let (decoder, waiting) = (StreamDecoder::new(), Default::default());
         let mut messages = Messages { source, at, decoder, waiting, first: None, is_over: false };
-        // A schema, which has no body, is decoded once there is something behind it, and a batch may come along.
+        // A schema, which has no body, is decoded once there is something behind it, and a batch
+        // may come along.
         while messages.decoder.schema().is_none() && !messages.is_over {
             messages.read_message()?;
             messages.first = messages.decode()?;
         }
-        if messages.decoder.schema().is_some() { Ok(messages) } else { Err(refuse("it is neither an Arrow file nor an Arrow stream")) }
+        if messages.decoder.schema().is_some() {
+            Ok(messages)
+        } else {
+            Err(refuse("it is neither an Arrow file nor an Arrow stream"))
+        }
     }
 
     /// A batch, where one is complete.
@@ -124,13 +134,18 @@ impl Iterator for Messages {
 /// Where a file's footer starts, behind the messages, and its length.
 fn footer_place(file: &File, bytes: u64) -> Read<(u64, u64)> {
     let mut tail = [0; 10];
-    let tail_start =
-        bytes.checked_sub(10).filter(|start| *start >= STREAM_START).ok_or_else(|| refuse("it is too short for an Arrow file"))?;
+    let tail_start = bytes
+        .checked_sub(10)
+        .filter(|start| *start >= STREAM_START)
+        .ok_or_else(|| refuse("it is too short for an Arrow file"))?;
     file.read_exact_at(&mut tail, tail_start)?;
     let [a, b, c, d, magic @ ..] = tail;
     let length = u64::from(u32::from_le_bytes([a, b, c, d]));
-    let start = tail_start.checked_sub(length).filter(|start| *start >= STREAM_START && &magic == MAGIC);
-    start.map(|start| (start, length)).ok_or_else(|| refuse("it does not end as an Arrow file does; is it complete?"))
+    let start =
+        tail_start.checked_sub(length).filter(|start| *start >= STREAM_START && &magic == MAGIC);
+    start
+        .map(|start| (start, length))
+        .ok_or_else(|| refuse("it does not end as an Arrow file does; is it complete?"))
 }
 
 #[cfg(test)]
@@ -153,10 +168,15 @@ mod tests {
     fn a_file_is_read_by_its_footer_where_its_messages_start_later() {
         for alignment in [8, 64] {
             let words: DictionaryArray<Int32Type> = ["a", "b", "a"].into_iter().collect();
-            let batch = RecordBatch::try_from_iter([("word", Arc::new(words.clone()) as Arc<dyn Array>)]).expect("a batch");
+            let batch =
+                RecordBatch::try_from_iter([("word", Arc::new(words.clone()) as Arc<dyn Array>)])
+                    .expect("a batch");
             let mut file = tempfile::tempfile().expect("a file");
-            let options = IpcWriteOptions::try_new(alignment, false, arrow_ipc::MetadataVersion::V5).expect("options");
-            let mut writer = FileWriter::try_new_with_options(&mut file, &batch.schema(), options).expect("a writer");
+            let options =
+                IpcWriteOptions::try_new(alignment, false, arrow_ipc::MetadataVersion::V5)
+                    .expect("options");
+            let mut writer = FileWriter::try_new_with_options(&mut file, &batch.schema(), options)
+                .expect("a writer");
             (0..3).for_each(|_| writer.write(&batch).expect("writes"));
             writer.finish().expect("finishes");
             drop(writer);

@@ -1,7 +1,9 @@
-//! Reads Parquet and Arrow files. Each row becomes the JSON object it would be as a line, so that shapes have one form to read.
+//! Reads Parquet and Arrow files. Each row becomes the JSON object it would be as a line, so that
+//! shapes have one form to read.
 //!
-//! A few bytes of such a file can stand for any number of rows of any size. What a batch holds is bounded where it is read, see [`row_groups`] and
-//! [`messages`]; what it says as JSON is bounded here, before a byte of it is written.
+//! A few bytes of such a file can stand for any number of rows of any size. What a batch holds is
+//! bounded where it is read, see [`row_groups`] and [`messages`]; what it says as JSON is bounded
+//! here, before a byte of it is written.
 
 mod blocks;
 mod codec;
@@ -21,7 +23,9 @@ use arrow_array::RecordBatch;
 use arrow_json::LineDelimitedWriter;
 use arrow_schema::ArrowError;
 
-use super::{Chunk, Chunks, Input, KEPT_OF_LONG_ROW, LINE_BYTES_MAX, Progress, RawRow, bomb, unpacked_max};
+use super::{
+    Chunk, Chunks, Input, KEPT_OF_LONG_ROW, LINE_BYTES_MAX, Progress, RawRow, bomb, unpacked_max,
+};
 use crate::error::Error;
 
 pub(super) use messages::arrow;
@@ -31,16 +35,18 @@ pub(super) use row_groups::parquet;
 const BATCH_ROWS: usize = 256;
 /// Bytes of text, names and numbers that are turned into JSON at once, unless one row has more.
 const SLICE_BYTES_MAX: usize = 4 << 20;
-/// What a row counts for at least in what a file may unpack to: one that says nothing takes no bytes of the file, however many there are. A short
-/// dialogue has as many.
+/// What a row counts for at least in what a file may unpack to: one that says nothing takes no
+/// bytes of the file, however many there are. A short dialogue has as many.
 const ROW_BYTES_LEAST: u64 = 32;
 
 /// What a reader gives: batches, until it fails.
 type Batch = Result<RecordBatch, ArrowError>;
 
-/// What a reader says; that it could not go on, where it panics, as Arrow's readers may on a malformed file.
+/// What a reader says; that it could not go on, where it panics, as Arrow's readers may on a
+/// malformed file.
 fn sure<T>(read: impl FnOnce() -> T) -> Result<T, ArrowError> {
-    catch_unwind(AssertUnwindSafe(read)).map_err(|_| ArrowError::ParseError("the file is malformed".to_owned()))
+    catch_unwind(AssertUnwindSafe(read))
+        .map_err(|_| ArrowError::ParseError("the file is malformed".to_owned()))
 }
 
 /// Turns batches into chunks.
@@ -50,10 +56,18 @@ where
 {
     let (path, progress) = (input.path.clone(), progress.clone());
     let mut bytes_left = input.bytes;
-    let rows =
-        Rows { batches, input: input.ordinal, batch: None, start: 0, rows_before: 0, room: unpacked_max(input.bytes), has_failed: false };
+    let rows = Rows {
+        batches,
+        input: input.ordinal,
+        batch: None,
+        start: 0,
+        rows_before: 0,
+        room: unpacked_max(input.bytes),
+        has_failed: false,
+    };
     Box::new(rows.map(move |chunk| {
-        // Columnar readers jump about in the file; the bar follows the rows' bytes and ends where the file ends.
+        // Columnar readers jump about in the file; the bar follows the rows' bytes and ends where
+        // the file ends.
         let step = chunk.as_ref().map_or(0, |chunk| (chunk.bytes.len() as u64).min(bytes_left));
         bytes_left -= step;
         progress.bytes.fetch_add(step, Ordering::Relaxed);
@@ -128,15 +142,26 @@ impl<B: Iterator<Item = Batch>> Rows<B> {
         }
         let rows = batch.slice(self.start, count);
         self.start += count;
-        let chunk = if bytes > LINE_BYTES_MAX { self.long_row(bytes) } else { self.as_lines(&rows)? };
-        let written = chunk.rows.iter().map(|row| row.length.max((row.end - row.start) as u64).max(ROW_BYTES_LEAST)).sum::<u64>();
+        let chunk =
+            if bytes > LINE_BYTES_MAX { self.long_row(bytes) } else { self.as_lines(&rows)? };
+        let written = chunk
+            .rows
+            .iter()
+            .map(|row| row.length.max((row.end - row.start) as u64).max(ROW_BYTES_LEAST))
+            .sum::<u64>();
         self.room = self.room.checked_sub(written).ok_or_else(|| refuse(bomb()))?;
         Ok(chunk)
     }
 
     /// A row that is too large to be written down.
     fn long_row(&mut self, bytes: usize) -> Chunk {
-        let row = RawRow { offset: self.rows_before, length: bytes as u64, line: self.rows_before + 1, start: 0, end: 0 };
+        let row = RawRow {
+            offset: self.rows_before,
+            length: bytes as u64,
+            line: self.rows_before + 1,
+            start: 0,
+            end: 0,
+        };
         self.rows_before += 1;
         Chunk { input: self.input, bytes: Vec::new(), rows: vec![row] }
     }
@@ -153,7 +178,13 @@ impl<B: Iterator<Item = Batch>> Rows<B> {
             let is_long = newline - start > LINE_BYTES_MAX;
             let length = if is_long { (newline - start) as u64 } else { 0 };
             let end = if is_long { start + KEPT_OF_LONG_ROW } else { newline };
-            rows.push(RawRow { offset: self.rows_before, length, line: self.rows_before + 1, start, end });
+            rows.push(RawRow {
+                offset: self.rows_before,
+                length,
+                line: self.rows_before + 1,
+                start,
+                end,
+            });
             self.rows_before += 1;
             start = newline + 1;
         }

@@ -1,6 +1,7 @@
 //! Reads the pages of a Parquet column, each bounded by its header before it is unpacked.
 //!
-//! The parquet crate's own reader of pages takes a header's word: 2 GiB for a page, and of gzip and brotli as much as comes out.
+//! The parquet crate's own reader of pages takes a header's word: 2 GiB for a page, and of gzip and
+//! brotli as much as comes out.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -18,7 +19,8 @@ use super::delta;
 use super::thrift::{Broken, Read, Thrift, kind};
 use crate::read::{MIB, bomb};
 
-/// Bytes of a page. Writers cut pages at a megabyte, but pyarrow looks only after every 1,024 rows: with half a megabyte in each, it gets here.
+/// Bytes of a page. Writers cut pages at a megabyte, but pyarrow looks only after every 1,024 rows:
+/// with half a megabyte in each, it gets here.
 const PAGE_BYTES_MAX: usize = 512 << 20;
 /// Bytes of a page's header, statistics included.
 const HEADER_BYTES_MAX: usize = 16 << 20;
@@ -37,7 +39,11 @@ pub(super) struct Room {
 
 impl Room {
     pub(super) fn of_file(bytes: u64) -> Room {
-        Room { batch: AtomicU64::new(0), is_batch_full: AtomicBool::new(false), file: AtomicU64::new(bytes) }
+        Room {
+            batch: AtomicU64::new(0),
+            is_batch_full: AtomicBool::new(false),
+            file: AtomicU64::new(bytes),
+        }
     }
 
     /// What the file has left.
@@ -115,12 +121,27 @@ pub(super) struct Pages {
 
 impl Pages {
     /// The pages that a column's description leads to, which must lie in the file.
-    pub(super) fn of(file: Arc<File>, file_bytes: u64, room: Arc<Room>, column: &ColumnChunkMetaData, rows_of_group: u64) -> Result<Pages> {
+    pub(super) fn of(
+        file: Arc<File>,
+        file_bytes: u64,
+        room: Arc<Room>,
+        column: &ColumnChunkMetaData,
+        rows_of_group: u64,
+    ) -> Result<Pages> {
         let (at, left) = column.byte_range();
         if at.checked_add(left).is_none_or(|end| end > file_bytes) {
             return refuse("a column lies outside the file".to_owned());
         }
-        Ok(Pages { file, room, codec: Codec::new(column.compression()), column: column.clone(), at, left, rows_of_group, next: None })
+        Ok(Pages {
+            file,
+            room,
+            codec: Codec::new(column.compression()),
+            column: column.clone(),
+            at,
+            left,
+            rows_of_group,
+            next: None,
+        })
     }
 
     /// The header of the next page, which stays the next one.
@@ -155,8 +176,12 @@ impl Pages {
             let mut thrift = Thrift::new(&bytes);
             match read_header(&mut thrift) {
                 Ok(header) => return Ok((header, thrift.at)),
-                Err(Broken::Short) if whole as u64 != self.left && length < HEADER_BYTES_MAX => length *= 16,
-                Err(Broken::Short | Broken::Malformed) => return refuse("a page's header is malformed".to_owned()),
+                Err(Broken::Short) if whole as u64 != self.left && length < HEADER_BYTES_MAX => {
+                    length *= 16
+                }
+                Err(Broken::Short | Broken::Malformed) => {
+                    return refuse("a page's header is malformed".to_owned());
+                }
             }
         }
     }
@@ -167,10 +192,13 @@ impl Pages {
         self.file.read_exact_at(&mut packed, self.at)?;
         self.pass(&header);
         let levels = (header.definition_bytes + header.repetition_bytes) as usize;
-        let is_packed = !header.is_stored && !matches!(self.column.compression(), parquet::basic::Compression::UNCOMPRESSED);
+        let is_packed = !header.is_stored
+            && !matches!(self.column.compression(), parquet::basic::Compression::UNCOMPRESSED);
         let bytes = if is_packed {
             let mut unpacked = Vec::with_capacity(header.unpacked);
-            let (head, rest) = packed.split_at_checked(levels).ok_or_else(|| ParquetError::General("a page has no levels".to_owned()))?;
+            let (head, rest) = packed
+                .split_at_checked(levels)
+                .ok_or_else(|| ParquetError::General("a page has no levels".to_owned()))?;
             unpacked.extend_from_slice(head);
             // No bytes at all stand for a page of nulls, with whatever packs that.
             if header.unpacked > levels {
@@ -196,10 +224,15 @@ impl Pages {
                 PAGE_BYTES_MAX as u64 / MIB
             ));
         }
-        if header.definition_bytes.checked_add(header.repetition_bytes).is_none_or(|bytes| u64::from(bytes) > unpacked) {
+        if header
+            .definition_bytes
+            .checked_add(header.repetition_bytes)
+            .is_none_or(|bytes| u64::from(bytes) > unpacked)
+        {
             return refuse("a page's levels are longer than the page".to_owned());
         }
-        // A dictionary has a place for each value before the first one is read. A row of a flat column has one value.
+        // A dictionary has a place for each value before the first one is read. A row of a flat
+        // column has one value.
         let values_max = match header.kind {
             DICTIONARY => unpacked.max(header.packed as u64) / self.bytes_of_value(4).max(1),
             _ if is_nested => u64::MAX,
@@ -209,7 +242,11 @@ impl Pages {
             return refuse("a page claims more values than there is room for".to_owned());
         }
         // A row may take all values of a column of lists, with two bytes for each of two levels.
-        let nested = if is_nested && header.kind != DICTIONARY { values.saturating_mul(self.bytes_of_value(16) + 4) } else { 0 };
+        let nested = if is_nested && header.kind != DICTIONARY {
+            values.saturating_mul(self.bytes_of_value(16) + 4)
+        } else {
+            0
+        };
         self.room.take(unpacked.max(header.packed as u64).saturating_add(nested))
     }
 
@@ -221,7 +258,9 @@ impl Pages {
             Type::INT64 | Type::DOUBLE => 8,
             Type::INT96 => 12,
             Type::BYTE_ARRAY => of_text,
-            Type::FIXED_LEN_BYTE_ARRAY => u64::try_from(self.column.column_descr().type_length()).unwrap_or(0),
+            Type::FIXED_LEN_BYTE_ARRAY => {
+                u64::try_from(self.column.column_descr().type_length()).unwrap_or(0)
+            }
         }
     }
 
@@ -231,13 +270,21 @@ impl Pages {
         let mut at = (header.definition_bytes + header.repetition_bytes) as usize;
         if header.kind == DATA {
             let levels = self.column.column_descr();
-            for (level, encoding) in
-                [(levels.max_rep_level(), header.repetition_encoding), (levels.max_def_level(), header.definition_encoding)]
-            {
-                at += level_bytes(page.get(at..).ok_or_else(malformed)?, level, encoding, header.values).ok_or_else(malformed)?;
+            for (level, encoding) in [
+                (levels.max_rep_level(), header.repetition_encoding),
+                (levels.max_def_level(), header.definition_encoding),
+            ] {
+                at += level_bytes(
+                    page.get(at..).ok_or_else(malformed)?,
+                    level,
+                    encoding,
+                    header.values,
+                )
+                .ok_or_else(malformed)?;
             }
         }
-        delta::total_bytes(page.get(at..).ok_or_else(malformed)?, u64::from(header.values)).map_err(|_| malformed())
+        delta::total_bytes(page.get(at..).ok_or_else(malformed)?, u64::from(header.values))
+            .map_err(|_| malformed())
     }
 }
 
@@ -273,7 +320,11 @@ fn size(thrift: &mut Thrift<'_>, of: u8) -> Read<u32> {
     u32::try_from(thrift.int32(of)?).map_err(|_| Broken::Malformed)
 }
 
-fn structure(thrift: &mut Thrift<'_>, of: u8, visit: impl FnMut(&mut Thrift<'_>, i16, u8) -> Read<()>) -> Read<()> {
+fn structure(
+    thrift: &mut Thrift<'_>,
+    of: u8,
+    visit: impl FnMut(&mut Thrift<'_>, i16, u8) -> Read<()>,
+) -> Read<()> {
     if of == kind::STRUCT { thrift.fields(visit) } else { Err(Broken::Malformed) }
 }
 
@@ -318,7 +369,9 @@ fn data_v2(thrift: &mut Thrift<'_>, of: u8, header: &mut Header) -> Read<()> {
 fn as_page(header: &Header, buf: Bytes) -> Result<Page> {
     let (num_values, encoding) = (header.values, encoding(header.encoding)?);
     Ok(match header.kind {
-        DICTIONARY => Page::DictionaryPage { buf, num_values, encoding, is_sorted: header.is_sorted },
+        DICTIONARY => {
+            Page::DictionaryPage { buf, num_values, encoding, is_sorted: header.is_sorted }
+        }
         DATA_V2 => Page::DataPageV2 {
             buf,
             num_values,
@@ -356,7 +409,9 @@ fn encoding(number: i32) -> Result<Encoding> {
         Encoding::BYTE_STREAM_SPLIT,
     ];
     let known = ALL.into_iter().find(|encoding| *encoding as i32 == number);
-    known.ok_or_else(|| ParquetError::General(format!("a page has the encoding {number}, which is not known")))
+    known.ok_or_else(|| {
+        ParquetError::General(format!("a page has the encoding {number}, which is not known"))
+    })
 }
 
 impl Iterator for Pages {

@@ -1,13 +1,16 @@
 //! Reads a Parquet file, one row group after the other.
 //!
-//! Text is read as views, so that a cell costs a few bytes however often its text is repeated. What a batch takes in is counted page by page; one
-//! that takes too much is read again with fewer rows, down to one.
+//! Text is read as views, so that a cell costs a few bytes however often its text is repeated. What
+//! a batch takes in is counted page by page; one that takes too much is read again with fewer rows,
+//! down to one.
 
 use std::fs::File;
 use std::sync::Arc;
 
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Fields};
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowGroups};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, RowGroups,
+};
 use parquet::arrow::{FieldLevels, ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::column::page::{PageIterator, PageReader};
 use parquet::errors::Result as ParquetResult;
@@ -31,7 +34,9 @@ pub(in crate::read) fn parquet(input: &Input, progress: &Progress) -> Result<Chu
     let failed = |error: &dyn std::fmt::Display| Error::input(&input.path, error);
     let file = disk::open(&input.path).map_err(|error| failed(&error))?;
     let footer = footer::read(&file, input.bytes).map_err(|error| failed(&error))?;
-    let groups = sure(|| Groups::of(file, input.bytes, &footer)).flatten().map_err(|error| failed(&super::said(&error)))?;
+    let groups = sure(|| Groups::of(file, input.bytes, &footer))
+        .flatten()
+        .map_err(|error| failed(&super::said(&error)))?;
     Ok(super::chunks(input, groups, progress))
 }
 
@@ -45,7 +50,8 @@ struct Groups {
     reader: Option<ParquetRecordBatchReader>,
     /// The row group after the one that is being read.
     next: usize,
-    /// Rows of the row group that were handed on, and those that are read again before the next one.
+    /// Rows of the row group that were handed on, and those that are read again before the next
+    /// one.
     done: usize,
     again: usize,
     /// What the file had left at the start of the row group.
@@ -58,17 +64,44 @@ impl Groups {
         let metadata = Arc::new(ParquetMetaDataReader::decode_metadata(footer)?);
         let arrow = ArrowReaderMetadata::try_new(Arc::clone(&metadata), ArrowReaderOptions::new())?;
         let hint = with_views(arrow.schema().fields());
-        let levels = parquet_to_arrow_field_levels(metadata.file_metadata().schema_descr(), ProjectionMask::all(), Some(&hint))?;
+        let levels = parquet_to_arrow_field_levels(
+            metadata.file_metadata().schema_descr(),
+            ProjectionMask::all(),
+            Some(&hint),
+        )?;
         let left = unpacked_max(file_bytes);
         let room = Arc::new(Room::of_file(left));
         let file = Arc::new(file);
-        Ok(Groups { file, file_bytes, metadata, levels, room, reader: None, next: 0, done: 0, again: 0, left, batch_rows: BATCH_ROWS })
+        Ok(Groups {
+            file,
+            file_bytes,
+            metadata,
+            levels,
+            room,
+            reader: None,
+            next: 0,
+            done: 0,
+            again: 0,
+            left,
+            batch_rows: BATCH_ROWS,
+        })
     }
 
     fn open(&mut self, number: usize) -> std::result::Result<(), ArrowError> {
-        let group = Group { number, file: &self.file, file_bytes: self.file_bytes, metadata: &self.metadata, room: &self.room };
+        let group = Group {
+            number,
+            file: &self.file,
+            file_bytes: self.file_bytes,
+            metadata: &self.metadata,
+            room: &self.room,
+        };
         self.room.start_batch(batch_bytes_max(self.batch_rows));
-        self.reader = Some(ParquetRecordBatchReader::try_new_with_row_groups(&self.levels, &group, self.batch_rows, None)?);
+        self.reader = Some(ParquetRecordBatchReader::try_new_with_row_groups(
+            &self.levels,
+            &group,
+            self.batch_rows,
+            None,
+        )?);
         Ok(())
     }
 
@@ -76,7 +109,11 @@ impl Groups {
     fn shrink(&mut self) -> std::result::Result<(), ArrowError> {
         if self.batch_rows == 1 {
             let row = self.done + 1;
-            return Err(refuse(format!("row {row} of row group {} takes more than {} MiB of memory", self.next - 1, ROW_BYTES_MAX / MIB)));
+            return Err(refuse(format!(
+                "row {row} of row group {} takes more than {} MiB of memory",
+                self.next - 1,
+                ROW_BYTES_MAX / MIB
+            )));
         }
         self.batch_rows = (self.batch_rows / FEWER).max(1);
         self.again = self.done;
@@ -141,7 +178,13 @@ impl RowGroups for Group<'_> {
 
     fn column_chunks(&self, column: usize) -> ParquetResult<Box<dyn PageIterator>> {
         let column = self.metadata.row_group(self.number).column(column);
-        let pages = Pages::of(Arc::clone(self.file), self.file_bytes, Arc::clone(self.room), column, self.num_rows() as u64)?;
+        let pages = Pages::of(
+            Arc::clone(self.file),
+            self.file_bytes,
+            Arc::clone(self.room),
+            column,
+            self.num_rows() as u64,
+        )?;
         Ok(Box::new(Column(Some(pages))))
     }
 
@@ -180,7 +223,11 @@ fn as_view(kind: &DataType) -> DataType {
     match kind {
         DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
         DataType::Binary | DataType::LargeBinary => DataType::BinaryView,
-        DataType::Dictionary(_, value) if matches!(**value, DataType::Utf8 | DataType::LargeUtf8) => DataType::Utf8View,
+        DataType::Dictionary(_, value)
+            if matches!(**value, DataType::Utf8 | DataType::LargeUtf8) =>
+        {
+            DataType::Utf8View
+        }
         DataType::List(item) => DataType::List(with_view(item)),
         DataType::LargeList(item) => DataType::LargeList(with_view(item)),
         DataType::ListView(item) => DataType::ListView(with_view(item)),

@@ -1,10 +1,18 @@
-//! How much rows of a batch say, before a byte of it is written: about what they take as JSON without its escapes, never more than a little.
+//! How much rows of a batch say, before a byte of it is written: about what they take as JSON
+//! without its escapes, never more than a little.
 //!
-//! Counting stops once it is clear that the rows are too many, so that it costs no more than what they may be.
+//! Counting stops once it is clear that the rows are too many, so that it costs no more than what
+//! they may be.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{ArrowDictionaryKeyType, ByteArrayType, ByteViewType, Int16Type, Int32Type, Int64Type, RunEndIndexType};
-use arrow_array::{Array, ArrayRef, GenericListArray, GenericListViewArray, OffsetSizeTrait, RecordBatch, StructArray, UnionArray};
+use arrow_array::types::{
+    ArrowDictionaryKeyType, ByteArrayType, ByteViewType, Int16Type, Int32Type, Int64Type,
+    RunEndIndexType,
+};
+use arrow_array::{
+    Array, ArrayRef, GenericListArray, GenericListViewArray, OffsetSizeTrait, RecordBatch,
+    StructArray, UnionArray,
+};
 use arrow_array::{downcast_dictionary_array, types};
 use arrow_schema::{DataType, UnionMode};
 
@@ -18,17 +26,24 @@ const ENOUGH: usize = LINE_BYTES_MAX + 1;
 /// The bytes of `count` rows from `start` on, or more than a row may have.
 pub(super) fn of_rows(batch: &RecordBatch, start: usize, count: usize) -> usize {
     let fields = batch.schema_ref().fields().iter();
-    let columns = fields.zip(batch.columns()).map(|(field, column)| (field.name().as_str(), column));
+    let columns =
+        fields.zip(batch.columns()).map(|(field, column)| (field.name().as_str(), column));
     of_members(columns, start, count)
 }
 
 /// The bytes of objects with these members.
-fn of_members<'a>(members: impl Iterator<Item = (&'a str, &'a ArrayRef)>, start: usize, count: usize) -> usize {
+fn of_members<'a>(
+    members: impl Iterator<Item = (&'a str, &'a ArrayRef)>,
+    start: usize,
+    count: usize,
+) -> usize {
     let mut bytes = count.saturating_mul(LEAST);
     for (name, member) in members {
         let part = member.slice(start, count);
         // A member that is null is left out.
-        bytes = bytes.saturating_add((count - part.null_count()).saturating_mul(name.len() + LEAST)).saturating_add(of(&part));
+        bytes = bytes
+            .saturating_add((count - part.null_count()).saturating_mul(name.len() + LEAST))
+            .saturating_add(of(&part));
         if bytes >= ENOUGH {
             return ENOUGH;
         }
@@ -47,7 +62,9 @@ fn of(array: &ArrayRef) -> usize {
         DataType::LargeBinary => of_bytes::<types::LargeBinaryType>(array).saturating_mul(2),
         DataType::Utf8View => of_views::<types::StringViewType>(array),
         DataType::BinaryView => of_views::<types::BinaryViewType>(array).saturating_mul(2),
-        DataType::FixedSizeBinary(length) => array.len().saturating_mul(*length as usize).saturating_mul(2),
+        DataType::FixedSizeBinary(length) => {
+            array.len().saturating_mul(*length as usize).saturating_mul(2)
+        }
         DataType::List(_) => of_list(array.as_list::<i32>()),
         DataType::LargeList(_) => of_list(array.as_list::<i64>()),
         DataType::ListView(_) => of_list_view(array.as_list_view::<i32>()),
@@ -88,7 +105,11 @@ fn first_to_last<O: OffsetSizeTrait>(offsets: &[O]) -> usize {
 
 fn of_views<T: ByteViewType>(array: &ArrayRef) -> usize {
     // The low half of a view is its length.
-    array.as_byte_view::<T>().views().iter().fold(0, |bytes: usize, view| bytes.saturating_add(*view as u32 as usize))
+    array
+        .as_byte_view::<T>()
+        .views()
+        .iter()
+        .fold(0, |bytes: usize, view| bytes.saturating_add(*view as u32 as usize))
 }
 
 fn of_list<O: OffsetSizeTrait>(array: &GenericListArray<O>) -> usize {
@@ -97,7 +118,8 @@ fn of_list<O: OffsetSizeTrait>(array: &GenericListArray<O>) -> usize {
 
 /// The bytes of the values that offsets lead to.
 fn between<O: OffsetSizeTrait>(values: &[ArrayRef], offsets: &[O]) -> usize {
-    let (start, count) = (offsets.first().map_or(0, |first| first.as_usize()), first_to_last(offsets));
+    let (start, count) =
+        (offsets.first().map_or(0, |first| first.as_usize()), first_to_last(offsets));
     sum(values.iter().map(|values| of(&values.slice(start, count))))
 }
 
@@ -110,7 +132,8 @@ fn of_list_view<O: OffsetSizeTrait>(array: &GenericListViewArray<O>) -> usize {
 
 fn of_dictionary(array: &ArrayRef) -> usize {
     fn of_keys<K: ArrowDictionaryKeyType>(array: &arrow_array::DictionaryArray<K>) -> usize {
-        // The values are asked one by one, and each at least once: a dictionary of text, by far the most usual, is quick to ask.
+        // The values are asked one by one, and each at least once: a dictionary of text, by far the
+        // most usual, is quick to ask.
         sum(array.keys_iter().flatten().map(|key| of(&array.values().slice(key, 1))))
     }
     downcast_dictionary_array!(
@@ -147,7 +170,10 @@ fn sum(parts: impl Iterator<Item = usize>) -> usize {
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::{DictionaryArray, FixedSizeListArray, Int32Array, ListArray, NullArray, StringArray, StringViewArray};
+    use arrow_array::{
+        DictionaryArray, FixedSizeListArray, Int32Array, ListArray, NullArray, StringArray,
+        StringViewArray,
+    };
     use arrow_buffer::OffsetBuffer;
     use arrow_schema::Field;
 
@@ -160,7 +186,10 @@ mod tests {
     #[test]
     fn values_that_share_their_bytes_count_each_time() {
         let text = "x".repeat(100);
-        let shared = DictionaryArray::new(Int32Array::from(vec![0; 50]), Arc::new(StringArray::from(vec![text.as_str()])));
+        let shared = DictionaryArray::new(
+            Int32Array::from(vec![0; 50]),
+            Arc::new(StringArray::from(vec![text.as_str()])),
+        );
         let views: StringViewArray = std::iter::repeat_n(Some(text.as_str()), 50).collect();
         let plain: StringArray = std::iter::repeat_n(Some(text.as_str()), 50).collect();
         assert_eq!([size(views), size(plain)], [5_100; 2]);

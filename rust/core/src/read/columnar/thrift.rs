@@ -1,4 +1,5 @@
-//! Reads Thrift's compact protocol, as far as Parquet uses it: strictly, without copying, and without trusting a length.
+//! Reads Thrift's compact protocol, as far as Parquet uses it: strictly, without copying, and
+//! without trusting a length.
 
 /// Structs, lists and maps within each other. Parquet's own go six deep.
 const DEPTH_MAX: usize = 24;
@@ -47,7 +48,10 @@ impl<'bytes> Thrift<'bytes> {
 
     /// So many bytes.
     pub(super) fn take(&mut self, count: u64) -> Read<&'bytes [u8]> {
-        let count = usize::try_from(count).ok().filter(|count| *count <= self.left()).ok_or(Broken::Short)?;
+        let count = usize::try_from(count)
+            .ok()
+            .filter(|count| *count <= self.left())
+            .ok_or(Broken::Short)?;
         let taken = &self.bytes[self.at..self.at + count];
         self.at += count;
         Ok(taken)
@@ -99,8 +103,12 @@ impl<'bytes> Thrift<'bytes> {
         self.take(length)
     }
 
-    /// The fields of a struct; `visit` reads the value of each. They must ascend, so that none comes twice.
-    pub(super) fn fields(&mut self, mut visit: impl FnMut(&mut Self, i16, u8) -> Read<()>) -> Read<()> {
+    /// The fields of a struct; `visit` reads the value of each. They must ascend, so that none
+    /// comes twice.
+    pub(super) fn fields(
+        &mut self,
+        mut visit: impl FnMut(&mut Self, i16, u8) -> Read<()>,
+    ) -> Read<()> {
         let mut last = 0_i16;
         loop {
             let head = self.byte()?;
@@ -108,7 +116,8 @@ impl<'bytes> Thrift<'bytes> {
                 return Ok(());
             }
             let step = i16::from(head >> 4);
-            let id = if step == 0 { i16::try_from(self.signed()?).ok() } else { last.checked_add(step) };
+            let id =
+                if step == 0 { i16::try_from(self.signed()?).ok() } else { last.checked_add(step) };
             last = id.filter(|id| *id > last).ok_or(Broken::Malformed)?;
             visit(self, last, head & 0x0F)?;
         }
@@ -121,7 +130,10 @@ impl<'bytes> Thrift<'bytes> {
         }
         let head = self.byte()?;
         let count = if head >> 4 == 15 { self.unsigned()? } else { u64::from(head >> 4) };
-        let count = usize::try_from(count).ok().filter(|count| *count <= self.left()).ok_or(Broken::Short)?;
+        let count = usize::try_from(count)
+            .ok()
+            .filter(|count| *count <= self.left())
+            .ok_or(Broken::Short)?;
         Ok((count, head & 0x0F))
     }
 
@@ -163,6 +175,8 @@ impl<'bytes> Thrift<'bytes> {
             return Err(Broken::Short);
         }
         let kinds = self.byte()?;
-        (0..count).try_for_each(|_| self.skip_value(kinds >> 4, depth).and_then(|()| self.skip_value(kinds & 0x0F, depth)))
+        (0..count).try_for_each(|_| {
+            self.skip_value(kinds >> 4, depth).and_then(|()| self.skip_value(kinds & 0x0F, depth))
+        })
     }
 }

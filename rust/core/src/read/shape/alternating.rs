@@ -28,6 +28,7 @@ pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
     let row: Row = fields(row, Row::quick)?;
     check_count(row.data.len())?;
     let speakers = [Role::User, Role::Assistant].into_iter().cycle();
-    let turns = row.data.into_iter().zip(speakers).map(|(text, role)| Turn { role, text }).collect();
+    let turns =
+        row.data.into_iter().zip(speakers).map(|(text, role)| Turn { role, text }).collect();
     Ok(Dialogue { id: row.id.map(String::from), source: None, turns, replies: Replies::Inline })
 }

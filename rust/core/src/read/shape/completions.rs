@@ -1,4 +1,5 @@
-//! Raw UltraFeedback: one instruction, up to four completions with aspect ratings and an overall score.
+//! Raw UltraFeedback: one instruction, up to four completions with aspect ratings and an overall
+//! score.
 
 use serde::{Deserialize, Deserializer};
 
@@ -23,7 +24,12 @@ struct Completion {
     annotations: Option<Annotations>,
     #[serde(default, deserialize_with = "score")]
     overall_score: Option<f64>,
-    #[serde(default, rename = "fine-grained_score", alias = "fine_grained_score", deserialize_with = "score")]
+    #[serde(
+        default,
+        rename = "fine-grained_score",
+        alias = "fine_grained_score",
+        deserialize_with = "score"
+    )]
     fine_grained_score: Option<f64>,
 }
 
@@ -76,19 +82,27 @@ impl Row {
             "completions" => once(&mut completions, cursor.list(Completion::quick)),
             _ => cursor.skip(),
         })?;
-        Some(Row { id: id.flatten(), source: source.flatten(), instruction: instruction?, completions: completions? })
+        Some(Row {
+            id: id.flatten(),
+            source: source.flatten(),
+            instruction: instruction?,
+            completions: completions?,
+        })
     }
 }
 
 impl Completion {
     fn quick(cursor: &mut Cursor) -> Option<Completion> {
-        let (mut model, mut response, mut annotations, mut overall, mut fine_grained) = (None, None, None, None, None);
+        let (mut model, mut response, mut annotations, mut overall, mut fine_grained) =
+            (None, None, None, None, None);
         cursor.object(|cursor, key| match key {
             "model" => once(&mut model, cursor.maybe(Cursor::text)),
             "response" => once(&mut response, cursor.maybe(Cursor::text)),
             "annotations" => once(&mut annotations, cursor.maybe(Annotations::quick)),
             "overall_score" => once(&mut overall, quick_score(cursor)),
-            "fine-grained_score" | "fine_grained_score" => once(&mut fine_grained, quick_score(cursor)),
+            "fine-grained_score" | "fine_grained_score" => {
+                once(&mut fine_grained, quick_score(cursor))
+            }
             _ => cursor.skip(),
         })?;
         Some(Completion {
@@ -108,7 +122,8 @@ impl Annotations {
             Some(aspect) => once(&mut aspects[aspect], cursor.maybe(Annotation::quick)),
             None => cursor.skip(),
         })?;
-        let [instruction_following, honesty, truthfulness, helpfulness] = aspects.map(Option::flatten);
+        let [instruction_following, honesty, truthfulness, helpfulness] =
+            aspects.map(Option::flatten);
         Some(Annotations { instruction_following, honesty, truthfulness, helpfulness })
     }
 }
@@ -116,7 +131,9 @@ impl Annotations {
 impl Annotation {
     fn quick(cursor: &mut Cursor) -> Option<Annotation> {
         let mut rating = None;
-        cursor.object(|cursor, key| if key == "Rating" { once(&mut rating, quick_score(cursor)) } else { cursor.skip() })?;
+        cursor.object(|cursor, key| {
+            if key == "Rating" { once(&mut rating, quick_score(cursor)) } else { cursor.skip() }
+        })?;
         Some(Annotation { rating: rating.flatten() })
     }
 }
@@ -142,8 +159,12 @@ pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
 
 fn reply(completion: Completion) -> Reply {
     let annotations = completion.annotations.unwrap_or_default();
-    let aspects: [Option<Annotation>; ASPECTS.len()] =
-        [annotations.instruction_following, annotations.honesty, annotations.truthfulness, annotations.helpfulness];
+    let aspects: [Option<Annotation>; ASPECTS.len()] = [
+        annotations.instruction_following,
+        annotations.honesty,
+        annotations.truthfulness,
+        annotations.helpfulness,
+    ];
     Reply {
         text: completion.response.unwrap_or_default(),
         model: completion.model,

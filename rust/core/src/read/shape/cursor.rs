@@ -1,8 +1,10 @@
-//! Reads JSON rows of known fields fast. It gives what serde_json would give, or `None`: whatever it is not sure of, from an escaped
-//! key to a broken row, is left to serde_json, whose word is final.
+//! Reads JSON rows of known fields fast. It gives what serde_json would give, or `None`: whatever
+//! it is not sure of, from an escaped key to a broken row, is left to serde_json, whose word is
+//! final.
 //!
-//! Quotes, backslashes and control characters are found 64 bytes at a time, and each window is looked at once, however many strings and
-//! escapes it holds. A control character stands nowhere in a row that is read here.
+//! Quotes, backslashes and control characters are found 64 bytes at a time, and each window is
+//! looked at once, however many strings and escapes it holds. A control character stands nowhere in
+//! a row that is read here.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -16,7 +18,8 @@ const DEPTH_MAX: usize = 24;
 pub(super) struct Cursor<'row> {
     row: &'row str,
     at: usize,
-    /// Where the window ends that was looked at last; it begins no later than `at`, since a cursor only goes forward.
+    /// Where the window ends that was looked at last; it begins no later than `at`, since a cursor
+    /// only goes forward.
     seen: usize,
     /// A bit for each byte of that window that a string does not hold as it is.
     specials: u64,
@@ -25,7 +28,10 @@ pub(super) struct Cursor<'row> {
 }
 
 /// What a row's text reads as by `value`; `None` where serde_json must say.
-pub(super) fn whole<'row, T>(row: &'row str, value: impl FnOnce(&mut Cursor<'row>) -> Option<T>) -> Option<T> {
+pub(super) fn whole<'row, T>(
+    row: &'row str,
+    value: impl FnOnce(&mut Cursor<'row>) -> Option<T>,
+) -> Option<T> {
     let row = row.trim_end_matches([' ', '\t', '\r', '\n']);
     let mut cursor = Cursor { row, at: 0, seen: 0, specials: 0, unescaped: String::new() };
     let value = value(&mut cursor)?;
@@ -43,7 +49,10 @@ pub(super) fn once<T>(field: &mut Option<T>, value: Option<T>) -> Option<()> {
 
 impl<'row> Cursor<'row> {
     /// An object: `field` takes the value of each key.
-    pub(super) fn object(&mut self, mut field: impl FnMut(&mut Self, &'row str) -> Option<()>) -> Option<()> {
+    pub(super) fn object(
+        &mut self,
+        mut field: impl FnMut(&mut Self, &'row str) -> Option<()>,
+    ) -> Option<()> {
         self.eat(b'{')?;
         if self.eat(b'}').is_some() {
             return Some(());
@@ -59,7 +68,10 @@ impl<'row> Cursor<'row> {
     }
 
     /// An array of such elements.
-    pub(super) fn list<T>(&mut self, mut element: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+    pub(super) fn list<T>(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
         let mut list = Vec::new();
         self.eat(b'[')?;
         if self.eat(b']').is_some() {
@@ -74,8 +86,15 @@ impl<'row> Cursor<'row> {
     }
 
     /// Null or such a value.
-    pub(super) fn maybe<T>(&mut self, value: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
-        if self.peek() == Some(b'n') { self.word("null").map(|()| None) } else { value(self).map(Some) }
+    pub(super) fn maybe<T>(
+        &mut self,
+        value: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<Option<T>> {
+        if self.peek() == Some(b'n') {
+            self.word("null").map(|()| None)
+        } else {
+            value(self).map(Some)
+        }
     }
 
     /// A string.
@@ -108,7 +127,8 @@ impl<'row> Cursor<'row> {
     /// A whole number without sign, as it is written.
     pub(super) fn digits(&mut self) -> Option<&'row str> {
         let number = self.number()?;
-        // Up to 18 digits are below 2^63: serde_json reads them as whole numbers and prints them as they were.
+        // Up to 18 digits are below 2^63: serde_json reads them as whole numbers and prints them as
+        // they were.
         (number.len() <= 18 && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(number)
     }
 
@@ -193,7 +213,8 @@ impl<'row> Cursor<'row> {
         }
     }
 
-    /// Goes behind a special byte: did it close the string? False for an escape, none for what may not stand there.
+    /// Goes behind a special byte: did it close the string? False for an escape, none for what may
+    /// not stand there.
     fn is_closed(&mut self) -> Option<bool> {
         match self.next()? {
             b'"' => Some(true),
@@ -220,7 +241,9 @@ impl<'row> Cursor<'row> {
     fn hex(&mut self) -> Option<u32> {
         let digits = self.row.as_bytes().get(self.at..self.at + 4)?;
         self.at += 4;
-        digits.iter().try_fold(0, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)?))
+        digits
+            .iter()
+            .try_fold(0, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)?))
     }
 
     /// A number, as the grammar has it.

@@ -1,4 +1,5 @@
-//! ultrachat_200k and its many kin: `{"messages": [{"role", "content"}, …]}`, with or without `prompt` and `prompt_id`.
+//! ultrachat_200k and its many kin: `{"messages": [{"role", "content"}, …]}`, with or without
+//! `prompt` and `prompt_id`.
 
 use serde::Deserialize;
 
@@ -25,7 +26,12 @@ impl Row {
             "messages" => once(&mut messages, cursor.list(Message::quick)),
             _ => cursor.skip(),
         })?;
-        Some(Row { id: id.flatten(), prompt_id: prompt_id.flatten(), source: source.flatten(), messages: messages? })
+        Some(Row {
+            id: id.flatten(),
+            prompt_id: prompt_id.flatten(),
+            source: source.flatten(),
+            messages: messages?,
+        })
     }
 }
 

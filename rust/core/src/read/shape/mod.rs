@@ -1,4 +1,5 @@
-//! Shapes of rows: how one source's JSON object becomes a [`Dialogue`]. A new shape is a file here and a line in [`SHAPES`].
+//! Shapes of rows: how one source's JSON object becomes a [`Dialogue`]. A new shape is a file here
+//! and a line in [`SHAPES`].
 
 mod alternating;
 mod completions;
@@ -57,10 +58,9 @@ pub fn names() -> Vec<&'static str> {
 
 /// The shape of that name.
 pub fn named(name: &str) -> Result<&'static Shape> {
-    SHAPES
-        .iter()
-        .find(|shape| shape.name == name)
-        .ok_or_else(|| Error::Recipe(format!("unknown shape `{name}`; known: auto, {}", names().join(", "))))
+    SHAPES.iter().find(|shape| shape.name == name).ok_or_else(|| {
+        Error::Recipe(format!("unknown shape `{name}`; known: auto, {}", names().join(", ")))
+    })
 }
 
 /// The shape of rows none of which can be told: what a command was first made for.
@@ -70,11 +70,12 @@ pub fn default_of(compares: bool) -> &'static Shape {
     SHAPES.iter().find(|shape| shape.name == name).expect("a default is one of the shapes")
 }
 
-/// The shape that a row's fields tell, among those that fit the command; `None` where the row is no JSON object or no
-/// known field is there.
+/// The shape that a row's fields tell, among those that fit the command; `None` where the row is no
+/// JSON object or no known field is there.
 #[must_use]
 pub fn detect(row: &[u8], compares: bool) -> Option<&'static Shape> {
-    let fields: std::collections::HashMap<String, serde::de::IgnoredAny> = serde_json::from_slice(row).ok()?;
+    let fields: std::collections::HashMap<String, serde::de::IgnoredAny> =
+        serde_json::from_slice(row).ok()?;
     SHAPES.iter().find(|shape| shape.compares == compares && fields.contains_key(shape.key))
 }
 
@@ -99,30 +100,44 @@ impl Message {
 
 fn turns(messages: Vec<Message>) -> std::result::Result<Vec<Turn>, Reason> {
     check_count(messages.len())?;
-    Ok(messages.into_iter().map(|message| Turn { role: Role::named(message.role), text: message.content }).collect())
+    Ok(messages
+        .into_iter()
+        .map(|message| Turn { role: Role::named(message.role), text: message.content })
+        .collect())
 }
 
 fn check_count(messages: usize) -> std::result::Result<(), Reason> {
     if messages > MESSAGES_MAX {
-        return Err(Reason::found(Code::TooManyMessages, format!("{messages} messages in one row; at most {MESSAGES_MAX}")));
+        return Err(Reason::found(
+            Code::TooManyMessages,
+            format!("{messages} messages in one row; at most {MESSAGES_MAX}"),
+        ));
     }
     Ok(())
 }
 
-/// Parses JSON into a shape's own fields, telling broken JSON from JSON of another shape: by `quick` where that is sure of them, else
-/// by serde_json.
-fn fields<'row, T>(row: &'row [u8], quick: impl FnOnce(&mut Cursor<'row>) -> Option<T>) -> std::result::Result<T, Reason>
+/// Parses JSON into a shape's own fields, telling broken JSON from JSON of another shape: by
+/// `quick` where that is sure of them, else by serde_json.
+fn fields<'row, T>(
+    row: &'row [u8],
+    quick: impl FnOnce(&mut Cursor<'row>) -> Option<T>,
+) -> std::result::Result<T, Reason>
 where
     T: Deserialize<'row>,
 {
     let text = simdutf8::basic::from_utf8(row).or_else(|_| std::str::from_utf8(row));
-    let text = text.map_err(|error| Reason::found(Code::Utf8, format!("not UTF-8 at byte {} of the row", error.valid_up_to())))?;
+    let text = text.map_err(|error| {
+        Reason::found(Code::Utf8, format!("not UTF-8 at byte {} of the row", error.valid_up_to()))
+    })?;
     if let Some(fields) = whole(text, quick) {
         return Ok(fields);
     }
     let depth = depth(text.as_bytes());
     if depth > DEPTH_MAX {
-        return Err(Reason::found(Code::TooDeep, format!("arrays and objects {depth} deep; at most {DEPTH_MAX}")));
+        return Err(Reason::found(
+            Code::TooDeep,
+            format!("arrays and objects {depth} deep; at most {DEPTH_MAX}"),
+        ));
     }
     let malformed = |error: serde_json::Error| {
         let code = if error.is_data() { Code::Shape } else { Code::Json };
@@ -136,15 +151,22 @@ where
     serde_json::from_str(text).map_err(malformed)
 }
 
-/// How deep arrays and objects lie within each other; of broken JSON, as far as its strings can be told.
+/// How deep arrays and objects lie within each other; of broken JSON, as far as its strings can be
+/// told.
 fn depth(row: &[u8]) -> usize {
     let (mut depth, mut deepest, mut rest) = (0_usize, 0, row);
-    while let Some(place) = rest.iter().position(|byte| matches!(byte, b'"' | b'[' | b'{' | b']' | b'}')) {
+    while let Some(place) =
+        rest.iter().position(|byte| matches!(byte, b'"' | b'[' | b'{' | b']' | b'}'))
+    {
         let after = &rest[place + 1..];
         rest = match rest[place] {
             b'"' => behind_text(after),
             opening_or_closing => {
-                depth = if matches!(opening_or_closing, b'[' | b'{') { depth + 1 } else { depth.saturating_sub(1) };
+                depth = if matches!(opening_or_closing, b'[' | b'{') {
+                    depth + 1
+                } else {
+                    depth.saturating_sub(1)
+                };
                 deepest = deepest.max(depth);
                 after
             }
@@ -197,7 +219,8 @@ mod tests {
     #[test]
     fn only_an_object_is_a_row_and_broken_json_is_told_from_another_shape() {
         let parse = named("alternating").expect("is a shape").parse;
-        let code = |row: &str| parse(row.as_bytes()).map_or_else(|reason| reason.code.word(), |_| "row");
+        let code =
+            |row: &str| parse(row.as_bytes()).map_or_else(|reason| reason.code.word(), |_| "row");
         assert_eq!(code(r#" {"id": "a", "data": ["q", "r"]}"#), "row");
         for row in [r#"["a", ["q", "r"]]"#, "7", "null", r#""text""#, r#"{"data": "q"}"#, "{}"] {
             assert_eq!(code(row), "shape", "{row}");

@@ -1,4 +1,5 @@
-//! ultrafeedback_binarized and its many kin: `chosen` and `rejected` message lists that differ in the last message.
+//! ultrafeedback_binarized and its many kin: `chosen` and `rejected` message lists that differ in
+//! the last message.
 
 use serde::Deserialize;
 
@@ -22,7 +23,8 @@ struct Row {
 impl Row {
     fn quick(cursor: &mut Cursor) -> Option<Row> {
         let (mut id, mut prompt_id, mut source) = (None, None, None);
-        let (mut chosen, mut rejected, mut score_chosen, mut score_rejected) = (None, None, None, None);
+        let (mut chosen, mut rejected, mut score_chosen, mut score_rejected) =
+            (None, None, None, None);
         cursor.object(|cursor, key| match key {
             "id" => once(&mut id, cursor.maybe(Id::quick)),
             "prompt_id" => once(&mut prompt_id, cursor.maybe(Id::quick)),
@@ -53,7 +55,12 @@ pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
         return Err(not_of_shape("`chosen` and `rejected` differ before their last message"));
     }
     context.shrink_to_fit();
-    let pair = Pair { chosen, rejected, score_chosen: row.score_chosen, score_rejected: row.score_rejected };
+    let pair = Pair {
+        chosen,
+        rejected,
+        score_chosen: row.score_chosen,
+        score_rejected: row.score_rejected,
+    };
     let id = row.id.or(row.prompt_id).map(String::from);
     Ok(Dialogue { id, source: row.source, turns: context, replies: Replies::Pair(pair) })
 }
@@ -62,7 +69,10 @@ pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
 fn split(mut turns: Vec<Turn>, field: &str) -> Result<(Vec<Turn>, String), Reason> {
     match turns.pop() {
         Some(Turn { role: Role::Assistant, text }) => Ok((turns, text)),
-        Some(turn) => Err(not_of_shape(format!("`{field}` ends with a message of role `{}`, not `assistant`", turn.role.name()))),
+        Some(turn) => Err(not_of_shape(format!(
+            "`{field}` ends with a message of role `{}`, not `assistant`",
+            turn.role.name()
+        ))),
         None => Err(not_of_shape(format!("`{field}` has no messages"))),
     }
 }

@@ -29,8 +29,8 @@ use super::python::{check_printable, differs, is_namespace};
 
 /// What is joined by `~`, as text.
 const TEXT: &str = "__text";
-/// Jinja's filter for text that is not to be escaped. In Python such text escapes whatever it is added to and stays so when it is cut, cased
-/// or turned; so nothing of the kind may be done to it.
+/// Jinja's filter for text that is not to be escaped. In Python such text escapes whatever it is
+/// added to and stays so when it is cut, cased or turned; so nothing of the kind may be done to it.
 const SAFE: &str = "safe";
 const PLAIN: &str = "__plain";
 /// Filters that take such text as it is.
@@ -47,19 +47,35 @@ const HELD: &str = "__held";
 const FLAT: &str = "__flat";
 /// What is compared with a value that is no plain one, or looked for among others.
 const PAID: &str = "__paid";
-/// A text of which a part is read by its place. minijinja charges a filter for the text it is given, which is all that this one is for.
+/// A text of which a part is read by its place. minijinja charges a filter for the text it is
+/// given, which is all that this one is for.
 const READ: &str = "__read";
 
-/// A list for minijinja, in Python a view, a range or an iterator: never empty, read once, without places, or equal to no list.
+/// A list for minijinja, in Python a view, a range or an iterator: never empty, read once, without
+/// places, or equal to no list.
 const WHOLE: &str = "__whole";
 
 /// What makes such a list: filters, methods and a function.
-const LAZY_FILTERS: [&str; 7] = ["items", "map", "reject", "rejectattr", "reverse", "select", "selectattr"];
+const LAZY_FILTERS: [&str; 7] =
+    ["items", "map", "reject", "rejectattr", "reverse", "select", "selectattr"];
 const LAZY_METHODS: [&str; 3] = ["items", "keys", "values"];
 const LAZY_FUNCTION: &str = "range";
 /// Filters that read it once, from its start to its end, as loops and `in` do.
-const READERS: [&str; 13] =
-    ["count", "first", "items", "join", "last", "length", "list", "map", "reject", "rejectattr", "reverse", "select", "selectattr"];
+const READERS: [&str; 13] = [
+    "count",
+    "first",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "map",
+    "reject",
+    "rejectattr",
+    "reverse",
+    "select",
+    "selectattr",
+];
 
 /// Names that Jinja gives a meaning of its own.
 const NAMES_OUT: [&str; 3] = ["kwargs", "self", "varargs"];
@@ -71,8 +87,8 @@ const OF_TEXTS: &str = "capitalize casefold center count encode endswith expandt
     isdigit isidentifier islower isnumeric isprintable isspace istitle isupper join ljust lower lstrip maketrans partition \
     removeprefix removesuffix replace rfind rindex rjust rpartition rsplit rstrip split splitlines startswith strip swapcase \
     title translate upper zfill";
-const OF_NUMBERS: &str =
-    "as_integer_ratio bit_count bit_length conjugate denominator from_bytes fromhex hex imag is_integer numerator real to_bytes";
+const OF_NUMBERS: &str = "as_integer_ratio bit_count bit_length conjugate denominator from_bytes \
+    fromhex hex imag is_integer numerator real to_bytes";
 
 fn has(names: &str, name: &str) -> bool {
     names.split(' ').any(|one| one == name)
@@ -81,9 +97,15 @@ fn has(names: &str, name: &str) -> bool {
 /// Adds the filters that guarded sources call.
 pub(super) fn add(environment: &mut Environment) {
     environment.add_filter(TEXT, text);
-    environment.add_filter(SAFE, |value: &Value| text(value).map(|text| Value::from_safe_string(text.to_string())));
+    environment.add_filter(SAFE, |value: &Value| {
+        text(value).map(|text| Value::from_safe_string(text.to_string()))
+    });
     environment.add_filter(PLAIN, |value: &Value| {
-        if value.is_safe() { Err(differs("what is done to a text that was marked as safe")) } else { Ok(value.clone()) }
+        if value.is_safe() {
+            Err(differs("what is done to a text that was marked as safe"))
+        } else {
+            Ok(value.clone())
+        }
     });
     environment.add_filter(HELD, weight::held);
     environment.add_filter(FLAT, weight::flat);
@@ -106,18 +128,28 @@ pub(super) fn add(environment: &mut Environment) {
             ValueKind::Number | ValueKind::Bool => OF_NUMBERS,
             _ => "",
         };
-        if has(methods, name) { Err(differs(&format!("the method `{name}` without a call"))) } else { value.get_attr(name) }
+        if has(methods, name) {
+            Err(differs(&format!("the method `{name}` without a call")))
+        } else {
+            value.get_attr(name)
+        }
     });
     environment.add_filter(WHOLE, |value: &Value| match value.kind() {
         ValueKind::String => Ok(value.clone()),
-        _ => Err(differs("a view, a range or an iterator that is neither looped over nor sent through `list`")),
+        _ => Err(differs(
+            "a view, a range or an iterator that is neither looped over nor sent through `list`",
+        )),
     });
 }
 
 /// A value as text, where Python would print the same.
 pub(super) fn text(value: &Value) -> Result<Value, Error> {
     check_printable(value)?;
-    Ok(if value.kind() == ValueKind::String { value.clone() } else { Value::from(value.to_string()) })
+    Ok(if value.kind() == ValueKind::String {
+        value.clone()
+    } else {
+        Value::from(value.to_string())
+    })
 }
 
 /// The source with its guards; an error where it has what is not known here.
@@ -144,19 +176,37 @@ mod tests {
     #[test]
     fn sources_get_their_guards_and_nothing_else() {
         for (source, expected) in [
-            ("{{ a.b ~ 'c' ~ (d + 1) }} ~ {# a ~ b #}", "{{ ((a.b)|__text) ~ 'c' ~ (((d + 1)|__text)) }} ~ {# a ~ b #}"),
-            ("{% if m.x.items is defined %}{{ m.get() }}", "{% if (m.x|__key('items')) is defined %}{{ m.get() }}"),
+            (
+                "{{ a.b ~ 'c' ~ (d + 1) }} ~ {# a ~ b #}",
+                "{{ ((a.b)|__text) ~ 'c' ~ (((d + 1)|__text)) }} ~ {# a ~ b #}",
+            ),
+            (
+                "{% if m.x.items is defined %}{{ m.get() }}",
+                "{% if (m.x|__key('items')) is defined %}{{ m.get() }}",
+            ),
             ("{{ (a.b).title.c }}", "{{ ((a.b)|__key('title')).c }}"),
             ("{{ loop.index ~ -a|trim }}", "{{ ((loop.index)|__text) ~ ((-a|trim)|__text) }}"),
-            ("{{ a[1]['b'][i - 1][x:2] }}", "{{ ((((((a)|__read)[1]['b'])|__read)[((i - 1)|__place)])|__read)[((x)|__place):2] }}"),
-            ("{% for a in b|map('c') %}{% endfor %}{{ a|map('b')|list }}", "{% for a in b|map('c') %}{% endfor %}{{ a|map('b')|list }}"),
-            ("{{ (a.keys() if b else range(2))|list }}", "{{ (a.keys() if b else range(2))|list }}"),
+            (
+                "{{ a[1]['b'][i - 1][x:2] }}",
+                "{{ ((((((a)|__read)[1]['b'])|__read)[((i - 1)|__place)])|__read)[((x)|__place):2] }}",
+            ),
+            (
+                "{% for a in b|map('c') %}{% endfor %}{{ a|map('b')|list }}",
+                "{% for a in b|map('c') %}{% endfor %}{{ a|map('b')|list }}",
+            ),
+            (
+                "{{ (a.keys() if b else range(2))|list }}",
+                "{{ (a.keys() if b else range(2))|list }}",
+            ),
             ("{{ a.keys() if b else [] }}", "{{ ((a.keys())|__whole) if b else [] }}"),
             (
                 "{{ 'a' in b.keys() and a.keys()[0] == 1 and b|reverse == 'x' }}",
                 "{{ 'a' in b.keys() and ((((a.keys())|__whole))|__read)[0] == 1 and ((b|reverse)|__whole) == 'x' }}",
             ),
-            ("{{ 0 < a == 1 <= c != 2 }}", "{{ 0 < ((a)|__ordered) == 1 <= ((c)|__ordered) != 2 }}"),
+            (
+                "{{ 0 < a == 1 <= c != 2 }}",
+                "{{ 0 < ((a)|__ordered) == 1 <= ((c)|__ordered) != 2 }}",
+            ),
             (
                 "{{ a == b or a.b in c or a is eq(b) }}",
                 "{{ ((a)|__paid) == ((b)|__paid) or ((a.b)|__paid) in ((c)|__paid) or ((a)|__paid) is eq(((b)|__paid)) }}",
@@ -190,7 +240,8 @@ mod tests {
                 "{{ ((a)|__paid)|select('eq', ((b)|__paid))|list }}{{ ((c)|__paid)|dictsort }}",
             ),
         ] {
-            let closed = format!("{source}{}", if source.contains("{% if") { "{% endif %}" } else { "" });
+            let closed =
+                format!("{source}{}", if source.contains("{% if") { "{% endif %}" } else { "" });
             let got = guarded(&closed, SyntaxConfig::default()).expect("parses");
             assert_eq!(got.trim_end_matches("{% endif %}"), expected);
         }

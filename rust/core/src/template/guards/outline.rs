@@ -3,13 +3,14 @@
 /// What is known of an expression once it has its guards.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Outline {
-    /// Where its first operand starts, brackets round that one left out: another pair of brackets may stand on either side of them. Spans
-    /// do not say: a chain's starts at its last link, a choice's at the token before it.
+    /// Where its first operand starts, brackets round that one left out: another pair of brackets
+    /// may stand on either side of them. Spans do not say: a chain's starts at its last link, a
+    /// choice's at the token before it.
     pub start: usize,
     /// How many lists that read other lists it may stand for, one within the other.
     pub nesting: u32,
-    /// Whether it gives a text, a number or a yes or no for sure. Such a value holds no other, and is compared with any other in no
-    /// more steps than it has bytes.
+    /// Whether it gives a text, a number or a yes or no for sure. Such a value holds no other, and
+    /// is compared with any other in no more steps than it has bytes.
     pub is_plain: bool,
 }
 

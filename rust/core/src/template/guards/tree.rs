@@ -1,24 +1,41 @@
 //! Finds in a template's syntax tree where guards belong.
 
 use minijinja::machinery::Span;
-use minijinja::machinery::ast::{BinOp, BinOpKind, CallArg, Compare, CompareOpKind, Expr, Filter, IfExpr, Stmt};
+use minijinja::machinery::ast::{
+    BinOp, BinOpKind, CallArg, Compare, CompareOpKind, Expr, Filter, IfExpr, Stmt,
+};
 
 use super::outline::Outline;
 use super::{
-    FLAT, HELD, KEY, LAZY_FILTERS, LAZY_FUNCTION, LAZY_METHODS, NAMES_OUT, OF_LISTS, OF_MAPS, OF_NUMBERS, OF_TEXTS, ORDERED, PAID, PLACE,
-    PLAIN, READ, READERS, SAFE, TAKE_SAFE, TEXT, WHOLE, has,
+    FLAT, HELD, KEY, LAZY_FILTERS, LAZY_FUNCTION, LAZY_METHODS, NAMES_OUT, OF_LISTS, OF_MAPS,
+    OF_NUMBERS, OF_TEXTS, ORDERED, PAID, PLACE, PLAIN, READ, READERS, SAFE, TAKE_SAFE, TEXT, WHOLE,
+    has,
 };
 
 /// Filters that compare what they are given, with their arguments or among itself.
 const COMPARE: [&str; 5] = ["map", "reject", "rejectattr", "select", "selectattr"];
 const COMPARE_ITSELF: &str = "dictsort";
 /// Filters that give a text, a number or an error.
-const PLAIN_FILTERS: [&str; 11] = ["abs", "capitalize", "count", "join", "length", "lower", "replace", "string", "tojson", "trim", "upper"];
+const PLAIN_FILTERS: [&str; 11] = [
+    "abs",
+    "capitalize",
+    "count",
+    "join",
+    "length",
+    "lower",
+    "replace",
+    "string",
+    "tojson",
+    "trim",
+    "upper",
+];
 /// What a loop knows of itself that is a number, or a yes or no.
-const OF_LOOPS: [&str; 9] = ["depth", "depth0", "first", "index", "index0", "last", "length", "revindex", "revindex0"];
+const OF_LOOPS: [&str; 9] =
+    ["depth", "depth0", "first", "index", "index0", "last", "length", "revindex", "revindex0"];
 /// Functions that make a value of their arguments.
 const HOLD: [&str; 2] = ["dict", "namespace"];
-/// Lists within one expression that read other lists, at most: each is a native call when the outermost is read.
+/// Lists within one expression that read other lists, at most: each is a native call when the
+/// outermost is read.
 const NESTING_MAX: u32 = 32;
 
 /// A text in the place of some bytes of the source, or of none.
@@ -65,13 +82,15 @@ impl Guards<'_> {
 
     fn place(&mut self, expression: &Expr) {
         let outline = self.expression(expression);
-        if !matches!(expression, Expr::Const(constant) if constant.value.is_integer() || constant.value.as_str().is_some()) {
+        if !matches!(expression, Expr::Const(constant) if constant.value.is_integer() || constant.value.as_str().is_some())
+        {
             self.filter(expression, outline, PLACE);
         }
     }
 
     fn key(&mut self, of: &Expr, outline: Outline, name: &str, end: usize) {
-        let is_method = [OF_MAPS, OF_LISTS, OF_TEXTS, OF_NUMBERS].iter().any(|methods| has(methods, name));
+        let is_method =
+            [OF_MAPS, OF_LISTS, OF_TEXTS, OF_NUMBERS].iter().any(|methods| has(methods, name));
         if !is_method || is_loop(of) {
             return;
         }
@@ -95,14 +114,22 @@ impl Guards<'_> {
     /// What gets a name.
     fn named(&mut self, expression: &Expr) {
         let outline = self.expression(expression);
-        let is_list =
-            matches!(expression, Expr::Var(_) | Expr::GetAttr(_) | Expr::GetItem(_) | Expr::List(_) | Expr::Tuple(_) | Expr::Map(_));
+        let is_list = matches!(
+            expression,
+            Expr::Var(_)
+                | Expr::GetAttr(_)
+                | Expr::GetItem(_)
+                | Expr::List(_)
+                | Expr::Tuple(_)
+                | Expr::Map(_)
+        );
         self.filter_if(!is_list, expression, outline, FLAT);
     }
 
     /// Arguments with their guards; whether all of them are plain.
     fn arguments(&mut self, arguments: &[CallArg], name: &str) -> bool {
-        let outlines: Vec<Outline> = arguments.iter().map(|argument| self.expression(argument_value(argument))).collect();
+        let outlines: Vec<Outline> =
+            arguments.iter().map(|argument| self.expression(argument_value(argument))).collect();
         for (argument, outline) in arguments.iter().zip(&outlines) {
             self.filter_if(!name.is_empty(), argument_value(argument), *outline, name);
         }
@@ -113,7 +140,8 @@ impl Guards<'_> {
         self.guard(expression, false)
     }
 
-    /// An expression, or with `is_read` one of which a list is read once, from its start to its end.
+    /// An expression, or with `is_read` one of which a list is read once, from its start to its
+    /// end.
     fn guard(&mut self, expression: &Expr, is_read: bool) -> Outline {
         let outline = self.inner(expression, is_read);
         if !is_read && is_lazy(expression) {
@@ -146,7 +174,10 @@ impl Guards<'_> {
                 let of = self.expression(&slice.expr);
                 self.side(&slice.expr, of, self.has_safe, PLAIN);
                 self.filter_if(true, &slice.expr, of, READ);
-                [&slice.start, &slice.stop, &slice.step].into_iter().flatten().for_each(|place| self.place(place));
+                [&slice.start, &slice.stop, &slice.step]
+                    .into_iter()
+                    .flatten()
+                    .for_each(|place| self.place(place));
                 Outline::at(of.start, of.nesting + 1)
             }
             Expr::UnaryOp(operation) => {
@@ -179,12 +210,19 @@ impl Guards<'_> {
             Expr::Call(call) => self.call(&call.expr, &call.args),
             Expr::List(list) => self.holding(start, &list.items),
             Expr::Tuple(tuple) => self.holding(start, &tuple.items),
-            Expr::Map(map) => self.holding(start, map.keys.iter().zip(&map.values).flat_map(|(key, value)| [key, value])),
+            Expr::Map(map) => self.holding(
+                start,
+                map.keys.iter().zip(&map.values).flat_map(|(key, value)| [key, value]),
+            ),
         }
     }
 
     /// A list or a map that is spelled out. A tuple without brackets starts with its first item.
-    fn holding<'tree>(&mut self, start: usize, items: impl IntoIterator<Item = &'tree Expr<'tree>>) -> Outline {
+    fn holding<'tree>(
+        &mut self,
+        start: usize,
+        items: impl IntoIterator<Item = &'tree Expr<'tree>>,
+    ) -> Outline {
         let first = items.into_iter().map(|item| self.held(item)).min();
         Outline::at(first.map_or(start, |first| first.min(start)), 0)
     }
@@ -192,13 +230,23 @@ impl Guards<'_> {
     fn choice(&mut self, choice: &IfExpr, is_read: bool) -> Outline {
         self.expression(&choice.test_expr);
         let one = self.guard(&choice.true_expr, is_read);
-        let other = choice.false_expr.as_ref().map_or(Outline::plain(0), |other| self.guard(other, is_read));
-        Outline { start: one.start, nesting: one.nesting.max(other.nesting), is_plain: one.is_plain && other.is_plain }
+        let other = choice
+            .false_expr
+            .as_ref()
+            .map_or(Outline::plain(0), |other| self.guard(other, is_read));
+        Outline {
+            start: one.start,
+            nesting: one.nesting.max(other.nesting),
+            is_plain: one.is_plain && other.is_plain,
+        }
     }
 
     fn filtered(&mut self, filter: &Filter) -> Outline {
         let compares = COMPARE.contains(&filter.name);
-        let of = filter.expr.as_ref().map(|value| (value, self.guard(value, READERS.contains(&filter.name))));
+        let of = filter
+            .expr
+            .as_ref()
+            .map(|value| (value, self.guard(value, READERS.contains(&filter.name))));
         let pays = !self.arguments(&filter.args, if compares { PAID } else { "" }) && compares;
         let Some((value, of)) = of else { return Outline::at(usize::MAX, 0) };
         self.side(value, of, self.has_safe && !TAKE_SAFE.contains(&filter.name), PLAIN);
@@ -207,7 +255,8 @@ impl Guards<'_> {
         Outline { start: of.start, nesting, is_plain: PLAIN_FILTERS.contains(&filter.name) }
     }
 
-    /// A chain of comparisons; gives its start. What is equal or in another pays, unless a plain value stands on one side.
+    /// A chain of comparisons; gives its start. What is equal or in another pays, unless a plain
+    /// value stands on one side.
     fn comparison(&mut self, comparison: &Compare) -> usize {
         let mut sides = vec![(&comparison.expr, self.expression(&comparison.expr))];
         for operation in &comparison.ops {
@@ -219,8 +268,12 @@ impl Guards<'_> {
             let before = place.checked_sub(1).map(|last| (comparison.ops[last].op, sides[last].1));
             let behind = comparison.ops.get(place).map(|next| (next.op, sides[place + 1].1));
             let mut near = before.iter().chain(&behind);
-            let orders =
-                |kind: CompareOpKind| matches!(kind, CompareOpKind::Lt | CompareOpKind::Lte | CompareOpKind::Gt | CompareOpKind::Gte);
+            let orders = |kind: CompareOpKind| {
+                matches!(
+                    kind,
+                    CompareOpKind::Lt | CompareOpKind::Lte | CompareOpKind::Gt | CompareOpKind::Gte
+                )
+            };
             if near.clone().any(|(kind, _)| orders(*kind)) {
                 self.side(side, *outline, true, ORDERED);
             } else {
@@ -230,7 +283,8 @@ impl Guards<'_> {
         sides[0].1.start
     }
 
-    /// One side of an operator that asks for a guard, unless it is spelled out or joined by the operator itself.
+    /// One side of an operator that asks for a guard, unless it is spelled out or joined by the
+    /// operator itself.
     fn side(&mut self, side: &Expr, outline: Outline, is_asked: bool, name: &str) {
         let is_spelled = matches!(side, Expr::Const(_)) && (name != TEXT || is_text(side));
         let is_joined = matches!(side, Expr::BinOp(inner) if matches!(inner.op, BinOpKind::Concat));
@@ -242,11 +296,19 @@ impl Guards<'_> {
     fn operation(&mut self, operation: &BinOp) -> Outline {
         let left = self.expression(&operation.left);
         let right = self.guard(&operation.right, matches!(operation.op, BinOpKind::In));
-        let is_order = matches!(operation.op, BinOpKind::Lt | BinOpKind::Lte | BinOpKind::Gt | BinOpKind::Gte);
-        let pays = matches!(operation.op, BinOpKind::Eq | BinOpKind::Ne | BinOpKind::In) && !left.is_plain && !right.is_plain;
+        let is_order =
+            matches!(operation.op, BinOpKind::Lt | BinOpKind::Lte | BinOpKind::Gt | BinOpKind::Gte);
+        let pays = matches!(operation.op, BinOpKind::Eq | BinOpKind::Ne | BinOpKind::In)
+            && !left.is_plain
+            && !right.is_plain;
         for (side, outline) in [(&operation.left, left), (&operation.right, right)] {
             self.side(side, outline, is_order, ORDERED);
-            self.side(side, outline, self.has_safe && matches!(operation.op, BinOpKind::Add | BinOpKind::Mul), PLAIN);
+            self.side(
+                side,
+                outline,
+                self.has_safe && matches!(operation.op, BinOpKind::Add | BinOpKind::Mul),
+                PLAIN,
+            );
             self.side(side, outline, matches!(operation.op, BinOpKind::Concat), TEXT);
             self.filter_if(pays, side, outline, PAID);
         }
@@ -282,7 +344,8 @@ impl Guards<'_> {
         statements.iter().for_each(|statement| self.statement(statement));
     }
 
-    /// The guards of a statement. Targets of assignments are names, not values: they stay as they are.
+    /// The guards of a statement. Targets of assignments are names, not values: they stay as they
+    /// are.
     pub(super) fn statement(&mut self, statement: &Stmt) {
         match statement {
             Stmt::Template(template) => self.statements(&template.children),
@@ -340,7 +403,10 @@ impl Guards<'_> {
 
 fn argument_value<'tree>(argument: &'tree CallArg<'tree>) -> &'tree Expr<'tree> {
     match argument {
-        CallArg::Pos(value) | CallArg::Kwarg(_, value) | CallArg::PosSplat(value) | CallArg::KwargSplat(value) => value,
+        CallArg::Pos(value)
+        | CallArg::Kwarg(_, value)
+        | CallArg::PosSplat(value)
+        | CallArg::KwargSplat(value) => value,
     }
 }
 
@@ -352,10 +418,13 @@ fn is_text(expression: &Expr) -> bool {
     matches!(expression, Expr::Const(constant) if constant.value.as_str().is_some())
 }
 
-/// Digits, as a whole number or on both sides of a point: Jinja reads `1.` as a number and a point, and knows other bases and powers by
-/// rules of its own.
+/// Digits, as a whole number or on both sides of a point: Jinja reads `1.` as a number and a point,
+/// and knows other bases and powers by rules of its own.
 fn is_number(text: &str) -> bool {
-    text.split('.').count() <= 2 && text.split('.').all(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+    text.split('.').count() <= 2
+        && text
+            .split('.')
+            .all(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Whether it gives what Python only makes while it is read.

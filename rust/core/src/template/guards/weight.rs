@@ -1,9 +1,11 @@
-//! What values weigh. minijinja's fuel pays for steps and for the bytes of texts, but not for values within values: a list that holds
-//! another one twice takes two steps to make, and after sixty such steps no machine lives to see it compared or printed.
+//! What values weigh. minijinja's fuel pays for steps and for the bytes of texts, but not for
+//! values within values: a list that holds another one twice takes two steps to make, and after
+//! sixty such steps no machine lives to see it compared or printed.
 //!
-//! So whatever goes into a list, a map or a namespace pays for all that it holds, counted as often as it is met, and is nested no deeper
-//! than sense needs; what is compared or looked for pays again. Lists that minijinja only strings together (`a + b`, `a * 3`, `a[1:]`)
-//! become lists before they get a name: each would nest the reader once more.
+//! So whatever goes into a list, a map or a namespace pays for all that it holds, counted as often
+//! as it is met, and is nested no deeper than sense needs; what is compared or looked for pays
+//! again. Lists that minijinja only strings together (`a + b`, `a * 3`, `a[1:]`) become lists
+//! before they get a name: each would nest the reader once more.
 
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
@@ -45,9 +47,14 @@ pub(super) fn flat(state: &State, value: &Value) -> Result<Value, Error> {
 fn pay(state: &State, value: &Value, depth: usize) -> Result<(), Error> {
     let pay_for = |value: &Value| pay(state, value, depth + 1);
     match value.kind() {
-        ValueKind::String => state.consume_fuel(value.as_str().map_or(0, str::len) as u64 / BYTES_A_UNIT),
+        ValueKind::String => {
+            state.consume_fuel(value.as_str().map_or(0, str::len) as u64 / BYTES_A_UNIT)
+        }
         ValueKind::Seq | ValueKind::Iterable | ValueKind::Map if depth == DEPTH_MAX => {
-            Err(Error::new(ErrorKind::InvalidOperation, format!("a value is nested deeper than {DEPTH_MAX}")))
+            Err(Error::new(
+                ErrorKind::InvalidOperation,
+                format!("a value is nested deeper than {DEPTH_MAX}"),
+            ))
         }
         ValueKind::Seq | ValueKind::Iterable => value.try_iter()?.try_for_each(|item| {
             state.consume_fuel(1)?;

@@ -1,6 +1,8 @@
-//! Added tokens: found in the text before anything else looks at it, the way `tokenizers`' `AddedVocabulary` finds them.
+//! Added tokens: found in the text before anything else looks at it, the way `tokenizers`'
+//! `AddedVocabulary` finds them.
 //!
-//! First those that want the text as it is, then, in what lies between, those that want it normalised.
+//! First those that want the text as it is, then, in what lies between, those that want it
+//! normalised.
 
 use std::ops::Range;
 
@@ -12,7 +14,8 @@ use tokenizers::AddedToken;
 pub(super) enum Part {
     /// An added token.
     Token(u32, Range<usize>),
-    /// What lies between. `fresh` if the normaliser's prefix stands in front of it; then it may be empty, but its text goes on.
+    /// What lies between. `fresh` if the normaliser's prefix stands in front of it; then it may be
+    /// empty, but its text goes on.
     Text {
         /// Where it stands.
         range: Range<usize>,
@@ -54,11 +57,15 @@ impl Added {
             return Err("an added token wants to be a single word".to_owned());
         }
         let strips = tokens.iter().any(|(_, token)| token.rstrip);
-        if strips && tokens.iter().any(|(_, token)| token.content.starts_with(char::is_whitespace)) {
+        if strips && tokens.iter().any(|(_, token)| token.content.starts_with(char::is_whitespace))
+        {
             return Err("one added token strips white space, another begins with it".to_owned());
         }
-        let (normalised, raw): (Vec<_>, Vec<_>) = tokens.iter().partition(|(_, token)| token.normalized);
-        let changed = normalised.iter().any(|(_, token)| token.content.contains([' ', '▁']) || token.lstrip || token.rstrip);
+        let (normalised, raw): (Vec<_>, Vec<_>) =
+            tokens.iter().partition(|(_, token)| token.normalized);
+        let changed = normalised
+            .iter()
+            .any(|(_, token)| token.content.contains([' ', '▁']) || token.lstrip || token.rstrip);
         if content != Content::Kept && changed {
             return Err("an added token is changed by the normaliser".to_owned());
         }
@@ -68,13 +75,17 @@ impl Added {
             let flags = (*id, token.lstrip, token.rstrip);
             if content == Content::Prefixed {
                 at_start.push((token.content.clone(), *id));
-                patterns.extend([' ', '▁'].map(|space| (format!("{space}{}", token.content), flags)));
+                patterns
+                    .extend([' ', '▁'].map(|space| (format!("{space}{}", token.content), flags)));
             } else {
                 patterns.push((token.content.clone(), flags));
             }
         }
         at_start.sort_by_key(|(content, _)| std::cmp::Reverse(content.len()));
-        let raw = raw.iter().map(|(id, token)| (token.content.clone(), (*id, token.lstrip, token.rstrip))).collect();
+        let raw = raw
+            .iter()
+            .map(|(id, token)| (token.content.clone(), (*id, token.lstrip, token.rstrip)))
+            .collect();
         Ok(Added { raw: Matcher::new(raw)?, normalised: Matcher::new(patterns)?, at_start })
     }
 
@@ -94,11 +105,15 @@ impl Added {
         if range.is_empty() {
             return;
         }
-        let Some(matcher) = &self.normalised else { return part(Part::Text { range, fresh: true }) };
+        let Some(matcher) = &self.normalised else {
+            return part(Part::Text { range, fresh: true });
+        };
         let mut fresh = true;
         let mut rest = range;
         let here = &text[rest.clone()];
-        if let Some((content, id)) = self.at_start.iter().find(|(content, _)| here.starts_with(content)) {
+        if let Some((content, id)) =
+            self.at_start.iter().find(|(content, _)| here.starts_with(content))
+        {
             part(Part::Token(*id, rest.start..rest.start + content.len()));
             rest.start += content.len();
             fresh = false;
@@ -126,12 +141,23 @@ impl Matcher {
             return Ok(None);
         }
         let contents = patterns.iter().map(|(content, _)| content);
-        let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(contents).map_err(|error| error.to_string())?;
-        Ok(Some(Matcher { automaton, tokens: patterns.into_iter().map(|(_, token)| token).collect() }))
+        let automaton = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(contents)
+            .map_err(|error| error.to_string())?;
+        Ok(Some(Matcher {
+            automaton,
+            tokens: patterns.into_iter().map(|(_, token)| token).collect(),
+        }))
     }
 
     /// Tokens, with the white space they strip, and what lies between, if anything does.
-    fn each(&self, text: &str, range: Range<usize>, mut part: impl FnMut(Option<u32>, Range<usize>)) {
+    fn each(
+        &self,
+        text: &str,
+        range: Range<usize>,
+        mut part: impl FnMut(Option<u32>, Range<usize>),
+    ) {
         let (base, text) = (range.start, &text[range]);
         let mut from = 0;
         for found in self.automaton.find_iter(text) {
@@ -167,11 +193,22 @@ mod tests {
             Added::new(tokens, content).expect("known tokens").each(text, |part| parts.push(part));
             parts
         };
-        let stripped = parts(&[(1, token("<s>")), (2, token("<m>").lstrip(true).rstrip(true))], Content::Kept, "a <m>  <s>b");
+        let stripped = parts(
+            &[(1, token("<s>")), (2, token("<m>").lstrip(true).rstrip(true))],
+            Content::Kept,
+            "a <m>  <s>b",
+        );
         let text = |range, fresh| Part::Text { range, fresh };
-        assert_eq!(stripped, [text(0..1, true), Part::Token(2, 1..7), Part::Token(1, 7..10), text(10..11, true)]);
-        let prefixed = parts(&[(1, token("<s>").normalized(true))], Content::Prefixed, "<s>a <s><s>");
-        assert_eq!(prefixed, [Part::Token(1, 0..3), text(3..4, false), Part::Token(1, 4..8), text(8..11, false)]);
+        assert_eq!(
+            stripped,
+            [text(0..1, true), Part::Token(2, 1..7), Part::Token(1, 7..10), text(10..11, true)]
+        );
+        let prefixed =
+            parts(&[(1, token("<s>").normalized(true))], Content::Prefixed, "<s>a <s><s>");
+        assert_eq!(
+            prefixed,
+            [Part::Token(1, 0..3), text(3..4, false), Part::Token(1, 4..8), text(8..11, false)]
+        );
         let alone = parts(&[(1, token("<s>").normalized(true))], Content::Prefixed, " <s>");
         assert_eq!(alone, [text(0..0, true), Part::Token(1, 0..4)]);
     }

@@ -20,7 +20,8 @@ pub(super) struct Batch {
     keys: [u128; BATCH + 1],
     hashes: [u32; BATCH + 1],
     found: [Known; BATCH + 1],
-    /// Which were not found in the front, and how many these are. As many as a byte can tell apart, so that none needs a check.
+    /// Which were not found in the front, and how many these are. As many as a byte can tell apart,
+    /// so that none needs a check.
     rest: [u8; 256],
     rest_len: usize,
     ids: [u32; TOKENS],
@@ -57,8 +58,9 @@ impl Batch {
         self.ends[self.len - 1] as usize
     }
 
-    /// Looks all words up in the front, and asks the memory for what may be known of the others. Each word of a step is asked for before the
-    /// first is read, and no step waits for a branch that hangs on memory.
+    /// Looks all words up in the front, and asks the memory for what may be known of the others.
+    /// Each word of a step is asked for before the first is read, and no step waits for a branch
+    /// that hangs on memory.
     #[inline]
     pub(super) fn look_up(&mut self, text: &[u8], cache: &Cache) {
         let Batch { keys, hashes, ends, found, rest, .. } = self;
@@ -81,7 +83,9 @@ impl Batch {
             count += u8::from(known.is_nothing());
         }
         self.rest_len = usize::from(count);
-        self.rest[..self.rest_len].iter().for_each(|place| cache.expect_behind(self.hashes[usize::from(*place)]));
+        self.rest[..self.rest_len]
+            .iter()
+            .for_each(|place| cache.expect_behind(self.hashes[usize::from(*place)]));
     }
 
     /// Looks up behind the front what was not found in it.
@@ -92,20 +96,28 @@ impl Batch {
         }
     }
 
-    /// Passes on the tokens of all words in order. For a word that is not known, or has more tokens than are kept here, `unknown` does so; it
-    /// is told what is known and where the word stands.
+    /// Passes on the tokens of all words in order. For a word that is not known, or has more tokens
+    /// than are kept here, `unknown` does so; it is told what is known and where the word stands.
     #[inline]
-    pub(super) fn pass_on<S: Sink>(&mut self, sink: &mut S, mut unknown: impl FnMut(Known, Range<usize>, &mut S)) {
+    pub(super) fn pass_on<S: Sink>(
+        &mut self,
+        sink: &mut S,
+        mut unknown: impl FnMut(Known, Range<usize>, &mut S),
+    ) {
         let Batch { start, ends, found, ids, spans, .. } = self;
         let mut count = 0;
         for (place, known) in found[..self.len].iter().enumerate() {
-            let range = || (if place == 0 { *start } else { ends[place - 1] as usize })..ends[place] as usize;
+            let range = || {
+                (if place == 0 { *start } else { ends[place - 1] as usize })..ends[place] as usize
+            };
             if known.count().wrapping_sub(1) < 2 {
-                // One word in ten has two, and a branch that is wrong so often costs more than a token written in vain.
+                // One word in ten has two, and a branch that is wrong so often costs more than a
+                // token written in vain.
                 ids[count..count + 2].copy_from_slice(&known.first_two());
                 if S::SPANS {
                     let middle = range().start + known.end(0);
-                    spans[count..count + 2].copy_from_slice(&[span(range().start, middle), span(middle, range().end)]);
+                    spans[count..count + 2]
+                        .copy_from_slice(&[span(range().start, middle), span(middle, range().end)]);
                 }
                 count += known.count();
             } else if known.count().wrapping_sub(1) < SHORT_TOKENS {
@@ -133,16 +145,20 @@ fn span(start: usize, end: usize) -> Span {
     Span { start: start as u32, end: end as u32 }
 }
 
-/// Texts of letters, digits, white space, signs and characters of two to four bytes, in runs, of up to 190 characters; two of three are ASCII.
+/// Texts of letters, digits, white space, signs and characters of two to four bytes, in runs, of up
+/// to 190 characters; two of three are ASCII.
 #[cfg(test)]
 pub(super) fn hostile() -> impl Iterator<Item = String> {
-    let alphabet: Vec<char> = "aabcdelmrstvzALSTZ  \n\r\t''.,-09_<\u{0}é▁中💖\u{3000}".chars().collect();
+    let alphabet: Vec<char> =
+        "aabcdelmrstvzALSTZ  \n\r\t''.,-09_<\u{0}é▁中💖\u{3000}".chars().collect();
     let mut state = 9_u64;
     (0..600).map(move |round| {
         let ascii = alphabet.iter().take_while(|character| character.is_ascii()).count();
         let (mut character, known) = ('a', if round % 3 == 0 { alphabet.len() } else { ascii });
         let next = |_| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             if state >> 62 != 0 {
                 character = alphabet[(state >> 32) as usize % known];
             }

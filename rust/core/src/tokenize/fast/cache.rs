@@ -1,5 +1,5 @@
-//! What words have been merged before: tables of fixed size, so that memory is bounded. They decide how fast a word's tokens come,
-//! never which.
+//! What words have been merged before: tables of fixed size, so that memory is bounded. They decide
+//! how fast a word's tokens come, never which.
 
 use std::hint::select_unpredictable;
 
@@ -16,11 +16,12 @@ const IDS_AT: [u32; SHORT_TOKENS] = [0, 32, 64, 64 + ID_BITS];
 /// Where the ends begin, of 4 bits each, and where the number of tokens stands.
 const ENDS_AT: u32 = 64 + 2 * ID_BITS;
 const COUNT_AT: u32 = 120;
-/// 2^16 words, 2 MiB: nearly all words of a text, apart from the rare. Its words are asked for ahead, so it need not lie in the fastest
-/// cache; with 2^14, which does, a pass takes 5 to 9 % longer.
+/// 2^16 words, 2 MiB: nearly all words of a text, apart from the rare. Its words are asked for
+/// ahead, so it need not lie in the fastest cache; with 2^14, which does, a pass takes 5 to 9 %
+/// longer.
 const FRONT_BITS: u32 = 16;
-/// 2^17 sets of four words, 16 MiB. Of 21 M segments of 98 MB of dialogues some 144 k differ, and one that was driven out costs as much
-/// as 50 look-ups; with sets of two, one in six was.
+/// 2^17 sets of four words, 16 MiB. Of 21 M segments of 98 MB of dialogues some 144 k differ, and
+/// one that was driven out costs as much as 50 look-ups; with sets of two, one in six was.
 const SET_BITS: u32 = 17;
 const SET_WORDS: usize = 4;
 const LONG_MAX: usize = 47;
@@ -43,7 +44,8 @@ struct Word {
     known: Known,
 }
 
-/// Words whose hashes fall together; a new one takes the first place, moves the others on and drives out the last.
+/// Words whose hashes fall together; a new one takes the first place, moves the others on and
+/// drives out the last.
 #[derive(Clone, Copy)]
 #[repr(align(128))]
 struct Set([Word; SET_WORDS]);
@@ -58,7 +60,8 @@ struct Long {
     tokens: u8,
 }
 
-/// The tokens of a short word: from the top their number, where each ends in the word, their ids. All zeros where a word is not known.
+/// The tokens of a short word: from the top their number, where each ends in the word, their ids.
+/// All zeros where a word is not known.
 #[derive(Clone, Copy)]
 pub(super) struct Known(u128);
 
@@ -72,7 +75,8 @@ impl Known {
         let (mut known, mut end) = ((symbols.ids.len() as u128) << COUNT_AT, 0);
         for (place, (id, len)) in symbols.ids.iter().zip(&symbols.lens).enumerate() {
             end += len;
-            known |= u128::from(*id) << IDS_AT[place] | u128::from(end) << (ENDS_AT + 4 * place as u32);
+            known |=
+                u128::from(*id) << IDS_AT[place] | u128::from(end) << (ENDS_AT + 4 * place as u32);
         }
         Known(known)
     }
@@ -112,7 +116,13 @@ impl Cache {
     /// No words yet.
     pub(super) fn new() -> Cache {
         let word = Word { key: 0, known: Known::NOTHING };
-        let long = Long { key: [0; LONG_MAX], len: 0, ids: [0; LONG_TOKENS], ends: [0; LONG_TOKENS], tokens: 0 };
+        let long = Long {
+            key: [0; LONG_MAX],
+            len: 0,
+            ids: [0; LONG_TOKENS],
+            ends: [0; LONG_TOKENS],
+            tokens: 0,
+        };
         Cache { front: table(word), sets: table(Set([word; SET_WORDS])), long: vec![long; LONG] }
     }
 
@@ -136,8 +146,9 @@ impl Cache {
         self.front[place(hash, FRONT_BITS)].known_as(key)
     }
 
-    /// The same for the table behind the front, into which it takes what it finds. Free of branches too: one that hangs on memory, and is
-    /// wrong for one word in seven, would wait for it each time.
+    /// The same for the table behind the front, into which it takes what it finds. Free of branches
+    /// too: one that hangs on memory, and is wrong for one word in seven, would wait for it each
+    /// time.
     #[inline]
     pub(super) fn find_behind(&mut self, key: u128, hash: u32) -> Known {
         let Set(words) = &self.sets[place(hash, SET_BITS)];
@@ -150,8 +161,15 @@ impl Cache {
     }
 
     /// Passes on the tokens of a word whose tokens are not in the first tables, if it is known.
-    pub(super) fn emit_long<S: Sink>(&self, word: &[u8], found: Known, start: usize, sink: &mut S) -> bool {
-        let may_be_there = word.len() <= LONG_MAX && (word.len() > SHORT_MAX || !found.is_nothing());
+    pub(super) fn emit_long<S: Sink>(
+        &self,
+        word: &[u8],
+        found: Known,
+        start: usize,
+        sink: &mut S,
+    ) -> bool {
+        let may_be_there =
+            word.len() <= LONG_MAX && (word.len() > SHORT_MAX || !found.is_nothing());
         let Some(known) = may_be_there.then(|| &self.long[long_place(word)]) else { return false };
         if &known.key[..usize::from(known.len)] != word {
             return false;
@@ -169,7 +187,8 @@ impl Cache {
     pub(super) fn insert(&mut self, word: &[u8], symbols: &Symbols) {
         let (bytes, tokens) = (word.len(), symbols.ids.len());
         if bytes <= SHORT_MAX {
-            let is_small = tokens <= SHORT_TOKENS && symbols.ids.iter().all(|id| id >> ID_BITS == 0);
+            let is_small =
+                tokens <= SHORT_TOKENS && symbols.ids.iter().all(|id| id >> ID_BITS == 0);
             let known = if is_small { Known::new(symbols) } else { Known::ELSEWHERE };
             let key = key(word, 0, bytes);
             let Set(words) = &mut self.sets[place(hash(key), SET_BITS)];
@@ -225,7 +244,8 @@ const MASKS: [u128; SHORT_MAX + 2] = {
     masks
 };
 
-/// The bytes of a word of at most 15, and how many there are; for any longer word what no such word has.
+/// The bytes of a word of at most 15, and how many there are; for any longer word what no such word
+/// has.
 #[inline]
 pub(super) fn key(text: &[u8], start: usize, end: usize) -> u128 {
     let len = (end - start).min(SHORT_MAX + 1);
@@ -243,7 +263,8 @@ pub(super) fn key(text: &[u8], start: usize, end: usize) -> u128 {
 /// Where in the tables a word may stand.
 #[inline]
 pub(super) fn hash(key: u128) -> u32 {
-    let product = u128::from(key as u64 ^ 0x9E37_79B9_7F4A_7C15) * u128::from((key >> 64) as u64 ^ 0xC2B2_AE3D_27D4_EB4F);
+    let product = u128::from(key as u64 ^ 0x9E37_79B9_7F4A_7C15)
+        * u128::from((key >> 64) as u64 ^ 0xC2B2_AE3D_27D4_EB4F);
     (product as u64 ^ (product >> 64) as u64) as u32
 }
 

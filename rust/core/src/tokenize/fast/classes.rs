@@ -1,4 +1,5 @@
-//! Classes of characters as the `onig` library sees them, which the `tokenizers` crate searches with.
+//! Classes of characters as the `onig` library sees them, which the `tokenizers` crate searches
+//! with.
 
 use regex_syntax::hir::{Class as HirClass, HirKind};
 
@@ -34,12 +35,21 @@ impl Classes {
     /// Builds the table from Unicode's.
     pub(super) fn new() -> Classes {
         let mut flat = vec![Class::Other; PAGES * PAGE];
-        for (pattern, class) in [(r"\p{L}", Class::Letter), (r"\p{N}", Class::Number), (r"\s", Class::Space), (r"[\r\n]", Class::Newline)] {
+        for (pattern, class) in [
+            (r"\p{L}", Class::Letter),
+            (r"\p{N}", Class::Number),
+            (r"\s", Class::Space),
+            (r"[\r\n]", Class::Newline),
+        ] {
             for (first, last) in ranges(pattern) {
                 flat[first as usize..=last as usize].fill(class);
             }
         }
-        let mut classes = Classes { ascii: [Class::Other; 128], pages: Box::new([0; PAGES]), classes: Vec::new() };
+        let mut classes = Classes {
+            ascii: [Class::Other; 128],
+            pages: Box::new([0; PAGES]),
+            classes: Vec::new(),
+        };
         classes.ascii.copy_from_slice(&flat[..128]);
         for (place, page) in flat.chunks_exact(PAGE).enumerate() {
             let known = classes.classes.chunks_exact(PAGE).position(|known| known == page);
@@ -78,7 +88,9 @@ impl Classes {
 fn ranges(pattern: &str) -> Vec<(char, char)> {
     let hir = regex_syntax::parse(pattern).expect("the patterns above are well formed");
     match hir.into_kind() {
-        HirKind::Class(HirClass::Unicode(class)) => class.ranges().iter().map(|range| (range.start(), range.end())).collect(),
+        HirKind::Class(HirClass::Unicode(class)) => {
+            class.ranges().iter().map(|range| (range.start(), range.end())).collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -91,9 +103,12 @@ mod tests {
     fn every_character_has_the_class_that_onig_gives_it() {
         let classes = Classes::new();
         let all: String = ('\0'..=char::MAX).collect();
-        for (pattern, class) in [(r"\p{L}", Class::Letter), (r"\p{N}", Class::Number), (r"\s", Class::Space)] {
+        for (pattern, class) in
+            [(r"\p{L}", Class::Letter), (r"\p{N}", Class::Number), (r"\s", Class::Space)]
+        {
             let regex = tokenizers::utils::SysRegex::new(pattern).expect("a pattern");
-            let found: std::collections::BTreeSet<usize> = regex.find_iter(&all).map(|(start, _)| start).collect();
+            let found: std::collections::BTreeSet<usize> =
+                regex.find_iter(&all).map(|(start, _)| start).collect();
             let wrong: Vec<_> = all
                 .char_indices()
                 .filter(|(at, character)| {

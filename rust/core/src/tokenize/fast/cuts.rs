@@ -42,7 +42,8 @@ const PARTS: usize = 4;
 
 /// The pairs of characters that some merge joins. A space in the text is a `▁`.
 pub(super) struct Cuts {
-    /// For each two neighbouring bytes, as [`neighbours`] puts them together, nothing, [`CUT`] or [`ASK`].
+    /// For each two neighbouring bytes, as [`neighbours`] puts them together, nothing, [`CUT`] or
+    /// [`ASK`].
     bytes: Box<[u8; 1 << 16]>,
     /// All pairs with a character beyond ASCII.
     pairs: HashSet<(u32, u32)>,
@@ -58,8 +59,14 @@ impl Cuts {
         let (mut pairs, mut rows) = (HashSet::new(), [0_u128; 128]);
         let mut sides = vec![0; PLANES].into_boxed_slice();
         for (left, right) in joined {
-            for left in [Some(left), (left == SPACE).then_some(' ')].into_iter().flatten().map(u32::from) {
-                for right in [Some(right), (right == SPACE).then_some(' ')].into_iter().flatten().map(u32::from) {
+            for left in
+                [Some(left), (left == SPACE).then_some(' ')].into_iter().flatten().map(u32::from)
+            {
+                for right in [Some(right), (right == SPACE).then_some(' ')]
+                    .into_iter()
+                    .flatten()
+                    .map(u32::from)
+                {
                     if left < 128 && right < 128 {
                         rows[left as usize] |= 1 << right;
                     } else {
@@ -80,11 +87,20 @@ impl Cuts {
         if left < 128 && right < 128 {
             return self.groups.join(left as u8, right as u8);
         }
-        self.sides[left as usize] & LEFT != 0 && self.sides[right as usize] & RIGHT != 0 && self.pairs.contains(&(left, right))
+        self.sides[left as usize] & LEFT != 0
+            && self.sides[right as usize] & RIGHT != 0
+            && self.pairs.contains(&(left, right))
     }
 
-    /// Writes where segments end, after `scanned` and up to `end`, until little room is left; returns how many, and moves `scanned`.
-    pub(super) fn fill(&self, text: &[u8], scanned: &mut usize, end: usize, ends: &mut Ends) -> usize {
+    /// Writes where segments end, after `scanned` and up to `end`, until little room is left;
+    /// returns how many, and moves `scanned`.
+    pub(super) fn fill(
+        &self,
+        text: &[u8],
+        scanned: &mut usize,
+        end: usize,
+        ends: &mut Ends,
+    ) -> usize {
         #[cfg(target_arch = "x86_64")]
         if vectors::are_here() {
             #[expect(unsafe_code, reason = "see `vectors`")]
@@ -97,16 +113,25 @@ impl Cuts {
     /// The same for processors of wide vectors.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,bmi1,popcnt")]
-    fn fill_by_vectors(&self, text: &[u8], scanned: &mut usize, end: usize, ends: &mut Ends) -> usize {
+    fn fill_by_vectors(
+        &self,
+        text: &[u8],
+        scanned: &mut usize,
+        end: usize,
+        ends: &mut Ends,
+    ) -> usize {
         let Groups { left, right } = &self.groups;
         let block = |window: &[u8; WINDOW + 1]| {
             let (cuts, asked) = vectors::boundaries(window, left, right);
             (cuts | asked, asked != 0)
         };
-        self.fill_by(text, (scanned, end), ends, block, |mask, base, places| vectors::list(mask, base, places))
+        self.fill_by(text, (scanned, end), ends, block, |mask, base, places| {
+            vectors::list(mask, base, places)
+        })
     }
 
-    /// The same with a way to look at a window and one to list its bits. Inlined, so that each way is compiled for its processor.
+    /// The same with a way to look at a window and one to list its bits. Inlined, so that each way
+    /// is compiled for its processor.
     #[inline(always)]
     fn fill_by(
         &self,
@@ -145,12 +170,17 @@ impl Cuts {
         count
     }
 
-    /// One bit for each two neighbours, set where a cut is or has to be asked for; and whether any has to be.
+    /// One bit for each two neighbours, set where a cut is or has to be asked for; and whether any
+    /// has to be.
     #[inline]
     fn block(&self, window: &[u8; WINDOW + 1]) -> (u64, bool) {
-        let found = |place: usize| self.bytes[neighbours(*window[place..].first_chunk().expect("a window has a byte more"))];
+        let found = |place: usize| {
+            self.bytes
+                [neighbours(*window[place..].first_chunk().expect("a window has a byte more"))]
+        };
         if window.is_ascii() {
-            // Four sums, so that no step waits for the one before; each from its last bit on, which spares a count of places.
+            // Four sums, so that no step waits for the one before; each from its last bit on, which
+            // spares a count of places.
             let mut cuts = [0_u64; PARTS];
             for place in (0..WINDOW / PARTS).rev() {
                 for (part, cuts) in cuts.iter_mut().enumerate() {
@@ -216,7 +246,8 @@ mod tests {
     #[test]
     fn segments_end_where_no_merge_joins_with_vectors_or_without() {
         let joined = "ab bc ▁a ▁▁ .. 'a éa aé 中中 \n\n zA A' 💖💖 00".split(' ');
-        let joined = joined.map(|pair| (pair.chars().next().expect("two"), pair.chars().nth(1).expect("two")));
+        let joined = joined
+            .map(|pair| (pair.chars().next().expect("two"), pair.chars().nth(1).expect("two")));
         let cuts = Cuts::new(joined.clone());
         for (left, right) in joined.chain([(' ', 'a'), (' ', ' '), ('▁', ' ')]) {
             assert!(cuts.joins(u32::from(left), u32::from(right)), "{left:?} {right:?}");
@@ -224,12 +255,20 @@ mod tests {
         for text in hostile() {
             let bytes = text.as_bytes();
             let pairs = text.char_indices().zip(text.chars().skip(1));
-            let wanted = pairs.filter(|((_, left), right)| !cuts.joins(u32::from(*left), u32::from(*right)));
-            let wanted = wanted.map(|((at, left), _)| (at + left.len_utf8()) as u32).chain([text.len() as u32]);
+            let wanted =
+                pairs.filter(|((_, left), right)| !cuts.joins(u32::from(*left), u32::from(*right)));
+            let wanted = wanted
+                .map(|((at, left), _)| (at + left.len_utf8()) as u32)
+                .chain([text.len() as u32]);
             let wanted: Vec<u32> = wanted.collect();
-            assert_eq!(ends(&text, |scanned, ends| cuts.fill(bytes, scanned, bytes.len(), ends)), wanted, "{text:?}");
-            let plainly =
-                |scanned: &mut usize, ends: &mut Ends| cuts.fill_by(bytes, (scanned, bytes.len()), ends, |window| cuts.block(window), list);
+            assert_eq!(
+                ends(&text, |scanned, ends| cuts.fill(bytes, scanned, bytes.len(), ends)),
+                wanted,
+                "{text:?}"
+            );
+            let plainly = |scanned: &mut usize, ends: &mut Ends| {
+                cuts.fill_by(bytes, (scanned, bytes.len()), ends, |window| cuts.block(window), list)
+            };
             assert_eq!(ends(&text, plainly), wanted, "{text:?}");
         }
     }

@@ -1,7 +1,9 @@
-//! ASCII characters in eight groups by what merges join them to, so that one byte for each of two neighbours says whether any may.
+//! ASCII characters in eight groups by what merges join them to, so that one byte for each of two
+//! neighbours says whether any may.
 //!
-//! Where two rows fall together, a group joins what any of its members does. A pair too many costs a cut, never a token: what no merge
-//! joins is as well left together. Mistral's vocabulary falls into a blank, small letters, capitals and signs by itself.
+//! Where two rows fall together, a group joins what any of its members does. A pair too many costs
+//! a cut, never a token: what no merge joins is as well left together. Mistral's vocabulary falls
+//! into a blank, small letters, capitals and signs by itself.
 
 /// How many groups there are: one bit each of a byte.
 const GROUPS: usize = 8;
@@ -23,7 +25,8 @@ struct Group {
 }
 
 impl Groups {
-    /// Groups the characters; a row has a bit for each character that some merge joins to it on its right.
+    /// Groups the characters; a row has a bit for each character that some merge joins to it on its
+    /// right.
     pub(super) fn new(rows: &[u128; ASCII]) -> Groups {
         let mut groups: Vec<Group> = Vec::new();
         for (character, joined) in rows.iter().enumerate().filter(|(_, joined)| **joined != 0) {
@@ -33,15 +36,22 @@ impl Groups {
             }
         }
         while groups.len() > GROUPS {
-            let pairs = (1..groups.len()).flat_map(|right| (0..right).map(move |left| (left, right)));
-            let Some((left, right)) = pairs.min_by_key(|(left, right)| groups[*left].cost(&groups[*right])) else { break };
+            let pairs =
+                (1..groups.len()).flat_map(|right| (0..right).map(move |left| (left, right)));
+            let Some((left, right)) =
+                pairs.min_by_key(|(left, right)| groups[*left].cost(&groups[*right]))
+            else {
+                break;
+            };
             let Group { members, joined } = groups.swap_remove(right);
             groups[left].members |= members;
             groups[left].joined |= joined;
         }
         let all = |bit: &dyn Fn(&Group) -> u128| {
             std::array::from_fn(|character| {
-                groups.iter().enumerate().fold(0, |bits, (place, group)| bits | ((bit(group) >> character & 1) as u8) << place)
+                groups.iter().enumerate().fold(0, |bits, (place, group)| {
+                    bits | ((bit(group) >> character & 1) as u8) << place
+                })
             })
         };
         Groups { left: all(&|group| group.members), right: all(&|group| group.joined) }
@@ -57,7 +67,9 @@ impl Groups {
 impl Group {
     /// How many pairs join for nothing where two groups fall together.
     fn cost(&self, other: &Group) -> u32 {
-        let more = |one: &Group, other: &Group| one.members.count_ones() * (other.joined & !one.joined).count_ones();
+        let more = |one: &Group, other: &Group| {
+            one.members.count_ones() * (other.joined & !one.joined).count_ones()
+        };
         more(self, other) + more(other, self)
     }
 }
@@ -71,7 +83,9 @@ mod tests {
         let mut state = 3_u64;
         let mut rows = [0_u128; ASCII];
         for row in &mut rows[32..] {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             *row = u128::from(state) << (state >> 58);
         }
         let lost = |rows: &[u128; ASCII], groups: &Groups, added: bool| {
@@ -84,7 +98,10 @@ mod tests {
                 .count()
         };
         assert_eq!(lost(&rows, &Groups::new(&rows), false), 0);
-        let few = std::array::from_fn(|character| if character % 9 == 8 { 0 } else { rows[40 + character % 9] });
+        let few =
+            std::array::from_fn(
+                |character| if character % 9 == 8 { 0 } else { rows[40 + character % 9] },
+            );
         let groups = Groups::new(&few);
         assert_eq!((lost(&few, &groups, false), lost(&few, &groups, true)), (0, 0));
     }

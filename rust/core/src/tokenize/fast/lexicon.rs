@@ -12,7 +12,8 @@ use crate::tokenize::encode::Sink;
 
 /// No token.
 pub(super) const MISSING: u32 = u32::MAX;
-/// Words beyond this leave their buffers behind for the allocator, so that one huge text does not stay in memory.
+/// Words beyond this leave their buffers behind for the allocator, so that one huge text does not
+/// stay in memory.
 const KEPT_SYMBOLS: usize = 1 << 16;
 
 /// How characters become the first symbols, and how symbols merge.
@@ -25,14 +26,16 @@ pub(super) struct Lexicon {
 
 /// What a word's first symbols are.
 pub(super) enum Spelling {
-    /// Its bytes; [`MISSING`] where the vocabulary lacks one. With `whole`, a word that is a token is that token, merges or not.
+    /// Its bytes; [`MISSING`] where the vocabulary lacks one. With `whole`, a word that is a token
+    /// is that token, merges or not.
     Bytes {
         /// The token of each byte.
         ids: Box<[u32; 256]>,
         /// All tokens as bytes, where the tokenizer says `ignore_merges`.
         whole: Option<WholeWords>,
     },
-    /// Its characters, where the vocabulary has them, else the bytes of the character. A space is a `▁`.
+    /// Its characters, where the vocabulary has them, else the bytes of the character. A space is a
+    /// `▁`.
     Characters {
         /// The token of each ASCII character.
         ascii: Box<[u32; 128]>,
@@ -55,7 +58,12 @@ pub(super) struct Scratch {
 impl Scratch {
     /// Empty caches and buffers.
     pub(super) fn new() -> Scratch {
-        Scratch { cache: Cache::new(), symbols: Symbols::default(), batches: Default::default(), word: Vec::new() }
+        Scratch {
+            cache: Cache::new(),
+            symbols: Symbols::default(),
+            batches: Default::default(),
+            word: Vec::new(),
+        }
     }
 
     /// Frees what only a huge word needed.
@@ -70,9 +78,11 @@ impl Scratch {
 }
 
 impl Lexicon {
-    /// Passes on the tokens of a part of a text. `fill` writes where the next words end, up to the end of the part, and says how many.
+    /// Passes on the tokens of a part of a text. `fill` writes where the next words end, up to the
+    /// end of the part, and says how many.
     ///
-    /// While the memory fetches what the words of one batch may be known as, the words of the next are searched for.
+    /// While the memory fetches what the words of one batch may be known as, the words of the next
+    /// are searched for.
     pub(super) fn encode<S: Sink>(
         &self,
         text: &[u8],
@@ -93,7 +103,14 @@ impl Lexicon {
         self.pass_on(text, last, cache, symbols, sink);
     }
 
-    fn pass_on<S: Sink>(&self, text: &[u8], batch: &mut Batch, cache: &mut Cache, symbols: &mut Symbols, sink: &mut S) {
+    fn pass_on<S: Sink>(
+        &self,
+        text: &[u8],
+        batch: &mut Batch,
+        cache: &mut Cache,
+        symbols: &mut Symbols,
+        sink: &mut S,
+    ) {
         batch.look_behind(cache);
         batch.pass_on(sink, |found, range, sink| {
             let start = range.start;
@@ -102,7 +119,14 @@ impl Lexicon {
     }
 
     #[inline(never)]
-    fn encode_unknown<S: Sink>(&self, word: &[u8], found: Known, start: usize, (cache, symbols): (&mut Cache, &mut Symbols), sink: &mut S) {
+    fn encode_unknown<S: Sink>(
+        &self,
+        word: &[u8],
+        found: Known,
+        start: usize,
+        (cache, symbols): (&mut Cache, &mut Symbols),
+        sink: &mut S,
+    ) {
         if cache.emit_long(word, found, start, sink) {
             return;
         }
@@ -120,9 +144,16 @@ impl Lexicon {
         }
     }
 
-    /// A word of which the vocabulary lacks a byte. `tokenizers` drops that byte and lets the following tokens of the word move up
-    /// in its byte alphabet, where a byte takes one place or two; so their spans are what then stands at these places.
-    fn encode_incomplete<S: Sink>(&self, word: &[u8], start: usize, symbols: &mut Symbols, sink: &mut S) {
+    /// A word of which the vocabulary lacks a byte. `tokenizers` drops that byte and lets the
+    /// following tokens of the word move up in its byte alphabet, where a byte takes one place or
+    /// two; so their spans are what then stands at these places.
+    fn encode_incomplete<S: Sink>(
+        &self,
+        word: &[u8],
+        start: usize,
+        symbols: &mut Symbols,
+        sink: &mut S,
+    ) {
         let Spelling::Bytes { ids, .. } = &self.spelling else { return };
         symbols.clear();
         let mut places = Vec::new();
@@ -156,7 +187,8 @@ impl Spelling {
         }
     }
 
-    /// A word whose every symbol is a letter. Those spelled by fallback bytes count as well: they merge with nothing.
+    /// A word whose every symbol is a letter. Those spelled by fallback bytes count as well: they
+    /// merge with nothing.
     fn letters<'word>(&self, word: &'word [u8]) -> Option<&'word [u8]> {
         Some(word).filter(|word| matches!(self, Spelling::Bytes { .. }) || word.is_ascii())
     }
@@ -174,13 +206,19 @@ impl Spelling {
             }
             Spelling::Characters { ascii, others, bytes } => {
                 for character in characters(word).chars() {
-                    let id = if character.is_ascii() { Some(ascii[character as usize]) } else { others.get(&character).copied() };
+                    let id = if character.is_ascii() {
+                        Some(ascii[character as usize])
+                    } else {
+                        others.get(&character).copied()
+                    };
                     match id {
                         Some(id) if id != MISSING => symbols.push(id, character.len_utf8() as u32),
                         _ => {
                             let mut buffer = [0; 4];
                             let encoded = character.encode_utf8(&mut buffer).as_bytes();
-                            encoded.iter().for_each(|byte| symbols.push(bytes[usize::from(*byte)], 1));
+                            encoded
+                                .iter()
+                                .for_each(|byte| symbols.push(bytes[usize::from(*byte)], 1));
                         }
                     }
                 }

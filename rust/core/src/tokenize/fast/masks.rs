@@ -1,7 +1,9 @@
-//! 64 bytes of ASCII at once: where words begin, one bit for each byte, without a branch for each character.
+//! 64 bytes of ASCII at once: where words begin, one bit for each byte, without a branch for each
+//! character.
 //!
-//! The window begins with a word. A boundary depends on the two bytes before it and the one after, contractions apart, so all
-//! boundaries up to two bytes before what is not known hold. Bytes beyond ASCII count as not known.
+//! The window begins with a word. A boundary depends on the two bytes before it and the one after,
+//! contractions apart, so all boundaries up to two bytes before what is not known hold. Bytes
+//! beyond ASCII count as not known.
 
 use super::words::Pattern;
 use crate::simd::bits::{WINDOW, bits};
@@ -24,7 +26,8 @@ impl Masks {
     /// Looks at each byte.
     #[inline]
     pub(super) fn new(window: &[u8; WINDOW]) -> Masks {
-        // Plain comparisons, so that the compiler uses vectors; then one bit of each byte is drawn out.
+        // Plain comparisons, so that the compiler uses vectors; then one bit of each byte is drawn
+        // out.
         let mut kinds = [0_u8; WINDOW];
         for (kind, byte) in kinds.iter_mut().zip(window) {
             let letter = u8::from((byte | 0x20).wrapping_sub(b'a') < 26);
@@ -33,9 +36,16 @@ impl Masks {
             let space = blank | u8::from(byte.wrapping_sub(b'\t') < 5);
             let newline = u8::from(*byte == b'\n') | u8::from(*byte == b'\r');
             let apostrophe = u8::from(*byte == b'\'');
-            *kind = letter | number << 1 | space << 2 | blank << 3 | newline << 4 | apostrophe << 5 | byte >> 7 << 6;
+            *kind = letter
+                | number << 1
+                | space << 2
+                | blank << 3
+                | newline << 4
+                | apostrophe << 5
+                | byte >> 7 << 6;
         }
-        let (letters, numbers, spaces, beyond) = (bits::<0>(&kinds), bits::<1>(&kinds), bits::<2>(&kinds), bits::<6>(&kinds));
+        let (letters, numbers, spaces, beyond) =
+            (bits::<0>(&kinds), bits::<1>(&kinds), bits::<2>(&kinds), bits::<6>(&kinds));
         Masks {
             letters,
             numbers,
@@ -54,11 +64,21 @@ impl Masks {
     #[target_feature(enable = "avx512f,avx512bw")]
     pub(super) fn by_vectors(window: &[u8; WINDOW]) -> Masks {
         let is = |byte: u8| vectors::among(window, 0, byte, 1);
-        let (letters, numbers) = (vectors::among(window, 0x20, b'a', 26), vectors::among(window, 0, b'0', 10));
+        let (letters, numbers) =
+            (vectors::among(window, 0x20, b'a', 26), vectors::among(window, 0, b'0', 10));
         let (blanks, beyond) = (is(b' '), vectors::among(window, 0, 0x80, 0x80));
         let spaces = blanks | vectors::among(window, 0, b'\t', 5);
         let others = !(letters | numbers | spaces | beyond);
-        Masks { letters, numbers, spaces, blanks, newlines: is(b'\n') | is(b'\r'), apostrophes: is(b'\''), others, beyond }
+        Masks {
+            letters,
+            numbers,
+            spaces,
+            blanks,
+            newlines: is(b'\n') | is(b'\r'),
+            apostrophes: is(b'\''),
+            others,
+            beyond,
+        }
     }
 
     /// Bytes of another class than the one before.
@@ -103,14 +123,17 @@ fn digits_gpt2(masks: &Masks) -> u64 {
 fn llama3(masks: &Masks, digits_max: usize) -> u64 {
     let Masks { letters, numbers, spaces, blanks, newlines, others, .. } = *masks;
     let last = spaces & !newlines & !(spaces >> 1);
-    // One character that is no newline joins letters: white space, or a lone other one that no blank has joined.
+    // One character that is no newline joins letters: white space, or a lone other one that no
+    // blank has joined.
     let lone = others & !(others << 1) & !(blanks << 1);
     let joined_letters = letters & (spaces & !newlines | lone) << 1;
     let joined_others = others & blanks << 1;
     // Newlines belong to the others before them.
     let joined_newlines = newlines & others << 1;
     let after_newlines = joined_newlines.wrapping_add(newlines) & !newlines & newlines << 1;
-    let mut begins = masks.changes() & !(joined_letters | joined_others | joined_newlines) | last | after_newlines;
+    let mut begins = masks.changes() & !(joined_letters | joined_others | joined_newlines)
+        | last
+        | after_newlines;
     if digits_max == 1 {
         return begins | numbers;
     }

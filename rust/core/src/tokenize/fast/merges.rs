@@ -20,7 +20,8 @@ use std::collections::BinaryHeap;
 
 use crate::simd::prefetch::prefetch;
 
-/// Words of more symbols merge through a queue: a scan for the best pair is quadratic, and faster only while a word is short.
+/// Words of more symbols merge through a queue: a scan for the best pair is quadratic, and faster
+/// only while a word is short.
 const SCAN_MAX: usize = 192;
 /// Nearly all words have fewer symbols than this, and small arrays are sooner made.
 const SHORT_MAX: usize = 32;
@@ -32,16 +33,19 @@ const FREE: u64 = u64::MAX;
 pub(super) const ID_BITS: u32 = 20;
 const RANK_BITS: u32 = 24;
 
-/// Which two tokens merge, and how early: an open-addressing table of 8 bytes a slot, since a merge is as slow as memory.
+/// Which two tokens merge, and how early: an open-addressing table of 8 bytes a slot, since a merge
+/// is as slow as memory.
 pub(super) struct Merges {
-    /// The rank of every two letters. A word begins as letters, so this small table answers half of what its merging asks.
+    /// The rank of every two letters. A word begins as letters, so this small table answers half of
+    /// what its merging asks.
     letters: Box<[u32]>,
     /// From the top: the left token, the right one, the rank.
     slots: Vec<u64>,
     shift: u32,
     /// The new token of each rank.
     new: Vec<u32>,
-    /// Four bits a slot, set where the hash of a pair falls: most pairs do not merge, and this stays in the fast caches.
+    /// Four bits a slot, set where the hash of a pair falls: most pairs do not merge, and this
+    /// stays in the fast caches.
     filter: Vec<u64>,
 }
 
@@ -80,10 +84,12 @@ impl Symbols {
 }
 
 impl Merges {
-    /// The table of `(left, right, new)` ids in the order of the merges list; of a pair that stands there twice, the later counts.
-    /// `alphabet` has the tokens of the letters, at most 256, which are bytes to those who call [`Merges::apply`].
+    /// The table of `(left, right, new)` ids in the order of the merges list; of a pair that stands
+    /// there twice, the later counts. `alphabet` has the tokens of the letters, at most 256, which
+    /// are bytes to those who call [`Merges::apply`].
     pub(super) fn new(list: &[(u32, u32, u32)], alphabet: &[u32]) -> Result<Merges, String> {
-        let last = list.iter().map(|(left, right, new)| *left.max(right).max(new)).max().unwrap_or(0);
+        let last =
+            list.iter().map(|(left, right, new)| *left.max(right).max(new)).max().unwrap_or(0);
         if last >> ID_BITS != 0 || list.len() >> RANK_BITS != 0 {
             return Err("its vocabulary has more than a million tokens".to_owned());
         }
@@ -107,7 +113,8 @@ impl Merges {
         Ok(merges)
     }
 
-    /// The slot of a pair, or the free one it would take. A quarter of the slots is free, so the search ends.
+    /// The slot of a pair, or the free one it would take. A quarter of the slots is free, so the
+    /// search ends.
     #[inline]
     fn place(&self, pair: u64, hash: u64) -> usize {
         let mask = self.slots.len() - 1;
@@ -131,7 +138,8 @@ impl Merges {
         let pair = pair(left, right);
         let hash = hash(pair);
         let (word, bit) = self.filter_place(hash);
-        // Asked for before it is known whether it will be needed, since the filter may have to be fetched as well.
+        // Asked for before it is known whether it will be needed, since the filter may have to be
+        // fetched as well.
         prefetch(&self.slots, (hash >> self.shift) as usize);
         if self.filter[word] >> bit & 1 == 0 {
             return NONE;
@@ -151,7 +159,8 @@ impl Merges {
         self.letters[usize::from(left) << 8 | usize::from(right)]
     }
 
-    /// Merges a word to its tokens. `letters` is the word where each of its symbols is a letter of the alphabet.
+    /// Merges a word to its tokens. `letters` is the word where each of its symbols is a letter of
+    /// the alphabet.
     pub(super) fn apply(&self, symbols: &mut Symbols, letters: Option<&[u8]>) {
         match symbols.ids.len() {
             ..2 => return,
@@ -175,11 +184,17 @@ impl Merges {
         match letters {
             Some(letters) => {
                 let pairs = letters.iter().zip(&letters[1..]);
-                ranks.iter_mut().zip(pairs).for_each(|(rank, (left, right))| *rank = self.letter_rank(*left, *right));
+                ranks
+                    .iter_mut()
+                    .zip(pairs)
+                    .for_each(|(rank, (left, right))| *rank = self.letter_rank(*left, *right));
             }
             None => {
                 let pairs = ids.iter().zip(&ids[1..]);
-                ranks.iter_mut().zip(pairs).for_each(|(rank, (left, right))| *rank = self.rank(*left, *right));
+                ranks
+                    .iter_mut()
+                    .zip(pairs)
+                    .for_each(|(rank, (left, right))| *rank = self.rank(*left, *right));
             }
         }
         next[end - 1] = end as u8;
@@ -210,15 +225,19 @@ impl Merges {
         }
     }
 
-    /// The same for long words: symbols in a linked list, places in a heap by rank and then from the left, outdated ones skipped.
+    /// The same for long words: symbols in a linked list, places in a heap by rank and then from
+    /// the left, outdated ones skipped.
     fn by_rank(&self, symbols: &mut Symbols) {
         let Symbols { ids, lens } = symbols;
         let end = ids.len();
         let mut next: Vec<u32> = (1..=end as u32).collect();
         let mut before: Vec<u32> = std::iter::once(GONE).chain(0..end as u32 - 1).collect();
-        let entry = |rank: u32, place: usize| (rank != NONE).then(|| Reverse(u64::from(rank) << 32 | place as u64));
-        let mut queue: BinaryHeap<Reverse<u64>> =
-            (1..end).filter_map(|right| entry(self.rank(ids[right - 1], ids[right]), right - 1)).collect();
+        let entry = |rank: u32, place: usize| {
+            (rank != NONE).then(|| Reverse(u64::from(rank) << 32 | place as u64))
+        };
+        let mut queue: BinaryHeap<Reverse<u64>> = (1..end)
+            .filter_map(|right| entry(self.rank(ids[right - 1], ids[right]), right - 1))
+            .collect();
         while let Some(Reverse(first)) = queue.pop() {
             let (rank, place) = ((first >> 32) as u32, first as u32 as usize);
             let right = next[place] as usize;
@@ -257,12 +276,15 @@ mod tests {
     #[test]
     fn both_ways_to_merge_agree_and_the_leftmost_of_equal_pairs_goes_first() {
         // a = 1, b = 2; "aa" = 3, "aaa" by way of (aa, a) = 4, "ab" = 5.
-        let merges = Merges::new(&[(1, 1, 3), (3, 1, 4), (1, 2, 5)], &[0, 1, 2]).expect("few tokens");
+        let merges =
+            Merges::new(&[(1, 1, 3), (3, 1, 4), (1, 2, 5)], &[0, 1, 2]).expect("few tokens");
         let mut state = 7_u64;
         for words in 0..2_000 {
             let mut word = Symbols::default();
             for _ in 0..words % SCAN_MAX + 1 {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 word.push(1 + (state >> 62 == 0) as u32, 1);
             }
             let copy = |word: &Symbols| Symbols { ids: word.ids.clone(), lens: word.lens.clone() };

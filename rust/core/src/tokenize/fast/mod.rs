@@ -37,7 +37,8 @@ pub(super) struct Fast {
     cutter: Cutter,
     /// Its vocabulary.
     lexicon: Lexicon,
-    /// Does it bring texts to Unicode's normal form C? Those that are not in it go to the reference.
+    /// Does it bring texts to Unicode's normal form C? Those that are not in it go to the
+    /// reference.
     nfc: bool,
     /// The oracle.
     reference: Arc<Reference>,
@@ -99,6 +100,10 @@ impl Encode for Fast {
 
 impl std::fmt::Debug for Fast {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Fast").field("added", &self.added).field("nfc", &self.nfc).finish_non_exhaustive()
+        formatter
+            .debug_struct("Fast")
+            .field("added", &self.added)
+            .field("nfc", &self.nfc)
+            .finish_non_exhaustive()
     }
 }

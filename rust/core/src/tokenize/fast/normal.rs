@@ -8,22 +8,26 @@ use unicode_normalization_alignments::{IsNormalized, is_nfc_quick};
 use super::utf8::decode;
 use crate::simd::bits::WINDOW;
 
-/// The first byte of characters from U+0300 on. Those below are in normal form whatever stands beside them.
+/// The first byte of characters from U+0300 on. Those below are in normal form whatever stands
+/// beside them.
 const FIRST_LEAD: u8 = 0xCC;
 /// Characters that the table knows: the first plane.
 const KNOWN: usize = 0x10000;
 
-/// One bit for each character: in normal form, and no mark that the ones beside it could join or overtake.
+/// One bit for each character: in normal form, and no mark that the ones beside it could join or
+/// overtake.
 static PLAIN: LazyLock<Vec<u64>> = LazyLock::new(|| {
     let mut plain = vec![0; KNOWN / 64];
     for character in (0..KNOWN as u32).filter_map(char::from_u32) {
-        let is_plain = canonical_combining_class(character) == 0 && is_nfc_quick(std::iter::once(character)) == IsNormalized::Yes;
+        let is_plain = canonical_combining_class(character) == 0
+            && is_nfc_quick(std::iter::once(character)) == IsNormalized::Yes;
         plain[character as usize / 64] |= u64::from(is_plain) << (character as u32 % 64);
     }
     plain
 });
 
-/// Is this text surely in normal form C? What combines has to be looked at more closely by the normaliser.
+/// Is this text surely in normal form C? What combines has to be looked at more closely by the
+/// normaliser.
 pub(super) fn is_nfc(text: &str) -> bool {
     is_plain(text.as_bytes()) || is_nfc_quick(text.chars()) == IsNormalized::Yes
 }
@@ -39,7 +43,9 @@ fn is_plain(text: &[u8]) -> bool {
         let end = text.len().min(at + WINDOW);
         while at < end {
             let (character, len) = decode(text, at);
-            let is_known = plain.get(character as usize / 64).is_some_and(|word| word >> (character % 64) & 1 == 1);
+            let is_known = plain
+                .get(character as usize / 64)
+                .is_some_and(|word| word >> (character % 64) & 1 == 1);
             if text[at] >= FIRST_LEAD && !is_known {
                 return false;
             }
@@ -56,11 +62,21 @@ mod tests {
     #[test]
     fn every_character_is_judged_as_the_quick_check_judges_it_between_others() {
         for character in '\0'..=char::MAX {
-            for text in [format!("a{character}"), format!("\u{301}{character}b"), format!("{character}\u{327}")] {
-                assert_eq!(is_nfc(&text), is_nfc_quick(text.chars()) == IsNormalized::Yes, "{text:?}");
+            for text in [
+                format!("a{character}"),
+                format!("\u{301}{character}b"),
+                format!("{character}\u{327}"),
+            ] {
+                assert_eq!(
+                    is_nfc(&text),
+                    is_nfc_quick(text.chars()) == IsNormalized::Yes,
+                    "{text:?}"
+                );
             }
         }
-        for text in ["", &"Straße – “déjà vu” 日本 😀 ".repeat(9), &format!("{}e\u{301}", "x".repeat(130))] {
+        for text in
+            ["", &"Straße – “déjà vu” 日本 😀 ".repeat(9), &format!("{}e\u{301}", "x".repeat(130))]
+        {
             assert_eq!(is_nfc(text), is_nfc_quick(text.chars()) == IsNormalized::Yes, "{text:?}");
         }
     }

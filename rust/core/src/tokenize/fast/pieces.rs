@@ -45,11 +45,18 @@ impl Pieces {
             at = self.encode_first(text, range.clone(), lexicon, scratch, sink);
         }
         let mut scanned = at;
-        lexicon.encode(text, at..range.end, |ends| self.cuts.fill(text, &mut scanned, range.end, ends), scratch, sink);
+        lexicon.encode(
+            text,
+            at..range.end,
+            |ends| self.cuts.fill(text, &mut scanned, range.end, ends),
+            scratch,
+            sink,
+        );
     }
 
     fn is_prefixed(&self, text: &[u8], start: usize, fresh: bool) -> bool {
-        let unspaced = || text[start] != b' ' && !text[start..].starts_with(SPACE.to_string().as_bytes());
+        let unspaced =
+            || text[start] != b' ' && !text[start..].starts_with(SPACE.to_string().as_bytes());
         match self.prefix {
             Prefix::Never => false,
             Prefix::Fresh => fresh,
@@ -59,7 +66,14 @@ impl Pieces {
     }
 
     /// The first segment with the prefix; returns where it ends.
-    fn encode_first<S: Sink>(&self, text: &[u8], range: Range<usize>, lexicon: &Lexicon, scratch: &mut Scratch, sink: &mut S) -> usize {
+    fn encode_first<S: Sink>(
+        &self,
+        text: &[u8],
+        range: Range<usize>,
+        lexicon: &Lexicon,
+        scratch: &mut Scratch,
+        sink: &mut S,
+    ) -> usize {
         let start = range.start;
         let (first, len) = decode(text, start);
         if range.is_empty() || !self.cuts.joins(u32::from(SPACE), first) {
@@ -75,7 +89,13 @@ impl Pieces {
             ends[0] = word.len() as u32;
             1
         };
-        lexicon.encode(&word, 0..word.len(), whole, scratch, &mut Moved { sink, start, first: start + len });
+        lexicon.encode(
+            &word,
+            0..word.len(),
+            whole,
+            scratch,
+            &mut Moved { sink, start, first: start + len },
+        );
         scratch.word = word;
         end
     }
@@ -88,7 +108,8 @@ impl Pieces {
     }
 }
 
-/// Spans of a word with a prefix as spans of the text. The prefix counts as the first character, as in `tokenizers`.
+/// Spans of a word with a prefix as spans of the text. The prefix counts as the first character, as
+/// in `tokenizers`.
 struct Moved<'a, S> {
     sink: &'a mut S,
     start: usize,

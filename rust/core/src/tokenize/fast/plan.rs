@@ -34,7 +34,9 @@ pub(in crate::tokenize) fn build(reference: Arc<Reference>, json: &[u8]) -> Resu
     let normalizer = value(serde_json::to_value(inner.get_normalizer()))?;
     let pre_tokenizer = value(serde_json::to_value(inner.get_pre_tokenizer()))?;
     check_post_processor(&value(serde_json::to_value(inner.get_post_processor()))?)?;
-    let ModelWrapper::BPE(model) = inner.get_model().inner() else { return Err("its model is not BPE".to_owned()) };
+    let ModelWrapper::BPE(model) = inner.get_model().inner() else {
+        return Err("its model is not BPE".to_owned());
+    };
     check_model(model)?;
     let front = front(&normalizer, &pre_tokenizer)?;
     let mut tokens: Vec<_> = inner.get_added_tokens_decoder().into_iter().collect();
@@ -45,10 +47,14 @@ pub(in crate::tokenize) fn build(reference: Arc<Reference>, json: &[u8]) -> Resu
     let added = Added::new(&tokens, front.content)?;
     let vocabulary = Vocabulary::new(model, json)?;
     let (cutter, spelling) = match front.cutter {
-        Some(pattern) => (Cutter::Words(Words { pattern, classes: Classes::new() }), byte_spelling(&vocabulary, model)?),
+        Some(pattern) => (
+            Cutter::Words(Words { pattern, classes: Classes::new() }),
+            byte_spelling(&vocabulary, model)?,
+        ),
         None => character_spelling(&vocabulary, model, &front)?,
     };
-    let lexicon = Lexicon { merges: Merges::new(&vocabulary.merges, spelling.alphabet())?, spelling };
+    let lexicon =
+        Lexicon { merges: Merges::new(&vocabulary.merges, spelling.alphabet())?, spelling };
     Ok(Fast { added, cutter, lexicon, nfc: front.nfc, reference, scratches: Mutex::default() })
 }
 
@@ -58,7 +64,9 @@ fn check_post_processor(value: &Value) -> Result<(), String> {
         None if value.is_null() => Ok(()),
         Some("TemplateProcessing") => Ok(()),
         Some("ByteLevel") if value["trim_offsets"] == false => Ok(()),
-        Some("Sequence") => value["processors"].as_array().into_iter().flatten().try_for_each(check_post_processor),
+        Some("Sequence") => {
+            value["processors"].as_array().into_iter().flatten().try_for_each(check_post_processor)
+        }
         name => Err(format!("its post-processor `{}` is not known", name.unwrap_or("?"))),
     }
 }
@@ -73,8 +81,10 @@ fn check_model(model: &BPE) -> Result<(), String> {
 
 fn front(normalizer: &Value, pre_tokenizer: &Value) -> Result<Front, String> {
     let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
-    let legacy = json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replace]});
-    let pieces = |prefix, content| Front { cutter: None, prefix, content, splits: false, nfc: false };
+    let legacy =
+        json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replace]});
+    let pieces =
+        |prefix, content| Front { cutter: None, prefix, content, splits: false, nfc: false };
     let normalizer_name = normalizer["type"].as_str().unwrap_or("none");
     if pre_tokenizer.is_null() && *normalizer == legacy {
         return Ok(pieces(Prefix::Fresh, Content::Prefixed));
@@ -82,13 +92,19 @@ fn front(normalizer: &Value, pre_tokenizer: &Value) -> Result<Front, String> {
     if pre_tokenizer.is_null() && *normalizer == replace {
         return Ok(pieces(Prefix::Never, Content::Spaced));
     }
-    if pre_tokenizer["type"] == "Metaspace" && normalizer.is_null() && pre_tokenizer["replacement"] == "▁" {
+    if pre_tokenizer["type"] == "Metaspace"
+        && normalizer.is_null()
+        && pre_tokenizer["replacement"] == "▁"
+    {
         let prefix = match pre_tokenizer["prepend_scheme"].as_str() {
             Some("always") => Prefix::Unspaced,
             Some("first") => Prefix::UnspacedFirst,
             _ => Prefix::Never,
         };
-        return Ok(Front { splits: pre_tokenizer["split"] == true, ..pieces(prefix, Content::Kept) });
+        return Ok(Front {
+            splits: pre_tokenizer["split"] == true,
+            ..pieces(prefix, Content::Kept)
+        });
     }
     if !(normalizer.is_null() || normalizer_name == "NFC") {
         return Err(format!("its normalizer `{normalizer_name}` is not known"));
@@ -99,17 +115,30 @@ fn front(normalizer: &Value, pre_tokenizer: &Value) -> Result<Front, String> {
 
 fn pattern(pre_tokenizer: &Value) -> Result<Pattern, String> {
     let is_plain = |value: &Value, use_regex: bool| {
-        value["type"] == "ByteLevel" && value["add_prefix_space"] == false && value["use_regex"] == use_regex
+        value["type"] == "ByteLevel"
+            && value["add_prefix_space"] == false
+            && value["use_regex"] == use_regex
     };
     if is_plain(pre_tokenizer, true) {
         return Ok(Pattern::Gpt2);
     }
-    let unknown = || format!("its pre-tokenizer `{}` is not known", pre_tokenizer["type"].as_str().unwrap_or("none"));
-    let Some([first, last]) = pre_tokenizer["pretokenizers"].as_array().map(Vec::as_slice) else { return Err(unknown()) };
+    let unknown = || {
+        format!(
+            "its pre-tokenizer `{}` is not known",
+            pre_tokenizer["type"].as_str().unwrap_or("none")
+        )
+    };
+    let Some([first, last]) = pre_tokenizer["pretokenizers"].as_array().map(Vec::as_slice) else {
+        return Err(unknown());
+    };
     if first["type"] == "Digits" && first["individual_digits"] == true && is_plain(last, true) {
         return Ok(Pattern::DigitsGpt2);
     }
-    if first["type"] != "Split" || first["behavior"] != "Isolated" || first["invert"] != false || !is_plain(last, false) {
+    if first["type"] != "Split"
+        || first["behavior"] != "Isolated"
+        || first["invert"] != false
+        || !is_plain(last, false)
+    {
         return Err(unknown());
     }
     match first["pattern"]["Regex"].as_str() {
@@ -128,22 +157,33 @@ fn byte_spelling(vocabulary: &Vocabulary, model: &BPE) -> Result<Spelling, Strin
     Ok(Spelling::Bytes { ids, whole: model.ignore_merges.then(|| vocabulary.whole_words()) })
 }
 
-fn character_spelling(vocabulary: &Vocabulary, model: &BPE, front: &Front) -> Result<(Cutter, Spelling), String> {
+fn character_spelling(
+    vocabulary: &Vocabulary,
+    model: &BPE,
+    front: &Front,
+) -> Result<(Cutter, Spelling), String> {
     let bytes = vocabulary.fallback_bytes();
     if model.ignore_merges || !model.byte_fallback || bytes.contains(&MISSING) {
         return Err("its model has no full byte fallback, or ignores merges".to_owned());
     }
-    if vocabulary.merges.iter().any(|(left, right, _)| bytes.contains(left) || bytes.contains(right)) {
+    if vocabulary
+        .merges
+        .iter()
+        .any(|(left, right, _)| bytes.contains(left) || bytes.contains(right))
+    {
         return Err("its merges join fallback bytes".to_owned());
     }
-    let space = *vocabulary.ids.get(SPACE.encode_utf8(&mut [0; 4])).ok_or("its vocabulary lacks `▁`")?;
+    let space =
+        *vocabulary.ids.get(SPACE.encode_utf8(&mut [0; 4])).ok_or("its vocabulary lacks `▁`")?;
     let single = |piece: &str| {
         let mut characters = piece.chars();
         characters.next().filter(|_| characters.next().is_none())
     };
     let mut ascii = Box::new([MISSING; 128]);
     let mut others = hashbrown::HashMap::new();
-    for (character, id) in vocabulary.ids.iter().filter_map(|(piece, id)| Some((single(piece)?, *id))) {
+    for (character, id) in
+        vocabulary.ids.iter().filter_map(|(piece, id)| Some((single(piece)?, *id)))
+    {
         match ascii.get_mut(character as usize) {
             Some(place) => *place = id,
             None => _ = others.insert(character, id),
@@ -151,7 +191,8 @@ fn character_spelling(vocabulary: &Vocabulary, model: &BPE, front: &Front) -> Re
     }
     // Normalised texts hold no space, only `▁`.
     ascii[usize::from(b' ')] = space;
-    let joined = vocabulary.joined.iter().copied().filter(|(_, right)| !front.splits || *right != SPACE);
+    let joined =
+        vocabulary.joined.iter().copied().filter(|(_, right)| !front.splits || *right != SPACE);
     let pieces = Pieces { cuts: Cuts::new(joined), prefix: front.prefix, space };
     Ok((Cutter::Pieces(pieces), Spelling::Characters { ascii, others, bytes }))
 }

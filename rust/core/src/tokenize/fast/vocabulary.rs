@@ -44,7 +44,8 @@ impl Vocabulary {
     /// Reads the merges out of the file; the crate has read the rest already.
     pub(super) fn new(model: &BPE, json: &[u8]) -> Result<Vocabulary, String> {
         let ids: HashMap<String, u32> = Model::get_vocab(model).into_iter().collect();
-        let file: File = serde_json::from_slice(json).map_err(|error| format!("its merges cannot be read: {error}"))?;
+        let file: File = serde_json::from_slice(json)
+            .map_err(|error| format!("its merges cannot be read: {error}"))?;
         let mut vocabulary = Vocabulary { ids, merges: Vec::new(), joined: Vec::new() };
         let mut whole = String::new();
         for merge in &file.model.merges {
@@ -53,7 +54,9 @@ impl Vocabulary {
                 Merge::Line(line) => line.split_once(' ').ok_or("a merge is not a pair")?,
                 Merge::Pair(left, right) => (left.as_ref(), right.as_ref()),
             };
-            vocabulary.add(left, right, &mut whole).ok_or("a merge joins what the vocabulary lacks")?;
+            vocabulary
+                .add(left, right, &mut whole)
+                .ok_or("a merge joins what the vocabulary lacks")?;
         }
         Ok(vocabulary)
     }
@@ -62,21 +65,28 @@ impl Vocabulary {
         whole.clear();
         whole.push_str(left);
         whole.push_str(right);
-        self.merges.push((*self.ids.get(left)?, *self.ids.get(right)?, *self.ids.get(whole.as_str())?));
+        self.merges.push((
+            *self.ids.get(left)?,
+            *self.ids.get(right)?,
+            *self.ids.get(whole.as_str())?,
+        ));
         self.joined.push((left.chars().next_back()?, right.chars().next()?));
         Some(())
     }
 
     /// The ids of `<0x00>` to `<0xFF>`; [`MISSING`] where there is none.
     pub(super) fn fallback_bytes(&self) -> Box<[u32; 256]> {
-        Box::new(std::array::from_fn(|byte| self.ids.get(&format!("<{byte:#04X}>")).copied().unwrap_or(MISSING)))
+        Box::new(std::array::from_fn(|byte| {
+            self.ids.get(&format!("<{byte:#04X}>")).copied().unwrap_or(MISSING)
+        }))
     }
 
     /// The ids of bytes in the byte alphabet; [`MISSING`] where there is none.
     pub(super) fn alphabet_bytes(&self) -> Box<[u32; 256]> {
         let mut bytes = Box::new([MISSING; 256]);
         for (character, byte) in alphabet() {
-            bytes[usize::from(byte)] = self.ids.get(character.encode_utf8(&mut [0; 4])).copied().unwrap_or(MISSING);
+            bytes[usize::from(byte)] =
+                self.ids.get(character.encode_utf8(&mut [0; 4])).copied().unwrap_or(MISSING);
         }
         bytes
     }
@@ -86,9 +96,14 @@ impl Vocabulary {
         let alphabet: HashMap<char, u8> = alphabet().collect();
         let mut words = WholeWords { short: HashMap::new(), long: HashMap::new() };
         for (piece, id) in &self.ids {
-            let bytes = piece.chars().map(|character| alphabet.get(&character).copied()).collect::<Option<Box<[u8]>>>();
+            let bytes = piece
+                .chars()
+                .map(|character| alphabet.get(&character).copied())
+                .collect::<Option<Box<[u8]>>>();
             match bytes {
-                Some(word) if word.len() <= SHORT_MAX => _ = words.short.insert(key(&word, 0, word.len()), *id),
+                Some(word) if word.len() <= SHORT_MAX => {
+                    _ = words.short.insert(key(&word, 0, word.len()), *id)
+                }
                 Some(word) => _ = words.long.insert(word, *id),
                 None => {}
             }
@@ -97,7 +112,8 @@ impl Vocabulary {
     }
 }
 
-/// Tokens by their bytes, the short ones by the cache's key: that lies in the table itself, and memory is what a look-up waits for.
+/// Tokens by their bytes, the short ones by the cache's key: that lies in the table itself, and
+/// memory is what a look-up waits for.
 pub(super) struct WholeWords {
     short: HashMap<u128, u32>,
     long: HashMap<Box<[u8]>, u32>,
@@ -106,12 +122,17 @@ pub(super) struct WholeWords {
 impl WholeWords {
     /// The token that is this word.
     pub(super) fn get(&self, word: &[u8]) -> Option<u32> {
-        let id = if word.len() <= SHORT_MAX { self.short.get(&key(word, 0, word.len())) } else { self.long.get(word) };
+        let id = if word.len() <= SHORT_MAX {
+            self.short.get(&key(word, 0, word.len()))
+        } else {
+            self.long.get(word)
+        };
         id.copied()
     }
 }
 
-/// GPT-2's byte alphabet: printable bytes stand for themselves, the others for the characters from U+0100 on.
+/// GPT-2's byte alphabet: printable bytes stand for themselves, the others for the characters from
+/// U+0100 on.
 fn alphabet() -> impl Iterator<Item = (char, u8)> {
     let mut next = 0x100;
     (0..=255_u8).map(move |byte| {

@@ -1,6 +1,8 @@
-//! The words of byte-level tokenizers: the known splitting patterns, each written out by hand as a scanner.
+//! The words of byte-level tokenizers: the known splitting patterns, each written out by hand as a
+//! scanner.
 //!
-//! A pattern is an ordered choice, so each scanner asks in the pattern's order. Both patterns leave no character out.
+//! A pattern is an ordered choice, so each scanner asks in the pattern's order. Both patterns leave
+//! no character out.
 
 use super::batch::{BATCH, Ends};
 use super::classes::{Class, Classes};
@@ -10,13 +12,12 @@ use crate::simd::bits::{WINDOW, list};
 use crate::simd::vectors;
 
 /// GPT-2's pattern, as `tokenizers`' ByteLevel has it built in.
-pub(super) const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+pub(super) const GPT2: &str =
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 /// Llama 3's pattern, which is that of OpenAI's cl100k.
-pub(super) const LLAMA3: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub(super) const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Qwen's pattern: the same with single digits.
-pub(super) const QWEN: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+pub(super) const QWEN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// A known pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +56,15 @@ pub(super) struct Words {
 }
 
 impl Words {
-    /// Writes where words end, after `progress` and up to `end`, until little room is left; returns how many, and moves `progress`.
-    pub(super) fn fill(&self, text: &[u8], progress: &mut Progress, end: usize, ends: &mut Ends) -> usize {
+    /// Writes where words end, after `progress` and up to `end`, until little room is left; returns
+    /// how many, and moves `progress`.
+    pub(super) fn fill(
+        &self,
+        text: &[u8],
+        progress: &mut Progress,
+        end: usize,
+        ends: &mut Ends,
+    ) -> usize {
         #[cfg(target_arch = "x86_64")]
         if vectors::are_here() {
             #[expect(unsafe_code, reason = "see `vectors`")]
@@ -69,12 +77,21 @@ impl Words {
     /// The same for processors of wide vectors.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,bmi1,popcnt")]
-    fn fill_by_vectors(&self, text: &[u8], progress: &mut Progress, end: usize, ends: &mut Ends) -> usize {
+    fn fill_by_vectors(
+        &self,
+        text: &[u8],
+        progress: &mut Progress,
+        end: usize,
+        ends: &mut Ends,
+    ) -> usize {
         let masks = |window: &[u8; WINDOW]| Masks::by_vectors(window);
-        self.fill_by(text, (progress, end), ends, masks, |mask, base, places| vectors::list(mask, base, places))
+        self.fill_by(text, (progress, end), ends, masks, |mask, base, places| {
+            vectors::list(mask, base, places)
+        })
     }
 
-    /// The same with a way to look at a window and one to list its bits. Inlined, so that each way is compiled for its processor.
+    /// The same with a way to look at a window and one to list its bits. Inlined, so that each way
+    /// is compiled for its processor.
     #[inline(always)]
     fn fill_by(
         &self,
@@ -90,7 +107,9 @@ impl Words {
         let mut count = 0;
         while at < end && count <= BATCH - WINDOW {
             let begins = match text[at..].first_chunk::<WINDOW>() {
-                Some(window) if window[..8].is_ascii() => masks::begins(&masks(window), window, self.pattern),
+                Some(window) if window[..8].is_ascii() => {
+                    masks::begins(&masks(window), window, self.pattern)
+                }
                 _ => 0,
             };
             if begins == 0 {
@@ -159,13 +178,15 @@ impl Words {
         {
             return end;
         }
-        let (after, len) = if next < text.len() { self.classes.at(text, next) } else { (Class::Newline, 0) };
+        let (after, len) =
+            if next < text.len() { self.classes.at(text, next) } else { (Class::Newline, 0) };
         if after == Class::Letter {
             return self.run(text, next + len, Class::Letter);
         }
         if class == Class::Other || (text[at] == b' ' && after == Class::Other) {
             let end = self.run(text, next, Class::Other);
-            let newlines = text[end..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            let newlines =
+                text[end..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
             return end + newlines;
         }
         self.lines(text, at)
@@ -241,7 +262,8 @@ struct Space {
 }
 
 impl Space {
-    /// The last character of a run belongs to what follows, unless nothing follows or it is all there is.
+    /// The last character of a run belongs to what follows, unless nothing follows or it is all
+    /// there is.
     fn end(&self, text: &[u8]) -> usize {
         if self.stop == text.len() || self.last == self.start { self.stop } else { self.last }
     }
@@ -280,7 +302,9 @@ fn contraction(text: &[u8], at: usize) -> Option<usize> {
 fn contraction_of_any_case(text: &[u8], at: usize) -> Option<usize> {
     match text.get(at + 1..)? {
         [b's' | b't' | b'm' | b'd' | b'S' | b'T' | b'M' | b'D', ..] => Some(at + 2),
-        [b'r' | b'v' | b'R' | b'V', b'e' | b'E', ..] | [b'l' | b'L', b'l' | b'L', ..] => Some(at + 3),
+        [b'r' | b'v' | b'R' | b'V', b'e' | b'E', ..] | [b'l' | b'L', b'l' | b'L', ..] => {
+            Some(at + 3)
+        }
         [0xC5, 0xBF, ..] => Some(at + 3),
         _ => None,
     }
@@ -293,12 +317,20 @@ mod tests {
 
     #[test]
     fn words_end_at_the_same_places_with_vectors_or_without_and_by_the_scanner_alone() {
-        let patterns = [Pattern::Gpt2, Pattern::DigitsGpt2, Pattern::Llama3 { digits_max: 3 }, Pattern::Llama3 { digits_max: 1 }];
-        for (text, pattern) in hostile().flat_map(|text| patterns.map(|pattern| (text.clone(), pattern))) {
+        let patterns = [
+            Pattern::Gpt2,
+            Pattern::DigitsGpt2,
+            Pattern::Llama3 { digits_max: 3 },
+            Pattern::Llama3 { digits_max: 1 },
+        ];
+        for (text, pattern) in
+            hostile().flat_map(|text| patterns.map(|pattern| (text.clone(), pattern)))
+        {
             let words = Words { pattern, classes: Classes::new() };
             let (bytes, end) = (text.as_bytes(), text.len());
             let all = |fill: &dyn Fn(&mut Progress, &mut Ends) -> usize| {
-                let (mut all, mut progress, mut ends) = (Vec::new(), Progress::at(0), [0; BATCH + 1]);
+                let (mut all, mut progress, mut ends) =
+                    (Vec::new(), Progress::at(0), [0; BATCH + 1]);
                 while progress.at < end {
                     let count = fill(&mut progress, &mut ends);
                     all.extend_from_slice(&ends[..count]);
@@ -310,8 +342,14 @@ mod tests {
                 at = words.scan(bytes, at, &mut piece);
                 wanted.push(at as u32);
             }
-            assert_eq!(all(&|progress, ends| words.fill(bytes, progress, end, ends)), wanted, "{text:?} {pattern:?}");
-            let plainly = |progress: &mut Progress, ends: &mut Ends| words.fill_by(bytes, (progress, end), ends, Masks::new, list);
+            assert_eq!(
+                all(&|progress, ends| words.fill(bytes, progress, end, ends)),
+                wanted,
+                "{text:?} {pattern:?}"
+            );
+            let plainly = |progress: &mut Progress, ends: &mut Ends| {
+                words.fill_by(bytes, (progress, end), ends, Masks::new, list)
+            };
             assert_eq!(all(&plainly), wanted, "{text:?} {pattern:?}");
         }
     }

@@ -1,8 +1,10 @@
-//! The phrase filter, slow and obvious: a plain copy of the text, searched for every phrase at once.
+//! The phrase filter, slow and obvious: a plain copy of the text, searched for every phrase at
+//! once.
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
 
-/// Which phrases stand in a text, in the order of their ends, the longest first of those that end together.
+/// Which phrases stand in a text, in the order of their ends, the longest first of those that end
+/// together.
 pub fn find(phrases: &[String], text: &str) -> Vec<usize> {
     let text = plain(text);
     automaton(phrases)

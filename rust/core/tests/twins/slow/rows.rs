@@ -1,4 +1,5 @@
-//! Reads rows by serde_json alone: the word that the fast reader must not contradict, refusals included.
+//! Reads rows by serde_json alone: the word that the fast reader must not contradict, refusals
+//! included.
 
 use std::marker::PhantomData;
 
@@ -22,7 +23,9 @@ pub fn parse(shape: &str, row: &[u8]) -> Read {
 }
 
 fn fields<'row, T: Deserialize<'row>>(row: &'row [u8]) -> Result<T, (&'static str, String)> {
-    let text = std::str::from_utf8(row).map_err(|error| ("utf8", format!("not UTF-8 at byte {} of the row", error.valid_up_to())))?;
+    let text = std::str::from_utf8(row).map_err(|error| {
+        ("utf8", format!("not UTF-8 at byte {} of the row", error.valid_up_to()))
+    })?;
     let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
     for letter in text.chars() {
         match letter {
@@ -38,7 +41,9 @@ fn fields<'row, T: Deserialize<'row>>(row: &'row [u8]) -> Result<T, (&'static st
     if deepest > 64 {
         return Err(("too_deep", format!("arrays and objects {deepest} deep; at most 64")));
     }
-    let malformed = |error: serde_json::Error| (if error.is_data() { "shape" } else { "json" }, error.to_string());
+    let malformed = |error: serde_json::Error| {
+        (if error.is_data() { "shape" } else { "json" }, error.to_string())
+    };
     if !text.trim_ascii_start().starts_with('{') {
         serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(malformed)?;
         return Err(("shape", "not a JSON object".to_owned()));
@@ -47,7 +52,11 @@ fn fields<'row, T: Deserialize<'row>>(row: &'row [u8]) -> Result<T, (&'static st
 }
 
 fn check_count(messages: usize) -> Result<(), (&'static str, String)> {
-    if messages > 1024 { Err(("too_many_messages", format!("{messages} messages in one row; at most 1024"))) } else { Ok(()) }
+    if messages > 1024 {
+        Err(("too_many_messages", format!("{messages} messages in one row; at most 1024")))
+    } else {
+        Ok(())
+    }
 }
 
 /// A value that counts only as an object; an array of its fields does not.
@@ -93,7 +102,10 @@ struct Message {
 
 fn turns(messages: Vec<Object<Message>>) -> Result<Vec<Turn>, (&'static str, String)> {
     check_count(messages.len())?;
-    Ok(messages.into_iter().map(|message| Turn { role: Role::named(message.0.role), text: message.0.content }).collect())
+    Ok(messages
+        .into_iter()
+        .map(|message| Turn { role: Role::named(message.0.role), text: message.0.content })
+        .collect())
 }
 
 fn alternating(row: &[u8]) -> Read {
@@ -105,7 +117,8 @@ fn alternating(row: &[u8]) -> Read {
     let row: Row = fields(row)?;
     check_count(row.data.len())?;
     let speakers = [Role::User, Role::Assistant].into_iter().cycle();
-    let turns = row.data.into_iter().zip(speakers).map(|(text, role)| Turn { role, text }).collect();
+    let turns =
+        row.data.into_iter().zip(speakers).map(|(text, role)| Turn { role, text }).collect();
     Ok(Dialogue { id: row.id.map(Id::text), source: None, turns, replies: Replies::Inline })
 }
 
@@ -137,7 +150,13 @@ fn pair(row: &[u8]) -> Read {
         let mut turns = turns(messages)?;
         match turns.pop() {
             Some(Turn { role: Role::Assistant, text }) => Ok((turns, text)),
-            Some(turn) => Err(("shape", format!("`{field}` ends with a message of role `{}`, not `assistant`", turn.role.name()))),
+            Some(turn) => Err((
+                "shape",
+                format!(
+                    "`{field}` ends with a message of role `{}`, not `assistant`",
+                    turn.role.name()
+                ),
+            )),
             None => Err(("shape", format!("`{field}` has no messages"))),
         }
     };
@@ -145,10 +164,23 @@ fn pair(row: &[u8]) -> Read {
     let (turns, chosen) = split(row.chosen, "chosen")?;
     let (others, rejected) = split(row.rejected, "rejected")?;
     if turns != others {
-        return Err(("shape", "`chosen` and `rejected` differ before their last message".to_owned()));
+        return Err((
+            "shape",
+            "`chosen` and `rejected` differ before their last message".to_owned(),
+        ));
     }
-    let pair = Pair { chosen, rejected, score_chosen: row.score_chosen, score_rejected: row.score_rejected };
-    Ok(Dialogue { id: row.id.or(row.prompt_id).map(Id::text), source: row.source, turns, replies: Replies::Pair(pair) })
+    let pair = Pair {
+        chosen,
+        rejected,
+        score_chosen: row.score_chosen,
+        score_rejected: row.score_rejected,
+    };
+    Ok(Dialogue {
+        id: row.id.or(row.prompt_id).map(Id::text),
+        source: row.source,
+        turns,
+        replies: Replies::Pair(pair),
+    })
 }
 
 fn completions(row: &[u8]) -> Read {
@@ -165,7 +197,9 @@ fn completions(row: &[u8]) -> Read {
         id: row.id.map(Id::text),
         source: row.source,
         turns: vec![Turn { role: Role::User, text: row.instruction }],
-        replies: Replies::Scored(row.completions.into_iter().map(|completion| reply(completion.0)).collect()),
+        replies: Replies::Scored(
+            row.completions.into_iter().map(|completion| reply(completion.0)).collect(),
+        ),
     })
 }
 
@@ -176,7 +210,12 @@ struct Completion {
     annotations: Option<Object<Annotations>>,
     #[serde(default, deserialize_with = "score")]
     overall_score: Option<f64>,
-    #[serde(default, rename = "fine-grained_score", alias = "fine_grained_score", deserialize_with = "score")]
+    #[serde(
+        default,
+        rename = "fine-grained_score",
+        alias = "fine_grained_score",
+        deserialize_with = "score"
+    )]
     fine_grained_score: Option<f64>,
 }
 
@@ -211,7 +250,12 @@ fn score<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::E
 
 fn reply(completion: Completion) -> Reply {
     let annotations = completion.annotations.map(|annotations| annotations.0).unwrap_or_default();
-    let aspects = [annotations.instruction_following, annotations.honesty, annotations.truthfulness, annotations.helpfulness];
+    let aspects = [
+        annotations.instruction_following,
+        annotations.honesty,
+        annotations.truthfulness,
+        annotations.helpfulness,
+    ];
     Reply {
         text: completion.response.unwrap_or_default(),
         model: completion.model,

@@ -1,4 +1,5 @@
-//! truecase-v1, slow and obvious: pass after pass over the whole text. The fast one must give the same letters.
+//! truecase-v1, slow and obvious: pass after pass over the whole text. The fast one must give the
+//! same letters.
 
 mod protect;
 
@@ -12,8 +13,9 @@ const OPENERS: [char; 6] = ['"', '\'', '(', '[', '“', '‘'];
 const TRAILING: [char; 12] = ['.', ',', ';', ':', '!', '?', ')', ']', '}', '"', '\'', '”'];
 /// Words whose dot does not end a sentence.
 const ABBREVIATIONS: [&str; 34] = [
-    "e.g.", "i.e.", "etc.", "vs.", "approx.", "no.", "fig.", "a.m.", "p.m.", "mr.", "mrs.", "ms.", "dr.", "prof.", "st.", "jr.", "sr.",
-    "cf.", "al.", "inc.", "ltd.", "co.", "corp.", "dept.", "est.", "eq.", "sec.", "vol.", "pp.", "ed.", "eds.", "ca.", "u.s.", "u.k.",
+    "e.g.", "i.e.", "etc.", "vs.", "approx.", "no.", "fig.", "a.m.", "p.m.", "mr.", "mrs.", "ms.",
+    "dr.", "prof.", "st.", "jr.", "sr.", "cf.", "al.", "inc.", "ltd.", "co.", "corp.", "dept.",
+    "est.", "eq.", "sec.", "vol.", "pp.", "ed.", "eds.", "ca.", "u.s.", "u.k.",
 ];
 
 /// The text with its capitals, and how many letters changed; `None` where none did.
@@ -66,7 +68,9 @@ fn sentence_starts(text: &str) -> Vec<usize> {
     let mut places = Vec::new();
     let mut consider = |from: usize| {
         let place = first_visible(text, from);
-        if text[place..].chars().next().is_some_and(char::is_lowercase) && !is_name(word_at(text, place)) {
+        if text[place..].chars().next().is_some_and(char::is_lowercase)
+            && !is_name(word_at(text, place))
+        {
             places.push(place);
         }
     };
@@ -80,7 +84,9 @@ fn sentence_starts(text: &str) -> Vec<usize> {
             }
         } else {
             let closed = text[after..].trim_start_matches(CLOSERS);
-            if closed.starts_with(char::is_whitespace) && !(mark == "." && dot_is_no_end(text, place)) {
+            if closed.starts_with(char::is_whitespace)
+                && !(mark == "." && dot_is_no_end(text, place))
+            {
                 consider(text.len() - closed.len());
             }
         }
@@ -99,13 +105,17 @@ fn dot_is_no_end(text: &str, place: usize) -> bool {
     if before.ends_with(['.', '…']) {
         return true;
     }
-    let start = before.rfind(char::is_whitespace).map_or(0, |space| space + before[space..].chars().next().map_or(1, char::len_utf8));
+    let start = before
+        .rfind(char::is_whitespace)
+        .map_or(0, |space| space + before[space..].chars().next().map_or(1, char::len_utf8));
     let word = text[start..=place].trim_start_matches(OPENERS);
     let stem = &word[..word.len() - 1];
     let mut letters = stem.chars();
     let is_initial = letters.next().is_some_and(char::is_alphabetic) && letters.next().is_none();
     let is_number = !stem.is_empty() && stem.bytes().all(|byte| byte.is_ascii_digit());
-    is_initial || is_number || ABBREVIATIONS.iter().any(|abbreviation| abbreviation.eq_ignore_ascii_case(word))
+    is_initial
+        || is_number
+        || ABBREVIATIONS.iter().any(|abbreviation| abbreviation.eq_ignore_ascii_case(word))
 }
 
 /// The run of visible characters that begins at `place`.
@@ -114,15 +124,20 @@ fn word_at(text: &str, place: usize) -> &str {
     &rest[..rest.find(char::is_whitespace).unwrap_or(rest.len())]
 }
 
-/// Whether a word is written in small letters on purpose: `iPhone`, `eBay`, `foo.py`, `v2`, `and/or`, `x=1`.
+/// Whether a word is written in small letters on purpose: `iPhone`, `eBay`, `foo.py`, `v2`,
+/// `and/or`, `x=1`.
 fn is_name(word: &str) -> bool {
     let word = word.trim_end_matches(TRAILING).trim_end_matches('’');
     let mut previous = ' ';
     let mut letters = word.chars().peekable();
     let mut first = true;
     while let Some(letter) = letters.next() {
-        let dotted = letter == '.' && previous.is_alphanumeric() && letters.peek().is_some_and(|next| next.is_alphanumeric());
-        let odd = letter.is_numeric() || matches!(letter, '_' | '/' | '\\' | '=') || (!first && letter.is_uppercase());
+        let dotted = letter == '.'
+            && previous.is_alphanumeric()
+            && letters.peek().is_some_and(|next| next.is_alphanumeric());
+        let odd = letter.is_numeric()
+            || matches!(letter, '_' | '/' | '\\' | '=')
+            || (!first && letter.is_uppercase());
         if dotted || odd {
             return true;
         }
@@ -139,7 +154,11 @@ fn pronouns(text: &str) -> impl Iterator<Item = usize> + '_ {
 fn is_pronoun(text: &str, place: usize) -> bool {
     const JOINERS: [char; 9] = ['.', '-', '/', '\\', '&', '@', '+', '=', '*'];
     let joins = |mark: char| mark.is_alphanumeric() || mark == '_' || JOINERS.contains(&mark);
-    if text[..place].chars().next_back().is_some_and(|before| joins(before) || before == '\'' || before == '’') {
+    if text[..place]
+        .chars()
+        .next_back()
+        .is_some_and(|before| joins(before) || before == '\'' || before == '’')
+    {
         return false;
     }
     let mut after = text[place + 1..].chars();
@@ -154,7 +173,8 @@ fn is_pronoun(text: &str, place: usize) -> bool {
 
 /// Whether what follows `i'` makes it a pronoun: i'm, i've, i'd, i'll.
 fn contracts(rest: &str) -> bool {
-    ["m", "ve", "d", "ll"]
-        .iter()
-        .any(|end| rest.strip_prefix(end).is_some_and(|after| after.chars().next().is_none_or(|mark| !mark.is_alphanumeric())))
+    ["m", "ve", "d", "ll"].iter().any(|end| {
+        rest.strip_prefix(end)
+            .is_some_and(|after| after.chars().next().is_none_or(|mark| !mark.is_alphanumeric()))
+    })
 }

@@ -1,4 +1,5 @@
-//! The parts of a text that truecasing must not touch: fenced and inline code, code-like lines, links, addresses and maths.
+//! The parts of a text that truecasing must not touch: fenced and inline code, code-like lines,
+//! links, addresses and maths.
 
 use std::ops::Range;
 
@@ -33,7 +34,8 @@ const CODE_STARTS: [&str; 25] = [
 /// What may stand in front of `www.`.
 const OPENERS: [char; 8] = ['(', '[', '{', '<', '"', '\'', '“', '‘'];
 
-/// The protected spans, in order and without overlap. Of two that begin inside each other the leftmost holds.
+/// The protected spans, in order and without overlap. Of two that begin inside each other the
+/// leftmost holds.
 pub(super) fn spans(text: &str) -> Vec<Range<usize>> {
     let mut spans = Vec::new();
     let mut place = 0;
@@ -79,10 +81,19 @@ fn is_code(line: &str) -> bool {
         || ["=>", "==", "();"].iter().any(|mark| line.contains(mark))
 }
 
-/// Finds the spans that begin between `place` and the line's end; says where to go on, which `$$` may push behind it.
-fn within_line(text: &str, mut place: usize, line_end: usize, spans: &mut Vec<Range<usize>>) -> usize {
+/// Finds the spans that begin between `place` and the line's end; says where to go on, which `$$`
+/// may push behind it.
+fn within_line(
+    text: &str,
+    mut place: usize,
+    line_end: usize,
+    spans: &mut Vec<Range<usize>>,
+) -> usize {
     let bytes = text.as_bytes();
-    if !bytes[place..line_end].iter().any(|byte| matches!(byte, b'`' | b'$' | b'@' | b':' | b'w' | b'W')) {
+    if !bytes[place..line_end]
+        .iter()
+        .any(|byte| matches!(byte, b'`' | b'$' | b'@' | b':' | b'w' | b'W'))
+    {
         return line_end + 1;
     }
     while place < line_end {
@@ -125,6 +136,8 @@ fn maths(text: &str, place: usize, line_end: usize) -> Option<Range<usize>> {
     }
     let close = text[place + 1..line_end].find('$')?;
     let inside = &text[place + 1..place + 1 + close];
-    let tight = !inside.is_empty() && !inside.starts_with(char::is_whitespace) && !inside.ends_with(char::is_whitespace);
+    let tight = !inside.is_empty()
+        && !inside.starts_with(char::is_whitespace)
+        && !inside.ends_with(char::is_whitespace);
     tight.then(|| place..place + close + 2)
 }
