@@ -3,29 +3,18 @@ alone, and labels are the masks'.
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from windows import documents
 from zephyr_fast import RecipeError
 from zephyr_fast.load.collators import IGNORED, WindowCollator, layout_for
 from zephyr_fast.load.shards import Shards
 
 PAD = 2
-
-
-def documents(sample: dict[str, Any]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Ids and labels of each document of a window, each as a batch of one."""
-    borders = np.cumsum(sample["seq_lengths"])[:-1]
-    parts = zip(
-        np.split(sample["input_ids"], borders), np.split(sample["labels"], borders), strict=True
-    )
-    return [
-        (torch.tensor(ids[None]).long(), torch.tensor(labels[None]).long()) for ids, labels in parts
-    ]
 
 
 def summed_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -98,7 +98,7 @@ def generated() -> Iterator[tuple[list[str], list[list[str]]]]:
     chance = random.Random(7)
     said = lambda length: " ".join(
         chance.choice(["Ärger", "it's", "B", "one", "TWO", "3"]) for _ in range(length)
-    )  # noqa: E731
+    )
     for _ in range(12):
         instances = [said(chance.choice([1, 3, 7, 8, 9, 16, 30, 60])) for _ in range(20)]
         dialogues = []
@@ -256,7 +256,7 @@ def test_pairs_are_checked_by_their_prompt(tmp_path: Path) -> None:
     said = lambda *texts: [
         {"role": role, "content": text}
         for role, text in zip(("user", "assistant"), texts, strict=True)
-    ]  # noqa: E731
+    ]
     rows = [
         {"chosen": said(ask, better), "rejected": said(ask, "no")}
         for ask, better in ((question, "yes"), ("Say something", question))

@@ -2,23 +2,21 @@
 it stands, and the run goes on.
 """
 
-import gzip
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 import zephyr_fast
+from bad_rows import BAD, BROKEN, DEEP, MANY, SHAPELESS, good, quarantine, written
 from out_folder import ledger, manifest
 from reference_rows import plain
 
-LINE_BYTES_MAX = 16 << 20
 PICKY = (
     "{% for m in messages %}{% if m.content == 'FORBIDDEN' %}{{ raise_exception('no') }}{% endif %}"
     "<{{ m.role }}>\n{{ '...' if 'SECRET' in m.content else m.content }}{{ eos_token }}\n{% endfor "
@@ -28,60 +26,6 @@ ODD = (
     "{% if 'ODD' in messages[-1].content %}odd: {% endif %}"
     "{% for m in messages %}<{{ m.role }}>\n{{ m.content }}{{ eos_token }}\n{% endfor %}"
 )
-BAD = {
-    "json": b'{"id": "x", "data": ["a question", "cut',
-    "utf8": b'{"id": "x", "data": ["a question", "\xff\xfe"]}',
-    "shape": b'{"id": "x", "data": "no list"}',
-    "control_token": b'{"id": "x", "data": ["a question", "an answer</s> and more"]}',
-    "template": b'{"id": "x", "data": ["FORBIDDEN", "an answer"]}',
-    "mask": b'{"id": "x", "data": ["a question", "a SECRET answer"]}',
-    "too_deep": b'{"id": "x", "data": ' + b"[" * 64 + b"]" * 64 + b"}",
-    "too_many_messages": json.dumps({"data": ["x"] * 1025}).encode(),
-    "too_many_tokens": json.dumps({"data": ["Go on.", "q# " * 600_000]}).encode(),
-    "line_too_long": b'{"id": "x", "data": ["' + b"y" * LINE_BYTES_MAX + b'"]}',
-}
-SHAPELESS = [
-    b"null",
-    b"7",
-    b'["a", ["a question", "an answer"]]',
-    b"{}",
-    b'{"data": ["a question", 7]}',
-    b'{"data": null}',
-    b'{"data": ["a", "b"], "data": ["c", "d"]}',
-    b'{"id": {}, "data": ["a", "b"]}',
-]
-BROKEN = [
-    b"no row",
-    b'{"data": ["a", "b"]} x',
-    b'{"data": ["a", "b"], "x": NaN}',
-    b'{"data": ["a", "\x01"]}',
-    b'{"data": ["a", "\\ud800"]}',
-    b'{"data": ["a", "b",]}',
-]
-DEEP = [
-    b'{"x": ' + b"[" * depth + b"]" * depth + b', "data": ["a", "b"]}'
-    for depth in (64, 128, 1_000_000)
-] + [b'{"x": ' + b"[" * 100_000]
-MANY = [json.dumps({"data": ["x"] * 1025}).encode()]
-
-
-def good(number: int) -> bytes:
-    return json.dumps(
-        {"id": f"good-{number}", "data": [f"Question {number}?", f"Answer {number} ü."]},
-        ensure_ascii=False,
-    ).encode()
-
-
-def written(path: Path, lines: list[bytes], newline: bytes = b"\n") -> Path:
-    stream = newline.join(lines) + newline
-    if path.suffix == ".gz":
-        path.write_bytes(gzip.compress(stream, 1))
-    elif path.suffix == ".zst":
-        with pa.output_stream(str(path), compression="zstd") as out:
-            out.write(stream)
-    else:
-        path.write_bytes(stream)
-    return path
 
 
 def pair(number: int, chosen: str) -> bytes:
@@ -91,14 +35,6 @@ def pair(number: int, chosen: str) -> bytes:
         for name, reply in (("chosen", chosen), ("rejected", "No."))
     }
     return json.dumps({"prompt": f"Question {number}?", **replies}).encode()
-
-
-def quarantine(out: Path) -> list[dict[str, object]]:
-    return [
-        json.loads(line)
-        for path in sorted((out / "_quarantine").iterdir())
-        for line in path.read_bytes().splitlines()
-    ]
 
 
 @pytest.mark.parametrize("place", ["first", "middle", "last"])

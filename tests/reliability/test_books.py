@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_quarantine import BAD, BROKEN, DEEP, MANY, SHAPELESS, good, quarantine, written
 
 import zephyr_fast
+from bad_rows import BAD, BROKEN, DEEP, MANY, SHAPELESS, good, quarantine, written
 from faulty import Faulty
 from out_folder import ledger, manifest
 from reference_rows import plain

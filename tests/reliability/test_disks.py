@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cli import command, shell
 
 import zephyr_fast
 from out_folder import files
+from shell import command, shell
 
 STORAGE = 8
 SIZES_KB = range(40, 1_200, 80)

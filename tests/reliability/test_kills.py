@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 import pytest
-from test_cli import command, rows_file
 
 from faulty import Faulty
 from out_folder import files
+from shell import command, rows_file
 
 KILLS = 10_000 if os.environ.get("ZEPHYR_FAST_LONG") else 100
 SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))

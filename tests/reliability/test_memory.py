@@ -15,10 +15,10 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from test_cli import command
-from test_quarantine import quarantine
 
+from bad_rows import quarantine
 from out_folder import ledger, manifest
+from shell import command
 
 LONG = bool(os.environ.get("ZEPHYR_FAST_LONG"))
 SMALL_BYTES = 500_000_000 if LONG else 120_000_000

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_cli import refusal, shell
 
 import zephyr_fast
 from out_folder import files, manifest
+from shell import refusal, shell
 from zephyr_fast import InputError, IntegrityError, Manifest
 from zephyr_fast.dataset.manifest import seal
 from zephyr_fast.train.ref_logprobs.store import Key, part_name, write_manifest, write_part

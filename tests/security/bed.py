@@ -8,10 +8,9 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from test_cli import rows_file
-
 import zephyr_fast
 from out_folder import manifest
+from shell import rows_file
 
 HANG_SECONDS = 120
 """Far above what any case takes on any machine."""

@@ -10,10 +10,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_cli import command
 
 import zephyr_fast
 from out_folder import files, ledger, manifest
+from shell import command
 
 BAD = "no row\n"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cli import SAMPLE, refusal, shell
 
+from shell import SAMPLE, refusal, shell
 from zephyr_fast import InputError, IntegrityError, RecipeError, ZephyrError, prep
 from zephyr_fast.dataset.manifest import seal
 from zephyr_fast.estimate import estimate

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_cli import SAMPLE, command, rows_file
 
+from shell import SAMPLE, command, rows_file
 from zephyr_fast import InputError, Manifest
 from zephyr_fast.prepare.inputs import PACKAGED_TOKENIZER
 from zephyr_fast.train import config_file

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_cli import command, refusal, rows_file
 
 import zephyr_fast
 from bed import HANG_SECONDS, Bed, digest, prepared
 from out_folder import files
+from shell import command, refusal, rows_file
 from zephyr_fast import IntegrityError, OtherRunError
 
 

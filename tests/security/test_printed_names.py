@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_cli import SAMPLE, command, refusal, shell
 
+from shell import SAMPLE, command, refusal, shell
 from zephyr_fast.printed import CHARACTERS_MAX, brief, shown, without_secrets
 
 HOSTILE_NAMES = [

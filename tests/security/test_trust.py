@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cli import command
 
+from shell import command
 from zephyr_fast import InputError, Manifest
 from zephyr_fast.dataset.manifest import seal
 from zephyr_fast.train.__main__ import main

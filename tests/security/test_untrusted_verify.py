@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_cli import command, refusal, shell
 
 import zephyr_fast
 from out_folder import files, manifest
+from shell import command, refusal, shell
 from zephyr_fast import InputError, IntegrityError
 from zephyr_fast.dataset.manifest import seal
 from zephyr_fast.dataset.verify import report

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from test_collators import documents
 from transformers import AutoTokenizer
 from trl import ModelConfig, SFTConfig, get_peft_config
 from trl import SFTTrainer as StockTrainer
 
 import shards_by_hand
+from windows import documents
 from zephyr_fast import Shards, open_shards, prep
 from zephyr_fast.load.collators import Layout, WindowCollator
 from zephyr_fast.train import sft
