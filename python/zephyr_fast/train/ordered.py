@@ -114,16 +114,15 @@ class InOrder:
         _check_supported(self)
         rows = IndexRows(self.train_dataset)
         if self.tail == "pad":
-            rows.samples(
-                [PADDING]
-            )  # raises now, and not at the end of the first epoch, where these rows cannot be without weight
+            # Where samples cannot be without weight, this raises now, not at the first epoch's end.
+            rows.samples([PADDING])
         seed = args.seed if args.data_seed is None else args.data_seed
         part = Part(
             args.process_index,
             args.world_size,
-            self._train_batch_size,
+            self._train_batch_size,  # type: ignore[attr-defined]
             args.gradient_accumulation_steps,
-        )  # type: ignore[attr-defined]
+        )
         order, identity = rows.order(seed), rows.shards.identity
         first = (
             _index(_read_state(self._resumed), identity, seed, order.size) if self._resumed else 0
