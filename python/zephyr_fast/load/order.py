@@ -18,8 +18,7 @@ from zephyr_fast.load.permutation import Indices, permute
 BLOCK = 1 << 16
 """Indices after which the pattern of a mixture repeats; weights are held to one part in this."""
 
-# An epoch this short (128 KiB) is kept: a call of `permute` takes as long as copying 600 of its
-# rows.
+# An epoch this short (128 KiB) is kept: a call of `permute` costs as much as copying 600 rows.
 _SMALL = 1 << 14
 
 

@@ -114,8 +114,7 @@ class InOrder:
         _check_supported(self)
         rows = IndexRows(self.train_dataset)
         if self.tail == "pad":
-            # Raises now, and not at the end of the first epoch, where these rows cannot be without
-            # weight.
+            # Where samples cannot be without weight, this raises now, not at the first epoch's end.
             rows.samples([PADDING])
         seed = args.seed if args.data_seed is None else args.data_seed
         part = Part(

@@ -28,7 +28,24 @@ fn schema() -> Result<Value> {
         required.push(json!("sha256"));
     }
     schema["properties"]["schema"]["const"] = json!(SCHEMA);
+    join_lines(&mut schema);
     Ok(schema)
+}
+
+/// Takes the line breaks of comments out of the descriptions that were made of them.
+fn join_lines(node: &mut Value) {
+    match node {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    Value::String(text) if name == "description" => *text = text.replace('\n', " "),
+                    _ => join_lines(value),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(join_lines),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 #[test]

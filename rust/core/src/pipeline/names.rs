@@ -34,17 +34,16 @@ const LISTS: [(&str, List); 17] = [
     ("train_on", || TrainOn::NAMES.to_vec()),
 ];
 
-/// Comes before a product's word: the columns that it is trained on.
+/// Comes before a product's word in the kind of its trained columns. These name no choice that a
+/// user has, so errors do not list them among the kinds.
 const TRAINED_COLUMNS: &str = "trained_columns:";
 
 /// The names of one kind. `products`, `commands` and `acts` list the products in the same order.
 pub fn names(kind: &str) -> Result<Vec<&'static str>> {
     let list = LISTS.iter().find(|(known, _)| *known == kind).map(|(_, names)| names());
     let kinds = || LISTS.map(|(kind, _)| kind).join(", ");
-    list.or_else(|| trained_columns(kind)).ok_or_else(|| {
-        let known = format!("{}, and {TRAINED_COLUMNS}PRODUCT", kinds());
-        Error::Recipe(format!("no list of `{kind}`; there are: {known}"))
-    })
+    let unknown = || Error::Recipe(format!("no list of `{kind}`; there are: {}", kinds()));
+    list.or_else(|| trained_columns(kind)).ok_or_else(unknown)
 }
 
 /// The columns that a product is trained on, where this is the kind of such a list.

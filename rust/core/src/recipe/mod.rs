@@ -385,8 +385,8 @@ impl Default for Pack {
 pub struct Shards {
     /// Share of prompts that go to the test split, by hash.
     pub test_fraction: f64,
-    /// Whether tokens are written. Without them no tokenizer and no template is needed, and control
-    /// tokens, which are a tokenizer's, are not looked for.
+    /// Whether tokens are written. Without them no tokenizer, no template and no search for control
+    /// tokens is needed.
     pub tokens: bool,
     /// Whether the cleaned text is written.
     pub text: bool,

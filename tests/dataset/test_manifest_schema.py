@@ -19,7 +19,7 @@ import pytest
 from zephyr_fast.dataset import manifest
 from zephyr_fast.dataset.product import Product
 
-SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "manifest.schema.json").read_text())
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "manifest.schema.json").read_text())
 
 NOT_READ = {"Manifest.made_from", "Manifest.sha256", "MadeFrom"}
 """Fields and types that only the core reads; `sha256` is checked on the text."""
