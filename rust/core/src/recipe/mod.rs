@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 /// An enum that a key of a recipe names, with the list of its names.
 macro_rules! named {
     ($(#[$meta:meta])* pub enum $name:ident {
-        $($(#[doc = $doc:literal])+ $variant:ident $word:literal,)*
-    }) => {
+        $($(#[doc = $doc:literal])+ $variant:ident $word:literal,)* }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
         pub enum $name { $($(#[doc = $doc])+ #[serde(rename = $word)] $variant,)* }
