@@ -171,8 +171,7 @@ named! {
 pub struct Decontaminate {
     /// What happens to a row that gives an instance away.
     pub action: Action,
-    /// An instance is given away by a row that shares more than this share of its words, in runs of
-    /// eight.
+    /// The share of its words, in runs of eight, from which a row gives an instance away.
     pub threshold: f64,
     /// The evaluation sets.
     pub against: Vec<Against>,
