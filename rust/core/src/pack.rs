@@ -17,6 +17,8 @@
 //! assert_eq!(windows.iter().collect::<Vec<_>>(), [&[0, 2, 4][..], &[1, 3]]);
 //! ```
 
+use crate::error::{Error, Result};
+
 /// The version of these rules.
 pub const VERSION: u32 = 1;
 
@@ -62,6 +64,16 @@ pub fn pack(lengths: &[u32], seq_len: u32) -> Windows {
         window_of[sample as usize] = rooms.place(lengths[sample as usize]);
     }
     grouped(&window_of, rooms.windows)
+}
+
+/// The same as lists of sample numbers, for lengths that nobody has checked.
+pub fn windows(lengths: &[u32], seq_len: u32) -> Result<Vec<Vec<u32>>> {
+    if let Some(length) = lengths.iter().find(|length| **length > seq_len || **length == 0) {
+        return Err(Error::Recipe(format!(
+            "a sample of {length} tokens does not go into a window of {seq_len}"
+        )));
+    }
+    Ok(pack(lengths, seq_len).iter().map(<[u32]>::to_vec).collect())
 }
 
 /// Sample numbers by falling length; a counting sort, so that equal lengths stay in order.

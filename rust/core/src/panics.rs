@@ -1,7 +1,7 @@
 //! Panics as errors: none leaves text of its own on stderr, and the error says where it was.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
 
 use crate::error::{Error, Result};
 
@@ -28,6 +28,16 @@ pub fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
             place.map_or_else(|| text.clone(), |place| format!("{text} ({place})")),
         ))
     })
+}
+
+/// Starts work on a thread of its own; its result comes through the channel, a panic as an error.
+pub fn spawned<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<mpsc::Receiver<Result<T>>> {
+    let (sender, receiver) = mpsc::channel();
+    let thread = std::thread::Builder::new().spawn(move || _ = sender.send(caught(work)));
+    let failed = |error| Error::Internal(format!("no thread to work on: {error}"));
+    thread.map(|_| receiver).map_err(failed)
 }
 
 #[cfg(test)]

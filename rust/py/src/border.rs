@@ -1,5 +1,4 @@
-//! The one door across the border: lets go of the GIL, obeys Ctrl-C, reports progress, and turns
-//! errors into exceptions.
+//! The one door across the border: releases the GIL, obeys Ctrl-C, reports progress, raises errors.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
@@ -8,59 +7,54 @@ use std::time::Duration;
 use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
 use pyo3::prelude::*;
-use zephyr_core::error::Error;
-use zephyr_core::panics;
-use zephyr_core::progress::Watch;
+use pyo3::type_object::PyTypeInfo;
+use zephyr_core::{Error, panics, progress::Watch};
 
 create_exception!(
     zephyr_fast._core,
     ZephyrError,
     PyException,
-    "Anything that zephyr-fast refuses or cannot do."
+    "What zephyr-fast refuses or cannot do."
 );
-create_exception!(
-    zephyr_fast._core,
-    RecipeError,
-    ZephyrError,
-    "A recipe, a template or an argument that cannot be obeyed."
-);
-create_exception!(
-    zephyr_fast._core,
-    BadDataError,
-    ZephyrError,
-    "More unreadable rows than the run allows."
-);
-create_exception!(
-    zephyr_fast._core,
-    InputError,
-    ZephyrError,
-    "An input or a tokenizer that is missing or cannot be read."
-);
-create_exception!(
-    zephyr_fast._core,
-    OtherRunError,
-    ZephyrError,
-    "The out folder holds another run."
-);
-create_exception!(
-    zephyr_fast._core,
-    LockedError,
-    ZephyrError,
-    "Another process is writing the out folder."
-);
-create_exception!(
-    zephyr_fast._core,
-    IntegrityError,
-    ZephyrError,
-    "Bytes on disk are not the bytes that were written."
-);
-create_exception!(
-    zephyr_fast._core,
-    StorageError,
-    ZephyrError,
-    "The disk refused: full, read-only, gone."
-);
-create_exception!(zephyr_fast._core, InternalError, ZephyrError, "A bug in zephyr-fast.");
+
+/// The exceptions: the class of each kind of error, and what it says of itself.
+macro_rules! exceptions {
+    ($($class:ident $kind:ident $says:literal)*) => {
+        $(create_exception!(zephyr_fast._core, $class, ZephyrError, $says);)*
+
+        fn exception(error: &Error) -> PyErr {
+            let text = error.to_string();
+            match error {
+                $(Error::$kind(_) => $class::new_err(text),)*
+                Error::Interrupted => PyKeyboardInterrupt::new_err(text),
+            }
+        }
+
+        /// Adds the exception classes, each with the exit code of its kind.
+        pub(crate) fn add_errors(module: &Bound<'_, PyModule>) -> PyResult<()> {
+            add_error::<ZephyrError>(module, "ZephyrError", 70)?;
+            $(add_error::<$class>(module, stringify!($class), Error::$kind(String::new()).exit_code())?;)*
+            Ok(())
+        }
+    };
+}
+
+exceptions! {
+    RecipeError Recipe "A recipe, a template or an argument that cannot be obeyed."
+    BadDataError BadData "More unreadable rows than the run allows."
+    InputError Input "An input or a tokenizer that is missing or cannot be read."
+    OtherRunError OtherRun "The out folder holds another run."
+    LockedError Locked "Another process is writing the out folder."
+    IntegrityError Integrity "Bytes on disk are not the bytes that were written."
+    StorageError Storage "The disk refused: full, read-only, gone."
+    InternalError Internal "A bug in zephyr-fast."
+}
+
+fn add_error<E: PyTypeInfo>(module: &Bound<'_, PyModule>, name: &str, code: u8) -> PyResult<()> {
+    let class = module.py().get_type::<E>();
+    class.setattr("exit_code", code)?;
+    module.add(name, class)
+}
 
 /// How often signals and progress are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -79,7 +73,8 @@ pub(crate) fn enter<T: Send + 'static>(
     work: impl FnOnce(&Watch) -> zephyr_core::Result<T> + Send + 'static,
 ) -> PyResult<T> {
     let watch = Arc::new(Watch::default());
-    let mut receiver = spawn(Arc::clone(&watch), work)?;
+    let seen = Arc::clone(&watch);
+    let mut receiver = panics::spawned(move || work(&seen)).map_err(|error| exception(&error))?;
     let mut interrupt: Option<(PyErr, u32)> = None;
     loop {
         match py.detach(|| wait(&mut receiver)) {
@@ -111,69 +106,7 @@ pub(crate) fn enter<T: Send + 'static>(
     }
 }
 
-/// Starts work on a thread of its own; its result comes through the channel, a panic as an error.
-fn spawn<T: Send + 'static>(
-    watch: Arc<Watch>,
-    work: impl FnOnce(&Watch) -> zephyr_core::Result<T> + Send + 'static,
-) -> PyResult<mpsc::Receiver<zephyr_core::Result<T>>> {
-    let (sender, receiver) = mpsc::channel();
-    let thread =
-        std::thread::Builder::new().spawn(move || _ = sender.send(panics::caught(|| work(&watch))));
-    thread
-        .map(|_| receiver)
-        .map_err(|error| InternalError::new_err(format!("no thread to work on: {error}")))
-}
-
-/// A borrow that is ours alone crosses `detach`, as a shared one would not: a receiver is Send, not
-/// Sync.
+/// A borrow that is ours alone crosses `detach`, as a shared one would not: this is not Sync.
 fn wait<T>(receiver: &mut mpsc::Receiver<T>) -> Result<T, mpsc::RecvTimeoutError> {
     receiver.recv_timeout(TICK)
-}
-
-fn exception(error: &Error) -> PyErr {
-    let text = error.to_string();
-    match error {
-        Error::Recipe(_) => RecipeError::new_err(text),
-        Error::BadData(_) => BadDataError::new_err(text),
-        Error::Input(_) => InputError::new_err(text),
-        Error::OtherRun(_) => OtherRunError::new_err(text),
-        Error::Locked(_) => LockedError::new_err(text),
-        Error::Integrity(_) => IntegrityError::new_err(text),
-        Error::Storage(_) => StorageError::new_err(text),
-        Error::Interrupted => PyKeyboardInterrupt::new_err(text),
-        Error::Internal(_) => InternalError::new_err(text),
-    }
-}
-
-/// Adds the exception classes, each with the exit code of its kind.
-pub(crate) fn add_errors(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let py = module.py();
-    let classes = [
-        ("ZephyrError", py.get_type::<ZephyrError>(), 70),
-        ("RecipeError", py.get_type::<RecipeError>(), Error::Recipe(String::new()).exit_code()),
-        ("BadDataError", py.get_type::<BadDataError>(), Error::BadData(String::new()).exit_code()),
-        ("InputError", py.get_type::<InputError>(), Error::Input(String::new()).exit_code()),
-        (
-            "OtherRunError",
-            py.get_type::<OtherRunError>(),
-            Error::OtherRun(String::new()).exit_code(),
-        ),
-        ("LockedError", py.get_type::<LockedError>(), Error::Locked(String::new()).exit_code()),
-        (
-            "IntegrityError",
-            py.get_type::<IntegrityError>(),
-            Error::Integrity(String::new()).exit_code(),
-        ),
-        ("StorageError", py.get_type::<StorageError>(), Error::Storage(String::new()).exit_code()),
-        (
-            "InternalError",
-            py.get_type::<InternalError>(),
-            Error::Internal(String::new()).exit_code(),
-        ),
-    ];
-    for (name, class, exit_code) in classes {
-        class.setattr("exit_code", exit_code)?;
-        module.add(name, class)?;
-    }
-    Ok(())
 }

@@ -1,5 +1,4 @@
-//! zephyr_fast._core: the engine's verbs as Python functions. Text and paths go in, JSON comes out;
-//! no object of ours crosses.
+//! zephyr_fast._core: the engine's verbs as Python functions. Text and paths in, JSON out, no objects.
 
 mod border;
 
@@ -7,13 +6,14 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use zephyr_core::dataset::product::Product;
-use zephyr_core::encode;
-use zephyr_core::error::Error;
 use zephyr_core::pipeline::row::Walk;
 use zephyr_core::pipeline::{self, explain, fit};
 use zephyr_core::template::Template;
 use zephyr_core::tokenize::Tokenizer;
-use zephyr_core::{Job, RunOptions};
+use zephyr_core::{Job, RunOptions, dataset, encode, pack};
+
+/// Dotted keys with values as TOML.
+type Overrides = Vec<(String, String)>;
 
 /// Does a whole run and returns its manifest as JSON.
 #[pyfunction]
@@ -24,10 +24,10 @@ use zephyr_core::{Job, RunOptions};
 #[expect(clippy::too_many_arguments, reason = "a verb's arguments are keywords in Python")]
 fn run(
     py: Python<'_>,
-    command: &str,
-    recipe: &str,
-    recipe_name: &str,
-    overrides: Vec<(String, String)>,
+    command: String,
+    recipe: String,
+    recipe_name: String,
+    overrides: Overrides,
     inputs: Vec<PathBuf>,
     tokenizer: Option<PathBuf>,
     out: PathBuf,
@@ -39,10 +39,8 @@ fn run(
     on_progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
     let bad_rows_max = if strict { Some(0) } else { max_bad };
-    let (command, recipe_text, recipe_name) =
-        (command.to_owned(), recipe.to_owned(), recipe_name.to_owned());
     border::enter(py, on_progress, move |watch| {
-        let recipe = fit::read(&recipe_text, &recipe_name, &overrides)?;
+        let recipe = fit::read(&recipe, &recipe_name, &overrides)?;
         let product = Product::of_command(&command)?;
         let options = RunOptions { threads, overwrite, memory_bytes_max: max_memory, bad_rows_max };
         let job = Job { product, recipe, recipe_name, inputs, tokenizer, out, options };
@@ -54,50 +52,42 @@ fn run(
 #[pyfunction(name = "explain")]
 fn explain_row(
     py: Python<'_>,
-    command: &str,
-    recipe: &str,
-    recipe_name: &str,
-    overrides: Vec<(String, String)>,
+    command: String,
+    recipe: String,
+    recipe_name: String,
+    overrides: Overrides,
     tokenizer: PathBuf,
-    row: &[u8],
+    row: Vec<u8>,
 ) -> PyResult<String> {
-    let (command, recipe, recipe_name, row) =
-        (command.to_owned(), recipe.to_owned(), recipe_name.to_owned(), row.to_owned());
     border::enter(py, None, move |_| {
         let recipe = fit::read(&recipe, &recipe_name, &overrides)?;
-        let walk =
-            Walk::new(Product::of_command(&command)?, recipe, Some(Tokenizer::load(&tokenizer)?))?;
-        explain::explain(&walk, &row)
+        let (product, tokenizer) = (Product::of_command(&command)?, Tokenizer::load(&tokenizer)?);
+        explain::explain(&Walk::new(product, recipe, Some(tokenizer))?, &row)
     })
 }
 
-/// What a template makes of dialogues (JSON: lists of messages), as JSON: text and trained ranges
-/// in characters, or a reason.
+/// What a template makes of dialogues, as JSON: text and trained ranges in characters, or a reason.
 #[pyfunction]
 fn render(
     py: Python<'_>,
     tokenizer: PathBuf,
-    template: &str,
-    dialogues: &str,
+    template: String,
+    dialogues: String,
     add_generation_prompt: bool,
 ) -> PyResult<String> {
-    let (template, dialogues) = (template.to_owned(), dialogues.to_owned());
-    border::enter(py, None, move |_| {
-        explain::render(&Tokenizer::load(&tokenizer)?, &template, &dialogues, add_generation_prompt)
-    })
+    let prompt = add_generation_prompt;
+    border::enter(py, None, move |_| explain::render(&tokenizer, &template, &dialogues, prompt))
 }
 
-/// The template a recipe asks for with all that it would be loaded with, as JSON, unless it is one
-/// that the package ships.
+/// The template a recipe asks for, with all that it is loaded with, as JSON; none of a packaged one.
 #[pyfunction]
 fn unknown_template(
     py: Python<'_>,
-    recipe: &str,
-    recipe_name: &str,
-    overrides: Vec<(String, String)>,
+    recipe: String,
+    recipe_name: String,
+    overrides: Overrides,
     tokenizer: PathBuf,
 ) -> PyResult<Option<String>> {
-    let (recipe, recipe_name) = (recipe.to_owned(), recipe_name.to_owned());
     border::enter(py, None, move |_| {
         encode::unknown_template(&fit::read(&recipe, &recipe_name, &overrides)?, &tokenizer)
     })
@@ -105,50 +95,32 @@ fn unknown_template(
 
 /// Loads a template that `unknown_template` gave, which renders its canaries.
 #[pyfunction]
-fn canary(py: Python<'_>, stranger: &str) -> PyResult<()> {
-    let stranger = stranger.to_owned();
+fn canary(py: Python<'_>, stranger: String) -> PyResult<()> {
     border::enter(py, None, move |_| Template::canary(&stranger))
 }
 
 /// Samples of these lengths as windows of at most `seq_len` tokens: lists of sample numbers.
 #[pyfunction]
-fn pack(py: Python<'_>, lengths: Vec<u32>, seq_len: u32) -> PyResult<Vec<Vec<u32>>> {
-    border::enter(py, None, move |_| {
-        match lengths.iter().find(|length| **length > seq_len || **length == 0) {
-            Some(length) => Err(Error::Recipe(format!(
-                "a sample of {length} tokens does not go into a window of {seq_len}"
-            ))),
-            None => {
-                Ok(zephyr_core::pack::pack(&lengths, seq_len).iter().map(<[u32]>::to_vec).collect())
-            }
-        }
-    })
+#[pyo3(name = "pack")]
+fn pack_lengths(py: Python<'_>, lengths: Vec<u32>, seq_len: u32) -> PyResult<Vec<Vec<u32>>> {
+    border::enter(py, None, move |_| pack::windows(&lengths, seq_len))
 }
 
 /// Reads a whole data set and says, as JSON, what is not as it was written.
 #[pyfunction]
 fn verify(py: Python<'_>, folder: PathBuf) -> PyResult<String> {
-    border::enter(py, None, move |watch| {
-        zephyr_core::dataset::verify::verify(&folder, watch)?.print()
-    })
+    border::enter(py, None, move |watch| dataset::verify::verify(&folder, watch)?.print())
 }
 
 /// A recipe with every key, as TOML.
 #[pyfunction]
-fn resolve(
-    py: Python<'_>,
-    recipe: &str,
-    recipe_name: &str,
-    overrides: Vec<(String, String)>,
-) -> PyResult<String> {
-    let (recipe, recipe_name) = (recipe.to_owned(), recipe_name.to_owned());
-    border::enter(py, None, move |_| fit::read(&recipe, &recipe_name, &overrides)?.print())
+fn resolve(py: Python<'_>, recipe: String, name: String, overrides: Overrides) -> PyResult<String> {
+    border::enter(py, None, move |_| fit::read(&recipe, &name, &overrides)?.print())
 }
 
 /// A list of names that the engine knows, by its kind.
 #[pyfunction]
-fn names(py: Python<'_>, kind: &str) -> PyResult<Vec<&'static str>> {
-    let kind = kind.to_owned();
+fn names(py: Python<'_>, kind: String) -> PyResult<Vec<&'static str>> {
     border::enter(py, None, move |_| pipeline::names::names(&kind))
 }
 
@@ -157,14 +129,9 @@ fn names(py: Python<'_>, kind: &str) -> PyResult<Vec<&'static str>> {
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     zephyr_core::panics::silence();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-    module.add_function(wrap_pyfunction!(run, module)?)?;
-    module.add_function(wrap_pyfunction!(explain_row, module)?)?;
-    module.add_function(wrap_pyfunction!(render, module)?)?;
-    module.add_function(wrap_pyfunction!(unknown_template, module)?)?;
-    module.add_function(wrap_pyfunction!(canary, module)?)?;
-    module.add_function(wrap_pyfunction!(names, module)?)?;
-    module.add_function(wrap_pyfunction!(pack, module)?)?;
-    module.add_function(wrap_pyfunction!(resolve, module)?)?;
-    module.add_function(wrap_pyfunction!(verify, module)?)?;
+    macro_rules! add {
+        ($($verb:ident)*) => { $(module.add_function(wrap_pyfunction!($verb, module)?)?;)* };
+    }
+    add!(run explain_row render unknown_template canary names pack_lengths resolve verify);
     border::add_errors(module)
 }

@@ -2,6 +2,7 @@
 //! trained. Dedup is left out. And what a template alone makes of dialogues.
 
 use std::ops::Range;
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -88,15 +89,11 @@ struct Message {
 /// What a template makes of dialogues, each a list of messages: text and trained ranges, counted in
 /// characters, or a reason. With `prompt` the text before an answer is rendered, which has no
 /// ranges.
-pub fn render(
-    tokenizer: &Tokenizer,
-    template: &str,
-    dialogues: &str,
-    prompt: bool,
-) -> Result<String> {
+pub fn render(tokenizer: &Path, template: &str, dialogues: &str, prompt: bool) -> Result<String> {
     let dialogues: Vec<Vec<Message>> = serde_json::from_str(dialogues)
         .map_err(|error| Error::Recipe(format!("dialogues: {error}")))?;
-    let (name, text) = encode::template_text(template, tokenizer)?;
+    let tokenizer = Tokenizer::load(tokenizer)?;
+    let (name, text) = encode::template_text(template, &tokenizer)?;
     let template = Template::new(&name, &text, &tokenizer.special, &tokenizer.special_texts())?;
     let rendered = dialogues.into_iter().map(|messages| {
         let turns: Vec<Turn> = messages
