@@ -24,9 +24,9 @@ TWINS = {
 }
 
 ELSEWHERE = {
-    "line_too_long": "prepare/test_quarantine.py",
-    "too_deep": "prepare/test_quarantine.py",
-    "too_many_tokens": "prepare/test_quarantine.py",
+    "line_too_long": "bad_rows.py",
+    "too_deep": "bad_rows.py",
+    "too_many_tokens": "bad_rows.py",
     "contaminated": "prepare/test_decontaminate.py",
     "template": "prepare/test_hostile_templates.py",
     "mask": "prepare/test_templates.py",
