@@ -26,6 +26,8 @@ STRATEGIES = (
     "all-lower",
     "best-vs-draw",
 )
+"""What `score` and `pairs` know; anything else is an error there."""
+
 NO_OTHER = {
     "best-vs-random": "same_text",
     "best-vs-random-lower": "tie",
@@ -34,7 +36,6 @@ NO_OTHER = {
     "best-vs-draw": "same_text",
 }
 """By strategy, the reason of a row in which no reply can be rejected."""
-"""What `score` and `pairs` know; anything else is an error there."""
 
 Pair = tuple[str, str, float | None, float | None]
 """Chosen and rejected text, and their scores."""

@@ -39,12 +39,6 @@ macro_rules! codes {
             pub fn ending(self) -> Ending {
                 match self { $(Code::$name => Ending::$ending,)* }
             }
-
-            /// What it says, in a sentence.
-            #[must_use]
-            pub fn says(self) -> &'static str {
-                match self { $(Code::$name => $says,)* }
-            }
         }
     };
 }

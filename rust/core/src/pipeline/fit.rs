@@ -40,11 +40,13 @@ pub(super) fn resolve(product: Product, recipe: &mut Recipe) -> Result<()> {
             return Err(Error::Recipe(format!("rows of shape `{}` are for {other}", shape.name)));
         }
     }
+    // Before anything is filled in, but said last: what is meant for the other product comes first.
+    let off = switched_off(recipe);
     match product {
         Product::Windows => resolve_windows(recipe)?,
         Product::Pairs => resolve_pairs(recipe)?,
     }
-    switched_off(recipe).map_or(Ok(()), |(key, why)| {
+    off.map_or(Ok(()), |(key, why)| {
         Err(Error::Recipe(format!("`{key}` does nothing here: {why}; take it away")))
     })
 }
@@ -126,19 +128,26 @@ fn of_windows_alone(recipe: &Recipe) -> Option<(&'static str, &'static str)> {
 
 /// The first key that was laid over the recipe although another key switches it off, and why. What
 /// a recipe itself says may wait for the day on which it counts.
-fn switched_off(recipe: &Recipe) -> Option<(&str, &'static str)> {
+fn switched_off(recipe: &Recipe) -> Option<(String, &'static str)> {
     let keeps_duplicates = recipe
         .binarize
         .as_ref()
         .and_then(|binarize| binarize.preset)
         .is_some_and(|preset| !preset.drops_duplicates());
     let is_trl07 = recipe.compat == Compat::Trl07;
-    let without_tokens = !recipe.shards.tokens;
     let without_sets = recipe.decontaminate.against.is_empty();
     let compares = recipe.dedup.exact || recipe.dedup.near;
-    let rules: [(&[&str], bool, &'static str); 7] = [
-        (&["dedup.exact"], keeps_duplicates, "the preset keeps rows that repeat"),
-        (&["tokenize.train_on"], is_trl07, "`compat = \"trl-0.7\"` trains every token"),
+    let rules: [(&[&str], bool, &'static str); 5] = [
+        (
+            &["dedup.exact"],
+            keeps_duplicates && recipe.dedup.exact,
+            "the preset keeps rows that repeat",
+        ),
+        (
+            &["tokenize.train_on"],
+            is_trl07 && recipe.tokenize.train_on != TrainOn::All,
+            "`compat = \"trl-0.7\"` trains every token",
+        ),
         (&["dedup.threshold"], !recipe.dedup.near, "`dedup.near` is off"),
         (&["dedup.of"], !compares, "`dedup.exact` and `dedup.near` are off"),
         (
@@ -146,8 +155,6 @@ fn switched_off(recipe: &Recipe) -> Option<(&str, &'static str)> {
             without_sets,
             "no evaluation set is named",
         ),
-        (&["pack", "template", "tokenize"], without_tokens, "`shards.tokens` is false"),
-        (&["binarize.max_length"], without_tokens, "`shards.tokens` is false"),
     ];
     let is_of = |written: &str, key: &str| {
         written.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -158,7 +165,7 @@ fn switched_off(recipe: &Recipe) -> Option<(&str, &'static str)> {
         };
         rules.iter().find(off).map(|(_, _, why)| *why)
     };
-    recipe.overridden.iter().find_map(|key| why_off(key).map(|why| (key.as_str(), why)))
+    recipe.overridden.iter().find_map(|key| why_off(key).map(|why| (key.clone(), why)))
 }
 
 #[cfg(test)]
@@ -232,12 +239,12 @@ mod tests {
             ("", Product::Windows, "dedup.threshold", "0.5"),
             ("", Product::Windows, "dedup.of", "prompt"),
             ("", Product::Windows, "decontaminate.action", "flag"),
-            ("[shards]\ntokens = false\n", Product::Windows, "pack.seq_len", "64"),
-            ("[binarize]\n[shards]\ntokens = false\n", Product::Pairs, "binarize.max_length", "64"),
         ] {
             let refused = error(text, product, &[(key, value)]);
             assert!(refused.starts_with(&format!("`{key}` does nothing here")), "{key}: {refused}");
         }
+        let in_effect = [("binarize.preset", "h4-v1"), ("dedup.exact", "false")];
+        assert_eq!(error("[binarize]\n", Product::Pairs, &in_effect), "");
         let near = [("dedup.near", "true"), ("dedup.threshold", "0.5"), ("dedup.of", "prompt")];
         assert_eq!(error("", Product::Windows, &near), "");
         // A recipe that is printed with all its keys can be used again.
