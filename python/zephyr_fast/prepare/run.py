@@ -18,16 +18,19 @@ Paths = str | Path | Sequence[str | Path]
 class RunOptions(TypedDict, total=False):
     """What `prep` and `binarize` take beside a recipe and the folder to write.
 
-    `input`: files, folders, globs, or "sample"; without it the recipe's own source on the Hub.
-    `tokenizer`: a folder, a tokenizer.json, a Hub id, or "sample". `settings`: keys laid over
-    the recipe, as `{"pack.seq_len": 512}`; with `{"shards.tokens": False}` text alone is
-    written, and no tokenizer is needed. `decontaminate`: evaluation sets to keep out, added to
-    the recipe's, as `{"mt_bench": "eval/mt_bench.jsonl:turns"}` (path, colon, field). `threads`:
-    one a core unless given; the bytes are the same. `overwrite`: another run's folder is
-    replaced. `strict`: the first unreadable row ends the run. `max_bad`: unreadable rows
-    allowed. `max_memory`: bytes that this process may hold, all that is in it counted: the run
-    takes smaller bites, and ends with a RecipeError where that is not enough. `follow`: called
-    with the counters, about ten times a second.
+    input          files, folders, globs, or "sample"; without it the recipe's own source on the Hub
+    tokenizer      a folder, a tokenizer.json, a Hub id, or "sample"
+    settings       keys laid over the recipe, as `{"pack.seq_len": 512}`; with
+                   `{"shards.tokens": False}` text alone is written, and no tokenizer is needed
+    decontaminate  evaluation sets to keep out, added to the recipe's, as
+                   `{"mt_bench": "eval/mt_bench.jsonl:turns"}` (path, colon, field)
+    threads        one a core unless given; the bytes are the same
+    overwrite      another run's folder is replaced
+    strict         the first unreadable row ends the run
+    max_bad        unreadable rows allowed
+    max_memory     bytes that this process may hold, all that is in it counted: the run takes
+                   smaller bites, and ends with a RecipeError where that is not enough
+    follow         called with the counters, about ten times a second
     """
 
     input: Paths | None

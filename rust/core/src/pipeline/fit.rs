@@ -128,7 +128,7 @@ fn of_windows_alone(recipe: &Recipe) -> Option<(&'static str, &'static str)> {
 
 /// The first key that was laid over the recipe although another key switches it off, and why. What
 /// a recipe itself says may wait for the day on which it counts.
-fn switched_off(recipe: &Recipe) -> Option<(String, &'static str)> {
+fn switched_off(recipe: &Recipe) -> Option<(&'static str, &'static str)> {
     let keeps_duplicates = recipe
         .binarize
         .as_ref()
@@ -137,7 +137,7 @@ fn switched_off(recipe: &Recipe) -> Option<(String, &'static str)> {
     let is_trl07 = recipe.compat == Compat::Trl07;
     let without_sets = recipe.decontaminate.against.is_empty();
     let compares = recipe.dedup.exact || recipe.dedup.near;
-    let rules: [(&[&str], bool, &'static str); 5] = [
+    let rules: [(&[&'static str], bool, &'static str); 5] = [
         (
             &["dedup.exact"],
             keeps_duplicates && recipe.dedup.exact,
@@ -156,16 +156,11 @@ fn switched_off(recipe: &Recipe) -> Option<(String, &'static str)> {
             "no evaluation set is named",
         ),
     ];
-    let is_of = |written: &str, key: &str| {
-        written.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    };
-    let why_off = |written: &str| {
-        let off = |(keys, is_off, _): &&(&[&str], bool, &'static str)| {
-            *is_off && keys.iter().any(|key| is_of(written, key))
-        };
-        rules.iter().find(off).map(|(_, _, why)| *why)
-    };
-    recipe.overridden.iter().find_map(|key| why_off(key).map(|why| (key.clone(), why)))
+    let is_laid_over = |key: &&str| recipe.overridden.iter().any(|written| written == key);
+    rules
+        .into_iter()
+        .filter(|(_, is_off, _)| *is_off)
+        .find_map(|(keys, _, why)| keys.iter().copied().find(is_laid_over).map(|key| (key, why)))
 }
 
 #[cfg(test)]
