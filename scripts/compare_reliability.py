@@ -164,7 +164,7 @@ def sharded_twice() -> str:
     import torch
     from accelerate.data_loader import prepare_data_loader
 
-    from zephyr_fast import RecipeError
+    from zephyr_fast import ConfigError
 
     class Part(torch.utils.data.IterableDataset[int]):
         def __init__(self, rank: int) -> None:
@@ -191,7 +191,7 @@ def sharded_twice() -> str:
             prepare_data_loader(
                 loader._torch_loader(loader.batches), num_processes=RANKS, process_index=rank
             )
-        except RecipeError:
+        except ConfigError:
             refused += 1
     alone = [
         row for rank in range(RANKS) for batch in ours(rank, RANKS, ROWS_OF_EPOCH) for row in batch

@@ -8,12 +8,12 @@ import pyarrow as pa
 
 LINE_BYTES_MAX = 16 << 20
 BAD = {
-    "json": b'{"id": "x", "data": ["a question", "cut',
-    "utf8": b'{"id": "x", "data": ["a question", "\xff\xfe"]}',
-    "shape": b'{"id": "x", "data": "no list"}',
+    "invalid_json": b'{"id": "x", "data": ["a question", "cut',
+    "invalid_utf8": b'{"id": "x", "data": ["a question", "\xff\xfe"]}',
+    "invalid_row": b'{"id": "x", "data": "no list"}',
     "control_token": b'{"id": "x", "data": ["a question", "an answer</s> and more"]}',
-    "template": b'{"id": "x", "data": ["FORBIDDEN", "an answer"]}',
-    "mask": b'{"id": "x", "data": ["a question", "a SECRET answer"]}',
+    "template_error": b'{"id": "x", "data": ["FORBIDDEN", "an answer"]}',
+    "mask_not_provable": b'{"id": "x", "data": ["a question", "a SECRET answer"]}',
     "too_deep": b'{"id": "x", "data": ' + b"[" * 64 + b"]" * 64 + b"}",
     "too_many_messages": json.dumps({"data": ["x"] * 1025}).encode(),
     "too_many_tokens": json.dumps({"data": ["Go on.", "q# " * 600_000]}).encode(),

@@ -21,7 +21,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from zephyr_fast import prep
 
     out = tmp_path_factory.mktemp("data") / "shards"
-    prep(input="sample", out=out, settings={"pack.seq_len": 256})
+    prep(input="sample", out=out, overrides={"pack.seq_len": 256})
     return out
 
 
@@ -39,7 +39,7 @@ def prefs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     binarize(
         input="sample",
         out=folder / "prefs",
-        settings={"template.name": str(template), "shards.test_fraction": 0.2},
+        overrides={"template.name": str(template), "shards.test_fraction": 0.2},
     )
     return folder / "prefs"
 

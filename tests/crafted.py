@@ -64,19 +64,19 @@ def data_set_of(like: Path, folder: Path, message: bytes, rows: int) -> Path:
     batch = {
         "offset": 8,
         "bytes": len(message),
-        "rows": rows,
+        "examples": rows,
         "xxh3": xxhash.xxh3_64(message).hexdigest(),
     }
     card = {
         "file": "train-00000.arrow",
-        "rows": rows,
+        "examples": rows,
         "tokens": 1,
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     told["splits"] = {
         "train": told["splits"]["train"]
-        | {"samples": rows, "shards": [card | {"batches": [batch]}]}
+        | {"examples": rows, "shards": [card | {"batches": [batch]}]}
     }
     (folder / "train-00000.arrow").write_bytes(content)
     (folder / "manifest.json").write_text(seal(told))

@@ -81,13 +81,13 @@ def assert_is_what_the_twin_says(folder: Path, rows: list[Row], outcomes: list[O
         told = {
             name: line[name]
             for name in (
-                "verdict",
+                "outcome",
                 "reason",
                 "duplicate_of",
                 "prompt_id",
                 "split",
-                "fixes",
-                "tokens_lost",
+                "letters_changed",
+                "tokens_truncated",
                 "source_id",
             )
         }
@@ -99,8 +99,8 @@ def assert_is_what_the_twin_says(folder: Path, rows: list[Row], outcomes: list[O
     sums = manifest(folder)
     assert Counter(phrase for wanted in outcomes for phrase in wanted.phrases) == sums["phrases"]
     assert sums["truecase"] == {
-        "rows": sum(o.fixes > 0 for o in outcomes),
-        "fixes": sum(o.fixes for o in outcomes),
+        "rows": sum(o.letters_changed > 0 for o in outcomes),
+        "letters_changed": sum(o.letters_changed for o in outcomes),
     }
     for split in ("train", "test"):
         here = [wanted for wanted in outcomes if wanted.split == split]

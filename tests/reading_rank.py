@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from numbered import collate
-from zephyr_fast import RecipeError
+from zephyr_fast import ConfigError
 from zephyr_fast.load.agreement import agree
 from zephyr_fast.load.loader import Batches, Loader, Part, Workers
 from zephyr_fast.load.shards import Shards
@@ -107,9 +107,9 @@ def compare_facts(facts: dict[str, Any], changes: list[dict[str, Any]]) -> None:
 
 
 def raises(act: Callable[[], None]) -> bool:
-    """Whether it raises RecipeError."""
+    """Whether it raises ConfigError."""
     try:
         act()
-    except RecipeError:
+    except ConfigError:
         return True
     return False

@@ -107,7 +107,7 @@ def write(
     }
     written = sum(card["rows"] for card in cards.values())
     manifest = {
-        "schema": 1,
+        "schema": 2,
         "kind": kind,
         "engine": "shards_by_hand",
         "semantics": {},
@@ -124,8 +124,8 @@ def write(
             "quarantined": {},
         },
         "phrases": {},
-        "truecase": {"rows": 0, "fixes": 0},
-        "dedup": {"cut_short": 0},
+        "truecase": {"rows": 0, "letters_changed": 0},
+        "dedup": {"near_search_truncated": 0},
         "decontamination": {"status": "not checked", "rows_matched": 0, "sets": []},
         "splits": cards,
         "files": [_file(folder, path) for path in sorted((folder / "tokenizer").iterdir())],
@@ -152,12 +152,12 @@ def _split(
     ]
     return {
         "rows": sum(len(row.get("seq_lengths", [0])) for row in rows),
-        "samples": len(rows),
+        "examples": len(rows),
         "tokens": sum(shard["tokens"] for shard in shards),
-        "trained_tokens": 0,
-        "tokens_lost": 0,
-        "trained_tokens_lost": 0,
-        "rows_cut": 0,
+        "label_tokens": 0,
+        "tokens_truncated": 0,
+        "label_tokens_truncated": 0,
+        "rows_truncated": 0,
         "seq_len": seq_len,
         "shards": shards,
         "text": [],
@@ -182,13 +182,13 @@ def _shard(
             {
                 "offset": offset,
                 "bytes": len(message),
-                "rows": len(record),
+                "examples": len(record),
                 "xxh3": xxhash.xxh3_64(message).hexdigest(),
             }
         )
         rows += len(record)
         tokens += sum(len(record.column(name).flatten()) for name in ids if name in schema.names)
-    return {**_file(folder, folder / file), "rows": rows, "tokens": tokens, "batches": cards}
+    return {**_file(folder, folder / file), "examples": rows, "tokens": tokens, "batches": cards}
 
 
 def _file(folder: Path, path: Path) -> dict[str, Any]:

@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 from os import PathLike
 
 __all__ = [
-    "BadDataError",
+    "ConfigError",
     "InputError",
     "IntegrityError",
     "InternalError",
     "LockedError",
-    "OtherRunError",
-    "RecipeError",
+    "OutputExistsError",
     "StorageError",
+    "TooManyBadRowsError",
     "ZephyrError",
     "__version__",
     "canary",
@@ -30,10 +30,10 @@ __version__: str
 class ZephyrError(Exception):
     exit_code: int
 
-class RecipeError(ZephyrError): ...
-class BadDataError(ZephyrError): ...
+class ConfigError(ZephyrError): ...
+class TooManyBadRowsError(ZephyrError): ...
 class InputError(ZephyrError): ...
-class OtherRunError(ZephyrError): ...
+class OutputExistsError(ZephyrError): ...
 class LockedError(ZephyrError): ...
 class IntegrityError(ZephyrError): ...
 class StorageError(ZephyrError): ...
@@ -51,7 +51,7 @@ def run(
     threads: int | None = None,
     overwrite: bool = False,
     strict: bool = False,
-    max_bad: int | None = None,
+    max_bad_rows: int | None = None,
     max_memory: int | None = None,
     on_progress: Callable[[str], object] | None = None,
 ) -> str: ...

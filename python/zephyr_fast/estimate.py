@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zephyr_fast._core import InputError, IntegrityError, RecipeError
+from zephyr_fast._core import ConfigError, InputError, IntegrityError
 from zephyr_fast.dataset.manifest import Manifest, Split
 from zephyr_fast.printed import brief, without_secrets
 from zephyr_fast.train import config_file, configs
@@ -107,23 +107,23 @@ def estimate(
     and in attention 12 per layer, unit of width and pair of tokens that see each other, with
     every document as long as the mean. A run on pairs adds the reference's forward pass, 2 per
     weight and token: once where it is stored, else in each epoch. Recomputed activations are not
-    counted, as is the custom with MFU. Errors: InputError, RecipeError.
+    counted, as is the custom with MFU. Errors: InputError, ConfigError.
     """
     if not (_is_real(mfu) and 0 < mfu <= 1):
-        raise RecipeError(f"MFU is a share of the peak, above 0 and at most 1, not {brief(mfu)}")
+        raise ConfigError(f"MFU is a share of the peak, above 0 and at most 1, not {brief(mfu)}")
     if not (_is_real(peak_tflops) and 0 < peak_tflops <= TFLOPS_MAX):
-        raise RecipeError(
+        raise ConfigError(
             f"`peak_tflops` must be above 0 and at most {TFLOPS_MAX:g}, not {brief(peak_tflops)}"
         )
     check_count("gpus", gpus, 1, GPUS_MAX)
     manifest, file = Manifest.read(folder), configs.find(config)
     given = config_file.read(file)
-    manifest.encoding()
+    manifest.require_tokens()
     split = _checked(manifest.split("train"), folder)
     shape = _shape(_model(model, given, file))
     batch = configs.whole(given, "per_device_train_batch_size", 8, 1, file)
     per_step = gpus * batch * configs.whole(given, "gradient_accumulation_steps", 1, 1, file)
-    per_epoch = -(-split.samples // per_step)
+    per_epoch = -(-split.examples // per_step)
     epochs = configs.real(given, "num_train_epochs", 3.0, file)
     steps = configs.whole(given, "max_steps", -1, -1, file)
     steps, epochs = (
@@ -137,7 +137,7 @@ def estimate(
         passes += 1.0 if given.get("precompute_ref_log_probs") else epochs
     flops = forward * passes
     hours = flops / (peak_tflops * 1e12 * mfu) / 3600
-    trained = round(split.trained_tokens * epochs)
+    trained = round(split.label_tokens * epochs)
     return Estimate(
         per_step, steps, epochs, round(seen * epochs), trained, flops, hours, mfu, peak_tflops, gpus
     )
@@ -170,18 +170,18 @@ def _checked(split: Split, folder: str | Path) -> Split:
     """The split, whose counts are what a data set can have; IntegrityError where they are not,
     InputError where it has no samples.
     """
-    for name in ("rows", "samples", "tokens", "trained_tokens"):
+    for name in ("rows", "examples", "tokens", "label_tokens"):
         if not 0 <= getattr(split, name) <= COUNT_MAX:
             raise IntegrityError(
                 f"`{Path(folder) / 'manifest.json'}`: {name} of `train` are "
                 f"{brief(getattr(split, name))}; it was changed"
             )
-    if split.trained_tokens > split.tokens:
+    if split.label_tokens > split.tokens:
         raise IntegrityError(
             f"`{Path(folder) / 'manifest.json'}`: more tokens of `train` are trained than there "
             "are; it was changed"
         )
-    if split.samples == 0:
+    if split.examples == 0:
         raise InputError(
             f"the `train` split of `{folder}` has no samples: there is nothing to train on"
         )
@@ -191,7 +191,7 @@ def _checked(split: Split, folder: str | Path) -> Split:
 def _model(model: str | None, given: Mapping[str, Any], file: Path) -> str:
     name = model or given.get("model_name_or_path") or "sample"
     if not isinstance(name, str):
-        raise RecipeError(f"{file}: `model_name_or_path` must be text, not {brief(name)}")
+        raise ConfigError(f"{file}: `model_name_or_path` must be text, not {brief(name)}")
     return name
 
 

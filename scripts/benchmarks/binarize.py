@@ -60,7 +60,7 @@ def ours(source: str, out: Path) -> None:
         "shards.test_fraction": 0.0,
         "shards.tokens": False,
     }
-    zephyr_fast.binarize(input=source, out=out, threads=1, settings={**rules, **alike})
+    zephyr_fast.binarize(input=source, out=out, threads=1, overrides={**rules, **alike})
 
 
 def duckdb(source: str, out: Path, compression: str) -> None:

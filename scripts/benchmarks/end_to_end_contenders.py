@@ -264,12 +264,12 @@ def run_ours(job: Job) -> Report:
             threads=job.workers,
             overwrite=False,
             strict=False,
-            max_bad=None,
+            max_bad_rows=None,
             on_progress=None,
         )
     splits = json.loads(printed)["splits"].values()
     report.rows = sum(split["rows"] for split in splits)
-    report.samples = sum(split["samples"] for split in splits)
+    report.samples = sum(split["examples"] for split in splits)
     report.tokens = sum(split["tokens"] for split in splits)
     return report
 

@@ -49,12 +49,12 @@ def write_ours(folder: Path, rows: int) -> None:
             part = list(islice(table, SHARD))
             message = _batch(part, start, schema).serialize().to_pybytes()
             sink.write(b"\0" * (-sink.tell() % 64))
-            cards.append({"offset": sink.tell(), "bytes": len(message), "rows": len(part)})
+            cards.append({"offset": sink.tell(), "bytes": len(message), "examples": len(part)})
             cards[-1]["xxh3"] = xxhash.xxh3_64(message).hexdigest()
             sink.write(message)
     shard = {
         "file": path.name,
-        "rows": rows,
+        "examples": rows,
         "tokens": rows * LENGTH,
         "bytes": path.stat().st_size,
         "sha256": "",
@@ -66,11 +66,12 @@ def write_ours(folder: Path, rows: int) -> None:
 def manifest(shard: dict[str, Any], rows: int) -> dict[str, Any]:
     """A manifest of one split of one shard."""
     sums = {
-        name: 0 for name in ("trained_tokens", "tokens_lost", "trained_tokens_lost", "rows_cut")
+        name: 0
+        for name in ("label_tokens", "tokens_truncated", "label_tokens_truncated", "rows_truncated")
     }
     split = {
         "rows": rows,
-        "samples": rows,
+        "examples": rows,
         "tokens": rows * LENGTH,
         "seq_len": LENGTH,
         "shards": [shard],
@@ -78,7 +79,7 @@ def manifest(shard: dict[str, Any], rows: int) -> dict[str, Any]:
         **sums,
     }
     return {
-        "schema": 1,
+        "schema": 2,
         "kind": "sft",
         "engine": "bench",
         "semantics": {},
@@ -89,8 +90,8 @@ def manifest(shard: dict[str, Any], rows: int) -> dict[str, Any]:
         "inputs": [],
         "rows": {"read": rows, "written": rows, "dropped": {}, "duplicates": {}, "quarantined": {}},
         "phrases": {},
-        "truecase": {"rows": 0, "fixes": 0},
-        "dedup": {"cut_short": 0},
+        "truecase": {"rows": 0, "letters_changed": 0},
+        "dedup": {"near_search_truncated": 0},
         "decontamination": {"status": "not checked", "rows_matched": 0, "sets": []},
         "splits": {"train": split},
         "files": [],

@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 OURS = "ours"
 PEER_PACKAGES = ("msgspec", "gigatoken", "gaoya", "rensa")
 # What a stage's rate counts, and how much of the input each slow peer reads, in megabytes.
-UNITS = {"dedup": "documents", "pack": "samples"}
+UNITS = {"dedup": "documents", "pack": "examples"}
 SLOW = {
     "re": 8,
     "transformers": 8,

@@ -214,12 +214,12 @@ def flops_of_one(options: argparse.Namespace, act: str) -> float:
     )
     split = Manifest.read(options.prefs if act == "dpo" else options.shards).split("train")
     seen, documents = (
-        (2 * split.tokens - split.trained_tokens, 2 * split.samples)
+        (2 * split.tokens - split.label_tokens, 2 * split.examples)
         if act == "dpo"
         else (split.tokens, split.rows)
     )
     a_token = 3 * 2 * (shape.matmul + shape.layers * shape.attention_width * seen / documents)
-    return a_token * (seen / split.samples if act == "dpo" else 1)
+    return a_token * (seen / split.examples if act == "dpo" else 1)
 
 
 def make_clock() -> Any:
@@ -351,7 +351,7 @@ def store_reference(options: argparse.Namespace) -> float:
     command = [sys.executable, "-m", "zephyr_fast", "ref-logprobs", options.prefs]
     command += ["--model", options.model, "--split", "train"]
     ended = run_process([*command, "--attn-implementation", options.attention])
-    return Manifest.read(options.prefs).split("train").samples / ended.or_exit("ref-logprobs").wall
+    return Manifest.read(options.prefs).split("train").examples / ended.or_exit("ref-logprobs").wall
 
 
 def random_model(size: str) -> str:

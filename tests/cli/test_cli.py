@@ -225,12 +225,12 @@ def test_too_many_unreadable_rows_end_the_run_unless_they_are_allowed(tmp_path: 
         "dedup.near=false",
     )
     told = refusal(3, *asked)
-    assert "21 rows of 51" in told and "line 31" in told and "--max-bad" in told
+    assert "21 rows of 51" in told and "line 31" in told and "--max-bad-rows" in told
     assert not (tmp_path / "out" / "manifest.json").exists()
     assert "20" not in refusal(3, *asked, "--strict").split("line")[0]
-    refusal(3, *asked, "--max-bad", "20")
-    assert shell(*asked, "--max-bad", "21").returncode == 0
-    assert manifest(tmp_path / "out")["rows"]["quarantined"] == {"json": 21}
+    refusal(3, *asked, "--max-bad-rows", "20")
+    assert shell(*asked, "--max-bad-rows", "21").returncode == 0
+    assert manifest(tmp_path / "out")["rows"]["quarantined"] == {"invalid_json": 21}
     assert len(ledger(tmp_path / "out")) == 51
 
 

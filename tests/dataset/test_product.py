@@ -12,12 +12,12 @@ from zephyr_fast.load.columns import SCHEMAS, id_columns, layouts
 
 SPLIT = Split(
     rows=3,
-    samples=2,
+    examples=2,
     tokens=100,
-    trained_tokens=40,
-    tokens_lost=7,
-    trained_tokens_lost=5,
-    rows_cut=1,
+    label_tokens=40,
+    tokens_truncated=7,
+    label_tokens_truncated=5,
+    rows_truncated=1,
     seq_len=64,
     shards=(),
     text=(),
@@ -62,5 +62,5 @@ def test_the_words_of_a_summary() -> None:
     assert pairs.summary(SPLIT, has_tokens=True) == cut
     assert windows.summary(SPLIT, has_tokens=True) == (
         "3 dialogues in 2 windows of 64, fill 78.1%; 100 tokens, 40% trained, 7 tokens of 1 "
-        "over-long dialogues cut off"
+        "dialogues truncated"
     )

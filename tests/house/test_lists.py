@@ -45,7 +45,7 @@ OTHERS = {
 
 def kinds() -> list[str]:
     """The kinds of lists; the engine names them where it is asked for another."""
-    with pytest.raises(_core.RecipeError) as refused:
+    with pytest.raises(_core.ConfigError) as refused:
         _core.names("")
     return str(refused.value).rpartition(": ")[2].split(", ")
 

@@ -28,8 +28,8 @@ ELSEWHERE = {
     "too_deep": "bad_rows.py",
     "too_many_tokens": "bad_rows.py",
     "contaminated": "prepare/test_decontaminate.py",
-    "template": "prepare/test_hostile_templates.py",
-    "mask": "prepare/test_templates.py",
+    "template_error": "prepare/test_hostile_templates.py",
+    "mask_not_provable": "prepare/test_templates.py",
     "tokenizer": "prepare/test_quarantine.py",
 }
 """Reasons that the twin never gives, and the tests that hold them."""

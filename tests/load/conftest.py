@@ -27,7 +27,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "shards.test_fraction": 0.3,
     }
     zephyr_fast.prep(
-        input=folder / "rows.jsonl", tokenizer="sample", out=folder / "out", settings=settings
+        input=folder / "rows.jsonl", tokenizer="sample", out=folder / "out", overrides=settings
     )
     assert len(list((folder / "out").glob("train-*.arrow"))) >= 3
     return folder / "out"
@@ -36,7 +36,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def paired(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("pairs") / "out"
-    zephyr_fast.binarize(input="sample", out=out, settings={"shards.test_fraction": 0.3})
+    zephyr_fast.binarize(input="sample", out=out, overrides={"shards.test_fraction": 0.3})
     return out
 
 

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from windows import documents
-from zephyr_fast import RecipeError
+from zephyr_fast import ConfigError
 from zephyr_fast.load.collators import IGNORED, WindowCollator, layout_for
 from zephyr_fast.load.shards import Shards
 
@@ -97,5 +97,5 @@ def test_attention_that_is_not_known_to_keep_documents_apart_is_refused() -> Non
         layout_for("flash_attention_2") == layout_for("kernels-community/flash-attn2") == "varlen"
     )
     for attention in ("paged|flash_attention_2", "my_attention"):
-        with pytest.raises(RecipeError, match="keep packed documents apart"):
+        with pytest.raises(ConfigError, match="keep packed documents apart"):
             layout_for(attention)

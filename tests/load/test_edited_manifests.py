@@ -17,7 +17,7 @@ def test_a_stale_shard_of_another_run_of_the_same_size_is_found(
 ) -> None:
     copy = Path(shutil.copytree(paired, tmp_path / "copy"))
     zephyr_fast.binarize(
-        input="sample", out=tmp_path / "other", settings={"shards.test_fraction": 0.3, "seed": 43}
+        input="sample", out=tmp_path / "other", overrides={"shards.test_fraction": 0.3, "seed": 43}
     )
     stale = (tmp_path / "other" / "train-00000.arrow").read_bytes()
     told = json.loads((copy / "manifest.json").read_text())
@@ -42,7 +42,7 @@ def test_an_edited_manifest_is_found(copy: Path) -> None:
         "a word of no meaning": seal(whole).replace('"engine": "zephyr', '"engine": "Zephyr'),
         "a row more": edited(
             lambda told, split, shard: shard["batches"][0].update(
-                rows=shard["batches"][0]["rows"] + 1
+                examples=shard["batches"][0]["examples"] + 1
             )
         ),
         "another place": edited(
@@ -60,9 +60,9 @@ def test_an_edited_manifest_is_found(copy: Path) -> None:
         "a shard elsewhere": edited(
             lambda told, split, shard: shard.update(file="../copy/train-00000.arrow")
         ),
-        "a number as text": edited(lambda told, split, shard: shard.update(rows="7")),
+        "a number as text": edited(lambda told, split, shard: shard.update(examples="7")),
         "more rows than its batches": edited(
-            lambda told, split, shard: shard.update(rows=2**63 - 1)
+            lambda told, split, shard: shard.update(examples=2**63 - 1)
         ),
         "no splits": edited(lambda told, split, shard: told.pop("splits")),
     }
@@ -82,7 +82,7 @@ def test_a_row_that_the_manifest_moves_to_the_next_batch_is_found(
     copy = Path(shutil.copytree(packed, tmp_path / "copy"))
     told = json.loads((copy / "manifest.json").read_text())
     first, second = told["splits"]["train"]["shards"][0]["batches"][:2]
-    first["rows"], second["rows"] = first["rows"] + 1, second["rows"] - 1
+    first["examples"], second["examples"] = first["examples"] + 1, second["examples"] - 1
     (copy / "manifest.json").write_text(seal(told))
     with pytest.raises(IntegrityError, match=r"train-00000\.arrow.* rows, not "):
         Shards(copy, "train")[0]
@@ -94,10 +94,10 @@ def test_a_batch_with_more_rows_than_bytes_is_refused_before_room_is_made_for_th
     copy = Path(shutil.copytree(packed, tmp_path / "copy"))
     told = json.loads((copy / "manifest.json").read_text())
     split = told["splits"]["train"]
-    more = 2**62 - split["shards"][0]["batches"][0]["rows"]
+    more = 2**62 - split["shards"][0]["batches"][0]["examples"]
     for card in (split["shards"][0]["batches"][0], split["shards"][0]):
-        card["rows"] += more
-    split["samples"] += more
+        card["examples"] += more
+    split["examples"] += more
     (copy / "manifest.json").write_text(seal(told))
     with pytest.raises(
         IntegrityError,

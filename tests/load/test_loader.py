@@ -20,7 +20,7 @@ from numbered import collate, numbered
 from ranks import run_ranks
 from reading_rank import compare_facts, loader_of, raises, read_steps
 from shards_by_hand import pair, tokenizer, write
-from zephyr_fast import IntegrityError, RecipeError, open_shards
+from zephyr_fast import ConfigError, IntegrityError, open_shards
 from zephyr_fast.dataset.manifest import seal
 from zephyr_fast.load import agreement
 from zephyr_fast.load.agreement import agree, compare
@@ -98,7 +98,7 @@ def test_pairs_cannot_be_padded(tmp_path: Path) -> None:
         tail="pad",
     )
     loader.collate = list
-    with pytest.raises(RecipeError, match="use `carry` or `drop`"):
+    with pytest.raises(ConfigError, match="use `carry` or `drop`"):
         list(loader)
 
 
@@ -127,13 +127,13 @@ def test_a_mixture_without_weights_reads_every_row_once_an_epoch(
 
 def test_folders_of_another_tokenizer_or_kind_are_not_mixed(folder: Path, tmp_path: Path) -> None:
     pairs = [pair("Hi", "Yes.", "No.", 0, tokenizer())]
-    with pytest.raises(RecipeError, match="another kind"):
+    with pytest.raises(ConfigError, match="another kind"):
         Mixture([folder, write(tmp_path / "prefs", "preference", {"train": pairs}, 64)], "train")
     other = numbered(tmp_path / "other", 3)
     manifest = json.loads((other / "manifest.json").read_text())
     manifest["tokenizer"]["sha256"] = "ab"
     (other / "manifest.json").write_text(seal(manifest))
-    with pytest.raises(RecipeError, match="another tokenizer"):
+    with pytest.raises(ConfigError, match="another tokenizer"):
         Mixture([folder, other], "train")
 
 
@@ -226,7 +226,7 @@ def test_a_batch_that_is_gathered_from_the_files_is_that_of_its_samples(
 
 
 def test_a_selection_of_rows_is_refused_as_it_has_another_numbering(folder: Path) -> None:
-    with pytest.raises(RecipeError, match="whole split"):
+    with pytest.raises(ConfigError, match="whole split"):
         IndexRows(open_shards(folder).select(range(5)))
 
 
@@ -235,7 +235,7 @@ def test_a_loader_that_is_about_to_be_sharded_again_says_so(folder: Path) -> Non
     never be read.
     """
     loader = loader_of(Shards(folder, "train"), Part(0, 2, 2), Workers())
-    with pytest.raises(RecipeError, match="sharded over the ranks again"):
+    with pytest.raises(ConfigError, match="sharded over the ranks again"):
         prepare_data_loader(loader._torch_loader(loader.batches), num_processes=2, process_index=0)
     # So `accelerator.prepare` gives it back as it is.
     assert not isinstance(loader, torch.utils.data.DataLoader)
@@ -244,7 +244,7 @@ def test_a_loader_that_is_about_to_be_sharded_again_says_so(folder: Path) -> Non
 def test_what_is_compared_names_every_difference_and_who_says_what() -> None:
     compare([{"seed": 1, "manifest": "a"}] * 3)
     with pytest.raises(
-        RecipeError,
+        ConfigError,
         match=r"`manifest` is a on rank 0, 2, b on rank 1; `seed` is 1 on rank 0, 1, 2 on rank 2",
     ):
         compare(
@@ -259,7 +259,7 @@ def test_what_is_compared_names_every_difference_and_who_says_what() -> None:
 def test_ranks_that_differ_in_anything_all_raise_and_none_hangs() -> None:
     facts = {
         "manifest": "a",
-        "samples": 10,
+        "examples": 10,
         "seed": 1,
         "next place": 0,
         "per_device_train_batch_size": 4,

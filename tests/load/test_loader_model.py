@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import slow_order
-from zephyr_fast import IntegrityError, RecipeError
+from zephyr_fast import ConfigError, IntegrityError
 from zephyr_fast.load.loader import Batches, Loader, Part, Workers
 from zephyr_fast.load.order import Shuffled
 from zephyr_fast.load.stream import PADDING, LoaderState, Stream, Tail
@@ -240,9 +240,9 @@ def test_iterating_again_goes_on_and_a_broken_off_step_is_read_again_whole() -> 
 
 def test_drop_counts_what_it_leaves_out_and_refuses_to_leave_out_everything() -> None:
     assert Stream(Shuffled(10, 0), 4, "drop").dropped() == 2
-    with pytest.raises(RecipeError, match="leave out all 3"):
+    with pytest.raises(ConfigError, match="leave out all 3"):
         Stream(Shuffled(3, 0), 4, "drop")
-    with pytest.raises(RecipeError, match="not one sample"):
+    with pytest.raises(ConfigError, match="not one sample"):
         Stream(Shuffled(0, 0), 4, "carry")
 
 

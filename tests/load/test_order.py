@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from slow_order import permuted
-from zephyr_fast import RecipeError
+from zephyr_fast import ConfigError
 from zephyr_fast.load.order import BLOCK, Mixed, Shuffled, shares
 from zephyr_fast.load.permutation import VERSION, permute
 
@@ -104,8 +104,8 @@ def test_folders_of_one_size_are_not_read_in_step() -> None:
 
 def test_weights_that_do_not_fit_the_folders_are_refused() -> None:
     for weights in ([1.0], [1.0, 0.0], [1.0, -1.0], [1.0, float("nan")], [1.0, float("inf")]):
-        with pytest.raises(RecipeError, match="2 weights above 0"):
+        with pytest.raises(ConfigError, match="2 weights above 0"):
             shares(weights, 2)
-    with pytest.raises(RecipeError, match="leave that folder out"):
+    with pytest.raises(ConfigError, match="leave that folder out"):
         shares([1e9, 1.0], 2)
     assert sum(shares([1, 1, 1], 3)) == BLOCK

@@ -27,7 +27,7 @@ def test_every_reader_sees_the_same_rows(folder: Path, split: str, tmp_path: Pat
     from datasets import load_dataset
 
     wanted = shard_rows(folder, split)
-    assert len(wanted) == manifest(folder)["splits"][split]["samples"] > 0
+    assert len(wanted) == manifest(folder)["splits"][split]["examples"] > 0
     assert pl.scan_ipc(str(folder / f"{split}-*.arrow")).collect().to_dicts() == wanted
     hub = load_dataset(str(folder), split=split, cache_dir=str(tmp_path / "cache"))
     assert (
@@ -111,15 +111,15 @@ def test_a_flipped_bit_in_a_batch_is_found_before_one_of_its_rows_is_given_out(c
         _flip(copy / shard["file"], offset, bit)
         split = shard["file"].split("-")[0]
         ahead = [
-            b["rows"]
+            b["examples"]
             for s in shards
             for b in s["batches"]
             if s["file"] < shard["file"] and s["file"].startswith(split)
         ]
-        before = sum(ahead) + sum(b["rows"] for b in shard["batches"][:place])
+        before = sum(ahead) + sum(b["examples"] for b in shard["batches"][:place])
         reader = Shards(copy, split)
         with pytest.raises(IntegrityError) as error:
-            reader[chance.randrange(before, before + batch["rows"])]
+            reader[chance.randrange(before, before + batch["examples"])]
         told = str(error.value)
         assert (
             shard["file"] in told
@@ -162,7 +162,7 @@ def _is_read_wrong(
     try:
         reader = Shards(copy, "train")
         first = reader.manifest.split("train").shards[0].batches[0]
-        damaged = [reader[row] for row in range(first.rows)]
+        damaged = [reader[row] for row in range(first.examples)]
         return any(
             not np.array_equal(row[name], was[name])
             for row, was in zip(damaged, rows, strict=False)

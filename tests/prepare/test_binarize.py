@@ -46,7 +46,7 @@ def binarized(
         "dedup.exact": False,
         "shards.test_fraction": 0.0,
     }
-    zephyr_fast.binarize(input=path, tokenizer="sample", out=out, settings={**loose, **settings})
+    zephyr_fast.binarize(input=path, tokenizer="sample", out=out, overrides={**loose, **settings})
     texts = iter(text_rows(out, "train"))
     lines = ledger(out)
     made = {
@@ -68,13 +68,13 @@ def assert_pairs_are_the_twins(path: Path, settings: dict[str, Any], out: Path) 
     made, seed = binarized(path, settings, out), settings.get("seed", 42)
     ids = {line["row_id"]: line["prompt_id"] for line in ledger(out)}
     for row_id, row in enumerate(read(path)):
-        if made[row_id] in ("json", "empty_turn", "prompt_not_prefix"):
+        if made[row_id] in ("invalid_json", "empty_turn", "prompt_not_prefix"):
             continue  # not of these rules
         raw = row.raw if isinstance(row.raw, dict) else json.loads(row.raw)
         answers = raw["completions"]
         scores = [score(answer, by, repair) for answer in answers]
         wanted = (
-            "source"
+            "excluded_source"
             if raw.get("source") in sources
             else pairs(answers, scores, strategy, seed, ids[row_id])
         )
@@ -181,15 +181,15 @@ def test_a_ten_is_mended_by_its_ratings(rating: str, mended: float, tmp_path: Pa
 @pytest.mark.parametrize(
     ("row", "strategy", "wanted"),
     [
-        ([], "all-lower", "fewer_than_two"),
-        ([reply("a", 5)], "best-vs-random", "fewer_than_two"),
-        ([reply("a", "N/A"), reply("b", 5)], "best-vs-random", "fewer_than_two"),
-        ([reply("a", "N/A"), reply("b", None)], "all-lower", "all_unrated"),
+        ([], "all-lower", "too_few_completions"),
+        ([reply("a", 5)], "best-vs-random", "too_few_completions"),
+        ([reply("a", "N/A"), reply("b", 5)], "best-vs-random", "too_few_completions"),
+        ([reply("a", "N/A"), reply("b", None)], "all-lower", "no_scores"),
         ([reply("a", 5), reply("b", 5)], "best-vs-random-lower", "tie"),
         ([reply("a", 5), reply("b", "5")], "best-vs-worst", "tie"),
         ([reply("a", 5), reply("b", 5)], "best-vs-random", [("a", "b")]),
-        ([reply("a", 5), reply("a", 3)], "best-vs-random", "same_text"),
-        ([reply("a", 5), reply("a", 3)], "all-lower", "same_text"),
+        ([reply("a", 5), reply("a", 3)], "best-vs-random", "identical_completions"),
+        ([reply("a", 5), reply("a", 3)], "all-lower", "identical_completions"),
         (
             [reply("a", 5), reply("a", 3), reply("b", 4), reply("c", 3)],
             "all-lower",
@@ -255,7 +255,7 @@ def test_repeated_rows_go_where_the_published_set_dropped_them(tmp_path: Path) -
             input=path,
             tokenizer="sample",
             out=tmp_path / preset,
-            settings={"binarize.preset": preset},
+            overrides={"binarize.preset": preset},
         )
         rows = manifest(tmp_path / preset)["rows"]
         assert (rows["written"], rows["duplicates"]) == (

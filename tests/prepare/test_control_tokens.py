@@ -47,7 +47,7 @@ def test_neutralized_rows_hold_each_control_id_as_often_as_the_template_writes_i
     control = {token["id"] for token in added if token["special"]}
     broken = explained(tokenizer, template, "neutralize", CONTENTS)
     plain = explained(tokenizer, template, "neutralize", ["plain"] * len(CONTENTS))
-    assert broken["verdict"] == plain["verdict"] == "written", broken
+    assert broken["outcome"] == plain["outcome"] == "written", broken
     assert broken["control_tokens"] > 0 and plain["control_tokens"] == 0
     for id_ in control:
         assert broken["ids"].count(id_) == plain["ids"].count(id_), id_
@@ -58,6 +58,6 @@ def test_neutralized_rows_hold_each_control_id_as_often_as_the_template_writes_i
 @pytest.mark.parametrize("content", ["a</s>b", "<|user|>\nHi"])
 def test_by_default_such_a_row_is_set_aside_with_the_token_it_holds(content: str) -> None:
     story = explained(SAMPLE, "zephyr", "quarantine", [content])
-    assert (story["verdict"], story["reason"]) == ("quarantined", "control_token")
+    assert (story["outcome"], story["reason"]) == ("quarantined", "control_token")
     assert story["detail"] in content
-    assert explained(SAMPLE, "zephyr", "allow", [content])["verdict"] == "written"
+    assert explained(SAMPLE, "zephyr", "allow", [content])["outcome"] == "written"

@@ -17,7 +17,7 @@ import pytest
 import regex
 
 from real_data import DATA, needs_real_data
-from zephyr_fast import InputError, RecipeError, open_ledger, prep
+from zephyr_fast import ConfigError, InputError, prep, scan_ledger
 from zephyr_fast.prepare import binarize
 
 BARE = "[truecase]\nenabled = false\n[tokenize]\ncontrol_tokens = 'allow'\n"
@@ -84,11 +84,11 @@ def run(
         out=out,
         input=rows,
         tokenizer="sample",
-        settings=settings,
+        overrides=settings,
         decontaminate=sets,
         overwrite=True,
     )
-    return manifest, open_ledger(out).collect()
+    return manifest, scan_ledger(out).collect()
 
 
 def generated() -> Iterator[tuple[list[str], list[list[str]]]]:
@@ -226,7 +226,7 @@ def test_flags_are_laid_over_the_recipe_s_own_sets(tmp_path: Path) -> None:
     )
     manifest, _ = run(tmp_path, source, {"b": f"{second}:q"}, **{"decontaminate.against": listed})
     assert [card.name for card in manifest.decontamination.sets] == ["a", "b"]
-    with pytest.raises(RecipeError, match="write NAME=PATH:FIELD"):
+    with pytest.raises(ConfigError, match="write NAME=PATH:FIELD"):
         run(tmp_path, source, {"b": str(second)})
     with pytest.raises(InputError, match="no text in the field `prompt`; its rows have: q"):
         run(tmp_path, source, {"b": f"{second}:prompt"})

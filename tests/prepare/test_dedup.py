@@ -17,7 +17,7 @@ import regex
 import xxhash
 
 from real_data import DATA, needs_real_data
-from zephyr_fast import RecipeError, open_ledger, prep
+from zephyr_fast import ConfigError, prep, scan_ledger
 
 RECIPE = (
     "[truecase]\nenabled = false\n[tokenize]\ncontrol_tokens = 'allow'\n"
@@ -59,11 +59,11 @@ def run(
         out=folder / "out",
         input=rows,
         tokenizer="sample",
-        settings=settings,
+        overrides=settings,
         overwrite=True,
         **options,
     )
-    return open_ledger(folder / "out").collect()
+    return scan_ledger(folder / "out").collect()
 
 
 def templated(count: int, chance: random.Random) -> list[list[str]]:
@@ -133,14 +133,14 @@ def kept_by_datasketch(texts: Sequence[str]) -> list[int]:
 
 
 def kept(ledger: pl.DataFrame) -> list[int]:
-    return ledger.filter(pl.col("verdict") != "duplicate")["row_id"].to_list()
+    return ledger.filter(pl.col("outcome") != "duplicate")["row_id"].to_list()
 
 
 def check_flagged(texts: Sequence[str], ledger: pl.DataFrame) -> None:
     """Every flagged row really is near, or equal to, an earlier row that stays."""
     stay = set(kept(ledger))
     for row, earlier, reason in (
-        ledger.filter(verdict="duplicate").select("row_id", "duplicate_of", "reason").iter_rows()
+        ledger.filter(outcome="duplicate").select("row_id", "duplicate_of", "reason").iter_rows()
     ):
         assert earlier < row and earlier in stay
         if reason == "exact":
@@ -170,7 +170,7 @@ def test_survivors_depend_neither_on_threads_nor_on_which_equal_row_comes_first(
     # Equal rows change places, each with another of its kind; every row's text stays where it was.
     swapped = [[turns[0], turns[1].upper()] for turns in dialogues]
     again = run(tmp_path, swapped)
-    columns = ["row_id", "verdict", "reason", "duplicate_of"]
+    columns = ["row_id", "outcome", "reason", "duplicate_of"]
     assert ledger.select(columns).equals(again.select(columns))
 
 
@@ -189,7 +189,7 @@ def test_the_recipe_says_which_turns_are_compared(tmp_path: Path) -> None:
     assert duplicates["prompt"] == [None, 0, None, 0]
     assert duplicates["last_reply"] == [None, None, 0, 0]
     assert duplicates["dialogue"] == [None, None, None, 0]
-    with pytest.raises(RecipeError, match="unknown variant `answers`"):
+    with pytest.raises(ConfigError, match="unknown variant `answers`"):
         run(tmp_path, dialogues, of="answers")
 
 

@@ -135,8 +135,8 @@ def test_the_bytes_do_not_depend_on_time_zone_locale_or_working_folder(
 
 def test_another_seed_moves_only_what_pairs_are_picked(tmp_path: Path) -> None:
     for seed in (42, 43):
-        zephyr_fast.prep(input="sample", out=tmp_path / f"sft-{seed}", settings={"seed": seed})
-        zephyr_fast.binarize(input="sample", out=tmp_path / f"dpo-{seed}", settings={"seed": seed})
+        zephyr_fast.prep(input="sample", out=tmp_path / f"sft-{seed}", overrides={"seed": seed})
+        zephyr_fast.binarize(input="sample", out=tmp_path / f"dpo-{seed}", overrides={"seed": seed})
     for split in ("train", "test"):
         assert shard_rows(tmp_path / "sft-42", split) == shard_rows(tmp_path / "sft-43", split)
         first, second = (text_rows(tmp_path / f"dpo-{seed}", split) for seed in (42, 43))

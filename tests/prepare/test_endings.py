@@ -62,7 +62,7 @@ def test_a_file_and_its_folder_are_read_alike(
     assert find_inputs("prep", read("ultrachat"), [str(folder)]) == [path]
     for named in (path, folder):
         out = tmp_path / f"out-{named.name}"
-        zephyr_fast.prep(input=named, out=out, settings={"shards.tokens": False})
+        zephyr_fast.prep(input=named, out=out, overrides={"shards.tokens": False})
         assert [line["reason"] for line in ledger(out)] == [None] * len(ROWS)
 
 
@@ -72,7 +72,7 @@ def test_a_folder_of_other_files_is_refused_with_the_endings_that_are_read(tmp_p
         find_inputs("prep", read("ultrachat"), [str(tmp_path)])
     with pytest.raises(zephyr_fast.InputError, match=r"cannot read .*rows\.csv") as unread:
         zephyr_fast.prep(
-            input=tmp_path / "rows.csv", out=tmp_path / "out", settings={"shards.tokens": False}
+            input=tmp_path / "rows.csv", out=tmp_path / "out", overrides={"shards.tokens": False}
         )
     for error in (refused, unread):
         assert ", ".join(_core.names("endings")) in str(error.value)

@@ -44,8 +44,8 @@ def assert_sums_hold(out: Path) -> None:
     rows = told["rows"]
     gone = sum(
         count
-        for verdict in ("dropped", "duplicates", "quarantined")
-        for count in rows[verdict].values()
+        for outcome in ("dropped", "duplicates", "quarantined")
+        for count in rows[outcome].values()
     )
     assert rows["read"] == rows["written"] + gone == len(lines)
     for number, card in enumerate(told["inputs"]):
@@ -59,11 +59,11 @@ def assert_sums_hold(out: Path) -> None:
             == sum(line["tokens"] for line in here)
             == sum(shard["tokens"] for shard in split["shards"])
         )
-        assert split["trained_tokens"] == sum(line["trained_tokens"] for line in here)
-        assert split["tokens_lost"] == sum(line["tokens_lost"] for line in here)
+        assert split["label_tokens"] == sum(line["label_tokens"] for line in here)
+        assert split["tokens_truncated"] == sum(line["tokens_truncated"] for line in here)
         assert (
-            split["samples"]
-            == sum(shard["rows"] for shard in split["shards"])
+            split["examples"]
+            == sum(shard["examples"] for shard in split["shards"])
             == len(shard_rows(out, name))
         )
         cards += [*split["shards"], *split["text"]]
@@ -99,7 +99,7 @@ def test_dialogues_have_the_text_ids_and_labels_that_transformers_gives(
 ) -> None:
     path = every(step, real / "ultrachat" / name, tmp_path)
     zephyr_fast.prep(
-        input=path, tokenizer=mistral, out=tmp_path / "out", settings={**SFT, **settings}
+        input=path, tokenizer=mistral, out=tmp_path / "out", overrides={**SFT, **settings}
     )
     rows = read(path)
     assert_is_what_the_twin_says(
@@ -129,7 +129,7 @@ def test_pairs_have_the_text_and_ids_that_transformers_gives(
     tmp_path: Path,
 ) -> None:
     path = every(step, real / "ultrafeedback" / name, tmp_path)
-    zephyr_fast.binarize(input=path, tokenizer=mistral, out=tmp_path / "out", settings=settings)
+    zephyr_fast.binarize(input=path, tokenizer=mistral, out=tmp_path / "out", overrides=settings)
     rows = read(path)
     assert_is_what_the_twin_says(
         tmp_path / "out",
@@ -167,7 +167,7 @@ def test_what_is_trained_of_a_real_dialogue_decodes_to_the_assistants_words(
         input=path,
         tokenizer=mistral,
         out=tmp_path / "out",
-        settings={"pack.seq_len": 1 << 15, "truecase.enabled": False},
+        overrides={"pack.seq_len": 1 << 15, "truecase.enabled": False},
     )
     found, rows, tokens = documents(tmp_path / "out", "train"), read(path), Tokens(mistral)
     for row_id, document in found.items():

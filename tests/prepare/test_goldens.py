@@ -27,7 +27,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "binarize sample paper": {
         "recipe": "ultrafeedback",
         "input": "sample",
-        "settings": {"binarize.preset": "paper"},
+        "overrides": {"binarize.preset": "paper"},
     },
     "prep raw_real": {
         "recipe": "ultrachat",

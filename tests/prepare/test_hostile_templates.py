@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from measured import measured
-from zephyr_fast import RecipeError, _core
+from zephyr_fast import ConfigError, _core
 from zephyr_fast.prepare import canary
 
 RESIDENT_BYTES_MAX = 200 << 20
@@ -59,7 +59,7 @@ def stranger(name: str, text: str, special: dict[str, str] | None = None) -> str
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_template_is_refused_by_what_is_counted(name: str) -> None:
     done = measured(canary.COMMAND, stranger(name, HOSTILE[name]).encode())
-    assert done.exit_code == RecipeError.exit_code
+    assert done.exit_code == ConfigError.exit_code
     assert done.resident_bytes < RESIDENT_BYTES_MAX
 
 
@@ -79,7 +79,7 @@ def test_the_canary_sees_the_special_tokens_that_the_run_would_see(
     hostile = HOSTILE[name].removesuffix(WRITES)
     text = f"{{% if {condition} %}}{hostile}{{% endif %}}{WRITES}"
     special = {"bos": "<|user|>", "eos": None, "pad": "!", "unk": "?"}
-    with pytest.raises(RecipeError, match=r"more steps|nested deeper|makes more text"):
+    with pytest.raises(ConfigError, match=r"more steps|nested deeper|makes more text"):
         _core.canary(stranger(name, text, special))
     tame = {"bos": "<s>", "eos": "</s>", "pad": None, "unk": None}
     _core.canary(stranger(name, text, tame))
@@ -101,7 +101,7 @@ def test_a_template_that_turns_hostile_for_one_row_loses_that_row_alone(
         _core.render(tokenizer, str(file), json.dumps(dialogues), False)
     )
     assert first["text"] == third["text"] == "userwhy</s>assistantYes.</s>"
-    assert second.get("reason") in ("template", "mask"), second
+    assert second.get("reason") in ("template_error", "mask_not_provable"), second
 
 
 def test_the_child_has_no_files_and_no_network(tmp_path: Path) -> None:
@@ -142,6 +142,6 @@ def test_the_parent_names_the_template_that_ended_its_child(
     }[name]
     monkeypatch.setattr(canary, "COMMAND", [sys.executable, "-c", f"import os; {work}"])
     with pytest.raises(
-        RecipeError, match=f"template `{name}.jinja` is refused: its canary did not end within"
+        ConfigError, match=f"template `{name}.jinja` is refused: its canary did not end within"
     ):
         canary.check(stranger(f"{name}.jinja", WRITES))

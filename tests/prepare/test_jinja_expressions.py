@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from zephyr_fast import RecipeError, _core
+from zephyr_fast import ConfigError, _core
 
 chat = pytest.importorskip("transformers.utils.chat_template_utils")
 logging.getLogger("transformers").setLevel(logging.ERROR)
@@ -52,7 +52,7 @@ def test_the_engine_writes_what_python_writes_or_refuses(
     file.write_text(template, encoding="utf-8")
     try:
         [got] = json.loads(_core.render(tokenizer, str(file), json.dumps([MESSAGES]), True))
-    except RecipeError as error:
+    except ConfigError as error:
         assert "expression.jinja" in str(error)
         return
     if "text" not in got:

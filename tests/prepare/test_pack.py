@@ -8,7 +8,7 @@ import pytest
 from datasets import Dataset
 from trl.data_utils import pack_dataset
 
-from zephyr_fast import RecipeError, _core
+from zephyr_fast import ConfigError, _core
 
 SEED = 7
 
@@ -50,5 +50,5 @@ def test_the_same_lengths_give_the_same_windows() -> None:
 
 def test_a_sample_that_fits_no_window_is_refused() -> None:
     for length in (0, 2049):
-        with pytest.raises(RecipeError, match=f"a sample of {length} tokens"):
+        with pytest.raises(ConfigError, match=f"a sample of {length} tokens"):
             _core.pack([5, length], 2048)

@@ -45,7 +45,7 @@ def test_a_bad_row_is_set_aside_with_its_place_and_its_bytes(
 ) -> None:
     lines = [good(number) for number in range(6)]
     settings: dict[str, Any] = {"dedup.near": False}
-    if reason in ("template", "mask"):
+    if reason in ("template_error", "mask_not_provable"):
         (tmp_path / "picky.jinja").write_text(PICKY)
         settings["template.name"] = str(tmp_path / "picky.jinja")
     check_one_bad_row(
@@ -84,7 +84,7 @@ def check_one_bad_row(
     at, out = {"first": 0, "middle": 3, "last": 6}[place], path.parent / "out"
     lines.insert(at, bad)
     run = zephyr_fast.prep if command == "prep" else zephyr_fast.binarize
-    run(input=written(path, lines), tokenizer="sample", out=out, settings=settings)
+    run(input=written(path, lines), tokenizer="sample", out=out, overrides=settings)
     rows = manifest(out)["rows"]
     assert (rows["read"], rows["written"], rows["quarantined"], rows["dropped"]) == (
         7,
@@ -103,10 +103,10 @@ def check_one_bad_row(
     again = stream[int(told["offset"]) : int(told["offset"]) + int(told["length"])]  # type: ignore[call-overload]
     assert again == bad
     raw = bytes.fromhex(str(told["raw_hex"])) if "raw_hex" in told else str(told["raw"]).encode()
-    assert raw == again[: 64 << 10] and ("raw_hex" in told) == (reason == "utf8")
+    assert raw == again[: 64 << 10] and ("raw_hex" in told) == (reason == "invalid_utf8")
     books = ledger(out)
     assert [line["row_id"] for line in books] == list(range(7))
-    assert [line["verdict"] for line in books] == [
+    assert [line["outcome"] for line in books] == [
         "quarantined" if number == at else "written" for number in range(7)
     ]
     assert all(
@@ -117,8 +117,13 @@ def check_one_bad_row(
 
 @pytest.mark.parametrize(
     ("reason", "bad"),
-    [("shape", SHAPELESS), ("json", BROKEN), ("too_deep", DEEP), ("too_many_messages", MANY)],
-    ids=["shape", "json", "too_deep", "too_many_messages"],
+    [
+        ("invalid_row", SHAPELESS),
+        ("invalid_json", BROKEN),
+        ("too_deep", DEEP),
+        ("too_many_messages", MANY),
+    ],
+    ids=["invalid_row", "invalid_json", "too_deep", "too_many_messages"],
 )
 def test_whatever_is_no_row_is_counted_by_what_it_is_and_never_guessed_at(
     reason: str, bad: list[bytes], tmp_path: Path
@@ -126,7 +131,7 @@ def test_whatever_is_no_row_is_counted_by_what_it_is_and_never_guessed_at(
     path = written(tmp_path / "rows.jsonl", [good(0), *bad, good(1)])
     zephyr_fast.prep(input=path, tokenizer="sample", out=tmp_path / "out")
     told = [
-        (line["reason"] or line["verdict"], line["detail"]) for line in ledger(tmp_path / "out")
+        (line["reason"] or line["outcome"], line["detail"]) for line in ledger(tmp_path / "out")
     ]
     assert [word for word, _ in told] == ["written", *[reason] * len(bad), "written"], told
     assert all(detail for _, detail in told[1:-1])
@@ -135,18 +140,27 @@ def test_whatever_is_no_row_is_counted_by_what_it_is_and_never_guessed_at(
 def test_places_stay_true_behind_blank_lines_carriage_returns_and_a_byte_order_mark(
     tmp_path: Path,
 ) -> None:
-    lines = [b"\xef\xbb\xbf" + good(0), b"", BAD["json"], b"  \t", good(1), BAD["shape"]]
+    lines = [
+        b"\xef\xbb\xbf" + good(0),
+        b"",
+        BAD["invalid_json"],
+        b"  \t",
+        good(1),
+        BAD["invalid_row"],
+    ]
     path = written(tmp_path / "rows.jsonl", lines, b"\r\n")
     zephyr_fast.prep(input=path, tokenizer="sample", out=tmp_path / "out")
     stream = plain(path)
-    assert [(line["row_id"], line["verdict"]) for line in ledger(tmp_path / "out")] == [
+    assert [(line["row_id"], line["outcome"]) for line in ledger(tmp_path / "out")] == [
         (0, "written"),
         (1, "quarantined"),
         (2, "written"),
         (3, "quarantined"),
     ]
     for told, (number, line) in zip(
-        quarantine(tmp_path / "out"), [(3, BAD["json"]), (6, BAD["shape"])], strict=True
+        quarantine(tmp_path / "out"),
+        [(3, BAD["invalid_json"]), (6, BAD["invalid_row"])],
+        strict=True,
     ):
         assert told["line"] == number
         assert (
@@ -157,7 +171,7 @@ def test_places_stay_true_behind_blank_lines_carriage_returns_and_a_byte_order_m
 
 def test_every_input_has_a_quarantine_of_its_own_and_its_own_sums(tmp_path: Path) -> None:
     inputs = [
-        written(tmp_path / f"part-{number}.jsonl", [good(number), *[BAD["json"]] * number])
+        written(tmp_path / f"part-{number}.jsonl", [good(number), *[BAD["invalid_json"]] * number])
         for number in range(3)
     ]
     zephyr_fast.prep(input=inputs, tokenizer="sample", out=tmp_path / "out")

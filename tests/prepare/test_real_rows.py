@@ -110,7 +110,7 @@ def test_the_sums_of_both_manifests_hold(shards: Path, prefs: Path) -> None:
         assert rows.read == rows.written + sum(gone)
         assert rows.written == sum(split.rows for split in manifest.splits.values())
         for split in manifest.splits.values():
-            assert split.samples == sum(shard.rows for shard in split.shards)
+            assert split.examples == sum(shard.rows for shard in split.shards)
             assert split.tokens == sum(shard.tokens for shard in split.shards)
             assert all(
                 shard.rows == sum(batch.rows for batch in shard.batches) for shard in split.shards

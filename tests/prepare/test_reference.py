@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from zephyr_fast import IntegrityError, Manifest, RecipeError, binarize
+from zephyr_fast import ConfigError, IntegrityError, Manifest, binarize
 from zephyr_fast.load.shards import Shards
 from zephyr_fast.train.__main__ import main
 from zephyr_fast.train.configs import CONFIGS
@@ -138,7 +138,7 @@ def test_each_folder_of_a_mixture_has_its_own_stored_reference(
         "shards.test_fraction": 0.2,
         "seed": 7,
     }
-    binarize(input="sample", out=other, settings=settings)
+    binarize(input="sample", out=other, overrides=settings)
     ref_logprobs(other, str(start), splits=("train",))
     mix = {"mix": other, "tail": "drop", "learning_rate": 1e-2, "per_device_train_batch_size": 4}
     code, memory = train(prefs, start, tmp_path / "memory", **mix)
@@ -264,7 +264,7 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_bytes_of_one_that_was_not(
     monkeypatch.setattr(store, "write_part", write_three)
     with pytest.raises(KeyboardInterrupt):
         ref_logprobs(cut, str(start))
-    with pytest.raises(RecipeError, match="has no stored reference log-probs"):
+    with pytest.raises(ConfigError, match="has no stored reference log-probs"):
         store.read(cut, key, "train")
     damaged = folder / written[1]
     damaged.write_bytes(damaged.read_bytes()[:-90] + bytes(90))
@@ -282,7 +282,7 @@ def test_a_finished_run_is_not_repeated_and_a_further_split_is_added(
 ) -> None:
     copied = shutil.copytree(prefs, tmp_path / "prefs")
     folder = ref_logprobs(copied, str(start), splits=("test",))
-    with pytest.raises(RecipeError, match="no log-probs of the split `train`"):
+    with pytest.raises(ConfigError, match="no log-probs of the split `train`"):
         store.read(copied, key_of(copied, start), "train")
     ref_logprobs(copied, str(start), splits=("train",))
     assert files_of(folder) == files_of(key_of(stored, start).folder(stored))

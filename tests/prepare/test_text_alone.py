@@ -13,7 +13,7 @@ import zephyr_fast
 from out_folder import files, ledger, manifest, text_rows
 from zephyr_fast.cli import cli
 from zephyr_fast.dataset.manifest import seal
-from zephyr_fast.dataset.verify import report
+from zephyr_fast.dataset.verify import verify
 from zephyr_fast.estimate import estimate
 
 SAMPLE = Path(zephyr_fast.__file__).parent / "sample"
@@ -33,7 +33,7 @@ def run(command: str, out: Path, input: Path, *, tokens: bool, **settings: Any) 
         input=input,
         out=out,
         tokenizer="sample" if tokens else None,
-        settings={"shards.tokens": tokens, **same, **settings},
+        overrides={"shards.tokens": tokens, **same, **settings},
     )
 
 
@@ -45,7 +45,7 @@ def test_the_text_and_the_ledger_are_those_of_a_run_with_tokens(
         run(command, tmp_path / name, ROWS[command], tokens=tokens)
     for split in ("train", "test"):
         assert text_rows(tmp_path / "text", split) == text_rows(tmp_path / "both", split) != []
-    counted = ("tokens", "trained_tokens", "tokens_lost")
+    counted = ("tokens", "label_tokens", "tokens_truncated")
     lines = [{**line, **dict.fromkeys(counted)} for line in ledger(tmp_path / "both")]
     assert ledger(tmp_path / "text") == lines
     made, beside = manifest(tmp_path / "text"), manifest(tmp_path / "both")
@@ -68,8 +68,8 @@ def test_real_rows_give_the_same_text_with_and_without_tokens(
     for name, tokens in (("both", True), ("text", False)):
         run(command, tmp_path / name, path, tokens=tokens, **{"shards.test_fraction": 0.0})
     # Whether anything is left to train on is for tokens to say.
-    written = {line["row_id"] for line in ledger(tmp_path / "both") if line["verdict"] == "written"}
-    lines = [line for line in ledger(tmp_path / "text") if line["verdict"] == "written"]
+    written = {line["row_id"] for line in ledger(tmp_path / "both") if line["outcome"] == "written"}
+    lines = [line for line in ledger(tmp_path / "text") if line["outcome"] == "written"]
     kept = [line["row_id"] in written for line in lines for _ in range(line["pairs"] or 1)]
     texts = [
         text
@@ -87,12 +87,12 @@ def test_threads_do_not_change_a_byte_and_the_same_run_is_left_as_it_is(tmp_path
                 input=path,
                 out=tmp_path / f"{command}-{threads}",
                 threads=threads,
-                settings={"shards.tokens": False},
+                overrides={"shards.tokens": False},
             )
         first = files(tmp_path / f"{command}-1")
         assert files(tmp_path / f"{command}-2") == files(tmp_path / f"{command}-4") == first
         run_again = (tmp_path / f"{command}-1" / "manifest.json").stat().st_mtime_ns
-        verb(input=path, out=tmp_path / f"{command}-1", settings={"shards.tokens": False})
+        verb(input=path, out=tmp_path / f"{command}-1", overrides={"shards.tokens": False})
         assert (tmp_path / f"{command}-1" / "manifest.json").stat().st_mtime_ns == run_again
 
 
@@ -105,10 +105,10 @@ def test_datasets_reads_the_folder_by_its_card_and_verify_finds_it_whole(
     loaded = datasets.load_dataset(str(tmp_path / "text"), cache_dir=str(tmp_path / "cache"))
     for split in ("train", "test"):
         assert loaded[split].to_list() == text_rows(tmp_path / "text", split)
-    assert not report(tmp_path / "text").damage
+    assert not verify(tmp_path / "text", raise_on_error=False).problems
     damaged = tmp_path / "text" / "text" / "train-00000.parquet"
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
-    assert [damage.file for damage in report(tmp_path / "text").damage] == [
+    assert [damage.file for damage in verify(tmp_path / "text", raise_on_error=False).problems] == [
         "text/train-00000.parquet"
     ]
 
@@ -120,7 +120,7 @@ def test_a_manifest_that_names_fewer_rows_of_text_contradicts_itself(tmp_path: P
     fields["splits"]["train"]["text"][0]["rows"] -= 1
     path.write_text(seal(fields))
     assert "the text of `train` does not have its rows" in [
-        damage.what for damage in report(tmp_path / "text").damage
+        damage.message for damage in verify(tmp_path / "text", raise_on_error=False).problems
     ]
 
 

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from zephyr_fast import RecipeError, Shards, binarize, prep
+from zephyr_fast import ConfigError, Shards, binarize, prep
 
 
 def constant_length_windows(
@@ -60,22 +60,22 @@ def check(out: Path, seq_len: int) -> int:
 
 def test_the_packaged_rows_give_the_windows_of_the_historical_class(tmp_path: Path) -> None:
     settings = {"compat": "trl-0.7", "pack.seq_len": 32, "shards.test_fraction": 0.0}
-    manifest = prep(input="sample", out=tmp_path / "out", settings=settings)
+    manifest = prep(input="sample", out=tmp_path / "out", overrides=settings)
     assert check(tmp_path / "out", 32) > 1
     split = manifest.split("train")
     assert split.fill == 1.0
-    assert split.tokens == split.trained_tokens == 32 * split.samples
+    assert split.tokens == split.label_tokens == 32 * split.examples
     ledger = pl.read_parquet(tmp_path / "out" / "_ledger" / "*.parquet").filter(
-        pl.col("verdict") == "written"
+        pl.col("outcome") == "written"
     )
-    assert split.tokens + split.tokens_lost == ledger["tokens"].sum() + len(ledger)
+    assert split.tokens + split.tokens_truncated == ledger["tokens"].sum() + len(ledger)
 
 
 def test_every_token_is_trained_and_each_window_names_the_rows_it_holds(tmp_path: Path) -> None:
     prep(
         input="sample",
         out=tmp_path / "out",
-        settings={"compat": "trl-0.7", "pack.seq_len": 64, "shards.test_fraction": 0.0},
+        overrides={"compat": "trl-0.7", "pack.seq_len": 64, "shards.test_fraction": 0.0},
     )
     before = -1
     for sample in Shards(tmp_path / "out", "train"):
@@ -97,11 +97,11 @@ def test_real_rows_give_the_windows_of_the_historical_class(real: Path, tmp_path
         input=rows,
         tokenizer=tokenizer,
         out=tmp_path / "out",
-        settings={"pack.seq_len": 128},
+        overrides={"pack.seq_len": 128},
     )
     assert check(tmp_path / "out", 128) > 1
 
 
 def test_pairs_have_no_windows(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="for `zephyr-fast prep`"):
-        binarize(input="sample", out=tmp_path / "out", settings={"compat": "trl-0.7"})
+    with pytest.raises(ConfigError, match="for `zephyr-fast prep`"):
+        binarize(input="sample", out=tmp_path / "out", overrides={"compat": "trl-0.7"})

@@ -1,4 +1,4 @@
-"""The engine against its slow twin, on the packaged rows: verdict, reason, text, ids, labels and
+"""The engine against its slow twin, on the packaged rows: outcome, reason, text, ids, labels and
 split of every one.
 """
 
@@ -27,7 +27,7 @@ ROWS = {
 def assert_the_twin_agrees(command: str, settings: dict[str, Any], out: Path) -> None:
     name, path = ROWS[command]
     run = zephyr_fast.prep if command == "prep" else zephyr_fast.binarize
-    run(name, input="sample", out=out, settings=settings)
+    run(name, input="sample", out=out, overrides=settings)
     rows = read(path)
     assert_is_what_the_twin_says(
         out,
@@ -66,9 +66,9 @@ def test_pairs_are_what_the_slow_twin_makes_of_them(
 
 
 def test_the_packaged_rows_meet_every_reason_that_they_were_written_for(tmp_path: Path) -> None:
-    zephyr_fast.prep(input="sample", out=tmp_path / "sft", settings={"pack.seq_len": 128})
+    zephyr_fast.prep(input="sample", out=tmp_path / "sft", overrides={"pack.seq_len": 128})
     zephyr_fast.binarize(
-        input="sample", out=tmp_path / "argilla", settings={"binarize.preset": "argilla"}
+        input="sample", out=tmp_path / "argilla", overrides={"binarize.preset": "argilla"}
     )
     zephyr_fast.binarize(input="sample", out=tmp_path / "h4")
     met = {
@@ -83,16 +83,16 @@ def test_the_packaged_rows_meet_every_reason_that_they_were_written_for(tmp_path
         "exact",
         "near",
         "control_token",
-        "json",
-        "shape",
+        "invalid_json",
+        "invalid_row",
     ):
         assert met["sft"][reason] >= 1, reason
-    assert any(line["fixes"] for line in ledger(tmp_path / "sft")) and any(
-        line["tokens_lost"] for line in ledger(tmp_path / "sft")
+    assert any(line["letters_changed"] for line in ledger(tmp_path / "sft")) and any(
+        line["tokens_truncated"] for line in ledger(tmp_path / "sft")
     )
-    for reason in ("fewer_than_two", "all_unrated", "tie", "json"):
+    for reason in ("too_few_completions", "no_scores", "tie", "invalid_json"):
         assert met["argilla"][reason] >= 1, reason
-    for reason in ("same_text", "source"):
+    for reason in ("identical_completions", "excluded_source"):
         assert met["h4"][reason] >= 1, reason
 
 
@@ -126,13 +126,13 @@ def test_texts_made_of_hard_pieces_come_out_as_from_the_slow_twin(tmp_path: Path
         )
     )
     settings = {"dedup.near": False, "filter.1.drop": "tail"}
-    zephyr_fast.prep(input=path, tokenizer="sample", out=tmp_path / "out", settings=settings)
+    zephyr_fast.prep(input=path, tokenizer="sample", out=tmp_path / "out", overrides=settings)
     rows = read(path)
     outcomes = Walk("prep", recipe("ultrachat", settings), Tokens(SAMPLE / "tokenizer")).outcomes(
         rows
     )
     assert_is_what_the_twin_says(tmp_path / "out", rows, outcomes)
-    assert sum(outcome.fixes for outcome in outcomes) > 1_000
+    assert sum(outcome.letters_changed for outcome in outcomes) > 1_000
 
 
 FILTERS = {
@@ -210,12 +210,12 @@ def test_answers_made_of_hard_pieces_come_out_as_from_the_slow_twin(
     assert_is_what_the_twin_says(tmp_path / "out", rows, outcomes)
     met = Counter(outcome.reason for outcome in outcomes)
     assert all(met[reason] > 10 for reason in ("phrase", "too_short", "too_long", None)), met
-    assert sum(outcome.fixes for outcome in outcomes) > 300
+    assert sum(outcome.letters_changed for outcome in outcomes) > 300
 
 
 def test_what_would_cut_the_question_off_is_refused_by_name(tmp_path: Path) -> None:
     table = 'kind = "phrases"\nphrases = ["the"]\ndrop = "tail"'
     rules = with_filter("ultrafeedback", table, tmp_path)
-    with pytest.raises(zephyr_fast.RecipeError, match=r'`filter\.1\.drop = "tail"` cuts turns off'):
+    with pytest.raises(zephyr_fast.ConfigError, match=r'`filter\.1\.drop = "tail"` cuts turns off'):
         zephyr_fast.binarize(str(rules), input="sample", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""The whole walk, slow and obvious: raw rows in, and for each the verdict, reason, text and ids
+"""The whole walk, slow and obvious: raw rows in, and for each the outcome, reason, text and ids
 that the engine must give.
 
 Plain Python, `transformers` and HF `tokenizers`; written after DESIGN's rules, with no look at
@@ -42,14 +42,14 @@ class Outcome:
     """What becomes of one row."""
 
     row_id: int
-    verdict: str = "written"
+    outcome: str = "written"
     reason: str | None = None
     duplicate_of: int | None = None
     source_id: str | None = None
     prompt_id: str | None = None
     split: str | None = None
-    fixes: int = 0
-    tokens_lost: int | None = None
+    letters_changed: int = 0
+    tokens_truncated: int | None = None
     phrases: set[str] = field(default_factory=set)
     texts: list[dict[str, Any]] = field(default_factory=list)
     samples: list[dict[str, Any]] = field(default_factory=list)
@@ -123,9 +123,9 @@ class Walk:
             elif done.duplicate_of is None:
                 self._token_pairs(done, context, made or [])
         except Refused as refused:
-            done.verdict, done.reason = refused.verdict, refused.reason
+            done.outcome, done.reason = refused.outcome, refused.reason
             done.samples, done.texts = [], []
-        if done.verdict != "written":
+        if done.outcome != "written":
             done.split = None
         return done
 
@@ -136,8 +136,8 @@ class Walk:
                 *((message, "content") for message in context),
                 *((answer, "response") for answer in answers or []),
             ]:
-                said[key], fixes = truecase(said[key])
-                done.fixes += fixes
+                said[key], letters_changed = truecase(said[key])
+                done.letters_changed += letters_changed
         try:
             for table in self.rules.get("filter", []):
                 done.phrases |= phrases_in(table, context, answers)
@@ -152,11 +152,11 @@ class Walk:
         table = self.rules["binarize"]
         strategy, score_by, repair, sources, _ = PRESETS[table.get("preset", "paper")]
         if fields.get("source") in table.get("drop_sources", sources):
-            raise Refused("source")
+            raise Refused("excluded_source")
         if self.shape == "pair":
             chosen, rejected = (answer["response"] for answer in answers)
             if chosen == rejected:
-                raise Refused("same_text")
+                raise Refused("identical_completions")
             return [(chosen, rejected, fields.get("score_chosen"), fields.get("score_rejected"))]
         scores = [
             score(answer, table.get("score_by", score_by), table.get("repair", repair))
@@ -193,7 +193,7 @@ class Walk:
             and not PRESETS[self.rules["binarize"].get("preset", "paper")][4]
         )
         if dedup["exact"] and not keeps and key in self.kept:
-            done.verdict, done.reason, done.duplicate_of = "duplicate", "exact", self.kept[key]
+            done.outcome, done.reason, done.duplicate_of = "duplicate", "exact", self.kept[key]
             return
         if dedup["near"]:
             words = [word for word in regex.split(NOT_A_WORD, text) if word]
@@ -207,7 +207,7 @@ class Walk:
                     not shingles | theirs
                     or len(shingles & theirs) / len(shingles | theirs) >= dedup["threshold"]
                 ):
-                    done.verdict, done.reason, done.duplicate_of = "duplicate", "near", earlier
+                    done.outcome, done.reason, done.duplicate_of = "duplicate", "near", earlier
                     return
             self.shingles[done.row_id] = shingles
         self.kept.setdefault(key, done.row_id)
@@ -219,12 +219,12 @@ class Walk:
         return "test" if draw < self.rules["shards"]["test_fraction"] * 2**64 else "train"
 
     def _sample(self, done: Outcome, context: Messages) -> None:
-        ids, labels, done.tokens_lost = self.tokens.cut_sample(
+        ids, labels, done.tokens_truncated = self.tokens.cut_sample(
             context, self.rules["pack"]["seq_len"]
         )
         if all(label == -100 for label in labels):
-            done.tokens_lost = None
-            raise Refused("nothing_to_train")
+            done.tokens_truncated = None
+            raise Refused("no_assistant_tokens")
         done.samples = [{"ids": ids, "labels": labels}]
         done.texts = [
             {"prompt": _prompt(context), "prompt_id": done.prompt_id, "messages": context}
@@ -249,7 +249,7 @@ class Walk:
                 "rejected": sides[1],
             }
             done.texts.append({**text, "messages": sides[0], **scores})
-        done.tokens_lost = lost
+        done.tokens_truncated = lost
 
 
 def _prompt(context: Messages) -> str:

@@ -29,11 +29,11 @@ STRATEGIES = (
 """What `score` and `pairs` know; anything else is an error there."""
 
 NO_OTHER = {
-    "best-vs-random": "same_text",
+    "best-vs-random": "identical_completions",
     "best-vs-random-lower": "tie",
     "best-vs-worst": "tie",
     "all-lower": "tie",
-    "best-vs-draw": "same_text",
+    "best-vs-draw": "identical_completions",
 }
 """By strategy, the reason of a row in which no reply can be rejected."""
 
@@ -80,11 +80,11 @@ def pairs(
 ) -> list[Pair] | str:
     """The pairs of a row, or the reason why there are none."""
     if len(completions) < 2:
-        return "fewer_than_two"
+        return "too_few_completions"
     texts = [completion.get("response") or "" for completion in completions]
     scored = [place for place, value in enumerate(scores) if value is not None]
     if len(scored) < 2:
-        return "fewer_than_two" if scored else "all_unrated"
+        return "too_few_completions" if scored else "no_scores"
     # Of equals Python's max gives the first.
     best = max(scored, key=lambda place: scores[place] or 0.0)
     lower = [place for place in scored if scores[place] != scores[best]]
@@ -106,7 +106,7 @@ def pairs(
         return NO_OTHER[strategy]
     made = [(texts[best], texts[place], scores[best], scores[place]) for place in rejected]
     made = [pair for pair in made if strategy == "best-vs-draw" or pair[0] != pair[1]]
-    return made or "same_text"
+    return made or "identical_completions"
 
 
 def _pick(places: list[int], seed: int, prompt_id: str) -> list[int]:

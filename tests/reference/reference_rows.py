@@ -32,12 +32,18 @@ last word.
 """
 
 VERDICTS = {
-    **dict.fromkeys(("utf8", "json", "shape", "too_many_messages"), "quarantined"),
+    **dict.fromkeys(
+        ("invalid_utf8", "invalid_json", "invalid_row", "too_many_messages"), "quarantined"
+    ),
     **dict.fromkeys(("empty_dialogue", "empty_turn", "roles_out_of_order"), "dropped"),
-    **dict.fromkeys(("ends_with_user", "ends_with_assistant", "phrase", "source"), "dropped"),
+    **dict.fromkeys(
+        ("ends_with_user", "ends_with_assistant", "phrase", "excluded_source"), "dropped"
+    ),
     **dict.fromkeys(("too_few_turns", "too_many_turns", "too_short", "too_long"), "dropped"),
-    **dict.fromkeys(("fewer_than_two", "all_unrated", "tie", "same_text"), "dropped"),
-    **dict.fromkeys(("nothing_to_train", "prompt_too_long"), "dropped"),
+    **dict.fromkeys(
+        ("too_few_completions", "no_scores", "tie", "identical_completions"), "dropped"
+    ),
+    **dict.fromkeys(("no_assistant_tokens", "prompt_too_long"), "dropped"),
     **dict.fromkeys(("control_token", "prompt_not_prefix"), "quarantined"),
 }
 """Every reason that the twin gives, with what becomes of the row."""
@@ -48,7 +54,7 @@ class Refused(Exception):
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
-        self.reason, self.verdict = reason, VERDICTS[reason]
+        self.reason, self.outcome = reason, VERDICTS[reason]
 
 
 def read(path: Path) -> list[Row]:
@@ -111,17 +117,17 @@ def fields_of(raw: bytes | dict[str, Any]) -> dict[str, Any]:
     try:
         fields = json.loads(raw.decode("utf-8"))
     except UnicodeDecodeError:
-        raise Refused("utf8") from None
+        raise Refused("invalid_utf8") from None
     except ValueError:
-        raise Refused("json") from None
+        raise Refused("invalid_json") from None
     if not isinstance(fields, dict):
-        raise Refused("shape")
+        raise Refused("invalid_row")
     return fields
 
 
 def _list_of(value: Any, kind: type) -> list[Any]:
     if not isinstance(value, list) or any(not isinstance(one, kind) for one in value):
-        raise Refused("shape")
+        raise Refused("invalid_row")
     if len(value) > 1024:
         raise Refused("too_many_messages")
     return value
@@ -134,7 +140,7 @@ def _messages(value: Any) -> Messages:
         for message in messages
         for name in ("role", "content")
     ):
-        raise Refused("shape")
+        raise Refused("invalid_row")
     return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 
@@ -151,10 +157,10 @@ def _dialogue(fields: dict[str, Any]) -> tuple[Messages, Answers]:
 
 def _completions(fields: dict[str, Any]) -> tuple[Messages, Answers]:
     if not isinstance(fields.get("instruction"), str):
-        raise Refused("shape")
+        raise Refused("invalid_row")
     answers = _list_of(fields.get("completions"), dict)
     if any(not isinstance(answer.get("response"), str | None) for answer in answers):
-        raise Refused("shape")
+        raise Refused("invalid_row")
     prompt = {"role": "user", "content": fields["instruction"]}
     return [prompt], [{**answer, "response": answer.get("response") or ""} for answer in answers]
 
@@ -165,7 +171,7 @@ def _pair(fields: dict[str, Any]) -> tuple[Messages, Answers]:
     if chosen[:-1] != rejected[:-1] or any(
         not end or end[0]["role"] != "assistant" for end in ends
     ):
-        raise Refused("shape")
+        raise Refused("invalid_row")
     return chosen[:-1], [{"response": end[0]["content"]} for end in ends]
 
 

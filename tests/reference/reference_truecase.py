@@ -59,12 +59,12 @@ def truecase(text: str) -> tuple[str, int]:
             places.add(place)
     for found in PROTECTED.finditer(text):
         places -= set(range(found.start(), found.end()))
-    letters, fixes = list(text), 0
+    letters, letters_changed = list(text), 0
     for place in places:
         capital = letters[place].upper()
         if letters[place].islower() and len(capital) == 1 and capital != letters[place]:
-            letters[place], fixes = capital, fixes + 1
-    return "".join(letters), fixes
+            letters[place], letters_changed = capital, letters_changed + 1
+    return "".join(letters), letters_changed
 
 
 def _dot_is_no_end(before: str) -> bool:

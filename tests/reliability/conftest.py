@@ -31,7 +31,7 @@ def built_with_failpoints() -> Path:
         "failpoints",
         "--locked",
         "--message-format",
-        "json",
+        "invalid_json",
     ]
     told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr[-3000:]

@@ -24,7 +24,11 @@ Prep = Callable[[Path, Path], None]
 def check(folder: Path, prep: Prep) -> None:
     """One run over three inputs; places and sums against the files themselves."""
     bad = [
-        *(row for reason, row in BAD.items() if reason not in ("template", "mask")),
+        *(
+            row
+            for reason, row in BAD.items()
+            if reason not in ("template_error", "mask_not_provable")
+        ),
         *BROKEN,
         *DEEP,
         *MANY,
@@ -51,7 +55,7 @@ def check(folder: Path, prep: Prep) -> None:
         assert streams[name][line["offset"] : line["offset"] + line["length"]] == next(rows[name])
     aside = quarantine(folder / "out")
     assert [row["row_id"] for row in aside] == [
-        line["row_id"] for line in books if line["verdict"] == "quarantined"
+        line["row_id"] for line in books if line["outcome"] == "quarantined"
     ]
     for row in aside:
         place: Any = row
@@ -68,7 +72,7 @@ def options(folder: Path, out: Path) -> dict[str, Any]:
         "tokenizer": "sample",
         "out": str(out),
         "settings": settings,
-        "max_bad": 1_000,
+        "max_bad_rows": 1_000,
     }
 
 
@@ -113,4 +117,4 @@ def test_fields_written_as_an_array_are_not_guessed_at(
     path = written(tmp_path / "rows.jsonl", [json.dumps(row).encode()])
     getattr(zephyr_fast, verb)(input=path, tokenizer="sample", out=tmp_path / "out")
     (told,) = quarantine(tmp_path / "out")
-    assert told["reason"] == "shape" and "expected an object" in str(told["detail"])
+    assert told["reason"] == "invalid_row" and "expected an object" in str(told["detail"])

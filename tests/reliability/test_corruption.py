@@ -153,7 +153,7 @@ def forged(folder: Folder, chance: random.Random) -> Damage:
         lambda: batch.update(
             bytes=chance.choice([0, batch["bytes"] - 8, batch["bytes"] + 8, 2**40, -1])
         ),
-        lambda: batch.update(rows=chance.choice([0, batch["rows"] + 1, 2**40, -1])),
+        lambda: batch.update(examples=chance.choice([0, batch["examples"] + 1, 2**40, -1])),
         lambda: batch.update(xxh3=chance.choice(["", "0" * 16, batch["xxh3"][::-1]])),
         lambda: card["batches"].append(batch),
         lambda: card["batches"].remove(batch),
@@ -224,7 +224,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         )
         lines = sample.read_bytes().splitlines(keepends=True)
         (above / "rows.jsonl").write_bytes(b"".join(lines[seed * 40 : seed * 40 + 100]))
-        verb(input=above / "rows.jsonl", tokenizer="sample", out=above / name, settings=settings)
+        verb(input=above / "rows.jsonl", tokenizer="sample", out=above / name, overrides=settings)
     return Folder(above / "whole", above / "stale")
 
 

@@ -111,23 +111,25 @@ def test_what_is_no_json_to_us_is_none_to_python_and_what_is_a_row_says_the_same
         path, out = tmp_path / f"{number}.jsonl", tmp_path / f"out-{number}"
         path.write_bytes(b'{"data": ["first", "row"]}\n' + b"\n".join(lines) + b"\n")
         kept = []
-        zephyr_fast.prep(input=path, tokenizer="sample", out=out, settings=settings, max_bad=1_000)
+        zephyr_fast.prep(
+            input=path, tokenizer="sample", out=out, overrides=settings, max_bad_rows=1_000
+        )
         for line, told in zip(lines, ledger(out)[1:], strict=True):
             means = python_reads(line)
-            reason = told["reason"] if told["verdict"] == "quarantined" else None
+            reason = told["reason"] if told["outcome"] == "quarantined" else None
             where = (
                 f"ZEPHYR_FAST_SEED={SEED}, {line!r}: "
-                f"{told['verdict']} {told['reason']} {told['detail']}"
+                f"{told['outcome']} {told['reason']} {told['detail']}"
             )
-            if reason == "utf8":
+            if reason == "invalid_utf8":
                 with pytest.raises(UnicodeDecodeError):
                     line.decode()
                     pytest.fail(where)
-            elif reason == "json":
+            elif reason == "invalid_json":
                 assert means is None or lenient(line), where
             elif reason is None:
                 assert isinstance(means, dict) and isinstance(means["data"], list), where
-                kept += [means["data"]] if told["verdict"] == "written" else []
+                kept += [means["data"]] if told["outcome"] == "written" else []
         assert [
             [turn["content"] for turn in row["messages"]] for row in text_rows(out, "train")[1:]
         ] == kept
@@ -194,7 +196,7 @@ def shards_and_columns(tmp_path_factory: pytest.TempPathFactory) -> Path:
     zephyr_fast.prep(
         input="sample",
         out=folder / "out",
-        settings={"shards.shard_bytes_max": 1 << 20, "shards.text": False},
+        overrides={"shards.shard_bytes_max": 1 << 20, "shards.text": False},
     )
     table = pa.table(
         {"id": ["a", "b", None] * 20, "data": [["Hi", "Ho"], ["x" * 300, ""], None] * 20}
@@ -331,7 +333,7 @@ def fuzz_columns(folder: Path) -> None:
                 input=folder / name,
                 tokenizer="sample",
                 out=folder / "out",
-                max_bad=1_000,
+                max_bad_rows=1_000,
                 overwrite=True,
             )
         except ZephyrError as error:

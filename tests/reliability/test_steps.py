@@ -151,7 +151,7 @@ def failed(steps: Steps, number: int) -> int:
     return steps.at_each_step(str(number), check)
 
 
-def cut_short(steps: Steps) -> int:
+def near_search_truncated(steps: Steps) -> int:
     def check(out: Path, code: int, said: str) -> None:
         assert code == 0, said
         assert files(out) == steps.wanted, said
@@ -203,7 +203,7 @@ def test_a_disk_that_fails_at_any_step_is_told_in_one_line_and_the_next_run_is_e
 
 
 def test_writes_that_are_cut_short_at_any_step_change_no_byte(steps: Steps) -> None:
-    assert cut_short(steps) > 40
+    assert near_search_truncated(steps) > 40
 
 
 def test_every_file_is_synced_before_its_name_and_its_folder_behind_it(steps: Steps) -> None:

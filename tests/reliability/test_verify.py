@@ -31,11 +31,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         input=folder / "rows.jsonl",
         tokenizer="sample",
         out=out,
-        settings={"shards.test_fraction": 0.3},
+        overrides={"shards.test_fraction": 0.3},
     )
     read = Manifest.read(out)
     key = Key.of("weights", "config", "float32", read)
-    sizes = {name: split.samples for name, split in read.splits.items()}
+    sizes = {name: split.examples for name, split in read.splits.items()}
     for name, pairs in sizes.items():
         write_part(key.folder(out) / part_name(name, 0), np.zeros((pairs, 2), np.float32))
     write_manifest(out, key, sizes)
@@ -77,7 +77,7 @@ def test_a_whole_data_set_passes_and_nothing_is_written(copy: Path) -> None:
         0,
         "",
     ) and f"`{copy}` is whole: {found.files} files" in done.stdout
-    assert json.loads(shell("verify", copy, "--json").stdout)["damage"] == []
+    assert json.loads(shell("verify", copy, "--json").stdout)["problems"] == []
     assert files(copy) == before
 
 
@@ -136,7 +136,7 @@ def test_a_damaged_batch_is_named_with_its_offset(copy: Path) -> None:
         f"{shard['file']}`, batch {len(shard['batches']) - 1} at offset {batch['offset']}" in told
     )
     done = shell("verify", copy, "--json")
-    (damage,) = json.loads(done.stdout)["damage"]
+    (damage,) = json.loads(done.stdout)["problems"]
     assert done.returncode == 7 and (damage["file"], damage["offset"]) == (
         shard["file"],
         batch["offset"],

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from zephyr_fast import InputError, IntegrityError, Manifest, RecipeError, Shards
+from zephyr_fast import ConfigError, InputError, IntegrityError, Manifest, Shards
 from zephyr_fast.dataset.remote import _cache
 from zephyr_fast.load.stream import LoaderState
 from zephyr_fast.train.checkpoint import check_checkpoint
@@ -87,9 +87,9 @@ def test_an_index_is_one_of_the_data_set(epoch: int, index: int) -> None:
 
 
 def test_another_order_is_refused_with_the_way_out() -> None:
-    with pytest.raises(RecipeError, match="that of seed 2, not 1; set `seed: 2`"):
+    with pytest.raises(ConfigError, match="that of seed 2, not 1; set `seed: 2`"):
         _index(LoaderState("m", 2, 0, 3), "m", 1, 10)
-    with pytest.raises(RecipeError, match=r"version 7 of it, not 1; resume with .* that wrote it"):
+    with pytest.raises(ConfigError, match=r"version 7 of it, not 1; resume with .* that wrote it"):
         _index(LoaderState("m", 1, 0, 3, permutation_version=7), "m", 1, 10)
 
 

@@ -242,7 +242,7 @@ def fuzz_tokenizers(folder: Path) -> None:
             )
             try:
                 said = json.loads(_core.explain("prep", recipe, "fuzz", [], folder, row.encode()))
-                ends[str(said.get("reason") or said["verdict"])] += 1
+                ends[str(said.get("reason") or said["outcome"])] += 1
             except ZephyrError as error:
                 ends[type(error).__name__] += 1
                 assert not isinstance(error, InternalError), (

@@ -220,10 +220,10 @@ def test_whatever_is_planted_in_an_out_folder_nothing_outside_changes_and_every_
         number += 1
     print(f"{number} folders, {sum(ends.values())} commands: {dict(ends)}")
     kinds = {told.split(": ")[1] for told in ends}
-    assert kinds >= {"ok", "OtherRunError", "IntegrityError", "InputError"} and kinds <= {
+    assert kinds >= {"ok", "OutputExistsError", "IntegrityError", "InputError"} and kinds <= {
         "ok",
         "InputError",
-        "OtherRunError",
+        "OutputExistsError",
         "LockedError",
         "IntegrityError",
         "StorageError",

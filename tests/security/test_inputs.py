@@ -19,7 +19,7 @@ import pytest
 import zephyr_fast
 from hostile_inputs import MIB, bombs, fifo, footers, lying_blocks, polars_file, with_batches
 from measured import measured
-from zephyr_fast import InputError, RecipeError, prep
+from zephyr_fast import ConfigError, InputError, prep
 
 PACKAGE = str(Path(zephyr_fast.__file__).parents[1])
 
@@ -57,7 +57,7 @@ def test_a_footer_that_lies_is_refused(tmp_path: Path, name: str) -> None:
 def test_an_arrow_footer_that_lies_is_refused(tmp_path: Path, name: str) -> None:
     source = tmp_path / f"{name}.arrow"
     source.write_bytes(lying_blocks()[name])
-    code, said, megabytes = run(tmp_path / "out", source, "--max-bad", "9999999")
+    code, said, megabytes = run(tmp_path / "out", source, "--max-bad-rows", "9999999")
     assert code == 4 and "cannot read" in said and megabytes < 400, (code, said[-300:], megabytes)
 
 
@@ -90,7 +90,7 @@ def test_what_polars_writes_is_read_as_pyarrow_reads_it(tmp_path: Path) -> None:
                 input=path,
                 tokenizer="sample",
                 out=tmp_path / path.stem,
-                settings=settings,
+                overrides=settings,
                 overwrite=True,
             )
             for path in (source, expected)
@@ -113,18 +113,18 @@ def test_a_footer_in_its_own_words_is_read(tmp_path: Path) -> None:
         ["three"],
         ["four"],
     ]
-    code, said, _ = run(tmp_path / "out", source, "--max-bad", "9")
+    code, said, _ = run(tmp_path / "out", source, "--max-bad-rows", "9")
     assert "cannot read" not in said and code in (0, 3), (code, said)
 
 
-@pytest.mark.parametrize("max_bad", [None, "9999999"])
+@pytest.mark.parametrize("max_bad_rows", [None, "9999999"])
 def test_rows_of_a_byte_take_no_more_memory_than_others(
-    tmp_path: Path, max_bad: str | None
+    tmp_path: Path, max_bad_rows: str | None
 ) -> None:
     source = tmp_path / "rows.jsonl"
     source.write_bytes(b"0\n" * 5_000_000)
     code, said, megabytes = run(
-        tmp_path / "out", source, *(["--max-bad", max_bad] if max_bad else [])
+        tmp_path / "out", source, *(["--max-bad-rows", max_bad_rows] if max_bad_rows else [])
     )
     assert code in (0, 3) and megabytes < 400, (code, said[-300:], megabytes)
 
@@ -136,7 +136,7 @@ def test_a_small_columnar_file_takes_no_gigabytes(tmp_path: Path, name: str) -> 
         check=True,
     )
     assert (tmp_path / name).stat().st_size < 8 * MIB
-    code, said, megabytes = run(tmp_path / "out", tmp_path / name, "--max-bad", "9999999")
+    code, said, megabytes = run(tmp_path / "out", tmp_path / name, "--max-bad-rows", "9999999")
     assert code in (0, 3, 4) and "bug" not in said and megabytes < 400, (
         code,
         said[-300:],
@@ -202,8 +202,8 @@ def test_an_input_that_says_nothing_for_long_is_interrupted(tmp_path: Path, what
 
 def test_a_key_that_no_recipe_has_is_refused(tmp_path: Path) -> None:
     for key in (".".join("a" * 30_000), "." * 30_000, "k" * 100_000):
-        with pytest.raises(RecipeError, match="a key has at most 16 parts and 256 bytes"):
-            prep(input="sample", tokenizer="sample", out=tmp_path / "out", settings={key: 1})
+        with pytest.raises(ConfigError, match="a key has at most 16 parts and 256 bytes"):
+            prep(input="sample", tokenizer="sample", out=tmp_path / "out", overrides={key: 1})
 
 
 def test_evaluation_sets_have_caps(tmp_path: Path) -> None:
@@ -255,14 +255,14 @@ def test_instances_with_one_header_cost_their_rows_and_are_all_counted(tmp_path:
         input=rows,
         tokenizer="sample",
         out=tmp_path / "out",
-        settings=settings,
+        overrides=settings,
         decontaminate={"s": f"{sets}:q"},
     )
     (card,) = manifest.decontamination.sets
     assert (card.instances_matched, card.rows_matched, card.rows_exact) == (4_000, 100, 0)
     found = [
         line
-        for line in zephyr_fast.open_ledger(tmp_path / "out").collect()["contamination"].to_list()
+        for line in zephyr_fast.scan_ledger(tmp_path / "out").collect()["contamination"].to_list()
         if line
     ]
     assert len(found) == 100 and all(0 < len(lines) <= 64 for lines in found)
@@ -287,7 +287,7 @@ def test_equal_instances_are_all_counted(tmp_path: Path) -> None:
         input=rows,
         tokenizer="sample",
         out=tmp_path / "out",
-        settings=settings,
+        overrides=settings,
         decontaminate={"s": f"{sets}:q"},
     )
     (card,) = manifest.decontamination.sets

@@ -75,7 +75,9 @@ def test_text_of_a_manifest_is_shown_short_and_escaped(folder: Path, value: Any)
         (told["rows"], "read"),
         (told["splits"], "train"),
     ]
-    places += [(told["splits"]["train"]["shards"][0], name) for name in ("file", "rows", "batches")]
+    places += [
+        (told["splits"]["train"]["shards"][0], name) for name in ("file", "examples", "batches")
+    ]
     places += [
         (told["splits"]["train"]["shards"][0]["batches"][0], "offset"),
         (told["tokenizer"], "vocab_size"),
@@ -109,7 +111,7 @@ def resealed(text: str) -> str:
 
 @pytest.mark.parametrize("number", [-1, 2**63, 10**400, 1.5, True, "7", None])
 def test_counts_are_whole_numbers_that_fit(folder: Path, number: Any) -> None:
-    for change in ("tokens", "seq_len", "samples"):
+    for change in ("tokens", "seq_len", "examples"):
         told = json.loads((folder / "manifest.json").read_text())
         told["splits"]["train"][change] = number
         with pytest.raises(IntegrityError):

@@ -36,7 +36,7 @@ def test_any_number_of_inputs_with_rows_set_aside_takes_one_open_file(tmp_path: 
         "--threads",
         "1",
     ]
-    line, environment = command(*words, "--max-bad", "1000")
+    line, environment = command(*words, "--max-bad-rows", "1000")
 
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
@@ -93,6 +93,6 @@ def test_no_name_of_an_input_passes_for_two_inputs(tmp_path: Path) -> None:
     for between in ("\n", "\t", " ", "64:", '","'):
         forged = one / f"a.jsonl{between}{second} b.jsonl"
         shutil.copy(two / "a.jsonl", forged)
-        with pytest.raises(zephyr_fast.OtherRunError, match="inputs"):
+        with pytest.raises(zephyr_fast.OutputExistsError, match="inputs"):
             zephyr_fast.prep(input=forged, tokenizer="sample", out=out)
         forged.unlink()

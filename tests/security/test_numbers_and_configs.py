@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shell import SAMPLE, refusal, shell
-from zephyr_fast import InputError, IntegrityError, RecipeError, ZephyrError, prep
+from zephyr_fast import ConfigError, InputError, IntegrityError, ZephyrError, prep
 from zephyr_fast.dataset.manifest import seal
 from zephyr_fast.estimate import estimate
 from zephyr_fast.train import config_file, sft
@@ -82,7 +82,7 @@ def test_a_value_of_a_training_config_that_is_none_is_named(
     config = tmp_path / "mine.yaml"
     config.write_text(line + "\n")
     key = line.partition(":")[0]
-    with pytest.raises(RecipeError, match=rf"(?s)mine\.yaml.*{key}"):
+    with pytest.raises(ConfigError, match=rf"(?s)mine\.yaml.*{key}"):
         sft.parse(
             [
                 "--config",
@@ -104,7 +104,7 @@ def test_a_value_of_a_training_config_that_is_none_is_named(
     ):
         if line in ("max_steps: 1\nmax_steps: 2",):
             return
-        with pytest.raises(RecipeError, match=rf"mine\.yaml.*{key}"):
+        with pytest.raises(ConfigError, match=rf"mine\.yaml.*{key}"):
             estimate(shards, str(config), gpus=1)
 
 
@@ -154,7 +154,7 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_config_cannot_grow_as_it_is_read(name: str, shards: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(BOMBS[name])
-    with pytest.raises((RecipeError, InputError), match=r"mine\.yaml"):
+    with pytest.raises((ConfigError, InputError), match=r"mine\.yaml"):
         config_file.read(tmp_path / "mine.yaml")
     assert (
         len(
@@ -194,7 +194,7 @@ def test_a_number_of_estimate_that_is_none_is_refused(
 
 
 @pytest.mark.parametrize("value", [-5, 10**400, 2**63, -1])
-@pytest.mark.parametrize("key", ["rows", "samples", "tokens", "trained_tokens"])
+@pytest.mark.parametrize("key", ["rows", "examples", "tokens", "label_tokens"])
 def test_counts_that_no_data_set_can_have_are_refused(
     key: str, value: int, shards: Path, tmp_path: Path
 ) -> None:
@@ -207,7 +207,7 @@ def test_counts_that_no_data_set_can_have_are_refused(
 
 def test_a_split_without_samples_costs_nothing_and_is_refused(shards: Path, tmp_path: Path) -> None:
     fields = json.loads((shards / "manifest.json").read_text())
-    fields["splits"]["train"] |= {"rows": 0, "samples": 0, "tokens": 0, "trained_tokens": 0}
+    fields["splits"]["train"] |= {"rows": 0, "examples": 0, "tokens": 0, "label_tokens": 0}
     (tmp_path / "manifest.json").write_text(seal(fields))
     (tmp_path / "c.yaml").write_text("max_steps: 5\n")
     with pytest.raises(ZephyrError):
@@ -222,7 +222,7 @@ def test_a_size_that_no_machine_has_is_refused(size: str, tmp_path: Path) -> Non
     assert done.returncode == 2 and "Error: " in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("option", ["--threads", "--max-bad", "--seq-len"])
+@pytest.mark.parametrize("option", ["--threads", "--max-bad-rows", "--seq-len"])
 @pytest.mark.parametrize("value", ["-1", "9" * 30, "9" * 5_000, "x", "1.5"])
 def test_a_count_that_no_machine_has_is_refused(option: str, value: str, tmp_path: Path) -> None:
     done = shell("prep", *SAMPLE, "--out", tmp_path / "out", option, value)
@@ -233,12 +233,12 @@ def test_the_functions_refuse_what_the_command_does(tmp_path: Path) -> None:
     for given in (
         {"threads": 0},
         {"threads": 10**9},
-        {"max_bad": -1},
-        {"max_bad": 10**30},
+        {"max_bad_rows": -1},
+        {"max_bad_rows": 10**30},
         {"max_memory": 2**70},
         {"max_memory": True},
     ):
-        with pytest.raises(RecipeError, match=next(iter(given))):
+        with pytest.raises(ConfigError, match=next(iter(given))):
             prep(input="sample", out=tmp_path / "out", **given)  # type: ignore[arg-type]
     for name in ("a\0b", "x" * 5_000, "a/" * 3_000):
         for given in (
@@ -249,9 +249,9 @@ def test_the_functions_refuse_what_the_command_does(tmp_path: Path) -> None:
             with pytest.raises(ZephyrError):
                 prep(out=tmp_path / "out", **given)
     with pytest.raises(ZephyrError):
-        prep(input="sample", out=tmp_path / "out", settings={"pack.seq_len": 10**5_000})
+        prep(input="sample", out=tmp_path / "out", overrides={"pack.seq_len": 10**5_000})
     with pytest.raises(ZephyrError):
-        prep(input="sample", out=tmp_path / "out", settings={"a\udcffb": 1})
+        prep(input="sample", out=tmp_path / "out", overrides={"a\udcffb": 1})
     with pytest.raises(ZephyrError):
         prep(input="sample", out=tmp_path / "out", decontaminate={"a\udcffb": "x:y"})
 

@@ -16,7 +16,7 @@ import zephyr_fast
 from bed import HANG_SECONDS, Bed, digest, prepared
 from out_folder import files
 from shell import command, refusal, rows_file
-from zephyr_fast import IntegrityError, OtherRunError
+from zephyr_fast import IntegrityError, OutputExistsError
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_a_lock_that_is_another_file_is_not_written_over(
     (tmp_path / "theirs").write_text(content)
     (tmp_path / "out" / "_work").mkdir(parents=True)
     plant(tmp_path / "theirs", tmp_path / "out" / "_work" / "lock")
-    with pytest.raises(OtherRunError, match="lock"):
+    with pytest.raises(OutputExistsError, match="lock"):
         zephyr_fast.prep(input="sample", out=tmp_path / "out", overwrite=True)
     assert (tmp_path / "theirs").read_text() == content
 
@@ -50,7 +50,7 @@ def test_a_lock_that_holds_anything_else_is_not_written_over(tmp_path: Path) -> 
     (tmp_path / "out" / "_work").mkdir(parents=True)
     lock = tmp_path / "out" / "_work" / "lock"
     lock.write_text("my diary")
-    with pytest.raises(OtherRunError, match="lock"):
+    with pytest.raises(OutputExistsError, match="lock"):
         zephyr_fast.prep(input="sample", out=tmp_path / "out", overwrite=True)
     assert lock.read_text() == "my diary"
 
@@ -90,7 +90,7 @@ def test_a_work_folder_with_a_users_file_is_refused_and_the_file_named(
         (out / "_work").mkdir(exist_ok=True)
         (out / "_work" / "thesis.tex").write_text("years")
         before = files(out)
-        with pytest.raises(OtherRunError, match=r"thesis\.tex"):
+        with pytest.raises(OutputExistsError, match=r"thesis\.tex"):
             zephyr_fast.prep(**bed.options["text"], out=out, overwrite=True)
         assert files(out) == before
 
@@ -100,7 +100,7 @@ def test_another_programs_manifest_does_not_make_a_folder_ours(bed: Bed, tmp_pat
         (tmp_path / "manifest.json").write_text(content)
         for name in ("README.md", "train-00000.arrow"):
             (tmp_path / name).write_text("theirs")
-        with pytest.raises(OtherRunError, match=r"manifest\.json"):
+        with pytest.raises(OutputExistsError, match=r"manifest\.json"):
             zephyr_fast.prep(**bed.options["text"], out=tmp_path, overwrite=True)
         assert (
             (tmp_path / "README.md").read_text()

@@ -22,15 +22,15 @@ def sparse(folder: Path, rows: int, batch_rows: int) -> Path:
     told = json.loads((folder / "manifest.json").read_text())
     size = 40 * batch_rows + 64
     batches = [
-        {"offset": start * size, "bytes": size, "rows": batch_rows, "xxh3": "0" * 16}
+        {"offset": start * size, "bytes": size, "examples": batch_rows, "xxh3": "0" * 16}
         for start in range(rows // batch_rows)
     ]
     card = told["splits"]["train"]["shards"][0] | {
-        "rows": rows,
+        "examples": rows,
         "bytes": size * len(batches),
         "batches": batches,
     }
-    told["splits"]["train"] |= {"samples": rows, "shards": [card]}
+    told["splits"]["train"] |= {"examples": rows, "shards": [card]}
     (folder / card["file"]).write_bytes(b"")
     os.truncate(folder / card["file"], card["bytes"])
     (folder / "manifest.json").write_text(seal(told))

@@ -37,7 +37,7 @@ def prep(tmp_path: Path, made: Path, *texts: str) -> Manifest:
         "filter": "[]",
         "pack.seq_len": 64,
     }
-    return zephyr_fast.prep(out=tmp_path / "out", input=rows, tokenizer=made, settings=settings)
+    return zephyr_fast.prep(out=tmp_path / "out", input=rows, tokenizer=made, overrides=settings)
 
 
 def dialogue(text: str) -> list[dict[str, str]]:

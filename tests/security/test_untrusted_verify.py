@@ -20,7 +20,7 @@ from out_folder import files, manifest
 from shell import command, refusal, shell
 from zephyr_fast import InputError, IntegrityError
 from zephyr_fast.dataset.manifest import seal
-from zephyr_fast.dataset.verify import report
+from zephyr_fast.dataset.verify import verify
 
 HANG_SECONDS = 120
 """Far above what any case takes on any machine."""
@@ -40,7 +40,7 @@ def copy(whole: Path, tmp_path: Path) -> Path:
 
 
 def damage(folder: Path) -> dict[str, str]:
-    return {one.file: one.what for one in report(folder).damage}
+    return {one.file: one.message for one in verify(folder, raise_on_error=False).problems}
 
 
 def test_links_to_the_folder_itself_are_named_and_not_followed(copy: Path) -> None:
@@ -161,9 +161,9 @@ def test_a_file_that_is_named_twice_is_damage_and_read_once(copy: Path) -> None:
     told = manifest(copy)
     told["files"] += [card for card in told["files"] if card["file"] == "README.md"] * 1_000
     (copy / "manifest.json").write_text(seal(told))
-    found = report(copy)
-    assert {one.what for one in found.damage} == {"it is named twice"} and len(
-        found.damage
+    found = verify(copy, raise_on_error=False)
+    assert {one.message for one in found.problems} == {"it is named twice"} and len(
+        found.problems
     ) == 1_000
     assert (
         found.bytes == sum(map(len, files(copy).values())) - (copy / "manifest.json").stat().st_size
@@ -175,11 +175,11 @@ def test_a_file_longer_than_said_is_read_to_one_byte_more_and_no_further(
     name: str, copy: Path
 ) -> None:
     size = (copy / name).stat().st_size
-    before = report(copy).bytes
+    before = verify(copy, raise_on_error=False).bytes
     with (copy / name).open("r+b") as file:
         file.truncate(1 << 42)  # all holes: to read them would take hours
-    found = report(copy)
-    assert [(one.file, one.what) for one in found.damage] == [
+    found = verify(copy, raise_on_error=False)
+    assert [(one.file, one.message) for one in found.problems] == [
         (name, f"it has {1 << 42} bytes, not {size}")
     ]
     assert found.bytes == before + 1
@@ -190,8 +190,8 @@ def test_offsets_and_lengths_beyond_a_file_read_no_further(copy: Path) -> None:
         told = manifest(copy)
         told["splits"]["train"]["shards"][0]["batches"][0].update(changes)
         (copy / "manifest.json").write_text(seal(told))
-        found = report(copy)
-        assert found.damage[0].file == "train-00000.arrow" and found.bytes < 2 * sum(
+        found = verify(copy, raise_on_error=False)
+        assert found.problems[0].file == "train-00000.arrow" and found.bytes < 2 * sum(
             map(len, files(copy).values())
         )
 
@@ -214,11 +214,11 @@ def test_sums_that_no_count_can_hold_are_damage_and_no_crash(value: Any, copy: P
         (["inputs", 0], "rows"),
         (["inputs", 0], "bytes"),
         (split, "rows"),
-        (split, "samples"),
+        (split, "examples"),
         (split, "tokens"),
-        (shard, "rows"),
+        (shard, "examples"),
         (shard, "bytes"),
-        ([*shard, "batches", 0], "rows"),
+        ([*shard, "batches", 0], "examples"),
         ([*split, "text", 0], "rows"),
         (["files", 0], "bytes"),
     ]
@@ -239,12 +239,12 @@ def test_sums_that_no_count_can_hold_are_damage_and_no_crash(value: Any, copy: P
 def test_of_very_many_strays_the_first_are_named_and_the_rest_counted(copy: Path) -> None:
     for number in range(3_000):
         (copy / f"stray-{number:04}").touch()
-    found = report(copy).damage
+    found = verify(copy, raise_on_error=False).problems
     assert len(found) == 1_001 and [one.file for one in found[:1_000]] == [
         f"stray-{number:04}" for number in range(1_000)
     ]
-    assert found[1_000].what.startswith("2000 more")
-    assert json.loads(shell("verify", copy, "--json").stdout)["damage"][-1]["what"].startswith(
+    assert found[1_000].message.startswith("2000 more")
+    assert json.loads(shell("verify", copy, "--json").stdout)["problems"][-1]["message"].startswith(
         "2000 more"
     )
 
@@ -256,8 +256,8 @@ def test_of_very_many_missing_files_the_first_are_named_and_the_rest_counted(cop
         {**card, "file": f"train-{number:05}.arrow"} for number in range(1, 3_001)
     ]
     (copy / "manifest.json").write_text(seal(told))
-    found = report(copy).damage
-    assert len(found) == 1_001 and "more" in found[-1].what
+    found = verify(copy, raise_on_error=False).problems
+    assert len(found) == 1_001 and "more" in found[-1].message
 
 
 def test_a_tree_as_deep_as_a_disk_allows_is_one_stray(copy: Path) -> None:
@@ -364,4 +364,4 @@ def test_a_folder_of_hostile_names_and_kinds_is_reported_in_json(copy: Path) -> 
             ]
         )(where)
     done = shell("verify", copy, "--json")
-    assert done.returncode == 7 and len(json.loads(done.stdout)["damage"]) == len(names)
+    assert done.returncode == 7 and len(json.loads(done.stdout)["problems"]) == len(names)

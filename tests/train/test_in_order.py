@@ -19,7 +19,7 @@ import slow_order
 from numbered import numbered, numbered_pairs, pair_of
 from recorded_ranks import Run, keep
 from recorded_run import pairs_trainer_of, trained_rows, trainer_of
-from zephyr_fast import InputError, RecipeError, open_shards
+from zephyr_fast import ConfigError, InputError, open_shards
 from zephyr_fast.load.index import index, with_lengths
 from zephyr_fast.load.mixture import Mixture
 from zephyr_fast.load.stream import LoaderState
@@ -162,9 +162,9 @@ def test_a_checkpoint_of_other_shards_another_seed_or_another_trainer_is_refused
 ) -> None:
     out = tmp_path / "out"
     trainer_of(folder, out, max_steps=1).train()
-    with pytest.raises(RecipeError, match="set `seed: 3`"):
+    with pytest.raises(ConfigError, match="set `seed: 3`"):
         trainer_of(folder, out, data_seed=4).train(resume_from_checkpoint=True)
-    with pytest.raises(RecipeError, match="other shards"):
+    with pytest.raises(ConfigError, match="other shards"):
         trainer_of(numbered(tmp_path / "other", ROWS + 1), out).train(resume_from_checkpoint=True)
     stock = tmp_path / "stock"
     shutil.copytree(out / "checkpoint-1", stock)
@@ -230,7 +230,7 @@ def test_pairs_that_are_to_be_padded_are_refused_before_the_first_step(
 ) -> None:
     trainer = pairs_trainer_of(pairs, tmp_path)
     trainer.tail = "pad"
-    with pytest.raises(RecipeError, match="use `carry` or `drop`"):
+    with pytest.raises(ConfigError, match="use `carry` or `drop`"):
         trainer.train()
 
 

@@ -17,7 +17,7 @@ from transformers import AutoTokenizer
 from trl import DPOConfig
 from trl import DPOTrainer as StockTrainer
 
-from zephyr_fast import RecipeError, Shards, binarize, open_shards
+from zephyr_fast import ConfigError, Shards, binarize, open_shards
 from zephyr_fast.load.collators import Layout, PairCollator
 from zephyr_fast.train.dpo import DPOTrainer
 from zephyr_fast.train.ref_logprobs import store
@@ -200,7 +200,10 @@ def test_genuine_pairs_have_the_loss_of_stock_trl(
         (tmp_path / "rows.jsonl").write_text("".join(islice(lines, 30)), encoding="utf-8")
     settings = {"shards.test_fraction": 0.0, "binarize.max_length": 640}
     binarize(
-        input=tmp_path / "rows.jsonl", tokenizer="sample", out=tmp_path / "prefs", settings=settings
+        input=tmp_path / "rows.jsonl",
+        tokenizer="sample",
+        out=tmp_path / "prefs",
+        overrides=settings,
     )
     ref_logprobs(tmp_path / "prefs", str(start))
     key = store.Key.of(
@@ -295,7 +298,7 @@ def test_attention_that_cannot_keep_answers_apart_is_refused_with_the_way_out(
     config = trainers[1].model.config
     before, config._attn_implementation_internal = config._attn_implementation, "paged|sdpa"
     try:
-        with pytest.raises(RecipeError, match="pack_pairs: false"):
+        with pytest.raises(ConfigError, match="pack_pairs: false"):
             trainers[1].pack_pairs()
     finally:
         config._attn_implementation_internal = before
@@ -333,5 +336,5 @@ def test_a_model_that_lets_answers_see_each_other_is_refused_at_the_first_batch(
         return backbone(**given)
 
     monkeypatch.setattr(ours.model.base_model, "forward", deaf)
-    with pytest.raises(RecipeError, match="does not keep them apart"):
+    with pytest.raises(ConfigError, match="does not keep them apart"):
         ours.compute_loss(ours.model, ours.data_collator(samples))

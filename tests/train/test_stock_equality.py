@@ -86,7 +86,7 @@ def genuine(real: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         input=folder / "rows.jsonl",
         tokenizer="sample",
         out=folder / "shards",
-        settings={"pack.seq_len": 768},
+        overrides={"pack.seq_len": 768},
     )
     return folder / "shards"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from zephyr_fast import InputError, Manifest, RecipeError
+from zephyr_fast import ConfigError, InputError, Manifest
 from zephyr_fast.train import configs, dpo, run, sft
 from zephyr_fast.train.__main__ import main
 
@@ -111,15 +111,15 @@ def test_training_sees_the_train_split_alone(prefs: Path, tmp_path: Path) -> Non
 def test_an_old_key_is_refused_with_what_replaced_it(key: str, act: str, tmp_path: Path) -> None:
     config = tmp_path / "mine.yaml"
     config.write_text(f"{key}: 1\n")
-    with pytest.raises(RecipeError) as refused:
+    with pytest.raises(ConfigError) as refused:
         ACTS[act](["--config", str(config), "--shards", "s", "--output_dir", str(tmp_path)])
     assert str(refused.value).startswith(f"{config}: `{key}` ")
-    with pytest.raises(RecipeError, match=f"`--{key}`"):
+    with pytest.raises(ConfigError, match=f"`--{key}`"):
         ACTS[act]([f"--{key}", "1", "--shards", "s", "--output_dir", str(tmp_path)])
 
 
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="did you mean `learning_rate`"):
+    with pytest.raises(ConfigError, match="did you mean `learning_rate`"):
         sft.parse(["--learning_rat", "1", "--shards", "s", "--output_dir", str(tmp_path)])
 
 

@@ -19,13 +19,14 @@ def verify(folder: Path, as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
-    from zephyr_fast.dataset.verify import complaint, report
+    from zephyr_fast.dataset.verify import summary
+    from zephyr_fast.dataset.verify import verify as verify_dataset
 
-    found = report(folder)
+    found = verify_dataset(folder, raise_on_error=False)
     if as_json:
         say_json(json.dumps(asdict(found), indent=1))
-    if found.damage:
-        raise IntegrityError(complaint(folder, found))
+    if found.problems:
+        raise IntegrityError(summary(folder, found))
     if not as_json:
         say(
             f"`{shown(folder)}` is whole: {found.files:,} files, {found.bytes:,} bytes, "

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from zephyr_fast._core import RecipeError, StorageError, names
+from zephyr_fast._core import ConfigError, StorageError, names
 from zephyr_fast.printed import say_json, shown, warn
 from zephyr_fast.untrusted.bounded import read_bytes
 from zephyr_fast.untrusted.limits import COUNT_MAX, THREADS_MAX
@@ -87,7 +87,7 @@ _SHARED = [
     click.option("--overwrite", is_flag=True, help="Replace another run's folder."),
     click.option("--strict", is_flag=True, help="Stop at the first unreadable row."),
     click.option(
-        "--max-bad",
+        "--max-bad-rows",
         type=click.IntRange(0, COUNT_MAX),
         metavar="N",
         help="Unreadable rows allowed; without: 20 or 0.1 %, if that is more.",
@@ -176,7 +176,7 @@ def _run(
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key:
-            raise RecipeError(f"--set {setting}: write KEY=VALUE, as `--set pack.seq_len=512`")
+            raise ConfigError(f"--set {setting}: write KEY=VALUE, as `--set pack.seq_len=512`")
         laid_over[key] = value
     sets = {name: place for name, _, place in (given.partition("=") for given in evaluation_sets)}
     manifest_file, before = out / "manifest.json", _changed(out / "manifest.json")
@@ -185,9 +185,9 @@ def _run(
             recipe,
             out=out,
             input=input,
-            settings=laid_over,
+            overrides=laid_over,
             decontaminate=sets,
-            follow=bars.follow,
+            on_progress=bars.follow,
             **options,
         )
     if before is not None and before == _changed(manifest_file):
@@ -215,15 +215,15 @@ def _give_memory_back() -> None:
 
 
 def _check_few(option: str, given: tuple[str, ...]) -> None:
-    """RecipeError for more settings, or longer ones, than any recipe has keys for."""
+    """ConfigError for more settings, or longer ones, than any recipe has keys for."""
     if len(given) > SETTINGS_MAX:
-        raise RecipeError(
+        raise ConfigError(
             f"{option} was given {len(given):,} times; at most {SETTINGS_MAX:,} are taken: write a "
             "recipe file instead"
         )
     for text in given:
         if len(text) > SETTING_CHARACTERS_MAX:
-            raise RecipeError(
+            raise ConfigError(
                 f"{option} {text[:40]}… has more than {SETTING_CHARACTERS_MAX:,} characters: write "
                 "a recipe file instead"
             )

@@ -3,7 +3,7 @@
 product    `Product`: what the rows of a data set are
 manifest   `Manifest`: what a data set holds, what it was made from, where every row went
 typed      `typed`: a JSON value as one of the manifest's types
-ledger     `open_ledger`: what happened to each row
+ledger     `scan_ledger`: what happened to each row
 verify     `verify`: every byte of every file against what was written
 remote     data sets behind a URL, fetched into a cache
 download   reads one file of a URL, never more of it than expected

@@ -17,7 +17,7 @@ from zephyr_fast.dataset.typed import typed
 from zephyr_fast.printed import shown
 from zephyr_fast.untrusted.bounded import parse_json, read_bytes
 
-SCHEMA = 1
+SCHEMA = 2
 """The version of the format that this code reads."""
 
 BYTES_MAX = 64 << 20
@@ -29,31 +29,31 @@ _SEAL = ',\n  "sha256": "'
 
 
 @dataclass(frozen=True)
-class BatchCard:
+class BatchEntry:
     """One record batch: where its message lies in the shard (bytes), and XXH3-64 of these bytes
     as 16 hex digits.
     """
 
     offset: int
     bytes: int
-    rows: int
+    examples: int
     xxh3: str
 
 
 @dataclass(frozen=True)
-class ShardCard:
+class ShardEntry:
     """One shard, a file at the top of the folder."""
 
     file: str
-    rows: int
+    examples: int
     tokens: int
     bytes: int
     sha256: str
-    batches: tuple[BatchCard, ...]
+    batches: tuple[BatchEntry, ...]
 
 
 @dataclass(frozen=True)
-class TextCard:
+class TextEntry:
     """One Parquet file of cleaned text."""
 
     file: str
@@ -64,20 +64,20 @@ class TextCard:
 
 @dataclass(frozen=True)
 class Split:
-    """One split: `rows` are dialogues, `samples` packed windows (sft) or pairs (preference);
+    """One split: `rows` are dialogues, `examples` packed sequences (sft) or pairs (preference);
     dialogues or pairs in a set of text alone.
     """
 
     rows: int
-    samples: int
+    examples: int
     tokens: int
-    trained_tokens: int
-    tokens_lost: int
-    trained_tokens_lost: int
-    rows_cut: int
+    label_tokens: int
+    tokens_truncated: int
+    label_tokens_truncated: int
+    rows_truncated: int
     seq_len: int
-    shards: tuple[ShardCard, ...]
-    text: tuple[TextCard, ...]
+    shards: tuple[ShardEntry, ...]
+    text: tuple[TextEntry, ...]
     fill: float | None = None
 
 
@@ -91,7 +91,7 @@ class RecipeCopy:
 
 
 @dataclass(frozen=True)
-class TokenizerCard:
+class TokenizerInfo:
     """The tokenizer that made the ids."""
 
     sha256: str
@@ -102,7 +102,7 @@ class TokenizerCard:
 
 
 @dataclass(frozen=True)
-class TemplateCard:
+class TemplateInfo:
     """The chat template that made the text."""
 
     name: str
@@ -110,7 +110,7 @@ class TemplateCard:
 
 
 @dataclass(frozen=True)
-class InputCard:
+class InputEntry:
     """One input file, with its BLAKE3; its place in the list is the `input` of the ledger."""
 
     name: str
@@ -131,24 +131,24 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class TruecaseSums:
+class TruecaseStats:
     """What truecasing changed: rows touched, letters fixed."""
 
     rows: int
-    fixes: int
+    letters_changed: int
 
 
 @dataclass(frozen=True)
-class DedupSums:
-    """`cut_short`: rows that share a band with more rows than they were compared with, so that a
-    near one may have been missed.
+class DedupStats:
+    """`near_search_truncated`: rows that share a band with more rows than they were compared with,
+    so that a near-duplicate may have been missed.
     """
 
-    cut_short: int
+    near_search_truncated: int
 
 
 @dataclass(frozen=True)
-class EvaluationCard:
+class EvaluationEntry:
     """One evaluation set that was searched for.
 
     `share` is `instances_matched / instances`; above 2 % the set counts as `contaminated` (Tulu
@@ -176,13 +176,13 @@ class Decontamination:
 
     status: Literal["checked", "not checked"]
     rows_matched: int
-    sets: tuple[EvaluationCard, ...]
+    sets: tuple[EvaluationEntry, ...]
     action: Literal["drop", "flag"] | None = None
     threshold: float | None = None
 
 
 @dataclass(frozen=True)
-class FileCard:
+class FileEntry:
     """Any other file of the folder."""
 
     file: str
@@ -202,16 +202,16 @@ class Manifest:
     semantics: dict[str, int]
     fingerprint: str
     recipe: RecipeCopy
-    tokenizer: TokenizerCard | None
-    template: TemplateCard | None
-    inputs: tuple[InputCard, ...]
+    tokenizer: TokenizerInfo | None
+    template: TemplateInfo | None
+    inputs: tuple[InputEntry, ...]
     rows: Rows
     phrases: dict[str, int]
-    truecase: TruecaseSums
-    dedup: DedupSums
+    truecase: TruecaseStats
+    dedup: DedupStats
     decontamination: Decontamination
     splits: dict[str, Split]
-    files: tuple[FileCard, ...]
+    files: tuple[FileEntry, ...]
 
     @classmethod
     def read(cls, folder: str | Path) -> "Manifest":
@@ -272,7 +272,7 @@ class Manifest:
             )
         return self.splits[name]
 
-    def encoding(self) -> tuple[TokenizerCard, TemplateCard]:
+    def require_tokens(self) -> tuple[TokenizerInfo, TemplateInfo]:
         """What made the ids; InputError, with the way out, for a set of text alone."""
         if self.tokenizer is None or self.template is None:
             raise InputError(

@@ -18,15 +18,15 @@ class Sums(Protocol):
     @property
     def rows(self) -> int: ...
     @property
-    def samples(self) -> int: ...
+    def examples(self) -> int: ...
     @property
     def tokens(self) -> int: ...
     @property
-    def trained_tokens(self) -> int: ...
+    def label_tokens(self) -> int: ...
     @property
-    def tokens_lost(self) -> int: ...
+    def tokens_truncated(self) -> int: ...
     @property
-    def rows_cut(self) -> int: ...
+    def rows_truncated(self) -> int: ...
     @property
     def seq_len(self) -> int: ...
     @property
@@ -125,7 +125,7 @@ class Product(StrEnum):
             case Product.WINDOWS:
                 return split.rows
             case Product.PAIRS:
-                return 2 * split.samples
+                return 2 * split.examples
 
     def tokens_seen(self, split: Sums) -> int:
         """How many tokens a model reads in an epoch; a pair's prompt comes before both answers."""
@@ -133,7 +133,7 @@ class Product(StrEnum):
             case Product.WINDOWS:
                 return split.tokens
             case Product.PAIRS:
-                return 2 * split.tokens - split.trained_tokens
+                return 2 * split.tokens - split.label_tokens
 
     def summary(self, split: Sums, has_tokens: bool) -> str:
         """What a split holds, in a phrase for the summary of a run."""
@@ -141,22 +141,26 @@ class Product(StrEnum):
             case Product.WINDOWS:
                 return _windows(split) if has_tokens else f"{split.rows:,} dialogues, text alone"
             case Product.PAIRS:
-                pairs = f"{split.samples:,} pairs of {split.rows:,} prompts"
+                pairs = f"{split.examples:,} pairs of {split.rows:,} prompts"
                 return f"{pairs}, {_pair_tokens(split)}" if has_tokens else f"{pairs}, text alone"
 
 
 def _windows(split: Sums) -> str:
-    cut = f", {split.tokens_lost:,} tokens of {split.rows_cut:,} over-long dialogues cut off"
-    trained, fill = split.trained_tokens / max(split.tokens, 1), split.fill or 0.0
+    cut = f", {split.tokens_truncated:,} tokens of {split.rows_truncated:,} dialogues truncated"
+    trained, fill = split.label_tokens / max(split.tokens, 1), split.fill or 0.0
     return (
-        f"{split.rows:,} dialogues in {split.samples:,} windows of {split.seq_len:,}, "
+        f"{split.rows:,} dialogues in {split.examples:,} windows of {split.seq_len:,}, "
         f"fill {fill:.1%}; {split.tokens:,} tokens, {trained:.0%} trained"
-        f"{cut if split.tokens_lost else ''}"
+        f"{cut if split.tokens_truncated else ''}"
     )
 
 
 def _pair_tokens(split: Sums) -> str:
-    cut = f", {split.tokens_lost:,} cut off at {split.seq_len:,}" if split.tokens_lost else ""
+    cut = (
+        f", {split.tokens_truncated:,} cut off at {split.seq_len:,}"
+        if split.tokens_truncated
+        else ""
+    )
     return f"{split.tokens:,} tokens{cut}"
 
 

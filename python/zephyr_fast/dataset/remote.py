@@ -28,7 +28,7 @@ from zephyr_fast._core import InputError, IntegrityError, StorageError, ZephyrEr
 from zephyr_fast.dataset import download
 from zephyr_fast.dataset.address import Address, refuse_cut_url
 from zephyr_fast.dataset.folder import Folder
-from zephyr_fast.dataset.manifest import BYTES_MAX, FileCard, Manifest, ShardCard
+from zephyr_fast.dataset.manifest import BYTES_MAX, FileEntry, Manifest, ShardEntry
 
 STREAMS = 4
 """Files that are fetched ahead at the same time: one connection seldom fills a line."""
@@ -102,7 +102,7 @@ class Origin:
             lacks_secrets=self._address.has_secrets,
         )
 
-    def fetch(self, card: FileCard | ShardCard) -> None:
+    def fetch(self, card: FileEntry | ShardEntry) -> None:
         """Sees to it that this file is in the folder. InputError where it cannot be read,
         IntegrityError where it is another.
         """
@@ -127,11 +127,11 @@ class Origin:
         with self._entry() as entry, entry.made_child("data", 0o700) as data:
             data.write(name, [content], 0o600)
 
-    def prefetch(self, cards: Sequence[ShardCard]) -> list[threading.Thread]:
+    def prefetch(self, cards: Sequence[ShardEntry]) -> list[threading.Thread]:
         """Fetches these files in the background, in this order; what goes wrong is said to
         whoever reads the file.
         """
-        waiting: SimpleQueue[ShardCard] = SimpleQueue()
+        waiting: SimpleQueue[ShardEntry] = SimpleQueue()
         for card in cards:
             waiting.put(card)
         # Daemons: a run that ends, or fails, does not wait for files that nobody will read.
@@ -143,7 +143,7 @@ class Origin:
             thread.start()
         return threads
 
-    def _fetch_all(self, waiting: "SimpleQueue[ShardCard]") -> None:
+    def _fetch_all(self, waiting: "SimpleQueue[ShardEntry]") -> None:
         try:
             while True:
                 self.fetch(waiting.get_nowait())
@@ -158,7 +158,7 @@ class Origin:
             _check_own(opened)
             yield opened
 
-    def _write(self, folder: Folder, name: str, card: FileCard | ShardCard) -> None:
+    def _write(self, folder: Folder, name: str, card: FileEntry | ShardEntry) -> None:
         if self._address.lacks_secrets:
             raise InputError(
                 f"cannot read `{self._address.file(card.file)}`: the URL was opened with "
@@ -204,7 +204,7 @@ def _check_sizes(manifest: Manifest, where: str) -> None:
     tokenizer = [
         (file, TOKENIZER_BYTES_MAX) for file in manifest.files if file.file.startswith("tokenizer/")
     ]
-    cards: list[tuple[FileCard | ShardCard, int]] = [*shards, *tokenizer]
+    cards: list[tuple[FileEntry | ShardEntry, int]] = [*shards, *tokenizer]
     for card, bytes_max in cards:
         if card.bytes > bytes_max:
             raise IntegrityError(
@@ -213,7 +213,7 @@ def _check_sizes(manifest: Manifest, where: str) -> None:
             )
 
 
-def _checked(address: Address, card: FileCard | ShardCard) -> Iterator[bytes]:
+def _checked(address: Address, card: FileEntry | ShardEntry) -> Iterator[bytes]:
     """The file's bytes, no more than the manifest says; IntegrityError at their end, or at the
     first one too many, if they are others.
     """

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zephyr_fast._core import IntegrityError
-from zephyr_fast.dataset.manifest import ShardCard
+from zephyr_fast.dataset.manifest import ShardEntry
 from zephyr_fast.dataset.product import Product
 
 BATCH_BYTES_MAX = 1 << 30
@@ -28,7 +28,7 @@ batch.
 """
 
 
-def check_size(folder: Path, card: ShardCard) -> None:
+def check_size(folder: Path, card: ShardEntry) -> None:
     path = folder / card.file
     try:
         found = path.stat()
@@ -45,7 +45,7 @@ def check_size(folder: Path, card: ShardCard) -> None:
         )
 
 
-def check_still_there(path: Path, card: ShardCard) -> None:
+def check_still_there(path: Path, card: ShardEntry) -> None:
     """Refuses a mapped file that has become shorter since: reading behind its end would kill the
     process (SIGBUS).
 
@@ -62,7 +62,7 @@ def check_still_there(path: Path, card: ShardCard) -> None:
         )
 
 
-def check_batches(folder: Path, card: ShardCard, product: Product) -> None:
+def check_batches(folder: Path, card: ShardEntry, product: Product) -> None:
     """The batches lie in the file one behind the other, with no more rows than fit: nothing is
     sized or sought by an unchecked number.
 
@@ -72,7 +72,9 @@ def check_batches(folder: Path, card: ShardCard, product: Product) -> None:
     end = 0
     for index, batch in enumerate(card.batches):
         if not (
-            end <= batch.offset and 0 < batch.bytes <= card.bytes - batch.offset and batch.rows > 0
+            end <= batch.offset
+            and 0 < batch.bytes <= card.bytes - batch.offset
+            and batch.examples > 0
         ):
             raise IntegrityError(
                 f"`{folder}/manifest.json`: batch {index} at offset {batch.offset} does not lie in "
@@ -83,31 +85,31 @@ def check_batches(folder: Path, card: ShardCard, product: Product) -> None:
                 f"`{folder}/manifest.json`: batch {index} of `{card.file}` has more than "
                 f"{BATCH_BYTES_MAX:,} bytes"
             )
-        if batch.rows > min(
+        if batch.examples > min(
             batch.bytes // product.row_bytes_min, _BATCH_CLOSES // product.counted_bytes_min + 1
         ):
             raise IntegrityError(
                 f"`{folder}/manifest.json`: batch {index} of `{card.file}` has {batch.bytes} bytes "
-                f"and {batch.rows} rows"
+                f"and {batch.examples} rows"
             )
         end = batch.offset + batch.bytes
-    if card.rows != sum(batch.rows for batch in card.batches):
+    if card.examples != sum(batch.examples for batch in card.batches):
         raise IntegrityError(
             f"`{folder}/manifest.json`: the batches of `{card.file}` do not add up to its "
-            f"{card.rows} rows"
+            f"{card.examples} rows"
         )
 
 
-def check_room(folder: Path, cards: Sequence[ShardCard], product: Product) -> None:
+def check_room(folder: Path, cards: Sequence[ShardEntry], product: Product) -> None:
     """IntegrityError where what the files really hold has no room for their rows: a hole of a
     gigabyte costs its author nothing.
     """
     for card in cards:
-        needed = card.rows * product.row_bytes_min
+        needed = card.examples * product.row_bytes_min
         if _data_bytes(folder / card.file, needed) < needed:
             raise IntegrityError(
                 f"shard `{folder / card.file}` is empty for the most part, and cannot hold "
-                f"{card.rows:,} rows; copy it again"
+                f"{card.examples:,} rows; copy it again"
             )
 
 

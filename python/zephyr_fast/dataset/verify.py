@@ -10,57 +10,59 @@ from zephyr_fast import _core
 
 
 @dataclass(frozen=True)
-class Damage:
-    """One thing that is not as it was written; in a batch of a shard, with its number and where
-    it starts.
+class Problem:
+    """One difference from the manifest. For a batch of a shard, `batch` is its index and `offset`
+    its first byte in the file.
     """
 
     file: str
     batch: int | None
     offset: int | None
-    what: str
+    message: str
 
 
 @dataclass(frozen=True)
-class Verified:
-    """What was looked at: files that the manifests name, their bytes, batches of shards; and
-    what was wrong.
-    """
+class VerifyReport:
+    """Number of files, bytes and record batches that were checked, and the problems found."""
 
     files: int
     bytes: int
     batches: int
-    damage: tuple[Damage, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
 
-def verify(folder: str | Path) -> Verified:
-    """Reads all of a data set: SHA-256 of each file, XXH3 of each batch, the manifest's own
-    sums, stored reference log-probs too.
+def verify(folder: str | Path, *, raise_on_error: bool = True) -> VerifyReport:
+    """Verify a dataset against its manifest.
 
-    Raises IntegrityError, naming file, batch and offset, at anything that is not as it was
-    written, files that no manifest names included; InputError where the folder holds no data
-    set.
+    Checks the SHA-256 of every file, the XXH3 of every record batch, the manifest's own checksum
+    and counts, and stored reference log-probs. A file that no manifest lists is a problem.
+
+    Args:
+        folder: The dataset's directory.
+        raise_on_error: Raise an error if there are problems, instead of only listing them.
+
+    Returns:
+        The report.
+
+    Raises:
+        IntegrityError: There are problems (the message names the first), or the manifest cannot
+            be parsed.
+        InputError: The directory is missing or holds no dataset.
     """
-    found = report(folder)
-    if found.damage:
-        raise _core.IntegrityError(complaint(folder, found))
-    return found
+    fields = json.loads(_core.verify(folder))
+    problems = tuple(Problem(**one) for one in fields["problems"])
+    report = VerifyReport(**fields | {"problems": problems})
+    if problems and raise_on_error:
+        raise _core.IntegrityError(summary(folder, report))
+    return report
 
 
-def report(folder: str | Path) -> Verified:
-    """The same, with what is wrong in `damage` instead of an error; a manifest that cannot be
-    read still is one.
-    """
-    found = json.loads(_core.verify(folder))
-    return Verified(**found | {"damage": tuple(Damage(**one) for one in found["damage"])})
-
-
-def complaint(folder: str | Path, found: Verified) -> str:
-    """One line about damage: the first of it, and how much more there is."""
-    first = found.damage[0]
-    place = "" if first.batch is None else f", batch {first.batch} at offset {first.offset}"
-    more = f"; and {len(found.damage) - 1} more" if len(found.damage) > 1 else ""
+def summary(folder: str | Path, report: VerifyReport) -> str:
+    """One line about the problems of a report: the first, and the number of the others."""
+    first = report.problems[0]
+    batch = "" if first.batch is None else f", batch {first.batch} at offset {first.offset}"
+    more = f"; and {len(report.problems) - 1} more" if len(report.problems) > 1 else ""
     return (
-        f"`{Path(folder) / first.file}`{place}: {first.what}{more}; copy the data set again, or "
+        f"`{Path(folder) / first.file}`{batch}: {first.message}{more}; copy the data set again, or "
         "make it again"
     )

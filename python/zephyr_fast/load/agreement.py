@@ -4,13 +4,13 @@ difference raises on every one.
 
 from collections.abc import Sequence
 
-from zephyr_fast._core import RecipeError
+from zephyr_fast._core import ConfigError
 
 Facts = dict[str, int | str]
 
 
 def agree(facts: Facts) -> None:
-    """Compares `facts` over all ranks of torch's process group, if there is one; RecipeError on
+    """Compares `facts` over all ranks of torch's process group, if there is one; ConfigError on
     all of them if they differ.
     """
     from torch import distributed
@@ -23,7 +23,7 @@ def agree(facts: Facts) -> None:
 
 
 def compare(gathered: Sequence[Facts]) -> None:
-    """RecipeError, naming each fact that differs and who says what, unless all ranks say the
+    """ConfigError, naming each fact that differs and who says what, unless all ranks say the
     same.
     """
     differences = []
@@ -39,7 +39,7 @@ def compare(gathered: Sequence[Facts]) -> None:
                 + ", ".join(f"{value} on rank {who}" for value, who in ranks.items())
             )
     if differences:
-        raise RecipeError(
+        raise ConfigError(
             f"the ranks would not read one stream: {'; '.join(differences)}; start all with the "
             "same data and arguments"
         )

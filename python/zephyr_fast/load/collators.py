@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from zephyr_fast._core import RecipeError
+from zephyr_fast._core import ConfigError
 from zephyr_fast.load.samples import Sample
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ def layout_for(attention: str) -> Layout:
     """The layout in which `attention` (transformers' name of an implementation) keeps documents
     apart.
 
-    RecipeError for one that is not known to do so in either.
+    ConfigError for one that is not known to do so in either.
     """
     if attention in ("sdpa", "eager", "flex_attention"):
         return "rows"
     if "flash" in attention and not attention.startswith("paged"):
         return "varlen"
-    raise RecipeError(
+    raise ConfigError(
         f"attention implementation `{attention}` is not known to keep packed documents apart; "
         "use one of: flash_attention_2, flash_attention_3, flex_attention, sdpa, eager"
     )

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from datasets import Dataset
 
-from zephyr_fast._core import RecipeError
+from zephyr_fast._core import ConfigError
 from zephyr_fast.load.mixture import Mixture
 from zephyr_fast.load.order import Order
 from zephyr_fast.load.permutation import Indices
@@ -77,13 +77,13 @@ class IndexRows:
     costs more than the rows.
 
     Columns that were added to the index, as stored reference log-probs, are in the samples too.
-    RecipeError for a data set that is not the whole of an index.
+    ConfigError for a data set that is not the whole of an index.
     """
 
     def __init__(self, dataset: Dataset) -> None:
         transform = dataset.format["format_kwargs"].get("transform")
         if not isinstance(transform, Fetch) or len(dataset) != len(transform.shards):
-            raise RecipeError(
+            raise ConfigError(
                 "the data to train on must be a whole split of shards, as `open_shards` gives it"
             )
         self.shards = transform.shards

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from zephyr_fast._core import RecipeError
+from zephyr_fast._core import ConfigError
 from zephyr_fast.load.permutation import Indices
 from zephyr_fast.load.samples import Sample
 from zephyr_fast.load.stream import LoaderState, Stream
@@ -71,7 +71,7 @@ class Batches:
 
     def __post_init__(self) -> None:
         if self.part.batch != self.stream.batch:
-            raise RecipeError(
+            raise ConfigError(
                 f"{self.part} takes {self.part.batch} samples a step, the stream gives "
                 f"{self.stream.batch}"
             )
@@ -97,7 +97,7 @@ class Batches:
         """Asked for by what shards a batch sampler over ranks, as accelerate's
         `BatchSamplerShard`, and by nothing else.
         """
-        raise RecipeError(
+        raise ConfigError(
             "this loader already is one rank's part of the data, and is about to be sharded over "
             "the ranks again, which loses rows; "
             "leave it out of `accelerator.prepare`"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from zephyr_fast._core import RecipeError
+from zephyr_fast._core import ConfigError
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.load.order import Mixed, Shuffled, shares
@@ -26,7 +26,7 @@ class Mixture:
     """The rows of one split of several folders, numbered through in their order.
 
     Without weights, an epoch is all rows of all folders, shuffled together. With weights, see
-    `zephyr_fast.load.order.Mixed`. RecipeError where the folders do not hold the same kind of
+    `zephyr_fast.load.order.Mixed`. ConfigError where the folders do not hold the same kind of
     rows, made with the same tokenizer and template.
     """
 
@@ -85,8 +85,8 @@ class Mixture:
 
 def _check_match(first: Shards, other: Shards) -> None:
     (tokenizer, template), (their_tokenizer, their_template) = (
-        first.manifest.encoding(),
-        other.manifest.encoding(),
+        first.manifest.require_tokens(),
+        other.manifest.require_tokens(),
     )
     facts = {
         "kind": (first.kind, other.kind),
@@ -96,7 +96,7 @@ def _check_match(first: Shards, other: Shards) -> None:
     for name, (mine, theirs) in facts.items():
         if mine != theirs:
             difference = f"{shown(theirs, 80)}, not {shown(mine, 80)}"
-            raise RecipeError(
+            raise ConfigError(
                 f"`{other.folder}` has another {name} than `{first.folder}` ({difference}); they "
                 "cannot be mixed"
             )

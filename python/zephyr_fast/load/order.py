@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from zephyr_fast._core import RecipeError
+from zephyr_fast._core import ConfigError
 from zephyr_fast.load.permutation import Indices, permute
 
 BLOCK = 1 << 16
@@ -53,7 +53,7 @@ class Mixed:
 
     An epoch has as many indices as the folders have rows together, so a folder with more than
     its share of weight is read more than once in it, another less. Weights need not add up to
-    one. RecipeError where they do not fit the folders.
+    one. ConfigError where they do not fit the folders.
     """
 
     def __init__(self, sizes: Sequence[int], weights: Sequence[float], seed: int) -> None:
@@ -82,7 +82,7 @@ def shares(weights: Sequence[float], folders: int) -> list[int]:
     remainders rounded up.
     """
     if len(weights) != folders or not all(0 < weight < float("inf") for weight in weights):
-        raise RecipeError(
+        raise ConfigError(
             f"a mixture of {folders} folders needs {folders} weights above 0, not: "
             f"{' '.join(map(str, weights))}"
         )
@@ -94,7 +94,7 @@ def shares(weights: Sequence[float], folders: int) -> list[int]:
     for number in by_remainder[: BLOCK - sum(whole)]:
         whole[number] += 1
     if not all(whole):
-        raise RecipeError(
+        raise ConfigError(
             f"a weight is less than 1/{BLOCK} of all: {' '.join(map(str, weights))}; leave that "
             "folder out"
         )

@@ -16,9 +16,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
-from zephyr_fast._core import InputError, IntegrityError, RecipeError
+from zephyr_fast._core import ConfigError, InputError, IntegrityError
 from zephyr_fast.dataset.address import Address
-from zephyr_fast.dataset.manifest import BYTES_MAX, BatchCard, Manifest, ShardCard
+from zephyr_fast.dataset.manifest import BYTES_MAX, BatchEntry, Manifest, ShardEntry
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.dataset.remote import local, origin_of, remember
 from zephyr_fast.dataset.sizes import (
@@ -66,7 +66,7 @@ class Shards:
         self.folder = local(folder)
         self.split = split
         self.manifest = Manifest.read(self.folder)
-        self._ids_end = self.manifest.encoding()[0].vocab_size
+        self._ids_end = self.manifest.require_tokens()[0].vocab_size
         self._cards = self.manifest.split(split).shards
         self._origin = origin_of(self.folder)
         for card in self._cards:
@@ -74,7 +74,7 @@ class Shards:
             if self._origin is None:
                 check_size(self.folder, card)
         rows_max = ROWS_MAX if self._origin is None else REMOTE_ROWS_MAX
-        if (rows := sum(card.rows for card in self._cards)) > rows_max:
+        if (rows := sum(card.examples for card in self._cards)) > rows_max:
             way_out = "" if rows > ROWS_MAX else "; copy the folder to this machine first"
             raise IntegrityError(
                 f"`{self.folder}/manifest.json` gives `{split}` more than {rows_max:,} "
@@ -90,9 +90,9 @@ class Shards:
             for index in range(len(card.batches))
         ]
         self._ends = list(
-            accumulate(self._card(number).rows for number in range(len(self._batches)))
+            accumulate(self._card(number).examples for number in range(len(self._batches)))
         )
-        if len(self) != self.manifest.split(split).samples:
+        if len(self) != self.manifest.split(split).examples:
             raise IntegrityError(
                 f"`{self.folder}`: the batches of `{split}` do not add up to its samples"
             )
@@ -121,7 +121,7 @@ class Shards:
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")
         number = bisect.bisect_right(self._ends, row)
-        index = row - self._ends[number] + self._card(number).rows
+        index = row - self._ends[number] + self._card(number).examples
         return {name: column[index] for name, column in self._batch(number).items()}
 
     @property
@@ -161,7 +161,7 @@ class Shards:
     def _padding(self) -> Sample:
         """A sample in which nothing is trained."""
         if not self.kind.can_pad:
-            raise RecipeError(
+            raise ConfigError(
                 "`tail: pad` needs samples without weight, which a loss on pairs does not know; "
                 "use `carry` or `drop`"
             )
@@ -177,7 +177,7 @@ class Shards:
     def _batch_lengths(self, number: int) -> npt.NDArray[np.int64]:
         return columns.lengths(self.kind, self._batch(number))
 
-    def _card(self, number: int) -> BatchCard:
+    def _card(self, number: int) -> BatchEntry:
         shard, index = self._batches[number]
         return self._cards[shard].batches[index]
 
@@ -191,7 +191,7 @@ class Shards:
         self._files: dict[int, pa.Buffer] = {}
         self._open: dict[int, Batch] = {}
         self._spans = Spans(
-            self.kind.trained_columns, list(accumulate(card.rows for card in self._cards))
+            self.kind.trained_columns, list(accumulate(card.examples for card in self._cards))
         )
 
     def _check_process(self) -> None:
@@ -247,7 +247,9 @@ class Shards:
         ]
         lengths = [np.diff(column.offsets).astype(np.int64) for column in lists]
         spans.learn(
-            slice(self._ends[number] - self._card(number).rows, self._ends[number]), starts, lengths
+            slice(self._ends[number] - self._card(number).examples, self._ends[number]),
+            starts,
+            lengths,
         )
 
 
@@ -284,7 +286,7 @@ def _map(path: Path) -> pa.Buffer:
 
 
 def _open_batch(
-    file: pa.Buffer, path: Path, shard: ShardCard, index: int, product: Product
+    file: pa.Buffer, path: Path, shard: ShardEntry, index: int, product: Product
 ) -> Batch:
     """Checks the bytes of one batch of a mapped file and reads it by `untrusted/message.py`,
     whose columns are fixed.
@@ -306,7 +308,7 @@ def _open_batch(
             "written; copy or make it again"
         )
     try:
-        batch = record_batch(message, columns.layouts(product), card.rows)
+        batch = record_batch(message, columns.layouts(product), card.examples)
         columns.check(product, batch)
     except ValueError as error:
         raise IntegrityError(

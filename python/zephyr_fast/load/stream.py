@@ -37,7 +37,7 @@ from typing import Literal, Self
 
 import numpy as np
 
-from zephyr_fast._core import InputError, IntegrityError, RecipeError
+from zephyr_fast._core import ConfigError, InputError, IntegrityError
 from zephyr_fast.load import permutation
 from zephyr_fast.load.order import Order
 from zephyr_fast.load.permutation import Indices
@@ -130,9 +130,9 @@ class Stream:
 
     def __post_init__(self) -> None:
         if self.order.size < 1:
-            raise RecipeError("there is not one sample to train on")
+            raise ConfigError("there is not one sample to train on")
         if self.tail == "drop" and self.order.size < self.batch:
-            raise RecipeError(
+            raise ConfigError(
                 f"`tail: drop` would leave out all {self.order.size} samples: a step takes "
                 f"{self.batch}"
             )

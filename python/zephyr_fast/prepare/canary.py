@@ -26,7 +26,7 @@ WALL_SECONDS = 600  # A busy machine; the limits above end what is hostile.
 
 
 def check(stranger: str) -> None:
-    """Raises RecipeError if the template does not get through a canary; what the template itself
+    """Raises ConfigError if the template does not get through a canary; what the template itself
     refuses is left to the run to say.
 
     `stranger`: what `_core.unknown_template` gave.
@@ -37,10 +37,10 @@ def check(stranger: str) -> None:
             COMMAND, input=stranger.encode(), capture_output=True, timeout=WALL_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        raise _core.RecipeError(
+        raise _core.ConfigError(
             f"template `{name}` is refused: its canary took more than {WALL_SECONDS} s"
         ) from None
-    if child.returncode not in (0, _core.RecipeError.exit_code):
+    if child.returncode not in (0, _core.ConfigError.exit_code):
         said = child.stderr.decode(errors="replace").strip().splitlines()
         why = (
             f"signal {-child.returncode}"
@@ -48,7 +48,7 @@ def check(stranger: str) -> None:
             else (said or [f"exit code {child.returncode}"])[-1]
         )
         limits = f"{CPU_SECONDS} s and {MEMORY_BYTES >> 20} MiB"
-        raise _core.RecipeError(
+        raise _core.ConfigError(
             f"template `{name}` is refused: its canary did not end within {limits} ({why})"
         )
 
@@ -112,6 +112,6 @@ def main() -> None:
     confine()
     try:
         _core.canary(stranger)
-    except _core.RecipeError as error:
+    except _core.ConfigError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)

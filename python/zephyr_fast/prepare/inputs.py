@@ -9,7 +9,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from zephyr_fast._core import InputError, RecipeError, names
+from zephyr_fast._core import ConfigError, InputError, names
 from zephyr_fast.prepare.recipe import Recipe
 from zephyr_fast.printed import brief, without_secrets
 from zephyr_fast.untrusted.matching import matches
@@ -45,7 +45,7 @@ def find_inputs(command: str, recipe: Recipe, given: Sequence[str | Path]) -> li
     )
     folder = _fetch(hub, "dataset", [files or "*"], recipe.get("source", "revision"), ways_out)
     if files and (files.startswith("/") or ".." in files.split("/")):
-        raise RecipeError(
+        raise ConfigError(
             f"{recipe.name}: `source.files` is a pattern of files within the data set on the Hub, "
             f"not {brief(files)}"
         )
@@ -64,7 +64,7 @@ def find_tokenizer(recipe: Recipe, given: str | Path | None, inputs: Sequence[Pa
     """
     if not recipe.wants_tokens():
         if given is not None:
-            raise RecipeError(
+            raise ConfigError(
                 "`shards.tokens` is false: text alone is written, without a tokenizer; leave "
                 "`--tokenizer` out"
             )

@@ -63,7 +63,7 @@ def packaged() -> list[str]:
 def read(name: str, settings: Mapping[str, Value] | None = None) -> Recipe:
     """The packaged recipe of that name, or the TOML file at that path, checked to its last key.
 
-    RecipeError, with file and line, for what cannot be obeyed.
+    ConfigError, with file and line, for what cannot be obeyed.
     """
     path = RECIPES / f"{name}.toml" if name in packaged() else Path(name)
     shown = path.name if name in packaged() else name.encode("utf-8", "backslashreplace").decode()
@@ -71,17 +71,17 @@ def read(name: str, settings: Mapping[str, Value] | None = None) -> Recipe:
         text = read_bytes(path, RECIPE_BYTES_MAX).decode("utf-8")
     except FileNotFoundError as error:
         known = ", ".join(packaged())
-        raise _core.RecipeError(
+        raise _core.ConfigError(
             f"no recipe `{name}`: neither a file nor one of the packaged ones ({known})"
         ) from error
     except OSError as error:
-        raise _core.RecipeError(f"cannot read the recipe `{name}`: {error.strerror}") from error
+        raise _core.ConfigError(f"cannot read the recipe `{name}`: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise _core.RecipeError(
+        raise _core.ConfigError(
             f"the recipe `{name}` is not UTF-8 text: {error.reason} at byte {error.start}"
         ) from error
     except ValueError as error:  # a NUL byte
-        raise _core.RecipeError(f"no file can have the name of the recipe {brief(name)}") from error
+        raise _core.ConfigError(f"no file can have the name of the recipe {brief(name)}") from error
     overrides = tuple((_utf8(key), _toml(value)) for key, value in (settings or {}).items())
     _core.resolve(text, shown, overrides)
     return Recipe(shown, text, overrides)
@@ -114,7 +114,7 @@ def against(recipe: Recipe, sets: Mapping[str, str]) -> Recipe:
 def _evaluation_set(name: str, place: str) -> dict[str, str]:
     path, colon, field = place.rpartition(":")
     if not (name and path and colon and field):
-        raise _core.RecipeError(
+        raise _core.ConfigError(
             f"evaluation set `{name}={place}`: write NAME=PATH:FIELD, as "
             "`mt_bench=eval/mt_bench.jsonl:turns`"
         )
@@ -128,7 +128,7 @@ def _tables(text: str, name: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _core.RecipeError(f"{name}: not TOML that can be read: {error}") from error
+        raise _core.ConfigError(f"{name}: not TOML that can be read: {error}") from error
 
 
 def _toml(value: Value) -> str:
@@ -143,7 +143,7 @@ def _toml(value: Value) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return brief(value)
-    raise _core.RecipeError(
+    raise _core.ConfigError(
         "a key of a recipe is set to text, a number, true or false, or a list of texts, not to "
         f"{brief(value)}"
     )
@@ -157,9 +157,9 @@ def _toml_string(text: str) -> str:
 
 
 def _utf8(text: str) -> str:
-    """The text; RecipeError where it is none, as of a name or an argument that is not UTF-8."""
+    """The text; ConfigError where it is none, as of a name or an argument that is not UTF-8."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise _core.RecipeError(f"not UTF-8 text: {brief(text)}") from error
+        raise _core.ConfigError(f"not UTF-8 text: {brief(text)}") from error
     return text

@@ -20,29 +20,29 @@ class RunOptions(TypedDict, total=False):
 
     input          files, folders, globs, or "sample"; without it the recipe's own source on the Hub
     tokenizer      a folder, a tokenizer.json, a Hub id, or "sample"
-    settings       keys laid over the recipe, as `{"pack.seq_len": 512}`; with
+    overrides       keys laid over the recipe, as `{"pack.seq_len": 512}`; with
                    `{"shards.tokens": False}` text alone is written, and no tokenizer is needed
     decontaminate  evaluation sets to keep out, added to the recipe's, as
                    `{"mt_bench": "eval/mt_bench.jsonl:turns"}` (path, colon, field)
     threads        one a core unless given; the bytes are the same
     overwrite      another run's folder is replaced
     strict         the first unreadable row ends the run
-    max_bad        unreadable rows allowed
+    max_bad_rows        unreadable rows allowed
     max_memory     bytes that this process may hold, all that is in it counted: the run takes
-                   smaller bites, and ends with a RecipeError where that is not enough
-    follow         called with the counters, about ten times a second
+                   smaller bites, and ends with a ConfigError where that is not enough
+    on_progress called with the counters, about ten times a second
     """
 
     input: Paths | None
     tokenizer: str | Path | None
-    settings: Mapping[str, Value] | None
+    overrides: Mapping[str, Value] | None
     decontaminate: Mapping[str, str] | None
     threads: int | None
     overwrite: bool
     strict: bool
-    max_bad: int | None
+    max_bad_rows: int | None
     max_memory: int | None
-    follow: Callable[[Progress], object] | None
+    on_progress: Callable[[Progress], object] | None
 
 
 def prep(recipe: str = "ultrachat", *, out: str | Path, **options: Unpack[RunOptions]) -> Manifest:
@@ -51,8 +51,8 @@ def prep(recipe: str = "ultrachat", *, out: str | Path, **options: Unpack[RunOpt
     `recipe`: a packaged name or the path of a TOML file. `out`: the folder to write; a finished one
     of the same run is left as it is. The other arguments are those of `RunOptions`.
 
-    Raises RecipeError, BadDataError (too many unreadable rows), InputError, OtherRunError (the
-    folder is another run's), LockedError, StorageError; KeyboardInterrupt on Ctrl-C.
+    Raises ConfigError, TooManyBadRowsError, InputError, OutputExistsError (the directory holds
+    another run), LockedError, StorageError; KeyboardInterrupt on Ctrl-C.
     """
     return _run("prep", recipe, out, options)
 
@@ -71,12 +71,12 @@ def _run(command: str, recipe: str, out: str | Path, options: RunOptions) -> Man
     for name in options:
         if name not in RunOptions.__annotations__:
             raise TypeError(f"{command}() got an unexpected keyword argument '{name}'")
-    threads, max_bad = options.get("threads"), options.get("max_bad")
+    threads, max_bad_rows = options.get("threads"), options.get("max_bad_rows")
     max_memory, given = options.get("max_memory"), options.get("input")
     check_count("threads", threads, 1, THREADS_MAX)
-    check_count("max_bad", max_bad)
+    check_count("max_bad_rows", max_bad_rows)
     check_count("max_memory", max_memory)
-    found = against(read(recipe, options.get("settings")), options.get("decontaminate") or {})
+    found = against(read(recipe, options.get("overrides")), options.get("decontaminate") or {})
     named = [given] if isinstance(given, str | Path) else given or []
     inputs = find_inputs(command, found, named)
     tokenizer = find_tokenizer(found, options.get("tokenizer"), inputs)
@@ -95,8 +95,8 @@ def _run(command: str, recipe: str, out: str | Path, options: RunOptions) -> Man
         threads=threads,
         overwrite=options.get("overwrite", False),
         strict=options.get("strict", False),
-        max_bad=max_bad,
+        max_bad_rows=max_bad_rows,
         max_memory=max_memory,
-        on_progress=listener(options.get("follow")),
+        on_progress=listener(options.get("on_progress")),
     )
     return Manifest.parse(manifest)

@@ -39,19 +39,22 @@ def lines(manifest: Manifest, out: Path) -> list[tuple[str, str]]:
     gone = "".join(f" + {sum(reasons.values()):,} {verdict}" for verdict, reasons in parts.items())
     told = [("rows", f"{rows.read:,} read = {rows.written:,} written{gone}")]
     told += [(verdict, _counts(reasons)) for verdict, reasons in parts.items() if reasons]
-    if manifest.dedup.cut_short:
+    if manifest.dedup.near_search_truncated:
         told.append(
             (
                 "near-dedup",
-                f"{manifest.dedup.cut_short:,} rows are like so many others that not all were "
-                "compared",
+                f"{manifest.dedup.near_search_truncated:,} rows share a band with too many others "
+                "to compare them all",
             )
         )
     if manifest.phrases:
         told.append(("phrases", _counts(manifest.phrases)))
     if manifest.truecase.rows:
         told.append(
-            ("truecased", f"{manifest.truecase.fixes:,} letters in {manifest.truecase.rows:,} rows")
+            (
+                "truecased",
+                f"{manifest.truecase.letters_changed:,} letters in {manifest.truecase.rows:,} rows",
+            )
         )
     told.append(("decontamination", _decontamination(manifest.decontamination)))
     told += [

@@ -7,7 +7,7 @@ import os
 import sys
 from importlib import import_module
 
-from zephyr_fast._core import RecipeError, StorageError, ZephyrError
+from zephyr_fast._core import ConfigError, StorageError, ZephyrError
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.printed import never_fail_to_encode, said, shown, warn, without_secrets
 
@@ -105,7 +105,7 @@ def _act(arguments: list[str]) -> int:
         module.main(*module.parse(rest))
     else:
         acts = " or ".join(f"`{one.act}`" for one in Product)
-        raise RecipeError(
+        raise ConfigError(
             f"say what to train: {acts}, not `{act}`; see `python -m zephyr_fast.train --help`"
         )
     return 0

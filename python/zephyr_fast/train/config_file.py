@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from zephyr_fast._core import InputError, RecipeError
+from zephyr_fast._core import ConfigError, InputError
 from zephyr_fast.printed import brief
 from zephyr_fast.untrusted.bounded import read_bytes
 
@@ -21,24 +21,24 @@ ten can stand for a billion.
 
 
 def read(config: Path) -> dict[str, Any]:
-    """What a config file says. Errors: InputError, RecipeError where it is not YAML."""
+    """What a config file says. Errors: InputError, ConfigError where it is not YAML."""
     try:
         given = _parsed(read_bytes(config, BYTES_MAX).decode("utf-8"))
     except OSError as error:
         raise InputError(f"cannot read `{config}`: {error.strerror}") from error
     except RecursionError as error:
-        raise RecipeError(f"{config}: its values are nested too deep") from error
+        raise ConfigError(f"{config}: its values are nested too deep") from error
     except (
         yaml.YAMLError,
         ValueError,
         OverflowError,
     ) as error:  # a date that does not exist is a ValueError
-        raise RecipeError(f"{config}: not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{config}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(given, dict):
-        raise RecipeError(f"{config}: not a list of `key: value` lines")
+        raise ConfigError(f"{config}: not a list of `key: value` lines")
     for key in given:
         if not isinstance(key, str):
-            raise RecipeError(f"{config}: the key {brief(key)} is not text")
+            raise ConfigError(f"{config}: the key {brief(key)} is not text")
     return given
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from zephyr_fast._core import InputError, RecipeError
+from zephyr_fast._core import ConfigError, InputError
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.printed import brief, without_secrets
 from zephyr_fast.train.config_file import read
@@ -171,7 +171,7 @@ def parse(
     """Our `own` arguments, `kind` (TRL's SFTConfig or DPOConfig) and ModelConfig, from YAML and
     command line.
 
-    The command line wins over the file. RecipeError for a key that is unknown, gone from TRL, or
+    The command line wins over the file. ConfigError for a key that is unknown, gone from TRL, or
     without effect.
     """
     from trl import ModelConfig, TrlParser
@@ -199,7 +199,7 @@ def parse(
         and "shards" not in given
         and not any(word.partition("=")[0] == "--shards" for word in rest)
     ):
-        raise RecipeError(
+        raise ConfigError(
             "name the data to train on: `--shards FOLDER`, the out folder of `zephyr-fast prep` or "
             "`binarize`"
         )
@@ -219,7 +219,7 @@ def parse(
     ) as error:
         # What TRL and transformers raise for values that do not go together, or are of another kind
         # than they expect.
-        raise RecipeError(f"{where}{' '.join(str(error).split())}") from error
+        raise ConfigError(f"{where}{' '.join(str(error).split())}") from error
     _check_numbers(parsed[1], where)
     return parsed
 
@@ -237,19 +237,19 @@ def _split(arguments: list[str]) -> tuple[Path | None, list[str]]:
         return None, rest
     place = rest.index("--config")
     if rest.count("--config") > 1 or place + 1 == len(rest):
-        raise RecipeError("`--config` takes one name or path")
+        raise ConfigError("`--config` takes one name or path")
     return find(rest[place + 1]), rest[:place] + rest[place + 2 :]
 
 
 def whole(given: Mapping[str, Any], key: str, default: int, least: int, file: Path) -> int:
-    """A whole number of a config file; RecipeError for anything else, and for one that no run
+    """A whole number of a config file; ConfigError for anything else, and for one that no run
     can have.
     """
     value = given.get(key, default)
     if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,18}", value.strip()):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= WHOLE_MAX:
-        raise RecipeError(
+        raise ConfigError(
             f"{file}: `{key}` must be a whole number from {least} to {WHOLE_MAX:,}, not "
             f"{brief(value)}"
         )
@@ -257,7 +257,7 @@ def whole(given: Mapping[str, Any], key: str, default: int, least: int, file: Pa
 
 
 def real(given: Mapping[str, Any], key: str, default: float, file: Path) -> float:
-    """A number of a config file that is 0 or more; RecipeError for anything else, nan and
+    """A number of a config file that is 0 or more; ConfigError for anything else, nan and
     infinity included.
     """
     value = given.get(key, default)
@@ -266,7 +266,7 @@ def real(given: Mapping[str, Any], key: str, default: float, file: Path) -> floa
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 <= number <= WHOLE_MAX:
-        raise RecipeError(
+        raise ConfigError(
             f"{file}: `{key}` must be a number from 0 to {WHOLE_MAX:,}, not {brief(value)}"
         )
     return number
@@ -276,41 +276,41 @@ def _refuse(message: str) -> NoReturn:
     """What argparse calls for a command line that it cannot read; it would print what was typed,
     and leave.
     """
-    raise RecipeError(f"{message}; see `--help`")
+    raise ConfigError(f"{message}; see `--help`")
 
 
 def _environment(given: object, where: str) -> dict[str, str]:
     """The `env` table of a config file, which TRL puts into the process's environment."""
     if not isinstance(given, dict):
-        raise RecipeError(f"{where}`env` is not a table of `NAME: value` lines")
+        raise ConfigError(f"{where}`env` is not a table of `NAME: value` lines")
     for name, value in given.items():
         if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)):
-            raise RecipeError(
+            raise ConfigError(
                 f"{where}`env`: {brief(name)} is not a name of an environment variable"
             )
         if not isinstance(value, str | int | float) or "\0" in str(value):
-            raise RecipeError(
+            raise ConfigError(
                 f"{where}`env`: `{name}` must be text or a number, not {brief(value)}"
             )
     return {name: str(value) for name, value in given.items()}
 
 
 def _check_value(value: object, action: Any, shown: str) -> None:
-    """RecipeError for a value of a file that is not of its key's kind: argparse only looks at
+    """ConfigError for a value of a file that is not of its key's kind: argparse only looks at
     texts.
     """
     if value is None:
         return
     if action.type is int and not _is_written(value, int):
-        raise RecipeError(f"{shown} must be a whole number, not {brief(value)}")
+        raise ConfigError(f"{shown} must be a whole number, not {brief(value)}")
     if action.type is float and action.nargs is None and not _is_written(value, float):
-        raise RecipeError(f"{shown} must be a number, not {brief(value)}")
+        raise ConfigError(f"{shown} must be a number, not {brief(value)}")
     if action.dest in TEXTS and not isinstance(value, str):
-        raise RecipeError(f"{shown} must be text, not {brief(value)}")
+        raise ConfigError(f"{shown} must be text, not {brief(value)}")
     if action.dest in LISTS and not (
         isinstance(value, list) and all(LISTS[action.dest](part) for part in value)
     ):
-        raise RecipeError(
+        raise ConfigError(
             f"{shown} must be a list of {'numbers' if action.type is float else 'texts'}, not "
             f"{brief(value)}"
         )
@@ -351,28 +351,28 @@ LISTS: dict[str, Callable[[object], bool]] = {
 
 
 def _check_numbers(training: Any, where: str) -> None:
-    """RecipeError for numbers that no run can have; of many, transformers says so only by
+    """ConfigError for numbers that no run can have; of many, transformers says so only by
     dividing by them.
     """
     for key in (one.name for one in fields(training)):
         value = getattr(training, key)
         if isinstance(value, float) and math.isnan(value):
-            raise RecipeError(f"{where}`{key}` is not a number")
+            raise ConfigError(f"{where}`{key}` is not a number")
         if isinstance(value, int) and abs(value) > WHOLE_MAX:
-            raise RecipeError(f"{where}`{key}` is {brief(value)}, more than any run can have")
+            raise ConfigError(f"{where}`{key}` is {brief(value)}, more than any run can have")
     for key, (least, most) in BOUNDS.items():
         value = getattr(training, key, None)
         if value is not None and not (_is_number(value) and least <= value <= most):
-            raise RecipeError(
+            raise ConfigError(
                 f"{where}`{key}` must be from {least} to {most:,}, not {brief(value)}"
             )
 
 
 def _check(key: str, shown: str, known: set[str]) -> None:
     if key in REPLACED:
-        raise RecipeError(f"{shown} {REPLACED[key]}")
+        raise ConfigError(f"{shown} {REPLACED[key]}")
     if key not in known:
         near = difflib.get_close_matches(key, known, n=1)
-        raise RecipeError(
+        raise ConfigError(
             f"{shown} is not a key of TRL's" + (f"; did you mean `{near[0]}`?" if near else "")
         )

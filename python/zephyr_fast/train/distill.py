@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 # Private, and pinned with TRL.
 from trl.trainer.distillation_trainer import _chunked_divergence_loss
 
-from zephyr_fast._core import RecipeError
+from zephyr_fast._core import ConfigError
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.train.model import check_fit, note
 from zephyr_fast.train.trainers import SFTTrainer
@@ -38,16 +38,16 @@ class Distilled(SFTTrainer):
         """Loads the teacher (folder or Hub id), with the student's kind of attention, since that
         keeps packed documents apart.
 
-        RecipeError where the two do not have one vocabulary.
+        ConfigError where the two do not have one vocabulary.
         """
         from trl.trainer.utils import create_model_from_path
 
         if not 0 < weight <= 1:
-            raise RecipeError(
+            raise ConfigError(
                 f"`teacher_weight` is a share of the loss, above 0 and at most 1, not {weight}"
             )
         if self.is_deepspeed_enabled:
-            raise RecipeError(
+            raise ConfigError(
                 "`teacher` does not go with DeepSpeed, which keeps the head's weights out of "
                 "reach; use FSDP"
             )
@@ -64,7 +64,7 @@ class Distilled(SFTTrainer):
             )
         sizes = [model.config.get_text_config().vocab_size for model in (self.model, teacher)]
         if sizes[0] != sizes[1]:
-            raise RecipeError(
+            raise ConfigError(
                 f"the teacher `{name}` has a vocabulary of {sizes[1]} tokens, the student of "
                 f"{sizes[0]}; they must have the same"
             )
@@ -150,16 +150,16 @@ def check_teacher(
     """What can be said of a teacher before anything is loaded: see `model.check_fit`."""
     try:
         check_fit(name, manifests, tokenizer, trust=False)
-    except RecipeError as error:
-        raise RecipeError(f"the teacher does not fit: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"the teacher does not fit: {error}") from error
 
 
 def _check_head(model: Any) -> None:
-    """RecipeError for a model that scales its logits, which the divergence here does not do."""
+    """ConfigError for a model that scales its logits, which the divergence here does not do."""
     config = model.config.get_text_config()
     for key in ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling"):
         if getattr(config, key, None) not in (None, 1, 1.0):
-            raise RecipeError(
+            raise ConfigError(
                 f"models that scale their logits (`{key}` of `{config.model_type}`) cannot be "
                 "distilled here"
             )

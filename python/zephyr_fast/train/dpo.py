@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import trl
 from trl.trainer import dpo_trainer
 
-from zephyr_fast._core import RecipeError
+from zephyr_fast._core import ConfigError
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.load.collators import PairCollator, layout_for
 from zephyr_fast.train import configs, run
@@ -71,7 +71,7 @@ class DPOTrainer(InOrder, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyp
     ) -> "Dataset":
         """The data set as it is: it has the columns. Upstream never looks for them (trl#3985)."""
         if not set(COLUMNS) <= set(dataset.column_names):
-            raise RecipeError(
+            raise ConfigError(
                 f"the `{name}` pairs have no stored reference log-probs, which "
                 "`precompute_ref_log_probs` asks for"
             )
@@ -81,19 +81,19 @@ class DPOTrainer(InOrder, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyp
         """From now on batches are computed without padding, in the layout that the model's
         attention needs.
 
-        RecipeError where that attention is not known to keep packed answers apart.
+        ConfigError where that attention is not known to keep packed answers apart.
         """
         attention = self.model.config._attn_implementation
         adapter = getattr(self.model, "active_peft_config", None)
         if adapter is not None and adapter.is_prompt_learning:
-            raise RecipeError(
+            raise ConfigError(
                 "an adapter that prepends tokens of its own cannot be packed; set `pack_pairs: "
                 "false`"
             )
         try:
             layout = layout_for(attention)
-        except RecipeError as error:
-            raise RecipeError(f"{error}; or set `pack_pairs: false`") from error
+        except ConfigError as error:
+            raise ConfigError(f"{error}; or set `pack_pairs: false`") from error
         for model in (self.model, self.ref_model):
             if model is not None:
                 unwrapped = self.accelerator.unwrap_model(model)

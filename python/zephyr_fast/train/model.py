@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from zephyr_fast._core import InputError, IntegrityError, RecipeError
+from zephyr_fast._core import ConfigError, InputError, IntegrityError
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.printed import brief, shown, without_secrets
@@ -55,11 +55,11 @@ class Start:
 
 
 def read_manifest(folder: str, product: Product) -> Manifest:
-    """The manifest of shards of this product; RecipeError where they are of another."""
+    """The manifest of shards of this product; ConfigError where they are of another."""
     manifest = Manifest.read(folder)
     if manifest.kind is not product:
         found = f"holds {manifest.kind} shards, for `{manifest.kind.act}`"
-        raise RecipeError(
+        raise ConfigError(
             f"`{folder}` {found}; this needs those of `zephyr-fast {product.command}`"
         )
     return manifest
@@ -143,7 +143,7 @@ def load_start(
     weights itself.
 
     A folder with nothing but a `config.json` gives random weights from `seed`. A folder with an
-    adapter goes on with it, over its base model. Errors: RecipeError where model and shards do
+    adapter goes on with it, over its base model. Errors: ConfigError where model and shards do
     not fit together.
     """
     from trl import get_peft_config, get_quantization_config
@@ -164,7 +164,7 @@ def named(arguments: "ModelConfig") -> str:
     """The folder or Hub id of the model to start from."""
     name = arguments.model_name_or_path
     if name is None:
-        raise RecipeError(
+        raise ConfigError(
             "name the model to start from: `--model_name_or_path FOLDER_OR_HUB_ID`, or `sample`"
         )
     return str(PACKAGED_MODEL) if name == "sample" else str(name)
@@ -196,7 +196,7 @@ def check_fit(
     """Positions, vocabulary and ids of the shards against the model's configuration and its own
     tokenizer.
 
-    Errors: InputError for a model that is not there, RecipeError for one that does not fit.
+    Errors: InputError for a model that is not there, ConfigError for one that does not fit.
     """
     from transformers import AutoConfig
 
@@ -209,22 +209,22 @@ def check_fit(
     positions = _positions_max(config)
     needed = max(split.seq_len for manifest in manifests for split in manifest.splits.values())
     if positions is not None and needed > positions:
-        raise RecipeError(
+        raise ConfigError(
             f"samples of up to {needed} tokens do not fit `{name}`, which has {positions} positions"
         )
     if len(tokenizer) > vocabulary:
-        raise RecipeError(
+        raise ConfigError(
             f"the shards' tokenizer has {len(tokenizer)} tokens, `{name}` only {vocabulary}; "
             "make the shards with the model's own: `--tokenizer`"
         )
     largest = max(tokenizer.get_vocab().values(), default=-1)
     if largest >= vocabulary:
-        raise RecipeError(
+        raise ConfigError(
             f"the shards' tokenizer has the id {largest}, `{name}` has ids below {vocabulary}; "
             "make the shards with its own"
         )
     for manifest in manifests:
-        told = manifest.encoding()[0].vocab_size
+        told = manifest.require_tokens()[0].vocab_size
         if told > max(largest + 1, len(tokenizer)):  # what the ids of the shards are held to
             raise IntegrityError(
                 f"the manifest gives the shards' tokenizer {told} tokens, it has {len(tokenizer)}; "
@@ -258,7 +258,7 @@ def _check_same_ids(name: str, tokenizer: "PreTrainedTokenizerBase", trust: bool
         ) from error
     made = tokenizer.get_vocab()
     if moved := next((token for token, id in made.items() if own.get(token, id) != id), None):
-        raise RecipeError(
+        raise ConfigError(
             f"the shards were made with another tokenizer than that of `{name}`: {moved!r} is "
             f"{made[moved]} there, "
             f"{own[moved]} here; make them again with `--tokenizer {name}`"

@@ -17,7 +17,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState, TrainerState
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy, get_last_checkpoint
 
-from zephyr_fast._core import InputError, IntegrityError, RecipeError, ZephyrError
+from zephyr_fast._core import ConfigError, InputError, IntegrityError, ZephyrError
 from zephyr_fast.load import permutation
 from zephyr_fast.load.agreement import Facts, agree
 from zephyr_fast.load.index import IndexRows
@@ -48,7 +48,7 @@ class InOrder:
     def train(
         self, resume_from_checkpoint: str | bool | None = None, *rest: Any, **named: Any
     ) -> Any:
-        """As `Trainer.train`. RecipeError, on all ranks, where they would not read one stream or
+        """As `Trainer.train`. ConfigError, on all ranks, where they would not read one stream or
         the checkpoint is of another.
         """
         if resume_from_checkpoint is True:
@@ -229,20 +229,20 @@ def _read_state(checkpoint: str) -> LoaderState:
 
 
 def _index(state: LoaderState, identity: str, seed: int, size: int) -> int:
-    """The index of the stream at which `state` goes on; RecipeError where it is another
+    """The index of the stream at which `state` goes on; ConfigError where it is another
     stream's.
     """
     if state.data_sha256 != identity:
         found = f"{state.data_sha256[:16]}…, not {identity[:16]}…"
-        raise RecipeError(f"the checkpoint is of a run on other shards (SHA-256 {found})")
+        raise ConfigError(f"the checkpoint is of a run on other shards (SHA-256 {found})")
     if state.seed != seed:
-        raise RecipeError(
+        raise ConfigError(
             f"the checkpoint's rows are in another order: that of seed {state.seed}, not {seed}; "
             f"set `seed: {state.seed}`"
         )
     if state.permutation_version != permutation.VERSION:
         found = f"version {state.permutation_version} of it, not {permutation.VERSION}"
-        raise RecipeError(
+        raise ConfigError(
             f"the checkpoint's rows are in another order: {found}; resume with the zephyr-fast "
             "that wrote it, or start anew, with its model as `--model_name_or_path`"
         )
@@ -280,14 +280,14 @@ def _facts(loader: Loader) -> Facts:
 
 
 def _check_supported(trainer: Any) -> None:
-    """RecipeError for what would make two ranks read the same rows, or rows come out of order."""
+    """ConfigError for what would make two ranks read the same rows, or rows come out of order."""
     if trainer.get_tp_size() * trainer.get_cp_size() * trainer.get_sp_size() > 1:
-        raise RecipeError(
+        raise ConfigError(
             "tensor, context and sequence parallelism share rows between ranks, which this loader "
             "does not know"
         )
     if trainer.args.accelerator_config.split_batches or not trainer.args.dataloader_in_order:
-        raise RecipeError(
+        raise ConfigError(
             "`split_batches` and `dataloader_in_order: false` do not go with rows in a fixed "
             "order; leave them out"
         )

@@ -32,7 +32,7 @@ import functools
 import types
 from typing import TYPE_CHECKING, Any
 
-from zephyr_fast._core import RecipeError
+from zephyr_fast._core import ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -82,12 +82,12 @@ def pack_forward(model: Any) -> None:
 
 
 def prove_packing(model: Any, batch: "dict[str, Any]") -> None:
-    """Computes one batch both ways. RecipeError where the log-probs differ by more than
+    """Computes one batch both ways. ConfigError where the log-probs differ by more than
     rounding.
     """
     error = _packing_error(model, batch)
     if not error <= ERROR_MAX:  # also for one that is not a number
-        raise RecipeError(
+        raise ConfigError(
             f"packed answers are {error:.2g} nats a token off those computed apart: this model "
             "does not keep them apart; train with "
             "`pack_pairs: false` and `precompute_ref_log_probs: false`"

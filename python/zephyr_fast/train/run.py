@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from zephyr_fast._core import InputError, RecipeError
+from zephyr_fast._core import ConfigError, InputError
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.dataset.remote import local
@@ -27,7 +27,7 @@ def read_manifests(data: ShardArguments, product: Product) -> list[Manifest]:
     """The manifests of all folders that are trained on, `data.shards` first; from here on,
     `data` names URLs' copies in the cache.
 
-    RecipeError where one holds rows of another product.
+    ConfigError where one holds rows of another product.
     """
     data.shards, data.mix = str(local(data.shards)), [str(local(folder)) for folder in data.mix]
     return [read_manifest(folder, product) for folder in data.folders]
@@ -54,7 +54,7 @@ def settle(
     if training.train_sampling_strategy != "random" and (
         data.mix or data.shard_weights or data.tail != "carry"
     ):
-        raise RecipeError(
+        raise ConfigError(
             "`mix`, `shard_weights` and `tail` are for `train_sampling_strategy: random`; leave "
             "the strategy out"
         )
@@ -92,7 +92,7 @@ def open_splits(
     which training never sees.
     """
     if training.do_eval and "test" not in manifest.splits:
-        raise RecipeError(
+        raise ConfigError(
             f"`{data.shards}` has no `test` split to evaluate on; set `eval_strategy: no`, or hold "
             "rows out in the data recipe"
         )

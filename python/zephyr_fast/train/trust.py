@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from zephyr_fast._core import InputError, RecipeError, ZephyrError
+from zephyr_fast._core import ConfigError, InputError, ZephyrError
 from zephyr_fast.printed import brief
 from zephyr_fast.untrusted.bounded import parse_json, read_bytes
 
@@ -170,7 +170,7 @@ def refused_weights(what: str) -> Iterator[None]:
     except ValueError as error:
         if "trust_remote_code" in str(error):
             raise _typed(what, error) from error
-        raise RecipeError(f"cannot start from {what}: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"cannot start from {what}: {' '.join(str(error).split())}") from error
     except (OSError, EOFError, RecursionError, pickle.UnpicklingError, SafetensorError) as error:
         raise _typed(what, error) from error
 
@@ -178,7 +178,7 @@ def refused_weights(what: str) -> Iterator[None]:
 def _typed(what: str, error: BaseException) -> ZephyrError:
     says = " ".join(str(error).split()) or type(error).__name__
     if "trust_remote_code" in says:
-        return RecipeError(
+        return ConfigError(
             f"{what} has code of its own, which does not run unless you say so: read it, then set "
             "`trust_remote_code: true` in the "
             "training config (it is taken for the model that you name, and for nothing else)"

@@ -2,7 +2,7 @@
 sized by it.
 """
 
-from zephyr_fast._core import RecipeError
+from zephyr_fast._core import ConfigError
 from zephyr_fast.printed import brief
 
 COUNT_MAX = 2**63 - 1
@@ -13,10 +13,10 @@ THREADS_MAX = 4_096
 
 
 def check_count(name: str, given: int | None, least: int = 0, most: int = COUNT_MAX) -> None:
-    """RecipeError for what is not a whole number from `least` to `most`; None is no limit."""
+    """ConfigError for what is not a whole number from `least` to `most`; None is no limit."""
     if given is not None and (
         isinstance(given, bool) or not isinstance(given, int) or not least <= given <= most
     ):
-        raise RecipeError(
+        raise ConfigError(
             f"`{name}` must be a whole number from {least} to {most:,}, not {brief(given)}"
         )

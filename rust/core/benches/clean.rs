@@ -78,7 +78,7 @@ fn bench(criterion: &mut Criterion) {
                 for dialogue in &mut dialogues {
                     stages.iter().for_each(|stage| drop(stage.visit(dialogue, &mut notes)));
                 }
-                (dialogues, notes.fixes)
+                (dialogues, notes.letters_changed)
             };
             bencher.iter_batched(|| dialogues.clone(), visit, BatchSize::LargeInput);
         });

@@ -30,7 +30,7 @@ impl ControlTokens {
         let automaton =
             AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&tokens);
         let automaton =
-            automaton.map_err(|error| Error::Recipe(format!("control tokens: {error}")))?;
+            automaton.map_err(|error| Error::Config(format!("control tokens: {error}")))?;
         Ok(ControlTokens { tokens, policy, automaton })
     }
 

@@ -38,9 +38,9 @@ pub struct Encoded {
     /// The tokens.
     pub tokens: Tokens,
     /// Tokens cut off.
-    pub tokens_lost: usize,
+    pub tokens_truncated: usize,
     /// Of those, the ones that would have been trained.
-    pub trained_tokens_lost: usize,
+    pub label_tokens_truncated: usize,
     /// Characters of a dialogue's text.
     pub chars: usize,
 }
@@ -49,7 +49,7 @@ impl Encoded {
     /// Of a row whose text alone is written.
     #[must_use]
     pub fn of_text() -> Encoded {
-        Encoded { tokens: Tokens::None, tokens_lost: 0, trained_tokens_lost: 0, chars: 0 }
+        Encoded { tokens: Tokens::None, tokens_truncated: 0, label_tokens_truncated: 0, chars: 0 }
     }
 }
 
@@ -68,7 +68,7 @@ impl Encoding {
     /// What a recipe, resolved, makes of texts with a tokenizer.
     pub fn new(recipe: &Recipe, tokenizer: Tokenizer) -> Result<Encoding> {
         if recipe.compat == Compat::Trl07 && tokenizer.eos_id().is_none() {
-            return Err(Error::Recipe(
+            return Err(Error::Config(
                 "`compat = \"trl-0.7\"` puts EOS behind each text, but the tokenizer names none"
                     .to_owned(),
             ));
@@ -94,16 +94,16 @@ impl Encoding {
         };
         let rendered = self.template.render(&turns)?;
         let whole = self.tokenizer.sample(&rendered, self.train_on)?;
-        let (tokens, trained) = (whole.ids.len(), whole.trained_tokens());
+        let (tokens, trained) = (whole.ids.len(), whole.label_tokens());
         check_count(tokens)?;
         let fits = tokens <= self.seq_len || self.compat == Compat::Trl07;
         let sample = if fits { whole } else { self.cut(&turns, whole) };
-        if sample.trained_tokens() == 0 {
-            return Err(Reason::found(Code::NothingToTrain, format!("{tokens} tokens")));
+        if sample.label_tokens() == 0 {
+            return Err(Reason::found(Code::NoAssistantTokens, format!("{tokens} tokens")));
         }
         Ok(Encoded {
-            tokens_lost: tokens - sample.ids.len(),
-            trained_tokens_lost: trained - sample.trained_tokens(),
+            tokens_truncated: tokens - sample.ids.len(),
+            label_tokens_truncated: trained - sample.label_tokens(),
             tokens: Tokens::Sample(sample),
             chars: rendered.text.chars().count(),
         })
@@ -182,8 +182,8 @@ impl Encoding {
         }
         Ok(Encoded {
             tokens: Tokens::Pairs(encoded),
-            tokens_lost: lost,
-            trained_tokens_lost: lost,
+            tokens_truncated: lost,
+            label_tokens_truncated: lost,
             chars: 0,
         })
     }
@@ -240,7 +240,7 @@ pub(crate) fn template_text(name: &str, tokenizer: &Tokenizer) -> Result<(String
         OF_TOKENIZER => {
             let text = tokenizer.chat_template.clone();
             let text = text.ok_or_else(|| {
-                Error::Recipe(
+                Error::Config(
                     "`template.name = \"tokenizer\"`, but the tokenizer's folder has no chat \
                     template"
                         .to_owned(),
@@ -265,7 +265,7 @@ pub fn template_names() -> Vec<&'static str> {
 
 fn template_file(path: &str) -> Result<(String, String)> {
     let failed = |error: &dyn std::fmt::Display| {
-        Error::Recipe(format!(
+        Error::Config(format!(
             "template `{path}`: {error}; known names: {}",
             template_names().join(", ")
         ))

@@ -7,16 +7,16 @@ use std::path::Path;
 pub enum Error {
     /// A recipe, a template or an argument that cannot be obeyed.
     #[error("{0}")]
-    Recipe(String),
+    Config(String),
     /// More unreadable rows than the run allows.
     #[error("{0}")]
-    BadData(String),
+    TooManyBadRows(String),
     /// An input or a tokenizer that is missing or cannot be read.
     #[error("{0}")]
     Input(String),
     /// The out folder holds another run, or something that is not ours.
     #[error("{0}")]
-    OtherRun(String),
+    OutputExists(String),
     /// Another process is writing this out folder.
     #[error("{0}")]
     Locked(String),
@@ -42,10 +42,10 @@ impl Error {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Recipe(_) => 2,
-            Error::BadData(_) => 3,
+            Error::Config(_) => 2,
+            Error::TooManyBadRows(_) => 3,
             Error::Input(_) => 4,
-            Error::OtherRun(_) => 5,
+            Error::OutputExists(_) => 5,
             Error::Locked(_) => 6,
             Error::Integrity(_) => 7,
             Error::Storage(_) => 8,

@@ -69,7 +69,7 @@ pub fn pack(lengths: &[u32], seq_len: u32) -> Windows {
 /// The same as lists of sample numbers, for lengths that nobody has checked.
 pub fn windows(lengths: &[u32], seq_len: u32) -> Result<Vec<Vec<u32>>> {
     if let Some(length) = lengths.iter().find(|length| **length > seq_len || **length == 0) {
-        return Err(Error::Recipe(format!(
+        return Err(Error::Config(format!(
             "a sample of {length} tokens does not go into a window of {seq_len}"
         )));
     }

@@ -28,7 +28,7 @@ pub struct Sample {
 impl Sample {
     /// How many tokens carry a label.
     #[must_use]
-    pub fn trained_tokens(&self) -> usize {
+    pub fn label_tokens(&self) -> usize {
         self.trained.iter().map(|range| (range.end - range.start) as usize).sum()
     }
 
@@ -118,6 +118,6 @@ mod tests {
         assert_eq!(sample.labels(), [-100, 10, 11, -100, 13]);
         sample.truncate(4);
         assert_eq!(sample.trained, vec![1..3]);
-        assert_eq!(sample.trained_tokens(), 2);
+        assert_eq!(sample.label_tokens(), 2);
     }
 }

@@ -45,10 +45,10 @@ macro_rules! codes {
 
 codes! {
     LineTooLong "line_too_long" Unreadable "The row is longer than any row may be."
-    Utf8 "utf8" Unreadable "The row is not UTF-8."
-    Json "json" Unreadable "The row is not JSON."
+    InvalidUtf8 "invalid_utf8" Unreadable "The row is not UTF-8."
+    InvalidJson "invalid_json" Unreadable "The row is not JSON."
     TooDeep "too_deep" Unreadable "Arrays and objects lie too deep within each other."
-    Shape "shape" Unreadable "The row is JSON, but not of the shape of its input."
+    InvalidRow "invalid_row" Unreadable "The row is JSON, but not of the shape of its input."
     TooManyMessages "too_many_messages" Unreadable
         "The row has more messages than a dialogue may have."
     EmptyDialogue "empty_dialogue" Dropped "Nobody says anything."
@@ -63,19 +63,19 @@ codes! {
     TooShort "too_short" Dropped "It has fewer characters than the recipe asks for."
     TooLong "too_long" Dropped "It has more characters than the recipe allows."
     Phrase "phrase" Dropped "An assistant's turn, or an answer, holds a phrase of the recipe."
-    Source "source" Dropped "The recipe drops rows of this source."
-    FewerThanTwo "fewer_than_two" Dropped "There are fewer than two answers to compare."
-    AllUnrated "all_unrated" Dropped "No answer has a score."
+    ExcludedSource "excluded_source" Dropped "The recipe drops rows of this source."
+    TooFewCompletions "too_few_completions" Dropped "There are fewer than two answers to compare."
+    NoScores "no_scores" Dropped "No answer has a score."
     Tie "tie" Dropped "No answer has a lower score than the best one."
-    SameText "same_text" Dropped "Chosen and rejected would be the same text."
+    IdenticalCompletions "identical_completions" Dropped "Chosen and rejected would be the same text."
     ControlToken "control_token" Quarantined
         "The content spells a control token of tokenizer or template."
     Contaminated "contaminated" Dropped "It gives away an instance of an evaluation set."
-    Template "template" Quarantined "The chat template fails on it."
-    Mask "mask" Quarantined "What is trained cannot be told from what the chat template writes."
+    TemplateError "template_error" Quarantined "The chat template fails on it."
+    MaskNotProvable "mask_not_provable" Quarantined "What is trained cannot be told from what the chat template writes."
     Tokenizer "tokenizer" Quarantined "The tokenizer fails on it."
     TooManyTokens "too_many_tokens" Quarantined "It has more tokens than any row may have."
-    NothingToTrain "nothing_to_train" Dropped "No token of it would be trained."
+    NoAssistantTokens "no_assistant_tokens" Dropped "No token of it would be trained."
     PromptTooLong "prompt_too_long" Dropped "The prompt leaves no room for an answer."
     PromptNotPrefix "prompt_not_prefix" Quarantined
         "The ids of prompt and answer do not begin with those of the prompt."
@@ -108,7 +108,7 @@ impl Reason {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notes {
     /// Letters the truecaser changed.
-    pub fixes: u32,
+    pub letters_changed: u32,
     /// Phrases that matched, each once.
     pub phrases: Vec<String>,
     /// Instances of evaluation sets that were found.

@@ -40,10 +40,10 @@ macro_rules! exceptions {
 }
 
 exceptions! {
-    RecipeError Recipe "A recipe, a template or an argument that cannot be obeyed."
-    BadDataError BadData "More unreadable rows than the run allows."
+    ConfigError Config "A recipe, a template or an argument that cannot be obeyed."
+    TooManyBadRowsError TooManyBadRows "More unreadable rows than the run allows."
     InputError Input "An input or a tokenizer that is missing or cannot be read."
-    OtherRunError OtherRun "The out folder holds another run."
+    OutputExistsError OutputExists "The out folder holds another run."
     LockedError Locked "Another process is writing the out folder."
     IntegrityError Integrity "Bytes on disk are not the bytes that were written."
     StorageError Storage "The disk refused: full, read-only, gone."

@@ -19,7 +19,7 @@ type Overrides = Vec<(String, String)>;
 #[pyfunction]
 #[pyo3(signature = (
     command, recipe, recipe_name, overrides, inputs, tokenizer, out, *,
-    threads=None, overwrite=false, strict=false, max_bad=None, max_memory=None, on_progress=None
+    threads=None, overwrite=false, strict=false, max_bad_rows=None, max_memory=None, on_progress=None
 ))]
 #[expect(clippy::too_many_arguments, reason = "a verb's arguments are keywords in Python")]
 fn run(
@@ -34,11 +34,11 @@ fn run(
     threads: Option<usize>,
     overwrite: bool,
     strict: bool,
-    max_bad: Option<u64>,
+    max_bad_rows: Option<u64>,
     max_memory: Option<u64>,
     on_progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
-    let bad_rows_max = if strict { Some(0) } else { max_bad };
+    let bad_rows_max = if strict { Some(0) } else { max_bad_rows };
     border::enter(py, on_progress, move |watch| {
         let recipe = fit::read(&recipe, &recipe_name, &overrides)?;
         let product = Product::of_command(&command)?;

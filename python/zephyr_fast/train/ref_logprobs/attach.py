@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zephyr_fast._core import IntegrityError, RecipeError
+from zephyr_fast._core import ConfigError, IntegrityError
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.load.index import with_columns
 from zephyr_fast.train.model import named
@@ -27,7 +27,7 @@ def keys_of_run(
     """The keys of the log-probs that this run needs of each folder. The first process hashes the
     weights, the others are told.
 
-    RecipeError for options that stored log-probs cannot serve.
+    ConfigError for options that stored log-probs cannot serve.
     """
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
@@ -77,7 +77,7 @@ def _check_options(training: "DPOConfig", model: "ModelConfig") -> None:
     }
     for name, (is_set, reason) in refused.items():
         if is_set:
-            raise RecipeError(
+            raise ConfigError(
                 f"`{name}` does not go with stored reference log-probs: {reason}; set "
                 "`precompute_ref_log_probs: false`"
             )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zephyr_fast._core import IntegrityError, RecipeError
+from zephyr_fast._core import ConfigError, IntegrityError
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.dataset.remote import local
@@ -68,21 +68,21 @@ def ref_logprobs(
     `splits`: all of them unless named. `dtype`: that of weights and products, `bfloat16` on an
     accelerator and `float32` on the CPU unless given; it must be that of the training run.
     `attention`: transformers' name of an implementation. Gives the folder of the finished
-    log-probs. Errors: RecipeError where model and pairs do not go together, InputError,
+    log-probs. Errors: ConfigError where model and pairs do not go together, InputError,
     IntegrityError.
     """
     prefs = local(prefs)
     state, manifest = _processes(), read_manifest(str(prefs), Product.PAIRS)
     dtype = dtype or ("float32" if state.device.type == "cpu" else "bfloat16")
     if dtype not in DTYPES:
-        raise RecipeError(f"no dtype `{dtype}`; known: {', '.join(DTYPES)}")
+        raise ConfigError(f"no dtype `{dtype}`; known: {', '.join(DTYPES)}")
     check_fit(
         base_of_adapter(model) or model,
         [manifest],
         load_tokenizer(str(prefs), manifest),
         trust=False,
     )
-    pairs = {name: manifest.split(name).samples for name in splits or manifest.splits}
+    pairs = {name: manifest.split(name).examples for name in splits or manifest.splits}
     key, missing = _agreed(prefs, model, dtype, manifest, pairs)
     if missing is None:
         note(f"`{key.folder(prefs)}` has them already; nothing to do")
@@ -137,7 +137,7 @@ def _finished(prefs: str | Path, key: Key, manifest: Manifest) -> dict[str, int]
     """The finished splits, with their pairs; those that are not the data set's own do not count,
     whoever listed them.
     """
-    samples = {name: split.samples for name, split in manifest.splits.items()}
+    samples = {name: split.examples for name, split in manifest.splits.items()}
     return {
         name: pairs
         for name, pairs in store.finished_splits(prefs, key).items()
@@ -217,7 +217,7 @@ def _with_adapter(model: Any, name: str) -> Any:
     with refused_model(f"the adapter `{name}`"):
         whole = PeftModel.from_pretrained(model, name)
     if isinstance(whole.get_output_embeddings(), BaseTunerLayer):
-        raise RecipeError(
+        raise ConfigError(
             f"`{name}` adapts `lm_head`, which TRL's fused head does not see; merge it into its "
             "base first"
         )

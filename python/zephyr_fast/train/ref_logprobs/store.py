@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from zephyr_fast._core import InputError, IntegrityError, RecipeError
+from zephyr_fast._core import ConfigError, InputError, IntegrityError
 from zephyr_fast.dataset.folder import Folder
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.dataset.names import SPLITS
@@ -74,7 +74,7 @@ class Key:
     def of(cls, weights: str, config: str, dtype: str, manifest: Manifest) -> "Key":
         """The key of a model (see `weights.py`) on a data set."""
         longest = max(split.seq_len for split in manifest.splits.values())
-        tokenizer, template = manifest.encoding()
+        tokenizer, template = manifest.require_tokens()
         return cls(
             weights, config, dtype, manifest.fingerprint, tokenizer.sha256, template.sha256, longest
         )
@@ -204,20 +204,20 @@ def finished_splits(prefs: str | Path, key: Key) -> dict[str, int]:
 def read(prefs: str | Path, key: Key, split: str) -> LogProbs:
     """The log-probs of a split's pairs, checked.
 
-    RecipeError where there are none of this key, saying by what those that there are differ;
+    ConfigError where there are none of this key, saying by what those that there are differ;
     IntegrityError for damage.
     """
     folder = key.folder(prefs)
     manifest = _read_manifest(folder)
     if manifest is None:
-        raise RecipeError(_missing(Path(prefs), key))
+        raise ConfigError(_missing(Path(prefs), key))
     if manifest["key"] != asdict(key):
         raise IntegrityError(
             f"`{folder}/manifest.json` is of another key than its folder's name; it was changed or "
             "is damaged"
         )
     if split not in manifest["splits"]:
-        raise RecipeError(
+        raise ConfigError(
             f"`{folder}` has no log-probs of the split `{split}`; run `zephyr-fast ref-logprobs` "
             "for it"
         )

@@ -62,18 +62,21 @@ impl Rules {
     /// The pairs of a row, at least one, or why there are none.
     pub fn pairs(&self, dialogue: &mut Dialogue, prompt_id: &str) -> Result<Vec<Pair>, Reason> {
         if dialogue.source.as_ref().is_some_and(|source| self.drop_sources.contains(source)) {
-            return Err(Reason::found(Code::Source, dialogue.source.clone().unwrap_or_default()));
+            return Err(Reason::found(
+                Code::ExcludedSource,
+                dialogue.source.clone().unwrap_or_default(),
+            ));
         }
         match std::mem::replace(&mut dialogue.replies, Replies::Inline) {
-            Replies::Inline => Err(Reason::from(Code::FewerThanTwo)),
+            Replies::Inline => Err(Reason::from(Code::TooFewCompletions)),
             Replies::Pair(pair) if pair.chosen == pair.rejected => {
-                Err(Reason::from(Code::SameText))
+                Err(Reason::from(Code::IdenticalCompletions))
             }
             Replies::Pair(pair) => Ok(vec![pair]),
             Replies::Scored(replies) => {
                 if replies.len() < 2 {
                     return Err(Reason::found(
-                        Code::FewerThanTwo,
+                        Code::TooFewCompletions,
                         format!("{} replies", replies.len()),
                     ));
                 }

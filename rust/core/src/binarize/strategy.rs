@@ -33,8 +33,8 @@ pub(super) fn pairs(
     let scored: Vec<usize> = (0..replies.len()).filter(|place| scores[*place].is_some()).collect();
     let score = |place: usize| scores[place].unwrap_or(f64::NEG_INFINITY);
     let best = match scored.as_slice() {
-        [] => return Err(Reason::from(Code::AllUnrated)),
-        [_] => return Err(Reason::found(Code::FewerThanTwo, "1 reply with a score")),
+        [] => return Err(Reason::from(Code::NoScores)),
+        [_] => return Err(Reason::found(Code::TooFewCompletions, "1 reply with a score")),
         [first, rest @ ..] => rest
             .iter()
             .fold(*first, |best, place| if score(*place) > score(best) { *place } else { best }),
@@ -58,7 +58,7 @@ pub(super) fn pairs(
     };
     if rejected.is_empty() {
         return Err(Reason::from(match strategy {
-            Strategy::BestVsRandom | Strategy::BestVsDraw => Code::SameText,
+            Strategy::BestVsRandom | Strategy::BestVsDraw => Code::IdenticalCompletions,
             Strategy::BestVsRandomLower | Strategy::BestVsWorst | Strategy::AllLower => Code::Tie,
         }));
     }
@@ -73,5 +73,5 @@ pub(super) fn pairs(
         .map(pair)
         .filter(|pair| strategy == Strategy::BestVsDraw || pair.chosen != pair.rejected)
         .collect();
-    if different.is_empty() { Err(Reason::from(Code::SameText)) } else { Ok(different) }
+    if different.is_empty() { Err(Reason::from(Code::IdenticalCompletions)) } else { Ok(different) }
 }

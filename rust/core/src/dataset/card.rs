@@ -61,16 +61,16 @@ pub fn print(manifest: &Manifest) -> String {
         card.push_str("\n| split | dialogues | rows of text |\n|---|---|---|\n");
     } else {
         card.push_str(
-            "\n| split | rows | samples | tokens | trained | lost |\n|---|---|---|---|---|---|\n",
+            "\n| split | rows | examples | tokens | label tokens | truncated |\n|---|---|---|---|---|---|\n",
         );
     }
     for (name, split) in &manifest.splits {
-        let _ = write!(card, "| {name} | {} | {} |", split.rows, split.samples);
+        let _ = write!(card, "| {name} | {} | {} |", split.rows, split.examples);
         if config != "text" {
             let _ = write!(
                 card,
                 " {} | {} | {} |",
-                split.tokens, split.trained_tokens, split.tokens_lost
+                split.tokens, split.label_tokens, split.tokens_truncated
             );
         }
         card.push('\n');

@@ -12,36 +12,36 @@ pub struct Split {
     /// Dialogues.
     pub rows: u64,
     /// Packed windows, or pairs; without tokens dialogues, or pairs.
-    pub samples: u64,
+    pub examples: u64,
     /// Tokens in the shards.
     pub tokens: u64,
     /// Tokens that carry a label; in pairs, the answers' tokens.
-    pub trained_tokens: u64,
+    pub label_tokens: u64,
     /// Tokens cut off over-long dialogues or pairs.
-    pub tokens_lost: u64,
+    pub tokens_truncated: u64,
     /// Of those, the ones that would have carried a label.
-    pub trained_tokens_lost: u64,
+    pub label_tokens_truncated: u64,
     /// Dialogues that were cut.
-    pub rows_cut: u64,
+    pub rows_truncated: u64,
     /// The longest a sample may be: `seq_len`, or `max_length` of a pair.
     pub seq_len: u64,
     /// Tokens over the room of all windows; only packed sets have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fill: Option<f64>,
     /// The shards.
-    pub shards: Vec<ShardCard>,
+    pub shards: Vec<ShardEntry>,
     /// The cleaned text, as Parquet.
-    pub text: Vec<TextCard>,
+    pub text: Vec<TextEntry>,
 }
 
 /// One shard.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct ShardCard {
+pub struct ShardEntry {
     /// Its path in the folder.
     pub file: String,
-    /// Rows.
-    pub rows: u64,
+    /// Packed sequences, or pairs.
+    pub examples: u64,
     /// Tokens.
     pub tokens: u64,
     /// Size.
@@ -49,19 +49,19 @@ pub struct ShardCard {
     /// SHA-256 of the file.
     pub sha256: String,
     /// Its record batches, in order.
-    pub batches: Vec<BatchCard>,
+    pub batches: Vec<BatchEntry>,
 }
 
 /// One record batch of a shard, so that it can be checked before its first row is used.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct BatchCard {
+pub struct BatchEntry {
     /// Where its message starts in the file.
     pub offset: u64,
     /// The message's length.
     pub bytes: u64,
-    /// Rows.
-    pub rows: u64,
+    /// Packed sequences, or pairs.
+    pub examples: u64,
     /// XXH3-64 of the message, 16 hex digits.
     pub xxh3: String,
 }
@@ -69,7 +69,7 @@ pub struct BatchCard {
 /// One text file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct TextCard {
+pub struct TextEntry {
     /// Its path in the folder.
     pub file: String,
     /// Rows.
@@ -83,7 +83,7 @@ pub struct TextCard {
 /// Any other file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct FileCard {
+pub struct FileEntry {
     /// Its path in the folder.
     pub file: String,
     /// Size.
@@ -92,10 +92,10 @@ pub struct FileCard {
     pub sha256: String,
 }
 
-impl FileCard {
+impl FileEntry {
     /// The card of a committed file.
     #[must_use]
-    pub fn new(file: &str, committed: Committed) -> FileCard {
-        FileCard { file: file.to_owned(), bytes: committed.bytes, sha256: committed.sha256 }
+    pub fn new(file: &str, committed: Committed) -> FileEntry {
+        FileEntry { file: file.to_owned(), bytes: committed.bytes, sha256: committed.sha256 }
     }
 }

@@ -17,7 +17,7 @@ use crate::disk::commit::Committed;
 use crate::error::{Error, Result};
 
 /// The version of the form of these files.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Where the ledger lies in the out folder.
 pub const FOLDER: &str = "_ledger";
 /// Its file.
@@ -43,7 +43,7 @@ pub struct Entry {
     /// SHA-256 of the prompt.
     pub prompt_id: Option<String>,
     /// `written`, `dropped`, `duplicate` or `quarantined`.
-    pub verdict: &'static str,
+    pub outcome: &'static str,
     /// Why, as the manifest counts it.
     pub reason: Option<&'static str>,
     /// What exactly was found.
@@ -53,15 +53,15 @@ pub struct Entry {
     /// `train` or `test`.
     pub split: Option<&'static str>,
     /// Letters that truecasing changed.
-    pub fixes: i32,
+    pub letters_changed: i32,
     /// Control tokens that were neutralized.
     pub control_tokens: i32,
     /// Tokens written.
     pub tokens: Option<i32>,
     /// Of those, the trained ones.
-    pub trained_tokens: Option<i32>,
+    pub label_tokens: Option<i32>,
     /// Tokens cut off.
-    pub tokens_lost: Option<i32>,
+    pub tokens_truncated: Option<i32>,
     /// Pairs made.
     pub pairs: Option<i32>,
     /// Where evaluation sets were found; nothing where none was.
@@ -135,16 +135,16 @@ fn schema() -> SchemaRef {
         sure("length", DataType::Int64),
         maybe("source_id", DataType::Utf8),
         maybe("prompt_id", DataType::Utf8),
-        sure("verdict", DataType::Utf8),
+        sure("outcome", DataType::Utf8),
         maybe("reason", DataType::Utf8),
         maybe("detail", DataType::Utf8),
         maybe("duplicate_of", DataType::Int64),
         maybe("split", DataType::Utf8),
-        sure("fixes", DataType::Int32),
+        sure("letters_changed", DataType::Int32),
         sure("control_tokens", DataType::Int32),
         maybe("tokens", DataType::Int32),
-        maybe("trained_tokens", DataType::Int32),
-        maybe("tokens_lost", DataType::Int32),
+        maybe("label_tokens", DataType::Int32),
+        maybe("tokens_truncated", DataType::Int32),
         maybe("pairs", DataType::Int32),
         maybe(
             "contamination",
@@ -212,16 +212,16 @@ fn columns(entries: &[Entry]) -> Vec<ArrayRef> {
         int64(entries, |entry| entry.length),
         text(entries, |entry| entry.source_id.as_deref()),
         text(entries, |entry| entry.prompt_id.as_deref()),
-        text(entries, |entry| Some(entry.verdict)),
+        text(entries, |entry| Some(entry.outcome)),
         text(entries, |entry| entry.reason),
         text(entries, |entry| entry.detail.as_deref()),
         int64(entries, |entry| entry.duplicate_of),
         text(entries, |entry| entry.split),
-        int32(entries, |entry| entry.fixes),
+        int32(entries, |entry| entry.letters_changed),
         int32(entries, |entry| entry.control_tokens),
         int32(entries, |entry| entry.tokens),
-        int32(entries, |entry| entry.trained_tokens),
-        int32(entries, |entry| entry.tokens_lost),
+        int32(entries, |entry| entry.label_tokens),
+        int32(entries, |entry| entry.tokens_truncated),
         int32(entries, |entry| entry.pairs),
         contamination(entries),
     ]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::dataset::files::{BatchCard, FileCard, ShardCard, Split, TextCard};
+pub use crate::dataset::files::{BatchEntry, FileEntry, ShardEntry, Split, TextEntry};
 use crate::dataset::fingerprint::MadeFrom;
 use crate::dataset::layout;
 use crate::dataset::product::Product;
@@ -20,7 +20,7 @@ pub const FILE: &str = "manifest.json";
 /// of a terabyte.
 pub(crate) const BYTES_MAX: usize = 64 << 20;
 /// The version of this format.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 /// What stands before the manifest's own digest, in its last field.
 const SEAL: &str = ",\n  \"sha256\": \"";
 
@@ -43,25 +43,25 @@ pub struct Manifest {
     /// The recipe as it ran.
     pub recipe: RecipeCopy,
     /// The tokenizer; none in a set of text alone.
-    pub tokenizer: Option<TokenizerCard>,
+    pub tokenizer: Option<TokenizerInfo>,
     /// The chat template; none in a set of text alone.
-    pub template: Option<TemplateCard>,
+    pub template: Option<TemplateInfo>,
     /// The inputs, in the order of their ordinals.
-    pub inputs: Vec<InputCard>,
+    pub inputs: Vec<InputEntry>,
     /// Where every row went.
     pub rows: Rows,
     /// Dialogues in which each phrase was found.
     pub phrases: BTreeMap<String, u64>,
     /// What truecasing changed.
-    pub truecase: TruecaseSums,
+    pub truecase: TruecaseStats,
     /// What dedup could not do.
-    pub dedup: DedupSums,
+    pub dedup: DedupStats,
     /// Which evaluation sets were searched for, and what was found.
     pub decontamination: Decontamination,
     /// What was written, by split.
     pub splits: BTreeMap<String, Split>,
     /// All other files.
-    pub files: Vec<FileCard>,
+    pub files: Vec<FileEntry>,
 }
 
 /// The recipe as it ran.
@@ -79,7 +79,7 @@ pub struct RecipeCopy {
 /// The tokenizer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct TokenizerCard {
+pub struct TokenizerInfo {
     /// SHA-256 over `tokenizer.json` and the special tokens.
     pub sha256: String,
     /// Entries of the vocabulary.
@@ -95,7 +95,7 @@ pub struct TokenizerCard {
 /// The chat template.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct TemplateCard {
+pub struct TemplateInfo {
     /// What the recipe calls it.
     pub name: String,
     /// SHA-256 of its text.
@@ -105,7 +105,7 @@ pub struct TemplateCard {
 /// One input.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct InputCard {
+pub struct InputEntry {
     /// Base name.
     pub name: String,
     /// BLAKE3 of the file.
@@ -150,20 +150,20 @@ fn sum(counts: impl Iterator<Item = u64>) -> u128 {
 /// What truecasing changed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct TruecaseSums {
+pub struct TruecaseStats {
     /// Rows with at least one change.
     pub rows: u64,
     /// Letters changed.
-    pub fixes: u64,
+    pub letters_changed: u64,
 }
 
 /// What dedup could not do.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct DedupSums {
+pub struct DedupStats {
     /// Rows that share a band with more rows than they were compared with: a near-duplicate among
     /// these may have been missed.
-    pub cut_short: u64,
+    pub near_search_truncated: u64,
 }
 
 /// What was searched for, among all rows that the filters let through, repetitions included.
@@ -181,7 +181,7 @@ pub struct Decontamination {
     /// Rows in which an instance of any set was found.
     pub rows_matched: u64,
     /// The sets, in the recipe's order.
-    pub sets: Vec<EvaluationCard>,
+    pub sets: Vec<EvaluationEntry>,
 }
 
 impl Decontamination {
@@ -201,7 +201,7 @@ impl Decontamination {
 /// One evaluation set.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct EvaluationCard {
+pub struct EvaluationEntry {
     /// Its name in the recipe.
     pub name: String,
     /// The field its texts stand in.
@@ -309,8 +309,8 @@ impl Manifest {
             "the fingerprint is not that of what it was made from",
         );
         for (name, split) in &self.splits {
-            let rows = sum(split.shards.iter().map(|shard| shard.rows));
-            let samples = if self.tokenizer.is_some() { split.samples } else { 0 };
+            let rows = sum(split.shards.iter().map(|shard| shard.examples));
+            let samples = if self.tokenizer.is_some() { split.examples } else { 0 };
             hold(
                 rows == whole(samples),
                 &format!("the shards of `{name}` do not have its samples"),
@@ -322,9 +322,9 @@ impl Manifest {
                 &format!("the text of `{name}` does not have its rows"),
             );
             for shard in &split.shards {
-                let rows = sum(shard.batches.iter().map(|batch| batch.rows));
+                let rows = sum(shard.batches.iter().map(|batch| batch.examples));
                 hold(
-                    rows == whole(shard.rows),
+                    rows == whole(shard.examples),
                     &format!("the batches of `{}` do not have its rows", shard.file),
                 );
             }

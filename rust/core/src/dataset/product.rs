@@ -83,7 +83,7 @@ impl Product {
     pub fn text_rows(self, split: &Split) -> u64 {
         match self {
             Product::Windows => split.rows,
-            Product::Pairs => split.samples,
+            Product::Pairs => split.examples,
         }
     }
 

@@ -5,14 +5,14 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use crate::dataset::manifest::FileCard;
+use crate::dataset::manifest::FileEntry;
 use crate::disk::Folder;
 use crate::disk::commit::Draft;
 use crate::error::{Error, Result};
 use crate::stage::Reason;
 
 /// The version of the form of these files.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Where the quarantine lies in the out folder.
 pub const FOLDER: &str = "_quarantine";
 /// Raw bytes kept of a row at most; its place in the input says where the rest is.
@@ -75,7 +75,7 @@ pub struct Origin<'run> {
 pub struct Quarantine {
     folder: Folder,
     open: Option<Open>,
-    done: Vec<FileCard>,
+    done: Vec<FileEntry>,
 }
 
 /// The file of the input whose rows come now.
@@ -144,13 +144,13 @@ impl Quarantine {
 
     fn end(&mut self, open: Option<Open>) -> Result<()> {
         if let Some(Open { name, draft, .. }) = open {
-            self.done.push(FileCard::new(&format!("{FOLDER}/{name}"), draft.commit()?));
+            self.done.push(FileEntry::new(&format!("{FOLDER}/{name}"), draft.commit()?));
         }
         Ok(())
     }
 
     /// Ends the last file.
-    pub fn commit(mut self) -> Result<Vec<FileCard>> {
+    pub fn commit(mut self) -> Result<Vec<FileEntry>> {
         let last = self.open.take();
         self.end(last)?;
         Ok(self.done)

@@ -9,7 +9,7 @@ use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_ipc::writer::FileWriter;
 use arrow_schema::{DataType, Field};
 
-use crate::dataset::manifest::{BatchCard, ShardCard};
+use crate::dataset::manifest::{BatchEntry, ShardEntry};
 use crate::dataset::product::Product;
 use crate::disk::Folder;
 use crate::disk::commit::Draft;
@@ -206,7 +206,7 @@ pub struct Shards {
     pub rows: ShardRows,
     tokens: u64,
     open: Option<Open>,
-    done: Vec<ShardCard>,
+    done: Vec<ShardEntry>,
 }
 
 struct Open {
@@ -215,7 +215,7 @@ struct Open {
     writer: FileWriter<Draft>,
     rows: u64,
     tokens: u64,
-    batches: Vec<BatchCard>,
+    batches: Vec<BatchEntry>,
 }
 
 impl Shards {
@@ -236,7 +236,7 @@ impl Shards {
     }
 
     /// Ends the last shard and gives all their cards.
-    pub fn commit(mut self) -> Result<Vec<ShardCard>> {
+    pub fn commit(mut self) -> Result<Vec<ShardEntry>> {
         self.flush()?;
         self.close()?;
         Ok(self.done)
@@ -257,7 +257,7 @@ impl Shards {
         open.writer.write(&batch).map_err(|error| failed(&error))?;
         let bytes = open.writer.get_ref().bytes() - offset;
         let xxh3 = format!("{:016x}", open.writer.get_mut().take_section());
-        open.batches.push(BatchCard { offset, bytes, rows: batch.num_rows() as u64, xxh3 });
+        open.batches.push(BatchEntry { offset, bytes, examples: batch.num_rows() as u64, xxh3 });
         open.rows += batch.num_rows() as u64;
         open.tokens += std::mem::take(&mut self.tokens);
         // Room for a batch, and as much again for its last row, its headers and the footer.
@@ -278,9 +278,9 @@ impl Shards {
         let Some(open) = self.open.take() else { return Ok(()) };
         let draft = open.writer.into_inner().map_err(|error| Error::storage(&open.path, error))?;
         let committed = draft.commit()?;
-        self.done.push(ShardCard {
+        self.done.push(ShardEntry {
             file: open.file,
-            rows: open.rows,
+            examples: open.rows,
             tokens: open.tokens,
             bytes: committed.bytes,
             sha256: committed.sha256,

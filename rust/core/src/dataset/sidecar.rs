@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::dataset::layout::{Level, Role};
 use crate::dataset::manifest::{self, Manifest};
-use crate::dataset::verify::{Damage, Wanted};
+use crate::dataset::verify::{Problem, Wanted};
 use crate::disk::{Folder, Kind};
 use crate::error::{Error, Result};
 use crate::normal::sha256_hex;
@@ -47,7 +47,7 @@ pub(crate) fn wanted(
     top: &Folder,
     data: &Manifest,
     watch: &Watch,
-    damage: &mut Vec<Damage>,
+    damage: &mut Vec<Problem>,
 ) -> Result<Vec<Wanted>> {
     let mut wanted = Vec::new();
     // Without a folder of that name there is nothing; what else has the name is for the search for
@@ -84,13 +84,13 @@ fn of_key(
     name: &str,
     data: &Manifest,
     wanted: &mut Vec<Wanted>,
-    damage: &mut Vec<Damage>,
+    damage: &mut Vec<Problem>,
 ) -> Result<()> {
     let file = format!("{FOLDER}/{name}/{}", manifest::FILE);
     let text = match key.read(manifest::FILE, BYTES_MAX) {
         Ok(text) => text,
         Err(error) => {
-            damage.push(Damage::of(&file, format!("cannot be read: {error}")));
+            damage.push(Problem::of(&file, format!("cannot be read: {error}")));
             return Ok(());
         }
     };
@@ -104,7 +104,10 @@ fn of_key(
     match serde_json::from_slice::<Sidecar>(&text) {
         Ok(sidecar) => {
             damage.extend(
-                sidecar.contradictions(name, data)?.into_iter().map(|what| Damage::of(&file, what)),
+                sidecar
+                    .contradictions(name, data)?
+                    .into_iter()
+                    .map(|what| Problem::of(&file, what)),
             );
             wanted.extend(sidecar.splits.into_values().flat_map(|split| split.parts).map(|part| {
                 Wanted {
@@ -115,7 +118,7 @@ fn of_key(
                 }
             }));
         }
-        Err(error) => damage.push(Damage::of(&file, format!("it is damaged: {error}"))),
+        Err(error) => damage.push(Problem::of(&file, format!("it is damaged: {error}"))),
     }
     Ok(())
 }
@@ -133,7 +136,7 @@ impl Sidecar {
             found.push("its key is not that of its folder and of this data set".to_owned());
         }
         for (split, card) in &self.splits {
-            if data.splits.get(split).is_none_or(|whole| whole.samples != card.pairs) {
+            if data.splits.get(split).is_none_or(|whole| whole.examples != card.pairs) {
                 found.push(format!(
                     "it has {} pairs of `{split}`, not those of the data set",
                     card.pairs

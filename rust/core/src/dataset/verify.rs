@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::dataset::layout::{self, Level, Role};
-use crate::dataset::manifest::{self, BatchCard, Manifest};
+use crate::dataset::manifest::{self, BatchEntry, Manifest};
 use crate::dataset::sidecar;
 use crate::disk::{Folder, IS_LINK, Kind, TEMPORARY_PREFIX};
 use crate::error::{Error, Result};
@@ -25,7 +25,7 @@ use crate::normal::hex;
 use crate::progress::Watch;
 
 const BLOCK_BYTES: usize = 1 << 20;
-/// Damage that a report tells one by one.
+/// Problems that a report tells one by one.
 const DAMAGE_MAX: usize = 1_000;
 /// What helps where a folder is made of links, as the cache of the Hugging Face Hub is.
 const RESOLVE: &str = "a copy with every link resolved (`cp -rL`) can be verified";
@@ -40,7 +40,7 @@ pub struct Report {
     /// Batches of shards.
     pub batches: u64,
     /// Everything that is not as it was written; empty where all is well.
-    pub damage: Vec<Damage>,
+    pub problems: Vec<Problem>,
 }
 
 impl Report {
@@ -52,21 +52,21 @@ impl Report {
 
 /// One thing that is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Damage {
+pub struct Problem {
     /// The file's path in the folder.
     pub file: String,
     /// The batch of the shard, from 0.
     pub batch: Option<usize>,
     /// Where the batch starts in the file.
     pub offset: Option<u64>,
-    /// What is wrong.
-    pub what: String,
+    /// The fault, in a sentence.
+    pub message: String,
 }
 
-impl Damage {
-    /// Damage of a file as a whole.
-    pub(crate) fn of(file: &str, what: impl Into<String>) -> Damage {
-        Damage { file: file.to_owned(), batch: None, offset: None, what: what.into() }
+impl Problem {
+    /// A problem of a file as a whole.
+    pub(crate) fn of(file: &str, message: impl Into<String>) -> Problem {
+        Problem { file: file.to_owned(), batch: None, offset: None, message: message.into() }
     }
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct Wanted {
     /// Its size, where the manifest says it.
     pub(crate) bytes: Option<u64>,
     pub(crate) sha256: String,
-    pub(crate) batches: Vec<BatchCard>,
+    pub(crate) batches: Vec<BatchEntry>,
 }
 
 /// Verifies a folder. Reads all of it, a few megabytes at a time; writes nothing.
@@ -93,10 +93,10 @@ pub fn verify(folder: &Path, watch: &Watch) -> Result<Report> {
         top => top.map_err(|error| Error::input(folder, error))?,
     };
     let manifest = read_manifest(&top)?.ok_or_else(no_data_set)?;
-    let mut damage: Vec<Damage> = manifest
+    let mut damage: Vec<Problem> = manifest
         .contradictions()?
         .into_iter()
-        .map(|what| Damage::of(manifest::FILE, what))
+        .map(|what| Problem::of(manifest::FILE, what))
         .collect();
     let mut wanted = of_manifest(&manifest);
     wanted.extend(sidecar::wanted(&top, &manifest, watch, &mut damage)?);
@@ -110,7 +110,7 @@ pub fn verify(folder: &Path, watch: &Watch) -> Result<Report> {
         files: wanted.len() as u64,
         bytes: checked.iter().map(|(bytes, _)| bytes).sum(),
         batches: wanted.iter().map(|file| file.batches.len() as u64).sum(),
-        damage: cut(damage, more),
+        problems: cut(damage, more),
     })
 }
 
@@ -129,12 +129,12 @@ fn read_manifest(top: &Folder) -> Result<Option<Manifest>> {
 }
 
 /// Files that are named twice are damage; each is looked at once.
-fn of_one_name_each(wanted: Vec<Wanted>, damage: &mut Vec<Damage>) -> Vec<Wanted> {
+fn of_one_name_each(wanted: Vec<Wanted>, damage: &mut Vec<Problem>) -> Vec<Wanted> {
     let mut names = BTreeSet::new();
     let mut once = |file: &Wanted| {
         let is_new = names.insert(file.file.clone());
         if !is_new {
-            damage.push(Damage::of(&file.file, "it is named twice"));
+            damage.push(Problem::of(&file.file, "it is named twice"));
         }
         is_new
     };
@@ -142,11 +142,11 @@ fn of_one_name_each(wanted: Vec<Wanted>, damage: &mut Vec<Damage>) -> Vec<Wanted
 }
 
 /// The first of what is wrong, and how much more there is, `more` that was only counted included.
-fn cut(mut damage: Vec<Damage>, more: usize) -> Vec<Damage> {
+fn cut(mut damage: Vec<Problem>, more: usize) -> Vec<Problem> {
     let more = more + damage.len().saturating_sub(DAMAGE_MAX);
     damage.truncate(DAMAGE_MAX);
     if more > 0 {
-        damage.push(Damage::of(
+        damage.push(Problem::of(
             ".",
             format!("{more} more files are damaged, missing or not named by a manifest"),
         ));
@@ -175,7 +175,7 @@ fn of_manifest(manifest: &Manifest) -> Vec<Wanted> {
 
 /// What no manifest names: the first of it, and how much more there is. Names that start with a dot
 /// are left to whoever keeps books here, as git does, but drafts are ours.
-fn strays(top: &Folder, wanted: &[Wanted], watch: &Watch) -> Result<(Vec<Damage>, usize)> {
+fn strays(top: &Folder, wanted: &[Wanted], watch: &Watch) -> Result<(Vec<Problem>, usize)> {
     let named = wanted.iter().map(|file| file.file.as_str()).chain([manifest::FILE]).collect();
     let mut strays = Strays { named, watch, found: BTreeMap::new(), more: 0 };
     strays.search(top, Level::Top, "")?;
@@ -186,7 +186,7 @@ fn strays(top: &Folder, wanted: &[Wanted], watch: &Watch) -> Result<(Vec<Damage>
 struct Strays<'run> {
     named: BTreeSet<&'run str>,
     watch: &'run Watch,
-    found: BTreeMap<String, Damage>,
+    found: BTreeMap<String, Problem>,
     more: usize,
 }
 
@@ -225,7 +225,7 @@ impl Strays<'_> {
             Kind::Link => format!("{IS_LINK}; {RESOLVE}"),
             Kind::Special => "it is neither a file nor a folder; take it away".to_owned(),
         };
-        let stray = Damage::of(&file, what);
+        let stray = Problem::of(&file, what);
         self.found.insert(file, stray);
         if self.found.len() > DAMAGE_MAX {
             self.found.pop_last();
@@ -240,12 +240,12 @@ fn is_someone_elses(name: &OsStr) -> bool {
 }
 
 /// Reads one file, once; gives its size and what is wrong with it.
-fn check(top: &Folder, wanted: &Wanted, watch: &Watch) -> Result<(u64, Vec<Damage>)> {
+fn check(top: &Folder, wanted: &Wanted, watch: &Watch) -> Result<(u64, Vec<Problem>)> {
     watch.check()?;
     if !layout::is_file_of_data_set(&wanted.file) {
         return Ok((
             0,
-            vec![Damage::of(
+            vec![Problem::of(
                 &wanted.file,
                 "the manifest names it, but it is no file of this folder",
             )],
@@ -257,7 +257,7 @@ fn check(top: &Folder, wanted: &Wanted, watch: &Watch) -> Result<(u64, Vec<Damag
         } else {
             String::new()
         };
-        vec![Damage::of(&wanted.file, format!("cannot be read: {error}{way_out}"))]
+        vec![Problem::of(&wanted.file, format!("cannot be read: {error}{way_out}"))]
     };
     let mut file = match open(top, &wanted.file) {
         Ok((file, length)) => Hashing {
@@ -299,7 +299,7 @@ struct Hashing<'run> {
 }
 
 impl Hashing<'_> {
-    fn read_all(&mut self, wanted: &Wanted) -> std::io::Result<Vec<Damage>> {
+    fn read_all(&mut self, wanted: &Wanted) -> std::io::Result<Vec<Problem>> {
         let mut damage = Vec::new();
         // One byte more than there should be shows that a file is too long; it may never end.
         let end = wanted.bytes.unwrap_or(self.length).saturating_add(1);
@@ -309,12 +309,12 @@ impl Hashing<'_> {
             let is_in_place = self.at == batch.offset;
             self.pass(batch.offset.saturating_add(batch.bytes).min(end), &mut xxh3)?;
             if !is_in_place || format!("{:016x}", xxh3.digest()) != batch.xxh3 {
-                let what = format!("these {} bytes are not what was written", batch.bytes);
-                damage.push(Damage {
+                let message = format!("these {} bytes are not what was written", batch.bytes);
+                damage.push(Problem {
                     file: wanted.file.clone(),
                     batch: Some(number),
                     offset: Some(batch.offset),
-                    what,
+                    message,
                 });
             }
         }
@@ -326,9 +326,9 @@ impl Hashing<'_> {
         let sha256 = hex(&std::mem::take(&mut self.sha256).finalize());
         if wanted.bytes.is_some_and(|bytes| bytes != self.at) {
             let (length, bytes) = (self.length.max(self.at), wanted.bytes.unwrap_or_default());
-            damage.push(Damage::of(&wanted.file, format!("it has {length} bytes, not {bytes}")));
+            damage.push(Problem::of(&wanted.file, format!("it has {length} bytes, not {bytes}")));
         } else if sha256 != wanted.sha256 && damage.is_empty() {
-            damage.push(Damage::of(
+            damage.push(Problem::of(
                 &wanted.file,
                 format!("its SHA-256 is {sha256}, not {}", wanted.sha256),
             ));

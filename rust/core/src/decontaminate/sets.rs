@@ -86,7 +86,7 @@ pub(super) fn read(
     watch: &Watch,
 ) -> Result<(EvaluationSet, Vec<Text>)> {
     let path = against.path.as_ref().ok_or_else(|| {
-        Error::Recipe(format!(
+        Error::Config(format!(
             "[[decontaminate.against]] `{}` has no `path`; the printed copy of a recipe keeps \
                 none: write it again",
             against.name

@@ -1,7 +1,7 @@
 //! Counts what was found of each evaluation set over a whole run: the manifest's report.
 
 use super::{Index, SHARE_MAX, SPANS_MAX};
-use crate::dataset::manifest::{Decontamination, EvaluationCard};
+use crate::dataset::manifest::{Decontamination, EvaluationEntry};
 use crate::recipe::Decontaminate;
 use crate::stage::Found;
 
@@ -75,7 +75,7 @@ impl Sums {
             first += set.instances;
             let share = matched as f64 / set.instances as f64;
             let (rows_matched, rows_exact) = self.rows.get(place).copied().unwrap_or_default();
-            sets.push(EvaluationCard {
+            sets.push(EvaluationEntry {
                 name: set.name.clone(),
                 field: set.field.clone(),
                 blake3: set.blake3.clone(),

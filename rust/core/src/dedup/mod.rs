@@ -165,7 +165,7 @@ pub struct Seen {
     /// Per kept dialogue: its shingles.
     shingles: Spool,
     threshold: f64,
-    cut_short: u64,
+    near_search_truncated: u64,
     /// Pairs of rows compared so far.
     comparisons: u64,
     /// The shingles read last.
@@ -184,7 +184,7 @@ impl Seen {
             before: Vec::new(),
             shingles: Spool::create(folder, "shingles")?,
             threshold: dedup.threshold,
-            cut_short: 0,
+            near_search_truncated: 0,
             comparisons: 0,
             buffer: Vec::new(),
         })
@@ -193,8 +193,8 @@ impl Seen {
     /// Rows that share a band with more rows than they were compared with, so that a near-duplicate
     /// may have been missed.
     #[must_use]
-    pub fn cut_short(&self) -> u64 {
-        self.cut_short
+    pub fn near_search_truncated(&self) -> u64 {
+        self.near_search_truncated
     }
 
     /// Pairs of rows that were compared by their shingles so far.
@@ -227,7 +227,7 @@ impl Seen {
     fn near(&mut self, near: &Near) -> Result<Option<i64>> {
         let (followed, is_followed_short) = self.followed(near);
         let (candidates, is_compared_short) = self.candidates(followed, near.shingles.len());
-        self.cut_short += u64::from(is_followed_short || is_compared_short);
+        self.near_search_truncated += u64::from(is_followed_short || is_compared_short);
         for kept in candidates {
             self.comparisons += 1;
             self.shingles.read(kept as usize, &mut self.buffer)?;

@@ -83,8 +83,9 @@ fn rows_that_share_a_core_are_compared_with_so_many_each_and_counted() {
     let most = *compared.iter().max().expect("has rows");
     assert_eq!(most, COMPARED_MAX as u64);
     assert!(
-        compared.iter().filter(|count| **count == most).count() as u64 <= seen.cut_short()
-            && seen.cut_short() < 1_200
+        compared.iter().filter(|count| **count == most).count() as u64
+            <= seen.near_search_truncated()
+            && seen.near_search_truncated() < 1_200
     );
     // The one row that is near shares nearly all bands, and is found among the thousand that share
     // few.
@@ -111,7 +112,7 @@ fn rows_outside_the_length_bound_are_followed_no_further_than_others() {
     };
     (0..FOLLOWED_MAX as i64 + 5).for_each(|row| admit(row, 1 + 100 * (row as u64 % 2)));
     admit(5_000, 10);
-    assert!(seen.cut_short() >= 1);
+    assert!(seen.near_search_truncated() >= 1);
 }
 
 #[test]

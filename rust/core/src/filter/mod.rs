@@ -41,10 +41,10 @@ pub fn cuts_turns(table: &toml::Table) -> bool {
 pub fn build(mut table: toml::Table) -> Result<Box<dyn Stage>> {
     let kind = match table.remove("kind") {
         Some(toml::Value::String(kind)) => kind,
-        _ => return Err(Error::Recipe("a [[filter]] needs a `kind`".to_owned())),
+        _ => return Err(Error::Config("a [[filter]] needs a `kind`".to_owned())),
     };
     let (_, build) = FILTERS.into_iter().find(|(name, _)| *name == kind).ok_or_else(|| {
-        Error::Recipe(format!("unknown filter `{kind}`; known: {}", names().join(", ")))
+        Error::Config(format!("unknown filter `{kind}`; known: {}", names().join(", ")))
     })?;
-    build(table).map_err(|error| Error::Recipe(format!("filter `{kind}`: {}", error.message())))
+    build(table).map_err(|error| Error::Config(format!("filter `{kind}`: {}", error.message())))
 }

@@ -20,7 +20,7 @@ pub fn explain(walk: &Walk, row: &[u8]) -> Result<String> {
     let shape = walk.shape(std::iter::once(row));
     let Visited { id, prompt_id, notes, outcome } = walk.visit(shape, row, row.len() as u64);
     let mut story = json!({
-        "shape": shape.name, "id": id, "prompt_id": prompt_id, "fixes": notes.fixes,
+        "shape": shape.name, "id": id, "prompt_id": prompt_id, "letters_changed": notes.letters_changed,
         "phrases": notes.phrases, "control_tokens": notes.control_tokens,
     });
     if let Some(sets) = &walk.evaluation_sets {
@@ -40,8 +40,8 @@ pub fn explain(walk: &Walk, row: &[u8]) -> Result<String> {
         }
         ended => ended,
     };
-    let (verdict, reason) = outcome.verdict();
-    story["verdict"] = verdict.into();
+    let (name, reason) = outcome.name_and_reason();
+    story["outcome"] = name.into();
     match outcome {
         Outcome::Written(cleaned, encoded) => tell_tokens(walk, &cleaned, encoded, &mut story),
         _ => {
@@ -53,7 +53,7 @@ pub fn explain(walk: &Walk, row: &[u8]) -> Result<String> {
 }
 
 fn tell_tokens(walk: &Walk, cleaned: &Cleaned, encoded: Encoded, story: &mut Value) {
-    story["tokens_lost"] = encoded.tokens_lost.into();
+    story["tokens_truncated"] = encoded.tokens_truncated.into();
     match encoded.tokens {
         Tokens::None => {}
         Tokens::Sample(sample) => {
@@ -91,7 +91,7 @@ struct Message {
 /// ranges.
 pub fn render(tokenizer: &Path, template: &str, dialogues: &str, prompt: bool) -> Result<String> {
     let dialogues: Vec<Vec<Message>> = serde_json::from_str(dialogues)
-        .map_err(|error| Error::Recipe(format!("dialogues: {error}")))?;
+        .map_err(|error| Error::Config(format!("dialogues: {error}")))?;
     let tokenizer = Tokenizer::load(tokenizer)?;
     let (name, text) = encode::template_text(template, &tokenizer)?;
     let template = Template::new(&name, &text, &tokenizer.special, &tokenizer.special_texts())?;

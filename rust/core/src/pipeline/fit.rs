@@ -28,7 +28,7 @@ pub(super) fn compares(product: Product) -> bool {
 
 /// Fills in what depends on the product, and refuses what does not fit it.
 pub(super) fn resolve(product: Product, recipe: &mut Recipe) -> Result<()> {
-    let refuse = |why: &str| Err(Error::Recipe(why.to_owned()));
+    let refuse = |why: &str| Err(Error::Config(why.to_owned()));
     if !recipe.shards.tokens && !recipe.shards.text {
         return refuse("`shards.tokens = false` and `shards.text = false` leave nothing to write");
     }
@@ -37,7 +37,7 @@ pub(super) fn resolve(product: Product, recipe: &mut Recipe) -> Result<()> {
         if shape.compares != compares(product) {
             let other =
                 if shape.compares { "`zephyr-fast binarize`" } else { "`zephyr-fast prep`" };
-            return Err(Error::Recipe(format!("rows of shape `{}` are for {other}", shape.name)));
+            return Err(Error::Config(format!("rows of shape `{}` are for {other}", shape.name)));
         }
     }
     // Before anything is filled in, but said last: what is meant for the other product comes first.
@@ -47,12 +47,12 @@ pub(super) fn resolve(product: Product, recipe: &mut Recipe) -> Result<()> {
         Product::Pairs => resolve_pairs(recipe)?,
     }
     off.map_or(Ok(()), |(key, why)| {
-        Err(Error::Recipe(format!("`{key}` does nothing here: {why}; take it away")))
+        Err(Error::Config(format!("`{key}` does nothing here: {why}; take it away")))
     })
 }
 
 fn resolve_windows(recipe: &mut Recipe) -> Result<()> {
-    let refuse = |why: &str| Err(Error::Recipe(why.to_owned()));
+    let refuse = |why: &str| Err(Error::Config(why.to_owned()));
     if recipe.binarize.is_some() {
         return refuse("a recipe with [binarize] is for `zephyr-fast binarize`");
     }
@@ -68,14 +68,14 @@ fn resolve_windows(recipe: &mut Recipe) -> Result<()> {
 }
 
 fn resolve_pairs(recipe: &mut Recipe) -> Result<()> {
-    let refuse = |why: &str| Err(Error::Recipe(why.to_owned()));
+    let refuse = |why: &str| Err(Error::Config(why.to_owned()));
     if let Some((key, why)) = of_windows_alone(recipe) {
-        return Err(Error::Recipe(format!(
+        return Err(Error::Config(format!(
             "`{key}` {why}; it does nothing in `zephyr-fast binarize`, so take it away"
         )));
     }
     if let Some(place) = recipe.filters.iter().position(filter::cuts_turns) {
-        return Err(Error::Recipe(format!(
+        return Err(Error::Config(format!(
             "`filter.{place}.drop = \"tail\"` cuts turns off, and the answers that \
              `zephyr-fast binarize` compares need the whole question; write `drop = \"dialogue\"`"
         )));

@@ -8,12 +8,12 @@ use crate::error::{Error, Result};
 pub fn check(bytes_max: Option<u64>) -> Result<()> {
     let Some(bytes_max) = bytes_max else { return Ok(()) };
     let Some(bytes) = resident_bytes() else {
-        return Err(Error::Recipe(
+        return Err(Error::Config(
             "`--max-memory` needs /proc/self/status, which is not there; leave it out".to_owned(),
         ));
     };
     if bytes > bytes_max {
-        return Err(Error::Recipe(format!(
+        return Err(Error::Config(format!(
             "this process holds {} MB of memory, more than the {} MB of `--max-memory`; allow \
                 more, or take fewer rows at once",
             bytes / 1_000_000,

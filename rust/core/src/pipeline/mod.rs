@@ -114,7 +114,7 @@ fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
     let memory = job.options.memory_bytes_max;
     let rows_read = walk_all(&walk, &inputs, watch, memory, &mut seen, &mut output, bad_rows)?;
     output.check_conserved(rows_read)?;
-    output.cut_short = seen.cut_short();
+    output.near_search_truncated = seen.near_search_truncated();
     drop(seen);
     let name = Path::new(&job.recipe_name)
         .file_stem()
@@ -385,9 +385,9 @@ impl BadRows {
 
     fn fail(&self, of: &str) -> Result<()> {
         let first = self.first.as_deref().unwrap_or_default();
-        Err(Error::BadData(format!(
+        Err(Error::TooManyBadRows(format!(
             "{} rows {of} are unreadable, too many; the first: {first}. If they are to be set \
-                aside all the same, allow more with --max-bad",
+                aside all the same, allow more with --max-bad-rows",
             self.count
         )))
     }

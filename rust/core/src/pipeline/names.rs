@@ -42,7 +42,7 @@ const TRAINED_COLUMNS: &str = "trained_columns:";
 pub fn names(kind: &str) -> Result<Vec<&'static str>> {
     let list = LISTS.iter().find(|(known, _)| *known == kind).map(|(_, names)| names());
     let kinds = || LISTS.map(|(kind, _)| kind).join(", ");
-    let unknown = || Error::Recipe(format!("no list of `{kind}`; there are: {}", kinds()));
+    let unknown = || Error::Config(format!("no list of `{kind}`; there are: {}", kinds()));
     list.or_else(|| trained_columns(kind)).ok_or_else(unknown)
 }
 

@@ -10,8 +10,8 @@ use crate::dataset::fingerprint::{ENGINE, MadeFrom};
 use crate::dataset::layout::TOKENIZER;
 use crate::dataset::ledger::{self, Entry, Ledger};
 use crate::dataset::manifest::{
-    Decontamination, DedupSums, FileCard, InputCard, Manifest, RecipeCopy, Rows, SCHEMA, Split,
-    TemplateCard, TokenizerCard, TruecaseSums,
+    Decontamination, DedupStats, FileEntry, InputEntry, Manifest, RecipeCopy, Rows, SCHEMA, Split,
+    TemplateInfo, TokenizerInfo, TruecaseStats,
 };
 use crate::dataset::out_folder::OutFolder;
 use crate::dataset::product::Product;
@@ -59,7 +59,7 @@ pub(super) fn token_count(encoded: &Encoded) -> usize {
 fn trained_count(encoded: &Encoded) -> usize {
     match &encoded.tokens {
         Tokens::None => 0,
-        Tokens::Sample(sample) => sample.trained_tokens(),
+        Tokens::Sample(sample) => sample.label_tokens(),
         Tokens::Pairs(pairs) => {
             pairs.iter().map(|(_, pair)| pair.chosen_ids.len() + pair.rejected_ids.len()).sum()
         }
@@ -77,10 +77,10 @@ pub(super) struct Output<'run> {
     rows: Rows,
     rows_of_input: Vec<u64>,
     phrases: BTreeMap<String, u64>,
-    truecase: TruecaseSums,
+    truecase: TruecaseStats,
     contamination: Sums,
     /// Rows whose search for near-duplicates was cut short.
-    pub(super) cut_short: u64,
+    pub(super) near_search_truncated: u64,
 }
 
 /// One split's files.
@@ -126,9 +126,9 @@ impl<'run> Output<'run> {
             rows: Rows::default(),
             rows_of_input: vec![0; inputs.len()],
             phrases: BTreeMap::new(),
-            truecase: TruecaseSums::default(),
+            truecase: TruecaseStats::default(),
             contamination: Sums::default(),
-            cut_short: 0,
+            near_search_truncated: 0,
         })
     }
 
@@ -139,8 +139,8 @@ impl<'run> Output<'run> {
         for phrase in &row.notes.phrases {
             *self.phrases.entry(phrase.clone()).or_default() += 1;
         }
-        self.truecase.rows += u64::from(row.notes.fixes > 0);
-        self.truecase.fixes += u64::from(row.notes.fixes);
+        self.truecase.rows += u64::from(row.notes.letters_changed > 0);
+        self.truecase.letters_changed += u64::from(row.notes.letters_changed);
         let mut contamination = Vec::new();
         if let Some(sets) = &self.walk.evaluation_sets {
             self.contamination.add(sets, &row.notes.contamination);
@@ -153,13 +153,13 @@ impl<'run> Output<'run> {
             length: row.raw.length as i64,
             source_id: row.id,
             prompt_id: row.prompt_id,
-            fixes: row.notes.fixes as i32,
+            letters_changed: row.notes.letters_changed as i32,
             contamination,
             control_tokens: row.notes.control_tokens as i32,
             ..Entry::default()
         };
-        let (verdict, reason) = row.outcome.verdict();
-        entry.verdict = verdict;
+        let (outcome, reason) = row.outcome.name_and_reason();
+        entry.outcome = outcome;
         entry.reason = reason.map(|reason| reason.code.word());
         entry.detail = reason.and_then(|reason| reason.detail.clone());
         match &row.outcome {
@@ -187,15 +187,15 @@ impl<'run> Output<'run> {
         self.rows.written += 1;
         split.sums.rows += 1;
         split.sums.tokens += tokens as u64;
-        split.sums.trained_tokens += trained as u64;
-        split.sums.tokens_lost += encoded.tokens_lost as u64;
-        split.sums.trained_tokens_lost += encoded.trained_tokens_lost as u64;
-        split.sums.rows_cut += u64::from(encoded.tokens_lost > 0);
+        split.sums.label_tokens += trained as u64;
+        split.sums.tokens_truncated += encoded.tokens_truncated as u64;
+        split.sums.label_tokens_truncated += encoded.label_tokens_truncated as u64;
+        split.sums.rows_truncated += u64::from(encoded.tokens_truncated > 0);
         entry.split = Some(name);
         if self.walk.encoding.is_some() {
             entry.tokens = Some(tokens as i32);
-            entry.trained_tokens = Some(trained as i32);
-            entry.tokens_lost = Some(encoded.tokens_lost as i32);
+            entry.label_tokens = Some(trained as i32);
+            entry.tokens_truncated = Some(encoded.tokens_truncated as i32);
         }
         entry.pairs = match self.walk.product {
             Product::Windows => None,
@@ -207,7 +207,7 @@ impl<'run> Output<'run> {
                 waiting.push(entry.row_id, sample, encoded.chars)?
             }
             (TokenOutput::Pairs(shards), Tokens::Pairs(pairs)) => {
-                split.sums.samples += pairs.len() as u64;
+                split.sums.examples += pairs.len() as u64;
                 for (number, pair) in pairs {
                     if let ShardRows::Pairs(rows) = &mut shards.rows {
                         rows.add(entry.row_id, *number, pair);
@@ -266,7 +266,7 @@ impl<'run> Output<'run> {
         watch: &Watch,
     ) -> Result<Manifest> {
         let (walk, folder) = (self.walk, self.folder);
-        let mut files = vec![FileCard::new(ledger::FILE, self.ledger.commit()?)];
+        let mut files = vec![FileEntry::new(ledger::FILE, self.ledger.commit()?)];
         files.extend(self.quarantine.commit()?);
         if let Some(encoding) = &walk.encoding {
             files.extend(write_tokenizer(encoding, folder)?);
@@ -275,7 +275,7 @@ impl<'run> Output<'run> {
         for split in self.splits.into_iter().filter(|split| split.sums.rows > 0) {
             splits.insert(split.name.to_owned(), split.finish(walk, folder, watch)?);
         }
-        let card_of = |(input, rows): (&Input, u64)| InputCard {
+        let card_of = |(input, rows): (&Input, u64)| InputEntry {
             name: input.name.clone(),
             blake3: input.blake3.clone(),
             bytes: input.bytes,
@@ -297,7 +297,7 @@ impl<'run> Output<'run> {
                 text: recipe_text,
             },
             tokenizer: walk.encoding.as_ref().map(tokenizer_card),
-            template: walk.encoding.as_ref().map(|Encoding { template, .. }| TemplateCard {
+            template: walk.encoding.as_ref().map(|Encoding { template, .. }| TemplateInfo {
                 name: template.name().to_owned(),
                 sha256: template.sha256(),
             }),
@@ -305,7 +305,7 @@ impl<'run> Output<'run> {
             rows: self.rows,
             phrases: self.phrases,
             truecase: self.truecase,
-            dedup: DedupSums { cut_short: self.cut_short },
+            dedup: DedupStats { near_search_truncated: self.near_search_truncated },
             decontamination,
             splits,
             files,
@@ -317,10 +317,10 @@ impl<'run> Output<'run> {
             let mut early = manifest.clone();
             let (file, sha256) =
                 (card::FILE.to_owned(), crate::normal::sha256_hex(card.as_bytes()));
-            early.files.push(FileCard { file, bytes: card.len() as u64, sha256 });
+            early.files.push(FileEntry { file, bytes: card.len() as u64, sha256 });
             commit_bytes(folder.top(), crate::dataset::manifest::FILE, early.print()?.as_bytes())?;
         }
-        manifest.files.push(FileCard::new(
+        manifest.files.push(FileEntry::new(
             card::FILE,
             commit_bytes(folder.top(), card::FILE, card.as_bytes())?,
         ));
@@ -333,21 +333,21 @@ fn count(counts: &mut BTreeMap<String, u64>, word: &str) {
 }
 
 /// The tokenizer and the template that made the ids, so that whoever trains needs nothing else.
-fn write_tokenizer(encoding: &Encoding, folder: &OutFolder) -> Result<Vec<FileCard>> {
+fn write_tokenizer(encoding: &Encoding, folder: &OutFolder) -> Result<Vec<FileEntry>> {
     let target = folder.folder(TOKENIZER)?;
     let files = encoding.tokenizer.files(encoding.template.text())?;
     files
         .into_iter()
         .map(|(name, bytes)| {
-            Ok(FileCard::new(&format!("{TOKENIZER}/{name}"), commit_bytes(&target, name, &bytes)?))
+            Ok(FileEntry::new(&format!("{TOKENIZER}/{name}"), commit_bytes(&target, name, &bytes)?))
         })
         .collect()
 }
 
-fn tokenizer_card(encoding: &Encoding) -> TokenizerCard {
+fn tokenizer_card(encoding: &Encoding) -> TokenizerInfo {
     let Encoding { tokenizer, .. } = encoding;
     let special = &tokenizer.special;
-    TokenizerCard {
+    TokenizerInfo {
         sha256: tokenizer.sha256.clone(),
         vocab_size: tokenizer.vocab_size(),
         bos: special.bos.clone(),
@@ -373,15 +373,15 @@ impl SplitOutput {
             TokenOutput::Samples(waiting) => {
                 let written = waiting.write(walk, shards(walk, folder, self.name), watch)?;
                 sums.seq_len = walk.recipe.pack.seq_len as u64;
-                sums.samples = written.cards.iter().map(|card| card.rows).sum();
+                sums.examples = written.cards.iter().map(|card| card.examples).sum();
                 sums.tokens = written.tokens;
                 if walk.recipe.compat == Compat::Trl07 {
                     // Every token is trained there, the extra EOS as well.
-                    sums.trained_tokens = written.tokens;
-                    sums.tokens_lost += written.tokens_lost;
-                    sums.trained_tokens_lost += written.tokens_lost;
+                    sums.label_tokens = written.tokens;
+                    sums.tokens_truncated += written.tokens_truncated;
+                    sums.label_tokens_truncated += written.tokens_truncated;
                 }
-                sums.fill = Some(sums.tokens as f64 / (sums.samples * sums.seq_len).max(1) as f64);
+                sums.fill = Some(sums.tokens as f64 / (sums.examples * sums.seq_len).max(1) as f64);
                 written.cards
             }
             TokenOutput::Pairs(shards) => {
@@ -393,7 +393,7 @@ impl SplitOutput {
         // Last: it was compressed meanwhile.
         sums.text = self.text.map(Text::commit).transpose()?.into_iter().collect();
         if walk.encoding.is_none() {
-            sums.samples = sums.text.iter().map(|text| text.rows).sum();
+            sums.examples = sums.text.iter().map(|text| text.rows).sum();
         }
         Ok(sums)
     }

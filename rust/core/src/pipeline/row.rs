@@ -83,7 +83,7 @@ impl From<Reason> for Outcome {
 impl Outcome {
     /// The ledger's word for it, and why it is so.
     #[must_use]
-    pub fn verdict(&self) -> (&'static str, Option<&Reason>) {
+    pub fn name_and_reason(&self) -> (&'static str, Option<&Reason>) {
         match self {
             Outcome::GoingOn(_) => ("going on", None),
             Outcome::Dropped(reason) => ("dropped", Some(reason)),
@@ -130,7 +130,7 @@ impl Walk {
             } else {
                 "`shards.tokens` is false, so no tokenizer is of use"
             };
-            return Err(Error::Recipe(what.to_owned()));
+            return Err(Error::Config(what.to_owned()));
         }
         let mut stages: Vec<Box<dyn Stage>> = Vec::new();
         if recipe.truecase.enabled {

@@ -10,7 +10,7 @@ use arrow_array::{ArrayRef, Float64Array, RecordBatch};
 use arrow_schema::SchemaRef;
 
 use crate::dataset::layout::TEXT;
-use crate::dataset::manifest::TextCard;
+use crate::dataset::manifest::TextEntry;
 use crate::dataset::out_folder::OutFolder;
 use crate::dataset::product::{Product, message_fields};
 use crate::dataset::table::Table;
@@ -115,12 +115,12 @@ impl Text {
     }
 
     /// Ends the file.
-    pub(super) fn commit(mut self) -> Result<TextCard> {
+    pub(super) fn commit(mut self) -> Result<TextEntry> {
         self.flush()?;
         let table = self.encoder.end()?;
         let rows = table.rows();
         let committed = table.commit()?;
-        Ok(TextCard { file: self.file, rows, bytes: committed.bytes, sha256: committed.sha256 })
+        Ok(TextEntry { file: self.file, rows, bytes: committed.bytes, sha256: committed.sha256 })
     }
 }
 

@@ -65,7 +65,7 @@ impl Buffer {
     ) -> Result<()> {
         let windows = self.ids.chunks_exact(seq_len);
         watch.samples_total.fetch_add(windows.len() as u64, Ordering::Relaxed);
-        written.tokens_lost += windows.remainder().len() as u64;
+        written.tokens_truncated += windows.remainder().len() as u64;
         for (number, window) in windows.enumerate() {
             let (start, end) = (number * seq_len, (number + 1) * seq_len);
             let first = self.ends.partition_point(|(row_end, _)| *row_end <= start);

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use super::trl07;
-use crate::dataset::manifest::ShardCard;
+use crate::dataset::manifest::ShardEntry;
 use crate::dataset::shard::{ShardRows, Shards, WindowRows};
 use crate::disk::Folder;
 use crate::disk::spool::Spool;
@@ -27,11 +27,11 @@ pub(super) struct Waiting {
 /// What was written, and what of the samples was not.
 #[derive(Default)]
 pub(super) struct Written {
-    pub cards: Vec<ShardCard>,
+    pub cards: Vec<ShardEntry>,
     /// Tokens in the windows.
     pub tokens: u64,
     /// Tokens that are in no window.
-    pub tokens_lost: u64,
+    pub tokens_truncated: u64,
 }
 
 impl Waiting {

@@ -32,7 +32,7 @@ impl Recipe {
         check_lengths(text, name, overrides)?;
         let at = |error: &toml::de::Error| {
             let place = error.span().map_or(0, |span| span.start);
-            Error::Recipe(format!(
+            Error::Config(format!(
                 "{name}:{}: {}",
                 line_of(text, place),
                 error.message().replace('\n', " ")
@@ -50,7 +50,7 @@ impl Recipe {
                 .map(|(key, value)| format!("{key}={}", head(value, SHOWN_MAX)))
                 .collect();
             let wrong = |error: &dyn std::fmt::Display| {
-                Error::Recipe(format!(
+                Error::Config(format!(
                     "--set {}: {}",
                     keys.join(" --set "),
                     head(&error.to_string(), SAID_MAX)
@@ -74,7 +74,7 @@ impl Recipe {
 
     fn check(&self, name: &str) -> Result<()> {
         let wrong =
-            |key: &str, rule: &str| Err(Error::Recipe(format!("{name}: `{key}` must be {rule}")));
+            |key: &str, rule: &str| Err(Error::Config(format!("{name}: `{key}` must be {rule}")));
         if !(0.0..1.0).contains(&self.shards.test_fraction) {
             return wrong("shards.test_fraction", "at least 0 and below 1");
         }
@@ -111,20 +111,20 @@ impl Recipe {
 /// level on the stack.
 fn check_lengths(text: &str, name: &str, overrides: &[(String, String)]) -> Result<()> {
     if text.len() > TEXT_BYTES_MAX {
-        return Err(Error::Recipe(format!(
+        return Err(Error::Config(format!(
             "{name}: the recipe has {} bytes; at most {TEXT_BYTES_MAX} are read",
             text.len()
         )));
     }
     if overrides.len() > OVERRIDES_MAX {
-        return Err(Error::Recipe(format!(
+        return Err(Error::Config(format!(
             "--set is given {} times; at most {OVERRIDES_MAX} are read: write a recipe",
             overrides.len()
         )));
     }
     for (key, value) in overrides {
         let wrong =
-            |why: String| Err(Error::Recipe(format!("--set {}: {why}", head(key, SHOWN_MAX))));
+            |why: String| Err(Error::Config(format!("--set {}: {why}", head(key, SHOWN_MAX))));
         if key.len() > KEY_BYTES_MAX || key.split('.').count() > KEY_PARTS_MAX {
             return wrong(format!(
                 "a key has at most {KEY_PARTS_MAX} parts and {KEY_BYTES_MAX} bytes"
@@ -167,14 +167,14 @@ fn check_filters(
     for filter in filters {
         let line = line_of(text, filter.span().start);
         check_filter(filter.into_inner())
-            .map_err(|error| Error::Recipe(format!("{name}:{line}: {error}")))?;
+            .map_err(|error| Error::Config(format!("{name}:{line}: {error}")))?;
     }
     Ok(())
 }
 
 /// Puts a value under a dotted key; a number within the key is a place in a list.
 fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<()> {
-    let wrong = |why: &str| Error::Recipe(format!("--set {key}={}: {why}", head(value, SHOWN_MAX)));
+    let wrong = |why: &str| Error::Config(format!("--set {key}={}: {why}", head(value, SHOWN_MAX)));
     // What is no TOML value is meant as a string: `--set binarize.preset=argilla`.
     let value = format!("value = {value}")
         .parse::<toml::Table>()
@@ -214,11 +214,11 @@ mod tests {
     fn known(filter: toml::Table) -> Result<()> {
         match filter.keys().find(|key| !["kind", "turns_max"].contains(&key.as_str())) {
             None if filter["kind"].as_str() == Some("length") => Ok(()),
-            None => Err(Error::Recipe(format!(
+            None => Err(Error::Config(format!(
                 "unknown filter `{}`",
                 filter["kind"].as_str().unwrap_or_default()
             ))),
-            Some(key) => Err(Error::Recipe(format!("unknown field `{key}`"))),
+            Some(key) => Err(Error::Config(format!("unknown field `{key}`"))),
         }
     }
 

@@ -38,7 +38,7 @@ impl Jinja {
         special: &SpecialTokens,
         control: &[String],
     ) -> Result<Jinja> {
-        let refused = |why: &str| Error::Recipe(format!("template `{name}` is refused: {why}"));
+        let refused = |why: &str| Error::Config(format!("template `{name}` is refused: {why}"));
         if text.len() > limits::TEMPLATE_BYTES_MAX {
             return Err(refused(&format!(
                 "it has {} bytes, more than {}",
@@ -106,18 +106,18 @@ impl Jinja {
 
     pub(super) fn render_prompt(&self, turns: &[Turn]) -> std::result::Result<String, Reason> {
         self.text(turns, true, None)
-            .map_err(|error| Reason::found(Code::Template, described(&error)))
+            .map_err(|error| Reason::found(Code::TemplateError, described(&error)))
     }
 
     pub(super) fn render_text(&self, turns: &[Turn]) -> std::result::Result<String, Reason> {
         self.text(turns, false, None)
-            .map_err(|error| Reason::found(Code::Template, described(&error)))
+            .map_err(|error| Reason::found(Code::TemplateError, described(&error)))
     }
 
     pub(super) fn render(&self, turns: &[Turn]) -> std::result::Result<Rendered, Reason> {
         let text = self.render_text(turns)?;
         let trained = mask::derive(self, &self.ends, turns, &text)
-            .map_err(|why| Reason::found(Code::Mask, why))?;
+            .map_err(|why| Reason::found(Code::MaskNotProvable, why))?;
         Ok(Rendered { text, trained })
     }
 

@@ -84,7 +84,7 @@ impl Template {
         let kind = match (&special.eos, is_zephyr) {
             (Some(eos), true) => Kind::Zephyr { eos: eos.clone() },
             (None, true) => {
-                return Err(Error::Recipe(
+                return Err(Error::Config(
                     "the zephyr template needs an `eos_token` in the tokenizer's \
                     tokenizer_config.json"
                         .to_owned(),

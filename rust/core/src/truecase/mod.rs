@@ -37,9 +37,9 @@ pub struct Truecase;
 impl Stage for Truecase {
     fn visit(&self, dialogue: &mut Dialogue, notes: &mut Notes) -> Result<(), Reason> {
         for text in dialogue.texts_mut() {
-            if let Some((mended, fixes)) = truecase(text) {
+            if let Some((mended, letters_changed)) = truecase(text) {
                 *text = mended;
-                notes.fixes += fixes;
+                notes.letters_changed += letters_changed;
             }
         }
         Ok(())
@@ -66,18 +66,18 @@ fn covers(spans: &[Range<usize>], place: usize) -> bool {
 /// The text with the letters at these places upper-cased.
 fn capitalised(text: &str, places: &[usize]) -> Option<(String, u32)> {
     let mut edited = String::with_capacity(text.len() + 4);
-    let (mut copied, mut fixes) = (0, 0);
+    let (mut copied, mut letters_changed) = (0, 0);
     for &place in places {
         let letter = text[place..].chars().next()?;
         if let Some(capital) = upper(letter) {
             edited.push_str(&text[copied..place]);
             edited.push(capital);
             copied = place + letter.len_utf8();
-            fixes += 1;
+            letters_changed += 1;
         }
     }
     edited.push_str(&text[copied..]);
-    (fixes > 0).then_some((edited, fixes))
+    (letters_changed > 0).then_some((edited, letters_changed))
 }
 
 /// The capital of a small letter that has exactly one (`ß` has none).
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(Truecase.visit(&mut dialogue, &mut notes), Ok(()));
         assert_eq!(dialogue.turns[0].text, "Who am I?");
         assert_eq!(dialogue.answers(), ["You. I guess", "No."]);
-        assert_eq!(notes.fixes, 4);
+        assert_eq!(notes.letters_changed, 4);
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(super) fn take_lock(top: &Folder, work: &Folder) -> Result<Option<File>> {
     if !file.metadata().is_ok_and(|found| found.is_file() && found.nlink() == 1)
         || holder(&file).is_none()
     {
-        return Err(Error::OtherRun(format!(
+        return Err(Error::OutputExists(format!(
             "`{}` is not the lock of a run; nothing was removed. Name a new folder",
             path.display()
         )));

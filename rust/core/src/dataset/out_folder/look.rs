@@ -74,7 +74,7 @@ pub(super) fn look(
         if is_ours { check_names(top, Level::Top, watch) } else { check_empty(top, watch) };
     match checked {
         // Another run has begun just between: the lock is to say who.
-        Err(Error::OtherRun(_)) if !is_ours && read_note(top)?.is_some() => {}
+        Err(Error::OutputExists(_)) if !is_ours && read_note(top)?.is_some() => {}
         checked => checked?,
     }
     Ok(Found::Free { has_note })
@@ -109,7 +109,7 @@ fn refuse_unless(overwrite: bool, top: &Folder, what: &str, differences: &[&str]
     if overwrite {
         return Ok(());
     }
-    Err(Error::OtherRun(format!(
+    Err(Error::OutputExists(format!(
         "`{}` {what}; it differs in: {}. Name another folder, or replace it with --overwrite",
         top.path().display(),
         differences.join(", ")
@@ -154,7 +154,7 @@ fn check_empty(top: &Folder, watch: &Watch) -> Result<()> {
     }
     if let Some(name) = first {
         let path = top.path().display();
-        return Err(Error::OtherRun(format!(
+        return Err(Error::OutputExists(format!(
             "`{path}` is not empty and not ours (it has `{name}`); name a new folder"
         )));
     }
@@ -171,7 +171,7 @@ fn check_empty(top: &Folder, watch: &Watch) -> Result<()> {
 }
 
 pub(super) fn stranger(path: &Path, kind: Kind) -> Error {
-    Error::OtherRun(format!(
+    Error::OutputExists(format!(
         "`{}` is {}, which no run put there; nothing was removed. \
             Name a new folder, or move it away",
         path.display(),
@@ -207,7 +207,7 @@ fn read_note(top: &Folder) -> Result<Option<MadeFrom>> {
     };
     let read = serde_json::from_slice(&text).map(Some);
     read.map_err(|error| {
-        Error::OtherRun(format!(
+        Error::OutputExists(format!(
             "`{}` is not the note of a run ({error}); name a new folder",
             path.display()
         ))
@@ -233,9 +233,9 @@ fn read_manifest(top: &Folder) -> Result<Earlier> {
     }
     match Manifest::read(top) {
         Err(Error::Integrity(what)) if is_damaged_one_of_ours(top) => Ok(Earlier::Damaged(what)),
-        Err(Error::Integrity(what)) => {
-            Err(Error::OtherRun(format!("{what}, and the folder is not ours; name a new folder")))
-        }
+        Err(Error::Integrity(what)) => Err(Error::OutputExists(format!(
+            "{what}, and the folder is not ours; name a new folder"
+        ))),
         read => Ok(read?.map_or(Earlier::None, |manifest| Earlier::Whole(Box::new(manifest)))),
     }
 }

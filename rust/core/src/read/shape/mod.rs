@@ -21,7 +21,7 @@ pub const MESSAGES_MAX: usize = 1024;
 pub const DEPTH_MAX: usize = 64;
 
 fn not_of_shape(detail: impl Into<String>) -> Reason {
-    Reason::found(Code::Shape, detail)
+    Reason::found(Code::InvalidRow, detail)
 }
 
 /// One way a source writes its rows.
@@ -59,7 +59,7 @@ pub fn names() -> Vec<&'static str> {
 /// The shape of that name.
 pub fn named(name: &str) -> Result<&'static Shape> {
     SHAPES.iter().find(|shape| shape.name == name).ok_or_else(|| {
-        Error::Recipe(format!("unknown shape `{name}`; known: auto, {}", names().join(", ")))
+        Error::Config(format!("unknown shape `{name}`; known: auto, {}", names().join(", ")))
     })
 }
 
@@ -127,7 +127,10 @@ where
 {
     let text = simdutf8::basic::from_utf8(row).or_else(|_| std::str::from_utf8(row));
     let text = text.map_err(|error| {
-        Reason::found(Code::Utf8, format!("not UTF-8 at byte {} of the row", error.valid_up_to()))
+        Reason::found(
+            Code::InvalidUtf8,
+            format!("not UTF-8 at byte {} of the row", error.valid_up_to()),
+        )
     })?;
     if let Some(fields) = whole(text, quick) {
         return Ok(fields);
@@ -140,7 +143,7 @@ where
         ));
     }
     let malformed = |error: serde_json::Error| {
-        let code = if error.is_data() { Code::Shape } else { Code::Json };
+        let code = if error.is_data() { Code::InvalidRow } else { Code::InvalidJson };
         Reason::found(code, error.to_string())
     };
     // serde would take the places of an array for the fields in their order.

@@ -40,18 +40,18 @@ fn covers(spans: &[Range<usize>], place: usize) -> bool {
 /// The text with the letters at these places upper-cased.
 fn capitalised(text: &str, places: &[usize]) -> Option<(String, u32)> {
     let mut edited = String::with_capacity(text.len() + 4);
-    let (mut copied, mut fixes) = (0, 0);
+    let (mut copied, mut letters_changed) = (0, 0);
     for &place in places {
         let letter = text[place..].chars().next()?;
         if let Some(capital) = upper(letter) {
             edited.push_str(&text[copied..place]);
             edited.push(capital);
             copied = place + letter.len_utf8();
-            fixes += 1;
+            letters_changed += 1;
         }
     }
     edited.push_str(&text[copied..]);
-    (fixes > 0).then_some((edited, fixes))
+    (letters_changed > 0).then_some((edited, letters_changed))
 }
 
 /// The capital of a small letter that has exactly one (`ß` has none).
