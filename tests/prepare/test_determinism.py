@@ -37,14 +37,14 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
         inputs[-1].write_bytes(b"".join(lines[number * 110 : (number + 1) * 110]))
 
     def once(name: str, **changes: Any) -> dict[str, bytes]:
-        settings = {"shards.test_fraction": 0.3, **changes.pop("settings", {})}
+        settings = {"shards.test_fraction": 0.3, **changes.pop("overrides", {})}
         verb = zephyr_fast.prep if request.param == "prep" else zephyr_fast.binarize
         verb(
             **{
                 "input": inputs,
                 "tokenizer": "sample",
                 "out": tmp_path / name,
-                "settings": settings,
+                "overrides": settings,
                 **changes,
             }
         )

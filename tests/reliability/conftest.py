@@ -31,7 +31,7 @@ def built_with_failpoints() -> Path:
         "failpoints",
         "--locked",
         "--message-format",
-        "invalid_json",
+        "json",
     ]
     told = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert told.returncode == 0, told.stderr[-3000:]
@@ -75,7 +75,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
         options[verb] = {
             "input": str(path),
             "tokenizer": "sample",
-            "settings": {"shards.test_fraction": 0.3},
+            "overrides": {"shards.test_fraction": 0.3},
             "threads": 2,
         }
     return options

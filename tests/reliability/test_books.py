@@ -71,7 +71,7 @@ def options(folder: Path, out: Path) -> dict[str, Any]:
         "input": str(folder / "part-*"),
         "tokenizer": "sample",
         "out": str(out),
-        "settings": settings,
+        "overrides": settings,
         "max_bad_rows": 1_000,
     }
 

@@ -31,7 +31,7 @@ def rounds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         part = [lines[(number * 13 + place * 7) % len(lines)] for place in range(12)]
         (folder / f"part-{number:02}.jsonl").write_bytes(b"".join(part))
     settings = {"shards.test_fraction": 0.3, "pack.seq_len": 512}
-    return {"input": str(folder / "part-*.jsonl"), "tokenizer": "sample", "settings": settings}
+    return {"input": str(folder / "part-*.jsonl"), "tokenizer": "sample", "overrides": settings}
 
 
 def check(faulty: Faulty, rounds: dict[str, Any], folder: Path, runs: int) -> None:

@@ -116,7 +116,7 @@ def killed_while_replacing(steps: Steps) -> int:
     """
     other = {
         **steps.options,
-        "settings": {**steps.options["settings"], "seed": 7, "shards.text": False},
+        "overrides": {**steps.options["overrides"], "seed": 7, "shards.text": False},
     }
 
     def before(out: Path) -> None:

@@ -149,7 +149,7 @@ def test_a_manifest_that_is_sealed_anew_must_still_add_up(copy: Path) -> None:
         lambda told: told["rows"].update(written=told["rows"]["written"] - 1),
         lambda told: told["inputs"][0].update(rows=1),
         lambda told: told["made_from"].update(recipe="0" * 64),
-        lambda told: told["splits"]["train"]["shards"][0]["batches"][0].update(rows=1),
+        lambda told: told["splits"]["train"]["shards"][0]["batches"][0].update(examples=1),
         lambda told: told["splits"]["train"]["shards"][0].update(file="../copy/train-00000.arrow"),
         lambda told: told["splits"]["train"]["shards"][0]["batches"][0].update(offset=0),
         lambda told: told["splits"]["train"]["shards"][0]["batches"][0].update(bytes=2**63),

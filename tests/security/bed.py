@@ -28,12 +28,12 @@ class Bed:
             "dedup.near": False,
         }
         self.options: dict[str, dict[str, Any]] = {
-            "text": {"input": rows, "settings": {"shards.tokens": False, **same}, "threads": 1},
-            "tokens": {"input": rows, "tokenizer": "sample", "settings": same, "threads": 1},
+            "text": {"input": rows, "overrides": {"shards.tokens": False, **same}, "threads": 1},
+            "tokens": {"input": rows, "tokenizer": "sample", "overrides": same, "threads": 1},
         }
         self.other = {
             "input": rows,
-            "settings": {"shards.tokens": False, **same, "seed": 7},
+            "overrides": {"shards.tokens": False, **same, "seed": 7},
             "threads": 1,
         }
         for name, options in self.options.items():

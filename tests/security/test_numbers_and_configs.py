@@ -282,10 +282,10 @@ def test_what_nobody_foresaw_is_one_line_that_asks_for_a_report(
 
     from zephyr_fast import cli
 
-    def fail(_folder: Path) -> None:
+    def fail(_folder: Path, **_: Any) -> None:
         raise RuntimeError("a\x1b[2Jb")
 
-    monkeypatch.setattr(sys.modules["zephyr_fast.dataset.verify"], "report", fail)
+    monkeypatch.setattr(sys.modules["zephyr_fast.dataset.verify"], "verify", fail)
     monkeypatch.setattr("sys.argv", ["zephyr-fast", "verify", str(tmp_path)])
     with pytest.raises(SystemExit) as left:
         cli.main()
