@@ -100,9 +100,7 @@ def commands_of(console: str) -> list[str]:
 
 def recorded(commands: Iterable[str], directory: Path) -> list[tuple[str, str]]:
     """Run shell commands in a directory and return each with its output, ANSI codes included."""
-    return [
-        (command, run_in_terminal(["bash", "-c", command], directory)) for command in commands
-    ]
+    return [(command, run_in_terminal(["bash", "-c", command], directory)) for command in commands]
 
 
 def transcript(records: Iterable[tuple[str, str]]) -> str:

@@ -31,7 +31,9 @@ from record_terminal import (
 
 TEXT = README.read_text(encoding="utf-8")
 ON_CPU = ["--max_steps", "2", "--eval_strategy", "no"]
-CLAIM = re.compile(r"^\| \*\*(?:Fast|Verified|Exact)\.\*\* (.+) \| (.+) \| `(.+)` \|$", re.MULTILINE)
+CLAIM = re.compile(
+    r"^\| \*\*(?:Fast|Verified|Exact)\.\*\* (.+) \| (.+) \| `(.+)` \|$", re.MULTILINE
+)
 SOURCES = ("docs/benchmarks.md", "docs/reliability.md")
 DERIVED = {"18"}
 """Figures of a claim that are computed from two others of the same row."""
