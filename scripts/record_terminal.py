@@ -7,6 +7,7 @@ Commands run in a temporary directory, in a terminal of fixed width, so every ru
 text. `tests/house/test_readme.py` runs them again and compares.
 """
 
+import argparse
 import os
 import pty
 import re
@@ -66,6 +67,9 @@ xmlns="http://www.w3.org/2000/svg">
 
 
 def main() -> None:
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     with tempfile.TemporaryDirectory() as directory:
         PICTURE.write_text(drawn(recorded(SCENES, Path(directory))), encoding="utf-8")
     with tempfile.TemporaryDirectory() as directory:
