@@ -286,7 +286,7 @@ def draw(found: list[Learnt], path: Path) -> None:
     titles = (
         "SFT: held-out loss, nats per token",
         "DPO: held-out margin, nats per pair",
-        "DPO: share of held-out pairs whose margin rose",
+        "DPO: held-out pairs whose margin rose",
     )
     figure, panels = plt.subplots(1, 3, figsize=(12, 3.2), layout="constrained")
     for panel, title, name in zip(panels, titles, ("losses", "margins", "accuracies"), strict=True):
