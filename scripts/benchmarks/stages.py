@@ -37,7 +37,7 @@ from stage_peers import PEERS
 ROOT = Path(__file__).parents[2]
 OURS = "ours"
 PEER_PACKAGES = ("msgspec", "gigatoken", "gaoya", "rensa")
-# The unit of a stage's rate, and the megabytes of input that each slow library reads.
+# What a stage's rate counts, and how much of the input each slow peer reads, in megabytes.
 UNITS = {"dedup": "documents", "pack": "samples"}
 SLOW = {
     "re": 8,
