@@ -1,13 +1,13 @@
-"""Repeats, with the packages installed here, the traps that this project was built around, and
-writes them into docs/reliability.md.
+"""Run four reliability tests on other packages and on zephyr-fast, and write the results into
+docs/reliability.md.
 
-    # all of it, about two minutes; `make compare` does this
+    # all tests, about two minutes; `make compare` runs this
     python scripts/compare_reliability.py
-    # the tables, and no file is changed
+    # print the tables and change no file
     python scripts/compare_reliability.py --print
 
-Four experiments, ours in the last row of each: flipped bits, a loader that is sharded twice, a
-stream that is resumed, hostile templates.
+The tests are: flipped bits, a loader that is sharded twice, a stream that is resumed, and hostile
+templates. zephyr-fast is the last row of each table.
 """
 
 import json
@@ -50,8 +50,8 @@ def table(title: str, heads: Row, rows: Iterable[Row]) -> str:
 
 
 def flipped_bits() -> str:
-    """One bit of a file is flipped at a time; the reader gives the rows, other rows, or an
-    error, or dies.
+    """Flip one bit of a file at a time, and count if the reader returns the same rows, changed
+    rows or an error, or crashes.
     """
     rows = []
     for reader in ("none", "lz4", "zstd", "ours"):
@@ -65,7 +65,7 @@ def flipped_bits() -> str:
             if child.returncode != 0:
                 found["death"] += 1
         name = (
-            "ours"
+            "zephyr-fast"
             if reader == "ours"
             else f"pyarrow {version('pyarrow')}, {reader.replace('none', 'uncompressed')}"
         )
@@ -81,16 +81,16 @@ def flipped_bits() -> str:
         )
     heads = [
         "reader of the same rows",
-        "other rows, silently",
+        "changed rows, silently",
         "error",
-        "death of the process",
-        "no row touched",
+        "crash",
+        "no row affected",
     ]
     return table(f"{FLIPS} flipped bits, one at a time, in an Arrow file", heads, rows)
 
 
 def flips(reader: str, first: int) -> None:
-    """The child of `flipped_bits`: flips from number `first` on, a word for each."""
+    """Flip bits from number `first` on and print a word for each: the child of `flipped_bits`."""
     import pyarrow as pa
 
     from zephyr_fast import IntegrityError, Shards, prep
@@ -133,14 +133,14 @@ def flips(reader: str, first: int) -> None:
 
 
 class Numbers:
-    """Rows that are their own numbers."""
+    """A dataset in which each row is its own number."""
 
     def samples(self, rows: Sequence[int]) -> list[Any]:
         return list(rows)
 
 
 def ours(rank: int, world: int, size: int, state: Any = None) -> Any:
-    """Our loader over one epoch of such rows."""
+    """Return the loader of zephyr-fast over one epoch of such rows."""
     from zephyr_fast.load.loader import Batches, Loader, Part, Workers
     from zephyr_fast.load.order import Shuffled
     from zephyr_fast.load.stream import Stream
@@ -160,7 +160,7 @@ def lost_and_twice(rows: Iterable[int], size: int) -> Row:
 
 
 def sharded_twice() -> str:
-    """Each rank reads its own part already; `prepare` takes a part of that."""
+    """Read an epoch whose ranks already read separate parts, and which `prepare` shards again."""
     import torch
     from accelerate.data_loader import prepare_data_loader
 
@@ -198,15 +198,15 @@ def sharded_twice() -> str:
     ]
     rows = [
         [
-            f"accelerate {version('accelerate')}: an iterable that shards itself, through "
+            f"accelerate {version('accelerate')}: an iterable with its own sharding, through "
             "`prepare`",
             *lost_and_twice(read, ROWS_OF_EPOCH),
             "none",
         ],
         [
-            "ours",
+            "zephyr-fast",
             *lost_and_twice(alone, ROWS_OF_EPOCH),
-            f"wrapped once more: {refused} of {RANKS} ranks refuse",
+            f"if wrapped again: on {refused} of {RANKS} ranks",
         ],
     ]
     return table(
@@ -217,7 +217,7 @@ def sharded_twice() -> str:
 
 
 def resumed_stream() -> str:
-    """A shuffled stream is broken off, its state saved and loaded, and read to its end."""
+    """Interrupt a shuffled stream, save and load its state, and read it to its end."""
     import datasets
 
     def theirs(kills: int) -> list[int]:
@@ -249,18 +249,18 @@ def resumed_stream() -> str:
     name = f"datasets {version('datasets')}, `.shuffle(buffer_size={BUFFER:,})`"
     rows = [
         [reader, kills, *lost_and_twice(read(kills), STREAM_ROWS)]
-        for reader, read in ((name, theirs), ("ours", of_us))
+        for reader, read in ((name, theirs), ("zephyr-fast", of_us))
         for kills in (1, 4)
     ]
     return table(
-        f"A shuffled stream of {STREAM_ROWS:,} rows, broken off and resumed",
-        ["stream", "kills", "rows lost", "rows read twice"],
+        f"A shuffled stream of {STREAM_ROWS:,} rows, interrupted and resumed",
+        ["stream", "interruptions", "rows lost", "rows read twice"],
         rows,
     )
 
 
 def hostile_templates() -> str:
-    """Templates that want all memory or all time, on one short dialogue."""
+    """Render hostile templates, which use up memory or time, on one short dialogue."""
     from zephyr_fast.prepare import canary
 
     hostile = sorted((ROOT / "tests" / "fixtures" / "hostile_templates").glob("*.jinja"))[::6]
@@ -283,7 +283,7 @@ def hostile_templates() -> str:
     refused = sum(code != 0 for code in ended)
     rows = [
         [
-            f"jinja2 {version('jinja2')}, its sandbox as transformers uses it",
+            f"jinja2 {version('jinja2')}, sandboxed as in transformers",
             ends["refused"],
             ends["text"],
             ends["memory"],
@@ -291,7 +291,8 @@ def hostile_templates() -> str:
             ends["death"],
         ],
         [
-            f"ours, at load, in a child of {canary.CPU_SECONDS} s and {canary.MEMORY_BYTES >> 20} "
+            f"zephyr-fast, at load, in a child process of {canary.CPU_SECONDS} s and "
+            f"{canary.MEMORY_BYTES >> 20} "
             "MiB",
             refused,
             len(hostile) - refused,
@@ -302,11 +303,11 @@ def hostile_templates() -> str:
     ]
     heads = [
         "engine",
-        "refused",
+        "rejected",
         "rendered",
         f"above {MEMORY_BYTES >> 30} GiB",
         f"above {CPU_SECONDS} s of CPU time",
-        "death of the process",
+        "crash",
     ]
     return table(
         f"{len(hostile)} hostile templates (every sixth of tests/fixtures/hostile_templates)",
@@ -316,7 +317,7 @@ def hostile_templates() -> str:
 
 
 def render(path: str) -> None:
-    """The child of `hostile_templates`: one word about how the rendering ended."""
+    """Render one template and print a word for the result: the child of `hostile_templates`."""
     import jinja2
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 

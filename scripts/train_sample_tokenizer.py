@@ -1,11 +1,10 @@
-"""Trains the small tokenizer that ships with the sample rows. The same rows give the same two
-files, byte for byte.
+"""Train the small tokenizer bundled with the sample rows. The same rows produce the same two files.
 
     python scripts/train_sample_tokenizer.py
 
-Byte-level BPE with a vocabulary of 2,048. Ids 0, 1, 2 are `<unk>`, `<s>`, `</s>`, as Mistral
-numbers them. Role markers such as `<|user|>` are plain text, as in Zephyr: BPE learns their
-pieces, because it reads the rows as the template writes them.
+The tokenizer is byte-level BPE with a vocabulary of 2,048. Ids 0, 1, 2 are `<unk>`, `<s>`,
+`</s>`, as in Mistral. Role markers such as `<|user|>` are plain text, as in Zephyr. BPE learns
+their pieces, because it reads the rendered rows.
 """
 
 import json
@@ -18,7 +17,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 PACKAGE = Path(__file__).parents[1] / "python" / "zephyr_fast"
 SAMPLE = PACKAGE / "sample"
 VOCABULARY = 2048
-# The context of the tiny model's training windows.
+# The context length of the tiny model.
 TOKENS_MAX = 512
 UNKNOWN, BEGIN, END = SPECIALS = ("<unk>", "<s>", "</s>")
 
@@ -37,8 +36,8 @@ def main() -> None:
     tokenizer.train_from_iterator(texts(), trainer)
     if tokenizer.get_vocab_size() != VOCABULARY:
         raise SystemExit(
-            f"the sample rows give {tokenizer.get_vocab_size()} tokens, not {VOCABULARY}: they are "
-            "too few"
+            f"the sample rows produce {tokenizer.get_vocab_size()} tokens instead of "
+            f"{VOCABULARY}; add more rows"
         )
     folder = SAMPLE / "tokenizer"
     folder.mkdir(exist_ok=True)
@@ -48,7 +47,7 @@ def main() -> None:
 
 
 def untrained() -> Tokenizer:
-    """Byte-level BPE without merges, which puts `<s>` in front of a text and nothing behind it."""
+    """Return byte-level BPE without merges that puts `<s>` before a text and no token after it."""
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -61,9 +60,7 @@ def untrained() -> Tokenizer:
 
 
 def settings() -> dict[str, object]:
-    """What transformers reads beside `tokenizer.json`: the special tokens by their part, and the
-    Zephyr template.
-    """
+    """Return the content of `tokenizer_config.json`: special tokens and the Zephyr template."""
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": BEGIN,
@@ -79,9 +76,7 @@ def settings() -> dict[str, object]:
 
 
 def texts() -> Iterator[str]:
-    """Dialogues and answers of all readable sample rows, as the template writes them but without
-    `</s>`.
-    """
+    """Yield the rendered dialogues and completions of all readable rows, without `</s>`."""
     for row in rows(SAMPLE / "ultrachat.jsonl"):
         if isinstance(row.get("data"), list):
             speakers = ("user", "assistant") * len(cast("list[str]", row["data"]))
@@ -100,8 +95,8 @@ def said(role: str, text: str) -> str:
 
 
 def rows(file: Path) -> Iterator[dict[str, object]]:
-    """The JSON objects among the lines. The sample holds a few lines that are none, on purpose."""
-    # `splitlines` would also cut at the U+2028 that one row holds.
+    """Yield the lines that are JSON objects. A few lines of the sample are invalid on purpose."""
+    # `splitlines` would also split at U+2028, which one row contains.
     for line in file.read_text(encoding="utf-8").split("\n"):
         try:
             row = json.loads(line)

@@ -1,16 +1,15 @@
-"""Our `binarize`, text alone, against a query of duckdb and against `datasets` with a `map`, in
-one run.
+"""Compare text-only `binarize` with a duckdb query and with `datasets.map`.
 
     python scripts/benchmarks/binarize.py \\
         --input ultrafeedback/raw_alpacaeval_v1.jsonl.zst --repeats 5
 
-Rows whose annotations say nothing get rationales and critiques first, cut out of other rows'
-replies, so that a row has 13.8 KB as in the published set. All write one Parquet file with the
-columns of ultrafeedback_binarized: the reply of the best mean of the four aspects against
-another by chance. That the best replies are the same ones is looked at after the runs. Every run
-is a process of its own with one thread; contenders take turns, every other turn backwards, and a
-ratio is that of two runs of one turn. The engine has to be built for speed
-(`maturin develop --release`). An input that is not here is looked for in ZEPHYR_FAST_DATA.
+Rows with empty annotations first get rationales and critiques, copied from completions of other
+rows, for 13.8 KB per row as in the published dataset. All contenders write one Parquet file with
+the columns of ultrafeedback_binarized: the completion with the best mean of the four aspects
+against a random one. The script checks that the best completions agree. Every run is a separate
+process with one thread. Contenders alternate, every second round in reverse order, and a ratio
+compares two runs of the same round. Build an optimized engine first
+(`maturin develop --release`). Missing inputs are searched for in ZEPHYR_FAST_DATA.
 """
 
 import argparse
@@ -40,7 +39,7 @@ from measuring import (
 from real_data import lines_of, located
 
 ASPECTS = ("instruction_following", "honesty", "truthfulness", "helpfulness")
-# Characters that a rationale and a critique have at most.
+# Maximum characters of a rationale and a critique.
 RATIONALE, CRITIQUE = 400, 1_700
 MUST = {"duckdb, snappy": 1.3, "datasets": 10.0}
 
@@ -177,7 +176,7 @@ CONTENDERS = {
 def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument(
-        "--input", required=True, help="JSONL in the shape of raw UltraFeedback, plain or packed"
+        "--input", required=True, help="JSONL in raw UltraFeedback format, plain or compressed"
     )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
@@ -191,16 +190,16 @@ def main() -> None:
         options.input = str(rows)
         megabytes = rows.stat().st_size / 1e6
         reports = race(options, Path(scratch))
-        print(f"best replies that are the same as ours: {same_best(Path(scratch))}")
+        print(f"best completions that agree with zephyr-fast: {same_best(Path(scratch))}")
     show_table(
         f"{megabytes:.1f} MB, medians [least-most]",
-        ["", "MB/CPU s", "wall s", "MB written", "ours to it", "must"],
+        ["", "MB/CPU s", "wall s", "MB written", "speedup", "goal"],
         table(reports, megabytes),
     )
 
 
 def annotated(source: str, target: Path) -> Path:
-    """The rows, with what annotators would have said where they said nothing."""
+    """Copy the rows and fill empty annotations with text of other rows."""
     rows = [json.loads(line) for line in lines_of([source])]
     texts = [reply["response"] for row in rows for reply in row["completions"] if reply["response"]]
     chance = random.Random(42)
@@ -220,7 +219,7 @@ def annotated(source: str, target: Path) -> Path:
 
 
 def work(options: argparse.Namespace) -> None:
-    """One contender, once; imports are outside the clock where it makes them first."""
+    """Run one contender once. Its first imports are not part of the measured time."""
     __import__({"ours": "zephyr_fast", "datasets": "datasets"}.get(options.contender, "duckdb"))
     clock = Clock()
     CONTENDERS[options.contender](options.input, Path(options.out))
@@ -233,7 +232,7 @@ def work(options: argparse.Namespace) -> None:
 
 
 def parquet_of(out: Path) -> list[Path]:
-    """What a contender wrote: for ours the text, not the ledger."""
+    """Return the Parquet files of a contender: for zephyr-fast, the text and not the ledger."""
     return sorted((out / "text").glob("*.parquet")) or sorted(out.glob("*.parquet"))
 
 

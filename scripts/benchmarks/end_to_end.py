@@ -1,12 +1,12 @@
-"""Our `prep` against the path users have today (datasets → transformers → TRL), on the same rows.
+"""Compare `prep` with datasets + transformers + TRL on the same rows.
 
     python scripts/benchmarks/end_to_end.py --input sample --compare-ids
     python scripts/benchmarks/end_to_end.py --input ultrachat/raw_mix_nc.jsonl.zst --mb 33 \\
         --tokenizer tokenizers/mistral-7b-v0.1 --repeats 5
 
-Each contender runs in a fresh process with empty caches; the order turns round every time, so
-that a drifting machine touches both alike; the figures are medians. Imports are outside the
-clock and shown apart ("process"). Inputs and tokenizers that are not here are looked for in
+Each contender runs in a fresh process with empty caches. The order is reversed every time, so a
+change of the machine's speed affects all alike. Figures are medians. Imports are not part of the
+measured time and shown separately ("process"). Missing inputs and tokenizers are searched for in
 ZEPHYR_FAST_DATA.
 """
 
@@ -30,7 +30,7 @@ from real_data import lines_of, located
 
 @dataclass(frozen=True)
 class Raw:
-    """The rows that every contender reads, as one plain JSONL file."""
+    """The rows for all contenders, as one plain JSONL file."""
 
     path: Path
     rows: int
@@ -58,7 +58,8 @@ def parse() -> argparse.Namespace:
         "--input", nargs="+", required=True, help="raw .jsonl[.gz|.zst] files, or `sample`"
     )
     parser.add_argument(
-        "--tokenizer", help="a folder for both sides (default with `sample`: the packaged one)"
+        "--tokenizer",
+        help="tokenizer directory for all contenders (default with `sample`: the bundled one)",
     )
     parser.add_argument("--rows", type=int, help="only the first N rows")
     parser.add_argument("--mb", type=float, help="only about the first N megabytes")
@@ -82,9 +83,7 @@ def parse() -> argparse.Namespace:
         options.input = [str(sample / "ultrachat.jsonl")]
         options.tokenizer = options.tokenizer or str(sample / "tokenizer")
     if not options.tokenizer:
-        parser.error(
-            "name the tokenizer's folder with `--tokenizer`; only `--input sample` brings its own"
-        )
+        parser.error("--tokenizer DIR is required unless --input is `sample`")
     options.input = [located(path) for path in options.input]
     options.tokenizer = located(options.tokenizer)
     return options
@@ -93,11 +92,10 @@ def parse() -> argparse.Namespace:
 def gather(
     paths: Iterable[str], rows_max: int | None, megabytes_max: float | None, target: Path
 ) -> Raw:
-    """Writes the wanted rows as plain JSONL, so that both sides start from the same bytes in the
-    page cache.
+    """Write the selected rows as plain JSONL, so all contenders read the same bytes from the page
+    cache.
 
-    Broken rows, of which the packaged file has three, stay out: the other contenders fail on the
-    whole file.
+    Invalid rows are skipped (the bundled file has three), because other contenders fail on them.
     """
     rows = size = 0
     with target.open("wb") as out:
@@ -110,7 +108,7 @@ def gather(
 
 
 def is_row(line: bytes) -> bool:
-    """Tells whether a line is a row of one of the two raw shapes."""
+    """Return whether a line is a row in one of the two raw formats."""
     try:
         row = json.loads(line)
     except ValueError:
@@ -121,14 +119,14 @@ def is_row(line: bytes) -> bool:
 
 
 def race(options: argparse.Namespace, raw: Raw, scratch: Path) -> Iterator[Run]:
-    """All runs: peer, ours, … and back again, as often as asked for."""
+    """Yield the runs of all contenders, in alternating order."""
     for _, contender in in_turns(options.only, options.repeats):
         with TemporaryDirectory(dir=scratch) as folder:
             yield run(contender, options, raw, options.seq_len, Path(folder))
 
 
 def run(contender: str, options: argparse.Namespace, raw: Raw, seq_len: int, folder: Path) -> Run:
-    """Runs one contender in its own process and watches its memory."""
+    """Run one contender in a separate process and measure its memory."""
     job = Job(
         contender=contender,
         input=str(raw.path),
@@ -145,8 +143,8 @@ def run(contender: str, options: argparse.Namespace, raw: Raw, seq_len: int, fol
 
 
 def quiet_environment(folder: Path) -> dict[str, str]:
-    """No network, no cache from an earlier run, no warnings about lengths, no threads beside the
-    workers.
+    """Return variables for: no network, an empty cache, no warnings about lengths, and no threads
+    except the workers.
     """
     return {
         "HF_HUB_OFFLINE": "1",
@@ -158,7 +156,7 @@ def quiet_environment(folder: Path) -> dict[str, str]:
 
 
 def compare_ids(options: argparse.Namespace, raw: Raw, scratch: Path) -> dict[str, Any]:
-    """Our run without cleaning and without cuts, against the HF tokenizer on the same rows."""
+    """Compare a run without cleaning and truncation with the HF tokenizer on the same rows."""
     os.environ.update(quiet_environment(scratch))
     from end_to_end_ids import compare
 
@@ -173,14 +171,14 @@ def show(machine: dict[str, str], raw: Raw, runs: list[Run], ids: dict[str, Any]
     show_runs(runs, raw.megabytes)
     if ids is not None:
         print(
-            f"ids: {ids['compared']:,} rows compared; {listed(ids['ids_differ'])} with other ids; "
-            f"{listed(ids['masks_differ'])} with the same ids but other trained tokens; "
-            f"not written by us and so not compared: {ids['not_written'] or 'none'}"
+            f"ids: {ids['compared']:,} rows compared; {listed(ids['ids_differ'])} with other ids, "
+            f"{listed(ids['masks_differ'])} with different labels, "
+            f"not compared (not written by zephyr-fast): {ids['not_written'] or 0}"
         )
 
 
 def listed(row_ids: list[int]) -> str:
-    """How many, and the first few by row number."""
+    """Return the number of rows and the first few row numbers."""
     return f"{len(row_ids)} {row_ids[:10]}" if row_ids else "0"
 
 

@@ -1,10 +1,9 @@
-"""The contenders of `end_to_end.py`, one per process, so that none warms another's memory or
-caches.
+"""The contenders of `end_to_end.py`, each run in a separate process with cold caches.
 
-`peer` is the path users have today: load_dataset → map clean → map tokenize → TRL's packing →
-save_to_disk. `pieces` is what the field's fastest pieces make of it by hand: msgspec → re → join
-→ gigatoken → TRL's packing → Arrow, without masks. The others are `prep` under a name in OURS.
-Called with one job as JSON; prints one report as JSON:
+`peer` is the common approach: load_dataset → map clean → map tokenize → TRL's packing →
+save_to_disk. `pieces` combines the fastest libraries by hand: msgspec → re → join → gigatoken →
+TRL's packing → Arrow, without masks. The others are variants of `prep`, listed in OURS.
+The script receives one job as JSON and prints one report as JSON:
 
     python scripts/benchmarks/end_to_end_contenders.py '{"contender": "peer", …}'
 """
@@ -26,11 +25,10 @@ from clock import Clock, memory_largest
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# What `map` hands over and takes back: column names and their values.
+# Argument and result of `map`: column names and their values.
 Batch = dict[str, list[Any]]
 
-# The recipe keys that each of our variants changes; everything else is the packaged ultrachat
-# recipe.
+# The recipe keys that each variant of `prep` changes in the bundled ultrachat recipe.
 SAME_WORK = {"dedup.exact": "false", "dedup.near": "false", "shards.text": "false"}
 UNCLEANED = SAME_WORK | {
     "truecase.enabled": "false",
@@ -39,9 +37,9 @@ UNCLEANED = SAME_WORK | {
 }
 OURS: dict[str, dict[str, str]] = {"ours": SAME_WORK, "ours uncleaned": UNCLEANED, "ours whole": {}}
 
-# Zephyr's template with generation tags. The newline after the answer is a quoted one before
-# `{% endif %}`: a plain one after `{% endgeneration %}` is eaten by trim_blocks, and the ids are
-# other ids.
+# Zephyr's template with generation tags. The newline after the assistant message is quoted before
+# `{% endif %}`: trim_blocks would remove a plain one after `{% endgeneration %}`, and the ids would
+# differ.
 ZEPHYR = (
     "{% for message in messages %}\n"
     "{% if message['role'] == 'user' %}\n{{ '<|user|>\n' + message['content'] + eos_token }}\n"
@@ -57,7 +55,7 @@ PRONOUN = re.compile(r"\bi\b")
 
 @dataclass(frozen=True)
 class Job:
-    """What one process is to do. `input` is plain JSONL; `out` does not exist yet."""
+    """The task of one process. `input` is plain JSONL, and `out` does not exist yet."""
 
     contender: str
     input: str
@@ -69,8 +67,8 @@ class Job:
 
 @dataclass
 class Report:
-    """What it did: seconds per stage as (wall, CPU), what was written, and the largest process's
-    peak in bytes.
+    """The result of a job: seconds per stage as (wall, CPU), counts of the output, and the peak
+    bytes of the largest process.
     """
 
     stages: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -81,7 +79,7 @@ class Report:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Times what is inside, CPU of finished worker processes included."""
+        """Measure the time of the block, including finished worker processes."""
         clock = Clock()
         yield
         self.stages[name] = clock.seconds()
@@ -95,8 +93,8 @@ def main() -> None:
 
 
 def run_peer(job: Job) -> Report:
-    """What `datasets` and TRL do. Imports and the count at the end are outside the clock."""
-    # By name, since transformers loads a module only when a name of it is used.
+    """Run `datasets` and TRL. Imports and the final count are not part of the measured time."""
+    # Imported by name, because transformers loads a module only if one of its names is used.
     import datasets
     import pyarrow.compute as pc
     from transformers import AutoTokenizer
@@ -116,7 +114,7 @@ def run_peer(job: Job) -> Report:
         )
     with report.stage("template + tokenize + mask"):
         tokenizer = AutoTokenizer.from_pretrained(job.tokenizer)
-        # The BOS, where the tokenizer's post-processor puts one.
+        # The BOS, if the tokenizer's post-processor adds one.
         opening = tokenizer("")["input_ids"]
         dataset = dataset.map(
             tokenize,
@@ -135,8 +133,8 @@ def run_peer(job: Job) -> Report:
 
 
 def run_pieces(job: Job) -> Report:
-    """The fastest well-known piece for each stage, in one process; gigatoken takes all workers
-    as threads.
+    """Run the fastest well-known library for each stage, in one process. gigatoken uses all
+    workers as threads.
     """
     import gigatoken
     import msgspec
@@ -181,9 +179,7 @@ def run_pieces(job: Job) -> Report:
 
 
 def clean(rows: Batch, unwanted: re.Pattern[str]) -> Batch:
-    """Truecases the turns and keeps whole dialogues in which the assistant says nothing
-    unwanted.
-    """
+    """Truecase the messages and keep complete dialogues without unwanted phrases."""
     dialogues = [[truecase(text) for text in turns] for turns in turns_of(rows)]
     kept = [
         turns
@@ -194,7 +190,7 @@ def clean(rows: Batch, unwanted: re.Pattern[str]) -> Batch:
 
 
 def tokenize(rows: Batch, tokenizer: "PreTrainedTokenizerBase", opening: list[int]) -> Batch:
-    """The chat template's ids, with the tokenizer's own BOS in front, and TRL's assistant mask."""
+    """Return the ids of the rendered text after the tokenizer's BOS, and TRL's assistant mask."""
     encoded = cast(
         dict[str, list[list[int]]],
         tokenizer.apply_chat_template(
@@ -211,25 +207,25 @@ def tokenize(rows: Batch, tokenizer: "PreTrainedTokenizerBase", opening: list[in
 
 
 def truecase(text: str) -> str:
-    """The recipe seen in the wild, and the pronoun."""
+    """Capitalize starts of sentences and the pronoun, with common regular expressions."""
     text = SENTENCE.sub(lambda start: start[1] + start[2].upper(), text)
     return PRONOUN.sub("I", text)
 
 
 def any_of(phrases: list[str]) -> re.Pattern[str]:
-    """One alternation, as one writes it by hand."""
+    """Return one alternation of all phrases."""
     return re.compile(rf"\b(?:{'|'.join(map(re.escape, phrases))})\b", re.IGNORECASE)
 
 
 def phrases_of(recipe: str) -> list[str]:
-    """The phrases of our own recipe, so that both sides look for the same ones."""
+    """Return the phrases of the bundled recipe, so all contenders search for the same ones."""
     return [
         phrase for table in tomllib.loads(recipe)["filter"] for phrase in table.get("phrases", ())
     ]
 
 
 def turns_of(rows: Batch) -> list[list[str]]:
-    """The texts of each dialogue, from either raw shape."""
+    """Return the texts of each dialogue, from either raw format."""
     if "data" in rows:
         return rows["data"]
     return [[message["content"] for message in messages] for messages in rows["messages"]]
@@ -247,7 +243,7 @@ def messages_of(turns: list[str]) -> list[dict[str, str]]:
 
 
 def run_ours(job: Job) -> Report:
-    """`prep`: one fused pass, so one stage, and none inside it that could be timed alone."""
+    """Run `prep`. It is one fused pass, so its stages cannot be timed separately."""
     from zephyr_fast import _core
 
     overrides = OURS[job.contender] | {"pack.seq_len": str(job.seq_len)}

@@ -1,9 +1,8 @@
-"""Compares a `prep` folder with the HF tokenizer, document by document: are the ids and the
-trained tokens the same?
+"""Compare token ids and labels of a `prep` dataset with the HF tokenizer, document by document.
 
-The folder must have been made with cleaning off and windows long enough to cut nothing (the
-stage `--compare-ids` of `end_to_end.py` does that), so that each document is its raw row,
-rendered and tokenized.
+The dataset must be built without cleaning and with sequences long enough to truncate no document
+(`end_to_end.py --compare-ids` does this). Each document is then its raw row, rendered and
+tokenized.
 """
 
 import json
@@ -26,9 +25,7 @@ COLUMNS = ("input_ids", "labels", "seq_lengths", "row_ids")
 
 @dataclass(frozen=True)
 class Comparison:
-    """How many rows were compared, the row ids that differ, and why the other rows are not in
-    the folder.
-    """
+    """Number of compared rows, row ids that differ, and reasons why other rows are missing."""
 
     compared: int
     ids_differ: list[int]
@@ -37,7 +34,7 @@ class Comparison:
 
 
 def compare(input: Path, out: Path, tokenizer: str, workers: int) -> Comparison:
-    """Compares every document under `out` with the row of `input` that it came from."""
+    """Compare every document in `out` with its row of `input`."""
     import datasets
     from transformers import AutoTokenizer
 
@@ -67,8 +64,8 @@ def compare(input: Path, out: Path, tokenizer: str, workers: int) -> Comparison:
 
 
 def expect(rows: Batch, tokenizer: "PreTrainedTokenizerBase", opening: list[int]) -> Batch:
-    """The ids of the rendered text through the tokenizer's own post-processor, and the mask of
-    the timed path.
+    """Return the ids of the rendered text with the tokenizer's post-processor, and the mask of
+    the measured contender.
     """
     messages = [messages_of(turns) for turns in turns_of(rows)]
     texts = tokenizer.apply_chat_template(messages, chat_template=ZEPHYR, tokenize=False)
@@ -91,7 +88,7 @@ def documents(out: Path) -> Iterator[tuple[int, Tokens, Tokens]]:
 
 
 def not_written(out: Path) -> dict[str, int]:
-    """Reasons of the rows that the folder does not hold, from its manifest."""
+    """Return the reasons of the rows that are missing in the dataset, from its manifest."""
     rows = json.loads((out / "manifest.json").read_text("utf-8"))["rows"]
     reasons = {**rows["dropped"], **rows["quarantined"], **rows["duplicates"]}
     return {reason: count for reason, count in reasons.items() if count}

@@ -1,4 +1,4 @@
-"""Turns the runs of `end_to_end.py` into two tables: seconds per stage; rates, sizes and memory."""
+"""Format the results of `end_to_end.py` as two tables: time per stage, and rates and memory."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,24 +18,23 @@ STAGES = (
     "process",
 )
 CAVEAT = (
-    "The two sides clean by different rules and so keep different rows: the totals compare work of "
-    "the same kind, not the same rows."
+    "The contenders use different cleaning rules and keep different rows, so totals compare the "
+    "same kind of work, not the same rows."
 )
 LEGEND = (
-    "Medians; [least-most] over the repeats. `total` leaves imports out, `process` has them. "
-    "`ours` has dedup and the text tables off, which the peer does not make; `ours whole` has them "
-    "on. "
-    "~ is the difference of two totals; - is a part of our one fused pass that cannot be timed "
-    "alone. "
-    "ours/peer is peer's seconds over ours in the first table, ours over peer's figure in the "
-    "second."
+    "Medians with [minimum-maximum]. `process` includes imports, `total` does not. "
+    "`ours` runs without deduplication and text tables, which the peer does not have. `ours whole` "
+    "runs with both. ~ is the difference of two totals. "
+    "- is part of a fused pass that cannot be timed separately. "
+    "The last column of the first table is the speedup of `ours` over `peer`. In the second table, "
+    "it is the ratio of the two figures."
 )
 
 
 @dataclass(frozen=True)
 class Run:
-    """One contender's run: its own report, seconds of its process (wall, CPU), peak bytes with
-    its workers.
+    """One run of a contender: its report, the time of its process (wall, CPU), and the peak bytes
+    including its workers.
     """
 
     contender: str
@@ -44,7 +43,7 @@ class Run:
     memory_all: int
 
     def seconds(self, stage: str) -> tuple[float, float]:
-        """Wall and CPU seconds of a stage, of the `total` of all stages, or of the `process`
+        """Return wall and CPU seconds of a stage, of the `total` of all stages, or of the `process`
         with its imports.
         """
         if stage == "process":
@@ -56,7 +55,7 @@ class Run:
 
 
 def show_runs(runs: Sequence[Run], megabytes: float) -> None:
-    """Prints both tables and the sentence that says what they do not compare."""
+    """Print both tables and their legend."""
     contenders = {
         run.contender: [other for other in runs if other.contender == run.contender] for run in runs
     }
@@ -89,7 +88,7 @@ def seconds_cell(runs: list[Run], stage: str) -> str:
 
 
 def difference_cell(full: list[Run], reduced: list[Run]) -> str:
-    """What cleaning adds, where that is more than the runs vary by themselves."""
+    """Return the time of cleaning, if it is more than the noise of the runs."""
     walls = [[run.seconds("total")[0] for run in runs] for runs in (full, reduced)]
     difference = median(walls[0]) - median(walls[1])
     noise = max(max(one) - min(one) for one in walls)

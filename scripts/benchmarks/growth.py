@@ -1,8 +1,8 @@
-"""Measures how the time of each stage grows on rows that are made against it, and prints a table.
+"""Measure how the time of each stage grows on adversarial rows, and print a table.
 
-Each case is run at sizes n, 2n and 4n, each a few times in a process of its own. The least CPU
-time of them counts, less that of a run on one row. The exponent is the slope between the
-smallest and the largest size: 1 is linear, 2 is quadratic.
+Each case runs at sizes n, 2n and 4n, several times in separate processes. The minimum CPU time
+counts, minus that of a run on one row. The exponent is the slope between the smallest and the
+largest size: 1 is linear, 2 is quadratic.
 
     python scripts/benchmarks/growth.py [NAME …] [--repeats 3]
 """
@@ -30,7 +30,7 @@ NOT_MEASURED_S = 0.15
 
 @dataclass(frozen=True)
 class Case:
-    """Rows made against a stage, by size."""
+    """Adversarial rows for one stage, by size."""
 
     stage: str
     sizes: tuple[int, int, int]
@@ -40,7 +40,7 @@ class Case:
 
 
 def repeated(text: str, characters: int) -> Iterator[str]:
-    """Yield one row of this text over and over."""
+    """Yield one row that repeats this text."""
     yield text * (characters // len(text))
 
 
@@ -49,7 +49,7 @@ def word(chance: random.Random) -> str:
 
 
 def sharing_a_core(rows: int) -> Iterator[str]:
-    """Yield rows of 400 words in common and 100 of their own: not near, and yet in each other's
+    """Yield rows with 400 common words and 100 different ones: not near-duplicates, but in the same
     bands.
     """
     chance, core = random.Random(6), " ".join(f"c{number}" for number in range(400))
@@ -144,7 +144,7 @@ def write_rows(path: Path, texts: Iterator[str]) -> Path:
 
 
 def seconds(case: Case, size: int | None, folder: Path) -> float:
-    """Return the CPU time of one run, or of a run on one row where there is no size."""
+    """Return the CPU time of one run, or of a run on one row if there is no size."""
     rows = write_rows(
         folder / "rows.jsonl", iter(["Hello there"]) if size is None else case.rows(size)
     )
@@ -185,7 +185,7 @@ def measured(case: Case, repeats: int) -> list[float]:
 def exponent(times: list[float]) -> str:
     """Return the slope between the smallest and the largest size."""
     if times[-1] < NOT_MEASURED_S:
-        return "too quick to say"
+        return "too fast to measure"
     return f"{math.log(times[-1] / max(times[0], 0.01)) / math.log(4):.2f}"
 
 
@@ -193,7 +193,7 @@ def main() -> None:
     """Print the table."""
     parser = parser_of(__doc__)
     parser.add_argument(
-        "names", nargs="*", help="Cases whose names contain one of these (default: all)."
+        "names", nargs="*", help="Run the cases whose names contain one of these (default: all)."
     )
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
@@ -206,8 +206,8 @@ def main() -> None:
             rows.append(
                 [name, f"{case.sizes[0]:,}", *(f"{time:.2f}" for time in times), exponent(times)]
             )
-    header = ["rows made against", "n", "CPU s at n", "2n", "4n", "exponent"]
-    show_table("Growth, CPU seconds less those of a run on one row", header, rows)
+    header = ["adversarial rows", "n", "CPU s at n", "2n", "4n", "exponent"]
+    show_table("Growth: CPU seconds minus those of a run on one row", header, rows)
 
 
 if __name__ == "__main__":

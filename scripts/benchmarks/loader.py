@@ -1,14 +1,14 @@
-"""Our loader against datasets, litdata and mosaicml-streaming: shuffled tokens per CPU second.
+"""Compare the loader with datasets, litdata and mosaicml-streaming, in tokens per CPU second.
 
-    python scripts/benchmarks/loader.py                  # peers that are not installed are left out
+    python scripts/benchmarks/loader.py                  # skips packages that are not installed
     python scripts/benchmarks/loader.py --python OTHER   # an interpreter that has them
 
-All read the same rows into torch tensors. Every contender makes its own files once, then reads all
-rows for a few epochs in a fresh process, with 0 and with 2 workers; the order turns round every
-time. CPU seconds are those of the process from its first batch on and of its workers from their
-start: with other work on the machine they are steadier than the clock's. A sample is 2,048 ids and
-as many labels. Ours is also started on a million samples (`--many`) of 16 tokens, in as many record
-batches as if they were of that length.
+All contenders read the same rows into torch tensors. Each writes its files once, then reads all
+rows for a few epochs in a fresh process, with 0 and with 2 workers. The order is reversed every
+time. CPU seconds are those of the process from its first batch and of its workers from their start.
+On a busy machine, they vary less than wall time. A sequence is 2,048 ids and the same number of
+labels. The start-up of zephyr-fast is also measured on a million sequences (`--many`) of 16 tokens,
+in the number of record batches that full sequences would have.
 """
 
 import sys
@@ -34,25 +34,27 @@ CONTENDERS = ("ours", "datasets", "litdata", "streaming")
 
 
 def main() -> None:
-    """Makes the files, times all contenders, prints the table."""
+    """Write the files, measure all contenders, and print the table."""
     parser = parser_of(__doc__)
     parser.add_argument("--rows", type=int, default=4096)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--many", type=int, default=1_000_000, help="samples of the start-up")
+    parser.add_argument(
+        "--many", type=int, default=1_000_000, help="number of sequences for the start-up"
+    )
     parser.add_argument(
         "--columns",
         type=int,
         choices=(1, 2),
         default=2,
-        help="ids alone, as the peers store them, or ids and labels",
+        help="store ids only (as the other loaders do), or ids and labels",
     )
     parser.add_argument("--python", default=sys.executable, help="interpreter of the contenders")
     parser.add_argument(
         "--folder",
         type=Path,
-        help="where the files are made; left there (default: a temporary folder)",
+        help="directory for the generated files, which are kept (default: temporary)",
     )
     options = parser.parse_args()
     show_machine(describe_machine(max(WORKERS), ()))
@@ -79,11 +81,11 @@ def main() -> None:
 
 
 def _child(python: str, environment: dict[str, str], *arguments: object) -> dict[str, Any] | None:
-    """What a contender's process reports; None, with its last words, where it cannot run."""
+    """Return the report of a contender's process, or None if it cannot run."""
     command = [python, Path(__file__).with_name("loader_contenders.py"), *arguments]
     ended = run_process(command, environment)
     if ended.code:
-        print(f"{arguments[1]} is left out: {ended.last_words()}", file=sys.stderr)
+        print(f"skipping {arguments[1]}: {ended.last_words()}", file=sys.stderr)
         return None
     return ended.report(str(arguments[1]))
 
@@ -96,8 +98,8 @@ def _show(rates: dict[tuple[str, int], list[float]], present: list[str]) -> None
             if values := rates[name, workers]:
                 compared = "-" if name == "ours" else f"{ours / median(values):.1f}x"
                 rows.append([f"{workers} workers", name, spread(values, digits=1), compared])
-    title = "M tokens per CPU second, medians [least-most]"
-    show_table(title, ["", "contender", "rate", "ours to it"], rows)
+    title = "M tokens per CPU second, medians [minimum-maximum]"
+    show_table(title, ["", "contender", "rate", "speedup"], rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,4 @@
-"""One contender of `loader.py`, in a process of its own: writes its files, or reads them and
-reports.
-"""
+"""Write the files of one contender of `loader.py`, or read them and report, in its process."""
 
 import hashlib
 import json
@@ -16,13 +14,13 @@ import numpy as np
 
 from clock import Clock
 
-# Tokens of a sample, samples of a record batch (2 MiB).
+# Tokens of a sequence, sequences of a record batch (2 MiB).
 LENGTH, SHARD = (int(os.environ.get("LENGTH", "2048")), 128)
 NAMES = ("input_ids", "labels")[: int(os.environ.get("COLUMNS", "2"))]
 
 
 def samples(rows: int) -> Iterator[dict[str, Any]]:
-    """The same samples for every contender."""
+    """Yield the same sequences for every contender."""
     chance = np.random.default_rng(0)
     for _ in range(rows):
         ids = chance.integers(3, 32000, LENGTH, dtype=np.int32)
@@ -34,7 +32,7 @@ def samples(rows: int) -> Iterator[dict[str, Any]]:
 
 
 def write_ours(folder: Path, rows: int) -> None:
-    """What `zephyr-fast prep` writes, but for text, tokenizer and ledger."""
+    """Write a dataset as `zephyr-fast prep` does, without text, tokenizer and ledger."""
     import pyarrow as pa
     import xxhash
 
@@ -64,7 +62,7 @@ def write_ours(folder: Path, rows: int) -> None:
 
 
 def manifest(shard: dict[str, Any], rows: int) -> dict[str, Any]:
-    """A manifest of one split of one shard."""
+    """Return a manifest with one split of one shard."""
     sums = {
         name: 0
         for name in ("label_tokens", "tokens_truncated", "label_tokens_truncated", "rows_truncated")
@@ -125,7 +123,7 @@ def write_datasets(folder: Path, rows: int) -> None:
 
 
 def write_litdata(folder: Path, rows: int) -> None:
-    """Its fastest kind: one stream of tokens, cut in blocks of a sample's ids and labels."""
+    """Write the fastest format of litdata: one stream of tokens in blocks of ids and labels."""
     from litdata.streaming.item_loader import TokensLoader
     from litdata.streaming.writer import BinaryWriter
 
@@ -195,8 +193,8 @@ def open_streaming(folder: Path, epochs: int, batch: int, workers: int) -> Itera
 
 
 def read(name: str, folder: Path, epochs: int, batch: int, workers: int) -> dict[str, float]:
-    """Reads all epochs; the clock of this process starts at the first batch, the workers' own
-    when they do.
+    """Read all epochs. The clock of this process starts at the first batch, those of the workers
+    at their start.
     """
     import torch
     import torch.utils.data
@@ -222,10 +220,10 @@ def read(name: str, folder: Path, epochs: int, batch: int, workers: int) -> dict
 
 
 def start_up(folder: Path, batch: int) -> dict[str, float]:
-    """Seconds from opening our shards, as a trainer does, to the first batch of shuffled rows;
-    modules are loaded before.
+    """Return the seconds from opening shards, as a trainer does, to the first shuffled batch.
+    Modules are imported before.
     """
-    import torch  # noqa: F401  # a trainer has it anyway
+    import torch  # noqa: F401  # a trainer has imported it, too
 
     from zephyr_fast.load.gather import Gather
     from zephyr_fast.load.index import IndexRows, open_shards

@@ -1,9 +1,9 @@
-"""Runs and times processes, and prints what was measured: the one way for all benchmarks.
+"""Run and time processes, and print the results, for all benchmarks.
 
-Contenders run in processes of their own and take turns. Every other turn runs backwards, so that a
-drifting machine touches all alike. Wall seconds say how long a user waits, CPU seconds (user and
-system, threads and finished children included) resist other work on the machine. Figures are
-medians with the least and the most.
+Contenders run in separate processes and alternate. Every second round runs in reverse order, so a
+change of the machine's speed affects all alike. Wall time is the time that a user waits. CPU time
+(user and system, with threads and finished children) depends less on other work on the machine.
+Figures are medians with minimum and maximum.
 """
 
 import argparse
@@ -22,27 +22,26 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 
 PACKAGES = ("zephyr-fast", "datasets", "transformers", "tokenizers", "trl", "torch", "pyarrow")
-COMPLAINTS_CHARACTERS = 4000  # of the errors of a failed process that are shown
-SAMPLE_SECONDS = (
-    0.1  # between two readings of memory; a reading costs about a millisecond a process
-)
+COMPLAINTS_CHARACTERS = 4000  # printed characters of the errors of a failed process
+SAMPLE_SECONDS = 0.1  # between two readings of memory, each about a millisecond per process
 
 
 def parser_of(description: str | None) -> argparse.ArgumentParser:
-    """Returns a parser whose `--help` prints the docstring of the script as it is written."""
+    """Return a parser whose `--help` prints the docstring of the script unchanged."""
     layout = argparse.RawDescriptionHelpFormatter
     return argparse.ArgumentParser(description=description, formatter_class=layout)
 
 
 def cores() -> int:
-    """Returns the number of cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def memory_of_tree(pid: int) -> int:
-    """Returns the bytes that a process and its children hold now.
+    """Return the bytes that a process and its children use now.
 
-    Proportional set size, since forked workers share pages that resident sizes would count twice.
+    This is the proportional set size. Resident sizes would count the shared pages of forked workers
+    twice.
     """
     import psutil
 
@@ -51,16 +50,16 @@ def memory_of_tree(pid: int) -> int:
         root = psutil.Process(pid)
         for process in (root, *root.children(recursive=True)):
             total += process.memory_full_info().pss
-    except psutil.Error:  # one of them ended meanwhile
+    except psutil.Error:  # a process has ended in the meantime
         pass
     return total
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A process that has ended: exit code, seconds, what it printed, and its peak in bytes.
+    """A process that has ended: exit code, seconds, output, and peak bytes.
 
-    `memory` is 0 unless it was asked for.
+    `memory` is 0 unless it was measured.
     """
 
     code: int
@@ -71,19 +70,19 @@ class Ended:
     complaints: str
 
     def or_exit(self, name: str) -> "Ended":
-        """Returns itself; exits with the errors of the process if it failed."""
+        """Return itself, or exit with the errors of the process if it failed."""
         if self.code:
             words = self.complaints[-COMPLAINTS_CHARACTERS:]
             sys.exit(f"`{name}` failed with exit code {self.code}:\n{words}")
         return self
 
     def report(self, name: str) -> dict[str, Any]:
-        """Returns the JSON of the last line that it printed; exits if the process failed."""
+        """Return the JSON in the last line of the output, or exit if the process failed."""
         report: dict[str, Any] = json.loads(self.or_exit(name).printed.splitlines()[-1])
         return report
 
     def last_words(self) -> str:
-        """Returns the last line of its errors."""
+        """Return the last line of the errors."""
         return (self.complaints.strip().splitlines() or ["no message"])[-1]
 
 
@@ -93,10 +92,10 @@ def run_process(
     *,
     sample_memory: bool = False,
 ) -> Ended:
-    """Runs a command to its end, without a network, and returns what it took.
+    """Run a command to its end, without a network, and return its time and output.
 
-    With `sample_memory` the process and its children are watched, and the end is noticed within
-    `SAMPLE_SECONDS`.
+    With `sample_memory`, the memory of the process and its children is measured. The end is then
+    noticed within `SAMPLE_SECONDS`.
     """
     variables = os.environ | {"HF_HUB_OFFLINE": "1"} | (environment or {})
     with TemporaryFile() as printed, TemporaryFile() as complaints:
@@ -116,7 +115,7 @@ def run_process(
 
 
 def _has_ended(pid: int) -> bool:
-    """Tells whether a child has ended, and leaves it to be waited for."""
+    """Return whether a child has ended, without reaping it."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
@@ -126,19 +125,19 @@ def _text_of(file: IO[bytes]) -> str:
 
 
 def in_turns(contenders: Collection[str], turns: int, what: str = "") -> Iterator[tuple[int, str]]:
-    """Yields (turn, contender) for every contender in each turn, every other turn backwards.
+    """Yield (round, contender) for every contender, every second round in reverse order.
 
-    A contender that is removed from the collection is left out from the next turn on.
+    A contender that is removed from the collection is skipped from the next round.
     """
     prefix = f"{what}, " if what else ""
     for turn in range(turns):
         for contender in list(contenders)[:: -1 if turn % 2 else 1]:
-            print(f"{prefix}turn {turn + 1} of {turns}: {contender}", file=sys.stderr)
+            print(f"{prefix}round {turn + 1} of {turns}: {contender}", file=sys.stderr)
             yield turn, contender
 
 
 def spread(values: Sequence[float], unit: str = "", digits: int | None = None) -> str:
-    """Returns the median with the least and the most, as `2.82 [2.70-2.89] MB`."""
+    """Return the median with minimum and maximum, e.g. `2.82 [2.70-2.89] MB`."""
     middle = median(values)
     if digits is None:
         digits = 0 if middle >= 100 else 1 if middle >= 10 else 2
@@ -147,19 +146,19 @@ def spread(values: Sequence[float], unit: str = "", digits: int | None = None) -
 
 
 def ratios_by_turn(upper: Sequence[float], lower: Sequence[float]) -> list[float]:
-    """Returns the ratio of two contenders in each turn."""
+    """Return the ratio of two contenders in each round."""
     return [one / other for one, other in zip(upper, lower, strict=True)]
 
 
 def verdict(ratios: Sequence[float], must: float | None) -> str:
-    """Returns the ratio that is demanded, and whether the median reaches it."""
+    """Return the goal for the ratio, and whether the median reaches it."""
     if must is None:
         return "-"
     return f"{must:g}x, {'met' if median(ratios) >= must else 'missed'}"
 
 
 def describe_machine(threads: int, packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Returns what a reader needs to know about the machine: CPU, load, versions."""
+    """Return CPU, load and versions of the machine."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line for line in lines if "model name" in line]
@@ -180,13 +179,13 @@ def _version_of(package: str) -> str:
 
 
 def show_machine(machine: Mapping[str, str]) -> None:
-    """Prints the machine, a line for each fact."""
+    """Print the machine, one line per property."""
     for name, value in machine.items():
         print(f"{name}: {value}")
 
 
 def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints a rich table on a terminal, columns of plain text elsewhere."""
+    """Print a rich table on a terminal, and columns of plain text otherwise."""
     (_show_rich if sys.stdout.isatty() else _show_plain)(title, header, rows)
 
 

@@ -1,7 +1,7 @@
-"""Finds the rows and tokenizers that benchmarks read: a path, or one in `ZEPHYR_FAST_DATA`.
+"""Find the rows and tokenizers for benchmarks: a path, or a path in `ZEPHYR_FAST_DATA`.
 
-Real rows and tokenizers are not the project's to give away. `ZEPHYR_FAST_DATA` names the directory
-that holds them; the default is `shared/data` beside the project.
+Real rows and tokenizers cannot be distributed with the project. `ZEPHYR_FAST_DATA` names their
+directory. The default is `shared/data` next to the project.
 """
 
 import io
@@ -15,17 +15,17 @@ DATA = Path(os.environ.get("ZEPHYR_FAST_DATA") or BESIDE_THE_PROJECT).absolute()
 
 
 def located(path: str) -> str:
-    """Returns the path, or the same path in the directory of real data; exits if neither exists."""
+    """Return the path, or the same path in the directory of real data. Exit if neither exists."""
     for candidate in (Path(path), DATA / path):
         if candidate.exists():
             return str(candidate)
     raise SystemExit(
-        f"`{path}` is neither here nor in {DATA}; ZEPHYR_FAST_DATA names that directory"
+        f"`{path}` not found, also not in {DATA}; set ZEPHYR_FAST_DATA to the data directory"
     )
 
 
 def lines_of(paths: Iterable[str]) -> Iterator[bytes]:
-    """Yields the lines of JSONL files, plain or compressed, each with its line break."""
+    """Yield the lines of JSONL files, plain or compressed, each with its line break."""
     import pyarrow as pa
 
     for path in paths:

@@ -1,12 +1,11 @@
-"""One stage as the field's best pieces do it, once, in a process of its own: the peers of
-`stages.py`.
+"""Run one stage with another library, once, in a separate process, for `stages.py`.
 
     python scripts/benchmarks/stage_peers.py STAGE PEER INPUT TOKENIZER MEGABYTES
 
-Reads the rows (plain or packed JSONL of `{"id", "data": [text, …]}`), does what comes before the
-stage, then does the stage with fresh objects and prints one line of JSON, as
-`rust/core/benches/stage.rs` does: seconds, bytes of the stage's input, and how much came out.
-Slow peers read the first MEGABYTES of text only; the rates are per byte.
+The script reads the rows (plain or compressed JSONL of `{"id", "data": [text, …]}`), prepares the
+input of the stage, then runs the stage with fresh objects. It prints one line of JSON, like
+`rust/core/benches/stage.rs`: seconds, bytes of the input, and amount of output. Slow libraries read
+only the first MEGABYTES of text. Rates are per byte.
 """
 
 import json
@@ -24,7 +23,7 @@ from clock import Clock
 
 SEQ_LEN = 2048
 PERMUTATIONS, BANDS, SHINGLE = 128, 16, 5
-# What a stage is given, and what it returns: how much came out.
+# A function that runs a stage and returns the amount of output.
 Stage = Callable[[], int]
 
 
@@ -37,7 +36,7 @@ def main() -> None:
 
 
 class Rows:
-    """The input, and as much of it as a slow peer is asked to read."""
+    """The input, limited to the megabytes that a slow library reads."""
 
     def __init__(self, source: str, megabytes: float) -> None:
         self.source, self.megabytes = source, megabytes
@@ -140,7 +139,7 @@ def tokenize_gigatoken(rows: Rows, tokenizer: str) -> tuple[Stage, int]:
 
     json_bytes = Path(tokenizer, "tokenizer.json").read_bytes()
     texts, size = rows.texts()
-    # What is done once a process.
+    # Initialization that is done once per process.
     gigatoken.Tokenizer.from_json(json_bytes).encode_batch(texts[-100:], parallel=False)
     loaded = gigatoken.Tokenizer.from_json(json_bytes)
     return lambda: int(awkward.count(loaded.encode_batch(texts, parallel=False))), size
@@ -224,7 +223,7 @@ PEERS: dict[str, dict[str, Callable[[Rows, str], tuple[Stage, int]]]] = {
 }
 
 if __name__ == "__main__":
-    # One thread: pools of the peers' own would make CPU seconds say less.
+    # One thread: thread pools of the libraries would distort CPU seconds.
     os.environ.update(
         {
             "TOKENIZERS_PARALLELISM": "false",

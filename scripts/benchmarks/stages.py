@@ -1,12 +1,12 @@
-"""Each stage alone beside the field's best pieces, in one run: the table of docs/benchmarks.md.
+"""Compare each stage with the fastest known libraries: the table of docs/benchmarks.md.
 
     python scripts/benchmarks/stages.py --input dialogues.jsonl --repeats 5 \\
         --tokenizer tokenizers/mistral-7b-v0.1 [--tokenizer DIR …]
 
-Every run is a process of its own with cold caches. Contenders take turns, and every other turn
-backwards, so that a drifting machine touches all alike; a ratio is that of two runs of one turn.
-Ours is `rust/core/benches/stage.rs`, built for speed, on one thread and on all. An input or a
-tokenizer that is not here is looked for in ZEPHYR_FAST_DATA.
+Every run is a separate process with cold caches. Contenders alternate, every second round in
+reverse order, and a ratio compares two runs of the same round. zephyr-fast is measured with an
+optimized build of `rust/core/benches/stage.rs`, on one thread and on all. Missing inputs and
+tokenizers are searched for in ZEPHYR_FAST_DATA.
 """
 
 import argparse
@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 OURS = "ours"
 PEER_PACKAGES = ("msgspec", "gigatoken", "gaoya", "rensa")
 # What a stage's rate counts, and how much of the input each slow peer reads, in megabytes.
-UNITS = {"dedup": "documents", "pack": "examples"}
+UNITS = {"dedup": "documents", "pack": "samples"}
 SLOW = {
     "re": 8,
     "transformers": 8,
@@ -64,7 +64,7 @@ MUST_OF_PIECES = {"gigatoken": 3, "tokenizers": 50}
 
 @dataclass(frozen=True)
 class Job:
-    """A stage with its tokenizer."""
+    """A stage with its input and tokenizer."""
 
     stage: str
     source: str
@@ -86,8 +86,8 @@ def main() -> None:
         rates = race(job, ours, options)
         rows += list(table(job, rates, options.threads))
     show_table(
-        "Stages, medians [least-most]",
-        ["stage", "peer", "ours", "peer's", "ours/peer", "must"],
+        "Stages, medians [minimum-maximum]",
+        ["stage", "compared with", "zephyr-fast", "its rate", "speedup", "goal"],
         rows,
     )
 
@@ -95,17 +95,20 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     parser = parser_of(__doc__)
     parser.add_argument(
-        "--input", required=True, help='JSONL of {"id", "data": [text, …]}, plain or packed'
+        "--input", required=True, help='JSONL of {"id", "data": [text, …]}, plain or compressed'
     )
     parser.add_argument(
         "--tokenizer",
         action="append",
         required=True,
-        help="folders; the first is that of all stages but `tokenize`",
+        help="directory, repeatable; all stages except `tokenize` use the first one",
     )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
-        "--threads", type=int, default=cores(), help="of our second run (default: all cores)"
+        "--threads",
+        type=int,
+        default=cores(),
+        help="threads of the second, multithreaded run (default: all cores)",
     )
     parser.add_argument(
         "--only", nargs="+", default=list(PEERS), choices=list(PEERS), metavar="STAGE"
@@ -117,7 +120,7 @@ def parse() -> argparse.Namespace:
 
 
 def build() -> str:
-    """The path of the stage bench, built for speed."""
+    """Build the stage benchmark with optimization and return its path."""
     command = [
         "cargo",
         "build",
@@ -146,7 +149,7 @@ def jobs(options: argparse.Namespace) -> Iterator[Job]:
 
 
 def race(job: Job, ours: str, options: argparse.Namespace) -> dict[str, list[float]]:
-    """Rates of every contender by turn; a peer that cannot do it has none."""
+    """Return the rates of every contender by round. A library that fails has an empty list."""
     commands = {OURS: [ours, job.stage, "1", job.source, job.tokenizer]}
     commands["all cores"] = [ours, job.stage, str(options.threads), job.source, job.tokenizer]
     for peer in PEERS[job.stage]:
@@ -171,7 +174,7 @@ def race(job: Job, ours: str, options: argparse.Namespace) -> dict[str, list[flo
 
 
 def run(command: list[str], per_wall_second: bool, stage: str) -> float | None:
-    """What one process did a second: megabytes, or documents or samples in thousands."""
+    """Return the rate of one process: megabytes, or thousands of documents or samples."""
     ended = run_process(command, {"OMP_NUM_THREADS": "1"})
     if ended.code:
         print(ended.last_words(), file=sys.stderr)

@@ -1,5 +1,4 @@
-"""Steps of training against TRL as it is: pairs a second of dDPO, tokens a second of dSFT, peak
-memory.
+"""Compare training steps with stock TRL: DPO pairs and SFT tokens per second, and peak memory.
 
     python scripts/benchmarks/train.py --prefs prefs --shards shards --model tiny-sft
     python scripts/benchmarks/train.py --prefs prefs --shards shards --random 1b --checkpointing \\
@@ -7,11 +6,11 @@ memory.
     python scripts/benchmarks/train.py --prefs prefs --shards shards --random 7b --checkpointing \\
         --attention flash_attention_2 --dtype bfloat16
 
-Ours is the command that a user would type; TRL's trainer gets the text beside the same shards,
-and pairs in the same order. Each contender has a process of its own. On a CPU, seconds are of
-processor time. Preparing data is not in the figures; storing the reference has its own line. On
-a GPU products are in bfloat16, and MFU is that of the policy alone: three times the FLOPs of its
-forward pass over the tokens that count, padding and the reference not among them, to the peak.
+zephyr-fast runs as the command that a user would type. TRL's trainer reads the text of the same
+shards, and pairs in the same order. Each contender has a separate process. On a CPU, seconds are
+CPU time. Data preparation is not included, and storing the reference has a separate line. On a
+GPU, products use bfloat16. MFU only counts the policy: three times the FLOPs of its forward pass,
+without padding and reference, divided by the peak.
 """
 
 import argparse
@@ -34,7 +33,7 @@ from measuring import (
 from zephyr_fast import Manifest
 from zephyr_fast.estimate import PEAK_TFLOPS, Shape
 
-SHAPES = {  # Mistral's proportions; 7b is Mistral-7B itself
+SHAPES = {  # Mistral's proportions; 7b is Mistral-7B
     "1b": {
         "hidden_size": 2048,
         "intermediate_size": 7168,
@@ -52,11 +51,11 @@ SHAPES = {  # Mistral's proportions; 7b is Mistral-7B itself
 }
 DPO = {
     "TRL DPOTrainer: padded, reference in memory": "stock",
-    "ours: padded, reference stored": "stored",
-    "ours: packed, reference in memory": "packed",
-    "ours: packed, reference stored": "both",
+    "zephyr-fast: padded, stored reference": "stored",
+    "zephyr-fast: packed, reference in memory": "packed",
+    "zephyr-fast: packed, stored reference": "both",
 }
-SFT = {"TRL SFTTrainer: its own packing": "stock", "ours: packed shards": "ours"}
+SFT = {"TRL SFTTrainer: TRL's packing": "stock", "zephyr-fast: packed shards": "ours"}
 WARMUP_STEPS = 2
 Result = dict[str, float]
 
@@ -64,27 +63,27 @@ Result = dict[str, float]
 def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument(
-        "--prefs", type=Path, help="out folder of `zephyr-fast binarize`, with its text"
+        "--prefs", type=Path, help="output directory of `zephyr-fast binarize`, with text"
     )
     parser.add_argument(
-        "--shards", type=Path, help="out folder of `zephyr-fast prep`, with its text"
+        "--shards", type=Path, help="output directory of `zephyr-fast prep`, with text"
     )
-    parser.add_argument("--model", help="folder of the model to train")
+    parser.add_argument("--model", help="directory of the model to train")
     parser.add_argument(
         "--random",
         choices=SHAPES,
-        help="random weights of this size instead, written to `bench-model`",
+        help="use random weights of this size, written to `bench-model`",
     )
-    parser.add_argument("--steps", type=int, default=10, help="steps measured (default: 10)")
-    parser.add_argument("--batch", type=int, default=8, help="pairs of a dDPO step (default: 8)")
+    parser.add_argument("--steps", type=int, default=10, help="measured steps (default: 10)")
+    parser.add_argument("--batch", type=int, default=8, help="pairs per DPO step (default: 8)")
     parser.add_argument(
-        "--windows", type=int, default=4, help="windows of a dSFT step (default: 4)"
+        "--windows", type=int, default=4, help="sequences per SFT step (default: 4)"
     )
     parser.add_argument(
         "--rounds",
         type=int,
         default=2,
-        help="times that each contender runs, in turn; the best counts (default: 2)",
+        help="rounds per contender, interleaved; the best is reported (default: 2)",
     )
     parser.add_argument(
         "--attention", default="sdpa", help="attention implementation (default: sdpa)"
@@ -92,23 +91,23 @@ def main() -> None:
     parser.add_argument(
         "--dtype",
         default="float32",
-        help="of weights and optimizer; 7b fits a GPU of 80 GB in bfloat16 (default: float32)",
+        help="dtype of weights and optimizer; in bfloat16, 7b fits an 80 GB GPU (default: float32)",
     )
     parser.add_argument(
         "--peak-tflops",
         type=float,
         default=PEAK_TFLOPS,
-        help=f"of the GPU in bfloat16, for MFU (default: {PEAK_TFLOPS:g})",
+        help=f"peak TFLOP/s of the GPU in bfloat16, for MFU (default: {PEAK_TFLOPS:g})",
     )
     parser.add_argument(
         "--checkpointing", action="store_true", help="recompute activations in the backward pass"
     )
-    parser.add_argument("--contender", help=argparse.SUPPRESS)  # what a process of its own runs
+    parser.add_argument("--contender", help=argparse.SUPPRESS)  # set by the parent process
     options = parser.parse_args()
     options.model = options.model or (
         random_model(options.random)
         if options.random
-        else parser.error("name a model: --model or --random")
+        else parser.error("--model or --random is required")
     )
     if options.contender:
         print(json.dumps(contend(options, *options.contender.split(":"))))
@@ -116,19 +115,17 @@ def main() -> None:
     show_machine(describe_machine(cores()))
     if options.prefs:
         print(
-            f"storing the reference: {store_reference(options):.1f} pairs a second, once for all "
+            f"storing the reference: {store_reference(options):.1f} pairs per second, once for all "
             "runs"
         )
-        show("dDPO", "pairs/s", {name: f"dpo:{kind}" for name, kind in DPO.items()}, options.rounds)
+        show("DPO", "pairs/s", {name: f"dpo:{kind}" for name, kind in DPO.items()}, options.rounds)
     if options.shards:
-        show(
-            "dSFT", "tokens/s", {name: f"sft:{kind}" for name, kind in SFT.items()}, options.rounds
-        )
+        show("SFT", "tokens/s", {name: f"sft:{kind}" for name, kind in SFT.items()}, options.rounds)
 
 
 def show(title: str, unit: str, contenders: dict[str, str], rounds: int) -> None:
-    """Runs every contender in turn, as often as asked, and prints the best of each beside the
-    first one's.
+    """Run every contender alternately, and print the best result of each and its ratio to the
+    first one.
     """
     found: dict[str, list[Result]] = {name: [] for name in contenders}
     for _, name in in_turns(contenders, rounds):
@@ -150,14 +147,14 @@ def cells(result: Result, first_rate: float) -> list[str]:
 
 
 def alone(contender: str) -> Result:
-    """The result of a contender in a process of its own."""
+    """Return the result of a contender in a separate process."""
     command = [sys.executable, __file__, *sys.argv[1:], "--contender", contender]
     return run_process(command).report(contender)
 
 
 def contend(options: argparse.Namespace, act: str, kind: str) -> Result:
-    """Trains `options.steps` steps after the warm-up; rate, peak memory, share of the time that
-    waits for data, last loss.
+    """Train `options.steps` steps after the warm-up, and return rate, peak memory, the share of
+    time spent waiting for data, and the last loss.
     """
     import torch
     from transformers.trainer import DEFAULT_CALLBACKS
@@ -184,7 +181,7 @@ def contend(options: argparse.Namespace, act: str, kind: str) -> Result:
         },
         **{"report_to": "none", "disable_tqdm": True},
     }
-    # Padding depends on which pairs meet, and this is the only order that both have.
+    # Padding depends on the pairs of a batch, and both trainers support only this order.
     if act == "dpo":
         settings["train_sampling_strategy"] = "sequential"
     (ours if kind != "stock" else {"dpo": stock_dpo, "sft": stock_sft}[act])(
@@ -206,8 +203,8 @@ def contend(options: argparse.Namespace, act: str, kind: str) -> Result:
 
 
 def flops_of_one(options: argparse.Namespace, act: str) -> float:
-    """Model FLOPs of training on one token of dSFT, or on one pair of dDPO, with documents of
-    the mean length.
+    """Return the model FLOPs of training on one SFT token or one DPO pair, with documents of mean
+    length.
     """
     shape = Shape.of(
         json.loads((Path(options.model) / "config.json").read_text(encoding="utf-8")), options.model
@@ -223,9 +220,7 @@ def flops_of_one(options: argparse.Namespace, act: str) -> float:
 
 
 def make_clock() -> Any:
-    """A callback that takes the time of each step, of the wait before it, and the tokens that it
-    saw.
-    """
+    """Return a callback that records the time of each step, the wait before it, and its tokens."""
     import torch
     from transformers import Trainer, TrainerCallback
 
@@ -235,7 +230,7 @@ def make_clock() -> Any:
             self.waits: list[float] = []
             self.work: list[int] = []
             self.loss, self.last = float("nan"), 0.0
-            # On a CPU its own time, which does not hang on who else is at work there.
+            # CPU time on a CPU, because it does not depend on other processes.
             self.now = time.perf_counter if torch.cuda.is_available() else time.process_time
 
         def tick(self) -> float:
@@ -261,7 +256,7 @@ def make_clock() -> Any:
 
     def counted(self: Any, model: Any, inputs: dict[str, Any], *rest: Any, **more: Any) -> Any:
         is_token = inputs["input_ids"] != self.processing_class.pad_token_id
-        # An end of text may be the same id, but the last of a row is not.
+        # The end of text may have the same id, but not as the last token of a row.
         padding = is_token.flip(1).int().argmax(dim=1)
         clock.work.append(is_token.numel() - int(padding.sum()))
         return step(self, model, inputs, *rest, **more)
@@ -347,7 +342,7 @@ def text_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def store_reference(options: argparse.Namespace) -> float:
-    """Pairs a second of the pass that stores the reference, loading of the model included."""
+    """Return pairs per second of the pass that stores the reference, with loading the model."""
     command = [sys.executable, "-m", "zephyr_fast", "ref-logprobs", options.prefs]
     command += ["--model", options.model, "--split", "train"]
     ended = run_process([*command, "--attn-implementation", options.attention])
@@ -355,7 +350,7 @@ def store_reference(options: argparse.Namespace) -> float:
 
 
 def random_model(size: str) -> str:
-    """A folder with a Mistral of this size and random weights."""
+    """Return a directory with a Mistral of this size and random weights."""
     import torch
     from transformers import AutoModelForCausalLM, MistralConfig
 

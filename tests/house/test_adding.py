@@ -1,6 +1,6 @@
 """CONTRIBUTING's table is complete: what it says to touch for a new thing is enough, and compiles.
 
-A dummy filter, row shape, pairing strategy, packaged template and recipe key are added to a copy
+A dummy filter, row shape, pairing strategy, bundled template and recipe key are added to a copy
 of the sources. Each edit must be in a file that its row names, and each file that a row names is
 edited.
 """
@@ -132,7 +132,7 @@ ADDED: Mapping[str, Edits] = {
             behind(r"Reason::from\(match strategy \{", "Strategy::Dummy => Code::Tie,"),
         ],
     },
-    "a packaged template": {"python/zephyr_fast/templates/dummy.jinja": [write(TEMPLATE)]},
+    "a bundled template": {"python/zephyr_fast/templates/dummy.jinja": [write(TEMPLATE)]},
     "a recipe key": {
         f"{CORE}/recipe/mod.rs": [
             behind(r"pub struct Dedup \{", "\n    /// A number.\n    pub dummy: u32,"),

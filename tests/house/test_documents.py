@@ -88,3 +88,77 @@ def test_contributing_says_when_each_version_is_raised() -> None:
     assert not [
         file for _, file in table if "VERSION: u32" not in (ROOT / file).read_text(encoding="utf-8")
     ]
+
+
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
+
+
+def broken_links(document: Path) -> list[str]:
+    """The relative links of a document whose file or heading does not exist."""
+    broken = []
+    for name, heading in LINK.findall(document.read_text(encoding="utf-8")):
+        target = document.parent / name if name else document
+        if not target.exists() or (heading and heading not in anchors_of(target)):
+            broken.append(f"{name}#{heading}" if heading else name)
+    return broken
+
+
+def anchors_of(document: Path) -> set[str]:
+    """The anchors of the headings of a Markdown file, as GitHub names them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings
+    }
+
+
+@pytest.mark.parametrize(
+    "document", [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], ids=lambda path: path.name
+)
+def test_the_links_of_a_document_lead_somewhere(document: Path) -> None:
+    assert broken_links(document) == []
+
+
+def test_a_broken_link_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "there.md").write_text("# A heading: two words\n")
+    (tmp_path / "page.md").write_text(
+        "# Here\n[a](there.md#a-heading-two-words) [b](there.md#gone) [c](gone.md) [d](#here) "
+        "[e](https://example.org/gone)"
+    )
+    assert broken_links(tmp_path / "page.md") == ["there.md#gone", "gone.md"]
+
+
+SYMBOL = re.compile(r"`((?:[A-Za-z_]\w*(?:::|\.))*[A-Za-z_]\w*)(?:\(.*\))?`")
+
+
+def unknown_symbols(text: str, known: set[str]) -> list[str]:
+    """The names of code in backticks, such as `Walk::visit`, that no source has."""
+    names = {
+        part
+        for symbol in SYMBOL.findall(NAMED.sub("", text))
+        for part in re.split(r"::|\.", symbol)
+        if "_" in part or "::" in symbol or re.search(r"[a-z][A-Z]|[A-Z]{3}", part)
+    }
+    return sorted(names - known)
+
+
+def words_of_the_sources() -> set[str]:
+    words: set[str] = set()
+    for folder in ("rust", "python", "scripts", "tests"):
+        for ending in (".rs", ".py", ".pyi", ".toml", ".yaml"):
+            for path in (ROOT / folder).rglob(f"*{ending}"):
+                if path != Path(__file__):
+                    words |= set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    return words
+
+
+def test_the_names_of_code_in_the_documents_are_in_the_sources() -> None:
+    known = words_of_the_sources()
+    for document in ("ARCHITECTURE.md", "CONTRIBUTING.md", "README.md"):
+        unknown = unknown_symbols((ROOT / document).read_text(encoding="utf-8"), known)
+        assert not unknown, f"{document} names {', '.join(unknown)}"
+
+
+def test_a_name_that_no_source_has_is_noticed() -> None:
+    text = "`Walk::visit`, `no_such_name`, `Seen::nowhere`, `word`, `FILTERS`, `GONE_LIST`, `f(x)`"
+    known = {"Walk", "visit", "Seen", "FILTERS"}
+    assert unknown_symbols(text, known) == ["GONE_LIST", "no_such_name", "nowhere"]

@@ -24,7 +24,7 @@ pub fn parse(shape: &str, row: &[u8]) -> Read {
 
 fn fields<'row, T: Deserialize<'row>>(row: &'row [u8]) -> Result<T, (&'static str, String)> {
     let text = std::str::from_utf8(row).map_err(|error| {
-        ("utf8", format!("not UTF-8 at byte {} of the row", error.valid_up_to()))
+        ("invalid_utf8", format!("not UTF-8 at byte {} of the row", error.valid_up_to()))
     })?;
     let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
     for letter in text.chars() {
@@ -42,11 +42,11 @@ fn fields<'row, T: Deserialize<'row>>(row: &'row [u8]) -> Result<T, (&'static st
         return Err(("too_deep", format!("arrays and objects {deepest} deep; at most 64")));
     }
     let malformed = |error: serde_json::Error| {
-        (if error.is_data() { "shape" } else { "json" }, error.to_string())
+        (if error.is_data() { "invalid_row" } else { "invalid_json" }, error.to_string())
     };
     if !text.trim_ascii_start().starts_with('{') {
         serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(malformed)?;
-        return Err(("shape", "not a JSON object".to_owned()));
+        return Err(("invalid_row", "not a JSON object".to_owned()));
     }
     serde_json::from_str(text).map_err(malformed)
 }
@@ -151,13 +151,13 @@ fn pair(row: &[u8]) -> Read {
         match turns.pop() {
             Some(Turn { role: Role::Assistant, text }) => Ok((turns, text)),
             Some(turn) => Err((
-                "shape",
+                "invalid_row",
                 format!(
                     "`{field}` ends with a message of role `{}`, not `assistant`",
                     turn.role.name()
                 ),
             )),
-            None => Err(("shape", format!("`{field}` has no messages"))),
+            None => Err(("invalid_row", format!("`{field}` has no messages"))),
         }
     };
     let row: Row = fields(row)?;
@@ -165,7 +165,7 @@ fn pair(row: &[u8]) -> Read {
     let (others, rejected) = split(row.rejected, "rejected")?;
     if turns != others {
         return Err((
-            "shape",
+            "invalid_row",
             "`chosen` and `rejected` differ before their last message".to_owned(),
         ));
     }
