@@ -1,14 +1,14 @@
-//! Panics as errors: none leaves text of its own on stderr, and the error says where it was.
+//! Turns panics into errors with their source location. Panics print nothing to stderr.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::sync::{Mutex, PoisonError, mpsc};
 
 use crate::error::{Error, Result};
 
-/// Where the last panic was. Of threads that panic at the same time, any one may be named.
+/// Source location of the last panic. If several threads panic at once, it is that of any of them.
 static PANICKED_AT: Mutex<Option<String>> = Mutex::new(None);
 
-/// From now on panics are quiet: each is caught, and becomes an error or a row's reason.
+/// Silences panics from now on. Each is caught and becomes an error or the reason of a row.
 pub fn silence() {
     set_hook(Box::new(|panic| {
         *PANICKED_AT.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -16,27 +16,27 @@ pub fn silence() {
     }));
 }
 
-/// What the work gives; an error where it panics.
+/// Returns the result of the work, or an error if it panics.
 pub fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text
             .or_else(|| panic.downcast_ref::<String>().cloned())
             .unwrap_or_else(|| "panicked".to_owned());
-        let place = PANICKED_AT.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let location = PANICKED_AT.lock().unwrap_or_else(PoisonError::into_inner).take();
         Err(Error::Internal(
-            place.map_or_else(|| text.clone(), |place| format!("{text} ({place})")),
+            location.map_or_else(|| text.clone(), |location| format!("{text} ({location})")),
         ))
     })
 }
 
-/// Starts work on a thread of its own; its result comes through the channel, a panic as an error.
+/// Starts work on a new thread. Its result, or its panic as an error, is sent to the receiver.
 pub fn spawned<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<mpsc::Receiver<Result<T>>> {
     let (sender, receiver) = mpsc::channel();
     let thread = std::thread::Builder::new().spawn(move || _ = sender.send(caught(work)));
-    let failed = |error| Error::Internal(format!("no thread to work on: {error}"));
+    let failed = |error| Error::Internal(format!("cannot start a thread: {error}"));
     thread.map(|_| receiver).map_err(failed)
 }
 

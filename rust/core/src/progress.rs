@@ -1,40 +1,40 @@
-//! How the outside follows a run and stops it: counters that threads add to, and one flag.
+//! Progress counters and cancellation of a run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 
-/// Shared between a run and whoever waits for it.
+/// Counters and the cancel flag, shared between a run and its caller.
 #[derive(Debug, Default)]
 pub struct Watch {
-    /// Set to stop the run. Readers, which run on threads of their own, hold it too.
+    /// Set to cancel the run. Readers on separate threads share it.
     pub stop: Arc<AtomicBool>,
-    /// Raw bytes read so far, compressed as they lie on disk.
+    /// Input bytes read so far, counted as stored on disk, i.e. compressed.
     pub bytes_read: AtomicU64,
-    /// Raw bytes in all inputs.
+    /// Bytes of all inputs, as stored on disk.
     pub bytes_total: AtomicU64,
-    /// Rows judged so far.
+    /// Rows processed so far.
     pub rows: AtomicU64,
     /// Rows written so far.
     pub written: AtomicU64,
-    /// Tokens made so far.
+    /// Tokens written so far.
     pub tokens: AtomicU64,
-    /// Samples packed and written to shards so far.
+    /// Sequences packed and written to shards so far.
     pub samples_packed: AtomicU64,
-    /// Samples to pack, known once reading is over.
+    /// Sequences to write, known once all rows are read.
     pub samples_total: AtomicU64,
 }
 
 impl Watch {
-    /// Fails with [`Error::Interrupted`] once somebody asked to stop.
+    /// Fails with [`Error::Interrupted`] once the run is cancelled.
     pub fn check(&self) -> Result<()> {
         if self.stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
     }
 
-    /// The counters as one line of JSON.
+    /// Returns the counters as one line of JSON.
     #[must_use]
-    pub fn line(&self) -> String {
+    pub fn to_json(&self) -> String {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         format!(
             r#"{{"bytes_read":{},"bytes_total":{},"rows":{},"written":{},"tokens":{},"samples_packed":{},"samples_total":{}}}"#,

@@ -1,84 +1,174 @@
-//! What a stage is: it visits one dialogue, may edit it, leaves typed notes, and says why the row
-//! stops, if it does.
+//! The trait of pipeline stages, and the one list of reasons for which a row is not written.
 //!
-//! Stages have no memory, so any thread may run them and row order cannot matter.
+//! A stage checks one dialogue and may edit it. It records what it did, and returns a reason if the
+//! row must not continue. Stages have no state, so any thread may run them and the order of rows
+//! does not matter.
 
 use crate::dialogue::Dialogue;
 
-/// Where a row ends that is not written.
+/// How a row that is not written ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// It is dropped: it is as it should be, and not wanted.
+    /// Dropped: the row is valid, but the recipe excludes it.
     Dropped,
-    /// It is set aside: it must not be used as it is.
+    /// Quarantined: the row must not be used as it is.
     Quarantined,
-    /// It is set aside, and counts as bad: it could not be read.
+    /// Quarantined, and counted as bad: the row could not be read.
     Unreadable,
 }
 
-/// The list of reasons: each with the word that manifest and ledger have for it, where its row
-/// ends, and what it says.
+impl Ending {
+    /// The word for it in the list of reasons.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Ending::Dropped => "dropped",
+            Ending::Quarantined => "quarantined",
+            Ending::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// Declares the reasons. Each has its word in manifest and ledger, how its row ends, its cause, and
+/// its remedy.
 macro_rules! codes {
-    ($($name:ident $word:literal $ending:ident $says:literal)*) => {
-        /// Why a row is not written: the words that the manifest counts by.
+    ($($name:ident $word:literal $ending:ident $cause:literal $remedy:literal)*) => {
+        /// Why a row is not written. The manifest counts rows by these codes.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Code { $(#[doc = $says] $name,)* }
+        pub enum Code { $(#[doc = $cause] $name,)* }
 
         impl Code {
-            /// All of them.
+            /// All codes.
             pub const ALL: &[Code] = &[$(Code::$name,)*];
 
-            /// Its word in ledger, manifest and quarantine.
+            /// The code as ledger, manifest and quarantine spell it.
             #[must_use]
             pub fn word(self) -> &'static str {
                 match self { $(Code::$name => $word,)* }
             }
 
-            /// Where its row ends.
+            /// How its row ends.
             #[must_use]
             pub fn ending(self) -> Ending {
                 match self { $(Code::$name => Ending::$ending,)* }
+            }
+
+            /// What is the matter with the row, in a sentence.
+            #[must_use]
+            pub fn cause(self) -> &'static str {
+                match self { $(Code::$name => $cause,)* }
+            }
+
+            /// What a user can change, in a sentence.
+            #[must_use]
+            pub fn remedy(self) -> &'static str {
+                match self { $(Code::$name => $remedy,)* }
             }
         }
     };
 }
 
 codes! {
-    LineTooLong "line_too_long" Unreadable "The row is longer than any row may be."
-    InvalidUtf8 "invalid_utf8" Unreadable "The row is not UTF-8."
-    InvalidJson "invalid_json" Unreadable "The row is not JSON."
-    TooDeep "too_deep" Unreadable "Arrays and objects lie too deep within each other."
-    InvalidRow "invalid_row" Unreadable "The row is JSON, but not of the shape of its input."
+    LineTooLong "line_too_long" Unreadable
+        "The row is longer than 16 MiB."
+        "Check that the file has one row per line."
+    InvalidUtf8 "invalid_utf8" Unreadable
+        "The row is not valid UTF-8."
+        "Re-encode the file as UTF-8."
+    InvalidJson "invalid_json" Unreadable
+        "The row is not valid JSON."
+        "Fix or remove the row. The usual cause is a truncated file."
+    TooDeep "too_deep" Unreadable
+        "Arrays and objects are nested more than 64 levels deep."
+        "Remove the row: such nesting is usually damage or an attack."
+    InvalidRow "invalid_row" Unreadable
+        "The row is valid JSON, but does not have the expected shape: a field is missing or has the \
+         wrong type."
+        "Check `source.shape` in the recipe. By default it is detected from the first readable row \
+         of each file."
     TooManyMessages "too_many_messages" Unreadable
-        "The row has more messages than a dialogue may have."
-    EmptyDialogue "empty_dialogue" Dropped "Nobody says anything."
-    EmptyTurn "empty_turn" Dropped "A turn is empty."
+        "The row has more than 1,024 messages."
+        "Split the dialogue."
+    EmptyDialogue "empty_dialogue" Dropped
+        "The row has no messages, or only a system message."
+        "Remove the filter `structure` from the recipe to keep such rows."
+    EmptyTurn "empty_turn" Dropped
+        "A message is empty or only white space."
+        "Remove the filter `structure` from the recipe to keep such rows."
     RolesOutOfOrder "roles_out_of_order" Dropped
-        "User and assistant do not take turns, beginning with the user."
-    EndsWithUser "ends_with_user" Dropped "The last turn is a question without an answer."
+        "After an optional system message, the roles do not alternate between user and assistant, \
+         starting with the user."
+        "Remove the filter `structure` from the recipe to keep such rows."
+    EndsWithUser "ends_with_user" Dropped
+        "The last message is the user's, so it has no answer to train on."
+        "Remove the filter `structure` from the recipe to keep such rows."
     EndsWithAssistant "ends_with_assistant" Dropped
-        "The prompt that answers are compared for is answered already."
-    TooFewTurns "too_few_turns" Dropped "It has fewer turns than the recipe asks for."
-    TooManyTurns "too_many_turns" Dropped "It has more turns than the recipe allows."
-    TooShort "too_short" Dropped "It has fewer characters than the recipe asks for."
-    TooLong "too_long" Dropped "It has more characters than the recipe allows."
-    Phrase "phrase" Dropped "An assistant's turn, or an answer, holds a phrase of the recipe."
-    ExcludedSource "excluded_source" Dropped "The recipe drops rows of this source."
-    TooFewCompletions "too_few_completions" Dropped "There are fewer than two answers to compare."
-    NoScores "no_scores" Dropped "No answer has a score."
-    Tie "tie" Dropped "No answer has a lower score than the best one."
-    IdenticalCompletions "identical_completions" Dropped "Chosen and rejected would be the same text."
+        "The prompt ends with an assistant message, so a completion would be the second in a row."
+        "Remove the last message of the prompt, or the filter `structure` from the recipe."
+    TooFewTurns "too_few_turns" Dropped
+        "The dialogue has fewer messages than `turns_min` of the filter `length`."
+        "Lower `turns_min` of the filter `length`."
+    TooManyTurns "too_many_turns" Dropped
+        "The dialogue has more messages than `turns_max` of the filter `length`."
+        "Raise `turns_max` of the filter `length`."
+    TooShort "too_short" Dropped
+        "The dialogue has fewer characters than `chars_min` of the filter `length`."
+        "Lower `chars_min` of the filter `length`."
+    TooLong "too_long" Dropped
+        "The dialogue has more characters than `chars_max` of the filter `length`."
+        "Raise `chars_max` of the filter `length`."
+    Phrase "phrase" Dropped
+        "An assistant message or a completion contains a phrase that the recipe lists."
+        "Edit `phrases` of the filter `phrases`. With `drop = \"tail\"`, it only removes the \
+         messages from that exchange on."
+    ExcludedSource "excluded_source" Dropped
+        "The row's `source` is listed in `binarize.drop_sources`."
+        "Set `binarize.drop_sources = []`, or remove that source from it."
+    TooFewCompletions "too_few_completions" Dropped
+        "There are fewer than two completions to compare."
+        "Add completions, or choose another score with `--score-by` if only their scores are \
+         missing."
+    NoScores "no_scores" Dropped
+        "No completion has the score that decides."
+        "Choose another score with `--score-by`."
+    Tie "tie" Dropped
+        "No completion scores lower than the best one."
+        "Choose a strategy that accepts ties, such as `--strategy best-vs-random`."
+    IdenticalCompletions "identical_completions" Dropped
+        "The chosen and the rejected completion would be the same text."
+        "No change is needed: such a pair teaches nothing."
     ControlToken "control_token" Quarantined
-        "The content spells a control token of tokenizer or template."
-    Contaminated "contaminated" Dropped "It gives away an instance of an evaluation set."
-    TemplateError "template_error" Quarantined "The chat template fails on it."
-    MaskNotProvable "mask_not_provable" Quarantined "What is trained cannot be told from what the chat template writes."
-    Tokenizer "tokenizer" Quarantined "The tokenizer fails on it."
-    TooManyTokens "too_many_tokens" Quarantined "It has more tokens than any row may have."
-    NoAssistantTokens "no_assistant_tokens" Dropped "No token of it would be trained."
-    PromptTooLong "prompt_too_long" Dropped "The prompt leaves no room for an answer."
+        "A message contains the text of a special token or of a role marker of the chat template."
+        "Set `tokenize.control_tokens = \"neutralize\"` to insert a space into each and keep the \
+         row, or \"allow\" to let the tokenizer read it as that token."
+    Contaminated "contaminated" Dropped
+        "A user message overlaps an instance of an evaluation set."
+        "Set `decontaminate.action = \"flag\"` to keep and mark such rows, or raise \
+         `decontaminate.threshold`."
+    TemplateError "template_error" Quarantined
+        "The chat template fails on the row, or exceeds its limits."
+        "Fix the template, or filter such rows. A common cause is a template that rejects system \
+         messages."
+    MaskNotProvable "mask_not_provable" Quarantined
+        "The assistant's tokens cannot be located in the rendered text, because the chat template \
+         changes, moves or merges messages."
+        "Use a template with `{% generation %}` tags, or set `tokenize.train_on = \"all\"`."
+    Tokenizer "tokenizer" Quarantined
+        "The tokenizer fails on the row."
+        "Fix the row or the tokenizer; the detail has the tokenizer's own error."
+    TooManyTokens "too_many_tokens" Quarantined
+        "The row has more than 1,000,000 tokens."
+        "Split the row."
+    NoAssistantTokens "no_assistant_tokens" Dropped
+        "No assistant token is left within `pack.seq_len` tokens."
+        "Raise `--seq-len`."
+    PromptTooLong "prompt_too_long" Dropped
+        "The prompt leaves no room for a completion within `binarize.max_length` tokens."
+        "Raise `--max-length`."
     PromptNotPrefix "prompt_not_prefix" Quarantined
-        "The ids of prompt and answer do not begin with those of the prompt."
+        "The tokens of prompt and completion do not start with the tokens of the prompt, so the \
+         pair cannot be split."
+        "Use a template whose generation prompt is a prefix of the full text, such as `zephyr`."
 }
 
 /// Why a row did not get through: a code that is counted, and what was seen.

@@ -1,4 +1,4 @@
-//! The one door across the border: releases the GIL, obeys Ctrl-C, reports progress, raises errors.
+//! Calls into the core: releases the GIL, handles Ctrl-C, reports progress, raises errors.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
@@ -14,13 +14,13 @@ create_exception!(
     zephyr_fast._core,
     ZephyrError,
     PyException,
-    "What zephyr-fast refuses or cannot do."
+    "Base class of zephyr-fast's errors."
 );
 
-/// The exceptions: the class of each kind of error, and what it says of itself.
+/// Declares the exceptions: the class of each kind of error, its meaning, and its usual remedy.
 macro_rules! exceptions {
-    ($($class:ident $kind:ident $says:literal)*) => {
-        $(create_exception!(zephyr_fast._core, $class, ZephyrError, $says);)*
+    ($($class:ident $kind:ident $meaning:literal $remedy:literal)*) => {
+        $(create_exception!(zephyr_fast._core, $class, ZephyrError, $meaning);)*
 
         fn exception(error: &Error) -> PyErr {
             let text = error.to_string();
@@ -36,18 +36,55 @@ macro_rules! exceptions {
             $(add_error::<$class>(module, stringify!($class), Error::$kind(String::new()).exit_code())?;)*
             Ok(())
         }
+
+        /// Every exception that a command may end with: class, exit code, meaning and remedy.
+        pub(crate) fn errors() -> Vec<(&'static str, String, &'static str, &'static str)> {
+            let code = |error: Error| error.exit_code().to_string();
+            vec![
+                $((stringify!($class), code(Error::$kind(String::new())), $meaning, $remedy),)*
+                (
+                    "KeyboardInterrupt",
+                    code(Error::Interrupted),
+                    "Interrupted with Ctrl-C.",
+                    "Run the same command again: `prep` and `binarize` start over, `ref-logprobs` \
+                     resumes.",
+                ),
+            ]
+        }
     };
 }
 
 exceptions! {
-    ConfigError Config "A recipe, a template or an argument that cannot be obeyed."
-    TooManyBadRowsError TooManyBadRows "More unreadable rows than the run allows."
-    InputError Input "An input or a tokenizer that is missing or cannot be read."
-    OutputExistsError OutputExists "The out folder holds another run."
-    LockedError Locked "Another process is writing the out folder."
-    IntegrityError Integrity "Bytes on disk are not the bytes that were written."
-    StorageError Storage "The disk refused: full, read-only, gone."
-    InternalError Internal "A bug in zephyr-fast."
+    ConfigError Config
+        "Invalid recipe, template, option or combination of options."
+        "Fix the key or option that the message names."
+    TooManyBadRowsError TooManyBadRows
+        "More unreadable rows than the run allows."
+        "Fix the row that the message names, or raise `--max-bad-rows` to quarantine such rows."
+    NoRowsWrittenError NoRowsWritten
+        "No row was kept, so no dataset was written."
+        "Follow the remedy of the reasons that the message names."
+    InputError Input
+        "An input, dataset, model or tokenizer is missing, cannot be read, or changed while it was read."
+        "Check the path, then run the command again."
+    OutputExistsError OutputExists
+        "The output directory holds a different run, or files that zephyr-fast did not write."
+        "Choose another directory, or pass `--overwrite`."
+    LockedError Locked
+        "Another process is writing to the output directory."
+        "Wait for it to finish, or choose another directory."
+    IntegrityError Integrity
+        "Data on disk is damaged: a checksum, size or count does not match."
+        "Copy or rebuild the dataset."
+    StorageError Storage
+        "Writing failed: the disk is full or read-only, or reported an I/O error."
+        "Free space or fix the disk, then run the command again."
+    MemoryLimitError MemoryLimit
+        "The process used more memory than `--max-memory` allows."
+        "Raise the limit, use fewer `--threads`, or split the input."
+    InternalError Internal
+        "A bug in zephyr-fast."
+        "Report it, with the message and the command."
 }
 
 fn add_error<E: PyTypeInfo>(module: &Bound<'_, PyModule>, name: &str, code: u8) -> PyResult<()> {
@@ -56,25 +93,25 @@ fn add_error<E: PyTypeInfo>(module: &Bound<'_, PyModule>, name: &str, code: u8) 
     module.add(name, class)
 }
 
-/// How often signals and progress are looked at.
+/// How often signals are checked and progress is reported.
 const TICK: Duration = Duration::from_millis(100);
-/// Looks that work gets, once it is told to stop, before it is left behind.
+/// Ticks that cancelled work has to end before its thread is abandoned.
 const TICKS_OF_GRACE: u32 = 15;
 
-/// Runs work on a thread of its own, without the GIL, while this one watches for Ctrl-C and reports
+/// Runs work on a separate thread, without the GIL, while this thread handles Ctrl-C and reports
 /// progress.
 ///
-/// Ctrl-C is always answered: work looks often whether it is to stop, and where something keeps it
-/// from looking, its thread is left behind. That thread commits nothing any more, since whoever
-/// commits looks first; the command ends it by ending.
+/// Ctrl-C always takes effect. Work checks often whether it is cancelled; if something keeps it
+/// from checking, its thread is abandoned. An abandoned thread commits no file, since every commit
+/// checks first, and it ends with the process.
 pub(crate) fn enter<T: Send + 'static>(
     py: Python<'_>,
     on_progress: Option<Py<PyAny>>,
     work: impl FnOnce(&Watch) -> zephyr_core::Result<T> + Send + 'static,
 ) -> PyResult<T> {
     let watch = Arc::new(Watch::default());
-    let seen = Arc::clone(&watch);
-    let mut receiver = panics::spawned(move || work(&seen)).map_err(|error| exception(&error))?;
+    let shared = Arc::clone(&watch);
+    let mut receiver = panics::spawned(move || work(&shared)).map_err(|error| exception(&error))?;
     let mut interrupt: Option<(PyErr, u32)> = None;
     loop {
         match py.detach(|| wait(&mut receiver)) {
@@ -93,20 +130,21 @@ pub(crate) fn enter<T: Send + 'static>(
             Some((error, TICKS_OF_GRACE)) => return Err(error),
             Some((error, ticks)) => Some((error, ticks + 1)),
             None => {
-                let line = || {
+                let report = || {
                     on_progress
                         .as_ref()
-                        .map_or(Ok(()), |report| report.call1(py, (watch.line(),)).map(|_| ()))
+                        .map_or(Ok(()), |report| report.call1(py, (watch.to_json(),)).map(|_| ()))
                 };
-                let told = py.check_signals().and_then(|()| line()).err();
-                watch.stop.store(told.is_some(), Ordering::Relaxed);
-                told.map(|error| (error, 0))
+                let error = py.check_signals().and_then(|()| report()).err();
+                watch.stop.store(error.is_some(), Ordering::Relaxed);
+                error.map(|error| (error, 0))
             }
         };
     }
 }
 
-/// A borrow that is ours alone crosses `detach`, as a shared one would not: this is not Sync.
+/// Waits for one tick. The receiver is not `Sync`, so a shared reference to it could not be used
+/// inside `detach`; an exclusive one can.
 fn wait<T>(receiver: &mut mpsc::Receiver<T>) -> Result<T, mpsc::RecvTimeoutError> {
     receiver.recv_timeout(TICK)
 }

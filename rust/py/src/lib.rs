@@ -124,6 +124,22 @@ fn names(py: Python<'_>, kind: String) -> PyResult<Vec<&'static str>> {
     border::enter(py, None, move |_| pipeline::names::names(&kind))
 }
 
+/// What each reason code or each error class means. `reasons` are (code, outcome, cause, remedy),
+/// `errors` are (class, exit code, meaning, remedy).
+#[pyfunction]
+fn describe(kind: &str) -> PyResult<Vec<(&'static str, String, &'static str, &'static str)>> {
+    match kind {
+        "reasons" => Ok(pipeline::names::reasons()
+            .into_iter()
+            .map(|(code, outcome, cause, remedy)| (code, outcome.to_owned(), cause, remedy))
+            .collect()),
+        "errors" => Ok(border::errors()),
+        _ => Err(border::ConfigError::new_err(format!(
+            "unknown list `{kind}`; known: errors, reasons"
+        ))),
+    }
+}
+
 /// The engine of zephyr-fast.
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -132,6 +148,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     macro_rules! add {
         ($($verb:ident)*) => { $(module.add_function(wrap_pyfunction!($verb, module)?)?;)* };
     }
-    add!(run explain_row render unknown_template canary names pack_lengths resolve verify);
+    add!(run explain_row render unknown_template canary names describe pack_lengths resolve verify);
     border::add_errors(module)
 }

@@ -1,5 +1,4 @@
-//! Every list of names that a user may type or read, for those who ask by its kind: no other place
-//! keeps a copy.
+//! Every list of names that a user may type or read, by kind. No other module keeps a copy.
 
 use crate::dataset::product::Product;
 use crate::dedup::Repeat;
@@ -10,7 +9,7 @@ use crate::read::{self, shape};
 use crate::recipe::{Action, Compared, IdFrom, Policy, Preset, ScoreBy, Strategy, TrainOn};
 use crate::stage::Code;
 
-/// Gives a list.
+/// A function that returns a list.
 type List = fn() -> Vec<&'static str>;
 
 /// The lists, by kind.
@@ -34,23 +33,52 @@ const LISTS: [(&str, List); 17] = [
     ("train_on", || TrainOn::NAMES.to_vec()),
 ];
 
-/// Comes before a product's word in the kind of its trained columns. These name no choice that a
-/// user has, so errors do not list them among the kinds.
+/// Prefix of a product's name in the kind of its trained columns. A user cannot choose among these,
+/// so errors do not list them as kinds.
 const TRAINED_COLUMNS: &str = "trained_columns:";
 
-/// The names of one kind. `products`, `commands` and `acts` list the products in the same order.
+/// Returns the names of one kind. `products`, `commands` and `acts` list the products in the same order.
 pub fn names(kind: &str) -> Result<Vec<&'static str>> {
     let list = LISTS.iter().find(|(known, _)| *known == kind).map(|(_, names)| names());
     let kinds = || LISTS.map(|(kind, _)| kind).join(", ");
-    let unknown = || Error::Config(format!("no list of `{kind}`; there are: {}", kinds()));
+    let unknown = || Error::Config(format!("unknown list `{kind}`; known: {}", kinds()));
     list.or_else(|| trained_columns(kind)).ok_or_else(unknown)
 }
 
-/// The columns that a product is trained on, where this is the kind of such a list.
+/// Returns the columns that a product is trained on, if this kind names such a list.
 fn trained_columns(kind: &str) -> Option<Vec<&'static str>> {
     let word = kind.strip_prefix(TRAINED_COLUMNS)?;
     let product = Product::ALL.into_iter().find(|product| product.word() == word)?;
     Some(product.trained_columns().to_vec())
+}
+
+/// Cause and remedy of the two kinds of duplicates, in the order of [`Repeat::KINDS`].
+const DUPLICATES: [(&str, &str); 2] = [
+    (
+        "The row repeats an earlier one. `prep` compares the text, ignoring case and white space; \
+         `binarize` compares the bytes of the row.",
+        "Set `dedup.exact = false` to keep repeated rows.",
+    ),
+    (
+        "The dialogue is similar to an earlier one: the Jaccard similarity of their 5-word shingles \
+         is at least `dedup.threshold`.",
+        "Raise `dedup.threshold`, or set `dedup.near = false`.",
+    ),
+];
+
+/// A reason's code, how its row ends, its cause, and its remedy.
+pub type ReasonText = (&'static str, &'static str, &'static str, &'static str);
+
+/// Returns every reason for which a row is not written, duplicates last.
+#[must_use]
+pub fn reasons() -> Vec<ReasonText> {
+    let codes = Code::ALL
+        .iter()
+        .map(|code| (code.word(), code.ending().word(), code.cause(), code.remedy()));
+    let duplicates = Repeat::KINDS.iter().zip(DUPLICATES);
+    codes
+        .chain(duplicates.map(|(kind, (cause, remedy))| (*kind, "duplicate", cause, remedy)))
+        .collect()
 }
 
 #[cfg(test)]
