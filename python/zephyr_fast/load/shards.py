@@ -305,8 +305,8 @@ def _open_batch(
     message = memoryview(file.slice(card.offset, card.bytes))
     if xxhash.xxh3_64(message).hexdigest() != card.xxh3:
         raise IntegrityError(
-            f"shard `{path}` is damaged: the checksum of batch {index} does not match "
-            f"(offset {card.offset}, {card.bytes} bytes); copy or rebuild the dataset"
+            f"shard `{path}` is damaged: batch {index} at offset {card.offset} "
+            f"({card.bytes} bytes) has a wrong checksum; copy or rebuild the dataset"
         )
     try:
         batch = record_batch(message, columns.layouts(product), card.examples)

@@ -205,4 +205,8 @@ def _typed(what: str, error: BaseException) -> ZephyrError:
             f"cannot load {what}: it contains pickled objects other than weights, which "
             "are never loaded"
         )
+    if "ignore_mismatched_sizes" in says:  # transformers only prints which ones
+        says = "the shapes of its weights do not match its `config.json`"
+    if isinstance(error, KeyError):
+        says = f"unknown value {says}"
     return InputError(f"cannot load {what}: {says}")
