@@ -21,7 +21,7 @@ import slow_order
 from zephyr_fast import ConfigError, IntegrityError
 from zephyr_fast.load.loader import Batches, Loader, Part, Workers
 from zephyr_fast.load.order import Shuffled
-from zephyr_fast.load.stream import PADDING, LoaderState, Stream, Remainder
+from zephyr_fast.load.stream import PADDING, LoaderState, Remainder, Stream
 
 SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))
 CASES = 100_000 if os.environ.get("ZEPHYR_FAST_LONG") else 10_000

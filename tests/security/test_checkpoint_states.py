@@ -90,7 +90,7 @@ def test_an_index_is_one_of_the_data_set(epoch: int, index: int) -> None:
 
 
 def test_another_order_is_refused_with_the_way_out() -> None:
-    with pytest.raises(ConfigError, match="seed 2, not 1.; set `seed: 2`"):
+    with pytest.raises(ConfigError, match=r"seed 2, not 1.; set `seed: 2`"):
         _index(LoaderState("m", 2, 0, 3), "m", 1, 10)
     with pytest.raises(
         ConfigError, match=r"version 7, not 1.; resume with .* that wrote it"

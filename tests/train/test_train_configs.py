@@ -139,9 +139,9 @@ def test_shards_are_one_directory_or_several(tmp_path: Path) -> None:
         words = ["--shards", "c", "d", "--shard_weights", "0.7", "0.3"]
         data, *_ = parse(["--config", str(config), *base, *words])
         assert (data.shards, data.shard_weights) == (["c", "d"], [0.7, 0.3])
-        with pytest.raises(ConfigError, match="given twice; .* `--shards A B`"):
+        with pytest.raises(ConfigError, match=r"given twice; .* `--shards A B`"):
             parse([*base, "--shards", "a", "--shards=b"])
-        with pytest.raises(ConfigError, match="`--mix` is replaced by `shards`.* `--shards A B`"):
+        with pytest.raises(ConfigError, match=r"`--mix` is replaced by `shards`.* `--shards A B`"):
             parse([*base, "--shards", "a", "--mix", "b"])
         with pytest.raises(ConfigError, match="`--tail` is renamed to `remainder`"):
             parse([*base, "--shards", "a", "--tail", "drop"])
