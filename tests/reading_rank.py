@@ -27,12 +27,12 @@ def loader_of(
     workers: Workers,
     state: LoaderState | None = None,
     epochs: int = 2,
-    tail: Any = "carry",
+    remainder: Any = "carry",
 ) -> Loader:
     """One rank's loader, from the start or from a state; batches are row numbers."""
     size = len(rows)
     first = 0 if state is None else state.epoch * size + state.index_in_epoch
-    stream = Stream(rows.order(SEED), part.batch, tail, first)
+    stream = Stream(rows.order(SEED), part.batch, remainder, first)
     return Loader(
         rows, Batches(stream, part, 0, stream.steps_to(epochs * size)), collate, "", SEED, workers
     )
@@ -58,7 +58,7 @@ def read_steps(
         Part(rank, world, device_batch, micro),
         Workers(workers, "fork"),
         state,
-        tail=tail,
+        remainder=tail,
     )
     agree({"steps": loader.batches.steps, "next index": loader.batches.stream.first})
     step: list[list[int]] = []

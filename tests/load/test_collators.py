@@ -97,5 +97,5 @@ def test_attention_that_is_not_known_to_keep_documents_apart_is_refused() -> Non
         layout_for("flash_attention_2") == layout_for("kernels-community/flash-attn2") == "varlen"
     )
     for attention in ("paged|flash_attention_2", "my_attention"):
-        with pytest.raises(ConfigError, match="keep packed documents apart"):
+        with pytest.raises(ConfigError, match="isolate packed documents"):
             layout_for(attention)

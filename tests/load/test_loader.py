@@ -85,7 +85,7 @@ def test_real_ranks_killed_any_number_of_times_read_the_uninterrupted_stream(
 
 
 def test_padding_has_no_weight(folder: Path) -> None:
-    loader = loader_of(Shards(folder, "train"), Part(0, 1, 4), Workers(), tail="pad")
+    loader = loader_of(Shards(folder, "train"), Part(0, 1, 4), Workers(), remainder="pad")
     assert list(loader) == wanted(2 * -(-ROWS // 4), 4, "pad")
 
 
@@ -95,7 +95,7 @@ def test_pairs_cannot_be_padded(tmp_path: Path) -> None:
         Shards(write(tmp_path / "prefs", "preference", {"train": pairs}, 64), "train"),
         Part(0, 1, 2),
         Workers(),
-        tail="pad",
+        remainder="pad",
     )
     loader.collate = list
     with pytest.raises(ConfigError, match="use `carry` or `drop`"):
@@ -127,13 +127,13 @@ def test_a_mixture_without_weights_reads_every_row_once_an_epoch(
 
 def test_folders_of_another_tokenizer_or_kind_are_not_mixed(folder: Path, tmp_path: Path) -> None:
     pairs = [pair("Hi", "Yes.", "No.", 0, tokenizer())]
-    with pytest.raises(ConfigError, match="another kind"):
+    with pytest.raises(ConfigError, match="a different kind"):
         Mixture([folder, write(tmp_path / "prefs", "preference", {"train": pairs}, 64)], "train")
     other = numbered(tmp_path / "other", 3)
     manifest = json.loads((other / "manifest.json").read_text())
     manifest["tokenizer"]["sha256"] = "ab"
     (other / "manifest.json").write_text(seal(manifest))
-    with pytest.raises(ConfigError, match="another tokenizer"):
+    with pytest.raises(ConfigError, match="a different tokenizer"):
         Mixture([folder, other], "train")
 
 
@@ -226,7 +226,7 @@ def test_a_batch_that_is_gathered_from_the_files_is_that_of_its_samples(
 
 
 def test_a_selection_of_rows_is_refused_as_it_has_another_numbering(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="whole split"):
+    with pytest.raises(ConfigError, match="complete split"):
         IndexRows(open_shards(folder).select(range(5)))
 
 
@@ -235,7 +235,7 @@ def test_a_loader_that_is_about_to_be_sharded_again_says_so(folder: Path) -> Non
     never be read.
     """
     loader = loader_of(Shards(folder, "train"), Part(0, 2, 2), Workers())
-    with pytest.raises(ConfigError, match="sharded over the ranks again"):
+    with pytest.raises(ConfigError, match="sharding it again would lose rows"):
         prepare_data_loader(loader._torch_loader(loader.batches), num_processes=2, process_index=0)
     # So `accelerator.prepare` gives it back as it is.
     assert not isinstance(loader, torch.utils.data.DataLoader)

@@ -21,7 +21,7 @@ import slow_order
 from zephyr_fast import ConfigError, IntegrityError
 from zephyr_fast.load.loader import Batches, Loader, Part, Workers
 from zephyr_fast.load.order import Shuffled
-from zephyr_fast.load.stream import PADDING, LoaderState, Stream, Tail
+from zephyr_fast.load.stream import PADDING, LoaderState, Remainder, Stream
 
 SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))
 CASES = 100_000 if os.environ.get("ZEPHYR_FAST_LONG") else 10_000
@@ -96,7 +96,7 @@ class Case:
 
     size: int
     seed: int
-    tail: Tail
+    remainder: Remainder
     epochs: int
     attempts: tuple[tuple[Layout, int], ...]
 
@@ -141,7 +141,7 @@ def run(case: Case, kind: type[Queued] = Queued, part_of: type[Part] = Part) -> 
             for rank in range(machines.world)
         ]
         stream = Stream(
-            order, parts[0].batch, case.tail, state.epoch * case.size + state.index_in_epoch
+            order, parts[0].batch, case.remainder, state.epoch * case.size + state.index_in_epoch
         )
         steps = stream.steps_to(case.epochs * case.size)
         loaders = [
@@ -172,7 +172,9 @@ def check(case: Case, trained: list[list[int]]) -> None:
     }
     if len(batches) == 1:
         wanted = list(
-            islice(slow_order.steps(case.size, case.seed, batches.pop(), case.tail), len(trained))
+            islice(
+                slow_order.steps(case.size, case.seed, batches.pop(), case.remainder), len(trained)
+            )
         )
         assert trained == wanted
     rows = [row for step in trained for row in step if row != PADDING]
@@ -181,13 +183,13 @@ def check(case: Case, trained: list[list[int]]) -> None:
         : len(rows)
     ]
     # Also where the size of a step changed: the same rows in the same order.
-    if case.tail != "drop":
+    if case.remainder != "drop":
         assert rows == whole
-    if case.tail == "pad":
+    if case.remainder == "pad":
         assert Counter(rows) == dict.fromkeys(range(case.size), case.epochs)
-    if case.tail == "carry":
+    if case.remainder == "carry":
         assert len(rows) >= case.epochs * case.size > len(rows) - len(trained[-1])
-    if case.tail == "drop":
+    if case.remainder == "drop":
         assert len(rows) == case.epochs * (case.size - case.size % len(trained[0]))
 
 
@@ -240,9 +242,9 @@ def test_iterating_again_goes_on_and_a_broken_off_step_is_read_again_whole() -> 
 
 def test_drop_counts_what_it_leaves_out_and_refuses_to_leave_out_everything() -> None:
     assert Stream(Shuffled(10, 0), 4, "drop").dropped() == 2
-    with pytest.raises(ConfigError, match="leave out all 3"):
+    with pytest.raises(ConfigError, match="skip all 3"):
         Stream(Shuffled(3, 0), 4, "drop")
-    with pytest.raises(ConfigError, match="not one sample"):
+    with pytest.raises(ConfigError, match="no samples to train on"):
         Stream(Shuffled(0, 0), 4, "carry")
 
 

@@ -106,6 +106,6 @@ def test_weights_that_do_not_fit_the_folders_are_refused() -> None:
     for weights in ([1.0], [1.0, 0.0], [1.0, -1.0], [1.0, float("nan")], [1.0, float("inf")]):
         with pytest.raises(ConfigError, match="2 weights above 0"):
             shares(weights, 2)
-    with pytest.raises(ConfigError, match="leave that folder out"):
+    with pytest.raises(ConfigError, match="remove that dataset"):
         shares([1e9, 1.0], 2)
     assert sum(shares([1, 1, 1], 3)) == BLOCK

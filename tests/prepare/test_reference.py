@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from zephyr_fast import ConfigError, IntegrityError, Manifest, binarize
+from zephyr_fast import ConfigError, InputError, IntegrityError, Manifest, binarize
 from zephyr_fast.load.shards import Shards
 from zephyr_fast.train.__main__ import main
 from zephyr_fast.train.configs import CONFIGS
@@ -53,7 +53,7 @@ def key_of(prefs: Path, model: Path) -> Key:
 
 
 def train(
-    prefs: Path, model: Path, out: Path, **settings: Any
+    prefs: Path | list[Path], model: Path, out: Path, **settings: Any
 ) -> tuple[int, list[dict[str, float]]]:
     """Exit code, and what each step logged."""
     given = {
@@ -65,7 +65,8 @@ def train(
         **settings,
     }
     words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-    code = main(["dpo", "--shards", str(prefs), "--model_name_or_path", str(model), *words])
+    shards = [str(one) for one in ([prefs] if isinstance(prefs, Path) else prefs)]
+    code = main(["dpo", "--shards", *shards, "--model_name_or_path", str(model), *words])
     state = out / "trainer_state.json"
     return code, [
         entry for entry in json.loads(state.read_text())["log_history"] if "loss" in entry
@@ -140,10 +141,12 @@ def test_each_folder_of_a_mixture_has_its_own_stored_reference(
     }
     binarize(input="sample", out=other, overrides=settings)
     ref_logprobs(other, str(start), splits=("train",))
-    mix = {"mix": other, "tail": "drop", "learning_rate": 1e-2, "per_device_train_batch_size": 4}
-    code, memory = train(prefs, start, tmp_path / "memory", **mix)
+    mix = {"remainder": "drop", "learning_rate": 1e-2, "per_device_train_batch_size": 4}
+    code, memory = train([prefs, other], start, tmp_path / "memory", **mix)
     assert code == 0
-    code, ours = train(stored, start, tmp_path / "stored", precompute_ref_log_probs=True, **mix)
+    code, ours = train(
+        [stored, other], start, tmp_path / "stored", precompute_ref_log_probs=True, **mix
+    )
     assert code == 0
     assert [step["loss"] for step in ours] == pytest.approx(
         [step["loss"] for step in memory], rel=1e-4
@@ -198,10 +201,10 @@ def test_log_probs_of_other_weights_are_refused_with_both_digests(
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"bf16": True}, "dtype float32 there, bfloat16 here"),
-        ({"ld_alpha": 0.5}, "`ld_alpha` does not go with"),
-        ({"sync_ref_model": True}, "`sync_ref_model` does not go with"),
-        ({"load_in_4bit": True}, "`load_in_4bit` does not go with"),
+        ({"bf16": True}, "dtype is float32 there and bfloat16 in this run"),
+        ({"ld_alpha": 0.5}, "`ld_alpha` cannot be used with"),
+        ({"sync_ref_model": True}, "`sync_ref_model` cannot be used with"),
+        ({"load_in_4bit": True}, "`load_in_4bit` cannot be used with"),
     ],
 )
 def test_what_stored_log_probs_cannot_serve_is_refused_by_name(
@@ -282,7 +285,10 @@ def test_a_finished_run_is_not_repeated_and_a_further_split_is_added(
 ) -> None:
     copied = shutil.copytree(prefs, tmp_path / "prefs")
     folder = ref_logprobs(copied, str(start), splits=("test",))
-    with pytest.raises(ConfigError, match="no log-probs of the split `train`"):
+    with pytest.raises(
+        ConfigError,
+        match="no log-probs for split `train`; run `zephyr-fast ref-logprobs --split train`",
+    ):
         store.read(copied, key_of(copied, start), "train")
     ref_logprobs(copied, str(start), splits=("train",))
     assert files_of(folder) == files_of(key_of(stored, start).folder(stored))
@@ -307,7 +313,7 @@ def test_damage_is_found_before_a_value_is_used(stored: Path, start: Path, tmp_p
     with pytest.raises(IntegrityError):
         store.read(copied, key, "train")
     part.unlink()
-    with pytest.raises(IntegrityError, match="cannot be read"):
+    with pytest.raises(IntegrityError, match="cannot read"):
         store.read(copied, key, "train")
 
 
@@ -318,8 +324,27 @@ def test_a_sidecar_of_another_key_under_this_ones_name_is_refused(
     key = key_of(copied, start)
     manifest = key.folder(copied) / "manifest.json"
     manifest.write_text(manifest.read_text().replace(key.weights, "0" * 64))
-    with pytest.raises(IntegrityError, match="another key"):
+    with pytest.raises(IntegrityError, match="does not match its directory name"):
         store.read(copied, key, "train")
+
+
+@pytest.mark.parametrize(
+    ("schema", "way_out"), [(0, "; delete the directory"), (2, "; update zephyr-fast, or delete")]
+)
+def test_another_schema_is_refused_and_only_a_newer_one_asks_for_an_update(
+    stored: Path, start: Path, tmp_path: Path, schema: int, way_out: str
+) -> None:
+    copied = shutil.copytree(stored, tmp_path / "prefs")
+    key = key_of(copied, start)
+    manifest = key.folder(copied) / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"schema": schema}))
+    with pytest.raises(InputError, match=rf"has schema {schema}, .* reads schema 1{way_out}"):
+        store.read(copied, key, "train")
+
+
+def test_the_bundled_model_is_not_looked_up_on_the_hub(prefs: Path) -> None:
+    with pytest.raises(InputError, match="`sample` has no weights; run `sft` first"):
+        ref_logprobs(prefs, "sample")
 
 
 def test_two_processes_share_the_parts_and_write_the_bytes_of_one(

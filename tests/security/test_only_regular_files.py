@@ -276,4 +276,4 @@ def test_ctrl_c_ends_a_training_run_in_one_line(shards: Path, tmp_path: Path) ->
     finally:
         running.kill()
     assert running.returncode == 130 and "Traceback" not in told
-    assert told.splitlines()[-1].startswith("interrupted; `--resume_from_checkpoint true`")
+    assert told.splitlines()[-1].startswith("interrupted; add `--resume_from_checkpoint true`")

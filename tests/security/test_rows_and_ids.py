@@ -60,7 +60,7 @@ def test_ids_that_the_tokenizer_does_not_have_are_refused(id: int, tmp_path: Pat
         np.array([0, 1, id, *range(3, 16)], np.int32).tobytes(),
     )
     shards = Shards(data_set_of(numbered(tmp_path / "like", 3), tmp_path / "set", bad, 2), "train")
-    with pytest.raises(IntegrityError, match=r"`input_ids` has the id"):
+    with pytest.raises(IntegrityError, match=r"`input_ids` contains the id"):
         shards.samples([0])
 
 

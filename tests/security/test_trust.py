@@ -123,6 +123,34 @@ def test_a_models_code_runs_if_the_user_says_so_and_a_teachers_never(
     assert (tmp_path / "canary").read_text() == "ran"
 
 
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"intermediate_size": 257}, "the shapes of its weights do not match its `config.json`"),
+        ({"hidden_act": "nope"}, "unknown value 'nope'"),
+    ],
+)
+def test_a_model_whose_files_contradict_each_other_is_one_line(
+    method: str,
+    change: dict[str, Any],
+    message: str,
+    shards: Path,
+    prefs: Path,
+    start: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = Path(shutil.copytree(start, tmp_path / "model"))
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | change))
+    words = ["--shards", str(shards if method == "sft" else prefs), *QUIET]
+    words += ["--model_name_or_path", str(model), "--output_dir", str(tmp_path / "out")]
+    assert main([method, *words]) == 4
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"error: cannot load the model `{model}`: {message}"
+
+
 @pytest.mark.parametrize(
     "changes",
     [

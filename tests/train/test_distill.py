@@ -135,7 +135,7 @@ def test_what_cannot_be_distilled_is_refused(
     shards: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(shards, tmp_path, start, max_steps=1, teacher=start, teacher_weight=0) == 2
-    assert "`teacher_weight` is a share" in capsys.readouterr().err
+    assert "`teacher_weight` must be above 0" in capsys.readouterr().err
     assert run(shards, tmp_path, start, max_steps=1, teacher=tmp_path / "nothing") == 4
     assert "cannot load the model" in capsys.readouterr().err
     config = AutoConfig.for_model(

@@ -133,7 +133,7 @@ def test_other_tails_end_each_epoch_by_themselves(
     folder: Path, tmp_path: Path, tail: Any, steps: int
 ) -> None:
     trainer = trainer_of(folder, tmp_path, save_strategy="no")
-    trainer.tail = tail
+    trainer.remainder = tail
     trainer.train()
     assert trained_rows(tmp_path) == wanted(4, steps, tail)
 
@@ -171,7 +171,7 @@ def test_a_checkpoint_of_other_shards_another_seed_or_another_trainer_is_refused
     state = json.loads((stock / "trainer_state.json").read_text())
     del state["stateful_callbacks"]["LoaderStateCallback"]
     (stock / "trainer_state.json").write_text(json.dumps(state))
-    with pytest.raises(InputError, match="which rows are done"):
+    with pytest.raises(InputError, match="no data position"):
         trainer_of(folder, out).train(resume_from_checkpoint=str(stock))
 
 
@@ -190,7 +190,7 @@ def test_a_checkpoint_of_the_first_version_is_refused_with_the_way_out(
         "attributes": {"json": json.dumps(first)},
     }
     path.write_text(json.dumps(state))
-    with pytest.raises(InputError, match=r"version 1, .* resume with .* or start anew"):
+    with pytest.raises(InputError, match=r"version 1, .* resume with .* or start a new run"):
         trainer_of(folder, tmp_path).train(resume_from_checkpoint=True)
 
 
@@ -229,7 +229,7 @@ def test_pairs_that_are_to_be_padded_are_refused_before_the_first_step(
     pairs: Path, tmp_path: Path
 ) -> None:
     trainer = pairs_trainer_of(pairs, tmp_path)
-    trainer.tail = "pad"
+    trainer.remainder = "pad"
     with pytest.raises(ConfigError, match="use `carry` or `drop`"):
         trainer.train()
 
@@ -344,7 +344,7 @@ def test_two_processes_with_different_data_both_say_so(folder: Path, tmp_path: P
     said = Run("sft", f"{folder}|{other}", tmp_path / "out", is_launched=True).ranks(
         2, {"per_device_train_batch_size": 2}, fails=True
     )
-    assert said.count("the ranks would not read one stream: `manifest` is") >= 2, said
+    assert said.count("the ranks disagree on the data to read: `manifest` is") >= 2, said
 
 
 class _Stop(TrainerCallback):

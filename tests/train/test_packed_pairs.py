@@ -336,5 +336,5 @@ def test_a_model_that_lets_answers_see_each_other_is_refused_at_the_first_batch(
         return backbone(**given)
 
     monkeypatch.setattr(ours.model.base_model, "forward", deaf)
-    with pytest.raises(ConfigError, match="does not keep them apart"):
+    with pytest.raises(ConfigError, match="does not isolate packed completions"):
         ours.compute_loss(ours.model, ours.data_collator(samples))

@@ -26,7 +26,7 @@ def test_every_packaged_config_has_only_keys_of_the_installed_trl(
     data, training, _ = ACTS[act_of(name)](
         ["--config", name, "--shards", "s", "--output_dir", str(tmp_path), "--use_cpu", "true"]
     )
-    assert data.shards == "s"
+    assert data.shards == ["s"]
     assert training.seed == 42
 
 
@@ -106,7 +106,7 @@ def test_training_sees_the_train_split_alone(prefs: Path, tmp_path: Path) -> Non
     assert not seen & held_out
 
 
-@pytest.mark.parametrize("key", sorted(configs.REPLACED))
+@pytest.mark.parametrize("key", sorted(configs.UNSUPPORTED_KEYS))
 @pytest.mark.parametrize("act", ACTS)
 def test_an_old_key_is_refused_with_what_replaced_it(key: str, act: str, tmp_path: Path) -> None:
     config = tmp_path / "mine.yaml"
@@ -121,6 +121,33 @@ def test_an_old_key_is_refused_with_what_replaced_it(key: str, act: str, tmp_pat
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean `learning_rate`"):
         sft.parse(["--learning_rat", "1", "--shards", "s", "--output_dir", str(tmp_path)])
+
+
+def test_a_key_that_is_refused_itself_is_never_suggested(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="`--packingg` is not a known key") as refused:
+        sft.parse(["--packingg", "3", "--shards", "s", "--output_dir", str(tmp_path)])
+    assert "packing`" not in str(refused.value)
+
+
+def test_shards_are_one_directory_or_several(tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    for act, parse in ACTS.items():
+        base = ["--output_dir", str(tmp_path), "--use_cpu", "true", "--bf16", "false"]
+        for text, expected in (("a", ["a"]), ("[a, b]", ["a", "b"])):
+            config.write_text(f"shards: {text}\n")
+            assert parse(["--config", str(config), *base])[0].shards == expected, act
+        words = ["--shards", "c", "d", "--shard_weights", "0.7", "0.3"]
+        data, *_ = parse(["--config", str(config), *base, *words])
+        assert (data.shards, data.shard_weights) == (["c", "d"], [0.7, 0.3])
+        with pytest.raises(ConfigError, match=r"given twice; .* `--shards A B`"):
+            parse([*base, "--shards", "a", "--shards=b"])
+        with pytest.raises(ConfigError, match=r"`--mix` is replaced by `shards`.* `--shards A B`"):
+            parse([*base, "--shards", "a", "--mix", "b"])
+        with pytest.raises(ConfigError, match="`--tail` is renamed to `remainder`"):
+            parse([*base, "--shards", "a", "--tail", "drop"])
+        config.write_text("shards: []\n")
+        with pytest.raises(ConfigError, match="no data to train on"):
+            parse(["--config", str(config), *base])
 
 
 def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
@@ -141,7 +168,7 @@ def test_what_to_train_and_on_what_must_be_said(capsys: pytest.CaptureFixture[st
     assert main([]) == 2
     assert "`sft` or `dpo`" in capsys.readouterr().err
     assert main(["sft", "--config", "tiny-sft"]) == 2
-    assert "--shards FOLDER" in capsys.readouterr().err
+    assert "--shards DIR" in capsys.readouterr().err
 
 
 def test_shards_of_the_other_kind_or_for_another_model_are_refused(
@@ -158,9 +185,9 @@ def test_shards_of_the_other_kind_or_for_another_model_are_refused(
         "none",
     ]
     assert main(["dpo", "--shards", str(shards), "--model_name_or_path", str(start), *quiet]) == 2
-    assert "holds sft shards" in capsys.readouterr().err
+    assert "holds sft data" in capsys.readouterr().err
     assert main(["sft", "--shards", str(prefs), "--model_name_or_path", str(start), *quiet]) == 2
-    assert "holds preference shards" in capsys.readouterr().err
+    assert "holds preference data" in capsys.readouterr().err
     small = tmp_path / "small"
     small.mkdir()
     config = (start / "config.json").read_text()
@@ -168,7 +195,7 @@ def test_shards_of_the_other_kind_or_for_another_model_are_refused(
         config.replace('"max_position_embeddings": 1024', '"max_position_embeddings": 128')
     )
     assert main(["sft", "--shards", str(shards), "--model_name_or_path", str(small), *quiet]) == 2
-    assert "has 128 positions" in capsys.readouterr().err
+    assert "supports only 128 positions" in capsys.readouterr().err
     (small / "config.json").write_text(config.replace('"vocab_size": 2048', '"vocab_size": 1000'))
     assert main(["sft", "--shards", str(shards), "--model_name_or_path", str(small), *quiet]) == 2
     assert "the shards' tokenizer has 2048 tokens" in capsys.readouterr().err

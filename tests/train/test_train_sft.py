@@ -155,18 +155,21 @@ def test_folders_are_mixed_by_weight_from_the_command_line(
     other = shutil.copytree(shards, tmp_path / "other")
     base = [
         "sft",
-        "--shards",
-        str(shards),
         "--model_name_or_path",
         str(start),
         *arguments(tmp_path / "out", max_steps=2, per_device_train_batch_size=3),
+        "--shards",
+        str(shards),
+        str(other),
     ]
-    assert main([*base, "--mix", str(other), "--shard_weights", "3", "1", "--tail", "drop"]) == 0
-    assert "tail `drop`: " in capsys.readouterr().err
-    assert main([*base, "--mix", str(other), "--shard_weights", "3"]) == 2
-    assert "2 folders needs 2 weights" in capsys.readouterr().err
-    assert main([*base, "--mix", str(other), "--train_sampling_strategy", "sequential"]) == 2
-    assert "leave the strategy out" in capsys.readouterr().err
+    assert main([*base, "--shard_weights", "3", "1", "--remainder", "drop"]) == 0
+    output = capsys.readouterr()
+    assert "`remainder: drop` skips " in output.err
+    assert f"model saved to {tmp_path / 'out'}" in output.err and "saved to" not in output.out
+    assert main([*base, "--shard_weights", "3"]) == 2
+    assert "mixing 2 datasets needs 2 weights" in capsys.readouterr().err
+    assert main([*base, "--train_sampling_strategy", "sequential"]) == 2
+    assert "need `train_sampling_strategy: random`" in capsys.readouterr().err
 
 
 def test_metrics_go_to_the_tracker_that_report_to_names(

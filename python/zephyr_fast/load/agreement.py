@@ -40,6 +40,6 @@ def compare(gathered: Sequence[Facts]) -> None:
             )
     if differences:
         raise ConfigError(
-            f"the ranks would not read one stream: {'; '.join(differences)}; start all with the "
-            "same data and arguments"
+            f"the ranks disagree on the data to read: {'; '.join(differences)}; start "
+            "all ranks with the same data and arguments"
         )

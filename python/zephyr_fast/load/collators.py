@@ -40,8 +40,9 @@ def layout_for(attention: str) -> Layout:
     if "flash" in attention and not attention.startswith("paged"):
         return "varlen"
     raise ConfigError(
-        f"attention implementation `{attention}` is not known to keep packed documents apart; "
-        "use one of: flash_attention_2, flash_attention_3, flex_attention, sdpa, eager"
+        f"attention implementation `{attention}` is not known to isolate packed "
+        "documents; use flash_attention_2, flash_attention_3, flex_attention, sdpa "
+        "or eager"
     )
 
 

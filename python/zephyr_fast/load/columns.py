@@ -88,10 +88,10 @@ def _check_windows(batch: Batch) -> None:
     assert isinstance(ids, Lists) and isinstance(labels, Lists) and isinstance(lengths, Lists)
     starts = ids.offsets - ids.offsets[0]
     if not np.array_equal(starts, labels.offsets - labels.offsets[0]):
-        raise ValueError("`labels` are not as many as `input_ids`")
+        raise ValueError("`labels` and `input_ids` differ in length")
     given = labels.values[labels.offsets[0] : labels.offsets[-1]]
     if not ((given == ids.values[ids.offsets[0] : ids.offsets[-1]]) | (given == -100)).all():
-        raise ValueError("a label is neither the id at its index nor -100")
+        raise ValueError("a label is neither -100 nor the token id at its index")
     ends = np.zeros(len(lengths.values) + 1, np.int64)
     lengths.values.cumsum(out=ends[1:])
     ends = ends[lengths.offsets]

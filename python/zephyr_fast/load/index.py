@@ -84,7 +84,7 @@ class IndexRows:
         transform = dataset.format["format_kwargs"].get("transform")
         if not isinstance(transform, Fetch) or len(dataset) != len(transform.shards):
             raise ConfigError(
-                "the data to train on must be a whole split of shards, as `open_shards` gives it"
+                "the training data must be a complete split as returned by `open_shards`"
             )
         self.shards = transform.shards
         added = [name for name in dataset.column_names if name not in _OWN]

@@ -72,8 +72,8 @@ class Batches:
     def __post_init__(self) -> None:
         if self.part.batch != self.stream.batch:
             raise ConfigError(
-                f"{self.part} takes {self.part.batch} samples a step, the stream gives "
-                f"{self.stream.batch}"
+                f"{self.part} needs {self.part.batch} samples per step, but the stream "
+                f"provides {self.stream.batch}"
             )
 
     def __len__(self) -> int:
@@ -98,9 +98,8 @@ class Batches:
         `BatchSamplerShard`, and by nothing else.
         """
         raise ConfigError(
-            "this loader already is one rank's part of the data, and is about to be sharded over "
-            "the ranks again, which loses rows; "
-            "leave it out of `accelerator.prepare`"
+            "this loader already reads only one rank's part, so sharding it again "
+            "would lose rows; do not pass it to `accelerator.prepare`"
         )
 
 

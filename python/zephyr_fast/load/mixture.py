@@ -95,8 +95,8 @@ def _check_match(first: Shards, other: Shards) -> None:
     }
     for name, (mine, theirs) in facts.items():
         if mine != theirs:
-            difference = f"{shown(theirs, 80)}, not {shown(mine, 80)}"
+            difference = f"{shown(theirs, 80)} and {shown(mine, 80)}"
             raise ConfigError(
-                f"`{other.folder}` has another {name} than `{first.folder}` ({difference}); they "
-                "cannot be mixed"
+                f"`{other.folder}` and `{first.folder}` cannot be mixed: they have a "
+                f"different {name} ({difference})"
             )

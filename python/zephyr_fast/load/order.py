@@ -83,7 +83,7 @@ def shares(weights: Sequence[float], folders: int) -> list[int]:
     """
     if len(weights) != folders or not all(0 < weight < float("inf") for weight in weights):
         raise ConfigError(
-            f"a mixture of {folders} folders needs {folders} weights above 0, not: "
+            f"mixing {folders} datasets needs {folders} weights above 0, not: "
             f"{' '.join(map(str, weights))}"
         )
     exact = [Fraction(weight) * BLOCK / sum(map(Fraction, weights)) for weight in weights]
@@ -95,8 +95,8 @@ def shares(weights: Sequence[float], folders: int) -> list[int]:
         whole[number] += 1
     if not all(whole):
         raise ConfigError(
-            f"a weight is less than 1/{BLOCK} of all: {' '.join(map(str, weights))}; leave that "
-            "folder out"
+            f"a weight is below 1/{BLOCK} of the sum of {' '.join(map(str, weights))}; "
+            "remove that dataset"
         )
     return whole
 

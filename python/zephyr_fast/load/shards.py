@@ -75,10 +75,10 @@ class Shards:
                 check_size(self.folder, card)
         rows_max = ROWS_MAX if self._origin is None else REMOTE_ROWS_MAX
         if (rows := sum(card.examples for card in self._cards)) > rows_max:
-            way_out = "" if rows > ROWS_MAX else "; copy the folder to this machine first"
+            way_out = "" if rows > ROWS_MAX else "; copy the dataset to this machine first"
             raise IntegrityError(
-                f"`{self.folder}/manifest.json` gives `{split}` more than {rows_max:,} "
-                f"rows{way_out}"
+                f"`{self.folder}/manifest.json` lists more than {rows_max:,} rows in "
+                f"`{split}`{way_out}"
             )
         if rows > ROWS_UNPROVEN and self._origin is None:
             check_room(self.folder, self._cards, self.kind)
@@ -94,7 +94,8 @@ class Shards:
         )
         if len(self) != self.manifest.split(split).examples:
             raise IntegrityError(
-                f"`{self.folder}`: the batches of `{split}` do not add up to its samples"
+                f"`{self.folder}`: the row counts of the batches of `{split}` do not add up "
+                "to the count of the split"
             )
         self._begin()
 
@@ -108,7 +109,7 @@ class Shards:
             remember(Path(folder), address)
         self.__init__(folder, split)  # type: ignore[misc]  # a pickle holds the constructor's arguments, nothing more
         if self.manifest.fingerprint != fingerprint:
-            raise IntegrityError(f"`{folder}` was replaced by another data set while it was in use")
+            raise IntegrityError(f"`{folder}` was replaced by another dataset while it was in use")
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -162,8 +163,7 @@ class Shards:
         """A sample in which nothing is trained."""
         if not self.kind.can_pad:
             raise ConfigError(
-                "`tail: pad` needs samples without weight, which a loss on pairs does not know; "
-                "use `carry` or `drop`"
+                "`remainder: pad` is not supported for preference pairs; use `carry` or `drop`"
             )
         (sample,) = self.samples([0])
         return sample | {"labels": np.full_like(sample["labels"], -100)}
@@ -223,9 +223,9 @@ class Shards:
             least, most = int(column.values.min()), int(column.values.max())
             if least < 0 or (most >= self._ids_end and most >= self._true_ids_end()):
                 raise IntegrityError(
-                    f"shard `{path}`, batch {index}: `{name}` has the id "
-                    f"{least if least < 0 else most}, the tokenizer has "
-                    f"{self._ids_end:,}; make it again"
+                    f"shard `{path}`, batch {index}: `{name}` contains the id "
+                    f"{least if least < 0 else most}, but the tokenizer has only "
+                    f"{self._ids_end:,} ids; rebuild the dataset"
                 )
 
     def _true_ids_end(self) -> int:
@@ -276,7 +276,9 @@ def _map(path: Path) -> pa.Buffer:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise IntegrityError(f"shard `{path}` is not a regular file; copy the folder again")
+                raise IntegrityError(
+                    f"shard `{path}` is not a regular file; copy the dataset again"
+                )
             with pa.memory_map(str(path)) as mapped:
                 return mapped.read_buffer()
         finally:
@@ -297,22 +299,21 @@ def _open_batch(
     card = shard.batches[index]
     if card.offset + card.bytes > file.size:
         raise IntegrityError(
-            f"shard `{path}` has {file.size} bytes, the manifest says {shard.bytes}; copy or make "
-            "it again"
+            f"shard `{path}` has {file.size} bytes instead of {shard.bytes}; copy or "
+            "rebuild the dataset"
         )
     message = memoryview(file.slice(card.offset, card.bytes))
     if xxhash.xxh3_64(message).hexdigest() != card.xxh3:
         raise IntegrityError(
-            f"shard `{path}` is damaged: batch {index} at offset {card.offset} ({card.bytes} "
-            "bytes) is not what was "
-            "written; copy or make it again"
+            f"shard `{path}` is damaged: batch {index} at offset {card.offset} "
+            f"({card.bytes} bytes) has a wrong checksum; copy or rebuild the dataset"
         )
     try:
         batch = record_batch(message, columns.layouts(product), card.examples)
         columns.check(product, batch)
     except ValueError as error:
         raise IntegrityError(
-            f"shard `{path}`, batch {index} at offset {card.offset}: {error}; make it again"
+            f"shard `{path}`, batch {index} at offset {card.offset}: {error}; rebuild the dataset"
         ) from None
     return batch
 
@@ -324,6 +325,7 @@ def _offset_in(file: pa.Buffer, values: Ints, path: Path) -> int:
     offset = values.__array_interface__["data"][0] - file.address
     if not 0 <= offset <= file.size - values.nbytes or offset % 4:
         raise IntegrityError(
-            f"shard `{path}` has unaligned columns, which zephyr-fast does not write; make it again"
+            f"shard `{path}` has unaligned columns, which zephyr-fast does not write; "
+            "rebuild the dataset"
         )
     return int(offset) // 4

@@ -24,7 +24,7 @@ An example: five rows, two to a step. Indices 0 to 4 are epoch 0, indices 5 to 9
 
 A run that resumes after its first three steps needs one number, the index that they reached:
 
->>> [Stream(order, 2, tail).start(3) for tail in ("carry", "pad", "drop")]
+>>> [Stream(order, 2, remainder).start(3) for remainder in ("carry", "pad", "drop")]
 [6, 5, 7]
 >>> Stream(order, 2, "pad", first=5).rows(steps[:1], offsets).tolist()
 [[4, 2]]
@@ -44,7 +44,7 @@ from zephyr_fast.load.permutation import Indices
 from zephyr_fast.printed import shown
 from zephyr_fast.untrusted.bounded import parse_json
 
-Tail = Literal["carry", "pad", "drop"]
+Remainder = Literal["carry", "pad", "drop"]
 
 STATE_VERSION = 2
 """The version of `LoaderState`. Raise it when a field gets another name, type or meaning."""
@@ -85,11 +85,11 @@ class LoaderState:
             _check_version(given)
             types = {field.name: field.type for field in fields(cls)}
             if given.keys() != types.keys():
-                raise ValueError("not the fields of a loader's state")
+                raise ValueError("unexpected fields")
             if any(type(given[name]) is not type_ for name, type_ in types.items()):
-                raise ValueError("not the types of a loader's state")
+                raise ValueError("a field has the wrong type")
             if not all(0 <= given[name] <= _INDEX_MAX for name in ("epoch", "index_in_epoch")):
-                raise ValueError("no run has such an epoch or index")
+                raise ValueError("`epoch` or `index_in_epoch` is out of range")
         except ValueError as error:
             raise IntegrityError(
                 f"the checkpoint's loader state is damaged: {shown(error, 200)}; resume from an "
@@ -100,13 +100,13 @@ class LoaderState:
 
 def other_version(version: int) -> InputError:
     """The refusal of a state that this version of the package cannot read."""
-    way_out = "resume with the zephyr-fast that wrote it"
+    way_out = "resume with the zephyr-fast version that wrote it"
     if version > STATE_VERSION:
         way_out = "update zephyr-fast"
     return InputError(
-        f"the checkpoint's loader state has version {shown(version, 40)}, this zephyr-fast reads "
-        f"version {STATE_VERSION}; {way_out}, or start anew, with the checkpoint's model as "
-        "`--model_name_or_path`"
+        f"the checkpoint's loader state has version {shown(version, 40)}, but this "
+        f"zephyr-fast reads version {STATE_VERSION}; {way_out}, or start a new run "
+        "with the checkpoint as `--model_name_or_path`"
     )
 
 
@@ -125,23 +125,23 @@ class Stream:
 
     order: Order
     batch: int
-    tail: Tail
+    remainder: Remainder
     first: int = 0
 
     def __post_init__(self) -> None:
         if self.order.size < 1:
-            raise ConfigError("there is not one sample to train on")
-        if self.tail == "drop" and self.order.size < self.batch:
+            raise ConfigError("there are no samples to train on")
+        if self.remainder == "drop" and self.order.size < self.batch:
             raise ConfigError(
-                f"`tail: drop` would leave out all {self.order.size} samples: a step takes "
-                f"{self.batch}"
+                f"`remainder: drop` would skip all {self.order.size} samples, because a "
+                f"step needs {self.batch}"
             )
 
     def start(self, step: int) -> int:
         """The index at which step `step` of this run starts: the next one, once so many steps
         are done.
         """
-        if self.tail == "carry":
+        if self.remainder == "carry":
             return self.first + step * self.batch
         size = self.order.size
         epoch, index = divmod(self.first, size)
@@ -153,7 +153,7 @@ class Stream:
 
     def starts(self, steps: Indices) -> Indices:
         """`start` of many steps."""
-        if self.tail == "carry":
+        if self.remainder == "carry":
             return self.first + steps * self.batch
         return np.array([self.start(int(step)) for step in steps], dtype=np.int64)
 
@@ -163,7 +163,7 @@ class Stream:
         """
         if end <= self.first:
             return 0
-        if self.tail == "carry":
+        if self.remainder == "carry":
             return -(-(end - self.first) // self.batch)
         size = self.order.size
         (epoch, index), (last, within) = divmod(self.first, size), divmod(end, size)
@@ -175,7 +175,7 @@ class Stream:
 
     def dropped(self) -> int:
         """Samples that each whole epoch leaves unread."""
-        return self.order.size % self.batch if self.tail == "drop" else 0
+        return self.order.size % self.batch if self.remainder == "drop" else 0
 
     def indices(self, steps: Indices, offsets: Indices) -> Indices:
         """The indices at `offsets` (0 to batch - 1) of each step, [steps, offsets]; `PADDING`
@@ -183,7 +183,7 @@ class Stream:
         """
         starts = self.starts(steps)[:, None]
         indices: Indices = starts + offsets[None, :]
-        if self.tail == "pad":
+        if self.remainder == "pad":
             size = self.order.size
             indices[indices >= (starts // size + 1) * size] = PADDING
         return indices
@@ -197,4 +197,4 @@ class Stream:
         return rows
 
     def _steps(self, samples: int) -> int:
-        return samples // self.batch if self.tail == "drop" else -(-samples // self.batch)
+        return samples // self.batch if self.remainder == "drop" else -(-samples // self.batch)

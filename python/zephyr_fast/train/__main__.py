@@ -11,18 +11,20 @@ from zephyr_fast._core import ConfigError, StorageError, ZephyrError
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.printed import never_fail_to_encode, said, shown, warn, without_secrets
 
-USAGE = """usage: python -m zephyr_fast.train {either} [--config NAME_OR_PATH] --shards FOLDER \
+USAGE = """Usage: python -m zephyr_fast.train {{{methods}}} [--config NAME_OR_PATH] --shards DIR … \
 [--any_trl_argument VALUE …]
 
-{acts}
+{summaries}
 
-Every field of TRL's SFTConfig or DPOConfig and ModelConfig is an argument, and a key of the YAML \
-file; the command
-line wins. {helps} list them. Packaged configs: {configs}
+Every field of TRL's SFTConfig (or DPOConfig) and ModelConfig is an argument and a key of the YAML
+file. Arguments override the file. Run {helps} for the list.
 
-Under accelerate: accelerate launch --config_file FILE -m zephyr_fast.train …, with a file of your \
-own or one of
-{folder}: {accelerate}"""
+Bundled configs: {configs}
+
+To launch with accelerate:
+  accelerate launch --config_file FILE -m zephyr_fast.train …
+FILE is your accelerate config or one of these in {directory}:
+  {accelerate}"""
 
 
 INTERRUPTED = 130
@@ -35,7 +37,7 @@ def main(arguments: list[str]) -> int:
     """
     never_fail_to_encode()
     try:
-        code = _act(arguments)
+        code = _run(arguments)
         _flush()  # here, where a full disk can still be reported
         return code
     except ZephyrError as error:
@@ -43,8 +45,8 @@ def main(arguments: list[str]) -> int:
         return int(error.exit_code)
     except KeyboardInterrupt:
         warn(
-            f"{_rank()}interrupted; `--resume_from_checkpoint true` goes on from the newest "
-            "checkpoint, if there is one"
+            f"{_rank()}interrupted; add `--resume_from_checkpoint true` to continue "
+            "from the newest checkpoint, if there is one"
         )
         return INTERRUPTED
     except OSError as error:
@@ -82,33 +84,35 @@ def _rank() -> str:
     return f"rank {shown(rank, 20)}: " if rank is not None and world != "1" else ""
 
 
-def _act(arguments: list[str]) -> int:
-    from zephyr_fast.train.configs import CONFIGS, packaged
-
-    act, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
-    if act in ("-h", "--help"):
-        files = ", ".join(sorted(path.name for path in (CONFIGS / "accelerate").glob("*.yaml")))
-        print(
-            USAGE.format(
-                either="|".join(one.act for one in Product),
-                acts="\n".join(
-                    f"{one.act}: {one.training} of `zephyr-fast {one.command}`" for one in Product
-                ),
-                helps=" and ".join(f"`{one.act} --help`" for one in Product),
-                configs=", ".join(packaged()),
-                folder=CONFIGS / "accelerate",
-                accelerate=files,
-            )
-        )
-    elif act in [one.act for one in Product]:
-        module = import_module(f"zephyr_fast.train.{act}")  # each act is a module of this name
+def _run(arguments: list[str]) -> int:
+    method, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if method in ("-h", "--help"):
+        print(_usage())
+    elif method in [one.act for one in Product]:
+        module = import_module(f"zephyr_fast.train.{method}")  # one module per training method
         module.main(*module.parse(rest))
     else:
-        acts = " or ".join(f"`{one.act}`" for one in Product)
+        expected = " or ".join(f"`{one.act}`" for one in Product)
         raise ConfigError(
-            f"say what to train: {acts}, not `{act}`; see `python -m zephyr_fast.train --help`"
+            f"expected {expected}, not `{method}`; see `python -m zephyr_fast.train --help`"
         )
     return 0
+
+
+def _usage() -> str:
+    from zephyr_fast.train.configs import CONFIGS, packaged
+
+    files = sorted(path.name for path in (CONFIGS / "accelerate").glob("*.yaml"))
+    return USAGE.format(
+        methods=",".join(one.act for one in Product),
+        summaries="\n".join(
+            f"  {one.act}  {one.training} of `zephyr-fast {one.command}`" for one in Product
+        ),
+        helps=" or ".join(f"`{one.act} --help`" for one in Product),
+        configs=", ".join(packaged()),
+        directory=CONFIGS / "accelerate",
+        accelerate=", ".join(files),
+    )
 
 
 def _last_line(error: Exception) -> str:

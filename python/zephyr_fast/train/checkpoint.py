@@ -22,7 +22,7 @@ PICKLES = ("*.pt", "*.pth", "*.bin")
 """What `torch.load` reads of a checkpoint."""
 
 WAY_OUT = (
-    "resume from another checkpoint, or start anew, with this one's model as `--model_name_or_path`"
+    "resume from another checkpoint, or start a new run with this one as `--model_name_or_path`"
 )
 
 
@@ -76,8 +76,8 @@ def check_checkpoint(folder: str) -> None:
     """
     if not Path(folder).is_dir():
         raise InputError(
-            f"no checkpoint `{folder}`; name the folder `checkpoint-N` of a run, or `true` for the "
-            "newest"
+            f"no checkpoint `{folder}`; pass the `checkpoint-N` directory of a run, or "
+            "`true` for the newest one"
         )
     check_folder(folder)
     path = Path(folder) / "trainer_state.json"
@@ -144,7 +144,7 @@ def _check_pickle(path: Path, cause: Exception) -> None:
     try:
         load(mmap=True)
     except pickle.UnpicklingError as error:
-        why = "it holds pickled objects that are not tensors and numbers, which are not loaded"
+        why = "it contains pickled objects other than tensors, which are never loaded"
         raise InputError(f"cannot resume from `{path}`: {why}; {WAY_OUT}") from error
     except Exception:
         try:

@@ -27,18 +27,18 @@ def read(config: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"cannot read `{config}`: {error.strerror}") from error
     except RecursionError as error:
-        raise ConfigError(f"{config}: its values are nested too deep") from error
+        raise ConfigError(f"{config}: values are nested too deep") from error
     except (
         yaml.YAMLError,
         ValueError,
         OverflowError,
     ) as error:  # a date that does not exist is a ValueError
-        raise ConfigError(f"{config}: not YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{config}: invalid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(given, dict):
-        raise ConfigError(f"{config}: not a list of `key: value` lines")
+        raise ConfigError(f"{config}: expected `key: value` lines")
     for key in given:
         if not isinstance(key, str):
-            raise ConfigError(f"{config}: the key {brief(key)} is not text")
+            raise ConfigError(f"{config}: the key {brief(key)} is not a string")
     return given
 
 
@@ -61,7 +61,7 @@ def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
     """
     if id(node) in sizes:
         if sizes[id(node)] == 0:
-            raise yaml.YAMLError("a value that holds itself")
+            raise yaml.YAMLError("a value contains itself")
         return sizes[id(node)]
     sizes[id(node)] = 0  # being counted
     children: list[yaml.Node] = []
@@ -71,7 +71,7 @@ def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
         children = node.value
     size = 1 + sum(_size(child, sizes) for child in children)
     if size > NODES_MAX:
-        raise yaml.YAMLError(f"its aliases stand for more than {NODES_MAX:,} values")
+        raise yaml.YAMLError(f"its aliases expand to more than {NODES_MAX:,} values")
     sizes[id(node)] = size
     return size
 
@@ -85,7 +85,6 @@ def _check_no_key_twice(root: yaml.Node) -> None:
         if isinstance(key, yaml.ScalarNode) and key.value != "<<":
             if key.value in seen:
                 raise yaml.YAMLError(
-                    f"the key `{key.value}` comes twice, in line {key.start_mark.line + 1} once "
-                    "more"
+                    f"duplicate key `{key.value}` in line {key.start_mark.line + 1}"
                 )
             seen.add(key.value)

@@ -18,60 +18,64 @@ from zephyr_fast.train.config_file import read
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
-_SHARDS_DECIDE = "has no effect on shards, which hold finished token ids; "
+_NO_EFFECT = "has no effect, because the shards already contain token ids; "
 _LENGTH_KEYS = " or ".join(f"`{one.length_key}` ({one.command})" for one in Product)
-_LENGTH = _SHARDS_DECIDE + f"set {_LENGTH_KEYS} in the data recipe"
-_PACKING = _SHARDS_DECIDE + "`prep` has packed them, with a mask for each document"
+_LENGTH = _NO_EFFECT + f"set {_LENGTH_KEYS} in the data recipe"
+_PACKING = (
+    _NO_EFFECT + "`zephyr-fast prep` packs them, and packed documents do not attend to each other"
+)
 _COMMANDS = "` or `".join(one.command for one in Product)
-_SOURCE = f"is now `shards`, the out folder of `zephyr-fast {_COMMANDS}`"
-_TEMPLATE = _SHARDS_DECIDE + "the data recipe names the template, and the shards carry it"
-_LOSS = _SHARDS_DECIDE + "their labels say what is trained; see `[tokenize]` in the data recipe"
-_ALWAYS = "is no longer needed: remove it; "
+_SOURCE = f"is replaced by `shards`, the output directory of `zephyr-fast {_COMMANDS}`"
+_SPLITS = _SOURCE + "; it contains the splits `train` and `test`"
+_TEMPLATE = _NO_EFFECT + "set `template.name` in the data recipe; the shards include the template"
+_TOKENIZER = _NO_EFFECT + "training uses the tokenizer in their `tokenizer` directory"
+_LOSS = _NO_EFFECT + "set `tokenize.train_on` in the data recipe"
+_NOT_NEEDED = "is no longer needed; remove it: "
 
-REPLACED = {
-    # Keys of the handbook's recipes and of older TRL and transformers, which the installed ones no
-    # longer know.
+UNSUPPORTED_KEYS = {
+    # Keys of the handbook's recipes and of older TRL and transformers versions, which the
+    # installed versions have dropped.
     "max_seq_length": _LENGTH,
     "max_prompt_length": _LENGTH,
     "max_completion_length": _LENGTH,
     "max_target_length": _LENGTH,
-    "warmup_ratio": "is now `warmup_steps`: a value below 1 is a share of all steps, so "
-    "`warmup_steps: 0.1`",
-    "torch_dtype": "is now `dtype`",
-    "evaluation_strategy": "is now `eval_strategy`",
-    "group_by_length": "is now `train_sampling_strategy: group_by_length`",
-    "overwrite_output_dir": _ALWAYS + "checkpoints are only used with `resume_from_checkpoint`",
-    "save_safetensors": _ALWAYS + "weights are always saved as safetensors",
-    "logging_dir": "is now the environment variable TENSORBOARD_LOGGING_DIR",
-    "no_cuda": "is now `use_cpu`",
-    "use_flash_attention_2": "is now `attn_implementation: flash_attention_2`",
-    "half_precision_backend": _ALWAYS + "set `bf16` or `fp16`",
+    "warmup_ratio": "is replaced by `warmup_steps`: a value below 1 is a fraction of all steps, "
+    "e.g. `warmup_steps: 0.1`",
+    "torch_dtype": "is renamed to `dtype`",
+    "evaluation_strategy": "is renamed to `eval_strategy`",
+    "group_by_length": "is replaced by `train_sampling_strategy: group_by_length`",
+    "overwrite_output_dir": _NOT_NEEDED
+    + "existing checkpoints are only read with `resume_from_checkpoint`",
+    "save_safetensors": _NOT_NEEDED + "weights are always saved as safetensors",
+    "logging_dir": "is replaced by the environment variable TENSORBOARD_LOGGING_DIR",
+    "no_cuda": "is renamed to `use_cpu`",
+    "use_flash_attention_2": "is replaced by `attn_implementation: flash_attention_2`",
+    "half_precision_backend": _NOT_NEEDED + "set `bf16` or `fp16`",
     "dispatch_batches": "is now a key of `accelerator_config`",
     "split_batches": "is now a key of `accelerator_config`",
-    "push_to_hub_model_id": "is now `hub_model_id`",
-    "rpo_alpha": "is now `loss_type: [sigmoid, sft]` with `loss_weights: [1.0, ALPHA]`",
-    "reference_free": "is gone from TRL",
-    "generate_during_eval": "is gone from TRL",
-    "ref_adapter_name": _ALWAYS + "the reference of an adapter is its own first state",
-    "model_adapter_name": _ALWAYS + "the adapter is called `default`",
-    "label_pad_token_id": _ALWAYS + "it is -100",
-    # Where the data were.
+    "push_to_hub_model_id": "is renamed to `hub_model_id`",
+    "rpo_alpha": "is replaced by `loss_type: [sigmoid, sft]` with `loss_weights: [1.0, ALPHA]`",
+    "reference_free": "was removed from TRL",
+    "generate_during_eval": "was removed from TRL",
+    "ref_adapter_name": _NOT_NEEDED + "the reference of an adapter is its initial state",
+    "model_adapter_name": _NOT_NEEDED + "the adapter is named `default`",
+    "label_pad_token_id": _NOT_NEEDED + "it is always -100",
+    # Keys that selected the data.
     "dataset_mixer": _SOURCE,
     "dataset_mixture": _SOURCE,
-    "dataset_splits": _SOURCE + "; it has its own `train` and `test` splits",
+    "dataset_splits": _SPLITS,
     "dataset_configs": _SOURCE,
     "dataset_name": _SOURCE,
     "dataset_config": _SOURCE,
     "datasets": _SOURCE,
-    "dataset_train_split": _SOURCE + "; it has its own `train` and `test` splits",
-    "dataset_test_split": _SOURCE + "; it has its own `train` and `test` splits",
-    "preprocessing_num_workers": _SHARDS_DECIDE
-    + "the engine uses every core; see `--threads` of `zephyr-fast prep`",
+    "dataset_train_split": _SPLITS,
+    "dataset_test_split": _SPLITS,
+    "preprocessing_num_workers": _NO_EFFECT
+    + "for `zephyr-fast prep`, which uses every core by default, see `--threads`",
     "auto_insert_empty_system_msg": _TEMPLATE,
     "chat_template": _TEMPLATE,
-    "tokenizer_name_or_path": _SHARDS_DECIDE
-    + "the tokenizer is the one in their `tokenizer` folder",
-    # Keys that TRL still has, which would silently do nothing to finished token ids.
+    "tokenizer_name_or_path": _TOKENIZER,
+    # Keys that TRL still accepts, but that would silently do nothing to token ids.
     "max_length": _LENGTH,
     "truncation_mode": _LENGTH,
     "packing": _PACKING,
@@ -80,15 +84,19 @@ REPLACED = {
     "padding_free": _PACKING,
     "chat_template_path": _TEMPLATE,
     "dataset_text_field": _SOURCE,
-    "dataset_num_proc": _SHARDS_DECIDE + "nothing is left to prepare",
-    "dataset_kwargs": _SHARDS_DECIDE + "nothing is left to prepare",
+    "dataset_num_proc": _NO_EFFECT + "no preprocessing remains to be done",
+    "dataset_kwargs": _NO_EFFECT + "no preprocessing remains to be done",
     "assistant_only_loss": _LOSS,
     "completion_only_loss": _LOSS,
-    "eos_token": _SHARDS_DECIDE + "the tokenizer is the one in their `tokenizer` folder",
-    "pad_token": _SHARDS_DECIDE + "the tokenizer is the one in their `tokenizer` folder",
-    "remove_unused_columns": _ALWAYS + "shards hold nothing but what is trained on",
+    "eos_token": _TOKENIZER,
+    "pad_token": _TOKENIZER,
+    "remove_unused_columns": _NOT_NEEDED + "shards contain only the columns used in training",
+    # Names that zephyr-fast used before.
+    "mix": "is replaced by `shards`, which accepts several directories: `shards: [A, B]`, or "
+    "`--shards A B`",
+    "tail": "is renamed to `remainder`",
 }
-"""What to say of a key that is refused, by its name."""
+"""The reason why a key is rejected, and the replacement, by key."""
 
 
 WHOLE_MAX = 2**53
@@ -119,33 +127,25 @@ _PADDED = ", ".join(one.act for one in Product if one.can_pad)
 
 @dataclass
 class ShardArguments:
-    """What TRL's own arguments do not have."""
+    """The arguments that TRL does not have."""
 
-    shards: str = field(metadata={"help": f"Out folder of {_MADE_BY}."})
-    mix: list[str] = field(
-        default_factory=list,
-        metadata={"help": "More out folders of the same kind, to train on beside `shards`."},
+    shards: list[str] = field(
+        metadata={"help": f"One or more output directories of {_MADE_BY}, or their URLs."}
     )
     shard_weights: list[float] = field(
         default_factory=list,
         metadata={
-            "help": "How often each of `shards` and `mix` is read, in proportion. Without them, "
-            "every row once an epoch."
+            "help": "One sampling weight per directory of `shards`. Without weights, every row is "
+            "read once per epoch."
         },
     )
-    tail: Literal["carry", "pad", "drop"] = field(
+    remainder: Literal["carry", "pad", "drop"] = field(
         default="carry",
         metadata={
-            "help": "What becomes of rows that do not fill an epoch's last step: they open the "
-            "next "
-            f"epoch, the step is padded ({_PADDED}), or they are left out."
+            "help": "What to do with the last rows of an epoch if they do not fill a step: `carry` "
+            f"them into the next epoch, `pad` the step ({_PADDED} only), or `drop` them."
         },
     )
-
-    @property
-    def folders(self) -> list[str]:
-        """All folders that are trained on."""
-        return [self.shards, *self.mix]
 
 
 def packaged() -> list[str]:
@@ -160,13 +160,13 @@ def find(name: str) -> Path:
     if os.path.lexists(name):
         return Path(name)
     raise InputError(
-        f"no config `{without_secrets(name)}`: no such file, and the packaged ones are: "
-        f"{', '.join(packaged())}"
+        f"no config `{without_secrets(name)}`: no such file, and not a bundled "
+        f"config (those are: {', '.join(packaged())})"
     )
 
 
 def parse(
-    kind: type, arguments: list[str], own: type[ShardArguments] = ShardArguments
+    kind: type, arguments: list[str], arguments_type: type[ShardArguments] = ShardArguments
 ) -> tuple[Any, ...]:
     """Our `own` arguments, `kind` (TRL's SFTConfig or DPOConfig) and ModelConfig, from YAML and
     command line.
@@ -180,29 +180,24 @@ def parse(
     given = read(config) if config else {}
     where = f"{config}: " if config else ""
     parser = TrlParser(
-        (own, kind, ModelConfig), allow_abbrev=False, prog="python -m zephyr_fast.train"
+        (arguments_type, kind, ModelConfig), allow_abbrev=False, prog="python -m zephyr_fast.train"
     )
-    parser.error = _refuse
-    # argparse has no public list; `--no_x`, too, is one of these.
+    parser.error = _reject
+    # argparse has no public list of its options; the `--no_x` forms are among them.
     options = parser._option_string_actions
     known = {action.dest for action in options.values()}
     environment = _environment(given.pop("env", {}), where)
     actions = {action.dest: action for action in parser._actions}
+    if isinstance(given.get("shards"), str):
+        given["shards"] = [given["shards"]]
     for key, value in given.items():
-        _check(key, f"{where}`{key}`", known)
+        _check_key(key, f"{where}`{key}`", known)
         _check_value(value, actions[key], f"{where}`{key}`")
-    for flag in (word.partition("=")[0] for word in rest if word.startswith("--")):
+    flags = [word.partition("=")[0] for word in rest if word.startswith("--")]
+    for flag in flags:
         dest = options[flag].dest if flag in options else flag.removeprefix("--").replace("-", "_")
-        _check(dest, f"`{flag}`", known if flag in options else known - {dest})
-    if (
-        not {"-h", "--help"} & set(rest)
-        and "shards" not in given
-        and not any(word.partition("=")[0] == "--shards" for word in rest)
-    ):
-        raise ConfigError(
-            "name the data to train on: `--shards FOLDER`, the out folder of `zephyr-fast prep` or "
-            "`binarize`"
-        )
+        _check_key(dest, f"`{flag}`", known if flag in options else known - {dest})
+    _check_shards_given(given, flags, "-h" in rest)
     os.environ.update(environment)
     try:
         # TRL's own reader of config files would open the file again.
@@ -224,6 +219,17 @@ def parse(
     return parsed
 
 
+def _check_shards_given(given: Mapping[str, Any], flags: list[str], is_help: bool) -> None:
+    """Raise ConfigError unless `shards` is set once; argparse would keep the last `--shards`."""
+    if flags.count("--shards") > 1:
+        raise ConfigError("`--shards` is given twice; list all directories once: `--shards A B`")
+    if not given.get("shards") and not {"--shards", "--help"} & set(flags) and not is_help:
+        raise ConfigError(
+            "no data to train on; pass `--shards DIR`, the output directory of `zephyr-fast prep` "
+            "or `binarize`"
+        )
+
+
 def _split(arguments: list[str]) -> tuple[Path | None, list[str]]:
     """The config's path and the other arguments. TrlParser itself knows `--config PATH` but not
     `--config=PATH`.
@@ -237,7 +243,7 @@ def _split(arguments: list[str]) -> tuple[Path | None, list[str]]:
         return None, rest
     place = rest.index("--config")
     if rest.count("--config") > 1 or place + 1 == len(rest):
-        raise ConfigError("`--config` takes one name or path")
+        raise ConfigError("`--config` needs exactly one name or path")
     return find(rest[place + 1]), rest[:place] + rest[place + 2 :]
 
 
@@ -272,7 +278,7 @@ def real(given: Mapping[str, Any], key: str, default: float, file: Path) -> floa
     return number
 
 
-def _refuse(message: str) -> NoReturn:
+def _reject(message: str) -> NoReturn:
     """What argparse calls for a command line that it cannot read; it would print what was typed,
     and leave.
     """
@@ -282,15 +288,15 @@ def _refuse(message: str) -> NoReturn:
 def _environment(given: object, where: str) -> dict[str, str]:
     """The `env` table of a config file, which TRL puts into the process's environment."""
     if not isinstance(given, dict):
-        raise ConfigError(f"{where}`env` is not a table of `NAME: value` lines")
+        raise ConfigError(f"{where}`env` must be a table of `NAME: value` lines")
     for name, value in given.items():
         if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name)):
             raise ConfigError(
-                f"{where}`env`: {brief(name)} is not a name of an environment variable"
+                f"{where}`env`: {brief(name)} is not a valid name of an environment variable"
             )
         if not isinstance(value, str | int | float) or "\0" in str(value):
             raise ConfigError(
-                f"{where}`env`: `{name}` must be text or a number, not {brief(value)}"
+                f"{where}`env`: `{name}` must be a string or a number, not {brief(value)}"
             )
     return {name: str(value) for name, value in given.items()}
 
@@ -306,13 +312,13 @@ def _check_value(value: object, action: Any, shown: str) -> None:
     if action.type is float and action.nargs is None and not _is_written(value, float):
         raise ConfigError(f"{shown} must be a number, not {brief(value)}")
     if action.dest in TEXTS and not isinstance(value, str):
-        raise ConfigError(f"{shown} must be text, not {brief(value)}")
+        raise ConfigError(f"{shown} must be a string, not {brief(value)}")
     if action.dest in LISTS and not (
         isinstance(value, list) and all(LISTS[action.dest](part) for part in value)
     ):
         raise ConfigError(
-            f"{shown} must be a list of {'numbers' if action.type is float else 'texts'}, not "
-            f"{brief(value)}"
+            f"{shown} must be a list of "
+            f"{'numbers' if action.type is float else 'strings'}, not {brief(value)}"
         )
 
 
@@ -334,7 +340,6 @@ def _is_number(value: object) -> bool:
 
 
 TEXTS = {
-    "shards",
     "teacher",
     "output_dir",
     "model_name_or_path",
@@ -345,7 +350,7 @@ TEXTS = {
 """Keys that are names; TRL has lists and tables for some others, whatever it calls their type."""
 
 LISTS: dict[str, Callable[[object], bool]] = {
-    "mix": lambda part: isinstance(part, str),
+    "shards": lambda part: isinstance(part, str),
     "shard_weights": _is_number,
 }
 
@@ -359,7 +364,7 @@ def _check_numbers(training: Any, where: str) -> None:
         if isinstance(value, float) and math.isnan(value):
             raise ConfigError(f"{where}`{key}` is not a number")
         if isinstance(value, int) and abs(value) > WHOLE_MAX:
-            raise ConfigError(f"{where}`{key}` is {brief(value)}, more than any run can have")
+            raise ConfigError(f"{where}`{key}` is {brief(value)}, which is too large")
     for key, (least, most) in BOUNDS.items():
         value = getattr(training, key, None)
         if value is not None and not (_is_number(value) and least <= value <= most):
@@ -368,11 +373,11 @@ def _check_numbers(training: Any, where: str) -> None:
             )
 
 
-def _check(key: str, shown: str, known: set[str]) -> None:
-    if key in REPLACED:
-        raise ConfigError(f"{shown} {REPLACED[key]}")
+def _check_key(key: str, shown: str, known: set[str]) -> None:
+    if key in UNSUPPORTED_KEYS:
+        raise ConfigError(f"{shown} {UNSUPPORTED_KEYS[key]}")
     if key not in known:
-        near = difflib.get_close_matches(key, known, n=1)
+        near = difflib.get_close_matches(key, known - UNSUPPORTED_KEYS.keys(), n=1)
         raise ConfigError(
-            f"{shown} is not a key of TRL's" + (f"; did you mean `{near[0]}`?" if near else "")
+            f"{shown} is not a known key" + (f"; did you mean `{near[0]}`?" if near else "")
         )

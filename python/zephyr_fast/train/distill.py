@@ -43,13 +43,11 @@ class Distilled(SFTTrainer):
         from trl.trainer.utils import create_model_from_path
 
         if not 0 < weight <= 1:
-            raise ConfigError(
-                f"`teacher_weight` is a share of the loss, above 0 and at most 1, not {weight}"
-            )
+            raise ConfigError(f"`teacher_weight` must be above 0 and at most 1, not {weight}")
         if self.is_deepspeed_enabled:
             raise ConfigError(
-                "`teacher` does not go with DeepSpeed, which keeps the head's weights out of "
-                "reach; use FSDP"
+                "`teacher` is not supported with DeepSpeed, which hides the weights of the "
+                "LM head; use FSDP"
             )
         dtype = "bfloat16" if self.args.bf16 else "float16" if self.args.fp16 else "float32"
         attention = self.model.config._attn_implementation
@@ -65,8 +63,8 @@ class Distilled(SFTTrainer):
         sizes = [model.config.get_text_config().vocab_size for model in (self.model, teacher)]
         if sizes[0] != sizes[1]:
             raise ConfigError(
-                f"the teacher `{name}` has a vocabulary of {sizes[1]} tokens, the student of "
-                f"{sizes[0]}; they must have the same"
+                f"teacher `{name}` has a vocabulary of {sizes[1]} tokens, but the student "
+                f"has {sizes[0]}; they must be equal"
             )
         for model in (self.model, teacher):
             _check_head(model)
@@ -75,10 +73,7 @@ class Distilled(SFTTrainer):
             self.accelerator.prepare_model(teacher, evaluation_mode=True),
             weight,
         )
-        note(
-            f"distilling from `{name}`: {weight:g} of the loss is the divergence from its "
-            "distribution"
-        )
+        note(f"distilling from `{name}` with weight {weight:g}")
 
     def compute_loss(
         self,
@@ -151,7 +146,7 @@ def check_teacher(
     try:
         check_fit(name, manifests, tokenizer, trust=False)
     except ConfigError as error:
-        raise ConfigError(f"the teacher does not fit: {error}") from error
+        raise ConfigError(f"teacher does not match the shards: {error}") from error
 
 
 def _check_head(model: Any) -> None:
@@ -160,8 +155,8 @@ def _check_head(model: Any) -> None:
     for key in ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling"):
         if getattr(config, key, None) not in (None, 1, 1.0):
             raise ConfigError(
-                f"models that scale their logits (`{key}` of `{config.model_type}`) cannot be "
-                "distilled here"
+                f"distillation does not support models that scale their logits (`{key}` of "
+                f"`{config.model_type}`)"
             )
 
 

@@ -39,10 +39,11 @@ class PairArguments(configs.ShardArguments):
     pack_pairs: bool = field(
         default=True,
         metadata={
-            "help": "Compute the answers of a batch without padding, several in a row. The batch "
-            "is still "
-            "`per_device_train_batch_size` pairs and the loss the same; only time and memory "
-            "change."
+            "help": (
+                "Pack several completions per row instead of padding them. Batch size "
+                "(`per_device_train_batch_size` pairs) and loss are unchanged; only speed "
+                "and memory differ."
+            )
         },
     )
 
@@ -72,8 +73,8 @@ class DPOTrainer(InOrder, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyp
         """The data set as it is: it has the columns. Upstream never looks for them (trl#3985)."""
         if not set(COLUMNS) <= set(dataset.column_names):
             raise ConfigError(
-                f"the `{name}` pairs have no stored reference log-probs, which "
-                "`precompute_ref_log_probs` asks for"
+                f"`precompute_ref_log_probs` is set, but the `{name}` pairs have no stored "
+                "reference log-probs; run `zephyr-fast ref-logprobs`"
             )
         return dataset
 
@@ -86,10 +87,7 @@ class DPOTrainer(InOrder, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyp
         attention = self.model.config._attn_implementation
         adapter = getattr(self.model, "active_peft_config", None)
         if adapter is not None and adapter.is_prompt_learning:
-            raise ConfigError(
-                "an adapter that prepends tokens of its own cannot be packed; set `pack_pairs: "
-                "false`"
-            )
+            raise ConfigError("prompt-learning adapters cannot be packed; set `pack_pairs: false`")
         try:
             layout = layout_for(attention)
         except ConfigError as error:
@@ -103,10 +101,7 @@ class DPOTrainer(InOrder, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyp
                     else unwrapped
                 )
         self.data_collator = replace(self.data_collator, layout=layout)
-        note(
-            f"packed answers are kept apart by position: layout `{layout}` for attention "
-            f"`{attention}`"
-        )
+        note(f"packing completions (layout `{layout}`, attention `{attention}`)")
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """TRL's loss, after a proof on the first batch that this model, as it is sharded and
@@ -132,13 +127,13 @@ def main(data: PairArguments, training: "DPOConfig", model: "ModelConfig") -> No
     """
     manifests = run.read_manifests(data, Product.PAIRS)
     run.settle(data, training, manifests)
-    tokenizer = load_tokenizer(data.shards, manifests[0])
+    tokenizer = load_tokenizer(data.shards[0], manifests[0])
     train_dataset, eval_dataset = run.open_splits(data, training, manifests[0])
     if training.precompute_ref_log_probs:
         keys = attach.keys_of_run(training, model, manifests)
-        train_dataset = attach.with_reference(train_dataset, data.folders, keys, "train")
+        train_dataset = attach.with_reference(train_dataset, data.shards, keys, "train")
         eval_dataset = eval_dataset and attach.with_reference(
-            eval_dataset, [data.shards], keys[:1], "test"
+            eval_dataset, data.shards[:1], keys[:1], "test"
         )
     start = load_start(model, training, manifests, tokenizer)
 
@@ -153,14 +148,14 @@ def main(data: PairArguments, training: "DPOConfig", model: "ModelConfig") -> No
             quantization_config=start.quantization_config,
             peft_config=start.peft_config,
         )
-    trainer.tail = data.tail
+    trainer.remainder = data.remainder
     if data.pack_pairs:
         trainer.pack_pairs()
 
     is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     run.train(
         trainer,
-        measure=dict if is_sharded else partial(preference_accuracy, trainer.model, data.shards),
+        measure=dict if is_sharded else partial(preference_accuracy, trainer.model, data.shards[0]),
     )
 
 

@@ -58,9 +58,9 @@ def read_manifest(folder: str, product: Product) -> Manifest:
     """The manifest of shards of this product; ConfigError where they are of another."""
     manifest = Manifest.read(folder)
     if manifest.kind is not product:
-        found = f"holds {manifest.kind} shards, for `{manifest.kind.act}`"
+        found = f"holds {manifest.kind} data, for `{manifest.kind.act}`"
         raise ConfigError(
-            f"`{folder}` {found}; this needs those of `zephyr-fast {product.command}`"
+            f"`{folder}` {found}; this command needs the output of `zephyr-fast {product.command}`"
         )
     return manifest
 
@@ -76,7 +76,7 @@ def load_tokenizer(folder: str, manifest: Manifest) -> "PreTrainedTokenizerBase"
 
     contents = _tokenizer_files(folder, manifest)
     if "tokenizer.json" not in contents:
-        raise InputError(f"`{folder}` has no `tokenizer` folder; copy the whole out folder")
+        raise InputError(f"`{folder}` has no `tokenizer` directory; copy the complete dataset")
     _check_no_code(
         contents.get("tokenizer_config.json", b"{}"), f"{folder}/tokenizer/tokenizer_config.json"
     )
@@ -111,7 +111,9 @@ def _tokenizer_files(folder: str, manifest: Manifest) -> dict[str, bytes]:
         except OSError as error:
             raise InputError(f"cannot read `{path}`: {error.strerror}") from error
         if hashlib.sha256(contents[named.name]).hexdigest() != card.sha256:
-            raise IntegrityError(f"`{path}` is not the file that made the shards")
+            raise IntegrityError(
+                f"`{path}` was changed after the shards were built: its checksum does not match"
+            )
     return contents
 
 
@@ -122,14 +124,13 @@ def _check_no_code(config: bytes, where: str) -> None:
     try:
         given = parse_json(config)
     except ValueError as error:
-        raise InputError(f"`{where}` cannot be read: {error}") from error
+        raise InputError(f"cannot read `{where}`: {error}") from error
     if not isinstance(given, dict):
-        raise InputError(f"`{where}` is not a tokenizer's configuration")
+        raise InputError(f"`{where}` is not a tokenizer configuration")
     if "auto_map" in given:
         raise InputError(
-            f"`{where}` asks to run code of its own (`auto_map`), which a data folder is never "
-            "allowed to; make the shards again with a "
-            "tokenizer folder without that key"
+            f"`{where}` requests custom code (`auto_map`), which a dataset must not do; "
+            "rebuild it with a tokenizer that has no such key"
         )
 
 
@@ -165,7 +166,7 @@ def named(arguments: "ModelConfig") -> str:
     name = arguments.model_name_or_path
     if name is None:
         raise ConfigError(
-            "name the model to start from: `--model_name_or_path FOLDER_OR_HUB_ID`, or `sample`"
+            "no model to start from; pass `--model_name_or_path DIR_OR_HUB_ID`, or `sample`"
         )
     return str(PACKAGED_MODEL) if name == "sample" else str(name)
 
@@ -210,25 +211,27 @@ def check_fit(
     needed = max(split.seq_len for manifest in manifests for split in manifest.splits.values())
     if positions is not None and needed > positions:
         raise ConfigError(
-            f"samples of up to {needed} tokens do not fit `{name}`, which has {positions} positions"
+            f"samples have up to {needed} tokens, but `{name}` supports only {positions} positions"
         )
     if len(tokenizer) > vocabulary:
         raise ConfigError(
-            f"the shards' tokenizer has {len(tokenizer)} tokens, `{name}` only {vocabulary}; "
-            "make the shards with the model's own: `--tokenizer`"
+            f"the shards' tokenizer has {len(tokenizer)} tokens, but `{name}` only "
+            f"{vocabulary}; rebuild the dataset with the model's tokenizer "
+            "(`--tokenizer`)"
         )
     largest = max(tokenizer.get_vocab().values(), default=-1)
     if largest >= vocabulary:
         raise ConfigError(
-            f"the shards' tokenizer has the id {largest}, `{name}` has ids below {vocabulary}; "
-            "make the shards with its own"
+            f"the shards' tokenizer uses the id {largest}, but `{name}` has only "
+            f"{vocabulary} ids; rebuild the dataset with the model's tokenizer "
+            "(`--tokenizer`)"
         )
     for manifest in manifests:
-        told = manifest.require_tokens()[0].vocab_size
-        if told > max(largest + 1, len(tokenizer)):  # what the ids of the shards are held to
+        listed = manifest.require_tokens()[0].vocab_size
+        if listed > max(largest + 1, len(tokenizer)):  # what the ids of the shards are held to
             raise IntegrityError(
-                f"the manifest gives the shards' tokenizer {told} tokens, it has {len(tokenizer)}; "
-                "make the shards again"
+                f"the manifest lists {listed} tokens for the shards' tokenizer, which has "
+                f"{len(tokenizer)}; rebuild the dataset"
             )
     _check_same_ids(name, tokenizer, trust)
 
@@ -259,9 +262,9 @@ def _check_same_ids(name: str, tokenizer: "PreTrainedTokenizerBase", trust: bool
     made = tokenizer.get_vocab()
     if moved := next((token for token, id in made.items() if own.get(token, id) != id), None):
         raise ConfigError(
-            f"the shards were made with another tokenizer than that of `{name}`: {moved!r} is "
-            f"{made[moved]} there, "
-            f"{own[moved]} here; make them again with `--tokenizer {name}`"
+            f"the shards were built with another tokenizer than that of `{name}`: "
+            f"{moved!r} is id {made[moved]} in the shards and {own[moved]} in the "
+            f"model; rebuild them with `--tokenizer {name}`"
         )
 
 
@@ -280,9 +283,9 @@ def _random(name: str, training: "SFTConfig | DPOConfig") -> Any:
 
     if isinstance(training, DPOConfig):
         raise InputError(
-            f"`{name}` has no weights: preferences are taught to a trained model; run `sft` first"
+            f"`{name}` has no weights; DPO starts from a trained model, so run `sft` first"
         )
-    note(f"{name} has no weights: they start random, from seed {training.seed}")
+    note(f"`{name}` has no weights; initializing randomly with seed {training.seed}")
     set_seed(training.seed)
     loading = training.model_init_kwargs or {}
     assert isinstance(loading, dict)  # _loading made it
@@ -317,8 +320,8 @@ def base_of_adapter(name: str) -> str | None:
         base = PeftConfig.from_pretrained(name).base_model_name_or_path
     if not isinstance(base, str):
         raise InputError(
-            f"the adapter `{name}` does not name its base model (`base_model_name_or_path` is "
-            f"{brief(base)})"
+            f"adapter `{name}` does not name its base model (`base_model_name_or_path` "
+            f"is {brief(base)})"
         )
     check_folder(base)
     return base
@@ -334,8 +337,8 @@ def _load_adapter(
     from trl.trainer.utils import create_model_from_path
 
     note(
-        f"{name} is an adapter of {base}: it is trained on, with its own rank and targets "
-        "(`lora_*` keys have no effect)"
+        f"`{name}` is an adapter of `{base}`; training continues with its own rank "
+        "and targets (`lora_*` keys are ignored)"
     )
     loading = dict(training.model_init_kwargs or {})
     if quantization is not None:

@@ -22,7 +22,7 @@ from zephyr_fast.load import permutation
 from zephyr_fast.load.agreement import Facts, agree
 from zephyr_fast.load.index import IndexRows
 from zephyr_fast.load.loader import Batches, Loader, Part, Workers
-from zephyr_fast.load.stream import PADDING, LoaderState, Stream, Tail, other_version
+from zephyr_fast.load.stream import PADDING, LoaderState, Remainder, Stream, other_version
 from zephyr_fast.train.configs import WHOLE_MAX
 from zephyr_fast.train.model import note
 
@@ -38,7 +38,7 @@ class InOrder:
     `train_sampling_strategy` other than `random` leaves order and resume to transformers.
     """
 
-    tail: Tail = "carry"
+    remainder: Remainder = "carry"
     """What becomes of the rows that an epoch leaves over; see `zephyr_fast.load.stream`."""
 
     args: Any
@@ -79,8 +79,8 @@ class InOrder:
         agree(facts)
         if dropped := loader.batches.stream.dropped():
             note(
-                f"tail `drop`: {dropped} of {loader.batches.stream.order.size} samples are not "
-                "read in each epoch"
+                f"`remainder: drop` skips {dropped} of {loader.batches.stream.order.size} "
+                "samples per epoch"
             )
         return loader
 
@@ -113,7 +113,7 @@ class InOrder:
         args = self.args
         _check_supported(self)
         rows = IndexRows(self.train_dataset)
-        if self.tail == "pad":
+        if self.remainder == "pad":
             # Where samples cannot be without weight, this raises now, not at the first epoch's end.
             rows.samples([PADDING])
         seed = args.seed if args.data_seed is None else args.data_seed
@@ -128,7 +128,7 @@ class InOrder:
             _index(_read_state(self._resumed), identity, seed, order.size) if self._resumed else 0
         )
         stream = Stream(
-            order, part.batch, "drop" if args.dataloader_drop_last else self.tail, first
+            order, part.batch, "drop" if args.dataloader_drop_last else self.remainder, first
         )
         steps = args.max_steps - _steps_before(self._resumed)
         if args.max_steps <= 0:
@@ -222,9 +222,8 @@ def _read_state(checkpoint: str) -> LoaderState:
         ) from error
     except (KeyError, TypeError) as error:
         raise InputError(
-            f"`{checkpoint}` does not say which rows are done: it was not written by a run on "
-            "shards in this order; "
-            "start anew, with its model as `--model_name_or_path`"
+            f"`{checkpoint}` has no data position, because zephyr-fast did not write it "
+            "in this mode; start a new run with it as `--model_name_or_path`"
         ) from error
 
 
@@ -234,23 +233,24 @@ def _index(state: LoaderState, identity: str, seed: int, size: int) -> int:
     """
     if state.data_sha256 != identity:
         found = f"{state.data_sha256[:16]}…, not {identity[:16]}…"
-        raise ConfigError(f"the checkpoint is of a run on other shards (SHA-256 {found})")
+        raise ConfigError(f"the checkpoint belongs to a run on other shards (SHA-256 {found})")
+    if state.permutation_version != permutation.VERSION:
+        found = f"version {state.permutation_version}, not {permutation.VERSION}"
+        raise ConfigError(
+            f"the checkpoint shuffles rows with another algorithm ({found}); resume "
+            "with the zephyr-fast version that wrote it, or start a new run with it as "
+            "`--model_name_or_path`"
+        )
     if state.seed != seed:
         raise ConfigError(
-            f"the checkpoint's rows are in another order: that of seed {state.seed}, not {seed}; "
-            f"set `seed: {state.seed}`"
-        )
-    if state.permutation_version != permutation.VERSION:
-        found = f"version {state.permutation_version} of it, not {permutation.VERSION}"
-        raise ConfigError(
-            f"the checkpoint's rows are in another order: {found}; resume with the zephyr-fast "
-            "that wrote it, or start anew, with its model as `--model_name_or_path`"
+            f"the checkpoint reads rows in another order (seed {state.seed}, not "
+            f"{seed}); set `seed: {state.seed}`"
         )
     index = state.epoch * size + state.index_in_epoch
     if state.index_in_epoch >= size or index > WHOLE_MAX:
         raise IntegrityError(
-            f"the checkpoint goes on at index {state.index_in_epoch} of epoch {state.epoch}, which "
-            f"{size} samples do not have"
+            f"the checkpoint continues at sample {state.index_in_epoch} of epoch "
+            f"{state.epoch}, but an epoch has only {size} samples"
         )
     return index
 
@@ -271,7 +271,7 @@ def _facts(loader: Loader) -> Facts:
         "samples": stream.order.size,
         "seed": loader.seed,
         "next index": stream.first,
-        "tail": stream.tail,
+        "remainder": stream.remainder,
         "per_device_train_batch_size": part.device_batch,
         "gradient_accumulation_steps": part.micro_batches,
         "world size": part.world_size,
@@ -283,11 +283,10 @@ def _check_supported(trainer: Any) -> None:
     """ConfigError for what would make two ranks read the same rows, or rows come out of order."""
     if trainer.get_tp_size() * trainer.get_cp_size() * trainer.get_sp_size() > 1:
         raise ConfigError(
-            "tensor, context and sequence parallelism share rows between ranks, which this loader "
-            "does not know"
+            "tensor, context and sequence parallelism are not supported: they share "
+            "rows between ranks"
         )
     if trainer.args.accelerator_config.split_batches or not trainer.args.dataloader_in_order:
         raise ConfigError(
-            "`split_batches` and `dataloader_in_order: false` do not go with rows in a fixed "
-            "order; leave them out"
+            "`split_batches` and `dataloader_in_order: false` are not supported; remove them"
         )

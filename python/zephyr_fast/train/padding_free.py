@@ -88,9 +88,9 @@ def prove_packing(model: Any, batch: "dict[str, Any]") -> None:
     error = _packing_error(model, batch)
     if not error <= ERROR_MAX:  # also for one that is not a number
         raise ConfigError(
-            f"packed answers are {error:.2g} nats a token off those computed apart: this model "
-            "does not keep them apart; train with "
-            "`pack_pairs: false` and `precompute_ref_log_probs: false`"
+            "this model does not isolate packed completions: their log-probs differ by "
+            f"{error:.2g} nats per token from unpacked ones; set `pack_pairs: false` "
+            "and `precompute_ref_log_probs: false`"
         )
 
 

@@ -9,10 +9,9 @@ from zephyr_fast.dataset.product import Product
 from zephyr_fast.dataset.remote import local
 from zephyr_fast.load.index import index, open_shards, with_lengths
 from zephyr_fast.load.mixture import Mixture
-from zephyr_fast.printed import shown
 from zephyr_fast.train.checkpoint import check_checkpoint, resuming
 from zephyr_fast.train.configs import ShardArguments
-from zephyr_fast.train.model import read_manifest
+from zephyr_fast.train.model import note, read_manifest
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -29,8 +28,8 @@ def read_manifests(data: ShardArguments, product: Product) -> list[Manifest]:
 
     ConfigError where one holds rows of another product.
     """
-    data.shards, data.mix = str(local(data.shards)), [str(local(folder)) for folder in data.mix]
-    return [read_manifest(folder, product) for folder in data.folders]
+    data.shards = [str(local(directory)) for directory in data.shards]
+    return [read_manifest(directory, product) for directory in data.shards]
 
 
 def hide_token(training: "SFTConfig | DPOConfig") -> None:
@@ -52,11 +51,11 @@ def settle(
     """Sets what the shards decide, and turns `resume_from_checkpoint: "true"` into True."""
     hide_token(training)
     if training.train_sampling_strategy != "random" and (
-        data.mix or data.shard_weights or data.tail != "carry"
+        len(data.shards) > 1 or data.shard_weights or data.remainder != "carry"
     ):
         raise ConfigError(
-            "`mix`, `shard_weights` and `tail` are for `train_sampling_strategy: random`; leave "
-            "the strategy out"
+            "several `shards`, `shard_weights` and `remainder` need "
+            "`train_sampling_strategy: random`"
         )
     training.max_length = max(manifest.split("train").seq_len for manifest in manifests)
     training.remove_unused_columns = False  # the index data set's own columns are not the model's
@@ -79,8 +78,8 @@ def last_checkpoint(folder: str) -> str:
     found = get_last_checkpoint(folder) if Path(folder).is_dir() else None
     if found is None:
         raise InputError(
-            f"`{folder}` has no checkpoint to resume from; leave `resume_from_checkpoint` out to "
-            "start anew"
+            f"`{folder}` has no checkpoint to resume from; remove "
+            "`resume_from_checkpoint` to start from scratch"
         )
     return str(found)
 
@@ -93,15 +92,15 @@ def open_splits(
     """
     if training.do_eval and "test" not in manifest.splits:
         raise ConfigError(
-            f"`{data.shards}` has no `test` split to evaluate on; set `eval_strategy: no`, or hold "
-            "rows out in the data recipe"
+            f"`{data.shards[0]}` has no `test` split to evaluate on; set "
+            "`eval_strategy: no`, or set `shards.test_fraction` in the data recipe"
         )
-    train = open_shards(data.shards, "train")
-    if data.mix or data.shard_weights:
-        train = index(Mixture(data.folders, "train", data.shard_weights or None))
+    train = open_shards(data.shards[0], "train")
+    if len(data.shards) > 1 or data.shard_weights:
+        train = index(Mixture(data.shards, "train", data.shard_weights or None))
     elif manifest.kind.varies_in_length and training.train_sampling_strategy != "random":
         train = with_lengths(train)
-    return train, open_shards(data.shards, "test") if training.do_eval else None
+    return train, open_shards(data.shards[0], "test") if training.do_eval else None
 
 
 def train(trainer: "Trainer", measure: Measure) -> None:
@@ -121,7 +120,7 @@ def train(trainer: "Trainer", measure: Measure) -> None:
         True  # off in training, where it would undo the documents' masks; generation needs it
     )
     trainer.save_model()
-    trainer.accelerator.print(f"saved to {shown(args.output_dir)}")
+    note(f"model saved to {args.output_dir}")
     trainer.end()  # trackers and process group
 
 

@@ -25,12 +25,15 @@ class WindowArguments(configs.ShardArguments):
     teacher: str | None = field(
         default=None,
         metadata={
-            "help": "Folder or Hub id of a frozen model with the same vocabulary, whose token "
-            "probabilities are learnt too."
+            "help": (
+                "Teacher model (directory or Hub id) with the same vocabulary. Its token "
+                "probabilities are added to the loss."
+            )
         },
     )
     teacher_weight: float = field(
-        default=0.5, metadata={"help": "The teacher's share of the loss; the labels have the rest."}
+        default=0.5,
+        metadata={"help": "Weight of the teacher in the loss; the labels get the rest."},
     )
 
 
@@ -49,7 +52,7 @@ def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> 
     manifests = run.read_manifests(data, Product.WINDOWS)
     run.settle(data, training, manifests)
     training.dataset_kwargs = {"skip_prepare_dataset": True}
-    tokenizer = load_tokenizer(data.shards, manifests[0])
+    tokenizer = load_tokenizer(data.shards[0], manifests[0])
     start = load_start(model, training, manifests, tokenizer)
     train_dataset, eval_dataset = run.open_splits(data, training, manifests[0])
 
@@ -63,7 +66,7 @@ def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> 
             quantization_config=start.quantization_config,
             peft_config=start.peft_config,
         )
-    trainer.tail = data.tail
+    trainer.remainder = data.remainder
     if data.teacher:
         trainer.set_teacher(data.teacher, data.teacher_weight)
 
@@ -74,8 +77,8 @@ def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> 
         layout, tokenizer.pad_token_id, training.pad_to_multiple_of
     )
     note(
-        f"packed documents are kept apart by position: layout `{layout}` for attention "
-        f"`{attention}`"
+        f"packed documents are isolated by position ids (layout `{layout}`, "
+        f"attention `{attention}`)"
     )
 
     run.train(trainer, measure=dict)

@@ -10,6 +10,7 @@ import errno
 import os
 import pickle
 import stat
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,8 @@ def check_folder(name: str) -> None:
     if not os.path.isdir(name):
         if os.path.lexists(name) and not name.endswith((".json", ".gguf")):
             raise InputError(
-                f"`{name}` is not a folder; name the one that holds the model's `config.json`"
+                f"`{name}` is not a directory; pass the directory that contains the model's "
+                "`config.json`"
             )
         return
     try:
@@ -45,7 +47,8 @@ def check_folder(name: str) -> None:
             for number, entry in enumerate(entries):
                 if number >= FILES_MAX:
                     raise InputError(
-                        f"`{name}` has more than {FILES_MAX:,} files: it is no model or checkpoint"
+                        f"`{name}` has more than {FILES_MAX:,} files, so it is not a model or "
+                        "checkpoint"
                     )
                 _check_file(Path(entry.path))
     except OSError as error:
@@ -76,7 +79,7 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise InputError(f"cannot read `{path}`: {error.strerror}") from error
     except ValueError as error:
-        raise InputError(f"cannot read `{path}`: not JSON: {error}") from error
+        raise InputError(f"cannot read `{path}`: invalid JSON: {error}") from error
 
 
 def check_adapter(file: str) -> None:
@@ -85,19 +88,16 @@ def check_adapter(file: str) -> None:
     """
     given = read_json(Path(file))
     if not isinstance(given, dict):
-        raise InputError(f"`{file}` is not an adapter's configuration")
+        raise InputError(f"`{file}` is not an adapter configuration")
     if given.get("megatron_config") is not None or given.get(
         "megatron_core", "megatron.core"
     ) not in (None, "megatron.core"):
         raise InputError(
-            f"`{file}` asks for a module of Megatron to be imported, which an adapter is not "
-            "allowed to"
+            f"`{file}` requests the import of a Megatron module, which an adapter must not do"
         )
     arguments = given.get("tokenizer_kwargs")
     if arguments and (not isinstance(arguments, dict) or arguments.get("trust_remote_code")):
-        raise InputError(
-            f"`{file}` asks to run a tokenizer's code, which an adapter is not allowed to"
-        )
+        raise InputError(f"`{file}` requests custom tokenizer code, which an adapter must not do")
 
 
 def check_kernels(config: Any, name: str) -> None:
@@ -108,8 +108,7 @@ def check_kernels(config: Any, name: str) -> None:
         value = getattr(config, key, None)
         if isinstance(value, str) and "/" in value:
             raise InputError(
-                f"the configuration of `{name}` asks for the kernel {brief(value)} of the Hub; "
-                "take that key out of its `config.json`"
+                f"`config.json` of `{name}` requests the Hub kernel {brief(value)}; remove that key"
             )
 
 
@@ -173,19 +172,41 @@ def refused_weights(what: str) -> Iterator[None]:
         raise ConfigError(f"cannot start from {what}: {' '.join(str(error).split())}") from error
     except (OSError, EOFError, RecursionError, pickle.UnpicklingError, SafetensorError) as error:
         raise _typed(what, error) from error
+    except BaseException as error:
+        if not (is_trouble(error) and _is_from_loading(error)):
+            raise
+        raise _typed(what, error) from error
+
+
+def _is_from_loading(error: BaseException) -> bool:
+    """Return whether the model's files caused this, not memory, a device or another process."""
+    import torch
+    from torch import distributed
+
+    machine: tuple[type[BaseException], ...] = (MemoryError, torch.OutOfMemoryError)
+    if distributed.is_available():
+        machine = (*machine, distributed.DistError)
+    frames = traceback.walk_tb(error.__traceback__)
+    return not isinstance(error, machine) and any(
+        frame.f_code.co_name == "create_model_from_path" for frame, _ in frames
+    )
 
 
 def _typed(what: str, error: BaseException) -> ZephyrError:
     says = " ".join(str(error).split()) or type(error).__name__
     if "trust_remote_code" in says:
         return ConfigError(
-            f"{what} has code of its own, which does not run unless you say so: read it, then set "
-            "`trust_remote_code: true` in the "
-            "training config (it is taken for the model that you name, and for nothing else)"
+            f"{what} contains custom code, which is not run by default; review it, then "
+            "set `trust_remote_code: true` in the training config (this applies only "
+            "to the model you start from)"
         )
     if isinstance(error, pickle.UnpicklingError):
         return InputError(
-            f"cannot load {what}: it holds pickled objects that are not weights, which are not "
-            "loaded"
+            f"cannot load {what}: it contains pickled objects other than weights, which "
+            "are never loaded"
         )
+    if "ignore_mismatched_sizes" in says:  # transformers only prints which ones
+        says = "the shapes of its weights do not match its `config.json`"
+    if isinstance(error, KeyError):
+        says = f"unknown value {says}"
     return InputError(f"cannot load {what}: {says}")

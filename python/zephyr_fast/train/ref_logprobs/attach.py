@@ -53,8 +53,8 @@ def with_reference(
     values = np.concatenate(parts)
     if len(values) != len(dataset):
         raise IntegrityError(
-            f"`{'`, `'.join(folders)}`: {len(values)} pairs have log-probs of {len(dataset)} in "
-            f"`{split}`"
+            f"`{'`, `'.join(folders)}`: {len(values)} reference log-probs for "
+            f"{len(dataset)} pairs in `{split}`"
         )
     return with_columns(dataset, {name: values[:, side] for side, name in enumerate(COLUMNS)})
 
@@ -63,22 +63,22 @@ def _check_options(training: "DPOConfig", model: "ModelConfig") -> None:
     refused = {
         "ld_alpha": (
             training.ld_alpha is not None,
-            "it weighs the tokens of an answer, of which only the sum is stored",
+            "it weights tokens within a completion, but only the sums are stored",
         ),
-        "sync_ref_model": (training.sync_ref_model, "it changes the reference as training goes on"),
+        "sync_ref_model": (training.sync_ref_model, "it updates the reference during training"),
         "load_in_4bit": (
             model.load_in_4bit,
-            "the reference is the quantized model with its adapter off, already in memory",
+            "the reference is the quantized model with its adapter disabled",
         ),
         "load_in_8bit": (
             model.load_in_8bit,
-            "the reference is the quantized model with its adapter off, already in memory",
+            "the reference is the quantized model with its adapter disabled",
         ),
     }
     for name, (is_set, reason) in refused.items():
         if is_set:
             raise ConfigError(
-                f"`{name}` does not go with stored reference log-probs: {reason}; set "
+                f"`{name}` cannot be used with stored reference log-probs: {reason}; set "
                 "`precompute_ref_log_probs: false`"
             )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zephyr_fast._core import ConfigError, IntegrityError
+from zephyr_fast._core import ConfigError, InputError, IntegrityError
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.dataset.remote import local
@@ -71,11 +71,13 @@ def ref_logprobs(
     log-probs. Errors: ConfigError where model and pairs do not go together, InputError,
     IntegrityError.
     """
+    if model == "sample":
+        raise InputError("the bundled model `sample` has no weights; run `sft` first")
     prefs = local(prefs)
     state, manifest = _processes(), read_manifest(str(prefs), Product.PAIRS)
     dtype = dtype or ("float32" if state.device.type == "cpu" else "bfloat16")
     if dtype not in DTYPES:
-        raise ConfigError(f"no dtype `{dtype}`; known: {', '.join(DTYPES)}")
+        raise ConfigError(f"unknown dtype `{dtype}`; expected one of: {', '.join(DTYPES)}")
     check_fit(
         base_of_adapter(model) or model,
         [manifest],
@@ -85,7 +87,7 @@ def ref_logprobs(
     pairs = {name: manifest.split(name).examples for name in splits or manifest.splits}
     key, missing = _agreed(prefs, model, dtype, manifest, pairs)
     if missing is None:
-        note(f"`{key.folder(prefs)}` has them already; nothing to do")
+        note(f"`{key.folder(prefs)}` is up to date; nothing to do")
         return key.folder(prefs)
     _compute(prefs, key, missing[state.process_index :: state.num_processes], model, attention)
     state.wait_for_everyone()
@@ -218,8 +220,8 @@ def _with_adapter(model: Any, name: str) -> Any:
         whole = PeftModel.from_pretrained(model, name)
     if isinstance(whole.get_output_embeddings(), BaseTunerLayer):
         raise ConfigError(
-            f"`{name}` adapts `lm_head`, which TRL's fused head does not see; merge it into its "
-            "base first"
+            f"`{name}` adapts `lm_head`, which TRL's fused LM head does not support; "
+            "merge the adapter into its base model first"
         )
     return whole
 

@@ -153,16 +153,16 @@ def read_part(content: bytes, where: Path, pairs: int) -> LogProbs:
     """
     try:
         if not content.startswith(_MAGIC):
-            raise ValueError("it is not an Arrow file")
+            raise ValueError("not an Arrow file")
         told, size = metadata(memoryview(content)[len(_MAGIC) :])
         batch = record_batch(memoryview(content)[len(_MAGIC) + size :], _LAYOUTS, pairs)
     except ValueError as error:
         raise IntegrityError(
-            f"`{where}` is damaged, or of another number of pairs: {error}"
+            f"`{where}` is damaged or has the wrong number of pairs: {error}"
         ) from None
     columns = [np.array(batch[name], np.float32) for name in COLUMNS]
     if _sum_of(columns).encode() != told.get(b"sha256"):
-        raise IntegrityError(f"`{where}` is damaged: its checksum is another")
+        raise IntegrityError(f"`{where}` is damaged: its checksum does not match")
     return np.stack(columns, axis=1)
 
 
@@ -213,20 +213,20 @@ def read(prefs: str | Path, key: Key, split: str) -> LogProbs:
         raise ConfigError(_missing(Path(prefs), key))
     if manifest["key"] != asdict(key):
         raise IntegrityError(
-            f"`{folder}/manifest.json` is of another key than its folder's name; it was changed or "
-            "is damaged"
+            f"`{folder}/manifest.json` does not match its directory name; it is damaged "
+            "or was edited"
         )
     if split not in manifest["splits"]:
         raise ConfigError(
-            f"`{folder}` has no log-probs of the split `{split}`; run `zephyr-fast ref-logprobs` "
-            "for it"
+            f"`{folder}` has no log-probs for split `{split}`; run `zephyr-fast "
+            f"ref-logprobs --split {split}`"
         )
     card = manifest["splits"][split]
     values = [
         _checked(folder, part, card["pairs"], number) for number, part in enumerate(card["parts"])
     ]
     if sum(map(len, values)) != card["pairs"]:
-        raise IntegrityError(f"`{folder}`: the parts of `{split}` do not add up to its pairs")
+        raise IntegrityError(f"`{folder}`: the parts of split `{split}` do not add up to its pairs")
     return np.concatenate(values) if values else np.zeros((0, 2), np.float32)
 
 
@@ -236,12 +236,12 @@ def _checked(folder: Path, part: dict[str, str], pairs: int, number: int) -> Log
         content = read_file(path, PART_BYTES_MAX)
     except OSError as error:
         raise IntegrityError(
-            f"`{path}` cannot be read: {error.strerror}; run `zephyr-fast ref-logprobs` again"
+            f"cannot read `{path}`: {error.strerror}; run `zephyr-fast ref-logprobs` again"
         ) from error
     if _sha256(content) != part["sha256"]:
         raise IntegrityError(
-            f"`{path}` is damaged: it is not what was written; remove it and run `zephyr-fast "
-            "ref-logprobs` again"
+            f"`{path}` is damaged: its checksum does not match; delete it and run "
+            "`zephyr-fast ref-logprobs` again"
         )
     return read_part(content, path, min(PAIRS_PER_PART, pairs - number * PAIRS_PER_PART))
 
@@ -252,21 +252,18 @@ def _missing(prefs: Path, key: Key) -> str:
         _OTHERS_MAX,
     )
     others = [manifest["key"] for path in sorted(found) if (manifest := _read_manifest(path))]
-    run = (
-        "run `zephyr-fast ref-logprobs` with this model, or set `precompute_ref_log_probs: false` "
-        "to keep it in memory"
-    )
+    run = "run `zephyr-fast ref-logprobs` with this model, or set `precompute_ref_log_probs: false`"
     if not others:
         return f"`{prefs}` has no stored reference log-probs; {run}"
     mine = asdict(key)
     nearest = min(others, key=lambda other: sum(other[name] != mine[name] for name in mine))
     differences = [
-        f"{name} {_short(nearest[name])} there, {_short(mine[name])} here"
+        (f"{name} is {_short(nearest[name])} there and {_short(mine[name])} in this run")
         for name in mine
         if nearest[name] != mine[name]
     ]
     return (
-        f"the stored reference log-probs of `{prefs}` are not of this run: "
+        f"the stored reference log-probs in `{prefs}` do not match this run: "
         f"{'; '.join(differences)}; {run}"
     )
 
@@ -290,14 +287,23 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
         raise InputError(f"cannot read `{path}`: {error.strerror}") from error
     except ValueError as error:
         raise IntegrityError(f"`{path}` is damaged: {shown(error, 200)}") from error
-    if isinstance(found, dict) and found.get("schema", SCHEMA) != SCHEMA:
-        raise InputError(
-            f"`{path}` has schema {shown(found['schema'], 40)}, this version reads {SCHEMA}; "
-            "update zephyr-fast"
-        )
+    schema = found.get("schema", SCHEMA) if isinstance(found, dict) else SCHEMA
+    if schema != SCHEMA:
+        raise other_schema(path, schema)
     if not _is_manifest(found):
-        raise IntegrityError(f"`{path}` was changed or is damaged")
+        raise IntegrityError(f"`{path}` is damaged or was edited")
     return dict(found)
+
+
+def other_schema(path: Path, schema: object) -> InputError:
+    """Build the error for log-probs in a schema that this version cannot read."""
+    way_out = "delete the directory and run `zephyr-fast ref-logprobs` again"
+    if isinstance(schema, int) and schema > SCHEMA:
+        way_out = f"update zephyr-fast, or {way_out}"
+    return InputError(
+        f"`{path}` has schema {shown(schema, 40)}, but this zephyr-fast reads schema {SCHEMA}; "
+        f"{way_out}"
+    )
 
 
 def _is_manifest(found: Any) -> bool:

@@ -79,9 +79,7 @@ def _weights(folder: Path) -> list[Path]:
     listed = read_json(index)
     names = listed.get("weight_map") if isinstance(listed, dict) else None
     if not isinstance(names, dict) or not names:
-        raise InputError(
-            f"`{index}` does not say which files hold the weights: it has no `weight_map`"
-        )
+        raise InputError(f"`{index}` has no `weight_map`, so the weight files are unknown")
     for name in names.values():
         if (
             not isinstance(name, str)
@@ -89,7 +87,8 @@ def _weights(folder: Path) -> list[Path]:
             or not name.endswith(".safetensors")
         ):
             raise InputError(
-                f"`{index}` names the file {brief(name)}, which is not one of safetensors beside it"
+                f"`{index}` lists the file {brief(name)}, which is not a safetensors file "
+                "in the same directory"
             )
     return [folder / name for name in sorted(set(names.values()))]
 
@@ -98,7 +97,7 @@ def _config(folder: Path) -> dict[str, object]:
     name = "adapter_config.json" if (folder / "adapter_config.json").is_file() else "config.json"
     fields = read_json(folder / name)
     if not isinstance(fields, dict):
-        raise InputError(f"`{folder / name}` is not a JSON object of `key: value` pairs")
+        raise InputError(f"`{folder / name}` is not a JSON object")
     # The base is hashed itself.
     absent = NOT_THE_FUNCTION | {"base_model_name_or_path", "inference_mode"}
     return {key: value for key, value in sorted(fields.items()) if key not in absent}
