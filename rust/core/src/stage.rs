@@ -49,6 +49,8 @@ codes! {
     InvalidJson "invalid_json" Unreadable "The row is not JSON."
     TooDeep "too_deep" Unreadable "Arrays and objects lie too deep within each other."
     InvalidRow "invalid_row" Unreadable "The row is JSON, but not of the shape of its input."
+    UnsupportedField "unsupported_field" Quarantined
+        "A field that decides what is trained is not supported."
     TooManyMessages "too_many_messages" Unreadable
         "The row has more messages than a dialogue may have."
     EmptyDialogue "empty_dialogue" Dropped "Nobody says anything."
