@@ -1,14 +1,11 @@
 //! ultrafeedback_binarized and its many kin: `chosen` and `rejected` message lists that differ in
 //! the last message. The messages before it are in both lists, or in a list of their own, `prompt`.
 
-use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::unsupported::{is_empty, refused};
-use super::{
-    Cursor, Id, Level, List, Message, check_count, fields, not_of_shape, object, once, turns,
-};
+use super::{Cursor, Id, Level, List, Message, fields, not_of_shape, object, once, turns};
 use crate::dialogue::{Dialogue, Pair, Replies, Role, Turn};
 use crate::stage::Reason;
 
@@ -39,6 +36,8 @@ enum Prompt {
     /// A text, which most sources write in addition to the messages.
     Text,
     Messages(Vec<Message>),
+    /// A list of something else, and what is wrong with it.
+    Malformed(String),
 }
 
 impl Prompt {
@@ -61,8 +60,9 @@ fn prompt<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Prompt, D::Error
     if !value.get().starts_with('[') {
         return Ok(Prompt::Text);
     }
-    let messages = object::list(&mut serde_json::Deserializer::from_str(value.get()));
-    messages.map(Prompt::Messages).map_err(|error| D::Error::custom(format!("prompt: {error}")))
+    let messages: Result<_, serde_json::Error> =
+        object::list(&mut serde_json::Deserializer::from_str(value.get()));
+    Ok(messages.map_or_else(|error| Prompt::Malformed(error.to_string()), Prompt::Messages))
 }
 
 impl Row {
@@ -120,8 +120,8 @@ fn whole_context(prompt: Prompt, context: Vec<Turn>) -> Result<Vec<Turn>, Reason
             Err(refused("prompt", "no user message is in `chosen`; write the prompt as messages"))
         }
         Prompt::Nothing | Prompt::Text => Ok(context),
+        Prompt::Malformed(error) => Err(not_of_shape(format!("`prompt`: {error}"))),
         Prompt::Messages(messages) => {
-            check_count(messages.len() + context.len() + 1)?;
             let prompt = turns(messages)?;
             if context.is_empty() {
                 Ok(prompt)
