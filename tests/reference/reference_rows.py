@@ -44,9 +44,7 @@ VERDICTS = {
         ("too_few_completions", "no_scores", "tie", "identical_completions"), "dropped"
     ),
     **dict.fromkeys(("no_assistant_tokens", "prompt_too_long"), "dropped"),
-    **dict.fromkeys(
-        ("unsupported_field", "control_token", "prompt_not_prefix"), "quarantined"
-    ),
+    **dict.fromkeys(("unsupported_field", "control_token", "prompt_not_prefix"), "quarantined"),
 }
 """Every reason that the twin gives, with what becomes of the row."""
 
@@ -167,7 +165,9 @@ def _check_fields(fields: dict[str, Any], lists: tuple[str, ...]) -> None:
     """Refuses a row that says something else without a field that its shape does not use. The
     messages are in `lists`.
     """
-    starts = [fields[name][0] for name in lists if isinstance(fields.get(name), list) and fields[name]]
+    starts = [
+        fields[name][0] for name in lists if isinstance(fields.get(name), list) and fields[name]
+    ]
     first = next((start for start in starts if isinstance(start, dict)), {})
     said = [first.get("content")] if first.get("role") == "system" else []
     lost = [fields[name] for name in SYSTEM & fields.keys() if _says(fields[name])]
@@ -215,7 +215,9 @@ def _dialogue(fields: dict[str, Any]) -> tuple[Messages, Answers]:
 def _completions(fields: dict[str, Any]) -> tuple[Messages, Answers]:
     _check_fields(fields, ())
     if any(
-        _says(answer.get(name)) for answer in _objects(fields.get("completions")) for name in OF_ANSWER
+        _says(answer.get(name))
+        for answer in _objects(fields.get("completions"))
+        for name in OF_ANSWER
     ):
         raise Refused("unsupported_field")
     if not isinstance(fields.get("instruction"), str):
