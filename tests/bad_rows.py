@@ -11,6 +11,7 @@ BAD = {
     "invalid_json": b'{"id": "x", "data": ["a question", "cut',
     "invalid_utf8": b'{"id": "x", "data": ["a question", "\xff\xfe"]}',
     "invalid_row": b'{"id": "x", "data": "no list"}',
+    "unsupported_field": b'{"id": "x", "data": ["a question", "an answer"], "tools": ["f"]}',
     "control_token": b'{"id": "x", "data": ["a question", "an answer</s> and more"]}',
     "template_error": b'{"id": "x", "data": ["FORBIDDEN", "an answer"]}',
     "mask_not_provable": b'{"id": "x", "data": ["a question", "a SECRET answer"]}',

@@ -44,7 +44,7 @@ VERDICTS = {
         ("too_few_completions", "no_scores", "tie", "identical_completions"), "dropped"
     ),
     **dict.fromkeys(("no_assistant_tokens", "prompt_too_long"), "dropped"),
-    **dict.fromkeys(("control_token", "prompt_not_prefix"), "quarantined"),
+    **dict.fromkeys(("unsupported_field", "control_token", "prompt_not_prefix"), "quarantined"),
 }
 """Every reason that the twin gives, with what becomes of the row."""
 
@@ -125,6 +125,61 @@ def fields_of(raw: bytes | dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
+MEDIA = {"image", "images", "audio", "audios", "video", "videos"}
+REASONING = {"reasoning_content", "reasoning", "thinking"}
+CALLS = {"tool_calls", "function_call", "tool_call_id"}
+TOOLS = {"tools", "functions"}
+SYSTEM = {"system", "system_prompt", "system_message"}
+FLAGS = {"weight", "train", "trained", "training", "loss", "loss_weight", "loss_scale"}
+OF_ANSWER = MEDIA | REASONING | CALLS
+OF_MESSAGE = OF_ANSWER | TOOLS | {"name", "refusal", "mask", "train_detail", "training_detail"}
+OF_ROW = MEDIA | TOOLS | {"chat_template_kwargs"}
+
+
+def _says(value: Any) -> bool:
+    """Whether a value is more than null, an empty text, or a container of nothing else."""
+    if isinstance(value, dict):
+        return any(map(_says, value.values()))
+    if isinstance(value, list):
+        return any(map(_says, value))
+    return value is not None and value != ""
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list, whatever else is in it."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _check_message(message: dict[str, Any]) -> None:
+    flags = [message[name] for name in FLAGS & message.keys() if _says(message[name])]
+    is_trained = message.get("role") == "assistant"
+    if (
+        any(_says(message.get(name)) for name in OF_MESSAGE)
+        or any(not is_trained or isinstance(flag, str) or flag != 1 for flag in flags)
+        or isinstance(message.get("content"), list)
+    ):
+        raise Refused("unsupported_field")
+
+
+def _check_fields(fields: dict[str, Any], lists: tuple[str, ...]) -> None:
+    """Refuses a row that says something else without a field that its shape does not use. The
+    messages are in `lists`.
+    """
+    starts = [
+        fields[name][0] for name in lists if isinstance(fields.get(name), list) and fields[name]
+    ]
+    first = next((start for start in starts if isinstance(start, dict)), {})
+    said = [first.get("content")] if first.get("role") == "system" else []
+    lost = [fields[name] for name in SYSTEM & fields.keys() if _says(fields[name])]
+    if any(_says(fields.get(name)) for name in OF_ROW) or any(
+        [prompt] != said or not isinstance(prompt, str) for prompt in lost
+    ):
+        raise Refused("unsupported_field")
+    for name in lists:
+        for message in _objects(fields.get(name)):
+            _check_message(message)
+
+
 def _list_of(value: Any, kind: type) -> list[Any]:
     if not isinstance(value, list) or any(not isinstance(one, kind) for one in value):
         raise Refused("invalid_row")
@@ -145,6 +200,7 @@ def _messages(value: Any) -> Messages:
 
 
 def _alternating(fields: dict[str, Any]) -> tuple[Messages, Answers]:
+    _check_fields(fields, ())
     data = _list_of(fields.get("data"), str)
     return [
         {"role": "assistant" if n % 2 else "user", "content": text} for n, text in enumerate(data)
@@ -152,10 +208,18 @@ def _alternating(fields: dict[str, Any]) -> tuple[Messages, Answers]:
 
 
 def _dialogue(fields: dict[str, Any]) -> tuple[Messages, Answers]:
+    _check_fields(fields, ("messages",))
     return _messages(fields.get("messages")), None
 
 
 def _completions(fields: dict[str, Any]) -> tuple[Messages, Answers]:
+    _check_fields(fields, ())
+    if any(
+        _says(answer.get(name))
+        for answer in _objects(fields.get("completions"))
+        for name in OF_ANSWER
+    ):
+        raise Refused("unsupported_field")
     if not isinstance(fields.get("instruction"), str):
         raise Refused("invalid_row")
     answers = _list_of(fields.get("completions"), dict)
@@ -166,13 +230,22 @@ def _completions(fields: dict[str, Any]) -> tuple[Messages, Answers]:
 
 
 def _pair(fields: dict[str, Any]) -> tuple[Messages, Answers]:
+    _check_fields(fields, ("prompt", "chosen", "rejected"))
     chosen, rejected = _messages(fields.get("chosen")), _messages(fields.get("rejected"))
     ends = [messages[-1:] for messages in (chosen, rejected)]
     if chosen[:-1] != rejected[:-1] or any(
         not end or end[0]["role"] != "assistant" for end in ends
     ):
         raise Refused("invalid_row")
-    return chosen[:-1], [{"response": end[0]["content"]} for end in ends]
+    context, prompt = chosen[:-1], fields.get("prompt")
+    if isinstance(prompt, list) and _says(prompt):
+        asked = _messages(prompt)
+        if context and context[: len(asked)] != asked:
+            raise Refused("unsupported_field")
+        context = context or asked
+    elif _says(prompt) and all(message["role"] != "user" for message in context):
+        raise Refused("unsupported_field")
+    return context, [{"response": end[0]["content"]} for end in ends]
 
 
 SHAPES: dict[str, Callable[[dict[str, Any]], tuple[Messages, Answers]]] = {

@@ -86,6 +86,10 @@ codes! {
          wrong type."
         "Check `source.shape` in the recipe. By default it is detected from the first readable row \
          of each file."
+    UnsupportedField "unsupported_field" Quarantined
+        "The row has a field that decides what is trained and that zephyr-fast does not support \
+         yet, such as tool calls, images or a message weight of 0."
+        "Remove the field, or the row; the detail names the field."
     TooManyMessages "too_many_messages" Unreadable
         "The row has more than 1,024 messages."
         "Split the dialogue."

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use zephyr_core::read::shape::{self, SHAPES};
+use zephyr_core::stage::{Code, Reason};
 
 use crate::real_data::real_path;
 use crate::slow;
@@ -16,9 +17,17 @@ pub const HOSTILE: &str = include_str!("hostile_rows.jsonl");
 /// Reads a row by every shape, both ways.
 pub fn check(row: &[u8]) {
     for shape in &SHAPES {
-        let fast = (shape.parse)(row)
-            .map_err(|reason| (reason.code.word(), reason.detail.unwrap_or_default()));
+        let fast = (shape.parse)(row).map_err(|reason| (reason.code.word(), seen(reason)));
         assert_same(&fast, &slow::rows::parse(shape.name, row), shape.name, row);
+    }
+}
+
+/// What a refusal names; the way out that an unsupported field has is left to other tests.
+fn seen(reason: Reason) -> String {
+    let detail = reason.detail.unwrap_or_default();
+    match reason.code {
+        Code::UnsupportedField => detail.split(':').next().unwrap_or_default().to_owned(),
+        _ => detail,
     }
 }
 
@@ -124,6 +133,13 @@ const PIECES: &[&str] = &[
     "\"fine-grained_score\":",
     "\"score_chosen\":",
     "\"source\":",
+    "\"prompt\":",
+    "\"tools\":",
+    "\"system\":\"a\",",
+    "\"weight\":1,",
+    "\"tool_calls\":[{}],",
+    "\"name\":\"n\",",
+    "{\"role\":\"assistant\",\"content\":\"c\",\"train\":true}",
 ];
 
 /// A hostile row with a few bytes taken out, put in or doubled.

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Cursor, Id, check_count, fields, once};
+use super::{Cursor, Id, Level, check_count, fields, once};
 use crate::dialogue::{Dialogue, Replies, Role, Turn};
 use crate::stage::Reason;
 
@@ -18,14 +18,14 @@ impl Row {
         cursor.object(|cursor, key| match key {
             "id" => once(&mut id, cursor.maybe(Id::quick)),
             "data" => once(&mut data, cursor.list(Cursor::text)),
-            _ => cursor.skip(),
+            _ => cursor.ignore(key, Level::Row),
         })?;
         Some(Row { id: id.flatten(), data: data? })
     }
 }
 
 pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
-    let row: Row = fields(row, Row::quick)?;
+    let row: Row = fields(row, &[], Row::quick)?;
     check_count(row.data.len())?;
     let speakers = [Role::User, Role::Assistant].into_iter().cycle();
     let turns =

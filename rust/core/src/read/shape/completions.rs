@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-use super::{Cursor, Id, check_count, fields, object, once};
+use super::{Cursor, Id, Level, check_count, fields, object, once};
 use crate::dialogue::{ASPECTS, Dialogue, Replies, Reply, Role, Turn};
 use crate::stage::Reason;
 
@@ -80,7 +80,7 @@ impl Row {
             "source" => once(&mut source, cursor.maybe(Cursor::text)),
             "instruction" => once(&mut instruction, cursor.text()),
             "completions" => once(&mut completions, cursor.list(Completion::quick)),
-            _ => cursor.skip(),
+            _ => cursor.ignore(key, Level::Row),
         })?;
         Some(Row {
             id: id.flatten(),
@@ -103,7 +103,7 @@ impl Completion {
             "fine-grained_score" | "fine_grained_score" => {
                 once(&mut fine_grained, quick_score(cursor))
             }
-            _ => cursor.skip(),
+            _ => cursor.ignore(key, Level::Answer),
         })?;
         Some(Completion {
             model: model.flatten(),
@@ -147,7 +147,7 @@ fn quick_score(cursor: &mut Cursor) -> Option<Option<f64>> {
 }
 
 pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
-    let row: Row = fields(row, Row::quick)?;
+    let row: Row = fields(row, &[("completions", Level::Answer)], Row::quick)?;
     check_count(row.completions.len())?;
     Ok(Dialogue {
         id: row.id.map(String::from),

@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
+use super::unsupported::{Level, may_decide};
 use crate::simd::bits::{WINDOW, bits};
 
 /// Values deeper than this are left to serde_json.
@@ -146,6 +147,22 @@ impl<'row> Cursor<'row> {
                 byte => return Some(*byte),
             }
         }
+    }
+
+    /// The value of a key that the shape does not read, passed over; `None` where it may decide
+    /// what is trained.
+    pub(super) fn ignore(&mut self, key: &str, level: Level) -> Option<()> {
+        if may_decide(key, level) { self.eat_empty().then_some(()) } else { self.skip() }
+    }
+
+    /// Passes over null, an empty text, list or object; false where something else is next.
+    pub(super) fn eat_empty(&mut self) -> bool {
+        self.peek();
+        let rest = &self.row.as_bytes()[self.at..];
+        let empty = [&b"null"[..], b"\"\"", b"[]", b"{}"];
+        let found = empty.into_iter().find(|empty| rest.starts_with(empty));
+        self.at += found.map_or(0, <[u8]>::len);
+        found.is_some()
     }
 
     /// Any value, passed over, but checked as serde_json checks what it ignores.

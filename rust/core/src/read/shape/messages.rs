@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::{Cursor, Id, Message, fields, object, once, turns};
+use super::{Cursor, Id, Level, Message, fields, object, once, turns};
 use crate::dialogue::{Dialogue, Replies};
 use crate::stage::Reason;
 
@@ -24,7 +24,7 @@ impl Row {
             "prompt_id" => once(&mut prompt_id, cursor.maybe(Id::quick)),
             "source" => once(&mut source, cursor.maybe(Cursor::text)),
             "messages" => once(&mut messages, cursor.list(Message::quick)),
-            _ => cursor.skip(),
+            _ => cursor.ignore(key, Level::Row),
         })?;
         Some(Row {
             id: id.flatten(),
@@ -36,7 +36,7 @@ impl Row {
 }
 
 pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
-    let row: Row = fields(row, Row::quick)?;
+    let row: Row = fields(row, &[("messages", Level::Message)], Row::quick)?;
     let id = row.id.or(row.prompt_id).map(String::from);
     Ok(Dialogue { id, source: row.source, turns: turns(row.messages)?, replies: Replies::Inline })
 }

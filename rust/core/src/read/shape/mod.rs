@@ -7,9 +7,11 @@ mod cursor;
 mod messages;
 mod object;
 mod pair;
+mod unsupported;
 
 use cursor::{Cursor, once, whole};
 use serde::Deserialize;
+use unsupported::{Level, List};
 
 use crate::dialogue::{Dialogue, Role, Turn};
 use crate::error::{Error, Result};
@@ -92,7 +94,7 @@ impl Message {
         cursor.object(|cursor, key| match key {
             "role" => once(&mut role, cursor.text()),
             "content" => once(&mut content, cursor.text()),
-            _ => cursor.skip(),
+            _ => cursor.ignore(key, Level::Message),
         })?;
         Some(Message { role: role?, content: content? })
     }
@@ -117,9 +119,12 @@ fn check_count(messages: usize) -> std::result::Result<(), Reason> {
 }
 
 /// Parses JSON into a shape's own fields, telling broken JSON from JSON of another shape: by
-/// `quick` where that is sure of them, else by serde_json.
+/// `quick` where that is sure of them, else by serde_json. Refuses a row that would lose a field
+/// which decides what is trained; such fields are searched in the row and in the objects of
+/// `lists`.
 fn fields<'row, T>(
     row: &'row [u8],
+    lists: &[List],
     quick: impl FnOnce(&mut Cursor<'row>) -> Option<T>,
 ) -> std::result::Result<T, Reason>
 where
@@ -151,6 +156,7 @@ where
         serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(malformed)?;
         return Err(not_of_shape("not a JSON object"));
     }
+    unsupported::check(text, lists)?;
     serde_json::from_str(text).map_err(malformed)
 }
 

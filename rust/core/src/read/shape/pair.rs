@@ -1,17 +1,25 @@
 //! ultrafeedback_binarized and its many kin: `chosen` and `rejected` message lists that differ in
-//! the last message.
+//! the last message. The messages before it are in both lists, or in a list of their own, `prompt`.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
-use super::{Cursor, Id, Message, fields, not_of_shape, object, once, turns};
+use super::unsupported::{is_empty, refused};
+use super::{Cursor, Id, Level, List, Message, fields, not_of_shape, object, once, turns};
 use crate::dialogue::{Dialogue, Pair, Replies, Role, Turn};
 use crate::stage::Reason;
+
+/// Where the messages of a row are.
+const LISTS: [List; 3] =
+    [("prompt", Level::Message), ("chosen", Level::Message), ("rejected", Level::Message)];
 
 #[derive(Deserialize)]
 struct Row {
     id: Option<Id>,
     prompt_id: Option<Id>,
     source: Option<String>,
+    #[serde(default, deserialize_with = "prompt")]
+    prompt: Prompt,
     #[serde(deserialize_with = "object::list")]
     chosen: Vec<Message>,
     #[serde(deserialize_with = "object::list")]
@@ -20,25 +28,64 @@ struct Row {
     score_rejected: Option<f64>,
 }
 
+/// What the column `prompt` holds.
+#[derive(Default)]
+enum Prompt {
+    #[default]
+    Nothing,
+    /// A text, which most sources write in addition to the messages.
+    Text,
+    Messages(Vec<Message>),
+    /// A list of something else, and what is wrong with it.
+    Malformed(String),
+}
+
+impl Prompt {
+    fn quick(cursor: &mut Cursor) -> Option<Prompt> {
+        if cursor.eat_empty() {
+            return Some(Prompt::Nothing);
+        }
+        match cursor.peek()? {
+            b'[' => cursor.list(Message::quick).map(Prompt::Messages),
+            _ => cursor.skip().map(|()| Prompt::Text),
+        }
+    }
+}
+
+fn prompt<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Prompt, D::Error> {
+    let value = <&RawValue>::deserialize(deserializer)?;
+    if is_empty(value) {
+        return Ok(Prompt::Nothing);
+    }
+    if !value.get().starts_with('[') {
+        return Ok(Prompt::Text);
+    }
+    let messages: Result<_, serde_json::Error> =
+        object::list(&mut serde_json::Deserializer::from_str(value.get()));
+    Ok(messages.map_or_else(|error| Prompt::Malformed(error.to_string()), Prompt::Messages))
+}
+
 impl Row {
     fn quick(cursor: &mut Cursor) -> Option<Row> {
-        let (mut id, mut prompt_id, mut source) = (None, None, None);
+        let (mut id, mut prompt_id, mut source, mut prompt) = (None, None, None, None);
         let (mut chosen, mut rejected, mut score_chosen, mut score_rejected) =
             (None, None, None, None);
         cursor.object(|cursor, key| match key {
             "id" => once(&mut id, cursor.maybe(Id::quick)),
             "prompt_id" => once(&mut prompt_id, cursor.maybe(Id::quick)),
             "source" => once(&mut source, cursor.maybe(Cursor::text)),
+            "prompt" => once(&mut prompt, Prompt::quick(cursor)),
             "chosen" => once(&mut chosen, cursor.list(Message::quick)),
             "rejected" => once(&mut rejected, cursor.list(Message::quick)),
             "score_chosen" => once(&mut score_chosen, cursor.maybe(Cursor::float)),
             "score_rejected" => once(&mut score_rejected, cursor.maybe(Cursor::float)),
-            _ => cursor.skip(),
+            _ => cursor.ignore(key, Level::Row),
         })?;
         Some(Row {
             id: id.flatten(),
             prompt_id: prompt_id.flatten(),
             source: source.flatten(),
+            prompt: prompt.unwrap_or_default(),
             chosen: chosen?,
             rejected: rejected?,
             score_chosen: score_chosen.flatten(),
@@ -48,12 +95,13 @@ impl Row {
 }
 
 pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
-    let row: Row = fields(row, Row::quick)?;
-    let (mut context, chosen) = split(turns(row.chosen)?, "chosen")?;
+    let row: Row = fields(row, &LISTS, Row::quick)?;
+    let (context, chosen) = split(turns(row.chosen)?, "chosen")?;
     let (context_of_rejected, rejected) = split(turns(row.rejected)?, "rejected")?;
     if context != context_of_rejected {
         return Err(not_of_shape("`chosen` and `rejected` differ before their last message"));
     }
+    let mut context = whole_context(row.prompt, context)?;
     context.shrink_to_fit();
     let pair = Pair {
         chosen,
@@ -63,6 +111,27 @@ pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
     };
     let id = row.id.or(row.prompt_id).map(String::from);
     Ok(Dialogue { id, source: row.source, turns: context, replies: Replies::Pair(pair) })
+}
+
+/// The messages before the answers, whether they are in the lists of these or in `prompt`.
+fn whole_context(prompt: Prompt, context: Vec<Turn>) -> Result<Vec<Turn>, Reason> {
+    match prompt {
+        Prompt::Text if !context.iter().any(|turn| turn.role == Role::User) => {
+            Err(refused("prompt", "no user message is in `chosen`; write the prompt as messages"))
+        }
+        Prompt::Nothing | Prompt::Text => Ok(context),
+        Prompt::Malformed(error) => Err(not_of_shape(format!("`prompt`: {error}"))),
+        Prompt::Messages(messages) => {
+            let prompt = turns(messages)?;
+            if context.is_empty() {
+                Ok(prompt)
+            } else if context.starts_with(&prompt) {
+                Ok(context)
+            } else {
+                Err(refused("prompt", "`chosen` does not begin with its messages; write them once"))
+            }
+        }
+    }
 }
 
 /// The context and the answer that follows it.

@@ -1,11 +1,13 @@
 //! Reads rows by serde_json alone: the word that the fast reader must not contradict, refusals
 //! included.
 
+use std::collections::HashMap;
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use zephyr_core::dialogue::{Dialogue, Pair, Replies, Reply, Role, Turn};
 
 /// A dialogue, or the code and the words of the refusal.
@@ -22,7 +24,87 @@ pub fn parse(shape: &str, row: &[u8]) -> Read {
     }
 }
 
-fn fields<'row, T: Deserialize<'row>>(row: &'row [u8]) -> Result<T, (&'static str, String)> {
+/// Fields that refuse a row where they say anything, in the order in which they are looked for.
+const OF_ROW: &str = "tools functions image images audio audios video videos system system_prompt \
+    system_message chat_template_kwargs";
+const OF_MESSAGE: &str = "tools functions tool_calls function_call tool_call_id \
+    reasoning_content reasoning thinking image images audio audios video videos weight train \
+    trained training loss loss_weight loss_scale train_detail training_detail mask name refusal";
+const OF_ANSWER: &str = "tool_calls function_call tool_call_id reasoning_content reasoning \
+    thinking image images audio audios video videos";
+const FLAGS: &str = "weight train trained training loss loss_weight loss_scale";
+
+type Raw<'row> = HashMap<String, &'row RawValue>;
+
+fn raw<'row, T: Deserialize<'row>>(value: &'row RawValue) -> Option<T> {
+    serde_json::from_str(value.get()).ok()
+}
+
+fn says(value: &RawValue) -> bool {
+    match raw::<HashMap<String, &RawValue>>(value) {
+        Some(fields) => fields.values().any(|value| says(value)),
+        None => match raw::<Vec<&RawValue>>(value) {
+            Some(values) => values.into_iter().any(says),
+            None => !["null", "\"\""].contains(&value.get()),
+        },
+    }
+}
+
+fn is(object: &Raw, key: &str, text: &str) -> bool {
+    object.get(key).and_then(|value| raw::<String>(value)).is_some_and(|value| value == text)
+}
+
+/// The name of the first field that a row would lose.
+fn lost_field(row: &str, key_lists: &[&str], of_element: &str) -> Option<String> {
+    let row: Raw = serde_json::from_str(row).ok()?;
+    let lists: Vec<(&str, Vec<&RawValue>)> = key_lists
+        .iter()
+        .filter_map(|key| Some((*key, raw::<Vec<&RawValue>>(row.get(*key)?)?)))
+        .collect();
+    let start = (of_element == OF_MESSAGE)
+        .then(|| lists.iter().find_map(|(_, list)| raw::<Raw>(list.first()?)))
+        .flatten();
+    let is_first_message = |prompt: &RawValue| {
+        start.as_ref().is_some_and(|start| {
+            is(start, "role", "system")
+                && raw::<String>(prompt).is_some_and(|prompt| is(start, "content", &prompt))
+        })
+    };
+    for name in OF_ROW.split_whitespace() {
+        let Some(value) = row.get(name).filter(|value| says(value)) else { continue };
+        if !(name.starts_with("system") && is_first_message(value)) {
+            return Some(name.to_owned());
+        }
+    }
+    for (key, list) in &lists {
+        for (index, element) in list.iter().enumerate() {
+            let Some(element) = raw::<Raw>(element) else { continue };
+            for name in of_element.split_whitespace() {
+                let Some(value) = element.get(name).filter(|value| says(value)) else { continue };
+                let one = value.get() == "true" || value.get().parse() == Ok(1.0);
+                let is_flag = FLAGS.split_whitespace().any(|flag| flag == name);
+                if !(is_flag && one && is(&element, "role", "assistant")) {
+                    return Some(format!("{key}[{index}].{name}"));
+                }
+            }
+            let content = element.get("content").filter(|_| of_element == OF_MESSAGE);
+            if content.is_some_and(|content| content.get().starts_with('[')) {
+                return Some(format!("{key}[{index}].content"));
+            }
+        }
+    }
+    None
+}
+
+fn lost(field: &str) -> (&'static str, String) {
+    ("unsupported_field", format!("`{field}`"))
+}
+
+fn fields<'row, T: Deserialize<'row>>(
+    row: &'row [u8],
+    lists: &[&str],
+    of_element: &str,
+) -> Result<T, (&'static str, String)> {
     let text = std::str::from_utf8(row).map_err(|error| {
         ("invalid_utf8", format!("not UTF-8 at byte {} of the row", error.valid_up_to()))
     })?;
@@ -47,6 +129,9 @@ fn fields<'row, T: Deserialize<'row>>(row: &'row [u8]) -> Result<T, (&'static st
     if !text.trim_ascii_start().starts_with('{') {
         serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(malformed)?;
         return Err(("invalid_row", "not a JSON object".to_owned()));
+    }
+    if let Some(field) = lost_field(text, lists, of_element) {
+        return Err(lost(&field));
     }
     serde_json::from_str(text).map_err(malformed)
 }
@@ -114,7 +199,7 @@ fn alternating(row: &[u8]) -> Read {
         id: Option<Id>,
         data: Vec<String>,
     }
-    let row: Row = fields(row)?;
+    let row: Row = fields(row, &[], "")?;
     check_count(row.data.len())?;
     let speakers = [Role::User, Role::Assistant].into_iter().cycle();
     let turns =
@@ -130,17 +215,19 @@ fn messages(row: &[u8]) -> Read {
         source: Option<String>,
         messages: Vec<Object<Message>>,
     }
-    let row: Row = fields(row)?;
+    let row: Row = fields(row, &["messages"], OF_MESSAGE)?;
     let id = row.id.or(row.prompt_id).map(Id::text);
     Ok(Dialogue { id, source: row.source, turns: turns(row.messages)?, replies: Replies::Inline })
 }
 
 fn pair(row: &[u8]) -> Read {
     #[derive(Deserialize)]
-    struct Row {
+    struct Row<'row> {
         id: Option<Id>,
         prompt_id: Option<Id>,
         source: Option<String>,
+        #[serde(borrow)]
+        prompt: Option<&'row RawValue>,
         chosen: Vec<Object<Message>>,
         rejected: Vec<Object<Message>>,
         score_chosen: Option<f64>,
@@ -160,7 +247,7 @@ fn pair(row: &[u8]) -> Read {
             None => Err(("invalid_row", format!("`{field}` has no messages"))),
         }
     };
-    let row: Row = fields(row)?;
+    let row: Row = fields(row, &["prompt", "chosen", "rejected"], OF_MESSAGE)?;
     let (turns, chosen) = split(row.chosen, "chosen")?;
     let (others, rejected) = split(row.rejected, "rejected")?;
     if turns != others {
@@ -169,6 +256,20 @@ fn pair(row: &[u8]) -> Read {
             "`chosen` and `rejected` differ before their last message".to_owned(),
         ));
     }
+    let turns = match row.prompt.filter(|prompt| says(prompt)) {
+        Some(prompt) if prompt.get().starts_with('[') => {
+            let asked: Vec<Object<Message>> = serde_json::from_str(prompt.get())
+                .map_err(|error| ("invalid_row", format!("`prompt`: {error}")))?;
+            let asked = self::turns(asked)?;
+            match turns.is_empty() {
+                true => asked,
+                false if turns.starts_with(&asked) => turns,
+                false => return Err(lost("prompt")),
+            }
+        }
+        Some(_) if !turns.iter().any(|turn| turn.role == Role::User) => return Err(lost("prompt")),
+        _ => turns,
+    };
     let pair = Pair {
         chosen,
         rejected,
@@ -191,7 +292,7 @@ fn completions(row: &[u8]) -> Read {
         instruction: String,
         completions: Vec<Object<Completion>>,
     }
-    let row: Row = fields(row)?;
+    let row: Row = fields(row, &["completions"], OF_ANSWER)?;
     check_count(row.completions.len())?;
     Ok(Dialogue {
         id: row.id.map(Id::text),

@@ -1,0 +1,275 @@
+"""Fields that decide what is trained but that no shape uses: a row with a value in one is set
+aside by the field's name, in every format; a row without a value there is read as if the field
+did not exist.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import zephyr_fast
+from out_folder import ledger, text_rows
+from reference_rows import Refused, dialogue
+
+Row = dict[str, Any]
+TOOL = {"type": "function", "function": {"name": "weather"}}
+CALL = {"id": "c0", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+PART = [{"type": "text", "text": "Name a tree."}]
+
+
+def chat(number: int, said: Row | None = None, asked: Row | None = None, **row: Any) -> Row:
+    """A dialogue with more fields in its question, its answer or itself."""
+    user = {"role": "user", "content": f"Name tree number {number}."}
+    answer = {"role": "assistant", "content": f"Tree {number} is an oak."}
+    return {"messages": [{**user, **(asked or {})}, {**answer, **(said or {})}], **row}
+
+
+def data(number: int, **row: Any) -> Row:
+    return {"data": [f"Name bird number {number}.", f"Bird {number} is a wren."], **row}
+
+
+def pair(number: int, said: Row | None = None, **row: Any) -> Row:
+    prompt = {"role": "user", "content": f"Name fish number {number}."}
+    sides = {
+        side: [prompt, {"role": "assistant", "content": text, **(said or {})}]
+        for side, text in (("chosen", f"Fish {number} is a cod."), ("rejected", "No."))
+    }
+    return {**sides, **row}
+
+
+def scored(number: int, said: Row | None = None, **row: Any) -> Row:
+    completions = [
+        {"response": text, "overall_score": score, **(said or {})}
+        for text, score in ((f"Flower {number} is a rose.", 9.0), ("No.", 2.0))
+    ]
+    return {"instruction": f"Name flower {number}.", "completions": completions, **row}
+
+
+def bare(number: int, prompt: Any) -> Row:
+    """A pair whose lists hold the answers alone."""
+    return {
+        "prompt": prompt,
+        "chosen": [{"role": "assistant", "content": f"Moss {number}."}],
+        "rejected": [{"role": "assistant", "content": "No."}],
+    }
+
+
+OF_MESSAGES: dict[str, Any] = {
+    "tool_calls": [CALL],
+    "function_call": {"name": "weather", "arguments": "{}"},
+    "tool_call_id": "c0",
+    "tools": [TOOL],
+    "functions": ["weather"],
+    "reasoning_content": "It asks for a tree.",
+    "reasoning": "It asks for a tree.",
+    "thinking": "It asks for a tree.",
+    "weight": 0,
+    "train": False,
+    "trained": False,
+    "training": False,
+    "loss": False,
+    "loss_weight": 0.5,
+    "loss_scale": 2,
+    "train_detail": [{"begin_offset": 0, "end_offset": 2, "train": False}],
+    "training_detail": ["0-2"],
+    "mask": [0, 1],
+    "name": "ann",
+    "refusal": "I cannot name one.",
+    "image": "a.png",
+    "images": ["a.png"],
+    "audio": {"id": "a0"},
+    "audios": ["a.wav"],
+    "video": "a.mp4",
+    "videos": ["a.mp4"],
+}
+OF_ANSWERS = [
+    *("tool_calls", "function_call", "tool_call_id", "reasoning_content", "reasoning", "thinking"),
+    *("image", "images", "audio", "audios", "video", "videos"),
+]
+OF_ROWS: dict[str, Any] = {
+    "tools": [TOOL],
+    "functions": ["weather"],
+    "image": "a.png",
+    "images": ["a.png"],
+    "audio": {"path": "a.wav"},
+    "audios": ["a.wav"],
+    "video": "a.mp4",
+    "videos": ["a.mp4"],
+    "system": "Be brief.",
+    "system_prompt": "Be brief.",
+    "system_message": "Be brief.",
+    "chat_template_kwargs": {"enable_thinking": False},
+}
+
+Case = tuple[str, Callable[[int], Row], Callable[[int], Row]]
+"""The field that is named, the row that has it, and one of the same shape without it."""
+
+
+def refused_by_prep() -> list[Case]:
+    cases: list[Case] = []
+    for field, value in OF_MESSAGES.items():
+        more = {field: value}
+        cases.append((f"messages[1].{field}", lambda n, more=more: chat(n, said=more), chat))
+    for field, value in (("weight", 1), ("train", True), ("loss", False), ("name", "ann")):
+        more = {field: value}
+        cases.append((f"messages[0].{field}", lambda n, more=more: chat(n, asked=more), chat))
+    for field, value in OF_ROWS.items():
+        more = {field: value}
+        cases.append((field, lambda n, more=more: chat(n, **more), chat))
+        cases.append((field, lambda n, more=more: data(n, **more), data))
+    return cases
+
+
+def refused_by_binarize() -> list[Case]:
+    cases: list[Case] = []
+    for field, value in OF_MESSAGES.items():
+        more = {field: value}
+        cases.append((f"chosen[1].{field}", lambda n, more=more: pair(n, said=more), pair))
+    for field in OF_ANSWERS:
+        more = {field: OF_MESSAGES[field]}
+        cases.append((f"completions[0].{field}", lambda n, more=more: scored(n, more), scored))
+    for field, value in OF_ROWS.items():
+        more = {field: value}
+        cases.append((field, lambda n, more=more: pair(n, **more), pair))
+        cases.append((field, lambda n, more=more: scored(n, **more), scored))
+    cases.append(("prompt", lambda n: bare(n, "Name a moss."), lambda n: pair(n, prompt="x")))
+    other = [{"role": "user", "content": "Name a moss."}]
+    cases.append(("prompt", lambda n: pair(n, prompt=other), pair))
+    return cases
+
+
+CASES = {"prep": refused_by_prep(), "binarize": refused_by_binarize()}
+PLAIN: dict[str, dict[str, Any]] = {
+    "prep": {"dedup.near": False, "dedup.exact": False, "shards.test_fraction": 0},
+    "binarize": {"shards.test_fraction": 0},
+}
+
+
+def saved(path: Path, rows: list[Row]) -> Path:
+    """The rows as a file of the format that its name asks for."""
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+    table = pa.Table.from_pylist(rows)
+    missing = [name for row in rows for name in row if name not in table.column_names]
+    for name in dict.fromkeys(missing):
+        table = table.append_column(name, pa.array([row.get(name) for row in rows]))
+    if path.suffix == ".parquet":
+        pq.write_table(table, path)
+    else:
+        with pa.ipc.new_file(str(path), table.schema) as writer:
+            writer.write_table(table)
+    return path
+
+
+def run(command: str, inputs: list[Path], out: Path) -> list[Row]:
+    act = zephyr_fast.prep if command == "prep" else zephyr_fast.binarize
+    act(input=inputs, tokenizer="sample", out=out, overrides=PLAIN[command])
+    return ledger(out)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet", "arrow"])
+@pytest.mark.parametrize("command", CASES)
+def test_a_row_with_such_a_field_is_set_aside_by_its_name_and_its_neighbours_are_written(
+    command: str, ending: str, tmp_path: Path
+) -> None:
+    inputs = []
+    for number, (_, bad, good) in enumerate(CASES[command]):
+        rows = [good(3 * number), bad(3 * number + 1), good(3 * number + 2)]
+        inputs.append(saved(tmp_path / f"{number:03}.{ending}", rows))
+    lines = run(command, inputs, tmp_path / "out")
+    assert [line["outcome"] for line in lines] == ["written", "quarantined", "written"] * len(
+        inputs
+    )
+    for (field, *_), line in zip(CASES[command], lines[1::3], strict=True):
+        assert line["reason"] == "unsupported_field", (field, line)
+        assert line["detail"].startswith(f"`{field}`: "), (field, line)
+
+
+@pytest.mark.parametrize("command", CASES)
+def test_the_slow_twin_refuses_the_same_rows(command: str) -> None:
+    shapes = {"messages": "messages", "data": "alternating", "chosen": "pair"}
+    for field, bad, good in CASES[command]:
+        shape = next((shapes[key] for key in bad(1) if key in shapes), "completions")
+        dialogue(shape, good(1))
+        with pytest.raises(Refused, match="unsupported_field"):
+            pytest.fail(f"{field}: {dialogue(shape, bad(1))}")
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_content_in_parts_is_set_aside_by_its_name(ending: str, tmp_path: Path) -> None:
+    parts = {"content": PART}
+    rows = [chat(0, asked=parts, said=parts)] * 2
+    lines = run("prep", [saved(tmp_path / f"rows.{ending}", rows)], tmp_path / "out")
+    assert [line["reason"] for line in lines] == ["unsupported_field"] * 2
+    assert lines[0]["detail"].startswith("`messages[0].content`: ")
+
+
+EMPTY: list[Any] = [None, "", [], {}, [None], {"a": None, "b": [{"c": ""}]}]
+
+
+def test_empty_values_and_weights_that_change_nothing_are_no_refusal(tmp_path: Path) -> None:
+    rows = [
+        chat(index, said=dict.fromkeys(OF_MESSAGES, value), **dict.fromkeys(OF_ROWS, value))
+        for index, value in enumerate(EMPTY)
+    ]
+    rows += [
+        chat(10 + index, said={name: value})
+        for index, (name, value) in enumerate(
+            (name, value) for name in ("weight", "train", "loss") for value in (1, 1.0, True)
+        )
+    ]
+    # The system prompt is a message already.
+    first = {"role": "system", "content": "Be brief."}
+    rows.append({"messages": [first, *chat(30)["messages"]], "system": "Be brief."})
+    # Fields that decide nothing, though others of their name do at other places.
+    rows.append(chat(31, weight=2.0, name="x", category="y", thinking="z", tool_choice="auto"))
+    lines = run("prep", [saved(tmp_path / "rows.jsonl", rows)], tmp_path / "out")
+    assert [line["outcome"] for line in lines] == ["written"] * len(rows), lines
+    assert [text["messages"] for text in text_rows(tmp_path / "out", "train")] == [
+        [{name: message[name] for name in ("role", "content")} for message in row["messages"]]
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_null_aligned_columns_are_no_refusal(ending: str, tmp_path: Path) -> None:
+    """Parquet gives every row all fields, and objects whose members are all null."""
+    rows = [
+        chat(
+            number,
+            said={"function_call": {"name": None, "arguments": None}, "tool_calls": None},
+            tools=[],
+            images=None,
+            chat_template_kwargs={"enable_thinking": None},
+        )
+        for number in range(3)
+    ]
+    lines = run("prep", [saved(tmp_path / f"rows.{ending}", rows)], tmp_path / "out")
+    assert [line["outcome"] for line in lines] == ["written"] * 3
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_a_prompt_of_messages_goes_in_front_of_both_answers(ending: str, tmp_path: Path) -> None:
+    first = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Name a moss."},
+    ]
+    explicit = bare(0, first)
+    implicit = {side: [*first, *explicit[side]] for side in ("chosen", "rejected")}
+    written = {}
+    for name, row in (
+        ("explicit", explicit),
+        ("implicit", implicit),
+        ("both", {"prompt": first, **implicit}),
+    ):
+        run("binarize", [saved(tmp_path / f"{name}.{ending}", [row])], tmp_path / name)
+        written[name] = text_rows(tmp_path / name, "train")
+    assert written["explicit"] == written["implicit"] == written["both"]
+    (text,) = written["explicit"]
+    assert text["chosen"] == implicit["chosen"] and text["rejected"] == implicit["rejected"]
