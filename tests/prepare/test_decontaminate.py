@@ -228,7 +228,7 @@ def test_flags_are_laid_over_the_recipe_s_own_sets(tmp_path: Path) -> None:
     assert [card.name for card in manifest.decontamination.sets] == ["a", "b"]
     with pytest.raises(ConfigError, match="write NAME=PATH:FIELD"):
         run(tmp_path, source, {"b": str(second)})
-    with pytest.raises(InputError, match="no text in the field `prompt`; its rows have: q"):
+    with pytest.raises(InputError, match="no text in field `prompt`; available fields: q"):
         run(tmp_path, source, {"b": f"{second}:prompt"})
 
 

@@ -79,7 +79,7 @@ def test_the_canary_sees_the_special_tokens_that_the_run_would_see(
     hostile = HOSTILE[name].removesuffix(WRITES)
     text = f"{{% if {condition} %}}{hostile}{{% endif %}}{WRITES}"
     special = {"bos": "<|user|>", "eos": None, "pad": "!", "unk": "?"}
-    with pytest.raises(ConfigError, match=r"more steps|nested deeper|makes more text"):
+    with pytest.raises(ConfigError, match=r"exceeds the step or output limit|nested more than"):
         _core.canary(stranger(name, text, special))
     tame = {"bos": "<s>", "eos": "</s>", "pad": None, "unk": None}
     _core.canary(stranger(name, text, tame))

@@ -25,9 +25,9 @@ DIALOGUES = 100
 Messages = list[dict[str, str]]
 
 # What cannot be equal, and why. A template that leaves or joins this list is noticed here.
-DATED = "it calls `strftime_now`, so its bytes would depend on the date"
+DATED = "it calls `strftime_now`, so the output would depend on the date"
 # They want a content that is a list of typed parts, and write nothing of a string.
-TYPED = "its answers cannot be found again in its text"
+TYPED = "the assistant messages cannot be located in the rendered text"
 REFUSED = {
     "gptoss": DATED,
     "gptoss_training": DATED,

@@ -29,8 +29,8 @@ impl ControlTokens {
         tokens.dedup();
         let automaton =
             AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&tokens);
-        let automaton =
-            automaton.map_err(|error| Error::Config(format!("control tokens: {error}")))?;
+        let automaton = automaton
+            .map_err(|error| Error::Config(format!("cannot index the control tokens: {error}")))?;
         Ok(ControlTokens { tokens, policy, automaton })
     }
 
@@ -79,7 +79,7 @@ impl ControlTokens {
 pub(crate) fn markers(written: &str) -> Vec<String> {
     let pattern =
         r"<[|｜][^<>|｜\s]{1,40}[|｜]?>|<[/A-Za-z_][A-Za-z_0-9]{0,40}\|?>|\[/?[A-Z_]{2,40}\]";
-    let marker = Regex::new(pattern).expect("the pattern is constant");
+    let marker = Regex::new(pattern).expect("the constant pattern is valid");
     marker.find_iter(written).map(|found| found.as_str().to_owned()).collect()
 }
 

@@ -69,7 +69,7 @@ impl Encoding {
     pub fn new(recipe: &Recipe, tokenizer: Tokenizer) -> Result<Encoding> {
         if recipe.compat == Compat::Trl07 && tokenizer.eos_id().is_none() {
             return Err(Error::Config(
-                "`compat = \"trl-0.7\"` puts EOS behind each text, but the tokenizer names none"
+                "`compat = \"trl-0.7\"` appends EOS to each text, but the tokenizer has no EOS token"
                     .to_owned(),
             ));
         }
@@ -99,7 +99,11 @@ impl Encoding {
         let fits = tokens <= self.seq_len || self.compat == Compat::Trl07;
         let sample = if fits { whole } else { self.cut(&turns, whole) };
         if sample.label_tokens() == 0 {
-            return Err(Reason::found(Code::NoAssistantTokens, format!("{tokens} tokens")));
+            let kept = sample.ids.len();
+            return Err(Reason::found(
+                Code::NoAssistantTokens,
+                format!("no assistant token in the first {kept} of {tokens} tokens"),
+            ));
         }
         Ok(Encoded {
             tokens_truncated: tokens - sample.ids.len(),
@@ -161,7 +165,10 @@ impl Encoding {
             self.template.render_prompt(turns).and_then(|text| self.tokenizer.ids(&text))?;
         let room = self.max_length.checked_sub(prompt_ids.len()).filter(|room| *room > 0);
         let room = room.ok_or_else(|| {
-            Reason::found(Code::PromptTooLong, format!("{} tokens", prompt_ids.len()))
+            Reason::found(
+                Code::PromptTooLong,
+                format!("{} tokens (limit: {})", prompt_ids.len(), self.max_length),
+            )
         })?;
         let mut encoded = Vec::with_capacity(pairs.len());
         let mut lost = 0;
@@ -201,7 +208,14 @@ impl Encoding {
         let ids =
             self.template.render(&whole).and_then(|rendered| self.tokenizer.ids(&rendered.text))?;
         check_count(ids.len())?;
-        ids.strip_prefix(prompt).map(<[u32]>::to_vec).ok_or_else(|| Code::PromptNotPrefix.into())
+        ids.strip_prefix(prompt).map(<[u32]>::to_vec).ok_or_else(|| {
+            let index =
+                ids.iter().zip(prompt).take_while(|(id, of_prompt)| id == of_prompt).count();
+            Reason::found(
+                Code::PromptNotPrefix,
+                format!("token {index} of the {} prompt tokens differs", prompt.len()),
+            )
+        })
     }
 }
 
@@ -209,7 +223,7 @@ fn check_count(tokens: usize) -> std::result::Result<(), Reason> {
     if tokens > TOKENS_MAX {
         return Err(Reason::found(
             Code::TooManyTokens,
-            format!("{tokens} tokens; at most {TOKENS_MAX}"),
+            format!("{tokens} tokens (limit: {TOKENS_MAX})"),
         ));
     }
     Ok(())
@@ -241,7 +255,7 @@ pub(crate) fn template_text(name: &str, tokenizer: &Tokenizer) -> Result<(String
             let text = tokenizer.chat_template.clone();
             let text = text.ok_or_else(|| {
                 Error::Config(
-                    "`template.name = \"tokenizer\"`, but the tokenizer's folder has no chat \
+                    "`template.name = \"tokenizer\"`, but the tokenizer has no chat \
                     template"
                         .to_owned(),
                 )
@@ -266,7 +280,7 @@ pub fn template_names() -> Vec<&'static str> {
 fn template_file(path: &str) -> Result<(String, String)> {
     let failed = |error: &dyn std::fmt::Display| {
         Error::Config(format!(
-            "template `{path}`: {error}; known names: {}",
+            "cannot read template `{path}`: {error}; use a .jinja file or one of: {}",
             template_names().join(", ")
         ))
     };

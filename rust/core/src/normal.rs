@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 pub fn normalised(text: &str) -> String {
     let mut normal = Vec::with_capacity(text.len());
     normalise_into(text, &mut normal);
-    String::from_utf8(normal).expect("the normal form of text is text")
+    String::from_utf8(normal).expect("the normal form of UTF-8 is UTF-8")
 }
 
 /// Appends the normal form of a text (UTF-8), behind a space unless it is the first or there is

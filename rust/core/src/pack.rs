@@ -70,7 +70,7 @@ pub fn pack(lengths: &[u32], seq_len: u32) -> Windows {
 pub fn windows(lengths: &[u32], seq_len: u32) -> Result<Vec<Vec<u32>>> {
     if let Some(length) = lengths.iter().find(|length| **length > seq_len || **length == 0) {
         return Err(Error::Config(format!(
-            "a sample of {length} tokens does not go into a window of {seq_len}"
+            "a sample of {length} tokens does not fit into a sequence of {seq_len} tokens"
         )));
     }
     Ok(pack(lengths, seq_len).iter().map(<[u32]>::to_vec).collect())
@@ -144,7 +144,8 @@ impl Rooms {
         let (window, room) = match self.tightest(length) {
             Some(room) => {
                 let windows = &mut self.by_room[room];
-                let window = windows.pop().expect("a used room has a window");
+                let window =
+                    windows.pop().expect("a room in the bit set has at least one open window");
                 if windows.is_empty() {
                     self.used[room / 64] &= !(1 << (room % 64));
                 }

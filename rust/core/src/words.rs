@@ -161,9 +161,11 @@ fn skip(text: &str, mut at: usize, class: Class) -> (Option<usize>, bool) {
 
 /// The hashes of all runs of `WORDS` words, in order.
 pub fn runs<const WORDS: usize>(words: &[u64]) -> impl Iterator<Item = u64> {
-    words
-        .windows(WORDS)
-        .map(|run| hash_run(run.first_chunk::<WORDS>().expect("a window is as long as asked for")))
+    words.windows(WORDS).map(|run| {
+        hash_run(
+            run.first_chunk::<WORDS>().expect("`windows` returns slices of the requested length"),
+        )
+    })
 }
 
 /// One hash of the hashes of several words in order.

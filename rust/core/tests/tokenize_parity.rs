@@ -251,19 +251,19 @@ fn a_model_that_drops_merges_by_chance_is_refused() {
 fn what_is_not_known_exactly_goes_to_the_reference_with_a_reason() {
     type Change = fn(&mut serde_json::Value);
     let changes: [(&str, Change); 5] = [
-        ("its model marks the inside or the end of words", |json| {
+        ("the model sets `continuing_subword_prefix` or `end_of_word_suffix`", |json| {
             json["model"]["end_of_word_suffix"] = "</w>".into()
         }),
-        ("its normalizer `Lowercase` is not known", |json| {
+        ("unsupported normalizer `Lowercase`", |json| {
             json["normalizer"] = serde_json::json!({"type": "Lowercase"})
         }),
-        ("its pre-tokenizer `Whitespace` is not known", |json| {
+        ("unsupported pre-tokenizer `Whitespace`", |json| {
             json["pre_tokenizer"] = serde_json::json!({"type": "Whitespace"})
         }),
-        ("an added token wants to be a single word", |json| {
+        ("an added token has `single_word` set", |json| {
             json["added_tokens"][0]["single_word"] = true.into()
         }),
-        ("its post-processor `ByteLevel` is not known", |json| {
+        ("unsupported post-processor `ByteLevel`", |json| {
             json["post_processor"] = serde_json::json!({
                 "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
             });

@@ -75,9 +75,10 @@ impl Rules {
             Replies::Pair(pair) => Ok(vec![pair]),
             Replies::Scored(replies) => {
                 if replies.len() < 2 {
+                    let plural = if replies.len() == 1 { "" } else { "s" };
                     return Err(Reason::found(
                         Code::TooFewCompletions,
-                        format!("{} replies", replies.len()),
+                        format!("{} completion{plural}", replies.len()),
                     ));
                 }
                 let scores = score::scores(&replies, self.score_by, self.repair);

@@ -34,7 +34,7 @@ pub(super) fn pairs(
     let score = |place: usize| scores[place].unwrap_or(f64::NEG_INFINITY);
     let best = match scored.as_slice() {
         [] => return Err(Reason::from(Code::NoScores)),
-        [_] => return Err(Reason::found(Code::TooFewCompletions, "1 reply with a score")),
+        [_] => return Err(Reason::found(Code::TooFewCompletions, "1 completion with a score")),
         [first, rest @ ..] => rest
             .iter()
             .fold(*first, |best, place| if score(*place) > score(best) { *place } else { best }),

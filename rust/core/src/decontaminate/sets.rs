@@ -65,9 +65,7 @@ impl Room {
     /// Takes a text in, or says what there is too much of.
     fn take(&mut self, text: &str) -> std::result::Result<(), String> {
         let too_many = |what: String| {
-            format!(
-                "all evaluation sets together have more than {what}; name fewer or smaller ones"
-            )
+            format!("the evaluation sets together exceed {what}; use fewer or smaller sets")
         };
         self.texts =
             self.texts.checked_sub(1).ok_or_else(|| too_many(format!("{TEXTS_MAX} texts")))?;
@@ -87,8 +85,8 @@ pub(super) fn read(
 ) -> Result<(EvaluationSet, Vec<Text>)> {
     let path = against.path.as_ref().ok_or_else(|| {
         Error::Config(format!(
-            "[[decontaminate.against]] `{}` has no `path`; the printed copy of a recipe keeps \
-                none: write it again",
+            "[[decontaminate.against]] `{}` has no `path`; paths are not kept in the manifest's \
+                copy of a recipe, so add it again",
             against.name
         ))
     })?;
@@ -106,9 +104,9 @@ pub(super) fn read(
     let Gathered { texts, rows_without_text, known, .. } = gathered;
     input.check_unchanged()?;
     if texts.is_empty() {
-        let known = known.unwrap_or_else(|| "no fields at all".to_owned());
+        let known = known.unwrap_or_else(|| "none".to_owned());
         return Err(Error::Input(format!(
-            "`{}` has no text in the field `{}`; its rows have: {known}",
+            "`{}` has no text in field `{}`; available fields: {known}",
             input.path.display(),
             against.field
         )));
@@ -188,7 +186,7 @@ fn each_row(input: &Input, watch: &Watch, take: Take<'_>) -> Result<()> {
                 ))
             };
             if row.length > LINE_BYTES_MAX as u64 {
-                return Err(wrong(format!("{} bytes; at most {LINE_BYTES_MAX}", row.length)));
+                return Err(wrong(format!("{} bytes (limit: {LINE_BYTES_MAX})", row.length)));
             }
             take(
                 serde_json::from_slice(&chunk.bytes[row.start..row.end])
@@ -212,7 +210,7 @@ fn each_of_array(path: &Path, watch: &Watch, take: Take<'_>) -> Result<()> {
     let bytes = disk::read(path, ARRAY_BYTES_MAX).map_err(|error| {
         Error::input(
             path,
-            format!("{error}, and a JSON array is read whole; write it as JSON lines"),
+            format!("{error}; a JSON array is read into memory, so convert it to JSON lines"),
         )
     })?;
     let mut rows = serde_json::Deserializer::from_slice(&bytes);
@@ -289,7 +287,7 @@ impl Read for ShortRecords {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         if self.since_record.get() > LINE_BYTES_MAX {
             return Err(std::io::Error::other(format!(
-                "a record of more than {LINE_BYTES_MAX} bytes; is a quote left open?"
+                "a record exceeds {LINE_BYTES_MAX} bytes; is a closing quote missing?"
             )));
         }
         let read = self.file.read(buffer)?;
@@ -319,7 +317,7 @@ fn text(value: Option<&Value>) -> std::result::Result<&str, String> {
     match value {
         Some(Value::String(text)) => Ok(text),
         None | Some(Value::Null) => Ok(""),
-        Some(other) => Err(format!("is neither text nor a list of texts but {}", head(other))),
+        Some(other) => Err(format!("must be a string or a list of strings, found {}", head(other))),
     }
 }
 
@@ -381,9 +379,10 @@ mod tests {
                 .to_string()
         };
         assert!(
-            error("prompt")
-                .ends_with("has no text in the field `prompt`; its rows have: turns, id")
+            error("prompt").ends_with("has no text in field `prompt`; available fields: turns, id")
         );
-        assert!(error("id").ends_with("row 0: `id` is neither text nor a list of texts but 7"));
+        assert!(
+            error("id").ends_with("row 0: `id` must be a string or a list of strings, found 7")
+        );
     }
 }

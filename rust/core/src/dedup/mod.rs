@@ -286,7 +286,7 @@ impl Seen {
     }
 
     fn remember(&mut self, row: i64, signature: &Signature) -> Result<()> {
-        let number = u32::try_from(self.rows.len()).expect("fewer than 2^32 rows fit in memory");
+        let number = u32::try_from(self.rows.len()).expect("memory holds fewer than 2^32 rows");
         self.rows.push(row);
         // Both vectors stay empty where their kind of dedup is off; where it is on, a dialogue
         // without the part that is compared still takes its place in them, so that one number

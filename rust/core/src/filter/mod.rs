@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::stage::Stage;
 
 /// The version of all filters' rules.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Makes a filter from its table in the recipe.
 type Build = fn(toml::Table) -> std::result::Result<Box<dyn Stage>, toml::de::Error>;
@@ -41,10 +41,10 @@ pub fn cuts_turns(table: &toml::Table) -> bool {
 pub fn build(mut table: toml::Table) -> Result<Box<dyn Stage>> {
     let kind = match table.remove("kind") {
         Some(toml::Value::String(kind)) => kind,
-        _ => return Err(Error::Config("a [[filter]] needs a `kind`".to_owned())),
+        _ => return Err(Error::Config("every [[filter]] needs a `kind`".to_owned())),
     };
     let (_, build) = FILTERS.into_iter().find(|(name, _)| *name == kind).ok_or_else(|| {
-        Error::Config(format!("unknown filter `{kind}`; known: {}", names().join(", ")))
+        Error::Config(format!("unknown filter `{kind}`; expected one of: {}", names().join(", ")))
     })?;
     build(table).map_err(|error| Error::Config(format!("filter `{kind}`: {}", error.message())))
 }

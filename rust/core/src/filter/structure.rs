@@ -3,8 +3,11 @@
 
 use serde::Deserialize;
 
-use crate::dialogue::{Dialogue, Replies, Role};
+use crate::dialogue::{Dialogue, Replies, Role, Turn};
 use crate::stage::{Code, Notes, Reason, Stage};
+
+/// Characters of a role's name that a reason repeats: a row may contain a name of any length.
+const ROLE_CHARS_MAX: usize = 40;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,22 +20,17 @@ pub(super) fn build(table: toml::Table) -> Result<Box<dyn Stage>, toml::de::Erro
 impl Stage for Structure {
     fn visit(&self, dialogue: &mut Dialogue, _: &mut Notes) -> Result<(), Reason> {
         let turns = &dialogue.turns;
-        let spoken =
-            &turns[usize::from(turns.first().is_some_and(|turn| turn.role == Role::System))..];
-        let in_order = spoken
-            .iter()
-            .zip([Role::User, Role::Assistant].iter().cycle())
-            .all(|(turn, role)| turn.role == *role);
-        let asks_last = spoken.len() % 2 == 1;
-        let code = if spoken.is_empty() {
+        let first = usize::from(turns.first().is_some_and(|turn| turn.role == Role::System));
+        let ends_with_user = (turns.len() - first) % 2 == 1;
+        let code = if turns.len() == first {
             Code::EmptyDialogue
         } else if turns.iter().any(|turn| turn.text.trim().is_empty()) {
             Code::EmptyTurn
-        } else if !in_order {
-            Code::RolesOutOfOrder
-        } else if dialogue.replies == Replies::Inline && asks_last {
+        } else if let Some(detail) = out_of_order(turns, first) {
+            return Err(Reason::found(Code::RolesOutOfOrder, detail));
+        } else if dialogue.replies == Replies::Inline && ends_with_user {
             Code::EndsWithUser
-        } else if dialogue.replies != Replies::Inline && !asks_last {
+        } else if dialogue.replies != Replies::Inline && !ends_with_user {
             Code::EndsWithAssistant
         } else {
             return Ok(());
@@ -41,10 +39,20 @@ impl Stage for Structure {
     }
 }
 
+/// Describes the first message from index `first` on whose role breaks the alternation of user and
+/// assistant.
+fn out_of_order(turns: &[Turn], first: usize) -> Option<String> {
+    let mut expected = turns[first..].iter().zip([Role::User, Role::Assistant].iter().cycle());
+    let index = expected.position(|(turn, role)| turn.role != *role)?;
+    let expected = if index % 2 == 0 { Role::User } else { Role::Assistant };
+    let role: String = turns[first + index].role.name().chars().take(ROLE_CHARS_MAX).collect();
+    let index = first + index;
+    Some(format!("message {index} has role `{role}`, expected `{}`", expected.name()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialogue::Turn;
 
     fn judged(turns: &[(Role, &str)]) -> Option<&'static str> {
         let turns = turns
@@ -66,5 +74,27 @@ mod tests {
         assert_eq!(judged(&[(User, " \n"), (Assistant, "b")]), Some("empty_turn"));
         assert_eq!(judged(&[(Assistant, "a"), (User, "b")]), Some("roles_out_of_order"));
         assert_eq!(judged(&[(User, "a"), (Assistant, "b"), (User, "c")]), Some("ends_with_user"));
+    }
+
+    #[test]
+    fn roles_out_of_order_names_the_first_offending_message() {
+        let detail = |roles: &[&str]| {
+            let turn =
+                |role: &&str| Turn { role: Role::named((*role).to_owned()), text: "a".into() };
+            let turns = roles.iter().map(turn).collect();
+            let mut dialogue = Dialogue { id: None, source: None, turns, replies: Replies::Inline };
+            let visited = (Structure {}).visit(&mut dialogue, &mut Notes::default());
+            visited.expect_err("out of order").detail.expect("has a detail")
+        };
+        assert_eq!(
+            detail(&["system", "user", "user", "tool"]),
+            "message 2 has role `user`, expected `assistant`"
+        );
+        assert_eq!(detail(&["assistant"]), "message 0 has role `assistant`, expected `user`");
+        let long = "x".repeat(100);
+        assert_eq!(
+            detail(&["user", &long]),
+            format!("message 1 has role `{}`, expected `assistant`", &long[..ROLE_CHARS_MAX])
+        );
     }
 }

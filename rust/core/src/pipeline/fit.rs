@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(
             refused,
             format!(
-                "recipes/x.toml:4: unknown filter `lenght`; known: {}",
+                "recipes/x.toml:4: unknown filter `lenght`; expected one of: {}",
                 filter::names().join(", ")
             )
         );

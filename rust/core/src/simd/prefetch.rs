@@ -7,7 +7,7 @@ pub(crate) fn prefetch<T>(items: &[T], place: usize) {
     #[cfg(target_arch = "x86_64")]
     #[expect(
         unsafe_code,
-        reason = "a third of the tokenizer's time was waiting for memory; see \
+        reason = "without it, a third of the tokenizer's time is spent waiting for memory; see \
             docs/benchmarks-log.md"
     )]
     // SAFETY: a prefetch is a hint. It reads nothing that a program could see, and an address that

@@ -5,7 +5,7 @@
 //! compare with.
 #![expect(
     unsafe_code,
-    reason = "without it Mistral's tokens take 14 % more time; see docs/benchmarks-log.md"
+    reason = "without it, Mistral tokenization takes 14 % longer; see docs/benchmarks-log.md"
 )]
 
 use std::arch::x86_64::{
@@ -53,7 +53,8 @@ pub(crate) fn list(mask: u64, base: u32, places: &mut [u32; WINDOW]) -> usize {
     let found = _mm512_maskz_compress_epi8(mask, load(&NUMBERS));
     let base = _mm512_set1_epi32(base as i32);
     let (quarters, _) = places.as_chunks_mut::<16>();
-    let [first, second, third, last] = quarters.first_chunk_mut().expect("four times sixteen");
+    let [first, second, third, last] =
+        quarters.first_chunk_mut().expect("64 bytes are four groups of 16");
     let store = |quarter: &mut [u32; 16], places: __m512i| {
         // SAFETY: 64 bytes are written to an array of as many, at any alignment.
         unsafe { _mm512_storeu_si512(quarter.as_mut_ptr().cast(), _mm512_add_epi32(base, places)) }
@@ -77,7 +78,7 @@ pub(crate) fn boundaries(
     right: &[u8; 128],
 ) -> (u64, u64) {
     let [lefts, rights] = [window.first_chunk(), window.last_chunk()]
-        .map(|bytes| load(bytes.expect("a window has a byte more")));
+        .map(|bytes| load(bytes.expect("the window is one byte longer")));
     let apart = _mm512_testn_epi8_mask(look_up(left, lefts), look_up(right, rights));
     let beyond = _mm512_movepi8_mask(lefts) | _mm512_movepi8_mask(rights);
     // Bytes that continue a character are the 64 least ones with a sign.
@@ -89,8 +90,8 @@ pub(crate) fn boundaries(
 #[inline]
 #[target_feature(enable = "avx512f,avx512vbmi")]
 fn look_up(table: &[u8; 128], bytes: __m512i) -> __m512i {
-    let [low, high] =
-        [table.first_chunk(), table.last_chunk()].map(|half| load(half.expect("two halves")));
+    let [low, high] = [table.first_chunk(), table.last_chunk()]
+        .map(|half| load(half.expect("64 bytes are two halves of 32")));
     _mm512_permutex2var_epi8(low, bytes, high)
 }
 

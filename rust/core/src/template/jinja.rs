@@ -38,25 +38,25 @@ impl Jinja {
         special: &SpecialTokens,
         control: &[String],
     ) -> Result<Jinja> {
-        let refused = |why: &str| Error::Config(format!("template `{name}` is refused: {why}"));
+        let refused = |why: &str| Error::Config(format!("template `{name}` rejected: {why}"));
         if text.len() > limits::TEMPLATE_BYTES_MAX {
             return Err(refused(&format!(
-                "it has {} bytes, more than {}",
+                "its size is {} bytes (limit: {})",
                 text.len(),
                 limits::TEMPLATE_BYTES_MAX
             )));
         }
         if text.contains("strftime_now") {
             return Err(refused(
-                "it calls `strftime_now`, so its bytes would depend on the date; write the date \
-                    into a copy of it",
+                "it calls `strftime_now`, so the output would depend on the date; use a copy with \
+                    a fixed date",
             ));
         }
         let source::Prepared { source, has_tags, odd_escape } = source::prepared(text);
         if let Some(escape) = odd_escape {
             return Err(refused(&format!(
-                "a string of it has the escape `{escape}`, which Python reads otherwise; write the \
-                    character itself"
+                "a string contains the escape `{escape}`, which Python interprets differently; \
+                    write the character itself"
             )));
         }
         let mut environment = environment();
@@ -167,7 +167,7 @@ fn environment() -> Environment<'static> {
         .lstrip_blocks(true)
         .keep_trailing_newline(true)
         .build();
-    environment.set_syntax(syntax.expect("the delimiters are the defaults"));
+    environment.set_syntax(syntax.expect("the default delimiters are valid"));
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_debug(false);
     python::set_up(&mut environment);
@@ -189,7 +189,7 @@ fn environment() -> Environment<'static> {
 fn described(error: &minijinja::Error) -> String {
     let what = match error.kind() {
         ErrorKind::OutOfFuel => {
-            "it takes more steps or makes more text than a row of this size may".to_owned()
+            "rendering exceeds the step or output limit for a row of this size".to_owned()
         }
         ErrorKind::WriteFailure => {
             std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)

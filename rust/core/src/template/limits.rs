@@ -40,9 +40,9 @@ pub(super) fn add(
         };
         let thread =
             std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, compile);
-        let thread =
-            thread.map_err(|error| failed(&format!("no thread to compile it: {error}")))?;
-        thread.join().unwrap_or_else(|_| Err(failed("the compiler failed")))
+        let thread = thread
+            .map_err(|error| failed(&format!("cannot start the compiler thread: {error}")))?;
+        thread.join().unwrap_or_else(|_| Err(failed("the template compiler crashed")))
     })
 }
 
@@ -81,14 +81,14 @@ impl Draft {
 
     /// What was written; minijinja writes whole strings only.
     pub(super) fn text(self) -> String {
-        String::from_utf8(self.text).expect("strings were written")
+        String::from_utf8(self.text).expect("minijinja writes whole strings only")
     }
 }
 
 impl Write for Draft {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         if self.text.len() + bytes.len() > self.bytes_max {
-            return Err(Error::other(format!("its text passes {} bytes", self.bytes_max)));
+            return Err(Error::other(format!("the output exceeds {} bytes", self.bytes_max)));
         }
         self.text.extend_from_slice(bytes);
         Ok(bytes.len())

@@ -150,7 +150,7 @@ pub(super) fn derive(
 ) -> Result<Vec<Range<usize>>, String> {
     let Some(found) = located(jinja, turns, text) else {
         return Err(
-            "the template changes an answer, so that its place in the text cannot be proven"
+            "the template changes an assistant message, so it cannot be located in the rendered text"
                 .to_owned(),
         );
     };
@@ -159,8 +159,7 @@ pub(super) fn derive(
             found.tags.iter().any(|tag| tag.start <= answer.start && answer.end <= tag.end)
         };
         if !found.answers.iter().all(|answer| answer.is_empty() || holds(answer)) {
-            return Err("generation tags and contents disagree: an answer stands outside the tags"
-                .to_owned());
+            return Err("an assistant message is outside the template's generation tags".to_owned());
         }
         found.tags.clone()
     } else {
@@ -169,7 +168,7 @@ pub(super) fn derive(
             .iter()
             .map(|answer| Some(answer.start..ends.after(text, answer.end)?))
             .collect::<Option<_>>()
-            .ok_or("an answer is not followed by what ends one")?
+            .ok_or("an assistant message is not followed by an end-of-turn token")?
     };
     trained.retain(|range| !range.is_empty());
     if found
@@ -177,7 +176,7 @@ pub(super) fn derive(
         .iter()
         .any(|other| trained.iter().any(|range| range.start < other.end && other.start < range.end))
     {
-        return Err("a text that is no answer stands in a trained range".to_owned());
+        return Err("the trained range includes text that is not from the assistant".to_owned());
     }
     compare_prefixes(jinja, turns, text, &trained, &found.answers)?;
     Ok(trained)
@@ -211,7 +210,7 @@ fn compare_prefixes(
         let Some(first) = early.map(|range| range.start).min() else { continue };
         if begins(&turns[..place], false).is_none_or(|before| first <= before) {
             return Err(format!(
-                "the range of answer {} and the text before it disagree",
+                "the trained range of assistant message {} overlaps the prompt before it",
                 number + 1
             ));
         }
@@ -249,7 +248,9 @@ impl Ends {
             let Some(found) =
                 located(jinja, turns, &text).filter(|found| found.answers.len() == answers)
             else {
-                return Err("its answers cannot be found again in its text".to_owned());
+                return Err(
+                    "the assistant messages cannot be located in the rendered text".to_owned()
+                );
             };
             for (answer, place) in found.answers.iter().zip(places(turns)) {
                 // What stands where the dialogue stops after this answer belongs to it. Where that

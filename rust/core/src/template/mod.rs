@@ -85,7 +85,7 @@ impl Template {
             (Some(eos), true) => Kind::Zephyr { eos: eos.clone() },
             (None, true) => {
                 return Err(Error::Config(
-                    "the zephyr template needs an `eos_token` in the tokenizer's \
+                    "the zephyr template needs an `eos_token` in \
                     tokenizer_config.json"
                         .to_owned(),
                 ));
@@ -309,10 +309,10 @@ mod tests {
         let swallows = "{% for m in messages %}<{{ m.role }}>\
             {{ m.role if m.role == 'assistant' else m.content }}<e>{% endfor %}";
         for (text, why) in [
-            (header, "a text that is no answer stands in a trained range"),
-            (outside, "an answer stands outside the tags"),
-            (early, "the text before it disagree"),
-            (swallows, "its answers cannot be found again"),
+            (header, "the trained range includes text that is not from the assistant"),
+            (outside, "an assistant message is outside the template's generation tags"),
+            (early, "overlaps the prompt before it"),
+            (swallows, "the assistant messages cannot be located"),
         ] {
             let error = Template::new("mine.jinja", text, &special(), &["<e>".to_owned()])
                 .expect_err("refused")
@@ -329,7 +329,7 @@ mod tests {
         assert!(template.render(&turns(&[("user", "q"), ("assistant", "yes")])).is_ok());
         let reason =
             template.render(&turns(&[("user", "q"), ("assistant", "a#b")])).expect_err("set aside");
-        assert_eq!(reason.code.word(), "mask");
+        assert_eq!(reason.code.word(), "mask_not_provable");
     }
 
     #[test]
@@ -341,7 +341,7 @@ mod tests {
         let reason = template
             .render(&turns(&[("user", "bomb"), ("assistant", "yes")]))
             .expect_err("set aside");
-        assert_eq!(reason.code.word(), "template");
+        assert_eq!(reason.code.word(), "template_error");
         assert!(template.render(&turns(&[("user", "q"), ("assistant", "yes")])).is_ok());
     }
 

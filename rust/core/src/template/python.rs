@@ -49,7 +49,7 @@ pub(super) fn set_up(environment: &mut Environment) {
     });
     environment.add_filter("reverse", |value: &Value| {
         if value.is_undefined() {
-            Err(differs("the filter `reverse` on what is not defined"))
+            Err(differs("the filter `reverse` on an undefined value"))
         } else {
             filters::reverse(value)
         }
@@ -59,7 +59,7 @@ pub(super) fn set_up(environment: &mut Environment) {
             (ValueKind::None, ValueKind::None) => Ok(true),
             (ValueKind::Bool, ValueKind::Bool) => Ok(value == other),
             (kind, others) if kind != others => Ok(false),
-            (kind, _) => Err(differs(&format!("the test `sameas` of a {kind}"))),
+            (kind, _) => Err(differs(&format!("the test `sameas` on a {kind}"))),
         }
     });
     for name in ["iterable", "sequence"] {
@@ -115,7 +115,7 @@ fn text_filters(environment: &mut Environment) {
                 pay_for(state, letters)?;
                 Ok(Value::from(strip(value.as_str().unwrap_or_default(), letters, true, true)))
             }
-            _ => Err(differs("the filter `trim` on what is no string")),
+            _ => Err(differs("the filter `trim` on a non-string")),
         },
     );
 }
@@ -187,7 +187,7 @@ fn method(
         };
     };
     if value.is_safe() {
-        return Err(differs(&format!("the method `{name}` of a text that was marked as safe")));
+        return Err(differs(&format!("the method `{name}` on a string marked as safe")));
     }
     match name {
         "strip" | "lstrip" | "rstrip" => {
@@ -225,7 +225,7 @@ pub(super) fn check_printable(value: &Value) -> Result<(), Error> {
             if size == 0.0 || (1e-4..1e16).contains(&size) {
                 Ok(())
             } else {
-                Err(differs("printing this number"))
+                Err(differs("printing a float in exponent notation"))
             }
         }
         kind => Err(differs(&format!("printing a {kind}"))),
@@ -235,7 +235,7 @@ pub(super) fn check_printable(value: &Value) -> Result<(), Error> {
 pub(super) fn differs(what: &str) -> Error {
     Error::new(
         ErrorKind::UnknownMethod,
-        format!("{what} is not supported: its text could differ from Python's"),
+        format!("{what} is not supported, because the output could differ from Python's"),
     )
 }
 

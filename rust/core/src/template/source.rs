@@ -31,7 +31,7 @@ pub(super) fn prepared(text: &str) -> Prepared {
     let pattern = format!(
         r#"(?s)(?P<comment>\{{#.*?#\}})|(?P<raw>\{{%[-+]?\s*raw\s*[-+]?%\}}.*?\{{%[-+]?\s*endraw\s*[-+]?%\}})|\{{\{{(?:{STRING}|[^"'])*?\}}\}}|\{{%(?P<before>[-+]?)\s*(?P<end>end)?generation\s*(?P<after>[-+]?)%\}}|\{{%(?:{STRING}|[^"'])*?%\}}"#
     );
-    let pattern = Regex::new(&pattern).expect("the pattern is constant");
+    let pattern = Regex::new(&pattern).expect("the constant pattern is valid");
     let (mut has_tags, mut odd) = (false, None);
     let source = pattern.replace_all(text, |found: &Captures| {
         let (Some(before), Some(after)) = (found.name("before"), found.name("after")) else {
@@ -54,9 +54,9 @@ pub(super) fn prepared(text: &str) -> Prepared {
 
 /// A string of a tag, and an escape in one. Compiled once: a template has thousands of tags.
 static STRINGS: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(&format!("(?s){STRING}")).expect("the pattern is constant"));
+    LazyLock::new(|| Regex::new(&format!("(?s){STRING}")).expect("the constant pattern is valid"));
 static ESCAPES: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?s)\\(?:([aNUv/\n]|[^\x00-\x7F])|.)").expect("the pattern is constant")
+    Regex::new(r"(?s)\\(?:([aNUv/\n]|[^\x00-\x7F])|.)").expect("the constant pattern is valid")
 });
 
 /// In the strings of a tag: `\a` and `\v`, names and long numbers of characters, a slash, a line

@@ -19,7 +19,9 @@ pub(super) fn tojson(state: &State, value: &Value, arguments: &Kwargs) -> Result
     if ascii == Some(true) || indent.is_some_and(|indent| indent > INDENT_MAX) {
         return Err(Error::new(
             ErrorKind::InvalidOperation,
-            format!("`tojson` knows no `ensure_ascii=True` and no indent above {INDENT_MAX}"),
+            format!(
+                "`tojson` does not support `ensure_ascii=True` or an indent above {INDENT_MAX}"
+            ),
         ));
     }
     let mut json = Json { state, text: String::new(), indent };
@@ -42,7 +44,7 @@ impl Json<'_, '_, '_> {
             _ if depth > DEPTH_MAX => {
                 return Err(Error::new(
                     ErrorKind::InvalidOperation,
-                    format!("deeper than {DEPTH_MAX}"),
+                    format!("nested more than {DEPTH_MAX} levels deep"),
                 ));
             }
             ValueKind::None => self.text.push_str("null"),
@@ -63,7 +65,7 @@ impl Json<'_, '_, '_> {
             _ => {
                 return Err(Error::new(
                     ErrorKind::InvalidOperation,
-                    format!("a {} is no JSON", value.kind()),
+                    format!("a {} is not JSON serializable", value.kind()),
                 ));
             }
         }

@@ -83,7 +83,11 @@ fn add_normalizer(
 }
 
 fn check_steps(steps: usize, what: &str) -> std::result::Result<(), String> {
-    if steps > STEPS_MAX { Err(format!("it has more than {STEPS_MAX} {what}")) } else { Ok(()) }
+    if steps > STEPS_MAX {
+        Err(format!("it has too many {what} (limit: {STEPS_MAX})"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Checks every character map in a normalizer's JSON before the crate sees it, which would make
@@ -111,7 +115,7 @@ fn check_charsmap(base64: &str) -> std::result::Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "its character map writes {longest} bytes for one character, more than {CHARSMAP_BYTES_MAX}"
+        "its character map replaces one character by {longest} bytes (limit: {CHARSMAP_BYTES_MAX})"
     ))
 }
 
@@ -269,7 +273,7 @@ mod tests {
             let normalizer: Normalizers = serde_json::from_value(sequence).expect("loads");
             let mut text = NormalizedString::from("a".repeat(100_000));
             let error = normalizer.counted(&mut text).expect_err("grows").to_string();
-            assert!(error.contains("would make more than"), "{error}");
+            assert!(error.contains("the normalizer's output exceeds"), "{error}");
         }
         let normalizer: Normalizers = serde_json::from_value(replace("▁")).expect("loads");
         let mut text = NormalizedString::from("banana");
@@ -289,6 +293,6 @@ mod tests {
         let steps = vec![serde_json::json!({"type": "NFC"}); 65];
         let many = serde_json::json!({"type": "Sequence", "normalizers": steps});
         let error = serde_json::from_value::<Normalizers>(many).expect_err("too many").to_string();
-        assert!(error.contains("more than 64 normalizers"), "{error}");
+        assert!(error.contains("too many normalizers (limit: 64)"), "{error}");
     }
 }

@@ -19,7 +19,7 @@ const STACK_MAX: u32 = 4 << 20;
 pub(super) fn compiled(pattern: &str) -> std::result::Result<Regex, String> {
     check_scans(pattern)?;
     Regex::new(pattern)
-        .map_err(|error| format!("its pattern `{pattern}` cannot be read: {}", error.description()))
+        .map_err(|error| format!("its pattern `{pattern}` is invalid: {}", error.description()))
 }
 
 /// Refuses what reads ahead without backtracking, at every place of a text anew, so that no count
@@ -28,7 +28,7 @@ pub(super) fn compiled(pattern: &str) -> std::result::Result<Regex, String> {
 fn check_scans(pattern: &str) -> std::result::Result<(), String> {
     let refused = |what: &str| {
         Err(format!(
-            "its pattern `{pattern}` has {what}, which takes too many steps on a long text"
+            "its pattern `{pattern}` has {what}, which can take too many steps on a long text"
         ))
     };
     let mut bytes = pattern.bytes().enumerate();
@@ -51,10 +51,10 @@ fn check_scans(pattern: &str) -> std::result::Result<(), String> {
             }
             b')' => _ = looks.pop(),
             b'*' | b'+' if looks.last() == Some(&true) => {
-                return refused("a repeat in what it looks ahead or behind for");
+                return refused("a repetition in a lookahead or lookbehind");
             }
             b'{' if looks.last() == Some(&true) => {
-                return refused("a repeat in what it looks ahead or behind for");
+                return refused("a repetition in a lookahead or lookbehind");
             }
             _ => {}
         }
@@ -80,7 +80,7 @@ impl Budget {
 
     fn spend(&self, steps: u32) -> Result<()> {
         let left = self.0.get().checked_sub(u64::from(steps));
-        self.0.set(left.ok_or("one of its patterns takes too many steps on this text")?);
+        self.0.set(left.ok_or("a pattern of the tokenizer exceeds the step limit on this text")?);
         Ok(())
     }
 }
@@ -196,7 +196,7 @@ fn limited(steps: u32) -> MatchParam {
 
 /// What a text fails with that would outgrow its room.
 pub(super) fn grown(room: usize) -> tokenizers::Error {
-    format!("its normalizer would make more than {room} bytes of this text").into()
+    format!("the normalizer's output exceeds {room} bytes for this text").into()
 }
 
 #[cfg(test)]
@@ -246,7 +246,7 @@ mod tests {
             (r"(\w+\s?)*§|\w", "two words of no great length ".repeat(40)),
         ] {
             let error = matches(pattern, &text).expect_err("too many steps").to_string();
-            assert!(error.contains("too many steps"), "{error}");
+            assert!(error.contains("exceeds the step limit"), "{error}");
         }
     }
 

@@ -125,8 +125,8 @@ impl Tokenizer {
         };
         let json = disk::read(&file, TOKENIZER_BYTES_MAX).map_err(|error| {
             Error::Input(format!(
-                "cannot read the tokenizer `{}`: {error}; name a folder with a tokenizer.json, or \
-                    such a file",
+                "cannot read tokenizer `{}`: {error}; expected a directory with a tokenizer.json, \
+                    or a tokenizer.json file",
                 file.display()
             ))
         })?;
@@ -141,7 +141,7 @@ impl Tokenizer {
             .lead()
             .map_err(|reason| Error::input(&file, reason.detail.unwrap_or_default()))?;
         let sha256 = sha256_hex(format!("{}{:?}", sha256_hex(&json), special.pairs()).as_bytes());
-        let engine = Engine::Reference("it was asked for".to_owned());
+        let engine = Engine::Reference("requested explicitly".to_owned());
         Ok(Tokenizer {
             encoder: reference.clone(),
             reference,
@@ -280,7 +280,7 @@ impl Tokenizer {
 fn check_ids(ids: &[u32]) -> std::result::Result<(), Reason> {
     match ids.iter().max() {
         Some(id) if i32::try_from(*id).is_err() => {
-            Err(Reason::found(Code::Tokenizer, format!("its token {id} has no place in a shard")))
+            Err(Reason::found(Code::Tokenizer, format!("token id {id} does not fit into 31 bits")))
         }
         _ => Ok(()),
     }

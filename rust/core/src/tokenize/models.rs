@@ -38,7 +38,7 @@ impl<'de> Deserialize<'de> for Models {
             Some("WordLevel") => serde_json::from_value(part).map(ModelWrapper::WordLevel),
             Some("Unigram") => serde_json::from_value(part).map(ModelWrapper::Unigram),
             Some(other) => {
-                return Err(D::Error::custom(format!("a model of type `{other}` is not known")));
+                return Err(D::Error::custom(format!("unsupported model type `{other}`")));
             }
             None => serde_json::from_value(part),
         };
@@ -52,7 +52,7 @@ fn check_pieces(model: &Value) -> std::result::Result<(), String> {
     let pieces = model["vocab"].as_array().into_iter().flatten();
     match pieces.filter_map(|piece| piece[0].as_str()).map(str::len).max() {
         Some(longest) if longest > PIECE_BYTES_MAX => {
-            Err(format!("its longest piece has {longest} bytes, more than {PIECE_BYTES_MAX}"))
+            Err(format!("its longest piece has {longest} bytes (limit: {PIECE_BYTES_MAX})"))
         }
         _ => Ok(()),
     }

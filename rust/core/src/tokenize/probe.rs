@@ -45,9 +45,7 @@ pub(super) fn difference(
         });
         if ids != expected || spans != places {
             let start: String = text.chars().take(20).collect();
-            return Ok(Some(format!(
-                "the self-check differs on a text that begins with {start:?}"
-            )));
+            return Ok(Some(format!("the self-check differs on a text starting with {start:?}")));
         }
     }
     Ok(None)

@@ -36,7 +36,7 @@ impl Reference {
         let load = || serde_json::from_slice::<Inner>(json);
         // The crate panics at some malformed parts.
         let loaded = catch_unwind(AssertUnwindSafe(load))
-            .map_err(|_| Error::input(file, "it is malformed"))?;
+            .map_err(|_| Error::input(file, "not a valid tokenizer.json"))?;
         let mut inner = loaded.map_err(|error| Error::input(file, error))?;
         check_model(inner.get_model().inner()).map_err(|why| Error::input(file, why))?;
         inner.with_padding(None);
@@ -89,11 +89,13 @@ fn encoded(
     encode: impl FnOnce() -> tokenizers::Result<Encoding>,
 ) -> std::result::Result<Encoding, Reason> {
     let failed =
-        |what: String| Reason::found(Code::Tokenizer, format!("the tokenizer failed: {what}"));
+        |what: String| Reason::found(Code::Tokenizer, format!("tokenization failed: {what}"));
     match catch_unwind(AssertUnwindSafe(encode)) {
         Ok(encoded) => encoded.map_err(|error| failed(error.to_string())),
         Err(panic) => Err(failed(
-            panic.downcast_ref::<String>().map_or_else(|| "it panicked".to_owned(), Clone::clone),
+            panic
+                .downcast_ref::<String>()
+                .map_or_else(|| "the tokenizers library panicked".to_owned(), Clone::clone),
         )),
     }
 }
@@ -101,18 +103,17 @@ fn encoded(
 fn check_model(model: &ModelWrapper) -> std::result::Result<(), String> {
     let entries = model.get_vocab_size();
     if entries > VOCABULARY_MAX {
-        return Err(format!("its vocabulary has {entries} entries, more than {VOCABULARY_MAX}"));
+        return Err(format!("its vocabulary has {entries} entries (limit: {VOCABULARY_MAX})"));
     }
     match model {
         ModelWrapper::WordPiece(model) if model.max_input_chars_per_word > WORD_CHARS_MAX => {
             Err(format!(
-                "its `max_input_chars_per_word` is {}, more than {WORD_CHARS_MAX}",
+                "its `max_input_chars_per_word` is {} (limit: {WORD_CHARS_MAX})",
                 model.max_input_chars_per_word
             ))
         }
         ModelWrapper::BPE(model) if model.dropout.is_some_and(|dropout| dropout > 0.0) => {
-            Err("its model drops merges by chance (`dropout`), so that no run would give the ids \
-                of another; set it to null"
+            Err("its model uses BPE dropout, which makes token ids random; set `dropout` to null"
                 .to_owned())
         }
         _ => Ok(()),

@@ -68,22 +68,22 @@ impl Finder {
         Some(Finder { needles })
     }
 
-    /// Adds the phrases that stand in the text with no letter or digit against either end, in the
-    /// order of their ends; of those that end together the longest first.
+    /// Adds the phrases that occur in the text with no letter or digit directly before or after, in
+    /// the order of their starts; of those that start together the longest first.
     pub(super) fn find(&self, text: &str, hits: &mut Vec<usize>) {
         let mut found: Vec<(usize, Reverse<usize>, usize)> = Vec::new();
         each_window(text.as_bytes(), |before, window| {
             for needle in self.needles.iter().filter(|needle| needle.triple.is_in(window)) {
                 for place in (0..BLOCK).filter(|place| needle.triple.starts(window, *place)) {
-                    let ends = needle.phrases.iter().filter_map(|phrase| {
+                    let starts = needle.phrases.iter().filter_map(|phrase| {
                         let word = (before + place)
                             .checked_add_signed(phrase.word_from_triple)?
                             .checked_sub(1)?;
                         phrase
-                            .end(text, word)
-                            .map(|end| (end, Reverse(phrase.length), phrase.number))
+                            .start(text, word)
+                            .map(|start| (start, Reverse(phrase.length), phrase.number))
                     });
-                    found.extend(ends);
+                    found.extend(starts);
                 }
             }
         });
@@ -185,40 +185,41 @@ impl Phrase {
         Some((triple, phrase))
     }
 
-    /// Where the phrase ends, if it stands in the text around the word that starts at `start`.
-    fn end(&self, text: &str, start: usize) -> Option<usize> {
-        let end = start + self.word.len();
-        if !text.as_bytes().get(start..end)?.eq_ignore_ascii_case(self.word.as_bytes()) {
+    /// The byte offset at which the phrase starts, if it surrounds the word at offset `word`.
+    fn start(&self, text: &str, word: usize) -> Option<usize> {
+        let end = word + self.word.len();
+        if !text.as_bytes().get(word..end)?.eq_ignore_ascii_case(self.word.as_bytes()) {
             return None;
         }
-        let before = text[..start].chars().rev().map(|letter| (0, letter));
-        stands(before, &self.before)?;
-        let after =
-            text[end..].char_indices().map(|(place, letter)| (place + letter.len_utf8(), letter));
-        stands(after, &self.after).map(|matched| end + matched)
+        let start = last_matched(text[..word].char_indices().rev(), &self.before)?;
+        last_matched(text[end..].char_indices(), &self.after)?;
+        Some(start.unwrap_or(word))
     }
 }
 
-/// Whether the letters, read as plain text, begin with the wanted ones and go on with no letter or
-/// digit; gives the mark of the last wanted one.
-fn stands(letters: impl Iterator<Item = (usize, char)>, wanted: &[char]) -> Option<usize> {
+/// The offset of the letter that matches the last expected one (`Some(None)` if none is expected),
+/// if the letters in plain form begin with the expected ones, not followed by a letter or digit.
+fn last_matched(
+    letters: impl Iterator<Item = (usize, char)>,
+    expected: &[char],
+) -> Option<Option<usize>> {
     let mut in_space = false;
-    let mut letters = letters.filter_map(|(mark, letter)| {
+    let mut letters = letters.filter_map(|(offset, letter)| {
         let was_in_space = std::mem::replace(&mut in_space, letter.is_whitespace());
         match letter {
-            _ if in_space => (!was_in_space).then_some((mark, ' ')),
-            '’' | '‘' => Some((mark, '\'')),
-            '“' | '”' => Some((mark, '"')),
-            _ => Some((mark, letter)),
+            _ if in_space => (!was_in_space).then_some((offset, ' ')),
+            '’' | '‘' => Some((offset, '\'')),
+            '“' | '”' => Some((offset, '"')),
+            _ => Some((offset, letter)),
         }
     });
-    let mut last = 0;
-    for wanted in wanted {
-        let (mark, letter) = letters.next()?;
-        if !letter.eq_ignore_ascii_case(wanted) {
+    let mut last = None;
+    for expected in expected {
+        let (offset, letter) = letters.next()?;
+        if !letter.eq_ignore_ascii_case(expected) {
             return None;
         }
-        last = mark;
+        last = Some(offset);
     }
     letters.next().is_none_or(|(_, letter)| !letter.is_alphanumeric()).then_some(last)
 }

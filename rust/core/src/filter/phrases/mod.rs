@@ -47,7 +47,7 @@ enum Search {
 pub(super) fn build(table: toml::Table) -> Result<Box<dyn Stage>, toml::de::Error> {
     let Keys { phrases, drop } = table.try_into()?;
     if phrases.iter().any(|phrase| phrase.trim().is_empty()) {
-        return Err(serde::de::Error::custom("a phrase without a word would be found everywhere"));
+        return Err(serde::de::Error::custom("`phrases` must not contain an empty phrase"));
     }
     let search = match Finder::new(&phrases) {
         Some(finder) => Search::Words(finder),
@@ -105,21 +105,22 @@ impl Phrases {
 }
 
 impl Search {
-    /// Adds the phrases that stand in the text with no letter or digit against either end, in order
-    /// of their ends; of those that end together the longest first.
+    /// Adds the phrases that occur in the text with no letter or digit directly before or after, in
+    /// the order of their starts; of those that start together the longest first.
     fn find(&self, text: &str, hits: &mut Vec<usize>) {
         let automaton = match self {
             Search::Words(finder) => return finder.find(text, hits),
             Search::Copy(automaton) => automaton,
         };
         let text = plain(text);
-        for found in automaton.find_overlapping_iter(text.as_ref()) {
+        let mut found: Vec<_> = automaton.find_overlapping_iter(text.as_ref()).collect();
+        found.retain(|found| {
             let before = text[..found.start()].chars().next_back();
             let after = text[found.end()..].chars().next();
-            if ![before, after].into_iter().flatten().any(char::is_alphanumeric) {
-                hits.push(found.pattern().as_usize());
-            }
-        }
+            ![before, after].into_iter().flatten().any(char::is_alphanumeric)
+        });
+        found.sort_by_key(|found| (found.start(), std::cmp::Reverse(found.end()), found.pattern()));
+        hits.extend(found.into_iter().map(|found| found.pattern().as_usize()));
     }
 }
 
@@ -208,6 +209,20 @@ mod tests {
             for replies in [scored(["a", "b", "c"]), pair("a", "b")] {
                 assert_eq!(visited_with(drop, &asked, replies).0, Ok(()));
             }
+        }
+    }
+
+    #[test]
+    fn the_reason_names_the_longest_phrase_at_the_first_match() {
+        for phrases in
+            [r#"["as an AI", "as an AI model", "model"]"#, r#"["as an AI", "as an AI model", "!"]"#]
+        {
+            let table = format!("phrases = {phrases}").parse().expect("valid TOML");
+            let stage = build(table).expect("valid table");
+            let turns = vec![Turn { role: Role::Assistant, text: "Well,  as an ai model!".into() }];
+            let mut dialogue = Dialogue { id: None, source: None, turns, replies: Replies::Inline };
+            let verdict = stage.visit(&mut dialogue, &mut Notes::default());
+            assert_eq!(verdict, Err(Reason::found(Code::Phrase, "as an AI model")));
         }
     }
 

@@ -104,7 +104,7 @@ pub(super) fn add(environment: &mut Environment) {
     });
     environment.add_filter(PLAIN, |value: &Value| {
         if value.is_safe() {
-            Err(differs("what is done to a text that was marked as safe"))
+            Err(differs("an operation on a string marked as safe"))
         } else {
             Ok(value.clone())
         }
@@ -114,12 +114,12 @@ pub(super) fn add(environment: &mut Environment) {
     environment.add_filter(PAID, weight::paid);
     environment.add_filter(READ, |value: &Value| value.clone());
     environment.add_filter(PLACE, |state: &State, value: &Value| match value.kind() {
-        ValueKind::Number if !value.is_integer() => Err(differs("a fraction as a place")),
-        ValueKind::Bool => Err(differs("a bool as a place")),
+        ValueKind::Number if !value.is_integer() => Err(differs("a non-integer index")),
+        ValueKind::Bool => Err(differs("a boolean index")),
         _ => weight::paid(state, value),
     });
     environment.add_filter(ORDERED, |value: &Value| match value.kind() {
-        ValueKind::Iterable => Err(differs("the order of lists that were cut or joined")),
+        ValueKind::Iterable => Err(differs("comparing slices or concatenated lists")),
         _ => Ok(value.clone()),
     });
     environment.add_filter(KEY, |value: &Value, name: &str| {
@@ -131,7 +131,7 @@ pub(super) fn add(environment: &mut Environment) {
             _ => "",
         };
         if has(methods, name) {
-            Err(differs(&format!("the method `{name}` without a call")))
+            Err(differs(&format!("using the method `{name}` without calling it")))
         } else {
             value.get_attr(name)
         }
@@ -139,7 +139,7 @@ pub(super) fn add(environment: &mut Environment) {
     environment.add_filter(WHOLE, |value: &Value| match value.kind() {
         ValueKind::String => Ok(value.clone()),
         _ => Err(differs(
-            "a view, a range or an iterator that is neither looped over nor sent through `list`",
+            "a view, range or iterator used as a value (loop over it, or convert it with `list`)",
         )),
     });
 }
@@ -269,6 +269,6 @@ mod tests {
         assert_eq!(render(&guarded, 0.5).expect("renders"), "score: 0.5");
         assert_eq!(render(source, 1e16).expect("renders"), "score: 10000000000000000.0");
         let error = render(&guarded, 1e16).expect_err("is refused").to_string();
-        assert!(error.contains("its text could differ from Python's"), "{error}");
+        assert!(error.contains("the output could differ from Python's"), "{error}");
     }
 }

@@ -28,7 +28,11 @@ pub(super) fn held(state: &State, value: &Value) -> Result<Value, Error> {
     let value = flat(state, value)?;
     pay(state, &value, 0)?;
     // It alone can change, and so hold itself.
-    if is_namespace(&value) { Err(differs("a namespace within another value")) } else { Ok(value) }
+    if is_namespace(&value) {
+        Err(differs("a namespace stored in another value"))
+    } else {
+        Ok(value)
+    }
 }
 
 /// The value, a list where minijinja has something that reads other lists.
@@ -53,7 +57,7 @@ fn pay(state: &State, value: &Value, depth: usize) -> Result<(), Error> {
         ValueKind::Seq | ValueKind::Iterable | ValueKind::Map if depth == DEPTH_MAX => {
             Err(Error::new(
                 ErrorKind::InvalidOperation,
-                format!("a value is nested deeper than {DEPTH_MAX}"),
+                format!("a value is nested more than {DEPTH_MAX} levels deep"),
             ))
         }
         ValueKind::Seq | ValueKind::Iterable => value.try_iter()?.try_for_each(|item| {

@@ -54,12 +54,12 @@ impl Added {
     /// Prepares the search, or says why it cannot.
     pub(super) fn new(tokens: &[(u32, AddedToken)], content: Content) -> Result<Added, String> {
         if tokens.iter().any(|(_, token)| token.single_word) {
-            return Err("an added token wants to be a single word".to_owned());
+            return Err("an added token has `single_word` set".to_owned());
         }
         let strips = tokens.iter().any(|(_, token)| token.rstrip);
         if strips && tokens.iter().any(|(_, token)| token.content.starts_with(char::is_whitespace))
         {
-            return Err("one added token strips white space, another begins with it".to_owned());
+            return Err("one added token strips white space and another begins with it".to_owned());
         }
         let (normalised, raw): (Vec<_>, Vec<_>) =
             tokens.iter().partition(|(_, token)| token.normalized);
@@ -67,7 +67,7 @@ impl Added {
             .iter()
             .any(|(_, token)| token.content.contains([' ', '▁']) || token.lstrip || token.rstrip);
         if content != Content::Kept && changed {
-            return Err("an added token is changed by the normaliser".to_owned());
+            return Err("the normalizer changes an added token".to_owned());
         }
         let mut at_start = Vec::new();
         let mut patterns = Vec::new();

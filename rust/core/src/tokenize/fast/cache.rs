@@ -221,7 +221,7 @@ impl Word {
 
 /// A table of a size that places are cut to, so that none needs a check.
 fn table<T: Clone, const LEN: usize>(item: T) -> Box<[T; LEN]> {
-    vec![item; LEN].try_into().unwrap_or_else(|_| unreachable!("it is as long"))
+    vec![item; LEN].try_into().unwrap_or_else(|_| unreachable!("both slices have the same length"))
 }
 
 fn write(symbols: &Symbols, ids: &mut [u32], ends: &mut [u8]) {

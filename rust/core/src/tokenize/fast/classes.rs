@@ -86,7 +86,7 @@ impl Classes {
 
 /// The characters of a class, first and last of each range.
 fn ranges(pattern: &str) -> Vec<(char, char)> {
-    let hir = regex_syntax::parse(pattern).expect("the patterns above are well formed");
+    let hir = regex_syntax::parse(pattern).expect("the constant patterns are valid");
     match hir.into_kind() {
         HirKind::Class(HirClass::Unicode(class)) => {
             class.ranges().iter().map(|range| (range.start(), range.end())).collect()

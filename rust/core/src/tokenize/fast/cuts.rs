@@ -149,7 +149,7 @@ impl Cuts {
                 None => last_block(&text[base..end], &block),
             };
             *scanned = end.min(base + WINDOW);
-            let places = ends[count..].first_chunk_mut().expect("a window still fits");
+            let places = ends[count..].first_chunk_mut().expect("a full window remains");
             let found = list(cuts, base as u32 + 1, places);
             if !asked {
                 count += found;
@@ -176,7 +176,7 @@ impl Cuts {
     fn block(&self, window: &[u8; WINDOW + 1]) -> (u64, bool) {
         let found = |place: usize| {
             self.bytes
-                [neighbours(*window[place..].first_chunk().expect("a window has a byte more"))]
+                [neighbours(*window[place..].first_chunk().expect("the window is one byte longer"))]
         };
         if window.is_ascii() {
             // Four sums, so that no step waits for the one before; each from its last bit on, which

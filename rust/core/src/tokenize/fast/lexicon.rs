@@ -229,5 +229,5 @@ impl Spelling {
 }
 
 fn characters(word: &[u8]) -> &str {
-    std::str::from_utf8(word).expect("texts are cut between characters only")
+    std::str::from_utf8(word).expect("texts are split at character boundaries only")
 }

@@ -91,7 +91,7 @@ impl Merges {
         let last =
             list.iter().map(|(left, right, new)| *left.max(right).max(new)).max().unwrap_or(0);
         if last >> ID_BITS != 0 || list.len() >> RANK_BITS != 0 {
-            return Err("its vocabulary has more than a million tokens".to_owned());
+            return Err("the vocabulary has more than a million tokens".to_owned());
         }
         let bits = (list.len() + list.len() / 3 + 1).next_power_of_two().trailing_zeros().max(4);
         let (slots, filter) = (vec![FREE; 1 << bits], vec![0; (1 << bits) / 16]);

@@ -35,14 +35,14 @@ pub(in crate::tokenize) fn build(reference: Arc<Reference>, json: &[u8]) -> Resu
     let pre_tokenizer = value(serde_json::to_value(inner.get_pre_tokenizer()))?;
     check_post_processor(&value(serde_json::to_value(inner.get_post_processor()))?)?;
     let ModelWrapper::BPE(model) = inner.get_model().inner() else {
-        return Err("its model is not BPE".to_owned());
+        return Err("the model is not BPE".to_owned());
     };
     check_model(model)?;
     let front = front(&normalizer, &pre_tokenizer)?;
     let mut tokens: Vec<_> = inner.get_added_tokens_decoder().into_iter().collect();
     tokens.sort_by_key(|(id, _)| *id);
     if front.nfc && tokens.iter().any(|(_, token)| token.normalized && !token.content.is_ascii()) {
-        return Err("an added token is changed by the normaliser".to_owned());
+        return Err("the normalizer changes an added token".to_owned());
     }
     let added = Added::new(&tokens, front.content)?;
     let vocabulary = Vocabulary::new(model, json)?;
@@ -67,14 +67,14 @@ fn check_post_processor(value: &Value) -> Result<(), String> {
         Some("Sequence") => {
             value["processors"].as_array().into_iter().flatten().try_for_each(check_post_processor)
         }
-        name => Err(format!("its post-processor `{}` is not known", name.unwrap_or("?"))),
+        name => Err(format!("unsupported post-processor `{}`", name.unwrap_or("?"))),
     }
 }
 
 fn check_model(model: &BPE) -> Result<(), String> {
     let is_set = |option: &Option<String>| option.as_ref().is_some_and(|text| !text.is_empty());
     if is_set(&model.continuing_subword_prefix) || is_set(&model.end_of_word_suffix) {
-        return Err("its model marks the inside or the end of words".to_owned());
+        return Err("the model sets `continuing_subword_prefix` or `end_of_word_suffix`".to_owned());
     }
     Ok(())
 }
@@ -107,7 +107,7 @@ fn front(normalizer: &Value, pre_tokenizer: &Value) -> Result<Front, String> {
         });
     }
     if !(normalizer.is_null() || normalizer_name == "NFC") {
-        return Err(format!("its normalizer `{normalizer_name}` is not known"));
+        return Err(format!("unsupported normalizer `{normalizer_name}`"));
     }
     let cutter = Some(pattern(pre_tokenizer)?);
     Ok(Front { cutter, nfc: !normalizer.is_null(), ..pieces(Prefix::Never, Content::Kept) })
@@ -123,10 +123,7 @@ fn pattern(pre_tokenizer: &Value) -> Result<Pattern, String> {
         return Ok(Pattern::Gpt2);
     }
     let unknown = || {
-        format!(
-            "its pre-tokenizer `{}` is not known",
-            pre_tokenizer["type"].as_str().unwrap_or("none")
-        )
+        format!("unsupported pre-tokenizer `{}`", pre_tokenizer["type"].as_str().unwrap_or("none"))
     };
     let Some([first, last]) = pre_tokenizer["pretokenizers"].as_array().map(Vec::as_slice) else {
         return Err(unknown());
@@ -145,14 +142,14 @@ fn pattern(pre_tokenizer: &Value) -> Result<Pattern, String> {
         Some(GPT2) => Ok(Pattern::Gpt2),
         Some(LLAMA3) => Ok(Pattern::Llama3 { digits_max: 3 }),
         Some(QWEN) => Ok(Pattern::Llama3 { digits_max: 1 }),
-        _ => Err("its pre-tokenizer splits by a pattern that is not known".to_owned()),
+        _ => Err("unsupported pre-tokenizer pattern".to_owned()),
     }
 }
 
 fn byte_spelling(vocabulary: &Vocabulary, model: &BPE) -> Result<Spelling, String> {
     let ids = vocabulary.alphabet_bytes();
     if ids.contains(&MISSING) && (model.unk_token.is_some() || model.byte_fallback) {
-        return Err("its vocabulary lacks a byte".to_owned());
+        return Err("the vocabulary lacks a byte".to_owned());
     }
     Ok(Spelling::Bytes { ids, whole: model.ignore_merges.then(|| vocabulary.whole_words()) })
 }
@@ -164,17 +161,17 @@ fn character_spelling(
 ) -> Result<(Cutter, Spelling), String> {
     let bytes = vocabulary.fallback_bytes();
     if model.ignore_merges || !model.byte_fallback || bytes.contains(&MISSING) {
-        return Err("its model has no full byte fallback, or ignores merges".to_owned());
+        return Err("the model has no complete byte fallback, or ignores merges".to_owned());
     }
     if vocabulary
         .merges
         .iter()
         .any(|(left, right, _)| bytes.contains(left) || bytes.contains(right))
     {
-        return Err("its merges join fallback bytes".to_owned());
+        return Err("some merges join byte-fallback tokens".to_owned());
     }
     let space =
-        *vocabulary.ids.get(SPACE.encode_utf8(&mut [0; 4])).ok_or("its vocabulary lacks `▁`")?;
+        *vocabulary.ids.get(SPACE.encode_utf8(&mut [0; 4])).ok_or("the vocabulary lacks `▁`")?;
     let single = |piece: &str| {
         let mut characters = piece.chars();
         characters.next().filter(|_| characters.next().is_none())

@@ -45,7 +45,7 @@ impl Vocabulary {
     pub(super) fn new(model: &BPE, json: &[u8]) -> Result<Vocabulary, String> {
         let ids: HashMap<String, u32> = Model::get_vocab(model).into_iter().collect();
         let file: File = serde_json::from_slice(json)
-            .map_err(|error| format!("its merges cannot be read: {error}"))?;
+            .map_err(|error| format!("cannot read the merges: {error}"))?;
         let mut vocabulary = Vocabulary { ids, merges: Vec::new(), joined: Vec::new() };
         let mut whole = String::new();
         for merge in &file.model.merges {
@@ -56,7 +56,7 @@ impl Vocabulary {
             };
             vocabulary
                 .add(left, right, &mut whole)
-                .ok_or("a merge joins what the vocabulary lacks")?;
+                .ok_or("a merge refers to a token that is not in the vocabulary")?;
         }
         Ok(vocabulary)
     }

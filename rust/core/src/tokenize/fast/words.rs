@@ -117,7 +117,7 @@ impl Words {
                 ends[count] = at as u32;
                 count += 1;
             } else {
-                let places = ends[count..].first_chunk_mut().expect("a window still fits");
+                let places = ends[count..].first_chunk_mut().expect("a full window remains");
                 count += list(begins, at as u32, places);
                 at = ends[count - 1] as usize;
             }

@@ -3,19 +3,21 @@
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, MatchKind};
 
-/// Which phrases stand in a text, in the order of their ends, the longest first of those that end
-/// together.
+/// The phrases that a text contains, in the order of their starts. The longest comes first among
+/// those that start together.
 pub fn find(phrases: &[String], text: &str) -> Vec<usize> {
     let text = plain(text);
-    automaton(phrases)
+    let mut found: Vec<(usize, usize, usize)> = automaton(phrases)
         .find_overlapping_iter(&text)
         .filter(|found| {
             let before = text[..found.start()].chars().next_back();
             let after = text[found.end()..].chars().next();
             ![before, after].into_iter().flatten().any(char::is_alphanumeric)
         })
-        .map(|found| found.pattern().as_usize())
-        .collect()
+        .map(|found| (found.start(), text.len() - found.end(), found.pattern().as_usize()))
+        .collect();
+    found.sort_unstable();
+    found.into_iter().map(|(_, _, phrase)| phrase).collect()
 }
 
 fn automaton(phrases: &[String]) -> AhoCorasick {
