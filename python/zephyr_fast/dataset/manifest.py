@@ -279,8 +279,8 @@ class Manifest:
         """Return the tokenizer and the template. InputError for a dataset of text only."""
         if self.tokenizer is None or self.template is None:
             raise InputError(
-                "this dataset holds text only (built with `shards.tokens = false`); rebuild it with a "
-                "tokenizer to train on it, or read it with `datasets.load_dataset`"
+                "this dataset holds text only (built with `shards.tokens = false`); rebuild it "
+                "with a tokenizer to train on it, or read it with `datasets.load_dataset`"
             )
         return self.tokenizer, self.template
 
@@ -320,7 +320,7 @@ def _check_names(manifest: Manifest, where: str) -> None:
 
 
 def _wrong_names(manifest: Manifest) -> Iterator[str]:
-    """Yield invalid names: the splits first, because the names of their files start with theirs."""
+    """Yield invalid names: the splits first, because file names start with the name of the split."""
     yield from (f"the split `{shown(name, 200)}`" for name in manifest.splits if name not in SPLITS)
     for split, card in manifest.splits.items():
         yield from (

@@ -164,7 +164,7 @@ def _existing(out: Path, overwrite: bool) -> str:
         return f"{out}/ (holds a damaged dataset, which would be replaced)"
     sizes = [file.bytes for file in manifest.files]
     for split in manifest.splits.values():
-        sizes += [entry.bytes for entry in (*split.shards, *split.text)]
+        sizes += [shard.bytes for shard in split.shards] + [text.bytes for text in split.text]
     held = f"holds a dataset of {_count(len(sizes), 'file')}, {_bytes(sum(sizes))}"
     if overwrite:
         return f"{out}/ ({held}; would be replaced unless it is from the same run)"
@@ -196,7 +196,7 @@ def _columnar(path: Path, size: int, name: str) -> InputFile:
         return InputFile(path, size, None, None)
     import pyarrow.parquet as pq
 
-    metadata = pq.ParquetFile(path).metadata  # type: ignore[no-untyped-call]
+    metadata = pq.ParquetFile(path).metadata
     groups = range(metadata.num_row_groups)
     text = sum(metadata.row_group(group).total_byte_size for group in groups)
     return InputFile(path, size, metadata.num_rows, text)
