@@ -320,7 +320,7 @@ def _check_names(manifest: Manifest, where: str) -> None:
 
 
 def _wrong_names(manifest: Manifest) -> Iterator[str]:
-    """Yield invalid names: the splits first, because file names start with the name of the split."""
+    """Yield invalid names: the splits first, because file names start with a split."""
     yield from (f"the split `{shown(name, 200)}`" for name in manifest.splits if name not in SPLITS)
     for split, card in manifest.splits.items():
         yield from (
