@@ -1,8 +1,8 @@
-"""zephyr-fast: raw chat and preference data to verified token shards, and dSFT and dDPO on them.
+"""Turn raw chat and preference data into verified token shards, and train dSFT and dDPO on them.
 
-What the command line does is a function here: `prep`, `binarize`, `verify`, `scan_ledger`,
-`estimate.estimate`, and, with the `train` extra installed, `open_shards` and `ref_logprobs`.
-Imports are light; torch and TRL are loaded by `zephyr_fast.train` alone.
+Every command of the command line is also a function: `prep`, `binarize`, `verify` and `estimate`.
+`scan_ledger` reads the outcome of every row. With the `train` extra there are also `open_shards`
+and `ref_logprobs`. Imports are light: only `zephyr_fast.train` loads torch and TRL.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from zephyr_fast.prepare import binarize, prep
 from zephyr_fast.prepare.progress import Progress
 
 if TYPE_CHECKING:
+    from zephyr_fast.costs import Estimate, estimate
     from zephyr_fast.dataset.ledger import scan_ledger
     from zephyr_fast.load.index import open_shards
     from zephyr_fast.load.shards import Shards
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ConfigError",
+    "Estimate",
     "InputError",
     "IntegrityError",
     "InternalError",
@@ -50,6 +52,7 @@ __all__ = [
     "ZephyrError",
     "__version__",
     "binarize",
+    "estimate",
     "open_shards",
     "prep",
     "ref_logprobs",
@@ -57,8 +60,10 @@ __all__ = [
     "verify",
 ]
 
-_HEAVY = {
+_LAZY = {
+    "Estimate": "zephyr_fast.costs",
     "Shards": "zephyr_fast.load.shards",
+    "estimate": "zephyr_fast.costs",
     "open_shards": "zephyr_fast.load.index",
     "scan_ledger": "zephyr_fast.dataset.ledger",
     "ref_logprobs": "zephyr_fast.train.ref_logprobs.compute",
@@ -66,11 +71,9 @@ _HEAVY = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imports numpy, pyarrow, polars and torch only for those who read shards or ledgers, or run
-    a model.
-    """
-    if name in _HEAVY:
+    """Import names on first use that need numpy, pyarrow, polars or torch."""
+    if name in _LAZY:
         from importlib import import_module
 
-        return getattr(import_module(_HEAVY[name]), name)
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module `zephyr_fast` has no attribute `{name}`")

@@ -1,4 +1,4 @@
-"""`python -m zephyr_fast`: the command line, for those whose PATH does not have it."""
+"""Entry point of `python -m zephyr_fast`, equivalent to the `zephyr-fast` command."""
 
 from zephyr_fast.cli import main
 

@@ -1,4 +1,4 @@
-"""Types of the engine. Proven against the compiled module by mypy.stubtest."""
+"""Types of the Rust core. Checked against the compiled module by mypy.stubtest."""
 
 from collections.abc import Callable, Sequence
 from os import PathLike

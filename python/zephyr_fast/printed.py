@@ -1,13 +1,14 @@
-"""The one door to the terminal: names and texts of others are shown, never sent, and no
-credential of a URL is printed.
+"""All output to the terminal. Untrusted text is escaped, and credentials are removed from URLs.
 
-A name, a row or a server's answer may hold escape sequences, right-to-left overrides, markup or
-megabytes. What passes `shown` is one line of printable characters of bounded length.
+A name, a row or a server's answer may contain escape sequences, right-to-left overrides, markup
+or megabytes of text. `shown` returns one line of printable characters of bounded length.
 """
 
 import json
 import re
 import sys
+import time
+from collections.abc import Iterable
 from typing import IO
 
 import click
@@ -15,11 +16,11 @@ import click
 from zephyr_fast._core import StorageError
 
 CHARACTERS_MAX = 4_000
-"""Characters of a line that are shown: longer than any path, shorter than a screen."""
+"""Maximum characters of a printed line: longer than any path, shorter than a screen."""
 
-_TAIL = 1_000  # An error ends with the way out, so a line that is too long loses its middle.
+_TAIL = 1_000  # An error ends with its remedy, so a long line is shortened in the middle.
 
-_READ_MAX = 1 << 20  # Characters of an error that are looked through for secrets.
+_READ_MAX = 1 << 20  # Characters of an error that are searched for secrets.
 
 _URL = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]{0,30}:/{1,2})([^\s'\"`<>]+)")
 _HUB_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{8,}")
@@ -29,12 +30,11 @@ _SECRET = re.compile(
 
 
 def shown(text: object, characters_max: int = CHARACTERS_MAX) -> str:
-    """One line: every character that is not printable is written as its escape, and a text that
-    is too long loses its middle.
+    """Return the text as one line. Characters that are not printable become escapes, and a long
+    text is shortened in the middle.
 
-    Escaped are control characters (ESC, C1 and line ends too), marks that turn the direction of
-    text, spaces that are no space, and what is no character at all, as in a file name that is
-    not UTF-8.
+    Escaped are control characters (including ESC, C1 and line ends), direction marks, unusual
+    spaces, and bytes of a file name that is not UTF-8.
     """
     try:
         line = str(text)
@@ -51,46 +51,107 @@ def shown(text: object, characters_max: int = CHARACTERS_MAX) -> str:
 
 
 def brief(value: object) -> str:
-    """A value of a config or a call in a few words, for an error that refuses it."""
+    """Return a short form of a value, for an error that rejects it."""
     try:
         return shown(repr(value), 80)
     except (ValueError, RecursionError):  # an integer of too many digits, lists that are too deep
-        return f"such a {type(value).__name__}"
+        return f"a value of type {type(value).__name__}"
 
 
 def without_secrets(text: object) -> str:
-    """The text without user info and query of any URL in it, and without what looks like a
+    """Remove user info and query from every URL in the text, and everything that looks like a
     token.
     """
     return _SECRET.sub(r"\1…", _HUB_TOKEN.sub("hf_…", _URL.sub(_bare, str(text))))
 
 
 def said(error: BaseException) -> str:
-    """What an error says, as one line that may be printed."""
+    """Return an error's message as one line that is safe to print."""
     return shown(without_secrets(str(error)[:_READ_MAX]))
 
 
+class Channel:
+    """What a command prints besides its results, and the log file that repeats it."""
+
+    def __init__(self) -> None:
+        self.quiet = self.verbose = False
+        self._log: IO[str] | None = None
+
+    def open(self, *, quiet: bool, verbose: bool, log_file: str | None) -> None:
+        """Set the levels, and append to `log_file` from now on. Raises StorageError."""
+        self.quiet, self.verbose = quiet, verbose
+        if log_file is None:
+            return
+        try:
+            self._log = open(log_file, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise StorageError(f"cannot write the log file `{log_file}`: {reason}") from error
+
+    def log(self, line: str) -> None:
+        """Append a line with the time to the log file, if there is one. A log that cannot be
+        written does not stop the command.
+        """
+        if self._log is None:
+            return
+        try:
+            self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+            self._log.flush()
+        except OSError:
+            self._log = None
+
+
+channel = Channel()
+"""The levels of this process: those of a library call unless the command line sets others."""
+
+
 def say(line: str) -> None:
-    """Prints a line of results. StorageError where stdout does not take it."""
+    """Print a line of results on stdout. Raises StorageError if that fails."""
+    channel.log(line)
     try:
         click.echo(line)
     except BrokenPipeError:
-        raise  # the reader has seen enough: click ends the command
+        raise  # the reader has closed the pipe: click ends the command
     except OSError as error:
-        raise StorageError(f"cannot print: {error.strerror or error}") from error
+        raise StorageError(f"cannot write to stdout: {error.strerror or error}") from error
 
 
 def warn(line: str) -> None:
-    """Prints a line on stderr; where that is gone, there is nobody left to tell."""
+    """Print an error or a warning on stderr. A closed stderr is ignored."""
+    channel.log(line)
     try:
         click.echo(line, err=True)
     except OSError:
         return
 
 
+def note(line: str) -> None:
+    """Print a status line on stderr, unless the command runs with `--quiet`."""
+    if channel.quiet:
+        channel.log(line)
+    else:
+        warn(line)
+
+
+def detail(line: str) -> None:
+    """Print a line on stderr if the command runs with `--verbose`."""
+    if channel.verbose:
+        warn(line)
+    else:
+        channel.log(line)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean `…`?" with the known word closest to `word`, or an empty text."""
+    from difflib import get_close_matches
+
+    closest = get_close_matches(word[:100], list(known), n=1, cutoff=0.6)
+    return f"; did you mean `{closest[0]}`?" if closest else ""
+
+
 def say_json(text: str) -> None:
-    """Prints JSON as it is; what the terminal would obey or the encoding cannot hold is written
-    as JSON's own escapes.
+    """Print JSON unchanged, except that characters which the terminal would interpret or the
+    encoding cannot represent become JSON escapes.
     """
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
@@ -102,15 +163,15 @@ def say_json(text: str) -> None:
 
 
 def never_fail_to_encode() -> None:
-    """Has stdout and stderr escape what their encoding cannot hold, so that a name never ends a
-    command that has done its work.
+    """Make stdout and stderr escape characters that their encoding cannot represent, because
+    printing a name must not fail a command that has succeeded.
     """
     for stream in (sys.stdout, sys.stderr):
         _escape_unencodable(stream)
 
 
 def _escape_unencodable(stream: IO[str] | None) -> None:
-    reconfigure = getattr(stream, "reconfigure", None)  # a test may have put another object there
+    reconfigure = getattr(stream, "reconfigure", None)  # a test may have replaced it
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
 
@@ -118,8 +179,8 @@ def _escape_unencodable(stream: IO[str] | None) -> None:
 def _bare(found: re.Match[str]) -> str:
     scheme, rest = found[1], re.split(r"[?#]", found[2], maxsplit=1)[0]
     first, _, _ = rest.partition("/")
-    # A password may hold a slash, but no port is anything but digits; a path may hold an `@`, as
-    # before a revision.
+    # A password may contain a slash, but a port has only digits. A path may contain an `@`, for
+    # example before a revision.
     has_user = "@" in first or (
         ":" in first and not re.fullmatch(r"[^:]*:\d{1,5}|\[[^]]*\](:\d{1,5})?", first)
     )

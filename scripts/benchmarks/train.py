@@ -31,7 +31,7 @@ from measuring import (
     show_table,
 )
 from zephyr_fast import Manifest
-from zephyr_fast.estimate import PEAK_TFLOPS, Shape
+from zephyr_fast.costs import PEAK_TFLOPS, Shape
 
 SHAPES = {  # Mistral's proportions; 7b is Mistral-7B
     "1b": {

@@ -20,7 +20,7 @@ PYTHON_ROOMS: Rooms = [
     ["__main__"],
     ["__init__"],
     ["cli"],
-    ["estimate"],
+    ["costs"],
     ["prepare"],
     ["train"],
     ["load"],

@@ -12,9 +12,9 @@ from click.testing import CliRunner
 import zephyr_fast
 from out_folder import files, ledger, manifest, text_rows
 from zephyr_fast.cli import cli
+from zephyr_fast.costs import estimate
 from zephyr_fast.dataset.manifest import seal
 from zephyr_fast.dataset.verify import verify
-from zephyr_fast.estimate import estimate
 
 SAMPLE = Path(zephyr_fast.__file__).parent / "sample"
 ROWS = {"prep": SAMPLE / "ultrachat.jsonl", "binarize": SAMPLE / "ultrafeedback.jsonl"}

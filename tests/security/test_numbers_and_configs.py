@@ -10,8 +10,8 @@ import pytest
 
 from shell import SAMPLE, refusal, shell
 from zephyr_fast import ConfigError, InputError, IntegrityError, ZephyrError, prep
+from zephyr_fast.costs import estimate
 from zephyr_fast.dataset.manifest import seal
-from zephyr_fast.estimate import estimate
 from zephyr_fast.train import config_file, sft
 
 MODEL = {

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from zephyr_fast import ConfigError, InputError, Manifest
-from zephyr_fast.estimate import Shape, estimate
+from zephyr_fast.costs import Shape, estimate
 from zephyr_fast.load.shards import Shards
 from zephyr_fast.train.__main__ import main
 
@@ -75,7 +75,7 @@ def test_tokens_seen_of_pairs_are_both_answers_each_with_its_prompt(prefs: Path)
         2 * len(pair["prompt_ids"]) + len(pair["chosen_ids"]) + len(pair["rejected_ids"])
         for pair in pairs
     )
-    assert found.tokens_trained == 3 * Manifest.read(prefs).split("train").label_tokens
+    assert found.label_tokens == 3 * Manifest.read(prefs).split("train").label_tokens
 
 
 def test_a_stored_reference_an_adapter_and_fewer_epochs_cost_less_as_they_should(

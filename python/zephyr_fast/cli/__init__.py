@@ -1,12 +1,13 @@
-"""The command line. Results go to stdout, everything else to stderr.
+"""The `zephyr-fast` command line. Results go to stdout, everything else to stderr.
 
-`main` is the entry point of `zephyr-fast`, `cli` the group of its commands. Each group of commands
-is a file, which imports what a command runs only once it runs, so that `--help` is fast:
+`main` is the entry point of `zephyr-fast`, and `cli` is the group of its commands. Each file of
+commands imports the code of a command only when it runs, so `--help` is fast:
 
 prepare    prep, binarize
 inspect    verify
 train      ref-logprobs, estimate
-errors     the exit code and the message of everything that can go wrong
+options    the options that prep and binarize share
+errors     the exit code and the message of every failure
 """
 
 from functools import partial
@@ -27,13 +28,13 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 @click.group(commands=_COMMANDS, context_settings=_SETTINGS)
 @click.version_option(__version__, prog_name="zephyr-fast")
 def cli() -> None:
-    """Raw chat and preference data to verified, packed token shards.
+    """Turn raw chat and preference data into verified, packed token shards.
 
-    Train on them with `accelerate launch -m zephyr_fast.train sft|dpo --shards FOLDER`.
+    To train on them, run `accelerate launch -m zephyr_fast.train sft|dpo --shards DIR`.
     """
 
 
 def main() -> None:
-    """Runs the command line and exits with the code of what happened."""
+    """Run the command line and exit with the code of the outcome."""
     never_fail_to_encode()
     leave(exit_code(partial(cli, standalone_mode=False)))

@@ -1,4 +1,4 @@
-"""Turns everything that can go wrong into an exit code and a line on stderr, never a traceback."""
+"""Turns every failure into an exit code and one line on stderr, never a traceback."""
 
 import os
 import sys
@@ -8,69 +8,86 @@ from collections.abc import Callable
 import click
 
 from zephyr_fast._core import InputError, InternalError, StorageError, ZephyrError
-from zephyr_fast.printed import said, shown, warn, without_secrets
+from zephyr_fast.printed import did_you_mean, said, shown, warn, without_secrets
 
 
 def exit_code(command: Callable[[], int | None]) -> int | None:
-    """Runs `command` and returns its exit code. Failures print one line on stderr."""
+    """Run `command` and return its exit code. A failure prints one line on stderr."""
     try:
         code = command()
-        _flush()  # here, where a full disk can still be reported
+        _flush()  # here, because a full disk can still be reported
     except click.ClickException as error:
         code = _misused(error)
     except ZephyrError as error:
         warn(f"error: {said(error)}")
         if isinstance(error, InternalError):
-            warn("please report this, with the command and, if you may, the row")
+            warn(
+                "This is a bug in zephyr-fast. Please report it with the command and, if possible, "
+                "the row that caused it"
+            )
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        warn("interrupted; nothing that looks complete was left. Type the same command again")
+        warn("interrupted; run the same command again")
         code = 130
     except OSError as error:
         warn(f"error: {said(error)}")
         code = InputError.exit_code
     except Exception as error:
-        code = _unforeseen(error)
+        code = _unexpected(error)
     return code
 
 
 def _misused(error: click.ClickException) -> int:
-    """Says, as click does, how a command is used; what was typed is shown, not sent."""
+    """Report a wrong command or option in one line, as every other error is reported."""
     if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
-        warn(error.format_message())  # the help, all of it ours
+        warn(error.format_message())  # the help, which is our own text
         return error.exit_code
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    if context is not None:
-        warn(f"{context.get_usage()}\nTry '{shown(context.command_path)} --help' for help.\n")
-    warn(f"Error: {shown(without_secrets(error.format_message()))}")
+    warn(f"error: {shown(without_secrets(_problem(error)))}{_help_hint(error)}")
     return error.exit_code
 
 
-def _unforeseen(error: Exception) -> int:
-    """The exit code of a bug: an error that nobody gave a kind. Its traceback is for those who
-    look for it.
-    """
+def _problem(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if isinstance(error, click.NoSuchOption):
+        options = context.command.params if context else []
+        known = [name for option in options for name in option.opts if name.startswith("--")]
+        return f"unknown option `{error.option_name}`{did_you_mean(error.option_name, known)}"
+    command = getattr(error, "command_name", None)  # of click 8.2 and later
+    if command is not None and context is not None:
+        known = context.command.list_commands(context)  # type: ignore[attr-defined]
+        return f"unknown command `{command}`{did_you_mean(command, known)}"
+    message = error.format_message().rstrip(".")
+    return message[:1].lower() + message[1:]
+
+
+def _help_hint(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f" (see `{shown(context.command_path)} --help`)" if context else ""
+
+
+def _unexpected(error: Exception) -> int:
+    """Report an error that no code expects, which is a bug. Its traceback is printed on request."""
     if os.environ.get("ZEPHYR_FAST_TRACEBACK"):
         warn("".join(traceback.format_exception(error)))
     warn(f"error: a bug in zephyr-fast: {type(error).__name__}: {said(error)}")
-    warn("please report this, with the command; with ZEPHYR_FAST_TRACEBACK=1 set, it says where")
+    warn("Please report it with the command. Set ZEPHYR_FAST_TRACEBACK=1 to print the traceback")
     return int(InternalError.exit_code)
 
 
 def _flush() -> None:
-    if sys.stdout is None:  # it was closed before the command began
+    if sys.stdout is None:  # it was closed before the command started
         return
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         return
     except OSError as error:
-        raise StorageError(f"cannot print: {error.strerror or error}") from error
+        raise StorageError(f"cannot write to stdout: {error.strerror or error}") from error
 
 
 def leave(code: int | None) -> None:
-    """Ends the process. What stdout could not take is dropped, or Python would complain of it
-    once more.
+    """End the process. Output that stdout cannot accept is dropped, or Python would report the
+    failure a second time.
     """
     try:
         if sys.stdout is not None:

@@ -1,4 +1,4 @@
-"""`zephyr-fast verify`: looks at a data set that has been written."""
+"""`zephyr-fast verify`: checks a finished dataset."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ from zephyr_fast._core import IntegrityError
 from zephyr_fast.printed import say, say_json, shown
 
 
-@click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@click.command(short_help="Verify a dataset against its manifest.")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def verify(folder: Path, as_json: bool) -> None:
-    """Check every byte of FOLDER against what was written, and that nothing else lies there.
+    """Verify every file in DIR against the manifest, and report files that do not belong.
 
-    Leaves with exit code 7, naming file, batch and offset, if anything is not as it was.
+    Exits with code 7 if anything differs, and names the file, batch and offset.
     """
     import json
     from dataclasses import asdict
@@ -29,6 +29,6 @@ def verify(folder: Path, as_json: bool) -> None:
         raise IntegrityError(summary(folder, found))
     if not as_json:
         say(
-            f"`{shown(folder)}` is whole: {found.files:,} files, {found.bytes:,} bytes, "
-            f"{found.batches:,} batches of shards"
+            f"`{shown(folder)}` is intact: {found.files:,} files, {found.bytes:,} bytes, "
+            f"{found.batches:,} record batches"
         )

@@ -1,141 +1,62 @@
-"""`zephyr-fast prep` and `zephyr-fast binarize`: raw rows to a data set."""
+"""`zephyr-fast prep` and `zephyr-fast binarize`: raw rows to a dataset."""
 
-import re
-from collections.abc import Callable
+import time
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from zephyr_fast._core import ConfigError, StorageError, names
-from zephyr_fast.printed import say_json, shown, warn
+from zephyr_fast._core import StorageError
+from zephyr_fast.cli.options import choices, open_channel, pairs, shared
+from zephyr_fast.prepare.recipe import bundled
+from zephyr_fast.printed import channel, detail, note, say, say_json, shown
 from zephyr_fast.untrusted.bounded import read_bytes
-from zephyr_fast.untrusted.limits import COUNT_MAX, THREADS_MAX
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-SETTINGS_MAX = 1_000
-"""`--set` and `--decontaminate` options of one command: each is a key of a recipe, which has a
-few dozen.
-"""
-
-SETTING_CHARACTERS_MAX = 100_000
-"""Characters of one `--set` or `--decontaminate`: room for a list of evaluation sets, far below
-what an argument may have.
-"""
 
 MANIFEST_BYTES_MAX = 1 << 30
-"""A manifest that is printed: far above what the largest sets have, so that only another kind of
-file is refused.
+"""Maximum size of a manifest that is printed: far above that of the largest datasets, so only
+another kind of file is rejected.
 """
 
 
-def _size(text: str) -> int:
-    """Bytes, as `600MB` (powers of ten), `2GiB` (powers of two) or a plain number."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(i?)B?", text, re.IGNORECASE)
-    if not found:
-        raise click.BadParameter(f"`{text}` is not a size; use e.g. 600MB or 2GiB")
-    size = float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " ")
-    if size > COUNT_MAX:
-        raise click.BadParameter(f"`{text}` is more than any machine has; use e.g. 600MB or 2GiB")
-    return int(size)
+def _help(text: str, command: str) -> str:
+    """Return the help of a command, with the names of the bundled recipes that it runs."""
+    known = ", ".join(bundled(command))
+    return f"{text}\n\nRECIPE is a bundled recipe ({known}) or the path of a TOML file."
 
 
-def _words(kind: str) -> str:
-    """What help shows for an option that takes one of the engine's words.
-
-    No `click.Choice`: whether a word is known is for the engine to say, as it does for `--set`.
-    """
-    return f"[{'|'.join(names(kind))}]"
-
-
-_SHARED = [
-    click.option(
-        "--out",
-        required=True,
-        type=click.Path(path_type=Path),
-        help="Folder to write; made if need be.",
-    ),
-    click.option(
-        "--input",
-        "-i",
-        multiple=True,
-        help="Files, folders or globs (quoted); or `sample`. Without: the recipe's Hub id.",
-    ),
-    click.option(
-        "--tokenizer", help="Folder, tokenizer.json, Hub id, or `sample`. Without: the recipe's."
-    ),
-    click.option(
-        "--set",
-        "settings",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="Any key of the recipe, as `dedup.near=false`.",
-    ),
-    click.option(
-        "--decontaminate",
-        "evaluation_sets",
-        multiple=True,
-        metavar="NAME=PATH:FIELD",
-        help="Keep this evaluation set out.",
-    ),
-    click.option(
-        "--threads",
-        type=click.IntRange(1, THREADS_MAX),
-        help="Threads; one a core unless given. The bytes are the same.",
-    ),
-    click.option("--overwrite", is_flag=True, help="Replace another run's folder."),
-    click.option("--strict", is_flag=True, help="Stop at the first unreadable row."),
-    click.option(
-        "--max-bad-rows",
-        type=click.IntRange(0, COUNT_MAX),
-        metavar="N",
-        help="Unreadable rows allowed; without: 20 or 0.1 %, if that is more.",
-    ),
-    click.option(
-        "--max-memory",
-        type=_size,
-        metavar="SIZE",
-        help="Memory that the process may hold, as 600MB or 2GiB; what needs more is refused.",
-    ),
-    click.option(
-        "--json", "as_json", is_flag=True, help="Print the manifest as JSON instead of a summary."
-    ),
-]
-
-
-def _shared(command: Command) -> Command:
-    for option in reversed(_SHARED):
-        command = option(command)
-    return command
-
-
-@click.command()
+@click.command(
+    short_help="Clean, deduplicate, tokenize and pack dialogues.",
+    help=_help("Clean, filter, deduplicate, tokenize and pack dialogues.", "prep"),
+)
 @click.argument("recipe", default="ultrachat")
-@_shared
-@click.option("--seq-len", type=int, metavar="TOKENS", help="Tokens of a packed sample at most.")
+@shared
+@click.option("--seq-len", type=int, metavar="TOKENS", help="Maximum tokens per packed sequence.")
 def prep(recipe: str, seq_len: int | None, **options: Any) -> None:
-    """Clean, filter, dedup, tokenize and pack dialogues.
-
-    RECIPE is a packaged name (ultrachat) or the path of a TOML file.
-    """
     _run("prep", recipe, {"pack.seq_len": seq_len}, **options)
 
 
-@click.command()
+@click.command(
+    short_help="Turn scored completions into preference pairs.",
+    help=_help("Turn scored completions into preference pairs (text and tokens).", "binarize"),
+)
 @click.argument("recipe", default="ultrafeedback")
-@_shared
-@click.option("--preset", metavar=_words("presets"), help="A published rule set.")
+@shared
+@click.option("--preset", metavar=choices("presets"), help="Published rule set for choosing pairs.")
 @click.option(
     "--strategy",
-    metavar=_words("strategies"),
-    help="Which replies are paired; overrides the preset's.",
+    metavar=choices("strategies"),
+    help="How completions are paired (default: set by the preset).",
 )
 @click.option(
-    "--score-by", metavar=_words("scores"), help="Which score decides; overrides the preset's."
+    "--score-by",
+    metavar=choices("scores"),
+    help="Score used to rank completions (default: set by the preset).",
 )
 @click.option(
-    "--max-length", type=int, metavar="TOKENS", help="Tokens of prompt and answer at most."
+    "--max-length",
+    type=int,
+    metavar="TOKENS",
+    help="Maximum tokens of prompt plus completion. Longer completions are truncated.",
 )
 def binarize(
     recipe: str,
@@ -145,10 +66,6 @@ def binarize(
     max_length: int | None,
     **options: Any,
 ) -> None:
-    """Turn scored replies into preference pairs, as text and as tokens.
-
-    RECIPE is a packaged name (ultrafeedback) or the path of a TOML file.
-    """
     keys = {"preset": preset, "strategy": strategy, "score_by": score_by, "max_length": max_length}
     _run("binarize", recipe, {f"binarize.{key}": value for key, value in keys.items()}, **options)
 
@@ -159,74 +76,73 @@ def _run(
     flags: dict[str, Any],
     *,
     out: Path,
-    input: tuple[str, ...],
     settings: tuple[str, ...],
     evaluation_sets: tuple[str, ...],
+    dry_run: bool,
     as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    log_file: str | None,
     **options: Any,
 ) -> None:
+    from zephyr_fast.prepare.plan import plan
+
+    open_channel(quiet, verbose, log_file)
+    if dry_run and as_json:
+        raise click.UsageError("--dry-run and --json exclude each other")
+    overrides = {key: value for key, value in flags.items() if value is not None}
+    overrides |= pairs("--set", settings, "KEY=VALUE, e.g. `--set pack.seq_len=512`")
+    options["overrides"] = overrides
+    options["decontaminate"] = pairs(
+        "--decontaminate", evaluation_sets, "NAME=PATH:FIELD, e.g. `mt_bench=mt_bench.jsonl:turns`"
+    )
+    if dry_run:
+        for label, value in plan(command, recipe, out, options):
+            say(f"{label:<10} {shown(value)}")
+        return
+    if channel.verbose:
+        for label, value in plan(command, recipe, out, options):
+            detail(f"{label:<10} {shown(value)}")
+    _write(command, recipe, out, as_json, options)
+
+
+def _write(command: str, recipe: str, out: Path, as_json: bool, options: dict[str, Any]) -> None:
+    """Run the command, and print the manifest or the summary."""
     from zephyr_fast import prepare
     from zephyr_fast.prepare.progress import ProgressBars
     from zephyr_fast.prepare.summary import print_summary
 
-    _give_memory_back()
-    laid_over = {key: value for key, value in flags.items() if value is not None}
-    _check_few("--set", settings)
-    _check_few("--decontaminate", evaluation_sets)
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"--set {setting}: write KEY=VALUE, as `--set pack.seq_len=512`")
-        laid_over[key] = value
-    sets = {name: place for name, _, place in (given.partition("=") for given in evaluation_sets)}
-    manifest_file, before = out / "manifest.json", _changed(out / "manifest.json")
-    with ProgressBars() as bars:
-        manifest = {"prep": prepare.prep, "binarize": prepare.binarize}[command](
-            recipe,
-            out=out,
-            input=input,
-            overrides=laid_over,
-            decontaminate=sets,
-            on_progress=bars.follow,
-            **options,
+    _limit_malloc_cache()
+    function = {"prep": prepare.prep, "binarize": prepare.binarize}[command]
+    manifest_file, before, start = out / "manifest.json", _mtime(out / "manifest.json"), time.time()
+    with ProgressBars(hidden=channel.quiet) as bars:
+        manifest = function(recipe, out=out, on_progress=bars.update, **options)
+    if before is not None and before == _mtime(manifest_file):
+        note(
+            f"`{shown(out)}` is up to date (same inputs, recipe and tokenizer); there is nothing "
+            "to do"
         )
-    if before is not None and before == _changed(manifest_file):
-        warn(f"`{shown(out)}` holds this very run already; nothing to do")
+    detail(f"done in {time.time() - start:.1f} s")
     if as_json:
         say_json(_text_of(manifest_file).removesuffix("\n"))
-    else:
+    elif not channel.quiet:
         print_summary(manifest, out)
 
 
-def _give_memory_back() -> None:
-    """Lets glibc return each block above 1 MiB to the system at once.
+def _limit_malloc_cache() -> None:
+    """Make glibc return each block above 1 MiB to the system at once.
 
-    On its own it raises that size as blocks are freed, to 32 MiB, and the tables of dedup,
-    outgrown one by one, stay as holes: 200 bytes a row at 250,000 rows. For the command alone:
-    in a library's call, memory is the caller's affair.
+    By default glibc raises that threshold to 32 MiB as blocks are freed. The tables of dedup grow
+    step by step, and the old ones would remain as holes: 200 bytes a row at 250,000 rows. This is
+    only done for the command line, because a library must not change its caller's allocator.
     """
     import ctypes
 
-    mmap_threshold = -3  # as malloc.h numbers it
+    mmap_threshold = -3  # its number in malloc.h
     try:
         ctypes.CDLL(None).mallopt(mmap_threshold, 1 << 20)
     except (AttributeError, OSError):
         return  # another allocator
-
-
-def _check_few(option: str, given: tuple[str, ...]) -> None:
-    """ConfigError for more settings, or longer ones, than any recipe has keys for."""
-    if len(given) > SETTINGS_MAX:
-        raise ConfigError(
-            f"{option} was given {len(given):,} times; at most {SETTINGS_MAX:,} are taken: write a "
-            "recipe file instead"
-        )
-    for text in given:
-        if len(text) > SETTING_CHARACTERS_MAX:
-            raise ConfigError(
-                f"{option} {text[:40]}… has more than {SETTING_CHARACTERS_MAX:,} characters: write "
-                "a recipe file instead"
-            )
 
 
 def _text_of(manifest: Path) -> str:
@@ -236,8 +152,8 @@ def _text_of(manifest: Path) -> str:
         raise StorageError(f"cannot read `{manifest}`: {error.strerror}") from error
 
 
-def _changed(path: Path) -> int | None:
+def _mtime(path: Path) -> int | None:
     try:
         return path.stat().st_mtime_ns
-    except (OSError, ValueError):  # not there, or no name that a file can have
+    except (OSError, ValueError):  # missing, or not a valid file name
         return None

@@ -1,13 +1,13 @@
-"""The URL of a data set, taken apart: which are allowed, and which part of one may be shown.
+"""Parses the URL of a dataset: which URLs are allowed, and which parts may be printed.
 
 https          anywhere
-http           on this machine only (a tunnel, a test): what comes over plain http could have been
-               replaced on the way, manifest included
-hf, s3, gs     through their own libraries, which have their own ways to sign in
-file           a directory of this machine
+http           on this machine only (a tunnel, a test), because plain http allows anyone on the
+               way to replace the data, including the manifest
+hf, s3, gs     through their own libraries, which handle authentication
+file           a directory on this machine
 
-User info and query may be secrets. They are kept in memory for the requests that need them, and
-are in nothing that is shown or written.
+User info and query may be secrets. They are kept in memory for requests, and are never printed or
+written.
 """
 
 import base64
@@ -27,7 +27,7 @@ _BUCKET = re.compile(r"[A-Za-z0-9._-]+")
 
 @dataclass(frozen=True)
 class Address:
-    """Where a data set lies. `host` has the port with it; of a file, it is empty."""
+    """The location of a dataset. `host` includes the port, and is empty for a file."""
 
     scheme: str
     host: str
@@ -35,13 +35,11 @@ class Address:
     credentials: str = field(default="", repr=False)
     query: str = field(default="", repr=False)
     lacks_secrets: bool = False
-    """Whether it was opened with secret parts that this process was not given."""
+    """Whether it was opened with secrets that this process does not have."""
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """Takes a URL apart; InputError, which never shows its secret parts, where it is not one
-        that we read.
-        """
+        """Parse a URL. InputError, without its secrets, if it is invalid or not supported."""
         scheme, _, rest = text.partition("://")
         scheme = scheme.lower()
         if scheme not in SCHEMES:
@@ -61,7 +59,7 @@ class Address:
 
     @property
     def has_secrets(self) -> bool:
-        """Whether requests need parts of the URL that are not shown."""
+        """Whether requests need parts of the URL that must not be printed."""
         return bool(self.credentials or self.query)
 
     @property
@@ -70,42 +68,42 @@ class Address:
         return self.scheme == "http"
 
     def file(self, name: str) -> "Address":
-        """The address of a file of the data set."""
+        """Return the address of a file of the dataset."""
         return Address(self.scheme, self.host, f"{self.path}/{name}", self.credentials, self.query)
 
     def request_url(self) -> str:
-        """What to ask an HTTP server for; with the query, without the user info. Not to be
-        shown.
+        """Return the URL of an HTTP request, with the query and without the user info. It must not
+        be printed.
         """
         path = quote(self.path, safe="/%:@!$&'()*+,;=~-._")
         query = quote(self.query, safe="/%:@!$&'()*+,;=~-._?[]")
         return f"{self.scheme}://{self.host}{path or '/'}{f'?{query}' if query else ''}"
 
     def authorization(self) -> str | None:
-        """The header that the user info stands for. Not to be shown."""
+        """Return the header for the user info. It must not be printed."""
         if not self.credentials:
             return None
         return "Basic " + base64.b64encode(unquote(self.credentials).encode()).decode()
 
     def is_same_server(self, other: "Address") -> bool:
-        """Whether both are served by one server, over the same protocol."""
+        """Whether both are on the same server, over the same protocol."""
         return (self.scheme, self.host.lower()) == (other.scheme, other.host.lower())
 
 
 def refuse_cut_url(folder: object) -> None:
-    """InputError for a URL that went through `Path`, which makes one slash of two: as a path it
-    would be shown, secrets and all.
+    """InputError for a URL that was converted by `Path`, which collapses its slashes. Otherwise it
+    would be printed as a path, including its secrets.
     """
     scheme, colon, _ = str(folder)[:40].partition(":/")
     if colon and scheme.lower() in SCHEMES and "://" not in str(folder)[: len(scheme) + 3]:
         raise InputError(
-            f"a URL of `{scheme}` must be given as text, with `://`: `pathlib.Path` takes one of "
-            "its slashes away"
+            f"a `{scheme}` URL must be passed as text, with `://`, because `pathlib.Path` removes "
+            "one of its slashes"
         )
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, with or without port, names this machine itself."""
+    """Whether a host, with or without port, is this machine."""
     name = re.sub(r":[0-9]+$", "", host).strip("[]")
     try:
         return ipaddress.ip_address(name).is_loopback
@@ -124,9 +122,7 @@ def is_inner(host: str) -> bool:
 
 
 def is_public(ip: str) -> bool:
-    """Whether an IP address is one of the internet: no private network, no link, not this
-    machine.
-    """
+    """Whether an IP address is public: not private, link-local or this machine."""
     try:
         address = ipaddress.ip_address(ip.partition("%")[0])
     except ValueError:
@@ -139,7 +135,7 @@ def _parts(scheme: str, rest: str) -> tuple[str, str, str, str]:
     try:
         parts = urlsplit(f"{scheme}://{rest}")
     except ValueError:
-        raise InputError(f"this {scheme} URL cannot be taken apart; check its host") from None
+        raise InputError(f"this {scheme} URL is invalid; check its host") from None
     credentials, _, host = parts.netloc.rpartition("@")
     return host, parts.path, credentials, parts.query
 
@@ -149,30 +145,29 @@ def _check(address: Address, rest: str) -> None:
         address.has_secrets or "#" in rest or "?" in rest
     ):
         raise InputError(
-            f"`{address}`: a {address.scheme} URL has no user info, query or fragment here; "
-            "give credentials in the way its own library reads them (environment, configuration "
-            "file)"
+            f"`{address}`: user info, query and fragment are not supported in {address.scheme} "
+            "URLs; configure credentials for its library (environment, configuration file)"
         )
     if "::" in address.path or "::" in re.sub(r"^\[[^\]]*\]", "", address.host):
         raise InputError(
-            f"`{address}`: chained URLs (`::`) are not supported; copy the data set to where it "
-            "can be read directly"
+            f"`{address}`: chained URLs (`::`) are not supported; copy the dataset to a location "
+            "that can be read directly"
         )
     if address.scheme == "file":
         if address.host not in ("", "localhost") or not address.path.startswith("/"):
             raise InputError(
-                "this file URL does not name a directory of this machine; write `file:///…` or the "
-                "path itself"
+                "this file URL is not a directory on this machine; write `file:///…` or pass the "
+                "path"
             )
         return
     if not (_HOST if address.scheme in ("http", "https") else _BUCKET).fullmatch(address.host):
-        # Not shown: with a `/` in a password, what looks like the host is the start of the secret.
+        # The host is not printed: with a `/` in a password, it is the start of the secret.
         raise InputError(
             f"this {address.scheme} URL has no valid host or bucket; check it (a `/` or `@` in a "
             "password is written %2F or %40)"
         )
     if address.scheme == "http" and not is_loopback(address.host):
         raise InputError(
-            f"`{address}`: plain http is read from this machine only, since anyone on the way "
+            f"`{address}`: plain http is supported on this machine only, because anyone on the way "
             "could replace the data; use https"
         )

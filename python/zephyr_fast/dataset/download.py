@@ -1,9 +1,8 @@
-"""Reads a file of a data set from its address, never more of it than was asked for, and says
-what goes wrong without its secrets.
+"""Reads a file of a dataset from its address, with a limit on its size and no secrets in errors.
 
-HTTP is read with the standard library instead of fsspec's aiohttp: each redirect is checked
-before it is followed, a body that never ends is not buffered, and Ctrl-C ends a wait at once.
-hf, s3 and gs need their own libraries; these take no URL from a server's answer.
+HTTP is read with the standard library instead of fsspec's aiohttp. Each redirect is checked
+before it is followed, an endless body is not buffered, and Ctrl-C ends a wait at once. hf, s3 and
+gs need their own libraries, which do not follow URLs from a server's response.
 """
 
 import http.client
@@ -24,19 +23,19 @@ from zephyr_fast.dataset.address import Address, is_inner, is_loopback, is_publi
 from zephyr_fast.printed import shown, without_secrets
 
 CHUNK = 8 << 20
-"""Bytes that are read at once."""
+"""Bytes per read."""
 
 REDIRECTS_MAX = 5
 
 SILENCE_SECONDS_MAX = 60
-"""How long a server may say nothing at all. One that is merely slow is read for as long as it
-takes; Ctrl-C ends it.
+"""Maximum time without any data from a server. A slow server has no time limit, and Ctrl-C ends
+the download.
 """
 
 
 def read(address: Address, bytes_max: int) -> Iterator[bytes]:
-    """The file's bytes in chunks, at most `bytes_max` + 1 of them: one more than allowed tells a
-    longer file from one that fits.
+    """Yield the file's bytes in chunks, at most `bytes_max` + 1 bytes in total. The extra byte
+    shows that a file is too long.
 
     Raises InputError.
     """
@@ -48,12 +47,12 @@ def read(address: Address, bytes_max: int) -> Iterator[bytes]:
                 yield chunk
     except InputError:
         raise
-    except Exception as error:  # each library has errors of its own
+    except Exception as error:  # each library has its own errors
         reason = _reason(error)
     else:
         return
-    # Outside of `except`, so that no traceback prints the cause: libraries put whole URLs,
-    # signatures included, into their errors.
+    # Raised outside of `except`, because a traceback would print the cause. Libraries put entire
+    # URLs, including signatures, into their errors.
     raise InputError(f"cannot read `{address}`: {reason}")
 
 
@@ -64,7 +63,7 @@ def _open(address: Address) -> Any:
         return _open_file(Path(address.path))
     import fsspec
 
-    # By protocol, not by URL: fsspec's URLs may chain file systems, some of which run code.
+    # By protocol, not by URL, because fsspec's URLs may chain file systems that run code.
     return fsspec.filesystem(address.scheme).open(f"{address.host}{address.path}", "rb")
 
 
@@ -77,7 +76,7 @@ def _open_file(path: Path) -> IO[bytes]:
 
 
 def _open_http(first: Address) -> Any:
-    """The answer of the last server, once all redirects are followed."""
+    """Return the response of the last server, after all redirects."""
     address = first
     for _ in range(REDIRECTS_MAX + 1):
         request = urllib.request.Request(
@@ -93,7 +92,7 @@ def _open_http(first: Address) -> Any:
             error.close()  # its body is never read
         if code not in (301, 302, 303, 307, 308) or target is None:
             raise InputError(
-                f"cannot read `{first}`: the server answers {code} "
+                f"cannot read `{first}`: the server responded with {code} "
                 f"{http.client.responses.get(code, '')}".rstrip()
             )
         address = _redirected(first, address, target)
@@ -101,15 +100,14 @@ def _open_http(first: Address) -> Any:
 
 
 def _redirected(first: Address, now: Address, target: str) -> Address:
-    """Where a redirect leads, if it may: to the same server, or to one of the internet over
-    https. A server that is asked for a data set has no business to make this machine ask others
-    of its own network.
+    """Return the target of a redirect. Allowed are the same server, and public servers over https.
+    Otherwise a server could make this machine send requests to its private network.
     """
     try:
         there = Address.parse(urljoin(now.request_url(), target))
     except (InputError, ValueError):
         raise InputError(
-            f"cannot read `{first}`: the server redirects to an address that is not read"
+            f"cannot read `{first}`: the server redirects to an unsupported address"
         ) from None
     if not there.is_same_server(first) and (there.scheme != "https" or is_inner(there.host)):
         raise InputError(
@@ -120,8 +118,8 @@ def _redirected(first: Address, now: Address, target: str) -> Address:
 
 
 def _opener(address: Address, first: Address) -> urllib.request.OpenerDirector:
-    """Follows no redirect, opens no file, signs in nowhere by itself; verifies certificates;
-    proxies only for other machines.
+    """Return an opener that verifies certificates and does not follow redirects, open files or
+    authenticate. It uses proxies only for other machines.
     """
     opener = urllib.request.OpenerDirector()
     handlers: list[urllib.request.BaseHandler] = [_Http(address, first), _Https(address, first)]
@@ -158,8 +156,8 @@ class _Https(urllib.request.HTTPSHandler):
 
 
 def _connection(kind: Any, address: Address, first: Address, host: str, **options: Any) -> Any:
-    """A connection that looks at the IP addresses of its server before it connects. Of a proxy's
-    they say nothing.
+    """Return a connection that checks the IP addresses of its server before it connects. A proxy's
+    addresses are not checked.
     """
     connection = kind(host, **options)
     if host == address.host:
@@ -177,14 +175,14 @@ def _connected(
     )
     for ip in ips:
         if address.is_local_http and not is_loopback(ip):
-            raise OSError(0, "its host is not this machine; use https")
+            raise OSError(0, "the host is not this machine; use https")
         if not address.is_same_server(first) and not is_public(ip):
             raise OSError(
                 0,
                 f"the server redirects to `{address}`, which is in a private network; if you trust "
                 "it, open that URL",
             )
-    problem = OSError(0, "its host has no address")
+    problem = OSError(0, "the host has no address")
     for ip in ips:
         try:
             return socket.create_connection((ip, server[1]), timeout, source)
@@ -194,12 +192,12 @@ def _connected(
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, in one line, with the secret parts of any URL cut."""
+    """Return the reason of an error in one line, without the secrets of any URL."""
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
         error = error.reason
     if isinstance(error, http.client.HTTPException):
-        return f"the server's answer is not valid HTTP ({type(error).__name__})"
+        return f"the server's response is not valid HTTP ({type(error).__name__})"
     if isinstance(error, TimeoutError):
-        return f"the server says nothing for {SILENCE_SECONDS_MAX} s"
+        return f"the server sent no data for {SILENCE_SECONDS_MAX} s"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return shown(without_secrets(" ".join(text.split())), 500) or type(error).__name__

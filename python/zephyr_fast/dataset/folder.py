@@ -1,9 +1,8 @@
-"""Directories that we write to: every file in them is opened relative to a handle, and no link
-in them is ever followed.
+"""Directories that are written to: files are opened relative to a handle, without following links.
 
-A path is resolved anew at each use, so somebody who plants or swaps a link below it decides
-where we read, write or delete. A handle stays on the directory that was opened. What a killed
-process leaves in one starts with `TEMPORARY_PREFIX`.
+A path is resolved at each use, so anyone who plants or swaps a link in it could redirect reads,
+writes and removals. A handle always refers to the directory that was opened. The names of files
+that a killed process leaves start with `TEMPORARY_PREFIX`.
 """
 
 import errno
@@ -20,7 +19,7 @@ from zephyr_fast._core import StorageError
 from zephyr_fast.untrusted.bounded import read_handle
 
 TEMPORARY_PREFIX = ".zephyr-draft-"
-"""The start of every temporary name, the same as the engine's."""
+"""Prefix of every temporary name, the same as in the core."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -33,14 +32,14 @@ class Folder:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Opens a directory that the user named: links on the way to it are theirs. Raises
+        """Open a directory that the user named. Links on the way to it are followed. Raises
         OSError.
         """
         return cls(os.open(path, _DIRECTORY), path)
 
     @classmethod
     def open_unlinked(cls, path: Path) -> Self:
-        """Opens a directory that must not itself be a link. Raises OSError."""
+        """Open a directory that must not be a link itself. Raises OSError."""
         return cls(os.open(path, _DIRECTORY | os.O_NOFOLLOW), path)
 
     def __enter__(self) -> Self:
@@ -50,7 +49,7 @@ class Folder:
         os.close(self.handle)
 
     def child(self, name: str) -> Self:
-        """Opens the directory `name` in this one. Raises OSError."""
+        """Open the directory `name` in this one. Raises OSError."""
         try:
             return type(self)(
                 os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=self.handle), self.path / name
@@ -59,13 +58,13 @@ class Folder:
             if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EMLINK):
                 raise OSError(
                     0,
-                    "it is a link, which is not followed here, or not a directory",
+                    "it is a link, which is not followed, or not a directory",
                     str(self.path / name),
                 ) from None
             raise
 
     def made_child(self, name: str, mode: int = 0o777) -> Self:
-        """As `child`, but creates the directory if it is missing."""
+        """Open the directory `name` in this one, and create it if it is missing."""
         try:
             os.mkdir(name, mode, dir_fd=self.handle)
         except FileExistsError:
@@ -76,12 +75,12 @@ class Folder:
             return self.child(name)
         except OSError as error:
             raise StorageError(
-                f"cannot open `{self.path / name}`: {error.strerror}; remove it, or put a "
-                "directory there"
+                f"cannot open `{self.path / name}`: {error.strerror}; remove it, or "
+                "replace it with a directory"
             ) from error
 
     def size(self, name: str) -> int | None:
-        """The size of a regular file; None where there is none of that name."""
+        """Return the size of a regular file, or None if there is no such file."""
         try:
             found = os.stat(name, dir_fd=self.handle, follow_symlinks=False)
         except OSError:
@@ -89,8 +88,8 @@ class Folder:
         return found.st_size if stat.S_ISREG(found.st_mode) else None
 
     def read(self, name: str, bytes_max: int) -> bytes:
-        """The bytes of a regular file. Raises OSError, also for a link and for more than
-        `bytes_max`.
+        """Return the bytes of a regular file. Raises OSError, also for a link and for more than
+        `bytes_max` bytes.
         """
         flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
@@ -98,14 +97,14 @@ class Folder:
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.EMLINK):
                 raise OSError(
-                    0, "it is a link, and links are not followed here", str(self.path / name)
+                    0, "it is a link, which is not followed", str(self.path / name)
                 ) from None
             raise
         return read_handle(handle, self.path / name, bytes_max)
 
     def write(self, name: str, chunks: Iterable[bytes], mode: int = 0o666) -> None:
-        """Writes a file, whole or not at all, in place of any of that name. Raises StorageError,
-        and what `chunks` raises.
+        """Write a file atomically, replacing any file of that name. Raises StorageError, and any
+        error of `chunks`.
         """
         draft = f"{TEMPORARY_PREFIX}{name}-{secrets.token_hex(8)}"
         try:
@@ -125,13 +124,13 @@ class Folder:
             except BaseException:
                 self._remove(draft)
                 raise
-            os.fsync(self.handle)  # the new name itself outlasts a power cut
+            os.fsync(self.handle)  # makes the new name durable
         except OSError as error:
             raise StorageError(f"cannot write `{self.path / name}`: {error.strerror}") from error
 
     def sweep(self, name: str = "") -> None:
-        """Removes drafts of this file, or of all files, that killed processes left; only where
-        nobody else is writing them.
+        """Remove temporary files that killed processes left, of this file or of all. The caller
+        ensures that no other process is writing them.
         """
         for found in os.listdir(self.handle):
             if found.startswith(f"{TEMPORARY_PREFIX}{name}"):
@@ -139,7 +138,7 @@ class Folder:
 
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
-        """Holds the lock file `name`, which nothing is ever written to. Raises StorageError."""
+        """Hold the lock file `name`, which stays empty. Raises StorageError."""
         try:
             handle = os.open(
                 name,
@@ -156,12 +155,12 @@ class Folder:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
         finally:
-            # By word: a worker that was forked meanwhile holds the file open, too.
+            # Explicitly, because a worker forked in the meantime keeps the file open, too.
             fcntl.flock(handle, fcntl.LOCK_UN)
             os.close(handle)
 
     def free_bytes(self) -> int:
-        """What a user without privileges can still write to this file system."""
+        """Return the bytes that an unprivileged user can still write to this file system."""
         found = os.fstatvfs(self.handle)
         return found.f_bavail * found.f_frsize
 

@@ -1,6 +1,4 @@
-"""Opens the ledger of an out folder: one line for each row read, with its place, its outcome and
-the reason.
-"""
+"""Opens the ledger of a dataset: one row per input row, with its location, outcome and reason."""
 
 from pathlib import Path
 
@@ -10,23 +8,46 @@ from zephyr_fast._core import InputError
 
 
 def scan_ledger(folder: str | Path) -> pl.LazyFrame:
-    """All ledger lines of a data set, in row order.
+    """Scan the ledger of a dataset: one row per input row, in input order.
 
-    Columns: row_id, input (place in the manifest's `inputs`), offset and length (bytes of the
-    decompressed stream), source_id, prompt_id, outcome (written, dropped, duplicate,
-    quarantined), reason, detail, duplicate_of, split, letters_changed, control_tokens, tokens,
-    label_tokens, tokens_truncated, pairs, contamination. The last is null, or a list of what the
-    row shares with evaluation sets: set, instance (row of the set's file, from 0), part (place
-    where that row has a list of texts), overlap (share of the instance's words), turn, start and
-    end (characters of that turn, as Python slices them). InputError where the folder has no
-    ledger.
+    Args:
+        folder: Dataset directory.
+
+    Returns:
+        A polars LazyFrame with the columns
+
+        - `row_id` (int64), `input` (int32): number of the row, and index of its file in
+          `Manifest.inputs`
+        - `offset`, `length` (int64): byte range in the decompressed file. For Parquet and Arrow,
+          the index of the row in the file, and 0
+        - `source_id`, `prompt_id` (str, nullable): id in the source, and SHA-256 of the prompt
+        - `outcome` (str): written, dropped, duplicate or quarantined
+        - `reason`, `detail` (str, nullable): the reason code, and details
+        - `duplicate_of` (int64, nullable): `row_id` of the earlier row
+        - `split` (str, nullable): train or test
+        - `letters_changed`, `control_tokens` (int32): letters changed by truecasing, control
+          tokens neutralized
+        - `tokens`, `label_tokens`, `tokens_truncated`, `pairs` (int32, nullable): tokens written,
+          tokens with labels, tokens truncated, pairs built
+        - `contamination` (list of structs, nullable): overlaps with evaluation sets: `set`,
+          `instance` (row of the set, from 0), `part` (index in a list field), `overlap` (share of
+          the instance's words), `turn`, `start`, `end` (character range, as in Python slices)
+
+    Raises:
+        InputError: `folder` has no ledger.
+
+    Example:
+        >>> import polars as pl
+        >>> dropped = scan_ledger(out).filter(pl.col("reason") == "phrase")
+        >>> dropped.select("row_id", "outcome").collect().height
+        10
     """
     parts = sorted(
         path for path in (Path(folder) / "_ledger").glob("part-*.parquet") if path.is_file()
     )
     if not parts:
         raise InputError(
-            f"`{folder}` has no ledger; name the out folder of a finished `zephyr-fast prep` or "
-            "`binarize`"
+            f"`{folder}` has no ledger; pass the output directory of a finished `zephyr-fast prep` "
+            "or `binarize`"
         )
     return pl.scan_parquet(parts)

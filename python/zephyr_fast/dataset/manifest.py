@@ -1,6 +1,4 @@
-"""Reads the manifest of an out folder: what it holds, what it was made from, and where every row
-went.
-"""
+"""Reads the manifest of a dataset: contents, inputs and row counts."""
 
 import hashlib
 import json
@@ -18,19 +16,19 @@ from zephyr_fast.printed import shown
 from zephyr_fast.untrusted.bounded import parse_json, read_bytes
 
 SCHEMA = 2
-"""The version of the format that this code reads."""
+"""The manifest schema that this code reads."""
 
 BYTES_MAX = 64 << 20
-"""Size of a manifest. It takes some 130 bytes for a batch of 2 MiB, so this describes 1 TB of
-shards.
+"""Maximum size of a manifest. It uses some 130 bytes for a batch of 2 MiB, so this limit allows
+1 TB of shards.
 """
 
-_SEAL = ',\n  "sha256": "'
+_CHECKSUM_FIELD = ',\n  "sha256": "'
 
 
 @dataclass(frozen=True)
 class BatchEntry:
-    """One record batch: where its message lies in the shard (bytes), and XXH3-64 of these bytes
+    """One record batch: the byte range of its message in the shard, and the XXH3-64 of these bytes
     as 16 hex digits.
     """
 
@@ -42,7 +40,7 @@ class BatchEntry:
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """One shard, a file at the top of the folder."""
+    """One shard, a file at the top level of the dataset."""
 
     file: str
     examples: int
@@ -64,8 +62,10 @@ class TextEntry:
 
 @dataclass(frozen=True)
 class Split:
-    """One split: `rows` are dialogues, `examples` packed sequences (sft) or pairs (preference);
-    dialogues or pairs in a set of text alone.
+    """One split.
+
+    `rows` counts input rows. `examples` counts packed sequences (sft) or pairs (preference). In a
+    dataset of text only, it counts dialogues or pairs.
     """
 
     rows: int
@@ -83,7 +83,7 @@ class Split:
 
 @dataclass(frozen=True)
 class RecipeCopy:
-    """The recipe as it ran, every key printed as TOML."""
+    """The resolved recipe: every key, as TOML."""
 
     name: str
     sha256: str
@@ -92,7 +92,7 @@ class RecipeCopy:
 
 @dataclass(frozen=True)
 class TokenizerInfo:
-    """The tokenizer that made the ids."""
+    """The tokenizer of the token ids."""
 
     sha256: str
     vocab_size: int
@@ -103,7 +103,7 @@ class TokenizerInfo:
 
 @dataclass(frozen=True)
 class TemplateInfo:
-    """The chat template that made the text."""
+    """The chat template of the text."""
 
     name: str
     sha256: str
@@ -111,7 +111,7 @@ class TemplateInfo:
 
 @dataclass(frozen=True)
 class InputEntry:
-    """One input file, with its BLAKE3; its place in the list is the `input` of the ledger."""
+    """One input file and its BLAKE3. Its index in the list is the `input` column of the ledger."""
 
     name: str
     blake3: str
@@ -121,7 +121,7 @@ class InputEntry:
 
 @dataclass(frozen=True)
 class Rows:
-    """Where every row went: `read = written + dropped + duplicates + quarantined`."""
+    """The outcome of the rows: `read = written + dropped + duplicates + quarantined`."""
 
     read: int
     written: int
@@ -132,7 +132,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class TruecaseStats:
-    """What truecasing changed: rows touched, letters fixed."""
+    """Number of rows and letters that truecasing changed."""
 
     rows: int
     letters_changed: int
@@ -140,8 +140,8 @@ class TruecaseStats:
 
 @dataclass(frozen=True)
 class DedupStats:
-    """`near_search_truncated`: rows that share a band with more rows than they were compared with,
-    so that a near-duplicate may have been missed.
+    """`near_search_truncated` counts rows with more candidates than were compared, so a
+    near-duplicate may remain.
     """
 
     near_search_truncated: int
@@ -149,11 +149,11 @@ class DedupStats:
 
 @dataclass(frozen=True)
 class EvaluationEntry:
-    """One evaluation set that was searched for.
+    """One evaluation set, and its overlap with the rows.
 
-    `share` is `instances_matched / instances`; above 2 % the set counts as `contaminated` (Tulu
-    3). `rows_exact`: rows with a user turn that says just what an instance says, case and white
-    space folded. `blake3` is that of its file.
+    `share` is `instances_matched / instances`. Above 2 %, the set counts as `contaminated` (as in
+    Tulu 3). `rows_exact` counts rows with a user message equal to an instance, after folding case
+    and white space. `blake3` is the digest of the set's file.
     """
 
     name: str
@@ -170,9 +170,7 @@ class EvaluationEntry:
 
 @dataclass(frozen=True)
 class Decontamination:
-    """Which evaluation sets were searched for, and what was found in all rows that the filters
-    let through.
-    """
+    """The evaluation sets, and their overlap with the rows that passed the filters."""
 
     status: Literal["checked", "not checked"]
     rows_matched: int
@@ -183,7 +181,7 @@ class Decontamination:
 
 @dataclass(frozen=True)
 class FileEntry:
-    """Any other file of the folder."""
+    """Any other file of the dataset."""
 
     file: str
     bytes: int
@@ -192,8 +190,8 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A finished data set, as its `manifest.json` describes it. One of text alone has neither
-    tokenizer nor template.
+    """A finished dataset, as described by its `manifest.json`. A dataset of text only has no
+    tokenizer and no template.
     """
 
     schema: int
@@ -215,23 +213,30 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: str | Path) -> "Manifest":
-        """The manifest of `folder`.
+        """Read the manifest of a dataset.
 
-        Raises InputError where there is none (no data set, or a run that did not finish),
-        IntegrityError where it is damaged.
+        Args:
+            folder: Dataset directory.
+
+        Raises:
+            InputError: There is no manifest, so this is not a dataset or the run did not finish.
+            IntegrityError: The manifest is damaged.
+
+        Example:
+            >>> Manifest.read(out).rows.read
+            320
         """
         refuse_cut_url(folder)
         path = Path(folder) / "manifest.json"
         try:
             text = read_bytes(path, BYTES_MAX).decode()
         except FileNotFoundError as error:
-            state = "no such folder" if not Path(folder).is_dir() else "no `manifest.json` in it"
-            hint = (
-                "an unfinished run has none; type its command again"
+            state = (
+                "it has no `manifest.json`; if the run did not finish, run the same command again"
                 if Path(folder).is_dir()
-                else "check the path"
+                else "no such directory; check the path"
             )
-            raise InputError(f"`{folder}` is not a data set: {state}; {hint}") from error
+            raise InputError(f"`{folder}` is not a dataset: {state}") from error
         except OSError as error:
             raise InputError(f"cannot read `{path}`: {error.strerror}") from error
         except UnicodeDecodeError as error:
@@ -240,87 +245,82 @@ class Manifest:
 
     @classmethod
     def parse(cls, text: str, where: str = "manifest") -> "Manifest":
-        """Reads a manifest from its text (JSON, sealed); `where` names it in errors.
+        """Parse the JSON of a manifest, and check its checksum. `where` is its name in errors.
 
-        Numbers are at most 2^63 - 1, and files have the names that the engine gives them, so
-        nobody who uses one has to check that again.
+        Numbers are at most 2^63 - 1, and file names have the forms that the core writes. Callers
+        need not check that again.
         """
         try:
             fields = parse_json(text)
         except ValueError as error:
-            raise IntegrityError(f"`{where}` is damaged: {shown(error, 200)}") from error
+            raise IntegrityError(f"`{where}` is not valid JSON: {shown(error, 200)}") from error
         if isinstance(fields, dict) and fields.get("schema", SCHEMA) != SCHEMA:
             raise InputError(
-                f"`{where}` has schema {shown(fields['schema'], 40)}, this version reads {SCHEMA}; "
-                "update zephyr-fast"
+                f"`{where}` has manifest schema {shown(fields['schema'], 40)}, but this version of "
+                f"zephyr-fast reads schema {SCHEMA}; use a matching version, or rebuild the dataset"
             )
-        if not _is_whole(text):
-            raise IntegrityError(
-                f"`{where}` is damaged or was changed: its own digest is not at its end, or another"
-            )
+        if not _checksum_matches(text):
+            raise IntegrityError(f"`{where}` is damaged or was edited: its checksum does not match")
         manifest = typed(cls, fields, (None, where))
-        assert isinstance(manifest, cls)  # `typed` gives what it was asked for
+        assert isinstance(manifest, cls)  # `typed` returns the requested type
         _check_names(manifest, where)
         return manifest
 
     def split(self, name: str) -> Split:
-        """The split called `name`; InputError, naming those there are, where it is absent."""
+        """Return the split called `name`. InputError lists the available ones."""
         if name not in self.splits:
             raise InputError(
-                f"no split `{shown(name, 200)}` in this data set; there is: "
-                f"{', '.join(self.splits) or 'none'}"
+                f"this dataset has no split `{shown(name, 200)}`; available: "
+                f"{', '.join(self.splits) or '(empty)'}"
             )
         return self.splits[name]
 
     def require_tokens(self) -> tuple[TokenizerInfo, TemplateInfo]:
-        """What made the ids; InputError, with the way out, for a set of text alone."""
+        """Return the tokenizer and the template. InputError for a dataset of text only."""
         if self.tokenizer is None or self.template is None:
             raise InputError(
-                "this data set is text alone, made with `shards.tokens = false`; "
-                "`datasets.load_dataset` reads it, "
-                "and made again without that key, with a tokenizer, it can be trained on"
+                "this dataset holds text only (built with `shards.tokens = false`); rebuild it "
+                "with a tokenizer to train on it, or read it with `datasets.load_dataset`"
             )
         return self.tokenizer, self.template
 
 
 def seal(fields: Mapping[str, object]) -> str:
-    """The text of a manifest with these fields: the last one, `sha256`, is the digest of all the
-    text before it.
+    """Return the text of a manifest with these fields. Its last field, `sha256`, is the digest of
+    all the text before it.
     """
     unsealed = {name: value for name, value in fields.items() if name != "sha256"}
     text = json.dumps(unsealed, indent=2, ensure_ascii=False).removesuffix("\n}")
-    return f'{text}{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}"\n}}\n'
+    return f'{text}{_CHECKSUM_FIELD}{hashlib.sha256(text.encode()).hexdigest()}"\n}}\n'
 
 
-def _is_whole(text: str) -> bool:
-    before, _, seal = text.rpartition(_SEAL)
+def _checksum_matches(text: str) -> bool:
+    before, _, seal = text.rpartition(_CHECKSUM_FIELD)
     return seal == hashlib.sha256(before.encode()).hexdigest() + '"\n}\n'
 
 
 def _check_names(manifest: Manifest, where: str) -> None:
-    """Every name has a form of ours and occurs once: what reads, fetches or compares these files
-    can rely on it.
+    """Check that every file name has a form that the core writes, and occurs once. All readers
+    rely on this.
     """
     wrong = next(_wrong_names(manifest), None)
     if wrong is not None:
         raise IntegrityError(
-            f"`{where}` names {wrong}, a name that zephyr-fast does not write; the manifest was "
-            "changed or is damaged"
+            f"`{where}` lists {wrong}, a name that zephyr-fast does not write; the manifest is "
+            "damaged or was edited"
         )
     shards = (shard.file for card in manifest.splits.values() for shard in card.shards)
     texts = (text.file for card in manifest.splits.values() for text in card.text)
     twice = repeated([*shards, *texts, *(file.file for file in manifest.files)])
     if twice is not None:
         raise IntegrityError(
-            f"`{where}` names the file `{shown(twice, 200)}` twice; the manifest was changed or is "
-            "damaged"
+            f"`{where}` lists the file `{shown(twice, 200)}` twice; the manifest is damaged or was "
+            "edited"
         )
 
 
 def _wrong_names(manifest: Manifest) -> Iterator[str]:
-    """What has a name that is not ours: the splits first, since the names of their files begin
-    with theirs.
-    """
+    """Yield invalid names: the splits first, because file names start with a split."""
     yield from (f"the split `{shown(name, 200)}`" for name in manifest.splits if name not in SPLITS)
     for split, card in manifest.splits.items():
         yield from (

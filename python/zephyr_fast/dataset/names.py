@@ -1,12 +1,12 @@
-"""The names that files of a data set may have: fixed forms, so that a manifest can name nothing
-else, here or in a cache.
+"""The names that files of a dataset may have. The forms are fixed, so a manifest cannot refer to
+any other file, locally or in a cache.
 """
 
 import re
 from collections.abc import Iterable
 
 SPLITS = ("train", "test")
-"""The splits that the engine writes. Names of files start with them."""
+"""The splits that the core writes. File names start with them."""
 
 _SHARD = re.compile(r"(train|test)-[0-9]{5,10}(-[0-9]{1,10})?\.arrow")
 _TEXT = re.compile(r"text/(train|test)-[0-9]{5,10}\.parquet")
@@ -21,18 +21,18 @@ _OTHERS = re.compile(
 
 
 def is_shard(name: str, split: str) -> bool:
-    """Whether a shard of this split may be called so."""
+    """Whether a shard of this split may have this name."""
     return _SHARD.fullmatch(name) is not None and name.startswith(f"{split}-")
 
 
 def is_text(name: str, split: str) -> bool:
-    """Whether a file of this split's text may be called so."""
+    """Whether a text file of this split may have this name."""
     return _TEXT.fullmatch(name) is not None and name.startswith(f"text/{split}-")
 
 
 def is_other(name: str) -> bool:
-    """Whether any other file of a data set may be called so: data card, tokenizer, ledger, rows
-    set aside.
+    """Whether any other file of a dataset may have this name: data card, tokenizer, ledger or
+    quarantine.
     """
     return _OTHERS.fullmatch(name) is not None
 

@@ -1,8 +1,8 @@
-"""What the rows of a dataset are: packed windows of dialogues, or pairs of answers to one prompt.
+"""The kinds of dataset: packed sequences of dialogues, or pairs of completions of one prompt.
 
-What differs from product to product is a method here, or (where numpy is needed) a function of
-`load/columns.py`. Each is a `match` without a default, so the type checker reports every place
-that a new product is missing from. Facts that the core has are read from the core.
+Everything that depends on the kind is a method here, or (if it needs numpy) a function of
+`load/columns.py`. Each is a `match` without a default, so the type checker reports every method
+that lacks a new kind. Facts that the core knows are read from the core.
 """
 
 from enum import StrEnum
@@ -34,40 +34,49 @@ class Sums(Protocol):
 
 
 class Product(StrEnum):
-    """What the rows of a dataset are, by the word that its manifest has for it."""
+    """The kind of a dataset, as its manifest names it."""
 
     WINDOWS = "sft"
     PAIRS = "preference"
 
     @property
     def command(self) -> str:
-        """The command that makes it."""
+        """The command that writes it."""
         return _fact("commands", self)
 
     @property
     def act(self) -> str:
-        """The training that takes it: an argument of `python -m zephyr_fast.train`."""
+        """The training method for it: an argument of `python -m zephyr_fast.train`."""
         return _fact("acts", self)
 
     @property
     def trained_columns(self) -> tuple[str, ...]:
-        """Those columns of its shards that are lists of int32 and trained on; scalars go in by
-        `load.index.with_columns`.
+        """The columns of its shards that are lists of int32 and used in training. Scalars are added
+        by `load.index.with_columns`.
         """
         return _names(f"trained_columns:{self}")
 
     @property
     def training(self) -> str:
-        """What its training is, for a help text."""
+        """A description of its training, for a help text."""
         match self:
             case Product.WINDOWS:
                 return "supervised training on the packed shards"
             case Product.PAIRS:
-                return "direct preference optimisation on the pairs"
+                return "direct preference optimization on the pairs"
+
+    @property
+    def unit(self) -> str:
+        """The plural name of its examples."""
+        match self:
+            case Product.WINDOWS:
+                return "sequences"
+            case Product.PAIRS:
+                return "pairs"
 
     @property
     def length_key(self) -> str:
-        """The recipe key that limits the tokens of a sample."""
+        """The recipe key that limits the tokens of an example."""
         match self:
             case Product.WINDOWS:
                 return "seq_len"
@@ -76,7 +85,7 @@ class Product(StrEnum):
 
     @property
     def counted_bytes_min(self) -> int:
-        """What the engine counts for the smallest row, to decide when a batch is closed."""
+        """Bytes that the core counts for the smallest row, to decide when a batch is full."""
         match self:
             case Product.WINDOWS:
                 return 8  # one id and its label
@@ -85,7 +94,7 @@ class Product(StrEnum):
 
     @property
     def row_bytes_min(self) -> int:
-        """Bytes that a row takes in a file at least: a 4-byte offset for each list, and values."""
+        """Minimum bytes of a row in a file: a 4-byte offset for each list, and the values."""
         match self:
             case Product.WINDOWS:
                 return 28
@@ -94,7 +103,7 @@ class Product(StrEnum):
 
     @property
     def can_pad(self) -> bool:
-        """Whether a sample can be made in which nothing is trained."""
+        """Whether there can be an example that does not contribute to the loss."""
         match self:
             case Product.WINDOWS:
                 return True  # by its labels
@@ -103,16 +112,16 @@ class Product(StrEnum):
 
     @property
     def varies_in_length(self) -> bool:
-        """Whether sorting samples by length saves padding."""
+        """Whether sorting examples by length reduces padding."""
         match self:
             case Product.WINDOWS:
-                return False  # packed windows all have about `seq_len` tokens
+                return False  # packed sequences all have about `seq_len` tokens
             case Product.PAIRS:
                 return True
 
     @property
     def needs_reference(self) -> bool:
-        """Whether its loss takes the log-probs of a reference model."""
+        """Whether its loss uses the log-probs of a reference model."""
         match self:
             case Product.WINDOWS:
                 return False
@@ -120,7 +129,7 @@ class Product(StrEnum):
                 return True
 
     def documents(self, split: Sums) -> int:
-        """How many token sequences a model reads in an epoch, none of which sees another."""
+        """Number of separate token sequences that a model processes in an epoch."""
         match self:
             case Product.WINDOWS:
                 return split.rows
@@ -128,7 +137,7 @@ class Product(StrEnum):
                 return 2 * split.examples
 
     def tokens_seen(self, split: Sums) -> int:
-        """How many tokens a model reads in an epoch; a pair's prompt comes before both answers."""
+        """Tokens that a model processes in an epoch. A pair's prompt precedes both completions."""
         match self:
             case Product.WINDOWS:
                 return split.tokens
@@ -136,28 +145,31 @@ class Product(StrEnum):
                 return 2 * split.tokens - split.label_tokens
 
     def summary(self, split: Sums, has_tokens: bool) -> str:
-        """What a split holds, in a phrase for the summary of a run."""
+        """Describe a split in a phrase, for the summary of a run."""
         match self:
             case Product.WINDOWS:
-                return _windows(split) if has_tokens else f"{split.rows:,} dialogues, text alone"
+                return _windows(split) if has_tokens else f"{split.rows:,} dialogues, text only"
             case Product.PAIRS:
-                pairs = f"{split.examples:,} pairs of {split.rows:,} prompts"
-                return f"{pairs}, {_pair_tokens(split)}" if has_tokens else f"{pairs}, text alone"
+                pairs = f"{split.examples:,} pairs from {split.rows:,} prompts"
+                return f"{pairs}, {_pair_tokens(split)}" if has_tokens else f"{pairs}, text only"
 
 
 def _windows(split: Sums) -> str:
-    cut = f", {split.tokens_truncated:,} tokens of {split.rows_truncated:,} dialogues truncated"
+    cut = (
+        f", {split.tokens_truncated:,} tokens of {split.rows_truncated:,} over-long dialogues "
+        "truncated"
+    )
     trained, fill = split.label_tokens / max(split.tokens, 1), split.fill or 0.0
     return (
-        f"{split.rows:,} dialogues in {split.examples:,} windows of {split.seq_len:,}, "
-        f"fill {fill:.1%}; {split.tokens:,} tokens, {trained:.0%} trained"
+        f"{split.rows:,} dialogues in {split.examples:,} sequences of {split.seq_len:,} tokens "
+        f"({fill:.1%} full); {split.tokens:,} tokens, {trained:.0%} with labels"
         f"{cut if split.tokens_truncated else ''}"
     )
 
 
 def _pair_tokens(split: Sums) -> str:
     cut = (
-        f", {split.tokens_truncated:,} cut off at {split.seq_len:,}"
+        f", {split.tokens_truncated:,} tokens truncated at {split.seq_len:,}"
         if split.tokens_truncated
         else ""
     )
@@ -165,7 +177,7 @@ def _pair_tokens(split: Sums) -> str:
 
 
 def _fact(kind: str, product: Product) -> str:
-    """The entry for `product` in one of the core's lists that have one per product."""
+    """Return the entry for `product` in a list of the core that has one per product."""
     return dict(zip(_names("products"), _names(kind), strict=True))[product.value]
 
 

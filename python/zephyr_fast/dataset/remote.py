@@ -1,18 +1,18 @@
-"""Data sets that lie elsewhere (`hf://datasets/…`, `https://…`, see `address.py`): fetched into
-a cache, file by file, and checked.
+"""Downloads datasets from URLs (`hf://datasets/…`, `https://…`, see `address.py`) into a cache, and
+verifies each file.
 
-    ~/.cache/zephyr-fast/              or $ZEPHYR_FAST_CACHE; ours alone, and no link
+    ~/.cache/zephyr-fast/              or $ZEPHYR_FAST_CACHE; owned by the user, and not a link
         <URL and manifest, 32 hex digits>/
             locks/                     one file per download; processes wait for each other
-            data/                      the only place that a manifest's names reach
-                tokenizer/  manifest.json       at once; another data set under the same URL is
-                                                another entry
-                train-00000.arrow …             when they are first read, or before, as they are
-                                                fetched ahead in their order
+            data/                      the only directory that a manifest's names refer to
+                tokenizer/  manifest.json       downloaded at once; another dataset under the
+                                                same URL gets another entry
+                train-00000.arrow …             downloaded on first use, or earlier by the
+                                                prefetching threads
 
-A file gets its name once its SHA-256 is the manifest's, so one that is there is whole. The URL
-itself is not in the cache: where files come from is known to the process that opened the URL and
-to its workers, so no file in a directory can make anyone ask a server.
+A file gets its final name after its SHA-256 was verified, so every file in the cache is complete.
+The URL is not stored in the cache. Only the process that opened the URL, and its workers, know
+it. A file in a directory therefore cannot trigger requests to a server.
 """
 
 import hashlib
@@ -31,27 +31,27 @@ from zephyr_fast.dataset.folder import Folder
 from zephyr_fast.dataset.manifest import BYTES_MAX, FileEntry, Manifest, ShardEntry
 
 STREAMS = 4
-"""Files that are fetched ahead at the same time: one connection seldom fills a line."""
+"""Files that are prefetched in parallel. One connection rarely uses the full bandwidth."""
 AHEAD = "zephyr-fast-ahead"
-"""The name of the threads that do so."""
+"""Name of the prefetching threads."""
 
 SHARD_BYTES_MAX = 1 << 30
-"""Size of a shard that is fetched; the engine writes 512 MB unless told otherwise."""
+"""Maximum size of a downloaded shard. The core writes 512 MB by default."""
 
 TOKENIZER_BYTES_MAX = 64 << 20
-"""Size of a tokenizer's file that is fetched; the largest vocabularies in use take about half."""
+"""Maximum size of a downloaded tokenizer file, twice that of the largest vocabularies in use."""
 
 _MANIFEST = "manifest.json"
 
 _opened: dict[Path, Address] = {}
-"""The URLs that this process has opened, by their directory in the cache. In memory alone, since
-they may hold credentials.
+"""The URLs that this process has opened, by their cache directory. They may contain credentials,
+so they are kept in memory only.
 """
 
 
 def local(folder: str | Path) -> Path:
-    """The directory itself; of a URL, its directory in the cache, with manifest and tokenizer in
-    it. Errors: InputError, IntegrityError.
+    """Return the local directory of a dataset. For a URL, download its manifest and tokenizer into
+    the cache first. Raises InputError, IntegrityError and StorageError.
     """
     refuse_cut_url(folder)
     if "://" not in str(folder):
@@ -75,23 +75,22 @@ def local(folder: str | Path) -> Path:
 
 
 def origin_of(folder: Path) -> "Origin | None":
-    """Where the missing files of a directory come from; None for any that this process did not
-    open by its URL.
+    """Return the source of a directory's missing files, or None if this process did not open it by
+    its URL.
     """
     address = _opened.get(folder)
     return None if address is None else Origin(folder, address)
 
 
 class Origin:
-    """The URL of which `folder`, a directory in the cache, is a copy."""
+    """The URL of a dataset, and `folder`, its directory in the cache."""
 
     def __init__(self, folder: Path, address: Address) -> None:
         self.folder, self._address = folder, address
 
     def for_worker(self) -> Address:
-        """What another process needs to fetch for itself. Only a worker that is being started is
-        given the secret parts of the URL: a pickle may also go to a file, or into a visible
-        hash.
+        """Return the address for another process. The secrets are included only while a worker is
+        being started, because other pickles may be stored in a file or a visible hash.
         """
         if get_spawning_popen() is not None:
             return self._address
@@ -103,8 +102,8 @@ class Origin:
         )
 
     def fetch(self, card: FileEntry | ShardEntry) -> None:
-        """Sees to it that this file is in the folder. InputError where it cannot be read,
-        IntegrityError where it is another.
+        """Download a file unless it is already in the cache. InputError if it cannot be read,
+        IntegrityError if it does not match the manifest.
         """
         above, _, name = card.file.rpartition("/")
         with (
@@ -118,23 +117,23 @@ class Origin:
                 entry.made_child("locks", 0o700) as locks,
                 locks.locked(f"{card.file.replace('/', '-')}.lock"),
             ):
-                # Another process may have fetched it while this one waited.
+                # Another process may have downloaded it while this one waited.
                 if folder.size(name) != card.bytes:
                     self._write(folder, name, card)
 
     def keep(self, name: str, content: bytes) -> None:
-        """Writes a file of which the content is at hand."""
+        """Write a file with known content."""
         with self._entry() as entry, entry.made_child("data", 0o700) as data:
             data.write(name, [content], 0o600)
 
     def prefetch(self, cards: Sequence[ShardEntry]) -> list[threading.Thread]:
-        """Fetches these files in the background, in this order; what goes wrong is said to
-        whoever reads the file.
+        """Download files in the background, in this order. Errors are reported when the file is
+        read.
         """
         waiting: SimpleQueue[ShardEntry] = SimpleQueue()
         for card in cards:
             waiting.put(card)
-        # Daemons: a run that ends, or fails, does not wait for files that nobody will read.
+        # Daemons, because a run that ends or fails must not wait for downloads.
         threads = [
             threading.Thread(target=self._fetch_all, args=(waiting,), name=AHEAD, daemon=True)
             for _ in range(min(STREAMS, len(cards)))
@@ -152,7 +151,7 @@ class Origin:
 
     @contextmanager
     def _entry(self) -> Iterator[Folder]:
-        """The entry of the cache, which holds `data` and `locks`."""
+        """Open the cache entry, which contains `data` and `locks`."""
         entry = self.folder.parent
         with _root(entry.parent) as root, root.made_child(entry.name, 0o700) as opened:
             _check_own(opened)
@@ -162,22 +161,21 @@ class Origin:
         if self._address.lacks_secrets:
             raise InputError(
                 f"cannot read `{self._address.file(card.file)}`: the URL was opened with "
-                "credentials, which are never stored; "
-                "open the URL again in this process"
+                "credentials, which are never stored; open the URL again in this process"
             )
         if card.bytes > folder.free_bytes():
             raise StorageError(
-                f"no room for `{folder.path / name}`: it takes {card.bytes:,} bytes, "
-                f"{folder.free_bytes():,} are free; "
-                "set ZEPHYR_FAST_CACHE to a directory with more room"
+                f"not enough space for `{folder.path / name}`: it has {card.bytes:,} bytes, and "
+                f"{folder.free_bytes():,} are free; set ZEPHYR_FAST_CACHE to a directory on a "
+                "larger disk"
             )
         folder.sweep(f"{name}-")
         folder.write(name, _checked(self._address.file(card.file), card), 0o600)
 
 
 def remember(folder: Path, address: Address) -> None:
-    """Tells this process where a directory's files come from; for a worker, which is told by the
-    process that opened the URL.
+    """Register the source of a directory's files in a worker process. It comes from the process
+    that opened the URL.
     """
     if folder not in _opened or _opened[folder].lacks_secrets:
         _opened[folder] = address
@@ -208,14 +206,14 @@ def _check_sizes(manifest: Manifest, where: str) -> None:
     for card, bytes_max in cards:
         if card.bytes > bytes_max:
             raise IntegrityError(
-                f"`{where}` gives `{card.file}` {card.bytes:,} bytes; no more than {bytes_max:,} "
-                "are fetched"
+                f"`{where}` lists `{card.file}` with {card.bytes:,} bytes; the maximum for a "
+                f"download is {bytes_max:,}"
             )
 
 
 def _checked(address: Address, card: FileEntry | ShardEntry) -> Iterator[bytes]:
-    """The file's bytes, no more than the manifest says; IntegrityError at their end, or at the
-    first one too many, if they are others.
+    """Yield the file's bytes, at most as many as the manifest lists. IntegrityError at the end if
+    their number or digest differs.
     """
     digest, size = hashlib.sha256(), 0
     for chunk in download.read(address, card.bytes):
@@ -226,8 +224,8 @@ def _checked(address: Address, card: FileEntry | ShardEntry) -> Iterator[bytes]:
     if (size, digest.hexdigest()) != (card.bytes, card.sha256):
         found = f"more than {card.bytes}" if size > card.bytes else f"{size} of {card.bytes}"
         raise IntegrityError(
-            f"`{address}` is not the file that its manifest describes ({found} bytes); try again, "
-            "or upload it again"
+            f"`{address}` does not match its manifest ({found} bytes); retry, or upload the file "
+            "again"
         )
 
 
@@ -242,21 +240,21 @@ def _cache() -> Path:
         return path.absolute()
     except (RuntimeError, OSError):
         raise InputError(
-            "there is no home directory to keep fetched files in; set ZEPHYR_FAST_CACHE to a "
-            "directory of your own"
+            "there is no home directory for downloaded files; set ZEPHYR_FAST_CACHE to a directory "
+            "that you own"
         ) from None
 
 
 @contextmanager
 def _root(path: Path) -> Iterator[Folder]:
-    """The root of the cache, made if it is missing."""
+    """Open the root of the cache, and create it if it is missing."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(0o700, exist_ok=True)
         root = Folder.open_unlinked(path)
     except OSError as error:
         problem = (
-            "it is a link; set ZEPHYR_FAST_CACHE to the directory it leads to"
+            "it is a link; set ZEPHYR_FAST_CACHE to the target of the link"
             if path.is_symlink()
             else error.strerror
         )
@@ -267,14 +265,14 @@ def _root(path: Path) -> Iterator[Folder]:
 
 
 def _check_own(folder: Folder) -> None:
-    """Refuses a directory in which somebody else could have planted files, or may swap them."""
+    """StorageError if another user could plant or replace files in the directory."""
     found = os.fstat(folder.handle)
     if found.st_uid != os.geteuid():
-        problem = "it belongs to another user; set ZEPHYR_FAST_CACHE to a directory of your own"
+        problem = "it belongs to another user; set ZEPHYR_FAST_CACHE to a directory that you own"
     elif found.st_mode & 0o002:
         problem = (
-            f"everyone may write to it; `chmod 700 {folder.path}` it, or set ZEPHYR_FAST_CACHE to "
-            "another directory"
+            f"it is writable by everyone; run `chmod 700 {folder.path}`, or set ZEPHYR_FAST_CACHE "
+            "to another directory"
         )
     else:
         return
@@ -283,7 +281,7 @@ def _check_own(folder: Folder) -> None:
 
 @contextmanager
 def _within(data: Folder, name: str) -> Iterator[Folder]:
-    """The directory of a file: `data` itself, or the one in it that is called so."""
+    """Open the directory of a file: `data` itself, or its subdirectory `name`."""
     if not name:
         yield data
         return

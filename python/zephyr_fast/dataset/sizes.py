@@ -1,6 +1,4 @@
-"""Checks that the numbers of a manifest fit the files, before anything is sized or sought by one
-of them.
-"""
+"""Checks that the numbers of a manifest fit the files, before they are used as sizes or offsets."""
 
 import errno
 import os
@@ -13,19 +11,15 @@ from zephyr_fast.dataset.manifest import ShardEntry
 from zephyr_fast.dataset.product import Product
 
 BATCH_BYTES_MAX = 1 << 30
-"""Size of a batch, which is hashed in one call that Ctrl-C cannot end. The engine closes one at
-2 MiB, or behind a row that is longer.
+"""Maximum size of a batch, which is hashed in one call that Ctrl-C cannot interrupt. The core
+ends a batch at 2 MiB, or after a longer row.
 """
 
 ROWS_UNPROVEN = 1 << 20
-"""Rows that are believed as long as the files have the size for them; for more, the files are
-looked at for holes.
-"""
+"""Number of rows above which the files are checked for holes, in addition to their size."""
 
 _BATCH_CLOSES = 2 << 20
-"""Bytes of rows, as `Product.counted_bytes_min` counts them, with which the engine closes a
-batch.
-"""
+"""Bytes of rows, as counted by `Product.counted_bytes_min`, at which the core ends a batch."""
 
 
 def check_size(folder: Path, card: ShardEntry) -> None:
@@ -34,40 +28,40 @@ def check_size(folder: Path, card: ShardEntry) -> None:
         found = path.stat()
     except OSError as error:
         raise IntegrityError(
-            f"shard `{path}` cannot be read: {error.strerror}; copy the folder again"
+            f"shard `{path}` cannot be read: {error.strerror}; copy the dataset again"
         ) from error
     if not stat.S_ISREG(found.st_mode):
-        raise IntegrityError(f"shard `{path}` is not a regular file; copy the folder again")
+        raise IntegrityError(f"shard `{path}` is not a regular file; copy the dataset again")
     if found.st_size != card.bytes:
         raise IntegrityError(
-            f"shard `{path}` has {found.st_size} bytes, the manifest says {card.bytes}; copy or "
-            "make it again"
+            f"shard `{path}` has {found.st_size} bytes, but the manifest lists {card.bytes}; copy "
+            "or rebuild the dataset"
         )
 
 
 def check_still_there(path: Path, card: ShardEntry) -> None:
-    """Refuses a mapped file that has become shorter since: reading behind its end would kill the
+    """IntegrityError if a mapped file has become shorter. Reading past its end would kill the
     process (SIGBUS).
 
-    It may still be cut while a batch is read; no reader of a mapped file can rule that out.
+    The file may still be truncated while a batch is read. No reader of a mapped file can prevent
+    that.
     """
     try:
         found = path.stat().st_size
-    except OSError:  # removed or moved away: what is mapped stays
+    except OSError:  # removed or moved: the mapping remains valid
         return
     if found < card.bytes:
         raise IntegrityError(
-            f"shard `{path}` was cut to {found} of {card.bytes} bytes while it was in use; copy it "
-            "again under another name, then rename"
+            f"shard `{path}` was truncated to {found} of {card.bytes} bytes while it was in use; "
+            "copy it again under another name, then rename it"
         )
 
 
 def check_batches(folder: Path, card: ShardEntry, product: Product) -> None:
-    """The batches lie in the file one behind the other, with no more rows than fit: nothing is
-    sized or sought by an unchecked number.
+    """Check that the batches follow each other in the file, and that their rows fit.
 
-    A batch is closed once its rows have 2 MiB, so it has no more rows than fit in that, however
-    long it is said to be.
+    The core ends a batch when its rows have 2 MiB. A batch therefore cannot have more rows than
+    fit in that, whatever length the manifest lists.
     """
     end = 0
     for index, batch in enumerate(card.batches):
@@ -77,7 +71,7 @@ def check_batches(folder: Path, card: ShardEntry, product: Product) -> None:
             and batch.examples > 0
         ):
             raise IntegrityError(
-                f"`{folder}/manifest.json`: batch {index} at offset {batch.offset} does not lie in "
+                f"`{folder}/manifest.json`: batch {index} at offset {batch.offset} is not within "
                 f"shard `{card.file}`"
             )
         if batch.bytes > BATCH_BYTES_MAX:
@@ -101,21 +95,21 @@ def check_batches(folder: Path, card: ShardEntry, product: Product) -> None:
 
 
 def check_room(folder: Path, cards: Sequence[ShardEntry], product: Product) -> None:
-    """IntegrityError where what the files really hold has no room for their rows: a hole of a
-    gigabyte costs its author nothing.
+    """IntegrityError if the data of the files is too small for their rows. A sparse file can have
+    any size without using disk space.
     """
     for card in cards:
         needed = card.examples * product.row_bytes_min
         if _data_bytes(folder / card.file, needed) < needed:
             raise IntegrityError(
-                f"shard `{folder / card.file}` is empty for the most part, and cannot hold "
+                f"shard `{folder / card.file}` is mostly empty, and cannot contain "
                 f"{card.examples:,} rows; copy it again"
             )
 
 
 def _data_bytes(path: Path, enough: int) -> int:
-    """Bytes of a file outside of its holes, counted until there are `enough`; all of them, where
-    the file system knows no holes.
+    """Return the bytes of a file outside of its holes, counted until there are `enough`. On a file
+    system without holes, this is the size of the file.
     """
     found, end = 0, 0
     try:
@@ -128,11 +122,11 @@ def _data_bytes(path: Path, enough: int) -> int:
         finally:
             os.close(handle)
     except OSError as error:
-        if error.errno == errno.ENXIO:  # nothing but a hole follows
+        if error.errno == errno.ENXIO:  # only a hole follows
             return found
         if error.errno in (errno.EINVAL, errno.ENOTSUP):
             return path.stat().st_size
         raise IntegrityError(
-            f"shard `{path}` cannot be read: {error.strerror}; copy the folder again"
+            f"shard `{path}` cannot be read: {error.strerror}; copy the dataset again"
         ) from error
     return found

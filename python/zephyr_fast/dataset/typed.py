@@ -1,7 +1,6 @@
-"""A JSON value as the type that says what must be there: the dataclasses of the manifest.
+"""Converts a JSON value to a dataclass of the manifest, and checks the type of every field.
 
-Numbers are at most 2^63 - 1 and texts can be written, so nobody who uses one has to check that
-again.
+Numbers are at most 2^63 - 1 and texts can be encoded as UTF-8. Callers need not check that again.
 """
 
 import dataclasses
@@ -17,12 +16,12 @@ from zephyr_fast.printed import shown
 
 _NUMBER_MAX = 2**63 - 1
 
-Place = tuple["Place | None", str | int]
-"""Where in the manifest a value is: what it is in, and its name or number there."""
+Location = tuple["Location | None", str | int]
+"""Location of a value in the manifest: the value around it, and its key or index there."""
 
 
-def typed(kind: Any, value: object, where: Place) -> Any:
-    """`value` (from JSON) as `kind`; fields that it does not know are left out."""
+def typed(kind: Any, value: object, where: Location) -> Any:
+    """Convert `value` (from JSON) to the type `kind`. Unknown fields are ignored."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return _fields(kind, value, where)
@@ -33,7 +32,7 @@ def typed(kind: Any, value: object, where: Place) -> Any:
     if kind is Product and value in [product.value for product in Product]:
         return Product(value)
     if origin is tuple and isinstance(value, list):
-        return tuple(typed(inner[0], part, (where, place)) for place, part in enumerate(value))
+        return tuple(typed(inner[0], part, (where, index)) for index, part in enumerate(value))
     if origin is dict and isinstance(value, dict) and all(map(_can_be_written, value)):
         return {name: typed(inner[1], part, (where, name)) for name, part in value.items()}
     if (
@@ -46,8 +45,8 @@ def typed(kind: Any, value: object, where: Place) -> Any:
     if kind in (int, str, bool) and type(value) is kind and _is_plain(value):
         return value
     raise IntegrityError(
-        f"`{shown(_spelt(where), 400)}`: {shown(value, 200)} is not {_described(kind)}; the "
-        "manifest was changed or is damaged"
+        f"`{shown(_spelt(where), 400)}`: expected {_described(kind)}, found {shown(value, 200)}; "
+        "the manifest is damaged or was edited"
     )
 
 
@@ -56,8 +55,8 @@ def _is_finite(value: float) -> bool:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether a number is a count that fits in 64 bits, and a text one that can be written: JSON
-    can spell half a character.
+    """Whether a number is a count that fits in 64 bits, or a text can be encoded. JSON can express
+    half a character.
     """
     if type(value) is int:
         return 0 <= value <= _NUMBER_MAX
@@ -91,17 +90,15 @@ def _described(kind: Any) -> str:
 
 @functools.cache
 def _types_of(kind: type) -> dict[str, Any]:
-    """Of each field, the type; worked out once, and not for each of the thousands of batches of
-    a large set.
-    """
+    """Return the type of each field. Cached, because a large dataset has thousands of batches."""
     return typing.get_type_hints(kind)
 
 
-def _fields(kind: type, value: object, where: Place) -> Any:
+def _fields(kind: type, value: object, where: Location) -> Any:
     if not isinstance(value, dict):
         raise IntegrityError(
-            f"`{shown(_spelt(where), 400)}` is not a JSON object; the manifest was changed or is "
-            "damaged"
+            f"`{shown(_spelt(where), 400)}` is not a JSON object; the manifest is damaged or was "
+            "edited"
         )
     types_by_name = _types_of(kind)
     given = {}
@@ -112,17 +109,17 @@ def _fields(kind: type, value: object, where: Place) -> Any:
             )
         elif field.default is dataclasses.MISSING:
             raise IntegrityError(
-                f"`{shown(_spelt(where), 400)}` has no `{field.name}`; the manifest was changed or "
-                "is damaged"
+                f"`{shown(_spelt(where), 400)}` has no `{field.name}`; the manifest is damaged or "
+                "was edited"
             )
     return kind(**given)
 
 
-def _spelt(place: Place) -> str:
-    """A place as text, outermost part first; made for an error alone, as a name in it may have
-    megabytes.
+def _spelt(location: Location) -> str:
+    """Return a location as text, outermost part first. Called only for errors, because a name may
+    have megabytes.
     """
-    outer, part = place
+    outer, part = location
     name = shown(part, 200)
     if outer is None:
         return name

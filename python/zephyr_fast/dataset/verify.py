@@ -1,6 +1,4 @@
-"""Verifies a data set: every byte of every file against what was written, and that nothing else
-lies there.
-"""
+"""Verifies a dataset against its manifest, and reports files that do not belong to it."""
 
 import json
 from dataclasses import dataclass

@@ -1,10 +1,11 @@
-"""Raw rows to a data set: `prep` and `binarize`, and what Python does around the engine.
+"""Raw rows to a dataset: `prep`, `binarize`, and the Python code around the core.
 
-run        the two functions: they collect what a run needs and start the engine
-recipe     finds a data recipe, and lays settings over it
-inputs     finds the files to read and the tokenizer, on this machine or on the Hub
-canary     tries an unknown chat template in a process of its own first
-progress   the counters of a run, and bars that show them
+run        the two functions: they resolve all that a run needs and call the core
+plan       the plan of a run, for `--dry-run`
+recipe     finds a data recipe and applies overrides
+inputs     resolves input files and the tokenizer, locally or from the Hub
+canary     tries an unknown chat template in a separate process first
+progress   the counters of a run, and progress bars
 summary    the short table that a finished run prints
 """
 

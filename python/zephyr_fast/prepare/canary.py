@@ -1,10 +1,10 @@
-"""Loads an unknown chat template in a process of its own first, so that a hostile one ends there
-and not in the run.
+"""Loads an unknown chat template in a child process first, because a hostile template must not
+end the run.
 
-Templates are code of others. What decides is counted, in the engine: steps, bytes and values
-within values. So the same template is taken or refused on every machine. The child's own limits
-of time and memory stand far above that, for what nobody has thought of. It opens no file and no
-connection, as far as the system lets a process give that up.
+Templates are untrusted code. The core counts steps, bytes and nesting, so it accepts or rejects
+the same templates on every machine. The child's limits of time and memory are far higher, and are
+only a second line of defense. The child cannot open files or connections, as far as the system
+supports such a restriction.
 """
 
 import contextlib
@@ -16,51 +16,52 @@ import sys
 
 from zephyr_fast import _core
 
-# Known templates take a few milliseconds, the longest harmless ones a second or two on a slow
+# Known templates need a few milliseconds. The slowest harmless ones need a second or two on a slow
 # machine.
 CPU_SECONDS = 60
-# Above what the interpreter has taken when it starts; the compiler's stack is within.
+# In addition to the memory of the interpreter. It includes the stack of the template compiler.
 MEMORY_BYTES = 160 << 20
 COMMAND = [sys.executable, "-c", "from zephyr_fast.prepare.canary import main; main()"]
-WALL_SECONDS = 600  # A busy machine; the limits above end what is hostile.
+WALL_SECONDS = 600  # For a busy machine. The limits above stop hostile templates.
 
 
-def check(stranger: str) -> None:
-    """Raises ConfigError if the template does not get through a canary; what the template itself
-    refuses is left to the run to say.
+def check(request: str) -> None:
+    """Raise ConfigError if loading the template exceeds the limits of the child process. Errors
+    of the template itself are reported by the run.
 
-    `stranger`: what `_core.unknown_template` gave.
+    Args:
+        request: The template, as JSON from `_core.unknown_template`.
     """
-    name = json.loads(stranger)["name"]
+    name = json.loads(request)["name"]
     try:
         child = subprocess.run(
-            COMMAND, input=stranger.encode(), capture_output=True, timeout=WALL_SECONDS, check=False
+            COMMAND, input=request.encode(), capture_output=True, timeout=WALL_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         raise _core.ConfigError(
-            f"template `{name}` is refused: its canary took more than {WALL_SECONDS} s"
+            f"template `{name}` was rejected: its trial rendering exceeded {WALL_SECONDS} s"
         ) from None
     if child.returncode not in (0, _core.ConfigError.exit_code):
-        said = child.stderr.decode(errors="replace").strip().splitlines()
-        why = (
+        stderr_lines = child.stderr.decode(errors="replace").strip().splitlines()
+        reason = (
             f"signal {-child.returncode}"
             if child.returncode < 0
-            else (said or [f"exit code {child.returncode}"])[-1]
+            else (stderr_lines or [f"exit code {child.returncode}"])[-1]
         )
         limits = f"{CPU_SECONDS} s and {MEMORY_BYTES >> 20} MiB"
         raise _core.ConfigError(
-            f"template `{name}` is refused: its canary did not end within {limits} ({why})"
+            f"template `{name}` was rejected: its trial rendering failed within {limits} ({reason})"
         )
 
 
 def confine() -> None:
-    """Takes from this process what rendering does not need. Where the system has no means for
-    one of these, the others remain.
+    """Restrict this process to what rendering needs. A restriction that the system does not
+    support is skipped.
     """
-    limits = _limits()  # before the file system closes: one of them is read from it
+    limits = _limits()  # read first: one limit depends on a file, which is inaccessible later
     with contextlib.suppress(AttributeError):  # not Linux
         libc = ctypes.CDLL(None)
-        # As linux/prctl.h and signal.h number them.
+        # Numbers from linux/prctl.h and signal.h.
         no_new_privileges, die_with_parent, kill = 38, 1, 9
         libc.prctl(die_with_parent, kill, 0, 0, 0)
         libc.prctl(no_new_privileges, 1, 0, 0, 0)
@@ -75,9 +76,9 @@ def _limits() -> dict[int, int]:
         resource.RLIMIT_CPU: int(used.ru_utime + used.ru_stime) + CPU_SECONDS,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: 0,
-        # What is written to, not what is only mapped: the allocator reserves far more than it uses.
+        # Only memory that is written counts: the allocator reserves far more than it uses.
         resource.RLIMIT_DATA: _bytes_used() + MEMORY_BYTES,
-        # No more descriptors: no file is opened, and no socket made.
+        # No new descriptors, so no files and no sockets.
         resource.RLIMIT_NOFILE: 0,
     }
 
@@ -91,8 +92,8 @@ def _bytes_used() -> int:
 
 
 def _close_file_system(libc: ctypes.CDLL) -> None:
-    """Landlock (Linux 5.13 and newer): no access to any path, so that none can be renamed or
-    removed either.
+    """Deny access to every path with Landlock (Linux 5.13 and newer), including renames and
+    removals.
     """
     create_ruleset, restrict_self, version_flag = 444, 446, 1  # the same on every architecture
     version = libc.syscall(create_ruleset, None, 0, version_flag)
@@ -108,10 +109,10 @@ def _close_file_system(libc: ctypes.CDLL) -> None:
 
 
 def main() -> None:
-    stranger = sys.stdin.read()
+    request = sys.stdin.read()
     confine()
     try:
-        _core.canary(stranger)
+        _core.canary(request)
     except _core.ConfigError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)

@@ -1,6 +1,4 @@
-"""Turns what a user names (files, globs, `sample`, ids on the Hugging Face Hub) into files on
-this machine.
-"""
+"""Resolves inputs and tokenizers (files, globs, `sample`, Hub ids) to local files."""
 
 import glob
 import os
@@ -14,9 +12,9 @@ from zephyr_fast.prepare.recipe import Recipe
 from zephyr_fast.printed import brief, without_secrets
 from zephyr_fast.untrusted.matching import matches
 
-PACKAGED = Path(__file__).parents[1] / "sample"
-PACKAGED_ROWS = {"prep": PACKAGED / "ultrachat.jsonl", "binarize": PACKAGED / "ultrafeedback.jsonl"}
-PACKAGED_TOKENIZER = PACKAGED / "tokenizer"
+BUNDLED = Path(__file__).parents[1] / "sample"
+BUNDLED_ROWS = {"prep": BUNDLED / "ultrachat.jsonl", "binarize": BUNDLED / "ultrafeedback.jsonl"}
+BUNDLED_TOKENIZER = BUNDLED / "tokenizer"
 
 ENDINGS = tuple(names("endings"))
 TOKENIZER_FILES = [
@@ -27,81 +25,97 @@ TOKENIZER_FILES = [
 ]
 
 
-def find_inputs(command: str, recipe: Recipe, given: Sequence[str | Path]) -> list[Path]:
-    """The files to read: those given, or those that the recipe fetches from the Hub."""
+class NotDownloadedError(InputError):
+    """Files are on the Hub and not in the local cache, and must not be downloaded now."""
+
+
+def find_inputs(
+    command: str, recipe: Recipe, given: Sequence[str | Path], *, download: bool = True
+) -> list[Path]:
+    """Return the input files: those given, or the recipe's dataset, downloaded from the Hub.
+
+    Raises NotDownloadedError instead of downloading if `download` is false.
+    """
     if [str(name) for name in given] == ["sample"]:
-        return [PACKAGED_ROWS[command]]
+        return [BUNDLED_ROWS[command]]
     if given:
         return list(dict.fromkeys(path for name in given for path in _expand(str(name))))
     hub, files = recipe.get("source", "hub"), recipe.get("source", "files")
     if hub is None:
         raise InputError(
-            f"{recipe.name} names no source; say which rows to read: `--input FILE…`, or `--input "
-            "sample`"
+            f"recipe {recipe.name} names no source; pass the rows with `--input FILE`, or try the "
+            "bundled rows with `--input sample`"
         )
-    ways_out = (
-        "name files that you have: `--input 'raw/*.jsonl.zst'`; or try the packaged rows: "
-        "`--input sample`"
+    hint = (
+        "pass local files with `--input 'raw/*.jsonl.zst'`, or try the bundled rows with `--input "
+        "sample`"
     )
-    folder = _fetch(hub, "dataset", [files or "*"], recipe.get("source", "revision"), ways_out)
+    revision = recipe.get("source", "revision")
+    directory = _fetch(hub, "dataset", [files or "*"], revision, hint, download)
     if files and (files.startswith("/") or ".." in files.split("/")):
         raise ConfigError(
-            f"{recipe.name}: `source.files` is a pattern of files within the data set on the Hub, "
+            f"{recipe.name}: `source.files` must be a pattern of files in the dataset on the Hub, "
             f"not {brief(files)}"
         )
-    found = [Path(path) for path in matches(files or "**/*", str(folder)) if _can_be_read(path)]
+    found = [Path(path) for path in matches(files or "**/*", str(directory)) if _is_supported(path)]
+    if not found and not download:
+        raise NotDownloadedError(f"`{hub}` is not in the local cache")
     if not found:
         raise InputError(
-            f"`{hub}` has no file like `{files or '*'}`; set `source.files` in the recipe, or "
-            f"{ways_out}"
+            f"`{hub}` has no file matching `{files or '*'}`; set `source.files` in the recipe, or "
+            f"{hint}"
         )
     return found
 
 
-def find_tokenizer(recipe: Recipe, given: str | Path | None, inputs: Sequence[Path]) -> Path | None:
-    """The folder or file of the tokenizer: the one given, the packaged one for packaged rows, or
-    the recipe's; None for text alone.
+def find_tokenizer(
+    recipe: Recipe, given: str | Path | None, inputs: Sequence[Path], *, download: bool = True
+) -> Path | None:
+    """Return the directory or file of the tokenizer: the given one, the bundled one for the
+    bundled rows, or the recipe's. Returns None if only text is written.
+
+    Raises NotDownloadedError instead of downloading if `download` is false.
     """
     if not recipe.wants_tokens():
         if given is not None:
             raise ConfigError(
-                "`shards.tokens` is false: text alone is written, without a tokenizer; leave "
-                "`--tokenizer` out"
+                "`--tokenizer` cannot be used with `shards.tokens = false`, which writes only text"
             )
         return None
     if str(given) == "sample" or (
-        given is None and all(path.parent == PACKAGED for path in inputs)
+        given is None and inputs and all(path.parent == BUNDLED for path in inputs)
     ):
-        return PACKAGED_TOKENIZER
+        return BUNDLED_TOKENIZER
     name = given if given is not None else recipe.get("tokenize", "tokenizer")
     if name is None:
         raise InputError(
-            f"{recipe.name} names no tokenizer; say which: `--tokenizer FOLDER_OR_HUB_ID`, or "
-            "`--tokenizer sample`"
+            f"recipe {recipe.name} names no tokenizer; pass one with `--tokenizer DIR_OR_HUB_ID`, "
+            "or use `--tokenizer sample`"
         )
     if os.path.lexists(name):
         return _tokenizer_at(Path(name))
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name), re.ASCII):
         raise InputError(
-            f"no tokenizer at `{without_secrets(name)}`; name a folder with a tokenizer.json, such "
-            "a file, or an id on the Hub"
+            f"no tokenizer at `{without_secrets(name)}`; expected a directory with a "
+            "tokenizer.json, a tokenizer.json file, or a Hub id"
         )
-    ways_out = (
-        "name one that you have: `--tokenizer FOLDER`, with its tokenizer.json; or try the "
-        "packaged one: `--tokenizer sample`"
+    hint = (
+        "pass a local one with `--tokenizer DIR` (with a tokenizer.json), or use the bundled one "
+        "with `--tokenizer sample`"
     )
-    folder = _fetch(str(name), "model", TOKENIZER_FILES, None, ways_out)
-    if not (folder / "tokenizer.json").is_file():
-        raise InputError(f"`{name}` has no tokenizer.json; {ways_out}")
-    return folder
+    directory = _fetch(str(name), "model", TOKENIZER_FILES, None, hint, download)
+    if not (directory / "tokenizer.json").is_file():
+        if not download:
+            raise NotDownloadedError(f"`{name}` is not in the local cache")
+        raise InputError(f"`{name}` has no tokenizer.json; {hint}")
+    return directory
 
 
 def _tokenizer_at(path: Path) -> Path:
     if path.suffix == ".model":
         raise InputError(
-            f"`{path}` is a sentencepiece model; name the folder with its tokenizer.json "
-            "(`AutoTokenizer.from_pretrained(…).save_pretrained(FOLDER)` of transformers writes "
-            "one)"
+            f"`{path}` is a SentencePiece model; pass a directory with a tokenizer.json (create "
+            "one with `AutoTokenizer.from_pretrained(…).save_pretrained(DIR)`)"
         )
     if not os.path.isdir(path):
         _check_regular(path)
@@ -113,8 +127,8 @@ def _tokenizer_at(path: Path) -> Path:
 
 
 def _expand(name: str) -> list[Path]:
-    """A file as itself, a folder as the files in it that can be read, a pattern as what it
-    matches; regular files, links followed.
+    """Return the files of an input: the file itself, the supported files of a directory, or the
+    matches of a pattern. All are regular files, or links to them.
     """
     try:
         if os.path.isdir(name):
@@ -128,22 +142,26 @@ def _expand(name: str) -> list[Path]:
         raise InputError(
             f"cannot read the input `{without_secrets(name)}`: {error.strerror}"
         ) from error
-    except ValueError as error:  # a NUL byte, or a pattern that is none
-        raise InputError(f"no file can have the name {brief(name)}") from error
+    except ValueError as error:  # a NUL byte, or an invalid pattern
+        raise InputError(f"{brief(name)} is not a valid path or pattern") from error
     if not found:
-        what = (
-            "in the folder" if os.path.isdir(name) else "matches" if glob.has_magic(name) else "at"
+        problem = (
+            "no supported files in"
+            if os.path.isdir(name)
+            else "no files match"
+            if glob.has_magic(name)
+            else "no such file:"
         )
         raise InputError(
-            f"no file {what} `{without_secrets(name)}`; read are: {', '.join(ENDINGS)}"
+            f"{problem} `{without_secrets(name)}`; supported formats: {', '.join(ENDINGS)}"
         )
     return found
 
 
-def _listed(folder: str) -> list[str]:
-    with os.scandir(folder) as entries:
+def _listed(directory: str) -> list[str]:
+    with os.scandir(directory) as entries:
         found = sorted(
-            os.path.join(folder, entry.name) for entry in entries if _can_be_read(entry.name)
+            os.path.join(directory, entry.name) for entry in entries if _is_supported(entry.name)
         )
     for path in found:
         if not os.path.isdir(path):
@@ -151,14 +169,14 @@ def _listed(folder: str) -> list[str]:
     return found
 
 
-def _can_be_read(name: str) -> bool:
-    """Whether a file's name ends as the engine wants it, which takes capitals for small letters."""
+def _is_supported(name: str) -> bool:
+    """Whether the core reads files with the ending of this name. Case does not matter."""
     return name.lower().endswith(ENDINGS)
 
 
 def _check_regular(path: Path) -> None:
-    """InputError for what is no file with bytes of its own: a FIFO would wait for ever, a device
-    has no end, /dev/null nothing.
+    """InputError for anything but a regular file: a FIFO could block forever, a device may have
+    no end, and /dev/null is empty.
     """
     try:
         kind = path.stat().st_mode
@@ -166,12 +184,14 @@ def _check_regular(path: Path) -> None:
         raise InputError(f"cannot read `{path}`: {error.strerror}") from error
     if not stat.S_ISREG(kind):
         raise InputError(
-            f"cannot read `{path}`: it is not a regular file; copy what it gives into one first"
+            f"cannot read `{path}`: it is not a regular file; copy its content into one first"
         )
 
 
-def _fetch(name: str, kind: str, files: list[str], revision: str | None, ways_out: str) -> Path:
-    """Files of a Hub repository, from the cache of huggingface_hub where they are there already."""
+def _fetch(
+    name: str, kind: str, files: list[str], revision: str | None, hint: str, download: bool
+) -> Path:
+    """Return the directory with files of a Hub repository, which huggingface_hub caches."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -182,24 +202,34 @@ def _fetch(name: str, kind: str, files: list[str], revision: str | None, ways_ou
 
     try:
         return Path(
-            snapshot_download(name, repo_type=kind, allow_patterns=files, revision=revision)
+            snapshot_download(
+                name,
+                repo_type=kind,
+                allow_patterns=files,
+                revision=revision,
+                local_files_only=not download,
+            )
         )
     except HFValidationError as error:
         raise InputError(
-            f"`{without_secrets(name)}` cannot be the id of a {kind} on the Hub; {ways_out}"
+            f"`{without_secrets(name)}` is not a valid id of a {kind} on the Hub; {hint}"
         ) from error
     except GatedRepoError as error:
         raise InputError(
-            f"`{name}` on the Hub asks you to accept its terms and to sign in (`hf auth login`); "
-            f"or {ways_out}"
+            f"`{name}` is gated; accept its terms on the Hub and log in with `hf auth login`, or "
+            f"{hint}"
         ) from error
     except RepositoryNotFoundError as error:
-        raise InputError(f"the Hub has no {kind} `{name}`; check the id; or {ways_out}") from error
+        raise InputError(
+            f"{kind} `{name}` does not exist on the Hub; check the id, or {hint}"
+        ) from error
     except (
         HfHubHTTPError,
         OSError,
-    ) as error:  # no network and HF_HUB_OFFLINE are kinds of OSError there
-        why = "the Hub cannot be reached (no network, or HF_HUB_OFFLINE is set)"
+    ) as error:  # a missing network and HF_HUB_OFFLINE are subclasses of OSError there
+        if not download:
+            raise NotDownloadedError(f"`{name}` is not in the local cache") from error
+        reason = "the Hub is unreachable (no network, or HF_HUB_OFFLINE is set)"
         raise InputError(
-            f"cannot fetch `{name}`: {why}, and it is not in the cache; {ways_out}"
+            f"cannot download `{name}`: {reason} and it is not in the local cache; {hint}"
         ) from error

@@ -1,8 +1,7 @@
-"""Finds a data recipe by name or path, and answers the few keys that say where rows and
-tokenizers come from.
-"""
+"""Finds a data recipe by name or path, and reads the keys that name its source and tokenizer."""
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,69 +9,66 @@ from pathlib import Path
 from typing import Any
 
 from zephyr_fast import _core
-from zephyr_fast.printed import brief
+from zephyr_fast.printed import brief, did_you_mean
 from zephyr_fast.untrusted.bounded import read_bytes
 
 RECIPE_BYTES_MAX = 1 << 20
-"""A recipe is a page of text; one with a thousand evaluation sets has 100 KB."""
+"""Maximum size of a recipe. One with a thousand evaluation sets has 100 KB."""
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
 Value = str | int | float | bool | list[str]
-"""What a key of a recipe may be set to."""
+"""Type of the value of a recipe key."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe's text, what errors call it, and the keys laid over it (dotted key, value as
-    TOML).
-    """
+    """A recipe's text, its name in errors, and its overrides (dotted key, value as TOML)."""
 
     name: str
     text: str
     overrides: tuple[tuple[str, str], ...]
 
     def setting(self, dotted: str) -> str | None:
-        """What was last laid over that key, as TOML."""
+        """Return the last override of a key, as TOML."""
         return next((value for key, value in reversed(self.overrides) if key == dotted), None)
 
     def get(self, table: str, key: str) -> str | None:
-        """A string that only decides where something is fetched from, so that the engine does
-        not keep it.
-        """
-        laid = self.setting(f"{table}.{key}")
-        if laid is not None:
-            return laid.strip("\"'")
+        """Return a string that names a source. The core does not use it, so it is read here."""
+        override = self.setting(f"{table}.{key}")
+        if override is not None:
+            return override.strip("\"'")
         found = _tables(self.text, self.name).get(table, {}).get(key)
         return None if found is None else str(found)
 
     def wants_tokens(self) -> bool:
-        """Whether tokens are written, for which a tokenizer is needed, or text alone."""
-        return bool(
-            _tables(_core.resolve(self.text, self.name, self.overrides), self.name)["shards"][
-                "tokens"
-            ]
-        )
+        """Whether tokens are written, which requires a tokenizer, or only text."""
+        return bool(_tables(_resolve(self), self.name)["shards"]["tokens"])
 
 
-def packaged() -> list[str]:
-    """Names of the packaged recipes."""
-    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+def bundled(command: str | None = None) -> list[str]:
+    """Return the names of the bundled recipes: all, or those of `prep` or `binarize`."""
+    paths = sorted(RECIPES.glob("*.toml"), key=lambda path: path.stem)
+    if command is not None:
+        makes_pairs = command == "binarize"
+        paths = [path for path in paths if ("[binarize]" in path.read_text("utf-8")) == makes_pairs]
+    return [path.stem for path in paths]
 
 
 def read(name: str, settings: Mapping[str, Value] | None = None) -> Recipe:
-    """The packaged recipe of that name, or the TOML file at that path, checked to its last key.
+    """Read the bundled recipe of that name, or the TOML file at that path, and check every key.
 
-    ConfigError, with file and line, for what cannot be obeyed.
+    Raises ConfigError with file and line.
     """
-    path = RECIPES / f"{name}.toml" if name in packaged() else Path(name)
-    shown = path.name if name in packaged() else name.encode("utf-8", "backslashreplace").decode()
+    known = bundled()
+    path = RECIPES / f"{name}.toml" if name in known else Path(name)
+    shown = path.name if name in known else name.encode("utf-8", "backslashreplace").decode()
     try:
         text = read_bytes(path, RECIPE_BYTES_MAX).decode("utf-8")
     except FileNotFoundError as error:
-        known = ", ".join(packaged())
         raise _core.ConfigError(
-            f"no recipe `{name}`: neither a file nor one of the packaged ones ({known})"
+            f"no recipe `{name}`: not a file, and the bundled recipes are {', '.join(known)}"
+            f"{did_you_mean(name, known)}"
         ) from error
     except OSError as error:
         raise _core.ConfigError(f"cannot read the recipe `{name}`: {error.strerror}") from error
@@ -81,59 +77,77 @@ def read(name: str, settings: Mapping[str, Value] | None = None) -> Recipe:
             f"the recipe `{name}` is not UTF-8 text: {error.reason} at byte {error.start}"
         ) from error
     except ValueError as error:  # a NUL byte
-        raise _core.ConfigError(f"no file can have the name of the recipe {brief(name)}") from error
+        raise _core.ConfigError(f"{brief(name)} is not a valid path of a recipe") from error
     overrides = tuple((_utf8(key), _toml(value)) for key, value in (settings or {}).items())
-    _core.resolve(text, shown, overrides)
-    return Recipe(shown, text, overrides)
+    recipe = Recipe(shown, text, overrides)
+    _resolve(recipe)
+    return recipe
+
+
+def _resolve(recipe: Recipe) -> str:
+    """Return the recipe with all its defaults, as TOML. A typo gets a suggestion."""
+    try:
+        return _core.resolve(recipe.text, recipe.name, recipe.overrides)
+    except _core.ConfigError as error:
+        raise _core.ConfigError(f"{error}{_suggestion(str(error))}") from None
+
+
+def _suggestion(message: str) -> str:
+    """Return the known name closest to an unknown one. The message lists the known names."""
+    found = re.search(r"unknown [a-z ]+ `([^`]*)`(.*)", message, re.DOTALL)
+    if found is None:
+        return ""
+    return did_you_mean(found[1], re.findall(r"[\w.-]+", found[2].partition(" (")[0]))
 
 
 def against(recipe: Recipe, sets: Mapping[str, str]) -> Recipe:
-    """The recipe with evaluation sets added, as `{name: "path:field"}`; one of a name that it
-    has replaces that.
+    """Return the recipe with evaluation sets added, as `{name: "path:field"}`. A set replaces
+    another of the same name.
     """
     if not sets:
         return recipe
-    found = {name: _evaluation_set(name, place) for name, place in sets.items()}
-    laid = recipe.setting("decontaminate.against")
+    found = {name: _evaluation_set(name, location) for name, location in sets.items()}
+    override = recipe.setting("decontaminate.against")
     written = (
-        _tables(f"against = {laid}", "decontaminate.against")
-        if laid is not None
+        _tables(f"against = {override}", "decontaminate.against")
+        if override is not None
         else _tables(recipe.text, recipe.name)
     )
-    tables = written if laid is not None else written.get("decontaminate", {})
+    tables = written if override is not None else written.get("decontaminate", {})
     kept = [table for table in tables.get("against", []) if table.get("name") not in found]
     inline = [
         "{" + ", ".join(f"{key} = {_toml_string(str(text))}" for key, text in table.items()) + "}"
         for table in [*kept, *found.values()]
     ]
     overrides = (*recipe.overrides, ("decontaminate.against", f"[{', '.join(inline)}]"))
-    _core.resolve(recipe.text, recipe.name, overrides)
-    return Recipe(recipe.name, recipe.text, overrides)
+    result = Recipe(recipe.name, recipe.text, overrides)
+    _resolve(result)
+    return result
 
 
-def _evaluation_set(name: str, place: str) -> dict[str, str]:
-    path, colon, field = place.rpartition(":")
+def _evaluation_set(name: str, location: str) -> dict[str, str]:
+    path, colon, field = location.rpartition(":")
     if not (name and path and colon and field):
         raise _core.ConfigError(
-            f"evaluation set `{name}={place}`: write NAME=PATH:FIELD, as "
+            f"evaluation set `{name}={location}`: expected NAME=PATH:FIELD, e.g. "
             "`mt_bench=eval/mt_bench.jsonl:turns`"
         )
     return {"name": name, "path": path, "field": field}
 
 
 def _tables(text: str, name: str) -> dict[str, Any]:
-    """TOML that the engine has taken; Python's reader may still refuse it, as it knows an older
-    TOML and fewer levels.
+    """Parse TOML that the core has accepted. Python's parser may still reject it, because it
+    implements an older TOML and allows fewer levels.
     """
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _core.ConfigError(f"{name}: not TOML that can be read: {error}") from error
+        raise _core.ConfigError(f"{name}: invalid TOML: {error}") from error
 
 
 def _toml(value: Value) -> str:
-    """A value as TOML; text that is no TOML value is taken by the engine as a string, so a
-    shell's `a=b` needs no quotes.
+    """Return a value as TOML. The core reads text that is not a TOML value as a string, so
+    `a=b` in a shell needs no quotes.
     """
     if isinstance(value, str):
         return _utf8(value)
@@ -144,20 +158,20 @@ def _toml(value: Value) -> str:
     if isinstance(value, int | float):
         return brief(value)
     raise _core.ConfigError(
-        "a key of a recipe is set to text, a number, true or false, or a list of texts, not to "
+        "the value of a recipe key must be text, a number, true or false, or a list of texts, not "
         f"{brief(value)}"
     )
 
 
 def _toml_string(text: str) -> str:
-    """Text in quotes. JSON escapes the same characters, but DEL, and what is not in the first
-    plane it escapes in halves.
+    """Return text in quotes. JSON escapes the same characters except DEL. Characters outside the
+    first plane are not escaped, because JSON writes them as two halves.
     """
     return json.dumps(_utf8(text), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _utf8(text: str) -> str:
-    """The text; ConfigError where it is none, as of a name or an argument that is not UTF-8."""
+    """Return the text. Raises ConfigError for a name or an argument that is not UTF-8."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

@@ -1,6 +1,7 @@
-"""`prep` and `binarize` as functions: raw rows in, a folder of verified token shards out."""
+"""`prep` and `binarize` as functions."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -9,29 +10,14 @@ from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.prepare import canary
 from zephyr_fast.prepare.inputs import find_inputs, find_tokenizer
 from zephyr_fast.prepare.progress import Progress, listener
-from zephyr_fast.prepare.recipe import Value, against, read
+from zephyr_fast.prepare.recipe import Recipe, Value, against, read
 from zephyr_fast.untrusted.limits import THREADS_MAX, check_count
 
 Paths = str | Path | Sequence[str | Path]
 
 
 class RunOptions(TypedDict, total=False):
-    """What `prep` and `binarize` take beside a recipe and the folder to write.
-
-    input          files, folders, globs, or "sample"; without it the recipe's own source on the Hub
-    tokenizer      a folder, a tokenizer.json, a Hub id, or "sample"
-    overrides       keys laid over the recipe, as `{"pack.seq_len": 512}`; with
-                   `{"shards.tokens": False}` text alone is written, and no tokenizer is needed
-    decontaminate  evaluation sets to keep out, added to the recipe's, as
-                   `{"mt_bench": "eval/mt_bench.jsonl:turns"}` (path, colon, field)
-    threads        one a core unless given; the bytes are the same
-    overwrite      another run's folder is replaced
-    strict         the first unreadable row ends the run
-    max_bad_rows        unreadable rows allowed
-    max_memory     bytes that this process may hold, all that is in it counted: the run takes
-                   smaller bites, and ends with a ConfigError where that is not enough
-    on_progress called with the counters, about ten times a second
-    """
+    """The keyword arguments of `prep` and `binarize`. `prep` describes each of them."""
 
     input: Paths | None
     tokenizer: str | Path | None
@@ -46,13 +32,49 @@ class RunOptions(TypedDict, total=False):
 
 
 def prep(recipe: str = "ultrachat", *, out: str | Path, **options: Unpack[RunOptions]) -> Manifest:
-    """Cleans, filters, dedups, tokenizes and packs dialogues; gives the manifest of the out folder.
+    """Clean, filter, deduplicate, tokenize and pack dialogues.
 
-    `recipe`: a packaged name or the path of a TOML file. `out`: the folder to write; a finished one
-    of the same run is left as it is. The other arguments are those of `RunOptions`.
+    If `out` already holds the result of the same run, nothing is written.
 
-    Raises ConfigError, TooManyBadRowsError, InputError, OutputExistsError (the directory holds
-    another run), LockedError, StorageError; KeyboardInterrupt on Ctrl-C.
+    Args:
+        recipe: Name of a bundled recipe, or the path of a TOML file.
+        out: Output directory. Created if missing.
+        **options: The other arguments, all optional and by keyword:
+
+            - `input`: Files, directories or globs, or "sample" for the bundled rows. Defaults to
+              the recipe's dataset on the Hub.
+            - `tokenizer`: Directory, tokenizer.json, Hub id, or "sample". Defaults to the
+              recipe's tokenizer.
+            - `overrides`: Recipe keys to override, e.g. `{"pack.seq_len": 512}`. With
+              `{"shards.tokens": False}`, only text is written and no tokenizer is needed.
+            - `decontaminate`: Evaluation sets to remove overlaps with, as
+              `{"name": "path:field"}`, e.g. `{"mt_bench": "eval/mt_bench.jsonl:turns"}`. Added to
+              those of the recipe.
+            - `threads`: Number of threads. Defaults to one per core. Does not affect the output.
+            - `overwrite`: Replace the dataset of another run in `out`.
+            - `strict`: Fail on the first unreadable row. Excludes `max_bad_rows`.
+            - `max_bad_rows`: Maximum number of unreadable rows. Defaults to 0.1 % of the rows, at
+              least 20 and at most 1,000.
+            - `max_memory`: Memory limit of the process in bytes. Batches shrink to fit, and the
+              run fails if that is not enough.
+            - `on_progress`: Called about ten times a second with a `Progress`.
+
+    Returns:
+        The manifest of the dataset in `out`.
+
+    Raises:
+        ConfigError: The recipe, an override, an option or the template is invalid.
+        InputError: An input or tokenizer is missing, unreadable, or changed during the run.
+        TooManyBadRowsError: Too many rows are unreadable.
+        OutputExistsError: `out` holds a different run, or files that zephyr-fast did not write.
+        LockedError: Another process is writing to `out`.
+        StorageError: Writing failed.
+        KeyboardInterrupt: The user pressed Ctrl-C.
+
+    Example:
+        >>> manifest = prep(input="sample", overrides={"pack.seq_len": 512}, out=out)
+        >>> manifest.rows.read, manifest.rows.written
+        (320, 293)
     """
     return _run("prep", recipe, out, options)
 
@@ -60,43 +82,83 @@ def prep(recipe: str = "ultrachat", *, out: str | Path, **options: Unpack[RunOpt
 def binarize(
     recipe: str = "ultrafeedback", *, out: str | Path, **options: Unpack[RunOptions]
 ) -> Manifest:
-    """Turns scored replies (or pairs) into preference pairs, as text and as tokens.
+    """Turn scored completions, or existing pairs, into preference pairs (text and tokens).
 
-    Arguments and errors: see `prep`.
+    Arguments, return value and exceptions are those of `prep`.
+
+    Example:
+        >>> binarize(input="sample", out=out).splits["train"].examples
+        222
     """
     return _run("binarize", recipe, out, options)
 
 
-def _run(command: str, recipe: str, out: str | Path, options: RunOptions) -> Manifest:
+@dataclass(frozen=True)
+class Resolved:
+    """The recipe and the local files of a run."""
+
+    recipe: Recipe
+    inputs: list[Path]
+    tokenizer: Path | None
+
+
+def check_options(command: str, options: RunOptions) -> None:
+    """TypeError for an unknown argument, ConfigError for a value out of range."""
     for name in options:
         if name not in RunOptions.__annotations__:
             raise TypeError(f"{command}() got an unexpected keyword argument '{name}'")
-    threads, max_bad_rows = options.get("threads"), options.get("max_bad_rows")
-    max_memory, given = options.get("max_memory"), options.get("input")
-    check_count("threads", threads, 1, THREADS_MAX)
-    check_count("max_bad_rows", max_bad_rows)
-    check_count("max_memory", max_memory)
-    found = against(read(recipe, options.get("overrides")), options.get("decontaminate") or {})
-    named = [given] if isinstance(given, str | Path) else given or []
-    inputs = find_inputs(command, found, named)
+    check_count("threads", options.get("threads"), 1, THREADS_MAX)
+    check_count("max_bad_rows", options.get("max_bad_rows"))
+    check_count("max_memory", options.get("max_memory"))
+    if options.get("strict") and options.get("max_bad_rows") is not None:
+        raise _core.ConfigError("--strict and --max-bad-rows exclude each other; drop one of them")
+
+
+def resolve_recipe(recipe: str, options: RunOptions) -> Recipe:
+    """Return the checked recipe with all overrides and evaluation sets."""
+    found = read(recipe, options.get("overrides"))
+    return against(found, options.get("decontaminate") or {})
+
+
+def named_inputs(options: RunOptions) -> Sequence[str | Path]:
+    """Return the inputs that the caller named."""
+    given = options.get("input")
+    return [given] if isinstance(given, str | Path) else given or []
+
+
+def _resolve(command: str, recipe: str, options: RunOptions) -> Resolved:
+    """Find everything that a run reads, and try an unknown template."""
+    check_options(command, options)
+    found = resolve_recipe(recipe, options)
+    inputs = find_inputs(command, found, named_inputs(options))
     tokenizer = find_tokenizer(found, options.get("tokenizer"), inputs)
+    check_template(found, tokenizer)
+    return Resolved(found, inputs, tokenizer)
+
+
+def check_template(recipe: Recipe, tokenizer: Path | None) -> None:
+    """ConfigError if the recipe uses an unknown template that fails in its canary process."""
     if tokenizer:
-        unknown = _core.unknown_template(found.text, found.name, found.overrides, tokenizer)
+        unknown = _core.unknown_template(recipe.text, recipe.name, recipe.overrides, tokenizer)
         if unknown:
             canary.check(unknown)
+
+
+def _run(command: str, recipe: str, out: str | Path, options: RunOptions) -> Manifest:
+    found = _resolve(command, recipe, options)
     manifest = _core.run(
         command,
-        found.text,
-        found.name,
-        found.overrides,
-        inputs,
-        tokenizer,
+        found.recipe.text,
+        found.recipe.name,
+        found.recipe.overrides,
+        found.inputs,
+        found.tokenizer,
         out,
-        threads=threads,
+        threads=options.get("threads"),
         overwrite=options.get("overwrite", False),
         strict=options.get("strict", False),
-        max_bad_rows=max_bad_rows,
-        max_memory=max_memory,
+        max_bad_rows=options.get("max_bad_rows"),
+        max_memory=options.get("max_memory"),
         on_progress=listener(options.get("on_progress")),
     )
     return Manifest.parse(manifest)

@@ -1,84 +1,97 @@
-"""Prints what a run made: where every row went, and what the shards hold."""
+"""Prints the summary of a run: the outcome of the rows, and the contents of the shards."""
 
 from pathlib import Path
 
 from zephyr_fast._core import StorageError
 from zephyr_fast.dataset.manifest import Decontamination, Manifest
-from zephyr_fast.printed import shown
+from zephyr_fast.dataset.names import SPLITS
+from zephyr_fast.printed import channel, say, shown
 
 
 def print_summary(manifest: Manifest, out: Path) -> None:
-    """A short table on stdout. Names are shown as they are: none is taken for markup, an emoji
-    or an escape sequence.
+    """Print a short table on stdout, as wide as the terminal. If stdout is not a terminal, each
+    entry is one line.
+
+    Names are printed literally, never as markup, emoji or escape sequences.
     """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    entries = [(shown(label), shown(value)) for label, value in lines(manifest, out)]
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        for label, value in entries:
+            say(f"{label:<16} {value}")
+        return
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, says in lines(manifest, out):
-        table.add_row(Text(shown(name)), Text(shown(says)))
+    for label, value in entries:
+        channel.log(f"{label:<16} {value}")
+        table.add_row(Text(label), Text(value))
     try:
-        Console(highlight=False, markup=False, emoji=False).print(table)
+        console.print(table)
     except BrokenPipeError:
-        raise  # the reader has seen enough: click ends the command
+        raise  # the reader has closed the pipe: click ends the command
     except OSError as error:
-        raise StorageError(f"cannot print: {error.strerror or error}") from error
+        raise StorageError(f"cannot write to stdout: {error.strerror or error}") from error
 
 
 def lines(manifest: Manifest, out: Path) -> list[tuple[str, str]]:
-    """What is said, as (word, sentence)."""
+    """Return the entries of the summary, as (label, value)."""
     rows = manifest.rows
     parts = {
         "dropped": rows.dropped,
         "duplicates": rows.duplicates,
         "quarantined": rows.quarantined,
     }
-    gone = "".join(f" + {sum(reasons.values()):,} {verdict}" for verdict, reasons in parts.items())
-    told = [("rows", f"{rows.read:,} read = {rows.written:,} written{gone}")]
-    told += [(verdict, _counts(reasons)) for verdict, reasons in parts.items() if reasons]
+    removed = "".join(f" + {sum(counts.values()):,} {part}" for part, counts in parts.items())
+    entries = [("rows", f"{rows.read:,} read = {rows.written:,} written{removed}")]
+    entries += [(part, _counts(counts)) for part, counts in parts.items() if counts]
+    entries += _changes(manifest)
+    entries.append(("decontamination", _decontamination(manifest.decontamination)))
+    entries += [
+        (name, manifest.kind.summary(manifest.splits[name], manifest.tokenizer is not None))
+        for name in SPLITS
+        if name in manifest.splits
+    ]
+    files = f"{out}/: manifest.json, {_shards(manifest)}, _ledger/ (the outcome of every row)"
+    return [*entries, ("files", files)]
+
+
+def _changes(manifest: Manifest) -> list[tuple[str, str]]:
+    """Return the entries about near-duplicates, phrases and capital letters, if there are any."""
+    entries = []
     if manifest.dedup.near_search_truncated:
-        told.append(
+        entries.append(
             (
                 "near-dedup",
-                f"{manifest.dedup.near_search_truncated:,} rows share a band with too many others "
-                "to compare them all",
+                f"search was cut short for {manifest.dedup.near_search_truncated:,} rows (too many "
+                "candidates); some near-duplicates may remain",
             )
         )
     if manifest.phrases:
-        told.append(("phrases", _counts(manifest.phrases)))
+        entries.append(("phrases", _counts(manifest.phrases)))
     if manifest.truecase.rows:
-        told.append(
+        entries.append(
             (
                 "truecased",
-                f"{manifest.truecase.letters_changed:,} letters in {manifest.truecase.rows:,} rows",
+                f"{manifest.truecase.letters_changed:,} letters capitalized in "
+                f"{manifest.truecase.rows:,} rows",
             )
         )
-    told.append(("decontamination", _decontamination(manifest.decontamination)))
-    told += [
-        (name, manifest.kind.summary(split, has_tokens=manifest.tokenizer is not None))
-        for name, split in manifest.splits.items()
-    ]
-    told.append(
-        (
-            "files",
-            f"{out}/ (manifest.json, {_shards(manifest)}, _ledger/: why each row was dropped or "
-            "changed)",
-        )
-    )
-    return told
+    return entries
 
 
 def _decontamination(found: Decontamination) -> str:
     if found.status == "not checked":
-        return "not checked; name evaluation sets with --decontaminate NAME=PATH:FIELD"
+        return "not checked (use --decontaminate NAME=PATH:FIELD)"
     done = "dropped" if found.action == "drop" else "flagged"
     sets = ", ".join(
-        f"{card.name} {card.instances_matched:,} of {card.instances:,} instances "
-        f"({card.share:.1%}) in {card.rows_matched:,} rows"
-        for card in found.sets
+        f"{entry.name}: {entry.instances_matched:,} of {entry.instances:,} instances "
+        f"({entry.share:.1%}) found in {entry.rows_matched:,} rows"
+        for entry in found.sets
     )
     return f"{found.rows_matched:,} rows {done}; {sets}"
 
@@ -91,5 +104,6 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 def _shards(manifest: Manifest) -> str:
-    files = [card.file for split in manifest.splits.values() for card in split.shards or split.text]
+    splits = [manifest.splits[name] for name in SPLITS if name in manifest.splits]
+    files = [entry.file for split in splits for entry in split.shards or split.text]
     return ", ".join(files) if len(files) <= 2 else f"{files[0]} … {files[-1]}"

@@ -1,9 +1,9 @@
-"""What stands between bytes, names and numbers that others chose and the code that uses them.
+"""Checks on bytes, names and numbers from others, before other code uses them.
 
-bounded    reads small files and JSON, with a limit on size, width and depth
-limits     refuses counts that no machine has
-matching   expands file patterns, and ends on any tree
-message    reads Arrow messages of our own layouts, and no others (needs numpy)
+bounded    reads small files and JSON, with limits on size, width and depth
+limits     rejects counts that are out of range
+matching   expands file patterns, and terminates on any directory tree
+message    reads Arrow messages of zephyr-fast's layouts only (needs numpy)
 
-Nothing here knows what a data set is: a room above says what it expects.
+This package does not know the structure of a dataset. Its callers pass what they expect.
 """

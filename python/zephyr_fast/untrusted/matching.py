@@ -1,5 +1,5 @@
-"""Expands a pattern of file names as `glob` does, but ends on any tree: `**` follows no link to
-a folder, and no path comes twice.
+"""Expands file patterns like `glob`, but terminates on any tree: `**` does not follow links to
+directories, and each path is returned once.
 """
 
 import fnmatch
@@ -10,23 +10,21 @@ from collections.abc import Iterator
 
 
 def matches(pattern: str, folder: str = "") -> list[str]:
-    """The regular files that a pattern matches, sorted, links to files followed; a relative
-    pattern starts at `folder`.
+    """Return the regular files that match a pattern, sorted. Links to files are followed, and a
+    relative pattern starts at `folder`.
 
-    `*` stays in one folder, `**` goes into all below. Names with a leading dot are matched by
-    patterns that have it, as in a shell. A folder that cannot be listed matches nothing.
+    `*` matches within one directory, and `**` in all directories below. As in a shell, only a
+    pattern with a leading dot matches such names. An unreadable directory has no matches.
     """
     if pattern.endswith("/"):
-        return []  # folders alone
+        return []  # only directories
     parts = [part for part in pattern.split("/") if part not in ("", ".")]
     start = "/" if pattern.startswith("/") else f"{folder}/" if folder else ""
     return sorted(path for path in _below([start], parts) if os.path.isfile(path))
 
 
 def _below(starts: list[str], parts: list[str]) -> list[str]:
-    """The paths under `starts` that the parts of a pattern match, one part after the other, each
-    path once.
-    """
+    """Return the paths under `starts` that match the parts of a pattern, each path once."""
     paths = starts
     for number, part in enumerate(parts):
         is_last = number + 1 == len(parts)
@@ -47,9 +45,7 @@ def _step(folder: str, part: str, is_last: bool) -> Iterator[str]:
 
 
 def _tree(top: str, files: bool) -> Iterator[str]:
-    """The folder itself and all below it that are no links; with `files`, what lies in them
-    instead.
-    """
+    """Yield the directory and all below it, except links. With `files`, yield their files."""
     waiting = [top]
     while waiting:
         folder = waiting.pop()

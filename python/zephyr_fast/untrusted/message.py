@@ -1,10 +1,9 @@
-"""Reads an Arrow message of a fixed layout, and nothing else of Arrow's format: what others
-wrote never reaches Arrow's own reader.
+"""Reads Arrow messages of a fixed layout. Untrusted messages never reach Arrow's own reader.
 
-That reader trusts much of a message's header: it inflates what the header calls compressed, and
-makes arrays of lengths that are not there. We know the columns of each of our files, so all that
-is left to read is where each column's buffers begin and end. Whatever is not laid out as our own
-writers do it is refused. Formats: Arrow's `Message.fbs` and `Schema.fbs`, as FlatBuffers.
+Arrow's reader trusts the header of a message: it decompresses buffers, and creates arrays longer
+than the data. The columns of our files are known, so this reader only needs the offsets of each
+column's buffers. It rejects every layout that our own writers do not produce. The formats are
+Arrow's `Message.fbs` and `Schema.fbs`, as FlatBuffers.
 """
 
 import struct
@@ -18,17 +17,17 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.integer[Any]]
 
 METADATA_BYTES_MAX = 64 << 10
-"""Size of a message's header. One of seven columns takes less than 1 KiB."""
+"""Maximum size of a message's header. With seven columns it has less than 1 KiB."""
 
 _KEY_VALUES_MAX = 16
 
 _SCHEMA, _RECORD_BATCH = 1, 3  # header types of Message.fbs
-_VERSION_5 = 4  # of the metadata, as all versions of Arrow since 1.0 write it
+_VERSION_5 = 4  # metadata version of Arrow 1.0 and later
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A column: numbers of one type, or lists of them. Only plain numbers may be null."""
+    """A column: numbers of one type, or lists of them. Lists cannot be null."""
 
     name: str
     dtype: "np.dtype[Any]"
@@ -39,7 +38,7 @@ class Layout:
 @dataclass(frozen=True)
 class Lists:
     """A column of lists: list i is `values[offsets[i]:offsets[i + 1]]`. The offsets never
-    decrease, and lie within the values.
+    decrease, and are within the values.
     """
 
     offsets: Ints
@@ -53,16 +52,22 @@ Column = Lists | list[Any]
 
 
 def record_batch(message: memoryview, layouts: Sequence[Layout], rows: int) -> dict[str, Column]:
-    """The columns of a message that holds exactly these, `rows` rows each, as views of its bytes.
+    """Return the columns of a message as views of its bytes, by name.
 
-    Raises ValueError, saying what is not as our writers do it.
+    Args:
+        message: The bytes of a record batch message.
+        layouts: The columns that it must have, in order.
+        rows: The number of rows that it must have.
+
+    Raises:
+        ValueError: The message differs from what our writers produce.
     """
-    header, body = _taken_apart(message, _RECORD_BATCH)
+    header, body = _parse(message, _RECORD_BATCH)
     batch = header.table(2)
     if batch.has(3):
         raise ValueError("its columns are compressed, which zephyr-fast does not write")
     if (found := batch.number(0, "<q")) != rows:
-        raise ValueError(f"{found} rows, not {rows}")
+        raise ValueError(f"expected {rows} rows, found {found}")
     nodes, buffers = batch.pairs(1), batch.pairs(2)
     if (len(nodes), len(buffers)) != (
         sum(1 + one.is_list for one in layouts),
@@ -77,15 +82,15 @@ def record_batch(message: memoryview, layouts: Sequence[Layout], rows: int) -> d
 
 
 def metadata(message: memoryview) -> tuple[dict[bytes, bytes], int]:
-    """The key-value metadata of a schema message, and the message's size in bytes. Raises
+    """Return the key-value metadata of a schema message, and the message's size in bytes. Raises
     ValueError.
     """
-    header, body = _taken_apart(message, _SCHEMA)
+    header, body = _parse(message, _SCHEMA)
     return dict(header.table(2).key_values(2)), len(message) - len(body)
 
 
 class _Parts:
-    """Takes the nodes and buffers of a batch, column by column, each checked against the body."""
+    """Reads the nodes and buffers of a batch by column, and checks them against the body."""
 
     def __init__(
         self, body: memoryview, nodes: list[tuple[int, int]], buffers: list[tuple[int, int]]
@@ -94,14 +99,14 @@ class _Parts:
 
     def lists(self, layout: Layout, rows: int) -> Lists:
         self._node(layout, rows)
-        self._buffer()  # of a column without nulls, its validity is not looked at
+        self._buffer()  # the validity buffer is not needed without nulls
         offsets = self._array(np.dtype("<i4"), rows + 1)
         count, _ = self._node(layout, None)
         self._buffer()
         values = self._array(layout.dtype, count)
         if offsets[0] < 0 or offsets[-1] > count or (offsets[1:] < offsets[:-1]).any():
             raise ValueError(
-                f"the lists of `{layout.name}` do not follow one another within its {count} values"
+                f"the lists of `{layout.name}` are not in order within its {count} values"
             )
         return Lists(offsets, values)
 
@@ -117,23 +122,23 @@ class _Parts:
             np.frombuffer(validity, np.uint8), count=rows, bitorder="little"
         ).tolist()
         if rows - sum(bits) != nulls:
-            raise ValueError(f"`{layout.name}` has another number of nulls than it says")
+            raise ValueError(f"the null count of `{layout.name}` is wrong")
         return [value if bit else None for value, bit in zip(values, bits, strict=True)]
 
     def _node(self, layout: Layout, rows: int | None) -> tuple[int, int]:
-        """Length and nulls of an array; the length must be `rows`, if given."""
+        """Return length and null count of an array. The length must be `rows`, unless None."""
         length, nulls = next(self._nodes)
         if length < 0 or (rows is not None and length != rows):
             raise ValueError(f"`{layout.name}` has {length} values, not {rows}")
         if nulls and not (layout.may_be_null and 0 < nulls <= length):
-            raise ValueError(f"`{layout.name}` has nulls, which zephyr-fast does not write there")
+            raise ValueError(f"`{layout.name}` has nulls, which zephyr-fast does not write")
         return length, nulls
 
     def _buffer(self) -> memoryview:
         offset, length = next(self._buffers)
         if not 0 <= offset <= offset + length <= len(self._body) or length < 0:
             raise ValueError(
-                f"a buffer of {length} bytes at {offset} does not lie in its body of "
+                f"a buffer of {length} bytes at {offset} is not within its body of "
                 f"{len(self._body)} bytes"
             )
         return self._body[offset : offset + length]
@@ -149,8 +154,8 @@ class _Parts:
 
 
 class _Table:
-    """A FlatBuffers table. Every position is checked by `_at` before it is read, so no number in
-    the file leads outside of it.
+    """A FlatBuffers table. `_at` checks every position before it is read, so no number in the file
+    can refer to bytes outside of it.
     """
 
     def __init__(self, data: bytes, start: int) -> None:
@@ -159,21 +164,21 @@ class _Table:
         self._slots = _at(data, self._vtable, "<H") // 2 - 2
 
     def has(self, slot: int) -> bool:
-        """Whether the field is there."""
+        """Whether the field is present."""
         return self._field(slot) is not None
 
     def number(self, slot: int, kind: str) -> int:
-        """The number of a field; 0, which is its default, if it is not there."""
+        """Return the number of a field, or its default 0 if it is absent."""
         position = self._field(slot)
         return 0 if position is None else _at(self._data, position, kind)
 
     def table(self, slot: int) -> "_Table":
-        """The table that a field refers to."""
+        """Return the table that a field refers to."""
         return _Table(self._data, self._referred(slot))
 
     def pairs(self, slot: int) -> list[tuple[int, int]]:
-        """A vector of structs of two 64-bit numbers: a node's length and nulls, a buffer's
-        offset and length.
+        """Return a vector of structs of two 64-bit numbers: length and null count of a node, or
+        offset and length of a buffer.
         """
         start = self._referred(slot)
         count = _at(self._data, start, "<I")
@@ -183,15 +188,15 @@ class _Table:
         return list(zip(numbers[::2], numbers[1::2], strict=True))
 
     def key_values(self, slot: int) -> list[tuple[bytes, bytes]]:
-        """A vector of tables of two texts each; none, if the field is not there."""
+        """Return a vector of tables of two texts each. It is empty if the field is absent."""
         if not self.has(slot):
             return []
         start = self._referred(slot)
         count = _at(self._data, start, "<I")
-        if count > _KEY_VALUES_MAX:  # each may be as long as the header, over and over
+        if count > _KEY_VALUES_MAX:  # each may refer to the entire header
             raise ValueError("its header is damaged")
-        places = [start + 4 + 4 * one for one in range(count)]
-        tables = [_Table(self._data, place + _at(self._data, place, "<I")) for place in places]
+        offsets = [start + 4 + 4 * index for index in range(count)]
+        tables = [_Table(self._data, offset + _at(self._data, offset, "<I")) for offset in offsets]
         return [(table._text(0), table._text(1)) for table in tables]
 
     def _text(self, slot: int) -> bytes:
@@ -214,11 +219,11 @@ class _Table:
         return self._start + offset if offset else None
 
 
-def _taken_apart(message: memoryview, kind: int) -> tuple[_Table, memoryview]:
-    """The header of a message of this kind, and its body. Raises ValueError."""
+def _parse(message: memoryview, kind: int) -> tuple[_Table, memoryview]:
+    """Return the header of a message of this kind, and its body. Raises ValueError."""
     marker, size = struct.unpack_from("<Ii", message) if len(message) >= 8 else (0, 0)
     if marker != 0xFFFFFFFF or not 0 < size <= min(METADATA_BYTES_MAX, len(message) - 8):
-        raise ValueError("it does not begin as an Arrow message of ours")
+        raise ValueError("it does not start like an Arrow message of zephyr-fast")
     data = bytes(message[8 : 8 + size])
     header, body = _Table(data, _at(data, 0, "<I")), message[8 + size :]
     if header.number(0, "<h") != _VERSION_5 or header.number(1, "<B") != kind:
@@ -226,17 +231,17 @@ def _taken_apart(message: memoryview, kind: int) -> tuple[_Table, memoryview]:
     length = header.number(3, "<q")
     if not 0 <= length <= len(body):
         raise ValueError(
-            f"its body of {length} bytes is longer than the {len(body)} bytes that are there"
+            f"its body of {length} bytes is longer than the {len(body)} bytes in the file"
         )
     return header, body[:length] if kind == _RECORD_BATCH else body
 
 
 def _at(data: bytes, position: int, kind: str) -> int:
-    """The number of this kind at a position."""
-    if position < 0:  # which struct would count from the end
+    """Return the number at a position."""
+    if position < 0:  # struct would count from the end
         raise ValueError("its header is damaged")
     try:
         number: int = struct.unpack_from(kind, data, position)[0]
-    except struct.error:  # it does not lie in the data
+    except struct.error:  # outside of the data
         raise ValueError("its header is damaged") from None
     return number

@@ -1,8 +1,7 @@
-"""Says what a training run will cost before it is paid for: steps, tokens, FLOPs and GPU hours,
-from a manifest and two small files.
+"""Estimates steps, tokens, FLOPs and GPU hours of a training run.
 
-Nothing is loaded but the manifest, the training config and the model's `config.json`, so this
-runs where there is no torch.
+Only the manifest, the training config and the model's `config.json` are read, so this does not
+need torch.
 """
 
 import math
@@ -19,31 +18,31 @@ from zephyr_fast.train import config_file, configs
 from zephyr_fast.untrusted.bounded import parse_json, read_bytes
 from zephyr_fast.untrusted.limits import COUNT_MAX, check_count
 
-PACKAGED_MODEL = Path(__file__).parent / "sample" / "model"
+BUNDLED_MODEL = Path(__file__).parent / "sample" / "model"
 
 PEAK_TFLOPS = 989.0
-"""bfloat16 on an H100 SXM without sparsity (NVIDIA's data sheet)."""
+"""Peak of an H100 SXM in bfloat16 without sparsity (from NVIDIA's specifications)."""
 
 CONFIG_BYTES_MAX = 16 << 20
-"""A model's `config.json`: some KB, or a MB where it names thousands of labels."""
+"""Maximum size of a model's `config.json`: typically KB, or a MB with thousands of labels."""
 
 WIDTH_MAX = 2**31 - 1
-"""Layers, heads and widths of a model: what no weight matrix could have."""
+"""Maximum layers, heads and widths of a model, above any real weight matrix."""
 
 GPUS_MAX = 10**7
 
 TFLOPS_MAX = 1e9
 
 MFU = 0.4
-"""Model FLOPs utilisation: what packed training of 7 B parameters on eight such GPUs is commonly
-reported at.
+"""Model FLOPs utilization, as commonly reported for packed training of 7 B parameters on eight
+such GPUs.
 """
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What of a decoder's configuration decides its FLOPs; weights that only look up, the
-    embeddings, are not in `matmul`.
+    """The sizes of a decoder that determine its FLOPs. `matmul` excludes the embeddings, which
+    are only looked up.
     """
 
     matmul: int
@@ -52,11 +51,13 @@ class Shape:
 
     @classmethod
     def of(cls, config: dict[str, Any], where: str) -> "Shape":
-        """From a `config.json` with the fields of Llama, Mistral and Qwen; InputError for
-        another architecture.
+        """Read a `config.json` with the fields of Llama, Mistral and Qwen. InputError for another
+        architecture.
         """
         if any("expert" in name for name in config):
-            raise InputError(f"`{where}` is a mixture of experts, which cannot be estimated")
+            raise InputError(
+                f"`{where}` is a mixture-of-experts model, which `estimate` does not support"
+            )
         hidden, layers, heads, inner, vocabulary = (
             _width(config, name, where)
             for name in (
@@ -75,15 +76,18 @@ class Shape:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The cost of a run. Tokens are over all epochs; `tokens_seen` counts a pair's prompt twice,
-    once for each answer.
+    """The cost of a run.
+
+    Tokens are counted over all epochs. `tokens_seen` counts a pair's prompt twice, once for each
+    completion. `unit` names the examples of a step: sequences or pairs.
     """
 
-    samples_per_step: int
+    examples_per_step: int
+    unit: str
     steps: int
     epochs: float
     tokens_seen: int
-    tokens_trained: int
+    label_tokens: int
     flops: float
     gpu_hours: float
     mfu: float
@@ -100,17 +104,36 @@ def estimate(
     mfu: float = MFU,
     peak_tflops: float = PEAK_TFLOPS,
 ) -> Estimate:
-    """What training on the `train` split of `folder` costs under a training config (packaged
-    name or path).
+    """Estimate the cost of training on the `train` split of a dataset.
 
-    FLOPs are 6 per weight and token (4 with an adapter, whose base has no gradients of weights),
-    and in attention 12 per layer, unit of width and pair of tokens that see each other, with
-    every document as long as the mean. A run on pairs adds the reference's forward pass, 2 per
-    weight and token: once where it is stored, else in each epoch. Recomputed activations are not
-    counted, as is the custom with MFU. Errors: InputError, ConfigError.
+    FLOPs are 6 per weight and token (4 with an adapter) plus 12 per layer, attention width and
+    pair of attended tokens. A preference run adds the reference's forward pass (2 per weight and
+    token), once if it is stored and once per epoch otherwise. All documents are assumed to have
+    the mean length. Activation recomputation is not counted.
+
+    Args:
+        folder: Dataset directory.
+        config: Training config: bundled name or path.
+        model: Model directory, config.json or Hub id. Defaults to the config's model.
+        gpus: Number of GPUs.
+        mfu: Model FLOPs utilization, above 0 and at most 1.
+        peak_tflops: Peak TFLOP/s per GPU.
+
+    Returns:
+        The estimate.
+
+    Raises:
+        InputError: The dataset, config or model cannot be read, or the architecture is not
+            supported.
+        IntegrityError: The manifest is damaged.
+        ConfigError: A number is out of range.
+
+    Example:
+        >>> estimate(out, "sample-sft", gpus=1).steps
+        15
     """
     if not (_is_real(mfu) and 0 < mfu <= 1):
-        raise ConfigError(f"MFU is a share of the peak, above 0 and at most 1, not {brief(mfu)}")
+        raise ConfigError(f"`mfu` must be above 0 and at most 1, not {brief(mfu)}")
     if not (_is_real(peak_tflops) and 0 < peak_tflops <= TFLOPS_MAX):
         raise ConfigError(
             f"`peak_tflops` must be above 0 and at most {TFLOPS_MAX:g}, not {brief(peak_tflops)}"
@@ -139,27 +162,45 @@ def estimate(
     hours = flops / (peak_tflops * 1e12 * mfu) / 3600
     trained = round(split.label_tokens * epochs)
     return Estimate(
-        per_step, steps, epochs, round(seen * epochs), trained, flops, hours, mfu, peak_tflops, gpus
+        examples_per_step=per_step,
+        unit=manifest.kind.unit,
+        steps=steps,
+        epochs=epochs,
+        tokens_seen=round(seen * epochs),
+        label_tokens=trained,
+        flops=flops,
+        gpu_hours=hours,
+        mfu=mfu,
+        peak_tflops=peak_tflops,
+        gpus=gpus,
     )
 
 
-def lines(found: Estimate) -> list[tuple[str, str]]:
-    """What is said, as (word, sentence)."""
-    clock = found.gpu_hours / found.gpus
+def summary(found: Estimate) -> list[tuple[str, str]]:
+    """Return the lines that `zephyr-fast estimate` prints, as (label, value)."""
     epochs = f"{found.epochs:g} epoch{'' if found.epochs == 1 else 's'}"
+    gpus = f"{found.gpus} GPU{'' if found.gpus == 1 else 's'}"
+    steps = f"{found.steps:,} step{'' if found.steps == 1 else 's'}"
     return [
+        ("steps", f"{steps} × {found.examples_per_step:,} {found.unit} ({epochs} on {gpus})"),
         (
-            "steps",
-            f"{found.steps:,} of {found.samples_per_step:,} samples ({epochs}, {found.gpus} GPUs)",
+            "tokens",
+            f"{found.tokens_seen:,} processed, {found.label_tokens:,} contribute to the loss",
         ),
-        ("tokens", f"{found.tokens_seen:,} seen, {found.tokens_trained:,} trained"),
         ("FLOPs", f"{found.flops:.3g}"),
         (
-            "GPU hours",
-            f"{found.gpu_hours:.3g}, at {found.mfu:.0%} of {found.peak_tflops:g} TFLOP/s each; "
-            f"{clock:.3g} h on the clock",
+            "GPU time",
+            f"{_duration(found.gpu_hours)} ({_duration(found.gpu_hours / found.gpus)} wall-clock), "
+            f"assuming {found.mfu:.0%} of {found.peak_tflops:g} TFLOP/s per GPU",
         ),
     ]
+
+
+def _duration(hours: float) -> str:
+    """Return a time in seconds, minutes or hours, whichever is easiest to read."""
+    if hours * 3600 < 100:
+        return f"{hours * 3600:.3g} s"
+    return f"{hours * 60:.3g} min" if hours * 60 < 100 else f"{hours:,.3g} h"
 
 
 def _is_real(value: object) -> bool:
@@ -167,24 +208,22 @@ def _is_real(value: object) -> bool:
 
 
 def _checked(split: Split, folder: str | Path) -> Split:
-    """The split, whose counts are what a data set can have; IntegrityError where they are not,
-    InputError where it has no samples.
+    """Check the counts of a split. IntegrityError if a dataset cannot have them, InputError if it
+    is empty.
     """
     for name in ("rows", "examples", "tokens", "label_tokens"):
         if not 0 <= getattr(split, name) <= COUNT_MAX:
             raise IntegrityError(
-                f"`{Path(folder) / 'manifest.json'}`: {name} of `train` are "
-                f"{brief(getattr(split, name))}; it was changed"
+                f"`{Path(folder) / 'manifest.json'}`: `{name}` of `train` is "
+                f"{brief(getattr(split, name))}; the file is damaged or was edited"
             )
     if split.label_tokens > split.tokens:
         raise IntegrityError(
-            f"`{Path(folder) / 'manifest.json'}`: more tokens of `train` are trained than there "
-            "are; it was changed"
+            f"`{Path(folder) / 'manifest.json'}`: `train` has more label tokens than tokens; the "
+            "file is damaged or was edited"
         )
     if split.examples == 0:
-        raise InputError(
-            f"the `train` split of `{folder}` has no samples: there is nothing to train on"
-        )
+        raise InputError(f"the `train` split of `{folder}` is empty")
     return split
 
 
@@ -196,11 +235,11 @@ def _model(model: str | None, given: Mapping[str, Any], file: Path) -> str:
 
 
 def _width(config: Mapping[str, Any], name: str, where: str, default: int | None = None) -> int:
-    """A size of a model's configuration; InputError for one that no model can have."""
+    """Read a size from a model's config. InputError if no model can have it."""
     if name not in config and default is None:
         raise InputError(
-            f"`{where}` has no {name!r}; only decoders with the fields of Llama, Mistral and Qwen "
-            "can be estimated"
+            f"`{where}` has no {name!r}; only decoder configs in the style of Llama, Mistral or "
+            "Qwen are supported"
         )
     value = config.get(name)
     if value is None and default is not None:
@@ -214,7 +253,7 @@ def _width(config: Mapping[str, Any], name: str, where: str, default: int | None
 
 
 def _shape(name: str) -> Shape:
-    path = str(PACKAGED_MODEL) if name == "sample" else name
+    path = str(BUNDLED_MODEL) if name == "sample" else name
     file = os.path.join(path, "config.json") if os.path.isdir(path) else path
     if not os.path.lexists(file):
         file = str(_fetched(name))
@@ -250,6 +289,6 @@ def _fetched(name: str) -> Path:
     ) as error:
         name = without_secrets(name)
         raise InputError(
-            f"no `config.json` of the model `{name}` here or on the Hub; name a folder that has "
-            "one: `--model`"
+            f"no `config.json` found for model `{name}`, neither locally nor on the Hub; pass a "
+            "directory that has one with --model"
         ) from error

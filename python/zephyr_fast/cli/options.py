@@ -1,0 +1,164 @@
+"""The options that `prep` and `binarize` share, and the values that they accept."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from zephyr_fast._core import ConfigError, names
+from zephyr_fast.printed import channel
+from zephyr_fast.untrusted.limits import COUNT_MAX, THREADS_MAX
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+SETTINGS_MAX = 1_000
+"""Maximum number of `--set` or `--decontaminate` options of one command. A recipe has a few dozen
+keys.
+"""
+
+SETTING_CHARACTERS_MAX = 100_000
+"""Maximum characters of one `--set` or `--decontaminate`: enough for a list of evaluation sets,
+and far below the system's limit for an argument.
+"""
+
+
+def size(text: str) -> int:
+    """Parse bytes: `600MB` (powers of ten), `2GiB` (powers of two) or a plain number."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(i?)B?", text, re.IGNORECASE)
+    if not found:
+        raise click.BadParameter(f"`{text}` is not a size; use e.g. 600MB or 2GiB")
+    value = float(found[1]) * (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " ")
+    if value > COUNT_MAX:
+        raise click.BadParameter(f"`{text}` exceeds the memory of any machine; use e.g. 2GiB")
+    return int(value)
+
+
+def choices(kind: str) -> str:
+    """Return the metavar of an option that accepts one of the core's names.
+
+    This is not a `click.Choice`: the core checks the name, with the same message as for `--set`.
+    """
+    return f"[{'|'.join(names(kind))}]"
+
+
+_SHARED = [
+    click.option(
+        "--out",
+        required=True,
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Output directory (created if missing).",
+    ),
+    click.option(
+        "--input",
+        "-i",
+        multiple=True,
+        metavar="PATH",
+        help="Input file, directory or quoted glob, or `sample` for the bundled rows. Repeatable. "
+        "Defaults to the recipe's dataset on the Hub.",
+    ),
+    click.option(
+        "--tokenizer",
+        metavar="PATH",
+        help="Tokenizer directory, tokenizer.json, Hub id, or `sample`. Defaults to the recipe's "
+        "tokenizer.",
+    ),
+    click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Override a recipe key, e.g. `dedup.near=false`. Repeatable.",
+    ),
+    click.option(
+        "--decontaminate",
+        "evaluation_sets",
+        multiple=True,
+        metavar="NAME=PATH:FIELD",
+        help="Remove rows that overlap this evaluation set. Repeatable.",
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(1, THREADS_MAX),
+        metavar="N",
+        help="Number of threads (default: one per core). Does not affect the output.",
+    ),
+    click.option(
+        "--overwrite", is_flag=True, help="Replace an existing dataset in the output directory."
+    ),
+    click.option(
+        "--strict",
+        is_flag=True,
+        help="Fail on the first unreadable row (same as `--max-bad-rows 0`).",
+    ),
+    click.option(
+        "--max-bad-rows",
+        type=click.IntRange(0),
+        metavar="N",
+        help="Maximum number of unreadable rows (default: 0.1 % of the rows, at least 20, at most "
+        "1000).",
+    ),
+    click.option(
+        "--max-memory",
+        type=size,
+        metavar="SIZE",
+        help="Memory limit for the process, e.g. 600MB or 2GiB. Checked between batches of rows; "
+        "the run stops if it is exceeded.",
+    ),
+    click.option(
+        "--dry-run", is_flag=True, help="Print the plan (inputs, disk, output) and write nothing."
+    ),
+    click.option(
+        "--json", "as_json", is_flag=True, help="Print the manifest as JSON instead of a summary."
+    ),
+    click.option("--quiet", "-q", is_flag=True, help="Print only errors and warnings."),
+    click.option("--verbose", "-v", is_flag=True, help="Also print the plan and the time taken."),
+    click.option(
+        "--log-file",
+        metavar="FILE",
+        help="Append everything that is printed, with the time, to this file.",
+    ),
+]
+
+
+def shared(command: Command) -> Command:
+    """Add the shared options to a command."""
+    for option in reversed(_SHARED):
+        command = option(command)
+    return command
+
+
+def open_channel(quiet: bool, verbose: bool, log_file: str | None) -> None:
+    """Apply `--quiet`, `--verbose` and `--log-file`."""
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose exclude each other")
+    channel.open(quiet=quiet, verbose=verbose, log_file=log_file)
+
+
+def pairs(option: str, given: tuple[str, ...], example: str) -> dict[str, str]:
+    """Split each `NAME=VALUE` of an option. ConfigError names the one that has another form."""
+    _check_few(option, given)
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"{option} {text}: expected {example}")
+        found[name] = value
+    return found
+
+
+def _check_few(option: str, given: tuple[str, ...]) -> None:
+    """ConfigError for more settings, or longer ones, than any recipe has keys for."""
+    if len(given) > SETTINGS_MAX:
+        raise ConfigError(
+            f"{option} was passed {len(given):,} times, and the maximum is {SETTINGS_MAX:,}; write "
+            "a recipe file instead"
+        )
+    for text in given:
+        if len(text) > SETTING_CHARACTERS_MAX:
+            raise ConfigError(
+                f"{option} {text[:40]}… has more than {SETTING_CHARACTERS_MAX:,} characters; write "
+                "a recipe file instead"
+            )
