@@ -174,16 +174,24 @@ class Client:
                 detail = "the server asked to wait longer than `deadline_seconds`"
                 return self._given_up(request, endpoint, Failure(Reason.DEADLINE, detail))
             deadline = deadline or clock() + endpoint.deadline_seconds
-            outcome, was_sent = await self._attempt(request, endpoint, slot, deadline)
+            outcome = await self._attempt(request, endpoint, slot, deadline)
             if isinstance(outcome, Answer) or outcome.reason.is_final:
                 return outcome
-            if not was_sent and outcome.reason is Reason.DISCONNECTED and free:
-                free = 0  # an idle connection that the server had closed: no fault of the call
+            if outcome.reason is Reason.DISCONNECTED and free:
+                free = (
+                    0  # often an idle connection that the server was closing: not the call's fault
+                )
                 continue
             attempt += 1
-            wait = retry.wait_before(attempt, outcome, request.key, endpoint.attempts)
+            wait = retry.wait_before(
+                attempt,
+                outcome,
+                request.key,
+                attempts=endpoint.attempts,
+                first_seconds=endpoint.retry_seconds,
+            )
             if wait is None:
-                return await self._failed(request, endpoint, outcome)
+                return self._failed(request, endpoint, outcome)
             if clock() + wait > deadline:
                 late = replace(outcome, reason=Reason.DEADLINE, detail=_last(outcome))
                 return self._given_up(request, endpoint, late)
@@ -193,8 +201,8 @@ class Client:
 
     async def _attempt(
         self, request: Request, endpoint: Endpoint, slot: Slot, deadline: float
-    ) -> tuple[Outcome, bool]:
-        """One request, with its reserve and its two lines. Also whether it was sent."""
+    ) -> Outcome:
+        """One request, with its reserve and its two lines."""
         lane, tokens_used = self.lanes[endpoint.name], 0
         try:
             reserve = Cost(
@@ -204,38 +212,33 @@ class Client:
             await self._reserve(reserve)
             number = self.log.sent(request.key, endpoint.name, reserve)
             self.counts.attempts += 1
-            outcome, was_sent = await self._reply(request, endpoint, deadline)
+            outcome = await self._reply(request, endpoint, deadline)
             cost = cost_of(outcome, endpoint, reserve)
             tokens_used = cost.tokens or 0
             final = isinstance(outcome, Answer) or outcome.reason.is_final
             self.log.ended(request.key, number, endpoint.name, cost, outcome, is_final=final)
             self.budget.settle(reserve, cost)
             self._wake_for_budget()
-            if isinstance(outcome, Failure) and overloaded(outcome):
-                lane.rejected(slot, outcome.retry_after)
-            elif isinstance(outcome, Answer):
-                lane.accepted(slot)
-            return outcome, was_sent
+            self._observe(lane, slot, outcome)
+            return outcome
         finally:
             lane.leave(slot, tokens_used)
 
-    async def _reply(
-        self, request: Request, endpoint: Endpoint, deadline: float
-    ) -> tuple[Outcome, bool]:
+    async def _reply(self, request: Request, endpoint: Endpoint, deadline: float) -> Outcome:
         assert self._source is not None, "checked before"
         try:
             async with asyncio.timeout_at(deadline):
                 reply = await self._source.post(request, endpoint)
         except Lost as lost:
-            return lost.failure, lost.was_sent
+            return lost.failure
         except TimeoutError:
-            return Failure(Reason.TIMEOUT, "`deadline_seconds` is over", may_be_billed=True), True
+            return Failure(Reason.TIMEOUT, "`deadline_seconds` is over", may_be_billed=True)
         outcome = read(request, endpoint, reply)
         if isinstance(outcome, Failure) and outcome.reason is Reason.NOT_FOUND:
             models = ", ".join(await self._source.models(endpoint))
             has = f"; the server has: {models}" if models else ""
             outcome = replace(outcome, detail=f"{outcome.detail} (model `{endpoint.model}`{has})")
-        return outcome, True
+        return outcome
 
     async def _reserve(self, cost: Cost) -> None:
         while not self.budget.reserve(cost):
@@ -258,14 +261,25 @@ class Client:
             if not settled.done():
                 settled.set_result(None)
 
-    async def _failed(self, request: Request, endpoint: Endpoint, failure: Failure) -> Outcome:
+    def _observe(self, lane: Lane, slot: Slot, outcome: Outcome) -> None:
+        """Has the lane learn from an outcome, before the slot is given to the next call."""
+        if isinstance(outcome, Answer):
+            lane.accepted(slot)
+            self._bad_requests[lane.endpoint.name] = -1
+        elif overloaded(outcome):
+            lane.rejected(slot, outcome.retry_after)
+        elif outcome.reason.switches_off:
+            lane.switch_off(outcome)
+        elif outcome.reason is Reason.BAD_REQUEST and self._bad_requests[lane.endpoint.name] >= 0:
+            self._bad_requests[lane.endpoint.name] += 1
+            if self._bad_requests[lane.endpoint.name] >= BAD_REQUESTS_MAX:
+                lane.switch_off(outcome)
+
+    def _failed(self, request: Request, endpoint: Endpoint, failure: Failure) -> Outcome:
         lane = self.lanes[endpoint.name]
-        if failure.reason is Reason.BAD_REQUEST:
-            self._bad_requests[endpoint.name] += 1
-        answered = self.counts.models.get(endpoint.name)
-        hopeless = not answered and self._bad_requests[endpoint.name] >= BAD_REQUESTS_MAX
-        if failure.reason.switches_off or failure.reason is Reason.UNREACHABLE or hopeless:
+        if failure.reason is Reason.UNREACHABLE:  # the last of all attempts
             lane.switch_off(failure)
+        if lane.off is not None:
             raise Abandoned(failure.reason.value)
         return self._given_up(request, endpoint, failure)
 

@@ -37,8 +37,9 @@ class Endpoint:
 
     `deadline_seconds` bounds a call with all its retries, from its first attempt;
     `attempt_seconds` bounds one attempt, `stall_seconds` the wait for the next bytes of a reply
-    that has begun. Prices are nano-USD per token, so that sums are exact; None if unknown. `body`
-    holds fields that every request to this endpoint carries besides those of the call.
+    that has begun. `retry_seconds` is the first wait before a retry, which doubles. Prices are
+    nano-USD per token, so that sums are exact; None if unknown. `body` holds fields that every
+    request to this endpoint carries besides those of the call.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Endpoint:
     deadline_seconds: float = 1_800.0
     attempt_seconds: float = 600.0
     stall_seconds: float = 60.0
+    retry_seconds: float = 1.0
     nanousd_per_input_token: int | None = None
     nanousd_per_output_token: int | None = None
     max_tokens_field: str = "max_tokens"
@@ -75,7 +77,7 @@ Endpoints = Mapping[str, Endpoint]
 
 _TEXTS = ("url", "model", "family", "key_env", "key_file", "max_tokens_field")
 _COUNTS = ("requests_per_minute", "tokens_per_minute", "concurrency", "attempts")
-_SECONDS = ("deadline_seconds", "attempt_seconds", "stall_seconds")
+_SECONDS = ("deadline_seconds", "attempt_seconds", "stall_seconds", "retry_seconds")
 _PRICES = {
     "usd_per_million_input": "nanousd_per_input_token",
     "usd_per_million_output": "nanousd_per_output_token",

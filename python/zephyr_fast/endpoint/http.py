@@ -30,11 +30,11 @@ _MODELS_SHOWN = 20
 
 
 class Lost(Exception):
-    """A request without a usable reply. `was_sent` is False if the server cannot have read it."""
+    """A request without a usable reply."""
 
-    def __init__(self, failure: Failure, *, was_sent: bool) -> None:
+    def __init__(self, failure: Failure) -> None:
         super().__init__(failure.detail)
-        self.failure, self.was_sent = failure, was_sent
+        self.failure = failure
 
 
 class Http:
@@ -144,11 +144,11 @@ def _unpacked(content: bytes) -> bytes:
 
 def _too_large() -> Lost:
     detail = f"the reply has more than {BODY_BYTES_MAX:,} bytes"
-    return Lost(Failure(Reason.TOO_LARGE, detail, may_be_billed=True), was_sent=True)
+    return Lost(Failure(Reason.TOO_LARGE, detail, may_be_billed=True))
 
 
 def _broken(detail: str) -> Lost:
-    return Lost(Failure(Reason.BAD_RESPONSE, detail, may_be_billed=True), was_sent=True)
+    return Lost(Failure(Reason.BAD_RESPONSE, detail, may_be_billed=True))
 
 
 def _lost(error: Exception, endpoint: Endpoint) -> Lost:
@@ -156,7 +156,7 @@ def _lost(error: Exception, endpoint: Endpoint) -> Lost:
     text = without_secrets(str(error)[:DETAIL_CHARACTERS_MAX])
     text = endpoint.key.hidden_in(text) if endpoint.key else text
     detail = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return Lost(Failure(reason, detail, may_be_billed=was_sent), was_sent=was_sent)
+    return Lost(Failure(reason, detail, may_be_billed=was_sent))
 
 
 def _why(error: Exception) -> tuple[Reason, bool]:

@@ -66,7 +66,8 @@ class Lane:
     def rejected(self, slot: Slot, retry_after: float | None) -> None:
         """The server rejected a call for its load. Calls that cannot wait so long are let go."""
         now = asyncio.get_running_loop().time()
-        self.pace.rejected(now, slot.round, retry_after)
+        pause = self.endpoint.retry_seconds if retry_after is None else retry_after
+        self.pace.rejected(now, slot.round, pause)
         if self.pace.paused_for(now) > self.endpoint.deadline_seconds:
             self._dismiss(TooLong())
 

@@ -13,7 +13,6 @@ group of calls that a server rejects, and grows by one for each full round of an
 
 _MARGIN = 1.02  # Requests arrive later or earlier than they were sent; 2 % keeps a minute below.
 _BURST_SECONDS = 0.25  # Time that may be caught up after the event loop was late.
-_REJECTED_PAUSE_SECONDS = 1.0  # After a rejection without Retry-After.
 
 
 class Pace:
@@ -60,7 +59,7 @@ class Pace:
             grown = self.concurrency + 1 / self.concurrency
             self.concurrency = min(self._concurrency_max, grown)
 
-    def rejected(self, now: float, round_started: int, retry_after: float | None) -> None:
+    def rejected(self, now: float, round_started: int, pause_seconds: float) -> None:
         """The server rejected a call for its load: everyone pauses, concurrency halves.
 
         Calls that were in flight when it halved are one and the same round: it halves once.
@@ -68,8 +67,7 @@ class Pace:
         if round_started == self._round:
             self._round += 1
             self.concurrency = max(1.0, self.concurrency / 2)
-        seconds = _REJECTED_PAUSE_SECONDS if retry_after is None else retry_after
-        self._paused_until = max(self._paused_until, now + seconds)
+        self._paused_until = max(self._paused_until, now + pause_seconds)
 
     def paused_for(self, now: float) -> float:
         """Seconds that the endpoint is still paused."""

@@ -1,9 +1,9 @@
 """When a failed call is tried again: the one layer of retries.
 
 >>> from zephyr_fast.endpoint.reasons import Reason
->>> wait_before(1, Failure(Reason.SERVER_ERROR), "00", attempts=6) <= 2
+>>> wait_before(1, Failure(Reason.SERVER_ERROR), "00", attempts=6, first_seconds=1) <= 2
 True
->>> wait_before(6, Failure(Reason.SERVER_ERROR), "00", attempts=6) is None
+>>> wait_before(6, Failure(Reason.SERVER_ERROR), "00", attempts=6, first_seconds=1) is None
 True
 """
 
@@ -12,11 +12,12 @@ import hashlib
 from zephyr_fast.endpoint.call import Failure
 from zephyr_fast.endpoint.reasons import Reason
 
-FIRST_SECONDS = 1.0
 LAST_SECONDS = 60.0
 
 
-def wait_before(attempt: int, failure: Failure, key: str, attempts: int) -> float | None:
+def wait_before(
+    attempt: int, failure: Failure, key: str, *, attempts: int, first_seconds: float
+) -> float | None:
     """Seconds until the next attempt; None if there is none. `attempt` counts from 1.
 
     Rejections for a rate limit are bounded by the deadline alone: the server works, and will
@@ -26,7 +27,7 @@ def wait_before(attempt: int, failure: Failure, key: str, attempts: int) -> floa
         return None
     if failure.reason is not Reason.RATE_LIMITED and attempt >= attempts:
         return None
-    longest = min(LAST_SECONDS, FIRST_SECONDS * 2 ** min(attempt, 10))
+    longest = min(LAST_SECONDS, first_seconds * 2 ** min(attempt, 10))
     drawn = hashlib.sha256(f"{key} {attempt}".encode()).digest()
     seconds = longest * (1 + int.from_bytes(drawn[:4]) / (1 << 32)) / 2
     # The lane keeps everyone waiting for Retry-After; afterwards the calls need no spreading.
