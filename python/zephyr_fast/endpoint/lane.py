@@ -61,13 +61,12 @@ class Lane:
 
     def accepted(self, slot: Slot) -> None:
         """The server answered."""
-        self.pace.accepted(slot.round)
+        self.pace.accepted(asyncio.get_running_loop().time(), slot.round)
 
     def rejected(self, slot: Slot, retry_after: float | None) -> None:
         """The server rejected a call for its load. Calls that cannot wait so long are let go."""
         now = asyncio.get_running_loop().time()
-        pause = self.endpoint.retry_seconds if retry_after is None else retry_after
-        self.pace.rejected(now, slot.round, pause)
+        self.pace.rejected(now, slot.round, retry_after, self.endpoint.retry_seconds)
         if self.pace.paused_for(now) > self.endpoint.deadline_seconds:
             self._dismiss(TooLong())
 
@@ -95,7 +94,7 @@ class Lane:
             if waiter.done():
                 self._waiting.popleft()
                 continue
-            ready = self.pace.ready_at(tokens)
+            ready = self.pace.ready_at()
             if ready > now:
                 self._wake_at(ready)
                 return
