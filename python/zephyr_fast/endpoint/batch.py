@@ -68,11 +68,13 @@ def export(
     for reserve in reserves.values():
         if not budget.reserve(reserve):
             raise budget_error(budget, reserve)
-    # The log goes first: a file whose calls are not in the log could be paid for twice.
+    draft = path.with_name(path.name + ".draft")
+    _write(path, draft, requests)
+    # The log goes before the file's name: a file whose calls are not in it could be paid twice.
     for request in requests:
         log.sent(request.key, name, reserves[request.key], batch=path.name)
     log.sync()
-    _write(path, [_exported(request) for request in requests])
+    draft.rename(path)
     return len(requests)
 
 
@@ -114,16 +116,16 @@ def _reserve(request: Request, endpoint: Endpoint) -> Cost:
     return Cost(nanousd, request.tokens_max)
 
 
-def _write(path: Path, lines: list[bytes]) -> None:
+def _write(path: Path, draft: Path, requests: list[Request]) -> None:
+    if path.exists():
+        raise InputError(f"`{shown(path)}` exists; export to a new file")
     try:
-        with open(path, "xb") as file:
-            file.writelines(lines)
+        with open(draft, "wb") as file:
+            file.writelines(_exported(request) for request in requests)
             file.flush()
             os.fsync(file.fileno())
-    except FileExistsError as error:
-        raise InputError(f"`{shown(path)}` exists; export to a new file") from error
     except OSError as error:
-        raise StorageError(f"cannot write `{shown(path)}`: {error.strerror}") from error
+        raise StorageError(f"cannot write `{shown(draft)}`: {error.strerror}") from error
 
 
 def results(

@@ -20,8 +20,11 @@ _BYTES_PER_TOKEN = 4.0  # English in the vocabularies in use has 3.8 to 4.6.
 
 @dataclass(slots=True)
 class Forecast:
-    """What one endpoint will be asked for. Output tokens are expected ones if the log has answers
-    to go by, otherwise the most that is possible. `seconds_min`: what its limits a minute allow.
+    """What one endpoint will be asked for.
+
+    Output tokens are expected ones if the log has answers to go by, otherwise the most that is
+    possible. `nanousd_max` is what the calls reserve: a token for each byte of a prompt, and
+    `max_tokens` for each text. `seconds_min` is what the limits a minute allow.
     """
 
     endpoint: str
@@ -41,6 +44,7 @@ class _Evidence:
 
     calls: int = 0
     input_bytes: int = 0
+    input_max: int = 0
     output_max: int = 0
     texts: int = 0
     known: int = 0
@@ -89,6 +93,7 @@ def forecast(
         if is_new:
             of.calls += 1
             of.input_bytes += _bytes_of(request)
+            of.input_max += request.input_tokens_max
             of.output_max += request.output_tokens_max
             of.texts += request.call.n
         return _stand_in(request, tokens)
@@ -125,6 +130,6 @@ def _forecast(endpoint: Endpoint, of: _Evidence) -> Forecast:
         output,
         of.output_max,
         endpoint.nanousd(input_tokens, output),
-        endpoint.nanousd(input_tokens, of.output_max),
+        endpoint.nanousd(of.input_max, of.output_max),
         60 * minutes,
     )

@@ -121,8 +121,8 @@ def _logprobs(endpoint: Endpoint) -> _Probe:
     (outcome,) = yield [Call(endpoint.name, _WRITE, 2, top_logprobs=5)]
     if isinstance(outcome, Failure):
         return Finding("logprobs", "no", _why(outcome))
-    tokens = outcome.choices[0].logprobs or ()
-    return Finding("logprobs", "yes", f"{len(tokens[0].top)} tokens in each place")
+    places = {len(token.top) for token in outcome.choices[0].logprobs or ()}
+    return Finding("logprobs", "yes", f"{min(places, default=0)} tokens in each place")
 
 
 def _sampling(endpoint: Endpoint) -> _Probe:
