@@ -38,7 +38,7 @@ class Limited:
     peak: int = 0
     in_flight: int = 0
 
-    async def post(self, request: Request, endpoint: Endpoint) -> Reply:
+    async def post(self, request: Request, endpoint: Endpoint, deadline: float) -> Reply:
         now = asyncio.get_running_loop().time()
         while self.accepted and self.accepted[0][0] <= now - 60:
             self.accepted.popleft()
@@ -134,8 +134,10 @@ def test_two_endpoints_do_not_wait_for_each_other(tmp_path: Path) -> None:
     slow, quick = Limited(per_minute=10**6, seconds=100), Limited(per_minute=10**6, seconds=1)
 
     class Both:
-        async def post(self, request: Request, endpoint: Endpoint) -> Reply:
-            return await (slow if endpoint.name == "slow" else quick).post(request, endpoint)
+        async def post(self, request: Request, endpoint: Endpoint, deadline: float) -> Reply:
+            return await (slow if endpoint.name == "slow" else quick).post(
+                request, endpoint, deadline
+            )
 
         async def models(self, endpoint: Endpoint) -> list[str]:
             return []

@@ -34,8 +34,8 @@ all of them.
 class Source(Protocol):
     """Where replies come from."""
 
-    async def post(self, request: Request, endpoint: Endpoint) -> Reply:
-        """The reply to a request. Lost if there is none."""
+    async def post(self, request: Request, endpoint: Endpoint, deadline: float) -> Reply:
+        """The reply to a request, by a time of the loop's clock. Lost if there is none."""
 
     async def models(self, endpoint: Endpoint) -> list[str]:
         """Names of the server's models."""
@@ -227,12 +227,9 @@ class Client:
     async def _reply(self, request: Request, endpoint: Endpoint, deadline: float) -> Outcome:
         assert self._source is not None, "checked before"
         try:
-            async with asyncio.timeout_at(deadline):
-                reply = await self._source.post(request, endpoint)
+            reply = await self._source.post(request, endpoint, deadline)
         except Lost as lost:
             return lost.failure
-        except TimeoutError:
-            return Failure(Reason.TIMEOUT, "`deadline_seconds` is over", may_be_billed=True)
         outcome = read(request, endpoint, reply)
         if isinstance(outcome, Failure) and outcome.reason is Reason.NOT_FOUND:
             models = ", ".join(await self._source.models(endpoint))

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
+from yarl import URL
 
 from zephyr_fast._core import __version__
 from zephyr_fast.endpoint.call import Failure, Request
@@ -42,6 +43,7 @@ class Http:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._addresses: dict[tuple[str, str], tuple[URL, dict[str, str]]] = {}
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
@@ -62,17 +64,17 @@ class Http:
         if self._session is not None:
             await self._session.close()
 
-    async def post(self, request: Request, endpoint: Endpoint) -> Reply:
-        """The server's reply. Lost if there is none."""
-        url = endpoint.url + "/chat/completions"
-        return await self._reply("POST", url, endpoint, request.body)
+    async def post(self, request: Request, endpoint: Endpoint, deadline: float) -> Reply:
+        """The server's reply, by a time of the loop's clock. Lost if there is none."""
+        return await self._reply("POST", "/chat/completions", endpoint, request.body, deadline)
 
     async def models(self, endpoint: Endpoint) -> list[str]:
         """Names of the server's models; none if it does not list them."""
         from zephyr_fast.untrusted.bounded import parse_json
 
         try:
-            reply = await self._reply("GET", endpoint.url + "/models", endpoint, None)
+            deadline = asyncio.get_running_loop().time() + CONNECT_SECONDS
+            reply = await self._reply("GET", "/models", endpoint, None, deadline)
             content = parse_json(reply.body) if reply.status == 200 else {}
         except (Lost, ValueError):
             return []
@@ -80,13 +82,17 @@ class Http:
         names = [one.get("id") for one in listed or [] if isinstance(one, dict)]
         return [name[:100] for name in names if isinstance(name, str)][:_MODELS_SHOWN]
 
-    async def _reply(self, method: str, url: str, endpoint: Endpoint, body: bytes | None) -> Reply:
+    async def _reply(
+        self, method: str, path: str, endpoint: Endpoint, body: bytes | None, deadline: float
+    ) -> Reply:
         assert self._session is not None, "entered first"
+        url, headers = self._address(endpoint, path)
+        until = min(deadline, asyncio.get_running_loop().time() + endpoint.attempt_seconds)
         try:
             async with (
-                asyncio.timeout(endpoint.attempt_seconds),
+                asyncio.timeout_at(until),
                 self._session.request(
-                    method, url, data=body, headers=_headers(endpoint), allow_redirects=False
+                    method, url, data=body, headers=headers, allow_redirects=False
                 ) as response,
             ):
                 content = await _body(response, endpoint)
@@ -96,6 +102,14 @@ class Http:
             raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _lost(error, endpoint) from None  # its context would hold the headers
+
+    def _address(self, endpoint: Endpoint, path: str) -> tuple[URL, dict[str, str]]:
+        """URL and headers; thousands of calls share them."""
+        known = self._addresses.get((endpoint.name, path))
+        if known is None:
+            known = URL(endpoint.url + path), _headers(endpoint)
+            self._addresses[endpoint.name, path] = known
+        return known
 
 
 def _headers(endpoint: Endpoint) -> dict[str, str]:

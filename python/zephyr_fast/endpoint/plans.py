@@ -37,6 +37,7 @@ INTERRUPT_SECONDS = 5.0
 """How long calls in flight may go on after Ctrl-C."""
 
 _SYNC_SECONDS = 1.0
+_SPARE_WORKERS = 256
 _SPARE_FILES = 64  # Open files besides connections: the log, the package's own, the terminal.
 
 
@@ -182,8 +183,9 @@ async def _collect(
         )
         run = _Run(plans, client)
         in_flight = sum((concurrency or {n: e.concurrency for n, e in endpoints.items()}).values())
-        # A quarter more than can be in flight, so that none is idle while rows are prepared.
-        workers = [asyncio.ensure_future(run.work()) for _ in range(in_flight + in_flight // 4 + 8)]
+        # Some more than can be in flight, so that no slot is idle while a row is prepared.
+        count = in_flight + min(in_flight // 4 + 8, _SPARE_WORKERS)
+        workers = [asyncio.ensure_future(run.work()) for _ in range(count)]
         ticking = asyncio.ensure_future(_tick(client, settings.on_progress))
         _stop_on_interrupt(run, client, workers)
         try:
