@@ -7,10 +7,10 @@ the outcome anybody's to use.
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from zephyr_fast._core import InputError, ZephyrError
 from zephyr_fast.endpoint import retry
@@ -34,7 +34,9 @@ all of them.
 class Source(Protocol):
     """Where replies come from."""
 
-    async def post(self, request: Request, endpoint: Endpoint, deadline: float) -> Reply:
+    def post(
+        self, request: Request, endpoint: Endpoint, deadline: float
+    ) -> Coroutine[Any, Any, Reply]:
         """The reply to a request, by a time of the loop's clock. Lost if there is none."""
 
     async def models(self, endpoint: Endpoint) -> list[str]:
@@ -125,17 +127,24 @@ class Client:
         return await self._first(request, endpoint)
 
     async def _first(self, request: Request, endpoint: Endpoint) -> Outcome:
+        """Asks, and gives the outcome to everyone who asked the same meanwhile."""
         sharing = self._sharing[request.key] = []
         try:
-            outcome = await self._ended(request, endpoint)
+            if self._source is None:
+                raise Abandoned("not_sent")
+            if request.key in self.log.batched:
+                raise Abandoned("in_batch")
+            outcome = await self._with_retries(request, endpoint, self.lanes[endpoint.name])
         except BaseException as error:
+            shown_error = error if isinstance(error, Exception) else Abandoned("interrupted")
+            if isinstance(error, Abandoned):
+                self.counts.left_open[error.why] += 1
             for shared in sharing:
                 if not shared.done():
-                    shared.set_exception(
-                        error if isinstance(error, Exception) else Abandoned("interrupted")
-                    )
+                    shared.set_exception(shown_error)
             raise
         else:
+            self._count(outcome, endpoint)
             for shared in sharing:
                 if not shared.done():
                     shared.set_result(outcome)
@@ -143,23 +152,13 @@ class Client:
         finally:
             del self._sharing[request.key]
 
-    async def _ended(self, request: Request, endpoint: Endpoint) -> Outcome:
-        try:
-            if self._source is None:
-                raise Abandoned("not_sent")
-            if request.key in self.log.batched:
-                raise Abandoned("in_batch")
-            outcome = await self._with_retries(request, endpoint, self.lanes[endpoint.name])
-        except Abandoned as abandoned:
-            self.counts.left_open[abandoned.why] += 1
-            raise
+    def _count(self, outcome: Outcome, endpoint: Endpoint) -> None:
         if isinstance(outcome, Answer):
             self.counts.answered += 1
             names = self.counts.models.setdefault(endpoint.name, Counter())
             names[outcome.model or ""] += 1
         else:
             self.counts.failed[outcome.reason.value] += 1
-        return outcome
 
     async def _with_retries(self, request: Request, endpoint: Endpoint, lane: Lane) -> Outcome:
         clock = asyncio.get_running_loop().time

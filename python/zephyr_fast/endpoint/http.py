@@ -3,10 +3,11 @@
 import asyncio
 import ssl
 import zlib
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 from yarl import URL
@@ -64,9 +65,11 @@ class Http:
         if self._session is not None:
             await self._session.close()
 
-    async def post(self, request: Request, endpoint: Endpoint, deadline: float) -> Reply:
+    def post(
+        self, request: Request, endpoint: Endpoint, deadline: float
+    ) -> Coroutine[Any, Any, Reply]:
         """The server's reply, by a time of the loop's clock. Lost if there is none."""
-        return await self._reply("POST", "/chat/completions", endpoint, request.body, deadline)
+        return self._reply("POST", "/chat/completions", endpoint, request.body, deadline)
 
     async def models(self, endpoint: Endpoint) -> list[str]:
         """Names of the server's models; none if it does not list them."""

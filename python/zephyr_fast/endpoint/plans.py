@@ -148,7 +148,11 @@ class _Run:
         try:
             calls = next(plan)
             while True:
-                calls = plan.send(await self._ask_all(calls))
+                # One call needs no task of its own, nor the memory of one.
+                alone = len(calls) == 1
+                calls = plan.send(
+                    [await self._client.ask(calls[0])] if alone else await self._ask_all(calls)
+                )
         except StopIteration:
             return True
         except Abandoned:
@@ -157,8 +161,6 @@ class _Run:
             plan.close()
 
     async def _ask_all(self, calls: Sequence[Call]) -> Sequence[Outcome]:
-        if len(calls) == 1:
-            return [await self._client.ask(calls[0])]
         asked = await asyncio.gather(*map(self._client.ask, calls), return_exceptions=True)
         for one in asked:
             if isinstance(one, BaseException):
