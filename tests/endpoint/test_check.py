@@ -118,9 +118,9 @@ def test_without_check_nothing_is_sent(tmp_path: Path) -> None:
         assert "teacher: large-chat at http://127.0.0.1" in shown.stdout
         assert "60 requests a minute" in shown.stdout and "$1 in and $2 out" in shown.stdout
         planned = command(str(path), "--check", "--dry-run")
-        assert planned.stdout.startswith("teacher: 14 calls, about "), planned.stdout
-        assert "at least 14 s" in planned.stdout
-        assert json.loads(command(str(path), "--dry-run", "--json").stdout)[0]["calls"] == 14
+        assert planned.stdout.startswith("teacher: 15 calls, about "), planned.stdout
+        assert "at least 15 s" in planned.stdout
+        assert json.loads(command(str(path), "--dry-run", "--json").stdout)[0]["calls"] == 15
         wrong = command(str(path), "--only", "judge")
         assert wrong.returncode == 4 and "known: teacher" in wrong.stderr
         assert server.asked == []

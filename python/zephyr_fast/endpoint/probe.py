@@ -81,7 +81,7 @@ def _answers(endpoint: Endpoint) -> _Probe:
 
 
 def _usage(endpoint: Endpoint) -> _Probe:
-    (outcome,) = yield [Call(endpoint.name, _WRITE, _TOKENS)]
+    (outcome,) = yield [Call(endpoint.name, _WRITE, _TOKENS, sample=1)]
     if isinstance(outcome, Failure):
         return Finding("usage", "unclear", _why(outcome))
     if outcome.usage is None:
