@@ -24,6 +24,7 @@ PYTHON_ROOMS: Rooms = [
     ["prepare"],
     ["train"],
     ["load"],
+    ["endpoint"],
     ["dataset"],
     ["untrusted"],
     ["printed"],

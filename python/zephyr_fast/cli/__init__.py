@@ -6,6 +6,7 @@ commands imports the code of a command only when it runs, so `--help` is fast:
 prepare    prep, binarize
 inspect    verify
 train      ref-logprobs, estimate
+endpoints  endpoints
 options    the options that prep and binarize share
 errors     the exit code and the message of every failure
 """
@@ -15,13 +16,14 @@ from functools import partial
 import click
 
 from zephyr_fast._core import __version__
+from zephyr_fast.cli.endpoints import endpoints
 from zephyr_fast.cli.errors import exit_code, leave
 from zephyr_fast.cli.inspect import verify
 from zephyr_fast.cli.prepare import binarize, prep
 from zephyr_fast.cli.train import estimate, ref_logprobs
 from zephyr_fast.printed import never_fail_to_encode
 
-_COMMANDS = [prep, binarize, ref_logprobs, verify, estimate]
+_COMMANDS = [prep, binarize, ref_logprobs, verify, estimate, endpoints]
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
 

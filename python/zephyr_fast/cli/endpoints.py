@@ -1,0 +1,114 @@
+"""`zephyr-fast endpoints`: what the endpoints of a file are, and what they really do."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from zephyr_fast._core import InputError
+from zephyr_fast.printed import say, say_json, shown
+
+if TYPE_CHECKING:
+    from zephyr_fast.endpoint.endpoints import Endpoint
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--check", "checks", is_flag=True, help="Ask each endpoint what it really does.")
+@click.option("--dry-run", is_flag=True, help="Print what --check would cost; send nothing.")
+@click.option("--only", "names", multiple=True, metavar="NAME", help="One endpoint. Repeatable.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def endpoints(
+    file: Path, checks: bool, dry_run: bool, names: tuple[str, ...], as_json: bool
+) -> int | None:
+    """List the model endpoints of FILE, with their limits and prices.
+
+    With --check, send each about a dozen short calls and report which parts of a request it
+    honors: the number of choices, log-probs, sampling and seeds, JSON. Exit code 11 if an
+    endpoint does not answer.
+    """
+    import json
+    from dataclasses import asdict
+
+    from zephyr_fast.endpoint.endpoints import described
+
+    chosen = _chosen(file, names)
+    if dry_run:
+        from zephyr_fast.endpoint.probe import cost
+
+        forecasts = [cost(endpoint) for endpoint in chosen]
+        if as_json:
+            say_json(json.dumps([asdict(one) for one in forecasts], indent=1))
+        else:
+            for one in forecasts:
+                say(
+                    f"{one.endpoint}: {one.calls} calls, about {one.input_tokens:,} tokens in, "
+                    f"at most {one.output_tokens_max:,} out, at most "
+                    f"${one.nanousd_max / 1e9:.4f}, at least {one.seconds_min:.0f} s"
+                )
+        return None
+    if not checks:
+        if as_json:
+            say_json(json.dumps([described(endpoint) for endpoint in chosen], indent=1))
+        else:
+            for endpoint in chosen:
+                say(_line(endpoint))
+        return None
+    return _check(chosen, as_json)
+
+
+def _chosen(file: Path, names: tuple[str, ...]) -> "list[Endpoint]":
+    from zephyr_fast.endpoint.endpoints import load
+
+    found = load(file)
+    for name in names:
+        if name not in found:
+            known = ", ".join(found)
+            raise InputError(f"`{shown(file)}` has no endpoint `{shown(name)}`; known: {known}")
+    return [found[name] for name in names or found]
+
+
+def _line(endpoint: "Endpoint") -> str:
+    limits = [
+        f"{endpoint.concurrency} calls at once",
+        f"{endpoint.requests_per_minute or 'any number of'} requests a minute",
+        f"{endpoint.tokens_per_minute or 'any number of'} tokens a minute",
+    ]
+    price = "no prices"
+    if endpoint.has_prices:
+        paid = endpoint.nanousd_per_input_token, endpoint.nanousd_per_output_token
+        price = "${:g} in and ${:g} out for a million tokens".format(
+            *((nanousd or 0) / 1_000 for nanousd in paid)
+        )
+    key = "with a key" if endpoint.key else "no key"
+    where = f"{shown(endpoint.model)} at {shown(endpoint.url)}"
+    return f"{endpoint.name}: {where}, {key}; {', '.join(limits)}; {price}"
+
+
+def _check(chosen: "list[Endpoint]", as_json: bool) -> int | None:
+    import json
+    from dataclasses import asdict
+
+    try:
+        from zephyr_fast.endpoint.probe import check
+    except ImportError as error:
+        raise InputError(
+            f"this needs the endpoints extra: pip install 'zephyr-fast[endpoints]' ({error})"
+        ) from error
+    from zephyr_fast.endpoint.errors import EndpointError
+
+    found = {endpoint.name: check(endpoint) for endpoint in chosen}
+    if as_json:
+        rows = {name: [asdict(one) for one in findings] for name, findings in found.items()}
+        say_json(json.dumps(rows, indent=1))
+    else:
+        for name, findings in found.items():
+            say(name)
+            for one in findings:
+                say(f"  {one.feature:<12} {one.verdict:<8} {shown(one.detail, 300)}")
+    silent = [name for name, findings in found.items() if findings[0].verdict == "no"]
+    if silent:
+        raise EndpointError(
+            f"no answer from {', '.join(silent)}: {shown(found[silent[0]][0].detail, 500)}"
+        )
+    return None

@@ -1,0 +1,218 @@
+"""Files of a Batch API, out and in.
+
+    export    open calls of the plans -> JSONL; each is `sent` in the log, with its reserve
+    results   the provider's result and error files -> answers in the log
+    release   a file that was never uploaded -> its calls are open again
+
+A plan whose later calls depend on earlier answers takes one export and one import per step.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from zephyr_fast._core import InputError, StorageError
+from zephyr_fast.endpoint.budget import Budget, Caps, Cost
+from zephyr_fast.endpoint.call import Answer, Failure, Outcome, Request, canonical
+from zephyr_fast.endpoint.client import budget_error, cost_of
+from zephyr_fast.endpoint.endpoints import Endpoint, Endpoints
+from zephyr_fast.endpoint.log import CallLog
+from zephyr_fast.endpoint.plans import Plan, driven
+from zephyr_fast.endpoint.reader import Reply, read
+from zephyr_fast.endpoint.reasons import Reason
+from zephyr_fast.printed import shown
+from zephyr_fast.untrusted.bounded import parse_json
+
+T = TypeVar("T")
+
+CALLS_MAX = 50_000
+FILE_BYTES_MAX = 200_000_000
+"""Limits of a batch file; the strictest in use. The next export has the calls that are left."""
+
+LINE_BYTES_MAX = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import found: new answers, failures by whether they are final, and lines whose key
+    no plan asked for.
+    """
+
+    answered: int
+    failed: int
+    left_open: int
+    unknown: int
+
+
+def export(
+    plans: Iterable[Plan[T]],
+    endpoints: Endpoints,
+    name: str,
+    log: CallLog,
+    path: Path,
+    caps: Caps | None = None,
+) -> int:
+    """Writes the calls to endpoint `name` that have no outcome into a new file. Gives their number.
+
+    Errors: InputError if the file exists; BudgetError, with nothing written, if the calls could
+    cost more than the caps allow.
+    """
+    endpoint = endpoints[name]
+    requests = _open_requests(plans, endpoints, endpoint, log)
+    cap = (caps or Caps()).checked({name: endpoint})
+    budget = Budget(cap, log.spent)
+    reserves = {request.key: _reserve(request, endpoint) for request in requests}
+    for reserve in reserves.values():
+        if not budget.reserve(reserve):
+            raise budget_error(budget, reserve)
+    draft = path.with_name(path.name + ".draft")
+    _write(path, draft, requests)
+    # The log goes before the file's name: a file whose calls are not in it could be paid twice.
+    for request in requests:
+        log.sent(request.key, name, reserves[request.key], batch=path.name)
+    log.sync()
+    draft.rename(path)
+    return len(requests)
+
+
+def _open_requests(
+    plans: Iterable[Plan[T]], endpoints: Endpoints, endpoint: Endpoint, log: CallLog
+) -> list[Request]:
+    found: dict[str, Request] = {}
+    size = 0
+
+    def look(request: Request) -> Outcome | None:
+        nonlocal size
+        outcome = log.outcome(request.key)
+        wanted = request.call.endpoint == endpoint.name and request.key not in log.batched
+        if outcome is None and wanted and request.key not in found:
+            size += len(_exported(request))
+            if len(found) < CALLS_MAX and size <= FILE_BYTES_MAX:
+                found[request.key] = request
+        return outcome
+
+    for plan in plans:
+        driven(plan, endpoints, look)
+        if len(found) >= CALLS_MAX or size > FILE_BYTES_MAX:
+            break
+    return list(found.values())
+
+
+def _exported(request: Request) -> bytes:
+    fields = {
+        "custom_id": request.key,
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": json.loads(request.body),
+    }
+    return canonical(fields) + b"\n"
+
+
+def _reserve(request: Request, endpoint: Endpoint) -> Cost:
+    nanousd = endpoint.nanousd(request.input_tokens_max, request.output_tokens_max)
+    return Cost(nanousd, request.tokens_max)
+
+
+def _write(path: Path, draft: Path, requests: list[Request]) -> None:
+    if path.exists():
+        raise InputError(f"`{shown(path)}` exists; export to a new file")
+    try:
+        with open(draft, "wb") as file:
+            file.writelines(_exported(request) for request in requests)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StorageError(f"cannot write `{shown(draft)}`: {error.strerror}") from error
+
+
+def results(
+    plans: Iterable[Plan[T]], endpoints: Endpoints, log: CallLog, paths: Iterable[Path]
+) -> Imported:
+    """Writes the outcomes of a provider's result and error files into the log.
+
+    Results may come in any order. Calls that failed or expired are open again; calls that no file
+    mentions stay in their batch.
+    """
+    found = {key: fields for path in paths for key, fields in _results(path)}
+    waiting, counts = set(found), {"answered": 0, "failed": 0, "left_open": 0}
+
+    def look(request: Request) -> Outcome | None:
+        outcome = log.outcome(request.key)
+        if outcome is None and request.key in waiting and request.key in log.batched:
+            endpoint = endpoints[request.call.endpoint]
+            outcome = _received(request, endpoint, found[request.key], log)
+            counts[_kind(outcome)] += 1
+        waiting.discard(request.key)
+        return outcome if isinstance(outcome, Answer) or (outcome and _is_final(outcome)) else None
+
+    for plan in plans:
+        driven(plan, endpoints, look)
+    log.sync()
+    return Imported(**counts, unknown=len(waiting))
+
+
+def _is_final(failure: Failure) -> bool:
+    return failure.reason.is_final
+
+
+def _kind(outcome: Outcome) -> str:
+    if isinstance(outcome, Answer):
+        return "answered"
+    return "failed" if _is_final(outcome) else "left_open"
+
+
+def _received(
+    request: Request, endpoint: Endpoint, fields: dict[str, Any], log: CallLog
+) -> Outcome:
+    outcome = _outcome(request, endpoint, fields)
+    number = log.last_attempt(request.key)
+    cost = cost_of(outcome, endpoint, log.reserved(request.key, number))
+    final = _kind(outcome) != "left_open"
+    log.ended(request.key, number, endpoint.name, cost, outcome, is_final=final)
+    return outcome
+
+
+def _outcome(request: Request, endpoint: Endpoint, fields: dict[str, Any]) -> Outcome:
+    response, error = fields.get("response"), fields.get("error")
+    if isinstance(response, dict) and type(response.get("status_code")) is int:
+        body = json.dumps(response.get("body")).encode()
+        return read(request, endpoint, Reply(response["status_code"], body))
+    code = error.get("code") if isinstance(error, dict) else None
+    reason = Reason.EXPIRED if code == "batch_expired" else Reason.SERVER_ERROR
+    return Failure(reason, str(error)[:2_000])
+
+
+def _results(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    try:
+        with open(path, "rb") as file:
+            number = 0
+            while line := file.readline(LINE_BYTES_MAX + 1):
+                number += 1
+                yield _result(line, f"`{shown(path)}`:{number}")
+    except OSError as error:
+        raise InputError(f"cannot read `{shown(path)}`: {error.strerror}") from error
+
+
+def _result(line: bytes, where: str) -> tuple[str, dict[str, Any]]:
+    try:
+        fields = parse_json(line.decode()) if len(line) <= LINE_BYTES_MAX else None
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict) or not isinstance(fields.get("custom_id"), str):
+        raise InputError(f"{where} is not a line of a batch result")
+    return fields["custom_id"], fields
+
+
+def release(log: CallLog, name: str) -> int:
+    """Opens the calls again that were exported to file `name`, which was never uploaded. Gives
+    their number. What they had reserved is free again.
+    """
+    keys = [key for key, batch in log.batched.items() if batch == name]
+    for key in keys:
+        failure = Failure(Reason.CANCELLED, f"the batch {name} was released")
+        log.ended(key, log.last_attempt(key), "released", Cost(0, 0), failure, is_final=False)
+    log.sync()
+    return len(keys)

@@ -1,0 +1,188 @@
+"""What is asked, what comes back, and the key that names a call for good."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from zephyr_fast._core import InputError
+from zephyr_fast.endpoint.endpoints import Endpoint
+from zephyr_fast.endpoint.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a prompt."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One question to one endpoint. What is None is left to the server.
+
+    `max_tokens` is required, or a budget could not be held. `top_logprobs` above 0 asks for the
+    log-probs of that many tokens at each place. `sample` tells calls apart that ask the same
+    thing more than once.
+    """
+
+    endpoint: str
+    messages: tuple[Message, ...]
+    max_tokens: int
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    n: int = 1
+    top_logprobs: int = 0
+    json_object: bool = False
+    sample: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that the server counted."""
+
+    input_tokens: int
+    output_tokens: int
+
+    @property
+    def tokens(self) -> int:
+        """Both together, as budgets and limits count them."""
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One token of an answer with its log-prob, and the likeliest tokens in its place."""
+
+    token: str
+    logprob: float
+    top: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One text of an answer. `finish` is the server's word; `length` means that it was cut."""
+
+    text: str
+    finish: str | None
+    logprobs: tuple[TokenLogprob, ...] | None = None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the text ends because the tokens ran out."""
+        return self.finish == "length"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """As many choices as were asked for, none of them empty."""
+
+    choices: tuple[Choice, ...]
+    model: str | None
+    fingerprint: str | None
+    usage: Usage | None
+
+    @property
+    def text(self) -> str:
+        """The first choice's text."""
+        return self.choices[0].text
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A call without an answer. `detail` is the server's text or the error's, without keys.
+
+    `may_be_billed`: the server may have worked on it and charged for it without telling how much.
+    `retry_after`: seconds that the server asked to wait.
+    """
+
+    reason: Reason
+    detail: str = ""
+    status: int | None = None
+    usage: Usage | None = None
+    may_be_billed: bool = False
+    retry_after: float | None = field(default=None, compare=False)
+
+
+Outcome = Answer | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A call as it is sent: its body, its key, and the most tokens that it can take."""
+
+    call: Call
+    body: bytes
+    key: str
+    input_tokens_max: int
+
+    @property
+    def output_tokens_max(self) -> int:
+        """Tokens that the server may write."""
+        return self.call.max_tokens * self.call.n
+
+    @property
+    def tokens_max(self) -> int:
+        """Tokens that the call can take, input and output."""
+        return self.input_tokens_max + self.output_tokens_max
+
+
+_TOKENS_PER_MESSAGE = 16  # What a chat template adds around a message: 4 to 11 in known templates.
+
+
+def request_of(call: Call, endpoint: Endpoint) -> Request:
+    """The request of a call. InputError for a call that cannot be sent.
+
+    The key is the SHA-256 of the body, the endpoint's name and the sample's number. The body is
+    canonical JSON, so equal calls have equal keys; the name is part of it because servers of
+    different models often call them all `default`.
+    """
+    if call.max_tokens < 1 or call.n < 1 or call.top_logprobs < 0 or not call.messages:
+        raise InputError("a call needs messages, `max_tokens` and `n` of at least 1")
+    try:
+        body = canonical(_fields(call, endpoint))
+    except (UnicodeEncodeError, ValueError) as error:
+        raise InputError(f"a call cannot be written as JSON: {error}") from error
+    named = b"\n".join((body, endpoint.name.encode(), str(call.sample).encode()))
+    # A byte-level tokenizer makes at most one token of a byte, so this is an upper bound.
+    bound = sum(
+        len(message.content.encode()) + len(message.role) + _TOKENS_PER_MESSAGE
+        for message in call.messages
+    )
+    return Request(call, body, hashlib.sha256(named).hexdigest(), bound)
+
+
+def canonical(value: object) -> bytes:
+    """JSON with sorted keys and no spaces, in UTF-8."""
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text.encode()
+
+
+def _fields(call: Call, endpoint: Endpoint) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "model": endpoint.model,
+        "messages": [
+            {"role": message.role, "content": message.content} for message in call.messages
+        ],
+        endpoint.max_tokens_field: call.max_tokens,
+    }
+    optional = {"temperature": call.temperature, "top_p": call.top_p, "seed": call.seed}
+    fields.update({name: value for name, value in optional.items() if value is not None})
+    if call.stop:
+        fields["stop"] = list(call.stop)
+    if call.n > 1:
+        fields["n"] = call.n
+    if call.top_logprobs:
+        fields |= {"logprobs": True, "top_logprobs": call.top_logprobs}
+    if call.json_object:
+        fields["response_format"] = {"type": "json_object"}
+    if clash := sorted(fields.keys() & endpoint.body.keys()):
+        raise InputError(
+            f"endpoint `{endpoint.name}`: `body` may not set `{clash[0]}`, which each call sets"
+        )
+    return {**fields, **endpoint.body}

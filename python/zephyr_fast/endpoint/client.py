@@ -1,0 +1,316 @@
+"""One call: its slot, its budget, its retries, its lines in the log.
+
+The order of an attempt is what keeps the promises: a slot of the lane, then a reserve of the
+budget, then the `sent` line, then the request, then the line of what became of it. Only then is
+the outcome anybody's to use.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from zephyr_fast._core import InputError, ZephyrError
+from zephyr_fast.endpoint import retry
+from zephyr_fast.endpoint.budget import Budget, Cost, usd
+from zephyr_fast.endpoint.call import Answer, Call, Failure, Outcome, Request, request_of
+from zephyr_fast.endpoint.endpoints import Endpoint, Endpoints
+from zephyr_fast.endpoint.errors import BudgetError
+from zephyr_fast.endpoint.http import Lost
+from zephyr_fast.endpoint.lane import Closed, Lane, Slot, TooLong, overloaded
+from zephyr_fast.endpoint.log import CallLog
+from zephyr_fast.endpoint.reader import Reply, read
+from zephyr_fast.endpoint.reasons import Reason
+from zephyr_fast.printed import shown
+
+BAD_REQUESTS_MAX = 10
+"""An endpoint that rejects so many requests, and answers none, is switched off: the fault is in
+all of them.
+"""
+
+
+class Source(Protocol):
+    """Where replies come from."""
+
+    def post(
+        self, request: Request, endpoint: Endpoint, deadline: float
+    ) -> Coroutine[Any, Any, Reply]:
+        """The reply to a request, by a time of the loop's clock. Lost if there is none."""
+
+    async def models(self, endpoint: Endpoint) -> list[str]:
+        """Names of the server's models."""
+
+
+class Abandoned(Exception):
+    """A call stays open: a rerun will send it again. `why` is a reason's name or a word."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the calls of a run, each counted once.
+
+    `answered` were answered now, `reused` had an outcome in the log. `failed` counts final
+    failures by reason, `left_open` what a rerun will ask again. `models` has, by endpoint, the
+    names that replies gave, with their numbers.
+    """
+
+    answered: int = 0
+    reused: int = 0
+    attempts: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    left_open: Counter[str] = field(default_factory=Counter)
+    models: dict[str, Counter[str]] = field(default_factory=dict)
+
+
+class Client:
+    """Asks endpoints, within one event loop. `source` None sends nothing."""
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        log: CallLog,
+        cap: Cost,
+        source: Source | None,
+        *,
+        concurrency: Mapping[str, int] | None = None,
+        accept_failures: bool = False,
+    ) -> None:
+        self._endpoints, self.log, self._source = endpoints, log, source
+        self.budget = Budget(cap, log.spent)
+        self._accept_failures = accept_failures
+        allowed = concurrency or {}
+        self.lanes = {
+            name: Lane(endpoint, allowed.get(name, endpoint.concurrency))
+            for name, endpoint in endpoints.items()
+        }
+        self.counts = Counts()
+        self.error: ZephyrError | None = None
+        self._stopped = asyncio.Event()
+        self._sharing: dict[str, list[asyncio.Future[Outcome]]] = {}
+        self._settled: list[asyncio.Future[None]] = []
+        self._bad_requests: Counter[str] = Counter()
+
+    def stop(self, error: ZephyrError | None = None) -> None:
+        """Sends no more calls. Those in flight may end; the others stay open."""
+        self.error = self.error or error
+        self._stopped.set()
+        for lane in self.lanes.values():
+            lane.close()
+        self._wake_for_budget()
+
+    async def ask(self, call: Call) -> Outcome:
+        """The answer to a call, or its final failure. Abandoned if it stays open.
+
+        An outcome in the log is returned as it is. A call that is already in flight is not sent
+        twice.
+        """
+        endpoint = self._endpoints.get(call.endpoint)
+        if endpoint is None:
+            known = ", ".join(self._endpoints)
+            raise InputError(f"unknown endpoint `{shown(call.endpoint)}`; known: {known}")
+        request = request_of(call, endpoint)
+        known_outcome = self.log.outcome(request.key)
+        if known_outcome is not None:
+            self.counts.reused += 1
+            return known_outcome
+        sharing = self._sharing.get(request.key)
+        if sharing is not None:
+            shared: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+            sharing.append(shared)
+            return await shared
+        return await self._first(request, endpoint)
+
+    async def _first(self, request: Request, endpoint: Endpoint) -> Outcome:
+        """Asks, and gives the outcome to everyone who asked the same meanwhile."""
+        sharing = self._sharing[request.key] = []
+        try:
+            if self._source is None:
+                raise Abandoned("not_sent")
+            if request.key in self.log.batched:
+                raise Abandoned("in_batch")
+            outcome = await self._with_retries(request, endpoint, self.lanes[endpoint.name])
+        except BaseException as error:
+            shown_error = error if isinstance(error, Exception) else Abandoned("interrupted")
+            if isinstance(error, Abandoned):
+                self.counts.left_open[error.why] += 1
+            for shared in sharing:
+                if not shared.done():
+                    shared.set_exception(shown_error)
+            raise
+        else:
+            self._count(outcome, endpoint)
+            for shared in sharing:
+                if not shared.done():
+                    shared.set_result(outcome)
+            return outcome
+        finally:
+            del self._sharing[request.key]
+
+    def _count(self, outcome: Outcome, endpoint: Endpoint) -> None:
+        if isinstance(outcome, Answer):
+            self.counts.answered += 1
+            names = self.counts.models.setdefault(endpoint.name, Counter())
+            names[outcome.model or ""] += 1
+        else:
+            self.counts.failed[outcome.reason.value] += 1
+
+    async def _with_retries(self, request: Request, endpoint: Endpoint, lane: Lane) -> Outcome:
+        clock = asyncio.get_running_loop().time
+        deadline: float | None = None
+        attempt, free = 0, 1
+        while True:
+            try:
+                slot = await lane.enter(request.tokens_max)
+            except Closed:
+                raise Abandoned(lane.off.reason.value if lane.off else "stopped") from None
+            except TooLong:
+                detail = "the server asked to wait longer than `deadline_seconds`"
+                return self._given_up(request, endpoint, Failure(Reason.DEADLINE, detail))
+            deadline = deadline or clock() + endpoint.deadline_seconds
+            outcome = await self._attempt(request, endpoint, slot, deadline)
+            if isinstance(outcome, Answer) or outcome.reason.is_final:
+                return outcome
+            if outcome.reason is Reason.DISCONNECTED and free:
+                free = (
+                    0  # often an idle connection that the server was closing: not the call's fault
+                )
+                continue
+            attempt += 1
+            wait = retry.wait_before(
+                attempt,
+                outcome,
+                request.key,
+                attempts=endpoint.attempts,
+                first_seconds=endpoint.retry_seconds,
+            )
+            if wait is None:
+                return self._failed(request, endpoint, outcome)
+            if clock() + wait > deadline:
+                late = replace(outcome, reason=Reason.DEADLINE, detail=_last(outcome))
+                return self._given_up(request, endpoint, late)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._stopped.wait()
+
+    async def _attempt(
+        self, request: Request, endpoint: Endpoint, slot: Slot, deadline: float
+    ) -> Outcome:
+        """One request, with its reserve and its two lines."""
+        lane, tokens_used = self.lanes[endpoint.name], 0
+        try:
+            reserve = Cost(
+                endpoint.nanousd(request.input_tokens_max, request.output_tokens_max),
+                request.tokens_max,
+            )
+            await self._reserve(reserve)
+            number = self.log.sent(request.key, endpoint.name, reserve)
+            self.counts.attempts += 1
+            outcome = await self._reply(request, endpoint, deadline)
+            cost = cost_of(outcome, endpoint, reserve)
+            tokens_used = cost.tokens or 0
+            final = isinstance(outcome, Answer) or outcome.reason.is_final
+            self.log.ended(request.key, number, endpoint.name, cost, outcome, is_final=final)
+            self.budget.settle(reserve, cost)
+            self._wake_for_budget()
+            self._observe(lane, slot, outcome)
+            return outcome
+        finally:
+            lane.leave(slot, tokens_used)
+
+    async def _reply(self, request: Request, endpoint: Endpoint, deadline: float) -> Outcome:
+        assert self._source is not None, "checked before"
+        try:
+            reply = await self._source.post(request, endpoint, deadline)
+        except Lost as lost:
+            return lost.failure
+        outcome = read(request, endpoint, reply)
+        if isinstance(outcome, Failure) and outcome.reason is Reason.NOT_FOUND:
+            models = ", ".join(await self._source.models(endpoint))
+            has = f"; the server has: {models}" if models else ""
+            outcome = replace(outcome, detail=f"{outcome.detail} (model `{endpoint.model}`{has})")
+        return outcome
+
+    async def _reserve(self, cost: Cost) -> None:
+        while not self.budget.reserve(cost):
+            if self._stopped.is_set():
+                raise Abandoned("stopped")
+            if not self.budget.reserved_calls:
+                self.stop(budget_error(self.budget, cost))
+                raise Abandoned("budget")
+            settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._settled.append(settled)
+            await settled
+        if self._stopped.is_set():
+            self.budget.settle(cost, Cost(0, 0))
+            self._wake_for_budget()
+            raise Abandoned("stopped")
+
+    def _wake_for_budget(self) -> None:
+        waiting, self._settled = self._settled, []
+        for settled in waiting:
+            if not settled.done():
+                settled.set_result(None)
+
+    def _observe(self, lane: Lane, slot: Slot, outcome: Outcome) -> None:
+        """Has the lane learn from an outcome, before the slot is given to the next call."""
+        if isinstance(outcome, Answer):
+            lane.accepted(slot)
+            self._bad_requests[lane.endpoint.name] = -1
+        elif overloaded(outcome):
+            lane.rejected(slot, outcome.retry_after)
+        elif outcome.reason.switches_off:
+            lane.switch_off(outcome)
+        elif outcome.reason is Reason.BAD_REQUEST and self._bad_requests[lane.endpoint.name] >= 0:
+            self._bad_requests[lane.endpoint.name] += 1
+            if self._bad_requests[lane.endpoint.name] >= BAD_REQUESTS_MAX:
+                lane.switch_off(outcome)
+
+    def _failed(self, request: Request, endpoint: Endpoint, failure: Failure) -> Outcome:
+        lane = self.lanes[endpoint.name]
+        if failure.reason is Reason.UNREACHABLE:  # the last of all attempts
+            lane.switch_off(failure)
+        if lane.off is not None:
+            raise Abandoned(failure.reason.value)
+        return self._given_up(request, endpoint, failure)
+
+    def _given_up(self, request: Request, endpoint: Endpoint, failure: Failure) -> Outcome:
+        if not self._accept_failures:
+            raise Abandoned(failure.reason.value)
+        number = self.log.last_attempt(request.key)
+        self.log.ended(request.key, number, endpoint.name, Cost(0, 0), failure, is_final=True)
+        return failure
+
+
+def cost_of(outcome: Outcome, endpoint: Endpoint, reserve: Cost) -> Cost:
+    """What a call cost: by the server's usage; its reserve if it may be billed without any."""
+    usage = outcome.usage
+    if usage is not None:
+        return Cost(endpoint.nanousd(usage.input_tokens, usage.output_tokens), usage.tokens)
+    if isinstance(outcome, Answer) or outcome.may_be_billed:
+        return reserve
+    return Cost(0, 0)
+
+
+def _last(failure: Failure) -> str:
+    return f"last: {failure.reason.value} {failure.status or ''} {failure.detail}"
+
+
+def budget_error(budget: Budget, cost: Cost) -> BudgetError:
+    """The error of a call that the budget has no room for."""
+    spent = budget.spent
+    if budget.cap.nanousd is not None:
+        needs, used = usd(cost.nanousd), usd(spent.nanousd)
+        return BudgetError(
+            f"the next call may cost {needs}, and {used} of {usd(budget.cap.nanousd)} are spent; "
+            "raise the budget and run the same command again"
+        )
+    return BudgetError(
+        f"the next call may take {cost.tokens:,} tokens, and {spent.tokens:,} of "
+        f"{budget.cap.tokens:,} are spent; raise the limit and run the same command again"
+    )

@@ -1,0 +1,208 @@
+"""One POST: deadlines, a size cap, no redirects. What goes wrong on the way becomes a failure."""
+
+import asyncio
+import ssl
+import zlib
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+from yarl import URL
+
+from zephyr_fast._core import __version__
+from zephyr_fast.endpoint.call import Failure, Request
+from zephyr_fast.endpoint.endpoints import Endpoint
+from zephyr_fast.endpoint.reader import DETAIL_CHARACTERS_MAX, Reply
+from zephyr_fast.endpoint.reasons import Reason
+from zephyr_fast.printed import without_secrets
+
+BODY_BYTES_MAX = 4 << 20
+"""Size of a reply, unpacked: 32 answers of 4,096 tokens with 20 log-probs each stay below it."""
+
+CONNECT_SECONDS = 10.0
+
+# Servers close idle connections, uvicorn after 5 s; a request on a connection that is about to be
+# closed is lost, so ours are given up earlier.
+_IDLE_SECONDS = 4.0
+
+_MODELS_SHOWN = 20
+
+
+class Lost(Exception):
+    """A request without a usable reply."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
+
+
+class Http:
+    """Sends requests over a pool of connections. An asynchronous context manager."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+        self._addresses: dict[tuple[str, str], tuple[URL, dict[str, str]]] = {}
+
+    async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            auto_decompress=False,  # unpacked below, within a bound
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def post(
+        self, request: Request, endpoint: Endpoint, deadline: float
+    ) -> Coroutine[Any, Any, Reply]:
+        """The server's reply, by a time of the loop's clock. Lost if there is none."""
+        return self._reply("POST", "/chat/completions", endpoint, request.body, deadline)
+
+    async def models(self, endpoint: Endpoint) -> list[str]:
+        """Names of the server's models; none if it does not list them."""
+        from zephyr_fast.untrusted.bounded import parse_json
+
+        try:
+            deadline = asyncio.get_running_loop().time() + CONNECT_SECONDS
+            reply = await self._reply("GET", "/models", endpoint, None, deadline)
+            content = parse_json(reply.body) if reply.status == 200 else {}
+        except (Lost, ValueError):
+            return []
+        listed = content.get("data") if isinstance(content, dict) else None
+        names = [one.get("id") for one in listed or [] if isinstance(one, dict)]
+        return [name[:100] for name in names if isinstance(name, str)][:_MODELS_SHOWN]
+
+    async def _reply(
+        self, method: str, path: str, endpoint: Endpoint, body: bytes | None, deadline: float
+    ) -> Reply:
+        assert self._session is not None, "entered first"
+        url, headers = self._address(endpoint, path)
+        until = min(deadline, asyncio.get_running_loop().time() + endpoint.attempt_seconds)
+        try:
+            async with (
+                asyncio.timeout_at(until),
+                self._session.request(
+                    method, url, data=body, headers=headers, allow_redirects=False
+                ) as response,
+            ):
+                content = await _body(response, endpoint)
+                after = _retry_after(response.headers.get("Retry-After"))
+                return Reply(response.status, content, after)
+        except Lost:
+            raise
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _lost(error, endpoint) from None  # its context would hold the headers
+
+    def _address(self, endpoint: Endpoint, path: str) -> tuple[URL, dict[str, str]]:
+        """URL and headers; thousands of calls share them."""
+        known = self._addresses.get((endpoint.name, path))
+        if known is None:
+            known = URL(endpoint.url + path), _headers(endpoint)
+            self._addresses[endpoint.name, path] = known
+        return known
+
+
+def _headers(endpoint: Endpoint) -> dict[str, str]:
+    headers = {
+        "Content-Type": "application/json",
+        "Accept-Encoding": "identity",
+        "User-Agent": f"zephyr-fast/{__version__}",
+    }
+    if endpoint.key is not None:
+        headers["Authorization"] = f"Bearer {endpoint.key.reveal()}"
+    return headers
+
+
+async def _body(response: aiohttp.ClientResponse, endpoint: Endpoint) -> bytes:
+    encoding = response.headers.get("Content-Encoding", "identity").lower()
+    if encoding not in ("identity", "gzip", "deflate"):
+        raise _broken(f"the reply is encoded as {encoding[:40]}")
+    pieces: list[bytes] = []
+    size = 0
+    while piece := await _piece(response, endpoint.stall_seconds):
+        size += len(piece)
+        if size > BODY_BYTES_MAX:
+            raise _too_large()
+        pieces.append(piece)
+    content = b"".join(pieces)
+    return content if encoding == "identity" else _unpacked(content)
+
+
+async def _piece(response: aiohttp.ClientResponse, stall_seconds: float) -> bytes:
+    async with asyncio.timeout(stall_seconds):
+        return await response.content.readany()
+
+
+def _unpacked(content: bytes) -> bytes:
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # finds out whether gzip or zlib
+    try:
+        unpacked = unpacker.decompress(content, BODY_BYTES_MAX + 1)
+    except zlib.error as error:
+        raise _broken(f"the reply cannot be unpacked: {error}") from None
+    if len(unpacked) > BODY_BYTES_MAX:
+        raise _too_large()
+    if not unpacker.eof:
+        raise _broken("the reply's compressed body is cut")
+    return unpacked
+
+
+def _too_large() -> Lost:
+    detail = f"the reply has more than {BODY_BYTES_MAX:,} bytes"
+    return Lost(Failure(Reason.TOO_LARGE, detail, may_be_billed=True))
+
+
+def _broken(detail: str) -> Lost:
+    return Lost(Failure(Reason.BAD_RESPONSE, detail, may_be_billed=True))
+
+
+def _lost(error: Exception, endpoint: Endpoint) -> Lost:
+    reason, was_sent = _why(error)
+    text = without_secrets(str(error)[:DETAIL_CHARACTERS_MAX])
+    text = endpoint.key.hidden_in(text) if endpoint.key else text
+    detail = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return Lost(Failure(reason, detail, may_be_billed=was_sent))
+
+
+def _why(error: Exception) -> tuple[Reason, bool]:
+    """The reason of an exception, and whether the server may have read the request."""
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return Reason.TLS, False
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+        return Reason.UNREACHABLE, False
+    if isinstance(error, TimeoutError):
+        return Reason.TIMEOUT, True
+    if isinstance(error, aiohttp.ClientOSError) and "Can not write request body" in str(error):
+        return Reason.DISCONNECTED, False
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | OSError):
+        return Reason.DISCONNECTED, True
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return Reason.DISCONNECTED, True
+    return Reason.BAD_RESPONSE, True  # a status line or headers that are not HTTP
+
+
+def _retry_after(text: str | None) -> float | None:
+    """Seconds of a `Retry-After` header, which has a number or a date."""
+    if text is None:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            when = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return max(0.0, seconds) if seconds == seconds else None  # NaN is no number

@@ -1,0 +1,137 @@
+"""One line of the call log: its head, which a scan reads, and its body, which a replay reads.
+
+{"sent":KEY,"attempt":1,"endpoint":NAME,"nanousd":RESERVED,"tokens":RESERVED}
+{"answer":KEY,"attempt":1,"endpoint":NAME,"nanousd":COST,"tokens":USED,"choices":…}
+{"failure":KEY,"attempt":1,"endpoint":NAME,"nanousd":COST,"tokens":USED,"final":false,"reason":…}
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from zephyr_fast.endpoint.budget import Cost
+from zephyr_fast.endpoint.call import Answer, Choice, Failure, Outcome, TokenLogprob, Usage
+from zephyr_fast.endpoint.reasons import Reason
+
+_HEAD = re.compile(
+    rb'\{"(sent|answer|failure)":"([0-9a-f]{64})","attempt":(\d{1,9}),'
+    rb'"endpoint":"([A-Za-z0-9._-]{1,64})","nanousd":(\d{1,18}),"tokens":(\d{1,18})'
+    rb'(?:,"batch":"([^"\\]*)")?(,"final":true)?'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a scan knows of a line. `batch` names the file that a call was exported to."""
+
+    kind: str
+    key: str
+    attempt: int
+    endpoint: str
+    nanousd: int
+    tokens: int
+    batch: str | None = None
+    is_final: bool = False
+
+
+def head_of(line: bytes) -> Head | None:
+    """The head of a line; None if it is no line of a log."""
+    found = _HEAD.match(line)
+    if found is None or not line.endswith(b"}"):
+        return None
+    kind, key, attempt, endpoint, nanousd, tokens, batch, final = found.groups()
+    return Head(
+        kind.decode(),
+        key.decode(),
+        int(attempt),
+        endpoint.decode(),
+        int(nanousd),
+        int(tokens),
+        batch.decode() if batch is not None else None,
+        kind == b"answer" or bool(final),
+    )
+
+
+def sent(key: str, attempt: int, endpoint: str, reserved: Cost, batch: str | None) -> bytes:
+    """The line of a call that is about to be sent."""
+    fields = _head("sent", key, attempt, endpoint, reserved)
+    return _line(fields if batch is None else fields | {"batch": batch})
+
+
+def ended(
+    key: str, attempt: int, endpoint: str, cost: Cost, outcome: Outcome, *, is_final: bool
+) -> bytes:
+    """The line of a call that has ended."""
+    usage = outcome.usage and [outcome.usage.input_tokens, outcome.usage.output_tokens]
+    if isinstance(outcome, Answer):
+        return _line(
+            _head("answer", key, attempt, endpoint, cost)
+            | {
+                "choices": [_choice_fields(choice) for choice in outcome.choices],
+                "model": outcome.model,
+                "fingerprint": outcome.fingerprint,
+                "usage": usage,
+            }
+        )
+    return _line(
+        _head("failure", key, attempt, endpoint, cost)
+        | {
+            "final": is_final,
+            "reason": outcome.reason.value,
+            "status": outcome.status,
+            "detail": outcome.detail,
+            "usage": usage,
+        }
+    )
+
+
+def outcome_of(line: bytes) -> Outcome:
+    """The outcome in a line of an answer or a failure. ValueError if it holds none."""
+    try:
+        fields = json.loads(line)
+        usage = Usage(*fields["usage"]) if fields["usage"] is not None else None
+        if "answer" in fields:
+            choices = tuple(_choice_of(given) for given in fields["choices"])
+            return Answer(choices, fields["model"], fields["fingerprint"], usage)
+        return Failure(Reason(fields["reason"]), fields["detail"], fields["status"], usage)
+    except (KeyError, TypeError, IndexError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def _head(kind: str, key: str, attempt: int, endpoint: str, cost: Cost) -> dict[str, Any]:
+    return {
+        kind: key,
+        "attempt": attempt,
+        "endpoint": endpoint,
+        "nanousd": cost.nanousd or 0,
+        "tokens": cost.tokens or 0,
+    }
+
+
+def _choice_fields(choice: Choice) -> dict[str, Any]:
+    fields: dict[str, Any] = {"text": choice.text, "finish": choice.finish}
+    if choice.logprobs is not None:
+        fields["logprobs"] = [
+            [token.token, token.logprob, [list(other) for other in token.top]]
+            for token in choice.logprobs
+        ]
+    return fields
+
+
+def _choice_of(fields: dict[str, Any]) -> Choice:
+    logprobs = fields.get("logprobs")
+    if logprobs is not None:
+        logprobs = tuple(
+            TokenLogprob(token, logprob, tuple((other, value) for other, value in top))
+            for token, logprob, top in logprobs
+        )
+    return Choice(fields["text"], fields["finish"], logprobs)
+
+
+def _line(fields: dict[str, Any]) -> bytes:
+    text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
+    try:
+        return text.encode() + b"\n"
+    except UnicodeEncodeError:  # a lone surrogate, in a failure's detail or a token
+        return json.dumps(fields, separators=(",", ":")).encode() + b"\n"

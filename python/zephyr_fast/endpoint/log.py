@@ -1,0 +1,216 @@
+"""The file of calls: append-only, one line per event, readable after any crash.
+
+A `sent` line goes before each request and an `answer` or `failure` line behind it. Lines are
+written with one system call each, so `kill -9` can only cut the last one, which the next run
+removes. A `sent` line without an end is a call that may have been paid for: its reserve stays
+spent. The first outcome of a key counts, and a later one only costs.
+"""
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from zephyr_fast._core import InputError, IntegrityError, LockedError, StorageError
+from zephyr_fast.endpoint import line
+from zephyr_fast.endpoint.budget import Cost
+from zephyr_fast.endpoint.call import Outcome
+from zephyr_fast.endpoint.line import Head
+from zephyr_fast.printed import shown
+
+LINE_BYTES_MAX = 16 << 20
+"""Longest line: a reply's bytes at most, twice escaped."""
+
+_LENGTH_BITS = 25
+_SCAN_BYTES = 4 << 20
+
+
+class CallLog:
+    """An open log, with an index of its outcomes. Close it, or use it as a context manager.
+
+    `spent` counts every ended call and the reserves of those without an end.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self._places: dict[bytes, int] = {}
+        self._open: dict[tuple[bytes, int], Cost] = {}
+        self._attempts: dict[bytes, int] = {}
+        self.batched: dict[str, str] = {}
+        """Calls that were exported and have no result yet: by key, the name of the file."""
+        self._nanousd = self._tokens = 0
+        self._end = 0
+        self._is_dirty = False
+        self._handle = _opened(path, read_only)
+        try:
+            self._scan(cut_tail=not read_only)
+        except BaseException:
+            os.close(self._handle)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Syncs and closes the file, and lets the lock go."""
+        try:
+            self.sync()
+        finally:
+            os.close(self._handle)
+
+    def __contains__(self, key: str) -> bool:
+        return bytes.fromhex(key) in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def spent(self) -> Cost:
+        """What all calls cost, calls without an end by their reserve."""
+        reserved = self._open.values()
+        return Cost(
+            self._nanousd + sum(cost.nanousd or 0 for cost in reserved),
+            self._tokens + sum(cost.tokens or 0 for cost in reserved),
+        )
+
+    def outcome(self, key: str) -> Outcome | None:
+        """The first final outcome of a call. IntegrityError if its line is damaged."""
+        place = self._places.get(bytes.fromhex(key))
+        if place is None:
+            return None
+        offset, length = place >> _LENGTH_BITS, place & ((1 << _LENGTH_BITS) - 1)
+        try:
+            return line.outcome_of(os.pread(self._handle, length, offset))
+        except ValueError as error:
+            raise IntegrityError(
+                f"`{shown(self.path)}`, byte {offset}: the line is damaged ({shown(error)})"
+            ) from None
+
+    def sent(self, key: str, endpoint: str, reserved: Cost, batch: str | None = None) -> int:
+        """Writes that a call is about to be sent. Gives the number of the attempt."""
+        attempt = self._attempts.get(bytes.fromhex(key), 0) + 1
+        self._append(line.sent(key, attempt, endpoint, reserved, batch))
+        return attempt
+
+    def ended(
+        self,
+        key: str,
+        attempt: int,
+        endpoint: str,
+        cost: Cost,
+        outcome: Outcome,
+        *,
+        is_final: bool,
+    ) -> None:
+        """Writes what became of a call."""
+        self._append(line.ended(key, attempt, endpoint, cost, outcome, is_final=is_final))
+
+    def last_attempt(self, key: str) -> int:
+        """The number of the last attempt at a call; 0 if there was none."""
+        return self._attempts.get(bytes.fromhex(key), 0)
+
+    def reserved(self, key: str, attempt: int) -> Cost:
+        """What a call without an end has reserved."""
+        return self._open.get((bytes.fromhex(key), attempt), Cost(0, 0))
+
+    def sync(self) -> None:
+        """Has the disk hold what was written. StorageError if it cannot."""
+        if not self._is_dirty:
+            return
+        self._is_dirty = False
+        try:
+            os.fsync(self._handle)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+
+    def _append(self, text: bytes) -> None:
+        rest = memoryview(text)
+        try:
+            while rest:
+                rest = rest[os.write(self._handle, rest) :]
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        self._is_dirty = True
+        head = line.head_of(text[:-1])
+        assert head is not None, "written by `line`"
+        # Another writer would be locked out; where locks do not work, the end is not ours to know.
+        end = os.lseek(self._handle, 0, os.SEEK_CUR)
+        self._note(head, end - len(text), len(text) - 1)
+        self._end = end
+
+    def _note(self, head: Head, offset: int, length: int) -> None:
+        key = bytes.fromhex(head.key)
+        attempt = (key, head.attempt)
+        if head.kind == "sent":
+            self._attempts[key] = max(self._attempts.get(key, 0), head.attempt)
+            self._open[attempt] = Cost(head.nanousd, head.tokens)
+            if head.batch is not None:
+                self.batched[head.key] = head.batch
+            return
+        self._open.pop(attempt, None)
+        self.batched.pop(head.key, None)
+        self._nanousd += head.nanousd
+        self._tokens += head.tokens
+        if head.is_final:
+            self._attempts.pop(key, None)
+            self._places.setdefault(key, offset << _LENGTH_BITS | length)
+
+    def _scan(self, cut_tail: bool) -> None:
+        for number, (offset, text) in enumerate(_lines(self._handle), start=1):
+            head = line.head_of(text)
+            if head is None:
+                raise IntegrityError(f"`{shown(self.path)}`:{number} is not a line of a call log")
+            self._note(head, offset, len(text))
+            self._end = offset + len(text) + 1
+        if cut_tail and os.fstat(self._handle).st_size > self._end:
+            os.ftruncate(self._handle, self._end)
+        if cut_tail:
+            os.lseek(self._handle, 0, os.SEEK_END)
+
+
+def _lines(handle: int) -> Iterator[tuple[int, bytes]]:
+    """Offset and bytes of each line that has an end."""
+    start, rest = 0, b""
+    while block := os.pread(handle, _SCAN_BYTES, start + len(rest)):
+        *whole, rest = (rest + block).split(b"\n")
+        for text in whole:
+            yield start, text
+            start += len(text) + 1
+        if len(rest) > LINE_BYTES_MAX + _SCAN_BYTES:
+            raise IntegrityError(f"a line has more than {LINE_BYTES_MAX:,} bytes")
+
+
+def _opened(path: Path, read_only: bool) -> int:
+    flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_APPEND | os.O_CREAT
+    flags |= os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        handle = os.open(path, flags, 0o644)
+    except OSError as error:
+        raise InputError(f"cannot open `{shown(path)}`: {error.strerror}") from error
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise InputError(f"`{shown(path)}` is not a regular file")
+        if not read_only:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise LockedError(f"another run is writing `{shown(path)}`") from error
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _unwritable(path: Path, error: OSError) -> StorageError:
+    return StorageError(f"cannot write `{shown(path)}`: {error.strerror or error}")

@@ -1,0 +1,264 @@
+"""Turns the bytes of a reply into an answer or a failure. No network, no clock.
+
+A server that ignores part of a question answers it with status 200 all the same. So what was
+asked for is checked: the number of choices, a text in each, log-probs where they were asked for.
+"""
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from zephyr_fast.endpoint.call import (
+    Answer,
+    Call,
+    Choice,
+    Failure,
+    Outcome,
+    Request,
+    TokenLogprob,
+    Usage,
+)
+from zephyr_fast.endpoint.endpoints import Endpoint
+from zephyr_fast.endpoint.reasons import Reason
+from zephyr_fast.untrusted.bounded import parse_json
+
+DETAIL_CHARACTERS_MAX = 2_000
+"""Characters of a server's text that a failure keeps."""
+
+_RETRIED_STATUSES = frozenset({408, 409, 425, 429})
+_QUOTA = re.compile(
+    r"insufficient_quota|billing_hard_limit|billing_not_active|credit balance", re.I
+)
+_TOO_LONG = re.compile(
+    r"context_length_exceeded|context length|context window|maximum context|too many tokens"
+    r"|prompt is too long|string_above_max_length",
+    re.I,
+)
+_REFUSED = re.compile(
+    r"content_filter|content_policy|content management policy|ResponsibleAI", re.I
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One HTTP reply. `retry_after`: seconds that the server asked to wait."""
+
+    status: int
+    body: bytes
+    retry_after: float | None = None
+
+
+class _Unusable(Exception):
+    """A reply that is no answer, with its reason."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        self.reason, self.detail = reason, detail
+
+
+def read(request: Request, endpoint: Endpoint, reply: Reply) -> Outcome:
+    """The answer in a reply, or why there is none."""
+    outcome = _outcome(request.call, endpoint, reply)
+    return _without_key(outcome, endpoint)
+
+
+def _outcome(call: Call, endpoint: Endpoint, reply: Reply) -> Outcome:
+    if reply.status != 200:
+        return _refusal(reply)
+    usage: Usage | None = None
+    try:
+        content = _parsed(reply.body)
+        usage = _usage(content.get("usage"))
+        if content.get("error") or content.get("object") == "error":
+            return _error_in_200(reply, content)
+        return _answer(call, endpoint, content, usage)
+    except _Unusable as unusable:
+        return Failure(unusable.reason, unusable.detail, 200, usage, may_be_billed=True)
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
+    try:
+        text = body.decode()
+        parse_json(text)  # bounds depth and width
+        content = json.loads(text, parse_constant=_no_number)
+    except ValueError as error:
+        excerpt = body[:200].decode(errors="backslashreplace")
+        raise _Unusable(Reason.INVALID_JSON, f"{error}: {excerpt}") from None
+    if not isinstance(content, dict):
+        raise _Unusable(Reason.INVALID_JSON, "the reply is not a JSON object")
+    return content
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"`{name}` is not JSON")
+
+
+def _answer(call: Call, endpoint: Endpoint, content: dict[str, Any], usage: Usage | None) -> Answer:
+    given = content.get("choices")
+    if not isinstance(given, list) or not given:
+        raise _Unusable(Reason.NO_CHOICES, "the reply has no choices")
+    if len(given) != call.n:
+        detail = f"asked for {call.n} choices, got {len(given)}"
+        raise _Unusable(Reason.UNSUPPORTED_N, detail)
+    model = _text_or_none(content.get("model"))
+    if endpoint.strict_model and model != endpoint.model:
+        raise _Unusable(Reason.WRONG_MODEL, f"asked for {endpoint.model}, got {model}")
+    choices = tuple(_choice(call, choice) for choice in given)
+    return Answer(choices, model, _text_or_none(content.get("system_fingerprint")), usage)
+
+
+def _choice(call: Call, given: object) -> Choice:
+    if not isinstance(given, dict) or not isinstance(given.get("message"), dict):
+        raise _Unusable(Reason.INVALID_JSON, "a choice has no message")
+    message = given["message"]
+    finish = _text_or_none(given.get("finish_reason"))
+    text = message.get("content")
+    if finish == "content_filter" or message.get("refusal"):
+        raise _Unusable(Reason.REFUSED, str(message.get("refusal") or text or finish))
+    if text is None or text == "":
+        raise _Unusable(Reason.EMPTY, f"a choice has no text (finish_reason: {finish})")
+    if not isinstance(text, str):
+        raise _Unusable(Reason.INVALID_JSON, "a choice's content is not a text")
+    if not _is_unicode(text):
+        escaped = text.encode("unicode_escape").decode()
+        raise _Unusable(Reason.INVALID_UNICODE, f"a lone surrogate in: {escaped}")
+    if call.json_object and finish != "length" and not _is_json_object(text):
+        raise _Unusable(Reason.NOT_JSON, text)
+    return Choice(text, finish, _logprobs(given) if call.top_logprobs else None)
+
+
+def _logprobs(given: dict[str, Any]) -> tuple[TokenLogprob, ...]:
+    held = given.get("logprobs")
+    tokens = held.get("content") if isinstance(held, dict) else None
+    if not isinstance(tokens, list) or not tokens:
+        raise _Unusable(Reason.UNSUPPORTED_LOGPROBS, "asked for log-probs, got none")
+    return tuple(_token(token) for token in tokens)
+
+
+def _token(given: object) -> TokenLogprob:
+    try:
+        token, logprob = _scored(given)
+        top = given.get("top_logprobs") if isinstance(given, dict) else None
+        if not isinstance(top, list) or not top:
+            raise ValueError
+        return TokenLogprob(token, logprob, tuple(_scored(other) for other in top))
+    except ValueError:
+        raise _Unusable(Reason.UNSUPPORTED_LOGPROBS, "a token has no log-probs") from None
+
+
+def _scored(given: object) -> tuple[str, float]:
+    if not isinstance(given, dict):
+        raise ValueError
+    token, logprob = given.get("token"), given.get("logprob")
+    if not isinstance(token, str) or isinstance(logprob, bool):
+        raise ValueError
+    if not isinstance(logprob, int | float) or not math.isfinite(logprob):
+        raise ValueError
+    return token, float(logprob)
+
+
+def _usage(given: object) -> Usage | None:
+    if not isinstance(given, dict):
+        return None
+    counts = given.get("prompt_tokens"), given.get("completion_tokens")
+    if any(type(count) is not int or not 0 <= count < 1 << 40 for count in counts):
+        return None
+    return Usage(int(counts[0] or 0), int(counts[1] or 0))
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(parse_json(text), dict)
+    except ValueError:
+        return False
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _text_or_none(value: object) -> str | None:
+    return value[:200] if isinstance(value, str) else None
+
+
+def _error_in_200(reply: Reply, content: dict[str, Any]) -> Failure:
+    """An error that came with status 200; the status it should have had is often within."""
+    error = content.get("error")
+    code = error.get("code") if isinstance(error, dict) else content.get("code")
+    status = code if type(code) is int and 400 <= code < 600 else 500
+    return _refusal(Reply(status, reply.body, reply.retry_after))
+
+
+def _refusal(reply: Reply) -> Failure:
+    code, detail = _complaint(reply.body)
+    said = f"{code} {detail}"
+    status = reply.status
+    if status == 402 or (status in (429, 403) and _QUOTA.search(said)):
+        reason = Reason.QUOTA
+    elif status in (401, 403):
+        reason = Reason.AUTH
+    elif status == 404:
+        reason = Reason.NOT_FOUND
+    elif status == 429:
+        reason = Reason.RATE_LIMITED
+    elif status in _RETRIED_STATUSES or status >= 500:
+        reason = Reason.SERVER_ERROR
+    elif 300 <= status < 400:
+        reason = Reason.REDIRECTED
+    elif status < 300:
+        reason = Reason.BAD_RESPONSE
+    elif status == 413 or _TOO_LONG.search(said):
+        reason = Reason.TOO_LONG
+    elif _REFUSED.search(said):
+        reason = Reason.REFUSED
+    else:
+        reason = Reason.BAD_REQUEST
+    return Failure(reason, detail, status, retry_after=reply.retry_after)
+
+
+def _complaint(body: bytes) -> tuple[str, str]:
+    """Code and text of an error, in the shapes that servers use; otherwise the body's start."""
+    start = body[:DETAIL_CHARACTERS_MAX].decode(errors="backslashreplace")
+    try:
+        content = parse_json(body.decode())
+    except ValueError:
+        return "", start
+    if not isinstance(content, dict):
+        return "", start
+    error = content.get("error", content)
+    if not isinstance(error, dict):
+        return "", str(error)
+    code = f"{error.get('code', '')} {error.get('type', '')}"
+    text = error.get("message") or error.get("detail")
+    return code, str(text) if text else start
+
+
+def _without_key(outcome: Outcome, endpoint: Endpoint) -> Outcome:
+    """The outcome, if the reply does not hold the API key; a key in an answer makes it a failure
+    instead of being cut out, since no answer's text is ever changed.
+    """
+    key = endpoint.key
+    if isinstance(outcome, Failure):
+        detail = key.hidden_in(outcome.detail) if key else outcome.detail
+        if len(detail) > DETAIL_CHARACTERS_MAX:
+            detail = detail[:DETAIL_CHARACTERS_MAX] + " …"
+        return Failure(
+            outcome.reason,
+            detail,
+            outcome.status,
+            outcome.usage,
+            outcome.may_be_billed,
+            outcome.retry_after,
+        )
+    texts = [outcome.model or "", outcome.fingerprint or ""]
+    for choice in outcome.choices:
+        texts += [choice.text, choice.finish or ""]
+    if key and any(key.is_in(text) for text in texts):
+        detail = "the reply holds the API key"
+        return Failure(Reason.KEY_ECHOED, detail, 200, outcome.usage, may_be_billed=True)
+    return outcome

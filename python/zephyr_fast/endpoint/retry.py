@@ -1,0 +1,34 @@
+"""When a failed call is tried again: the one layer of retries.
+
+>>> from zephyr_fast.endpoint.reasons import Reason
+>>> wait_before(1, Failure(Reason.SERVER_ERROR), "00", attempts=6, first_seconds=1) <= 2
+True
+>>> wait_before(6, Failure(Reason.SERVER_ERROR), "00", attempts=6, first_seconds=1) is None
+True
+"""
+
+import hashlib
+
+from zephyr_fast.endpoint.call import Failure
+from zephyr_fast.endpoint.reasons import Reason
+
+LAST_SECONDS = 60.0
+
+
+def wait_before(
+    attempt: int, failure: Failure, key: str, *, attempts: int, first_seconds: float
+) -> float | None:
+    """Seconds until the next attempt; None if there is none. `attempt` counts from 1.
+
+    Rejections for a rate limit are bounded by the deadline alone: the server works, and will
+    answer when it is this call's turn. Waits double, and a hash spreads them over the upper half.
+    """
+    if not failure.reason.is_retried:
+        return None
+    if failure.reason is not Reason.RATE_LIMITED and attempt >= attempts:
+        return None
+    longest = min(LAST_SECONDS, first_seconds * 2 ** min(attempt, 10))
+    drawn = hashlib.sha256(f"{key} {attempt}".encode()).digest()
+    seconds = longest * (1 + int.from_bytes(drawn[:4]) / (1 << 32)) / 2
+    # The lane keeps everyone waiting for Retry-After; afterwards the calls need no spreading.
+    return failure.retry_after if failure.retry_after is not None else seconds

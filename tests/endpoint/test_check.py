@@ -1,0 +1,126 @@
+"""`zephyr-fast endpoints FILE`: what servers that ignore parts of a request are found to do."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from children import PYTHONPATH
+from faulty_server import answered, completion, refused, serving
+from honest_server import honest
+from zephyr_fast.endpoint.endpoints import load
+from zephyr_fast.endpoint.probe import check
+
+FILE = '[endpoints.teacher]\nurl = "{url}"\nmodel = "large-chat"\nretry_seconds = 0.01\n'
+PRICES = "usd_per_million_input = 1\nusd_per_million_output = 2\nrequests_per_minute = 60\n"
+
+
+def file_of(folder: Path, url: str) -> Path:
+    path = folder / "endpoints.toml"
+    path.write_text(FILE.format(url=url) + PRICES)
+    return path
+
+
+def verdicts(path: Path) -> dict[str, str]:
+    (endpoint,) = load(path).values()
+    return {finding.feature: finding.verdict for finding in check(endpoint)}
+
+
+def command(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "zephyr_fast", "endpoints", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": PYTHONPATH},
+    )
+
+
+FEATURES = (
+    "answers",
+    "usage",
+    "max_tokens",
+    "system role",
+    "n",
+    "logprobs",
+    "sampling",
+    "seed",
+    "JSON",
+)
+
+
+@pytest.fixture
+def unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checks at once: the limit of the file would space a dozen calls over a dozen seconds."""
+    monkeypatch.setitem(globals(), "PRICES", "")
+
+
+@pytest.mark.usefixtures("unlimited")
+def test_an_honest_server_is_found_to_do_everything(tmp_path: Path) -> None:
+    with serving(honest()) as server:
+        assert verdicts(file_of(tmp_path, server.url)) == dict.fromkeys(FEATURES, "yes")
+
+
+IGNORED = {
+    "n": (["n"], {"n": "no"}),
+    "logprobs": (["logprobs", "top_logprobs"], {"logprobs": "no"}),
+    "seed": (["seed"], {"seed": "no"}),
+    "temperature": (["temperature"], {"sampling": "no", "seed": "unclear"}),
+    "max_tokens": (["max_tokens"], {"max_tokens": "no"}),
+    "JSON": (["response_format"], {"JSON": "no"}),
+}
+
+
+@pytest.mark.usefixtures("unlimited")
+@pytest.mark.parametrize(("ignored", "expected"), IGNORED.values(), ids=IGNORED)
+def test_what_a_server_ignores_is_found(
+    tmp_path: Path, ignored: list[str], expected: dict[str, str]
+) -> None:
+    with serving(honest(ignored)) as server:
+        found = verdicts(file_of(tmp_path, server.url))
+    assert found == dict.fromkeys(FEATURES, "yes") | expected
+
+
+@pytest.mark.usefixtures("unlimited")
+def test_a_server_that_says_one_thing_to_everything_is_seen_through(tmp_path: Path) -> None:
+    with serving(answered(completion(model="other") | {"usage": None})) as server:
+        found = verdicts(file_of(tmp_path, server.url))
+    assert found == dict.fromkeys(FEATURES, "no") | {
+        "answers": "unclear",
+        "max_tokens": "unclear",
+        "system role": "yes",
+        "seed": "unclear",
+    }
+
+
+@pytest.mark.usefixtures("unlimited")
+def test_the_command_prints_what_it_found_and_fails_where_nothing_answers(tmp_path: Path) -> None:
+    with serving(honest(["n"])) as server:
+        path = file_of(tmp_path, server.url)
+        shown = command(str(path), "--check")
+        assert shown.returncode == 0, shown.stderr
+        assert "  n            no       unsupported_n: asked for 2 choices, got 1\n" in shown.stdout
+        found = json.loads(command(str(path), "--check", "--json").stdout)
+        assert [one["feature"] for one in found["teacher"]] == list(FEATURES)
+    with serving(refused("401 Unauthorized", "bad key\x1b[2J")) as server:
+        failed = command(str(file_of(tmp_path, server.url)), "--check")
+    assert failed.returncode == 11 and "no answer from teacher: auth: bad key" in failed.stderr
+    assert "\x1b" not in failed.stdout + failed.stderr
+
+
+def test_without_check_nothing_is_sent(tmp_path: Path) -> None:
+    with serving(honest()) as server:
+        path = file_of(tmp_path, server.url)
+        shown = command(str(path))
+        assert "teacher: large-chat at http://127.0.0.1" in shown.stdout
+        assert "60 requests a minute" in shown.stdout and "$1 in and $2 out" in shown.stdout
+        planned = command(str(path), "--check", "--dry-run")
+        assert planned.stdout.startswith("teacher: 15 calls, about "), planned.stdout
+        assert "at least 15 s" in planned.stdout
+        assert json.loads(command(str(path), "--dry-run", "--json").stdout)[0]["calls"] == 15
+        wrong = command(str(path), "--only", "judge")
+        assert wrong.returncode == 4 and "known: teacher" in wrong.stderr
+        assert server.asked == []
