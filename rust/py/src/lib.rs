@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use zephyr_core::dataset::product::Product;
-use zephyr_core::pipeline::row::Walk;
+use zephyr_core::pipeline::row::RowPipeline;
 use zephyr_core::pipeline::{self, explain, fit};
 use zephyr_core::template::Template;
 use zephyr_core::tokenize::Tokenizer;
@@ -44,7 +44,7 @@ fn run(
         let product = Product::of_command(&command)?;
         let options = RunOptions { threads, overwrite, memory_bytes_max: max_memory, bad_rows_max };
         let job = Job { product, recipe, recipe_name, inputs, tokenizer, out, options };
-        zephyr_core::run(job, watch)?.print()
+        zephyr_core::run(job, watch)?.to_json()
     })
 }
 
@@ -62,7 +62,7 @@ fn explain_row(
     border::enter(py, None, move |_| {
         let recipe = fit::read(&recipe, &recipe_name, &overrides)?;
         let (product, tokenizer) = (Product::of_command(&command)?, Tokenizer::load(&tokenizer)?);
-        explain::explain(&Walk::new(product, recipe, Some(tokenizer))?, &row)
+        explain::explain(&RowPipeline::new(product, recipe, Some(tokenizer))?, &row)
     })
 }
 
@@ -109,13 +109,13 @@ fn pack_lengths(py: Python<'_>, lengths: Vec<u32>, seq_len: u32) -> PyResult<Vec
 /// Reads a whole data set and says, as JSON, what is not as it was written.
 #[pyfunction]
 fn verify(py: Python<'_>, folder: PathBuf) -> PyResult<String> {
-    border::enter(py, None, move |watch| dataset::verify::verify(&folder, watch)?.print())
+    border::enter(py, None, move |watch| dataset::verify::verify(&folder, watch)?.to_json())
 }
 
 /// A recipe with every key, as TOML.
 #[pyfunction]
 fn resolve(py: Python<'_>, recipe: String, name: String, overrides: Overrides) -> PyResult<String> {
-    border::enter(py, None, move |_| fit::read(&recipe, &name, &overrides)?.print())
+    border::enter(py, None, move |_| fit::read(&recipe, &name, &overrides)?.to_toml())
 }
 
 /// A list of names that the engine knows, by its kind.

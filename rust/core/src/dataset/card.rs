@@ -17,7 +17,7 @@ const NAME_CHARS_MAX: usize = 200;
 
 /// The card of a data set. It states sums and digests; no time, host or path.
 #[must_use]
-pub fn print(manifest: &Manifest) -> String {
+pub fn render(manifest: &Manifest) -> String {
     let mut card = String::from("---\nconfigs:\n");
     let (config, files) =
         if manifest.tokenizer.is_some() { ("tokens", "*.arrow") } else { ("text", "*.parquet") };

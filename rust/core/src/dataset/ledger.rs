@@ -29,7 +29,7 @@ const BATCH_ROWS: usize = 8_192;
 
 /// One line.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Entry {
+pub struct LedgerRow {
     /// Ordinal of the row over all inputs.
     pub row_id: i64,
     /// Ordinal of the input.
@@ -91,7 +91,7 @@ pub struct Contamination {
 pub struct Ledger {
     table: Table,
     schema: SchemaRef,
-    entries: Vec<Entry>,
+    entries: Vec<LedgerRow>,
 }
 
 impl Ledger {
@@ -106,7 +106,7 @@ impl Ledger {
     }
 
     /// Appends a line.
-    pub fn push(&mut self, entry: Entry) -> Result<()> {
+    pub fn push(&mut self, entry: LedgerRow) -> Result<()> {
         self.entries.push(entry);
         if self.entries.len() == BATCH_ROWS { self.flush() } else { Ok(()) }
     }
@@ -171,7 +171,7 @@ fn contamination_fields() -> Fields {
 }
 
 /// A list for each row; null, not empty, where nothing was found, so that a query is `is_not_null`.
-fn contamination(entries: &[Entry]) -> ArrayRef {
+fn contamination(entries: &[LedgerRow]) -> ArrayRef {
     let lines = || entries.iter().flat_map(|entry| &entry.contamination);
     let int32 = |field: fn(&Contamination) -> i32| -> ArrayRef {
         Arc::new(lines().map(field).collect::<Int32Array>())
@@ -192,16 +192,22 @@ fn contamination(entries: &[Entry]) -> ArrayRef {
     Arc::new(ListArray::new(item, offsets, Arc::new(structs), Some(found)))
 }
 
-fn columns(entries: &[Entry]) -> Vec<ArrayRef> {
-    fn int64<T: Into<Option<i64>>>(entries: &[Entry], field: impl Fn(&Entry) -> T) -> ArrayRef {
+fn columns(entries: &[LedgerRow]) -> Vec<ArrayRef> {
+    fn int64<T: Into<Option<i64>>>(
+        entries: &[LedgerRow],
+        field: impl Fn(&LedgerRow) -> T,
+    ) -> ArrayRef {
         Arc::new(entries.iter().map(|entry| field(entry).into()).collect::<Int64Array>())
     }
-    fn int32<T: Into<Option<i32>>>(entries: &[Entry], field: impl Fn(&Entry) -> T) -> ArrayRef {
+    fn int32<T: Into<Option<i32>>>(
+        entries: &[LedgerRow],
+        field: impl Fn(&LedgerRow) -> T,
+    ) -> ArrayRef {
         Arc::new(entries.iter().map(|entry| field(entry).into()).collect::<Int32Array>())
     }
     fn text<'row>(
-        entries: &'row [Entry],
-        field: impl Fn(&'row Entry) -> Option<&'row str>,
+        entries: &'row [LedgerRow],
+        field: impl Fn(&'row LedgerRow) -> Option<&'row str>,
     ) -> ArrayRef {
         Arc::new(entries.iter().map(field).collect::<StringArray>())
     }

@@ -22,7 +22,7 @@ pub(crate) const BYTES_MAX: usize = 64 << 20;
 /// The version of this format.
 pub const SCHEMA: u32 = 2;
 /// What stands before the manifest's own digest, in its last field.
-const SEAL: &str = ",\n  \"sha256\": \"";
+const CHECKSUM_FIELD: &str = ",\n  \"sha256\": \"";
 
 /// A whole manifest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -228,11 +228,11 @@ pub struct EvaluationEntry {
 impl Manifest {
     /// The manifest as its file's text. The last field, `sha256`, is the digest of all that stands
     /// before it.
-    pub fn print(&self) -> Result<String> {
+    pub fn to_json(&self) -> Result<String> {
         let json = serde_json::to_string_pretty(self)
             .map_err(|error| Error::Internal(error.to_string()))?;
         let fields = json.trim_end_matches(['\n', '}']);
-        Ok(format!("{fields}{SEAL}{}\"\n}}\n", sha256_hex(fields.as_bytes())))
+        Ok(format!("{fields}{CHECKSUM_FIELD}{}\"\n}}\n", sha256_hex(fields.as_bytes())))
     }
 
     /// The manifest of a folder; `None` where there is none.
@@ -276,7 +276,8 @@ impl Manifest {
     pub fn parse(text: &[u8]) -> std::result::Result<Manifest, String> {
         let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
         let manifest = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let (fields, seal) = text.rsplit_once(SEAL).ok_or("it does not end with its own digest")?;
+        let (fields, seal) =
+            text.rsplit_once(CHECKSUM_FIELD).ok_or("it does not end with its own digest")?;
         if seal != format!("{}\"\n}}\n", sha256_hex(fields.as_bytes())) {
             return Err("its own digest is another".to_owned());
         }

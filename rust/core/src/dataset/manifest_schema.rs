@@ -18,7 +18,7 @@ fn schema() -> Result<Value> {
     let schema = settings.into_generator().into_root_schema_for::<Manifest>();
     let mut schema =
         serde_json::to_value(schema).map_err(|error| Error::Internal(error.to_string()))?;
-    // `Manifest::print` adds the digest to the text, so the types do not have it.
+    // `Manifest::to_json` adds the digest to the text, so the types do not have it.
     let digest = json!({
         "description": "SHA-256 of all the text before this field, which is the last one.",
         "type": "string",

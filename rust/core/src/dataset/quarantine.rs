@@ -41,7 +41,7 @@ struct Line<'row> {
 
 /// A row set aside, as the walk hands it over.
 #[derive(Debug, Clone)]
-pub struct Aside {
+pub struct QuarantinedRow {
     /// The line it stands on.
     pub line: u64,
     /// Where it starts.
@@ -52,12 +52,12 @@ pub struct Aside {
     pub raw: Vec<u8>,
 }
 
-impl Aside {
+impl QuarantinedRow {
     /// Keeps what the quarantine keeps of a row's bytes.
     #[must_use]
-    pub fn new(line: u64, offset: u64, length: u64, bytes: &[u8]) -> Aside {
+    pub fn new(line: u64, offset: u64, length: u64, bytes: &[u8]) -> QuarantinedRow {
         let raw = bytes[..bytes.len().min(RAW_BYTES_MAX)].to_vec();
-        Aside { line, offset, length, raw }
+        QuarantinedRow { line, offset, length, raw }
     }
 }
 
@@ -98,7 +98,7 @@ impl Quarantine {
         row_id: i64,
         input: Origin,
         reason: &Reason,
-        aside: &Aside,
+        aside: &QuarantinedRow,
     ) -> Result<()> {
         let draft = self.draft_of(input)?;
         let text = std::str::from_utf8(&aside.raw).ok();

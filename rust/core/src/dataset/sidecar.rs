@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::dataset::layout::{Level, Role};
 use crate::dataset::manifest::{self, Manifest};
-use crate::dataset::verify::{Problem, Wanted};
+use crate::dataset::verify::{ExpectedFile, Problem};
 use crate::disk::{Folder, Kind};
 use crate::error::{Error, Result};
 use crate::normal::sha256_hex;
@@ -43,16 +43,16 @@ struct Part {
 }
 
 /// The files that the finished ones name. What is wrong with their manifests goes to `damage`.
-pub(crate) fn wanted(
+pub(crate) fn expected_files(
     top: &Folder,
     data: &Manifest,
     watch: &Watch,
     damage: &mut Vec<Problem>,
-) -> Result<Vec<Wanted>> {
-    let mut wanted = Vec::new();
+) -> Result<Vec<ExpectedFile>> {
+    let mut expected = Vec::new();
     // Without a folder of that name there is nothing; what else has the name is for the search for
     // strays to tell.
-    let Some(refs) = within(top, FOLDER) else { return Ok(wanted) };
+    let Some(refs) = within(top, FOLDER) else { return Ok(expected) };
     let failed = |error| Error::input(refs.path(), error);
     for entry in refs.entries().map_err(failed)? {
         watch.check()?;
@@ -63,10 +63,10 @@ pub(crate) fn wanted(
             continue;
         };
         if let Some(key) = within(&refs, name).filter(is_finished) {
-            of_key(&key, name, data, &mut wanted, damage)?;
+            of_key(&key, name, data, &mut expected, damage)?;
         }
     }
-    Ok(wanted)
+    Ok(expected)
 }
 
 /// Whether the log-probs of a key are complete: their manifest comes last, and without it a run is
@@ -83,7 +83,7 @@ fn of_key(
     key: &Folder,
     name: &str,
     data: &Manifest,
-    wanted: &mut Vec<Wanted>,
+    expected: &mut Vec<ExpectedFile>,
     damage: &mut Vec<Problem>,
 ) -> Result<()> {
     let file = format!("{FOLDER}/{name}/{}", manifest::FILE);
@@ -95,7 +95,7 @@ fn of_key(
         }
     };
     let sha256 = sha256_hex(&text);
-    wanted.push(Wanted {
+    expected.push(ExpectedFile {
         file: file.clone(),
         bytes: Some(text.len() as u64),
         sha256,
@@ -109,14 +109,14 @@ fn of_key(
                     .into_iter()
                     .map(|what| Problem::of(&file, what)),
             );
-            wanted.extend(sidecar.splits.into_values().flat_map(|split| split.parts).map(|part| {
-                Wanted {
+            expected.extend(sidecar.splits.into_values().flat_map(|split| split.parts).map(
+                |part| ExpectedFile {
                     file: format!("{FOLDER}/{name}/{}", part.file),
                     bytes: None,
                     sha256: part.sha256,
                     batches: Vec::new(),
-                }
-            }));
+                },
+            ));
         }
         Err(error) => damage.push(Problem::of(&file, format!("it is damaged: {error}"))),
     }

@@ -26,7 +26,7 @@ use crate::progress::Watch;
 
 const BLOCK_BYTES: usize = 1 << 20;
 /// Problems that a report tells one by one.
-const DAMAGE_MAX: usize = 1_000;
+const PROBLEMS_MAX: usize = 1_000;
 /// What helps where a folder is made of links, as the cache of the Hugging Face Hub is.
 const RESOLVE: &str = "a copy with every link resolved (`cp -rL`) can be verified";
 
@@ -45,7 +45,7 @@ pub struct Report {
 
 impl Report {
     /// The report as one line of JSON.
-    pub fn print(&self) -> Result<String> {
+    pub fn to_json(&self) -> Result<String> {
         serde_json::to_string(self).map_err(|error| Error::Internal(error.to_string()))
     }
 }
@@ -71,7 +71,7 @@ impl Problem {
 }
 
 /// A file that must be there.
-pub(crate) struct Wanted {
+pub(crate) struct ExpectedFile {
     pub(crate) file: String,
     /// Its size, where the manifest says it.
     pub(crate) bytes: Option<u64>,
@@ -98,18 +98,18 @@ pub fn verify(folder: &Path, watch: &Watch) -> Result<Report> {
         .into_iter()
         .map(|what| Problem::of(manifest::FILE, what))
         .collect();
-    let mut wanted = of_manifest(&manifest);
-    wanted.extend(sidecar::wanted(&top, &manifest, watch, &mut damage)?);
-    let wanted = of_one_name_each(wanted, &mut damage);
-    let (found, more) = strays(&top, &wanted, watch)?;
+    let mut expected = of_manifest(&manifest);
+    expected.extend(sidecar::expected_files(&top, &manifest, watch, &mut damage)?);
+    let expected = of_one_name_each(expected, &mut damage);
+    let (found, more) = unlisted_files(&top, &expected, watch)?;
     damage.extend(found);
     let checked =
-        wanted.par_iter().map(|file| check(&top, file, watch)).collect::<Result<Vec<_>>>()?;
+        expected.par_iter().map(|file| check(&top, file, watch)).collect::<Result<Vec<_>>>()?;
     damage.extend(checked.iter().flat_map(|(_, found)| found.iter().cloned()));
     Ok(Report {
-        files: wanted.len() as u64,
+        files: expected.len() as u64,
         bytes: checked.iter().map(|(bytes, _)| bytes).sum(),
-        batches: wanted.iter().map(|file| file.batches.len() as u64).sum(),
+        batches: expected.iter().map(|file| file.batches.len() as u64).sum(),
         problems: cut(damage, more),
     })
 }
@@ -129,22 +129,22 @@ fn read_manifest(top: &Folder) -> Result<Option<Manifest>> {
 }
 
 /// Files that are named twice are damage; each is looked at once.
-fn of_one_name_each(wanted: Vec<Wanted>, damage: &mut Vec<Problem>) -> Vec<Wanted> {
+fn of_one_name_each(expected: Vec<ExpectedFile>, damage: &mut Vec<Problem>) -> Vec<ExpectedFile> {
     let mut names = BTreeSet::new();
-    let mut once = |file: &Wanted| {
+    let mut once = |file: &ExpectedFile| {
         let is_new = names.insert(file.file.clone());
         if !is_new {
             damage.push(Problem::of(&file.file, "it is named twice"));
         }
         is_new
     };
-    wanted.into_iter().filter(|file| once(file)).collect()
+    expected.into_iter().filter(|file| once(file)).collect()
 }
 
 /// The first of what is wrong, and how much more there is, `more` that was only counted included.
 fn cut(mut damage: Vec<Problem>, more: usize) -> Vec<Problem> {
-    let more = more + damage.len().saturating_sub(DAMAGE_MAX);
-    damage.truncate(DAMAGE_MAX);
+    let more = more + damage.len().saturating_sub(PROBLEMS_MAX);
+    damage.truncate(PROBLEMS_MAX);
     if more > 0 {
         damage.push(Problem::of(
             ".",
@@ -154,43 +154,47 @@ fn cut(mut damage: Vec<Problem>, more: usize) -> Vec<Problem> {
     damage
 }
 
-fn of_manifest(manifest: &Manifest) -> Vec<Wanted> {
-    let plain = |file: &str, bytes: u64, sha256: &str| Wanted {
+fn of_manifest(manifest: &Manifest) -> Vec<ExpectedFile> {
+    let plain = |file: &str, bytes: u64, sha256: &str| ExpectedFile {
         file: file.to_owned(),
         bytes: Some(bytes),
         sha256: sha256.to_owned(),
         batches: Vec::new(),
     };
-    let mut wanted: Vec<Wanted> =
+    let mut expected: Vec<ExpectedFile> =
         manifest.files.iter().map(|card| plain(&card.file, card.bytes, &card.sha256)).collect();
     for split in manifest.splits.values() {
-        wanted.extend(split.text.iter().map(|card| plain(&card.file, card.bytes, &card.sha256)));
-        wanted.extend(split.shards.iter().map(|card| Wanted {
+        expected.extend(split.text.iter().map(|card| plain(&card.file, card.bytes, &card.sha256)));
+        expected.extend(split.shards.iter().map(|card| ExpectedFile {
             batches: card.batches.clone(),
             ..plain(&card.file, card.bytes, &card.sha256)
         }));
     }
-    wanted
+    expected
 }
 
 /// What no manifest names: the first of it, and how much more there is. Names that start with a dot
 /// are left to whoever keeps books here, as git does, but drafts are ours.
-fn strays(top: &Folder, wanted: &[Wanted], watch: &Watch) -> Result<(Vec<Problem>, usize)> {
-    let named = wanted.iter().map(|file| file.file.as_str()).chain([manifest::FILE]).collect();
-    let mut strays = Strays { named, watch, found: BTreeMap::new(), more: 0 };
+fn unlisted_files(
+    top: &Folder,
+    expected: &[ExpectedFile],
+    watch: &Watch,
+) -> Result<(Vec<Problem>, usize)> {
+    let named = expected.iter().map(|file| file.file.as_str()).chain([manifest::FILE]).collect();
+    let mut strays = UnlistedFiles { named, watch, found: BTreeMap::new(), more: 0 };
     strays.search(top, Level::Top, "")?;
     Ok((strays.found.into_values().collect(), strays.more))
 }
 
 /// The search for strays: the first of them by name, and how many more there are.
-struct Strays<'run> {
+struct UnlistedFiles<'run> {
     named: BTreeSet<&'run str>,
     watch: &'run Watch,
     found: BTreeMap<String, Problem>,
     more: usize,
 }
 
-impl Strays<'_> {
+impl UnlistedFiles<'_> {
     /// Searches a folder that a run writes, and those of its folders that a run writes: three
     /// levels at most.
     fn search(&mut self, folder: &Folder, level: Level, within: &str) -> Result<()> {
@@ -227,7 +231,7 @@ impl Strays<'_> {
         };
         let stray = Problem::of(&file, what);
         self.found.insert(file, stray);
-        if self.found.len() > DAMAGE_MAX {
+        if self.found.len() > PROBLEMS_MAX {
             self.found.pop_last();
             self.more += 1;
         }
@@ -240,13 +244,13 @@ fn is_someone_elses(name: &OsStr) -> bool {
 }
 
 /// Reads one file, once; gives its size and what is wrong with it.
-fn check(top: &Folder, wanted: &Wanted, watch: &Watch) -> Result<(u64, Vec<Problem>)> {
+fn check(top: &Folder, expected: &ExpectedFile, watch: &Watch) -> Result<(u64, Vec<Problem>)> {
     watch.check()?;
-    if !layout::is_file_of_data_set(&wanted.file) {
+    if !layout::is_file_of_data_set(&expected.file) {
         return Ok((
             0,
             vec![Problem::of(
-                &wanted.file,
+                &expected.file,
                 "the manifest names it, but it is no file of this folder",
             )],
         ));
@@ -257,9 +261,9 @@ fn check(top: &Folder, wanted: &Wanted, watch: &Watch) -> Result<(u64, Vec<Probl
         } else {
             String::new()
         };
-        vec![Problem::of(&wanted.file, format!("cannot be read: {error}{way_out}"))]
+        vec![Problem::of(&expected.file, format!("cannot be read: {error}{way_out}"))]
     };
-    let mut file = match open(top, &wanted.file) {
+    let mut file = match open(top, &expected.file) {
         Ok((file, length)) => Hashing {
             file,
             length,
@@ -270,7 +274,7 @@ fn check(top: &Folder, wanted: &Wanted, watch: &Watch) -> Result<(u64, Vec<Probl
         },
         Err(error) => return Ok((0, unreadable(error))),
     };
-    match file.read_all(wanted) {
+    match file.read_all(expected) {
         Ok(damage) => Ok((file.at, damage)),
         Err(_) if watch.check().is_err() => Err(Error::Interrupted),
         Err(error) => Ok((file.at, unreadable(error))),
@@ -299,11 +303,11 @@ struct Hashing<'run> {
 }
 
 impl Hashing<'_> {
-    fn read_all(&mut self, wanted: &Wanted) -> std::io::Result<Vec<Problem>> {
+    fn read_all(&mut self, expected: &ExpectedFile) -> std::io::Result<Vec<Problem>> {
         let mut damage = Vec::new();
         // One byte more than there should be shows that a file is too long; it may never end.
-        let end = wanted.bytes.unwrap_or(self.length).saturating_add(1);
-        for (number, batch) in wanted.batches.iter().enumerate() {
+        let end = expected.bytes.unwrap_or(self.length).saturating_add(1);
+        for (number, batch) in expected.batches.iter().enumerate() {
             let mut xxh3 = Xxh3::new();
             self.pass(batch.offset.min(end), &mut Xxh3::new())?;
             let is_in_place = self.at == batch.offset;
@@ -311,7 +315,7 @@ impl Hashing<'_> {
             if !is_in_place || format!("{:016x}", xxh3.digest()) != batch.xxh3 {
                 let message = format!("these {} bytes are not what was written", batch.bytes);
                 damage.push(Problem {
-                    file: wanted.file.clone(),
+                    file: expected.file.clone(),
                     batch: Some(number),
                     offset: Some(batch.offset),
                     message,
@@ -324,13 +328,13 @@ impl Hashing<'_> {
             return Ok(Vec::new());
         }
         let sha256 = hex(&std::mem::take(&mut self.sha256).finalize());
-        if wanted.bytes.is_some_and(|bytes| bytes != self.at) {
-            let (length, bytes) = (self.length.max(self.at), wanted.bytes.unwrap_or_default());
-            damage.push(Problem::of(&wanted.file, format!("it has {length} bytes, not {bytes}")));
-        } else if sha256 != wanted.sha256 && damage.is_empty() {
+        if expected.bytes.is_some_and(|bytes| bytes != self.at) {
+            let (length, bytes) = (self.length.max(self.at), expected.bytes.unwrap_or_default());
+            damage.push(Problem::of(&expected.file, format!("it has {length} bytes, not {bytes}")));
+        } else if sha256 != expected.sha256 && damage.is_empty() {
             damage.push(Problem::of(
-                &wanted.file,
-                format!("its SHA-256 is {sha256}, not {}", wanted.sha256),
+                &expected.file,
+                format!("its SHA-256 is {sha256}, not {}", expected.sha256),
             ));
         }
         Ok(damage)

@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use crate::dialogue::{Role, Turn};
 use crate::encode::{self, Encoded, Tokens};
 use crate::error::{Error, Result};
-use crate::pipeline::row::{Cleaned, Outcome, Visited, Walk};
+use crate::pipeline::row::{Cleaned, Outcome, RowPipeline, Visited};
 use crate::sample::Rendered;
 use crate::template::Template;
 use crate::tokenize::Tokenizer;
 
 /// Explains a raw row.
-pub fn explain(walk: &Walk, row: &[u8]) -> Result<String> {
+pub fn explain(walk: &RowPipeline, row: &[u8]) -> Result<String> {
     let shape = walk.shape(std::iter::once(row));
     let Visited { id, prompt_id, notes, outcome } = walk.visit(shape, row, row.len() as u64);
     let mut story = json!({
@@ -52,7 +52,7 @@ pub fn explain(walk: &Walk, row: &[u8]) -> Result<String> {
     serde_json::to_string(&story).map_err(|error| Error::Internal(error.to_string()))
 }
 
-fn tell_tokens(walk: &Walk, cleaned: &Cleaned, encoded: Encoded, story: &mut Value) {
+fn tell_tokens(walk: &RowPipeline, cleaned: &Cleaned, encoded: Encoded, story: &mut Value) {
     story["tokens_truncated"] = encoded.tokens_truncated.into();
     match encoded.tokens {
         Tokens::None => {}

@@ -243,7 +243,7 @@ mod tests {
         let near = [("dedup.near", "true"), ("dedup.threshold", "0.5"), ("dedup.of", "prompt")];
         assert_eq!(error("", Product::Windows, &near), "");
         // A recipe that is printed with all its keys can be used again.
-        let printed = read(text, "x", &[]).and_then(|recipe| recipe.print()).expect("prints");
+        let printed = read(text, "x", &[]).and_then(|recipe| recipe.to_toml()).expect("prints");
         assert_eq!(error(&printed, Product::Pairs, &[]), "");
     }
 }

@@ -23,13 +23,13 @@ use rayon::prelude::*;
 
 use crate::dataset::fingerprint::{ENGINE, LIBRARIES, MadeFrom};
 use crate::dataset::manifest::Manifest;
-use crate::dataset::out_folder::{Claim, OutFolder};
+use crate::dataset::out_folder::{Claim, OutputDir};
 use crate::dataset::product::Product;
-use crate::dataset::quarantine::Aside;
+use crate::dataset::quarantine::QuarantinedRow;
 use crate::dedup::Seen;
 use crate::error::{Error, Result};
 use crate::normal::sha256_hex;
-use crate::pipeline::row::{Outcome, Visited, Walk};
+use crate::pipeline::row::{Outcome, RowPipeline, Visited};
 use crate::progress::Watch;
 use crate::read::shape::Shape;
 use crate::read::{self, Chunk, Input, Progress, RawRow};
@@ -89,9 +89,9 @@ fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
     let load = || job.tokenizer.as_deref().map(Tokenizer::load).transpose();
     let (inputs, tokenizer) = rayon::join(|| read::inputs(&job.inputs, watch), load);
     let inputs = inputs?;
-    let walk = Walk::watched(job.product, job.recipe, tokenizer?, watch)?;
+    let walk = RowPipeline::watched(job.product, job.recipe, tokenizer?, watch)?;
     let encoding = walk.encoding.as_ref();
-    let recipe_text = walk.recipe.print()?;
+    let recipe_text = walk.recipe.to_toml()?;
     let made_from = MadeFrom {
         command: walk.product.command().to_owned(),
         engine: ENGINE.to_owned(),
@@ -103,7 +103,7 @@ fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
         inputs: versions::of_inputs(&inputs),
         evaluation_sets: versions::of_sets(walk.evaluation_sets.as_ref()),
     };
-    let folder = match OutFolder::claim(&job.out, &made_from, job.options.overwrite, watch)? {
+    let folder = match OutputDir::claim(&job.out, &made_from, job.options.overwrite, watch)? {
         Claim::Finished(manifest) => return Ok(*manifest),
         Claim::Free(folder) => folder,
     };
@@ -112,7 +112,7 @@ fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
     let mut output = Output::new(&walk, &folder, &inputs)?;
     let mut seen = Seen::new(folder.work(), &walk.recipe.dedup)?;
     let memory = job.options.memory_bytes_max;
-    let rows_read = walk_all(&walk, &inputs, watch, memory, &mut seen, &mut output, bad_rows)?;
+    let rows_read = process_rows(&walk, &inputs, watch, memory, &mut seen, &mut output, bad_rows)?;
     output.check_conserved(rows_read)?;
     output.near_search_truncated = seen.near_search_truncated();
     drop(seen);
@@ -162,8 +162,8 @@ fn round_chunks(memory_bytes_max: Option<u64>) -> usize {
 }
 
 /// Takes every row to its end, and says how many there were.
-fn walk_all(
-    walk: &Walk,
+fn process_rows(
+    walk: &RowPipeline,
     inputs: &[Input],
     watch: &Watch,
     memory: Option<u64>,
@@ -243,7 +243,7 @@ struct Started {
 }
 
 fn start_rows(
-    walk: &Walk,
+    walk: &RowPipeline,
     chunks: Vec<Chunk>,
     shapes: &mut [Option<&'static Shape>],
     next_row: &mut i64,
@@ -263,7 +263,7 @@ fn start_rows(
         .collect()
 }
 
-fn visit(walk: &Walk, started: &[Started], watch: &Watch) -> Result<Vec<Row>> {
+fn visit(walk: &RowPipeline, started: &[Started], watch: &Watch) -> Result<Vec<Row>> {
     let places =
         |chunk: usize| (0..started[chunk].chunk.rows.len()).map(move |place| (chunk, place));
     let rows: Vec<(usize, usize)> = (0..started.len()).flat_map(places).collect();
@@ -308,7 +308,7 @@ fn admit(mut rows: Vec<Row>, seen: &mut Seen, bad_rows: &mut BadRows) -> Result<
 
 /// Makes tokens of the rows that stay, and hands every row on in row order.
 fn finish(
-    walk: &Walk,
+    walk: &RowPipeline,
     round: Round,
     watch: &Watch,
     mut push: impl FnMut(output::Row) -> Result<()>,
@@ -345,7 +345,7 @@ fn sabotaged_rows(mut rows: Vec<Row>) -> Vec<Row> {
     rows
 }
 
-fn finish_row(walk: &Walk, started: &[Started], row: Row) -> output::Row {
+fn finish_row(walk: &RowPipeline, started: &[Started], row: Row) -> output::Row {
     #[cfg(feature = "failpoints")]
     crate::disk::failpoints::pause();
     let Row { row_id, input, chunk, raw, visited } = row;
@@ -356,7 +356,7 @@ fn finish_row(walk: &Walk, started: &[Started], row: Row) -> output::Row {
     };
     let is_aside = matches!(outcome, Outcome::Quarantined(_) | Outcome::Unreadable(_));
     let bytes = &started[chunk].chunk.bytes[raw.start..raw.end];
-    let aside = is_aside.then(|| Aside::new(raw.line, raw.offset, raw.length, bytes));
+    let aside = is_aside.then(|| QuarantinedRow::new(raw.line, raw.offset, raw.length, bytes));
     output::Row { row_id, input, raw, id, prompt_id, notes, outcome, aside }
 }
 

@@ -8,21 +8,21 @@ use super::windows::Waiting;
 use crate::dataset::card;
 use crate::dataset::fingerprint::{ENGINE, MadeFrom};
 use crate::dataset::layout::TOKENIZER;
-use crate::dataset::ledger::{self, Entry, Ledger};
+use crate::dataset::ledger::{self, Ledger, LedgerRow};
 use crate::dataset::manifest::{
     Decontamination, DedupStats, FileEntry, InputEntry, Manifest, RecipeCopy, Rows, SCHEMA, Split,
     TemplateInfo, TokenizerInfo, TruecaseStats,
 };
-use crate::dataset::out_folder::OutFolder;
+use crate::dataset::out_folder::OutputDir;
 use crate::dataset::product::Product;
-use crate::dataset::quarantine::{self, Aside, Origin, Quarantine};
+use crate::dataset::quarantine::{self, Origin, Quarantine, QuarantinedRow};
 use crate::dataset::shard::{ShardRows, Shards};
 use crate::decontaminate::Sums;
 use crate::dedup::Repeat;
 use crate::disk::commit::commit_bytes;
 use crate::encode::{Encoded, Encoding, Tokens};
 use crate::error::{Error, Result};
-use crate::pipeline::row::{Cleaned, Outcome, Walk};
+use crate::pipeline::row::{Cleaned, Outcome, RowPipeline};
 use crate::progress::Watch;
 use crate::read::{Input, RawRow};
 use crate::recipe::Compat;
@@ -39,7 +39,7 @@ pub(super) struct Row {
     pub prompt_id: Option<String>,
     pub notes: Notes,
     pub outcome: Outcome,
-    pub aside: Option<Aside>,
+    pub aside: Option<QuarantinedRow>,
 }
 
 /// Tokens that go into shards.
@@ -68,8 +68,8 @@ fn trained_count(encoded: &Encoded) -> usize {
 
 /// All files on their way, and the sums.
 pub(super) struct Output<'run> {
-    walk: &'run Walk,
-    folder: &'run OutFolder,
+    walk: &'run RowPipeline,
+    folder: &'run OutputDir,
     inputs: &'run [Input],
     ledger: Ledger,
     quarantine: Quarantine,
@@ -101,8 +101,8 @@ enum TokenOutput {
 
 impl<'run> Output<'run> {
     pub(super) fn new(
-        walk: &'run Walk,
-        folder: &'run OutFolder,
+        walk: &'run RowPipeline,
+        folder: &'run OutputDir,
         inputs: &'run [Input],
     ) -> Result<Output<'run>> {
         let ledger = folder.folder(ledger::FOLDER)?;
@@ -146,7 +146,7 @@ impl<'run> Output<'run> {
             self.contamination.add(sets, &row.notes.contamination);
             contamination = sets.lines(&row.notes.contamination);
         }
-        let mut entry = Entry {
+        let mut entry = LedgerRow {
             row_id: row.row_id,
             input: row.input,
             offset: row.raw.offset as i64,
@@ -156,7 +156,7 @@ impl<'run> Output<'run> {
             letters_changed: row.notes.letters_changed as i32,
             contamination,
             control_tokens: row.notes.control_tokens as i32,
-            ..Entry::default()
+            ..LedgerRow::default()
         };
         let (outcome, reason) = row.outcome.name_and_reason();
         entry.outcome = outcome;
@@ -176,7 +176,7 @@ impl<'run> Output<'run> {
         self.ledger.push(entry)
     }
 
-    fn write(&mut self, entry: &mut Entry, cleaned: &Cleaned, encoded: &Encoded) -> Result<()> {
+    fn write(&mut self, entry: &mut LedgerRow, cleaned: &Cleaned, encoded: &Encoded) -> Result<()> {
         let name = self.walk.split(&cleaned.dialogue);
         let split = self
             .splits
@@ -231,14 +231,19 @@ impl<'run> Output<'run> {
         Ok(())
     }
 
-    fn repeat(&mut self, entry: &mut Entry, repeat: Repeat) {
+    fn repeat(&mut self, entry: &mut LedgerRow, repeat: Repeat) {
         let (kind, earlier) = repeat.told();
         count(&mut self.rows.duplicates, kind);
         entry.reason = Some(kind);
         entry.duplicate_of = Some(earlier);
     }
 
-    fn set_aside(&mut self, entry: &Entry, reason: &Reason, aside: Option<&Aside>) -> Result<()> {
+    fn set_aside(
+        &mut self,
+        entry: &LedgerRow,
+        reason: &Reason,
+        aside: Option<&QuarantinedRow>,
+    ) -> Result<()> {
         count(&mut self.rows.quarantined, reason.code.word());
         let aside = aside
             .ok_or_else(|| Error::Internal("a row is set aside without its bytes".to_owned()))?;
@@ -311,14 +316,18 @@ impl<'run> Output<'run> {
             files,
             made_from,
         };
-        let card = card::print(&manifest);
+        let card = card::render(&manifest);
         #[cfg(feature = "failpoints")]
         if crate::disk::failpoints::sabotaged("manifest_first") {
             let mut early = manifest.clone();
             let (file, sha256) =
                 (card::FILE.to_owned(), crate::normal::sha256_hex(card.as_bytes()));
             early.files.push(FileEntry { file, bytes: card.len() as u64, sha256 });
-            commit_bytes(folder.top(), crate::dataset::manifest::FILE, early.print()?.as_bytes())?;
+            commit_bytes(
+                folder.top(),
+                crate::dataset::manifest::FILE,
+                early.to_json()?.as_bytes(),
+            )?;
         }
         manifest.files.push(FileEntry::new(
             card::FILE,
@@ -333,7 +342,7 @@ fn count(counts: &mut BTreeMap<String, u64>, word: &str) {
 }
 
 /// The tokenizer and the template that made the ids, so that whoever trains needs nothing else.
-fn write_tokenizer(encoding: &Encoding, folder: &OutFolder) -> Result<Vec<FileEntry>> {
+fn write_tokenizer(encoding: &Encoding, folder: &OutputDir) -> Result<Vec<FileEntry>> {
     let target = folder.folder(TOKENIZER)?;
     let files = encoding.tokenizer.files(encoding.template.text())?;
     files
@@ -356,7 +365,7 @@ fn tokenizer_card(encoding: &Encoding) -> TokenizerInfo {
     }
 }
 
-fn shards(walk: &Walk, folder: &OutFolder, split: &'static str) -> Shards {
+fn shards(walk: &RowPipeline, folder: &OutputDir, split: &'static str) -> Shards {
     Shards::new(
         folder.top().clone(),
         split,
@@ -366,7 +375,7 @@ fn shards(walk: &Walk, folder: &OutFolder, split: &'static str) -> Shards {
 }
 
 impl SplitOutput {
-    fn finish(self, walk: &Walk, folder: &OutFolder, watch: &Watch) -> Result<Split> {
+    fn finish(self, walk: &RowPipeline, folder: &OutputDir, watch: &Watch) -> Result<Split> {
         let mut sums = self.sums;
         sums.shards = match self.tokens {
             TokenOutput::None => Vec::new(),

@@ -1,7 +1,7 @@
 //! What happens to one row, start to end but for dedup: the part of the walk that any thread may
 //! run.
 //!
-//! [`Walk::visit`] takes a row to where dedup can judge it; [`Walk::finish`] makes text and tokens
+//! [`RowPipeline::visit`] takes a row to where dedup can judge it; [`RowPipeline::finish`] makes text and tokens
 //! of a row that stays.
 
 use crate::binarize::Rules;
@@ -27,7 +27,7 @@ use crate::truecase::Truecase;
 pub const SPLIT_VERSION: u32 = 1;
 
 /// Everything a row meets, built once and shared by all threads.
-pub struct Walk {
+pub struct RowPipeline {
     /// What is made.
     pub product: Product,
     /// The recipe, resolved.
@@ -109,11 +109,15 @@ pub struct Visited {
     pub outcome: Outcome,
 }
 
-impl Walk {
+impl RowPipeline {
     /// Builds all parts of the walk; whatever is wrong with recipe, tokenizer or template is found
     /// here. A tokenizer goes with a recipe that wants tokens.
-    pub fn new(product: Product, recipe: Recipe, tokenizer: Option<Tokenizer>) -> Result<Walk> {
-        Walk::watched(product, recipe, tokenizer, &Watch::default())
+    pub fn new(
+        product: Product,
+        recipe: Recipe,
+        tokenizer: Option<Tokenizer>,
+    ) -> Result<RowPipeline> {
+        RowPipeline::watched(product, recipe, tokenizer, &Watch::default())
     }
 
     /// The same, until a watch says stop: evaluation sets take a while to read.
@@ -122,7 +126,7 @@ impl Walk {
         mut recipe: Recipe,
         tokenizer: Option<Tokenizer>,
         watch: &Watch,
-    ) -> Result<Walk> {
+    ) -> Result<RowPipeline> {
         fit::resolve(product, &mut recipe)?;
         if recipe.shards.tokens != tokenizer.is_some() {
             let what = if recipe.shards.tokens {
@@ -153,7 +157,7 @@ impl Walk {
             name => Some(shape::named(name)?),
         };
         let evaluation_sets = Index::load(&recipe.decontaminate, watch)?;
-        Ok(Walk {
+        Ok(RowPipeline {
             product,
             recipe,
             encoding,

@@ -11,7 +11,7 @@ use arrow_schema::SchemaRef;
 
 use crate::dataset::layout::TEXT;
 use crate::dataset::manifest::TextEntry;
-use crate::dataset::out_folder::OutFolder;
+use crate::dataset::out_folder::OutputDir;
 use crate::dataset::product::{Product, message_fields};
 use crate::dataset::table::Table;
 use crate::error::{Error, Result};
@@ -39,7 +39,7 @@ pub(super) struct Text {
 
 impl Text {
     /// A new file.
-    pub(super) fn create(folder: &OutFolder, split: &str, product: Product) -> Result<Text> {
+    pub(super) fn create(folder: &OutputDir, split: &str, product: Product) -> Result<Text> {
         let name = format!("{split}-00000.parquet");
         let schema = product.text_schema();
         let (within, columns) = (folder.folder(TEXT)?, Arc::clone(&schema));

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use super::windows::{Waiting, Written, window_rows};
 use crate::dataset::shard::Shards;
 use crate::error::{Error, Result};
-use crate::pipeline::row::Walk;
+use crate::pipeline::row::RowPipeline;
 use crate::progress::Watch;
 
 /// Its `chars_per_token` × `num_of_sequences`, both defaults.
@@ -29,7 +29,7 @@ struct Buffer {
 /// Cuts and writes all samples.
 pub(super) fn cut(
     waiting: &Waiting,
-    walk: &Walk,
+    walk: &RowPipeline,
     mut shards: Shards,
     watch: &Watch,
 ) -> Result<Written> {

@@ -10,7 +10,7 @@ use crate::disk::Folder;
 use crate::disk::spool::Spool;
 use crate::error::{Error, Result};
 use crate::pack::pack;
-use crate::pipeline::row::Walk;
+use crate::pipeline::row::RowPipeline;
 use crate::progress::Watch;
 use crate::recipe::Compat;
 use crate::sample::Sample;
@@ -66,7 +66,12 @@ impl Waiting {
     }
 
     /// Writes all windows.
-    pub(super) fn write(self, walk: &Walk, shards: Shards, watch: &Watch) -> Result<Written> {
+    pub(super) fn write(
+        self,
+        walk: &RowPipeline,
+        shards: Shards,
+        watch: &Watch,
+    ) -> Result<Written> {
         match walk.recipe.compat {
             Compat::Modern => self.pack(walk.recipe.pack.seq_len as u32, shards, watch),
             Compat::Trl07 => trl07::cut(&self, walk, shards, watch),

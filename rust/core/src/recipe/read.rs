@@ -67,7 +67,7 @@ impl Recipe {
     }
 
     /// The recipe with every key, as TOML: what the manifest keeps.
-    pub fn print(&self) -> Result<String> {
+    pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self)
             .map_err(|error| Error::Internal(format!("a recipe does not print: {error}")))
     }
@@ -285,9 +285,9 @@ mod tests {
             known,
         )
         .expect("is a recipe");
-        let printed = recipe.print().expect("prints");
+        let printed = recipe.to_toml().expect("prints");
         assert_eq!(
-            Recipe::read(&printed, "x", &[], known).expect("reads back").print().expect("prints"),
+            Recipe::read(&printed, "x", &[], known).expect("reads back").to_toml().expect("prints"),
             printed
         );
     }

@@ -27,7 +27,7 @@ const TRIES_MAX: usize = 100;
 
 /// A folder that this run may write to.
 #[derive(Debug)]
-pub struct OutFolder {
+pub struct OutputDir {
     top: Folder,
     work: Folder,
     /// Held until the run ends; the system lets go of it even after a kill.
@@ -42,10 +42,10 @@ pub enum Claim {
     /// The very data set is there already.
     Finished(Box<Manifest>),
     /// The folder is ours to fill.
-    Free(OutFolder),
+    Free(OutputDir),
 }
 
-impl OutFolder {
+impl OutputDir {
     /// Claims a folder for a run. `overwrite` gives it up even if another run's data set is in it.
     pub fn claim(
         path: &Path,
@@ -103,7 +103,7 @@ impl OutFolder {
         if crate::disk::failpoints::sabotaged("manifest_first") {
             return Ok(());
         }
-        commit_bytes(&self.top, manifest::FILE, manifest.print()?.as_bytes())?;
+        commit_bytes(&self.top, manifest::FILE, manifest.to_json()?.as_bytes())?;
         remove_work(&self.top)
     }
 }
@@ -140,7 +140,7 @@ fn try_to_claim(
             let note = write_note(&work, made_from, has_note)?;
             top.sync().map_err(|error| Error::storage(top.path(), error))?;
             sweep(top, watch)?;
-            Ok(Some(Claim::Free(OutFolder { top: top.clone(), work, _lock: lock, note })))
+            Ok(Some(Claim::Free(OutputDir { top: top.clone(), work, _lock: lock, note })))
         }
     }
 }
