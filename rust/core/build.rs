@@ -1,5 +1,4 @@
-//! Lists the packaged chat templates, so that a new one is a new file in their folder and nothing
-//! else.
+//! Lists the bundled chat templates, so adding one only takes a new file in their directory.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

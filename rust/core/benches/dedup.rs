@@ -8,7 +8,8 @@ use zephyr_core::recipe::Dedup;
 
 const DIALOGUES: u64 = 2_000;
 
-/// Dialogues of about 1.6 KB, the mean of chat rows; one in fifty nearly repeats an earlier one.
+/// Dialogues of about 1.6 KB, the mean of chat rows. One in fifty is a near duplicate of an earlier
+/// one.
 fn dialogues() -> Vec<Dialogue> {
     let mut state = 7_u64;
     let mut chance = move |below: u64| {

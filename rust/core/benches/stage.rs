@@ -1,10 +1,10 @@
-//! One stage of the walk alone, once, in a process of its own: what `scripts/benchmarks/stages.py`
-//! runs beside the peers.
+//! Runs one stage of the pipeline once, in a separate process. `scripts/benchmarks/stages.py`
+//! compares it with other packages.
 //!
 //!     cargo bench -p zephyr-core --bench stage -- STAGE THREADS INPUT TOKENIZER
 //!
-//! Reads the rows, does what comes before the stage, then does the stage with cold caches and
-//! prints one line of JSON: seconds, bytes of its input, and how much came out.
+//! Reads the rows, prepares the input of the stage, runs the stage with cold caches and prints one
+//! line of JSON: seconds, bytes of its input, and size of its output.
 
 #![expect(clippy::print_stdout, reason = "a bench that reports what it has measured")]
 
@@ -39,7 +39,7 @@ struct Bench {
     tokenizer: PathBuf,
 }
 
-/// What a stage read and made.
+/// The sizes of a stage's input and output.
 struct Outcome {
     bytes: usize,
     made: usize,
@@ -75,7 +75,7 @@ fn main() {
     });
 }
 
-/// Does the stage and prints what it took.
+/// Runs the stage and prints the resources it used.
 fn report<T>(stage: impl FnOnce(T) -> Outcome, prepared: T) {
     let (wall, cpu) = (Instant::now(), cpu_seconds());
     let Outcome { bytes, made } = black_box(stage(black_box(prepared)));
@@ -137,7 +137,7 @@ impl Bench {
         self.dialogues().into_par_iter().map(text).collect()
     }
 
-    /// Every answer as a document of its own.
+    /// Every completion as a separate document.
     fn documents(&self) -> Vec<Dialogue> {
         let answers = self
             .dialogues()
@@ -205,7 +205,7 @@ fn template((template, dialogues): (Template, Vec<Dialogue>)) -> Outcome {
     Outcome { bytes: text_bytes(&dialogues), made: rendered.sum() }
 }
 
-/// Ids alone, of texts as they are.
+/// Computes only ids, for the unchanged texts.
 fn tokenize((tokenizer, texts): (Tokenizer, Vec<String>)) -> Outcome {
     let tokens = texts.par_iter().with_min_len(8).map(|text| tokenizer.ids(text).expect("ids"));
     let tokens: Vec<Vec<u32>> = tokens.collect();
@@ -225,7 +225,7 @@ fn samples((tokenizer, template, dialogues): (Tokenizer, Template, Vec<Dialogue>
     }
 }
 
-/// Near-duplicates among documents; what is made are those that stay.
+/// Removes near duplicates among documents. The output is the kept ones.
 fn dedup(documents: Vec<Dialogue>) -> Outcome {
     let bytes = text_bytes(&documents);
     let recipe = Dedup { exact: false, near: true, ..Dedup::default() };
@@ -260,7 +260,7 @@ fn gather((_folder, spool, lengths): (tempfile::TempDir, Spool, Vec<u32>)) -> Ou
     Outcome { bytes: lengths.len(), made: windows.len() }
 }
 
-/// CPU seconds of all threads so far, from Linux's scheduler; zero elsewhere.
+/// CPU seconds of all threads so far, from Linux's scheduler. Zero on other systems.
 fn cpu_seconds() -> f64 {
     let tasks = std::fs::read_dir(Path::new("/proc/self/task")).into_iter().flatten().flatten();
     let nanoseconds =

@@ -1,9 +1,10 @@
-//! Our tokenizer engine beside the `tokenizers` crate: the same text, one thread, bytes a second.
+//! Compares the fast tokenizer engine with the `tokenizers` crate: the same text, one thread, bytes
+//! per second.
 //!
-//! `ZEPHYR_FAST_BENCH_TOKENIZER` names a tokenizer's folder (the packaged one if unset),
-//! `ZEPHYR_FAST_BENCH_INPUT` a file of texts, one a line, plain or JSON strings (generated text if
-//! unset), `ZEPHYR_FAST_BENCH_ONCE` turns the statistics off: each engine goes through the whole
-//! input once with cold caches, and CPU time, megabytes and tokens are printed.
+//! `ZEPHYR_FAST_BENCH_TOKENIZER` is a tokenizer's directory (default: the bundled one).
+//! `ZEPHYR_FAST_BENCH_INPUT` is a file of texts, one per line, plain or JSON strings (default:
+//! generated text). `ZEPHYR_FAST_BENCH_ONCE` disables statistics: each engine processes the input
+//! once with cold caches, and CPU time, megabytes and tokens are printed.
 
 #![expect(clippy::print_stdout, reason = "a bench that reports what it has measured")]
 
@@ -124,7 +125,7 @@ fn report(name: &str, texts: &[String], tokens: usize, seconds: f64) {
     );
 }
 
-/// CPU seconds of this process so far, from Linux's scheduler; zero elsewhere.
+/// CPU seconds of this process so far, from Linux's scheduler. Zero on other systems.
 fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
     stat.split(' ')

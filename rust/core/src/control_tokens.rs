@@ -1,5 +1,5 @@
-//! Finds control tokens that stand in the content itself: `</s>`, `<|user|>` and their like would
-//! become structure, not text.
+//! Finds control tokens in content: the model would read `</s>`, `<|user|>` and similar texts as
+//! structure.
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use regex::Regex;
@@ -8,7 +8,7 @@ use crate::dialogue::Dialogue;
 use crate::error::{Error, Result};
 use crate::recipe::Policy;
 
-/// The control tokens of one tokenizer and one template.
+/// The control tokens of a tokenizer and a template.
 #[derive(Debug)]
 pub struct ControlTokens {
     tokens: Vec<String>,
@@ -16,11 +16,12 @@ pub struct ControlTokens {
     automaton: AhoCorasick,
 }
 
-/// How often a text is gone over: a space may complete a token that itself holds one.
+/// Maximum number of passes over a text. An inserted space may complete another token that contains
+/// a space.
 const PASSES_MAX: usize = 4;
 
 impl ControlTokens {
-    /// The tokenizer's special tokens and the role markers in what the template writes.
+    /// Collects the tokenizer's special tokens and the role markers in the template's output.
     pub fn new(special: &[String], written: &str, policy: Policy) -> Result<ControlTokens> {
         let mut tokens = special.to_vec();
         tokens.extend(markers(written));
@@ -44,8 +45,8 @@ impl ControlTokens {
         Some(&self.tokens[found.pattern().as_usize()])
     }
 
-    /// Breaks every control token in a dialogue, where that is the policy, and says how many there
-    /// were. One that cannot be broken, of a single character, stays to be found.
+    /// Breaks every control token in a dialogue if the policy says so, and returns their number. A
+    /// token of a single character cannot be broken and remains for `find`.
     pub fn neutralize(&self, dialogue: &mut Dialogue) -> u32 {
         if self.policy != Policy::Neutralize {
             return 0;

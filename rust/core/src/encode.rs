@@ -1,4 +1,4 @@
-//! From text to ids: the chat template and the tokenizer, and what they make of a row that stays.
+//! Turns the text of kept rows into token ids with the chat template and the tokenizer.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -12,15 +12,15 @@ use crate::stage::{Code, Reason};
 use crate::template::{Stranger, TEMPLATES, Template};
 use crate::tokenize::Tokenizer;
 
-/// Bytes that are read of a template's file at most; one that is used is smaller by far.
+/// Maximum size of a template's file in bytes. Real templates are far smaller.
 const TEMPLATE_FILE_BYTES_MAX: usize = 1 << 20;
-/// Tokens of one row; more is damage or an attack.
+/// Maximum number of tokens in one row. More indicate damage or an attack.
 const TOKENS_MAX: usize = 1_000_000;
 
-/// What recipes call the tokenizer's own template.
+/// The name of the tokenizer's own template in recipes.
 const OF_TOKENIZER: &str = "tokenizer";
 
-/// A template with the tokenizer that reads what it writes.
+/// A template and a tokenizer.
 pub struct Encoding {
     /// The tokenizer.
     pub tokenizer: Tokenizer,
@@ -32,7 +32,7 @@ pub struct Encoding {
     max_length: usize,
 }
 
-/// Tokens of a row, and what was cut off.
+/// The tokens of a row, and the number of truncated ones.
 #[derive(Debug)]
 pub struct Encoded {
     /// The tokens.
@@ -46,17 +46,17 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// Of a row whose text alone is written.
+    /// The result for a row whose text is written without tokens.
     #[must_use]
     pub fn of_text() -> Encoded {
         Encoded { tokens: Tokens::None, tokens_truncated: 0, label_tokens_truncated: 0, chars: 0 }
     }
 }
 
-/// Tokens of either kind.
+/// The tokens of a dialogue or of pairs.
 #[derive(Debug)]
 pub enum Tokens {
-    /// None are wanted.
+    /// No tokens, because only text is written.
     None,
     /// A dialogue.
     Sample(Sample),
@@ -65,7 +65,7 @@ pub enum Tokens {
 }
 
 impl Encoding {
-    /// What a recipe, resolved, makes of texts with a tokenizer.
+    /// Creates the encoding for a resolved recipe and a tokenizer.
     pub fn new(recipe: &Recipe, tokenizer: Tokenizer) -> Result<Encoding> {
         if recipe.compat == Compat::Trl07 && tokenizer.eos_id().is_none() {
             return Err(Error::Config(
@@ -85,7 +85,7 @@ impl Encoding {
         })
     }
 
-    /// The tokens of a dialogue, or why there are none.
+    /// Returns the tokens of a dialogue, or the reason why there are none.
     pub fn dialogue(&self, turns: &[Turn]) -> std::result::Result<Encoded, Reason> {
         let turns = if self.compat == Compat::Trl07 {
             self.with_system(turns)
@@ -113,8 +113,8 @@ impl Encoding {
         })
     }
 
-    /// The turns as the handbook of the time handed them on: with an empty system turn in front,
-    /// where the template knows such turns.
+    /// Returns the messages as the alignment handbook passed them on at the time: with an empty
+    /// system message first, if the template supports system messages.
     fn with_system<'row>(&self, turns: &'row [Turn]) -> Cow<'row, [Turn]> {
         if turns.first().is_some_and(|turn| turn.role == Role::System)
             || !self.template.text().contains("system")
@@ -125,8 +125,8 @@ impl Encoding {
         Cow::Owned(std::iter::once(system).chain(turns.iter().cloned()).collect())
     }
 
-    /// An over-long dialogue, ended after the last assistant turn that fits; if none does, cut by
-    /// token.
+    /// Shortens an over-long dialogue after the last assistant message that fits, or at the token
+    /// limit if none fits.
     fn cut(&self, turns: &[Turn], mut whole: Sample) -> Sample {
         let ends = turns
             .iter()
@@ -151,15 +151,15 @@ impl Encoding {
         whole
     }
 
-    /// Whether the text has few enough tokens, where that is worth a look of its own: to prove what
-    /// is trained, most templates are rendered many times, too many to do it at every end of a
+    /// Whether the text has few enough tokens. This separate check saves time, because proving the
+    /// mask renders most templates many times, too many to do so at every possible end of a
     /// dialogue.
     fn may_fit(&self, turns: &[Turn]) -> bool {
         let Some(text) = self.template.text_alone(turns) else { return true };
         text.and_then(|text| self.tokenizer.ids(&text)).is_ok_and(|ids| ids.len() <= self.seq_len)
     }
 
-    /// The tokens of a prompt's pairs, or why there are none.
+    /// Returns the tokens of a prompt's pairs, or the reason why there are none.
     pub fn pairs(&self, turns: &[Turn], pairs: &[Pair]) -> std::result::Result<Encoded, Reason> {
         let prompt_ids =
             self.template.render_prompt(turns).and_then(|text| self.tokenizer.ids(&text))?;
@@ -195,8 +195,8 @@ impl Encoding {
         })
     }
 
-    /// The ids of an answer: those of the whole text behind those of the prompt, which must come
-    /// first in it.
+    /// Returns the ids of a completion: those of the full text without those of the prompt, which
+    /// must be its prefix.
     fn answer(
         &self,
         turns: &[Turn],
@@ -229,8 +229,8 @@ fn check_count(tokens: usize) -> std::result::Result<(), Reason> {
     Ok(())
 }
 
-/// The template a recipe asks for, as the JSON of a [`Stranger`], unless it is one of ours: what a
-/// canary must be tried with first.
+/// Returns the template of a recipe as the JSON of a [`Stranger`] unless it is bundled. Such a
+/// template must first be tried with a canary.
 pub fn unknown_template(recipe: &Recipe, tokenizer: &Path) -> Result<Option<String>> {
     if packaged(&recipe.template.name).is_some() {
         return Ok(None);
@@ -245,7 +245,7 @@ pub fn unknown_template(recipe: &Recipe, tokenizer: &Path) -> Result<Option<Stri
     serde_json::to_string(&stranger).map(Some).map_err(|error| Error::Internal(error.to_string()))
 }
 
-/// Name and text of the template a recipe asks for.
+/// Name and text of the recipe's template.
 pub(crate) fn template_text(name: &str, tokenizer: &Tokenizer) -> Result<(String, String)> {
     if let Some(text) = packaged(name) {
         return Ok((name.to_owned(), text.to_owned()));
@@ -271,7 +271,7 @@ fn packaged(name: &str) -> Option<&'static str> {
     TEMPLATES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
 }
 
-/// The names that recipes may call a template by; any other is the path of a file.
+/// The template names that recipes can use. Any other value is the path of a file.
 #[must_use]
 pub fn template_names() -> Vec<&'static str> {
     TEMPLATES.iter().map(|(name, _)| *name).chain([OF_TOKENIZER]).collect()

@@ -2,8 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
-/// Lower-cased, every run of white space one space, none at the ends: two texts with the same
-/// normal form say the same.
+/// Returns the normal form: lower case, single spaces, and no white space at the ends. Texts with
+/// the same normal form are considered equal.
 #[must_use]
 pub fn normalised(text: &str) -> String {
     let mut normal = Vec::with_capacity(text.len());
@@ -11,8 +11,7 @@ pub fn normalised(text: &str) -> String {
     String::from_utf8(normal).expect("the normal form of UTF-8 is UTF-8")
 }
 
-/// Appends the normal form of a text (UTF-8), behind a space unless it is the first or there is
-/// none.
+/// Appends the normal form of a text (UTF-8), separated by a space unless one of both is empty.
 pub fn normalise_into(text: &str, normal: &mut Vec<u8>) {
     if text.is_ascii() {
         return normalise_ascii(text, normal);
@@ -65,8 +64,8 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// The first eight bytes of a SHA-256 as a number: all the chance there is, keyed by what it
-/// belongs to.
+/// The first eight bytes of a SHA-256 as a number. All random choices use it, with a key of what
+/// they decide.
 #[must_use]
 pub fn hash64(key: &str) -> u64 {
     let digest = Sha256::digest(key.as_bytes());

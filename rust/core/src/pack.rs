@@ -38,7 +38,7 @@ impl Windows {
         self.ends.len()
     }
 
-    /// Whether nothing was packed.
+    /// Whether no sample was packed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
@@ -53,9 +53,9 @@ impl Windows {
 
 /// Packs samples of these lengths, each at most `seq_len`, into windows of `seq_len` tokens.
 ///
-/// Longest first (equal lengths in order), each into the window with the least room that still
-/// takes it. A counting sort and a bitmap of the rooms in use make that O(1) a sample. Takes 16
-/// bytes a sample beside the result.
+/// Packs the longest samples first (equal lengths in order), each into the fullest sequence that
+/// still has room for it. A counting sort and a bitmap of the free space in use make this O(1) per
+/// sample. In addition to the result, it takes 16 bytes per sample.
 #[must_use]
 pub fn pack(lengths: &[u32], seq_len: u32) -> Windows {
     let mut rooms = Rooms::new(seq_len);
@@ -76,7 +76,7 @@ pub fn windows(lengths: &[u32], seq_len: u32) -> Result<Vec<Vec<u32>>> {
     Ok(pack(lengths, seq_len).iter().map(<[u32]>::to_vec).collect())
 }
 
-/// Sample numbers by falling length; a counting sort, so that equal lengths stay in order.
+/// Sample numbers by descending length. The counting sort keeps samples of equal length in order.
 fn longest_first(lengths: &[u32], seq_len: u32) -> Vec<u32> {
     let mut starts = vec![0_u32; seq_len as usize + 2];
     let rank = |length: u32| (seq_len - length) as usize;
@@ -139,7 +139,8 @@ impl Rooms {
         }
     }
 
-    /// Puts a sample into the tightest window, or a new one; says which.
+    /// Puts a sample into the fullest sequence with enough room, or into a new one. Returns its
+    /// number.
     fn place(&mut self, length: u32) -> u32 {
         let (window, room) = match self.tightest(length) {
             Some(room) => {

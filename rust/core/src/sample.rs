@@ -1,5 +1,5 @@
-//! What a dialogue becomes: text with the ranges that are trained, then token ids with theirs; and
-//! the ids of a pair.
+//! The forms of a dialogue: rendered text with the ranges that contribute to the loss, then token
+//! ids with the same ranges, and the ids of a pair.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ pub const UNTRAINED: i32 = -100;
 /// A dialogue as text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rendered {
-    /// What the model reads.
+    /// The text that the model reads.
     pub text: String,
     /// Byte ranges of `text` that are trained, one for each assistant turn: its words and the token
     /// that ends it.
@@ -50,8 +50,8 @@ impl Sample {
         labels
     }
 
-    /// The sample as a spool record: the number of ranges, the ranges, the ids; little-endian u32
-    /// all.
+    /// The sample as a spool record of little-endian u32: the number of ranges, the ranges, and the
+    /// ids.
     #[must_use]
     pub fn to_record(&self) -> Vec<u8> {
         let ranges = self.trained.iter().flat_map(|range| [range.start, range.end]);
@@ -60,7 +60,7 @@ impl Sample {
         let mut record = vec![0; 4 * (head_numbers + self.ids.len())];
         let (numbers, _) = record.as_chunks_mut();
         numbers.iter_mut().zip(head).for_each(|(bytes, number)| *bytes = number.to_le_bytes());
-        // A loop of its own, which the compiler makes a copy.
+        // A separate loop, which the compiler turns into a copy.
         numbers[head_numbers..]
             .iter_mut()
             .zip(&self.ids)

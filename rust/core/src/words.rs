@@ -1,5 +1,5 @@
-//! Words as dedup and decontamination count them: runs of letters and digits, lower-cased; and
-//! hashes of runs of words.
+//! Word segmentation for deduplication and decontamination: runs of lowercase letters and digits,
+//! and hashes of runs of words.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::simd::bits::{WINDOW, bits};
 
-/// What a byte says of the character it starts.
+/// What a byte reveals about the character that it starts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     Between,
@@ -16,7 +16,7 @@ enum Class {
     Unicode,
 }
 
-/// Nearly all text is ASCII, and one look into a table of 256 is what a byte of it costs.
+/// Nearly all text is ASCII, which takes one lookup in a table of 256 per byte.
 const CLASSES: [Class; 256] = {
     let mut classes = [Class::Unicode; 256];
     let mut byte = 0;
@@ -28,10 +28,10 @@ const CLASSES: [Class; 256] = {
     classes
 };
 
-/// Calls `visit` with the hash of every word of a text, in order, and with its place in bytes.
+/// Calls `visit` with the hash of every word of a text, in order, and with its byte range.
 pub fn each_word(text: &str, mut visit: impl FnMut(u64, Range<usize>)) {
-    // ASCII letters are lower-cased all at once, which keeps every place. The tail lets a short
-    // word be read as sixteen bytes.
+    // ASCII letters are converted to lower case in one pass, which keeps all offsets. The tail
+    // allows reading a short word as sixteen bytes.
     let mut padded = String::with_capacity(text.len() + SHORT);
     padded.push_str(text);
     padded.make_ascii_lowercase();
@@ -57,8 +57,8 @@ pub fn each_word(text: &str, mut visit: impl FnMut(u64, Range<usize>)) {
     }
 }
 
-/// Words of ASCII that lie whole in windows of it, from `at` on, which is in no word; returns from
-/// where on each character must be asked.
+/// Visits ASCII words that are completely inside windows of the text, starting at `at`, which is
+/// not inside a word. Returns the offset from which characters must be checked one by one.
 fn whole_words(lower: &[u8], mut at: usize, mut word: impl FnMut(usize, usize)) -> usize {
     while let Some(window) = lower[at..].first_chunk::<WINDOW>() {
         let known = letters(window);
@@ -70,7 +70,7 @@ fn whole_words(lower: &[u8], mut at: usize, mut word: impl FnMut(usize, usize)) 
             word(at + start, at + end);
             from = end;
         }
-        // What is left of the window is between words, up to the one that is not whole in it.
+        // The rest of the window is between words, up to a word that continues after the window.
         let step = next(known.letters, from).unwrap_or(WINDOW).min(known.len);
         if step == 0 {
             break;
@@ -97,16 +97,15 @@ fn letters(window: &[u8; WINDOW]) -> Letters {
     Letters { letters: bits::<0>(&kinds), len: bits::<1>(&kinds).trailing_zeros() as usize }
 }
 
-/// The first bit from a place on.
+/// The first set bit from a position on.
 #[inline]
 fn next(mask: u64, from: usize) -> Option<usize> {
     let rest = mask & u64::MAX.checked_shl(from as u32).unwrap_or(0);
     (rest != 0).then(|| rest.trailing_zeros() as usize)
 }
 
-/// Bytes up to which a word's hash takes the same few steps whatever its length: the processor
-/// cannot guess the length of the next word, and each wrong guess costs more than all of these
-/// steps.
+/// The maximum length of words whose hash always takes the same few steps. The processor cannot
+/// predict the length of the next word, and each misprediction costs more than these steps.
 const SHORT: usize = 16;
 const TAIL: &str = "                ";
 
@@ -135,8 +134,8 @@ fn hash_short(bytes: &[u8], length: usize) -> u64 {
     (product >> 64) as u64 ^ product as u64
 }
 
-/// The first place from which the text is of another class, none where it never is; and whether all
-/// before that is ASCII.
+/// Returns the first offset with a character of another class, or `None`, and whether the text
+/// before it is ASCII.
 fn skip(text: &str, mut at: usize, class: Class) -> (Option<usize>, bool) {
     let bytes = text.as_bytes();
     let mut is_ascii = true;

@@ -1,9 +1,9 @@
 //! Our tokenizer engine against the `tokenizers` crate: the same ids and the same trained ranges,
 //! to the last one.
 //!
-//! Real rows and real tokenizers are looked for in `ZEPHYR_FAST_DATA`; without them only the
-//! packaged tokenizer is tested. `ZEPHYR_FAST_LONG=1` takes all rows and 20,000 hostile texts a
-//! tokenizer, `ZEPHYR_FAST_HOSTILE` another number.
+//! Real rows and real tokenizers are read from `ZEPHYR_FAST_DATA`. Without it, only the bundled
+//! tokenizer is tested. `ZEPHYR_FAST_LONG=1` uses all rows and 20,000 hostile texts per tokenizer,
+//! and `ZEPHYR_FAST_HOSTILE` sets another number.
 
 #![expect(
     clippy::unwrap_used,
@@ -80,8 +80,8 @@ impl Twins {
             .collect()
     }
 
-    /// Fails unless both engines give the same ids and the same trained ranges for these ranges of
-    /// characters.
+    /// Fails unless both engines return the same ids and the same token ranges for these character
+    /// ranges.
     fn check(&self, text: &str, trained: &[std::ops::Range<usize>]) -> usize {
         let rendered = Rendered { text: text.to_owned(), trained: trained.to_vec() };
         let sample = self.reference.sample(&rendered, TrainOn::Assistant).unwrap();

@@ -1,10 +1,10 @@
-//! The draws of the October 2023 script: CPython's generator, seeded with 42 anew in every row, so
-//! "random" is a fixed list.
+//! Reproduces the random choices of the October 2023 script. It seeded CPython's generator with 42
+//! for each row, so they are a fixed list.
 
 use crate::dialogue::Reply;
 
-/// The first 64 outputs of MT19937 seeded by CPython's `random.seed(42)`; a test compares them with
-/// CPython's own.
+/// The first 64 outputs of MT19937 seeded by CPython's `random.seed(42)`. A test compares them with
+/// CPython.
 #[rustfmt::skip]
 const OUTPUTS: [u32; 64] = [
     0xa3b1799d, 0x1c80317f, 0x06671ad1, 0xbdd640fb, 0x46685257, 0x3eb13b90, 0x392456de, 0x23b8c1e9,
@@ -17,8 +17,9 @@ const OUTPUTS: [u32; 64] = [
     0xd8f56413, 0x580d7b71, 0x9a8dca03, 0x43b7a3a6, 0xce9ff57f, 0x0b1f9163, 0xbacfb3d0, 0x759cde66,
 ];
 
-/// What `random.choice` draws until score, text or model differ from the chosen reply's; `None`
-/// where all are the same, on which the script gave up after three seconds and kept the chosen one.
+/// Draws like `random.choice` until score, text or model differ from those of the chosen
+/// completion. Returns `None` if all are the same. The script then stopped after three seconds and
+/// kept the chosen one.
 pub(super) fn rejected(replies: &[Reply], scores: &[Option<f64>], chosen: usize) -> Option<usize> {
     let differs = |place: usize| {
         let (a, b) = (&replies[place], &replies[chosen]);

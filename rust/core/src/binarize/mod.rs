@@ -15,7 +15,7 @@ use crate::stage::{Code, Reason};
 /// The version of these rules.
 pub const VERSION: u32 = 1;
 
-/// All decisions that make pairs of a row.
+/// All settings for forming the pairs of a row.
 #[derive(Debug, Clone)]
 pub struct Rules {
     strategy: Strategy,
@@ -25,7 +25,7 @@ pub struct Rules {
     seed: u64,
 }
 
-/// The recipe's table with this preset's choices where it makes none.
+/// Fills in the preset's choices for settings that the recipe's table omits.
 fn fill(preset: Preset, recipe: &mut recipe::Binarize) {
     let (strategy, score_by, repair, drop_truthful_qa) = match preset {
         Preset::Paper => (Strategy::BestVsRandom, ScoreBy::MeanAspects, false, false),
@@ -40,7 +40,7 @@ fn fill(preset: Preset, recipe: &mut recipe::Binarize) {
     recipe.drop_sources.get_or_insert(sources);
 }
 
-/// Writes the preset's choices, or the defaults, into the recipe, so that the printed copy says
+/// Writes the preset's choices, or the defaults, into the recipe, so the manifest's copy contains
 /// them.
 pub fn resolve(recipe: &mut recipe::Binarize) {
     fill(recipe.preset.unwrap_or(Preset::Paper), recipe);
@@ -59,7 +59,7 @@ impl Rules {
         }
     }
 
-    /// The pairs of a row, at least one, or why there are none.
+    /// Returns the pairs of a row, at least one, or the reason why there are none.
     pub fn pairs(&self, dialogue: &mut Dialogue, prompt_id: &str) -> Result<Vec<Pair>, Reason> {
         if dialogue.source.as_ref().is_some_and(|source| self.drop_sources.contains(source)) {
             return Err(Reason::found(

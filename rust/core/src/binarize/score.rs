@@ -1,10 +1,9 @@
-//! The score that decides: which of a reply's numbers, and the mending of overall scores that say
-//! 10 and mean 1.
+//! Computes the score that ranks completions, and corrects overall scores of 10 that should be 1.
 
 use crate::dialogue::Reply;
 use crate::recipe::ScoreBy;
 
-/// The score of each reply; `None` where the source gives none.
+/// The score of each completion, or `None` if the source has none.
 pub(super) fn scores(replies: &[Reply], by: ScoreBy, repair: bool) -> Vec<Option<f64>> {
     let score = |reply: &Reply| match by {
         ScoreBy::Overall if repair => mended(reply),
@@ -24,9 +23,9 @@ fn mean(ratings: &[Option<f64>]) -> Option<f64> {
     (!rated.is_empty()).then(|| rated.iter().sum::<f64>() / rated.len() as f64)
 }
 
-/// The overall score, mended offline after OpenBMB/UltraFeedback's `fix_overall_score_issue.py`: a
-/// 10 beside a mean rating of at most 2 was a 1; above 4 it is a 10; between them, where they asked
-/// GPT-4 again, twice the mean stands in.
+/// The overall score, corrected offline like OpenBMB/UltraFeedback's `fix_overall_score_issue.py`.
+/// With a mean rating of at most 2, a 10 is a 1. Above 4, it remains a 10. In between, where they
+/// queried GPT-4 again, it is twice the mean.
 fn mended(reply: &Reply) -> Option<f64> {
     match (reply.overall, mean(&reply.ratings)) {
         (Some(10.0), Some(mean)) if mean <= 2.0 => Some(1.0),

@@ -14,8 +14,8 @@ pub(super) struct Chance<'row> {
 }
 
 impl Chance<'_> {
-    /// One of `places`, decided by seed and prompt alone, so that neither row order nor threads
-    /// matter.
+    /// Picks one index by seed and prompt only, so the result does not depend on row order or
+    /// threads.
     fn pick(&self, places: &[usize]) -> Option<usize> {
         let draw = hash64(&format!("{}:{}:0", self.seed, self.prompt_id));
         let place = draw.checked_rem(places.len() as u64)?;
@@ -23,7 +23,7 @@ impl Chance<'_> {
     }
 }
 
-/// The pairs of a row's replies, at least one, or why there are none.
+/// Returns the pairs of a row's completions, at least one, or the reason why there are none.
 pub(super) fn pairs(
     strategy: Strategy,
     replies: &[Reply],

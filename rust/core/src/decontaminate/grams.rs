@@ -1,11 +1,11 @@
-//! The grams of all instances, arranged so that a row's check costs what its own words cost,
-//! whatever the instances have in common.
+//! Indexes the grams of all instances, so checking a row takes time proportional to its words, no
+//! matter how much the instances have in common.
 //!
-//! Instances of one benchmark often open with the same instruction. Following such a gram to each
-//! of its instances would cost rows times instances. A gram of few instances is therefore followed
-//! to them, and a gram of many is followed to classes: instances of one set that have the same
-//! common grams at the same words, and which those grams alone may match. One look at a class
-//! judges all its members.
+//! Instances of one benchmark often start with the same instruction. Following such a gram to each
+//! of its instances would take time proportional to rows times instances. A gram with few instances
+//! therefore leads to these, and a gram with many leads to classes: instances of one set that have
+//! the same common grams at the same words, and that may match by these grams only. One check of a
+//! class covers all its members.
 
 use hashbrown::HashMap;
 use xxhash_rust::xxh3::xxh3_128;
@@ -15,7 +15,7 @@ use super::{Instance, WORDS};
 /// A gram in more instances than this is a common one.
 const RARE_MAX: u32 = 64;
 
-/// Where a gram leads, and at how many words it starts there.
+/// The target of a gram, and the number of words at which the gram starts there.
 #[derive(Clone, Copy)]
 pub(super) struct Posting {
     /// A rare gram's instance, or a common gram's class.
@@ -59,7 +59,8 @@ impl Grams {
         self.ends.push(self.sequence.len());
     }
 
-    /// Arranges what was added. `instances` are those that were added, in order.
+    /// Builds the index of all added instances. `instances` must be in the order in which they were
+    /// added.
     pub(super) fn arrange(&mut self, instances: &[Instance], threshold: f64) {
         let mut places = self.places();
         self.instances = vec![0; self.numbers.len()];
@@ -96,7 +97,7 @@ impl Grams {
         (0..self.ends.len() as u32).flat_map(of).collect()
     }
 
-    /// Puts instances that their common grams alone may match into classes.
+    /// Groups the instances that may match by their common grams only into classes.
     fn classify(&mut self, instances: &[Instance], threshold: f64) {
         let mut classes: HashMap<(u32, u128), Vec<u32>> = HashMap::new();
         let mut order = Vec::new();
@@ -147,7 +148,7 @@ impl Grams {
         &self.sequence[if number == 0 { 0 } else { self.ends[number - 1] }..self.ends[number]]
     }
 
-    /// Where a gram leads.
+    /// The targets of a gram.
     pub(super) fn postings(&self, gram: u32) -> &[Posting] {
         let gram = gram as usize;
         &self.postings
@@ -159,7 +160,7 @@ impl Grams {
         self.common_words[number as usize]
     }
 
-    /// The words of an instance that lie in those of its grams that `is_shared` says.
+    /// The number of words of an instance that are covered by grams for which `is_shared` is true.
     pub(super) fn cover(&self, number: u32, is_shared: impl Fn(u32) -> bool) -> u32 {
         let (mut words, mut covered_to) = (0, 0);
         for (word, gram) in (0_u32..).zip(self.of(number)) {

@@ -1,14 +1,14 @@
-//! Finds dialogues that give away evaluation sets: user turns that share most of an instance's
+//! Finds dialogues that overlap evaluation sets: user messages that share most of an instance's
 //! 8-grams with it.
 //!
-//! The rule is Tulu 3's (arXiv 2411.15124 §3.2): an instance matches a row if more than half of its
-//! words lie in 8-grams that it shares with that one row's user turns. An instance shorter than
-//! eight words has no 8-gram; it matches a user turn that says the same, case and white space
-//! folded. A row that matches any instance of any set is contaminated.
+//! The rule is that of Tulu 3 (arXiv 2411.15124 §3.2): an instance matches a row if more than half
+//! of its words are in 8-grams that it shares with the row's user messages. An instance with fewer
+//! than eight words has no 8-gram. It matches a user message with the same text, ignoring case and
+//! white space. A row that matches any instance of any set is contaminated.
 //!
-//! The index holds the evaluation sets alone and is read-only, so any thread may ask it. Rows are
-//! checked before they are signed for dedup: a row dropped here must not stand for its clean
-//! near-duplicates, and what is found in a row must not depend on the rows before it.
+//! The index contains only the evaluation sets and is read-only, so any thread can search it. Rows
+//! are checked before deduplication: a contaminated row must not replace its clean near duplicates,
+//! and the result for a row must not depend on the rows before it.
 
 mod grams;
 mod search;
@@ -39,14 +39,14 @@ pub const SHARE_MAX: f64 = 0.02;
 /// Spans of a row that the ledger lists at most. Every match is counted all the same.
 pub const SPANS_MAX: usize = 64;
 
-/// All evaluation sets, ready to be searched for. Grams are compared by 64-bit hashes: among a
-/// billion words and an index of a million grams, one false hit is to be expected in 18,000 runs,
-/// and it alone covers eight words.
+/// All evaluation sets, ready for searching. Grams are compared by 64-bit hashes. With a billion
+/// words and an index of a million grams, one false hit is expected in 18,000 runs, and it covers
+/// only eight words.
 pub struct Index {
     sets: Vec<EvaluationSet>,
     instances: Vec<Instance>,
     grams: Grams,
-    /// By the hash of the normal form: the place in `sayings` of the instances that say this.
+    /// By the hash of the normal form, the index in `sayings` of the instances with this text.
     whole: HashMap<u128, u32>,
     sayings: Vec<Vec<u32>>,
     threshold: f64,
@@ -58,12 +58,12 @@ struct Instance {
     row: i32,
     part: i32,
     words: u32,
-    /// Its place in the index's `sayings`.
+    /// Its index in `sayings`.
     saying: u32,
 }
 
 impl Index {
-    /// Reads the evaluation sets of a recipe; `None` where it names none.
+    /// Reads the evaluation sets of a recipe. Returns `None` if it has none.
     pub fn load(recipe: &Decontaminate, watch: &Watch) -> Result<Option<Index>> {
         if recipe.against.is_empty() {
             return Ok(None);

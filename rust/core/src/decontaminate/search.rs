@@ -1,6 +1,6 @@
-//! Searches one dialogue for instances of the evaluation sets. What it costs follows the dialogue's
-//! words and the few instances that are looked at one by one: those with a rare gram in common, and
-//! those that the ledger lists.
+//! Searches one dialogue for instances of the evaluation sets. The time is proportional to the
+//! dialogue's words and to the few instances that are checked one by one: those that share a rare
+//! gram, and those listed in the ledger.
 
 use std::collections::BTreeMap;
 
@@ -19,22 +19,22 @@ struct Occurrence {
     word: u32,
     /// Its first byte in the turn.
     start: u32,
-    /// The byte behind its last.
+    /// The byte after its last one.
     end: u32,
 }
 
-/// What user turns have in common with the index.
+/// The grams and texts that user messages share with the index.
 #[derive(Default)]
 struct Shared {
     /// In the order of turns and words.
     occurrences: Vec<Occurrence>,
     grams: HashSet<u32>,
-    /// Places in the index's `sayings`, each with the first turn that says this.
+    /// Indices in `sayings`, each with the first message that has this text.
     sayings: Vec<(u32, Span)>,
 }
 
-/// An instance to be listed: its shared words, and the turn that says just this where it is too
-/// short for grams.
+/// An instance to list: its shared words, and the message with exactly this text if it is too short
+/// for grams.
 type Listed = BTreeMap<u32, (u32, Option<Span>)>;
 
 impl Index {
@@ -80,7 +80,7 @@ impl Index {
         shared
     }
 
-    /// The grams of one turn that any instance has.
+    /// Adds the grams of one message that any instance contains.
     fn add_occurrences(&self, turn: u32, text: &str, occurrences: &mut Vec<Occurrence>) {
         let (mut hashes, mut places) = (Vec::new(), Vec::new());
         each_word(text, |hash, place| {
@@ -112,8 +112,8 @@ impl Index {
         }
     }
 
-    /// Judges classes by the common grams alone. A member that has rare grams in common too was
-    /// judged by itself: it has more words.
+    /// Checks classes by the common grams only. A member that also shares rare grams was checked
+    /// separately, because it shares more words.
     fn match_classes(&self, shared: &Shared, listed: &mut Listed, found: &mut Found) {
         for (number, places) in self.followed(shared, |gram| self.grams.is_common(gram)) {
             let class = &self.grams.classes[number as usize];
@@ -136,8 +136,8 @@ impl Index {
         found.classes.sort_unstable();
     }
 
-    /// Where the dialogue's grams of one kind lead, each with the number of places that they have
-    /// there.
+    /// The targets of the dialogue's grams of one kind, each with the number of positions that
+    /// these grams have there.
     fn followed(&self, shared: &Shared, is_kind: impl Fn(u32) -> bool) -> HashMap<u32, u64> {
         let mut places = HashMap::new();
         for gram in shared.grams.iter().filter(|gram| is_kind(**gram)) {
@@ -148,7 +148,7 @@ impl Index {
         places
     }
 
-    /// Takes the instances that say just what a turn says.
+    /// Adds the instances whose text equals that of a message.
     fn match_saying(&self, same: &[u32], span: Span, listed: &mut Listed, found: &mut Found) {
         let mut last_set = None;
         for instance in same.iter().take(SPANS_MAX) {
@@ -168,7 +168,7 @@ impl Index {
         }
     }
 
-    /// Writes down where the first instances were found.
+    /// Lists where the first instances were found.
     fn list(&self, shared: &Shared, dialogue: &Dialogue, listed: &Listed, found: &mut Found) {
         let mut room = SPANS_MAX;
         for (instance, (shared_words, whole)) in listed {
@@ -217,7 +217,7 @@ impl Index {
     }
 }
 
-/// Turns places in bytes, which are ascending, into places in characters.
+/// Converts ascending byte offsets into character offsets.
 fn count_characters(spans: &mut [Span], dialogue: &Dialogue) {
     let (mut turn, mut bytes, mut characters) = (0, 0, 0);
     for span in spans {

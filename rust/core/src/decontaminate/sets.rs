@@ -1,5 +1,5 @@
-//! Reads evaluation sets: JSON lines (plain, gzip, zstd), one JSON array, CSV with a header,
-//! Parquet or Arrow; the texts of one field.
+//! Reads evaluation sets from JSON lines (plain, gzip, zstd), one JSON array, CSV with a header,
+//! Parquet or Arrow. It uses the texts of one field.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -18,24 +18,24 @@ use crate::recipe::Against;
 
 /// Bytes of a file that is one JSON array, which is read whole. Alpaca's 52,000 rows have 23 MB.
 const ARRAY_BYTES_MAX: usize = 256 << 20;
-/// Texts of all sets together. MMLU has 14,042, and a benchmark of a million is none that a model
-/// is tested on.
+/// Maximum number of texts of all sets together. MMLU has 14,042, and no benchmark for testing
+/// models has a million.
 const TEXTS_MAX: usize = 1_000_000;
-/// Bytes of all texts together: the index takes some ten times as much memory as they are long.
+/// Maximum size of all texts together in bytes. The index takes about ten times as much memory.
 const TEXT_BYTES_MAX: usize = 256 << 20;
 
-/// One evaluation set: what it is called and what it was read from.
+/// One evaluation set: its name and its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EvaluationSet {
     /// Its name in the recipe.
     pub name: String,
-    /// The field its texts stand in.
+    /// The field that contains its texts.
     pub field: String,
     /// BLAKE3 of its file.
     pub blake3: String,
     /// Texts to search for.
     pub instances: usize,
-    /// Rows with nothing in the field.
+    /// Rows without text in the field.
     pub rows_without_text: usize,
 }
 
@@ -44,12 +44,12 @@ pub struct EvaluationSet {
 pub(super) struct Text {
     /// The row of its file, from 0.
     pub row: usize,
-    /// Its place where the field is a list, else 0.
+    /// Its index if the field is a list, else 0.
     pub part: usize,
     pub text: String,
 }
 
-/// What is still free for texts.
+/// The remaining limits for texts.
 pub(super) struct Room {
     texts: usize,
     bytes: usize,
@@ -62,7 +62,7 @@ impl Default for Room {
 }
 
 impl Room {
-    /// Takes a text in, or says what there is too much of.
+    /// Counts a text. Returns an error that names the exceeded limit.
     fn take(&mut self, text: &str) -> std::result::Result<(), String> {
         let too_many = |what: String| {
             format!("the evaluation sets together exceed {what}; use fewer or smaller sets")
@@ -124,7 +124,7 @@ pub(super) fn read(
     ))
 }
 
-/// The texts of a set so far. Rows are let go of as soon as their texts are taken.
+/// The texts of a set so far. Each row is freed once its texts are copied.
 struct Gathered<'set> {
     input: &'set Input,
     field: &'set str,
@@ -162,7 +162,7 @@ impl Gathered<'_> {
     }
 }
 
-/// What takes a row.
+/// Receives each row.
 type Take<'set> = &'set mut dyn FnMut(Value) -> Result<()>;
 
 /// Hands on every row of a file as a JSON object.
@@ -197,8 +197,8 @@ fn each_row(input: &Input, watch: &Watch, take: Take<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Whether the first byte that is no white space opens an array. More than this of white space is
-/// no file of rows.
+/// Whether the first byte other than white space opens an array. A file with more white space than
+/// this is not a file of rows.
 fn starts_an_array(path: &Path) -> Result<bool> {
     let failed = |error| Error::input(path, error);
     let mut head = Vec::new();
@@ -225,11 +225,11 @@ fn each_of_array(path: &Path, watch: &Watch, take: Take<'_>) -> Result<()> {
     }
 }
 
-/// Hands on the values of an array one by one, so that no more than one is held.
+/// Passes on the values of an array one by one, so only one is in memory.
 struct EachOf<'set> {
     take: Take<'set>,
     watch: &'set Watch,
-    /// What the taker said, which serde's errors have no room for.
+    /// The error of `take`, which serde's errors cannot carry.
     failure: &'set mut Option<Error>,
 }
 
@@ -276,8 +276,8 @@ fn each_csv_row(path: &Path, watch: &Watch, take: Take<'_>) -> Result<()> {
     }
 }
 
-/// A file that ends in an error once a record takes too much of it. The reader of CSV has no such
-/// cap: a quote that nothing closes makes one record of all that follows.
+/// A file that fails once a record reads too much of it. The CSV reader has no such limit, and an
+/// unclosed quote turns the rest of the file into one record.
 struct ShortRecords {
     file: File,
     since_record: Rc<Cell<usize>>,
@@ -296,7 +296,7 @@ impl Read for ShortRecords {
     }
 }
 
-/// The value of a field: a name as it stands, or names and places in lists joined by dots.
+/// The value of a field: either a literal name, or names and list indices joined by dots.
 fn field<'row>(row: &'row Value, name: &str) -> Option<&'row Value> {
     let step = |here: &'row Value, part: &str| match here {
         Value::Array(list) => part.parse::<usize>().ok().and_then(|place| list.get(place)),

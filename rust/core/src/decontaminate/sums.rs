@@ -1,11 +1,11 @@
-//! Counts what was found of each evaluation set over a whole run: the manifest's report.
+//! Counts the matches of each evaluation set over a whole run for the manifest.
 
 use super::{Index, SHARE_MAX, SPANS_MAX};
 use crate::dataset::manifest::{Decontamination, EvaluationEntry};
 use crate::recipe::Decontaminate;
 use crate::stage::Found;
 
-/// What was found so far.
+/// The counts so far.
 #[derive(Debug, Default)]
 pub struct Sums {
     /// By instance: whether any row matched it.
@@ -18,7 +18,7 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// Adds what was found in one row.
+    /// Adds the matches of one row.
     pub fn add(&mut self, index: &Index, found: &Found) {
         self.matched.resize(index.instances.len(), false);
         self.members.resize(index.grams.classes.len(), 0);
@@ -38,8 +38,8 @@ impl Sums {
         }
         for saying in &found.sayings {
             let same = &index.sayings[*saying as usize];
-            // Past the few that a row lists, all of them are marked at once: the last one tells of
-            // the others.
+            // Beyond the few that a row lists, all of them are marked together, so the last one is
+            // representative.
             if same.last().is_some_and(|last| !self.matched[*last as usize])
                 || same.len() <= SPANS_MAX
             {

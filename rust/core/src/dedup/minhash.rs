@@ -8,7 +8,8 @@ use crate::words::{each_word, hash_run, runs};
 
 /// The version of normal form, shingles and hashes.
 pub const VERSION: u32 = 1;
-/// Bands of a signature; two rows that share one are compared. 14 × 8 is datatrove's default.
+/// Number of bands in a signature. Rows that share one are compared. 14 × 8 is the default of
+/// datatrove.
 pub const BANDS: usize = 14;
 /// Hashes that must all agree for a band to be shared.
 const ROWS: usize = 8;
@@ -19,8 +20,8 @@ const SEED: u64 = 1;
 const BUCKET_BITS_MAX: u32 = 12;
 const HASHES: usize = BANDS * ROWS;
 
-/// The hashes of all runs of five words, ascending, each once; of a shorter text, the hash of all
-/// its words; of none, nothing.
+/// The distinct hashes of all runs of five words in ascending order. A shorter text has one hash of
+/// all its words, and an empty text has none.
 pub(super) fn shingles<'text>(texts: impl Iterator<Item = &'text str>) -> Vec<u64> {
     let mut hashes: Vec<u64> = Vec::new();
     for text in texts {
@@ -44,7 +45,7 @@ fn ascending(hashes: &[u64]) -> Vec<u64> {
     hashes.iter().for_each(|hash| ends[bucket(*hash)] += 1);
     let mut end = 0;
     for bucket in &mut ends[..1 << bits] {
-        // Where the bucket begins, for now.
+        // Temporarily, the start of the bucket.
         end += std::mem::replace(bucket, end);
     }
     let mut sorted = vec![0; hashes.len()];
@@ -75,8 +76,8 @@ pub(super) fn bands(shingles: &[u64]) -> [u32; BANDS] {
     })
 }
 
-/// The smallest shingle of each bin; a bin without one borrows from the bin that a fixed chain of
-/// choices leads to.
+/// The smallest shingle of each bin. An empty bin borrows from another one, found by a fixed
+/// sequence of choices.
 fn hashes(shingles: &[u64]) -> [u64; HASHES] {
     let mut bins = [u64::MAX; HASHES];
     // A shingle's hash is as good as chance already: its upper bits choose the bin, and it is its

@@ -1,8 +1,8 @@
 //! Finds dialogues that repeat an earlier one, exactly or nearly. Near repeats are looked for by
 //! 5-word shingles and MinHash, and confirmed by their exact Jaccard similarity.
 //!
-//! Dedup has memory, so it has two parts: [`sign`] is pure and runs on any thread, and
-//! [`Seen::admit`] is called in row order, so that the earliest row stays. Only rows that stay are
+//! Deduplication has state, so it has two parts: [`sign`] is pure and runs on any thread, and
+//! [`Seen::admit`] is called in row order, so the earliest row is kept. Only kept rows are
 //! remembered, in about 250 bytes each. Their shingles are on disk.
 //!
 //! An example, with the threshold at its default, 0.7:
@@ -51,10 +51,10 @@ use crate::recipe::{Compared, Dedup};
 
 pub use minhash::{BANDS, VERSION};
 
-/// Of the rows that share one band's key, this many are followed, the newest first. A longer run is
-/// made of rows that share a template and are yet not near, and following it would cost the square
-/// of its length. On 55,000 rows of chat the longest run is 11. A row whose search is cut short is
-/// counted, and the manifest says how many there were.
+/// Maximum number of rows with the same band key that are compared, the newest first. Longer runs
+/// consist of rows that share a template without being near duplicates, and comparing them would
+/// take quadratic time. On 55,000 rows of chat, the longest run is 11. The manifest contains the
+/// number of rows whose search was truncated.
 const FOLLOWED_MAX: usize = 1_024;
 /// Of all rows that were followed, this many are compared: those that share the most bands, as near
 /// ones do, the newest of them first.
@@ -64,12 +64,13 @@ const COMPARED_MAX: usize = 256;
 const SHINGLES_FREE: usize = 1 << 17;
 const SHINGLES_RATIO_MAX: usize = 16;
 
-/// What is compared of one dialogue. Nothing, where the recipe's part of it is not there.
+/// The part of a dialogue that is compared. Empty if the dialogue lacks the part that the recipe
+/// selects.
 #[derive(Debug, Default)]
 pub struct Signature {
     /// XXH3-128 of the normalised text.
     exact: Option<u128>,
-    /// The near-dedup part, where it is on and there are words.
+    /// The near-dedup part, if enabled and the text has words.
     near: Option<Near>,
 }
 
@@ -103,7 +104,7 @@ impl Repeat {
     }
 }
 
-/// Signs a dialogue. Pure: the result depends on the text and the recipe alone.
+/// Signs a dialogue. The result depends only on the text and the recipe.
 #[must_use]
 pub fn sign(dialogue: &Dialogue, dedup: &Dedup) -> Signature {
     let turns = compared(dialogue, dedup.of);
@@ -139,7 +140,7 @@ fn hash_text(turns: &[Turn]) -> u128 {
     xxh3_128(&normal)
 }
 
-/// Signs a row by its very bytes: what `binarize` compares.
+/// Signs a row by its raw bytes, which `binarize` compares.
 #[must_use]
 pub fn sign_bytes(row: &[u8]) -> Signature {
     Signature { exact: Some(xxh3_128(row.trim_ascii())), near: None }
@@ -151,7 +152,7 @@ pub fn sign_bytes(row: &[u8]) -> Signature {
 pub struct Seen {
     /// Per kept dialogue: its row.
     rows: Vec<i64>,
-    /// Per kept dialogue: the hash of its text, where that is compared.
+    /// For each kept dialogue, the hash of its text, if exact dedup is enabled.
     exact: Vec<u128>,
     /// Kept dialogues by that hash.
     by_exact: HashTable<u32>,
@@ -173,7 +174,7 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Remembers nothing yet. `folder` holds the shingles.
+    /// Creates an empty state. `folder` is the directory for the shingles.
     pub fn new(folder: &Folder, dedup: &Dedup) -> Result<Seen> {
         Ok(Seen {
             rows: Vec::new(),
@@ -190,8 +191,8 @@ impl Seen {
         })
     }
 
-    /// Rows that share a band with more rows than they were compared with, so that a near-duplicate
-    /// may have been missed.
+    /// The number of rows that share a band with more rows than they were compared with, so a near
+    /// duplicate may have been missed.
     #[must_use]
     pub fn near_search_truncated(&self) -> u64 {
         self.near_search_truncated
@@ -238,8 +239,8 @@ impl Seen {
         Ok(None)
     }
 
-    /// Kept dialogues that share a band and are long enough, and short enough, to be near, once for
-    /// each band; and whether there are more.
+    /// Kept dialogues that share a band and have a suitable length to be near duplicates, once per
+    /// band, and whether there are more.
     fn followed(&self, near: &Near) -> (Vec<u32>, bool) {
         let mut found = Vec::new();
         let mut is_cut_short = false;
@@ -261,8 +262,8 @@ impl Seen {
         (found, is_cut_short)
     }
 
-    /// Those of the followed dialogues that are compared, the earliest first; and whether there are
-    /// more. `own` is the row's number of shingles.
+    /// The dialogues to compare, the earliest first, and whether there are more. `own` is the row's
+    /// number of shingles.
     fn candidates(&self, mut followed: Vec<u32>, own: usize) -> (Vec<u32>, bool) {
         followed.sort_unstable();
         let mut counted: Vec<(u32, usize)> =
@@ -288,9 +289,8 @@ impl Seen {
     fn remember(&mut self, row: i64, signature: &Signature) -> Result<()> {
         let number = u32::try_from(self.rows.len()).expect("memory holds fewer than 2^32 rows");
         self.rows.push(row);
-        // Both vectors stay empty where their kind of dedup is off; where it is on, a dialogue
-        // without the part that is compared still takes its place in them, so that one number
-        // serves all.
+        // Each vector stays empty if its kind of dedup is disabled. If it is enabled, a dialogue
+        // without the compared part still gets an entry, so one index is valid for all of them.
         if let Some(exact) = signature.exact {
             self.exact.resize(number as usize, 0);
             self.exact.push(exact);
@@ -331,12 +331,13 @@ fn spread(key: u32) -> u64 {
     u64::from(key).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-/// What the similarity of two sets of these sizes is at most.
+/// The upper bound of the similarity of two sets of these sizes.
 fn bound(a: usize, b: usize) -> f64 {
     a.min(b) as f64 / a.max(b) as f64
 }
 
-/// Shared over all, of two ascending sets that are not both empty; one is as the spool holds it.
+/// The Jaccard similarity of two ascending sets that are not both empty. One is in the spool's
+/// format.
 fn jaccard(a: &[u64], b: &[[u8; 8]]) -> f64 {
     let (mut i, mut j, mut shared) = (0, 0, 0_usize);
     while i < a.len() && j < b.len() {

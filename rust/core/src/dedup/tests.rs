@@ -1,5 +1,5 @@
-//! What dedup must hold: the earliest stays, nothing near is passed over, and a kept row costs a
-//! known number of bytes.
+//! Tests of deduplication: the earliest row is kept, no near duplicate is missed, and a kept row
+//! takes a known number of bytes.
 
 use super::*;
 use crate::dialogue::{Replies, Turn};
@@ -18,7 +18,7 @@ fn both() -> Dedup {
     Dedup { exact: true, near: true, ..Dedup::default() }
 }
 
-/// What admitting these texts, in order, finds.
+/// Returns the results of admitting these texts in order.
 fn admissions(texts: &[String], dedup: &Dedup) -> Vec<Option<Repeat>> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut seen =
@@ -98,8 +98,8 @@ fn rows_that_share_a_core_are_compared_with_so_many_each_and_counted() {
 
 #[test]
 fn rows_outside_the_length_bound_are_followed_no_further_than_others() {
-    // Every band alike, and lengths that cannot be near: what a search follows is bounded, and what
-    // it compares is nothing.
+    // All bands are equal, but the lengths differ too much for near duplicates, so the search is
+    // bounded and compares no rows.
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut seen = Seen::new(&Folder::open(folder.path()).expect("opens"), &both())
         .expect("creates its spool");
@@ -164,8 +164,8 @@ fn shared_bands_are_as_likely_as_minhash_says() {
     }
 }
 
-/// Run alone, as other tests of the process share its memory:
-/// `ZEPHYR_FAST_LONG=1 cargo test -p zephyr-core four_hundred`.
+/// Run it separately, because other tests of the process share its memory: `ZEPHYR_FAST_LONG=1
+/// cargo test -p zephyr-core four_hundred`.
 #[test]
 #[expect(
     clippy::print_stdout,

@@ -1,7 +1,7 @@
 //! Filters: stages that only judge. A new one is a file here and a line in [`FILTERS`].
 //!
-//! They run before pairs are made. Where answers compete for the last word, a filter takes each of
-//! them for an assistant's turn that ends the dialogue: see [`Dialogue::said_by_assistant`] and
+//! Filters run before pairs are formed. For rows with completions, a filter treats each completion
+//! as the assistant message that ends the dialogue: see [`Dialogue::said_by_assistant`] and
 //! [`Dialogue::answers`].
 //!
 //! [`Dialogue::answers`]: crate::dialogue::Dialogue::answers
@@ -17,7 +17,7 @@ use crate::stage::Stage;
 /// The version of all filters' rules.
 pub const VERSION: u32 = 3;
 
-/// Makes a filter from its table in the recipe.
+/// Builds a filter from its table in the recipe.
 type Build = fn(toml::Table) -> std::result::Result<Box<dyn Stage>, toml::de::Error>;
 
 /// All filters, by the `kind` they have in recipes.
@@ -30,8 +30,8 @@ pub fn names() -> Vec<&'static str> {
     FILTERS.iter().map(|(name, _)| *name).collect()
 }
 
-/// Whether a `[[filter]]` table asks for turns to be cut off: answers could then follow a question
-/// that is gone.
+/// Whether a `[[filter]]` table truncates dialogues. Completions could then follow a removed
+/// question.
 #[must_use]
 pub fn cuts_turns(table: &toml::Table) -> bool {
     phrases::cuts_turns(table)

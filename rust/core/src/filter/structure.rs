@@ -1,5 +1,5 @@
-//! Drops dialogues that are no dialogue: nothing said, an empty turn, speakers out of order, or a
-//! question left open.
+//! Drops malformed dialogues: no messages, an empty message, roles out of order, or no final
+//! assistant message.
 
 use serde::Deserialize;
 

@@ -1,8 +1,8 @@
-//! 64 bytes judged at once: what was found of each becomes one bit, so that runs of bytes are found
-//! by counting zeros.
+//! Classifies 64 bytes at once. The result is one bit per byte, so runs of bytes are found by
+//! counting zeros.
 //!
-//! Plain comparisons make one byte of each, which the compiler does with vectors; then one bit of
-//! each byte is drawn out.
+//! Plain comparisons produce one byte each, and the compiler vectorizes them. Then one bit of each
+//! byte is extracted.
 
 /// How many bytes are judged at once.
 pub const WINDOW: usize = 64;
@@ -22,7 +22,7 @@ pub fn bits<const BIT: u32>(kinds: &[u8; WINDOW]) -> u64 {
     by_products::<BIT>(kinds)
 }
 
-/// Every processor of the kind has an instruction that takes the top bit of sixteen bytes.
+/// Every x86-64 processor has an instruction that extracts the top bit of sixteen bytes.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 #[target_feature(enable = "sse2")]
@@ -32,8 +32,8 @@ fn by_vectors<const BIT: u32>(kinds: &[u8; WINDOW]) -> u64 {
     let (pairs, _) = words.as_chunks::<2>();
     pairs.iter().enumerate().fold(0, |mask, (place, [low, high])| {
         let bytes = _mm_set_epi64x(i64::from_le_bytes(*high), i64::from_le_bytes(*low));
-        // By sixteens, as there is no shift of bytes: what crosses from one byte into the next
-        // stays below its top bit.
+        // In 16-bit lanes, because there is no shift of bytes. Bits that cross into the next byte
+        // stay below its top bit.
         let tops = _mm_movemask_epi8(_mm_sll_epi16(bytes, _mm_cvtsi32_si128(7 - BIT as i32)));
         mask | (tops as u64 & 0xFFFF) << (16 * place)
     })
@@ -49,9 +49,9 @@ fn by_products<const BIT: u32>(kinds: &[u8; WINDOW]) -> u64 {
     })
 }
 
-/// Lists the places of the bits that are set, counted from `base`, eight at a time: a branch for
-/// each would be wrong once a mask. Returns how many there are; what is written behind these means
-/// nothing.
+/// Lists the positions of the set bits, counted from `base`, eight at a time, because a branch for
+/// each would be mispredicted once per mask. Returns their number. Values after these are
+/// meaningless.
 #[inline]
 pub fn list(mut mask: u64, base: u32, places: &mut [u32; WINDOW]) -> usize {
     let count = mask.count_ones() as usize;

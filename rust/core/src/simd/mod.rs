@@ -1,5 +1,5 @@
-//! What the machine does many at a time, with all of the engine's `unsafe`: sets of bits, vectors
-//! of bytes, prefetching.
+//! SIMD and prefetching, with all of the engine's `unsafe`: sets of bits, vectors of bytes,
+//! prefetching.
 
 pub mod bits;
 pub(crate) mod prefetch;

@@ -1,7 +1,7 @@
-//! Asks the processor to fetch what will be read soon, while it still does something else.
+//! Prefetches memory that will be read soon.
 
-/// Fetches the item at `place` into the fastest cache; beyond the end, nothing that is read. Where
-/// the processor is not known, nothing happens.
+/// Prefetches the item at `place` into the fastest cache. An index out of bounds or an unsupported
+/// processor has no effect.
 #[inline(always)]
 pub(crate) fn prefetch<T>(items: &[T], place: usize) {
     #[cfg(target_arch = "x86_64")]
@@ -10,8 +10,8 @@ pub(crate) fn prefetch<T>(items: &[T], place: usize) {
         reason = "without it, a third of the tokenizer's time is spent waiting for memory; see \
             docs/benchmarks-log.md"
     )]
-    // SAFETY: a prefetch is a hint. It reads nothing that a program could see, and an address that
-    // is not mapped is ignored.
+    // SAFETY: a prefetch is a hint. It reads nothing visible to the program, and unmapped addresses
+    // are ignored.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         _mm_prefetch::<_MM_HINT_T0>(items.as_ptr().wrapping_add(place).cast());

@@ -1,7 +1,6 @@
-//! Vectors of 64 bytes, for processors that have them: what takes a loop elsewhere is an
-//! instruction there.
+//! Vectors of 64 bytes for processors that support them. One instruction replaces a loop elsewhere.
 //!
-//! Each function here has its slow twin in portable code, which other processors run and tests
+//! Each function has a portable reference implementation, which other processors use and tests
 //! compare with.
 #![expect(
     unsafe_code,
@@ -45,7 +44,7 @@ fn load(bytes: &[u8; WINDOW]) -> __m512i {
     unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
 }
 
-/// [`crate::simd::bits::list`], sixteen places at a time.
+/// Like [`crate::simd::bits::list`], with sixteen positions at a time.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,bmi1,popcnt")]
 pub(crate) fn list(mask: u64, base: u32, places: &mut [u32; WINDOW]) -> usize {
@@ -68,8 +67,8 @@ pub(crate) fn list(mask: u64, base: u32, places: &mut [u32; WINDOW]) -> usize {
     count
 }
 
-/// Of 64 boundaries between two bytes, those between ASCII characters whose bits in the two tables
-/// have nothing in common; and those between two characters of which one is beyond ASCII.
+/// Returns two masks of 64 boundaries between bytes: those between ASCII characters whose bits in
+/// the two tables are disjoint, and those with a non-ASCII character on one side.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi")]
 pub(crate) fn boundaries(

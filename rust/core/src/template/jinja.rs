@@ -19,7 +19,7 @@ const NAME: &str = "chat_template";
 pub(super) struct Jinja {
     tanks: Vec<Environment<'static>>,
     special: SpecialTokens,
-    /// What the template writes of its own accord: its source and what it makes of the canaries.
+    /// Everything the template writes by itself: its source and the output for the canaries.
     pub(super) written: String,
     pub(super) has_tags: bool,
     ends: Ends,
@@ -81,8 +81,8 @@ impl Jinja {
         Ok(jinja)
     }
 
-    /// The canaries that the template renders; some want a system turn, some forbid it. Notes what
-    /// is written round them.
+    /// The canaries that the template can render. Some templates require a system message and some
+    /// reject it. Records the text that is written around the messages.
     fn canaries(&mut self) -> std::result::Result<Vec<Vec<Turn>>, minijinja::Error> {
         let turn = |(role, text): (Role, &str)| Turn { role, text: text.to_owned() };
         let round = [(Role::User, "Question?"), (Role::Assistant, "Answer.")].map(turn);
@@ -155,7 +155,7 @@ impl Jinja {
     }
 }
 
-/// What the marks of generation tags are called inside.
+/// The internal names of the marks for generation tags.
 const OPEN: &str = "__open";
 const CLOSE: &str = "__close";
 

@@ -1,8 +1,8 @@
-//! How far a template may go on one row: steps, bytes and depth. Templates are code of others, rows
-//! are text of others.
+//! Limits on the steps, output bytes and depth of a template on one row. Both the templates and the
+//! rows are untrusted input.
 //!
-//! Fuel pays for steps and for bytes made on the way (64 a unit), so it bounds memory too; what is
-//! written is bounded on its own.
+//! Fuel pays for steps and for intermediate bytes (64 bytes per unit), so it also limits memory.
+//! The output has a separate limit.
 
 use std::io::{Error, Write};
 
@@ -11,12 +11,12 @@ use minijinja::Environment;
 use super::guards;
 use crate::dialogue::Turn;
 
-/// Bytes of a template at most; the longest of TRL's has 20 KB.
+/// Maximum size of a template in bytes. The longest template in TRL has 20 KB.
 pub(super) const TEMPLATE_BYTES_MAX: usize = 64 << 10;
 /// Macros within macros at most.
 const DEPTH_MAX: usize = 64;
-/// Bytes of a row, each turn counted as 1 KiB more, and the fuel it may use up: a unit pays for a
-/// step or for 64 bytes. Known templates take some hundred steps a turn and pass a row's bytes
+/// Size of a row in bytes, plus 1 KiB per message, and the fuel it may use. A unit pays for a step
+/// or for 64 bytes. Known templates take a few hundred steps per message and pass a row's bytes
 /// through a handful of filters.
 const FUEL: [(usize, u64); 4] =
     [(64 << 10, 200_000), (1 << 20, 2_000_000), (4 << 20, 8_000_000), (usize::MAX, 32_000_000)];
@@ -57,7 +57,7 @@ pub(super) fn tanks(mut environment: Environment<'static>) -> Vec<Environment<'s
     FUEL.iter().map(filled).collect()
 }
 
-/// What a row is measured by.
+/// The size of a row, which determines its limits.
 pub(super) fn weight(turns: &[Turn]) -> usize {
     turns.iter().map(|turn| turn.text.len() + turn.role.name().len() + 1024).sum()
 }
@@ -79,7 +79,7 @@ impl Draft {
         Draft { text: Vec::with_capacity(weight), bytes_max: 4 * weight + (64 << 10) }
     }
 
-    /// What was written; minijinja writes whole strings only.
+    /// Returns the output. minijinja writes only complete strings.
     pub(super) fn text(self) -> String {
         String::from_utf8(self.text).expect("minijinja writes whole strings only")
     }

@@ -1,11 +1,11 @@
-//! Finds which bytes of a rendered dialogue are trained. They are derived in three ways, which must
-//! agree wherever they apply: from the template's own `{% generation %}` tags, from marks put round
-//! every turn's content, and from what the template renders before each answer, where that is a
-//! prefix of the whole text.
+//! Finds the bytes of a rendered dialogue that contribute to the loss. They are derived in three
+//! ways, which must agree if they apply: from the template's own `{% generation %}` tags, from
+//! marks around the content of every message, and from the text rendered before each assistant
+//! message, if that is a prefix of the full text.
 //!
 //! Marks are Unicode non-characters that neither the row nor the template contains. A marked
-//! rendering only counts if it is the plain text again without its marks: a template that looks at
-//! the marks proves nothing.
+//! rendering counts only if removing its marks yields the plain text. A template that depends on
+//! the marks therefore proves nothing.
 //!
 //! An example (`the_example_at_the_head_is_trained_on_its_answer`): the user asks `q`, the
 //! assistant answers `yes`, and the template writes `<role>`, the content and `<e>` for each turn.
@@ -35,7 +35,7 @@ struct Contents {
     strips: [bool; 2],
 }
 
-/// The marks of one rendering.
+/// The marks used in one rendering.
 pub(super) struct Marking {
     /// Round generation tags, round answers, round other contents: an opening and a closing one
     /// each.
@@ -49,7 +49,7 @@ impl Marking {
         [self.letters[0], self.letters[1]]
     }
 
-    /// What a marked turn says.
+    /// Returns the content of a message with its marks.
     pub(super) fn content(&self, turn: &Turn) -> String {
         let is_answer = turn.role == Role::Assistant;
         match self.contents {
@@ -74,7 +74,7 @@ impl Marking {
     }
 }
 
-/// A marked text without its marks, and what stood between them.
+/// A text whose marks were removed, and the ranges that were between them.
 #[derive(Debug, Default, PartialEq)]
 struct Unmarked {
     text: String,
@@ -83,7 +83,7 @@ struct Unmarked {
     others: Vec<Range<usize>>,
 }
 
-/// Takes the marks out; `None` where one stands without the other.
+/// Removes the marks. Returns `None` if a mark has no counterpart.
 fn unmark(marked: &str, letters: [char; 6]) -> Option<Unmarked> {
     let mut unmarked =
         Unmarked { text: String::with_capacity(marked.len()), ..Unmarked::default() };
@@ -119,9 +119,10 @@ fn unused(jinja: &Jinja, turns: &[Turn]) -> Option<[char; 6]> {
     Some(letters)
 }
 
-/// The marked rendering that gives the plain text again, with every answer in it. Without tags, the
-/// first that does has the widest ranges; with tags, contents are only compared with them, so one
-/// that leaves white space out will do.
+/// Finds a marked rendering that equals the plain text without its marks and contains every
+/// assistant message. Without tags, the first such rendering has the widest ranges. With tags,
+/// contents are only compared with them, so a rendering that leaves white space outside is
+/// sufficient.
 fn located(jinja: &Jinja, turns: &[Turn], text: &str) -> Option<Unmarked> {
     let letters = unused(jinja, turns)?;
     let answers = places(turns).count();
@@ -182,9 +183,9 @@ pub(super) fn derive(
     Ok(trained)
 }
 
-/// Compares with the third derivation: what is rendered before an answer begins the whole text,
-/// where it applies, and the answer and its range begin behind it. They may begin within the
-/// generation prompt, as where both write `<think>`, but may not hold all of it.
+/// Compares with the third derivation. If the text rendered before an assistant message is a prefix
+/// of the full text, the message and its range must start after it. They may start inside the
+/// generation prompt, for example if both contain `<think>`, but must not contain all of it.
 fn compare_prefixes(
     jinja: &Jinja,
     turns: &[Turn],
@@ -218,7 +219,7 @@ fn compare_prefixes(
     Ok(())
 }
 
-/// Where the answers stand among the turns.
+/// The indices of the assistant messages.
 fn places(turns: &[Turn]) -> impl Iterator<Item = usize> {
     turns
         .iter()
@@ -227,13 +228,13 @@ fn places(turns: &[Turn]) -> impl Iterator<Item = usize> {
         .map(|(place, _)| place)
 }
 
-/// What may stand after an answer and end it, learnt from the canaries: control tokens, with the
-/// white space before them.
+/// What can end an assistant message, derived from the canaries: control tokens, with the white
+/// space before them.
 #[derive(Debug, Default)]
 pub(super) struct Ends(Vec<String>);
 
 impl Ends {
-    /// Looks what follows the answers of the canaries.
+    /// Collects the text that follows the assistant messages of the canaries.
     pub(super) fn learn(
         jinja: &Jinja,
         canaries: &[Vec<Turn>],
@@ -253,8 +254,8 @@ impl Ends {
                 );
             };
             for (answer, place) in found.answers.iter().zip(places(turns)) {
-                // What stands where the dialogue stops after this answer belongs to it. Where that
-                // is other text, the first token does.
+                // Text that is also written if the dialogue stops after this message belongs to the
+                // message. If other text follows, only the first token does.
                 let stopped = jinja
                     .text(&turns[..=place], false, None)
                     .ok()
@@ -268,7 +269,7 @@ impl Ends {
         Ok(Ends(ends))
     }
 
-    /// Where the end of an answer ends that stops at `place`.
+    /// Returns the end offset of the end marker after an assistant message that stops at `place`.
     fn after(&self, text: &str, place: usize) -> Option<usize> {
         self.0
             .iter()
@@ -277,9 +278,9 @@ impl Ends {
     }
 }
 
-/// How far tokens stand side by side at the start of a text, white space before them. Where other
-/// text comes after them, the next turn may have begun among them, so that only the first is sure
-/// to end this one.
+/// Returns the length of the run of tokens at the start of a text, including white space before
+/// them. If other text follows them, the next message may have started within the run, so only the
+/// first token is certain to end this one.
 fn run(text: &str, tokens: &[String]) -> usize {
     let token_at = |place: usize| {
         tokens

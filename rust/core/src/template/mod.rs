@@ -1,7 +1,7 @@
 //! Chat templates: dialogues become the text a model reads, with the ranges of it that are trained.
 //!
-//! Zephyr's own template is written out by hand; every other one runs in minijinja with the
-//! settings and functions that `transformers` gives Jinja, and with no way to reach files, the
+//! The Zephyr template is implemented natively. All other templates run in minijinja with the
+//! settings and functions that `transformers` uses for Jinja, and without access to files, the
 //! network or the clock.
 
 mod guards;
@@ -31,15 +31,15 @@ pub const VERSION: u32 = 1;
 /// The packaged templates, by the name that recipes call them.
 pub const TEMPLATES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/templates.rs"));
 
-/// Zephyr's template, byte for byte as the model's `tokenizer_config.json` has it, plus the file's
-/// last newline. It alone is rendered by hand.
+/// The Zephyr template, identical to the one in the model's `tokenizer_config.json` plus a final
+/// newline. It is the only one that is rendered natively.
 pub const ZEPHYR: &str = include_str!("../../../../python/zephyr_fast/templates/zephyr.jinja");
 
 /// A template that this package does not ship, with all that a run would load it with: whether it
 /// does harm may hang on any of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Stranger {
-    /// What recipes call it.
+    /// Its name in recipes.
     pub name: String,
     /// Its Jinja source.
     pub text: String,
@@ -65,7 +65,7 @@ enum Kind {
 }
 
 impl Template {
-    /// Compiles a template and renders a canary with it; refuses what cannot be rendered
+    /// Compiles a template and renders a canary with it. Rejects templates that cannot be rendered
     /// faithfully.
     pub fn new(
         name: &str,
@@ -73,8 +73,8 @@ impl Template {
         special: &SpecialTokens,
         control: &[String],
     ) -> Result<Template> {
-        // Jinja drops one line end at the end of a source, so one is dropped here where that leaves
-        // it the same template.
+        // Jinja drops one newline at the end of a source, so one is dropped here if the template
+        // stays the same.
         let text = text
             .strip_suffix('\n')
             .filter(|rest| !rest.ends_with(['\n', '\r']))
@@ -102,9 +102,9 @@ impl Template {
         TEMPLATES.iter().any(|(_, packaged)| without_end(packaged) == without_end(text))
     }
 
-    /// Loads a template just as a run would. A hostile one can use up a process's stack or time, so
-    /// this is meant for a process that can be spared; where it ends well, so does the run's own
-    /// load, which takes the same steps. `stranger` is the JSON of a [`Stranger`].
+    /// Loads a template exactly as a run would. A hostile template can exhaust a process's stack or
+    /// time, so this should run in a separate process. If it succeeds, so does loading it in the
+    /// run, which takes the same steps. `stranger` is the JSON of a [`Stranger`].
     pub fn canary(stranger: &str) -> Result<()> {
         let stranger: Stranger =
             serde_json::from_str(stranger).map_err(|error| Error::Internal(error.to_string()))?;
@@ -112,7 +112,7 @@ impl Template {
             .map(|_| ())
     }
 
-    /// What recipes call it.
+    /// Its name in recipes.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -124,8 +124,8 @@ impl Template {
         &self.text
     }
 
-    /// What it writes of its own accord: its source, and what it makes of a few words. Role markers
-    /// stand in it, those too that the source only puts together.
+    /// Everything the template writes by itself: its source and the output for a few words. It
+    /// contains the role markers, including those that the source only assembles.
     #[must_use]
     pub fn written(&self) -> &str {
         match &self.kind {
@@ -152,8 +152,8 @@ impl Template {
         }
     }
 
-    /// The text of a whole dialogue without what is trained in it, where that is much less work;
-    /// `None` where it is not.
+    /// Renders a dialogue without computing which ranges contribute to the loss. Returns `None` if
+    /// that would not save much work.
     #[must_use]
     pub fn text_alone(&self, turns: &[Turn]) -> Option<std::result::Result<String, Reason>> {
         match &self.kind {
@@ -175,8 +175,8 @@ impl Template {
     }
 }
 
-/// What Zephyr's template renders: `<|role|>`, the text, EOS, a line each; roles it does not know
-/// leave nothing.
+/// Renders the Zephyr template: `<|role|>`, the text and EOS, each on one line. Messages with
+/// unknown roles are skipped.
 fn zephyr(turns: &[Turn], eos: &str, rendered: &mut Rendered) {
     let bytes: usize = turns.iter().map(|turn| turn.text.len() + eos.len() + 16).sum();
     rendered.text.reserve(bytes);

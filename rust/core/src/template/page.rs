@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::sample::Rendered;
 
-/// A page with more room than this is not kept, so that one long row does not hold memory for good.
+/// A buffer with more capacity is not kept, so one long row does not hold memory forever.
 const BYTES_MAX: usize = 1 << 20;
 
-/// Pages that nobody uses; as many as there ever were at a time.
+/// Unused buffers, at most as many as were ever in use at the same time.
 #[derive(Debug, Default)]
 pub(super) struct Pages(Mutex<Vec<Rendered>>);
 

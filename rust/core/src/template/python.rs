@@ -1,8 +1,8 @@
-//! What Python's Jinja does where minijinja does otherwise: white space, string methods, tests,
-//! filters.
+//! Implements Python's Jinja behavior where minijinja differs: white space, string methods, tests
+//! and filters.
 //!
-//! Whatever is not known to give the same bytes is taken out, so that a template that needs it ends
-//! in an error and never in other text.
+//! Features that are not known to produce the same bytes are removed. A template that needs one
+//! fails instead of rendering different text.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ use minijinja_contrib::pycompat::unknown_method_callback;
 use super::guards::text;
 use super::tojson;
 
-/// minijinja's filters that Jinja does not have or that give other text there.
+/// minijinja's filters that Jinja lacks or that return different text there.
 const FILTERS_OUT: [&str; 23] = [
     "attr", "batch", "bool", "chain", "e", "escape", "float", "format", "groupby", "indent", "int",
     "lines", "max", "min", "pprint", "round", "slice", "sort", "split", "sum", "title", "unique",
@@ -23,14 +23,15 @@ const FILTERS_OUT: [&str; 23] = [
 /// minijinja's tests that ask something else.
 const TESTS_OUT: [&str; 2] = ["lower", "upper"];
 
-/// Functions of Jinja that minijinja lacks: a name that is not there would be written as nothing.
+/// Functions of Jinja that minijinja lacks. Without an error, an undefined name would render as an
+/// empty string.
 const FUNCTIONS_OUT: [&str; 3] = ["cycler", "joiner", "lipsum"];
 
 /// String methods of which minijinja's Python mode only has an approximation.
 const METHODS_OUT: [&str; 8] =
     ["format", "isalnum", "isalpha", "isdigit", "islower", "isnumeric", "isupper", "title"];
 
-/// Makes an environment behave as Python's Jinja does for `transformers`.
+/// Configures an environment to behave like Python's Jinja in `transformers`.
 pub(super) fn set_up(environment: &mut Environment) {
     for name in FILTERS_OUT {
         environment.remove_filter(name);
@@ -85,7 +86,8 @@ pub(super) fn set_up(environment: &mut Environment) {
     });
 }
 
-/// Filters that make a text of what they are given: of nothing that Python would write otherwise.
+/// Filters that convert their input to text. They reject values that Python would print
+/// differently.
 fn text_filters(environment: &mut Environment) {
     environment.add_filter("string", text);
     environment.add_filter("join", join);
@@ -120,8 +122,8 @@ fn text_filters(environment: &mut Environment) {
     );
 }
 
-/// The texts of items, where Python would write the same. By attribute it is refused: what is
-/// looked up would not be checked.
+/// Joins items as text and rejects those that Python would print differently. Joining by attribute
+/// is rejected, because the attributes would not be checked.
 fn join(
     state: &mut State,
     value: &Value,
@@ -138,31 +140,31 @@ fn join(
     )
 }
 
-/// Is it what `namespace` makes? minijinja takes that for a map like any other.
+/// Whether a value was created by `namespace`. minijinja treats it like any other map.
 pub(super) fn is_namespace(value: &Value) -> bool {
     value.as_object().is_some_and(|object| object.type_name().ends_with("Namespace"))
 }
 
-/// What Python's `str.isspace` says: Unicode's white space and the four separators among the
-/// control characters.
+/// Equals Python's `str.isspace`: Unicode's white space and the four separators among the control
+/// characters.
 pub(super) fn is_space(letter: char) -> bool {
     letter.is_whitespace() || ('\x1c'..='\x1f').contains(&letter)
 }
 
-/// Pays for the letters that are to be stripped; minijinja itself charges for the text alone.
+/// Charges for the characters to strip. minijinja itself charges only for the text.
 fn pay_for(state: &State, letters: Option<&str>) -> Result<(), Error> {
     state.consume_fuel(letters.map_or(0, str::len) as u64 / 64)
 }
 
-/// Text without what Python's `str.strip` takes off.
+/// Strips text like Python's `str.strip`.
 pub(super) fn strip<'text>(
     text: &'text str,
     letters: Option<&str>,
     start: bool,
     end: bool,
 ) -> &'text str {
-    // Looked up in a set: at the letters' own length for each of the text's it would take their
-    // product.
+    // A set, because comparing each character of the text with each character to strip would take
+    // the product of their lengths.
     let letters: Option<HashSet<char>> = letters.map(|letters| letters.chars().collect());
     let goes = |letter: char| {
         letters.as_ref().map_or_else(|| is_space(letter), |letters| letters.contains(&letter))
@@ -179,7 +181,7 @@ fn method(
 ) -> Result<Value, Error> {
     let Some(text) = value.as_str() else {
         return match (name, arguments) {
-            // What is not defined is a default like any other.
+            // An undefined default is a default like any other.
             ("get", [key, default]) if value.kind() == ValueKind::Map && default.is_undefined() => {
                 value.get_item(key)
             }
@@ -214,8 +216,8 @@ fn method(
     }
 }
 
-/// Refuses what Python prints otherwise: lists and maps with other quotes and escapes, iterators by
-/// address, floats with an exponent.
+/// Rejects values that Python prints differently: lists and maps have other quotes and escapes,
+/// iterators print their address, and some floats print an exponent.
 pub(super) fn check_printable(value: &Value) -> Result<(), Error> {
     match value.kind() {
         ValueKind::Undefined | ValueKind::None | ValueKind::Bool | ValueKind::String => Ok(()),
@@ -255,7 +257,7 @@ fn split<'text>(
                 parts.push(&rest[..end]);
                 rest = rest[end..].trim_start_matches(is_space);
             }
-            // What is left over when the splits are used up keeps the white space at its end.
+            // The remainder after the last split keeps the white space at its end.
             if !rest.is_empty() {
                 parts.push(rest);
             }

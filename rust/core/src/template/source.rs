@@ -1,5 +1,5 @@
-//! A template's source made ready for minijinja: generation tags become blocks it knows, line ends
-//! become Jinja's.
+//! Prepares a template's source for minijinja: generation tags become known blocks, and line ends
+//! are normalized as in Jinja.
 
 use std::sync::LazyLock;
 
@@ -8,7 +8,7 @@ use regex::{Captures, Regex};
 /// The filter that generation tags turn into.
 pub(super) const FILTER: &str = "__generation";
 
-/// What a string means in Jinja.
+/// A string literal in Jinja.
 const STRING: &str = r#""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"#;
 
 /// A template's source as minijinja is to read it.
@@ -21,12 +21,12 @@ pub(super) struct Prepared {
     pub odd_escape: Option<String>,
 }
 
-/// Makes a source ready.
+/// Prepares a source.
 pub(super) fn prepared(text: &str) -> Prepared {
     // Jinja reads every line end as `\n`, in strings too, and drops the last one.
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let text = text.strip_suffix('\n').unwrap_or(&text);
-    // Comments, raw blocks, expressions and other tags are stepped over whole, so that a tag in a
+    // Comments, raw blocks, expressions and other tags are matched as units, so a tag inside a
     // string stays a string.
     let pattern = format!(
         r#"(?s)(?P<comment>\{{#.*?#\}})|(?P<raw>\{{%[-+]?\s*raw\s*[-+]?%\}}.*?\{{%[-+]?\s*endraw\s*[-+]?%\}})|\{{\{{(?:{STRING}|[^"'])*?\}}\}}|\{{%(?P<before>[-+]?)\s*(?P<end>end)?generation\s*(?P<after>[-+]?)%\}}|\{{%(?:{STRING}|[^"'])*?%\}}"#
@@ -42,8 +42,8 @@ pub(super) fn prepared(text: &str) -> Prepared {
         };
         has_tags = true;
         let (before, after) = (before.as_str(), after.as_str());
-        // What Jinja's tag encloses is a scope of its own: a `set` in it is not seen outside. A
-        // filter block has none, `with` has.
+        // Jinja's tag opens a scope: a `set` inside it is not visible outside. A filter block opens
+        // no scope, but `with` does.
         match found.name("end") {
             None => format!("{{%{before} filter {FILTER} %}}{{% with {after}%}}"),
             Some(_) => format!("{{%{before} endwith %}}{{% endfilter {after}%}}"),
@@ -59,8 +59,8 @@ static ESCAPES: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"(?s)\\(?:([aNUv/\n]|[^\x00-\x7F])|.)").expect("the constant pattern is valid")
 });
 
-/// In the strings of a tag: `\a` and `\v`, names and long numbers of characters, a slash, a line
-/// that goes on, a letter beyond ASCII.
+/// Finds an escape in a tag's strings that Python interprets differently: `\a` and `\v`, named and
+/// long character escapes, an escaped slash, line continuation or non-ASCII character.
 fn odd_escape(tag: &str) -> Option<String> {
     let mut all = STRINGS.find_iter(tag).flat_map(|string| ESCAPES.captures_iter(string.as_str()));
     all.find_map(|escape| escape.get(1)).map(|odd| format!("\\{}", odd.as_str().escape_default()))

@@ -1,5 +1,5 @@
-//! `tojson` as `transformers` defines it for chat templates: Python's
-//! `json.dumps(value, ensure_ascii=False)`, nothing escaped for HTML.
+//! The `tojson` filter as `transformers` defines it for chat templates: Python's `json.dumps(value,
+//! ensure_ascii=False)` without HTML escaping.
 
 use minijinja::value::{Kwargs, Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
@@ -10,8 +10,8 @@ use super::python::check_printable;
 const DEPTH_MAX: usize = 64;
 const INDENT_MAX: usize = 16;
 
-/// The filter. Of Python's arguments it knows `indent` and, as what it does anyway,
-/// `ensure_ascii=False`; others are an error.
+/// The filter. It supports Python's argument `indent` and accepts `ensure_ascii=False`, which is
+/// its only behavior. Other arguments are an error.
 pub(super) fn tojson(state: &State, value: &Value, arguments: &Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = arguments.get("indent")?;
     let ascii: Option<bool> = arguments.get("ensure_ascii")?;
@@ -108,8 +108,8 @@ impl Json<'_, '_, '_> {
         }
     }
 
-    /// A string as both serde_json and Python write it when nothing but control characters, quotes
-    /// and backslashes is escaped.
+    /// Writes a string as serde_json and Python do: only control characters, quotes and backslashes
+    /// are escaped.
     fn quote(&mut self, text: &str) -> Result<(), Error> {
         self.state.consume_fuel(text.len() as u64 / 16)?;
         self.text.push_str(

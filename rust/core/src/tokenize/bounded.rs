@@ -1,7 +1,7 @@
-//! The parts of a tokenizer that can do far more work than a text is long: normalizers that make it
-//! grow, and pre-tokenizers with patterns that backtrack. They are the `tokenizers` crate's own and
-//! give the same result; here every match and every byte is counted, and a text that takes more
-//! than its share fails. A tokenizer is somebody else's program: it may spoil a row, never the run.
+//! The parts of a tokenizer whose work can far exceed the length of a text: normalizers that expand
+//! it, and pre-tokenizers with backtracking patterns. They use the `tokenizers` crate and return
+//! the same results, but count every match and every byte. A text that exceeds its limit fails. A
+//! tokenizer is untrusted input, so it may fail a row, but never the run.
 
 use std::panic::resume_unwind;
 
@@ -22,13 +22,14 @@ use super::counted::{Budget, Counted, compiled, grown};
 
 /// Normalizers in a row, and pre-tokenizers in a row. Published tokenizers have five at most.
 const STEPS_MAX: usize = 64;
-/// A normalized text has at most this many bytes for each of the row's, plus [`GROWTH_FREE`], and
-/// never more than [`NORMAL_BYTES_MAX`]. The compatibility forms of Unicode make 11 of one.
+/// Maximum bytes of a normalized text for each byte of the row, plus [`GROWTH_FREE`], and at most
+/// [`NORMAL_BYTES_MAX`]. Unicode's compatibility forms expand one byte to up to 11.
 const GROWTH_MAX: usize = 16;
 const GROWTH_FREE: usize = 64 << 10;
-/// Each of its bytes has an offset of 16 bytes beside it.
+/// Each of its bytes also has an offset of 16 bytes.
 const NORMAL_BYTES_MAX: usize = 64 << 20;
-/// Bytes that a sentencepiece normalizer may write for one character; NFKC's longest has 33.
+/// Maximum bytes that a SentencePiece normalizer may write for one character. The longest in NFKC
+/// has 33.
 const CHARSMAP_BYTES_MAX: usize = 64;
 
 /// A normalizer that counts.
@@ -90,8 +91,8 @@ fn check_steps(steps: usize, what: &str) -> std::result::Result<(), String> {
     }
 }
 
-/// Checks every character map in a normalizer's JSON before the crate sees it, which would make
-/// room for whatever a map says it needs.
+/// Checks every character map in a normalizer's JSON before the crate parses it. The crate would
+/// allocate as much memory as a map declares.
 fn check_charsmaps(part: &Value) -> std::result::Result<(), String> {
     match part {
         Value::Object(fields) => fields.iter().try_for_each(|(name, value)| match value.as_str() {
@@ -103,8 +104,8 @@ fn check_charsmaps(part: &Value) -> std::result::Result<(), String> {
     }
 }
 
-/// A map of sentencepiece's, in base64: the size of a trie, the trie, then what is written, each
-/// text ended by a zero.
+/// Checks a SentencePiece character map in base64. It contains the size of a trie, the trie, and
+/// the replacement texts, each terminated by a zero byte.
 fn check_charsmap(base64: &str) -> std::result::Result<(), String> {
     let failed = || "its character map is damaged".to_owned();
     let map = base64::engine::general_purpose::STANDARD.decode(base64).map_err(|_| failed())?;
@@ -120,8 +121,8 @@ fn check_charsmap(base64: &str) -> std::result::Result<(), String> {
 }
 
 impl Normalizer for Normalizers {
-    /// Unwinds where the text takes more than its share: the crate drops a normalizer's error and
-    /// would go on with the text as it was.
+    /// Unwinds if the text exceeds its limit, because the crate ignores errors of a normalizer and
+    /// would continue with the unchanged text.
     fn normalize(&self, normalized: &mut NormalizedString) -> Result<()> {
         self.counted(normalized).map_err(|error| resume_unwind(Box::new(error.to_string())))
     }

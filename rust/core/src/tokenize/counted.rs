@@ -1,5 +1,5 @@
-//! Patterns whose backtracking is counted: the matches are those that the `tokenizers` crate finds,
-//! and a text on which they take more than its share fails.
+//! Patterns that count their backtracking steps. They find the same matches as the `tokenizers`
+//! crate. A text whose matches exceed the limit fails.
 
 use std::cell::Cell;
 
@@ -7,9 +7,9 @@ use onig::{MatchParam, Regex, Region, SearchOptions};
 use tokenizers::pattern::Pattern;
 use tokenizers::{Offsets, Result};
 
-/// Backtracking steps that are free at each place of a text. Published patterns take about ten.
+/// Backtracking steps that are free at each position of a text. Published patterns take about ten.
 const STEPS_FREE: u32 = 128;
-/// Further steps that a text may take: for each byte of it, and besides.
+/// Additional steps that a text may take: per byte, and in total.
 const STEPS_A_BYTE: u64 = 64;
 const STEPS_BESIDES: u64 = 1 << 20;
 /// Alternatives that a match may keep open at a time.
@@ -22,9 +22,9 @@ pub(super) fn compiled(pattern: &str) -> std::result::Result<Regex, String> {
         .map_err(|error| format!("its pattern `{pattern}` is invalid: {}", error.description()))
 }
 
-/// Refuses what reads ahead without backtracking, at every place of a text anew, so that no count
-/// of steps sees it: groups that are atomic or say what is absent, and repeats without end in what
-/// looks ahead or behind. No published tokenizer has any of these.
+/// Rejects patterns that scan ahead again at every position without backtracking, which no step
+/// count notices: atomic and absent groups, and unbounded repetition in a lookahead or lookbehind.
+/// No published tokenizer contains any of these.
 fn check_scans(pattern: &str) -> std::result::Result<(), String> {
     let refused = |what: &str| {
         Err(format!(
@@ -32,7 +32,7 @@ fn check_scans(pattern: &str) -> std::result::Result<(), String> {
         ))
     };
     let mut bytes = pattern.bytes().enumerate();
-    // For each group that is open, whether it or one round it looks ahead or behind.
+    // For each open group, whether it or an enclosing group is a lookahead or lookbehind.
     let mut looks = Vec::new();
     let mut class_depth = 0;
     while let Some((place, byte)) = bytes.next() {
@@ -73,7 +73,7 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// Adds what so many bytes may take.
+    /// Adds the steps that this number of bytes may take.
     pub(super) fn add(&self, bytes: usize) {
         self.0.set(self.0.get().saturating_add(STEPS_A_BYTE.saturating_mul(bytes as u64)));
     }
@@ -85,8 +85,8 @@ impl Budget {
     }
 }
 
-/// A pattern whose backtracking is paid for. `written`: bytes that take the place of each match;
-/// `room`: those that there is room for.
+/// A pattern that charges for backtracking. `written` is the number of bytes that replace each
+/// match, and `room` is the number of bytes still available.
 pub(super) struct Counted<'run> {
     pub regex: &'run Regex,
     pub budget: &'run Budget,
@@ -121,15 +121,15 @@ impl Pattern for &Counted<'_> {
     }
 }
 
-/// Where the next match is looked for, and where the last one ended.
+/// Where the next search starts, and where the last match ended.
 struct Places {
     at: usize,
     last_end: Option<usize>,
 }
 
 impl Counted<'_> {
-    /// The next match, as `onig::FindMatches` steps from one to the next: an empty one right behind
-    /// another does not count.
+    /// Returns the next match, with the same steps as `onig::FindMatches`: an empty match directly
+    /// after another one does not count.
     fn next(&self, inside: &str, places: &mut Places) -> Result<Option<(usize, usize)>> {
         while places.at <= inside.len() {
             let Some((start, end)) = self.search(inside, places.at)? else { return Ok(None) };
@@ -143,8 +143,8 @@ impl Counted<'_> {
         Ok(None)
     }
 
-    /// The first match from a place on. The free steps do almost always; where they do not, place
-    /// by place with as many as it takes.
+    /// Finds the first match from an offset on. The free steps almost always suffice. If they do
+    /// not, each position is tried separately with as many steps as it takes.
     fn search(&self, inside: &str, from: usize) -> Result<Option<(usize, usize)>> {
         let mut region = Region::new();
         let free = self.regex.search_with_param(
@@ -166,7 +166,7 @@ impl Counted<'_> {
         Ok(None)
     }
 
-    /// A match that starts at this place, with steps enough for it, paid for.
+    /// Returns a match that starts at this offset, with enough steps for it, which are charged.
     fn match_at(&self, inside: &str, at: usize) -> Result<Option<(usize, usize)>> {
         let mut steps = STEPS_FREE;
         loop {
@@ -194,7 +194,7 @@ fn limited(steps: u32) -> MatchParam {
     limits
 }
 
-/// What a text fails with that would outgrow its room.
+/// The error for a text that would exceed its limit.
 pub(super) fn grown(room: usize) -> tokenizers::Error {
     format!("the normalizer's output exceeds {room} bytes for this text").into()
 }

@@ -1,4 +1,4 @@
-//! What an engine does: a text in, its ids out, and where each token stands in the text.
+//! The trait that both tokenizer engines implement: it converts a text into ids and their spans.
 
 use std::fmt::Debug;
 
@@ -14,29 +14,29 @@ pub struct Span {
     pub end: u32,
 }
 
-/// An engine: Hugging Face's `tokenizers`, or ours. Its errors are reasons to set the text's row
-/// aside.
+/// A tokenizer engine, either Hugging Face `tokenizers` or the fast engine. Its errors are reasons
+/// to quarantine the text's row.
 pub trait Encode: Debug + Send + Sync {
-    /// Appends the ids of a text, without what the tokenizer puts around it.
+    /// Appends the ids of a text, without the tokens that the tokenizer adds around it.
     fn ids(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), Reason>;
 
     /// Appends the ids of a text and the span of each. Starts ascend, and so do ends.
     fn spans(&self, text: &str, ids: &mut Vec<u32>, spans: &mut Vec<Span>) -> Result<(), Reason>;
 }
 
-/// Where tokens go as they are found.
+/// Receives tokens as they are found.
 pub(super) trait Sink {
     /// Are spans wanted?
     const SPANS: bool;
 
-    /// Takes the next token, which holds the bytes from `start` to `end`.
+    /// Appends the next token, which covers the bytes from `start` to `end`.
     fn push(&mut self, id: u32, start: usize, end: usize);
 
-    /// Takes the next tokens, with their spans where these are wanted.
+    /// Appends the next tokens, with their spans if requested.
     fn take(&mut self, ids: &[u32], spans: &[Span]);
 }
 
-/// Keeps ids alone.
+/// Collects only ids.
 pub(super) struct Ids<'a>(pub &'a mut Vec<u32>);
 
 impl Sink for Ids<'_> {

@@ -1,9 +1,9 @@
-//! Token ids and masks: the ids that HF `tokenizers` gives, BOS in front exactly once, and a label
-//! for every trained character.
+//! Tokenization and labels: the same ids as Hugging Face `tokenizers`, exactly one BOS at the
+//! start, and a label for every character that contributes to the loss.
 //!
-//! Two engines give the ids: `reference`, which is the `tokenizers` crate, and `fast`, ours, for
-//! the tokenizers that `plan` knows in all their parts. Ours takes over only where it agrees with
-//! the crate on a hostile text (`probe`).
+//! Two engines produce the ids: `reference` is the `tokenizers` crate, and `fast` is a faster
+//! implementation for tokenizers whose parts `plan` supports. The fast engine is used only if it
+//! agrees with the crate on difficult texts (`probe`).
 
 mod bounded;
 mod counted;
@@ -34,9 +34,9 @@ use crate::stage::{Code, Reason};
 /// The version of the rules for BOS and labels.
 pub const VERSION: u32 = 1;
 
-/// Bytes of a `tokenizer.json` at most; the largest published ones have 35 MB.
+/// Maximum size of a `tokenizer.json` in bytes. The largest published ones have 35 MB.
 const TOKENIZER_BYTES_MAX: usize = 256 << 20;
-/// Bytes of a file beside it at most.
+/// Maximum size of a tokenizer's other files in bytes.
 const CONFIG_BYTES_MAX: usize = 16 << 20;
 
 /// The tokens a tokenizer's config names. Templates see them as `bos_token`, `eos_token`, …
@@ -66,7 +66,7 @@ impl SpecialTokens {
     }
 }
 
-/// What turns texts into ids.
+/// The engine that tokenizes text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Engine {
     /// Our own code.
@@ -75,7 +75,7 @@ pub enum Engine {
     Reference(String),
 }
 
-/// A tokenizer with what its folder says of it.
+/// A tokenizer and the configuration in its directory.
 #[derive(Debug)]
 pub struct Tokenizer {
     reference: Arc<Reference>,
@@ -85,7 +85,7 @@ pub struct Tokenizer {
     lead: Vec<u32>,
     /// Its special tokens by use.
     pub special: SpecialTokens,
-    /// The chat template its folder brings along.
+    /// The chat template in its directory.
     pub chat_template: Option<String>,
     /// SHA-256 of `tokenizer.json` and of the special tokens, hex.
     pub sha256: String,
@@ -94,9 +94,9 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Loads a folder with `tokenizer.json` (and `tokenizer_config.json`, `chat_template.jinja`),
-    /// or a `tokenizer.json` itself. Where our engine knows all parts of it and passes its
-    /// self-check, it is used; otherwise the `tokenizers` crate.
+    /// Loads a directory with `tokenizer.json` (and `tokenizer_config.json`,
+    /// `chat_template.jinja`), or a `tokenizer.json` file. Uses the fast engine if it supports all
+    /// parts of the tokenizer and passes its self-check, else the `tokenizers` crate.
     pub fn load(path: &Path) -> Result<Tokenizer> {
         let mut tokenizer = Tokenizer::load_reference(path)?;
         match fast::build(Arc::clone(&tokenizer.reference), &tokenizer.json) {
@@ -116,7 +116,8 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// The same with the `tokenizers` crate as its engine: what [`Tokenizer::load`] must equal.
+    /// Loads a tokenizer with the `tokenizers` crate as its engine. [`Tokenizer::load`] must
+    /// produce equal results.
     pub fn load_reference(path: &Path) -> Result<Tokenizer> {
         let (folder, file) = if path.is_dir() {
             (path, path.join("tokenizer.json"))
@@ -155,7 +156,7 @@ impl Tokenizer {
         })
     }
 
-    /// What gives the ids.
+    /// The engine in use.
     #[must_use]
     pub fn engine(&self) -> &Engine {
         &self.engine
@@ -167,13 +168,13 @@ impl Tokenizer {
         self.reference.inner().get_vocab_size(true)
     }
 
-    /// The id of EOS, where the tokenizer has one.
+    /// The id of EOS, if the tokenizer has one.
     #[must_use]
     pub fn eos_id(&self) -> Option<u32> {
         self.reference.inner().token_to_id(self.special.eos.as_deref()?)
     }
 
-    /// The text of every special token: what must not stand in content.
+    /// The text of every special token. Content must not contain them.
     #[must_use]
     pub fn special_texts(&self) -> Vec<String> {
         let added: BTreeMap<_, _> =
@@ -187,8 +188,8 @@ impl Tokenizer {
         added.into_values().map(|token| token.content).collect()
     }
 
-    /// The ids of a text, BOS in front; a reason to set its row aside where the tokenizer fails on
-    /// it.
+    /// Tokenizes a text, with BOS first. If the tokenizer fails, returns the reason to quarantine
+    /// the row.
     pub fn ids(&self, text: &str) -> std::result::Result<Vec<u32>, Reason> {
         let mut ids = self.room(text);
         self.encoder.ids(text, &mut ids)?;
@@ -227,16 +228,16 @@ impl Tokenizer {
         Ok(Sample { trained: joined(trained.filter(|range| !range.is_empty()).collect()), ids })
     }
 
-    /// The ids that the tokenizer puts in front, with room for those of the text: dialogues take
-    /// three to four bytes a token.
+    /// Returns the ids that the tokenizer adds at the start, with capacity for those of the text.
+    /// Dialogues have three to four bytes per token.
     fn room(&self, text: &str) -> Vec<u32> {
         let mut ids = Vec::with_capacity(self.lead.len() + text.len() / 3 + 8);
         ids.extend_from_slice(&self.lead);
         ids
     }
 
-    /// Takes back what the tokenizer put in front if the text wrote it itself; returns how far the
-    /// text's ids stand from the start.
+    /// Removes the ids that the tokenizer adds at the start if the text already starts with them.
+    /// Returns the index of the text's first id.
     fn lead_once(&self, ids: &mut Vec<u32>) -> usize {
         let lead = self.lead.len();
         if ids[lead..].starts_with(&self.lead) {
@@ -246,8 +247,8 @@ impl Tokenizer {
         lead
     }
 
-    /// The files of a folder from which `transformers` loads this tokenizer with this template:
-    /// name and bytes.
+    /// The files from which `transformers` loads this tokenizer with this template, as names and
+    /// bytes.
     pub fn files(&self, template: &str) -> Result<Vec<(&'static str, Vec<u8>)>> {
         let mut config = self.config.clone();
         for key in [
@@ -266,7 +267,7 @@ impl Tokenizer {
         if let (None, Some(eos)) = (&self.special.pad, &self.special.eos) {
             config.insert("pad_token".to_owned(), json!(eos));
         }
-        // Any other class rebuilds the tokenizer from its parts and gives other ids.
+        // Any other class rebuilds the tokenizer from its parts and produces other ids.
         config.insert("tokenizer_class".to_owned(), json!("PreTrainedTokenizerFast"));
         config.insert("clean_up_tokenization_spaces".to_owned(), json!(false));
         config.insert("chat_template".to_owned(), json!(template));
@@ -305,7 +306,8 @@ fn joined(ranges: Vec<Range<u32>>) -> Vec<Range<u32>> {
     joined
 }
 
-/// `tokenizer_config.json`, completed by `special_tokens_map.json`; empty where neither is there.
+/// Reads `tokenizer_config.json`, completed by `special_tokens_map.json`. Returns an empty table if
+/// neither exists.
 fn config(folder: &Path) -> Result<Map<String, Value>> {
     let mut config = Map::new();
     for name in ["special_tokens_map.json", "tokenizer_config.json"] {
@@ -319,7 +321,7 @@ fn config(folder: &Path) -> Result<Map<String, Value>> {
     Ok(config)
 }
 
-/// The template that lies beside the tokenizer, if one does.
+/// Reads the template file in the tokenizer's directory, if it exists.
 fn template_file(folder: &Path) -> Result<Option<String>> {
     let path = folder.join("chat_template.jinja");
     optional(&path)?
@@ -327,7 +329,7 @@ fn template_file(folder: &Path) -> Result<Option<String>> {
         .transpose()
 }
 
-/// The bytes of a file beside the tokenizer; `None` where there is none.
+/// Reads a file in the tokenizer's directory. Returns `None` if it does not exist.
 fn optional(path: &Path) -> Result<Option<Vec<u8>>> {
     match disk::read(path, CONFIG_BYTES_MAX) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -336,7 +338,7 @@ fn optional(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Tokens stand as strings or as `{"content": …}`.
+/// Tokens are strings or objects such as `{"content": …}`.
 fn special_tokens(config: &Map<String, Value>) -> SpecialTokens {
     let token = |name: &str| {
         let value = config.get(name)?;

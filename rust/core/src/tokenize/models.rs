@@ -1,5 +1,5 @@
-//! The model of a tokenizer: the `tokenizers` crate's own, whose parts are looked at before the
-//! crate makes anything of them.
+//! The model of a tokenizer, as implemented by the `tokenizers` crate. Its parts are checked before
+//! the crate parses them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use serde_json::Value;
 use tokenizers::models::ModelWrapper;
 use tokenizers::{Model, Result, Token};
 
-/// Bytes of a piece of a unigram model at most: each place of a text is compared with the pieces
-/// that may start there.
+/// Maximum size of a unigram model's piece in bytes. At each position of a text, all pieces that
+/// may start there are compared.
 const PIECE_BYTES_MAX: usize = 1 << 8;
 
 /// A model that was looked at.
@@ -29,8 +29,7 @@ impl<'de> Deserialize<'de> for Models {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Models, D::Error> {
         let mut part = Value::deserialize(deserializer)?;
         check_pieces(&part).map_err(D::Error::custom)?;
-        // As the crate tells one model from another, without the copies that it makes of it on the
-        // way.
+        // Distinguishes models as the crate does, but without its intermediate copies.
         let name = part.as_object_mut().and_then(|fields| fields.remove("type"));
         let model = match name.as_ref().and_then(Value::as_str) {
             Some("BPE") => serde_json::from_value(part).map(ModelWrapper::BPE),
@@ -46,8 +45,8 @@ impl<'de> Deserialize<'de> for Models {
     }
 }
 
-/// Checks the pieces of a unigram model: of a long one the crate makes a trie that is nested until
-/// the stack is used up.
+/// Checks the pieces of a unigram model. For a long piece, the crate builds a trie so deep that it
+/// overflows the stack.
 fn check_pieces(model: &Value) -> std::result::Result<(), String> {
     let pieces = model["vocab"].as_array().into_iter().flatten();
     match pieces.filter_map(|piece| piece[0].as_str()).map(str::len).max() {

@@ -4,7 +4,8 @@ use super::encode::{Encode, Span};
 use super::whole_characters;
 use crate::stage::Reason;
 
-/// Scripts of all planes, runs of everything that runs, and what tokenizers trip over.
+/// Scripts of all planes, runs of repeated characters, and other texts that are difficult for
+/// tokenizers.
 const HOSTILE: [&str; 12] = [
     "Hello, world!  It's I'LL we've can't 'tis 'S 'ſ '\u{17f}t don\u{2019}t\t\tend ",
     "  leading, trailing   \n\n \n  \r\n\r \r\t\u{b}\u{c}\u{85}\u{a0}\u{2003}\u{2028}x \

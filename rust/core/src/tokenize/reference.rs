@@ -1,5 +1,5 @@
-//! Hugging Face's `tokenizers`: the oracle that every other engine must equal, and the engine of
-//! what no other one knows.
+//! The reference engine: Hugging Face `tokenizers`. Other engines must produce equal results, and
+//! it handles every tokenizer that they do not support.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -13,15 +13,15 @@ use super::models::Models;
 use crate::error::{Error, Result};
 use crate::stage::{Code, Reason};
 
-/// The crate's tokenizer; of its parts, those that may do more work than a text is long are
-/// counted.
+/// The crate's tokenizer. Parts whose work can exceed the length of a text are replaced by ones
+/// with limits.
 pub(super) type Inner =
     TokenizerImpl<Models, Normalizers, PreTokenizers, PostProcessorWrapper, DecoderWrapper>;
 
-/// Entries of a vocabulary at most; the largest published one has 1.2 million.
+/// Maximum number of entries in a vocabulary. The largest published one has 1.2 million.
 const VOCABULARY_MAX: usize = 4 << 20;
-/// Characters of a word that WordPiece cuts up, at the square of their number at most; published
-/// tokenizers have 100.
+/// Maximum number of characters in a word for WordPiece, whose work grows with its square.
+/// Published tokenizers use 100.
 const WORD_CHARS_MAX: usize = 256;
 
 /// A tokenizer as the `tokenizers` crate loads it, without padding and truncation.
@@ -31,7 +31,7 @@ pub(super) struct Reference {
 }
 
 impl Reference {
-    /// Loads the bytes of a `tokenizer.json`; `file` is its name in errors.
+    /// Loads the bytes of a `tokenizer.json`. Errors name it `file`.
     pub(super) fn new(json: &[u8], file: &Path) -> Result<Reference> {
         let load = || serde_json::from_slice::<Inner>(json);
         // The crate panics at some malformed parts.
@@ -49,7 +49,7 @@ impl Reference {
         &self.inner
     }
 
-    /// What the post-processor puts in front of a text.
+    /// Returns the ids that the post-processor adds before a text.
     pub(super) fn lead(&self) -> std::result::Result<Vec<u32>, Reason> {
         let with = encoded(|| self.inner.encode_fast("a", true))?;
         let without = encoded(|| self.inner.encode_fast("a", false))?;
@@ -84,7 +84,7 @@ impl Encode for Reference {
     }
 }
 
-/// What the crate makes of a text; a reason to set the row aside where it fails or panics.
+/// Tokenizes with the crate. If it fails or panics, returns the reason to quarantine the row.
 fn encoded(
     encode: impl FnOnce() -> tokenizers::Result<Encoding>,
 ) -> std::result::Result<Encoding, Reason> {

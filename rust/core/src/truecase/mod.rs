@@ -1,8 +1,8 @@
-//! truecase-v1: gives sentences their capital and the pronoun `i` its own, and leaves code, links,
-//! maths and names alone.
+//! truecase-v1: capitalizes the start of sentences and the pronoun `i`. Code, links, math and names
+//! are left unchanged.
 //!
-//! The UltraChat authors' own heuristics were never published; these follow what the paper (arXiv
-//! 2310.16944 §4.1) says of them. The rules look only at the original text, so the order of the
+//! The UltraChat authors' heuristics were never published. These rules follow their description in
+//! the paper (arXiv 2310.16944 §4.1). They depend only on the original text, so the order of the
 //! edits does not matter.
 
 mod protect;
@@ -13,15 +13,15 @@ use std::ops::Range;
 use crate::dialogue::Dialogue;
 use crate::stage::{Notes, Reason, Stage};
 
-/// The version of these rules. It stands in every manifest and moves when one letter would come out
-/// differently.
+/// The version of these rules. Every manifest contains it, and it increases when any letter would
+/// change.
 pub const VERSION: u32 = 2;
 
-/// Marks that may stand between a terminator and the white space after it.
+/// Marks that may be between a terminator and the white space after it.
 const CLOSERS: [char; 6] = ['"', '\'', ')', ']', '”', '’'];
-/// Marks that may stand between white space and the first letter of a sentence.
+/// Marks that may be between white space and the first letter of a sentence.
 const OPENERS: [char; 6] = ['"', '\'', '(', '[', '“', '‘'];
-/// What is cut off a word's end before its inside is judged.
+/// Trailing punctuation, ignored when classifying a word.
 const TRAILING: [char; 12] = ['.', ',', ';', ':', '!', '?', ')', ']', '}', '"', '\'', '”'];
 /// Words whose dot does not end a sentence.
 const ABBREVIATIONS: [&str; 34] = [
@@ -46,7 +46,7 @@ impl Stage for Truecase {
     }
 }
 
-/// The text with its capitals, and how many letters changed; `None` where none did.
+/// Returns the truecased text and the number of changed letters, or `None` if no letter changed.
 #[must_use]
 pub fn truecase(text: &str) -> Option<(String, u32)> {
     let mut candidates = candidates(text);
@@ -63,7 +63,7 @@ fn covers(spans: &[Range<usize>], place: usize) -> bool {
     after > 0 && spans[after - 1].end > place
 }
 
-/// The text with the letters at these places upper-cased.
+/// Returns the text with the letters at these offsets in upper case.
 fn capitalised(text: &str, places: &[usize]) -> Option<(String, u32)> {
     let mut edited = String::with_capacity(text.len() + 4);
     let (mut copied, mut letters_changed) = (0, 0);
@@ -80,7 +80,7 @@ fn capitalised(text: &str, places: &[usize]) -> Option<(String, u32)> {
     (letters_changed > 0).then_some((edited, letters_changed))
 }
 
-/// The capital of a small letter that has exactly one (`ß` has none).
+/// The capital of a lowercase letter that has exactly one (`ß` has no single one).
 fn upper(letter: char) -> Option<char> {
     let mut capitals = letter.to_uppercase();
     match (letter.is_lowercase(), capitals.next(), capitals.next()) {
@@ -89,8 +89,8 @@ fn upper(letter: char) -> Option<char> {
     }
 }
 
-/// Places of small letters that begin a sentence, or are the pronoun `i`, and that no guard holds
-/// back; in no order.
+/// Offsets of lowercase letters that start a sentence or are the pronoun `i`, and that no guard
+/// protects. They are unordered.
 fn candidates(text: &str) -> Vec<usize> {
     let mut starts = Starts { text, places: Vec::new(), judged: 0..0 };
     starts.judge(0);
@@ -109,13 +109,13 @@ fn candidates(text: &str) -> Vec<usize> {
 struct Starts<'text> {
     text: &'text str,
     places: Vec<usize>,
-    /// From where the last judgement started to the letter it judged: a start in there leads to the
-    /// same letter, and a megabyte of empty lines is walked once.
+    /// From the start of the last search to the letter it found. A search that starts in this range
+    /// finds the same letter, so a megabyte of empty lines is scanned only once.
     judged: Range<usize>,
 }
 
 impl Starts<'_> {
-    /// Behind `.`, `!` or `?`, where white space follows, closing marks apart.
+    /// After `.`, `!` or `?`, possibly with closing marks, if white space follows.
     fn behind_terminator(&mut self, place: usize) {
         let (text, after) = (self.text, place + 1);
         match text.as_bytes()[after..] {
@@ -132,7 +132,7 @@ impl Starts<'_> {
         }
     }
 
-    /// Behind a line, where an empty one follows.
+    /// After a line that an empty line follows.
     fn behind_line(&mut self, place: usize) {
         let rest = self.text[place + 1..].trim_start_matches([' ', '\t', '\r']);
         if rest.starts_with('\n') {
@@ -140,7 +140,8 @@ impl Starts<'_> {
         }
     }
 
-    /// Takes the first visible letter from here on, where it is small and its word no name.
+    /// Adds the first visible letter from this offset on if it is lowercase and its word is not a
+    /// name.
     fn judge(&mut self, from: usize) {
         if self.judged.contains(&from) {
             return;
@@ -155,7 +156,7 @@ impl Starts<'_> {
     }
 }
 
-/// The first place that is neither white space nor, behind it, opening punctuation.
+/// The first offset with a character that is neither white space nor opening punctuation after it.
 fn first_visible(text: &str, from: usize) -> usize {
     text.len() - text[from..].trim_start().trim_start_matches(OPENERS).len()
 }
@@ -234,7 +235,7 @@ fn is_pronoun(text: &str, place: usize) -> bool {
     }
 }
 
-/// Whether what follows `i'` makes it a pronoun: i'm, i've, i'd, i'll.
+/// Whether the text after `i'` makes it a pronoun: i'm, i've, i'd, i'll.
 fn contracts(rest: &str) -> bool {
     ["m", "ve", "d", "ll"].iter().any(|end| {
         rest.strip_prefix(end)

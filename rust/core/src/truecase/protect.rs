@@ -31,11 +31,11 @@ const CODE_STARTS: [&str; 25] = [
     "SELECT ",
     "#include",
 ];
-/// What [`CODE_STARTS`] begin with.
+/// The first characters of [`CODE_STARTS`].
 const CODE_LETTERS: &[u8] = b"{}<[#/*$>|dcifrwlvS";
 /// A line with one of these anywhere is code.
 const CODE_MARKS: [&str; 3] = ["=>", "==", "();"];
-/// What may stand in front of `www.`.
+/// Characters allowed before `www.`.
 const OPENERS: [char; 8] = ['(', '[', '{', '<', '"', '\'', '“', '‘'];
 
 /// The protected spans that begin up to `last`, in order and without overlap. Of two that begin
@@ -65,7 +65,8 @@ fn is_fence(line: &str) -> bool {
     line.trim_start_matches([' ', '\t']).starts_with("```")
 }
 
-/// Where the fence that opened before `line_end` closes: behind the closing line, or with the text.
+/// The end of the fenced block that was opened before `line_end`: after the closing line, or the
+/// end of the text.
 fn fence_end(text: &str, line_end: usize) -> usize {
     let mut start = line_end + 1;
     while start < text.len() {
@@ -87,8 +88,8 @@ fn is_code(line: &str) -> bool {
             && CODE_MARKS.iter().any(|mark| line.contains(mark)))
 }
 
-/// Finds the spans that begin between `place` and the line's end; says where to go on, which `$$`
-/// may push behind it.
+/// Finds the spans that start between `place` and the end of the line. Returns where to continue,
+/// which `$$` may move beyond the line.
 fn within_line(
     text: &str,
     mut place: usize,
@@ -122,7 +123,7 @@ fn within_line(
     if place <= line_end { line_end + 1 } else { place }
 }
 
-/// Whether a link or an address may stand in a line: most lines are told by their bytes alone.
+/// Whether a line can contain a link or an address. The bytes of most lines already exclude that.
 fn may_link(line: &[u8]) -> bool {
     memchr::memchr(b'@', line).is_some()
         || memchr::memchr_iter(b':', line).any(|place| line[place..].starts_with(b"://"))
@@ -131,7 +132,7 @@ fn may_link(line: &[u8]) -> bool {
         })
 }
 
-/// The word at `place`, where it is a link or an address.
+/// The word at `place` if it is a link or an address.
 fn link(text: &str, place: usize, line_end: usize) -> Option<Range<usize>> {
     let rest = &text[place..line_end];
     let word = &rest[..rest.find(char::is_whitespace).unwrap_or(rest.len())];

@@ -1,13 +1,13 @@
-//! Finds the few places of a text that truecasing has to judge: it looks at 32 bytes at once and
-//! passes most of them by.
+//! Finds the few positions of a text that truecasing has to check. It examines 32 bytes at a time
+//! and skips most of them.
 
-/// Bytes judged together; two vectors of 16, which `live` compares without a branch.
+/// Number of bytes examined at a time: two vectors of 16, which `live` compares without a branch.
 const BLOCK: usize = 32;
-/// A block, the byte before it and the two behind it.
+/// A block, the byte before it and the two bytes after it.
 const WINDOW: usize = BLOCK + 3;
 
-/// Calls `judge` with places in ascending order: all that may end a sentence before a small letter
-/// or be the pronoun `i`, and others beside them.
+/// Calls `judge` with offsets in ascending order. They include every offset that may end a sentence
+/// before a lowercase letter or be the pronoun `i`, and some others.
 pub(super) fn each_place(text: &str, mut judge: impl FnMut(usize)) {
     let bytes = text.as_bytes();
     if bytes.is_empty() {
@@ -28,8 +28,8 @@ pub(super) fn each_place(text: &str, mut judge: impl FnMut(usize)) {
     (place..bytes.len()).for_each(judge);
 }
 
-/// Which bytes of the block are terminators that a small letter may follow, or an `i` that stands
-/// alone.
+/// Marks the bytes of a block that are terminators before a possible lowercase letter, or a
+/// separate `i`.
 // Inlined, its loop is compiled byte by byte, at a twentieth of the speed.
 #[inline(never)]
 fn live(window: &[u8; WINDOW]) -> [u8; BLOCK] {
@@ -52,7 +52,7 @@ pub(super) fn is_word(byte: u8) -> bool {
     ((byte | 0x20).wrapping_sub(b'a') < 26) | (byte.wrapping_sub(b'0') < 10)
 }
 
-/// An ASCII capital or digit: what follows most sentences, and nothing to mend.
+/// An ASCII capital or digit. It follows most sentences and needs no change.
 pub(super) fn is_capital(byte: u8) -> bool {
     (byte.wrapping_sub(b'A') < 26) | (byte.wrapping_sub(b'0') < 10)
 }

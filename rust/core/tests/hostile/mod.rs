@@ -1,4 +1,4 @@
-//! Texts by chance that are made of what tokenizers disagree about.
+//! Random texts on which tokenizers disagree.
 
 /// SplitMix64: chance with a seed.
 pub struct Chance(pub u64);
@@ -30,7 +30,7 @@ impl Chance {
         }
     }
 
-    /// A text of a few pieces, each of another kind of trouble.
+    /// A text of a few pieces, each difficult in another way.
     pub fn hostile(&mut self, added: &[String]) -> String {
         let mut text = String::new();
         for _ in 0..=self.below(10) {

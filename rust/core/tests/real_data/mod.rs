@@ -1,10 +1,10 @@
-//! Where tests find real rows and tokenizers, which are not the project's to give away.
+//! Locates real rows and tokenizers, which the project must not redistribute.
 
 use std::path::{Path, PathBuf};
 
-/// A path in the directory of real data, or nothing, with a word about it, where it is missing.
+/// A path in the directory of real data, or `None` with a message if it is missing.
 ///
-/// `ZEPHYR_FAST_DATA` names that directory; the default is `shared/data` beside the project.
+/// `ZEPHYR_FAST_DATA` sets that directory. The default is `shared/data` next to the project.
 pub fn real_path(path: &str) -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     let named = std::env::var_os("ZEPHYR_FAST_DATA").filter(|data| !data.is_empty());

@@ -1,5 +1,5 @@
-//! The fast truecaser and phrase filter against their slow twins: the same letters and the same
-//! hits, on hostile text and on real rows.
+//! Compares the truecaser and the phrase filter with their reference implementations on hostile
+//! texts and on real rows: the same letters and the same hits.
 
 use proptest::prelude::*;
 use zephyr_core::dialogue::{Dialogue, Replies, Reply, Role, Turn};
@@ -35,7 +35,7 @@ fn stage(phrases: &[&str]) -> Box<dyn Stage> {
     filter::build(table).expect("a filter")
 }
 
-/// The verdict and the notes that the hits of the slow twin amount to.
+/// The verdict and the notes that correspond to the hits of the reference implementation.
 fn wanted(phrases: &[&str], text: &str) -> (Result<(), Reason>, Vec<String>) {
     let owned: Vec<String> = phrases.iter().map(|phrase| (*phrase).to_owned()).collect();
     let mut hits = slow::phrases::find(&owned, text);
@@ -59,8 +59,7 @@ fn check_phrases(stage: &dyn Stage, phrases: &[&str], text: &str) {
     }
 }
 
-/// What texts are pieced together from: all that either rule looks at, and what stands in their
-/// way.
+/// Pieces of the test texts: everything that either rule depends on, and characters that interfere.
 const PIECES: &[&str] = &[
     " ",
     "  ",
@@ -248,7 +247,7 @@ fn real_rows_get_the_same_capitals_and_verdicts() {
         let Some(path) = real_path(&format!("ultrachat/{name}")) else { return };
         let file = std::fs::File::open(path).expect("opens");
         let bytes = zstd::stream::decode_all(file).expect("zstd");
-        // Every seventh row: the slow search builds its automaton anew for each text.
+        // Every seventh row, because the reference search builds a new automaton for each text.
         for row in bytes.split(|byte| *byte == b'\n').step_by(7) {
             let Ok(dialogue) = (shape::named("alternating").expect("is a shape").parse)(row) else {
                 continue;

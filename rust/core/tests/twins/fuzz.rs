@@ -1,6 +1,6 @@
-//! Rows mutated at random, for as long as `ZEPHYR_FAST_FUZZ_SECONDS` says (2 without it): the fast
-//! reader and serde_json never differ, and neither panics. The corpus is `hostile_rows.jsonl`; a
-//! row that is found to be read in two ways goes into it.
+//! Mutates rows at random for `ZEPHYR_FAST_FUZZ_SECONDS` seconds (default: 2). The fast reader and
+//! serde_json must never differ, and neither may panic. The corpus is `hostile_rows.jsonl`, to
+//! which any row that is read in two ways is added.
 
 use std::time::{Duration, Instant};
 
@@ -46,8 +46,8 @@ fn rows_mutated_at_random_read_as_serde_json_reads_them() {
     println!("{rows} rows");
 }
 
-/// A row of the corpus, changed in up to eight places: a bit, a byte, a piece gone, doubled, moved,
-/// or taken from another row.
+/// A row of the corpus with up to eight changes: a bit, a byte, or a piece removed, doubled, moved
+/// or copied from another row.
 fn mutated(corpus: &[&[u8]], chance: &mut Chance) -> Vec<u8> {
     let mut row = corpus[chance.below(corpus.len())].to_vec();
     for _ in 0..=chance.below(8) {

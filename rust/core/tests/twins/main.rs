@@ -1,5 +1,5 @@
-//! What the engine does fast against slow and obvious twins: rows read, letters capitalised,
-//! phrases found.
+//! Compares the engine's optimized code with simple reference implementations: rows read, letters
+//! capitalized, phrases found.
 
 #![expect(
     clippy::print_stdout,

@@ -1,5 +1,5 @@
-//! The fast row reader against serde_json alone: equal dialogues and equal refusals, on hostile
-//! rows, on broken ones and on real ones.
+//! Compares the fast row reader with serde_json on hostile, broken and real rows: equal dialogues
+//! and equal errors.
 
 use std::fmt::Write;
 use std::io::Read;
@@ -22,7 +22,7 @@ pub fn check(row: &[u8]) {
     }
 }
 
-/// What a refusal names; the way out that an unsupported field has is left to other tests.
+/// What an error names. Other tests check the remedy that an unsupported field's error adds.
 fn seen(reason: Reason) -> String {
     let detail = reason.detail.unwrap_or_default();
     match reason.code {
@@ -31,7 +31,7 @@ fn seen(reason: Reason) -> String {
     }
 }
 
-/// Equal to the last bit, where `==` would take -0 for 0.
+/// Compares bits, because `==` treats -0 and 0 as equal.
 fn assert_same(fast: &slow::rows::Read, slow: &slow::rows::Read, shape: &str, row: &[u8]) {
     if fast != slow || format!("{fast:?}") != format!("{slow:?}") {
         panic!(
@@ -85,7 +85,7 @@ fn depth_and_size_have_the_same_ends() {
     }
 }
 
-/// What rows are pieced together from: tokens in and out of place.
+/// Pieces of the test rows: tokens in valid and invalid positions.
 const PIECES: &[&str] = &[
     "{",
     "}",
@@ -142,7 +142,7 @@ const PIECES: &[&str] = &[
     "{\"role\":\"assistant\",\"content\":\"c\",\"train\":true}",
 ];
 
-/// A hostile row with a few bytes taken out, put in or doubled.
+/// A hostile row with a few bytes removed, inserted or doubled.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
     let rows: Vec<&'static str> = HOSTILE.lines().collect();
     let damage = prop::collection::vec(
@@ -238,7 +238,7 @@ proptest! {
     }
 }
 
-/// The JSONL files of real rows, where they are at hand.
+/// The JSONL files of real rows, if available.
 fn real_files() -> Vec<PathBuf> {
     let files = |folder: &str| {
         let entries = real_path(folder).and_then(|folder| std::fs::read_dir(folder).ok());

@@ -1,16 +1,16 @@
 //! Finds phrases in a text whatever its quotes, case and spacing, without a copy of the text.
 //!
-//! Each phrase is looked for by its rarest word, and only where that word stands is the rest
-//! compared. Three letters of each such word are compared with 32 places of the text at once, so
-//! that most text is passed by at a few cycles a byte.
+//! Each phrase is searched by its rarest word, and the rest is compared only at occurrences of that
+//! word. Three letters of each such word are compared with 32 positions of the text at a time, so
+//! most text is skipped at a few cycles per byte.
 
 use std::cmp::Reverse;
 
 use super::plain;
 
-/// Places compared at once.
+/// Number of positions compared at a time.
 const BLOCK: usize = 32;
-/// A block and the two bytes behind it.
+/// A block and the two bytes after it.
 const WINDOW: usize = BLOCK + 2;
 /// Letters from the most to the least frequent in English.
 const FREQUENCY: &[u8] = b"etaoinshrdlcumwfgypbvkjxqz";
@@ -20,19 +20,19 @@ const COMMON: [&str; 24] = [
     "have", "i", "in", "is", "just", "my", "not", "only", "that", "the",
 ];
 
-/// Phrases, grouped by what they are looked for by.
+/// Phrases, grouped by their search key.
 pub(super) struct Finder {
     needles: Vec<Needle>,
 }
 
-/// What a vector comparison looks for, and the phrases that it may be part of.
+/// A search key for vector comparison, and the phrases that may contain it.
 struct Needle {
     triple: Triple,
     phrases: Vec<Phrase>,
 }
 
-/// Three bytes in a row, letters in lower case: part of a word, or a word of two bytes behind
-/// something that is no letter.
+/// Three consecutive bytes with lowercase letters: part of a word, or a word of two bytes after a
+/// byte that is not a letter.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Triple {
     /// `None` is any byte but an ASCII letter.
@@ -41,21 +41,21 @@ struct Triple {
     third: u8,
 }
 
-/// One phrase, in plain form, cut into its rarest word and what stands around it.
+/// One phrase in plain form, split into its rarest word and the text around it.
 struct Phrase {
     number: usize,
-    /// What stands before the word, read backwards.
+    /// The text before the word, reversed.
     before: Vec<char>,
     word: String,
     after: Vec<char>,
-    /// Where the word starts, seen from the triple's first byte, negative as a rule.
+    /// The offset of the word relative to the triple's first byte, usually negative.
     word_from_triple: isize,
     /// Bytes of the plain form.
     length: usize,
 }
 
 impl Finder {
-    /// A finder, or `None` where a phrase has no word of two bytes to look for.
+    /// Builds a finder. Returns `None` if a phrase has no word of two bytes to search for.
     pub(super) fn new(phrases: &[String]) -> Option<Finder> {
         let mut needles: Vec<Needle> = Vec::new();
         for (number, phrase) in phrases.iter().enumerate() {
@@ -68,8 +68,9 @@ impl Finder {
         Some(Finder { needles })
     }
 
-    /// Adds the phrases that occur in the text with no letter or digit directly before or after, in
-    /// the order of their starts; of those that start together the longest first.
+    /// Adds the phrases that occur in the text with no letter or digit directly before or after
+    /// them. They are ordered by their starts, and the longest comes first among those that start
+    /// together.
     pub(super) fn find(&self, text: &str, hits: &mut Vec<usize>) {
         let mut found: Vec<(usize, Reverse<usize>, usize)> = Vec::new();
         each_window(text.as_bytes(), |before, window| {
@@ -92,8 +93,9 @@ impl Finder {
     }
 }
 
-/// Calls `look` with windows, in lower case, that together cover a space before the text, the text,
-/// and spaces behind it, and with the place of each window's first byte, counted from that space.
+/// Calls `look` with lowercase windows that together cover a space before the text, the text, and
+/// spaces after it. It also passes the offset of each window's first byte, counted from the leading
+/// space.
 fn each_window(bytes: &[u8], mut look: impl FnMut(usize, &[u8; WINDOW])) {
     for start in (0..=bytes.len()).step_by(BLOCK) {
         let whole = start.checked_sub(1).and_then(|before| bytes[before..].first_chunk().copied());
@@ -103,8 +105,8 @@ fn each_window(bytes: &[u8], mut look: impl FnMut(usize, &[u8; WINDOW])) {
     }
 }
 
-/// The window that starts at `start`, counted from the space before the text, where it goes over
-/// the text's edges.
+/// Returns the window at `start`, counted from the space before the text, if it extends beyond the
+/// text.
 fn padded(bytes: &[u8], start: usize) -> [u8; WINDOW] {
     let mut window = [b' '; WINDOW];
     let (from, skipped) = (start.saturating_sub(1), usize::from(start == 0));
@@ -114,8 +116,8 @@ fn padded(bytes: &[u8], start: usize) -> [u8; WINDOW] {
 }
 
 impl Triple {
-    /// The rarest of a word's triples, and where the word starts seen from there; `None` for a word
-    /// of one byte.
+    /// Returns the rarest triple of a word and the word's offset relative to it, or `None` for a
+    /// word of one byte.
     fn rarest(word: &str) -> Option<(Triple, isize)> {
         let lower: Vec<u8> = word.bytes().map(|byte| byte | 0x20).collect();
         if let [second, third] = lower[..] {
@@ -197,8 +199,9 @@ impl Phrase {
     }
 }
 
-/// The offset of the letter that matches the last expected one (`Some(None)` if none is expected),
-/// if the letters in plain form begin with the expected ones, not followed by a letter or digit.
+/// Returns the offset of the letter that matches the last expected one. The letters in plain form
+/// must start with the expected ones, not followed by a letter or digit. The result is `Some(None)`
+/// if no letter is expected.
 fn last_matched(
     letters: impl Iterator<Item = (usize, char)>,
     expected: &[char],

@@ -1,5 +1,5 @@
-//! Drops dialogues in which the assistant says one of the listed phrases, such as "as an AI
-//! language model", be it in a turn or in one of the answers that compete for the last word.
+//! Drops dialogues in which the assistant uses a listed phrase, such as "as an AI language model",
+//! either in a message or in a completion.
 
 mod finder;
 
@@ -14,7 +14,7 @@ use finder::Finder;
 #[serde(deny_unknown_fields)]
 struct Keys {
     phrases: Vec<String>,
-    /// What goes when a phrase is found.
+    /// What to drop when a phrase is found.
     #[serde(default)]
     drop: What,
 }
@@ -25,8 +25,8 @@ enum What {
     /// The whole dialogue, as the Zephyr authors did.
     #[default]
     Dialogue,
-    /// The exchange with the phrase and all that follows; what comes before stays. Not where
-    /// answers are compared: they need the whole question.
+    /// The exchange with the phrase and everything after it. Not available for rows with
+    /// completions, which need the full prompt.
     Tail,
 }
 
@@ -36,11 +36,11 @@ struct Phrases {
     drop: What,
 }
 
-/// How phrases are found; both find the same.
+/// The two ways to search phrases, with equal results.
 enum Search {
     /// By their rarest words.
     Words(Finder),
-    /// All at once in a plain copy of the text, where a phrase has no word to be found by.
+    /// All at once in a plain copy of the text, used if a phrase has no word to search for.
     Copy(AhoCorasick),
 }
 
@@ -56,7 +56,7 @@ pub(super) fn build(table: toml::Table) -> Result<Box<dyn Stage>, toml::de::Erro
     Ok(Box::new(Phrases { phrases, search, drop }))
 }
 
-/// Whether the table, which is one of any filter, asks for more than a verdict.
+/// Whether a filter's table also truncates dialogues.
 pub(super) fn cuts_turns(table: &toml::Table) -> bool {
     table.get("kind").and_then(toml::Value::as_str) == Some("phrases")
         && table.get("drop").and_then(toml::Value::as_str) == Some("tail")
@@ -85,8 +85,8 @@ impl Stage for Phrases {
 }
 
 impl Phrases {
-    /// Cuts off the first exchange with a phrase and all that follows; not where no exchange would
-    /// be left.
+    /// Removes the first exchange with a phrase and everything after it, unless no exchange would
+    /// remain.
     fn cut(&self, turns: &mut Vec<Turn>) -> bool {
         let mut hits = Vec::new();
         let found = turns.iter().position(|turn| {
@@ -105,8 +105,9 @@ impl Phrases {
 }
 
 impl Search {
-    /// Adds the phrases that occur in the text with no letter or digit directly before or after, in
-    /// the order of their starts; of those that start together the longest first.
+    /// Adds the phrases that occur in the text with no letter or digit directly before or after
+    /// them. They are ordered by their starts, and the longest comes first among those that start
+    /// together.
     fn find(&self, text: &str, hits: &mut Vec<usize>) {
         let automaton = match self {
             Search::Words(finder) => return finder.find(text, hits),
@@ -124,7 +125,7 @@ impl Search {
     }
 }
 
-/// Straight quotes and single spaces, so that one spelling of a phrase finds all.
+/// Normalizes quotes and spaces, so one spelling of a phrase matches all variants.
 fn plain(text: &str) -> std::borrow::Cow<'_, str> {
     let is_plain = text.is_ascii()
         && !text.contains("  ")

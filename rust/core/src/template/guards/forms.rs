@@ -1,4 +1,4 @@
-//! What an expression of a template is, as far as its form alone tells.
+//! Classifies template expressions by their syntax.
 
 use minijinja::machinery::Span;
 use minijinja::machinery::ast::{CallArg, Expr};
@@ -26,8 +26,8 @@ pub(super) fn is_text(expression: &Expr) -> bool {
     matches!(expression, Expr::Const(constant) if constant.value.as_str().is_some())
 }
 
-/// Digits, as a whole number or on both sides of a point: Jinja reads `1.` as a number and a point,
-/// and knows other bases and powers by rules of its own.
+/// Digits, either an integer or with digits on both sides of a point. Jinja reads `1.` as a number
+/// followed by a point, and has its own rules for other bases and exponents.
 pub(super) fn is_number(text: &str) -> bool {
     text.split('.').count() <= 2
         && text
@@ -35,7 +35,7 @@ pub(super) fn is_number(text: &str) -> bool {
             .all(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Whether it gives what Python only makes while it is read.
+/// Whether the expression yields a value that Python evaluates lazily.
 pub(super) fn is_lazy(expression: &Expr) -> bool {
     match expression {
         Expr::Filter(filter) => LAZY_FILTERS.contains(&filter.name) && filter.expr.is_some(),

@@ -1,6 +1,7 @@
-//! Puts guards round what minijinja evaluates differently from Python: the operands of `~`, indices
-//! in brackets, methods that are named but not called, and lists that Python makes lazily. Each
-//! guard is a filter of this engine, written into the template's source before it is compiled.
+//! Adds guards around operations that minijinja evaluates differently from Python: the operands of
+//! `~`, indices in brackets, methods that are named but not called, and lists that Python makes
+//! lazily. Each guard is a filter defined here, which is inserted into the template's source before
+//! it is compiled.
 //!
 //! An example (`the_example_at_the_head_gets_one_guard`): both sides of `~` become text, and Python
 //! writes some numbers differently. The side that is a string already needs no guard.
@@ -28,35 +29,37 @@ use minijinja::{Environment, Error, State};
 use self::tree::Guards;
 use super::python::{check_printable, differs, is_namespace};
 
-/// What is joined by `~`, as text.
+/// Converts an operand of `~` to text.
 const TEXT: &str = "__text";
-/// Jinja's filter for text that is not to be escaped. In Python such text escapes whatever it is
-/// added to and stays so when it is cut, cased or turned; so nothing of the kind may be done to it.
+/// Jinja's filter for text that must not be escaped. In Python, such text escapes whatever it is
+/// added to, and it stays marked when it is sliced or changed in case. Any operation on it is
+/// therefore rejected.
 const SAFE: &str = "safe";
 const PLAIN: &str = "__plain";
-/// Filters that take such text as it is.
+/// Filters that accept such text unchanged.
 const TAKE_SAFE: [&str; 7] = ["count", "d", "default", "length", "safe", "string", "tojson"];
-/// What is greater or less. A slice or a sum of lists is ordered as no list is.
+/// Guards the operands of `<`, `<=`, `>` and `>=`. Slices and concatenated lists have no order like
+/// that of lists.
 const ORDERED: &str = "__ordered";
-/// What stands in brackets behind a value.
+/// Guards an index in brackets.
 const PLACE: &str = "__place";
 /// A key that is called as a method of Python is.
 const KEY: &str = "__key";
 
-/// What goes into a list, a map or a namespace, and what gets a name.
+/// Guards values that are stored in a list, a map or a namespace, or assigned to a name.
 const HELD: &str = "__held";
 const FLAT: &str = "__flat";
-/// What is compared with a value that is no plain one, or looked for among others.
+/// Guards values that are compared with a value that is not plain, or searched for in a container.
 const PAID: &str = "__paid";
-/// A text of which a part is read by its place. minijinja charges a filter for the text it is
-/// given, which is all that this one is for.
+/// Guards a text that is indexed or sliced. It does nothing itself, but minijinja charges each
+/// filter for the text that it is passed.
 const READ: &str = "__read";
 
-/// A list for minijinja, in Python a view, a range or an iterator: never empty, read once, without
-/// places, or equal to no list.
+/// Guards a value that is a list in minijinja, but a view, range or iterator in Python. There it is
+/// never empty, can be read only once, has no indices, or equals no list.
 const WHOLE: &str = "__whole";
 
-/// What makes such a list: filters, methods and a function.
+/// The filters, methods and function that return such lists.
 const LAZY_FILTERS: [&str; 7] =
     ["items", "map", "reject", "rejectattr", "reverse", "select", "selectattr"];
 const LAZY_METHODS: [&str; 3] = ["items", "keys", "values"];
@@ -78,10 +81,10 @@ const READERS: [&str; 13] = [
     "selectattr",
 ];
 
-/// Names that Jinja gives a meaning of its own.
+/// Names with a special meaning in Jinja.
 const NAMES_OUT: [&str; 3] = ["kwargs", "self", "varargs"];
 
-/// What Python's types have as methods and attributes.
+/// Methods and attributes of Python's types.
 const OF_MAPS: &str = "clear copy fromkeys get items keys pop popitem setdefault update values";
 const OF_LISTS: &str = "append clear copy count extend index insert pop remove reverse sort";
 const OF_TEXTS: &str = "capitalize casefold center count encode endswith expandtabs find format \
@@ -154,7 +157,7 @@ pub(super) fn text(value: &Value) -> Result<Value, Error> {
     })
 }
 
-/// The source with its guards; an error where it has what is not known here.
+/// Returns the source with its guards, or an error if the source uses an unsupported feature.
 pub(super) fn guarded(source: &str, syntax: SyntaxConfig) -> Result<String, Error> {
     let mut guards = Guards::new(source);
     guards.statement(&parse(source, "", syntax)?);

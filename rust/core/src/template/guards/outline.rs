@@ -1,16 +1,16 @@
-//! What the guards of an expression need to know of the expressions in it.
+//! Properties of an expression that the guards around it depend on.
 
-/// What is known of an expression once it has its guards.
+/// Properties of an expression with its guards.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Outline {
-    /// Where its first operand starts, brackets round that one left out: another pair of brackets
-    /// may stand on either side of them. Spans do not say: a chain's starts at its last link, a
-    /// choice's at the token before it.
+    /// Where its first operand starts, without brackets around that operand: another pair of
+    /// brackets may be added on either side of them. Spans do not contain this, since the span of a
+    /// chain starts at its last link and the span of a choice at the token before it.
     pub start: usize,
     /// How many lists that read other lists it may stand for, one within the other.
     pub nesting: u32,
-    /// Whether it gives a text, a number or a yes or no for sure. Such a value holds no other, and
-    /// is compared with any other in no more steps than it has bytes.
+    /// Whether the result is always a text, a number or a boolean. Such a value contains no other
+    /// value, and comparing it takes at most as many steps as it has bytes.
     pub is_plain: bool,
 }
 

@@ -11,10 +11,10 @@ use super::{
     OF_TEXTS, ORDERED, PAID, PLACE, PLAIN, READ, READERS, SAFE, TAKE_SAFE, TEXT, WHOLE, has,
 };
 
-/// Filters that compare what they are given, with their arguments or among itself.
+/// Filters that compare their input with their arguments, or its items with each other.
 const COMPARE: [&str; 5] = ["map", "reject", "rejectattr", "select", "selectattr"];
 const COMPARE_ITSELF: &str = "dictsort";
-/// Filters that give a text, a number or an error.
+/// Filters that return a text or a number, or fail.
 const PLAIN_FILTERS: [&str; 11] = [
     "abs",
     "capitalize",
@@ -28,16 +28,16 @@ const PLAIN_FILTERS: [&str; 11] = [
     "trim",
     "upper",
 ];
-/// What a loop knows of itself that is a number, or a yes or no.
+/// Attributes of a loop that are numbers or booleans.
 const OF_LOOPS: [&str; 9] =
     ["depth", "depth0", "first", "index", "index0", "last", "length", "revindex", "revindex0"];
-/// Functions that make a value of their arguments.
+/// Functions that build a value from their arguments.
 const HOLD: [&str; 2] = ["dict", "namespace"];
 /// Lists within one expression that read other lists, at most: each is a native call when the
 /// outermost is read.
 const NESTING_MAX: u32 = 32;
 
-/// A text in the place of some bytes of the source, or of none.
+/// A text that replaces some bytes of the source, possibly zero.
 pub(super) struct Edit {
     pub start: usize,
     pub end: usize,
@@ -47,15 +47,16 @@ pub(super) struct Edit {
 /// The guards of a source.
 pub(super) struct Guards<'source> {
     source: &'source str,
-    /// In the order in which they were met: of those that end at one place the inner one first.
+    /// In the order of discovery. If several edits end at the same offset, the inner one comes
+    /// first.
     pub edits: Vec<Edit>,
-    /// What in it is not known here.
+    /// The unsupported feature, if the source uses one.
     pub refused: Option<String>,
     has_safe: bool,
 }
 
 impl Guards<'_> {
-    /// None yet.
+    /// Creates an empty list of guards.
     pub(super) fn new(source: &str) -> Guards<'_> {
         Guards { source, edits: Vec::new(), refused: None, has_safe: source.contains(SAFE) }
     }
@@ -67,12 +68,13 @@ impl Guards<'_> {
     /// Sends an expression's value through a filter.
     fn filter(&mut self, expression: &Expr, outline: Outline, name: &str) {
         let end = end(expression);
-        // In brackets of its own: what follows belongs to its value, not to the filter.
+        // Adds separate brackets, because an operator that follows belongs to the value, not to the
+        // filter.
         self.edit(outline.start, outline.start, "((");
         self.edit(end, end, &format!(")|{name})"));
     }
 
-    /// The same where it is asked for, of a value that may be more than a plain one.
+    /// Adds a filter if requested and if the value may not be plain.
     fn filter_if(&mut self, is_asked: bool, expression: &Expr, outline: Outline, name: &str) {
         if is_asked && !outline.is_plain {
             self.filter(expression, outline, name);
@@ -101,7 +103,7 @@ impl Guards<'_> {
         expressions.into_iter().for_each(|expression| _ = self.expression(expression));
     }
 
-    /// What a list or a map is made of; gives where it starts.
+    /// Guards the items of a list or a map. Returns where the expression starts.
     fn held(&mut self, expression: &Expr) -> usize {
         let outline = self.expression(expression);
         let is_made_here = matches!(expression, Expr::List(_) | Expr::Tuple(_) | Expr::Map(_));
@@ -109,7 +111,7 @@ impl Guards<'_> {
         outline.start
     }
 
-    /// What gets a name.
+    /// Guards a value that is assigned to a name.
     fn named(&mut self, expression: &Expr) {
         let outline = self.expression(expression);
         let is_list = matches!(
@@ -124,7 +126,7 @@ impl Guards<'_> {
         self.filter_if(!is_list, expression, outline, FLAT);
     }
 
-    /// Arguments with their guards; whether all of them are plain.
+    /// Guards arguments. Returns whether all of them are plain.
     fn arguments(&mut self, arguments: &[CallArg], name: &str) -> bool {
         let outlines: Vec<Outline> =
             arguments.iter().map(|argument| self.expression(argument_value(argument))).collect();
@@ -253,8 +255,8 @@ impl Guards<'_> {
         Outline { start: of.start, nesting, is_plain: PLAIN_FILTERS.contains(&filter.name) }
     }
 
-    /// A chain of comparisons; gives its start. What is equal or in another pays, unless a plain
-    /// value stands on one side.
+    /// Guards a chain of comparisons and returns its start. Operands of equality and `in` are
+    /// charged unless the value on the other side is plain.
     fn comparison(&mut self, comparison: &Compare) -> usize {
         let mut sides = vec![(&comparison.expr, self.expression(&comparison.expr))];
         for operation in &comparison.ops {
@@ -262,7 +264,7 @@ impl Guards<'_> {
             sides.push((&operation.expr, self.guard(&operation.expr, is_read)));
         }
         for (place, (side, outline)) in sides.iter().enumerate() {
-            // The operators before and behind it, each with the side across.
+            // The operators before and after this side, each with the opposite side.
             let before = place.checked_sub(1).map(|last| (comparison.ops[last].op, sides[last].1));
             let behind = comparison.ops.get(place).map(|next| (next.op, sides[place + 1].1));
             let mut near = before.iter().chain(&behind);
@@ -281,8 +283,8 @@ impl Guards<'_> {
         sides[0].1.start
     }
 
-    /// One side of an operator that asks for a guard, unless it is spelled out or joined by the
-    /// operator itself.
+    /// Guards one side of an operator if the operator needs a guard. Literals and operands that the
+    /// operator itself joined need none.
     fn side(&mut self, side: &Expr, outline: Outline, is_asked: bool, name: &str) {
         let is_spelled = matches!(side, Expr::Const(_)) && (name != TEXT || is_text(side));
         let is_joined = matches!(side, Expr::BinOp(inner) if matches!(inner.op, BinOpKind::Concat));
@@ -312,7 +314,7 @@ impl Guards<'_> {
         }
         let nesting = left.nesting.max(right.nesting);
         let (is_plain, nesting) = match operation.op {
-            // What is added to a text or a number is one, or the sum is an error.
+            // Adding to a text or a number yields a text or a number, or an error.
             BinOpKind::Add => (left.is_plain || right.is_plain, nesting + 1),
             BinOpKind::Mul => (left.is_plain && right.is_plain, nesting + 1),
             BinOpKind::ScAnd | BinOpKind::ScOr => (left.is_plain && right.is_plain, nesting),
@@ -321,7 +323,8 @@ impl Guards<'_> {
         Outline { start: left.start, nesting: if is_plain { 0 } else { nesting }, is_plain }
     }
 
-    /// What is called may be a method. Gives where it starts, and the nesting of what it gives.
+    /// Guards a call, whose callee may be a method. Returns its start and the nesting of its
+    /// result.
     fn call(&mut self, callee: &Expr, arguments: &[CallArg]) -> Outline {
         let Expr::GetAttr(method) = callee else {
             let of = self.expression(callee);
@@ -342,8 +345,8 @@ impl Guards<'_> {
         statements.iter().for_each(|statement| self.statement(statement));
     }
 
-    /// The guards of a statement. Targets of assignments are names, not values: they stay as they
-    /// are.
+    /// Adds the guards of a statement. Assignment targets are names, not values, so they stay
+    /// unchanged.
     pub(super) fn statement(&mut self, statement: &Stmt) {
         match statement {
             Stmt::Template(template) => self.statements(&template.children),

@@ -1,11 +1,12 @@
-//! What values weigh. minijinja's fuel pays for steps and for the bytes of texts, but not for
-//! values within values: a list that holds another one twice takes two steps to make, and after
-//! sixty such steps no machine lives to see it compared or printed.
+//! Charges for nested values. minijinja's fuel pays for steps and for the bytes of texts, but not
+//! for nested values. A list that contains another list twice takes two steps to build, and after
+//! sixty such steps it could never be compared or printed.
 //!
-//! So whatever goes into a list, a map or a namespace pays for all that it holds, counted as often
-//! as it is met, and is nested no deeper than sense needs; what is compared or looked for pays
-//! again. Lists that minijinja only strings together (`a + b`, `a * 3`, `a[1:]`) become lists
-//! before they get a name: each would nest the reader once more.
+//! Therefore, every value that is stored in a list, a map or a namespace is charged for everything
+//! it contains, counted as often as it occurs, and its depth is limited. Comparing and searching
+//! are charged again. Lists that minijinja only chains lazily (`a + b`, `a * 3`, `a[1:]`) are
+//! converted to lists before they are assigned to a name, because each would add a level of
+//! nesting.
 
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
@@ -27,7 +28,7 @@ pub(super) fn paid(state: &State, value: &Value) -> Result<Value, Error> {
 pub(super) fn held(state: &State, value: &Value) -> Result<Value, Error> {
     let value = flat(state, value)?;
     pay(state, &value, 0)?;
-    // It alone can change, and so hold itself.
+    // Only a namespace can change, and so could contain itself.
     if is_namespace(&value) {
         Err(differs("a namespace stored in another value"))
     } else {

@@ -1,8 +1,8 @@
 //! Added tokens: found in the text before anything else looks at it, the way `tokenizers`'
 //! `AddedVocabulary` finds them.
 //!
-//! First those that want the text as it is, then, in what lies between, those that want it
-//! normalised.
+//! Tokens that match the original text are searched first. Tokens that match normalized text are
+//! then searched in the remaining parts.
 
 use std::ops::Range;
 
@@ -14,12 +14,12 @@ use tokenizers::AddedToken;
 pub(super) enum Part {
     /// An added token.
     Token(u32, Range<usize>),
-    /// What lies between. `fresh` if the normaliser's prefix stands in front of it; then it may be
-    /// empty, but its text goes on.
+    /// Text between tokens. If `fresh`, the normalizer's prefix precedes it. It may then be empty,
+    /// but is still tokenized.
     Text {
-        /// Where it stands.
+        /// Its byte range.
         range: Range<usize>,
-        /// Does it begin what was normalised as one?
+        /// Whether it starts a part that is normalized as a unit.
         fresh: bool,
     },
 }
@@ -51,7 +51,7 @@ struct Matcher {
 }
 
 impl Added {
-    /// Prepares the search, or says why it cannot.
+    /// Prepares the search, or returns the reason why it cannot.
     pub(super) fn new(tokens: &[(u32, AddedToken)], content: Content) -> Result<Added, String> {
         if tokens.iter().any(|(_, token)| token.single_word) {
             return Err("an added token has `single_word` set".to_owned());
@@ -151,7 +151,8 @@ impl Matcher {
         }))
     }
 
-    /// Tokens, with the white space they strip, and what lies between, if anything does.
+    /// Calls `part` with tokens, including the white space they strip, and with the non-empty texts
+    /// between them.
     fn each(
         &self,
         text: &str,

@@ -1,18 +1,18 @@
-//! Words that are looked up together, so that the memory's delays overlap.
+//! Looks words up in batches, so memory latencies overlap.
 
 use std::ops::Range;
 
 use super::cache::{self, Cache, Known, SHORT_TOKENS};
 use crate::tokenize::encode::{Sink, Span};
 
-/// About how many words are looked up together; a window's words more than half of it.
+/// Approximate number of words per batch, more than twice the number in a window.
 pub(super) const BATCH: usize = 128;
 const TOKENS: usize = SHORT_TOKENS * (BATCH + 1);
 
 /// Where words end.
 pub(super) type Ends = [u32; BATCH + 1];
 
-/// Words in a row, what is known of them, and room for their tokens.
+/// Consecutive words, their cached tokens, and space for new tokens.
 pub(super) struct Batch {
     start: usize,
     len: usize,
@@ -20,8 +20,8 @@ pub(super) struct Batch {
     keys: [u128; BATCH + 1],
     hashes: [u32; BATCH + 1],
     found: [Known; BATCH + 1],
-    /// Which were not found in the front, and how many these are. As many as a byte can tell apart,
-    /// so that none needs a check.
+    /// The words that were not found in the first table, and their number. The length equals the
+    /// number of values of a byte, so no access needs a bounds check.
     rest: [u8; 256],
     rest_len: usize,
     ids: [u32; TOKENS],
@@ -51,20 +51,20 @@ impl Batch {
         (self.len, self.rest_len) = (0, 0);
     }
 
-    /// The words from `start` on; returns where the last one ends.
+    /// Fills the batch with the words from `start` on. Returns where the last one ends.
     #[inline]
     pub(super) fn fill(&mut self, start: usize, fill: impl FnOnce(&mut Ends) -> usize) -> usize {
         (self.start, self.len) = (start, fill(&mut self.ends));
         self.ends[self.len - 1] as usize
     }
 
-    /// Looks all words up in the front, and asks the memory for what may be known of the others.
-    /// Each word of a step is asked for before the first is read, and no step waits for a branch
-    /// that hangs on memory.
+    /// Looks all words up in the first table and prefetches cache entries of the others. Each word
+    /// of a step is prefetched before the first is read, and no step waits for a branch that
+    /// depends on memory.
     #[inline]
     pub(super) fn look_up(&mut self, text: &[u8], cache: &Cache) {
         let Batch { keys, hashes, ends, found, rest, .. } = self;
-        // Counted, since iterators that are zipped take a quarter more instructions here.
+        // A counted loop, because zipped iterators take 25 % more instructions here.
         let len = self.len.min(BATCH + 1);
         let mut from = self.start;
         for place in 0..len {
@@ -88,7 +88,7 @@ impl Batch {
             .for_each(|place| cache.expect_behind(self.hashes[usize::from(*place)]));
     }
 
-    /// Looks up behind the front what was not found in it.
+    /// Looks up the words that the first table lacks in the next one.
     #[inline]
     pub(super) fn look_behind(&mut self, cache: &mut Cache) {
         for place in self.rest[..self.rest_len].iter().map(|place| usize::from(*place)) {
@@ -96,8 +96,8 @@ impl Batch {
         }
     }
 
-    /// Passes on the tokens of all words in order. For a word that is not known, or has more tokens
-    /// than are kept here, `unknown` does so; it is told what is known and where the word stands.
+    /// Outputs the tokens of all words in order. For a word that is not cached or has too many
+    /// tokens for the table, it calls `unknown` with the cached entry and the word's range.
     #[inline]
     pub(super) fn pass_on<S: Sink>(
         &mut self,
@@ -145,8 +145,8 @@ fn span(start: usize, end: usize) -> Span {
     Span { start: start as u32, end: end as u32 }
 }
 
-/// Texts of letters, digits, white space, signs and characters of two to four bytes, in runs, of up
-/// to 190 characters; two of three are ASCII.
+/// Generates texts of up to 190 characters: runs of letters, digits, white space, signs and
+/// characters of two to four bytes. Two thirds are ASCII.
 #[cfg(test)]
 pub(super) fn hostile() -> impl Iterator<Item = String> {
     let alphabet: Vec<char> =

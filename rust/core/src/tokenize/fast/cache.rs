@@ -1,5 +1,5 @@
-//! What words have been merged before: tables of fixed size, so that memory is bounded. They decide
-//! how fast a word's tokens come, never which.
+//! Cache of merged words in tables of fixed size, so memory is bounded. The cache affects only
+//! speed, never the tokens.
 
 use std::hint::select_unpredictable;
 
@@ -7,21 +7,22 @@ use super::merges::{ID_BITS, Symbols};
 use crate::simd::prefetch::prefetch;
 use crate::tokenize::encode::Sink;
 
-/// The longest word of the first two tables: its length beside it makes 16 bytes.
+/// Length of the longest word in the first two tables. Together with its length, it fills 16 bytes.
 pub(super) const SHORT_MAX: usize = 15;
 /// The most tokens of a word of the first two tables.
 pub(super) const SHORT_TOKENS: usize = 4;
-/// Where in [`Known`] ids stand: two as they are written, then two of [`ID_BITS`].
+/// Bit offsets of the ids: two in full, then two of [`ID_BITS`].
 const IDS_AT: [u32; SHORT_TOKENS] = [0, 32, 64, 64 + ID_BITS];
-/// Where the ends begin, of 4 bits each, and where the number of tokens stands.
+/// Bit offsets of the ends, 4 bits each, and of the number of tokens.
 const ENDS_AT: u32 = 64 + 2 * ID_BITS;
 const COUNT_AT: u32 = 120;
-/// 2^16 words, 2 MiB: nearly all words of a text, apart from the rare. Its words are asked for
-/// ahead, so it need not lie in the fastest cache; with 2^14, which does, a pass takes 5 to 9 %
-/// longer.
+/// 2^16 words, 2 MiB: nearly all words of a text except rare ones. Its entries are prefetched, so
+/// it does not need to fit into the fastest cache. With 2^14 entries, which would fit, a pass takes
+/// 5 to 9 % longer.
 const FRONT_BITS: u32 = 16;
-/// 2^17 sets of four words, 16 MiB. Of 21 M segments of 98 MB of dialogues some 144 k differ, and
-/// one that was driven out costs as much as 50 look-ups; with sets of two, one in six was.
+/// 2^17 sets of four words, 16 MiB. The 21 M segments of 98 MB of dialogues contain about 144 k
+/// distinct ones, and evicting one costs as much as 50 lookups. With sets of two, one in six was
+/// evicted.
 const SET_BITS: u32 = 17;
 const SET_WORDS: usize = 4;
 const LONG_MAX: usize = 47;
@@ -44,8 +45,7 @@ struct Word {
     known: Known,
 }
 
-/// Words whose hashes fall together; a new one takes the first place, moves the others on and
-/// drives out the last.
+/// Words with the same hash. A new word is inserted at the front and evicts the last one.
 #[derive(Clone, Copy)]
 #[repr(align(128))]
 struct Set([Word; SET_WORDS]);
@@ -60,15 +60,15 @@ struct Long {
     tokens: u8,
 }
 
-/// The tokens of a short word: from the top their number, where each ends in the word, their ids.
-/// All zeros where a word is not known.
+/// The tokens of a short word. From the highest bits on, it contains their number, the end of each
+/// in the word, and their ids. All bits are zero if a word is not cached.
 #[derive(Clone, Copy)]
 pub(super) struct Known(u128);
 
 impl Known {
-    /// Nothing.
+    /// The entry of a word that is not cached.
     pub(super) const NOTHING: Known = Known(0);
-    /// It has more tokens than fit here; the last table may have them.
+    /// The word has too many tokens for this entry, but the last table may contain them.
     const ELSEWHERE: Known = Known(0x7F << COUNT_AT);
 
     fn new(symbols: &Symbols) -> Known {
@@ -87,25 +87,25 @@ impl Known {
         (self.0 >> COUNT_AT) as usize
     }
 
-    /// Was there nothing to be found?
+    /// Whether the word is not cached.
     #[inline]
     pub(super) fn is_nothing(self) -> bool {
         self.count() == 0
     }
 
-    /// The first two tokens, or what stands in their place.
+    /// The first two ids, or arbitrary values if there are fewer.
     #[inline]
     pub(super) fn first_two(self) -> [u32; 2] {
         [self.0 as u32, (self.0 >> 32) as u32]
     }
 
-    /// The token at a place.
+    /// The id of the token at an index.
     #[inline]
     pub(super) fn id(self, place: usize) -> u32 {
         (self.0 >> IDS_AT[place]) as u32 & ((1 << ID_BITS) - 1)
     }
 
-    /// Where in the word the token at a place ends.
+    /// The end of the token at an index, as an offset in the word.
     #[inline]
     pub(super) fn end(self, place: usize) -> usize {
         (self.0 >> (ENDS_AT + 4 * place as u32)) as usize & 15
@@ -126,13 +126,13 @@ impl Cache {
         Cache { front: table(word), sets: table(Set([word; SET_WORDS])), long: vec![long; LONG] }
     }
 
-    /// Says that a word will be looked for in the front soon.
+    /// Prefetches the first table's entry of a word.
     #[inline]
     pub(super) fn expect_front(&self, hash: u32) {
         prefetch(self.front.as_slice(), place(hash, FRONT_BITS));
     }
 
-    /// Says that a word will be looked for behind the front soon.
+    /// Prefetches the second table's entry of a word.
     #[inline]
     pub(super) fn expect_behind(&self, hash: u32) {
         let words = &self.sets[place(hash, SET_BITS)].0;
@@ -140,15 +140,16 @@ impl Cache {
         prefetch(words, SET_WORDS / 2);
     }
 
-    /// What the front knows of a word. Free of branches, which would be wrong for one word in ten.
+    /// Looks a word up in the first table. It is free of branches, which would be mispredicted for
+    /// one word in ten.
     #[inline]
     pub(super) fn find_front(&self, key: u128, hash: u32) -> Known {
         self.front[place(hash, FRONT_BITS)].known_as(key)
     }
 
-    /// The same for the table behind the front, into which it takes what it finds. Free of branches
-    /// too: one that hangs on memory, and is wrong for one word in seven, would wait for it each
-    /// time.
+    /// Looks a word up in the second table and copies the result to the first. It is free of
+    /// branches, too: a branch that depends on memory and is mispredicted for one word in seven
+    /// would stall each time.
     #[inline]
     pub(super) fn find_behind(&mut self, key: u128, hash: u32) -> Known {
         let Set(words) = &self.sets[place(hash, SET_BITS)];
@@ -210,7 +211,7 @@ impl Cache {
 impl Word {
     #[inline]
     fn known_as(&self, key: u128) -> Known {
-        // By halves, since a choice between numbers of 128 bits is made with a branch.
+        // Compares by halves, because the compiler uses a branch to select between 128-bit numbers.
         let differs = self.key ^ key;
         let is_it = (differs as u64 | (differs >> 64) as u64) == 0;
         let low = select_unpredictable(is_it, self.known.0 as u64, 0);
@@ -219,7 +220,7 @@ impl Word {
     }
 }
 
-/// A table of a size that places are cut to, so that none needs a check.
+/// A table whose indices are masked to its size, so no access needs a bounds check.
 fn table<T: Clone, const LEN: usize>(item: T) -> Box<[T; LEN]> {
     vec![item; LEN].try_into().unwrap_or_else(|_| unreachable!("both slices have the same length"))
 }
@@ -233,7 +234,7 @@ fn write(symbols: &Symbols, ids: &mut [u32], ends: &mut [u8]) {
     }
 }
 
-/// For each length of word its bytes of 16; beyond 15 all.
+/// For each word length, a mask of its bytes among 16, and all bytes for longer words.
 const MASKS: [u128; SHORT_MAX + 2] = {
     let mut masks = [u128::MAX; SHORT_MAX + 2];
     let mut len = 0;
@@ -244,8 +245,8 @@ const MASKS: [u128; SHORT_MAX + 2] = {
     masks
 };
 
-/// The bytes of a word of at most 15, and how many there are; for any longer word what no such word
-/// has.
+/// The bytes of a word of at most 15 bytes, and its length. Longer words get a value that no such
+/// word has.
 #[inline]
 pub(super) fn key(text: &[u8], start: usize, end: usize) -> u128 {
     let len = (end - start).min(SHORT_MAX + 1);
@@ -260,7 +261,7 @@ pub(super) fn key(text: &[u8], start: usize, end: usize) -> u128 {
     bytes | (len as u128) << 120
 }
 
-/// Where in the tables a word may stand.
+/// The index of a word in the tables.
 #[inline]
 pub(super) fn hash(key: u128) -> u32 {
     let product = u128::from(key as u64 ^ 0x9E37_79B9_7F4A_7C15)

@@ -5,7 +5,7 @@ use regex_syntax::hir::{Class as HirClass, HirKind};
 
 use super::utf8::decode;
 
-/// What the patterns ask of a character.
+/// Character classes that the patterns distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Class {
@@ -15,7 +15,7 @@ pub(super) enum Class {
     Letter,
     /// `\p{N}`.
     Number,
-    /// `\s`, but for the next.
+    /// `\s` except for newlines.
     Space,
     /// `\r` and `\n`.
     Newline,

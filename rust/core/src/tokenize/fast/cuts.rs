@@ -1,10 +1,10 @@
-//! Finds where a text may be cut without changing a token: between two characters that no merge
-//! joins.
+//! Finds positions at which a text can be split without changing a token: between two characters
+//! that no merge joins.
 //!
-//! A merge joins a left piece to a right one. So a merge can cross the boundary between the
+//! A merge joins a left piece to a right one. A merge can therefore cross the boundary between the
 //! characters `a` and `b` only if its left piece ends in `a` and its right piece begins with `b`.
-//! Where no merge does, the text on either side of the boundary merges as if the other side were
-//! not there. Mistral's 58,980 merges join fewer than 3,000 pairs of characters.
+//! If no merge does, the two sides of the boundary merge independently. Mistral's 58,980 merges
+//! join fewer than 3,000 pairs of characters.
 //!
 //! An example (`the_example_at_the_head_is_cut_in_three`): the vocabulary has three merges, `▁`
 //! with `c`, `a` with `t`, and `▁c` with `at`. The last one joins the characters `c` and `a`.
@@ -33,28 +33,27 @@ const PLANES: usize = 0x110000;
 const LEFT: u8 = 1;
 const RIGHT: u8 = 2;
 
-/// What two neighbouring bytes say of the boundary between them.
+/// The boundary between two bytes is a cut.
 const CUT: u8 = 1;
-/// A boundary with a character beyond ASCII on a side: ask for the pair.
+/// The boundary has a non-ASCII character on one side, so the pair must be looked up.
 const ASK: u8 = 2;
-/// Parts of a window that are gone through side by side.
+/// Parts of a window that are processed in parallel.
 const PARTS: usize = 4;
 
 /// The pairs of characters that some merge joins. A space in the text is a `▁`.
 pub(super) struct Cuts {
-    /// For each two neighbouring bytes, as [`neighbours`] puts them together, nothing, [`CUT`] or
-    /// [`ASK`].
+    /// For each two neighboring bytes, combined by [`neighbours`]: zero, [`CUT`] or [`ASK`].
     bytes: Box<[u8; 1 << 16]>,
     /// All pairs with a character beyond ASCII.
     pairs: HashSet<(u32, u32)>,
-    /// Which characters stand left or right in any of them.
+    /// Which characters occur on the left or right side of any pair.
     sides: Box<[u8]>,
-    /// What `bytes` says of ASCII.
+    /// The ASCII part of `bytes`, in groups.
     groups: Groups,
 }
 
 impl Cuts {
-    /// Collects the pairs; the vocabulary writes a space as `▁`.
+    /// Collects the pairs. The vocabulary spells a space as `▁`.
     pub(super) fn new(joined: impl Iterator<Item = (char, char)>) -> Cuts {
         let (mut pairs, mut rows) = (HashSet::new(), [0_u128; 128]);
         let mut sides = vec![0; PLANES].into_boxed_slice();
@@ -92,8 +91,8 @@ impl Cuts {
             && self.pairs.contains(&(left, right))
     }
 
-    /// Writes where segments end, after `scanned` and up to `end`, until little room is left;
-    /// returns how many, and moves `scanned`.
+    /// Writes the ends of segments after `scanned` and up to `end`, until little room is left.
+    /// Returns how many it wrote, and advances `scanned`.
     pub(super) fn fill(
         &self,
         text: &[u8],
@@ -130,8 +129,8 @@ impl Cuts {
         })
     }
 
-    /// The same with a way to look at a window and one to list its bits. Inlined, so that each way
-    /// is compiled for its processor.
+    /// Implements `fill` with one function to classify a window and one to list its bits. It is
+    /// inlined, so each variant is compiled for its processor.
     #[inline(always)]
     fn fill_by(
         &self,
@@ -170,8 +169,8 @@ impl Cuts {
         count
     }
 
-    /// One bit for each two neighbours, set where a cut is or has to be asked for; and whether any
-    /// has to be.
+    /// Returns one bit for each pair of neighboring bytes, set at cuts and at pairs to look up, and
+    /// whether any pair must be looked up.
     #[inline]
     fn block(&self, window: &[u8; WINDOW + 1]) -> (u64, bool) {
         let found = |place: usize| {
@@ -179,8 +178,8 @@ impl Cuts {
                 [neighbours(*window[place..].first_chunk().expect("the window is one byte longer"))]
         };
         if window.is_ascii() {
-            // Four sums, so that no step waits for the one before; each from its last bit on, which
-            // spares a count of places.
+            // Four accumulators, so no step waits for the one before. Each is filled from its last
+            // bit on, which avoids counting positions.
             let mut cuts = [0_u64; PARTS];
             for place in (0..WINDOW / PARTS).rev() {
                 for (part, cuts) in cuts.iter_mut().enumerate() {
@@ -194,7 +193,7 @@ impl Cuts {
         (cuts | ask, ask != 0)
     }
 
-    /// Do the characters on both sides of this place join?
+    /// Whether the characters on both sides of an offset join.
     fn joined_at(&self, text: &[u8], place: usize) -> bool {
         let mut before = place - 1;
         while before > 0 && text[before] & 0xC0 == 0x80 {
@@ -213,13 +212,14 @@ fn last_block(rest: &[u8], block: &impl Fn(&[u8; WINDOW + 1]) -> (u64, bool)) ->
     (cuts & ((1 << (rest.len() - 1)) - 1), asked)
 }
 
-/// The place of two bytes in a table, as one reads them from memory at once.
+/// The table index of two bytes, which equals the number that reading them from memory yields.
 #[inline]
 fn neighbours(bytes: [u8; 2]) -> usize {
     usize::from(u16::from_le_bytes(bytes))
 }
 
-/// Between ASCII characters a cut unless some merge may join them; never one inside a character.
+/// Marks boundaries between ASCII characters as cuts unless a merge may join them. Boundaries
+/// inside a character are never cuts.
 fn boundaries(groups: &Groups) -> Box<[u8; 1 << 16]> {
     Box::new(std::array::from_fn(|pair| match ((pair & 255) as u8, (pair >> 8) as u8) {
         (left @ 0..=127, right @ 0..=127) => u8::from(!groups.join(left, right)) * CUT,

@@ -1,9 +1,9 @@
-//! ASCII characters in eight groups by what merges join them to, so that one byte for each of two
-//! neighbours says whether any may.
+//! Groups ASCII characters by the characters that they merge with, so one byte per pair of
+//! neighbors tells whether they may merge.
 //!
-//! Where two rows fall together, a group joins what any of its members does. A pair too many costs
-//! a cut, never a token: what no merge joins is as well left together. Mistral's vocabulary falls
-//! into a blank, small letters, capitals and signs by itself.
+//! If two rows are combined, a group joins everything that any of its members joins. An extra pair
+//! loses a cut, but never changes a token, because text that does not merge may stay together.
+//! Mistral's vocabulary groups itself into blank, lowercase letters, capitals and signs.
 
 /// How many groups there are: one bit each of a byte.
 const GROUPS: usize = 8;
@@ -12,21 +12,21 @@ const ASCII: usize = 128;
 
 /// For each character as the left of two its group, as the right one the groups that join it.
 pub(super) struct Groups {
-    /// One bit, or none for what is never left of a merge.
+    /// One bit, or zero for a character that is never on the left side of a merge.
     pub left: [u8; ASCII],
     /// Any bits.
     pub right: [u8; ASCII],
 }
 
-/// Characters that are taken as one.
+/// Characters that are treated alike.
 struct Group {
     members: u128,
     joined: u128,
 }
 
 impl Groups {
-    /// Groups the characters; a row has a bit for each character that some merge joins to it on its
-    /// right.
+    /// Groups the characters. A row has one bit for each character that a merge joins to the row's
+    /// character on the right.
     pub(super) fn new(rows: &[u128; ASCII]) -> Groups {
         let mut groups: Vec<Group> = Vec::new();
         for (character, joined) in rows.iter().enumerate().filter(|(_, joined)| **joined != 0) {
@@ -65,7 +65,7 @@ impl Groups {
 }
 
 impl Group {
-    /// How many pairs join for nothing where two groups fall together.
+    /// The number of unnecessary pairs that joining two groups would add.
     fn cost(&self, other: &Group) -> u32 {
         let more = |one: &Group, other: &Group| {
             one.members.count_ones() * (other.joined & !one.joined).count_ones()

@@ -12,8 +12,7 @@ use crate::tokenize::encode::Sink;
 
 /// No token.
 pub(super) const MISSING: u32 = u32::MAX;
-/// Words beyond this leave their buffers behind for the allocator, so that one huge text does not
-/// stay in memory.
+/// After longer words, buffers are freed, so one huge text does not hold memory forever.
 const KEPT_SYMBOLS: usize = 1 << 16;
 
 /// How characters become the first symbols, and how symbols merge.
@@ -24,18 +23,18 @@ pub(super) struct Lexicon {
     pub spelling: Spelling,
 }
 
-/// What a word's first symbols are.
+/// How a word is spelled by its initial symbols.
 pub(super) enum Spelling {
-    /// Its bytes; [`MISSING`] where the vocabulary lacks one. With `whole`, a word that is a token
-    /// is that token, merges or not.
+    /// As bytes, with [`MISSING`] for bytes that the vocabulary lacks. With `whole`, a word that is
+    /// a token becomes that token, regardless of merges.
     Bytes {
         /// The token of each byte.
         ids: Box<[u32; 256]>,
-        /// All tokens as bytes, where the tokenizer says `ignore_merges`.
+        /// All tokens as bytes, if the tokenizer sets `ignore_merges`.
         whole: Option<WholeWords>,
     },
-    /// Its characters, where the vocabulary has them, else the bytes of the character. A space is a
-    /// `▁`.
+    /// As characters if the vocabulary contains them, else as the bytes of the character. A space
+    /// is spelled `▁`.
     Characters {
         /// The token of each ASCII character.
         ascii: Box<[u32; 128]>,
@@ -46,12 +45,12 @@ pub(super) enum Spelling {
     },
 }
 
-/// What one thread needs to encode a text: caches and buffers, at most about 21 MiB while idle.
+/// State that one thread needs to encode text: caches and buffers, about 21 MiB at most while idle.
 pub(super) struct Scratch {
     cache: Cache,
     symbols: Symbols,
     batches: [Box<Batch>; 2],
-    /// Room for a word that is not in the text as it is.
+    /// Buffer for a word that differs from the text.
     pub word: Vec<u8>,
 }
 
@@ -66,7 +65,7 @@ impl Scratch {
         }
     }
 
-    /// Frees what only a huge word needed.
+    /// Frees memory that only a huge word needed.
     pub(super) fn trim(&mut self) {
         if self.symbols.ids.capacity() > KEPT_SYMBOLS {
             self.symbols = Symbols::default();
@@ -78,11 +77,11 @@ impl Scratch {
 }
 
 impl Lexicon {
-    /// Passes on the tokens of a part of a text. `fill` writes where the next words end, up to the
-    /// end of the part, and says how many.
+    /// Outputs the tokens of a part of a text. `fill` writes where the next words end, up to the
+    /// end of the part, and returns how many it wrote.
     ///
-    /// While the memory fetches what the words of one batch may be known as, the words of the next
-    /// are searched for.
+    /// While memory fetches the cache entries of one batch, the words of the next batch are
+    /// searched.
     pub(super) fn encode<S: Sink>(
         &self,
         text: &[u8],
@@ -144,9 +143,9 @@ impl Lexicon {
         }
     }
 
-    /// A word of which the vocabulary lacks a byte. `tokenizers` drops that byte and lets the
-    /// following tokens of the word move up in its byte alphabet, where a byte takes one place or
-    /// two; so their spans are what then stands at these places.
+    /// Encodes a word with a byte that the vocabulary lacks. `tokenizers` drops that byte and
+    /// shifts the following tokens of the word to the left in its byte alphabet, where a byte takes
+    /// one or two positions. The spans are therefore the positions after the shift.
     fn encode_incomplete<S: Sink>(
         &self,
         word: &[u8],
@@ -179,7 +178,7 @@ impl Lexicon {
 }
 
 impl Spelling {
-    /// The tokens of the letters that most words are made of, by byte.
+    /// By byte, the tokens of the letters that make up most words.
     pub(super) fn alphabet(&self) -> &[u32] {
         match self {
             Spelling::Bytes { ids, .. } => ids.as_slice(),
@@ -187,13 +186,13 @@ impl Spelling {
         }
     }
 
-    /// A word whose every symbol is a letter. Those spelled by fallback bytes count as well: they
-    /// merge with nothing.
+    /// Returns a word's symbols if all of them are letters. Letters spelled by fallback bytes count
+    /// as well, because these never merge.
     fn letters<'word>(&self, word: &'word [u8]) -> Option<&'word [u8]> {
         Some(word).filter(|word| matches!(self, Spelling::Bytes { .. }) || word.is_ascii())
     }
 
-    /// Appends a word's first symbols; false if the vocabulary lacks one.
+    /// Appends a word's initial symbols. Returns false if the vocabulary lacks one.
     fn spell(&self, word: &[u8], symbols: &mut Symbols) -> bool {
         match self {
             Spelling::Bytes { ids, whole } => {

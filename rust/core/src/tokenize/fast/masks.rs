@@ -1,16 +1,16 @@
 //! 64 bytes of ASCII at once: where words begin, one bit for each byte, without a branch for each
 //! character.
 //!
-//! The window begins with a word. A boundary depends on the two bytes before it and the one after,
-//! contractions apart, so all boundaries up to two bytes before what is not known hold. Bytes
-//! beyond ASCII count as not known.
+//! The window starts with a word. A boundary depends on the two bytes before it and the one after
+//! it, except in contractions, so all boundaries up to two bytes before the first unknown byte are
+//! valid. Non-ASCII bytes count as unknown.
 
 use super::words::Pattern;
 use crate::simd::bits::{WINDOW, bits};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::vectors;
 
-/// Which bytes are what: bit `j` for byte `j`.
+/// The classes of the bytes, with bit `j` for byte `j`.
 pub(super) struct Masks {
     letters: u64,
     numbers: u64,
@@ -26,8 +26,8 @@ impl Masks {
     /// Looks at each byte.
     #[inline]
     pub(super) fn new(window: &[u8; WINDOW]) -> Masks {
-        // Plain comparisons, so that the compiler uses vectors; then one bit of each byte is drawn
-        // out.
+        // Plain comparisons that the compiler vectorizes. Afterwards, one bit of each byte is
+        // extracted.
         let mut kinds = [0_u8; WINDOW];
         for (kind, byte) in kinds.iter_mut().zip(window) {
             let letter = u8::from((byte | 0x20).wrapping_sub(b'a') < 26);
@@ -81,7 +81,7 @@ impl Masks {
         }
     }
 
-    /// Bytes of another class than the one before.
+    /// Bytes whose class differs from that of the byte before.
     fn changes(&self) -> u64 {
         let same = |mask: u64| mask & mask << 1;
         !(same(self.letters) | same(self.numbers) | same(self.spaces) | same(self.others))
@@ -106,14 +106,14 @@ pub(super) fn begins(masks: &Masks, window: &[u8; WINDOW], pattern: Pattern) -> 
     begins & !1 & (1_u64.checked_shl(known as u32).unwrap_or(0)).wrapping_sub(1)
 }
 
-/// White space before a word: its last character stands apart, and a blank joins the word.
+/// White space before a word: its last character is a separate token, and a blank joins the word.
 fn gpt2(masks: &Masks) -> u64 {
     let last = masks.spaces & !(masks.spaces >> 1);
     let joined = masks.blanks << 1 & !masks.spaces;
     masks.changes() & !joined | last
 }
 
-/// The same with each number alone, as if the text ended before it.
+/// The same with each number separate, as if the text ended before it.
 fn digits_gpt2(masks: &Masks) -> u64 {
     let last = masks.spaces & !(masks.spaces >> 1) & !(masks.numbers >> 1);
     let joined = masks.blanks << 1 & !masks.spaces & !masks.numbers;
@@ -123,8 +123,8 @@ fn digits_gpt2(masks: &Masks) -> u64 {
 fn llama3(masks: &Masks, digits_max: usize) -> u64 {
     let Masks { letters, numbers, spaces, blanks, newlines, others, .. } = *masks;
     let last = spaces & !newlines & !(spaces >> 1);
-    // One character that is no newline joins letters: white space, or a lone other one that no
-    // blank has joined.
+    // One character other than a newline joins letters: white space, or a single other character
+    // that no blank has joined.
     let lone = others & !(others << 1) & !(blanks << 1);
     let joined_letters = letters & (spaces & !newlines | lone) << 1;
     let joined_others = others & blanks << 1;
@@ -146,7 +146,7 @@ fn llama3(masks: &Masks, digits_max: usize) -> u64 {
     begins
 }
 
-/// `'s`, `'re` and so on are words where they begin one.
+/// `'s`, `'re` and so on are separate words if they start one.
 fn contractions(mut begins: u64, apostrophes: u64, window: &[u8; WINDOW], any_case: bool) -> u64 {
     let mut candidates = begins & apostrophes & ((1 << (WINDOW - 2)) - 1);
     while candidates != 0 {

@@ -1,9 +1,9 @@
-//! Byte-pair merges: the table of pairs, and the exact merging of one word.
+//! Byte-pair merges: a table of pairs, and the exact merging of one word.
 //!
-//! The rule is that of `tokenizers`' `Word::merge_all`: of all neighbours that merge, the pair that
-//! comes first in the merges list is merged first, and of equal pairs the leftmost. The queue in
-//! `merge_all` drops an entry whose pair has changed since. A pair that gives the same piece at the
-//! same index is the same pair, so the rule has no other exception.
+//! The rule is that of `tokenizers`' `Word::merge_all`: among all neighbors that merge, the pair
+//! that comes first in the list of merges is merged first, and among equal pairs the leftmost. The
+//! queue in `merge_all` drops entries whose pair has changed since. A pair that produces the same
+//! piece at the same index is the same pair, so the rule has no other exception.
 //!
 //! An example (`the_example_at_the_head_takes_these_merges`): the list has `a a` (rank 0), `aa a`
 //! (rank 1) and `a b` (rank 2). The word is `aaaaab`.
@@ -23,9 +23,9 @@ use crate::simd::prefetch::prefetch;
 /// Words of more symbols merge through a queue: a scan for the best pair is quadratic, and faster
 /// only while a word is short.
 const SCAN_MAX: usize = 192;
-/// Nearly all words have fewer symbols than this, and small arrays are sooner made.
+/// Nearly all words have fewer symbols, and small arrays are faster to initialize.
 const SHORT_MAX: usize = 32;
-/// The rank of what does not merge.
+/// The rank of a pair that does not merge.
 const NONE: u32 = u32::MAX;
 const GONE: u32 = u32::MAX;
 const FREE: u64 = u64::MAX;
@@ -36,16 +36,16 @@ const RANK_BITS: u32 = 24;
 /// Which two tokens merge, and how early: an open-addressing table of 8 bytes a slot, since a merge
 /// is as slow as memory.
 pub(super) struct Merges {
-    /// The rank of every two letters. A word begins as letters, so this small table answers half of
-    /// what its merging asks.
+    /// The rank of each pair of letters. Words start as letters, so this small table answers half
+    /// of all lookups.
     letters: Box<[u32]>,
     /// From the top: the left token, the right one, the rank.
     slots: Vec<u64>,
     shift: u32,
     /// The new token of each rank.
     new: Vec<u32>,
-    /// Four bits a slot, set where the hash of a pair falls: most pairs do not merge, and this
-    /// stays in the fast caches.
+    /// Four bits per slot, set at the hashes of existing pairs. Most pairs do not merge, and this
+    /// filter stays in the fast caches.
     filter: Vec<u64>,
 }
 
@@ -54,12 +54,12 @@ pub(super) struct Merges {
 pub(super) struct Symbols {
     /// The ids.
     pub ids: Vec<u32>,
-    /// The bytes of each; 0 for a symbol that a merge has taken in.
+    /// The length of each symbol in bytes, or 0 for a symbol that was merged into another one.
     pub lens: Vec<u32>,
 }
 
 impl Symbols {
-    /// Makes room for the next word.
+    /// Clears the buffers for the next word.
     pub(super) fn clear(&mut self) {
         self.ids.clear();
         self.lens.clear();
@@ -71,7 +71,7 @@ impl Symbols {
         self.lens.push(len);
     }
 
-    /// Lets go of symbols that are taken in.
+    /// Removes symbols that were merged into others.
     fn close_ranks(&mut self) {
         let mut kept = 0;
         for place in 0..self.ids.len() {
@@ -84,9 +84,9 @@ impl Symbols {
 }
 
 impl Merges {
-    /// The table of `(left, right, new)` ids in the order of the merges list; of a pair that stands
-    /// there twice, the later counts. `alphabet` has the tokens of the letters, at most 256, which
-    /// are bytes to those who call [`Merges::apply`].
+    /// Builds the table from the `(left, right, new)` ids in the order of the list of merges. If a
+    /// pair occurs twice, the later entry counts. `alphabet` contains the tokens of the letters, at
+    /// most 256, which callers of [`Merges::apply`] pass as bytes.
     pub(super) fn new(list: &[(u32, u32, u32)], alphabet: &[u32]) -> Result<Merges, String> {
         let last =
             list.iter().map(|(left, right, new)| *left.max(right).max(new)).max().unwrap_or(0);
@@ -113,8 +113,8 @@ impl Merges {
         Ok(merges)
     }
 
-    /// The slot of a pair, or the free one it would take. A quarter of the slots is free, so the
-    /// search ends.
+    /// Returns the slot of a pair, or the free slot where it belongs. A quarter of the slots is
+    /// free, so the search ends.
     #[inline]
     fn place(&self, pair: u64, hash: u64) -> usize {
         let mask = self.slots.len() - 1;
@@ -138,8 +138,8 @@ impl Merges {
         let pair = pair(left, right);
         let hash = hash(pair);
         let (word, bit) = self.filter_place(hash);
-        // Asked for before it is known whether it will be needed, since the filter may have to be
-        // fetched as well.
+        // Prefetched before it is certain to be needed, because the filter may have to be fetched
+        // as well.
         prefetch(&self.slots, (hash >> self.shift) as usize);
         if self.filter[word] >> bit & 1 == 0 {
             return NONE;
@@ -176,7 +176,7 @@ impl Merges {
         let Symbols { ids, lens } = symbols;
         let end = ids.len();
         let (mut next, mut before) = ([0_u8; MAX], [0_u8; MAX]);
-        // What each symbol gives with the one after it; those taken in give nothing.
+        // The rank of each symbol with the one after it. Merged symbols have none.
         let mut ranks = [NONE; MAX];
         for place in 0..end - 1 {
             (next[place], before[place + 1]) = (place as u8 + 1, place as u8);
@@ -225,8 +225,8 @@ impl Merges {
         }
     }
 
-    /// The same for long words: symbols in a linked list, places in a heap by rank and then from
-    /// the left, outdated ones skipped.
+    /// Merges long words: symbols in a linked list, and positions in a heap ordered by rank, then
+    /// from the left. Outdated entries are skipped.
     fn by_rank(&self, symbols: &mut Symbols) {
         let Symbols { ids, lens } = symbols;
         let end = ids.len();
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn both_ways_to_merge_agree_and_the_leftmost_of_equal_pairs_goes_first() {
-        // a = 1, b = 2; "aa" = 3, "aaa" by way of (aa, a) = 4, "ab" = 5.
+        // a = 1, b = 2, "aa" = 3, "aaa" from (aa, a) = 4, "ab" = 5.
         let merges =
             Merges::new(&[(1, 1, 3), (3, 1, 4), (1, 2, 5)], &[0, 1, 2]).expect("few tokens");
         let mut state = 7_u64;
@@ -315,7 +315,7 @@ mod tests {
             (symbols.ids, symbols.lens)
         };
         let word = [a, a, a, a, a, b];
-        // With the first merge alone, the word stops where the third line of the example starts.
+        // With only the first merge, the word stops where the third line of the example starts.
         assert_eq!(merged(&list[..1], &word), (vec![aa, aa, a, b], vec![2, 2, 1, 1]));
         assert_eq!(merged(&list[2..], &word), (vec![a, a, a, a, ab], vec![1, 1, 1, 1, 2]));
         assert_eq!(merged(&list, &word), (vec![aa, aaa, b], vec![2, 3, 1]));

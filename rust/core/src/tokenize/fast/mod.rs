@@ -50,7 +50,7 @@ pub(super) struct Fast {
 enum Cutter {
     /// Into words.
     Words(Words),
-    /// Where nothing merges.
+    /// At positions where no merge crosses.
     Pieces(Pieces),
 }
 
@@ -74,7 +74,8 @@ impl Fast {
         self.scratches.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
     }
 
-    /// Texts that only the reference takes: beyond 4 GiB, or changed by the normaliser.
+    /// Whether only the reference engine accepts the text: it exceeds 4 GiB or the normalizer
+    /// changes it.
     fn is_foreign(&self, text: &str) -> bool {
         u32::try_from(text.len()).is_err() || (self.nfc && !is_nfc(text))
     }

@@ -1,4 +1,4 @@
-//! Which texts are in Unicode's normal form C, told at a glance for all but a few.
+//! Quickly detects nearly all texts in Unicode normalization form C.
 
 use std::sync::LazyLock;
 
@@ -8,14 +8,14 @@ use unicode_normalization_alignments::{IsNormalized, is_nfc_quick};
 use super::utf8::decode;
 use crate::simd::bits::WINDOW;
 
-/// The first byte of characters from U+0300 on. Those below are in normal form whatever stands
-/// beside them.
+/// The first byte of characters from U+0300 on. Characters below are in normal form next to any
+/// character.
 const FIRST_LEAD: u8 = 0xCC;
 /// Characters that the table knows: the first plane.
 const KNOWN: usize = 0x10000;
 
-/// One bit for each character: in normal form, and no mark that the ones beside it could join or
-/// overtake.
+/// One bit per character: it is in normal form, and neither combines with its neighbors nor is
+/// reordered.
 static PLAIN: LazyLock<Vec<u64>> = LazyLock::new(|| {
     let mut plain = vec![0; KNOWN / 64];
     for character in (0..KNOWN as u32).filter_map(char::from_u32) {
@@ -26,8 +26,8 @@ static PLAIN: LazyLock<Vec<u64>> = LazyLock::new(|| {
     plain
 });
 
-/// Is this text surely in normal form C? What combines has to be looked at more closely by the
-/// normaliser.
+/// Whether a text is certainly in normalization form C. Texts with combining characters need the
+/// normalizer.
 pub(super) fn is_nfc(text: &str) -> bool {
     is_plain(text.as_bytes()) || is_nfc_quick(text.chars()) == IsNormalized::Yes
 }

@@ -1,4 +1,5 @@
-//! Sentencepiece's way: no words, only cuts where nothing merges, and a `▁` in front.
+//! Segmentation of SentencePiece-style tokenizers: no words, only cuts at boundaries that no merge
+//! crosses, and a `▁` prefix.
 
 use std::ops::Range;
 
@@ -8,7 +9,7 @@ use super::lexicon::{Lexicon, Scratch};
 use super::utf8::decode;
 use crate::tokenize::encode::{Sink, Span};
 
-/// When a `▁` that is not in the text stands in front of a part of it.
+/// When a `▁` is added before a part of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Prefix {
     /// Never.
@@ -65,7 +66,7 @@ impl Pieces {
         }
     }
 
-    /// The first segment with the prefix; returns where it ends.
+    /// Encodes the first segment with the prefix. Returns where it ends.
     fn encode_first<S: Sink>(
         &self,
         text: &[u8],
@@ -113,7 +114,7 @@ impl Pieces {
 struct Moved<'a, S> {
     sink: &'a mut S,
     start: usize,
-    /// Where the first character ends.
+    /// The end of the first character.
     first: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Reads a tokenizer's parts and builds our engine from them, or says which part it does not know.
+//! Builds the fast engine from a tokenizer's parts, or names the part it does not support.
 
 use std::sync::{Arc, Mutex};
 
@@ -17,7 +17,7 @@ use super::words::{GPT2, LLAMA3, Pattern, QWEN, Words};
 use crate::tokenize::fast::{Cutter, Fast};
 use crate::tokenize::reference::Reference;
 
-/// What the parts in front of the model do to a text.
+/// How the parts before the model change a text.
 struct Front {
     cutter: Option<Pattern>,
     prefix: Prefix,
@@ -27,7 +27,7 @@ struct Front {
     nfc: bool,
 }
 
-/// Our engine for this tokenizer, or why there is none.
+/// Builds the fast engine for a tokenizer, or returns the reason why it cannot.
 pub(in crate::tokenize) fn build(reference: Arc<Reference>, json: &[u8]) -> Result<Fast, String> {
     let inner = reference.inner();
     let value = |part: serde_json::Result<Value>| part.map_err(|error| error.to_string());
@@ -58,7 +58,8 @@ pub(in crate::tokenize) fn build(reference: Arc<Reference>, json: &[u8]) -> Resu
     Ok(Fast { added, cutter, lexicon, nfc: front.nfc, reference, scratches: Mutex::default() })
 }
 
-/// Only the offsets matter of what a post-processor does, since nothing is put around a text here.
+/// Only the post-processor's effect on offsets matters, because no tokens are added around a text
+/// here.
 fn check_post_processor(value: &Value) -> Result<(), String> {
     match value["type"].as_str() {
         None if value.is_null() => Ok(()),

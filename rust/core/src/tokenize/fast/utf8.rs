@@ -1,7 +1,7 @@
 //! One character out of bytes that are known to be UTF-8.
 
-/// The character that begins at `at`, and its length. Bytes that are no UTF-8 give some number,
-/// never a read outside.
+/// Decodes the character that starts at `at`. Returns its code and length. Invalid UTF-8 yields an
+/// arbitrary number, but never an access out of bounds.
 #[inline]
 pub(super) fn decode(text: &[u8], at: usize) -> (u32, usize) {
     let follow = |place: usize| text.get(at + place).map_or(0, |byte| u32::from(byte & 0x3F));

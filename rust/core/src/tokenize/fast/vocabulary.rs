@@ -10,7 +10,7 @@ use tokenizers::models::bpe::BPE;
 use super::cache::{SHORT_MAX, key};
 use super::lexicon::MISSING;
 
-/// A byte-pair model taken apart.
+/// The parts of a byte-pair model.
 pub(super) struct Vocabulary {
     /// Ids of pieces.
     pub ids: HashMap<String, u32>,
@@ -41,7 +41,7 @@ enum Merge<'a> {
 }
 
 impl Vocabulary {
-    /// Reads the merges out of the file; the crate has read the rest already.
+    /// Reads the merges from the file. The crate has already read the rest.
     pub(super) fn new(model: &BPE, json: &[u8]) -> Result<Vocabulary, String> {
         let ids: HashMap<String, u32> = Model::get_vocab(model).into_iter().collect();
         let file: File = serde_json::from_slice(json)
@@ -74,14 +74,14 @@ impl Vocabulary {
         Some(())
     }
 
-    /// The ids of `<0x00>` to `<0xFF>`; [`MISSING`] where there is none.
+    /// The ids of `<0x00>` to `<0xFF>`, with [`MISSING`] for missing ones.
     pub(super) fn fallback_bytes(&self) -> Box<[u32; 256]> {
         Box::new(std::array::from_fn(|byte| {
             self.ids.get(&format!("<{byte:#04X}>")).copied().unwrap_or(MISSING)
         }))
     }
 
-    /// The ids of bytes in the byte alphabet; [`MISSING`] where there is none.
+    /// The ids of bytes in the byte alphabet, with [`MISSING`] for missing ones.
     pub(super) fn alphabet_bytes(&self) -> Box<[u32; 256]> {
         let mut bytes = Box::new([MISSING; 256]);
         for (character, byte) in alphabet() {
@@ -112,8 +112,8 @@ impl Vocabulary {
     }
 }
 
-/// Tokens by their bytes, the short ones by the cache's key: that lies in the table itself, and
-/// memory is what a look-up waits for.
+/// Tokens by their bytes. Short ones use the cache's key, which is stored in the table itself,
+/// because a lookup mostly waits for memory.
 pub(super) struct WholeWords {
     short: HashMap<u128, u32>,
     long: HashMap<Box<[u8]>, u32>,

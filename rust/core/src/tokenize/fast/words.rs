@@ -24,9 +24,9 @@ pub(super) const QWEN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\
 pub(super) enum Pattern {
     /// [`GPT2`].
     Gpt2,
-    /// Every numeric character alone, then [`GPT2`] in between: SmolLM2.
+    /// Each numeric character separately, then [`GPT2`] between them: SmolLM2.
     DigitsGpt2,
-    /// [`LLAMA3`] and [`QWEN`]: how many digits make a word.
+    /// [`LLAMA3`] and [`QWEN`], which differ in the maximum number of digits in a word.
     Llama3 {
         /// Three or one.
         digits_max: usize,
@@ -36,7 +36,7 @@ pub(super) enum Pattern {
 /// How far the search for words has come.
 pub(super) struct Progress {
     at: usize,
-    /// Where the text between digits ends.
+    /// The end of the text between digits.
     piece: usize,
 }
 
@@ -56,8 +56,8 @@ pub(super) struct Words {
 }
 
 impl Words {
-    /// Writes where words end, after `progress` and up to `end`, until little room is left; returns
-    /// how many, and moves `progress`.
+    /// Writes the ends of words after `progress` and up to `end`, until little room is left.
+    /// Returns how many it wrote, and advances `progress`.
     pub(super) fn fill(
         &self,
         text: &[u8],
@@ -90,8 +90,8 @@ impl Words {
         })
     }
 
-    /// The same with a way to look at a window and one to list its bits. Inlined, so that each way
-    /// is compiled for its processor.
+    /// Implements `fill` with one function to classify a window and one to list its bits. It is
+    /// inlined, so each variant is compiled for its processor.
     #[inline(always)]
     fn fill_by(
         &self,
@@ -101,7 +101,7 @@ impl Words {
         masks: impl Fn(&[u8; WINDOW]) -> Masks,
         list: impl Fn(u64, u32, &mut [u32; WINDOW]) -> usize,
     ) -> usize {
-        // What stands behind the end must not be seen: `\s+(?!\S)` looks ahead.
+        // Text after the end must be hidden, because `\s+(?!\S)` looks ahead.
         let text = &text[..end];
         let Progress { mut at, mut piece } = *progress;
         let mut count = 0;
@@ -192,7 +192,7 @@ impl Words {
         self.lines(text, at)
     }
 
-    /// The end of a run of one class.
+    /// Returns the end of a run of one class.
     #[inline]
     fn run(&self, text: &[u8], start: usize, class: Class) -> usize {
         let mut at = start;
@@ -262,8 +262,8 @@ struct Space {
 }
 
 impl Space {
-    /// The last character of a run belongs to what follows, unless nothing follows or it is all
-    /// there is.
+    /// The last character of a run belongs to the next word, unless it is the only one or no word
+    /// follows.
     fn end(&self, text: &[u8]) -> usize {
         if self.stop == text.len() || self.last == self.start { self.stop } else { self.last }
     }

@@ -1,4 +1,5 @@
-//! The twins: slow and obvious, and held equal to the engine by the tests beside this folder.
+//! The reference implementations: slow and simple. The tests in the parent directory compare the
+//! engine with them.
 
 pub mod phrases;
 pub mod rows;

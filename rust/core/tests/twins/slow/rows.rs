@@ -1,5 +1,4 @@
-//! Reads rows by serde_json alone: the word that the fast reader must not contradict, refusals
-//! included.
+//! Reads rows with serde_json only. The fast reader must return the same results, including errors.
 
 use std::collections::HashMap;
 use std::marker::PhantomData;
@@ -144,7 +143,7 @@ fn check_count(messages: usize) -> Result<(), (&'static str, String)> {
     }
 }
 
-/// A value that counts only as an object; an array of its fields does not.
+/// A value that must be an object. An array of its fields is rejected.
 struct Object<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {

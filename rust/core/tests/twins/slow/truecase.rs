@@ -1,15 +1,15 @@
-//! truecase-v1, slow and obvious: pass after pass over the whole text. The fast one must give the
-//! same letters.
+//! Reference implementation of truecase-v1: one pass after another over the text. The fast one must
+//! change the same letters.
 
 mod protect;
 
 use std::ops::Range;
 
-/// Marks that may stand between a terminator and the white space after it.
+/// Marks that may be between a terminator and the white space after it.
 const CLOSERS: [char; 6] = ['"', '\'', ')', ']', '”', '’'];
-/// Marks that may stand between white space and the first letter of a sentence.
+/// Marks that may be between white space and the first letter of a sentence.
 const OPENERS: [char; 6] = ['"', '\'', '(', '[', '“', '‘'];
-/// What is cut off a word's end before its inside is judged.
+/// Trailing punctuation, ignored when classifying a word.
 const TRAILING: [char; 12] = ['.', ',', ';', ':', '!', '?', ')', ']', '}', '"', '\'', '”'];
 /// Words whose dot does not end a sentence.
 const ABBREVIATIONS: [&str; 34] = [
@@ -18,7 +18,7 @@ const ABBREVIATIONS: [&str; 34] = [
     "est.", "eq.", "sec.", "vol.", "pp.", "ed.", "eds.", "ca.", "u.s.", "u.k.",
 ];
 
-/// The text with its capitals, and how many letters changed; `None` where none did.
+/// Returns the truecased text and the number of changed letters, or `None` if no letter changed.
 pub fn truecase(text: &str) -> Option<(String, u32)> {
     let mut candidates = sentence_starts(text);
     candidates.extend(pronouns(text));
@@ -37,7 +37,7 @@ fn covers(spans: &[Range<usize>], place: usize) -> bool {
     after > 0 && spans[after - 1].end > place
 }
 
-/// The text with the letters at these places upper-cased.
+/// Returns the text with the letters at these offsets in upper case.
 fn capitalised(text: &str, places: &[usize]) -> Option<(String, u32)> {
     let mut edited = String::with_capacity(text.len() + 4);
     let (mut copied, mut letters_changed) = (0, 0);
@@ -54,7 +54,7 @@ fn capitalised(text: &str, places: &[usize]) -> Option<(String, u32)> {
     (letters_changed > 0).then_some((edited, letters_changed))
 }
 
-/// The capital of a small letter that has exactly one (`ß` has none).
+/// The capital of a lowercase letter that has exactly one (`ß` has no single one).
 fn upper(letter: char) -> Option<char> {
     let mut capitals = letter.to_uppercase();
     match (letter.is_lowercase(), capitals.next(), capitals.next()) {
@@ -63,7 +63,7 @@ fn upper(letter: char) -> Option<char> {
     }
 }
 
-/// Places of small letters that begin a sentence and that no guard holds back.
+/// Offsets of lowercase letters that start a sentence and that no guard protects.
 fn sentence_starts(text: &str) -> Vec<usize> {
     let mut places = Vec::new();
     let mut consider = |from: usize| {
@@ -94,7 +94,7 @@ fn sentence_starts(text: &str) -> Vec<usize> {
     places
 }
 
-/// The first place that is neither white space nor, behind it, opening punctuation.
+/// The first offset with a character that is neither white space nor opening punctuation after it.
 fn first_visible(text: &str, from: usize) -> usize {
     text.len() - text[from..].trim_start().trim_start_matches(OPENERS).len()
 }
@@ -146,7 +146,7 @@ fn is_name(word: &str) -> bool {
     false
 }
 
-/// Places of the pronoun `i`.
+/// Offsets of the pronoun `i`.
 fn pronouns(text: &str) -> impl Iterator<Item = usize> + '_ {
     memchr::memchr_iter(b'i', text.as_bytes()).filter(|place| is_pronoun(text, *place))
 }
@@ -171,7 +171,7 @@ fn is_pronoun(text: &str, place: usize) -> bool {
     }
 }
 
-/// Whether what follows `i'` makes it a pronoun: i'm, i've, i'd, i'll.
+/// Whether the text after `i'` makes it a pronoun: i'm, i've, i'd, i'll.
 fn contracts(rest: &str) -> bool {
     ["m", "ve", "d", "ll"].iter().any(|end| {
         rest.strip_prefix(end)

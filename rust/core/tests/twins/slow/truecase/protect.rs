@@ -31,7 +31,7 @@ const CODE_STARTS: [&str; 25] = [
     "SELECT ",
     "#include",
 ];
-/// What may stand in front of `www.`.
+/// Characters allowed before `www.`.
 const OPENERS: [char; 8] = ['(', '[', '{', '<', '"', '\'', '“', '‘'];
 
 /// The protected spans, in order and without overlap. Of two that begin inside each other the
@@ -61,7 +61,8 @@ fn is_fence(line: &str) -> bool {
     line.trim_start_matches([' ', '\t']).starts_with("```")
 }
 
-/// Where the fence that opened before `line_end` closes: behind the closing line, or with the text.
+/// The end of the fenced block that was opened before `line_end`: after the closing line, or the
+/// end of the text.
 fn fence_end(text: &str, line_end: usize) -> usize {
     let mut start = line_end + 1;
     while start < text.len() {
@@ -81,8 +82,8 @@ fn is_code(line: &str) -> bool {
         || ["=>", "==", "();"].iter().any(|mark| line.contains(mark))
 }
 
-/// Finds the spans that begin between `place` and the line's end; says where to go on, which `$$`
-/// may push behind it.
+/// Finds the spans that start between `place` and the end of the line. Returns where to continue,
+/// which `$$` may move beyond the line.
 fn within_line(
     text: &str,
     mut place: usize,
@@ -115,7 +116,7 @@ fn within_line(
     place.max(line_end + usize::from(place == line_end))
 }
 
-/// The word at `place`, where it is a link or an address.
+/// The word at `place` if it is a link or an address.
 fn link(text: &str, place: usize, line_end: usize) -> Option<Range<usize>> {
     let rest = &text[place..line_end];
     let word = &rest[..rest.find(char::is_whitespace).unwrap_or(rest.len())];
