@@ -9,6 +9,7 @@ mod blocks;
 mod codec;
 mod delta;
 mod footer;
+mod json;
 mod message;
 mod messages;
 mod page_header;
@@ -18,10 +19,12 @@ mod size;
 mod thrift;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arrow_array::RecordBatch;
-use arrow_json::LineDelimitedWriter;
+use arrow_json::WriterBuilder;
+use arrow_json::writer::LineDelimited;
 use arrow_schema::ArrowError;
 
 use super::{
@@ -168,7 +171,8 @@ impl<B: Iterator<Item = Batch>> Rows<B> {
     }
 
     fn as_lines(&mut self, batch: &RecordBatch) -> Result<Chunk, ArrowError> {
-        let mut writer = LineDelimitedWriter::new(Vec::new());
+        let builder = WriterBuilder::new().with_encoder_factory(Arc::new(json::Values));
+        let mut writer = builder.build::<_, LineDelimited>(Vec::new());
         writer.write(batch)?;
         writer.finish()?;
         let bytes = writer.into_inner();
