@@ -150,7 +150,7 @@ def test_a_missing_tokenizer_is_named_with_the_ways_out(tmp_path: Path) -> None:
     )
     assert (
         "mistralai/Mistral-7B-v0.1" in told
-        and "--tokenizer FOLDER" in told
+        and "--tokenizer DIR" in told
         and "--tokenizer sample" in told
     )
 

@@ -56,8 +56,8 @@ def test_an_unknown_word_is_refused_and_not_taken_for_another_product(word: Any)
 
 def test_the_words_of_a_summary() -> None:
     windows, pairs = Product.WINDOWS, Product.PAIRS
-    assert windows.summary(SPLIT, has_tokens=False) == "3 dialogues, text alone"
-    assert pairs.summary(SPLIT, has_tokens=False) == "2 pairs of 3 prompts, text alone"
+    assert windows.summary(SPLIT, has_tokens=False) == "3 dialogues, text only"
+    assert pairs.summary(SPLIT, has_tokens=False) == "2 pairs from 3 prompts, text only"
     cut = "2 pairs of 3 prompts, 100 tokens, 7 cut off at 64"
     assert pairs.summary(SPLIT, has_tokens=True) == cut
     assert windows.summary(SPLIT, has_tokens=True) == (

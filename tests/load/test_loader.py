@@ -267,7 +267,7 @@ def test_ranks_that_differ_in_anything_all_raise_and_none_hangs() -> None:
     changes: list[dict[str, Any]] = [
         {},
         *({name: "other"} for name in facts),
-        {"error": "no such folder"},
+        {"error": "no such directory"},
     ]
     assert run_ranks(compare_facts, 2, facts, changes) == [0, 0]
 

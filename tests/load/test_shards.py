@@ -211,10 +211,10 @@ def test_two_shards_that_changed_places_are_found(packed: Path, tmp_path: Path) 
 
 
 def test_a_folder_without_manifest_or_split_is_named(copy: Path) -> None:
-    with pytest.raises(InputError, match="no split `dev`"):
+    with pytest.raises(InputError, match="no split `dev`; available: train"):
         Shards(copy, "dev")
     (copy / "manifest.json").unlink()
-    with pytest.raises(InputError, match=r"not a data set"):
+    with pytest.raises(InputError, match="is not a dataset"):
         Shards(copy, "train")
 
 

@@ -127,9 +127,9 @@ def test_a_manifest_that_names_fewer_rows_of_text_contradicts_itself(tmp_path: P
 def test_whoever_needs_tokens_refuses_it_and_says_what_to_do(tmp_path: Path) -> None:
     out = tmp_path / "text"
     run("binarize", out, ROWS["binarize"], tokens=False)
-    with pytest.raises(zephyr_fast.InputError, match=r"text alone.*load_dataset.*made again"):
+    with pytest.raises(zephyr_fast.InputError, match=r"text only.*rebuild it with a tokenizer.*load_dataset"):
         zephyr_fast.open_shards(out)
-    with pytest.raises(zephyr_fast.InputError, match="text alone"):
+    with pytest.raises(zephyr_fast.InputError, match="text only"):
         estimate(out, "tiny-dpo")
 
 
@@ -173,5 +173,5 @@ def test_the_summary_says_that_it_is_text_alone(tmp_path: Path) -> None:
     ]
     done = CliRunner().invoke(cli, arguments, env={"COLUMNS": "200"})
     assert done.exit_code == 0
-    assert "222 pairs of 222 prompts, text alone" in done.output
+    assert "222 pairs from 222 prompts, text only" in done.output
     assert "text/train-00000.parquet" in done.output

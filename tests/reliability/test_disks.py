@@ -89,7 +89,7 @@ def test_results_that_cannot_be_printed_are_an_error(tmp_path: Path) -> None:
             )
         assert (
             done.returncode == STORAGE
-            and "error: cannot print: No space left on device" in done.stderr
+            and "error: cannot write to stdout: No space left on device" in done.stderr
         ), done.stderr
 
 

@@ -76,7 +76,7 @@ def test_a_whole_data_set_passes_and_nothing_is_written(copy: Path) -> None:
     assert (done.returncode, done.stderr) == (
         0,
         "",
-    ) and f"`{copy}` is whole: {found.files} files" in done.stdout
+    ) and f"`{copy}` is intact: {found.files} files" in done.stdout
     assert json.loads(shell("verify", copy, "--json").stdout)["problems"] == []
     assert files(copy) == before
 

@@ -219,7 +219,7 @@ def test_a_split_without_samples_costs_nothing_and_is_refused(shards: Path, tmp_
 )
 def test_a_size_that_no_machine_has_is_refused(size: str, tmp_path: Path) -> None:
     done = shell("prep", *SAMPLE, "--out", tmp_path / "out", "--max-memory", size)
-    assert done.returncode == 2 and "Error: " in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "error: " in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("option", ["--threads", "--max-bad-rows", "--seq-len"])

@@ -12,7 +12,7 @@ import pytest
 
 from shell import SAMPLE, command, rows_file
 from zephyr_fast import InputError, Manifest
-from zephyr_fast.prepare.inputs import PACKAGED_TOKENIZER
+from zephyr_fast.prepare.inputs import BUNDLED_TOKENIZER
 from zephyr_fast.train import config_file
 from zephyr_fast.train.trust import check_folder
 from zephyr_fast.untrusted.matching import matches
@@ -78,7 +78,7 @@ def test_prep_reads_rows_recipes_and_tokenizers_of_regular_files_alone(
 def test_no_file_of_a_tokenizer_is_waited_for(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "tokenizer"
     folder.mkdir()
-    (folder / "tokenizer.json").write_bytes((PACKAGED_TOKENIZER / "tokenizer.json").read_bytes())
+    (folder / "tokenizer.json").write_bytes((BUNDLED_TOKENIZER / "tokenizer.json").read_bytes())
     os.mkfifo(folder / name)
     rows = rows_file(tmp_path / "rows.jsonl", 3)
     assert name in refused(
