@@ -15,7 +15,7 @@ from trl.trainer.distillation_trainer import _chunked_divergence_loss
 
 from zephyr_fast._core import ConfigError
 from zephyr_fast.dataset.manifest import Manifest
-from zephyr_fast.train.model import check_fit, note
+from zephyr_fast.train.model import check_fit, log
 from zephyr_fast.train.trainers import SFTTrainer
 from zephyr_fast.train.trust import refused_model
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class Distilled(SFTTrainer):
+class DistillationTrainer(SFTTrainer):
     """dSFT with a teacher: the loss is `1 - weight` parts that of the labels and `weight` parts
     KL(teacher ‖ student), per trained token.
 
@@ -73,7 +73,7 @@ class Distilled(SFTTrainer):
             self.accelerator.prepare_model(teacher, evaluation_mode=True),
             weight,
         )
-        note(f"distilling from `{name}` with weight {weight:g}")
+        log(f"distilling from `{name}` with weight {weight:g}")
 
     def compute_loss(
         self,

@@ -20,9 +20,9 @@ from zephyr_fast.dataset.product import Product
 from zephyr_fast.load.collators import PairCollator, layout_for
 from zephyr_fast.train import configs, run
 from zephyr_fast.train.metrics import preference_accuracy
-from zephyr_fast.train.model import load_start, load_tokenizer, named, note
-from zephyr_fast.train.ordered import InOrder
-from zephyr_fast.train.padding_free import pack_forward, prove_packing
+from zephyr_fast.train.model import load_tokenizer, log, model_name, resolve_model
+from zephyr_fast.train.ordered import OrderedTrainerMixin
+from zephyr_fast.train.padding_free import check_packing, pack_forward
 from zephyr_fast.train.ref_logprobs import attach
 from zephyr_fast.train.ref_logprobs.store import COLUMNS
 from zephyr_fast.train.trust import refused_weights
@@ -48,13 +48,13 @@ class PairArguments(configs.ShardArguments):
     )
 
 
-class DPOTrainer(InOrder, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
+class DPOTrainer(OrderedTrainerMixin, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
     """TRL's trainer on prepared pairs, in our order. Upstream would tokenize text here and has
     no way to skip it (trl#2368).
     """
 
     data_collator: PairCollator
-    _is_packing_proven = False
+    _packing_checked = False
 
     def __init__(self, model: Any, args: "DPOConfig", **rest: Any) -> None:
         with (
@@ -101,15 +101,15 @@ class DPOTrainer(InOrder, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyp
                     else unwrapped
                 )
         self.data_collator = replace(self.data_collator, layout=layout)
-        note(f"packing completions (layout `{layout}`, attention `{attention}`)")
+        log(f"packing completions (layout `{layout}`, attention `{attention}`)")
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """TRL's loss, after a proof on the first batch that this model, as it is sharded and
         quantized, keeps answers apart.
         """
-        if "packed" in inputs and not self._is_packing_proven:
-            prove_packing(model, inputs)
-            self._is_packing_proven = True
+        if "packed" in inputs and not self._packing_checked:
+            check_packing(model, inputs)
+            self._packing_checked = True
         return super().compute_loss(model, inputs, *args, **kwargs)
 
 
@@ -126,7 +126,7 @@ def main(data: PairArguments, training: "DPOConfig", model: "ModelConfig") -> No
     Saves to `training.output_dir`.
     """
     manifests = run.read_manifests(data, Product.PAIRS)
-    run.settle(data, training, manifests)
+    run.apply_shard_settings(data, training, manifests)
     tokenizer = load_tokenizer(data.shards[0], manifests[0])
     train_dataset, eval_dataset = run.open_splits(data, training, manifests[0])
     if training.precompute_ref_log_probs:
@@ -135,9 +135,9 @@ def main(data: PairArguments, training: "DPOConfig", model: "ModelConfig") -> No
         eval_dataset = eval_dataset and attach.with_reference(
             eval_dataset, data.shards[:1], keys[:1], "test"
         )
-    start = load_start(model, training, manifests, tokenizer)
+    start = resolve_model(model, training, manifests, tokenizer)
 
-    with refused_weights(f"the model `{named(model)}`"):
+    with refused_weights(f"the model `{model_name(model)}`"):
         trainer = DPOTrainer(
             model=start.model,
             args=training,
@@ -153,9 +153,9 @@ def main(data: PairArguments, training: "DPOConfig", model: "ModelConfig") -> No
         trainer.pack_pairs()
 
     is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-    run.train(
+    run.run_training(
         trainer,
-        measure=dict if is_sharded else partial(preference_accuracy, trainer.model, data.shards[0]),
+        metric=dict if is_sharded else partial(preference_accuracy, trainer.model, data.shards[0]),
     )
 
 

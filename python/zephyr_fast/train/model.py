@@ -44,7 +44,7 @@ TOKENIZER_BYTES_MAX = 256 << 20
 
 
 @dataclass(frozen=True)
-class Start:
+class ModelSource:
     """What TRL's trainers take: a model or its name, and how to load the one, quantize it, and
     wrap it in an adapter.
     """
@@ -134,12 +134,12 @@ def _check_no_code(config: bytes, where: str) -> None:
         )
 
 
-def load_start(
+def resolve_model(
     arguments: "ModelConfig",
     training: "SFTConfig | DPOConfig",
     manifests: Sequence[Manifest],
     tokenizer: "PreTrainedTokenizerBase",
-) -> Start:
+) -> ModelSource:
     """What to train, after the checks that need no weights. Most often a name: TRL loads the
     weights itself.
 
@@ -149,19 +149,19 @@ def load_start(
     """
     from trl import get_peft_config, get_quantization_config
 
-    name = named(arguments)
+    name = model_name(arguments)
     quantization, adapter = get_quantization_config(arguments), get_peft_config(arguments)
     training.model_init_kwargs = _loading(arguments, training)
     base = base_of_adapter(name)
     check_fit(base or name, manifests, tokenizer, training.trust_remote_code)
     if base:
-        return Start(_load_adapter(name, base, training, quantization), None, None)
+        return ModelSource(_load_adapter(name, base, training, quantization), None, None)
     if _has_only_config(name):
-        return Start(_random(name, training), quantization, adapter)
-    return Start(name, quantization, adapter)
+        return ModelSource(_random(name, training), quantization, adapter)
+    return ModelSource(name, quantization, adapter)
 
 
-def named(arguments: "ModelConfig") -> str:
+def model_name(arguments: "ModelConfig") -> str:
     """The folder or Hub id of the model to start from."""
     name = arguments.model_name_or_path
     if name is None:
@@ -171,7 +171,7 @@ def named(arguments: "ModelConfig") -> str:
     return str(PACKAGED_MODEL) if name == "sample" else str(name)
 
 
-def note(text: str) -> None:
+def log(text: str) -> None:
     """One line on stderr, from the first process only."""
     from accelerate import PartialState
 
@@ -285,7 +285,7 @@ def _random(name: str, training: "SFTConfig | DPOConfig") -> Any:
         raise InputError(
             f"`{name}` has no weights; DPO starts from a trained model, so run `sft` first"
         )
-    note(f"`{name}` has no weights; initializing randomly with seed {training.seed}")
+    log(f"`{name}` has no weights; initializing randomly with seed {training.seed}")
     set_seed(training.seed)
     loading = training.model_init_kwargs or {}
     assert isinstance(loading, dict)  # _loading made it
@@ -336,7 +336,7 @@ def _load_adapter(
     from peft import PeftModel
     from trl.trainer.utils import create_model_from_path
 
-    note(
+    log(
         f"`{name}` is an adapter of `{base}`; training continues with its own rank "
         "and targets (`lora_*` keys are ignored)"
     )

@@ -1,10 +1,10 @@
 """Lets a trainer of TRL read shards in our order: exactly once per epoch, and resumed at the
 very next row.
 
-`class Ours(InOrder, SFTTrainer)` is all it takes. The trainer sees one stream over all epochs,
-cut into steps; epochs follow from the stream's index. A checkpoint holds that index
-(`stateful_callbacks` of its `trainer_state.json`), and a resumed run starts there, with any
-number of ranks, workers and device batches, and skips over nothing.
+`class Ours(OrderedTrainerMixin, SFTTrainer)` is all it takes. The trainer sees one stream over all
+epochs, cut into steps; epochs follow from the stream's index. A checkpoint holds that index
+(`stateful_callbacks` of its `trainer_state.json`), and a resumed run starts there, with any number
+of ranks, workers and device batches, and skips over nothing.
 """
 
 import math
@@ -19,19 +19,19 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy, get_last_
 
 from zephyr_fast._core import ConfigError, InputError, IntegrityError, ZephyrError
 from zephyr_fast.load import permutation
-from zephyr_fast.load.agreement import Facts, agree
 from zephyr_fast.load.index import IndexRows
 from zephyr_fast.load.loader import Batches, Loader, Part, Workers
+from zephyr_fast.load.rank_check import RankState, check_ranks
 from zephyr_fast.load.stream import PADDING, LoaderState, Remainder, Stream, other_version
 from zephyr_fast.train.configs import WHOLE_MAX
-from zephyr_fast.train.model import note
+from zephyr_fast.train.model import log
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
     from transformers import TrainerControl, TrainingArguments
 
 
-class InOrder:
+class OrderedTrainerMixin:
     """Goes before a class of transformers' `Trainer`, whose `train_dataset` is an index data set
     of shards.
 
@@ -72,13 +72,13 @@ class InOrder:
             stock: DataLoader[Any] = super().get_train_dataloader()  # type: ignore[misc]
             return stock
         try:
-            loader, facts = self._loader()
+            loader, state = self._loader()
         except ZephyrError as error:
-            agree({"error": str(error)})
+            check_ranks({"error": str(error)})
             raise
-        agree(facts)
+        check_ranks(state)
         if dropped := loader.batches.stream.dropped():
-            note(
+            log(
                 f"`remainder: drop` skips {dropped} of {loader.batches.stream.order.size} "
                 "samples per epoch"
             )
@@ -109,7 +109,7 @@ class InOrder:
     def _is_ours(self) -> bool:
         return bool(self.args.train_sampling_strategy == "random")
 
-    def _loader(self) -> tuple[Loader, Facts]:
+    def _loader(self) -> tuple[Loader, RankState]:
         args = self.args
         _check_supported(self)
         rows = IndexRows(self.train_dataset)
@@ -153,7 +153,7 @@ class InOrder:
             workers,
             to_device,
         )
-        return loader, _facts(loader)
+        return loader, _rank_state(loader)
 
 
 class LoaderStateCallback(TrainerCallback, ExportableState):  # type: ignore[misc]  # transformers is untyped
@@ -263,7 +263,7 @@ def _steps_before(checkpoint: str | None) -> int:
     )
 
 
-def _facts(loader: Loader) -> Facts:
+def _rank_state(loader: Loader) -> RankState:
     """What must be the same on all ranks."""
     stream, part = loader.batches.stream, loader.batches.part
     return {

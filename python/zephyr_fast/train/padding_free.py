@@ -17,14 +17,14 @@ An example: prompt 5, chosen answer 6, rejected answer 7 8 9. TRL's table has tw
 
 The model sees six tokens in place of eight, and its positions restart with each answer:
 
->>> _taken(table, indices, padding=0).tolist(), batch["packed"]["position_ids"].tolist()
+>>> _gather(table, indices, padding=0).tolist(), batch["packed"]["position_ids"].tolist()
 ([[5, 6, 5, 7, 8, 9]], [[0, 1, 0, 1, 2, 3]])
 
 It gives one value per token but the first, here 1 to 5, and TRL gets them back as its table has
 them. The 2 is dropped: it is the second 5 as predicted from the 6, which belongs to another answer.
 
 >>> import torch
->>> _put_back(torch.tensor([[1, 2, 3, 4, 5]]), indices, table.shape).tolist()
+>>> _scatter(torch.tensor([[1, 2, 3, 4, 5]]), indices, table.shape).tolist()
 [[1, 0, 0], [3, 4, 5]]
 """
 
@@ -68,20 +68,20 @@ def pack_forward(model: Any) -> None:
         # With one, transformers would let the documents of a row see each other.
         inputs.pop("attention_mask")
         output = padded_forward(
-            input_ids=_taken(ids, indices, 0),
-            labels=_taken(labels, indices, -100),
+            input_ids=_gather(ids, indices, 0),
+            labels=_gather(labels, indices, -100),
             **plan,
             **inputs,
         )
         for name in PER_TOKEN:
             if output.get(name) is not None:
-                output[name] = _put_back(output[name], indices, ids.shape)
+                output[name] = _scatter(output[name], indices, ids.shape)
         return output
 
     model.forward = types.MethodType(forward, model)
 
 
-def prove_packing(model: Any, batch: "dict[str, Any]") -> None:
+def check_packing(model: Any, batch: "dict[str, Any]") -> None:
     """Computes one batch both ways. ConfigError where the log-probs differ by more than
     rounding.
     """
@@ -115,14 +115,14 @@ def _packing_error(model: Any, batch: "dict[str, Any]") -> float:
     return float((padded - packed).abs().sum() / (labels[:, 1:] != -100).sum().clamp(min=1))
 
 
-def _taken(table: "torch.Tensor", indices: "torch.Tensor", padding: int) -> "torch.Tensor":
+def _gather(table: "torch.Tensor", indices: "torch.Tensor", padding: int) -> "torch.Tensor":
     """The table's values in packed order, `padding` where the plan says so."""
     from torch.nn.functional import pad
 
     return pad(table.flatten(), (0, 1), value=padding)[indices]
 
 
-def _put_back(
+def _scatter(
     values: "torch.Tensor", indices: "torch.Tensor", shape: "torch.Size"
 ) -> "torch.Tensor":
     """Values per predicted token, [R, W - 1], as those of the padded table, [2 B, L - 1]; 0

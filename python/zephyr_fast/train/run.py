@@ -11,14 +11,14 @@ from zephyr_fast.load.index import index, open_shards, with_lengths
 from zephyr_fast.load.mixture import Mixture
 from zephyr_fast.train.checkpoint import check_checkpoint, resuming
 from zephyr_fast.train.configs import ShardArguments
-from zephyr_fast.train.model import note, read_manifest
+from zephyr_fast.train.model import log, read_manifest
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import Trainer
     from trl import DPOConfig, SFTConfig
 
-Measure = Callable[[], dict[str, float]]
+Metric = Callable[[], dict[str, float]]
 """Something to measure on the model before and after training."""
 
 
@@ -45,7 +45,7 @@ def hide_token(training: "SFTConfig | DPOConfig") -> None:
         os.environ["HF_TOKEN"] = token
 
 
-def settle(
+def apply_shard_settings(
     data: ShardArguments, training: "SFTConfig | DPOConfig", manifests: list[Manifest]
 ) -> None:
     """Sets what the shards decide, and turns `resume_from_checkpoint: "true"` into True."""
@@ -103,24 +103,24 @@ def open_splits(
     return train, open_shards(data.shards[0], "test") if training.do_eval else None
 
 
-def train(trainer: "Trainer", measure: Measure) -> None:
+def run_training(trainer: "Trainer", metric: Metric) -> None:
     """Measures, trains, measures again, saves model, tokenizer and metrics (`all_results.json`)
     to the output folder.
     """
     args = trainer.args
-    before = _named("before", measure()) if args.eval_on_start else {}
+    before = _prefixed("before", metric()) if args.eval_on_start else {}
     with resuming(args.resume_from_checkpoint):
         metrics = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint).metrics
     trainer.save_metrics("train", metrics)
     trainer.save_state()
     if args.do_eval:
-        trainer.save_metrics("before", before | _named("before", _at_start(trainer)))
-        trainer.save_metrics("eval", trainer.evaluate() | _named("eval", measure()))
+        trainer.save_metrics("before", before | _prefixed("before", _at_start(trainer)))
+        trainer.save_metrics("eval", trainer.evaluate() | _prefixed("eval", metric()))
     trainer.model.config.use_cache = (
         True  # off in training, where it would undo the documents' masks; generation needs it
     )
     trainer.save_model()
-    note(f"model saved to {args.output_dir}")
+    log(f"model saved to {args.output_dir}")
     trainer.end()  # trackers and process group
 
 
@@ -138,5 +138,5 @@ def _at_start(trainer: "Trainer") -> dict[str, Any]:
     }
 
 
-def _named(prefix: str, metrics: dict[str, Any]) -> dict[str, Any]:
+def _prefixed(prefix: str, metrics: dict[str, Any]) -> dict[str, Any]:
     return {f"{prefix}_{name}": value for name, value in metrics.items()}

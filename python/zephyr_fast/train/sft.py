@@ -9,7 +9,7 @@ from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.load.collators import WindowCollator, layout_for
 from zephyr_fast.train import configs, run
-from zephyr_fast.train.model import load_start, load_tokenizer, named, note
+from zephyr_fast.train.model import load_tokenizer, log, model_name, resolve_model
 from zephyr_fast.train.trainers import SFTTrainer
 from zephyr_fast.train.trust import refused_weights
 
@@ -50,13 +50,13 @@ def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> 
     Saves to `training.output_dir`.
     """
     manifests = run.read_manifests(data, Product.WINDOWS)
-    run.settle(data, training, manifests)
+    run.apply_shard_settings(data, training, manifests)
     training.dataset_kwargs = {"skip_prepare_dataset": True}
     tokenizer = load_tokenizer(data.shards[0], manifests[0])
-    start = load_start(model, training, manifests, tokenizer)
+    start = resolve_model(model, training, manifests, tokenizer)
     train_dataset, eval_dataset = run.open_splits(data, training, manifests[0])
 
-    with refused_weights(f"the model `{named(model)}`"):
+    with refused_weights(f"the model `{model_name(model)}`"):
         trainer = _kind(data, manifests, tokenizer)(
             model=start.model,
             args=training,
@@ -76,12 +76,12 @@ def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> 
     trainer.data_collator = WindowCollator(
         layout, tokenizer.pad_token_id, training.pad_to_multiple_of
     )
-    note(
+    log(
         f"packed documents are isolated by position ids (layout `{layout}`, "
         f"attention `{attention}`)"
     )
 
-    run.train(trainer, measure=dict)
+    run.run_training(trainer, metric=dict)
 
 
 def _kind(
@@ -90,7 +90,7 @@ def _kind(
     """The trainer that the run needs, once its teacher, if it has one, is seen to fit."""
     if data.teacher is None:
         return SFTTrainer
-    from zephyr_fast.train.distill import Distilled, check_teacher
+    from zephyr_fast.train.distill import DistillationTrainer, check_teacher
 
     check_teacher(data.teacher, manifests, tokenizer)
-    return Distilled
+    return DistillationTrainer

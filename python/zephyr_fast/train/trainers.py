@@ -2,8 +2,8 @@
 
 import trl
 
-from zephyr_fast.train.ordered import InOrder
+from zephyr_fast.train.ordered import OrderedTrainerMixin
 
 
-class SFTTrainer(InOrder, trl.SFTTrainer):  # type: ignore[misc]  # TRL is untyped
+class SFTTrainer(OrderedTrainerMixin, trl.SFTTrainer):  # type: ignore[misc]  # TRL is untyped
     """TRL's trainer; rows come in our order."""

@@ -10,7 +10,7 @@ import numpy as np
 from zephyr_fast._core import ConfigError, IntegrityError
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.load.index import with_columns
-from zephyr_fast.train.model import named
+from zephyr_fast.train.model import model_name
 from zephyr_fast.train.ref_logprobs import store
 from zephyr_fast.train.ref_logprobs.store import COLUMNS, Key
 from zephyr_fast.train.ref_logprobs.weights import weights_digest
@@ -33,7 +33,7 @@ def keys_of_run(
     from accelerate.utils import broadcast_object_list
 
     _check_options(training, model)
-    name = named(model)
+    name = model_name(model)
     digests: list[tuple[str, str] | None] = [
         weights_digest(name, model.model_revision) if PartialState().is_main_process else None
     ]

@@ -21,8 +21,8 @@ from zephyr_fast.dataset.remote import local
 from zephyr_fast.load.collators import PairCollator, layout_for
 from zephyr_fast.load.samples import Sample
 from zephyr_fast.load.shards import Shards
-from zephyr_fast.train.model import base_of_adapter, check_fit, load_tokenizer, note, read_manifest
-from zephyr_fast.train.padding_free import pack_forward, prove_packing
+from zephyr_fast.train.model import base_of_adapter, check_fit, load_tokenizer, log, read_manifest
+from zephyr_fast.train.padding_free import check_packing, pack_forward
 from zephyr_fast.train.ref_logprobs import store
 from zephyr_fast.train.ref_logprobs.store import PAIRS_PER_PART, Key, LogProbs
 from zephyr_fast.train.ref_logprobs.weights import weights_digest
@@ -87,7 +87,7 @@ def ref_logprobs(
     pairs = {name: manifest.split(name).examples for name in splits or manifest.splits}
     key, missing = _agreed(prefs, model, dtype, manifest, pairs)
     if missing is None:
-        note(f"`{key.folder(prefs)}` is up to date; nothing to do")
+        log(f"`{key.folder(prefs)}` is up to date; nothing to do")
         return key.folder(prefs)
     _compute(prefs, key, missing[state.process_index :: state.num_processes], model, attention)
     state.wait_for_everyone()
@@ -182,11 +182,11 @@ def _compute(
     first = [shards[parts[0].split][row] for row in range(min(2, parts[0].pairs))]
     # Its first forward pass, in which an odd configuration shows.
     with refused(f"the model `{model}`"):
-        prove_packing(policy, _moved(collate(first), next(policy.parameters()).device))
+        check_packing(policy, _moved(collate(first), next(policy.parameters()).device))
     for done, part in enumerate(parts, 1):
         samples = [shards[part.split][row] for row in range(part.first, part.first + part.pairs)]
         store.write_part(_path(prefs, key, part), _log_probs(policy, collate, samples))
-        note(f"reference log-probs: part {done} of {len(parts)} ({part.split}, {part.pairs} pairs)")
+        log(f"reference log-probs: part {done} of {len(parts)} ({part.split}, {part.pairs} pairs)")
 
 
 def _load(name: str, dtype: str, attention: str | None) -> Any:
