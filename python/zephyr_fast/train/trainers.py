@@ -1,4 +1,4 @@
-"""The trainers of TRL that more than one act builds on, reading shards in our order."""
+"""TRL trainers that several training methods build on, with rows in a reproducible order."""
 
 import trl
 
@@ -6,4 +6,4 @@ from zephyr_fast.train.ordered import OrderedTrainerMixin
 
 
 class SFTTrainer(OrderedTrainerMixin, trl.SFTTrainer):  # type: ignore[misc]  # TRL is untyped
-    """TRL's trainer; rows come in our order."""
+    """TRL's trainer, with rows in a reproducible order."""
