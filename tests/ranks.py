@@ -15,7 +15,7 @@ CONTEXT.set_forkserver_preload(
         "zephyr_fast.train.sft",
         "zephyr_fast.train.dpo",
         "zephyr_fast.load.loader",
-        "zephyr_fast.load.agreement",
+        "zephyr_fast.load.rank_check",
     ]
 )
 

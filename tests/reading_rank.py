@@ -13,8 +13,8 @@ import torch
 
 from numbered import collate
 from zephyr_fast import ConfigError
-from zephyr_fast.load.agreement import agree
 from zephyr_fast.load.loader import Batches, Loader, Part, Workers
+from zephyr_fast.load.rank_check import check_ranks
 from zephyr_fast.load.shards import Shards
 from zephyr_fast.load.stream import LoaderState, Stream
 
@@ -60,7 +60,7 @@ def read_steps(
         state,
         remainder=tail,
     )
-    agree({"steps": loader.batches.steps, "next index": loader.batches.stream.first})
+    check_ranks({"steps": loader.batches.steps, "next index": loader.batches.stream.first})
     step: list[list[int]] = []
     for number, batch in enumerate(loader):
         if (rank, number) == kill:
@@ -102,7 +102,7 @@ def compare_facts(facts: dict[str, Any], changes: list[dict[str, Any]]) -> None:
     torch.distributed.init_process_group("gloo")
     for change in changes:
         mine = {**facts, **change} if torch.distributed.get_rank() == 1 else facts
-        assert raises(lambda mine=mine: agree(mine)) == bool(change)  # type: ignore[misc]
+        assert raises(lambda mine=mine: check_ranks(mine)) == bool(change)  # type: ignore[misc]
     torch.distributed.destroy_process_group()
 
 

@@ -23,7 +23,7 @@ from shards_by_hand import tokenizer
 from zephyr_fast import open_shards
 from zephyr_fast.load.collators import PairCollator, WindowCollator
 from zephyr_fast.load.index import with_columns
-from zephyr_fast.train.distill import Distilled
+from zephyr_fast.train.distill import DistillationTrainer
 from zephyr_fast.train.dpo import DPOTrainer
 from zephyr_fast.train.trainers import SFTTrainer
 
@@ -61,7 +61,7 @@ class Recorded(SFTTrainer):
         return super().training_step(model, inputs, *rest, **named)
 
 
-class RecordedDistilled(Recorded, Distilled):
+class RecordedDistilled(Recorded, DistillationTrainer):
     """As `Recorded`, with a teacher."""
 
 
@@ -161,7 +161,9 @@ def pairs_trainer_of(folder: Path, out: Path, dataset: Any = None, **settings: A
     return trainer
 
 
-def distilled_trainer_of(folder: Path, out: Path, teacher: str, **settings: Any) -> Distilled:
+def distilled_trainer_of(
+    folder: Path, out: Path, teacher: str, **settings: Any
+) -> DistillationTrainer:
     """A dSFT run with a teacher and without dropout."""
     trainer = trainer_of(folder, out, RecordedDistilled, dropout=0.0, **settings)
     trainer.set_teacher(teacher, 0.5)

@@ -151,7 +151,7 @@ def write_streaming(folder: Path, rows: int) -> None:
 
 
 def open_ours(folder: Path, epochs: int, batch: int, workers: int) -> Iterator[Iterable[Any]]:
-    from zephyr_fast.load.gather import Gather
+    from zephyr_fast.load.gather import PlainCollator
     from zephyr_fast.load.loader import Batches, Loader, Part, Workers
     from zephyr_fast.load.shards import Shards
     from zephyr_fast.load.stream import Stream
@@ -159,7 +159,7 @@ def open_ours(folder: Path, epochs: int, batch: int, workers: int) -> Iterator[I
     shards = Shards(folder, "train")
     stream = Stream(shards.order(0), batch, "carry")
     batches = Batches(stream, Part(0, 1, batch), 0, stream.steps_to(epochs * len(shards)))
-    gather = Gather(tuple((name, 0) for name in NAMES))
+    gather = PlainCollator(tuple((name, 0) for name in NAMES))
     yield Loader(shards, batches, gather, shards.identity, 0, Workers(workers))
 
 
@@ -225,7 +225,7 @@ def start_up(folder: Path, batch: int) -> dict[str, float]:
     """
     import torch  # noqa: F401  # a trainer has imported it, too
 
-    from zephyr_fast.load.gather import Gather
+    from zephyr_fast.load.gather import PlainCollator
     from zephyr_fast.load.index import IndexRows, open_shards
     from zephyr_fast.load.loader import Batches, Loader, Part
     from zephyr_fast.load.stream import Stream
@@ -236,7 +236,7 @@ def start_up(folder: Path, batch: int) -> dict[str, float]:
     loader = Loader(
         rows,
         Batches(stream, Part(0, 1, batch), 0, stream.steps_to(len(rows))),
-        Gather(),
+        PlainCollator(),
         rows.shards.identity,
         0,
     )

@@ -22,12 +22,12 @@ from reading_rank import compare_facts, loader_of, raises, read_steps
 from shards_by_hand import pair, tokenizer, write
 from zephyr_fast import ConfigError, IntegrityError, open_shards
 from zephyr_fast.dataset.manifest import seal
-from zephyr_fast.load import agreement
-from zephyr_fast.load.agreement import agree, compare
-from zephyr_fast.load.gather import Gather
+from zephyr_fast.load import rank_check
+from zephyr_fast.load.gather import PlainCollator
 from zephyr_fast.load.index import IndexRows
 from zephyr_fast.load.loader import Part, Workers
 from zephyr_fast.load.mixture import Mixture
+from zephyr_fast.load.rank_check import check_ranks, compare
 from zephyr_fast.load.shards import Shards
 
 LONG = bool(os.environ.get("ZEPHYR_FAST_LONG"))
@@ -171,7 +171,7 @@ def test_a_batch_is_gathered_into_one_piece_of_memory_and_padded_where_it_must_b
         {"input_ids": np.arange(size, dtype=np.int32), "labels": -np.arange(size, dtype=np.int32)}
         for size in (3, 1, 3)
     ]
-    even, ragged = Gather()([rows[0], rows[2]]), Gather()(rows)
+    even, ragged = PlainCollator()([rows[0], rows[2]]), PlainCollator()(rows)
     assert (
         even["input_ids"].tolist() == [[0, 1, 2]] * 2
         and even["labels"].tolist() == [[0, -1, -2]] * 2
@@ -211,7 +211,7 @@ def test_a_batch_that_is_gathered_from_the_files_is_that_of_its_samples(
     for rows in ([*range(20)], [19, 0, 19], [3], [5, -1, 18]):
         samples = shards.samples(rows)
         assert isinstance(samples, list) == (-1 in rows)
-        found, wanted = Gather()(samples), Gather()(list(samples))
+        found, wanted = PlainCollator()(samples), PlainCollator()(list(samples))
         for name, tensor in found.items():
             assert torch.equal(tensor, wanted[name])
         for row, ids, labels in zip(
@@ -281,6 +281,6 @@ def test_without_the_comparison_the_difference_would_pass(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
-    assert raises(lambda: agree({"manifest": "a"}))
-    monkeypatch.setattr(agreement, "compare", lambda _gathered: None)
-    assert not raises(lambda: agree({"manifest": "a"}))
+    assert raises(lambda: check_ranks({"manifest": "a"}))
+    monkeypatch.setattr(rank_check, "compare", lambda _gathered: None)
+    assert not raises(lambda: check_ranks({"manifest": "a"}))

@@ -19,7 +19,7 @@ from recorded_run import model_of, run_rank, trained_rows
 from zephyr_fast import open_shards
 from zephyr_fast.load.collators import WindowCollator
 from zephyr_fast.train.__main__ import main
-from zephyr_fast.train.distill import Distilled
+from zephyr_fast.train.distill import DistillationTrainer
 
 QUIET: dict[str, Any] = {
     "use_cpu": True,
@@ -85,7 +85,7 @@ def test_the_loss_and_its_gradients_are_those_of_the_obvious_way(
     config = SFTConfig(
         output_dir=str(tmp_path), max_length=256, activation_checkpointing=False, **settings
     )
-    trainer = Distilled(
+    trainer = DistillationTrainer(
         model=str(start), args=config, train_dataset=open_shards(shards), processing_class=tokenizer
     )
     trainer.set_teacher(str(teacher), weight)

@@ -278,7 +278,7 @@ def test_the_model_is_given_packed_rows_and_no_attention_mask(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ours, seen = trainers[1], []
-    ours._is_packing_proven = True
+    ours._packing_checked = True
     backbone = ours.model.base_model.forward
     monkeypatch.setattr(
         ours.model.base_model, "forward", lambda **given: (seen.append(given), backbone(**given))[1]
@@ -308,13 +308,13 @@ def test_noise_in_training_is_not_taken_for_answers_that_see_each_other(
     trainers: tuple[StockTrainer, DPOTrainer], samples: list[dict[str, Any]]
 ) -> None:
     ours, embeddings = trainers[1], trainers[1].model.get_input_embeddings()
-    ours._is_packing_proven = False
+    ours._packing_checked = False
     noise = embeddings.register_forward_hook(
         lambda module, _ids, out: out + torch.randn_like(out) if module.training else out
     )
     ours.compute_loss(ours.model, ours.data_collator(samples))
     noise.remove()
-    assert ours._is_packing_proven and ours.model.training
+    assert ours._packing_checked and ours.model.training
 
 
 def test_a_model_that_lets_answers_see_each_other_is_refused_at_the_first_batch(
@@ -323,10 +323,10 @@ def test_a_model_that_lets_answers_see_each_other_is_refused_at_the_first_batch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ours = trainers[1]
-    ours._is_packing_proven = False
+    ours._packing_checked = False
     ours.compute_loss(ours.model, ours.data_collator(samples))
-    assert ours._is_packing_proven
-    ours._is_packing_proven = False
+    assert ours._packing_checked
+    ours._packing_checked = False
     backbone = ours.model.base_model.forward
 
     def deaf(position_ids: torch.Tensor | None = None, **given: Any) -> Any:

@@ -1,17 +1,17 @@
-"""A data set to batches: rows straight from the mapped files, in an order that a run can resume.
+"""Turn a dataset into batches: memory-mapped rows in an order that a run can resume.
 
-index         `open_shards`: a split as the `datasets.Dataset` that trainers take
-shards        `Shards`: the rows of a split by number, checked as they are first read
-columns       the columns of shards, product by product
-samples       many rows at a time, and what one sample is
-mixture       several data sets as one, by weight
-order         which row comes at which index of the endless stream
-permutation   the shuffle of an epoch, computed and never stored
-stream        cuts the stream into training steps, and says where a run is
-loader        gives each rank its part of each step
-agreement     checks that all ranks read the same stream
-collators     samples to tensors that keep packed documents apart
-gather        the plainest collator: one int32 tensor
+index         `open_shards`: a split as the `datasets.Dataset` that trainers expect
+shards        `Shards`: the rows of a split by number, verified before their first use
+columns       the columns of the shards, per product
+samples       access to many rows at once, and the type of one sample
+mixture       several datasets as one, with weights
+order         the row at each index of the endless training stream
+permutation   the shuffle of an epoch, computed on the fly and never stored
+stream        training steps of the stream, and the position of a run
+loader        one rank's part of each step
+rank_check    a check that all ranks read the same stream
+collators     batches of tensors in which packed documents are isolated
+gather        `PlainCollator`: all columns in one int32 tensor
 
-These need numpy, some of them torch and `datasets`: `zephyr_fast` imports them on first use.
+The modules need numpy, and some need torch and `datasets`. `zephyr_fast` imports them lazily.
 """

@@ -1,9 +1,9 @@
-"""Turns samples into batches of tensors without letting packed documents see each other.
+"""Collate samples into batches of tensors in which packed documents are isolated.
 
-A packed window holds several documents. Transformers keeps them apart only where it finds
-restarting `position_ids` and *no* attention mask (TRL's default collator sends one, and then
-every document attends to those before it, with no warning: logits off by 0.5). Flash attention
-looks for restarts only in a batch of one row. Hence two layouts.
+A packed sequence contains several documents. Transformers isolates them only if `position_ids`
+restart with each document and there is no attention mask. TRL's default collator passes a mask, so
+every document silently attends to the previous ones (logits are off by 0.5). Flash attention
+detects restarts only in batches of one row. Therefore there are two layouts.
 """
 
 from collections.abc import Sequence
@@ -21,19 +21,22 @@ if TYPE_CHECKING:
 
 Ints = npt.NDArray[np.int64]
 Batch = dict[str, Any]
-"""Tensors by name; the longest document of a batch, `max_length_q`, is an int."""
+"""Tensors by name. `max_length_q` and `max_length_k`, the longest document, are ints."""
 
 Layout = Literal["varlen", "rows"]
 
 IGNORED = -100
-"""The label of a token that is not trained."""
+"""The label of a token that does not contribute to the loss."""
 
 
 def layout_for(attention: str) -> Layout:
-    """The layout in which `attention` (transformers' name of an implementation) keeps documents
-    apart.
+    """Return the layout in which an attention implementation isolates documents.
 
-    ConfigError for one that is not known to do so in either.
+    Args:
+        attention: Name of the implementation in transformers.
+
+    Raises:
+        ConfigError: If it is not known to isolate documents in either layout.
     """
     if attention in ("sdpa", "eager", "flex_attention"):
         return "rows"
@@ -48,13 +51,13 @@ def layout_for(attention: str) -> Layout:
 
 @dataclass(frozen=True)
 class WindowCollator:
-    """Packed windows (`input_ids`, `labels`, `seq_lengths`) to a batch of int64 tensors with no
-    attention mask.
+    """Collate packed sequences into int64 tensors without an attention mask.
 
-    `varlen`: all windows of the batch in one row, [1, T], and the documents' borders for flash
-    attention kernels. `rows`: one window a row, [B, L], padded on the right; the padding is one
-    more document. The first token of each document has label -100: it would be predicted from
-    the document before.
+    Samples have the int32 columns `input_ids`, `labels` and `seq_lengths`. `varlen` concatenates
+    the batch to one row [1, T] and adds the document boundaries for flash attention kernels. `rows`
+    keeps one sequence per row [B, L], padded on the right. The padding counts as one more document.
+    The first token of each document gets the label -100, because it would be predicted from the
+    previous document.
     """
 
     layout: Layout
@@ -96,14 +99,13 @@ class WindowCollator:
 
 @dataclass(frozen=True)
 class PairCollator:
-    """Pairs (`prompt_ids`, `chosen_ids`, `rejected_ids`) to the batch of TRL's own preference
-    collator.
+    """Collate pairs into the batch of TRL's preference collator.
 
-    `input_ids`, `attention_mask` and `completion_mask` are [2 B, L] int64: the chosen ones
-    first, then the rejected ones, padded on the right. `ref_chosen_logps` and
-    `ref_rejected_logps` ([B] float32) are passed on. With a layout there is `packed` beside
-    them: the plan by which `train.padding_free` lays the same answers out, each with its prompt
-    as one document, before the model sees them.
+    Samples have the int32 columns `prompt_ids`, `chosen_ids` and `rejected_ids`. The batch has
+    `input_ids`, `attention_mask` and `completion_mask` [2 B, L] int64: all chosen completions, then
+    all rejected ones, padded on the right. `ref_chosen_logps` and `ref_rejected_logps` ([B]
+    float32) are passed through. With a layout, the batch also has `packed`: the plan by which
+    `train.padding_free` packs the completions, each with its prompt as one document, for the model.
     """
 
     pad_token_id: int
@@ -138,11 +140,10 @@ class PairCollator:
         return batch
 
     def _plan(self, lengths: Ints, width: int) -> Batch:
-        """For each position of the packed rows [R, W], `indices`: the index of its token in the
-        padded table [2 B, width], flattened.
+        """Return the plan of packed rows [R, W] for the padded table [2 B, width].
 
-        The number 2 B · width stands for padding. Beside it what tells the documents of a row
-        apart.
+        `indices` [R, W] holds the index of each token in the flattened table; 2 B · width means
+        padding. The remaining entries mark the documents of each row.
         """
         rows = [np.arange(len(lengths))] if self.layout == "varlen" else _best_fit(lengths)
         packed_width = _round_up(
@@ -169,8 +170,9 @@ def _labels(sample: Sample) -> Ints:
 
 
 def _best_fit(lengths: Ints) -> list[Ints]:
-    """The documents of each row, no row longer than the longest document: the longest first,
-    each where it fits closest.
+    """Return the documents of each row; no row is longer than the longest document.
+
+    Documents are assigned from long to short, each to the row with the least sufficient room.
     """
     rows: list[list[int]] = []
     room: list[int] = []
@@ -189,9 +191,7 @@ def _best_fit(lengths: Ints) -> list[Ints]:
 
 
 def _borders(lengths: Ints) -> Batch:
-    """Where the documents of a varlen row begin and end, as flash attention and state-space
-    kernels take it.
-    """
+    """Return the document boundaries of a varlen row, for flash attention and SSM kernels."""
     borders = _tensor(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
     return {
         "cu_seq_lens_q": borders,
@@ -203,13 +203,13 @@ def _borders(lengths: Ints) -> Batch:
 
 
 def _positions(lengths: Ints) -> Ints:
-    """0, 1, 2 … within each document."""
+    """Return 0, 1, 2 … for each document."""
     starts = np.cumsum(lengths) - lengths
     return np.arange(lengths.sum()) - np.repeat(starts, lengths)
 
 
 def _filled(lengths: Ints, width: int) -> Ints:
-    """The lengths with the padding, if there is any, as the last one."""
+    """Return the lengths, with the padding, if any, as the last document."""
     padding = width - int(lengths.sum())
     return np.append(lengths, padding).astype(np.int64) if padding else lengths.astype(np.int64)
 

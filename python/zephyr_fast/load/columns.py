@@ -1,6 +1,6 @@
-"""The columns of each product's shards: how a batch lays them out, and what must hold for them.
+"""The columns of each product's shards, their layout in a batch, and their invariants.
 
-They are part of the format, so a damaged schema message in a file can do no harm.
+They are part of the format, so a damaged schema message in a file is harmless.
 """
 
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from zephyr_fast.dataset.product import Product
 from zephyr_fast.untrusted.message import Column, Layout, Lists
 
 Batch = dict[str, Column]
-"""A record batch: its columns by name."""
+"""A record batch: columns by name."""
 
 _INT32, _INT64, _FLOAT64 = np.dtype("<i4"), np.dtype("<i8"), np.dtype("<f8")
 
 
 def layouts(product: Product) -> tuple[Layout, ...]:
-    """The columns, in the order in which a batch has them."""
+    """Return the columns in the order in which a batch stores them."""
     match product:
         case Product.WINDOWS:
             return (
@@ -46,11 +46,11 @@ def _schema(product: Product) -> pa.Schema:
 
 
 SCHEMAS: Mapping[str, pa.Schema] = {product: _schema(product) for product in Product}
-"""The same columns as Arrow has them."""
+"""The same columns as Arrow schemas."""
 
 
 def id_columns(product: Product) -> tuple[str, ...]:
-    """The columns whose values a model looks up in its table of embeddings."""
+    """Return the columns whose values a model looks up in its embedding table."""
     match product:
         case Product.WINDOWS:
             return ("input_ids",)
@@ -59,16 +59,16 @@ def id_columns(product: Product) -> tuple[str, ...]:
 
 
 def check(product: Product, batch: Batch) -> None:
-    """Raises ValueError where columns of a batch contradict each other."""
+    """Raise ValueError if columns of a batch contradict each other."""
     match product:
         case Product.WINDOWS:
             _check_windows(batch)
         case Product.PAIRS:
-            pass  # any prompt goes with any two answers
+            pass  # a prompt can be combined with any two completions
 
 
 def lengths(product: Product, batch: Batch) -> npt.NDArray[np.int64]:
-    """Tokens of each sample; for a pair, of its prompt and the longer answer."""
+    """Return the tokens per sample, [rows] int64; for a pair, prompt plus longer completion."""
     sizes = {
         name: np.diff(column.offsets).astype(np.int64)
         for name, column in batch.items()
@@ -83,7 +83,7 @@ def lengths(product: Product, batch: Batch) -> npt.NDArray[np.int64]:
 
 
 def _check_windows(batch: Batch) -> None:
-    """Raises ValueError unless each id has its label, and the documents of a window make it up."""
+    """Raise ValueError unless labels match the ids and documents add up to sequences."""
     ids, labels, lengths = batch["input_ids"], batch["labels"], batch["seq_lengths"]
     assert isinstance(ids, Lists) and isinstance(labels, Lists) and isinstance(lengths, Lists)
     starts = ids.offsets - ids.offsets[0]

@@ -1,6 +1,4 @@
-"""The plainest collator: all columns of a batch as one int32 tensor, copied once, from the
-mapped file into the tensor.
-"""
+"""`PlainCollator`: all columns of a batch in one int32 tensor, copied once from the mapped file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +13,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Gather:
-    """Samples to a tensor [B, L] per column, padded on the right with its value; for loops
-    without a trainer of TRL.
+class PlainCollator:
+    """Collate samples to one tensor [B, L] per column, for training loops without TRL.
 
-    Ids stay int32, which `torch.nn.Embedding` takes: int64 would be twice the bytes, for the
-    host and on the way to a GPU. The columns share one storage, so a worker process hands over
-    one piece of memory.
+    Each column is padded on the right with its value in `padding`. Ids stay int32, which
+    `torch.nn.Embedding` accepts: int64 would double the memory and the transfer to a GPU. The
+    columns share one storage, so a worker process passes on a single block of memory.
     """
 
     padding: tuple[tuple[str, int], ...] = (("input_ids", 0), ("labels", -100))
@@ -43,7 +40,7 @@ class Gather:
 
 
 def _gathered(samples: Sequence[Sample], padding: Sequence[tuple[str, int]]) -> Int32s:
-    """As `Samples.gather`, of samples from anywhere."""
+    """Do the work of `Samples.gather` for samples from other sources."""
     longest = max(len(sample[name]) for name, _ in padding for sample in samples)
     table = np.empty((len(padding), len(samples), longest), np.int32)
     for column, (name, value) in zip(table, padding, strict=True):

@@ -1,5 +1,6 @@
-"""Shards as a `datasets.Dataset`, the only map-style type that TRL takes: an index whose
-transform fetches rows.
+"""Expose shards as a `datasets.Dataset`, the only map-style type that TRL accepts.
+
+The dataset is an index of row numbers, with a transform that fetches the rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,9 +22,7 @@ _OWN = ("row", "length")
 
 
 class Fetch:
-    """The transform of an index data set: row numbers in, samples with their trained columns
-    out.
-    """
+    """Transform of an index dataset: maps row numbers to samples with their trained columns."""
 
     def __init__(self, shards: Shards | Mixture) -> None:
         self.shards = shards
@@ -36,24 +35,33 @@ class Fetch:
 
 
 def open_shards(folder: str | Path, split: str = "train") -> Dataset:
-    """The split as an index data set.
+    """Open a split as an index dataset.
 
-    Columns of a sample: `input_ids`, `labels`, `seq_lengths` (sft), or `prompt_ids`,
-    `chosen_ids`, `rejected_ids` (preference), as numpy views. Use it with a collator of
-    `zephyr_fast.load.collators` and `remove_unused_columns=False`; `with_lengths` adds what
-    `train_sampling_strategy: group_by_length` needs. Errors: see `Shards`.
+    Samples are numpy views with the columns `input_ids`, `labels` and `seq_lengths` (sft), or
+    `prompt_ids`, `chosen_ids` and `rejected_ids` (preference), all int32. Use it with a collator of
+    `zephyr_fast.load.collators` and `remove_unused_columns=False`. `with_lengths` adds the column
+    that `train_sampling_strategy: group_by_length` needs.
+
+    Args:
+        folder: Directory or URL of a dataset.
+        split: Name of the split, e.g. `train`.
+
+    Raises:
+        InputError: If there is no such dataset or split.
+        IntegrityError: If a shard does not match the manifest; see `Shards`.
     """
     return index(Shards(folder, split))
 
 
 def index(shards: Shards | Mixture) -> Dataset:
-    """The index data set of `shards`; it holds row numbers and nothing else."""
+    """Return the index dataset of `shards`, which holds only row numbers."""
     return _with_fetch(Dataset.from_dict({"row": np.arange(len(shards))}), shards)
 
 
 def with_lengths(dataset: Dataset) -> Dataset:
-    """The same index with `length`, the tokens of each sample. Reads (and checks) every batch of
-    the shards.
+    """Return the index with a column `length`, the tokens of each sample.
+
+    Reads and verifies every batch of the shards.
     """
     rows = IndexRows(dataset)
     return _with_fetch(
@@ -63,9 +71,7 @@ def with_lengths(dataset: Dataset) -> Dataset:
 
 
 def with_columns(dataset: Dataset, columns: Mapping[str, npt.NDArray[Any]]) -> Dataset:
-    """The same index with these columns, one value a row, which `IndexRows` puts into the
-    samples.
-    """
+    """Return the index with extra columns, one value per row, which end up in the samples."""
     shards = IndexRows(dataset).shards
     for name, values in columns.items():
         dataset = dataset.add_column(name, values)  # resets the format, and with it the transform
@@ -73,11 +79,13 @@ def with_columns(dataset: Dataset, columns: Mapping[str, npt.NDArray[Any]]) -> D
 
 
 class IndexRows:
-    """The rows of an index data set, many at a time, past the machinery of `datasets`, which
-    costs more than the rows.
+    """The rows of an index dataset, many at a time.
 
-    Columns that were added to the index, as stored reference log-probs, are in the samples too.
-    ConfigError for a data set that is not the whole of an index.
+    It bypasses `datasets`, whose overhead exceeds the cost of reading the rows. Columns added to
+    the index, such as stored reference log-probs, are part of the samples.
+
+    Raises:
+        ConfigError: If the dataset is not a complete index.
     """
 
     def __init__(self, dataset: Dataset) -> None:
@@ -96,11 +104,11 @@ class IndexRows:
         return len(self.shards)
 
     def order(self, seed: int) -> Order:
-        """The order in which training reads the rows."""
+        """Return the order in which training reads the rows."""
         return self.shards.order(seed)
 
     def samples(self, rows: Sequence[int] | Indices) -> Sequence[Sample]:
-        """The samples of these rows; of row `PADDING`, one without weight."""
+        """Return the samples of these rows; row `PADDING` gives one without label tokens."""
         samples = self.shards.samples(rows)
         if not self._added:
             return samples

@@ -1,9 +1,8 @@
-"""Feeds one rank its part of each step: a torch loader over our own order, which counts what was
-handed over, not what was prefetched.
+"""Feed one rank its part of each step, and count delivered (not prefetched) batches.
 
-It is not a `torch.utils.data.DataLoader`, so `accelerator.prepare` leaves it as it is: a loader
-that is already one rank's part and is prepared all the same loses most rows without a word (747
-of 1,003 on 4 ranks, measured). The batch sampler inside raises if anything cuts it up once more.
+`Loader` is not a `torch.utils.data.DataLoader`, so `accelerator.prepare` leaves it unchanged. If it
+sharded a loader that already reads one rank's part, most rows would be lost silently (747 of 1,003
+on 4 ranks, measured). The batch sampler raises if it is sharded again.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,17 +23,18 @@ _CHUNK = 1 << 13  # rows computed at once: enough to spread numpy's cost per cal
 
 
 class Rows(Protocol):
-    """What a loader reads: samples by row number, many at a time."""
+    """The source of a loader: samples by row number, many at a time."""
 
     def samples(self, rows: Sequence[int] | Indices) -> Sequence[Sample]:
-        """The samples of these rows, in their order; of row `PADDING`, one without weight."""
+        """Return the samples of these rows; row `PADDING` gives one without label tokens."""
         ...
 
 
 @dataclass(frozen=True)
 class Part:
-    """The part of each step that is one rank's: `micro_batches` of `device_batch` samples, as on
-    each of `world_size` ranks.
+    """One rank's part of each step: `micro_batches` of `device_batch` samples.
+
+    Each of `world_size` ranks has a part of the same size.
     """
 
     rank: int
@@ -44,12 +44,14 @@ class Part:
 
     @property
     def batch(self) -> int:
-        """Samples of a step, over all ranks."""
+        """Samples per step over all ranks."""
         return self.world_size * self.device_batch * self.micro_batches
 
     def offsets(self) -> "np.ndarray[Any, np.dtype[np.int64]]":
-        """This rank's offsets within a step. Micro batches go round the ranks, so that 2 ranks
-        read as 1 with 2 micro batches.
+        """Return this rank's offsets within a step, [device_batch * micro_batches] int64.
+
+        Micro batches alternate between ranks, so 2 ranks read the same rows as 1 rank with 2 micro
+        batches.
         """
         return (
             np.arange(self.batch)
@@ -60,9 +62,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Batches:
-    """The batch sampler of one rank: rows of each micro batch, from step `done` of the stream to
-    step `steps`.
-    """
+    """Batch sampler of one rank: the rows of each micro batch of steps `done` to `steps`."""
 
     stream: Stream
     part: Part
@@ -83,8 +83,9 @@ class Batches:
         return (rows.tolist() for rows in self.arrays())
 
     def arrays(self) -> Iterator[Indices]:
-        """The same, each as an array: what it costs to list and read back would be a tenth of a
-        batch of 8.
+        """Yield the same rows as arrays.
+
+        Converting to lists and back would take a tenth of the time of a batch of 8.
         """
         offsets = self.part.offsets()
         chunk = max(1, _CHUNK // len(offsets))
@@ -94,8 +95,10 @@ class Batches:
 
     @property
     def drop_last(self) -> bool:
-        """Asked for by what shards a batch sampler over ranks, as accelerate's
-        `BatchSamplerShard`, and by nothing else.
+        """Raise ConfigError.
+
+        Only wrappers that shard a batch sampler over ranks, such as accelerate's
+        `BatchSamplerShard`, read this attribute.
         """
         raise ConfigError(
             "this loader already reads only one rank's part, so sharding it again "
@@ -105,7 +108,7 @@ class Batches:
 
 @dataclass(frozen=True)
 class Workers:
-    """How rows are fetched: in this process (`count` 0), or ahead of time in others."""
+    """How rows are fetched: in this process (`count` 0), or ahead of time in worker processes."""
 
     count: int = 0
     context: Literal["fork", "spawn", "forkserver"] | None = None
@@ -116,11 +119,10 @@ class Workers:
 
 @dataclass
 class Loader:
-    """One rank's micro batches. Iterating again goes on where the last iteration stopped: there
-    is one stream.
+    """The micro batches of one rank.
 
-    Steps are counted when their last micro batch is handed over, so a step that was broken off
-    is read again whole.
+    There is one stream: a second iteration continues after the last one. A step counts as done
+    after its last micro batch, so an interrupted step is read again from its start.
     """
 
     rows: Rows
@@ -131,41 +133,39 @@ class Loader:
     seed: int
     workers: Workers = field(default_factory=Workers)
     to_device: Callable[[Any], Any] | None = None
-    """Moves a batch to where it is computed on, in this process; without it, it stays on the
-    CPU.
-    """
+    """Moves a batch to its device, in this process. If None, batches stay on the CPU."""
     delivered: int = 0
-    """Micro batches handed over so far."""
+    """Number of micro batches delivered so far."""
 
     def __len__(self) -> int:
-        """Micro batches of the whole run of this loader."""
+        """Return the number of micro batches of the run."""
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Any]:
         done, part = self.done, self.batches.part
         self.delivered = (done - self.batches.done) * part.micro_batches
-        left = Batches(self.batches.stream, part, done, self.batches.steps)
-        # Without workers torch's loader has nothing to add, and takes as long as a third of a batch
-        # of 8.
+        remaining = Batches(self.batches.stream, part, done, self.batches.steps)
+        # Without workers, torch's loader only adds a third of the time of a batch of 8.
         is_plain = self.workers.count == 0 and not self.workers.pin_memory
-        for batch in self._plain_loader(left) if is_plain else self._torch_loader(left):
+        for batch in self._plain_loader(remaining) if is_plain else self._torch_loader(remaining):
             moved = batch if self.to_device is None else self.to_device(batch)
             self.delivered += 1
             yield moved
 
     @property
     def done(self) -> int:
-        """The step of the stream that comes next."""
+        """The next step of the stream."""
         return self.batches.done + self.delivered // self.batches.part.micro_batches
 
     def state(self) -> LoaderState:
-        """How far the run is, by what was handed over; for a loop that trains on each batch
-        before it asks for the next.
+        """Return the position by delivered batches.
+
+        For a loop that trains on each batch before it requests the next one.
         """
         return self.state_after(self.done)
 
     def state_after(self, step: int) -> LoaderState:
-        """How far the run is once the steps before `step` of the stream are done."""
+        """Return the position once all steps before `step` of the stream are done."""
         epoch, index = divmod(self.batches.stream.start(step), self.batches.stream.order.size)
         return LoaderState(self.data_sha256, self.seed, epoch, index)
 
@@ -175,8 +175,8 @@ class Loader:
     def _torch_loader(self, batches: Batches) -> "torch.utils.data.DataLoader[Any]":
         import torch
 
-        # Its own generator: torch draws a seed for the workers from it, and the model's random
-        # numbers stay as they are.
+        # torch draws the seeds of the workers from it. The global generator would change the
+        # model's random numbers.
         generator = torch.Generator().manual_seed(batches.stream.start(batches.done))
         return torch.utils.data.DataLoader(
             _Fetched(self.rows),
@@ -192,7 +192,7 @@ class Loader:
 
 
 class _Fetched:
-    """The data set that torch's loader asks for rows, a batch at a time."""
+    """The map-style dataset that torch's loader reads, a batch at a time."""
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows

@@ -1,6 +1,6 @@
-"""Several out folders as one set of rows, with weights.
+"""Combine several datasets, optionally with weights.
 
-On the command line: `train sft --shards A --mix B --shard_weights 0.7 0.3`.
+On the command line: `train sft --shards A B --shard_weights 0.7 0.3`.
 """
 
 import hashlib
@@ -23,11 +23,13 @@ from zephyr_fast.printed import shown
 
 
 class Mixture:
-    """The rows of one split of several folders, numbered through in their order.
+    """The rows of one split of several datasets, numbered consecutively.
 
-    Without weights, an epoch is all rows of all folders, shuffled together. With weights, see
-    `zephyr_fast.load.order.Mixed`. ConfigError where the folders do not hold the same kind of
-    rows, made with the same tokenizer and template.
+    Without weights, an epoch has all rows of all datasets, shuffled together. For weights, see
+    `zephyr_fast.load.order.Mixed`.
+
+    Raises:
+        ConfigError: If the datasets differ in kind, tokenizer or template, or weights are invalid.
     """
 
     def __init__(
@@ -46,31 +48,29 @@ class Mixture:
 
     @property
     def kind(self) -> Product:
-        """What the rows are."""
+        """The product that the datasets contain."""
         return self.parts[0].kind
 
     @property
     def manifest(self) -> Manifest:
-        """The manifest of the first folder, with which the others agree on tokenizer and
-        template.
-        """
+        """The manifest of the first dataset; all have the same tokenizer and template."""
         return self.parts[0].manifest
 
     @property
     def identity(self) -> str:
-        """SHA-256, in hex, of what the folders are and how they are mixed."""
+        """SHA-256, in hex, of the datasets and their weights."""
         parts = [part.identity for part in self.parts]
         weights = [] if self.weights is None else shares(self.weights, len(parts))
         return hashlib.sha256(f"{parts} {weights}".encode()).hexdigest()
 
     def order(self, seed: int) -> Mixed | Shuffled:
-        """The order in which training reads the rows."""
+        """Return the order in which training reads the rows."""
         if self.weights is None:
             return Shuffled(len(self), seed)
         return Mixed([len(part) for part in self.parts], self.weights, seed)
 
     def samples(self, rows: Sequence[int] | Indices) -> Sequence[Sample]:
-        """As `Shards.samples`, over all folders."""
+        """Return the samples of these rows; see `Shards.samples`."""
         numbers = np.searchsorted(self._ends, rows, side="right").tolist()
         samples: list[Sample] = []
         for row, number in zip(rows, numbers, strict=True):
@@ -79,23 +79,23 @@ class Mixture:
         return samples
 
     def lengths(self) -> npt.NDArray[np.int64]:
-        """As `Shards.lengths`, over all folders."""
+        """Return the tokens per sample; see `Shards.lengths`."""
         return np.concatenate([part.lengths() for part in self.parts])
 
 
 def _check_match(first: Shards, other: Shards) -> None:
-    (tokenizer, template), (their_tokenizer, their_template) = (
+    (tokenizer, template), (other_tokenizer, other_template) = (
         first.manifest.require_tokens(),
         other.manifest.require_tokens(),
     )
-    facts = {
+    pairs = {
         "kind": (first.kind, other.kind),
-        "tokenizer": (tokenizer.sha256, their_tokenizer.sha256),
-        "template": (template.sha256, their_template.sha256),
+        "tokenizer": (tokenizer.sha256, other_tokenizer.sha256),
+        "template": (template.sha256, other_template.sha256),
     }
-    for name, (mine, theirs) in facts.items():
-        if mine != theirs:
-            difference = f"{shown(theirs, 80)} and {shown(mine, 80)}"
+    for name, (expected, found) in pairs.items():
+        if expected != found:
+            difference = f"{shown(found, 80)} and {shown(expected, 80)}"
             raise ConfigError(
                 f"`{other.folder}` and `{first.folder}` cannot be mixed: they have a "
                 f"different {name} ({difference})"

@@ -1,8 +1,7 @@
-"""Which row comes at each index of the endless stream that training reads: one folder shuffled,
-or several mixed by weight.
+"""The row at each index of the endless training stream: one dataset, or several by weight.
 
-The stream is all epochs, one after the other. The row is a pure function of the index, so one
-number says how far a run is.
+The stream is the sequence of all epochs. The row is a pure function of the index, so one number is
+enough to store the position of a run.
 """
 
 from collections.abc import Sequence
@@ -16,29 +15,27 @@ from zephyr_fast._core import ConfigError
 from zephyr_fast.load.permutation import Indices, permute
 
 BLOCK = 1 << 16
-"""Indices after which the pattern of a mixture repeats; weights are held to one part in this."""
+"""Indices after which the pattern of a mixture repeats. Weights are rounded to 1/BLOCK."""
 
-# An epoch this short (128 KiB) is kept: a call of `permute` costs as much as copying 600 rows.
+# Epochs up to this size (128 KiB) are cached: one `permute` call costs as much as copying 600 rows.
 _SMALL = 1 << 14
 
 
 class Order(Protocol):
-    """What both orders can do."""
+    """The interface of both orders."""
 
     @property
     def size(self) -> int:
-        """Rows in an epoch."""
+        """Rows per epoch."""
         ...
 
     def rows(self, indices: Indices) -> Indices:
-        """The row at each index; rows of several folders are numbered through, in the folders'
-        order.
-        """
+        """Return the row at each index; rows of several datasets are numbered consecutively."""
         ...
 
 
 class Shuffled:
-    """Each epoch holds every row once, in an order of its own."""
+    """Each epoch has every row once, in a different shuffled order."""
 
     def __init__(self, size: int, seed: int) -> None:
         self.size, self.seed = size, seed
@@ -48,12 +45,14 @@ class Shuffled:
 
 
 class Mixed:
-    """Folders interleaved by weight, as evenly as whole rows allow; each goes through all its
-    rows before it repeats one.
+    """Datasets interleaved by weight; each repeats a row only after all its rows were read.
 
-    An epoch has as many indices as the folders have rows together, so a folder with more than
-    its share of weight is read more than once in it, another less. Weights need not add up to
-    one. ConfigError where they do not fit the folders.
+    An epoch has as many indices as the datasets have rows in total. A dataset with a large weight
+    is therefore read more than once per epoch, and one with a small weight less than once. Weights
+    need not add up to 1.
+
+    Raises:
+        ConfigError: If the number of weights is wrong, or a weight is too small.
     """
 
     def __init__(self, sizes: Sequence[int], weights: Sequence[float], seed: int) -> None:
@@ -66,7 +65,7 @@ class Mixed:
     def rows(self, indices: Indices) -> Indices:
         blocks, slots = np.divmod(indices, BLOCK)
         folders = self._folders[slots]
-        # How often the folder came before.
+        # The number of earlier slots of the dataset.
         turns = blocks * self._shares[folders] + self._turns[slots]
         rows = np.empty_like(indices)
         for number in np.unique(folders):
@@ -78,8 +77,9 @@ class Mixed:
 
 
 def shares(weights: Sequence[float], folders: int) -> list[int]:
-    """How many of `BLOCK` indices each folder gets: in proportion to its weight, the largest
-    remainders rounded up.
+    """Return how many of `BLOCK` indices each dataset gets, proportional to its weight.
+
+    Rounding favors the largest remainders.
     """
     if len(weights) != folders or not all(0 < weight < float("inf") for weight in weights):
         raise ConfigError(
@@ -87,40 +87,38 @@ def shares(weights: Sequence[float], folders: int) -> list[int]:
             f"{' '.join(map(str, weights))}"
         )
     exact = [Fraction(weight) * BLOCK / sum(map(Fraction, weights)) for weight in weights]
-    whole = [int(share) for share in exact]
+    counts = [int(share) for share in exact]
     by_remainder = sorted(
-        range(folders), key=lambda number: (whole[number] - exact[number], number)
+        range(folders), key=lambda number: (counts[number] - exact[number], number)
     )
-    for number in by_remainder[: BLOCK - sum(whole)]:
-        whole[number] += 1
-    if not all(whole):
+    for number in by_remainder[: BLOCK - sum(counts)]:
+        counts[number] += 1
+    if not all(counts):
         raise ConfigError(
             f"a weight is below 1/{BLOCK} of the sum of {' '.join(map(str, weights))}; "
             "remove that dataset"
         )
-    return whole
+    return counts
 
 
 def _pattern(parts: Indices) -> tuple[Indices, Indices]:
-    """For each slot of a block, whose it is, and how many of the owner's came before it in the
-    block.
-    """
+    """Return the dataset of each slot of a block, and its number of earlier slots in the block."""
     folders = np.repeat(np.arange(len(parts)), parts)
     turns = np.concatenate([np.arange(part) for part in parts])
-    # Turn t of n goes to (t + 1/2) / n of the block, which spreads every folder evenly.
+    # Slot t of n gets position (t + 1/2) / n in the block, which spreads every dataset evenly.
     order = np.lexsort((folders, (2 * turns + 1) / (2 * parts[folders])))
     return folders[order], turns[order]
 
 
 def _shuffled(indices: Indices, size: int, key: str) -> Indices:
-    """The rows at these indices of an endless stream of shuffled epochs."""
+    """Return the rows at these indices of an endless stream of shuffled epochs."""
     epochs, within = np.divmod(indices, size)
     rows = np.empty_like(indices)
     for epoch in np.unique(epochs):
         mine = epochs == epoch
         name = f"{key}, epoch {epoch}"
         rows[mine] = (
-            _whole(size, name)[within[mine]]
+            _epoch(size, name)[within[mine]]
             if size <= _SMALL
             else permute(within[mine], size, name)
         )
@@ -128,5 +126,5 @@ def _shuffled(indices: Indices, size: int, key: str) -> Indices:
 
 
 @lru_cache(maxsize=4)
-def _whole(size: int, key: str) -> Indices:
+def _epoch(size: int, key: str) -> Indices:
     return permute(np.arange(size), size, key)

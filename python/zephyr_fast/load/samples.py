@@ -1,6 +1,4 @@
-"""Many rows of a split at a time: where their lists lie in the mapped files, one sample after
-the other, or a whole batch in one copy.
-"""
+"""Access many rows of a split at once, as samples or as one copied batch."""
 
 import mmap
 from collections.abc import Sequence
@@ -10,9 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 Sample = dict[str, Any]
-"""One row: a numpy view (read-only, into the mapped file) per list column, a number or None per
-other column.
-"""
+"""One row: a read-only numpy view of the mapped file per list column, else a number or None."""
 
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
@@ -23,24 +19,27 @@ _NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", 0)
 
 
 class Spans:
-    """Where the lists of each row begin and how long they are, in numbers of 4 bytes of their
-    file; learnt batch by batch.
-    """
+    """Start and length of each row's lists, in 4-byte units of its file; filled by batch."""
 
     def __init__(self, names: Sequence[str], ends: Sequence[int]) -> None:
-        """`names`: the columns. `ends`: for each file, the number of rows up to its end."""
+        """Create an empty table.
+
+        Args:
+            names: The columns.
+            ends: For each file, the number of rows up to its end.
+        """
         self.names, self.files = tuple(names), [np.empty(0, np.int32)] * len(ends)
         self._ends = np.array(ends)
-        # A row's starts, its lengths, and whether it is known, beside each other: one row is one
-        # range of memory. The last row, of number -1, never is.
+        # Each row holds its starts, its lengths and a flag that it is loaded, in one range of
+        # memory. The last row (number -1) is never loaded.
         self.table = _zeros((ends[-1] if ends else 0) + 1, 2 * len(names) + 1)
 
-    def learn(self, rows: slice, starts: Sequence[Int64s], lengths: Sequence[Int64s]) -> None:
-        """Notes the spans of some rows, for each column; their file is in `files`."""
+    def add(self, rows: slice, starts: Sequence[Int64s], lengths: Sequence[Int64s]) -> None:
+        """Record the spans of some rows, one array per column; `files` must have their file."""
         self.table[rows] = np.stack([*starts, *lengths, np.ones_like(lengths[0])], axis=1)
 
     def files_of(self, rows: Int64s) -> list[Int32s]:
-        """The file that each row is in."""
+        """Return the file of each row."""
         if len(self.files) == 1:
             return self.files * len(rows)
         return [
@@ -50,9 +49,7 @@ class Spans:
 
 
 def _zeros(rows: int, columns: int) -> Int64s:
-    """A table of zeros that takes memory as it is written to: none is kept ready for rows that
-    are never read.
-    """
+    """Return a table of zeros that uses memory only for the pages that are written."""
     if rows < _ROWS_RESERVED:
         return np.zeros((rows, columns), np.int64)
     pages = mmap.mmap(
@@ -62,17 +59,18 @@ def _zeros(rows: int, columns: int) -> Int64s:
 
 
 class Samples(Sequence[Sample]):
-    """The samples of these rows; read from the files as they are asked for. `is_known` says
-    whether all of them can be.
+    """The samples of some rows, read from the files on access.
+
+    `is_loaded` is True if the spans of all rows are known.
     """
 
     def __init__(self, spans: Spans, rows: Int64s) -> None:
         self._spans, self._rows = spans, rows
-        self._taken = spans.table.take(rows, 0)
+        self._spans_of_rows = spans.table.take(rows, 0)
 
     @property
-    def is_known(self) -> bool:
-        return bool(self._taken[:, -1].all())
+    def is_loaded(self) -> bool:
+        return bool(self._spans_of_rows[:, -1].all())
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -85,21 +83,22 @@ class Samples(Sequence[Sample]):
         if isinstance(index, slice):
             return [self[one] for one in range(len(self))[index]]
         (file,) = self._spans.files_of(self._rows[[index]])
-        names, spans = self._spans.names, self._taken[index].tolist()
+        names, spans = self._spans.names, self._spans_of_rows[index].tolist()
         return {
             name: file[start : start + length]
             for name, start, length in zip(names, spans, spans[len(names) :], strict=False)
         }
 
     def gather(self, padding: Sequence[tuple[str, int]]) -> Int32s:
-        """The named columns as one table [columns, samples, longest], padded on the right with
-        each column's value.
+        """Copy the named columns to one table [columns, samples, longest] int32.
+
+        Each column is padded on the right with its value.
         """
-        taken, names = self._taken, self._spans.names
+        spans, names = self._spans_of_rows, self._spans.names
         columns = [names.index(name) for name, _ in padding]
-        lengths = [taken[:, len(names) + column].tolist() for column in columns]
+        lengths = [spans[:, len(names) + column].tolist() for column in columns]
         longest = max(map(max, lengths))
-        starts = np.concatenate([taken[:, column] for column in columns])
+        starts = np.concatenate([spans[:, column] for column in columns])
         table = self._windows(starts, longest).reshape(len(columns), len(self), longest)
         if min(map(min, lengths)) < longest:
             for column, (_, value) in enumerate(padding):
@@ -108,20 +107,19 @@ class Samples(Sequence[Sample]):
         return table
 
     def _windows(self, starts: Int64s, width: int) -> Int32s:
-        """From each start so many numbers of its file, [starts, width]: those of the row, and
-        behind them whatever follows there.
+        """Return `width` numbers of the file from each start, [starts, width].
 
-        The starts are those of all rows in one column, then in the next.
+        Numbers after the end of a row are arbitrary. `starts` lists all rows of one column, then of
+        the next.
         """
         if len(self._spans.files) > 1:
             return self._one_by_one(starts, width)
         file = self._spans.files[0]
-        # Overlapping rows, one from every number on: picking some of them is one call, which copies
-        # each number once.
+        # Overlapping rows, one per start: indexing copies each number once, in a single call.
         every = np.ndarray((max(0, len(file) - width + 1), width), np.int32, file, 0, (4, 4))
         try:
             return every[starts]
-        except IndexError:  # a row so near the end of the file that less than `width` follows
+        except IndexError:  # fewer than `width` numbers are left in the file
             return self._one_by_one(starts, width)
 
     def _one_by_one(self, starts: Int64s, width: int) -> Int32s:

@@ -1,5 +1,6 @@
-"""Reads token shards in place: rows by number, straight from the mapped files, each batch
-checked before its first row is used.
+"""Read token shards in place: rows by number from memory-mapped files.
+
+Each batch is verified before its first row is used.
 """
 
 import bisect
@@ -38,28 +39,28 @@ from zephyr_fast.untrusted.bounded import read_bytes
 from zephyr_fast.untrusted.message import Ints, Lists, record_batch
 
 ROWS_MAX = 1 << 28
-"""Rows of a split. Its index takes 8 bytes for each before any shard is read, and a training run
-some 60 for each that it has read.
-"""
+"""Maximum rows of a split. An index takes 8 bytes per row, training some 60 per row read."""
 
 REMOTE_ROWS_MAX = 1 << 25
-"""Rows of a split that is read from a URL: of these, nothing but the manifest is there to tell
-whether they exist.
-"""
+"""Maximum rows of a remote split: only its manifest claims that the rows exist."""
 
 TOKENIZER_BYTES_MAX = 256 << 20
-"""A `tokenizer.json`, of which the ids are looked at; the largest take some 35 MB."""
+"""Maximum size of a `tokenizer.json`; the largest have some 35 MB."""
 
 
 class Shards:
-    """The rows of one split, by number. Cheap to pickle (paths only); a process opens the files
-    at its first read.
+    """The rows of one split, by number.
 
-    `folder` may be a URL: see `zephyr_fast.dataset.remote`.
+    Cheap to pickle (paths only). A process opens the files at its first read.
 
-    Raises InputError where the folder holds no data set, text alone or no such split,
-    IntegrityError where a shard is not the one that the manifest describes: at once for a wrong
-    size, at the first row of a batch for wrong bytes.
+    Args:
+        folder: Directory or URL of a dataset; see `zephyr_fast.dataset.remote`.
+        split: Name of the split.
+
+    Raises:
+        InputError: If there is no dataset, no such split, or only text.
+        IntegrityError: If a shard does not match the manifest: immediately for a wrong size, at the
+            first row of a batch for wrong bytes.
     """
 
     def __init__(self, folder: str | Path, split: str) -> None:
@@ -107,7 +108,7 @@ class Shards:
         folder, split, fingerprint, address = state
         if address is not None:
             remember(Path(folder), address)
-        self.__init__(folder, split)  # type: ignore[misc]  # a pickle holds the constructor's arguments, nothing more
+        self.__init__(folder, split)  # type: ignore[misc]  # a pickle has only the constructor's arguments
         if self.manifest.fingerprint != fingerprint:
             raise IntegrityError(f"`{folder}` was replaced by another dataset while it was in use")
 
@@ -118,7 +119,7 @@ class Shards:
         return (self[row] for row in range(len(self)))
 
     def __getitem__(self, row: int) -> Sample:
-        """The sample of row `row` of the split, 0 to len - 1."""
+        """Return the sample of row `row` of the split, 0 to len - 1."""
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")
         number = bisect.bisect_right(self._ends, row)
@@ -127,40 +128,41 @@ class Shards:
 
     @property
     def kind(self) -> Product:
-        """What the rows are."""
+        """The product that the rows belong to."""
         return self.manifest.kind
 
     @property
     def identity(self) -> str:
-        """SHA-256 of the manifest, in hex: which data these are."""
+        """SHA-256 of the manifest, in hex."""
         return hashlib.sha256(read_bytes(self.folder / "manifest.json", BYTES_MAX)).hexdigest()
 
     def order(self, seed: int) -> Shuffled:
-        """The order in which training reads the rows."""
+        """Return the order in which training reads the rows."""
         return Shuffled(len(self), seed)
 
     def samples(self, rows: Sequence[int] | Indices) -> Sequence[Sample]:
-        """The samples at these rows with their trained columns; for row `PADDING`, one in which
-        nothing is trained.
+        """Return the samples of these rows, with their trained columns.
+
+        Row `PADDING` gives a sample without label tokens.
         """
         self._check_process()
-        wanted = np.asarray(rows, np.int64)
-        samples = Samples(self._spans, wanted)
-        if samples.is_known:
+        numbers = np.asarray(rows, np.int64)
+        samples = Samples(self._spans, numbers)
+        if samples.is_loaded:
             return samples
         for number in {
-            bisect.bisect_right(self._ends, row) for row in wanted.tolist() if row != PADDING
+            bisect.bisect_right(self._ends, row) for row in numbers.tolist() if row != PADDING
         }:
-            self._learn(number)
-        if PADDING in wanted:
+            self._load_batch(number)
+        if PADDING in numbers:
             return [
                 self._padding() if row == PADDING else self.samples([row])[0]
-                for row in wanted.tolist()
+                for row in numbers.tolist()
             ]
-        return Samples(self._spans, wanted)
+        return Samples(self._spans, numbers)
 
     def _padding(self) -> Sample:
-        """A sample in which nothing is trained."""
+        """Return a sample without label tokens."""
         if not self.kind.can_pad:
             raise ConfigError(
                 "`remainder: pad` is not supported for preference pairs; use `carry` or `drop`"
@@ -169,8 +171,9 @@ class Shards:
         return sample | {"labels": np.full_like(sample["labels"], -100)}
 
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Tokens per sample; for a pair, its prompt and the longer answer. Reads (and checks)
-        every batch.
+        """Return the tokens per sample, [rows] int64; for a pair, prompt plus longer completion.
+
+        Reads and verifies every batch.
         """
         return np.concatenate([self._batch_lengths(number) for number in range(len(self._batches))])
 
@@ -186,7 +189,7 @@ class Shards:
         return self._open.get(number) or self._opened(number)
 
     def _begin(self) -> None:
-        """Nothing is open, and nothing is known of the rows."""
+        """Reset the caches: no open files and no loaded rows."""
         self._process = os.getpid()
         self._files: dict[int, pa.Buffer] = {}
         self._open: dict[int, Batch] = {}
@@ -195,7 +198,7 @@ class Shards:
         )
 
     def _check_process(self) -> None:
-        if self._process != os.getpid():  # a forked worker checks for itself what it reads
+        if self._process != os.getpid():  # a forked worker verifies its batches itself
             self._begin()
 
     def _opened(self, number: int) -> Batch:
@@ -213,9 +216,7 @@ class Shards:
         return batch
 
     def _check_ids(self, batch: Batch, path: Path, index: int) -> None:
-        """IntegrityError for an id that the tokenizer does not have: a model would look it up
-        outside of its table.
-        """
+        """Raise IntegrityError for ids outside the vocabulary, which would index out of bounds."""
         for name in columns.id_columns(self.kind):
             column = batch[name]
             if not isinstance(column, Lists) or not len(column.values):
@@ -229,14 +230,15 @@ class Shards:
                 )
 
     def _true_ids_end(self) -> int:
-        """One more than the largest id, as the tokenizer's file says: where ids are left out, it
-        is more than there are tokens.
+        """Return the largest id of the tokenizer file plus 1.
+
+        It exceeds the number of tokens if ids are skipped.
         """
         self._ids_end = max(self._ids_end, ids_end(self.folder / "tokenizer" / "tokenizer.json"))
         return self._ids_end
 
-    def _learn(self, number: int) -> None:
-        """Checks a batch, and notes the offsets of its trained lists."""
+    def _load_batch(self, number: int) -> None:
+        """Verify a batch and record the offsets of its trained lists."""
         batch, (shard, _), spans = self._batch(number), self._batches[number], self._spans
         path, file = self.folder / self._cards[shard].file, self._files[shard]
         spans.files[shard] = np.frombuffer(file, np.int32, count=file.size // 4)
@@ -246,7 +248,7 @@ class Shards:
             for column in lists
         ]
         lengths = [np.diff(column.offsets).astype(np.int64) for column in lists]
-        spans.learn(
+        spans.add(
             slice(self._ends[number] - self._card(number).examples, self._ends[number]),
             starts,
             lengths,
@@ -254,14 +256,12 @@ class Shards:
 
 
 def ids_end(file: Path) -> int:
-    """One more than the largest id in a `tokenizer.json`; 0 where there is none, or none that
-    can be read.
-    """
+    """Return the largest id in a `tokenizer.json` plus 1; 0 if it cannot be read."""
     try:
-        told = json.loads(read_bytes(file, TOKENIZER_BYTES_MAX))
+        fields = json.loads(read_bytes(file, TOKENIZER_BYTES_MAX))
         vocabulary, added = (
-            told["model"]["vocab"],
-            [token["id"] for token in told.get("added_tokens") or ()],
+            fields["model"]["vocab"],
+            [token["id"] for token in fields.get("added_tokens") or ()],
         )
         ids = [len(vocabulary) - 1] if isinstance(vocabulary, list) else list(vocabulary.values())
         return max((one for one in [*ids, *added] if type(one) is int), default=-1) + 1
@@ -271,8 +271,7 @@ def ids_end(file: Path) -> int:
 
 def _map(path: Path) -> pa.Buffer:
     try:
-        # Opened once before, without waiting: mapping it at once would wait for the writer of a
-        # FIFO.
+        # Open it without blocking first: mapping a FIFO would wait for a writer.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -290,11 +289,10 @@ def _map(path: Path) -> pa.Buffer:
 def _open_batch(
     file: pa.Buffer, path: Path, shard: ShardEntry, index: int, product: Product
 ) -> Batch:
-    """Checks the bytes of one batch of a mapped file and reads it by `untrusted/message.py`,
-    whose columns are fixed.
+    """Verify one batch of a mapped file and parse it with `untrusted/message.py`.
 
-    The file's footer and schema message are not used. A hash is no proof that its writer meant
-    well, so lists are checked, too.
+    The columns are fixed: the footer and schema message of the file are not used. A matching hash
+    does not prove good intent, so lists are checked too.
     """
     card = shard.batches[index]
     if card.offset + card.bytes > file.size:
@@ -319,7 +317,7 @@ def _open_batch(
 
 
 def _offset_in(file: pa.Buffer, values: Ints, path: Path) -> int:
-    """The offset in the file, in numbers of 4 bytes, at which the values of a column begin."""
+    """Return the offset in the file, in 4-byte units, at which the values of a column begin."""
     if not len(values):
         return 0
     offset = values.__array_interface__["data"][0] - file.address

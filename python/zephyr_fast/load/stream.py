@@ -1,14 +1,14 @@
-"""Cuts the endless stream into training steps, and records in a few bytes how far a run has come.
+"""Divide the endless stream into training steps, and store the position of a run in a few bytes.
 
-Step k of a run takes the indices from `start(k)` on, as many as a step takes over all ranks. This
-does not depend on the numbers of ranks and workers or on the batch of a device, so any of them
-gives the same steps. The tail decides what becomes of the indices that an epoch leaves over:
+Step k of a run reads the indices from `start(k)` on, as many as all ranks read per step. This does
+not depend on the number of ranks or workers or on the device batch size, so all of them give the
+same steps. `remainder` decides about the last indices of an epoch if they do not fill a step:
 
-carry  they open the next epoch; the run's last step is filled up from the epoch after its last one
-pad    the epoch's last step is filled up with samples of no weight: row `PADDING`
-drop   they are not read in this epoch (`Stream.dropped` counts them)
+carry  they start the next epoch; the last step of the run is filled from one more epoch
+pad    the step is filled with samples without label tokens: row `PADDING`
+drop   they are skipped in this epoch (`Stream.dropped` counts them)
 
-An example: five rows, two to a step. Indices 0 to 4 are epoch 0, indices 5 to 9 epoch 1.
+Example: five rows, two per step. Indices 0 to 4 are epoch 0, indices 5 to 9 epoch 1.
 
 >>> from zephyr_fast.load.order import Shuffled
 >>> order = Shuffled(size=5, seed=1)
@@ -22,7 +22,7 @@ An example: five rows, two to a step. Indices 0 to 4 are epoch 0, indices 5 to 9
 >>> Stream(order, 2, "drop").rows(steps, offsets).tolist()
 [[2, 1], [0, 3], [4, 2], [1, 3]]
 
-A run that resumes after its first three steps needs one number, the index that they reached:
+A run that resumes after three steps needs only the next index:
 
 >>> [Stream(order, 2, remainder).start(3) for remainder in ("carry", "pad", "drop")]
 [6, 5, 7]
@@ -47,20 +47,20 @@ from zephyr_fast.untrusted.bounded import parse_json
 Remainder = Literal["carry", "pad", "drop"]
 
 STATE_VERSION = 2
-"""The version of `LoaderState`. Raise it when a field gets another name, type or meaning."""
+"""Version of `LoaderState`. Raise it if a field changes its name, type or meaning."""
 
 _INDEX_MAX = 2**62
 
 PADDING = -1
-"""The row of a sample without weight."""
+"""The row number of a sample without label tokens."""
 
 
 @dataclass(frozen=True)
 class LoaderState:
-    """What a checkpoint holds about its data: which samples, in which order, and the next one."""
+    """The data position in a checkpoint: the dataset, the order and the next sample."""
 
     data_sha256: str
-    """`identity` of the rows: of one dataset the SHA-256 of its manifest."""
+    """`identity` of the rows; for one dataset, the SHA-256 of its manifest."""
     seed: int
     epoch: int
     index_in_epoch: int
@@ -69,14 +69,16 @@ class LoaderState:
     version: int = STATE_VERSION
 
     def to_json(self) -> str:
-        """Less than 300 bytes."""
+        """Return the state as JSON, fewer than 300 bytes."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Reads what `to_json` wrote.
+        """Parse the output of `to_json`.
 
-        Raises InputError for a state of another version, IntegrityError for anything else.
+        Raises:
+            InputError: If the state has another version.
+            IntegrityError: If it is damaged.
         """
         try:
             given = parse_json(text) if isinstance(text, str) else None
@@ -99,7 +101,7 @@ class LoaderState:
 
 
 def other_version(version: int) -> InputError:
-    """The refusal of a state that this version of the package cannot read."""
+    """Build the error for a state in a version that cannot be read."""
     way_out = "resume with the zephyr-fast version that wrote it"
     if version > STATE_VERSION:
         way_out = "update zephyr-fast"
@@ -111,7 +113,7 @@ def other_version(version: int) -> InputError:
 
 
 def _check_version(given: Mapping[str, object]) -> None:
-    # The first version did not say its number. It called the index `cursor`.
+    # Version 1 had no version field. It named the index `cursor`.
     version = given.get("version", 1 if "cursor" in given else None)
     if type(version) is int and version != STATE_VERSION:
         raise other_version(version)
@@ -119,9 +121,7 @@ def _check_version(given: Mapping[str, object]) -> None:
 
 @dataclass(frozen=True)
 class Stream:
-    """The steps of a run from index `first` of the stream on, `batch` samples each, over all
-    ranks.
-    """
+    """The steps of a run from index `first` of the stream, with `batch` samples over all ranks."""
 
     order: Order
     batch: int
@@ -138,9 +138,7 @@ class Stream:
             )
 
     def start(self, step: int) -> int:
-        """The index at which step `step` of this run starts: the next one, once so many steps
-        are done.
-        """
+        """Return the first index of step `step` of this run, which follows the steps before it."""
         if self.remainder == "carry":
             return self.first + step * self.batch
         size = self.order.size
@@ -152,15 +150,13 @@ class Stream:
         return (epoch + 1 + epochs) * size + within * self.batch
 
     def starts(self, steps: Indices) -> Indices:
-        """`start` of many steps."""
+        """Return `start` of many steps."""
         if self.remainder == "carry":
             return self.first + steps * self.batch
         return np.array([self.start(int(step)) for step in steps], dtype=np.int64)
 
     def steps_to(self, end: int) -> int:
-        """How many steps it takes until every index below `end`, or as many of them as the tail
-        allows, has been read.
-        """
+        """Return the number of steps until all indices below `end` are read or dropped."""
         if end <= self.first:
             return 0
         if self.remainder == "carry":
@@ -174,12 +170,13 @@ class Stream:
         )
 
     def dropped(self) -> int:
-        """Samples that each whole epoch leaves unread."""
+        """Return the number of samples that each full epoch skips."""
         return self.order.size % self.batch if self.remainder == "drop" else 0
 
     def indices(self, steps: Indices, offsets: Indices) -> Indices:
-        """The indices at `offsets` (0 to batch - 1) of each step, [steps, offsets]; `PADDING`
-        where its epoch has ended.
+        """Return the indices at `offsets` (0 to batch - 1) of each step, [steps, offsets] int64.
+
+        Indices after the end of the epoch are `PADDING` if the remainder is padded.
         """
         starts = self.starts(steps)[:, None]
         indices: Indices = starts + offsets[None, :]
@@ -189,7 +186,7 @@ class Stream:
         return indices
 
     def rows(self, steps: Indices, offsets: Indices) -> Indices:
-        """The rows at these indices."""
+        """Return the rows at these indices, [steps, offsets] int64."""
         indices = self.indices(steps, offsets)
         rows = np.full_like(indices, PADDING)
         real = indices != PADDING

@@ -1,16 +1,16 @@
-"""Training on token shards with TRL: `python -m zephyr_fast.train sft|dpo`, one file per act.
+"""Training on token shards with TRL: `python -m zephyr_fast.train sft|dpo`.
 
-sft, dpo       the two acts: arguments in, a trained model in the output folder
-distill        the loss of a run with a teacher
-trainers       the trainers of TRL that more than one act builds on
-run            what every act does: settle arguments, open splits, train, measure, save
-ordered        lets a trainer read shards in our order, and resume at the very next row
-padding_free   lets a model compute pairs without padding
-metrics        how often a model prefers the chosen answer
-configs        arguments from YAML and the command line, and what replaced old keys
-config_file    reads a YAML file that others may have written
-model          which model a run starts from, and whether the shards fit it
-trust          what a folder of weights may not do to this process
-checkpoint     looks through a checkpoint before a run resumes from it
-ref_logprobs/  the stored log-probs of a reference model
+sft, dpo       the two training methods: parse arguments, train, save the model
+distill        the loss of an SFT run with a teacher
+trainers       TRL trainers that several methods build on
+run            the steps common to all methods: settings, splits, training, evaluation, saving
+ordered        a trainer mixin that reads shards in order and resumes at the exact row
+padding_free   packing of completions inside the model's forward pass
+metrics        the share of pairs whose chosen completion has the higher log-prob
+configs        arguments from YAML and the command line, and replacements of old keys
+config_file    a YAML parser for untrusted files
+model          the model a run starts from, and checks against the shards
+trust          protection against model directories that are malicious or malformed
+checkpoint     checks of a checkpoint before a run resumes from it
+ref_logprobs/  stored log-probs of a reference model
 """

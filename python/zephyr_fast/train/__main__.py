@@ -1,6 +1,4 @@
-"""`python -m zephyr_fast.train sft|dpo --config NAME_OR_PATH --shards FOLDER …`, also under
-`accelerate launch -m`.
-"""
+"""Entry point of `python -m zephyr_fast.train sft|dpo`, also under `accelerate launch -m`."""
 
 import errno
 import os
@@ -28,17 +26,18 @@ FILE is your accelerate config or one of these in {directory}:
 
 
 INTERRUPTED = 130
-"""The exit code of Ctrl-C, as of `zephyr-fast`."""
+"""Exit code after Ctrl-C, the same as that of `zephyr-fast`."""
 
 
 def main(arguments: list[str]) -> int:
-    """Runs one act; gives the exit code. Trouble of a known kind is one line on stderr; errors
-    of torch keep their traceback.
+    """Run one training method and return the exit code.
+
+    Known errors print one line on stderr. Errors of torch keep their traceback.
     """
     never_fail_to_encode()
     try:
         code = _run(arguments)
-        _flush()  # here, where a full disk can still be reported
+        _flush()  # a full disk can still be reported here
         return code
     except ZephyrError as error:
         warn(f"error: {_rank()}{shown(without_secrets(_last_line(error)))}")
@@ -50,10 +49,10 @@ def main(arguments: list[str]) -> int:
         )
         return INTERRUPTED
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # stdout's own, too, which has no name
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # an error of stdout has no file name
             warn(f"error: {_rank()}{said(error)}")
             return StorageError.exit_code
-        if error.filename is None:  # not about a file: a network, a device of torch's
+        if error.filename is None:  # not a file, but e.g. a network or a device
             raise
         warn(f"error: {_rank()}{said(error)}")
         return StorageError.exit_code
@@ -68,8 +67,10 @@ def _flush() -> None:
 
 
 def _leave(code: int) -> None:
-    """Ends the process. What stdout could not take is dropped, or Python would complain of it
-    once more, with another exit code.
+    """Exit with `code`.
+
+    Output that stdout does not accept is dropped; otherwise Python would report it again, with
+    another exit code.
     """
     try:
         _flush()
@@ -79,7 +80,7 @@ def _leave(code: int) -> None:
 
 
 def _rank() -> str:
-    """Which process of a launch speaks."""
+    """Return the prefix that names the process of a distributed run."""
     world, rank = os.environ.get("WORLD_SIZE", "1"), os.environ.get("RANK")
     return f"rank {shown(rank, 20)}: " if rank is not None and world != "1" else ""
 
@@ -116,8 +117,9 @@ def _usage() -> str:
 
 
 def _last_line(error: Exception) -> str:
-    """What the error says; of one raised in a worker process of a data loader, which torch wraps
-    in a traceback, the end.
+    """Return the message of an error.
+
+    torch wraps an error of a data loader's worker in a traceback, whose last line is the message.
     """
     text = str(error).strip()
     return text.splitlines()[-1].partition("Error: ")[2] if "Original Traceback" in text else text

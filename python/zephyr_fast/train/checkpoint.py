@@ -1,9 +1,8 @@
-"""Looks through a checkpoint before and after a trainer resumes from it: nothing in it is run,
-and what cannot be loaded is named.
+"""Check a checkpoint before a run resumes from it, and name the file that cannot be loaded.
 
-transformers loads a checkpoint's pickles with `weights_only`, so that none of them runs code.
-Its errors do not say which file it was. Not so bounded are the checkpoints of DeepSpeed and of
-sharded FSDP, which their own libraries unpickle: see SECURITY.md.
+Nothing in the checkpoint is executed. transformers loads its pickles with `weights_only`, which
+prevents code execution, but its errors do not name the file. Checkpoints of DeepSpeed and sharded
+FSDP are unpickled by those libraries without this protection: see SECURITY.md.
 """
 
 import pickle
@@ -19,7 +18,7 @@ from zephyr_fast.train.configs import WHOLE_MAX
 from zephyr_fast.train.trust import check_folder, read_json
 
 PICKLES = ("*.pt", "*.pth", "*.bin")
-"""What `torch.load` reads of a checkpoint."""
+"""The files of a checkpoint that `torch.load` reads."""
 
 WAY_OUT = (
     "resume from another checkpoint, or start a new run with this one as `--model_name_or_path`"
@@ -31,16 +30,17 @@ def _is_count(value: object) -> bool:
 
 
 def _is_state(value: object) -> bool:
-    """Whether this is what a callback exports: the arguments that it is made with, and its
-    attributes, one value for each.
-    """
+    """Return whether this is an exported callback: two tables, `args` and `attributes`."""
     return isinstance(value, dict) and all(
         isinstance(value.get(part), dict) for part in ("args", "attributes")
     )
 
 
 def _are_states(value: object) -> bool:
-    """Of several callbacks of one kind, transformers writes a list."""
+    """Return whether these are exported callbacks.
+
+    transformers writes a list for several callbacks of one class.
+    """
     if not isinstance(value, dict):
         return False
     lists = [one if isinstance(one, list) else [one] for one in value.values()]
@@ -58,7 +58,7 @@ _FIELDS: dict[str, Callable[[object], bool]] = {
     "num_train_epochs": _is_count,
     "train_batch_size": lambda value: _is_count(value) and value != 0,
     "best_global_step": _is_count,
-    "epoch": lambda value: type(value) in (int, float) and 0 <= value <= WHOLE_MAX,  # type: ignore[operator]  # a number by then
+    "epoch": lambda value: type(value) in (int, float) and 0 <= value <= WHOLE_MAX,  # type: ignore[operator]  # the type is checked first
     "best_metric": lambda value: type(value) in (int, float),
     "best_model_checkpoint": lambda value: isinstance(value, str),
     "log_history": lambda value: (
@@ -67,12 +67,13 @@ _FIELDS: dict[str, Callable[[object], bool]] = {
     ),
     "stateful_callbacks": _are_states,
 }
-"""What a `trainer_state.json` must have in the fields that a run goes on from."""
+"""A check for each field of `trainer_state.json` that a resumed run uses."""
 
 
 def check_checkpoint(folder: str) -> None:
-    """InputError for a folder that a run cannot have written: no regular files, or no
-    `trainer_state.json` that makes sense.
+    """Raise InputError unless the directory is a checkpoint that a run can have written.
+
+    It must have only regular files and a consistent `trainer_state.json`.
     """
     if not Path(folder).is_dir():
         raise InputError(
@@ -101,7 +102,7 @@ def _check_loads(path: Path) -> None:
 
     try:
         TrainerState.load_from_json(str(path))
-    except Exception as error:  # whatever its fields make of values of another kind
+    except Exception as error:  # its fields raise anything on wrong types
         raise InputError(
             f"`{path}` is damaged: {' '.join(str(error).split())}; {WAY_OUT}"
         ) from error
@@ -109,8 +110,9 @@ def _check_loads(path: Path) -> None:
 
 @contextmanager
 def resuming(folder: str | None) -> Iterator[None]:
-    """Names the file of a checkpoint that cannot be loaded, where training ends in an error
-    because of it; other errors go on.
+    """Name the checkpoint file if training fails because it cannot be loaded.
+
+    Other errors pass unchanged.
     """
     try:
         yield
@@ -133,7 +135,10 @@ def _pickles(folder: str) -> list[Path]:
 
 
 def _check_pickle(path: Path, cause: Exception) -> None:
-    """InputError if torch cannot load this file as weights; `mmap` leaves tensors on the disk."""
+    """Raise InputError if torch cannot load this file as weights.
+
+    `mmap` leaves the tensors on disk.
+    """
     import torch
     from transformers.trainer_pt_utils import safe_globals
 
@@ -148,7 +153,7 @@ def _check_pickle(path: Path, cause: Exception) -> None:
         raise InputError(f"cannot resume from `{path}`: {why}; {WAY_OUT}") from error
     except Exception:
         try:
-            load(mmap=False)  # files of an older form cannot be mapped
+            load(mmap=False)  # files in the old format cannot be mapped
         except Exception as error:
             raise InputError(
                 f"cannot resume from `{path}`: {_first_line(error)}; {WAY_OUT}"

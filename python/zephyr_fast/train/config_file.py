@@ -1,5 +1,6 @@
-"""Reads a YAML file of `key: value` lines that others may have written: no object is built from
-it, and it cannot grow as it is read.
+"""Parse a YAML file of `key: value` lines from an untrusted source.
+
+No objects are constructed, and the size of the result is bounded.
 """
 
 from pathlib import Path
@@ -12,16 +13,22 @@ from zephyr_fast.printed import brief
 from zephyr_fast.untrusted.bounded import read_bytes
 
 BYTES_MAX = 256 << 10
-"""A training config is a page of text."""
+"""Maximum size of a file; a training config is a page of text."""
 
 NODES_MAX = 20_000
-"""Values that a file may stand for once its aliases are written out: nine aliases of aliases of
-ten can stand for a billion.
+"""Maximum number of values after expansion of aliases.
+
+Nine levels of ten aliases each expand to a billion values.
 """
 
 
 def read(config: Path) -> dict[str, Any]:
-    """What a config file says. Errors: InputError, ConfigError where it is not YAML."""
+    """Parse a config file.
+
+    Raises:
+        InputError: If the file cannot be read.
+        ConfigError: If it is not a YAML table with string keys.
+    """
     try:
         given = _parsed(read_bytes(config, BYTES_MAX).decode("utf-8"))
     except OSError as error:
@@ -32,7 +39,7 @@ def read(config: Path) -> dict[str, Any]:
         yaml.YAMLError,
         ValueError,
         OverflowError,
-    ) as error:  # a date that does not exist is a ValueError
+    ) as error:  # an invalid date is a ValueError
         raise ConfigError(f"{config}: invalid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(given, dict):
         raise ConfigError(f"{config}: expected `key: value` lines")
@@ -56,8 +63,9 @@ def _parsed(text: str) -> Any:
 
 
 def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
-    """Values that a node stands for, each alias counted anew; YAMLError for too many, and for
-    one that is within itself.
+    """Return the number of values of a node after expansion of aliases.
+
+    Raises YAMLError if there are too many, or if a node contains itself.
     """
     if id(node) in sizes:
         if sizes[id(node)] == 0:
@@ -77,9 +85,7 @@ def _size(node: yaml.Node, sizes: dict[int, int]) -> int:
 
 
 def _check_no_key_twice(root: yaml.Node) -> None:
-    """YAMLError for a key that the file gives twice: one of the two values would silently be
-    lost.
-    """
+    """Raise YAMLError for a duplicate key: YAML would silently drop the first value."""
     seen: set[str] = set()
     for key, _ in root.value if isinstance(root, yaml.MappingNode) else []:
         if isinstance(key, yaml.ScalarNode) and key.value != "<<":

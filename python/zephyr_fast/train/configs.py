@@ -1,5 +1,6 @@
-"""Reads what to train from a YAML file and the command line, and says what replaced the keys
-that older recipes use.
+"""Parse training arguments from YAML and the command line.
+
+Keys without effect and keys of older recipes are rejected, and the error names the replacement.
 """
 
 import difflib
@@ -100,9 +101,7 @@ UNSUPPORTED_KEYS = {
 
 
 WHOLE_MAX = 2**53
-"""Above any step, token or sample of a run, and exact as a float, which some of TRL's fields
-are.
-"""
+"""Maximum integer, far above any step or token count, and exact as a float."""
 
 BOUNDS: dict[str, tuple[float, float]] = {
     "per_device_train_batch_size": (1, 2**31 - 1),
@@ -118,7 +117,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "save_total_limit": (0, 2**31 - 1),
     "pad_to_multiple_of": (1, 2**31 - 1),
 }
-"""Least and greatest of what is divided by, counted with or seeded from."""
+"""Minimum and maximum of numbers that are used as divisors, counts or seeds."""
 
 
 _MADE_BY = " or ".join(f"`zephyr-fast {one.command}` ({one.act})" for one in Product)
@@ -149,12 +148,12 @@ class ShardArguments:
 
 
 def packaged() -> list[str]:
-    """Names of the packaged configs."""
+    """Return the names of the bundled configs."""
     return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
 
 def find(name: str) -> Path:
-    """The file of a config: a packaged one by its name, else the path itself."""
+    """Return the path of a config, given the name of a bundled one or a path."""
     if name in packaged():
         return CONFIGS / f"{name}.yaml"
     if os.path.lexists(name):
@@ -168,11 +167,20 @@ def find(name: str) -> Path:
 def parse(
     kind: type, arguments: list[str], arguments_type: type[ShardArguments] = ShardArguments
 ) -> tuple[Any, ...]:
-    """Our `own` arguments, `kind` (TRL's SFTConfig or DPOConfig) and ModelConfig, from YAML and
-    command line.
+    """Parse a YAML file and the command line, which overrides the file.
 
-    The command line wins over the file. ConfigError for a key that is unknown, gone from TRL, or
-    without effect.
+    Args:
+        kind: TRL's SFTConfig or DPOConfig.
+        arguments: The command line, without the training method.
+        arguments_type: The additional arguments of this method.
+
+    Returns:
+        Instances of `arguments_type`, `kind` and TRL's ModelConfig.
+
+    Raises:
+        ConfigError: For keys that are unknown, removed from TRL or without effect, and for invalid
+            values.
+        InputError: If the config file does not exist or cannot be read.
     """
     from trl import ModelConfig, TrlParser
 
@@ -200,7 +208,7 @@ def parse(
     _check_shards_given(given, flags, "-h" in rest)
     os.environ.update(environment)
     try:
-        # TRL's own reader of config files would open the file again.
+        # TRL's config reader would open the file again.
         parser.set_defaults_with_config(**given)
         parsed = tuple(parser.parse_args_into_dataclasses(args=rest, look_for_args_file=False))
     except (
@@ -212,8 +220,7 @@ def parse(
         AssertionError,
         OSError,
     ) as error:
-        # What TRL and transformers raise for values that do not go together, or are of another kind
-        # than they expect.
+        # TRL and transformers raise these for incompatible values and for wrong types.
         raise ConfigError(f"{where}{' '.join(str(error).split())}") from error
     _check_numbers(parsed[1], where)
     return parsed
@@ -231,8 +238,9 @@ def _check_shards_given(given: Mapping[str, Any], flags: list[str], is_help: boo
 
 
 def _split(arguments: list[str]) -> tuple[Path | None, list[str]]:
-    """The config's path and the other arguments. TrlParser itself knows `--config PATH` but not
-    `--config=PATH`.
+    """Return the path of the config and the remaining arguments.
+
+    TrlParser supports `--config PATH`, but not `--config=PATH`.
     """
     rest = [
         part
@@ -248,9 +256,7 @@ def _split(arguments: list[str]) -> tuple[Path | None, list[str]]:
 
 
 def whole(given: Mapping[str, Any], key: str, default: int, least: int, file: Path) -> int:
-    """A whole number of a config file; ConfigError for anything else, and for one that no run
-    can have.
-    """
+    """Return an integer of a config file; raise ConfigError if it is invalid or too large."""
     value = given.get(key, default)
     if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,18}", value.strip()):
         value = int(value)
@@ -263,8 +269,9 @@ def whole(given: Mapping[str, Any], key: str, default: int, least: int, file: Pa
 
 
 def real(given: Mapping[str, Any], key: str, default: float, file: Path) -> float:
-    """A number of a config file that is 0 or more; ConfigError for anything else, nan and
-    infinity included.
+    """Return a non-negative number of a config file; raise ConfigError if it is invalid.
+
+    NaN and infinity are invalid.
     """
     value = given.get(key, default)
     try:
@@ -279,14 +286,12 @@ def real(given: Mapping[str, Any], key: str, default: float, file: Path) -> floa
 
 
 def _reject(message: str) -> NoReturn:
-    """What argparse calls for a command line that it cannot read; it would print what was typed,
-    and leave.
-    """
+    """Raise ConfigError in place of argparse, which would print a usage text and exit."""
     raise ConfigError(f"{message}; see `--help`")
 
 
 def _environment(given: object, where: str) -> dict[str, str]:
-    """The `env` table of a config file, which TRL puts into the process's environment."""
+    """Return the `env` table of a config file; TRL copies it to the process environment."""
     if not isinstance(given, dict):
         raise ConfigError(f"{where}`env` must be a table of `NAME: value` lines")
     for name, value in given.items():
@@ -302,9 +307,7 @@ def _environment(given: object, where: str) -> dict[str, str]:
 
 
 def _check_value(value: object, action: Any, shown: str) -> None:
-    """ConfigError for a value of a file that is not of its key's kind: argparse only looks at
-    texts.
-    """
+    """Raise ConfigError if a value has the wrong type; argparse only converts strings."""
     if value is None:
         return
     if action.type is int and not _is_written(value, int):
@@ -323,8 +326,9 @@ def _check_value(value: object, action: Any, shown: str) -> None:
 
 
 def _is_written(value: object, kind: type[int] | type[float]) -> bool:
-    """Whether this is such a number, or text that is one: YAML takes `2e-5`, without a dot, for
-    text.
+    """Return whether this is such a number, or a string that contains one.
+
+    YAML parses `2e-5`, which has no dot, as a string.
     """
     if isinstance(value, str):
         try:
@@ -347,7 +351,7 @@ TEXTS = {
     "attn_implementation",
     "dtype",
 }
-"""Keys that are names; TRL has lists and tables for some others, whatever it calls their type."""
+"""Keys whose value must be a string. For other string keys, TRL also accepts lists and tables."""
 
 LISTS: dict[str, Callable[[object], bool]] = {
     "shards": lambda part: isinstance(part, str),
@@ -356,9 +360,7 @@ LISTS: dict[str, Callable[[object], bool]] = {
 
 
 def _check_numbers(training: Any, where: str) -> None:
-    """ConfigError for numbers that no run can have; of many, transformers says so only by
-    dividing by them.
-    """
+    """Raise ConfigError for numbers out of range; transformers would fail later, obscurely."""
     for key in (one.name for one in fields(training)):
         value = getattr(training, key)
         if isinstance(value, float) and math.isnan(value):

@@ -1,9 +1,8 @@
-"""Distillation on token probabilities: at every trained token the student also learns the whole
-distribution of a frozen teacher.
+"""Distillation: add a KL term towards a frozen teacher's token distribution to the SFT loss.
 
-TRL's own distillation trainers let the student write and the teacher judge what it wrote; they
-cannot read finished windows. What of them fits is used here: the divergence of two
-distributions, computed from hidden states a few tokens at a time.
+TRL's distillation trainers let the student generate and the teacher score the result, so they
+cannot read packed sequences. This module uses TRL's divergence of two distributions, which is
+computed from hidden states a few tokens at a time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from trl.trainer.distillation_trainer import _chunked_divergence_loss
 
 from zephyr_fast._core import ConfigError
 from zephyr_fast.dataset.manifest import Manifest
-from zephyr_fast.train.model import check_fit, note
+from zephyr_fast.train.model import check_fit, log
 from zephyr_fast.train.trainers import SFTTrainer
 from zephyr_fast.train.trust import refused_model
 
@@ -24,21 +23,27 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class Distilled(SFTTrainer):
-    """dSFT with a teacher: the loss is `1 - weight` parts that of the labels and `weight` parts
-    KL(teacher ‖ student), per trained token.
+class DistillationTrainer(SFTTrainer):
+    """SFT with a teacher.
 
-    The KL alone is logged as `teacher_kl`, in nats, in training and in evaluation.
+    The loss is `1 - weight` times the loss of the labels plus `weight` times KL(teacher ‖ student),
+    per label token. The KL term is also logged as `teacher_kl`, in nats, in training and
+    evaluation.
     """
 
     teacher: Any
     weight: float
 
     def set_teacher(self, name: str, weight: float) -> None:
-        """Loads the teacher (folder or Hub id), with the student's kind of attention, since that
-        keeps packed documents apart.
+        """Load the teacher with the student's attention, which isolates packed documents.
 
-        ConfigError where the two do not have one vocabulary.
+        Args:
+            name: Directory or Hub id of the teacher.
+            weight: Weight of the KL term, above 0 and at most 1.
+
+        Raises:
+            ConfigError: If the vocabularies differ, or the options or models are not supported.
+            InputError: If the teacher cannot be loaded.
         """
         from trl.trainer.utils import create_model_from_path
 
@@ -51,7 +56,7 @@ class Distilled(SFTTrainer):
             )
         dtype = "bfloat16" if self.args.bf16 else "float16" if self.args.fp16 else "float32"
         attention = self.model.config._attn_implementation
-        # `trust_remote_code` is the user's word on the student alone.
+        # `trust_remote_code` applies only to the student.
         with refused_model(f"the teacher `{name}`"):
             teacher = create_model_from_path(
                 name,
@@ -73,7 +78,7 @@ class Distilled(SFTTrainer):
             self.accelerator.prepare_model(teacher, evaluation_mode=True),
             weight,
         )
-        note(f"distilling from `{name}` with weight {weight:g}")
+        log(f"distilling from `{name}` with weight {weight:g}")
 
     def compute_loss(
         self,
@@ -82,18 +87,21 @@ class Distilled(SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """The two parts of the loss."""
+        """Return the weighted sum of both terms; see `transformers.Trainer.compute_loss`."""
         import torch
 
         student, labels = self.accelerator.unwrap_model(model), inputs["labels"]
-        with _hidden_states(student) as mine:
-            told = super().compute_loss(
+        with _hidden_states(student) as student_states:
+            result = super().compute_loss(
                 model, inputs, return_outputs=return_outputs, num_items_in_batch=num_items_in_batch
             )
         seen = {name: value for name, value in inputs.items() if name != "labels"}
-        with torch.no_grad(), _hidden_states(self.accelerator.unwrap_model(self.teacher)) as theirs:
+        with (
+            torch.no_grad(),
+            _hidden_states(self.accelerator.unwrap_model(self.teacher)) as teacher_states,
+        ):
             self.teacher(**{**seen, "use_cache": False}, logits_to_keep=1)
-        kl = self._divergence(student, mine[0], theirs[0], labels)
+        kl = self._divergence(student, student_states[0], teacher_states[0], labels)
         tokens = (labels[:, 1:] != -100).sum()
         summed, counted = (
             self.accelerator.gather_for_metrics(torch.stack([kl.detach(), tokens]))
@@ -105,17 +113,21 @@ class Distilled(SFTTrainer):
             summed / max(counted, 1)
         )
         kl = kl / (tokens.clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
-        # As TRL does with its part.
+        # TRL scales its term in the same way.
         if self.args.average_tokens_across_devices and num_items_in_batch is not None:
             kl = kl * self.accelerator.num_processes
-        loss, rest = (told[0], told[1:]) if return_outputs else (told, ())
+        loss, rest = (result[0], result[1:]) if return_outputs else (result, ())
         loss = (1 - self.weight) * loss + self.weight * kl
         return (loss, *rest) if return_outputs else loss
 
     def _divergence(
-        self, student: Any, mine: "torch.Tensor", theirs: "torch.Tensor", labels: "torch.Tensor"
+        self,
+        student: Any,
+        student_states: "torch.Tensor",
+        teacher_states: "torch.Tensor",
+        labels: "torch.Tensor",
     ) -> "torch.Tensor":
-        """Sum over the trained tokens of KL(teacher ‖ student)."""
+        """Return the sum of KL(teacher ‖ student) over the label tokens."""
         heads = [
             model.get_output_embeddings()
             for model in (student, self.accelerator.unwrap_model(self.teacher))
@@ -125,9 +137,9 @@ class Distilled(SFTTrainer):
             for model in (student, self.teacher)
         ]
         summed, _, _ = _chunked_divergence_loss(
-            mine[:, :-1],
-            theirs[:, :-1].to(mine.dtype),
-            *(head.weight.to(mine.dtype) for head in heads),
+            student_states[:, :-1],
+            teacher_states[:, :-1].to(student_states.dtype),
+            *(head.weight.to(student_states.dtype) for head in heads),
             completion_mask=labels[:, 1:] != -100,
             beta=0.0,  # the forward divergence
             num_items_in_batch=1,
@@ -142,7 +154,7 @@ class Distilled(SFTTrainer):
 def check_teacher(
     name: str, manifests: Sequence[Manifest], tokenizer: "PreTrainedTokenizerBase"
 ) -> None:
-    """What can be said of a teacher before anything is loaded: see `model.check_fit`."""
+    """Run the checks of `model.check_fit` for a teacher, before anything is loaded."""
     try:
         check_fit(name, manifests, tokenizer, trust=False)
     except ConfigError as error:
@@ -150,7 +162,7 @@ def check_teacher(
 
 
 def _check_head(model: Any) -> None:
-    """ConfigError for a model that scales its logits, which the divergence here does not do."""
+    """Raise ConfigError for a model that scales its logits, which the KL term ignores."""
     config = model.config.get_text_config()
     for key in ("logit_scale", "output_multiplier", "lm_head_multiplier", "logits_scaling"):
         if getattr(config, key, None) not in (None, 1, 1.0):
@@ -162,7 +174,7 @@ def _check_head(model: Any) -> None:
 
 @contextmanager
 def _hidden_states(model: Any) -> "Iterator[list[torch.Tensor]]":
-    """What the head of the model is given in the forward passes within."""
+    """Collect the inputs of the model's LM head in all forward passes within the block."""
     backbone = (model.get_base_model() if hasattr(model, "get_base_model") else model).base_model
     found: list[torch.Tensor] = []
     handle = backbone.register_forward_hook(

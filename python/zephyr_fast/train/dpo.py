@@ -1,9 +1,8 @@
-"""Direct preference optimisation on pairs of token ids, with TRL's DPOTrainer taught to take
-them as they are.
+"""Direct preference optimization on tokenized pairs with TRL's DPOTrainer.
 
-Four things are ours: pairs are not tokenized again; they are read in our order; the reference's
-log-probs may be stored beside them (`zephyr-fast ref-logprobs`), so that no reference model is
-in memory; and answers are packed, so that no padding is computed.
+Four things differ from stock TRL: pairs are not tokenized again, rows are read in a reproducible
+order, reference log-probs can be stored (`zephyr-fast ref-logprobs`) instead of a reference model
+in memory, and completions are packed instead of padded.
 """
 
 from collections.abc import Iterator
@@ -20,9 +19,9 @@ from zephyr_fast.dataset.product import Product
 from zephyr_fast.load.collators import PairCollator, layout_for
 from zephyr_fast.train import configs, run
 from zephyr_fast.train.metrics import preference_accuracy
-from zephyr_fast.train.model import load_start, load_tokenizer, named, note
-from zephyr_fast.train.ordered import InOrder
-from zephyr_fast.train.padding_free import pack_forward, prove_packing
+from zephyr_fast.train.model import load_tokenizer, log, model_name, resolve_model
+from zephyr_fast.train.ordered import OrderedTrainerMixin
+from zephyr_fast.train.padding_free import check_packing, pack_forward
 from zephyr_fast.train.ref_logprobs import attach
 from zephyr_fast.train.ref_logprobs.store import COLUMNS
 from zephyr_fast.train.trust import refused_weights
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class PairArguments(configs.ShardArguments):
-    """What a run on pairs has beside TRL's own arguments."""
+    """The arguments of a DPO run that TRL does not have."""
 
     pack_pairs: bool = field(
         default=True,
@@ -48,13 +47,11 @@ class PairArguments(configs.ShardArguments):
     )
 
 
-class DPOTrainer(InOrder, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
-    """TRL's trainer on prepared pairs, in our order. Upstream would tokenize text here and has
-    no way to skip it (trl#2368).
-    """
+class DPOTrainer(OrderedTrainerMixin, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
+    """TRL's trainer on tokenized pairs; TRL would tokenize text, always (trl#2368)."""
 
     data_collator: PairCollator
-    _is_packing_proven = False
+    _packing_checked = False
 
     def __init__(self, model: Any, args: "DPOConfig", **rest: Any) -> None:
         with (
@@ -70,7 +67,7 @@ class DPOTrainer(InOrder, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyp
     def _precompute_ref_logps(
         self, dataset: "Dataset", name: str, *_args: Any, **_kwargs: Any
     ) -> "Dataset":
-        """The data set as it is: it has the columns. Upstream never looks for them (trl#3985)."""
+        """Return the dataset, which has the columns; TRL does not check for them (trl#3985)."""
         if not set(COLUMNS) <= set(dataset.column_names):
             raise ConfigError(
                 f"`precompute_ref_log_probs` is set, but the `{name}` pairs have no stored "
@@ -79,10 +76,10 @@ class DPOTrainer(InOrder, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyp
         return dataset
 
     def pack_pairs(self) -> None:
-        """From now on batches are computed without padding, in the layout that the model's
-        attention needs.
+        """Compute all further batches without padding, in the layout that the attention needs.
 
-        ConfigError where that attention is not known to keep packed answers apart.
+        Raises:
+            ConfigError: If the attention is not known to isolate packed completions.
         """
         attention = self.model.config._attn_implementation
         adapter = getattr(self.model, "active_peft_config", None)
@@ -101,32 +98,36 @@ class DPOTrainer(InOrder, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyp
                     else unwrapped
                 )
         self.data_collator = replace(self.data_collator, layout=layout)
-        note(f"packing completions (layout `{layout}`, attention `{attention}`)")
+        log(f"packing completions (layout `{layout}`, attention `{attention}`)")
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """TRL's loss, after a proof on the first batch that this model, as it is sharded and
-        quantized, keeps answers apart.
+        """Return TRL's loss.
+
+        The first batch proves that this model, sharded and quantized as configured, isolates packed
+        completions.
         """
-        if "packed" in inputs and not self._is_packing_proven:
-            prove_packing(model, inputs)
-            self._is_packing_proven = True
+        if "packed" in inputs and not self._packing_checked:
+            check_packing(model, inputs)
+            self._packing_checked = True
         return super().compute_loss(model, inputs, *args, **kwargs)
 
 
 def parse(arguments: list[str]) -> "tuple[PairArguments, DPOConfig, ModelConfig]":
-    """The arguments of `main`, from YAML and command line."""
+    """Parse the arguments of `main` from YAML and the command line."""
     data, training, model = configs.parse(trl.DPOConfig, arguments, PairArguments)
     return data, training, model
 
 
 def main(data: PairArguments, training: "DPOConfig", model: "ModelConfig") -> None:
-    """Trains on the `train` pairs of `data.shards` and `data.mix`, evaluates on the `test` pairs
-    of the former.
+    """Train on the `train` pairs of `data.shards`, evaluate on the `test` pairs of the first.
 
-    Saves to `training.output_dir`.
+    Saves the model to `training.output_dir`.
+
+    Raises:
+        ZephyrError: For invalid or incompatible data, models and options.
     """
     manifests = run.read_manifests(data, Product.PAIRS)
-    run.settle(data, training, manifests)
+    run.apply_shard_settings(data, training, manifests)
     tokenizer = load_tokenizer(data.shards[0], manifests[0])
     train_dataset, eval_dataset = run.open_splits(data, training, manifests[0])
     if training.precompute_ref_log_probs:
@@ -135,9 +136,9 @@ def main(data: PairArguments, training: "DPOConfig", model: "ModelConfig") -> No
         eval_dataset = eval_dataset and attach.with_reference(
             eval_dataset, data.shards[:1], keys[:1], "test"
         )
-    start = load_start(model, training, manifests, tokenizer)
+    start = resolve_model(model, training, manifests, tokenizer)
 
-    with refused_weights(f"the model `{named(model)}`"):
+    with refused_weights(f"the model `{model_name(model)}`"):
         trainer = DPOTrainer(
             model=start.model,
             args=training,
@@ -153,25 +154,25 @@ def main(data: PairArguments, training: "DPOConfig", model: "ModelConfig") -> No
         trainer.pack_pairs()
 
     is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-    run.train(
+    run.run_training(
         trainer,
-        measure=dict if is_sharded else partial(preference_accuracy, trainer.model, data.shards[0]),
+        metric=dict if is_sharded else partial(preference_accuracy, trainer.model, data.shards[0]),
     )
 
 
 @contextmanager
 def _without_reference(loads_policy: bool) -> Iterator[None]:
-    """TRL while it builds a trainer whose reference is attach.
+    """Patch TRL while it builds a trainer with stored reference log-probs.
 
-    It would hash all weights to name a cache file (minutes for 7 B parameters:
-    `_precompute_model_hash`), and under FSDP load a second model only to throw it away. Neither
-    is used here. A policy that is a name is loaded first, by the same function as the reference.
+    TRL would hash all weights for the name of a cache file (minutes for 7 B parameters,
+    `_precompute_model_hash`) and, under FSDP, load a second model and discard it. Neither is
+    needed. If the policy is a name, TRL loads it first, with the same function as the reference.
     """
     hash_module, load = dpo_trainer.hash_module, dpo_trainer.create_model_from_path
-    left = [load] if loads_policy else []
+    remaining = [load] if loads_policy else []
     dpo_trainer.hash_module = lambda _module: ""
     dpo_trainer.create_model_from_path = lambda *args, **kwargs: (
-        left.pop()(*args, **kwargs) if left else None
+        remaining.pop()(*args, **kwargs) if remaining else None
     )
     try:
         yield

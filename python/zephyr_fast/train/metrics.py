@@ -1,4 +1,4 @@
-"""Measures how often a model prefers the chosen answer of held-out pairs."""
+"""Measure how often a model assigns the chosen completion of held-out pairs a higher log-prob."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,28 +13,34 @@ PAIRS_PER_BATCH = 8
 
 
 def preference_accuracy(model: Any, shards: str | Path, split: str = "test") -> dict[str, float]:
-    """How a causal language model (transformers) ranks the pairs of a split, on the device that
-    it is on.
+    """Evaluate how a causal language model (transformers) ranks the pairs of a split.
 
-    `preference_accuracy`: share of the pairs whose chosen answer has the higher summed
-    log-probability. `preference_margin`: mean over the pairs of log-probability per token of the
-    chosen answer less that of the rejected. `preference_pairs`: how many pairs. Under
-    accelerate, each process takes its part and all get the same result. Not for a model that is
-    sharded over processes (FSDP, ZeRO-3).
+    Under accelerate, each process evaluates its part, and all return the same result. Models
+    sharded over processes (FSDP, ZeRO-3) are not supported.
+
+    Args:
+        model: The model, on the device to use.
+        shards: Directory or URL of a dataset of pairs.
+        split: Name of the split.
+
+    Returns:
+        `preference_accuracy`: share of pairs whose chosen completion has the higher summed
+        log-prob. `preference_margin`: mean log-prob per token of the chosen minus that of the
+        rejected completion, in nats. `preference_pairs`: number of pairs.
     """
     import torch
     from accelerate import PartialState
     from accelerate.utils import reduce
 
     state, pairs = PartialState(), Shards(shards, split)
-    mine = range(state.process_index, len(pairs), state.num_processes)
+    rows = range(state.process_index, len(pairs), state.num_processes)
     sums = torch.zeros(3, dtype=torch.float64)
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
     with torch.inference_mode():
-        for start in range(0, len(mine), PAIRS_PER_BATCH):
+        for start in range(0, len(rows), PAIRS_PER_BATCH):
             batch = PairCollator(pad_token_id=0)(
-                [pairs[row] for row in mine[start : start + PAIRS_PER_BATCH]]
+                [pairs[row] for row in rows[start : start + PAIRS_PER_BATCH]]
             )
             sums += _sums(model, {name: tensor.to(device) for name, tensor in batch.items()})
     model.train(was_training)
@@ -49,7 +55,7 @@ def preference_accuracy(model: Any, shards: str | Path, split: str = "test") -> 
 
 
 def _sums(model: Any, batch: "dict[str, torch.Tensor]") -> "torch.Tensor":
-    """Pairs ranked right, sum of the margins per token, number of pairs."""
+    """Return [3] float64: correctly ranked pairs, sum of the margins per token, number of pairs."""
     import torch
 
     trained = batch["completion_mask"][:, 1:].bool()

@@ -1,4 +1,4 @@
-"""Says which model a run starts from, and checks that the shards were made for it."""
+"""Resolve the model a run starts from, and check that it matches the shards."""
 
 import hashlib
 import os
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from trl import DPOConfig, ModelConfig, SFTConfig
 
 PACKAGED_MODEL = Path(__file__).parents[1] / "sample" / "model"
-"""The packaged model, `--model_name_or_path sample`: a configuration without weights."""
+"""The bundled model, `--model_name_or_path sample`: a configuration without weights."""
 
 TOKENIZER_FILES = {
     "tokenizer.json",
@@ -37,17 +37,15 @@ TOKENIZER_FILES = {
     "special_tokens_map.json",
     "chat_template.jinja",
 }
-"""What a data folder's `tokenizer` folder may have."""
+"""The files that a dataset's `tokenizer` directory may contain."""
 
 TOKENIZER_BYTES_MAX = 256 << 20
-"""A file of a tokenizer; the largest vocabularies take some 35 MB."""
+"""Maximum size of a tokenizer file; the largest vocabularies have some 35 MB."""
 
 
 @dataclass(frozen=True)
-class Start:
-    """What TRL's trainers take: a model or its name, and how to load the one, quantize it, and
-    wrap it in an adapter.
-    """
+class ModelSource:
+    """The arguments of TRL's trainers: a model or its name, quantization and adapter settings."""
 
     model: Any
     quantization_config: Any
@@ -55,7 +53,7 @@ class Start:
 
 
 def read_manifest(folder: str, product: Product) -> Manifest:
-    """The manifest of shards of this product; ConfigError where they are of another."""
+    """Read the manifest of a dataset; raise ConfigError if it has another product."""
     manifest = Manifest.read(folder)
     if manifest.kind is not product:
         found = f"holds {manifest.kind} data, for `{manifest.kind.act}`"
@@ -66,11 +64,14 @@ def read_manifest(folder: str, product: Product) -> Manifest:
 
 
 def load_tokenizer(folder: str, manifest: Manifest) -> "PreTrainedTokenizerBase":
-    """The tokenizer that made the shards, chat template included; it is saved with the model.
+    """Load the tokenizer that built the shards, including its chat template.
 
-    Only the files that the manifest names are read, and their bytes are what was checked: they
-    are loaded from a copy. InputError for a tokenizer that asks to run code, IntegrityError for
-    one that is not the shards'.
+    Training saves it with the model. Only files listed in the manifest are read. They are loaded
+    from a copy of the verified bytes.
+
+    Raises:
+        InputError: If the tokenizer is missing or requests custom code.
+        IntegrityError: If a file does not match the manifest.
     """
     from transformers import AutoTokenizer
 
@@ -95,22 +96,23 @@ def load_tokenizer(folder: str, manifest: Manifest) -> "PreTrainedTokenizerBase"
 
 
 def _tokenizer_files(folder: str, manifest: Manifest) -> dict[str, bytes]:
-    """The bytes of the files of the `tokenizer` folder, by name; IntegrityError where they are
-    not the manifest's.
+    """Return the contents of the `tokenizer` directory by name.
+
+    Raises IntegrityError if they do not match the manifest.
     """
     contents = {}
     for card in manifest.files:
-        named = PurePosixPath(card.file)
-        if named.parent != PurePosixPath("tokenizer") or named.name not in TOKENIZER_FILES:
+        file = PurePosixPath(card.file)
+        if file.parent != PurePosixPath("tokenizer") or file.name not in TOKENIZER_FILES:
             continue
-        path = Path(folder) / "tokenizer" / named.name
+        path = Path(folder) / "tokenizer" / file.name
         try:
-            contents[named.name] = read_bytes(path, TOKENIZER_BYTES_MAX)
+            contents[file.name] = read_bytes(path, TOKENIZER_BYTES_MAX)
         except FileNotFoundError:
             continue
         except OSError as error:
             raise InputError(f"cannot read `{path}`: {error.strerror}") from error
-        if hashlib.sha256(contents[named.name]).hexdigest() != card.sha256:
+        if hashlib.sha256(contents[file.name]).hexdigest() != card.sha256:
             raise IntegrityError(
                 f"`{path}` was changed after the shards were built: its checksum does not match"
             )
@@ -118,8 +120,9 @@ def _tokenizer_files(folder: str, manifest: Manifest) -> dict[str, bytes]:
 
 
 def _check_no_code(config: bytes, where: str) -> None:
-    """InputError for a tokenizer's configuration that names code of its own: it would be saved
-    with the model, to be asked for again.
+    """Raise InputError for a tokenizer configuration with custom code.
+
+    It would be saved with the model, and every later load would ask to run it.
     """
     try:
         given = parse_json(config)
@@ -134,35 +137,38 @@ def _check_no_code(config: bytes, where: str) -> None:
         )
 
 
-def load_start(
+def resolve_model(
     arguments: "ModelConfig",
     training: "SFTConfig | DPOConfig",
     manifests: Sequence[Manifest],
     tokenizer: "PreTrainedTokenizerBase",
-) -> Start:
-    """What to train, after the checks that need no weights. Most often a name: TRL loads the
-    weights itself.
+) -> ModelSource:
+    """Resolve the model to train, after all checks that need no weights.
 
-    A folder with nothing but a `config.json` gives random weights from `seed`. A folder with an
-    adapter goes on with it, over its base model. Errors: ConfigError where model and shards do
-    not fit together.
+    Usually this is a name, and TRL loads the weights. A directory with only a `config.json` gives
+    random weights from `seed`. A directory with an adapter continues that adapter on its base
+    model.
+
+    Raises:
+        ConfigError: If model and shards do not match.
+        InputError: If the model does not exist or cannot be loaded.
     """
     from trl import get_peft_config, get_quantization_config
 
-    name = named(arguments)
+    name = model_name(arguments)
     quantization, adapter = get_quantization_config(arguments), get_peft_config(arguments)
     training.model_init_kwargs = _loading(arguments, training)
     base = base_of_adapter(name)
     check_fit(base or name, manifests, tokenizer, training.trust_remote_code)
     if base:
-        return Start(_load_adapter(name, base, training, quantization), None, None)
+        return ModelSource(_load_adapter(name, base, training, quantization), None, None)
     if _has_only_config(name):
-        return Start(_random(name, training), quantization, adapter)
-    return Start(name, quantization, adapter)
+        return ModelSource(_random(name, training), quantization, adapter)
+    return ModelSource(name, quantization, adapter)
 
 
-def named(arguments: "ModelConfig") -> str:
-    """The folder or Hub id of the model to start from."""
+def model_name(arguments: "ModelConfig") -> str:
+    """Return the directory or Hub id of the model to start from."""
     name = arguments.model_name_or_path
     if name is None:
         raise ConfigError(
@@ -171,8 +177,8 @@ def named(arguments: "ModelConfig") -> str:
     return str(PACKAGED_MODEL) if name == "sample" else str(name)
 
 
-def note(text: str) -> None:
-    """One line on stderr, from the first process only."""
+def log(text: str) -> None:
+    """Print one line on stderr, from the main process only."""
     from accelerate import PartialState
 
     if PartialState().is_main_process:
@@ -180,7 +186,7 @@ def note(text: str) -> None:
 
 
 def _loading(arguments: "ModelConfig", training: "SFTConfig | DPOConfig") -> dict[str, Any]:
-    """How `from_pretrained` is called: as TRL's own scripts do."""
+    """Return the arguments of `from_pretrained`, the same as in TRL's scripts."""
     given = training.model_init_kwargs if isinstance(training.model_init_kwargs, dict) else {}
     return {
         "revision": arguments.model_revision,
@@ -194,10 +200,18 @@ def _loading(arguments: "ModelConfig", training: "SFTConfig | DPOConfig") -> dic
 def check_fit(
     name: str, manifests: Sequence[Manifest], tokenizer: "PreTrainedTokenizerBase", trust: bool
 ) -> None:
-    """Positions, vocabulary and ids of the shards against the model's configuration and its own
-    tokenizer.
+    """Check a model's configuration and tokenizer against the shards.
 
-    Errors: InputError for a model that is not there, ConfigError for one that does not fit.
+    Args:
+        name: Directory or Hub id of the model.
+        manifests: Manifests of the shards.
+        tokenizer: Tokenizer of the shards.
+        trust: Whether the model's custom code may run.
+
+    Raises:
+        InputError: If the model does not exist or cannot be loaded.
+        ConfigError: If positions, vocabulary or token ids do not match.
+        IntegrityError: If manifest and tokenizer of the shards contradict each other.
     """
     from transformers import AutoConfig
 
@@ -228,7 +242,7 @@ def check_fit(
         )
     for manifest in manifests:
         listed = manifest.require_tokens()[0].vocab_size
-        if listed > max(largest + 1, len(tokenizer)):  # what the ids of the shards are held to
+        if listed > max(largest + 1, len(tokenizer)):  # ids in the shards are checked against it
             raise IntegrityError(
                 f"the manifest lists {listed} tokens for the shards' tokenizer, which has "
                 f"{len(tokenizer)}; rebuild the dataset"
@@ -242,28 +256,31 @@ def _positions_max(config: "PreTrainedConfig") -> int | None:
 
 
 def _check_same_ids(name: str, tokenizer: "PreTrainedTokenizerBase", trust: bool) -> None:
-    """A token that both know must have one id; ids of another tokenizer would train noise and
-    look like a high loss.
+    """Raise ConfigError if a token has different ids in the shards and the model.
+
+    Wrong ids would train on noise, which looks like a high loss.
     """
     from transformers import AutoTokenizer
 
     if os.path.isdir(name) and not list(Path(name).glob("tokenizer*")):
         return
     try:
-        own = AutoTokenizer.from_pretrained(name, trust_remote_code=trust).get_vocab()
+        model_ids = AutoTokenizer.from_pretrained(name, trust_remote_code=trust).get_vocab()
     except (OSError, ValueError):  # a model without a tokenizer
         return
-    except BaseException as error:  # whatever a reader makes of a damaged or hostile file
+    except BaseException as error:  # readers of damaged or hostile files raise anything
         if not is_trouble(error):
             raise
         raise InputError(
             f"cannot load the tokenizer of the model `{name}`: {' '.join(str(error).split())}"
         ) from error
-    made = tokenizer.get_vocab()
-    if moved := next((token for token, id in made.items() if own.get(token, id) != id), None):
+    shard_ids = tokenizer.get_vocab()
+    if moved := next(
+        (token for token, id in shard_ids.items() if model_ids.get(token, id) != id), None
+    ):
         raise ConfigError(
             f"the shards were built with another tokenizer than that of `{name}`: "
-            f"{moved!r} is id {made[moved]} in the shards and {own[moved]} in the "
+            f"{moved!r} is id {shard_ids[moved]} in the shards and {model_ids[moved]} in the "
             f"model; rebuild them with `--tokenizer {name}`"
         )
 
@@ -285,12 +302,12 @@ def _random(name: str, training: "SFTConfig | DPOConfig") -> Any:
         raise InputError(
             f"`{name}` has no weights; DPO starts from a trained model, so run `sft` first"
         )
-    note(f"`{name}` has no weights; initializing randomly with seed {training.seed}")
+    log(f"`{name}` has no weights; initializing randomly with seed {training.seed}")
     set_seed(training.seed)
     loading = training.model_init_kwargs or {}
-    assert isinstance(loading, dict)  # _loading made it
+    assert isinstance(loading, dict)  # set by _loading
     dtype = "float32" if loading["dtype"] in (None, "auto") else loading["dtype"]
-    training.model_init_kwargs = None  # there is nothing left to load
+    training.model_init_kwargs = None  # TRL must not load the model again
     with refused_model(f"the model `{name}`"):
         return AutoModelForCausalLM.from_config(
             AutoConfig.from_pretrained(name, trust_remote_code=training.trust_remote_code),
@@ -301,9 +318,7 @@ def _random(name: str, training: "SFTConfig | DPOConfig") -> Any:
 
 
 def base_of_adapter(name: str) -> str | None:
-    """The base model of a folder or Hub repository that holds a LoRA adapter; None where it
-    holds none.
-    """
+    """Return the base model of a directory or Hub repository with a LoRA adapter, else None."""
     from transformers.utils import find_adapter_config_file
 
     check_folder(name)
@@ -330,13 +345,14 @@ def base_of_adapter(name: str) -> str | None:
 def _load_adapter(
     name: str, base: str, training: "SFTConfig | DPOConfig", quantization: Any
 ) -> Any:
-    """The base model under the adapter, which goes on being trained; DPOTrainer keeps a frozen
-    copy as its reference.
+    """Load the base model and the adapter, which training continues.
+
+    DPOTrainer keeps a frozen copy of the adapter as its reference.
     """
     from peft import PeftModel
     from trl.trainer.utils import create_model_from_path
 
-    note(
+    log(
         f"`{name}` is an adapter of `{base}`; training continues with its own rank "
         "and targets (`lora_*` keys are ignored)"
     )
@@ -345,7 +361,7 @@ def _load_adapter(
         loading["quantization_config"] = quantization
     if training.distributed_state.distributed_type in ("MULTI_GPU", "DEEPSPEED"):
         loading["device_map"] = None
-    training.model_init_kwargs = None  # there is nothing left to load
+    training.model_init_kwargs = None  # TRL must not load the model again
     with refused_model(f"the model `{base}`"):
         model = create_model_from_path(base, **loading)
     with refused_model(f"the adapter `{name}`"):

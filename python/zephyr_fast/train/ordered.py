@@ -1,10 +1,9 @@
-"""Lets a trainer of TRL read shards in our order: exactly once per epoch, and resumed at the
-very next row.
+"""Trainer mixin that reads each row exactly once per epoch and resumes at the exact row.
 
-`class Ours(InOrder, SFTTrainer)` is all it takes. The trainer sees one stream over all epochs,
-cut into steps; epochs follow from the stream's index. A checkpoint holds that index
-(`stateful_callbacks` of its `trainer_state.json`), and a resumed run starts there, with any
-number of ranks, workers and device batches, and skips over nothing.
+Use it as `class MyTrainer(OrderedTrainerMixin, SFTTrainer)`. The trainer sees one stream over all
+epochs, divided into steps; the epoch follows from the stream's index. A checkpoint stores that
+index (`stateful_callbacks` of its `trainer_state.json`). A resumed run starts there, with any
+number of ranks, workers and device batch size, and skips nothing.
 """
 
 import math
@@ -19,66 +18,67 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy, get_last_
 
 from zephyr_fast._core import ConfigError, InputError, IntegrityError, ZephyrError
 from zephyr_fast.load import permutation
-from zephyr_fast.load.agreement import Facts, agree
 from zephyr_fast.load.index import IndexRows
 from zephyr_fast.load.loader import Batches, Loader, Part, Workers
+from zephyr_fast.load.rank_check import RankState, check_ranks
 from zephyr_fast.load.stream import PADDING, LoaderState, Remainder, Stream, other_version
 from zephyr_fast.train.configs import WHOLE_MAX
-from zephyr_fast.train.model import note
+from zephyr_fast.train.model import log
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
     from transformers import TrainerControl, TrainingArguments
 
 
-class InOrder:
-    """Goes before a class of transformers' `Trainer`, whose `train_dataset` is an index data set
-    of shards.
+class OrderedTrainerMixin:
+    """Mixin to put before a subclass of transformers' `Trainer`.
 
-    `train_sampling_strategy` other than `random` leaves order and resume to transformers.
+    `train_dataset` must be an index dataset of shards. If `train_sampling_strategy` is not
+    `random`, transformers controls order and resume.
     """
 
     remainder: Remainder = "carry"
-    """What becomes of the rows that an epoch leaves over; see `zephyr_fast.load.stream`."""
+    """How to treat the last rows of an epoch; see `zephyr_fast.load.stream`."""
 
     args: Any
     train_dataset: Any
     _resumed: str | None = None
 
     def train(
-        self, resume_from_checkpoint: str | bool | None = None, *rest: Any, **named: Any
+        self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any
     ) -> Any:
-        """As `Trainer.train`. ConfigError, on all ranks, where they would not read one stream or
-        the checkpoint is of another.
+        """Train; see `Trainer.train`.
+
+        Raises:
+            ConfigError: On all ranks, if they would read different streams or the checkpoint
+            belongs to
+                another stream.
+            InputError: If there is no checkpoint to resume from.
         """
         if resume_from_checkpoint is True:
             resume_from_checkpoint = get_last_checkpoint(self.args.output_dir)
             if resume_from_checkpoint is None:
                 raise InputError(f"`{self.args.output_dir}` has no checkpoint to resume from")
         self._resumed = str(resume_from_checkpoint) if resume_from_checkpoint else None
-        if self._is_ours():
-            self.args.ignore_data_skip = (
-                True  # there is nothing to skip: the loader starts where the checkpoint stopped
-            )
+        if self._is_ordered():
+            self.args.ignore_data_skip = True  # the loader starts at the checkpoint's position
             self.remove_callback(LoaderStateCallback)  # type: ignore[attr-defined]  # of an earlier call
             self.add_callback(LoaderStateCallback())  # type: ignore[attr-defined]
-        return super().train(self._resumed, *rest, **named)  # type: ignore[misc]
+        return super().train(self._resumed, *args, **kwargs)  # type: ignore[misc]
 
     def get_train_dataloader(self) -> "Loader | DataLoader[Any]":
-        """This rank's part of the stream. The first thing that all ranks do together is to
-        compare what they are about to read.
-        """
-        if not self._is_ours():
+        """Return this rank's part of the stream, after all ranks compared their state."""
+        if not self._is_ordered():
             stock: DataLoader[Any] = super().get_train_dataloader()  # type: ignore[misc]
             return stock
         try:
-            loader, facts = self._loader()
+            loader, state = self._loader()
         except ZephyrError as error:
-            agree({"error": str(error)})
+            check_ranks({"error": str(error)})
             raise
-        agree(facts)
+        check_ranks(state)
         if dropped := loader.batches.stream.dropped():
-            note(
+            log(
                 f"`remainder: drop` skips {dropped} of {loader.batches.stream.order.size} "
                 "samples per epoch"
             )
@@ -87,8 +87,9 @@ class InOrder:
     def set_initial_training_values(
         self, args: "TrainingArguments", dataloader: Any
     ) -> tuple[Any, ...]:
-        """As Trainer's, for one stream over all epochs: it is one long epoch to the training
-        loop.
+        """Return the values of `Trainer`'s method for one stream over all epochs.
+
+        The training loop sees a single long epoch.
         """
         if not isinstance(dataloader, Loader):
             stock: tuple[Any, ...] = super().set_initial_training_values(args, dataloader)  # type: ignore[misc]
@@ -106,15 +107,15 @@ class InOrder:
             steps,
         )
 
-    def _is_ours(self) -> bool:
+    def _is_ordered(self) -> bool:
         return bool(self.args.train_sampling_strategy == "random")
 
-    def _loader(self) -> tuple[Loader, Facts]:
+    def _loader(self) -> tuple[Loader, RankState]:
         args = self.args
         _check_supported(self)
         rows = IndexRows(self.train_dataset)
         if self.remainder == "pad":
-            # Where samples cannot be without weight, this raises now, not at the first epoch's end.
+            # If padding is not supported, raise now and not at the end of the first epoch.
             rows.samples([PADDING])
         seed = args.seed if args.data_seed is None else args.data_seed
         part = Part(
@@ -139,7 +140,7 @@ class InOrder:
             args.dataloader_prefetch_factor,
             args.dataloader_pin_memory,
         )
-        # transformers computes on a batch (token counts, for one) before it moves it itself.
+        # transformers uses a batch (e.g. to count tokens) before it moves it to the device.
         to_device = partial(
             send_to_device, device=args.device, non_blocking=args.dataloader_pin_memory
         )
@@ -153,15 +154,14 @@ class InOrder:
             workers,
             to_device,
         )
-        return loader, _facts(loader)
+        return loader, _rank_state(loader)
 
 
 class LoaderStateCallback(TrainerCallback, ExportableState):  # type: ignore[misc]  # transformers is untyped
-    """Keeps the trainer's epoch as the stream's, does what is due at an epoch's end, and puts
-    the loader's state into checkpoints.
+    """Update the trainer's epoch, trigger end-of-epoch actions and store the loader's state.
 
-    The state is that of the steps done, not of what the loader handed over: the trainer fetches
-    a step's batches ahead.
+    Checkpoints store the state after the completed steps, not that of the loader, because the
+    trainer prefetches batches.
     """
 
     def __init__(self) -> None:
@@ -171,7 +171,7 @@ class LoaderStateCallback(TrainerCallback, ExportableState):  # type: ignore[mis
     def on_train_begin(
         self, args: Any, state: TrainerState, control: "TrainerControl", **rest: Any
     ) -> None:
-        """Notes where the run starts."""
+        """Record the start of the run."""
         self._loader = rest["train_dataloader"]
         self._before, self._done = state.global_step, 0
         state.num_train_epochs = math.ceil(args.num_train_epochs)
@@ -179,14 +179,14 @@ class LoaderStateCallback(TrainerCallback, ExportableState):  # type: ignore[mis
     def on_step_end(
         self, args: Any, state: TrainerState, control: "TrainerControl", **rest: Any
     ) -> None:
-        """Follows the stream by one step."""
+        """Advance by one step of the stream."""
         assert self._loader is not None  # on_train_begin comes first
         stream = self._loader.batches.stream
         self._done = state.global_step - self._before
         index = stream.start(self._done)
         state.epoch = index / stream.order.size
         ended = index // stream.order.size > stream.start(self._done - 1) // stream.order.size
-        # At the very end, transformers does the same by itself.
+        # transformers does the same at the end of training.
         if ended and state.global_step < state.max_steps:
             control.should_log |= args.logging_strategy == IntervalStrategy.EPOCH
             control.should_evaluate |= (
@@ -195,9 +195,7 @@ class LoaderStateCallback(TrainerCallback, ExportableState):  # type: ignore[mis
             control.should_save |= args.save_strategy == SaveStrategy.EPOCH
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps: `zephyr_fast.load.stream.LoaderState` as JSON, the way
-        transformers wants it.
-        """
+        """Return `zephyr_fast.load.stream.LoaderState` as JSON, in transformers' structure."""
         if self._loader is None:
             return {"args": {}, "attributes": {}}
         text = self._loader.state_after(self._done).to_json()
@@ -205,7 +203,7 @@ class LoaderStateCallback(TrainerCallback, ExportableState):  # type: ignore[mis
 
 
 _FIRST_NAME = "OrderState"
-"""The name under which version 1 of the state is in a checkpoint."""
+"""The key of version 1 of the state in a checkpoint."""
 
 
 def _read_state(checkpoint: str) -> LoaderState:
@@ -228,8 +226,9 @@ def _read_state(checkpoint: str) -> LoaderState:
 
 
 def _index(state: LoaderState, identity: str, seed: int, size: int) -> int:
-    """The index of the stream at which `state` goes on; ConfigError where it is another
-    stream's.
+    """Return the index of the stream at which `state` continues.
+
+    Raises ConfigError if the state belongs to another stream.
     """
     if state.data_sha256 != identity:
         found = f"{state.data_sha256[:16]}…, not {identity[:16]}…"
@@ -263,8 +262,8 @@ def _steps_before(checkpoint: str | None) -> int:
     )
 
 
-def _facts(loader: Loader) -> Facts:
-    """What must be the same on all ranks."""
+def _rank_state(loader: Loader) -> RankState:
+    """Return the values that must be equal on all ranks."""
     stream, part = loader.batches.stream, loader.batches.part
     return {
         "manifest": loader.data_sha256,
@@ -280,7 +279,7 @@ def _facts(loader: Loader) -> Facts:
 
 
 def _check_supported(trainer: Any) -> None:
-    """ConfigError for what would make two ranks read the same rows, or rows come out of order."""
+    """Raise ConfigError for options that duplicate rows between ranks or reorder them."""
     if trainer.get_tp_size() * trainer.get_cp_size() * trainer.get_sp_size() > 1:
         raise ConfigError(
             "tensor, context and sequence parallelism are not supported: they share "

@@ -1,4 +1,4 @@
-"""Runs a trainer from its first evaluation to the saved folder; the same for every act."""
+"""Run a trainer: initial evaluation, training, final evaluation, saving."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -11,31 +11,28 @@ from zephyr_fast.load.index import index, open_shards, with_lengths
 from zephyr_fast.load.mixture import Mixture
 from zephyr_fast.train.checkpoint import check_checkpoint, resuming
 from zephyr_fast.train.configs import ShardArguments
-from zephyr_fast.train.model import note, read_manifest
+from zephyr_fast.train.model import log, read_manifest
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import Trainer
     from trl import DPOConfig, SFTConfig
 
-Measure = Callable[[], dict[str, float]]
-"""Something to measure on the model before and after training."""
+Metric = Callable[[], dict[str, float]]
+"""A function that measures the model before and after training."""
 
 
 def read_manifests(data: ShardArguments, product: Product) -> list[Manifest]:
-    """The manifests of all folders that are trained on, `data.shards` first; from here on,
-    `data` names URLs' copies in the cache.
+    """Read the manifests of all datasets, and replace URLs in `data` with their local copies.
 
-    ConfigError where one holds rows of another product.
+    Raises ConfigError if a dataset has another product.
     """
     data.shards = [str(local(directory)) for directory in data.shards]
     return [read_manifest(directory, product) for directory in data.shards]
 
 
 def hide_token(training: "SFTConfig | DPOConfig") -> None:
-    """Takes tokens of the Hub out of the arguments, which are written to each checkpoint, into
-    this process's environment.
-    """
+    """Move Hub tokens from the arguments, which checkpoints store, to the environment."""
     import os
 
     given = training.model_init_kwargs if isinstance(training.model_init_kwargs, dict) else {}
@@ -45,10 +42,10 @@ def hide_token(training: "SFTConfig | DPOConfig") -> None:
         os.environ["HF_TOKEN"] = token
 
 
-def settle(
+def apply_shard_settings(
     data: ShardArguments, training: "SFTConfig | DPOConfig", manifests: list[Manifest]
 ) -> None:
-    """Sets what the shards decide, and turns `resume_from_checkpoint: "true"` into True."""
+    """Set the arguments that the shards determine, and resolve `resume_from_checkpoint: "true"`."""
     hide_token(training)
     if training.train_sampling_strategy != "random" and (
         len(data.shards) > 1 or data.shard_weights or data.remainder != "carry"
@@ -58,19 +55,18 @@ def settle(
             "`train_sampling_strategy: random`"
         )
     training.max_length = max(manifest.split("train").seq_len for manifest in manifests)
-    training.remove_unused_columns = False  # the index data set's own columns are not the model's
+    training.remove_unused_columns = False  # the columns of the index are not the model's inputs
     if str(training.resume_from_checkpoint).lower() == "true":
         training.resume_from_checkpoint = last_checkpoint(str(training.output_dir))
     if training.resume_from_checkpoint:
         check_checkpoint(str(training.resume_from_checkpoint))
     training.do_eval = training.do_eval or training.eval_strategy != "no"
-    # The score to compare with; the trainer takes it once the model is where it will be trained,
-    # sharded or not.
+    # The baseline. The trainer measures it after the model is sharded and on its device.
     training.eval_on_start = training.do_eval and not training.resume_from_checkpoint
 
 
 def last_checkpoint(folder: str) -> str:
-    """The newest checkpoint of an output folder; InputError where it has none."""
+    """Return the newest checkpoint of an output directory; raise InputError if there is none."""
     from pathlib import Path
 
     from transformers.trainer_utils import get_last_checkpoint
@@ -87,9 +83,7 @@ def last_checkpoint(folder: str) -> str:
 def open_splits(
     data: ShardArguments, training: "SFTConfig | DPOConfig", manifest: Manifest
 ) -> tuple["Dataset", "Dataset | None"]:
-    """The `train` rows of all folders and, if the run evaluates, the `test` split of the first,
-    which training never sees.
-    """
+    """Open the `train` split of all datasets and, for evaluation, the `test` split of the first."""
     if training.do_eval and "test" not in manifest.splits:
         raise ConfigError(
             f"`{data.shards[0]}` has no `test` split to evaluate on; set "
@@ -103,31 +97,30 @@ def open_splits(
     return train, open_shards(data.shards[0], "test") if training.do_eval else None
 
 
-def train(trainer: "Trainer", measure: Measure) -> None:
-    """Measures, trains, measures again, saves model, tokenizer and metrics (`all_results.json`)
-    to the output folder.
+def run_training(trainer: "Trainer", metric: Metric) -> None:
+    """Measure, train, measure again, and save model, tokenizer and metrics.
+
+    Metrics go to `all_results.json` in the output directory.
     """
     args = trainer.args
-    before = _named("before", measure()) if args.eval_on_start else {}
+    before = _prefixed("before", metric()) if args.eval_on_start else {}
     with resuming(args.resume_from_checkpoint):
         metrics = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint).metrics
     trainer.save_metrics("train", metrics)
     trainer.save_state()
     if args.do_eval:
-        trainer.save_metrics("before", before | _named("before", _at_start(trainer)))
-        trainer.save_metrics("eval", trainer.evaluate() | _named("eval", measure()))
+        trainer.save_metrics("before", before | _prefixed("before", _at_start(trainer)))
+        trainer.save_metrics("eval", trainer.evaluate() | _prefixed("eval", metric()))
     trainer.model.config.use_cache = (
-        True  # off in training, where it would undo the documents' masks; generation needs it
+        True  # needed for generation; in training, it would break the isolation of documents
     )
     trainer.save_model()
-    note(f"model saved to {args.output_dir}")
+    log(f"model saved to {args.output_dir}")
     trainer.end()  # trackers and process group
 
 
 def _at_start(trainer: "Trainer") -> dict[str, Any]:
-    """What the trainer logged of its evaluation before the first step; a resumed run has it from
-    its checkpoint.
-    """
+    """Return the metrics logged before the first step; a resumed run has them in its checkpoint."""
     starts = (
         entry for entry in trainer.state.log_history if entry["step"] == 0 and "eval_loss" in entry
     )
@@ -138,5 +131,5 @@ def _at_start(trainer: "Trainer") -> dict[str, Any]:
     }
 
 
-def _named(prefix: str, metrics: dict[str, Any]) -> dict[str, Any]:
+def _prefixed(prefix: str, metrics: dict[str, Any]) -> dict[str, Any]:
     return {f"{prefix}_{name}": value for name, value in metrics.items()}

@@ -1,4 +1,4 @@
-"""Supervised training on packed shards, with TRL's own SFTTrainer reading them in our order."""
+"""Supervised fine-tuning on packed shards with TRL's SFTTrainer."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.load.collators import WindowCollator, layout_for
 from zephyr_fast.train import configs, run
-from zephyr_fast.train.model import load_start, load_tokenizer, named, note
+from zephyr_fast.train.model import load_tokenizer, log, model_name, resolve_model
 from zephyr_fast.train.trainers import SFTTrainer
 from zephyr_fast.train.trust import refused_weights
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class WindowArguments(configs.ShardArguments):
-    """What a run on packed windows has beside TRL's own arguments."""
+    """The arguments of an SFT run that TRL does not have."""
 
     teacher: str | None = field(
         default=None,
@@ -38,25 +38,27 @@ class WindowArguments(configs.ShardArguments):
 
 
 def parse(arguments: list[str]) -> "tuple[WindowArguments, SFTConfig, ModelConfig]":
-    """The arguments of `main`, from YAML and command line."""
+    """Parse the arguments of `main` from YAML and the command line."""
     data, training, model = configs.parse(trl.SFTConfig, arguments, WindowArguments)
     return data, training, model
 
 
 def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> None:
-    """Trains on the `train` windows of `data.shards` and `data.mix`, evaluates on the `test`
-    windows of the former.
+    """Train on the `train` split of `data.shards`, evaluate on the `test` split of the first.
 
-    Saves to `training.output_dir`.
+    Saves the model to `training.output_dir`.
+
+    Raises:
+        ZephyrError: For invalid or incompatible data, models and options.
     """
     manifests = run.read_manifests(data, Product.WINDOWS)
-    run.settle(data, training, manifests)
+    run.apply_shard_settings(data, training, manifests)
     training.dataset_kwargs = {"skip_prepare_dataset": True}
     tokenizer = load_tokenizer(data.shards[0], manifests[0])
-    start = load_start(model, training, manifests, tokenizer)
+    start = resolve_model(model, training, manifests, tokenizer)
     train_dataset, eval_dataset = run.open_splits(data, training, manifests[0])
 
-    with refused_weights(f"the model `{named(model)}`"):
+    with refused_weights(f"the model `{model_name(model)}`"):
         trainer = _kind(data, manifests, tokenizer)(
             model=start.model,
             args=training,
@@ -70,27 +72,27 @@ def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> 
     if data.teacher:
         trainer.set_teacher(data.teacher, data.teacher_weight)
 
-    # Which layout keeps documents apart depends on the attention that the model turned out to have.
+    # The layout that isolates documents depends on the attention of the loaded model.
     attention = trainer.model.config._attn_implementation
     layout = layout_for(attention)
     trainer.data_collator = WindowCollator(
         layout, tokenizer.pad_token_id, training.pad_to_multiple_of
     )
-    note(
+    log(
         f"packed documents are isolated by position ids (layout `{layout}`, "
         f"attention `{attention}`)"
     )
 
-    run.train(trainer, measure=dict)
+    run.run_training(trainer, metric=dict)
 
 
 def _kind(
     data: WindowArguments, manifests: list[Manifest], tokenizer: "PreTrainedTokenizerBase"
 ) -> type[SFTTrainer]:
-    """The trainer that the run needs, once its teacher, if it has one, is seen to fit."""
+    """Return the trainer class, after a check of the teacher, if there is one."""
     if data.teacher is None:
         return SFTTrainer
-    from zephyr_fast.train.distill import Distilled, check_teacher
+    from zephyr_fast.train.distill import DistillationTrainer, check_teacher
 
     check_teacher(data.teacher, manifests, tokenizer)
-    return Distilled
+    return DistillationTrainer

@@ -1,9 +1,9 @@
-"""The trainers of TRL that more than one act builds on, reading shards in our order."""
+"""TRL trainers that several training methods build on, with rows in a reproducible order."""
 
 import trl
 
-from zephyr_fast.train.ordered import InOrder
+from zephyr_fast.train.ordered import OrderedTrainerMixin
 
 
-class SFTTrainer(InOrder, trl.SFTTrainer):  # type: ignore[misc]  # TRL is untyped
-    """TRL's trainer; rows come in our order."""
+class SFTTrainer(OrderedTrainerMixin, trl.SFTTrainer):  # type: ignore[misc]  # TRL is untyped
+    """TRL's trainer, with rows in a reproducible order."""

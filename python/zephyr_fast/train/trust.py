@@ -1,9 +1,8 @@
-"""What stands between a folder of weights or a checkpoint and the libraries that read it: no
-code of the folder runs, and nobody is asked.
+"""Protect against model and checkpoint directories that are malicious or malformed.
 
-transformers and torch decide by themselves what to load. Here is settled beforehand what they
-may not be given (a FIFO, a device, a configuration that would import a module or fetch a
-kernel), and afterwards what their refusals mean.
+No code of such a directory runs, and no question is asked. transformers and torch decide themselves
+which files to load. So this module first rejects inputs that they must not get (FIFOs, devices,
+configurations that import modules or download kernels), and then translates their errors.
 """
 
 import errno
@@ -21,19 +20,16 @@ from zephyr_fast.printed import brief
 from zephyr_fast.untrusted.bounded import parse_json, read_bytes
 
 JSON_BYTES_MAX = 64 << 20
-"""A `.json` file of a model or a checkpoint, its tokenizer apart: configurations, indexes of
-weights, a log of every step.
-"""
+"""Maximum size of a `.json` file of a model or checkpoint, except `tokenizer.json`."""
 
 FILES_MAX = 100_000
-"""Files at the top of a folder: a model of a thousand shards, a checkpoint of as many ranks."""
+"""Maximum number of entries of a directory, enough for a thousand weight shards or ranks."""
 
 
 def check_folder(name: str) -> None:
-    """InputError for a folder that cannot be a model's or a checkpoint's: its files are regular
-    ones, its small JSON files can be read.
+    """Raise InputError unless all files are regular and all small JSON files can be parsed.
 
-    What is no folder, as a Hub id, is passed.
+    Names that are not directories, such as Hub ids, pass.
     """
     if not os.path.isdir(name):
         if os.path.lexists(name) and not name.endswith((".json", ".gguf")):
@@ -59,7 +55,7 @@ def _check_file(path: Path) -> None:
     try:
         kind = path.stat().st_mode
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP):  # a link that leads nowhere is no file
+        if error.errno in (errno.ENOENT, errno.ELOOP):  # a dangling link
             return
         raise
     if stat.S_ISDIR(kind):
@@ -71,9 +67,7 @@ def _check_file(path: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file of a folder that others may have made; InputError where it is not JSON, too
-    deep or too long.
-    """
+    """Parse an untrusted JSON file; raise InputError if it is invalid, too deep or too large."""
     try:
         return parse_json(read_bytes(path, JSON_BYTES_MAX))
     except OSError as error:
@@ -83,9 +77,7 @@ def read_json(path: Path) -> Any:
 
 
 def check_adapter(file: str) -> None:
-    """InputError for an adapter's configuration that makes peft import a module, by a name that
-    is in the file.
-    """
+    """Raise InputError for an adapter configuration that would import a module or run code."""
     given = read_json(Path(file))
     if not isinstance(given, dict):
         raise InputError(f"`{file}` is not an adapter configuration")
@@ -101,8 +93,9 @@ def check_adapter(file: str) -> None:
 
 
 def check_kernels(config: Any, name: str) -> None:
-    """InputError for a model whose own configuration names a kernel of the Hub: compiled code,
-    which only a user may ask for.
+    """Raise InputError if a model's configuration requests a Hub kernel.
+
+    Kernels are compiled code, which only the user may request.
     """
     for key in ("_attn_implementation", "_experts_implementation"):
         value = getattr(config, key, None)
@@ -113,9 +106,7 @@ def check_kernels(config: Any, name: str) -> None:
 
 
 def never_ask() -> None:
-    """From now on transformers asks no question on the terminal: code that it was not told to
-    run is refused.
-    """
+    """Make transformers reject untrusted code instead of asking on the terminal."""
     from transformers import dynamic_module_utils
 
     dynamic_module_utils.TIME_OUT_REMOTE_CODE = 0
@@ -123,9 +114,10 @@ def never_ask() -> None:
 
 @contextmanager
 def refused(what: str) -> Iterator[None]:
-    """Turns anything that a library raises at a small file of others into an error that names it.
+    """Convert errors of a library that reads small untrusted files into one that names them.
 
-    All kinds are caught, as readers of hostile files raise all kinds; none of them runs a model.
+    Readers of hostile files raise all kinds of errors, so all are caught. No model runs in the
+    block.
     """
     try:
         yield
@@ -138,27 +130,26 @@ def refused(what: str) -> Iterator[None]:
 
 
 def is_trouble(error: BaseException) -> bool:
-    """Whether this is an error of whoever read a file, and nobody's wish to stop: a Rust
-    library's panic is no `Exception`.
+    """Return whether this is an error, not a request to stop.
+
+    The panic of a Rust library is not a subclass of `Exception`.
     """
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 @contextmanager
 def refused_model(what: str) -> Iterator[None]:
-    """As `refused_weights`, where a model is loaded and nothing else is done: there, all other
-    errors are its files', too.
-    """
+    """Combine `refused_weights` and `refused`, for blocks that only load a model."""
     with refused(what), refused_weights(what):
         yield
 
 
 @contextmanager
 def refused_weights(what: str) -> Iterator[None]:
-    """As `refused`, while weights are loaded and a trainer is made of them: errors of torch
-    itself stay what they are.
+    """Convert errors of loading weights, in a block that also builds a trainer.
 
-    What TRL and transformers refuse there by a ValueError are options that do not go together.
+    Other errors of torch pass unchanged. A ValueError of TRL or transformers means incompatible
+    options.
     """
     from safetensors import SafetensorError
 
@@ -193,8 +184,8 @@ def _is_from_loading(error: BaseException) -> bool:
 
 
 def _typed(what: str, error: BaseException) -> ZephyrError:
-    says = " ".join(str(error).split()) or type(error).__name__
-    if "trust_remote_code" in says:
+    message = " ".join(str(error).split()) or type(error).__name__
+    if "trust_remote_code" in message:
         return ConfigError(
             f"{what} contains custom code, which is not run by default; review it, then "
             "set `trust_remote_code: true` in the training config (this applies only "
@@ -205,8 +196,8 @@ def _typed(what: str, error: BaseException) -> ZephyrError:
             f"cannot load {what}: it contains pickled objects other than weights, which "
             "are never loaded"
         )
-    if "ignore_mismatched_sizes" in says:  # transformers only prints which ones
-        says = "the shapes of its weights do not match its `config.json`"
+    if "ignore_mismatched_sizes" in message:  # transformers only prints which ones
+        message = "the shapes of its weights do not match its `config.json`"
     if isinstance(error, KeyError):
-        says = f"unknown value {says}"
-    return InputError(f"cannot load {what}: {says}")
+        message = f"unknown value {message}"
+    return InputError(f"cannot load {what}: {message}")

@@ -1,6 +1,4 @@
-"""Gives a run the reference log-probs that are stored beside its pairs, or refuses it: they must
-be those of its own first weights.
-"""
+"""Attach stored reference log-probs to a run, if they were computed with its initial weights."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,7 +8,7 @@ import numpy as np
 from zephyr_fast._core import ConfigError, IntegrityError
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.load.index import with_columns
-from zephyr_fast.train.model import named
+from zephyr_fast.train.model import model_name
 from zephyr_fast.train.ref_logprobs import store
 from zephyr_fast.train.ref_logprobs.store import COLUMNS, Key
 from zephyr_fast.train.ref_logprobs.weights import weights_digest
@@ -24,21 +22,23 @@ if TYPE_CHECKING:
 def keys_of_run(
     training: "DPOConfig", model: "ModelConfig", manifests: Sequence[Manifest]
 ) -> list[Key]:
-    """The keys of the log-probs that this run needs of each folder. The first process hashes the
-    weights, the others are told.
+    """Return the keys of the log-probs that this run needs, one per dataset.
 
-    ConfigError for options that stored log-probs cannot serve.
+    The main process hashes the weights and broadcasts the digests.
+
+    Raises:
+        ConfigError: For options that stored log-probs do not support.
     """
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
     _check_options(training, model)
-    name = named(model)
+    name = model_name(model)
     digests: list[tuple[str, str] | None] = [
         weights_digest(name, model.model_revision) if PartialState().is_main_process else None
     ]
     broadcast_object_list(digests)
-    assert digests[0] is not None  # broadcast from the process that has it
+    assert digests[0] is not None  # set by the main process
     dtype = _dtype_of_products(name, training, model)
     return [Key.of(*digests[0], dtype, manifest) for manifest in manifests]
 
@@ -46,8 +46,9 @@ def keys_of_run(
 def with_reference(
     dataset: "Dataset", folders: Sequence[str], keys: Sequence[Key], split: str
 ) -> "Dataset":
-    """An index data set over `folders`, in their order, with the two columns of a split's
-    log-probs. Errors: see `store.read`.
+    """Return the index dataset over `folders`, in order, with the two columns of log-probs.
+
+    Raises the errors of `store.read`.
     """
     parts = [store.read(folder, key, split) for folder, key in zip(folders, keys, strict=True)]
     values = np.concatenate(parts)
@@ -60,7 +61,7 @@ def with_reference(
 
 
 def _check_options(training: "DPOConfig", model: "ModelConfig") -> None:
-    refused = {
+    unsupported = {
         "ld_alpha": (
             training.ld_alpha is not None,
             "it weights tokens within a completion, but only the sums are stored",
@@ -75,7 +76,7 @@ def _check_options(training: "DPOConfig", model: "ModelConfig") -> None:
             "the reference is the quantized model with its adapter disabled",
         ),
     }
-    for name, (is_set, reason) in refused.items():
+    for name, (is_set, reason) in unsupported.items():
         if is_set:
             raise ConfigError(
                 f"`{name}` cannot be used with stored reference log-probs: {reason}; set "
@@ -84,7 +85,7 @@ def _check_options(training: "DPOConfig", model: "ModelConfig") -> None:
 
 
 def _dtype_of_products(name: str, training: "DPOConfig", model: "ModelConfig") -> str:
-    """What the run's own matrix products are computed in, and so would its reference's."""
+    """Return the dtype in which this run, and hence its reference, computes matrix products."""
     from transformers import AutoConfig
 
     if training.bf16 or training.fp16:

@@ -1,10 +1,9 @@
-"""Stores the log-probs of a reference model beside the pairs, by one forward pass over them;
-`zephyr-fast ref-logprobs` is this.
+"""Compute and store reference log-probs for preference pairs (`zephyr-fast ref-logprobs`).
 
-Under `accelerate launch -m zephyr_fast ref-logprobs …` every process computes its share of the
-parts. A part is committed as a whole, so that a run that was cut off goes on from there; its
-values depend on nothing but its own pairs, so that the bytes are the same with any number of
-processes and interruptions on the same kind of device.
+Under `accelerate launch -m zephyr_fast ref-logprobs …`, every process computes its share of the
+parts. Each part is committed atomically, so an interrupted run can resume. Its values depend only
+on its pairs, so the bytes are the same with any number of processes and interruptions on the same
+kind of device.
 """
 
 from collections.abc import Iterator
@@ -21,8 +20,8 @@ from zephyr_fast.dataset.remote import local
 from zephyr_fast.load.collators import PairCollator, layout_for
 from zephyr_fast.load.samples import Sample
 from zephyr_fast.load.shards import Shards
-from zephyr_fast.train.model import base_of_adapter, check_fit, load_tokenizer, note, read_manifest
-from zephyr_fast.train.padding_free import pack_forward, prove_packing
+from zephyr_fast.train.model import base_of_adapter, check_fit, load_tokenizer, log, read_manifest
+from zephyr_fast.train.padding_free import check_packing, pack_forward
 from zephyr_fast.train.ref_logprobs import store
 from zephyr_fast.train.ref_logprobs.store import PAIRS_PER_PART, Key, LogProbs
 from zephyr_fast.train.ref_logprobs.weights import weights_digest
@@ -32,18 +31,14 @@ if TYPE_CHECKING:
     from accelerate import PartialState
 
 TOKENS_PER_BATCH = 16384
-"""Prompts and answers of a batch: enough to fill a GPU with a 7 B model; on a CPU it makes no
-difference.
-"""
+"""Prompt and completion tokens per batch: enough to fill a GPU with a 7 B model."""
 
 DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
 class Part:
-    """Pairs `first` to `first + pairs` of a split, which one process computes and commits at
-    once.
-    """
+    """Pairs `first` to `first + pairs` of a split, computed and committed by one process."""
 
     split: str
     number: int
@@ -62,14 +57,23 @@ def ref_logprobs(
     dtype: str | None = None,
     attention: str | None = None,
 ) -> Path:
-    """Computes what is missing of the reference log-probs of `prefs` under `model` (folder, Hub
-    id, or adapter over its base).
+    """Compute the missing reference log-probs of the pairs in `prefs`.
 
-    `splits`: all of them unless named. `dtype`: that of weights and products, `bfloat16` on an
-    accelerator and `float32` on the CPU unless given; it must be that of the training run.
-    `attention`: transformers' name of an implementation. Gives the folder of the finished
-    log-probs. Errors: ConfigError where model and pairs do not go together, InputError,
-    IntegrityError.
+    Args:
+        prefs: Directory or URL of a dataset of pairs.
+        model: Directory or Hub id of the model, or of an adapter.
+        splits: The splits to compute; all if empty.
+        dtype: Dtype of weights and matrix products, which must be that of the training run. The
+            default is `bfloat16` on an accelerator and `float32` on the CPU.
+        attention: Attention implementation in transformers.
+
+    Returns:
+        The directory with the log-probs.
+
+    Raises:
+        ConfigError: If model and pairs do not match, or an option is invalid.
+        InputError: If the pairs or the model cannot be loaded.
+        IntegrityError: If the dataset is damaged.
     """
     if model == "sample":
         raise InputError("the bundled model `sample` has no weights; run `sft` first")
@@ -87,7 +91,7 @@ def ref_logprobs(
     pairs = {name: manifest.split(name).examples for name in splits or manifest.splits}
     key, missing = _agreed(prefs, model, dtype, manifest, pairs)
     if missing is None:
-        note(f"`{key.folder(prefs)}` is up to date; nothing to do")
+        log(f"`{key.folder(prefs)}` is up to date; nothing to do")
         return key.folder(prefs)
     _compute(prefs, key, missing[state.process_index :: state.num_processes], model, attention)
     state.wait_for_everyone()
@@ -100,8 +104,9 @@ def ref_logprobs(
 
 
 def _processes() -> "PartialState":
-    """The processes of this launch. Left to itself, PartialState takes each of several on a CPU
-    for the only one.
+    """Return the state of this launch.
+
+    By default, each of several CPU processes sees only itself.
     """
     import torch
     from accelerate import PartialState
@@ -115,8 +120,9 @@ def _processes() -> "PartialState":
 def _agreed(
     prefs: str | Path, model: str, dtype: str, manifest: Manifest, pairs: dict[str, int]
 ) -> tuple[Key, list[Part] | None]:
-    """The key, and the parts to compute, None where all is finished; found by the first process,
-    so all have the same.
+    """Return the key and the missing parts, or None if all are finished.
+
+    The main process determines both, so they are equal on all processes.
     """
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
@@ -129,16 +135,14 @@ def _agreed(
             key,
             None
             if is_finished
-            else [part for part in _parts(pairs) if not _is_whole(prefs, key, part)],
+            else [part for part in _parts(pairs) if not _is_intact(prefs, key, part)],
         ]
     broadcast_object_list(agreed)
     return agreed[0], agreed[1]
 
 
 def _finished(prefs: str | Path, key: Key, manifest: Manifest) -> dict[str, int]:
-    """The finished splits, with their pairs; those that are not the data set's own do not count,
-    whoever listed them.
-    """
+    """Return the pairs of the finished splits; splits that do not match the dataset are ignored."""
     samples = {name: split.examples for name, split in manifest.splits.items()}
     return {
         name: pairs
@@ -159,10 +163,8 @@ def _path(prefs: str | Path, key: Key, part: Part) -> Path:
     return key.folder(prefs) / store.part_name(part.split, part.number)
 
 
-def _is_whole(prefs: str | Path, key: Key, part: Part) -> bool:
-    """Whether an earlier run committed this part, and it is still what it wrote; a damaged one
-    is computed again.
-    """
+def _is_intact(prefs: str | Path, key: Key, part: Part) -> bool:
+    """Return whether an earlier run committed this part intact; a damaged part is recomputed."""
     path = _path(prefs, key, part)
     try:
         content = store.read_file(path, store.PART_BYTES_MAX)
@@ -180,19 +182,17 @@ def _compute(
     collate = PairCollator(pad_token_id=0, layout=layout_for(policy.config._attn_implementation))
     shards = {split: Shards(prefs, split) for split in {part.split for part in parts}}
     first = [shards[parts[0].split][row] for row in range(min(2, parts[0].pairs))]
-    # Its first forward pass, in which an odd configuration shows.
+    # The first forward pass fails if the configuration is inconsistent.
     with refused(f"the model `{model}`"):
-        prove_packing(policy, _moved(collate(first), next(policy.parameters()).device))
+        check_packing(policy, _moved(collate(first), next(policy.parameters()).device))
     for done, part in enumerate(parts, 1):
         samples = [shards[part.split][row] for row in range(part.first, part.first + part.pairs)]
         store.write_part(_path(prefs, key, part), _log_probs(policy, collate, samples))
-        note(f"reference log-probs: part {done} of {len(parts)} ({part.split}, {part.pairs} pairs)")
+        log(f"reference log-probs: part {done} of {len(parts)} ({part.split}, {part.pairs} pairs)")
 
 
 def _load(name: str, dtype: str, attention: str | None) -> Any:
-    """The model as the trainer would hold its reference: no dropout, TRL's fused LM head, packed
-    forward.
-    """
+    """Load the model as trainers load a reference: no dropout, fused LM head, packed forward."""
     from accelerate import PartialState
     from trl.trainer.utils import add_fused_lm_head, create_model_from_path
 
@@ -205,11 +205,11 @@ def _load(name: str, dtype: str, attention: str | None) -> Any:
             device_map=None,
             trust_remote_code=False,
         )
-    whole = _with_adapter(model, name) if base else model
+    complete = _with_adapter(model, name) if base else model
     with refused(f"the model `{base or name}`"):
         add_fused_lm_head(model)
         pack_forward(model)
-    return whole.eval().to(PartialState().device)
+    return complete.eval().to(PartialState().device)
 
 
 def _with_adapter(model: Any, name: str) -> Any:
@@ -217,17 +217,17 @@ def _with_adapter(model: Any, name: str) -> Any:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     with refused_model(f"the adapter `{name}`"):
-        whole = PeftModel.from_pretrained(model, name)
-    if isinstance(whole.get_output_embeddings(), BaseTunerLayer):
+        adapted = PeftModel.from_pretrained(model, name)
+    if isinstance(adapted.get_output_embeddings(), BaseTunerLayer):
         raise ConfigError(
             f"`{name}` adapts `lm_head`, which TRL's fused LM head does not support; "
             "merge the adapter into its base model first"
         )
-    return whole
+    return adapted
 
 
 def _log_probs(model: Any, collate: PairCollator, samples: list[Sample]) -> LogProbs:
-    """Per pair the sums of the answers' log-probs, in the order of `samples`."""
+    """Return the summed log-probs per pair, [pairs, 2] float32, in the order of `samples`."""
     import torch
 
     device = next(model.parameters()).device
@@ -252,9 +252,7 @@ def _moved(batch: Any, device: Any) -> Any:
 
 
 def _batches(samples: list[Sample]) -> Iterator[list[int]]:
-    """Rows of the samples, by length so that little is left empty, each batch at most
-    `TOKENS_PER_BATCH` or a single pair.
-    """
+    """Yield rows of similar length with at most `TOKENS_PER_BATCH` tokens, or a single pair."""
     sizes = [
         2 * len(sample["prompt_ids"]) + len(sample["chosen_ids"]) + len(sample["rejected_ids"])
         for sample in samples

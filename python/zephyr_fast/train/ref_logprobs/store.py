@@ -1,11 +1,10 @@
-"""The stored reference log-probs of a preference data set: what they depend on, how they lie on
-disk, how they are checked.
+"""On-disk format of stored reference log-probs: key, files and checks.
 
     prefs/_ref/<key, 16 hex digits>/
         train-00000.arrow …   two float32 columns, in the order of the pairs
-        manifest.json         last; without it the folder is an unfinished run
+        manifest.json         written last; a directory without it is an unfinished run
 
-They are worth nothing with other weights, so the folder's name is the hash of everything they
+Log-probs are useless with other weights, so the name of the directory is a hash of everything they
 depend on.
 """
 
@@ -32,34 +31,34 @@ from zephyr_fast.untrusted.bounded import parse_json
 from zephyr_fast.untrusted.message import Layout, metadata, record_batch
 
 SCHEMA = 1
-"""The version of this format."""
+"""Version of this format."""
 
 PAIRS_PER_PART = 2048
-"""What is committed at once, so what a killed process loses at most; a part also belongs to one
-process as a whole.
-"""
+"""Pairs per part. A part is computed by one process; a killed process loses at most one."""
 
 COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")
-"""TRL's own names: the sums over the answers' tokens of their log-probability."""
+"""TRL's column names: log-probs summed over the tokens of a completion."""
 
 PART_BYTES_MAX = 1 << 18
-"""Size of a part. One of 2,048 pairs takes some 18 KB."""
+"""Maximum size of a part; 2,048 pairs take some 18 KB."""
 
 MANIFEST_BYTES_MAX = 16 << 20
-"""Size of the manifest. It takes some 120 bytes for a part, so this describes 250 million pairs."""
+"""Maximum size of the manifest; at some 120 bytes per part, enough for 250 million pairs."""
 
 _LAYOUTS = [Layout(name, np.dtype("<f4"), is_list=False) for name in COLUMNS]
 _MAGIC = b"ARROW1\0\0"
-_OTHERS_MAX = 100  # directories of other keys that are looked at, to say by what they differ
+_OTHERS_MAX = 100  # other keys to compare with in an error
 
 LogProbs = npt.NDArray[np.float32]
-"""[pairs, 2]: chosen, rejected."""
+"""[pairs, 2] float32: chosen, rejected."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """Everything that the log-probs depend on. `dtype` is that of the matrix products,
-    `max_length` where answers were cut.
+    """Everything that the log-probs depend on.
+
+    `dtype` is that of the matrix products. `max_length` is the length at which completions were
+    truncated.
     """
 
     weights: str
@@ -72,7 +71,7 @@ class Key:
 
     @classmethod
     def of(cls, weights: str, config: str, dtype: str, manifest: Manifest) -> "Key":
-        """The key of a model (see `weights.py`) on a data set."""
+        """Build the key of a dataset and a model (see `weights.py`)."""
         longest = max(split.seq_len for split in manifest.splits.values())
         tokenizer, template = manifest.require_tokens()
         return cls(
@@ -81,23 +80,24 @@ class Key:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the fields, hex."""
+        """SHA-256 of the fields, in hex."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
     def folder(self, prefs: str | Path) -> Path:
-        """Where the log-probs of this key lie."""
+        """Return the directory of the log-probs with this key."""
         return Path(prefs) / "_ref" / self.digest[:16]
 
 
 def part_name(split: str, number: int) -> str:
-    """The file of pairs `number · PAIRS_PER_PART` and following of a split."""
+    """Return the file name of the part that starts at pair `number · PAIRS_PER_PART` of a split."""
     return f"{split}-{number:05}.arrow"
 
 
 @contextmanager
 def made(folder: Path) -> Iterator[Folder]:
-    """Opens the directory of a key, made if it is missing. Links below the data set are not
-    followed: they may be a stranger's.
+    """Open the directory of a key, and create it if missing.
+
+    Links inside the dataset are not followed, because they can point anywhere.
     """
     with ExitStack() as stack:
         prefs = stack.enter_context(_opened(folder.parent.parent))
@@ -106,7 +106,8 @@ def made(folder: Path) -> Iterator[Folder]:
 
 
 def read_file(path: Path, bytes_max: int) -> bytes:
-    """The bytes of a file in the directory of a key; no link below the data set is followed.
+    """Read a file in the directory of a key without following links inside the dataset.
+
     Raises OSError.
     """
     with ExitStack() as stack:
@@ -124,18 +125,19 @@ def _opened(prefs: Path) -> Folder:
 
 
 def write_part(path: Path, values: LogProbs) -> None:
-    """Commits one part."""
+    """Commit one part."""
     with made(path.parent) as folder:
         folder.write(path.name, [part_bytes(values)])
 
 
 def part_bytes(values: LogProbs) -> bytes:
-    """The file of a part; its checksum is in the Arrow schema, so that a resumed run can tell it
-    from a damaged one.
+    """Return the file content of a part.
+
+    A checksum in the Arrow schema lets a resumed run detect damage.
     """
     columns = [np.ascontiguousarray(values[:, side], dtype=np.float32) for side in range(2)]
     schema = pa.schema(
-        [(name, pa.float32()) for name in COLUMNS], metadata={"sha256": _sum_of(columns)}
+        [(name, pa.float32()) for name in COLUMNS], metadata={"sha256": _digest_of(columns)}
     )
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, schema) as writer:
@@ -145,36 +147,35 @@ def part_bytes(values: LogProbs) -> bytes:
 
 
 def read_part(content: bytes, where: Path, pairs: int) -> LogProbs:
-    """The values of one part; IntegrityError where they are not those that were written, or not
-    so many.
+    """Parse one part; raise IntegrityError if it is damaged or has the wrong number of pairs.
 
-    Read as shards are: the columns are fixed, and neither the schema nor the file's footer is
-    used, but for the checksum.
+    As for shards, the columns are fixed. Of the schema and footer, only the checksum is used.
     """
     try:
         if not content.startswith(_MAGIC):
             raise ValueError("not an Arrow file")
-        told, size = metadata(memoryview(content)[len(_MAGIC) :])
+        header, size = metadata(memoryview(content)[len(_MAGIC) :])
         batch = record_batch(memoryview(content)[len(_MAGIC) + size :], _LAYOUTS, pairs)
     except ValueError as error:
         raise IntegrityError(
             f"`{where}` is damaged or has the wrong number of pairs: {error}"
         ) from None
     columns = [np.array(batch[name], np.float32) for name in COLUMNS]
-    if _sum_of(columns).encode() != told.get(b"sha256"):
+    if _digest_of(columns).encode() != header.get(b"sha256"):
         raise IntegrityError(f"`{where}` is damaged: its checksum does not match")
     return np.stack(columns, axis=1)
 
 
-def _sum_of(columns: list[npt.NDArray[np.float32]]) -> str:
+def _digest_of(columns: list[npt.NDArray[np.float32]]) -> str:
     return hashlib.sha256(
         b"".join(column.astype("<f4").tobytes() for column in columns)
     ).hexdigest()
 
 
 def write_manifest(prefs: str | Path, key: Key, splits: dict[str, int]) -> None:
-    """Lists every part of these splits (pairs by name) with its checksum, which makes a finished
-    folder of it.
+    """Write the list of all parts and checksums of these splits, which completes the directory.
+
+    `splits` maps names to numbers of pairs.
     """
     folder, cards = key.folder(prefs), {}
     for split, pairs in sorted(splits.items()):
@@ -194,18 +195,18 @@ def write_manifest(prefs: str | Path, key: Key, splits: dict[str, int]) -> None:
 
 
 def finished_splits(prefs: str | Path, key: Key) -> dict[str, int]:
-    """The splits, with their numbers of pairs, that a finished folder of this key has; none
-    where there is no such folder.
-    """
+    """Return the number of pairs of each finished split of this key; empty if there is none."""
     manifest = _read_manifest(key.folder(prefs))
     return {name: card["pairs"] for name, card in manifest["splits"].items()} if manifest else {}
 
 
 def read(prefs: str | Path, key: Key, split: str) -> LogProbs:
-    """The log-probs of a split's pairs, checked.
+    """Read and verify the log-probs of a split's pairs, [pairs, 2] float32.
 
-    ConfigError where there are none of this key, saying by what those that there are differ;
-    IntegrityError for damage.
+    Raises:
+        ConfigError: If there are none for this key; the message names the differences to the stored
+            ones.
+        IntegrityError: If they are damaged.
     """
     folder = key.folder(prefs)
     manifest = _read_manifest(folder)
@@ -255,12 +256,12 @@ def _missing(prefs: Path, key: Key) -> str:
     run = "run `zephyr-fast ref-logprobs` with this model, or set `precompute_ref_log_probs: false`"
     if not others:
         return f"`{prefs}` has no stored reference log-probs; {run}"
-    mine = asdict(key)
-    nearest = min(others, key=lambda other: sum(other[name] != mine[name] for name in mine))
+    expected = asdict(key)
+    nearest = min(others, key=lambda other: sum(other[name] != expected[name] for name in expected))
     differences = [
-        (f"{name} is {_short(nearest[name])} there and {_short(mine[name])} in this run")
-        for name in mine
-        if nearest[name] != mine[name]
+        (f"{name} is {_short(nearest[name])} there and {_short(expected[name])} in this run")
+        for name in expected
+        if nearest[name] != expected[name]
     ]
     return (
         f"the stored reference log-probs in `{prefs}` do not match this run: "
@@ -269,7 +270,7 @@ def _missing(prefs: Path, key: Key) -> str:
 
 
 def _short(value: object) -> str:
-    """A digest by its start; anything else whole."""
+    """Return the start of a digest, or any other value in full."""
     return (
         f"{shown(value[:16], 200)}…"
         if isinstance(value, str) and len(value) == 64
@@ -308,16 +309,16 @@ def other_schema(path: Path, schema: object) -> InputError:
 
 def _is_manifest(found: Any) -> bool:
     try:
-        named = set(found["key"]) == set(Key.__dataclass_fields__)
-        return named and all(
-            name in SPLITS and _is_card(name, card) for name, card in found["splits"].items()
+        has_key = set(found["key"]) == set(Key.__dataclass_fields__)
+        return has_key and all(
+            name in SPLITS and _is_entry(name, card) for name, card in found["splits"].items()
         )
     except (KeyError, TypeError, AttributeError):
         return False
 
 
-def _is_card(split: str, card: Any) -> bool:
-    """Whether it lists the parts of its pairs, by the names that we give them."""
+def _is_entry(split: str, card: Any) -> bool:
+    """Return whether an entry lists the expected parts of its pairs."""
     pairs, parts = card["pairs"], card["parts"]
     if type(pairs) is not int or pairs < 0 or type(parts) is not list:
         return False

@@ -1,6 +1,4 @@
-"""Says which weights a model name stands for: a digest of the files that would be loaded,
-without loading them.
-"""
+"""Compute a digest of a model's weight files without loading them."""
 
 import hashlib
 import json
@@ -23,27 +21,30 @@ NOT_THE_FUNCTION = {
     "torch_dtype",
     "pad_token_id",
 }
-"""Keys of a `config.json` that do not change what the model computes on packed tokens; all
-others count.
-"""
+"""Keys of a `config.json` that do not affect the model's output on packed tokens."""
 
 
-_BLOCK = 1 << 20  # bytes that are hashed before anyone can stop it
+_BLOCK = 1 << 20  # bytes hashed between two checks for a stop
 
 
 def weights_digest(name: str, revision: str | None = None) -> tuple[str, str]:
-    """SHA-256 over a model's safetensors files, and over what its configuration says, both hex;
-    an adapter's are with its base's.
+    """Return two SHA-256 digests, in hex: of the safetensors files and of the configuration.
 
-    `name` is a folder or a Hub id, which is fetched into the Hub's cache. InputError where there
-    are no such files.
+    Those of an adapter include its base model.
+
+    Args:
+        name: Directory or Hub id, which is downloaded into the Hub's cache.
+        revision: Revision on the Hub.
+
+    Raises:
+        InputError: If there are no such files, or they cannot be read.
     """
     base = base_of_adapter(name)
     folders = [_folder(part, revision if part == name else None) for part in (base, name) if part]
     files = [file for folder in folders for file in _weights(folder)]
-    sums = _sums(files)
-    # As JSON: joined by a separator, one file's name could pass for two files.
-    pairs = json.dumps([(file.name, digest) for file, digest in zip(files, sums, strict=True)])
+    digests = _digests(files)
+    # JSON is unambiguous: with a separator, one file name could look like two.
+    pairs = json.dumps([(file.name, digest) for file, digest in zip(files, digests, strict=True)])
     configs = json.dumps([_config(folder) for folder in folders], sort_keys=True)
     return hashlib.sha256(pairs.encode()).hexdigest(), hashlib.sha256(configs.encode()).hexdigest()
 
@@ -65,12 +66,13 @@ def _folder(name: str, revision: str | None) -> Path:
 
 
 def _weights(folder: Path) -> list[Path]:
-    """The files that transformers or peft loads; a repository may hold the same weights in other
-    forms beside them.
+    """Return the files that transformers or peft loads.
+
+    A repository may also have the same weights in other formats.
     """
-    for whole in ("adapter_model.safetensors", "model.safetensors"):
-        if (folder / whole).is_file():
-            return [folder / whole]
+    for single in ("adapter_model.safetensors", "model.safetensors"):
+        if (folder / single).is_file():
+            return [folder / single]
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         raise InputError(
@@ -98,14 +100,15 @@ def _config(folder: Path) -> dict[str, object]:
     fields = read_json(folder / name)
     if not isinstance(fields, dict):
         raise InputError(f"`{folder / name}` is not a JSON object")
-    # The base is hashed itself.
+    # The base model is hashed separately.
     absent = NOT_THE_FUNCTION | {"base_model_name_or_path", "inference_mode"}
     return {key: value for key, value in sorted(fields.items()) if key not in absent}
 
 
-def _sums(files: list[Path]) -> list[str]:
-    """SHA-256 of each file. Hashing lets go of the interpreter's lock: 7 B parameters take
-    seconds. Ctrl-C ends it within a block.
+def _digests(files: list[Path]) -> list[str]:
+    """Return the SHA-256 of each file.
+
+    Hashing releases the GIL and takes seconds for 7 B parameters. Ctrl-C stops it within a block.
     """
     stop, pool = threading.Event(), ThreadPoolExecutor()
     try:
