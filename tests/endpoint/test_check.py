@@ -124,3 +124,20 @@ def test_without_check_nothing_is_sent(tmp_path: Path) -> None:
         wrong = command(str(path), "--only", "judge")
         assert wrong.returncode == 4 and "known: teacher" in wrong.stderr
         assert server.asked == []
+
+
+def test_without_the_extra_files_are_listed_and_a_check_says_what_to_install(
+    tmp_path: Path,
+) -> None:
+    blocked = "import sys; sys.modules['aiohttp'] = None; from zephyr_fast.cli import main; main()"
+    path = str(file_of(tmp_path, "http://127.0.0.1:9/v1"))
+    for words, code in ([path], 0), ([path, "--check"], 4), ([path, "--dry-run"], 4):
+        ended = subprocess.run(
+            [sys.executable, "-c", blocked, "endpoints", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"PYTHONPATH": PYTHONPATH},
+        )
+        assert ended.returncode == code, ended.stderr
+        assert (code == 0) != ("pip install 'zephyr-fast[endpoints]'" in ended.stderr)

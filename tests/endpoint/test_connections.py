@@ -1,16 +1,19 @@
 """Connections that break, stall, drip or never come about, and replies out of order."""
 
 import asyncio
+import gzip
 import json
 import socket
 import ssl
 import subprocess
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from asking import call, endpoint_at, run, texts
 from faulty_server import GOOD, Action, Asked, answered, completion, raw, serving
+from zephyr_fast.endpoint.http import BODY_BYTES_MAX, Lost, unpacked
 
 QUICK = {"retry_seconds": 0.01, "attempts": 3}
 
@@ -68,7 +71,6 @@ BROKEN: dict[str, Action] = {
     "closed without a reply": silence,
     "body shorter than its length": short,
     "chunk cut": cut_chunks,
-    "stall after the headers": stall,
     "a byte at a time": drip,
     "no HTTP": not_http,
     "headers of 20 kB": raw("200 OK", b"{}", "X-Long: " + "x" * 20_000),
@@ -78,11 +80,29 @@ BROKEN: dict[str, Action] = {
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
 def test_a_broken_reply_is_retried(tmp_path: Path, broken: Action) -> None:
     with serving(broken, GOOD) as server:
-        endpoint = endpoint_at(server.url, **QUICK, stall_seconds=0.5, attempt_seconds=1.0)
+        endpoint = endpoint_at(server.url, **QUICK, attempt_seconds=1.0)
         report, outcomes = run([call()], endpoint, tmp_path / "log")
         assert texts(outcomes) == ["fine"] and len(server.asked) == 2
     # The lost attempt may have been billed, so its reserve stays spent.
     assert report.spent.tokens == 15 + len("hello") + len("user") + 16 + 20
+
+
+def test_a_reply_that_stalls_is_given_up_long_before_the_attempt_is(tmp_path: Path) -> None:
+    with serving(stall, GOOD) as server:
+        endpoint = endpoint_at(server.url, **QUICK, stall_seconds=0.3, deadline_seconds=10.0)
+        _, outcomes = run([call()], endpoint, tmp_path / "log")
+        assert texts(outcomes) == ["fine"] and len(server.asked) == 2
+
+
+def test_a_compressed_bomb_is_never_unpacked_in_memory() -> None:
+    bomb = gzip.compress(bytes(200_000_000), 1)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Lost):
+            unpacked(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 4 * BODY_BYTES_MAX
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_deadline_bounds_a_call_with_all_its_retries(tmp_path: Path) -> None:

@@ -135,3 +135,5 @@ def test_a_line_that_a_kill_cut_is_removed_wherever_it_was_cut(tmp_path: Path) -
             report, outcomes = run([call("a"), call("b")], endpoint, log)
             assert texts(outcomes) == texts(whole) and report.counts.answered == 1
             assert all(line.endswith(b"}\n") for line in lines(log))
+            report, _ = run([call("a"), call("b")], endpoint, log)
+            assert report.counts.reused == 2, "what was written behind the cut is read"

@@ -70,6 +70,17 @@ def test_of_two_answers_the_first_counts_and_both_cost(tmp_path: Path) -> None:
         assert log.spent == (20, 6)
 
 
+def test_a_call_that_was_sent_and_lost_keeps_its_reserve_for_good(tmp_path: Path) -> None:
+    with CallLog(tmp_path / "log") as log:
+        log.sent(KEY, "t", Cost(50, 7))
+        assert log.spent == (50, 7)
+    with CallLog(tmp_path / "log") as log:
+        assert log.spent == (50, 7)
+        assert log.sent(KEY, "t", Cost(50, 7)) == 2
+        log.ended(KEY, 2, "t", Cost(10, 3), answer("x"), is_final=True)
+        assert log.spent == (60, 10)
+
+
 @pytest.mark.parametrize("text", ["ü 日本 \u2028", 'quote " back \\ \n', "\x00\x7f"])
 def test_texts_come_back_as_they_were(tmp_path: Path, text: str) -> None:
     with CallLog(tmp_path / "log") as log:

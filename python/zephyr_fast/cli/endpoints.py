@@ -1,6 +1,7 @@
 """`zephyr-fast endpoints`: what the endpoints of a file are, and what they really do."""
 
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import click
@@ -34,8 +35,7 @@ def endpoints(
 
     chosen = _chosen(file, names)
     if dry_run:
-        from zephyr_fast.endpoint.probe import cost
-
+        cost = _probe().cost
         forecasts = [cost(endpoint) for endpoint in chosen]
         if as_json:
             say_json(json.dumps([asdict(one) for one in forecasts], indent=1))
@@ -55,6 +55,16 @@ def endpoints(
                 say(_line(endpoint))
         return None
     return _check(chosen, as_json)
+
+
+def _probe() -> ModuleType:
+    try:
+        from zephyr_fast.endpoint import probe
+    except ImportError as error:
+        raise InputError(
+            f"this needs the endpoints extra: pip install 'zephyr-fast[endpoints]' ({error})"
+        ) from error
+    return probe
 
 
 def _chosen(file: Path, names: tuple[str, ...]) -> "list[Endpoint]":
@@ -89,14 +99,9 @@ def _check(chosen: "list[Endpoint]", as_json: bool) -> int | None:
     import json
     from dataclasses import asdict
 
-    try:
-        from zephyr_fast.endpoint.probe import check
-    except ImportError as error:
-        raise InputError(
-            f"this needs the endpoints extra: pip install 'zephyr-fast[endpoints]' ({error})"
-        ) from error
     from zephyr_fast.endpoint.errors import EndpointError
 
+    check = _probe().check
     found = {endpoint.name: check(endpoint) for endpoint in chosen}
     if as_json:
         rows = {name: [asdict(one) for one in findings] for name, findings in found.items()}

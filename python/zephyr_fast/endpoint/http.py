@@ -138,7 +138,7 @@ async def _body(response: aiohttp.ClientResponse, endpoint: Endpoint) -> bytes:
             raise _too_large()
         pieces.append(piece)
     content = b"".join(pieces)
-    return content if encoding == "identity" else _unpacked(content)
+    return content if encoding == "identity" else unpacked(content)
 
 
 async def _piece(response: aiohttp.ClientResponse, stall_seconds: float) -> bytes:
@@ -146,17 +146,18 @@ async def _piece(response: aiohttp.ClientResponse, stall_seconds: float) -> byte
         return await response.content.readany()
 
 
-def _unpacked(content: bytes) -> bytes:
+def unpacked(content: bytes) -> bytes:
+    """The content of a gzip or zlib body, never more than `BODY_BYTES_MAX`. Lost otherwise."""
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # finds out whether gzip or zlib
     try:
-        unpacked = unpacker.decompress(content, BODY_BYTES_MAX + 1)
+        plain = unpacker.decompress(content, BODY_BYTES_MAX + 1)
     except zlib.error as error:
         raise _broken(f"the reply cannot be unpacked: {error}") from None
-    if len(unpacked) > BODY_BYTES_MAX:
+    if len(plain) > BODY_BYTES_MAX:
         raise _too_large()
     if not unpacker.eof:
         raise _broken("the reply's compressed body is cut")
-    return unpacked
+    return plain
 
 
 def _too_large() -> Lost:
