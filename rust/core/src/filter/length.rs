@@ -9,10 +9,15 @@ use crate::stage::{Code, Notes, Reason, Stage};
 /// turns. Of answers that compete for the last word, each must keep the bounds as the last turn.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Length {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Length {
+    /// Minimum number of messages.
     turns_min: Option<usize>,
+    /// Maximum number of messages.
     turns_max: Option<usize>,
+    /// Minimum number of characters of all messages.
     chars_min: Option<usize>,
+    /// Maximum number of characters of all messages.
     chars_max: Option<usize>,
 }
 

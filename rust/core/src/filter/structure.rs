@@ -11,7 +11,8 @@ const ROLE_CHARS_MAX: usize = 40;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Structure {}
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Structure {}
 
 pub(super) fn build(table: toml::Table) -> Result<Box<dyn Stage>, toml::de::Error> {
     Ok(Box::new(table.try_into::<Structure>()?))

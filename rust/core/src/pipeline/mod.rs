@@ -9,6 +9,8 @@ pub mod fit;
 mod memory;
 pub mod names;
 mod output;
+#[cfg(test)]
+mod recipe_schema;
 pub mod row;
 mod text;
 mod trl07;

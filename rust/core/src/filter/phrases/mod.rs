@@ -12,14 +12,17 @@ use finder::Finder;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Keys {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Keys {
+    /// The phrases, compared without regard to case.
     phrases: Vec<String>,
-    /// What goes when a phrase is found.
+    /// What to drop if an assistant message contains one of the phrases.
     #[serde(default)]
     drop: What,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 enum What {
     /// The whole dialogue, as the Zephyr authors did.
