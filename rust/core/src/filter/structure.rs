@@ -9,6 +9,8 @@ use crate::stage::{Code, Notes, Reason, Stage};
 /// Characters of a role's name that a reason repeats: a row may contain a name of any length.
 const ROLE_CHARS_MAX: usize = 40;
 
+/// Drops dialogues that are empty, have an empty message, have roles out of order, or end with the
+/// wrong role.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -12,6 +12,7 @@ mod output;
 #[cfg(test)]
 mod recipe_schema;
 pub mod row;
+pub mod show;
 mod text;
 mod trl07;
 mod versions;

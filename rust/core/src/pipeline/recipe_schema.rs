@@ -1,8 +1,9 @@
 //! Writes the JSON Schema of recipes, `python/zephyr_fast/recipes/recipe.schema.json`, from the
 //! types that read them. `zephyr-fast recipe keys` and `docs/reference/recipe.md` print it.
 //!
-//! Two properties are not standard. `x-command` names the command that uses a key, if only one
-//! does. `x-rule` is the rule that its value must keep. Both come from the checks themselves.
+//! Three properties are not standard. `x-command` names the command that uses a key, if only one
+//! does. `x-rule` is the rule that its value must keep. `x-sets` has the keys that a preset sets.
+//! They come from the functions that check and resolve recipes.
 //!
 //! A test compares the committed file. After a change of the recipe,
 //! `ZEPHYR_FAST_RENEW_SCHEMA=1 cargo test schema` writes it.
@@ -44,8 +45,35 @@ fn schema() -> Result<Value> {
             node["enum"] = json!(names.collect::<Vec<_>>());
         }
     }
+    add_presets(&mut schema)?;
     join_lines(&mut schema);
     Ok(schema)
+}
+
+/// Adds to each preset, as `x-sets`, the keys of `[binarize]` that it sets. Without a preset, a key
+/// has the value that `resolve` writes.
+fn add_presets(schema: &mut Value) -> Result<()> {
+    let resolved = |text: &str| {
+        let mut recipe = fit::read(text, FILE, &[])?;
+        fit::resolve(Product::Pairs, &mut recipe)?;
+        serde_json::to_value(recipe.binarize).map_err(|error| Error::Internal(error.to_string()))
+    };
+    let defaults = resolved("[binarize]\n")?;
+    let keys = schema["$defs"]["Binarize"]["properties"].as_object_mut().expect("is a struct");
+    let optional: Vec<String> = keys
+        .iter_mut()
+        .filter(|(name, node)| node.get("default").is_none() && !defaults[*name].is_null())
+        .map(|(name, node)| {
+            node["default"] = defaults[name].clone();
+            name.clone()
+        })
+        .collect();
+    for preset in schema["$defs"]["Preset"]["oneOf"].as_array_mut().expect("is an enum") {
+        let sets = resolved(&format!("[binarize]\npreset = {}\n", preset["const"]))?;
+        let sets = optional.iter().map(|key| (key.clone(), sets[key].clone()));
+        preset["x-sets"] = Value::Object(sets.collect());
+    }
+    Ok(())
 }
 
 /// The schema of one kind of filter. Types that it refers to move to the definitions of `schema`.

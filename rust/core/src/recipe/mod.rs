@@ -3,6 +3,7 @@
 #[macro_use]
 mod named;
 mod read;
+mod show;
 
 use serde::{Deserialize, Serialize, Serializer};
 

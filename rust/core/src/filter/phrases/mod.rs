@@ -10,6 +10,7 @@ use crate::dialogue::{Dialogue, Role, Turn};
 use crate::stage::{Code, Notes, Reason, Stage};
 use finder::Finder;
 
+/// Drops dialogues in which an assistant message or a completion contains a listed phrase.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
