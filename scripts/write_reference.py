@@ -81,7 +81,7 @@ def code(text: str) -> str:
 
 def recipe() -> str:
     sections: dict[str, list[Key]] = {}
-    for key in recipe_keys.keys():
+    for key in recipe_keys.all_keys():
         sections.setdefault(section_of(key.name), []).append(key)
     parts = [
         f"""# Recipe keys

@@ -37,7 +37,7 @@ def test_a_wrong_key_or_a_recipe_that_is_not_there_is_an_error() -> None:
 
 def test_piped_keys_are_one_line_each() -> None:
     lines = [line.split("\t") for line in shell("recipe", "keys").stdout.splitlines()]
-    assert [line[0] for line in lines] == [key.name for key in recipe_keys.keys()]
+    assert [line[0] for line in lines] == [key.name for key in recipe_keys.all_keys()]
     assert {len(line) for line in lines} == {5}
     (line,) = shell("recipe", "keys", "seq_len").stdout.splitlines()
     assert line.split("\t")[:4] == [

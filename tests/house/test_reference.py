@@ -80,12 +80,12 @@ drop = "dialogue"
 def test_every_key_of_a_recipe_is_there() -> None:
     keys = set(leaves(tomllib.loads(_core.show(EVERY_KEY, "x", ()))))
     assert len(keys) > 35
-    known = {key.name for key in recipe_keys.keys()}
+    known = {key.name for key in recipe_keys.all_keys()}
     assert known == keys | {"binarize.preset"}, "the one key without a value of its own"
     assert known <= set(first_column("recipe.md"))
 
 
-@pytest.mark.parametrize("key", recipe_keys.keys(), ids=lambda key: key.name)
+@pytest.mark.parametrize("key", recipe_keys.all_keys(), ids=lambda key: key.name)
 def test_a_key_has_its_meaning_and_a_default_that_the_engine_takes(key: recipe_keys.Key) -> None:
     assert key.meaning and key.kind
     if key.default in ("required", "unset") or ".N." in key.name:

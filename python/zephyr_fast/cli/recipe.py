@@ -56,7 +56,7 @@ def keys(pattern: str) -> None:
     """
     from zephyr_fast.prepare import recipe_keys
 
-    known = recipe_keys.keys()
+    known = recipe_keys.all_keys()
     found = [key for key in known if _matches(key.name, pattern)]
     if not found:
         raise ConfigError(f"no recipe key matches `{pattern}`{_suggestion(pattern, known)}")

@@ -38,7 +38,7 @@ class Key:
     choices: tuple[Choice, ...]
 
 
-def keys() -> list[Key]:
+def all_keys() -> list[Key]:
     """Return every key, in the order of the recipe."""
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     return [_key(schema, name, node, is_required) for name, node, is_required in _leaves(schema)]
