@@ -6,7 +6,7 @@
 Keys of recipes come from the JSON Schema of the recipe, options from the command line itself,
 reasons and exit codes from the engine, and columns and fields from `docs/columns.json` and
 `docs/manifest.schema.json`. Rust tests write these three JSON files from the types of the engine.
-`tests/house/test_reference.py` compares the pages.
+`tests/house/test_reference_pages.py` compares the pages.
 """
 
 import re
