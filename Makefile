@@ -51,6 +51,11 @@ test-reliability: develop ## Run the reliability tests (part of `make test`, ZEP
 compare: develop ## Compare reliability with other packages and update docs/reliability.md
 	$(BIN)/python scripts/compare_reliability.py
 
+.PHONY: reference
+reference: develop ## Update docs/reference and the schemas from the sources
+	ZEPHYR_FAST_RENEW_SCHEMA=1 cargo test --locked -p zephyr-core --lib -- schema columns
+	$(BIN)/python scripts/write_reference.py
+
 .PHONY: develop
 develop: .venv/.installed ## Build the engine into .venv (like `maturin develop`)
 	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --locked --skip-install

@@ -5,6 +5,7 @@ commands imports the code of a command only when it runs, so `--help` is fast:
 
 prepare    prep, binarize
 inspect    verify
+recipe     recipe show, recipe keys
 train      ref-logprobs, estimate
 endpoints  endpoints
 options    the options that prep and binarize share
@@ -20,10 +21,11 @@ from zephyr_fast.cli.endpoints import endpoints
 from zephyr_fast.cli.errors import exit_code, leave
 from zephyr_fast.cli.inspect import verify
 from zephyr_fast.cli.prepare import binarize, prep
+from zephyr_fast.cli.recipe import recipe
 from zephyr_fast.cli.train import estimate, ref_logprobs
 from zephyr_fast.printed import never_fail_to_encode
 
-_COMMANDS = [prep, binarize, ref_logprobs, verify, estimate, endpoints]
+_COMMANDS = [prep, binarize, ref_logprobs, verify, estimate, recipe, endpoints]
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
 

@@ -118,6 +118,12 @@ fn resolve(py: Python<'_>, recipe: String, name: String, overrides: Overrides) -
     border::enter(py, None, move |_| fit::read(&recipe, &name, &overrides)?.to_toml())
 }
 
+/// A recipe as it runs, every key with its value, as TOML.
+#[pyfunction]
+fn show(py: Python<'_>, recipe: String, name: String, overrides: Overrides) -> PyResult<String> {
+    border::enter(py, None, move |_| pipeline::show::show(&recipe, &name, &overrides))
+}
+
 /// A list of names that the engine knows, by its kind.
 #[pyfunction]
 fn names(py: Python<'_>, kind: String) -> PyResult<Vec<&'static str>> {
@@ -148,6 +154,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     macro_rules! add {
         ($($verb:ident)*) => { $(module.add_function(wrap_pyfunction!($verb, module)?)?;)* };
     }
-    add!(run explain_row render unknown_template canary names describe pack_lengths resolve verify);
+    add!(run explain_row render unknown_template canary names describe pack_lengths resolve show verify);
     border::add_errors(module)
 }

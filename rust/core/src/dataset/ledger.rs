@@ -29,6 +29,7 @@ const BATCH_ROWS: usize = 8_192;
 
 /// One line.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LedgerRow {
     /// Ordinal of the row over all inputs.
     pub row_id: i64,
@@ -70,6 +71,7 @@ pub struct LedgerRow {
 
 /// A run of words that a row shares with an instance of an evaluation set.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Contamination {
     /// The set's name in the recipe.
     pub set: String,
@@ -125,7 +127,7 @@ impl Ledger {
     }
 }
 
-fn schema() -> SchemaRef {
+pub(super) fn schema() -> SchemaRef {
     let sure = |name: &str, kind: DataType| Field::new(name, kind, false);
     let maybe = |name: &str, kind: DataType| Field::new(name, kind, true);
     Arc::new(Schema::new(vec![
@@ -157,7 +159,7 @@ fn schema() -> SchemaRef {
     ]))
 }
 
-fn contamination_fields() -> Fields {
+pub(super) fn contamination_fields() -> Fields {
     let sure = |name: &str, kind: DataType| Field::new(name, kind, false);
     Fields::from(vec![
         sure("set", DataType::Utf8),

@@ -33,7 +33,7 @@ fn schema() -> Result<Value> {
 }
 
 /// Takes the line breaks of comments out of the descriptions that were made of them.
-fn join_lines(node: &mut Value) {
+pub(crate) fn join_lines(node: &mut Value) {
     match node {
         Value::Object(fields) => {
             for (name, value) in fields {
@@ -48,11 +48,12 @@ fn join_lines(node: &mut Value) {
     }
 }
 
-#[test]
-fn the_committed_schema_is_that_of_the_manifests_types() -> Result<()> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/manifest.schema.json");
-    let text = serde_json::to_string_pretty(&schema()?)
-        .map_err(|error| Error::Internal(error.to_string()))?;
+/// Compares a committed file with the text that it should have, or writes it if
+/// `ZEPHYR_FAST_RENEW_SCHEMA` is set. `file` is relative to the root of the repository.
+pub(crate) fn check_committed(file: &str, wanted: &Value) -> Result<()> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file);
+    let text =
+        serde_json::to_string_pretty(wanted).map_err(|error| Error::Internal(error.to_string()))?;
     let text = format!("{text}\n");
     if std::env::var_os("ZEPHYR_FAST_RENEW_SCHEMA").is_some() {
         std::fs::write(&path, &text).map_err(|error| Error::input(&path, error))?;
@@ -60,7 +61,12 @@ fn the_committed_schema_is_that_of_the_manifests_types() -> Result<()> {
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         text == committed,
-        "docs/manifest.schema.json is not up to date; run again with ZEPHYR_FAST_RENEW_SCHEMA=1"
+        "{file} is not up to date; run again with ZEPHYR_FAST_RENEW_SCHEMA=1"
     );
     Ok(())
+}
+
+#[test]
+fn the_committed_schema_is_that_of_the_manifests_types() -> Result<()> {
+    check_committed("docs/manifest.schema.json", &schema()?)
 }

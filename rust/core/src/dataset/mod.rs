@@ -2,13 +2,15 @@
 //! stored log-probs, and their check.
 
 pub mod card;
+#[cfg(test)]
+mod columns;
 mod files;
 pub mod fingerprint;
 pub(crate) mod layout;
 pub mod ledger;
 pub mod manifest;
 #[cfg(test)]
-mod manifest_schema;
+pub(crate) mod manifest_schema;
 pub mod out_folder;
 pub mod product;
 pub mod quarantine;

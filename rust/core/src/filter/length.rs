@@ -5,14 +5,21 @@ use serde::Deserialize;
 use crate::dialogue::Dialogue;
 use crate::stage::{Code, Notes, Reason, Stage};
 
-/// Bounds, each optional and inclusive. Characters are Unicode scalar values, summed over all
-/// turns. Of answers that compete for the last word, each must keep the bounds as the last turn.
+/// Drops dialogues with too few or too many messages or characters. Bounds are inclusive.
+///
+/// Characters are Unicode scalar values, summed over all messages. Each completion that is compared
+/// must keep the bounds as the last message.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Length {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Length {
+    /// Minimum number of messages.
     turns_min: Option<usize>,
+    /// Maximum number of messages.
     turns_max: Option<usize>,
+    /// Minimum number of characters of all messages.
     chars_min: Option<usize>,
+    /// Maximum number of characters of all messages.
     chars_max: Option<usize>,
 }
 

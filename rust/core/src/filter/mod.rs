@@ -24,6 +24,16 @@ type Build = fn(toml::Table) -> std::result::Result<Box<dyn Stage>, toml::de::Er
 pub const FILTERS: [(&str, Build); 3] =
     [("structure", structure::build), ("length", length::build), ("phrases", phrases::build)];
 
+/// The keys of each filter as JSON Schema, in the order of [`FILTERS`].
+#[cfg(test)]
+pub(crate) fn schemas() -> Vec<schemars::Schema> {
+    vec![
+        schemars::schema_for!(structure::Structure),
+        schemars::schema_for!(length::Length),
+        schemars::schema_for!(phrases::Keys),
+    ]
+}
+
 /// The names of all filters.
 #[must_use]
 pub fn names() -> Vec<&'static str> {

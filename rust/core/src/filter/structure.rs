@@ -9,9 +9,12 @@ use crate::stage::{Code, Notes, Reason, Stage};
 /// Characters of a role's name that a reason repeats: a row may contain a name of any length.
 const ROLE_CHARS_MAX: usize = 40;
 
+/// Drops dialogues that are empty, have an empty message, have roles out of order, or end with the
+/// wrong role.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Structure {}
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Structure {}
 
 pub(super) fn build(table: toml::Table) -> Result<Box<dyn Stage>, toml::de::Error> {
     Ok(Box::new(table.try_into::<Structure>()?))

@@ -9,7 +9,10 @@ pub mod fit;
 mod memory;
 pub mod names;
 mod output;
+#[cfg(test)]
+mod recipe_schema;
 pub mod row;
+pub mod show;
 mod text;
 mod trl07;
 mod versions;

@@ -1,27 +1,16 @@
 //! A data recipe: TOML in, each key with its default out; unknown keys fail with file and line.
 
+#[macro_use]
+mod named;
 mod read;
+mod show;
 
 use serde::{Deserialize, Serialize, Serializer};
-
-/// An enum that a key of a recipe names, with the list of its names.
-macro_rules! named {
-    ($(#[$meta:meta])* pub enum $name:ident {
-        $($(#[doc = $doc:literal])+ $variant:ident $word:literal,)* }) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-        pub enum $name { $($(#[doc = $doc])+ #[serde(rename = $word)] $variant,)* }
-
-        impl $name {
-            /// The words that recipes have for them.
-            pub const NAMES: &[&str] = &[$($word,)*];
-        }
-    };
-}
 
 /// All that decides which bytes come out, but for the inputs, the tokenizer and the template.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Recipe {
     /// Keys all chance, together with each row's `prompt_id`.
     #[serde(default = "seed")]
@@ -37,6 +26,7 @@ pub struct Recipe {
     pub truecase: Truecase,
     /// Filters, in order; see `filter::FILTERS`.
     #[serde(default, rename = "filter")]
+    #[cfg_attr(test, schemars(with = "Vec<serde_json::Value>"))]
     pub filters: Vec<toml::Table>,
     /// Duplicates.
     #[serde(default)]
@@ -70,6 +60,7 @@ fn seed() -> u64 {
 
 /// How a dialogue becomes part of a window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Compat {
     /// One BOS and one EOS, documents whole and kept apart, the assistant's words trained.
     #[default]
@@ -86,6 +77,7 @@ pub enum Compat {
 /// change no byte.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Source {
     /// A name of `read::shape::SHAPES`, or `auto`.
     pub shape: String,
@@ -109,6 +101,7 @@ impl Default for Source {
 /// `[truecase]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Truecase {
     /// Whether capitals are mended.
     pub enabled: bool,
@@ -135,6 +128,7 @@ named! {
 /// `[dedup]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Dedup {
     /// Drop dialogues whose normalised text came before (`prep`), or rows whose bytes did
     /// (`binarize`).
@@ -168,6 +162,7 @@ named! {
 /// `[decontaminate]`. Without a set to search for it is off.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Decontaminate {
     /// What happens to a row that gives an instance away.
     pub action: Action,
@@ -185,7 +180,6 @@ impl Default for Decontaminate {
 
 named! {
     /// What happens to contaminated rows.
-    #[cfg_attr(test, derive(schemars::JsonSchema))]
     pub enum Action {
         /// They are dropped.
         Drop "drop",
@@ -197,6 +191,7 @@ named! {
 /// `[[decontaminate.against]]`: one evaluation set.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Against {
     /// What manifest and ledger call it.
     pub name: String,
@@ -211,6 +206,7 @@ pub struct Against {
 /// `[binarize]`. A preset fills what is not written.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Binarize {
     /// A published rule set.
     pub preset: Option<Preset>,
@@ -297,6 +293,7 @@ fn max_length() -> usize {
 /// `[template]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Template {
     /// A packaged name, `tokenizer` (the tokenizer's own), or the path of a `.jinja` file.
     #[serde(serialize_with = "base_name")]
@@ -317,6 +314,7 @@ fn base_name<S: Serializer>(name: &str, serializer: S) -> Result<S::Ok, S::Error
 /// `[tokenize]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Tokenize {
     /// The tokenizer used when none is named on the command line: an id on the Hugging Face Hub, or
     /// a folder.
@@ -366,6 +364,7 @@ named! {
 /// `[pack]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Pack {
     /// Tokens of a packed sample at most.
     pub seq_len: usize,
@@ -380,6 +379,7 @@ impl Default for Pack {
 /// `[shards]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Shards {
     /// Share of prompts that go to the test split, by hash.
     pub test_fraction: f64,

@@ -10,9 +10,12 @@ use crate::dialogue::{Dialogue, Role, Turn};
 use crate::stage::{Code, Notes, Reason, Stage};
 use finder::Finder;
 
+/// Drops dialogues in which an assistant message or a completion contains a listed phrase.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Keys {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(super) struct Keys {
+    /// The phrases, compared without regard to case.
     phrases: Vec<String>,
     /// What to drop when a phrase is found.
     #[serde(default)]
@@ -20,6 +23,7 @@ struct Keys {
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 enum What {
     /// The whole dialogue, as the Zephyr authors did.

@@ -1,0 +1,41 @@
+//! Shows a recipe as it runs: checked, with every default and with the choices of its preset.
+
+use super::fit;
+use crate::dataset::product::Product;
+use crate::error::Result;
+
+/// Returns a recipe with every key as TOML. Arguments as in [`fit::read`].
+///
+/// A recipe with `[binarize]` is shown as `binarize` runs it, any other as `prep` does.
+pub fn show(text: &str, name: &str, overrides: &[(String, String)]) -> Result<String> {
+    let mut recipe = fit::read(text, name, overrides)?;
+    let product = if recipe.binarize.is_some() { Product::Pairs } else { Product::Windows };
+    fit::resolve(product, &mut recipe)?;
+    recipe.show()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_recipe_has_every_value_and_reads_back_as_itself() {
+        let text = "[source]\nhub = 'a/b'\nfiles = '*.jsonl'\nrevision = 'main'\n[tokenize]\n\
+            tokenizer = 'c/d'\n[template]\nname = 'dir/own.jinja'\n[binarize]\npreset = 'argilla'\n\
+            [[decontaminate.against]]\nname = 'mt'\npath = 'eval/mt.jsonl'\nfield = 'turns'\n";
+        let shown = show(text, "x", &[]).expect("is a recipe");
+        for line in [
+            "hub = \"a/b\"",
+            "files = \"*.jsonl\"",
+            "revision = \"main\"",
+            "tokenizer = \"c/d\"",
+            "name = \"dir/own.jinja\"",
+            "path = \"eval/mt.jsonl\"",
+            "strategy = \"best-vs-random-lower\"",
+            "seed = 42",
+        ] {
+            assert!(shown.lines().any(|found| found == line), "{line} in\n{shown}");
+        }
+        assert_eq!(show(&shown, "x", &[]).expect("reads back"), shown);
+    }
+}
