@@ -1,12 +1,12 @@
-//! Drops dialogues with too few or too many turns or characters.
+//! Drops dialogues with too few or too many messages or characters.
 
 use serde::Deserialize;
 
 use crate::dialogue::Dialogue;
 use crate::stage::{Code, Notes, Reason, Stage};
 
-/// Bounds, each optional and inclusive. Characters are Unicode scalar values, summed over all
-/// turns. Of answers that compete for the last word, each must keep the bounds as the last turn.
+/// Optional, inclusive bounds. Characters are Unicode scalar values, summed over all messages. Each
+/// completion must satisfy the bounds as the last message.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Length {
