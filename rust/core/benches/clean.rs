@@ -1,5 +1,5 @@
-//! Megabytes of text a second through truecasing and the phrase filter of the packaged recipe, on
-//! one thread.
+//! Measures truecasing and the phrase filter of the bundled recipe in megabytes of text per second,
+//! on one thread.
 //!
 //! `ZEPHYR_FAST_BENCH_INPUT` names a file of rows, plain or packed (generated text if unset).
 
@@ -16,7 +16,7 @@ use zephyr_core::truecase::Truecase;
 
 const RECIPE: &str = include_str!("../../../python/zephyr_fast/recipes/ultrachat.toml");
 
-/// Questions in small letters, answers of a few paragraphs.
+/// Questions in lower case, and answers of a few paragraphs.
 fn generated() -> Vec<Dialogue> {
     let answer = "Most sentences begin as they should. In this one, language matters!\n\nThe next \
         paragraph says \"more\". ";

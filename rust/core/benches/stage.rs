@@ -31,7 +31,7 @@ use zephyr_core::truecase::Truecase;
 
 const RECIPE: &str = include_str!("../../../python/zephyr_fast/recipes/ultrachat.toml");
 const SEQ_LEN: u32 = 2048;
-/// Windows gathered before their buffers are used again, as a run's batches are.
+/// Number of sequences collected before their buffers are reused, as in a run's batches.
 const BATCH_WINDOWS: usize = 256;
 
 struct Bench {
@@ -177,7 +177,7 @@ fn text_bytes(dialogues: &[Dialogue]) -> usize {
     dialogues.iter().flat_map(|dialogue| &dialogue.turns).map(|turn| turn.text.len()).sum()
 }
 
-/// Truecasing and the filters of the packaged recipe.
+/// Truecasing and the filters of the bundled recipe.
 fn clean(mut dialogues: Vec<Dialogue>) -> Outcome {
     let bytes = text_bytes(&dialogues);
     let recipe: toml::Table = RECIPE.parse().expect("a recipe");

@@ -17,7 +17,7 @@ use zephyr_core::recipe::TrainOn;
 use zephyr_core::sample::Rendered;
 use zephyr_core::tokenize::Tokenizer;
 
-/// The reference is slow, so it reads the start of the input only.
+/// The reference is slow, so it processes only the start of the input.
 const REFERENCE_BYTES: usize = 4_000_000;
 
 fn main() {

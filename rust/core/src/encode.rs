@@ -39,7 +39,7 @@ pub struct Encoded {
     pub tokens: Tokens,
     /// Tokens cut off.
     pub tokens_truncated: usize,
-    /// Of those, the ones that would have been trained.
+    /// The number of those that contribute to the loss.
     pub label_tokens_truncated: usize,
     /// Characters of a dialogue's text.
     pub chars: usize,
@@ -266,7 +266,7 @@ pub(crate) fn template_text(name: &str, tokenizer: &Tokenizer) -> Result<(String
     }
 }
 
-/// The text of a packaged template.
+/// The text of a bundled template.
 fn packaged(name: &str) -> Option<&'static str> {
     TEMPLATES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
 }

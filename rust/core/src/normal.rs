@@ -11,7 +11,7 @@ pub fn normalised(text: &str) -> String {
     String::from_utf8(normal).expect("the normal form of UTF-8 is UTF-8")
 }
 
-/// Appends the normal form of a text (UTF-8), separated by a space unless one of both is empty.
+/// Appends the normal form of a text (UTF-8). A space separates them if neither is empty.
 pub fn normalise_into(text: &str, normal: &mut Vec<u8>) {
     if text.is_ascii() {
         return normalise_ascii(text, normal);
@@ -30,8 +30,8 @@ pub fn normalise_into(text: &str, normal: &mut Vec<u8>) {
     }
 }
 
-/// The same for ASCII, ten times as fast: whole blocks at a time, word by word only where white
-/// space runs on.
+/// The same for ASCII, ten times as fast: it processes whole blocks, and single words only at
+/// repeated white space.
 fn normalise_ascii(text: &str, normal: &mut Vec<u8>) {
     let space_or_lower =
         |byte: u8| if matches!(byte, 9..=13) { b' ' } else { byte.to_ascii_lowercase() };

@@ -1,6 +1,7 @@
 //! Packs the samples of a whole split into as few windows as it can, by best-fit decreasing.
 //!
-//! An example: samples of 4, 5, 2, 3 and 2 tokens, and windows of 8 tokens. The longest goes first.
+//! An example: samples of 4, 5, 2, 3 and 2 tokens, and sequences of 8 tokens. The longest sample is
+//! packed first.
 //!
 //! ```text
 //! sample 1 (5 tokens)  opens window 0, which has room for 3 more
@@ -10,7 +11,7 @@
 //! sample 4 (2 tokens)  goes into window 1, which is then full
 //! ```
 //!
-//! Samples are ascending within a window, and windows are in the order of their first samples:
+//! Samples are ascending within a sequence, and sequences are in the order of their first samples:
 //!
 //! ```
 //! let windows = zephyr_core::pack::pack(&[4, 5, 2, 3, 2], 8);
@@ -27,12 +28,12 @@ pub const VERSION: u32 = 1;
 pub struct Windows {
     /// Sample numbers, window after window, ascending within one.
     samples: Vec<u32>,
-    /// Where each window ends in `samples`.
+    /// The end of each sequence in `samples`.
     ends: Vec<u32>,
 }
 
 impl Windows {
-    /// How many windows there are.
+    /// The number of sequences.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -66,7 +67,7 @@ pub fn pack(lengths: &[u32], seq_len: u32) -> Windows {
     grouped(&window_of, rooms.windows)
 }
 
-/// The same as lists of sample numbers, for lengths that nobody has checked.
+/// Packs into lists of sample numbers and checks the lengths.
 pub fn windows(lengths: &[u32], seq_len: u32) -> Result<Vec<Vec<u32>>> {
     if let Some(length) = lengths.iter().find(|length| **length > seq_len || **length == 0) {
         return Err(Error::Config(format!(
@@ -122,9 +123,9 @@ fn grouped(window_of: &[u32], windows: u32) -> Windows {
 struct Rooms {
     seq_len: u32,
     windows: u32,
-    /// By room: the windows that have it.
+    /// For each amount of free space, the sequences that have it.
     by_room: Vec<Vec<u32>>,
-    /// One bit a room: whether any window has it.
+    /// One bit per amount of free space: whether any sequence has it.
     used: Vec<u64>,
 }
 
@@ -163,7 +164,7 @@ impl Rooms {
         window
     }
 
-    /// The smallest room in use that is at least `length`.
+    /// The smallest amount of free space in use that is at least `length`.
     fn tightest(&self, length: u32) -> Option<usize> {
         let first = length as usize / 64;
         let masked = self.used[first] & (u64::MAX << (length % 64));

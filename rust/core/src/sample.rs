@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-/// The label of a token that is not trained, as PyTorch's cross-entropy ignores it.
+/// The label of a token that does not contribute to the loss. PyTorch's cross-entropy ignores it.
 pub const UNTRAINED: i32 = -100;
 
 /// A dialogue as text.
@@ -11,8 +11,8 @@ pub const UNTRAINED: i32 = -100;
 pub struct Rendered {
     /// The text that the model reads.
     pub text: String,
-    /// Byte ranges of `text` that are trained, one for each assistant turn: its words and the token
-    /// that ends it.
+    /// Byte ranges of `text` that contribute to the loss, one for each assistant message: its
+    /// content and the token that ends it.
     pub trained: Vec<Range<usize>>,
 }
 
@@ -21,7 +21,7 @@ pub struct Rendered {
 pub struct Sample {
     /// Token ids, BOS included.
     pub ids: Vec<u32>,
-    /// Ranges of `ids` that are trained, ascending and apart.
+    /// Ranges of `ids` that contribute to the loss, ascending and disjoint.
     pub trained: Vec<Range<u32>>,
 }
 
@@ -42,7 +42,7 @@ impl Sample {
         }
     }
 
-    /// The labels: the id where trained, [`UNTRAINED`] elsewhere.
+    /// The labels: the id if the token contributes to the loss, else [`UNTRAINED`].
     #[must_use]
     pub fn labels(&self) -> Vec<i32> {
         let mut labels = Vec::new();
@@ -83,11 +83,11 @@ impl Sample {
 pub struct TokenPair {
     /// BOS to generation prompt.
     pub prompt_ids: Vec<u32>,
-    /// The better answer, EOS included.
+    /// The preferred completion, including EOS.
     pub chosen_ids: Vec<u32>,
     /// The other one.
     pub rejected_ids: Vec<u32>,
-    /// The better answer's score.
+    /// The score of the preferred completion.
     pub score_chosen: Option<f64>,
     /// The other one's.
     pub score_rejected: Option<f64>,

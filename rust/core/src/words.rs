@@ -12,7 +12,7 @@ use crate::simd::bits::{WINDOW, bits};
 enum Class {
     Between,
     OfWord,
-    /// Only the Unicode tables know.
+    /// Depends on the Unicode tables.
     Unicode,
 }
 
@@ -80,7 +80,7 @@ fn whole_words(lower: &[u8], mut at: usize, mut word: impl FnMut(usize, usize)) 
     at
 }
 
-/// A window's letters and digits, and how many of its first bytes are ASCII.
+/// A window's letters and digits, and the number of leading ASCII bytes.
 struct Letters {
     letters: u64,
     len: usize,
@@ -167,7 +167,7 @@ pub fn runs<const WORDS: usize>(words: &[u64]) -> impl Iterator<Item = u64> {
     })
 }
 
-/// One hash of the hashes of several words in order.
+/// One hash of several words' hashes in order.
 #[must_use]
 pub fn hash_run(words: &[u64]) -> u64 {
     const ODD: u64 = 0x9E37_79B9_7F4A_7C15;

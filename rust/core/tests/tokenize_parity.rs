@@ -1,5 +1,5 @@
-//! Our tokenizer engine against the `tokenizers` crate: the same ids and the same trained ranges,
-//! to the last one.
+//! Compares the fast tokenizer engine with the `tokenizers` crate: exactly the same ids and the
+//! same ranges of label tokens.
 //!
 //! Real rows and real tokenizers are read from `ZEPHYR_FAST_DATA`. Without it, only the bundled
 //! tokenizer is tested. `ZEPHYR_FAST_LONG=1` uses all rows and 20,000 hostile texts per tokenizer,
@@ -107,7 +107,7 @@ fn hostile_texts() -> usize {
     number.unwrap_or(if long() { 20_000 } else { 2_000 })
 }
 
-/// The turns of all UltraChat rows, as Zephyr's template would write them, with the assistant's
+/// The messages of all UltraChat rows as rendered by the Zephyr template, with the assistant's
 /// ranges.
 fn dialogues(rows_max: usize) -> Vec<Rendered> {
     let files = [

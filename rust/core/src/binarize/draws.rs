@@ -30,8 +30,8 @@ pub(super) fn rejected(replies: &[Reply], scores: &[Option<f64>], chosen: usize)
         .or_else(|| (0..replies.len()).find(|place| differs(*place)))
 }
 
-/// `random.choice` over `count` things: as many high bits as `count` needs, drawn again while they
-/// are not below it.
+/// `random.choice` of `count` items: draws as many high bits as `count` needs, and repeats until
+/// they are below it.
 fn draws(count: usize) -> impl Iterator<Item = usize> {
     let bits = usize::BITS - count.leading_zeros();
     OUTPUTS

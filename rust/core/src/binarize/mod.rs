@@ -1,5 +1,5 @@
-//! Turns scored replies into preference pairs: which score decides, which replies are paired, and
-//! the published presets.
+//! Turns scored completions into preference pairs: which score decides, which completions are
+//! paired, and the published presets.
 //!
 //! Facts of the presets: HuggingFaceH4/ultrafeedback_binarized (`create_dataset.py`),
 //! argilla/ultrafeedback-binarized-preferences, and arXiv 2310.16944 §4.1.

@@ -1,5 +1,5 @@
-//! Which replies are paired. A new strategy is a line in [`Strategy`] and an arm in [`pairs`].
-//! Chosen is the first reply of the highest score, in every strategy.
+//! Selects which completions are paired. To add a strategy, add a line in [`Strategy`] and an arm
+//! in [`pairs`]. In every strategy, the chosen one is the first completion with the highest score.
 
 use super::draws;
 use crate::dialogue::{Pair, Reply};

@@ -85,7 +85,7 @@ fn of_ledger() -> Result<(Vec<Value>, Vec<Value>)> {
         join_lines(&mut schema);
         Ok::<_, Error>(comments(&schema))
     };
-    let entry = schema(schemars::schema_for!(ledger::Entry))?;
+    let entry = schema(schemars::schema_for!(ledger::LedgerRow))?;
     let found = schema(schemars::schema_for!(ledger::Contamination))?;
     let text = |comments: &Map<String, Value>, name: &str| {
         comments.get(name).and_then(Value::as_str).map(str::to_owned)

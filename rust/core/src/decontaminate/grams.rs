@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Instance, WORDS};
 
-/// A gram in more instances than this is a common one.
+/// Grams in more instances than this are common.
 const RARE_MAX: u32 = 64;
 
 /// The target of a gram, and the number of words at which the gram starts there.
@@ -26,25 +26,25 @@ pub(super) struct Posting {
 /// Instances of one set with the same common grams at the same words.
 pub(super) struct Class {
     pub(super) set: u32,
-    /// Those with the fewest words first.
+    /// Sorted by number of words, in ascending order.
     pub(super) members: Vec<u32>,
 }
 
 /// The grams of all instances.
 #[derive(Default)]
 pub(super) struct Grams {
-    /// By a gram's hash: its number.
+    /// For each gram's hash, its number.
     numbers: HashMap<u64, u32>,
-    /// The grams of all instances in order, by number.
+    /// The gram numbers of all instances in order.
     sequence: Vec<u32>,
-    /// By instance: where its grams end in `sequence`.
+    /// For each instance, the end of its grams in `sequence`.
     ends: Vec<usize>,
-    /// By gram: the number of instances that have it.
+    /// For each gram, the number of instances that contain it.
     instances: Vec<u32>,
-    /// By gram: where its postings end.
+    /// For each gram, the end of its postings.
     posting_ends: Vec<usize>,
     postings: Vec<Posting>,
-    /// By instance: its words that common grams cover.
+    /// For each instance, the number of its words that common grams cover.
     common_words: Vec<u32>,
     pub(super) classes: Vec<Class>,
 }
@@ -88,7 +88,7 @@ impl Grams {
         self.postings = places.into_iter().map(|(_, posting)| posting).collect();
     }
 
-    /// Every gram with each instance that has it.
+    /// Every gram with each instance that contains it.
     fn places(&self) -> Vec<(u32, Posting)> {
         let of = |number| {
             count_each(self.of(number).iter().copied())
@@ -133,7 +133,7 @@ impl Grams {
         )
     }
 
-    /// The number of a gram, where any instance has it.
+    /// The number of a gram, if any instance contains it.
     pub(super) fn number(&self, hash: u64) -> Option<u32> {
         self.numbers.get(&hash).copied()
     }
@@ -174,7 +174,7 @@ impl Grams {
     }
 }
 
-/// Each number once, with how often it is there.
+/// Each distinct number, with its count.
 fn count_each(numbers: impl Iterator<Item = u32>) -> impl Iterator<Item = (u32, u32)> {
     let mut sorted: Vec<u32> = numbers.collect();
     sorted.sort_unstable();

@@ -34,9 +34,9 @@ pub use sums::Sums;
 pub const VERSION: u32 = 1;
 /// Words of an n-gram.
 pub const WORDS: usize = 8;
-/// From this share of matched instances on, Tulu 3 calls a whole evaluation set contaminated.
+/// Tulu 3 calls an evaluation set contaminated if at least this share of its instances matches.
 pub const SHARE_MAX: f64 = 0.02;
-/// Spans of a row that the ledger lists at most. Every match is counted all the same.
+/// Maximum number of spans of a row that the ledger lists. All matches are counted.
 pub const SPANS_MAX: usize = 64;
 
 /// All evaluation sets, ready for searching. Grams are compared by 64-bit hashes. With a billion
@@ -89,7 +89,7 @@ impl Index {
         Ok(Some(index))
     }
 
-    /// Adds an instance of the set that is being read.
+    /// Adds an instance of the current set.
     fn add(&mut self, text: &sets::Text) {
         let number = self.instances.len() as u32;
         let mut hashes = Vec::new();
@@ -128,7 +128,7 @@ impl Index {
             .join(", ")
     }
 
-    /// Matches as the ledger holds them: a line for every span.
+    /// Returns matches in the ledger's format, one entry per span.
     #[must_use]
     pub fn lines(&self, found: &Found) -> Vec<Contamination> {
         let line = |found: &Match, span: &Span| {
@@ -155,7 +155,7 @@ impl Index {
             .collect()
     }
 
-    /// Whether this many of an instance's words are more than the threshold's share.
+    /// Whether this number of an instance's words exceeds the threshold.
     fn is_match(&self, instance: u32, words: u32) -> bool {
         f64::from(words) > self.threshold * f64::from(self.instances[instance as usize].words)
     }

@@ -11,13 +11,13 @@ use crate::dialogue::{Dialogue, Role};
 use crate::stage::{Found, Match, Span};
 use crate::words::{each_word, runs};
 
-/// A gram of a user turn that an instance has too.
+/// A gram of a user message that an instance also contains.
 struct Occurrence {
     gram: u32,
     turn: u32,
-    /// The turn's word that starts the gram.
+    /// The index of the gram's first word in the message.
     word: u32,
-    /// Its first byte in the turn.
+    /// The offset of its first byte in the message.
     start: u32,
     /// The byte after its last one.
     end: u32,
@@ -26,7 +26,7 @@ struct Occurrence {
 /// The grams and texts that user messages share with the index.
 #[derive(Default)]
 struct Shared {
-    /// In the order of turns and words.
+    /// In the order of messages and words.
     occurrences: Vec<Occurrence>,
     grams: HashSet<u32>,
     /// Indices in `sayings`, each with the first message that has this text.
@@ -38,7 +38,7 @@ struct Shared {
 type Listed = BTreeMap<u32, (u32, Option<Span>)>;
 
 impl Index {
-    /// The instances that a dialogue's user turns match.
+    /// Returns the instances that a dialogue's user messages match.
     #[must_use]
     pub fn find(&self, dialogue: &Dialogue) -> Found {
         let shared = self.shared(dialogue);
@@ -55,14 +55,14 @@ impl Index {
         for (saying, span) in &shared.sayings {
             self.match_saying(&self.sayings[*saying as usize], *span, &mut listed, &mut found);
         }
-        // Of a set's two lines the exact one comes first, and stays.
+        // If a set has two entries, the exact one comes first and is kept.
         found.sets.sort_unstable_by_key(|(set, exact)| (*set, !exact));
         found.sets.dedup_by_key(|(set, _)| *set);
         self.list(&shared, dialogue, &listed, &mut found);
         found
     }
 
-    /// Reads the user turns.
+    /// Reads the user messages.
     fn shared(&self, dialogue: &Dialogue) -> Shared {
         let mut shared = Shared::default();
         for (turn, said) in (0..).zip(&dialogue.turns).filter(|(_, said)| said.role == Role::User) {
@@ -98,7 +98,7 @@ impl Index {
         }
     }
 
-    /// Judges, one by one, the instances that have a rare gram in common with the dialogue.
+    /// Checks each instance that shares a rare gram with the dialogue.
     fn match_by_rare_grams(&self, shared: &Shared, listed: &mut Listed) {
         for (instance, places) in self.followed(shared, |gram| !self.grams.is_common(gram)) {
             let most = (places * WORDS as u64)
@@ -156,7 +156,7 @@ impl Index {
             // One with grams lists the runs of its words, as if it were found by them.
             listed.entry(*instance).or_insert((words, (words < WORDS as u32).then_some(span)));
         }
-        // They are in the order of the index, and so are their sets.
+        // They are in the order of the index, so their sets are in order, too.
         let mut rest = same;
         while let Some(first) = rest.first() {
             let set = self.instances[*first as usize].set;
@@ -190,7 +190,7 @@ impl Index {
         }
     }
 
-    /// The longest runs of shared words in each turn, `room` of them at most.
+    /// Returns at most `room` of the longest runs of shared words in each message.
     fn spans(&self, instance: u32, shared: &Shared, dialogue: &Dialogue, room: usize) -> Vec<Span> {
         let grams: HashSet<u32> = self.grams.of(instance).iter().copied().collect();
         let mut spans: Vec<Span> = Vec::new();

@@ -16,7 +16,8 @@ use crate::progress::Watch;
 use crate::read::{self, Input, LINE_BYTES_MAX, Progress};
 use crate::recipe::Against;
 
-/// Bytes of a file that is one JSON array, which is read whole. Alpaca's 52,000 rows have 23 MB.
+/// Maximum size of a JSON array file in bytes, which is read into memory. The 52,000 rows of Alpaca
+/// have 23 MB.
 const ARRAY_BYTES_MAX: usize = 256 << 20;
 /// Maximum number of texts of all sets together. MMLU has 14,042, and no benchmark for testing
 /// models has a million.

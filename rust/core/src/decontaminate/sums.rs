@@ -8,11 +8,11 @@ use crate::stage::Found;
 /// The counts so far.
 #[derive(Debug, Default)]
 pub struct Sums {
-    /// By instance: whether any row matched it.
+    /// For each instance, whether any row matched it.
     matched: Vec<bool>,
-    /// By class of the index: how many of its first members any row matched.
+    /// For each class of the index, how many of its first members any row matched.
     members: Vec<u32>,
-    /// By set: rows that match, and rows that match exactly.
+    /// For each set, the rows that match and the rows that match exactly.
     rows: Vec<(u64, u64)>,
     rows_matched: u64,
 }
@@ -48,7 +48,7 @@ impl Sums {
         }
     }
 
-    /// By instance: whether any row matched it.
+    /// For each instance, whether any row matched it.
     fn all_matched(&self, index: &Index) -> Vec<bool> {
         let mut matched = self.matched.clone();
         for (class, members) in index.grams.classes.iter().zip(&self.members) {

@@ -36,8 +36,8 @@ pub(super) fn shingles<'text>(texts: impl Iterator<Item = &'text str>) -> Vec<u6
     shingles
 }
 
-/// Sorts hashes: first by their upper bits, about one to a bucket since they are as good as chance,
-/// then within each bucket.
+/// Sorts hashes first into buckets by their upper bits, then within each bucket. The hashes are
+/// uniformly distributed, so a bucket contains about one.
 fn ascending(hashes: &[u64]) -> Vec<u64> {
     let bits = hashes.len().ilog2().clamp(1, BUCKET_BITS_MAX);
     let bucket = |hash: u64| (hash >> (64 - bits)) as usize;
@@ -80,8 +80,8 @@ pub(super) fn bands(shingles: &[u64]) -> [u32; BANDS] {
 /// sequence of choices.
 fn hashes(shingles: &[u64]) -> [u64; HASHES] {
     let mut bins = [u64::MAX; HASHES];
-    // A shingle's hash is as good as chance already: its upper bits choose the bin, and it is its
-    // own rank there.
+    // A shingle's hash is already uniformly distributed, so its upper bits choose the bin, and the
+    // hash is its rank there.
     for shingle in shingles {
         let bin = bin(*shingle);
         bins[bin] = bins[bin].min(*shingle);
@@ -119,7 +119,7 @@ mod tests {
                     state = state
                         .wrapping_mul(6_364_136_223_846_793_005)
                         .wrapping_add(1_442_695_040_888_963_407);
-                    // Repeated ones, and some that all fall into one bucket.
+                    // Repeated hashes, and some that all belong to one bucket.
                     if place % 5 == 0 { state % 7 } else { state }
                 })
                 .collect();

@@ -1,4 +1,4 @@
-//! Finds dialogues that repeat an earlier one, exactly or nearly. Near repeats are looked for by
+//! Finds dialogues that repeat an earlier one, exactly or nearly. Near duplicates are searched with
 //! 5-word shingles and MinHash, and confirmed by their exact Jaccard similarity.
 //!
 //! Deduplication has state, so it has two parts: [`sign`] is pure and runs on any thread, and
@@ -56,11 +56,11 @@ pub use minhash::{BANDS, VERSION};
 /// take quadratic time. On 55,000 rows of chat, the longest run is 11. The manifest contains the
 /// number of rows whose search was truncated.
 const FOLLOWED_MAX: usize = 1_024;
-/// Of all rows that were followed, this many are compared: those that share the most bands, as near
-/// ones do, the newest of them first.
+/// Maximum number of these rows that are compared. Those that share the most bands come first, as
+/// near duplicates do, and among them the newest.
 const COMPARED_MAX: usize = 256;
-/// Shingles of other rows that a row is compared with, all together: this many, or this many times
-/// its own.
+/// Maximum number of shingles of other rows that a row is compared with in total: this many, or
+/// this many times its own.
 const SHINGLES_FREE: usize = 1 << 17;
 const SHINGLES_RATIO_MAX: usize = 16;
 
@@ -68,7 +68,7 @@ const SHINGLES_RATIO_MAX: usize = 16;
 /// selects.
 #[derive(Debug, Default)]
 pub struct Signature {
-    /// XXH3-128 of the normalised text.
+    /// XXH3-128 of the normalized text.
     exact: Option<u128>,
     /// The near-dedup part, if enabled and the text has words.
     near: Option<Near>,
@@ -121,7 +121,7 @@ pub fn sign(dialogue: &Dialogue, dedup: &Dedup) -> Signature {
     }
 }
 
-/// The turns that a recipe compares.
+/// The messages that the recipe compares.
 fn compared(dialogue: &Dialogue, of: Compared) -> &[Turn] {
     let turns = &dialogue.turns;
     let place = match of {
@@ -146,9 +146,9 @@ pub fn sign_bytes(row: &[u8]) -> Signature {
     Signature { exact: Some(xxh3_128(row.trim_ascii())), near: None }
 }
 
-/// The dialogues that stayed so far. By number of a kept dialogue, with both kinds of dedup: 8
-/// bytes of row, 16 of exact hash, 56 of band keys, 56 of chains, 8 in the spool, and 5 in each of
-/// 15 tables that are at least seven sixteenths full: 316 at most.
+/// The dialogues kept so far. With both kinds of dedup, each takes 8 bytes for the row, 16 for the
+/// exact hash, 56 for band keys, 56 for chains, 8 in the spool, and 5 in each of 15 tables that are
+/// at least seven sixteenths full: 316 at most.
 pub struct Seen {
     /// Per kept dialogue: its row.
     rows: Vec<i64>,
@@ -158,8 +158,8 @@ pub struct Seen {
     by_exact: HashTable<u32>,
     /// Per kept dialogue: its band keys.
     keys: Vec<[u32; BANDS]>,
-    /// By band and its key: the newest kept dialogue with that key. A key shared by chance only
-    /// costs a check.
+    /// For each band and key, the newest kept dialogue with that key. A coincidentally shared key
+    /// only costs a check.
     newest: [HashTable<u32>; BANDS],
     /// Per kept dialogue: per band, the one before it in its chain, plus one.
     before: Vec<[u32; BANDS]>,
@@ -204,8 +204,8 @@ impl Seen {
         self.comparisons
     }
 
-    /// Compares a dialogue with all earlier ones that stayed, and remembers it if it is new. Call
-    /// in row order.
+    /// Compares a dialogue with all earlier kept ones, and remembers it if it is new. Must be
+    /// called in row order.
     pub fn admit(&mut self, row: i64, signature: &Signature) -> Result<Option<Repeat>> {
         if let Some(exact) = signature.exact
             && let Some(kept) =
@@ -326,7 +326,7 @@ impl Seen {
     }
 }
 
-/// A band's key, 32 bits of a hash, as the 64 bits that a table wants.
+/// Expands a band's key, 32 bits of a hash, to the 64 bits that a table needs.
 fn spread(key: u32) -> u64 {
     u64::from(key).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }

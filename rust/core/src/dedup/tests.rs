@@ -53,8 +53,8 @@ fn the_earliest_of_equal_and_near_equal_dialogues_stays() {
 
 #[test]
 fn a_near_row_is_found_behind_many_rows_that_share_its_bands() {
-    // Four fifths of every text are one template: each pair has two thirds in common, and a sixth
-    // of all rows share each band.
+    // Four fifths of every text are the same template: each pair has two thirds in common, and a
+    // sixth of all rows share each band.
     let texts: Vec<String> =
         (1..=400).map(|row| words(0, 404) + &words(1_000 * row, 1_000 * row + 100)).collect();
     let again = texts[3].replace("word4050", "other");
@@ -87,8 +87,8 @@ fn rows_that_share_a_core_are_compared_with_so_many_each_and_counted() {
             <= seen.near_search_truncated()
             && seen.near_search_truncated() < 1_200
     );
-    // The one row that is near shares nearly all bands, and is found among the thousand that share
-    // few.
+    // The only near duplicate shares nearly all bands, and is found among a thousand rows that
+    // share few.
     let again = texts[3].replace("word4050", "other");
     assert_eq!(
         seen.admit(1_200, &sign(&dialogue(&[&again]), &both())).expect("reads its spool"),
@@ -180,7 +180,8 @@ fn a_kept_row_costs_less_than_four_hundred_bytes() {
     let mut seen = Seen::new(&Folder::open(folder.path()).expect("opens"), &both())
         .expect("creates its spool");
     let before = resident_bytes();
-    // Just above seven eighths of 2^20, where all tables have just doubled: the worst of numbers.
+    // Just above seven eighths of 2^20, where all tables have just doubled, which is the worst
+    // case.
     let rows = 920_000_u64;
     for row in 0..rows {
         let hash = |place: u64| xxhash_rust::xxh3::xxh3_64(&(row << 8 | place).to_le_bytes());
@@ -196,8 +197,8 @@ fn a_kept_row_costs_less_than_four_hundred_bytes() {
     }
     let bytes = (resident_bytes() - before) as f64 / rows as f64;
     println!("{bytes:.0} bytes a kept row");
-    // The rest of 400 is for the lengths, ids and offsets of samples before they are packed: 20
-    // bytes.
+    // The rest of 400 is for the lengths, ids and offsets of samples before they are packed, which
+    // take 20 bytes.
     assert!(bytes <= 380.0, "{bytes} bytes a kept row");
 }
 

@@ -1,4 +1,4 @@
-//! Drops dialogues with too few or too many turns or characters.
+//! Drops dialogues with too few or too many messages or characters.
 
 use serde::Deserialize;
 

@@ -4,7 +4,7 @@
 //! Plain comparisons produce one byte each, and the compiler vectorizes them. Then one bit of each
 //! byte is extracted.
 
-/// How many bytes are judged at once.
+/// Number of bytes classified at once.
 pub const WINDOW: usize = 64;
 
 /// One bit of each byte: bit `j` for byte `j`.

@@ -17,7 +17,7 @@ use std::arch::x86_64::{
 
 use crate::simd::bits::WINDOW;
 
-/// Does this processor have all that the functions here are compiled for?
+/// Whether this processor supports all features that the functions here need.
 pub(crate) fn are_here() -> bool {
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
@@ -40,7 +40,7 @@ const NUMBERS: [u8; WINDOW] = {
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn load(bytes: &[u8; WINDOW]) -> __m512i {
-    // SAFETY: 64 bytes are read from an array of as many, at any alignment.
+    // SAFETY: it reads 64 bytes from an array of 64 bytes, at any alignment.
     unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn list(mask: u64, base: u32, places: &mut [u32; WINDOW]) -> usize {
     let [first, second, third, last] =
         quarters.first_chunk_mut().expect("64 bytes are four groups of 16");
     let store = |quarter: &mut [u32; 16], places: __m512i| {
-        // SAFETY: 64 bytes are written to an array of as many, at any alignment.
+        // SAFETY: it writes 64 bytes to an array of 64 bytes, at any alignment.
         unsafe { _mm512_storeu_si512(quarter.as_mut_ptr().cast(), _mm512_add_epi32(base, places)) }
     };
     store(first, _mm512_cvtepu8_epi32(_mm512_castsi512_si128(found)));
@@ -80,7 +80,7 @@ pub(crate) fn boundaries(
         .map(|bytes| load(bytes.expect("the window is one byte longer")));
     let apart = _mm512_testn_epi8_mask(look_up(left, lefts), look_up(right, rights));
     let beyond = _mm512_movepi8_mask(lefts) | _mm512_movepi8_mask(rights);
-    // Bytes that continue a character are the 64 least ones with a sign.
+    // As signed bytes, those that continue a character are the 64 smallest.
     let inside = _mm512_cmplt_epi8_mask(rights, _mm512_set1_epi8(-64));
     (apart & !beyond, beyond & !inside)
 }
@@ -94,7 +94,8 @@ fn look_up(table: &[u8; 128], bytes: __m512i) -> __m512i {
     _mm512_permutex2var_epi8(low, bytes, high)
 }
 
-/// Which bytes, with the bits of `set` in them, are among the `count` from `first` on.
+/// Marks the bytes that, with the bits of `set` added, are among the `count` values from `first`
+/// on.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(crate) fn among(window: &[u8; WINDOW], set: u8, first: u8, count: u8) -> u64 {
@@ -136,7 +137,7 @@ mod tests {
         });
         for window in windows() {
             let bytes = window.first_chunk().expect("a byte more");
-            // SAFETY: the processor was asked.
+            // SAFETY: the processor's features were checked.
             let (found, letters, listed, places) = unsafe {
                 let mut places = [0; WINDOW];
                 let mask = u64::from_le_bytes(*bytes.first_chunk().expect("64 bytes"));

@@ -24,8 +24,8 @@ const FUEL: [(usize, u64); 4] =
 /// each: 32,000 in the longest template.
 const STACK_BYTES: usize = 64 << 20;
 
-/// Adds a template with its guards, on a thread with a stack that the longest chain of operators
-/// does not use up.
+/// Adds a template with its guards, on a thread whose stack suffices for the longest chain of
+/// operators.
 pub(super) fn add(
     environment: &mut Environment<'static>,
     name: &'static str,

@@ -8,8 +8,8 @@
 //! the marks therefore proves nothing.
 //!
 //! An example (`the_example_at_the_head_is_trained_on_its_answer`): the user asks `q`, the
-//! assistant answers `yes`, and the template writes `<role>`, the content and `<e>` for each turn.
-//! The marks are shown as brackets.
+//! assistant answers `yes`, and the template writes `<role>`, the content and `<e>` for each
+//! message. The marks are shown as brackets.
 //!
 //! ```text
 //! plain     <user>q<e><assistant>yes<e>
@@ -26,19 +26,19 @@ use super::jinja::Jinja;
 use super::python::{is_space, strip};
 use crate::dialogue::{Role, Turn};
 
-/// Which contents are marked, and how much of each.
+/// Which contents are marked, and which part of each.
 #[derive(Debug, Clone, Copy)]
 struct Contents {
-    /// Only answers, or every turn.
+    /// Only assistant messages, or every message.
     answers_only: bool,
-    /// Whether the white space at an end stays outside, as templates want that strip it there.
+    /// Whether the white space at each end stays outside, for templates that strip it there.
     strips: [bool; 2],
 }
 
 /// The marks used in one rendering.
 pub(super) struct Marking {
-    /// Round generation tags, round answers, round other contents: an opening and a closing one
-    /// each.
+    /// An opening and a closing mark each around generation tags, assistant messages and other
+    /// contents.
     letters: [char; 6],
     contents: Option<Contents>,
 }

@@ -1,4 +1,5 @@
-//! Chat templates: dialogues become the text a model reads, with the ranges of it that are trained.
+//! Chat templates: they render dialogues as the text that a model reads, with the ranges that
+//! contribute to the loss.
 //!
 //! The Zephyr template is implemented natively. All other templates run in minijinja with the
 //! settings and functions that `transformers` uses for Jinja, and without access to files, the
@@ -28,15 +29,15 @@ use crate::tokenize::SpecialTokens;
 /// The version of rendering and of the ranges.
 pub const VERSION: u32 = 1;
 
-/// The packaged templates, by the name that recipes call them.
+/// The bundled templates, by their names in recipes.
 pub const TEMPLATES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/templates.rs"));
 
 /// The Zephyr template, identical to the one in the model's `tokenizer_config.json` plus a final
 /// newline. It is the only one that is rendered natively.
 pub const ZEPHYR: &str = include_str!("../../../../python/zephyr_fast/templates/zephyr.jinja");
 
-/// A template that this package does not ship, with all that a run would load it with: whether it
-/// does harm may hang on any of it.
+/// A template that is not bundled, with everything that a run would load it with, because any of it
+/// may affect whether the template is harmful.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Stranger {
     /// Its name in recipes.
@@ -95,7 +96,7 @@ impl Template {
         Ok(Template { name: name.to_owned(), text, kind, pages: Pages::default() })
     }
 
-    /// Whether a source is one that this package ships.
+    /// Whether a source is that of a bundled template.
     #[must_use]
     pub fn is_packaged(text: &str) -> bool {
         let without_end = |text: &str| text.strip_suffix('\n').unwrap_or(text).to_owned();
@@ -162,7 +163,7 @@ impl Template {
         }
     }
 
-    /// The text before an answer: the dialogue so far and the generation prompt.
+    /// Renders the text before a completion: the dialogue so far and the generation prompt.
     pub fn render_prompt(&self, turns: &[Turn]) -> std::result::Result<String, Reason> {
         match &self.kind {
             Kind::Zephyr { eos } => {

@@ -1,4 +1,4 @@
-//! Pages that are written on again: fresh memory for each row would cost more than the writing.
+//! Reuses buffers, because allocating memory for each row would take longer than writing it.
 
 use std::ops::Deref;
 use std::sync::{Mutex, PoisonError};
@@ -28,7 +28,7 @@ impl Pages {
     }
 }
 
-/// A [`Rendered`] whose memory goes back to its template, if that writes on it again.
+/// A [`Rendered`] whose memory is returned to its template for reuse.
 #[derive(Debug)]
 pub struct Page<'template> {
     pub(super) rendered: Rendered,
@@ -36,7 +36,7 @@ pub struct Page<'template> {
 }
 
 impl From<Rendered> for Page<'_> {
-    /// A page that is written on once.
+    /// A buffer that is not reused.
     fn from(rendered: Rendered) -> Self {
         Page { rendered, pages: None }
     }

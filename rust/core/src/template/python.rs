@@ -20,14 +20,14 @@ const FILTERS_OUT: [&str; 23] = [
     "zip",
 ];
 
-/// minijinja's tests that ask something else.
+/// minijinja's tests that differ from Jinja's.
 const TESTS_OUT: [&str; 2] = ["lower", "upper"];
 
 /// Functions of Jinja that minijinja lacks. Without an error, an undefined name would render as an
 /// empty string.
 const FUNCTIONS_OUT: [&str; 3] = ["cycler", "joiner", "lipsum"];
 
-/// String methods of which minijinja's Python mode only has an approximation.
+/// String methods that minijinja's Python mode only approximates.
 const METHODS_OUT: [&str; 8] =
     ["format", "isalnum", "isalpha", "isdigit", "islower", "isnumeric", "isupper", "title"];
 
@@ -266,7 +266,7 @@ fn split<'text>(
     }
 }
 
-/// `str.splitlines`: at every line end that Python knows.
+/// `str.splitlines`: splits at every line end that Python recognizes.
 fn lines(text: &str, ends: bool) -> Vec<&str> {
     let is_end = |letter: char| {
         matches!(

@@ -5,17 +5,17 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
-/// The filter that generation tags turn into.
+/// The filter that replaces generation tags.
 pub(super) const FILTER: &str = "__generation";
 
 /// A string literal in Jinja.
 const STRING: &str = r#""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"#;
 
-/// A template's source as minijinja is to read it.
+/// A template's source, prepared for minijinja.
 pub(super) struct Prepared {
     /// The source.
     pub source: String,
-    /// Has it generation tags?
+    /// Whether it contains generation tags.
     pub has_tags: bool,
     /// An escape in a string that Python reads otherwise.
     pub odd_escape: Option<String>,
@@ -52,7 +52,8 @@ pub(super) fn prepared(text: &str) -> Prepared {
     Prepared { source: source.into_owned(), has_tags, odd_escape: odd }
 }
 
-/// A string of a tag, and an escape in one. Compiled once: a template has thousands of tags.
+/// A string in a tag, and an escape in a string. Compiled once, because a template can have
+/// thousands of tags.
 static STRINGS: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(&format!("(?s){STRING}")).expect("the constant pattern is valid"));
 static ESCAPES: LazyLock<Regex> = LazyLock::new(|| {

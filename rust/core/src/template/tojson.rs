@@ -38,7 +38,7 @@ struct Json<'run, 'env, 'source> {
 
 impl Json<'_, '_, '_> {
     fn write(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
-        // A value may hold itself many times over: every visit is paid for.
+        // A value may contain itself many times, so every visit is charged.
         self.state.consume_fuel(1)?;
         match value.kind() {
             _ if depth > DEPTH_MAX => {

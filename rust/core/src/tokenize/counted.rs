@@ -15,7 +15,7 @@ const STEPS_BESIDES: u64 = 1 << 20;
 /// Alternatives that a match may keep open at a time.
 const STACK_MAX: u32 = 4 << 20;
 
-/// A pattern, unless it is one that no count could bound.
+/// Compiles a pattern, unless a step count could not limit it.
 pub(super) fn compiled(pattern: &str) -> std::result::Result<Regex, String> {
     check_scans(pattern)?;
     Regex::new(pattern)
@@ -62,7 +62,7 @@ fn check_scans(pattern: &str) -> std::result::Result<(), String> {
     Ok(())
 }
 
-/// Backtracking steps that a text has left, beyond those that are free.
+/// The remaining backtracking steps of a text, in addition to the free ones.
 #[derive(Debug)]
 pub(super) struct Budget(Cell<u64>);
 
@@ -95,7 +95,7 @@ pub(super) struct Counted<'run> {
 }
 
 impl Pattern for &Counted<'_> {
-    /// The crate's `Pattern for &Regex`, with matches that are counted.
+    /// The crate's `Pattern for &Regex`, with counted matches.
     fn find_matches(&self, inside: &str) -> Result<Vec<(Offsets, bool)>> {
         if inside.is_empty() {
             return Ok(vec![((0, 0), false)]);

@@ -4,8 +4,8 @@ use std::fmt::Debug;
 
 use crate::stage::Reason;
 
-/// The bytes of a text that a token holds. A token that holds some bytes of a character may name
-/// these or the whole character.
+/// The bytes of a text that a token covers. A token that covers a part of a character may list
+/// these bytes or the full character.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Span {
     /// Its first byte.
@@ -20,13 +20,13 @@ pub trait Encode: Debug + Send + Sync {
     /// Appends the ids of a text, without the tokens that the tokenizer adds around it.
     fn ids(&self, text: &str, ids: &mut Vec<u32>) -> Result<(), Reason>;
 
-    /// Appends the ids of a text and the span of each. Starts ascend, and so do ends.
+    /// Appends the ids of a text and the span of each. Both starts and ends are ascending.
     fn spans(&self, text: &str, ids: &mut Vec<u32>, spans: &mut Vec<Span>) -> Result<(), Reason>;
 }
 
 /// Receives tokens as they are found.
 pub(super) trait Sink {
-    /// Are spans wanted?
+    /// Whether spans are collected.
     const SPANS: bool;
 
     /// Appends the next token, which covers the bytes from `start` to `end`.

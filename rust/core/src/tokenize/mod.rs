@@ -44,7 +44,7 @@ const CONFIG_BYTES_MAX: usize = 16 << 20;
 pub struct SpecialTokens {
     /// Begins a text.
     pub bos: Option<String>,
-    /// Ends a turn or a text.
+    /// Ends a message or a text.
     pub eos: Option<String>,
     /// Fills a batch.
     pub pad: Option<String>,
@@ -53,7 +53,7 @@ pub struct SpecialTokens {
 }
 
 impl SpecialTokens {
-    /// Those that are set, under the names that templates use.
+    /// The tokens that are set, with their names in templates.
     #[must_use]
     pub fn pairs(&self) -> Vec<(&'static str, String)> {
         let named = [
@@ -69,7 +69,7 @@ impl SpecialTokens {
 /// The engine that tokenizes text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Engine {
-    /// Our own code.
+    /// The fast engine.
     Fast,
     /// The `tokenizers` crate, and why: half a sentence.
     Reference(String),
@@ -199,8 +199,9 @@ impl Tokenizer {
         Ok(ids)
     }
 
-    /// The ids of a rendered dialogue, with the trained ranges of its text as ranges of ids: a
-    /// token is trained if it holds any trained character, as in `transformers`' assistant masks.
+    /// Tokenizes a rendered dialogue and converts the ranges of its text that contribute to the
+    /// loss into ranges of ids. A token counts if it contains any such character, as in the
+    /// assistant masks of `transformers`.
     pub fn sample(
         &self,
         rendered: &Rendered,
@@ -277,7 +278,7 @@ impl Tokenizer {
     }
 }
 
-/// Shards hold ids of 31 bits.
+/// Checks that ids fit into the 31 bits that shards store.
 fn check_ids(ids: &[u32]) -> std::result::Result<(), Reason> {
     match ids.iter().max() {
         Some(id) if i32::try_from(*id).is_err() => {
@@ -287,7 +288,7 @@ fn check_ids(ids: &[u32]) -> std::result::Result<(), Reason> {
     }
 }
 
-/// The range, widened to the characters of which it holds a part.
+/// The range, extended to full characters.
 fn whole_characters(text: &str, range: &Range<usize>) -> Range<usize> {
     let boundary = |at: &usize| text.is_char_boundary(*at);
     let start = (0..=range.start.min(text.len())).rev().find(boundary).unwrap_or(0);

@@ -24,8 +24,8 @@ const HOSTILE: [&str; 12] = [
         camelCaseAndSNAKE",
 ];
 
-/// Do both engines agree, ids and spans, on a fixed hostile text and on every added token in text?
-/// If not, where.
+/// Checks that both engines return the same ids and spans for a fixed difficult text and for every
+/// added token within text. Otherwise, returns where they differ.
 pub(super) fn difference(
     ours: &dyn Encode,
     reference: &dyn Encode,

@@ -23,14 +23,15 @@ const CLOSERS: [char; 6] = ['"', '\'', ')', ']', '”', '’'];
 const OPENERS: [char; 6] = ['"', '\'', '(', '[', '“', '‘'];
 /// Trailing punctuation, ignored when classifying a word.
 const TRAILING: [char; 12] = ['.', ',', ';', ':', '!', '?', ')', ']', '}', '"', '\'', '”'];
-/// Words whose dot does not end a sentence.
+/// Words whose final dot does not end a sentence.
 const ABBREVIATIONS: [&str; 34] = [
     "e.g.", "i.e.", "etc.", "vs.", "approx.", "no.", "fig.", "a.m.", "p.m.", "mr.", "mrs.", "ms.",
     "dr.", "prof.", "st.", "jr.", "sr.", "cf.", "al.", "inc.", "ltd.", "co.", "corp.", "dept.",
     "est.", "eq.", "sec.", "vol.", "pp.", "ed.", "eds.", "ca.", "u.s.", "u.k.",
 ];
 
-/// The truecasing stage: every turn of a dialogue, prompts included, and every answer.
+/// The truecasing stage. It changes every message of a dialogue, including prompts, and every
+/// completion.
 #[derive(Debug)]
 pub struct Truecase;
 
@@ -186,8 +187,7 @@ fn word_at(text: &str, place: usize) -> &str {
     &rest[..rest.find(char::is_whitespace).unwrap_or(rest.len())]
 }
 
-/// Whether a word is written in small letters on purpose: `iPhone`, `eBay`, `foo.py`, `v2`,
-/// `and/or`, `x=1`.
+/// Whether a word is deliberately lowercase: `iPhone`, `eBay`, `foo.py`, `v2`, `and/or`, `x=1`.
 fn is_name(word: &str) -> bool {
     let word = word.trim_end_matches(TRAILING).trim_end_matches('’');
     let mut previous = ' ';

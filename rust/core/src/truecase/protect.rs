@@ -33,13 +33,13 @@ const CODE_STARTS: [&str; 25] = [
 ];
 /// The first characters of [`CODE_STARTS`].
 const CODE_LETTERS: &[u8] = b"{}<[#/*$>|dcifrwlvS";
-/// A line with one of these anywhere is code.
+/// A line that contains one of these is code.
 const CODE_MARKS: [&str; 3] = ["=>", "==", "();"];
 /// Characters allowed before `www.`.
 const OPENERS: [char; 8] = ['(', '[', '{', '<', '"', '\'', '“', '‘'];
 
-/// The protected spans that begin up to `last`, in order and without overlap. Of two that begin
-/// inside each other the leftmost holds.
+/// The protected spans that start up to `last`, in order and without overlap. If one starts inside
+/// another, the leftmost takes precedence.
 pub(super) fn spans(text: &str, last: usize) -> Vec<Range<usize>> {
     let mut spans = Vec::new();
     let mut place = 0;

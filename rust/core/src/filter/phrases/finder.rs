@@ -14,7 +14,7 @@ const BLOCK: usize = 32;
 const WINDOW: usize = BLOCK + 2;
 /// Letters from the most to the least frequent in English.
 const FREQUENCY: &[u8] = b"etaoinshrdlcumwfgypbvkjxqz";
-/// Words so common that a phrase is better looked for by another.
+/// Words so common that another word of the phrase is a better search key.
 const COMMON: [&str; 24] = [
     "a", "an", "and", "any", "are", "as", "at", "be", "but", "can", "cannot", "do", "for", "from",
     "have", "i", "in", "is", "just", "my", "not", "only", "that", "the",
@@ -35,7 +35,7 @@ struct Needle {
 /// byte that is not a letter.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Triple {
-    /// `None` is any byte but an ASCII letter.
+    /// `None` is any byte except an ASCII letter.
     first: Option<u8>,
     second: u8,
     third: u8,
@@ -153,7 +153,7 @@ impl Triple {
     }
 }
 
-/// Whether anything in a block holds, without a branch.
+/// Whether `holds` is true at any position of a block, computed without a branch.
 #[inline(always)]
 fn any(window: &[u8; WINDOW], holds: impl Fn([u8; 3]) -> bool) -> bool {
     let mut found = false;
@@ -168,7 +168,7 @@ fn is_no_letter(lower: u8) -> bool {
 }
 
 impl Phrase {
-    /// A phrase in plain form, cut at its longest word that is not common, the last of those.
+    /// Splits a phrase in plain form at its longest word that is not common, or the last of these.
     fn new(number: usize, plain: &str) -> Option<(Triple, Phrase)> {
         let is_end = |letter: char| matches!(letter, ' ' | '\'' | '"');
         let words = plain.split(is_end).filter(|word| word.len() > 1);

@@ -4,7 +4,7 @@
 //! it is compiled.
 //!
 //! An example (`the_example_at_the_head_gets_one_guard`): both sides of `~` become text, and Python
-//! writes some numbers differently. The side that is a string already needs no guard.
+//! prints some numbers differently. A string literal needs no guard.
 //!
 //! ```text
 //! source    {{ 'score: ' ~ m.score }}
@@ -43,7 +43,7 @@ const TAKE_SAFE: [&str; 7] = ["count", "d", "default", "length", "safe", "string
 const ORDERED: &str = "__ordered";
 /// Guards an index in brackets.
 const PLACE: &str = "__place";
-/// A key that is called as a method of Python is.
+/// A key with the name of a method of Python.
 const KEY: &str = "__key";
 
 /// Guards values that are stored in a list, a map or a namespace, or assigned to a name.
@@ -147,7 +147,7 @@ pub(super) fn add(environment: &mut Environment) {
     });
 }
 
-/// A value as text, where Python would print the same.
+/// Converts a value to text if Python would print the same.
 pub(super) fn text(value: &Value) -> Result<Value, Error> {
     check_printable(value)?;
     Ok(if value.kind() == ValueKind::String {

@@ -1,4 +1,4 @@
-//! Finds in a template's syntax tree where guards belong.
+//! Finds the positions in a template's syntax tree that need guards.
 
 use minijinja::machinery::ast::{
     BinOp, BinOpKind, CallArg, Compare, CompareOpKind, Expr, Filter, IfExpr, Stmt,
@@ -33,8 +33,8 @@ const OF_LOOPS: [&str; 9] =
     ["depth", "depth0", "first", "index", "index0", "last", "length", "revindex", "revindex0"];
 /// Functions that build a value from their arguments.
 const HOLD: [&str; 2] = ["dict", "namespace"];
-/// Lists within one expression that read other lists, at most: each is a native call when the
-/// outermost is read.
+/// Maximum nesting of lazy lists within one expression. Each is a native call when the outermost
+/// list is read.
 const NESTING_MAX: u32 = 32;
 
 /// A text that replaces some bytes of the source, possibly zero.
@@ -140,8 +140,7 @@ impl Guards<'_> {
         self.guard(expression, false)
     }
 
-    /// An expression, or with `is_read` one of which a list is read once, from its start to its
-    /// end.
+    /// Guards an expression. With `is_read`, a resulting list is read only once, from start to end.
     fn guard(&mut self, expression: &Expr, is_read: bool) -> Outline {
         let outline = self.inner(expression, is_read);
         if !is_read && is_lazy(expression) {
@@ -217,7 +216,7 @@ impl Guards<'_> {
         }
     }
 
-    /// A list or a map that is spelled out. A tuple without brackets starts with its first item.
+    /// Guards a list or map literal. A tuple without brackets starts with its first item.
     fn holding<'tree>(
         &mut self,
         start: usize,

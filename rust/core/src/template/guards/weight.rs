@@ -18,7 +18,7 @@ const DEPTH_MAX: usize = 64;
 /// Bytes of text that a unit of fuel pays for, as in minijinja.
 const BYTES_A_UNIT: u64 = 64;
 
-/// The value, paid for with all that it holds.
+/// Charges for a value and everything it contains, and returns it.
 pub(super) fn paid(state: &State, value: &Value) -> Result<Value, Error> {
     pay(state, value, 0)?;
     Ok(value.clone())
@@ -36,7 +36,7 @@ pub(super) fn held(state: &State, value: &Value) -> Result<Value, Error> {
     }
 }
 
-/// The value, a list where minijinja has something that reads other lists.
+/// Returns the value, with lists that minijinja evaluates lazily converted to plain lists.
 pub(super) fn flat(state: &State, value: &Value) -> Result<Value, Error> {
     if value.kind() != ValueKind::Iterable {
         return Ok(value.clone());

@@ -24,14 +24,14 @@ pub(super) enum Part {
     },
 }
 
-/// How the normaliser changes the content of added tokens that want to be normalised.
+/// How the normalizer changes the content of added tokens that match normalized text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     /// Not at all.
     Kept,
-    /// It puts a `▁` in front and writes spaces as `▁`.
+    /// It adds a leading `▁` and replaces spaces by `▁`.
     Prefixed,
-    /// It writes spaces as `▁`.
+    /// It replaces spaces by `▁`.
     Spaced,
 }
 
@@ -40,7 +40,7 @@ pub(super) enum Content {
 pub(super) struct Added {
     raw: Option<Matcher>,
     normalised: Option<Matcher>,
-    /// Tokens that match the start of a normalised text by means of the prefix, the longest first.
+    /// Tokens that match the start of a normalized text because of the prefix, the longest first.
     at_start: Vec<(String, u32)>,
 }
 

@@ -9,7 +9,7 @@ use crate::tokenize::encode::{Sink, Span};
 pub(super) const BATCH: usize = 128;
 const TOKENS: usize = SHORT_TOKENS * (BATCH + 1);
 
-/// Where words end.
+/// The ends of words.
 pub(super) type Ends = [u32; BATCH + 1];
 
 /// Consecutive words, their cached tokens, and space for new tokens.
@@ -111,8 +111,8 @@ impl Batch {
                 (if place == 0 { *start } else { ends[place - 1] as usize })..ends[place] as usize
             };
             if known.count().wrapping_sub(1) < 2 {
-                // One word in ten has two, and a branch that is wrong so often costs more than a
-                // token written in vain.
+                // One word in ten has two. A branch mispredicted so often costs more than writing a
+                // token that is not used.
                 ids[count..count + 2].copy_from_slice(&known.first_two());
                 if S::SPANS {
                     let middle = range().start + known.end(0);

@@ -81,7 +81,7 @@ impl Known {
         Known(known)
     }
 
-    /// How many there are.
+    /// The number of tokens.
     #[inline]
     pub(super) fn count(self) -> usize {
         (self.0 >> COUNT_AT) as usize
@@ -161,7 +161,8 @@ impl Cache {
         known
     }
 
-    /// Passes on the tokens of a word whose tokens are not in the first tables, if it is known.
+    /// Outputs the tokens of a word that is not in the first two tables, if the last one contains
+    /// it.
     pub(super) fn emit_long<S: Sink>(
         &self,
         word: &[u8],

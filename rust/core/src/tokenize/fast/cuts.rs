@@ -15,8 +15,9 @@
 //! segments         ␣   c   a   t | ␣ | a   t        they end at bytes 4, 5 and 7
 //! ```
 //!
-//! Each segment is merged by itself: to `▁cat`, `▁` and `at`. The boundary of `c` and `a` stays
-//! uncut in every text, whether or not pieces join there: a cut too few costs time, never a token.
+//! Each segment is merged separately: to `▁cat`, `▁` and `at`. The boundary of `c` and `a` is never
+//! cut in any text, even if no pieces join there. A missing cut costs time, but never changes a
+//! token.
 
 use hashbrown::HashSet;
 
@@ -40,7 +41,7 @@ const ASK: u8 = 2;
 /// Parts of a window that are processed in parallel.
 const PARTS: usize = 4;
 
-/// The pairs of characters that some merge joins. A space in the text is a `▁`.
+/// The pairs of characters that a merge joins. A space in the text is a `▁`.
 pub(super) struct Cuts {
     /// For each two neighboring bytes, combined by [`neighbours`]: zero, [`CUT`] or [`ASK`].
     bytes: Box<[u8; 1 << 16]>,
@@ -103,7 +104,7 @@ impl Cuts {
         #[cfg(target_arch = "x86_64")]
         if vectors::are_here() {
             #[expect(unsafe_code, reason = "see `vectors`")]
-            // SAFETY: the processor was asked.
+            // SAFETY: the processor's features were checked.
             return unsafe { self.fill_by_vectors(text, scanned, end, ends) };
         }
         self.fill_by(text, (scanned, end), ends, |window| self.block(window), list)
@@ -203,7 +204,7 @@ impl Cuts {
     }
 }
 
-/// A window that the text does not fill.
+/// A window that extends beyond the text.
 #[inline(always)]
 fn last_block(rest: &[u8], block: &impl Fn(&[u8; WINDOW + 1]) -> (u64, bool)) -> (u64, bool) {
     let mut window = [0; WINDOW + 1];
@@ -233,7 +234,7 @@ mod tests {
     use super::*;
     use crate::tokenize::fast::batch::hostile;
 
-    /// Where segments end, all of them.
+    /// The ends of all segments.
     fn ends(text: &str, fill: impl Fn(&mut usize, &mut Ends) -> usize) -> Vec<u32> {
         let (mut all, mut scanned, mut ends) = (Vec::new(), 0, [0; BATCH + 1]);
         while scanned < text.len() {

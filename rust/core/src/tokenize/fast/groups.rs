@@ -5,7 +5,7 @@
 //! loses a cut, but never changes a token, because text that does not merge may stay together.
 //! Mistral's vocabulary groups itself into blank, lowercase letters, capitals and signs.
 
-/// How many groups there are: one bit each of a byte.
+/// The number of groups, each with one bit of a byte.
 const GROUPS: usize = 8;
 /// ASCII characters.
 const ASCII: usize = 128;

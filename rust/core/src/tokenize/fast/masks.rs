@@ -1,5 +1,5 @@
-//! 64 bytes of ASCII at once: where words begin, one bit for each byte, without a branch for each
-//! character.
+//! Finds the starts of words in 64 bytes of ASCII at once, as one bit per byte, without a branch
+//! for each character.
 //!
 //! The window starts with a word. A boundary depends on the two bytes before it and the one after
 //! it, except in contractions, so all boundaries up to two bytes before the first unknown byte are

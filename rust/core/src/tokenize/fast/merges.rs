@@ -20,8 +20,8 @@ use std::collections::BinaryHeap;
 
 use crate::simd::prefetch::prefetch;
 
-/// Words of more symbols merge through a queue: a scan for the best pair is quadratic, and faster
-/// only while a word is short.
+/// Words with more symbols are merged through a queue. A scan for the best pair is quadratic, so it
+/// is faster only for short words.
 const SCAN_MAX: usize = 192;
 /// Nearly all words have fewer symbols, and small arrays are faster to initialize.
 const SHORT_MAX: usize = 32;
@@ -29,17 +29,17 @@ const SHORT_MAX: usize = 32;
 const NONE: u32 = u32::MAX;
 const GONE: u32 = u32::MAX;
 const FREE: u64 = u64::MAX;
-/// A token's id has at most so many bits.
+/// Maximum number of bits in a token's id.
 pub(super) const ID_BITS: u32 = 20;
 const RANK_BITS: u32 = 24;
 
-/// Which two tokens merge, and how early: an open-addressing table of 8 bytes a slot, since a merge
-/// is as slow as memory.
+/// The rank of each pair of tokens that merge: an open-addressing table of 8 bytes per slot,
+/// because merging is limited by memory.
 pub(super) struct Merges {
     /// The rank of each pair of letters. Words start as letters, so this small table answers half
     /// of all lookups.
     letters: Box<[u32]>,
-    /// From the top: the left token, the right one, the rank.
+    /// From the highest bits on: the left token, the right one, the rank.
     slots: Vec<u64>,
     shift: u32,
     /// The new token of each rank.
@@ -132,7 +132,7 @@ impl Merges {
         ((bit >> 6) as usize, bit & 63)
     }
 
-    /// How early two tokens merge, [`NONE`] if they do not.
+    /// The rank of two tokens, or [`NONE`] if they do not merge.
     #[inline(always)]
     fn rank(&self, left: u32, right: u32) -> u32 {
         let pair = pair(left, right);
@@ -159,8 +159,8 @@ impl Merges {
         self.letters[usize::from(left) << 8 | usize::from(right)]
     }
 
-    /// Merges a word to its tokens. `letters` is the word where each of its symbols is a letter of
-    /// the alphabet.
+    /// Merges a word to its tokens. `letters` is the word if each of its symbols is a letter of the
+    /// alphabet.
     pub(super) fn apply(&self, symbols: &mut Symbols, letters: Option<&[u8]>) {
         match symbols.ids.len() {
             ..2 => return,

@@ -1,4 +1,5 @@
-//! Our engine: the same ids as `tokenizers`, by cutting exactly and remembering words.
+//! The fast engine: it returns the same ids as `tokenizers`, by exact segmentation and a cache of
+//! words.
 
 mod added;
 mod batch;
@@ -29,7 +30,7 @@ use pieces::Pieces;
 pub(super) use plan::build;
 use words::{Progress, Words};
 
-/// A tokenizer that our code knows in all its parts.
+/// A tokenizer whose parts are all supported.
 pub(super) struct Fast {
     /// Its added tokens.
     added: Added,
@@ -37,16 +38,16 @@ pub(super) struct Fast {
     cutter: Cutter,
     /// Its vocabulary.
     lexicon: Lexicon,
-    /// Does it bring texts to Unicode's normal form C? Those that are not in it go to the
-    /// reference.
+    /// Whether it normalizes texts to Unicode form C. Texts in another form are passed to the
+    /// reference engine.
     nfc: bool,
     /// The oracle.
     reference: Arc<Reference>,
-    /// One for each thread that has ever encoded at the same time as others.
+    /// One for each thread that has encoded concurrently with others.
     scratches: Mutex<Vec<Scratch>>,
 }
 
-/// How text is cut.
+/// How text is segmented.
 enum Cutter {
     /// Into words.
     Words(Words),

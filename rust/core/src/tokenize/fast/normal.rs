@@ -11,7 +11,7 @@ use crate::simd::bits::WINDOW;
 /// The first byte of characters from U+0300 on. Characters below are in normal form next to any
 /// character.
 const FIRST_LEAD: u8 = 0xCC;
-/// Characters that the table knows: the first plane.
+/// Characters in the table: the first plane.
 const KNOWN: usize = 0x10000;
 
 /// One bit per character: it is in normal form, and neither combines with its neighbors nor is

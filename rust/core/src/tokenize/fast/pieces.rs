@@ -14,9 +14,9 @@ use crate::tokenize::encode::{Sink, Span};
 pub(super) enum Prefix {
     /// Never.
     Never,
-    /// Before all that was normalised as one (the `Prepend` normaliser).
+    /// Before each part that is normalized as a unit (the `Prepend` normalizer).
     Fresh,
-    /// Before every part that does not begin with one (`Metaspace`).
+    /// Before every part that does not start with one (`Metaspace`).
     Unspaced,
     /// The same at the start of the text only.
     UnspacedFirst,
@@ -24,7 +24,7 @@ pub(super) enum Prefix {
 
 /// How parts of a text become tokens.
 pub(super) struct Pieces {
-    /// Where to cut.
+    /// Where to split.
     pub cuts: Cuts,
     /// When to prefix.
     pub prefix: Prefix,

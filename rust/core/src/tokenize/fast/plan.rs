@@ -187,7 +187,7 @@ fn character_spelling(
             None => _ = others.insert(character, id),
         }
     }
-    // Normalised texts hold no space, only `▁`.
+    // Normalized texts contain no space, only `▁`.
     ascii[usize::from(b' ')] = space;
     let joined =
         vocabulary.joined.iter().copied().filter(|(_, right)| !front.splits || *right != SPACE);

@@ -1,4 +1,4 @@
-//! One character out of bytes that are known to be UTF-8.
+//! Decodes one character of valid UTF-8.
 
 /// Decodes the character that starts at `at`. Returns its code and length. Invalid UTF-8 yields an
 /// arbitrary number, but never an access out of bounds.

@@ -1,4 +1,4 @@
-//! The vocabulary and merges of a byte-pair model, as its `tokenizer.json` has them.
+//! The vocabulary and merges of a byte-pair model in its `tokenizer.json`.
 
 use std::borrow::Cow;
 
@@ -32,7 +32,7 @@ struct Merging<'a> {
     merges: Vec<Merge<'a>>,
 }
 
-/// A merge is written as a line or as a pair.
+/// A merge, written as a line or as a pair.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Merge<'a> {
@@ -91,7 +91,7 @@ impl Vocabulary {
         bytes
     }
 
-    /// All pieces that are spelled in the byte alphabet, as bytes.
+    /// All pieces spelled in the byte alphabet, as bytes.
     pub(super) fn whole_words(&self) -> WholeWords {
         let alphabet: HashMap<char, u8> = alphabet().collect();
         let mut words = WholeWords { short: HashMap::new(), long: HashMap::new() };
@@ -120,7 +120,7 @@ pub(super) struct WholeWords {
 }
 
 impl WholeWords {
-    /// The token that is this word.
+    /// The token that equals this word.
     pub(super) fn get(&self, word: &[u8]) -> Option<u32> {
         let id = if word.len() <= SHORT_MAX {
             self.short.get(&key(word, 0, word.len()))

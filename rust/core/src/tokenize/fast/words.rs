@@ -1,8 +1,8 @@
-//! The words of byte-level tokenizers: the known splitting patterns, each written out by hand as a
+//! Pre-tokenization of byte-level tokenizers: each supported splitting pattern has a handwritten
 //! scanner.
 //!
-//! A pattern is an ordered choice, so each scanner asks in the pattern's order. Both patterns leave
-//! no character out.
+//! A pattern is an ordered choice, so each scanner checks alternatives in the pattern's order.
+//! Together, the alternatives match every character.
 
 use super::batch::{BATCH, Ends};
 use super::classes::{Class, Classes};
@@ -11,15 +11,15 @@ use crate::simd::bits::{WINDOW, list};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::vectors;
 
-/// GPT-2's pattern, as `tokenizers`' ByteLevel has it built in.
+/// GPT-2's pattern, which is built into ByteLevel in `tokenizers`.
 pub(super) const GPT2: &str =
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
-/// Llama 3's pattern, which is that of OpenAI's cl100k.
+/// Llama 3's pattern, which is the same as OpenAI's cl100k.
 pub(super) const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Qwen's pattern: the same with single digits.
 pub(super) const QWEN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// A known pattern.
+/// A supported pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pattern {
     /// [`GPT2`].
@@ -33,7 +33,7 @@ pub(super) enum Pattern {
     },
 }
 
-/// How far the search for words has come.
+/// The position of the search for words.
 pub(super) struct Progress {
     at: usize,
     /// The end of the text between digits.
@@ -47,7 +47,7 @@ impl Progress {
     }
 }
 
-/// Finds where words end.
+/// Finds the ends of words.
 pub(super) struct Words {
     /// Which words.
     pub pattern: Pattern,
@@ -68,7 +68,7 @@ impl Words {
         #[cfg(target_arch = "x86_64")]
         if vectors::are_here() {
             #[expect(unsafe_code, reason = "see `vectors`")]
-            // SAFETY: the processor was asked.
+            // SAFETY: the processor's features were checked.
             return unsafe { self.fill_by_vectors(text, progress, end, ends) };
         }
         self.fill_by(text, (progress, end), ends, Masks::new, list)
@@ -225,7 +225,7 @@ impl Words {
         at
     }
 
-    /// `\s*[\r\n]+|\s+(?!\S)|\s+`: to the last line end of the white space, if there is one.
+    /// `\s*[\r\n]+|\s+(?!\S)|\s+`: up to the last line end of the white space, if any.
     fn lines(&self, text: &[u8], at: usize) -> usize {
         let space = self.space(text, at);
         space.line_end.unwrap_or_else(|| space.end(text))
@@ -254,10 +254,10 @@ impl Words {
 /// A run of white space.
 struct Space {
     start: usize,
-    /// Where its last character begins.
+    /// The start of its last character.
     last: usize,
     stop: usize,
-    /// Where its last line end ends.
+    /// The end of its last line end.
     line_end: Option<usize>,
 }
 
@@ -269,7 +269,7 @@ impl Space {
     }
 }
 
-/// The next numeric character and its length: `Digits` asks Rust's own tables, not `onig`'s.
+/// The next numeric character and its length. `Digits` uses Rust's tables, not those of `onig`.
 fn numeric(text: &[u8], start: usize) -> Option<(usize, usize)> {
     let mut at = start;
     while at < text.len() {
@@ -298,7 +298,7 @@ fn contraction(text: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-/// The same in any case. To `onig`, a long s is a case of s.
+/// The same in any case. In `onig`, a long s is a case variant of s.
 fn contraction_of_any_case(text: &[u8], at: usize) -> Option<usize> {
     match text.get(at + 1..)? {
         [b's' | b't' | b'm' | b'd' | b'S' | b'T' | b'M' | b'D', ..] => Some(at + 2),

@@ -23,7 +23,7 @@ pub fn parse(shape: &str, row: &[u8]) -> Read {
     }
 }
 
-/// Fields that refuse a row where they say anything, in the order in which they are looked for.
+/// Fields that cause an error if they contain anything, in the order of the checks.
 const OF_ROW: &str = "tools functions image images audio audios video videos system system_prompt \
     system_message chat_template_kwargs";
 const OF_MESSAGE: &str = "tools functions tool_calls function_call tool_call_id \

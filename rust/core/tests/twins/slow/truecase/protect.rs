@@ -34,8 +34,8 @@ const CODE_STARTS: [&str; 25] = [
 /// Characters allowed before `www.`.
 const OPENERS: [char; 8] = ['(', '[', '{', '<', '"', '\'', '“', '‘'];
 
-/// The protected spans, in order and without overlap. Of two that begin inside each other the
-/// leftmost holds.
+/// The protected spans, in order and without overlap. If one starts inside another, the leftmost
+/// takes precedence.
 pub(super) fn spans(text: &str) -> Vec<Range<usize>> {
     let mut spans = Vec::new();
     let mut place = 0;
