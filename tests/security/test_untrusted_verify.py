@@ -154,7 +154,7 @@ def test_a_name_that_no_run_writes_is_never_opened(name: str, copy: Path) -> Non
     card = next(card for card in told["files"] if card["file"] == "README.md")
     told["files"].append({**card, "file": name})
     (copy / "manifest.json").write_text(seal(told))
-    assert "no file of this folder" in damage(copy)[name]
+    assert "lists a path outside the dataset" in damage(copy)[name]
 
 
 def test_a_file_that_is_named_twice_is_damage_and_read_once(copy: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_file_that_is_named_twice_is_damage_and_read_once(copy: Path) -> None:
     told["files"] += [card for card in told["files"] if card["file"] == "README.md"] * 1_000
     (copy / "manifest.json").write_text(seal(told))
     found = verify(copy, raise_on_error=False)
-    assert {one.message for one in found.problems} == {"it is named twice"} and len(
+    assert {one.message for one in found.problems} == {"listed twice"} and len(
         found.problems
     ) == 1_000
     assert (

@@ -22,7 +22,7 @@ pub fn render(manifest: &Manifest) -> String {
     let (config, files) =
         if manifest.tokenizer.is_some() { ("tokens", "*.arrow") } else { ("text", "*.parquet") };
     let _ = write!(card, "- config_name: {config}\n  default: true\n  data_files:\n");
-    for split in manifest.splits.keys() {
+    for split in manifest.splits.keys().rev() {
         let folder = if config == "text" { "text/" } else { "" };
         let _ = write!(card, "  - split: {split}\n    path: \"{folder}{split}-{files}\"\n");
     }
@@ -30,14 +30,14 @@ pub fn render(manifest: &Manifest) -> String {
     let rows = &manifest.rows;
     let _ = write!(
         card,
-        "---\n\n# {}: {what}\n\nMade by {}",
+        "---\n\n# {}: {what}\n\nBuilt with {}",
         prose(&manifest.recipe.name),
         manifest.engine
     );
     if let (Some(tokenizer), Some(template)) = (&manifest.tokenizer, &manifest.template) {
         let _ = write!(
             card,
-            " with the tokenizer `{}` and the `{}` template",
+            ", tokenizer `{}` and chat template `{}`",
             &tokenizer.sha256[..12],
             code(&template.name)
         );
@@ -48,13 +48,13 @@ pub fn render(manifest: &Manifest) -> String {
         "| rows | count |\n|---|---|\n| read | {} |\n| written | {} |",
         rows.read, rows.written
     );
-    for (verdict, reasons) in [
+    for (outcome, reasons) in [
         ("dropped", &rows.dropped),
         ("duplicate", &rows.duplicates),
         ("quarantined", &rows.quarantined),
     ] {
         for (reason, count) in reasons {
-            let _ = writeln!(card, "| {verdict}: {reason} | {count} |");
+            let _ = writeln!(card, "| {outcome}: {reason} | {count} |");
         }
     }
     if config == "text" {
@@ -64,7 +64,7 @@ pub fn render(manifest: &Manifest) -> String {
             "\n| split | rows | examples | tokens | label tokens | truncated |\n|---|---|---|---|---|---|\n",
         );
     }
-    for (name, split) in &manifest.splits {
+    for (name, split) in manifest.splits.iter().rev() {
         let _ = write!(card, "| {name} | {} | {} |", split.rows, split.examples);
         if config != "text" {
             let _ = write!(
@@ -79,15 +79,13 @@ pub fn render(manifest: &Manifest) -> String {
     // Not a config: `datasets` reads all configs of a card with the reader of the first one's
     // files.
     if config == "text" {
-        card.push_str(
-            "\nText alone, made without a tokenizer: no control tokens were looked for.\n",
-        );
+        card.push_str("\nText only, built without a tokenizer. Control tokens were not checked.\n");
     } else if manifest.splits.values().any(|split| !split.text.is_empty()) {
         card.push_str(
-            "\nThe cleaned text lies in `text/`: `load_dataset(FOLDER, data_dir=\"text\")`.\n",
+            "\nThe cleaned text is in `text/`; load it with `load_dataset(DIR, data_dir=\"text\")`.\n",
         );
     }
-    card.push_str("\n`manifest.json` has the recipe and a digest of every file.\n");
+    card.push_str("\n`manifest.json` records the recipe and a checksum of every file.\n");
     card
 }
 
@@ -105,9 +103,9 @@ fn decontamination(card: &mut String, manifest: &Manifest) {
     };
     let _ = writeln!(
         card,
-        "; {rows_matched} rows {done}. An instance is matched by a row whose user turns have more \
-         than {:.0} % of its words in shared 8-grams; a set with more than 2 % of its instances \
-         matched counts as contaminated (Tulu 3).\n",
+        "; {rows_matched} rows {done}. A row matches an instance if its user turns contain more \
+         than {:.0} % of the instance's words in shared 8-grams. A set counts as contaminated if \
+         more than 2 % of its instances match (Tulu 3).\n",
         threshold * 100.0
     );
     let _ = writeln!(

@@ -243,8 +243,11 @@ impl Manifest {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::input(&path, error)),
         };
+        if let Some(advice) = other_schema(&text) {
+            return Err(Error::Integrity(format!("`{}` has {advice}", path.display())));
+        }
         Manifest::parse(&text).map(Some).map_err(|what| {
-            Error::Integrity(format!("`{}` is damaged or was changed: {what}", path.display()))
+            Error::Integrity(format!("`{}` is damaged or was edited: {what}", path.display()))
         })
     }
 
@@ -277,9 +280,9 @@ impl Manifest {
         let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
         let manifest = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let (fields, seal) =
-            text.rsplit_once(CHECKSUM_FIELD).ok_or("it does not end with its own digest")?;
+            text.rsplit_once(CHECKSUM_FIELD).ok_or("it does not end with its checksum")?;
         if seal != format!("{}\"\n}}\n", sha256_hex(fields.as_bytes())) {
-            return Err("its own digest is another".to_owned());
+            return Err("its checksum does not match".to_owned());
         }
         Ok(manifest)
     }
@@ -294,39 +297,44 @@ impl Manifest {
         };
         hold(
             self.rows.conserved(),
-            "rows vanished: read is not written + dropped + duplicates + quarantined",
+            "row counts do not add up: read is not written + dropped + duplicates + quarantined",
         );
         let whole = u128::from;
         hold(
             whole(self.rows.read) == sum(self.inputs.iter().map(|input| input.rows)),
-            "the rows of the inputs are not the rows read",
+            "the row counts of the inputs do not add up to the rows read",
         );
         hold(
             whole(self.rows.written) == sum(self.splits.values().map(|split| split.rows)),
-            "the splits do not have the rows written",
+            "the row counts of the splits do not add up to the rows written",
         );
         hold(
             self.fingerprint == self.made_from.fingerprint()?,
-            "the fingerprint is not that of what it was made from",
+            "the fingerprint does not match the recorded inputs",
         );
         for (name, split) in &self.splits {
             let rows = sum(split.shards.iter().map(|shard| shard.examples));
             let samples = if self.tokenizer.is_some() { split.examples } else { 0 };
             hold(
                 rows == whole(samples),
-                &format!("the shards of `{name}` do not have its samples"),
+                &format!(
+                    "the counts of the shards of split `{name}` do not add up to its examples"
+                ),
             );
             let rows = sum(split.text.iter().map(|text| text.rows));
             let texts = self.kind.text_rows(split);
             hold(
                 rows == whole(texts) || (split.text.is_empty() && self.tokenizer.is_some()),
-                &format!("the text of `{name}` does not have its rows"),
+                &format!("the row counts of the text files of split `{name}` do not add up"),
             );
             for shard in &split.shards {
                 let rows = sum(shard.batches.iter().map(|batch| batch.examples));
                 hold(
                     rows == whole(shard.examples),
-                    &format!("the batches of `{}` do not have its rows", shard.file),
+                    &format!(
+                        "the counts of the batches of `{}` do not add up to its examples",
+                        shard.file
+                    ),
                 );
             }
         }
@@ -334,7 +342,23 @@ impl Manifest {
     }
 }
 
-/// What a path in a folder stands for, no link followed anywhere in it.
+/// If a manifest has another schema than this version reads, returns that schema and what to do.
+/// Other fields may be missing or unknown then, so nothing else is read.
+fn other_schema(text: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Head {
+        schema: u32,
+    }
+    let Head { schema } = serde_json::from_slice(text).ok()?;
+    let advice = match schema.cmp(&SCHEMA) {
+        std::cmp::Ordering::Less => "rebuild the dataset",
+        std::cmp::Ordering::Equal => return None,
+        std::cmp::Ordering::Greater => "update zephyr-fast",
+    };
+    Some(format!("schema {schema}, but this version reads {SCHEMA}; {advice}"))
+}
+
+/// Returns what a path in a directory is. Links are not followed.
 fn kind_of(folder: &Folder, path: &str) -> Option<Kind> {
     match path.split_once('/') {
         None => folder.kind(path).ok().flatten(),

@@ -72,7 +72,7 @@ impl Product {
     #[must_use]
     pub fn described(self, has_tokens: bool) -> &'static str {
         match (self, has_tokens) {
-            (Product::Windows, true) => "packed samples for supervised fine-tuning",
+            (Product::Windows, true) => "packed sequences for supervised fine-tuning",
             (Product::Windows, false) => "dialogues for supervised fine-tuning",
             (Product::Pairs, _) => "preference pairs",
         }

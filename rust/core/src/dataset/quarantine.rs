@@ -130,7 +130,7 @@ impl Quarantine {
             before => {
                 if before.as_ref().is_some_and(|before| before.ordinal > input.ordinal) {
                     return Err(Error::Internal(
-                        "rows of an earlier input came behind those of a later one".to_owned(),
+                        "quarantined rows must come in the order of their inputs".to_owned(),
                     ));
                 }
                 self.end(before)?;

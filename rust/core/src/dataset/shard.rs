@@ -31,7 +31,10 @@ struct Lists<T> {
 impl<T> Lists<T> {
     /// Ends a row: what was appended to `values` since the last one is its list.
     fn close(&mut self) {
-        self.ends.push(i32::try_from(self.values.len()).expect("a batch holds about 2 MB"));
+        self.ends.push(
+            i32::try_from(self.values.len())
+                .expect("the offsets of a batch of about 2 MB must fit into 32 bits"),
+        );
     }
 
     fn offsets(&mut self) -> OffsetBuffer<i32> {

@@ -118,7 +118,7 @@ fn of_key(
                 },
             ));
         }
-        Err(error) => damage.push(Problem::of(&file, format!("it is damaged: {error}"))),
+        Err(error) => damage.push(Problem::of(&file, format!("not a valid manifest: {error}"))),
     }
     Ok(())
 }
@@ -128,17 +128,22 @@ impl Sidecar {
     fn contradictions(&self, name: &str, data: &Manifest) -> Result<Vec<String>> {
         let mut found = Vec::new();
         if self.schema != SCHEMA {
-            found.push(format!("it has schema {}, this version reads {SCHEMA}", self.schema));
+            let advice =
+                if self.schema < SCHEMA { "compute them again" } else { "update zephyr-fast" };
+            found.push(format!(
+                "schema {} is not supported (this version reads {SCHEMA}); {advice}",
+                self.schema
+            ));
         }
         if self.digest()?.get(..KEY_DIGITS) != Some(name)
             || self.key.get("shards").and_then(Value::as_str) != Some(data.fingerprint.as_str())
         {
-            found.push("its key is not that of its folder and of this data set".to_owned());
+            found.push("its key does not match its directory name or this dataset".to_owned());
         }
         for (split, card) in &self.splits {
             if data.splits.get(split).is_none_or(|whole| whole.examples != card.pairs) {
                 found.push(format!(
-                    "it has {} pairs of `{split}`, not those of the data set",
+                    "it has {} pairs for split `{split}`, which differs from the dataset",
                     card.pairs
                 ));
             }

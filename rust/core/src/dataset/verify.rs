@@ -28,7 +28,7 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// Problems that a report tells one by one.
 const PROBLEMS_MAX: usize = 1_000;
 /// What helps where a folder is made of links, as the cache of the Hugging Face Hub is.
-const RESOLVE: &str = "a copy with every link resolved (`cp -rL`) can be verified";
+const RESOLVE: &str = "copy the dataset with links resolved (`cp -rL`) and verify the copy";
 
 /// What was looked at, and what is wrong with it.
 #[derive(Debug, Default, Serialize)]
@@ -81,18 +81,16 @@ pub(crate) struct ExpectedFile {
 
 /// Verifies a folder. Reads all of it, a few megabytes at a time; writes nothing.
 pub fn verify(folder: &Path, watch: &Watch) -> Result<Report> {
-    let no_data_set = || {
-        Error::Input(format!(
-            "`{}` is not a data set: no `{}` in it; an unfinished run has none",
-            folder.display(),
-            manifest::FILE
-        ))
-    };
+    let not_a_dataset =
+        |why: &str| Error::Input(format!("`{}` is not a dataset: {why}", folder.display()));
+    let no_manifest = || not_a_dataset("it has no `manifest.json` (the run did not finish)");
     let top = match Folder::open(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(no_data_set()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(not_a_dataset("no such directory"));
+        }
         top => top.map_err(|error| Error::input(folder, error))?,
     };
-    let manifest = read_manifest(&top)?.ok_or_else(no_data_set)?;
+    let manifest = read_manifest(&top)?.ok_or_else(no_manifest)?;
     let mut damage: Vec<Problem> = manifest
         .contradictions()?
         .into_iter()
@@ -101,11 +99,13 @@ pub fn verify(folder: &Path, watch: &Watch) -> Result<Report> {
     let mut expected = of_manifest(&manifest);
     expected.extend(sidecar::expected_files(&top, &manifest, watch, &mut damage)?);
     let expected = of_one_name_each(expected, &mut damage);
-    let (found, more) = unlisted_files(&top, &expected, watch)?;
-    damage.extend(found);
+    let (unlisted, more) = unlisted_files(&top, &expected, watch)?;
+
     let checked =
         expected.par_iter().map(|file| check(&top, file, watch)).collect::<Result<Vec<_>>>()?;
     damage.extend(checked.iter().flat_map(|(_, found)| found.iter().cloned()));
+    // Last: a damaged file is worse than one too many.
+    damage.extend(unlisted);
     Ok(Report {
         files: expected.len() as u64,
         bytes: checked.iter().map(|(bytes, _)| bytes).sum(),
@@ -134,7 +134,7 @@ fn of_one_name_each(expected: Vec<ExpectedFile>, damage: &mut Vec<Problem>) -> V
     let mut once = |file: &ExpectedFile| {
         let is_new = names.insert(file.file.clone());
         if !is_new {
-            damage.push(Problem::of(&file.file, "it is named twice"));
+            damage.push(Problem::of(&file.file, "listed twice"));
         }
         is_new
     };
@@ -146,10 +146,8 @@ fn cut(mut damage: Vec<Problem>, more: usize) -> Vec<Problem> {
     let more = more + damage.len().saturating_sub(PROBLEMS_MAX);
     damage.truncate(PROBLEMS_MAX);
     if more > 0 {
-        damage.push(Problem::of(
-            ".",
-            format!("{more} more files are damaged, missing or not named by a manifest"),
-        ));
+        damage
+            .push(Problem::of(".", format!("{more} more files are damaged, missing or unlisted")));
     }
     damage
 }
@@ -224,10 +222,15 @@ impl UnlistedFiles<'_> {
 
     fn add(&mut self, file: String, kind: Kind) {
         let what = match kind {
-            Kind::File { .. } => "no manifest names it; take it away".to_owned(),
-            Kind::Folder => "it is a folder that no run writes; take it away".to_owned(),
+            Kind::File { .. } => {
+                "not listed in the manifest; delete it if it does not belong here".to_owned()
+            }
+            Kind::Folder => {
+                "a directory that zephyr-fast does not write; delete it if it does not belong here"
+                    .to_owned()
+            }
             Kind::Link => format!("{IS_LINK}; {RESOLVE}"),
-            Kind::Special => "it is neither a file nor a folder; take it away".to_owned(),
+            Kind::Special => "neither a file nor a directory; delete it".to_owned(),
         };
         let stray = Problem::of(&file, what);
         self.found.insert(file, stray);
@@ -249,10 +252,7 @@ fn check(top: &Folder, expected: &ExpectedFile, watch: &Watch) -> Result<(u64, V
     if !layout::is_file_of_data_set(&expected.file) {
         return Ok((
             0,
-            vec![Problem::of(
-                &expected.file,
-                "the manifest names it, but it is no file of this folder",
-            )],
+            vec![Problem::of(&expected.file, "the manifest lists a path outside the dataset")],
         ));
     }
     let unreadable = |error: std::io::Error| {
@@ -313,7 +313,7 @@ impl Hashing<'_> {
             let is_in_place = self.at == batch.offset;
             self.pass(batch.offset.saturating_add(batch.bytes).min(end), &mut xxh3)?;
             if !is_in_place || format!("{:016x}", xxh3.digest()) != batch.xxh3 {
-                let message = format!("these {} bytes are not what was written", batch.bytes);
+                let message = format!("checksum mismatch ({} bytes)", batch.bytes);
                 damage.push(Problem {
                     file: expected.file.clone(),
                     batch: Some(number),
@@ -330,11 +330,14 @@ impl Hashing<'_> {
         let sha256 = hex(&std::mem::take(&mut self.sha256).finalize());
         if expected.bytes.is_some_and(|bytes| bytes != self.at) {
             let (length, bytes) = (self.length.max(self.at), expected.bytes.unwrap_or_default());
-            damage.push(Problem::of(&expected.file, format!("it has {length} bytes, not {bytes}")));
+            damage.push(Problem::of(
+                &expected.file,
+                format!("size is {length} bytes, expected {bytes}"),
+            ));
         } else if sha256 != expected.sha256 && damage.is_empty() {
             damage.push(Problem::of(
                 &expected.file,
-                format!("its SHA-256 is {sha256}, not {}", expected.sha256),
+                format!("SHA-256 is {sha256}, expected {}", expected.sha256),
             ));
         }
         Ok(damage)

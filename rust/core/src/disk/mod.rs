@@ -31,7 +31,7 @@ use crate::disk::failpoints::{room, step};
 /// The start of every temporary name, so that the next run can sweep what a killed one left.
 pub(crate) const TEMPORARY_PREFIX: &str = ".zephyr-draft-";
 /// What is said of a link where only the thing itself will do.
-pub(crate) const IS_LINK: &str = "it is a symbolic link, which is not followed here";
+pub(crate) const IS_LINK: &str = "it is a symbolic link, which is not followed";
 /// For all accounts, as far as the umask lets them: data sets are read by others too.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o777);
@@ -59,7 +59,7 @@ pub(crate) fn open(path: &Path) -> Result<File> {
         return Ok(file);
     }
     Err(Error::other(if kind.is_dir() {
-        "it is a folder, not a file"
+        "it is a directory, not a file"
     } else {
         "it is not a regular file"
     }))

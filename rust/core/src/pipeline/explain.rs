@@ -91,7 +91,7 @@ struct Message {
 /// ranges.
 pub fn render(tokenizer: &Path, template: &str, dialogues: &str, prompt: bool) -> Result<String> {
     let dialogues: Vec<Vec<Message>> = serde_json::from_str(dialogues)
-        .map_err(|error| Error::Config(format!("dialogues: {error}")))?;
+        .map_err(|error| Error::Config(format!("invalid dialogues: {error}")))?;
     let tokenizer = Tokenizer::load(tokenizer)?;
     let (name, text) = encode::template_text(template, &tokenizer)?;
     let template = Template::new(&name, &text, &tokenizer.special, &tokenizer.special_texts())?;

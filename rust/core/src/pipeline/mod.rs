@@ -73,13 +73,20 @@ pub struct RunOptions {
     /// Bytes of memory that this process may hold, all that is in it counted; `None` is as much as
     /// there is.
     pub memory_bytes_max: Option<u64>,
-    /// Unreadable rows allowed; `None` is 20 or one in a thousand, whichever is more, and 1,000 at
-    /// once.
+    /// Unreadable rows allowed. `None` allows 20 or 0.1 % of the rows, whichever is more, and at most
+    /// 1,000: the total is unknown while the run reads, so a larger share could not stop it early.
     pub bad_rows_max: Option<u64>,
+    /// Whether the first unreadable row ends the run. Excludes `bad_rows_max`.
+    pub strict: bool,
 }
 
 /// Does a run and gives its manifest. A finished folder of the same run is left as it is.
 pub fn run(job: Job, watch: &Watch) -> Result<Manifest> {
+    if job.options.strict && job.options.bad_rows_max.is_some() {
+        return Err(Error::Config(
+            "`--strict` cannot be combined with `--max-bad-rows`; remove one of them".to_owned(),
+        ));
+    }
     let threads =
         rayon::ThreadPoolBuilder::new().num_threads(job.options.threads.unwrap_or(0)).build();
     threads.map_err(|error| Error::Internal(error.to_string()))?.install(|| run_here(job, watch))
@@ -108,12 +115,20 @@ fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
         Claim::Free(folder) => folder,
     };
     watch.bytes_total.store(inputs.iter().map(|input| input.bytes).sum(), Ordering::Relaxed);
-    let bad_rows = BadRows { max: job.options.bad_rows_max, count: 0, first: None };
+    let options = &job.options;
+    let bad_rows = BadRows {
+        inputs: &inputs,
+        max: if options.strict { Some(0) } else { options.bad_rows_max },
+        is_strict: options.strict,
+        count: 0,
+        first: None,
+    };
     let mut output = Output::new(&walk, &folder, &inputs)?;
     let mut seen = Seen::new(folder.work(), &walk.recipe.dedup)?;
     let memory = job.options.memory_bytes_max;
     let rows_read = process_rows(&walk, &inputs, watch, memory, &mut seen, &mut output, bad_rows)?;
     output.check_conserved(rows_read)?;
+    output.check_some_written()?;
     output.near_search_truncated = seen.near_search_truncated();
     drop(seen);
     let name = Path::new(&job.recipe_name)
@@ -169,7 +184,7 @@ fn process_rows(
     memory: Option<u64>,
     seen: &mut Seen,
     output: &mut Output,
-    mut bad_rows: BadRows,
+    mut bad_rows: BadRows<'_>,
 ) -> Result<u64> {
     let round_chunks = round_chunks(memory);
     let (sender, receiver) = mpsc::sync_channel(round_chunks);
@@ -197,7 +212,7 @@ fn process_rows(
             written?;
             pending = Round { started, rows: admit(visited?, seen, &mut bad_rows)? };
             if is_last && pending.rows.is_empty() {
-                return bad_rows.judge(next_row as u64).map(|()| next_row as u64);
+                return bad_rows.check_total(next_row as u64).map(|()| next_row as u64);
             }
         }
     })
@@ -282,7 +297,7 @@ fn visit(walk: &RowPipeline, started: &[Started], watch: &Watch) -> Result<Vec<R
 }
 
 /// Judges repetitions and unreadable rows, in row order.
-fn admit(mut rows: Vec<Row>, seen: &mut Seen, bad_rows: &mut BadRows) -> Result<Vec<Row>> {
+fn admit(mut rows: Vec<Row>, seen: &mut Seen, bad_rows: &mut BadRows<'_>) -> Result<Vec<Row>> {
     for row in &mut rows {
         match &row.visited.outcome {
             Outcome::GoingOn(cleaned) => {
@@ -296,7 +311,7 @@ fn admit(mut rows: Vec<Row>, seen: &mut Seen, bad_rows: &mut BadRows) -> Result<
                     row.visited.outcome = Outcome::Duplicate(repeat);
                 }
             }
-            Outcome::Unreadable(reason) => bad_rows.add(reason, &row.raw)?,
+            Outcome::Unreadable(reason) => bad_rows.add(reason, row.input, &row.raw)?,
             Outcome::Dropped(_)
             | Outcome::Duplicate(_)
             | Outcome::Quarantined(_)
@@ -360,35 +375,59 @@ fn finish_row(walk: &RowPipeline, started: &[Started], row: Row) -> output::Row 
     output::Row { row_id, input, raw, id, prompt_id, notes, outcome, aside }
 }
 
-/// Unreadable rows so far, and how many are too many.
-struct BadRows {
+/// Unreadable rows allowed while the total number of rows is unknown, if no limit was given.
+const BAD_ROWS_MAX: u64 = 1_000;
+
+/// The number of unreadable rows, the first of them, and how many are allowed.
+struct BadRows<'run> {
+    inputs: &'run [Input],
     max: Option<u64>,
+    is_strict: bool,
     count: u64,
     first: Option<String>,
 }
 
-impl BadRows {
-    fn add(&mut self, reason: &Reason, raw: &RawRow) -> Result<()> {
+impl BadRows<'_> {
+    fn add(&mut self, reason: &Reason, input: i32, raw: &RawRow) -> Result<()> {
         self.count += 1;
-        let detail = reason.detail.as_deref().unwrap_or_default();
-        self.first.get_or_insert_with(|| {
-            format!("line {}, byte {}: {}: {detail}", raw.line, raw.offset, reason.code.word())
-        });
-        if self.count > self.max.unwrap_or(1_000) { self.fail("so far") } else { Ok(()) }
+        let inputs = self.inputs;
+        self.first.get_or_insert_with(|| located(&inputs[input as usize], reason, raw));
+        let max = self.max.unwrap_or(BAD_ROWS_MAX);
+        if self.count > max { self.fail(max, None) } else { Ok(()) }
     }
 
-    /// Judges the whole run.
-    fn judge(&self, rows: u64) -> Result<()> {
+    /// Checks the limit once the total number of rows is known.
+    fn check_total(&self, rows: u64) -> Result<()> {
         let max = self.max.unwrap_or_else(|| 20.max(rows / 1_000));
-        if self.count > max { self.fail(&format!("of {rows}")) } else { Ok(()) }
+        if self.count > max { self.fail(max, Some(rows)) } else { Ok(()) }
     }
 
-    fn fail(&self, of: &str) -> Result<()> {
-        let first = self.first.as_deref().unwrap_or_default();
-        Err(Error::TooManyBadRows(format!(
-            "{} rows {of} are unreadable, too many; the first: {first}. If they are to be set \
-                aside all the same, allow more with --max-bad-rows",
-            self.count
-        )))
+    fn fail(&self, max: u64, total: Option<u64>) -> Result<()> {
+        let (count, first) = (self.count, self.first.as_deref().unwrap_or_default());
+        let are = if count == 1 { "is" } else { "are" };
+        let rows = match total {
+            Some(total) => format!("{count} of {total} rows {are} unreadable"),
+            None if count == 1 => "1 row is unreadable".to_owned(),
+            None => format!("{count} rows so far are unreadable"),
+        };
+        Err(Error::TooManyBadRows(if self.is_strict {
+            format!("{rows}, and `--strict` allows none: {first}; fix the row, or drop `--strict`")
+        } else {
+            format!(
+                "{rows}, more than the {max} allowed; first: {first}; to quarantine such rows and \
+                 continue, raise `--max-bad-rows`"
+            )
+        }))
     }
+}
+
+/// Describes an unreadable row: its file, line, reason and offset.
+fn located(input: &Input, reason: &Reason, raw: &RawRow) -> String {
+    let reason_words = reason.code.word().replace('_', " ").replace("utf8", "UTF-8");
+    let reason_words = reason_words.replace("json", "JSON");
+    // A row is one line, so the parser's line number would only contradict that of the file.
+    let detail = reason.detail.as_deref().map_or_else(String::new, |detail| {
+        format!(": {}", detail.replace(" at line 1 column ", " at column "))
+    });
+    format!("{}:{}: {reason_words}{detail} (byte {})", input.name, raw.line, raw.offset)
 }

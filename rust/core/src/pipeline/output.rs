@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use super::names;
 use super::text::Text;
 use super::windows::Waiting;
 use crate::dataset::card;
@@ -29,6 +30,10 @@ use crate::recipe::Compat;
 use crate::stage::{Notes, Reason};
 
 const SPLITS: [&str; 2] = ["train", "test"];
+/// Reasons that the error of a run without rows names.
+const REASONS_NAMED: usize = 3;
+/// Inputs that the error of an empty input names.
+const INPUTS_NAMED: usize = 3;
 
 /// A row at the end of its walk.
 pub(super) struct Row {
@@ -170,7 +175,7 @@ impl<'run> Output<'run> {
                 self.set_aside(&entry, reason, row.aside.as_ref())?
             }
             Outcome::GoingOn(_) => {
-                return Err(Error::Internal("a row ended while it was going on".to_owned()));
+                return Err(Error::Internal("a row reached the output undecided".to_owned()));
             }
         }
         self.ledger.push(entry)
@@ -182,7 +187,7 @@ impl<'run> Output<'run> {
             .splits
             .iter_mut()
             .find(|split| split.name == name)
-            .expect("a split is train or test");
+            .expect("the split of a row must be train or test");
         let (tokens, trained) = (token_count(encoded), trained_count(encoded));
         self.rows.written += 1;
         split.sums.rows += 1;
@@ -217,7 +222,11 @@ impl<'run> Output<'run> {
                     )?;
                 }
             }
-            _ => return Err(Error::Internal("tokens of another product".to_owned())),
+            _ => {
+                return Err(Error::Internal(
+                    "the tokens of a row must be those of the command".to_owned(),
+                ));
+            }
         }
         if self.walk.recipe.shards.text {
             let prompt_id = entry.prompt_id.as_deref().unwrap_or_default();
@@ -246,7 +255,7 @@ impl<'run> Output<'run> {
     ) -> Result<()> {
         count(&mut self.rows.quarantined, reason.code.word());
         let aside = aside
-            .ok_or_else(|| Error::Internal("a row is set aside without its bytes".to_owned()))?;
+            .ok_or_else(|| Error::Internal("a quarantined row must have its bytes".to_owned()))?;
         let input = Origin { ordinal: entry.input, name: &self.inputs[entry.input as usize].name };
         self.quarantine.push(entry.row_id, input, reason, aside)
     }
@@ -257,12 +266,41 @@ impl<'run> Output<'run> {
             return Ok(());
         }
         Err(Error::Internal(format!(
-            "rows vanished: {rows_read} were read, of these {:?}",
+            "row counts do not add up: {rows_read} rows were read, but {:?}",
             self.rows
         )))
     }
 
-    /// Packs, ends every file and draws up the manifest.
+    /// Fails if no row was kept: an empty dataset is of no use, and its cause must be seen.
+    pub(super) fn check_some_written(&self) -> Result<()> {
+        if self.rows.written > 0 {
+            return Ok(());
+        }
+        if self.rows.read == 0 {
+            let names = self.inputs.iter().map(|input| format!("`{}`", input.name));
+            let names = names.take(INPUTS_NAMED).collect::<Vec<_>>().join(", ");
+            return Err(Error::NoRowsWritten(format!(
+                "no rows to write: the input is empty ({names}); check `--input`"
+            )));
+        }
+        let rows = &self.rows;
+        let mut counts: Vec<(&String, &u64)> =
+            [&rows.dropped, &rows.duplicates, &rows.quarantined].into_iter().flatten().collect();
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let reasons = counts.into_iter().take(REASONS_NAMED).map(|(word, count)| {
+            let text = names::reasons().into_iter().find(|(code, ..)| code == word);
+            let (cause, remedy) = text.map_or(("", ""), |(_, _, cause, remedy)| (cause, remedy));
+            format!("{count} `{word}`: {cause} {remedy}")
+        });
+        let reasons = reasons.collect::<Vec<_>>().join(" ");
+        Err(Error::NoRowsWritten(format!(
+            "0 of {} rows were written, so there is no dataset; reasons: {}",
+            rows.read,
+            reasons.trim_end_matches('.')
+        )))
+    }
+
+    /// Packs, closes every file and returns the manifest.
     pub(super) fn finish(
         self,
         recipe_name: &str,

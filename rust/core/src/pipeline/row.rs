@@ -85,7 +85,7 @@ impl Outcome {
     #[must_use]
     pub fn name_and_reason(&self) -> (&'static str, Option<&Reason>) {
         match self {
-            Outcome::GoingOn(_) => ("going on", None),
+            Outcome::GoingOn(_) => ("undecided", None),
             Outcome::Dropped(reason) => ("dropped", Some(reason)),
             Outcome::Duplicate(_) => ("duplicate", None),
             Outcome::Quarantined(reason) | Outcome::Unreadable(reason) => {
@@ -129,12 +129,12 @@ impl RowPipeline {
     ) -> Result<RowPipeline> {
         fit::resolve(product, &mut recipe)?;
         if recipe.shards.tokens != tokenizer.is_some() {
-            let what = if recipe.shards.tokens {
-                "tokens need a tokenizer"
+            let message = if recipe.shards.tokens {
+                "a tokenizer is required unless `shards.tokens = false`"
             } else {
-                "`shards.tokens` is false, so no tokenizer is of use"
+                "a tokenizer cannot be used with `shards.tokens = false`"
             };
-            return Err(Error::Config(what.to_owned()));
+            return Err(Error::Config(message.to_owned()));
         }
         let mut stages: Vec<Box<dyn Stage>> = Vec::new();
         if recipe.truecase.enabled {
@@ -271,7 +271,7 @@ fn parse(shape: &Shape, bytes: &[u8], length: u64) -> std::result::Result<Dialog
     if length > LINE_BYTES_MAX as u64 {
         return Err(Reason::found(
             Code::LineTooLong,
-            format!("{length} bytes; at most {LINE_BYTES_MAX}"),
+            format!("{length} bytes (limit: {LINE_BYTES_MAX})"),
         ));
     }
     (shape.parse)(bytes)
@@ -285,7 +285,7 @@ pub fn with_answer<'row>(
 ) -> Vec<(&'row str, &'row str)> {
     debug_assert!(
         answer.is_none() || dialogue.replies == Replies::Inline,
-        "answers stand in pairs once a row is paired"
+        "the completions of a paired row must be in its pairs"
     );
     let turns = dialogue.turns.iter().map(|turn| (turn.role.name(), turn.text.as_str()));
     turns.chain(answer.map(|answer| ("assistant", answer))).collect()

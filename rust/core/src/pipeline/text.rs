@@ -147,7 +147,9 @@ impl Encoder {
         match self.batches.as_ref().map(|batches| batches.send(batch)) {
             Some(Ok(())) => Ok(()),
             // The thread has stopped: it says why.
-            _ => self.end().and(Err(Error::Internal("text after the end".to_owned()))),
+            _ => self
+                .end()
+                .and(Err(Error::Internal("text was written after the file was closed".to_owned()))),
         }
     }
 
@@ -157,7 +159,7 @@ impl Encoder {
         let thread = self
             .thread
             .take()
-            .ok_or_else(|| Error::Internal("a text file ended twice".to_owned()))?;
+            .ok_or_else(|| Error::Internal("a text file was closed twice".to_owned()))?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
@@ -182,7 +184,7 @@ fn append_messages(builder: &mut ListBuilder<StructBuilder>, messages: &[(&str, 
         for (field, text) in [(0, content), (1, role)] {
             message
                 .field_builder::<StringBuilder>(field)
-                .expect("both fields are strings")
+                .expect("both fields of a message must be strings")
                 .append_value(text);
         }
         message.append(true);

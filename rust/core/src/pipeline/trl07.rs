@@ -34,7 +34,8 @@ pub(super) fn cut(
     watch: &Watch,
 ) -> Result<Written> {
     let eos = walk.encoding.as_ref().and_then(|encoding| encoding.tokenizer.eos_id());
-    let eos = eos.ok_or_else(|| Error::Internal("a run of trl-0.7 without EOS".to_owned()))?;
+    let eos =
+        eos.ok_or_else(|| Error::Internal("`compat = \"trl-0.7\"` needs an EOS token".to_owned()))?;
     let seq_len = walk.recipe.pack.seq_len;
     let chars_max = seq_len as f64 * CHARS_PER_SEQ_LEN;
     let (mut buffer, mut written, mut record) = (Buffer::default(), Written::default(), Vec::new());

@@ -69,7 +69,7 @@ impl Recipe {
     /// The recipe with every key, as TOML: what the manifest keeps.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self)
-            .map_err(|error| Error::Internal(format!("a recipe does not print: {error}")))
+            .map_err(|error| Error::Internal(format!("cannot serialize the recipe: {error}")))
     }
 
     fn check(&self, name: &str) -> Result<()> {
@@ -88,7 +88,9 @@ impl Recipe {
         if sets.iter().enumerate().any(|(place, set)| {
             set.name.is_empty() || sets[..place].iter().any(|other| other.name == set.name)
         }) {
-            return wrong("name", "there and different in every [[decontaminate.against]]");
+            return Err(Error::Config(format!(
+                "{name}: every [[decontaminate.against]] needs a unique `name`"
+            )));
         }
         if !(8..=1 << 20).contains(&self.pack.seq_len) {
             return wrong("pack.seq_len", "between 8 and 1048576");
@@ -112,13 +114,13 @@ impl Recipe {
 fn check_lengths(text: &str, name: &str, overrides: &[(String, String)]) -> Result<()> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(Error::Config(format!(
-            "{name}: the recipe has {} bytes; at most {TEXT_BYTES_MAX} are read",
+            "{name}: the recipe has {} bytes (limit: {TEXT_BYTES_MAX})",
             text.len()
         )));
     }
     if overrides.len() > OVERRIDES_MAX {
         return Err(Error::Config(format!(
-            "--set is given {} times; at most {OVERRIDES_MAX} are read: write a recipe",
+            "--set was passed {} times (limit: {OVERRIDES_MAX}); write a recipe file instead",
             overrides.len()
         )));
     }
@@ -131,10 +133,7 @@ fn check_lengths(text: &str, name: &str, overrides: &[(String, String)]) -> Resu
             ));
         }
         if value.len() > TEXT_BYTES_MAX {
-            return wrong(format!(
-                "the value has {} bytes; at most {TEXT_BYTES_MAX} are read",
-                value.len()
-            ));
+            return wrong(format!("the value has {} bytes (limit: {TEXT_BYTES_MAX})", value.len()));
         }
     }
     Ok(())
@@ -189,16 +188,15 @@ fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<()> {
         here = match next {
             toml::Value::Table(table) => table,
             toml::Value::Array(items) => {
-                let place = parts
-                    .next()
-                    .and_then(|place| place.parse::<usize>().ok())
-                    .ok_or_else(|| wrong("a list needs a number here"))?;
+                let place = parts.next().and_then(|place| place.parse::<usize>().ok()).ok_or_else(
+                    || wrong("expected a list index in the key, e.g. `filter.0.turns_max`"),
+                )?;
                 items
                     .get_mut(place)
                     .and_then(toml::Value::as_table_mut)
-                    .ok_or_else(|| wrong("the list is shorter"))?
+                    .ok_or_else(|| wrong("list index out of range"))?
             }
-            _ => return Err(wrong("a part of the key is a value, not a table")),
+            _ => return Err(wrong("part of the key is a value, not a table")),
         };
     }
     here.insert(last.to_owned(), value);
@@ -269,9 +267,9 @@ mod tests {
             assert!(error("", &[(key, "1")]).contains("a key has at most 16 parts and 256 bytes"));
         }
         let long = "x".repeat(TEXT_BYTES_MAX + 1);
-        assert!(error("", &[("seed", &long)]).contains("at most 1048576 are read"));
-        assert!(error(&long, &[]).contains("at most 1048576 are read"));
-        assert!(error("", &vec![("seed", "1"); 300]).contains("at most 256 are read"));
+        assert!(error("", &[("seed", &long)]).contains("(limit: 1048576)"));
+        assert!(error(&long, &[]).contains("(limit: 1048576)"));
+        assert!(error("", &vec![("seed", "1"); 300]).contains("(limit: 256)"));
         let shown = error("", &[("seed", &"x".repeat(5_000))]);
         assert!(shown.len() < 600 && shown.contains("xxx…"), "{shown}");
     }

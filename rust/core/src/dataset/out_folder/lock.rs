@@ -45,7 +45,7 @@ pub(super) fn take_lock(top: &Folder, work: &Folder) -> Result<Option<File>> {
         || holder(&file).is_none()
     {
         return Err(Error::OutputExists(format!(
-            "`{}` is not the lock of a run; nothing was removed. Name a new folder",
+            "`{}` is not the lock of a run; nothing was removed. Choose another directory",
             path.display()
         )));
     }
@@ -62,7 +62,7 @@ fn locked(top: &Folder, lock: &File) -> Error {
         .filter(|holder| !holder.is_empty())
         .unwrap_or_else(|| "another process".to_owned());
     Error::Locked(format!(
-        "`{}` is being written by {holder}; wait for it, or name another folder",
+        "`{}` is locked by {holder}; wait for it, or choose another directory",
         top.path().display()
     ))
 }

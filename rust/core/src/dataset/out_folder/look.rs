@@ -39,9 +39,7 @@ pub(super) fn look(
             return Ok(Found::Free { has_note: note.is_some() });
         }
         Earlier::Damaged(what) => {
-            return Err(Error::Integrity(format!(
-                "{what}; make the data set again with --overwrite"
-            )));
+            return Err(Error::Integrity(format!("{what}; pass --overwrite to replace it")));
         }
         Earlier::None => None,
         Earlier::Whole(manifest) => Some(*manifest),
@@ -54,20 +52,11 @@ pub(super) fn look(
                 return Ok(found);
             }
         }
-        (Some(manifest), _) => refuse_unless(
-            overwrite,
-            top,
-            "holds another run",
-            &made_from.differences(&manifest.made_from),
-        )?,
-        (None, Some(note)) if note != *made_from => {
-            refuse_unless(
-                overwrite,
-                top,
-                "holds another, unfinished run",
-                &made_from.differences(&note),
-            )?;
+        (Some(manifest), _) => {
+            refuse_unless(overwrite, top, &made_from.differences(&manifest.made_from))?;
         }
+        // An unfinished run, of whatever kind, has no data to protect. Its lock shows if it still
+        // runs.
         (None, _) => {}
     }
     let checked =
@@ -99,18 +88,18 @@ fn if_whole(
     }
     let path = top.path_of(file);
     Err(Error::Integrity(format!(
-        "`{}` is missing or is not the file that was written, though the data set was finished; \
-            make it again with --overwrite",
+        "`{}` is missing or has the wrong size, so the dataset is damaged; rebuild it with --overwrite",
         path.display()
     )))
 }
 
-fn refuse_unless(overwrite: bool, top: &Folder, what: &str, differences: &[&str]) -> Result<()> {
+fn refuse_unless(overwrite: bool, top: &Folder, differences: &[&str]) -> Result<()> {
     if overwrite {
         return Ok(());
     }
     Err(Error::OutputExists(format!(
-        "`{}` {what}; it differs in: {}. Name another folder, or replace it with --overwrite",
+        "`{}` already holds a dataset from a different run (different: {}); choose another \
+         directory, or pass --overwrite",
         top.path().display(),
         differences.join(", ")
     )))
@@ -155,7 +144,8 @@ fn check_empty(top: &Folder, watch: &Watch) -> Result<()> {
     if let Some(name) = first {
         let path = top.path().display();
         return Err(Error::OutputExists(format!(
-            "`{path}` is not empty and not ours (it has `{name}`); name a new folder"
+            "`{path}` contains files that zephyr-fast did not write (e.g. `{name}`); choose an empty \
+             directory"
         )));
     }
     let Some(work) = work_of(top)? else { return Ok(()) };
@@ -172,8 +162,8 @@ fn check_empty(top: &Folder, watch: &Watch) -> Result<()> {
 
 pub(super) fn stranger(path: &Path, kind: Kind) -> Error {
     Error::OutputExists(format!(
-        "`{}` is {}, which no run put there; nothing was removed. \
-            Name a new folder, or move it away",
+        "`{}` is {}, which zephyr-fast did not write; nothing was removed. Choose another directory, \
+         or move it away",
         path.display(),
         kind.words()
     ))
@@ -208,7 +198,7 @@ fn read_note(top: &Folder) -> Result<Option<MadeFrom>> {
     let read = serde_json::from_slice(&text).map(Some);
     read.map_err(|error| {
         Error::OutputExists(format!(
-            "`{}` is not the note of a run ({error}); name a new folder",
+            "`{}` is not a valid run record ({error}); choose another directory",
             path.display()
         ))
     })
@@ -234,7 +224,7 @@ fn read_manifest(top: &Folder) -> Result<Earlier> {
     match Manifest::read(top) {
         Err(Error::Integrity(what)) if is_damaged_one_of_ours(top) => Ok(Earlier::Damaged(what)),
         Err(Error::Integrity(what)) => Err(Error::OutputExists(format!(
-            "{what}, and the folder is not ours; name a new folder"
+            "{what}, and zephyr-fast did not write this directory; choose another one"
         ))),
         read => Ok(read?.map_or(Earlier::None, |manifest| Earlier::Whole(Box::new(manifest)))),
     }

@@ -61,7 +61,7 @@ impl OutputDir {
             }
         }
         Err(Error::Locked(format!(
-            "other runs come and go in `{}`; wait for them, or name another folder",
+            "other runs keep using `{}`; wait for them, or choose another directory",
             path.display()
         )))
     }
@@ -92,7 +92,7 @@ impl OutputDir {
         }
         let path = self.top.path().display();
         Err(Error::Locked(format!(
-            "`{path}` was taken by another run while this one wrote; wait for that one"
+            "`{path}` was claimed by another run in the meantime; wait for it to finish"
         )))
     }
 

@@ -31,7 +31,7 @@ impl Twin {
         let leaves = |name: &str| {
             let mut found = (0..schema.num_columns())
                 .filter(|&leaf| schema.get_column_root(leaf).name() == name);
-            let first = found.next().expect("a column of the schema");
+            let first = found.next().expect("a mirrored column must be in the schema");
             first..first + 1 + found.count()
         };
         Twin {
@@ -70,7 +70,7 @@ impl Twin {
         let pages = self.kept.lock().remove(&original);
         let (Some(pages), Some(closed)) = (pages, self.closed.remove(&original)) else {
             return Err(ParquetError::General(
-                "a column's copy comes before the column".to_owned(),
+                "a mirrored column must come after its original".to_owned(),
             ));
         };
         group.append_column(&Bytes::from(pages), renamed(closed, column)?)
@@ -99,7 +99,7 @@ fn renamed(mut closed: ColumnCloseResult, column: ColumnDescPtr) -> Result<Colum
         renamed = renamed.set_page_encoding_stats(stats.clone());
     }
     let offsets = closed.offset_index.as_ref().ok_or_else(|| {
-        ParquetError::General("a column without the places of its pages".to_owned())
+        ParquetError::General("an encoded column must have an offset index".to_owned())
     })?;
     let data: i64 =
         offsets.page_locations.iter().map(|page| i64::from(page.compressed_page_size)).sum();
