@@ -29,13 +29,15 @@ def verify(folder: Path, as_json: bool) -> None:
     if as_json:
         say_json(json.dumps(asdict(found), indent=1))
     if found.problems:
+        count = len(found.problems)
+        if count == 1:
+            only = located(folder, found.problems[0])
+            raise IntegrityError(f"{only}; copy or rebuild the dataset")
         for problem in () if as_json else found.problems[:PROBLEMS_SHOWN]:
             warn(shown(located(folder, problem)))
-        count = len(found.problems)
+        first = f"; the first {PROBLEMS_SHOWN} are above" if count > PROBLEMS_SHOWN else ""
         raise IntegrityError(
-            f"`{folder}` is damaged: {count:,} {'problem' if count == 1 else 'problems'}"
-            + (f", the first {PROBLEMS_SHOWN} are listed" if count > PROBLEMS_SHOWN else "")
-            + "; copy or rebuild the dataset"
+            f"`{folder}` has {count:,} problems{first}; copy or rebuild the dataset"
         )
     if not as_json:
         say(

@@ -1,4 +1,4 @@
-//! Python bindings (`zephyr_fast._core`): functions that take text and paths and return JSON.
+//! Python bindings (`zephyr_fast._core`): functions from text and paths to JSON.
 
 mod border;
 
@@ -53,7 +53,7 @@ fn run(
     })
 }
 
-/// Explains what each step does to one raw row, as JSON.
+/// Explains each step's effect on a raw row, as JSON.
 #[pyfunction(name = "explain")]
 fn explain_row(
     py: Python<'_>,
@@ -71,7 +71,8 @@ fn explain_row(
     })
 }
 
-/// Renders dialogues with a template. Returns JSON: text and label ranges in characters, or a reason.
+/// Renders dialogues with a template. Returns JSON: text and label ranges in characters, or a
+/// reason.
 #[pyfunction]
 fn render(
     py: Python<'_>,
@@ -131,8 +132,8 @@ fn names(py: Python<'_>, kind: String) -> PyResult<Vec<&'static str>> {
     border::enter(py, None, move |_| pipeline::names::names(&kind))
 }
 
-/// What each reason code or each error class means. `reasons` are (code, outcome, cause, remedy),
-/// `errors` are (class, exit code, meaning, remedy).
+/// Returns the meaning of each reason code or error class. `reasons` are (code, outcome, cause,
+/// remedy), `errors` are (class, exit code, meaning, remedy).
 #[pyfunction]
 fn describe(kind: &str) -> PyResult<Vec<(&'static str, String, &'static str, &'static str)>> {
     match kind {

@@ -1,8 +1,8 @@
-//! The data card: what a folder's reader sees first, and what tells `datasets` which files belong
-//! to which split.
+//! Renders the dataset card (`README.md`). Its front matter lists the files of each split for
+//! `datasets`.
 //!
-//! Its front matter holds names of ours alone. Names that users give (of recipes, templates,
-//! evaluation sets) are data: Markdown and HTML take nothing in them for markup.
+//! The front matter contains only names that this program chooses. Names from users (of recipes,
+//! templates, evaluation sets) are escaped, so Markdown and HTML cannot read markup in them.
 
 use std::fmt::Write;
 
@@ -15,7 +15,7 @@ pub const FILE: &str = "README.md";
 /// Characters of a user's name that are printed.
 const NAME_CHARS_MAX: usize = 200;
 
-/// The card of a data set. It states sums and digests; no time, host or path.
+/// Renders the card of a dataset. It contains counts and digests, but no time, host or path.
 #[must_use]
 pub fn render(manifest: &Manifest) -> String {
     let mut card = String::from("---\nconfigs:\n");
@@ -124,13 +124,13 @@ fn decontamination(card: &mut String, manifest: &Manifest) {
     }
 }
 
-/// A user's name in a sentence, a heading or a cell: as it is where nothing in it could be markup,
-/// else as a code span.
+/// Formats a user's name for a sentence, heading or cell: unchanged if it cannot contain markup,
+/// otherwise as a code span.
 fn prose(name: &str) -> String {
     if is_plain(name) { name.to_owned() } else { format!("`{}`", code(name)) }
 }
 
-/// Whether Markdown has no sign in it, and none of GitHub's additions an address or an emoji.
+/// Whether the name contains no Markdown syntax, address or emoji, in GitHub's dialect either.
 fn is_plain(name: &str) -> bool {
     let chars: Vec<char> = name.chars().collect();
     let is_word = |place: Option<usize>| {
@@ -150,8 +150,8 @@ fn is_plain(name: &str) -> bool {
         && !name.to_lowercase().contains("www.")
 }
 
-/// A user's name within a code span, in a table too: what could end either, HTML, links and what is
-/// not to be seen are escaped.
+/// Formats a user's name for a code span, also in a table. Escapes characters that could end
+/// either, HTML, links and invisible characters.
 fn code(name: &str) -> String {
     let mut safe = String::new();
     for char in name.chars().take(NAME_CHARS_MAX) {
@@ -168,7 +168,7 @@ fn code(name: &str) -> String {
     if safe.is_empty() { "?".to_owned() } else { safe }
 }
 
-/// Controls, line ends, and the marks that turn the direction of text or take no room.
+/// Control characters, line ends, and marks that change text direction or have no width.
 fn is_unseen(char: char) -> bool {
     char.is_control()
         || matches!(char, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}')

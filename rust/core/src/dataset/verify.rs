@@ -1,9 +1,9 @@
-//! Verifies an out folder: every file that the manifest names byte by byte, its own sums, and that
-//! nothing lies there besides.
+//! Verifies an output directory: every file that the manifest names byte by byte, its own sums, and
+//! that nothing lies there besides.
 //!
-//! The folder may be anybody's. No link in it is followed, nothing but a regular file is opened, no
-//! file is read past the size that the manifest says, only folders that a run writes are searched,
-//! and what is wrong is counted where it is too much to tell.
+//! The directory may be anybody's. No link in it is followed, nothing but a regular file is opened,
+//! no file is read past the size that the manifest says, only directories that a run writes are
+//! searched, and what is wrong is counted where it is too much to tell.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -27,7 +27,7 @@ use crate::progress::Watch;
 const BLOCK_BYTES: usize = 1 << 20;
 /// Problems that a report tells one by one.
 const PROBLEMS_MAX: usize = 1_000;
-/// What helps where a folder is made of links, as the cache of the Hugging Face Hub is.
+/// What helps where a directory is made of links, as the cache of the Hugging Face Hub is.
 const RESOLVE: &str = "copy the dataset with links resolved (`cp -rL`) and verify the copy";
 
 /// What was looked at, and what is wrong with it.
@@ -53,7 +53,7 @@ impl Report {
 /// One thing that is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// The file's path in the folder.
+    /// The file's path in the directory.
     pub file: String,
     /// The batch of the shard, from 0.
     pub batch: Option<usize>,
@@ -79,7 +79,7 @@ pub(crate) struct ExpectedFile {
     pub(crate) batches: Vec<BatchEntry>,
 }
 
-/// Verifies a folder. Reads all of it, a few megabytes at a time; writes nothing.
+/// Verifies a directory. Reads all of it, a few megabytes at a time; writes nothing.
 pub fn verify(folder: &Path, watch: &Watch) -> Result<Report> {
     let not_a_dataset =
         |why: &str| Error::Input(format!("`{}` is not a dataset: {why}", folder.display()));
@@ -92,7 +92,7 @@ pub fn verify(folder: &Path, watch: &Watch) -> Result<Report> {
     };
     let manifest = read_manifest(&top)?.ok_or_else(no_manifest)?;
     let mut damage: Vec<Problem> = manifest
-        .contradictions()?
+        .inconsistencies()?
         .into_iter()
         .map(|what| Problem::of(manifest::FILE, what))
         .collect();
@@ -193,8 +193,8 @@ struct UnlistedFiles<'run> {
 }
 
 impl UnlistedFiles<'_> {
-    /// Searches a folder that a run writes, and those of its folders that a run writes: three
-    /// levels at most.
+    /// Searches a directory that a run writes, and those of its directories that a run writes:
+    /// three levels at most.
     fn search(&mut self, folder: &Folder, level: Level, within: &str) -> Result<()> {
         let failed = |error| Error::input(folder.path(), error);
         for entry in folder.entries().map_err(failed)? {

@@ -1,7 +1,7 @@
-//! The walk in its order, over all rows: read in rounds, visit on every core, admit in row order,
-//! finish on every core, write in row order.
+//! Runs the pipeline over all rows. In each round, rows are read, cleaned in parallel, deduplicated
+//! in row order, encoded in parallel, and written in row order.
 //!
-//! While one round is finished and written the next one is visited, so no core waits for the serial
+//! While a round is encoded and written, the next one is cleaned, so no core waits for the serial
 //! parts.
 
 pub mod explain;
@@ -38,49 +38,49 @@ use crate::stage::Reason;
 use crate::tokenize::Tokenizer;
 use output::Output;
 
-/// Chunks of a round for each thread: enough that threads seldom wait for the last row, few enough
-/// that a round is warm in the cache when its rows are written.
+/// Chunks per round and thread: enough that threads rarely wait for the last row, few enough that a
+/// round is still in the cache when its rows are written.
 const ROUND_CHUNKS_PER_THREAD: usize = 4;
-/// Chunks of a round at most: some tens of megabytes.
+/// Maximum chunks of a round: some tens of megabytes.
 const ROUND_CHUNKS_MAX: usize = 32;
 
-/// A run to do.
+/// The definition of a run.
 #[derive(Debug)]
 pub struct Job {
-    /// What is made.
+    /// The product to build.
     pub product: Product,
-    /// Its recipe.
+    /// The recipe.
     pub recipe: Recipe,
-    /// What errors call the recipe: a file's name or path. The manifest keeps its stem.
+    /// Name or path of the recipe in errors. The manifest records its stem.
     pub recipe_name: String,
     /// The files to read.
     pub inputs: Vec<PathBuf>,
-    /// The tokenizer's folder or file, where the recipe wants tokens.
+    /// The tokenizer's directory or file, if the recipe writes tokens.
     pub tokenizer: Option<PathBuf>,
-    /// The folder to write.
+    /// The output directory.
     pub out: PathBuf,
-    /// How it is done.
+    /// The options of the run.
     pub options: RunOptions,
 }
 
-/// How a run is done. Nothing here changes a byte of what it writes.
+/// Options of a run. They never change the bytes of its output.
 #[derive(Debug, Clone, Default)]
 pub struct RunOptions {
-    /// Threads; `None` is one a core.
+    /// Number of threads; `None` uses one per core.
     pub threads: Option<usize>,
-    /// Whether another run's folder may be replaced.
+    /// Whether a different dataset may be replaced.
     pub overwrite: bool,
-    /// Bytes of memory that this process may hold, all that is in it counted; `None` is as much as
-    /// there is.
+    /// Maximum resident memory of this process in bytes; `None` is unlimited.
     pub memory_bytes_max: Option<u64>,
-    /// Unreadable rows allowed. `None` allows 20 or 0.1 % of the rows, whichever is more, and at most
-    /// 1,000: the total is unknown while the run reads, so a larger share could not stop it early.
+    /// Unreadable rows allowed. `None` allows 20 or 0.1 % of the rows, whichever is more, and at
+    /// most 1,000: the total is unknown while the run reads, so a larger share could not stop it
+    /// early.
     pub bad_rows_max: Option<u64>,
     /// Whether the first unreadable row ends the run. Excludes `bad_rows_max`.
     pub strict: bool,
 }
 
-/// Does a run and gives its manifest. A finished folder of the same run is left as it is.
+/// Runs a job and returns its manifest. A finished dataset of the same run is returned unchanged.
 pub fn run(job: Job, watch: &Watch) -> Result<Manifest> {
     if job.options.strict && job.options.bad_rows_max.is_some() {
         return Err(Error::Config(
@@ -139,35 +139,35 @@ fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
     Ok(manifest)
 }
 
-/// A round between the halves of the walk: its chunks, for what the quarantine keeps of a row, and
-/// its rows in row order.
+/// A round between cleaning and encoding: its rows in row order, and its chunks, from which the
+/// quarantine copies raw bytes.
 #[derive(Default)]
 struct Round {
     started: Vec<Started>,
     rows: Vec<Row>,
 }
 
-/// A row on its way.
+/// A row of a round.
 pub(crate) struct Row {
     row_id: i64,
     input: i32,
-    /// Its chunk's place in the round.
+    /// Its chunk's index in the round.
     chunk: usize,
     raw: RawRow,
     visited: Visited,
 }
 
-/// Memory that a run takes beside its rounds, measured and some more: tables and a row group of
-/// Parquet.
+/// Memory that a run needs in addition to its rounds, measured and rounded up: tables and a Parquet
+/// row group.
 const STANDING_BYTES: u64 = 96 << 20;
-/// Memory that a thread takes beside its rows, measured with one to eight of them: caches of the
-/// tokenizer, heaps of the allocator.
+/// Memory that a thread needs in addition to its rows, measured with one to eight threads:
+/// tokenizer caches and allocator heaps.
 const THREAD_BYTES: u64 = 20 << 20;
-/// Memory that a chunk takes on its way, measured and a quarter more: its rows in every form, and
-/// two rounds are on their way at once.
+/// Memory that a chunk needs while it is processed, measured plus a quarter: its rows in every
+/// form, with two rounds in progress at once.
 const CHUNK_BYTES_HELD: u64 = 20 * read::CHUNK_BYTES as u64;
 
-/// Chunks of a round: with less memory, fewer. What is written does not depend on it.
+/// Returns the chunks per round: fewer with less memory. The output does not depend on it.
 fn round_chunks(memory_bytes_max: Option<u64>) -> usize {
     let threads = rayon::current_num_threads();
     let wanted = (ROUND_CHUNKS_PER_THREAD * threads).min(ROUND_CHUNKS_MAX);
@@ -176,7 +176,7 @@ fn round_chunks(memory_bytes_max: Option<u64>) -> usize {
     memory_bytes_max.map_or(wanted, |bytes| fit(bytes).clamp(1, wanted))
 }
 
-/// Takes every row to its end, and says how many there were.
+/// Processes all rows and returns their number.
 fn process_rows(
     walk: &RowPipeline,
     inputs: &[Input],
@@ -190,8 +190,8 @@ fn process_rows(
     let (sender, receiver) = mpsc::sync_channel(round_chunks);
     let progress = Progress::of(watch);
     std::thread::scope(|scope| {
-        // Dropped when this closure ends, however it ends: the reader, which may be waiting for
-        // room, then ends as well.
+        // Dropped when this closure ends, also by an error: a reader that waits for room then ends
+        // as well.
         let receiver = receiver;
         let reading = progress.clone();
         scope.spawn(move || read_all(inputs, &reading, &sender));
@@ -218,7 +218,7 @@ fn process_rows(
     })
 }
 
-/// Reads all inputs, in order, on a thread of its own; ends early when nobody listens any more.
+/// Reads all inputs, in order, on a separate thread; ends early when nobody listens any more.
 fn read_all(inputs: &[Input], progress: &Progress, sender: &mpsc::SyncSender<Result<Chunk>>) {
     for input in inputs {
         let chunks = match read::chunks(input, progress) {
@@ -238,7 +238,7 @@ fn read_all(inputs: &[Input], progress: &Progress, sender: &mpsc::SyncSender<Res
     }
 }
 
-/// The chunks of the next round; none once all inputs are read.
+/// Returns the chunks of the next round; empty once all inputs are read.
 fn next_round(receiver: &mpsc::Receiver<Result<Chunk>>, round_chunks: usize) -> Result<Vec<Chunk>> {
     let mut chunks = Vec::with_capacity(round_chunks);
     while chunks.len() < round_chunks {
@@ -296,7 +296,7 @@ fn visit(walk: &RowPipeline, started: &[Started], watch: &Watch) -> Result<Vec<R
         .collect()
 }
 
-/// Judges repetitions and unreadable rows, in row order.
+/// Marks duplicates and counts unreadable rows, in row order.
 fn admit(mut rows: Vec<Row>, seen: &mut Seen, bad_rows: &mut BadRows<'_>) -> Result<Vec<Row>> {
     for row in &mut rows {
         match &row.visited.outcome {
@@ -321,7 +321,7 @@ fn admit(mut rows: Vec<Row>, seen: &mut Seen, bad_rows: &mut BadRows<'_>) -> Res
     Ok(rows)
 }
 
-/// Makes tokens of the rows that stay, and hands every row on in row order.
+/// Encodes the rows that are kept, and passes every row on in row order.
 fn finish(
     walk: &RowPipeline,
     round: Round,
@@ -348,7 +348,7 @@ fn finish(
     Ok(())
 }
 
-/// The rows of a round, unless a test wants them out of order or one of them gone.
+/// Returns the rows of a round. Tests may shuffle them or remove one.
 #[cfg(feature = "failpoints")]
 fn sabotaged_rows(mut rows: Vec<Row>) -> Vec<Row> {
     if crate::disk::failpoints::sabotaged("unordered") {
@@ -375,7 +375,7 @@ fn finish_row(walk: &RowPipeline, started: &[Started], row: Row) -> output::Row 
     output::Row { row_id, input, raw, id, prompt_id, notes, outcome, aside }
 }
 
-/// Unreadable rows allowed while the total number of rows is unknown, if no limit was given.
+/// Default maximum of unreadable rows while the total number of rows is unknown.
 const BAD_ROWS_MAX: u64 = 1_000;
 
 /// The number of unreadable rows, the first of them, and how many are allowed.

@@ -1,5 +1,4 @@
-//! The serial end of the walk: takes rows in order, keeps the books, and writes everything but the
-//! manifest's name.
+//! The serial end of the pipeline: counts rows in order and writes all files except the manifest.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +34,7 @@ const REASONS_NAMED: usize = 3;
 /// Inputs that the error of an empty input names.
 const INPUTS_NAMED: usize = 3;
 
-/// A row at the end of its walk.
+/// A row with its outcome.
 pub(super) struct Row {
     pub row_id: i64,
     pub input: i32,
@@ -71,7 +70,7 @@ fn trained_count(encoded: &Encoded) -> usize {
     }
 }
 
-/// All files on their way, and the sums.
+/// All files that are being written, and the counts.
 pub(super) struct Output<'run> {
     walk: &'run RowPipeline,
     folder: &'run OutputDir,
@@ -84,7 +83,7 @@ pub(super) struct Output<'run> {
     phrases: BTreeMap<String, u64>,
     truecase: TruecaseStats,
     contamination: Sums,
-    /// Rows whose search for near-duplicates was cut short.
+    /// Rows whose search for near-duplicates was truncated.
     pub(super) near_search_truncated: u64,
 }
 
@@ -137,7 +136,7 @@ impl<'run> Output<'run> {
         })
     }
 
-    /// Takes the next row.
+    /// Records the next row.
     pub(super) fn push(&mut self, row: Row) -> Result<()> {
         self.rows.read += 1;
         self.rows_of_input[row.input as usize] += 1;
@@ -260,7 +259,7 @@ impl<'run> Output<'run> {
         self.quarantine.push(entry.row_id, input, reason, aside)
     }
 
-    /// Fails if one of the rows that were read has not come to its end here.
+    /// Fails if a row that was read has no outcome.
     pub(super) fn check_conserved(&self, rows_read: u64) -> Result<()> {
         if self.rows.read == rows_read && self.rows.conserved() {
             return Ok(());
@@ -271,7 +270,7 @@ impl<'run> Output<'run> {
         )))
     }
 
-    /// Fails if no row was kept: an empty dataset is of no use, and its cause must be seen.
+    /// Fails if no row was kept: an empty dataset is useless, and its cause must be visible.
     pub(super) fn check_some_written(&self) -> Result<()> {
         if self.rows.written > 0 {
             return Ok(());
@@ -379,7 +378,7 @@ fn count(counts: &mut BTreeMap<String, u64>, word: &str) {
     *counts.entry(word.to_owned()).or_default() += 1;
 }
 
-/// The tokenizer and the template that made the ids, so that whoever trains needs nothing else.
+/// Writes the tokenizer and the template, so training needs no other files.
 fn write_tokenizer(encoding: &Encoding, folder: &OutputDir) -> Result<Vec<FileEntry>> {
     let target = folder.folder(TOKENIZER)?;
     let files = encoding.tokenizer.files(encoding.template.text())?;

@@ -1,4 +1,5 @@
-//! Reads a recipe and what is laid over it, checks every key, and prints it with all its defaults.
+//! Parses a recipe and its overrides, validates every key, and serializes the result with all
+//! defaults.
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -6,21 +7,21 @@ use toml::Spanned;
 use super::Recipe;
 use crate::error::{Error, Result};
 
-/// Bytes of a recipe, and of a value that is laid over it. The recipes that come with the package
-/// have 2 KB at most.
+/// Bytes of a recipe, and of a value that is overridden in it. The recipes that come with the
+/// package have 2 KB at most.
 const TEXT_BYTES_MAX: usize = 1 << 20;
 /// Bytes and parts of a dotted key; the longest key there is has 33 bytes and 3 parts.
 const KEY_BYTES_MAX: usize = 256;
 const KEY_PARTS_MAX: usize = 16;
-/// Keys that are laid over a recipe.
+/// Keys that are overridden in a recipe.
 const OVERRIDES_MAX: usize = 256;
 /// Characters of a value that an error repeats.
 const SHOWN_MAX: usize = 60;
-/// Characters of what the reader of TOML says, which repeats values too.
+/// Maximum characters of an error of the TOML parser, which repeats values too.
 const SAID_MAX: usize = 400;
 
 impl Recipe {
-    /// Reads a recipe. `name` is what errors call it; `overrides` are dotted keys with values as
+    /// Reads a recipe. `name` is its name in errors; `overrides` are dotted keys with values as
     /// TOML; `check_filter` is asked about every `[[filter]]`, whose keys only the filter itself
     /// knows.
     pub fn read(
@@ -66,7 +67,7 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// The recipe with every key, as TOML: what the manifest keeps.
+    /// Returns the recipe with every key, as TOML, for the manifest.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self)
             .map_err(|error| Error::Internal(format!("cannot serialize the recipe: {error}")))
@@ -109,8 +110,8 @@ impl Recipe {
     }
 }
 
-/// Refuses what is longer or deeper than any recipe: a table is built, and let go of, level by
-/// level on the stack.
+/// Rejects texts that are longer or deeper than any recipe, since tables are built and dropped
+/// recursively.
 fn check_lengths(text: &str, name: &str, overrides: &[(String, String)]) -> Result<()> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(Error::Config(format!(
@@ -146,12 +147,12 @@ fn head(text: &str, characters_max: usize) -> String {
     if characters.next().is_none() { head } else { head + "…" }
 }
 
-/// The line, from 1, on which a byte of the text stands.
+/// Returns the line number, from 1, of a byte of the text.
 fn line_of(text: &str, place: usize) -> usize {
     1 + text.as_bytes()[..place.min(text.len())].iter().filter(|byte| **byte == b'\n').count()
 }
 
-/// Asks about every filter once, so that a wrong key in one is found with its line.
+/// Asks about every filter once, so a wrong key in one is found with its line.
 fn check_filters(
     text: &str,
     name: &str,
@@ -171,10 +172,10 @@ fn check_filters(
     Ok(())
 }
 
-/// Puts a value under a dotted key; a number within the key is a place in a list.
+/// Sets the value of a dotted key. A number within the key is a list index.
 fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<()> {
     let wrong = |why: &str| Error::Config(format!("--set {key}={}: {why}", head(value, SHOWN_MAX)));
-    // What is no TOML value is meant as a string: `--set binarize.preset=argilla`.
+    // A value that is not valid TOML is used as a string: `--set binarize.preset=argilla`.
     let value = format!("value = {value}")
         .parse::<toml::Table>()
         .ok()

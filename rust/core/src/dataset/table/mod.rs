@@ -137,7 +137,7 @@ impl Table {
     }
 }
 
-/// Writes a row group, if there is one, behind those before it.
+/// Writes a row group, if there is one, after those before it.
 fn end_group(
     file: &mut SerializedFileWriter<Draft>,
     group: Option<Group>,

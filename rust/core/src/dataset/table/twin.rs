@@ -1,5 +1,5 @@
 //! A column that is always the same as another before it: the other's pages are kept when they are
-//! written, and written again under its name, so that they are encoded and compressed once.
+//! written, and written again under its name, so they are encoded and compressed once.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -172,7 +172,7 @@ mod tests {
     use crate::dataset::table::Table;
     use crate::disk::Folder;
 
-    /// Lists of texts, some of them null, long ones in between, so that dictionaries are left and
+    /// Lists of texts, some of them null, long ones in between, so dictionaries are left and
     /// pages end.
     fn batch(schema: &SchemaRef, from: usize, again: bool) -> RecordBatch {
         let mut lists = ListBuilder::new(StringBuilder::new());
