@@ -225,9 +225,13 @@ def test_too_many_unreadable_rows_end_the_run_unless_they_are_allowed(tmp_path: 
         "dedup.near=false",
     )
     told = refusal(3, *asked)
-    assert "21 rows of 51" in told and "line 31" in told and "--max-bad-rows" in told
+    assert "21 of 51 rows are unreadable" in told and "more than the 20 allowed" in told
+    assert "rows.jsonl:31: invalid JSON: " in told and "line 1" not in told
+    assert "raise `--max-bad-rows`" in told
     assert not (tmp_path / "out" / "manifest.json").exists()
-    assert "20" not in refusal(3, *asked, "--strict").split("line")[0]
+    strict = refusal(3, *asked, "--strict")
+    assert "1 row is unreadable" in strict and "--max-bad-rows" not in strict
+    assert "cannot be combined" in refusal(2, *asked, "--strict", "--max-bad-rows", "5")
     refusal(3, *asked, "--max-bad-rows", "20")
     assert shell(*asked, "--max-bad-rows", "21").returncode == 0
     assert manifest(tmp_path / "out")["rows"]["quarantined"] == {"invalid_json": 21}
@@ -245,7 +249,7 @@ def test_twenty_unreadable_rows_are_borne_but_not_by_strict_runs(tmp_path: Path)
         "--out",
         tmp_path / "out",
     )
-    assert "1 rows" in refusal(3, *asked, "--strict")
+    assert "1 row is unreadable" in refusal(3, *asked, "--strict")
     assert shell(*asked).returncode == 0
 
 
@@ -307,9 +311,9 @@ def test_a_stopped_run_leaves_no_manifest_and_the_next_gives_the_bytes_of_one_th
         # A blank line ends the shell's ^C.
         assert len(told.split("\n")) <= 3 and told.lstrip("\n").startswith("interrupted")
         assert not list((tmp_path / "stopped").rglob(".zephyr-draft-*"))
-    refused = refusal(5, *asked, tmp_path / "stopped", "--seq-len", "64")
-    assert "unfinished" in refused and "recipe" in refused
     assert shell(*asked, tmp_path / "stopped").returncode == 0
+    refused = refusal(5, *asked, tmp_path / "stopped", "--seq-len", "64")
+    assert "different run (different: recipe)" in refused
     assert shell(*asked, tmp_path / "whole").returncode == 0
     assert files(tmp_path / "stopped") == files(tmp_path / "whole")
 

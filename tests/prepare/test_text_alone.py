@@ -119,7 +119,7 @@ def test_a_manifest_that_names_fewer_rows_of_text_contradicts_itself(tmp_path: P
     fields = json.loads(path.read_text())
     fields["splits"]["train"]["text"][0]["rows"] -= 1
     path.write_text(seal(fields))
-    assert "the text of `train` does not have its rows" in [
+    assert "the row counts of the text files of split `train` do not add up" in [
         damage.message for damage in verify(tmp_path / "text", raise_on_error=False).problems
     ]
 
@@ -142,11 +142,11 @@ def test_whoever_needs_tokens_refuses_it_and_says_what_to_do(tmp_path: Path) -> 
         ),
         (
             ["binarize", "--set", "shards.tokens=false", "--set", "shards.text=false"],
-            "leave nothing to write",
+            "there is nothing to write",
         ),
         (
             ["prep", "--set", "shards.tokens=false", "--set", "compat=trl-0.7"],
-            "is about windows of tokens",
+            "cannot be combined with `shards.tokens = false`",
         ),
     ],
 )

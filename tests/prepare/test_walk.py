@@ -216,6 +216,8 @@ def test_answers_made_of_hard_pieces_come_out_as_from_the_slow_twin(
 def test_what_would_cut_the_question_off_is_refused_by_name(tmp_path: Path) -> None:
     table = 'kind = "phrases"\nphrases = ["the"]\ndrop = "tail"'
     rules = with_filter("ultrafeedback", table, tmp_path)
-    with pytest.raises(zephyr_fast.ConfigError, match=r'`filter\.1\.drop = "tail"` cuts turns off'):
+    with pytest.raises(
+        zephyr_fast.ConfigError, match=r'`filter\.1\.drop = "tail"` removes messages'
+    ):
         zephyr_fast.binarize(str(rules), input="sample", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

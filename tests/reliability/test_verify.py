@@ -182,5 +182,6 @@ def test_log_probs_of_other_pairs_are_found_and_an_unfinished_run_of_them_is_lef
 
 
 def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:
-    for folder in (tmp_path, tmp_path / "absent"):
-        assert "is not a data set" in refusal(4, "verify", folder)
+    assert "is not a dataset: it has no `manifest.json`" in refusal(4, "verify", tmp_path)
+    absent = tmp_path / "absent"
+    assert "is not a dataset: no such directory" in refusal(4, "verify", absent)

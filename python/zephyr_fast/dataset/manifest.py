@@ -255,9 +255,12 @@ class Manifest:
         except ValueError as error:
             raise IntegrityError(f"`{where}` is not valid JSON: {shown(error, 200)}") from error
         if isinstance(fields, dict) and fields.get("schema", SCHEMA) != SCHEMA:
+            schema = fields["schema"]
+            is_older = isinstance(schema, int) and schema < SCHEMA
+            advice = "rebuild the dataset" if is_older else "update zephyr-fast"
             raise InputError(
-                f"`{where}` has manifest schema {shown(fields['schema'], 40)}, but this version of "
-                f"zephyr-fast reads schema {SCHEMA}; use a matching version, or rebuild the dataset"
+                f"`{where}` has schema {shown(schema, 40)}, but this version reads {SCHEMA}; "
+                f"{advice}"
             )
         if not _checksum_matches(text):
             raise IntegrityError(f"`{where}` is damaged or was edited: its checksum does not match")

@@ -55,12 +55,14 @@ def verify(folder: str | Path, *, raise_on_error: bool = True) -> VerifyReport:
     return report
 
 
+def located(folder: str | Path, problem: Problem) -> str:
+    """Describe a problem in one line: file, batch, offset and message."""
+    batch = "" if problem.batch is None else f", batch {problem.batch} at offset {problem.offset}"
+    return f"`{Path(folder) / problem.file}`{batch}: {problem.message}"
+
+
 def summary(folder: str | Path, report: VerifyReport) -> str:
-    """One line about the problems of a report: the first, and the number of the others."""
-    first = report.problems[0]
-    batch = "" if first.batch is None else f", batch {first.batch} at offset {first.offset}"
-    more = f"; and {len(report.problems) - 1} more" if len(report.problems) > 1 else ""
-    return (
-        f"`{Path(folder) / first.file}`{batch}: {first.message}{more}; copy the data set again, or "
-        "make it again"
-    )
+    """Describe the problems of a report in one line: the first, and the number of the others."""
+    more = len(report.problems) - 1
+    others = "" if not more else f" (and {more:,} more {'problems' if more > 1 else 'problem'})"
+    return f"{located(folder, report.problems[0])}{others}"

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-/// An error. Its text says what happened, where, and what to do about it.
+/// An error. Its text names the fault, its location, and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// An invalid recipe, template, option or combination of options.

@@ -1,12 +1,13 @@
-//! zephyr-core: dialogues in, verified token shards out. It never mentions Python.
+//! zephyr-core: a pipeline from raw dialogues to verified token shards. It does not depend on
+//! Python.
 //!
-//! The rooms, from the top to the bottom; each may use what stands below it, never what stands
-//! above: `pipeline` alone knows the order of the walk; `encode` makes tokens of text; `read`,
-//! `truecase`, `filter`, `binarize`, `decontaminate`, `dedup`, `template`, `control_tokens` and
-//! `pack` are one step of the walk each; `tokenize` knows ids; `dataset` is what lies in an out
-//! folder; `recipe` has every key; `disk` is all that is done to a disk; below them stand the words
-//! that all share, `dialogue`, `stage`, `sample`, `normal`, `words`, `progress`, `panics`, `error`;
-//! and at the bottom `simd`, with all of the engine's `unsafe`.
+//! The modules, from top to bottom; each may only use modules below it. `pipeline` defines the
+//! order of the steps; `encode` turns text into tokens; `read`, `truecase`, `filter`, `binarize`,
+//! `decontaminate`, `dedup`, `template`, `control_tokens` and `pack` are one step each; `tokenize`
+//! knows ids; `dataset` has the contents of an output directory; `recipe` has every key; `disk` has
+//! every operation on the file system; below them are the types and functions that all share,
+//! `dialogue`, `stage`, `sample`, `normal`, `words`, `progress`, `panics`, `error`; and at the
+//! bottom `simd`, with all of the engine's `unsafe`.
 
 pub mod binarize;
 pub mod control_tokens;

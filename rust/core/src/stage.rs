@@ -1,6 +1,6 @@
 //! The trait of pipeline stages, and the one list of reasons for which a row is not written.
 //!
-//! A stage checks one dialogue and may edit it. It records what it did, and returns a reason if the
+//! A stage checks a dialogue and may edit it. It records its changes, and returns a reason if the
 //! row must not continue. Stages have no state, so any thread may run them and the order of rows
 //! does not matter.
 
@@ -11,7 +11,7 @@ use crate::dialogue::Dialogue;
 pub enum Ending {
     /// Dropped: the row is valid, but the recipe excludes it.
     Dropped,
-    /// Quarantined: the row must not be used as it is.
+    /// Quarantined: the row must not be used unchanged.
     Quarantined,
     /// Quarantined, and counted as bad: the row could not be read.
     Unreadable,
@@ -53,13 +53,13 @@ macro_rules! codes {
                 match self { $(Code::$name => Ending::$ending,)* }
             }
 
-            /// What is the matter with the row, in a sentence.
+            /// The cause, in a sentence.
             #[must_use]
             pub fn cause(self) -> &'static str {
                 match self { $(Code::$name => $cause,)* }
             }
 
-            /// What a user can change, in a sentence.
+            /// The remedy, in a sentence.
             #[must_use]
             pub fn remedy(self) -> &'static str {
                 match self { $(Code::$name => $remedy,)* }
@@ -175,30 +175,30 @@ codes! {
         "Use a template whose generation prompt is a prefix of the full text, such as `zephyr`."
 }
 
-/// Why a row did not get through: a code that is counted, and what was seen.
+/// The reason for which a row is not written: a code that is counted, and details.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
     /// The code that the manifest counts by.
     pub code: Code,
-    /// What exactly was found, for the ledger.
+    /// Details for the ledger.
     pub detail: Option<String>,
 }
 
 impl From<Code> for Reason {
-    /// A reason that its code says in full.
+    /// A reason without details.
     fn from(code: Code) -> Reason {
         Reason { code, detail: None }
     }
 }
 
 impl Reason {
-    /// A reason with what was found.
+    /// A reason with details.
     pub fn found(code: Code, detail: impl Into<String>) -> Reason {
         Reason { code, detail: Some(detail.into()) }
     }
 }
 
-/// What the stages did to one dialogue, for the ledger and the manifest's sums.
+/// The stages' changes to a dialogue, for the ledger and the manifest's counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Notes {
     /// Letters the truecaser changed.
@@ -211,7 +211,7 @@ pub struct Notes {
     pub control_tokens: u32,
 }
 
-/// What was found in a row.
+/// Matches with evaluation sets in a row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
     /// The instances that the ledger lists, in the order of the index.
@@ -220,7 +220,7 @@ pub struct Found {
     pub unlisted: Vec<u32>,
     /// Classes of the index, and how many of their first members were found.
     pub classes: Vec<(u32, u32)>,
-    /// Places in the index's `sayings` whose instances were found.
+    /// Indices in `sayings` of the index whose instances were found.
     pub sayings: Vec<u32>,
     /// The sets that instances were found of, ascending, and whether one was found exactly.
     pub sets: Vec<(u32, bool)>,
@@ -239,9 +239,9 @@ impl Found {
 pub struct Match {
     /// Its number in the index.
     pub instance: u32,
-    /// Its words that lie in shared grams; all, where it is short.
+    /// Its words that are in shared grams; all, where it is short.
     pub shared_words: u32,
-    /// Whether one user turn says just this, case and white space folded.
+    /// Whether a user turn equals the instance, ignoring case and white space.
     pub exact: bool,
     /// Where: the longest runs of shared words.
     pub spans: Vec<Span>,
@@ -250,17 +250,17 @@ pub struct Match {
 /// A part of a user turn, in characters, as Python counts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// The turn's place in the dialogue.
+    /// The turn's index in the dialogue.
     pub turn: u32,
     /// Its first character.
     pub start: u32,
-    /// The character behind its last.
+    /// The end: one past its last character.
     pub end: u32,
 }
 
 /// One step of cleaning.
 pub trait Stage: Send + Sync {
-    /// Looks at a dialogue and edits it where that is the stage's work; a reason where the row
-    /// stops here.
+    /// Checks a dialogue, and edits it if that is the stage's purpose. Returns a reason if the row
+    /// must not continue.
     fn visit(&self, dialogue: &mut Dialogue, notes: &mut Notes) -> Result<(), Reason>;
 }

@@ -1,4 +1,4 @@
-//! zephyr_fast._core: the engine's verbs as Python functions. Text and paths in, JSON out, no objects.
+//! Python bindings (`zephyr_fast._core`): functions from text and paths to JSON.
 
 mod border;
 
@@ -12,16 +12,16 @@ use zephyr_core::template::Template;
 use zephyr_core::tokenize::Tokenizer;
 use zephyr_core::{Job, RunOptions, dataset, encode, pack};
 
-/// Dotted keys with values as TOML.
+/// Dotted recipe keys, each with its value as TOML.
 type Overrides = Vec<(String, String)>;
 
-/// Does a whole run and returns its manifest as JSON.
+/// Runs `prep` or `binarize` and returns the manifest as JSON.
 #[pyfunction]
 #[pyo3(signature = (
     command, recipe, recipe_name, overrides, inputs, tokenizer, out, *,
     threads=None, overwrite=false, strict=false, max_bad_rows=None, max_memory=None, on_progress=None
 ))]
-#[expect(clippy::too_many_arguments, reason = "a verb's arguments are keywords in Python")]
+#[expect(clippy::too_many_arguments, reason = "the arguments are keywords in Python")]
 fn run(
     py: Python<'_>,
     command: String,
@@ -38,17 +38,22 @@ fn run(
     max_memory: Option<u64>,
     on_progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
-    let bad_rows_max = if strict { Some(0) } else { max_bad_rows };
     border::enter(py, on_progress, move |watch| {
         let recipe = fit::read(&recipe, &recipe_name, &overrides)?;
         let product = Product::of_command(&command)?;
-        let options = RunOptions { threads, overwrite, memory_bytes_max: max_memory, bad_rows_max };
+        let options = RunOptions {
+            threads,
+            overwrite,
+            strict,
+            memory_bytes_max: max_memory,
+            bad_rows_max: max_bad_rows,
+        };
         let job = Job { product, recipe, recipe_name, inputs, tokenizer, out, options };
         zephyr_core::run(job, watch)?.to_json()
     })
 }
 
-/// The whole walk of one raw row, as JSON.
+/// Explains each step's effect on a raw row, as JSON.
 #[pyfunction(name = "explain")]
 fn explain_row(
     py: Python<'_>,
@@ -66,7 +71,8 @@ fn explain_row(
     })
 }
 
-/// What a template makes of dialogues, as JSON: text and trained ranges in characters, or a reason.
+/// Renders dialogues with a template. Returns JSON: text and label ranges in characters, or a
+/// reason.
 #[pyfunction]
 fn render(
     py: Python<'_>,
@@ -79,7 +85,8 @@ fn render(
     border::enter(py, None, move |_| explain::render(&tokenizer, &template, &dialogues, prompt))
 }
 
-/// The template a recipe asks for, with all that it is loaded with, as JSON; none of a packaged one.
+/// Returns the template that a recipe names and all that loading it needs, as JSON, or `None` for
+/// a bundled one.
 #[pyfunction]
 fn unknown_template(
     py: Python<'_>,
@@ -93,26 +100,27 @@ fn unknown_template(
     })
 }
 
-/// Loads a template that `unknown_template` gave, which renders its canaries.
+/// Loads a template that `unknown_template` returned, which runs its trial renderings.
 #[pyfunction]
 fn canary(py: Python<'_>, stranger: String) -> PyResult<()> {
     border::enter(py, None, move |_| Template::canary(&stranger))
 }
 
-/// Samples of these lengths as windows of at most `seq_len` tokens: lists of sample numbers.
+/// Packs samples of these lengths into sequences of at most `seq_len` tokens: lists of sample
+/// indices.
 #[pyfunction]
 #[pyo3(name = "pack")]
 fn pack_lengths(py: Python<'_>, lengths: Vec<u32>, seq_len: u32) -> PyResult<Vec<Vec<u32>>> {
     border::enter(py, None, move |_| pack::windows(&lengths, seq_len))
 }
 
-/// Reads a whole data set and says, as JSON, what is not as it was written.
+/// Verifies a dataset against its manifest and returns the report as JSON.
 #[pyfunction]
 fn verify(py: Python<'_>, folder: PathBuf) -> PyResult<String> {
     border::enter(py, None, move |watch| dataset::verify::verify(&folder, watch)?.to_json())
 }
 
-/// A recipe with every key, as TOML.
+/// Returns a recipe with every key, as TOML.
 #[pyfunction]
 fn resolve(py: Python<'_>, recipe: String, name: String, overrides: Overrides) -> PyResult<String> {
     border::enter(py, None, move |_| fit::read(&recipe, &name, &overrides)?.to_toml())
@@ -124,14 +132,14 @@ fn show(py: Python<'_>, recipe: String, name: String, overrides: Overrides) -> P
     border::enter(py, None, move |_| pipeline::show::show(&recipe, &name, &overrides))
 }
 
-/// A list of names that the engine knows, by its kind.
+/// Returns a list of the names that a user may type or read, by kind.
 #[pyfunction]
 fn names(py: Python<'_>, kind: String) -> PyResult<Vec<&'static str>> {
     border::enter(py, None, move |_| pipeline::names::names(&kind))
 }
 
-/// What each reason code or each error class means. `reasons` are (code, outcome, cause, remedy),
-/// `errors` are (class, exit code, meaning, remedy).
+/// Returns the meaning of each reason code or error class. `reasons` are (code, outcome, cause,
+/// remedy), `errors` are (class, exit code, meaning, remedy).
 #[pyfunction]
 fn describe(kind: &str) -> PyResult<Vec<(&'static str, String, &'static str, &'static str)>> {
     match kind {

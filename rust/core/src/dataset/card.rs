@@ -1,8 +1,8 @@
-//! The data card: what a folder's reader sees first, and what tells `datasets` which files belong
-//! to which split.
+//! Renders the dataset card (`README.md`). Its front matter lists the files of each split for
+//! `datasets`.
 //!
-//! Its front matter holds names of ours alone. Names that users give (of recipes, templates,
-//! evaluation sets) are data: Markdown and HTML take nothing in them for markup.
+//! The front matter contains only names that this program chooses. Names from users (of recipes,
+//! templates, evaluation sets) are escaped, so Markdown and HTML cannot read markup in them.
 
 use std::fmt::Write;
 
@@ -15,14 +15,14 @@ pub const FILE: &str = "README.md";
 /// Characters of a user's name that are printed.
 const NAME_CHARS_MAX: usize = 200;
 
-/// The card of a data set. It states sums and digests; no time, host or path.
+/// Renders the card of a dataset. It contains counts and digests, but no time, host or path.
 #[must_use]
 pub fn render(manifest: &Manifest) -> String {
     let mut card = String::from("---\nconfigs:\n");
     let (config, files) =
         if manifest.tokenizer.is_some() { ("tokens", "*.arrow") } else { ("text", "*.parquet") };
     let _ = write!(card, "- config_name: {config}\n  default: true\n  data_files:\n");
-    for split in manifest.splits.keys() {
+    for split in manifest.splits.keys().rev() {
         let folder = if config == "text" { "text/" } else { "" };
         let _ = write!(card, "  - split: {split}\n    path: \"{folder}{split}-{files}\"\n");
     }
@@ -30,14 +30,14 @@ pub fn render(manifest: &Manifest) -> String {
     let rows = &manifest.rows;
     let _ = write!(
         card,
-        "---\n\n# {}: {what}\n\nMade by {}",
+        "---\n\n# {}: {what}\n\nBuilt with {}",
         prose(&manifest.recipe.name),
         manifest.engine
     );
     if let (Some(tokenizer), Some(template)) = (&manifest.tokenizer, &manifest.template) {
         let _ = write!(
             card,
-            " with the tokenizer `{}` and the `{}` template",
+            ", tokenizer `{}` and chat template `{}`",
             &tokenizer.sha256[..12],
             code(&template.name)
         );
@@ -48,13 +48,13 @@ pub fn render(manifest: &Manifest) -> String {
         "| rows | count |\n|---|---|\n| read | {} |\n| written | {} |",
         rows.read, rows.written
     );
-    for (verdict, reasons) in [
+    for (outcome, reasons) in [
         ("dropped", &rows.dropped),
         ("duplicate", &rows.duplicates),
         ("quarantined", &rows.quarantined),
     ] {
         for (reason, count) in reasons {
-            let _ = writeln!(card, "| {verdict}: {reason} | {count} |");
+            let _ = writeln!(card, "| {outcome}: {reason} | {count} |");
         }
     }
     if config == "text" {
@@ -64,7 +64,7 @@ pub fn render(manifest: &Manifest) -> String {
             "\n| split | rows | examples | tokens | label tokens | truncated |\n|---|---|---|---|---|---|\n",
         );
     }
-    for (name, split) in &manifest.splits {
+    for (name, split) in manifest.splits.iter().rev() {
         let _ = write!(card, "| {name} | {} | {} |", split.rows, split.examples);
         if config != "text" {
             let _ = write!(
@@ -79,15 +79,13 @@ pub fn render(manifest: &Manifest) -> String {
     // Not a config: `datasets` reads all configs of a card with the reader of the first one's
     // files.
     if config == "text" {
-        card.push_str(
-            "\nText alone, made without a tokenizer: no control tokens were looked for.\n",
-        );
+        card.push_str("\nText only, built without a tokenizer. Control tokens were not checked.\n");
     } else if manifest.splits.values().any(|split| !split.text.is_empty()) {
         card.push_str(
-            "\nThe cleaned text lies in `text/`: `load_dataset(FOLDER, data_dir=\"text\")`.\n",
+            "\nThe cleaned text is in `text/`; load it with `load_dataset(DIR, data_dir=\"text\")`.\n",
         );
     }
-    card.push_str("\n`manifest.json` has the recipe and a digest of every file.\n");
+    card.push_str("\n`manifest.json` records the recipe and a checksum of every file.\n");
     card
 }
 
@@ -105,9 +103,9 @@ fn decontamination(card: &mut String, manifest: &Manifest) {
     };
     let _ = writeln!(
         card,
-        "; {rows_matched} rows {done}. An instance is matched by a row whose user turns have more \
-         than {:.0} % of its words in shared 8-grams; a set with more than 2 % of its instances \
-         matched counts as contaminated (Tulu 3).\n",
+        "; {rows_matched} rows {done}. A row matches an instance if its user turns contain more \
+         than {:.0} % of the instance's words in shared 8-grams. A set counts as contaminated if \
+         more than 2 % of its instances match (Tulu 3).\n",
         threshold * 100.0
     );
     let _ = writeln!(
@@ -126,13 +124,13 @@ fn decontamination(card: &mut String, manifest: &Manifest) {
     }
 }
 
-/// A user's name in a sentence, a heading or a cell: as it is where nothing in it could be markup,
-/// else as a code span.
+/// Formats a user's name for a sentence, heading or cell: unchanged if it cannot contain markup,
+/// otherwise as a code span.
 fn prose(name: &str) -> String {
     if is_plain(name) { name.to_owned() } else { format!("`{}`", code(name)) }
 }
 
-/// Whether Markdown has no sign in it, and none of GitHub's additions an address or an emoji.
+/// Whether the name contains no Markdown syntax, address or emoji, in GitHub's dialect either.
 fn is_plain(name: &str) -> bool {
     let chars: Vec<char> = name.chars().collect();
     let is_word = |place: Option<usize>| {
@@ -152,8 +150,8 @@ fn is_plain(name: &str) -> bool {
         && !name.to_lowercase().contains("www.")
 }
 
-/// A user's name within a code span, in a table too: what could end either, HTML, links and what is
-/// not to be seen are escaped.
+/// Formats a user's name for a code span, also in a table. Escapes characters that could end
+/// either, HTML, links and invisible characters.
 fn code(name: &str) -> String {
     let mut safe = String::new();
     for char in name.chars().take(NAME_CHARS_MAX) {
@@ -170,7 +168,7 @@ fn code(name: &str) -> String {
     if safe.is_empty() { "?".to_owned() } else { safe }
 }
 
-/// Controls, line ends, and the marks that turn the direction of text or take no room.
+/// Control characters, line ends, and marks that change text direction or have no width.
 fn is_unseen(char: char) -> bool {
     char.is_control()
         || matches!(char, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}')

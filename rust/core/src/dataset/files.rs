@@ -1,5 +1,5 @@
-//! What the manifest says of the files that were written: a split, its shards with their batches,
-//! its text, and any other file.
+//! The manifest's entries for files: a split, its shards with their batches, its text, and any
+//! other file.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,21 +11,21 @@ use crate::disk::commit::Committed;
 pub struct Split {
     /// Dialogues.
     pub rows: u64,
-    /// Packed windows, or pairs; without tokens dialogues, or pairs.
+    /// Packed sequences, or pairs. Without tokens: dialogues, or pairs.
     pub examples: u64,
     /// Tokens in the shards.
     pub tokens: u64,
-    /// Tokens that carry a label; in pairs, the answers' tokens.
+    /// Tokens that have a label. In pairs: the tokens of the completions.
     pub label_tokens: u64,
-    /// Tokens cut off over-long dialogues or pairs.
+    /// Tokens truncated from dialogues or pairs that are too long.
     pub tokens_truncated: u64,
-    /// Of those, the ones that would have carried a label.
+    /// The truncated tokens that would have had a label.
     pub label_tokens_truncated: u64,
-    /// Dialogues that were cut.
+    /// Dialogues that were truncated.
     pub rows_truncated: u64,
-    /// The longest a sample may be: `seq_len`, or `max_length` of a pair.
+    /// Maximum tokens of an example: `seq_len`, or `max_length` of a pair.
     pub seq_len: u64,
-    /// Tokens over the room of all windows; only packed sets have one.
+    /// Share of the capacity of all packed sequences that holds tokens. Only in packed datasets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fill: Option<f64>,
     /// The shards.
@@ -38,7 +38,7 @@ pub struct Split {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ShardEntry {
-    /// Its path in the folder.
+    /// Its path in the directory.
     pub file: String,
     /// Packed sequences, or pairs.
     pub examples: u64,
@@ -52,7 +52,7 @@ pub struct ShardEntry {
     pub batches: Vec<BatchEntry>,
 }
 
-/// One record batch of a shard, so that it can be checked before its first row is used.
+/// One record batch of a shard. It is verified before its first row is used.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BatchEntry {
@@ -70,7 +70,7 @@ pub struct BatchEntry {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TextEntry {
-    /// Its path in the folder.
+    /// Its path in the directory.
     pub file: String,
     /// Rows.
     pub rows: u64,
@@ -84,7 +84,7 @@ pub struct TextEntry {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct FileEntry {
-    /// Its path in the folder.
+    /// Its path in the directory.
     pub file: String,
     /// Size.
     pub bytes: u64,
@@ -93,7 +93,7 @@ pub struct FileEntry {
 }
 
 impl FileEntry {
-    /// The card of a committed file.
+    /// The entry of a committed file.
     #[must_use]
     pub fn new(file: &str, committed: Committed) -> FileEntry {
         FileEntry { file: file.to_owned(), bytes: committed.bytes, sha256: committed.sha256 }

@@ -1,5 +1,5 @@
-//! What a run is made from. Two runs with the same fingerprint write the same bytes; two that
-//! differ can say in what.
+//! The fingerprint of a run: everything its output depends on. Two runs with the same fingerprint
+//! write the same bytes.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub const ENGINE: &str = concat!("zephyr-fast ", env!("CARGO_PKG_VERSION"));
 pub const LIBRARIES: &str = "arrow-ipc 60.1.0, minijinja 3.1.0, parquet 60.1.0, tokenizers 0.23.2, \
     zstd-sys 2.1.3+zstd.1.5.7";
 
-/// Digests of everything that may change what comes out.
+/// Digests of everything that may change the output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MadeFrom {
@@ -25,15 +25,15 @@ pub struct MadeFrom {
     pub engine: String,
     /// Its libraries.
     pub libraries: String,
-    /// The versions of the rules of every step, and of the forms of its files; none in a set that
-    /// was made before they counted.
+    /// The versions of the rules of every step, and of the file formats. Empty in datasets built
+    /// before these were recorded.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rules: BTreeMap<String, u32>,
     /// The recipe with all its keys.
     pub recipe: String,
-    /// The chat template; empty in a set of text alone.
+    /// The chat template; empty in a text-only dataset.
     pub template: String,
-    /// The tokenizer; empty in a set of text alone.
+    /// The tokenizer; empty in a text-only dataset.
     pub tokenizer: String,
     /// Names and digests of the inputs, in order.
     pub inputs: String,
@@ -42,13 +42,13 @@ pub struct MadeFrom {
 }
 
 impl MadeFrom {
-    /// One digest of all of it.
+    /// Returns one digest of all fields.
     pub fn fingerprint(&self) -> Result<String> {
         let json = serde_json::to_vec(self).map_err(|error| Error::Internal(error.to_string()))?;
         Ok(sha256_hex(&json))
     }
 
-    /// The fields in which another run differs.
+    /// Returns the names of the fields in which another run differs.
     pub fn differences(&self, other: &MadeFrom) -> Vec<&'static str> {
         let rules = ("versions of the rules", self.rules == other.rules);
         let texts = [
@@ -70,8 +70,8 @@ impl MadeFrom {
     }
 }
 
-/// One digest of digests and names. Each has its length before it, so that no name, whatever it is
-/// made of, can pass for two entries.
+/// Returns one digest of digests and names. Each is prefixed with its length, so no name can
+/// imitate two entries.
 pub fn of_named<'a>(entries: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let prefixed =
         |(blake3, name): (&str, &str)| format!("{}:{blake3}{}:{name}", blake3.len(), name.len());

@@ -1,21 +1,21 @@
-//! The names that a run writes in its out folder, level by level, and no others: what is swept, and
-//! what a manifest may name.
+//! Every name that a run writes in its output directory, by level. Only these are removed by a
+//! later run, and only these may be listed in a manifest.
 
 use super::{card, ledger, manifest, quarantine, sidecar};
 use crate::disk::TEMPORARY_PREFIX;
 
-/// Where a run keeps its spools, its lock and the note of what it is; gone when the run is done.
+/// Directory of a run's spool files, lock and run record. Removed when the run is done.
 pub(crate) const WORK: &str = "_work";
-/// The note, in [`WORK`].
+/// The run record, in [`WORK`].
 pub(crate) const NOTE: &str = "run.json";
 /// The lock, in [`WORK`].
 pub(crate) const LOCK: &str = "lock";
-/// Where the cleaned text lies.
+/// Directory of the cleaned text.
 pub(crate) const TEXT: &str = "text";
-/// Where the tokenizer lies.
+/// Directory of the tokenizer.
 pub(crate) const TOKENIZER: &str = "tokenizer";
 
-/// A folder within the out folder, or that folder itself.
+/// A directory within the output directory, or that directory itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {
     Top,
@@ -24,23 +24,23 @@ pub(crate) enum Level {
     Tokenizer,
     Ledger,
     Quarantine,
-    /// The folder of stored log-probs.
+    /// The directory of stored log-probs.
     Refs,
-    /// The log-probs of one key.
+    /// The stored log-probs with a given key.
     Key,
 }
 
-/// What a name may be at a level.
+/// The kind of entry that a name may be at a level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     File,
     Folder(Level),
-    /// Nothing that a run writes.
+    /// An entry that no run writes.
     Strange,
 }
 
 impl Level {
-    /// What a run writes under a name at this level.
+    /// Returns the kind of entry that a run writes under a name at this level.
     pub(crate) fn role(self, name: &str) -> Role {
         match self.folder(name) {
             Some(level) => Role::Folder(level),
@@ -78,8 +78,8 @@ impl Level {
     }
 }
 
-/// Whether a path in the out folder is one that a finished run may have written, and so one that a
-/// manifest may name.
+/// Whether a path in the output directory is one that a finished run may have written, and so one
+/// that a manifest may name.
 pub(crate) fn is_file_of_data_set(path: &str) -> bool {
     let mut level = Level::Top;
     let mut names = path.split('/').peekable();
@@ -116,7 +116,7 @@ fn is_key(name: &str) -> bool {
         && name.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit))
 }
 
-/// More digits than any count of files takes are no number of ours either.
+/// Whether a text is a file number: digits, and no more than any number of files could need.
 fn is_number(text: &str, digits_min: usize) -> bool {
     (digits_min..=20).contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_digit())
 }

@@ -1,5 +1,4 @@
-//! The ledger: one line for every row read, saying where it stood, what was done to it and why it
-//! stayed or went.
+//! The ledger: one line per input row, with its location, its changes, its outcome and the reason.
 
 use std::sync::Arc;
 
@@ -16,9 +15,9 @@ use crate::disk::Folder;
 use crate::disk::commit::Committed;
 use crate::error::{Error, Result};
 
-/// The version of the form of these files.
+/// The version of the format of these files.
 pub const VERSION: u32 = 2;
-/// Where the ledger lies in the out folder.
+/// The ledger's directory in the output directory.
 pub const FOLDER: &str = "_ledger";
 /// Its file.
 pub const FILE: &str = "_ledger/part-00000.parquet";
@@ -35,7 +34,7 @@ pub struct LedgerRow {
     pub row_id: i64,
     /// Ordinal of the input.
     pub input: i32,
-    /// Where the row starts in the decompressed stream; in columnar files, its number.
+    /// Offset of the row in the decompressed stream; in columnar files, its number.
     pub offset: i64,
     /// Its length there; 0 in columnar files.
     pub length: i64,
@@ -45,9 +44,9 @@ pub struct LedgerRow {
     pub prompt_id: Option<String>,
     /// `written`, `dropped`, `duplicate` or `quarantined`.
     pub outcome: &'static str,
-    /// Why, as the manifest counts it.
+    /// Code of the reason, as in the manifest.
     pub reason: Option<&'static str>,
-    /// What exactly was found.
+    /// Details of the reason.
     pub detail: Option<String>,
     /// The earlier row that this one repeats.
     pub duplicate_of: Option<i64>,
@@ -59,13 +58,13 @@ pub struct LedgerRow {
     pub control_tokens: i32,
     /// Tokens written.
     pub tokens: Option<i32>,
-    /// Of those, the trained ones.
+    /// Tokens written that have a label.
     pub label_tokens: Option<i32>,
-    /// Tokens cut off.
+    /// Tokens truncated.
     pub tokens_truncated: Option<i32>,
-    /// Pairs made.
+    /// Pairs written.
     pub pairs: Option<i32>,
-    /// Where evaluation sets were found; nothing where none was.
+    /// Matches with evaluation sets; empty if there are no matches.
     pub contamination: Vec<Contamination>,
 }
 
@@ -77,7 +76,7 @@ pub struct Contamination {
     pub set: String,
     /// The row of the set's file, from 0.
     pub instance: i32,
-    /// The text's place, where the row has a list of them, else 0.
+    /// Index of the text if the row has a list of texts, otherwise 0.
     pub part: i32,
     /// The share of the instance's words that the row has, in runs of eight.
     pub overlap: f64,
@@ -85,11 +84,11 @@ pub struct Contamination {
     pub turn: i32,
     /// The first character in that turn.
     pub start: i32,
-    /// The character behind the last.
+    /// The end of the match: one past its last character.
     pub end: i32,
 }
 
-/// The ledger's file on its way.
+/// A ledger that is being written.
 pub struct Ledger {
     table: Table,
     schema: SchemaRef,
@@ -97,7 +96,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// A new ledger in its folder.
+    /// A new ledger in its directory.
     pub fn create(folder: &Folder) -> Result<Ledger> {
         let schema = schema();
         Ok(Ledger {
@@ -172,7 +171,8 @@ pub(super) fn contamination_fields() -> Fields {
     ])
 }
 
-/// A list for each row; null, not empty, where nothing was found, so that a query is `is_not_null`.
+/// A list per row. It is null, not empty, if there are no matches, so a query can use
+/// `is_not_null`.
 fn contamination(entries: &[LedgerRow]) -> ArrayRef {
     let lines = || entries.iter().flat_map(|entry| &entry.contamination);
     let int32 = |field: fn(&Contamination) -> i32| -> ArrayRef {

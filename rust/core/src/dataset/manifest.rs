@@ -1,5 +1,4 @@
-//! The manifest: what a folder holds, what it was made from, and the sums that prove no row
-//! vanished. It is written last.
+//! The manifest: contents, inputs, row counts and checksums of a dataset. It is written last.
 
 use std::collections::BTreeMap;
 
@@ -16,21 +15,21 @@ use crate::recipe::Action;
 
 /// The manifest's own file name.
 pub const FILE: &str = "manifest.json";
-/// Bytes that a manifest may have. A batch of about 2 MB takes 140 of them, so this is a data set
-/// of a terabyte.
+/// Maximum bytes of a manifest. A batch of about 2 MB needs 140 bytes, so this allows a dataset of
+/// a terabyte.
 pub(crate) const BYTES_MAX: usize = 64 << 20;
 /// The version of this format.
 pub const SCHEMA: u32 = 2;
-/// What stands before the manifest's own digest, in its last field.
+/// The text before the manifest's checksum, which is its last field.
 const CHECKSUM_FIELD: &str = ",\n  \"sha256\": \"";
 
-/// A whole manifest.
+/// A manifest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Manifest {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// What the shards hold.
+    /// The kind of dataset.
     pub kind: Product,
     /// Name and version of the program.
     pub engine: String,
@@ -38,27 +37,27 @@ pub struct Manifest {
     pub semantics: BTreeMap<String, u32>,
     /// SHA-256 of [`Manifest::made_from`]: equal fingerprints, equal bytes.
     pub fingerprint: String,
-    /// All that the fingerprint covers.
+    /// Everything that the fingerprint covers.
     pub made_from: MadeFrom,
     /// The recipe as it ran.
     pub recipe: RecipeCopy,
-    /// The tokenizer; none in a set of text alone.
+    /// The tokenizer; null in a text-only dataset.
     pub tokenizer: Option<TokenizerInfo>,
-    /// The chat template; none in a set of text alone.
+    /// The chat template; null in a text-only dataset.
     pub template: Option<TemplateInfo>,
     /// The inputs, in the order of their ordinals.
     pub inputs: Vec<InputEntry>,
-    /// Where every row went.
+    /// Outcomes of all rows.
     pub rows: Rows,
     /// Dialogues in which each phrase was found.
     pub phrases: BTreeMap<String, u64>,
-    /// What truecasing changed.
+    /// Changes by truecasing.
     pub truecase: TruecaseStats,
-    /// What dedup could not do.
+    /// Limits of deduplication.
     pub dedup: DedupStats,
-    /// Which evaluation sets were searched for, and what was found.
+    /// The evaluation sets that were searched for, and their matches.
     pub decontamination: Decontamination,
-    /// What was written, by split.
+    /// The written data, by split.
     pub splits: BTreeMap<String, Split>,
     /// All other files.
     pub files: Vec<FileEntry>,
@@ -84,11 +83,11 @@ pub struct TokenizerInfo {
     pub sha256: String,
     /// Entries of the vocabulary.
     pub vocab_size: usize,
-    /// BOS, where there is one.
+    /// BOS, if there is one.
     pub bos: Option<String>,
-    /// EOS, where there is one.
+    /// EOS, if there is one.
     pub eos: Option<String>,
-    /// The padding token, where there is one.
+    /// The padding token, if there is one.
     pub pad: Option<String>,
 }
 
@@ -96,7 +95,7 @@ pub struct TokenizerInfo {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TemplateInfo {
-    /// What the recipe calls it.
+    /// Its name in the recipe.
     pub name: String,
     /// SHA-256 of its text.
     pub sha256: String,
@@ -116,7 +115,7 @@ pub struct InputEntry {
     pub rows: u64,
 }
 
-/// Where every row went. `read = written + dropped + duplicates + quarantined`.
+/// Outcomes of all rows. `read = written + dropped + duplicates + quarantined`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Rows {
@@ -128,12 +127,12 @@ pub struct Rows {
     pub dropped: BTreeMap<String, u64>,
     /// Rows that repeat an earlier one: `exact` and `near`.
     pub duplicates: BTreeMap<String, u64>,
-    /// Rows set aside, by reason.
+    /// Rows quarantined, by reason.
     pub quarantined: BTreeMap<String, u64>,
 }
 
 impl Rows {
-    /// Whether no row vanished.
+    /// Whether the counts add up: every row read has exactly one outcome.
     #[must_use]
     pub fn conserved(&self) -> bool {
         let gone = [&self.dropped, &self.duplicates, &self.quarantined];
@@ -142,12 +141,12 @@ impl Rows {
     }
 }
 
-/// A sum that no counts of a manifest overflow, whoever wrote them.
+/// A sum that cannot overflow, even with the counts of a forged manifest.
 fn sum(counts: impl Iterator<Item = u64>) -> u128 {
     counts.map(u128::from).sum()
 }
 
-/// What truecasing changed.
+/// Changes by truecasing.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TruecaseStats {
@@ -157,7 +156,7 @@ pub struct TruecaseStats {
     pub letters_changed: u64,
 }
 
-/// What dedup could not do.
+/// Limits of deduplication.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DedupStats {
@@ -166,16 +165,17 @@ pub struct DedupStats {
     pub near_search_truncated: u64,
 }
 
-/// What was searched for, among all rows that the filters let through, repetitions included.
+/// Results of the search for evaluation sets, over all rows that pass the filters, duplicates
+/// included.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Decontamination {
     /// `checked` or `not checked`.
     pub status: String,
-    /// What happened to the rows.
+    /// The action on matching rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<Action>,
-    /// The share of an instance's words from which a row gives it away.
+    /// Share of an instance's words above which a row matches it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
     /// Rows in which an instance of any set was found.
@@ -185,7 +185,7 @@ pub struct Decontamination {
 }
 
 impl Decontamination {
-    /// What is said of a run that searched for nothing.
+    /// The report of a run without evaluation sets.
     #[must_use]
     pub fn not_checked() -> Decontamination {
         Decontamination {
@@ -204,30 +204,29 @@ impl Decontamination {
 pub struct EvaluationEntry {
     /// Its name in the recipe.
     pub name: String,
-    /// The field its texts stand in.
+    /// The field that contains its texts.
     pub field: String,
     /// BLAKE3 of its file.
     pub blake3: String,
     /// Its texts.
     pub instances: u64,
-    /// Rows of it that have none.
+    /// Rows of it without a text.
     pub rows_without_text: u64,
-    /// Texts that some row gives away.
+    /// Texts that at least one row matches.
     pub instances_matched: u64,
-    /// These over all.
+    /// `instances_matched` divided by `instances`.
     pub share: f64,
     /// Whether the share is above 2 %, from which on Tulu 3 calls the set contaminated.
     pub contaminated: bool,
-    /// Rows that give one away.
+    /// Rows that match one of its texts.
     pub rows_matched: u64,
-    /// Of those, the rows with a user turn that says just what an instance says, case and white
-    /// space folded.
+    /// Matching rows with a user message that equals an instance, ignoring case and white space.
     pub rows_exact: u64,
 }
 
 impl Manifest {
-    /// The manifest as its file's text. The last field, `sha256`, is the digest of all that stands
-    /// before it.
+    /// Returns the manifest as the text of its file. The last field, `sha256`, is the digest of all
+    /// text before it.
     pub fn to_json(&self) -> Result<String> {
         let json = serde_json::to_string_pretty(self)
             .map_err(|error| Error::Internal(error.to_string()))?;
@@ -235,7 +234,7 @@ impl Manifest {
         Ok(format!("{fields}{CHECKSUM_FIELD}{}\"\n}}\n", sha256_hex(fields.as_bytes())))
     }
 
-    /// The manifest of a folder; `None` where there is none.
+    /// Reads the manifest of a directory; `None` if it has no manifest.
     pub fn read(folder: &Folder) -> Result<Option<Manifest>> {
         let path = folder.path_of(FILE);
         let text = match folder.read(FILE, BYTES_MAX) {
@@ -243,12 +242,15 @@ impl Manifest {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::input(&path, error)),
         };
+        if let Some(advice) = other_schema(&text) {
+            return Err(Error::Integrity(format!("`{}` has {advice}", path.display())));
+        }
         Manifest::parse(&text).map(Some).map_err(|what| {
-            Error::Integrity(format!("`{}` is damaged or was changed: {what}", path.display()))
+            Error::Integrity(format!("`{}` is damaged or was edited: {what}", path.display()))
         })
     }
 
-    /// Every file that it names, with its size.
+    /// Returns every file that it lists, with its size.
     pub(crate) fn sizes(&self) -> impl Iterator<Item = (&str, u64)> {
         let shards = self
             .splits
@@ -263,8 +265,7 @@ impl Manifest {
         self.files.iter().map(|card| (card.file.as_str(), card.bytes)).chain(shards).chain(texts)
     }
 
-    /// The first file that is not in the folder as it was written, as far as its size shows;
-    /// nothing is read.
+    /// Returns the first listed file that is missing or has another size. No file is read.
     pub(crate) fn missing(&self, folder: &Folder) -> Option<String> {
         let is_there = |file: &str, bytes: u64| {
             layout::is_file_of_data_set(file) && kind_of(folder, file) == Some(Kind::File { bytes })
@@ -272,61 +273,66 @@ impl Manifest {
         self.sizes().find(|(file, bytes)| !is_there(file, *bytes)).map(|(file, _)| file.to_owned())
     }
 
-    /// The manifest that a file's bytes are, or what is wrong with them.
+    /// Parses the bytes of a manifest file, or describes the fault.
     pub fn parse(text: &[u8]) -> std::result::Result<Manifest, String> {
         let text = std::str::from_utf8(text).map_err(|error| error.to_string())?;
         let manifest = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let (fields, seal) =
-            text.rsplit_once(CHECKSUM_FIELD).ok_or("it does not end with its own digest")?;
+            text.rsplit_once(CHECKSUM_FIELD).ok_or("it does not end with its checksum")?;
         if seal != format!("{}\"\n}}\n", sha256_hex(fields.as_bytes())) {
-            return Err("its own digest is another".to_owned());
+            return Err("its checksum does not match".to_owned());
         }
         Ok(manifest)
     }
 
-    /// What cannot all be true in it.
-    pub fn contradictions(&self) -> Result<Vec<String>> {
+    /// Returns the inconsistencies between its counts.
+    pub fn inconsistencies(&self) -> Result<Vec<String>> {
         let mut found = Vec::new();
-        let mut hold = |holds: bool, what: &str| {
+        let mut check = |holds: bool, problem: &str| {
             if !holds {
-                found.push(what.to_owned());
+                found.push(problem.to_owned());
             }
         };
-        hold(
+        check(
             self.rows.conserved(),
-            "rows vanished: read is not written + dropped + duplicates + quarantined",
+            "row counts do not add up: read is not written + dropped + duplicates + quarantined",
         );
-        let whole = u128::from;
-        hold(
-            whole(self.rows.read) == sum(self.inputs.iter().map(|input| input.rows)),
-            "the rows of the inputs are not the rows read",
+        let wide = u128::from;
+        check(
+            wide(self.rows.read) == sum(self.inputs.iter().map(|input| input.rows)),
+            "the row counts of the inputs do not add up to the rows read",
         );
-        hold(
-            whole(self.rows.written) == sum(self.splits.values().map(|split| split.rows)),
-            "the splits do not have the rows written",
+        check(
+            wide(self.rows.written) == sum(self.splits.values().map(|split| split.rows)),
+            "the row counts of the splits do not add up to the rows written",
         );
-        hold(
+        check(
             self.fingerprint == self.made_from.fingerprint()?,
-            "the fingerprint is not that of what it was made from",
+            "the fingerprint does not match the recorded inputs",
         );
         for (name, split) in &self.splits {
             let rows = sum(split.shards.iter().map(|shard| shard.examples));
             let samples = if self.tokenizer.is_some() { split.examples } else { 0 };
-            hold(
-                rows == whole(samples),
-                &format!("the shards of `{name}` do not have its samples"),
+            check(
+                rows == wide(samples),
+                &format!(
+                    "the counts of the shards of split `{name}` do not add up to its examples"
+                ),
             );
             let rows = sum(split.text.iter().map(|text| text.rows));
             let texts = self.kind.text_rows(split);
-            hold(
-                rows == whole(texts) || (split.text.is_empty() && self.tokenizer.is_some()),
-                &format!("the text of `{name}` does not have its rows"),
+            check(
+                rows == wide(texts) || (split.text.is_empty() && self.tokenizer.is_some()),
+                &format!("the row counts of the text files of split `{name}` do not add up"),
             );
             for shard in &split.shards {
                 let rows = sum(shard.batches.iter().map(|batch| batch.examples));
-                hold(
-                    rows == whole(shard.examples),
-                    &format!("the batches of `{}` do not have its rows", shard.file),
+                check(
+                    rows == wide(shard.examples),
+                    &format!(
+                        "the counts of the batches of `{}` do not add up to its examples",
+                        shard.file
+                    ),
                 );
             }
         }
@@ -334,7 +340,23 @@ impl Manifest {
     }
 }
 
-/// What a path in a folder stands for, no link followed anywhere in it.
+/// Describes the schema of a manifest, with a remedy, if this version cannot read it. Its other
+/// fields may be missing or unknown, so they are ignored.
+fn other_schema(text: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Head {
+        schema: u32,
+    }
+    let Head { schema } = serde_json::from_slice(text).ok()?;
+    let advice = match schema.cmp(&SCHEMA) {
+        std::cmp::Ordering::Less => "rebuild the dataset",
+        std::cmp::Ordering::Equal => return None,
+        std::cmp::Ordering::Greater => "update zephyr-fast",
+    };
+    Some(format!("schema {schema}, but this version reads {SCHEMA}; {advice}"))
+}
+
+/// Returns the kind of a path in a directory. Links are not followed.
 fn kind_of(folder: &Folder, path: &str) -> Option<Kind> {
     match path.split_once('/') {
         None => folder.kind(path).ok().flatten(),

@@ -2,7 +2,7 @@
 //! manifest itself.
 //!
 //! A test compares the committed file, to which another test holds what Python reads. After a
-//! change of the manifest, `ZEPHYR_FAST_RENEW_SCHEMA=1 cargo test manifest_schema` writes it anew.
+//! change of the manifest, `ZEPHYR_FAST_RENEW_SCHEMA=1 cargo test manifest_schema` writes it again.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! What lies in an out folder: its names, the manifest, shards, ledger, quarantine, data card and
-//! stored log-probs, and their check.
+//! The contents of an output directory: its names, the manifest, shards, ledger, quarantine, data
+//! card and stored log-probs, and their check.
 
 pub mod card;
 #[cfg(test)]

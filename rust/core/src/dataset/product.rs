@@ -1,6 +1,6 @@
-//! What a run makes: windows of dialogues, or pairs of answers. All in which the products differ
-//! stands here; whoever needs more asks by `match`, so that the compiler names every place that a
-//! new one is missing from.
+//! The products of a run: packed sequences of dialogues, or pairs of completions. Everything in
+//! which they differ is here. Other code uses `match`, so the compiler lists every spot that a new
+//! product needs.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 use crate::dataset::manifest::Split;
 use crate::error::{Error, Result};
 
-/// What the rows of a data set are.
+/// The kind of dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Product {
-    /// Packed windows of dialogues, with labels.
+    /// Packed sequences of dialogues, with labels.
     #[serde(rename = "sft")]
     Windows,
-    /// Pairs of answers to one prompt.
+    /// Pairs of completions to a prompt.
     #[serde(rename = "preference")]
     Pairs,
 }
@@ -35,7 +35,7 @@ impl Product {
         }
     }
 
-    /// The command that makes it.
+    /// The command that builds it.
     #[must_use]
     pub fn command(self) -> &'static str {
         match self {
@@ -44,13 +44,13 @@ impl Product {
         }
     }
 
-    /// What a command makes.
+    /// Returns the product of a command.
     pub fn of_command(command: &str) -> Result<Product> {
         let known = Product::ALL.into_iter().find(|product| product.command() == command);
         known.ok_or_else(|| Error::Internal(format!("unknown command `{command}`")))
     }
 
-    /// The act of training that takes it.
+    /// The training method that uses it.
     #[must_use]
     pub fn act(self) -> &'static str {
         match self {
@@ -59,7 +59,7 @@ impl Product {
         }
     }
 
-    /// The columns of its shards that are trained on.
+    /// The columns of its shards that training reads.
     #[must_use]
     pub fn trained_columns(self) -> &'static [&'static str] {
         match self {
@@ -68,17 +68,17 @@ impl Product {
         }
     }
 
-    /// What the data card calls it.
+    /// Its description in the dataset card.
     #[must_use]
     pub fn described(self, has_tokens: bool) -> &'static str {
         match (self, has_tokens) {
-            (Product::Windows, true) => "packed samples for supervised fine-tuning",
+            (Product::Windows, true) => "packed sequences for supervised fine-tuning",
             (Product::Windows, false) => "dialogues for supervised fine-tuning",
             (Product::Pairs, _) => "preference pairs",
         }
     }
 
-    /// Rows of text that a split has.
+    /// Number of text rows of a split.
     #[must_use]
     pub fn text_rows(self, split: &Split) -> u64 {
         match self {
@@ -87,7 +87,8 @@ impl Product {
         }
     }
 
-    /// The columns of its shards: names that TRL's collators want, and where a row is from.
+    /// The columns of its shards: the names that TRL's collators expect, and the origin of each
+    /// row.
     #[must_use]
     pub fn shard_schema(self) -> SchemaRef {
         let list = |kind| DataType::List(Arc::new(Field::new("item", kind, true)));
@@ -114,7 +115,7 @@ impl Product {
         }))
     }
 
-    /// The columns of its text, as the published Zephyr sets have them.
+    /// The columns of its text, as in the published Zephyr datasets.
     #[must_use]
     pub fn text_schema(self) -> SchemaRef {
         let text = |name: &str| Field::new(name, DataType::Utf8, true);
@@ -136,7 +137,7 @@ impl Product {
     }
 }
 
-/// The fields of one message of a text.
+/// The fields of a message in the text.
 #[must_use]
 pub fn message_fields() -> Fields {
     Fields::from(vec![

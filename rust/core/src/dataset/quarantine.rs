@@ -1,5 +1,4 @@
-//! The quarantine: rows that could not or must not be used, each with its place and its raw bytes,
-//! so that nothing is lost.
+//! The quarantine: rows that could not or must not be used, with their location and raw bytes.
 
 use std::io::Write;
 
@@ -11,11 +10,11 @@ use crate::disk::commit::Draft;
 use crate::error::{Error, Result};
 use crate::stage::Reason;
 
-/// The version of the form of these files.
+/// The version of the format of these files.
 pub const VERSION: u32 = 2;
-/// Where the quarantine lies in the out folder.
+/// The quarantine's directory in the output directory.
 pub const FOLDER: &str = "_quarantine";
-/// Raw bytes kept of a row at most; its place in the input says where the rest is.
+/// Maximum raw bytes kept per row. Offset and length locate the rest in the input.
 const RAW_BYTES_MAX: usize = 64 << 10;
 /// Bytes that a file name may have on the usual file systems.
 const NAME_BYTES_MAX: usize = 255;
@@ -31,20 +30,20 @@ struct Line<'row> {
     line: u64,
     offset: u64,
     length: u64,
-    /// The bytes as text, where they are text.
+    /// The bytes as text, if they are UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     raw: Option<&'row str>,
-    /// The bytes as hex, where they are not.
+    /// The bytes as hex, if they are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     raw_hex: Option<String>,
 }
 
-/// A row set aside, as the walk hands it over.
+/// A quarantined row.
 #[derive(Debug, Clone)]
 pub struct QuarantinedRow {
-    /// The line it stands on.
+    /// Its line number in the input.
     pub line: u64,
-    /// Where it starts.
+    /// Its offset in the input.
     pub offset: u64,
     /// Its length.
     pub length: u64,
@@ -53,7 +52,7 @@ pub struct QuarantinedRow {
 }
 
 impl QuarantinedRow {
-    /// Keeps what the quarantine keeps of a row's bytes.
+    /// Keeps the first 64 KiB of a row's bytes.
     #[must_use]
     pub fn new(line: u64, offset: u64, length: u64, bytes: &[u8]) -> QuarantinedRow {
         let raw = bytes[..bytes.len().min(RAW_BYTES_MAX)].to_vec();
@@ -64,7 +63,7 @@ impl QuarantinedRow {
 /// The input that a row comes from.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin<'run> {
-    /// Its place among the inputs.
+    /// Its index in the list of inputs.
     pub ordinal: i32,
     /// Its name.
     pub name: &'run str,
@@ -86,7 +85,7 @@ struct Open {
 }
 
 impl Quarantine {
-    /// An empty quarantine in its folder.
+    /// An empty quarantine in its directory.
     #[must_use]
     pub fn new(folder: Folder) -> Quarantine {
         Quarantine { folder, open: None, done: Vec::new() }
@@ -130,7 +129,7 @@ impl Quarantine {
             before => {
                 if before.as_ref().is_some_and(|before| before.ordinal > input.ordinal) {
                     return Err(Error::Internal(
-                        "rows of an earlier input came behind those of a later one".to_owned(),
+                        "quarantined rows must come in the order of their inputs".to_owned(),
                     ));
                 }
                 self.end(before)?;
@@ -157,8 +156,8 @@ impl Quarantine {
     }
 }
 
-/// The name of an input's file: the input's own name as far as there is room for it, with what no
-/// file name should hold written out.
+/// Returns the file name for an input: the input's own name, shortened if necessary, with slashes
+/// and control characters escaped.
 fn file_name(ordinal: i32, input: &str) -> String {
     let mut name = format!("{ordinal:05}-");
     for character in input.chars() {

@@ -1,4 +1,4 @@
-//! Arrow shards: IPC files, uncompressed so that loaders can map them, cut into batches of about 2
+//! Arrow shards: IPC files, uncompressed so loaders can map them, cut into batches of about 2
 //! MB with a checksum each.
 
 use std::path::PathBuf;
@@ -16,12 +16,12 @@ use crate::disk::commit::Draft;
 use crate::error::{Error, Result};
 use crate::sample::{Sample, TokenPair, append_labels};
 
-/// The version of the form of these files.
+/// The version of the format of these files.
 pub const VERSION: u32 = 1;
 /// A batch closes once it holds about this much; in small shards, an eighth of a shard.
 const BATCH_BYTES: usize = 2 << 20;
 
-/// A column of lists on its way.
+/// A column of lists that is being built.
 #[derive(Default)]
 struct Lists<T> {
     values: Vec<T>,
@@ -29,9 +29,12 @@ struct Lists<T> {
 }
 
 impl<T> Lists<T> {
-    /// Ends a row: what was appended to `values` since the last one is its list.
+    /// Ends a row. Its list is all values appended since the previous row.
     fn close(&mut self) {
-        self.ends.push(i32::try_from(self.values.len()).expect("a batch holds about 2 MB"));
+        self.ends.push(
+            i32::try_from(self.values.len())
+                .expect("the offsets of a batch of about 2 MB must fit into 32 bits"),
+        );
     }
 
     fn offsets(&mut self) -> OffsetBuffer<i32> {
@@ -62,7 +65,7 @@ fn int64_lists(lists: &mut Lists<i64>) -> ArrayRef {
     ))
 }
 
-/// Packed windows, row by row.
+/// Packed sequences, row by row.
 #[derive(Default)]
 pub struct WindowRows {
     input_ids: Lists<i32>,
@@ -72,7 +75,7 @@ pub struct WindowRows {
 }
 
 impl WindowRows {
-    /// Adds a document to the window that is open.
+    /// Adds a document to the current sequence.
     pub fn add_document(&mut self, row_id: i64, sample: &Sample) {
         self.input_ids.values.extend(sample.ids.iter().map(|id| *id as i32));
         append_labels(&sample.ids, &sample.trained, &mut self.labels.values);
@@ -80,7 +83,7 @@ impl WindowRows {
         self.row_ids.values.push(row_id);
     }
 
-    /// Adds a whole window in which every token is trained and documents are not kept apart.
+    /// Adds a complete sequence in which every token has a label and documents are not separated.
     pub fn add_whole(&mut self, ids: &[u32], row_ids: impl Iterator<Item = i64>) {
         let ids = ids.iter().map(|id| *id as i32);
         self.input_ids.values.extend(ids.clone());
@@ -90,7 +93,7 @@ impl WindowRows {
         self.close_window();
     }
 
-    /// Ends the window.
+    /// Ends the sequence.
     pub fn close_window(&mut self) {
         self.input_ids.close();
         self.labels.close();
@@ -161,9 +164,9 @@ impl PairRows {
     }
 }
 
-/// Rows of either kind.
+/// Rows of a shard.
 pub enum ShardRows {
-    /// Packed windows.
+    /// Packed sequences.
     Windows(WindowRows),
     /// Preference pairs.
     Pairs(PairRows),
@@ -197,12 +200,12 @@ impl ShardRows {
     }
 }
 
-/// The shards of one split.
+/// The shards of a split.
 pub struct Shards {
     folder: Folder,
     split: &'static str,
     bytes_max: u64,
-    /// Rows of the batch that is open.
+    /// Rows of the current batch.
     pub rows: ShardRows,
     tokens: u64,
     open: Option<Open>,
@@ -235,7 +238,7 @@ impl Shards {
         BATCH_BYTES.min((self.bytes_max / 8) as usize)
     }
 
-    /// Ends the last shard and gives all their cards.
+    /// Closes the last shard and returns the entries of all shards.
     pub fn commit(mut self) -> Result<Vec<ShardEntry>> {
         self.flush()?;
         self.close()?;
@@ -260,7 +263,8 @@ impl Shards {
         open.batches.push(BatchEntry { offset, bytes, examples: batch.num_rows() as u64, xxh3 });
         open.rows += batch.num_rows() as u64;
         open.tokens += std::mem::take(&mut self.tokens);
-        // Room for a batch, and as much again for its last row, its headers and the footer.
+        // Reserves space for a batch, and as much again for its last row, its headers and the
+        // footer.
         let is_full = offset + bytes + 2 * self.batch_bytes() as u64 > self.bytes_max;
         self.open = Some(open);
         if is_full { self.close() } else { Ok(()) }

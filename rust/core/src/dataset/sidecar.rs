@@ -1,5 +1,5 @@
-//! The stored reference log-probs beside a data set, as far as they can be verified without a
-//! model: `zephyr_fast.train.ref_logprobs.store` writes them.
+//! Stored reference log-probs of a dataset, as far as they can be verified without a model:
+//! `zephyr_fast.train.ref_logprobs.store` writes them.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +14,11 @@ use crate::error::{Error, Result};
 use crate::normal::sha256_hex;
 use crate::progress::Watch;
 
-/// Where they lie in the out folder, in a folder for each key.
+/// Their directory in the output directory, with a subdirectory per key.
 pub(crate) const FOLDER: &str = "_ref";
-/// Hex digits of a key that name its folder.
+/// Hex digits of a key that name its directory.
 pub(crate) const KEY_DIGITS: usize = 16;
-/// Bytes that their manifest may have. A part of 2,048 pairs takes 120 of them.
+/// Maximum bytes of their manifest. A part of 2,048 pairs needs 120 bytes.
 const BYTES_MAX: usize = 16 << 20;
 /// The version of their format.
 const SCHEMA: u32 = 1;
@@ -42,7 +42,7 @@ struct Part {
     sha256: String,
 }
 
-/// The files that the finished ones name. What is wrong with their manifests goes to `damage`.
+/// Returns the files that the finished ones list. Faults of their manifests are added to `damage`.
 pub(crate) fn expected_files(
     top: &Folder,
     data: &Manifest,
@@ -50,8 +50,8 @@ pub(crate) fn expected_files(
     damage: &mut Vec<Problem>,
 ) -> Result<Vec<ExpectedFile>> {
     let mut expected = Vec::new();
-    // Without a folder of that name there is nothing; what else has the name is for the search for
-    // strays to tell.
+    // Without a directory of that name there are no log-probs. The search for unlisted files
+    // reports any other kind of entry.
     let Some(refs) = within(top, FOLDER) else { return Ok(expected) };
     let failed = |error| Error::input(refs.path(), error);
     for entry in refs.entries().map_err(failed)? {
@@ -69,8 +69,7 @@ pub(crate) fn expected_files(
     Ok(expected)
 }
 
-/// Whether the log-probs of a key are complete: their manifest comes last, and without it a run is
-/// still at them.
+/// Whether the log-probs of a key are complete. Their manifest is written last.
 pub(crate) fn is_finished(key: &Folder) -> bool {
     !matches!(key.kind(manifest::FILE), Ok(None))
 }
@@ -118,27 +117,32 @@ fn of_key(
                 },
             ));
         }
-        Err(error) => damage.push(Problem::of(&file, format!("it is damaged: {error}"))),
+        Err(error) => damage.push(Problem::of(&file, format!("not a valid manifest: {error}"))),
     }
     Ok(())
 }
 
 impl Sidecar {
-    /// What cannot be true of log-probs of this data set in a folder of this name.
+    /// Returns the inconsistencies with this dataset and with the directory's name.
     fn contradictions(&self, name: &str, data: &Manifest) -> Result<Vec<String>> {
         let mut found = Vec::new();
         if self.schema != SCHEMA {
-            found.push(format!("it has schema {}, this version reads {SCHEMA}", self.schema));
+            let advice =
+                if self.schema < SCHEMA { "compute them again" } else { "update zephyr-fast" };
+            found.push(format!(
+                "schema {} is not supported (this version reads {SCHEMA}); {advice}",
+                self.schema
+            ));
         }
         if self.digest()?.get(..KEY_DIGITS) != Some(name)
             || self.key.get("shards").and_then(Value::as_str) != Some(data.fingerprint.as_str())
         {
-            found.push("its key is not that of its folder and of this data set".to_owned());
+            found.push("its key does not match its directory name or this dataset".to_owned());
         }
         for (split, card) in &self.splits {
             if data.splits.get(split).is_none_or(|whole| whole.examples != card.pairs) {
                 found.push(format!(
-                    "it has {} pairs of `{split}`, not those of the data set",
+                    "it has {} pairs for split `{split}`, which differs from the dataset",
                     card.pairs
                 ));
             }

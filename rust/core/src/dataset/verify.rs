@@ -1,9 +1,9 @@
-//! Verifies an out folder: every file that the manifest names byte by byte, its own sums, and that
-//! nothing lies there besides.
+//! Verifies an output directory: every file that the manifest names byte by byte, its own sums, and
+//! that nothing lies there besides.
 //!
-//! The folder may be anybody's. No link in it is followed, nothing but a regular file is opened, no
-//! file is read past the size that the manifest says, only folders that a run writes are searched,
-//! and what is wrong is counted where it is too much to tell.
+//! The directory may be anybody's. No link in it is followed, nothing but a regular file is opened,
+//! no file is read past the size that the manifest says, only directories that a run writes are
+//! searched, and what is wrong is counted where it is too much to tell.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -27,8 +27,8 @@ use crate::progress::Watch;
 const BLOCK_BYTES: usize = 1 << 20;
 /// Problems that a report tells one by one.
 const PROBLEMS_MAX: usize = 1_000;
-/// What helps where a folder is made of links, as the cache of the Hugging Face Hub is.
-const RESOLVE: &str = "a copy with every link resolved (`cp -rL`) can be verified";
+/// What helps where a directory is made of links, as the cache of the Hugging Face Hub is.
+const RESOLVE: &str = "copy the dataset with links resolved (`cp -rL`) and verify the copy";
 
 /// What was looked at, and what is wrong with it.
 #[derive(Debug, Default, Serialize)]
@@ -53,7 +53,7 @@ impl Report {
 /// One thing that is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// The file's path in the folder.
+    /// The file's path in the directory.
     pub file: String,
     /// The batch of the shard, from 0.
     pub batch: Option<usize>,
@@ -79,33 +79,33 @@ pub(crate) struct ExpectedFile {
     pub(crate) batches: Vec<BatchEntry>,
 }
 
-/// Verifies a folder. Reads all of it, a few megabytes at a time; writes nothing.
+/// Verifies a directory. Reads all of it, a few megabytes at a time; writes nothing.
 pub fn verify(folder: &Path, watch: &Watch) -> Result<Report> {
-    let no_data_set = || {
-        Error::Input(format!(
-            "`{}` is not a data set: no `{}` in it; an unfinished run has none",
-            folder.display(),
-            manifest::FILE
-        ))
-    };
+    let not_a_dataset =
+        |why: &str| Error::Input(format!("`{}` is not a dataset: {why}", folder.display()));
+    let no_manifest = || not_a_dataset("it has no `manifest.json` (the run did not finish)");
     let top = match Folder::open(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(no_data_set()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(not_a_dataset("no such directory"));
+        }
         top => top.map_err(|error| Error::input(folder, error))?,
     };
-    let manifest = read_manifest(&top)?.ok_or_else(no_data_set)?;
+    let manifest = read_manifest(&top)?.ok_or_else(no_manifest)?;
     let mut damage: Vec<Problem> = manifest
-        .contradictions()?
+        .inconsistencies()?
         .into_iter()
         .map(|what| Problem::of(manifest::FILE, what))
         .collect();
     let mut expected = of_manifest(&manifest);
     expected.extend(sidecar::expected_files(&top, &manifest, watch, &mut damage)?);
     let expected = of_one_name_each(expected, &mut damage);
-    let (found, more) = unlisted_files(&top, &expected, watch)?;
-    damage.extend(found);
+    let (unlisted, more) = unlisted_files(&top, &expected, watch)?;
+
     let checked =
         expected.par_iter().map(|file| check(&top, file, watch)).collect::<Result<Vec<_>>>()?;
     damage.extend(checked.iter().flat_map(|(_, found)| found.iter().cloned()));
+    // Last: a damaged file is worse than one too many.
+    damage.extend(unlisted);
     Ok(Report {
         files: expected.len() as u64,
         bytes: checked.iter().map(|(bytes, _)| bytes).sum(),
@@ -134,7 +134,7 @@ fn of_one_name_each(expected: Vec<ExpectedFile>, damage: &mut Vec<Problem>) -> V
     let mut once = |file: &ExpectedFile| {
         let is_new = names.insert(file.file.clone());
         if !is_new {
-            damage.push(Problem::of(&file.file, "it is named twice"));
+            damage.push(Problem::of(&file.file, "listed twice"));
         }
         is_new
     };
@@ -146,10 +146,8 @@ fn cut(mut damage: Vec<Problem>, more: usize) -> Vec<Problem> {
     let more = more + damage.len().saturating_sub(PROBLEMS_MAX);
     damage.truncate(PROBLEMS_MAX);
     if more > 0 {
-        damage.push(Problem::of(
-            ".",
-            format!("{more} more files are damaged, missing or not named by a manifest"),
-        ));
+        damage
+            .push(Problem::of(".", format!("{more} more files are damaged, missing or unlisted")));
     }
     damage
 }
@@ -195,8 +193,8 @@ struct UnlistedFiles<'run> {
 }
 
 impl UnlistedFiles<'_> {
-    /// Searches a folder that a run writes, and those of its folders that a run writes: three
-    /// levels at most.
+    /// Searches a directory that a run writes, and those of its directories that a run writes:
+    /// three levels at most.
     fn search(&mut self, folder: &Folder, level: Level, within: &str) -> Result<()> {
         let failed = |error| Error::input(folder.path(), error);
         for entry in folder.entries().map_err(failed)? {
@@ -224,10 +222,15 @@ impl UnlistedFiles<'_> {
 
     fn add(&mut self, file: String, kind: Kind) {
         let what = match kind {
-            Kind::File { .. } => "no manifest names it; take it away".to_owned(),
-            Kind::Folder => "it is a folder that no run writes; take it away".to_owned(),
+            Kind::File { .. } => {
+                "not listed in the manifest; delete it if it does not belong here".to_owned()
+            }
+            Kind::Folder => {
+                "a directory that zephyr-fast does not write; delete it if it does not belong here"
+                    .to_owned()
+            }
             Kind::Link => format!("{IS_LINK}; {RESOLVE}"),
-            Kind::Special => "it is neither a file nor a folder; take it away".to_owned(),
+            Kind::Special => "neither a file nor a directory; delete it".to_owned(),
         };
         let stray = Problem::of(&file, what);
         self.found.insert(file, stray);
@@ -249,10 +252,7 @@ fn check(top: &Folder, expected: &ExpectedFile, watch: &Watch) -> Result<(u64, V
     if !layout::is_file_of_data_set(&expected.file) {
         return Ok((
             0,
-            vec![Problem::of(
-                &expected.file,
-                "the manifest names it, but it is no file of this folder",
-            )],
+            vec![Problem::of(&expected.file, "the manifest lists a path outside the dataset")],
         ));
     }
     let unreadable = |error: std::io::Error| {
@@ -313,7 +313,7 @@ impl Hashing<'_> {
             let is_in_place = self.at == batch.offset;
             self.pass(batch.offset.saturating_add(batch.bytes).min(end), &mut xxh3)?;
             if !is_in_place || format!("{:016x}", xxh3.digest()) != batch.xxh3 {
-                let message = format!("these {} bytes are not what was written", batch.bytes);
+                let message = format!("checksum mismatch ({} bytes)", batch.bytes);
                 damage.push(Problem {
                     file: expected.file.clone(),
                     batch: Some(number),
@@ -330,11 +330,14 @@ impl Hashing<'_> {
         let sha256 = hex(&std::mem::take(&mut self.sha256).finalize());
         if expected.bytes.is_some_and(|bytes| bytes != self.at) {
             let (length, bytes) = (self.length.max(self.at), expected.bytes.unwrap_or_default());
-            damage.push(Problem::of(&expected.file, format!("it has {length} bytes, not {bytes}")));
+            damage.push(Problem::of(
+                &expected.file,
+                format!("size is {length} bytes, expected {bytes}"),
+            ));
         } else if sha256 != expected.sha256 && damage.is_empty() {
             damage.push(Problem::of(
                 &expected.file,
-                format!("its SHA-256 is {sha256}, not {}", expected.sha256),
+                format!("SHA-256 is {sha256}, expected {}", expected.sha256),
             ));
         }
         Ok(damage)

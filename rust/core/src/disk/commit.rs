@@ -1,8 +1,7 @@
-//! The one way a file comes to life: written under a temporary name, hashed on the way, synced,
-//! then renamed.
+//! Writes files atomically: under a temporary name, hashed while written, synced, then renamed.
 //!
-//! A draft that is dropped, whether by an error, an interrupt or a panic, leaves nothing under the
-//! final name.
+//! A draft that is dropped by an error, an interrupt or a panic leaves no file under the final
+//! name.
 
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
@@ -16,7 +15,7 @@ use crate::normal::hex;
 
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// What was committed.
+/// A committed file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
     /// Its size.
@@ -25,7 +24,7 @@ pub struct Committed {
     pub sha256: String,
 }
 
-/// A file on its way.
+/// A file that is being written.
 pub struct Draft {
     folder: Folder,
     name: String,
@@ -36,8 +35,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Opens a new file on its way to a name in a folder, which nothing may have when it is
-    /// committed.
+    /// Creates a draft of a file. Committing it fails if a file of that name exists.
     pub fn create(folder: &Folder, name: &str) -> Result<Draft> {
         let file =
             folder.draft(name).map_err(|error| Error::storage(&folder.path_of(name), error))?;
@@ -57,24 +55,24 @@ impl Draft {
         self.bytes
     }
 
-    /// XXH3-64 of what was written since the last call.
+    /// Returns the XXH3-64 of all bytes written since the last call.
     pub fn take_section(&mut self) -> u64 {
         let digest = self.section.digest();
         self.section.reset();
         digest
     }
 
-    /// The path that it will have: for messages alone.
+    /// Its final path, for messages only.
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path_of(&self.name)
     }
 
-    /// Syncs the file and gives it its name. Nothing of that name may exist.
+    /// Syncs the file and renames it to its final name. Fails if that name exists.
     pub fn commit(self) -> Result<Committed> {
         self.named(DraftFile::rename)
     }
 
-    /// The same, but a file that has the name is replaced.
+    /// Like `commit`, but replaces an existing file.
     pub(crate) fn replace(self) -> Result<Committed> {
         self.named(DraftFile::replace)
     }

@@ -15,7 +15,8 @@ use crate::disk::failpoints::sabotaged;
 const DRAFT_NAMES_MAX: usize = 16;
 
 impl Folder {
-    /// Makes a file under a temporary name, on its way to the name `target`; dropped, it is gone.
+    /// Creates a file under a temporary name, to be renamed to `target`. It is removed when
+    /// dropped.
     pub(crate) fn draft(&self, target: &str) -> Result<Stepped<DraftFile>> {
         step("create", &self.path_of(target))?;
         #[cfg(feature = "failpoints")]
@@ -47,14 +48,14 @@ impl Folder {
     }
 }
 
-/// A name that nobody can foresee; that it is new is for the call that makes the file to see to.
+/// Returns an unpredictable name. The call that creates the file ensures that it is new.
 fn draft_name() -> String {
     use std::hash::BuildHasher;
     let chance = std::collections::hash_map::RandomState::new().hash_one(std::process::id());
     format!("{TEMPORARY_PREFIX}{chance:016x}")
 }
 
-/// A file under a temporary name, which goes away with this.
+/// A file under a temporary name, which is removed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct DraftFile {
     folder: Folder,
@@ -74,7 +75,7 @@ impl DraftFile {
         self.file.sync_all()
     }
 
-    /// Gives the file its name, which nothing may have.
+    /// Renames the file to its final name. Fails if that name exists.
     pub(crate) fn rename(mut self, target: &str) -> Result<()> {
         step("rename", &self.folder.path_of(target))?;
         #[cfg(feature = "failpoints")]
@@ -85,14 +86,14 @@ impl DraftFile {
         }
         match self.rename_to_new(target) {
             Ok(()) => self.is_kept = true,
-            // This file system cannot rename so.
+            // This file system does not support such a rename.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => self.link_to_new(target)?,
             Err(error) => return Err(error.into()),
         }
         Ok(())
     }
 
-    /// Gives the file its name; a file that has it is replaced.
+    /// Renames the file to its final name, and replaces an existing file.
     pub(crate) fn replace(mut self, target: &str) -> Result<()> {
         step("rename", &self.folder.path_of(target))?;
         self.take_the_name(target)
@@ -109,7 +110,7 @@ impl DraftFile {
         rustix::fs::renameat_with(folder, &self.name, folder, target, RenameFlags::NOREPLACE)
     }
 
-    /// A second name, which fails where there is one; the first goes when this is dropped.
+    /// A second name, which fails if there is one; the first goes when this is dropped.
     pub(super) fn link_to_new(&self, target: &str) -> Result<()> {
         let folder = &*self.folder.handle;
         Ok(rustix::fs::linkat(folder, &self.name, folder, target, AtFlags::empty())?)
@@ -119,7 +120,7 @@ impl DraftFile {
 impl Drop for DraftFile {
     fn drop(&mut self) {
         if !self.is_kept {
-            // Nobody is left to be told; the next run sweeps what stays.
+            // A failure cannot be reported here. The next run removes the file.
             drop(self.folder.unlink(&self.name, AtFlags::empty()));
         }
     }

@@ -1,9 +1,8 @@
-//! Faults on demand, for tests alone: behind the feature `failpoints`, without which nothing of
-//! this file is compiled.
+//! Faults on demand, for tests only. Compiled only with the feature `failpoints`.
 //!
 //! `ZEPHYR_FAST_FAULT=KIND@N` hits the N-th step of a process's life on a disk: `kill` ends the
-//! process there, `short` writes half of what is asked, a number is the `errno` that the call fails
-//! with, and `plant` puts a stranger's file where a rename wants to go. `ZEPHYR_FAST_TRACE=FILE`
+//! process there, `short` writes half of the bytes, a number is the `errno` that the call fails
+//! with, and `plant` creates a foreign file at the target of a rename. `ZEPHYR_FAST_TRACE=FILE`
 //! writes down every step, `ZEPHYR_FAST_DELAYS=1` lets threads sleep by chance, and
 //! `ZEPHYR_FAST_SABOTAGE=NAME` switches one guarantee off, which the test of that guarantee must
 //! then find.

@@ -1,9 +1,9 @@
-//! All that the engine does to a disk. Each call that writes is a step, which tests of faults may
-//! count, fail or die at; reading opens regular files alone.
+//! Every operation on the file system. Each call that writes is a step, which fault tests count,
+//! fail or abort at. Reading only opens regular files.
 //!
-//! What a run writes, sweeps or verifies is reached through a [`Folder`]: a handle, and below it
-//! one name at a time, never through a symbolic link. Whoever swaps a name for a link while a run
-//! goes on only makes that run fail.
+//! A run writes, removes and verifies files through a [`Folder`]: a directory handle and single
+//! names below it, never through a symbolic link. Replacing a name with a link during a run only
+//! causes the run to fail.
 
 pub mod commit;
 mod draft;
@@ -28,11 +28,12 @@ pub(crate) use draft::DraftFile;
 #[cfg(feature = "failpoints")]
 use crate::disk::failpoints::{room, step};
 
-/// The start of every temporary name, so that the next run can sweep what a killed one left.
+/// Prefix of every temporary name, by which the next run finds and removes the files of a killed
+/// one.
 pub(crate) const TEMPORARY_PREFIX: &str = ".zephyr-draft-";
-/// What is said of a link where only the thing itself will do.
-pub(crate) const IS_LINK: &str = "it is a symbolic link, which is not followed here";
-/// For all accounts, as far as the umask lets them: data sets are read by others too.
+/// The error for a link where a file or directory is required.
+pub(crate) const IS_LINK: &str = "it is a symbolic link, which is not followed";
+/// Accessible to all accounts, as far as the umask allows, since others read datasets too.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 const FOLDER_MODE: Mode = Mode::from_raw_mode(0o777);
 const OPEN_FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -47,11 +48,10 @@ fn room(bytes: usize) -> Result<usize> {
     Ok(bytes)
 }
 
-/// Opens a file to read, links followed. What is no regular file is refused at once: a FIFO would
-/// hang, a device may never end.
+/// Opens a file to read, links followed. Fails at once if it is not a regular file: a FIFO would
+/// hang, and a device may never end.
 pub(crate) fn open(path: &Path) -> Result<File> {
-    // Without this flag, opening a FIFO waits for its writer. For a regular file it changes
-    // nothing.
+    // Without this flag, opening a FIFO waits for its writer. It has no effect on regular files.
     let file =
         File::options().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
     let kind = file.metadata()?;
@@ -59,7 +59,7 @@ pub(crate) fn open(path: &Path) -> Result<File> {
         return Ok(file);
     }
     Err(Error::other(if kind.is_dir() {
-        "it is a folder, not a file"
+        "it is a directory, not a file"
     } else {
         "it is not a regular file"
     }))
@@ -80,7 +80,7 @@ fn read_whole(file: File, bytes_max: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What a name in a folder stands for.
+/// The kind of a directory entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     File {
@@ -113,16 +113,16 @@ impl Kind {
     }
 }
 
-/// A directory that is held open, so that what is done below it stays below it.
+/// A directory that is held open, so operations cannot escape it.
 #[derive(Debug, Clone)]
 pub struct Folder {
     handle: Arc<OwnedFd>,
-    /// How it was reached, for messages alone.
+    /// Its path, for messages only.
     path: PathBuf,
 }
 
 impl Folder {
-    /// Opens a folder that the user named. A link in that path is the user's own choice and is
+    /// Opens a directory that the user named. A link in that path is the user's own choice and is
     /// followed.
     pub fn open(path: &Path) -> Result<Folder> {
         Ok(Folder {
@@ -131,7 +131,7 @@ impl Folder {
         })
     }
 
-    /// Opens a folder that the user named, which is made, with those above it, unless it is there.
+    /// Opens a directory that the user named. Creates it and its parents if missing.
     pub(crate) fn open_or_make(path: &Path) -> Result<Folder> {
         let is_new = !path.exists();
         step("make_folder", path)?;
@@ -143,24 +143,24 @@ impl Folder {
         Ok(folder)
     }
 
-    /// How it was reached: for messages alone.
+    /// Its path, for messages only.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The path of a name within: for messages alone.
+    /// The path of an entry, for messages only.
     pub(crate) fn path_of(&self, name: impl AsRef<OsStr>) -> PathBuf {
         self.path.join(name.as_ref())
     }
 
-    /// Opens a folder within.
+    /// Opens a subdirectory.
     pub(crate) fn folder(&self, name: &str) -> Result<Folder> {
         let handle = self.open_within(name, OPEN_FOLDER)?;
         Ok(Folder { handle: Arc::new(handle.into()), path: self.path_of(name) })
     }
 
-    /// Opens a folder within, which is made unless it is there.
+    /// Opens a subdirectory. Creates it if missing.
     pub(crate) fn make_folder(&self, name: &str) -> Result<Folder> {
         step("make_folder", &self.path_of(name))?;
         match rustix::fs::mkdirat(&*self.handle, name, FOLDER_MODE) {
@@ -179,19 +179,18 @@ impl Folder {
         }
     }
 
-    /// Opens a file within to read and to write, which is made unless it is there. What it holds
-    /// stays.
+    /// Opens a file within for reading and writing. Creates it if missing, and keeps its content.
     pub(crate) fn file_or_new(&self, name: &str) -> Result<File> {
         self.open_within(name, OFlags::RDWR | OFlags::CREATE)
     }
 
     fn open_within(&self, name: &str, flags: OFlags) -> Result<File> {
-        // Without NONBLOCK, opening a FIFO waits for its writer. For files and folders it changes
-        // nothing.
+        // Without NONBLOCK, opening a FIFO waits for its writer. For files and directories it
+        // changes nothing.
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         match rustix::fs::openat(&*self.handle, name, flags, FILE_MODE) {
             Ok(handle) => Ok(File::from(handle)),
-            // Systems differ in what they say of a link, and of a link where a folder is wanted.
+            // Systems report different errors for a link, and for a link instead of a directory.
             Err(error) if self.kind(name).ok().flatten() == Some(Kind::Link) => {
                 Err(Error::other(format!("{IS_LINK} ({error})")))
             }
@@ -205,12 +204,12 @@ impl Folder {
         read_whole(self.file(name)?, bytes_max)
     }
 
-    /// What a name within stands for, links not followed; `None` where nothing has it.
+    /// Returns the kind of an entry, without following links; `None` if it does not exist.
     pub(crate) fn kind(&self, name: impl AsRef<OsStr>) -> Result<Option<Kind>> {
         Ok(self.stat(name.as_ref())?.map(|stat| Kind::of(&stat)))
     }
 
-    /// Whether an open file is the one that a name within stands for.
+    /// Whether an entry is this open file.
     pub(crate) fn names(&self, name: &str, file: &File) -> Result<bool> {
         let held = rustix::fs::fstat(file)?;
         Ok(self
@@ -218,7 +217,7 @@ impl Folder {
             .is_some_and(|there| (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)))
     }
 
-    /// Whether this is still the folder that a name in another one stands for.
+    /// Whether an entry of another directory is still this directory.
     pub(crate) fn is_named(&self, above: &Folder, name: &str) -> Result<bool> {
         above.names(name, &File::from(self.handle.try_clone()?))
     }
@@ -231,7 +230,7 @@ impl Folder {
         }
     }
 
-    /// All names within and what they stand for, one at a time, in no order.
+    /// Iterates over all entries with their kinds, in no particular order.
     pub(crate) fn entries(&self) -> Result<impl Iterator<Item = Result<(OsString, Kind)>>> {
         let names = Dir::read_from(&*self.handle)?.filter(|entry| {
             let name = entry.as_ref().map_or(&b""[..], |entry| entry.file_name().to_bytes());
@@ -242,12 +241,12 @@ impl Folder {
                 Ok(entry) => OsStr::from_bytes(entry.file_name().to_bytes()).to_owned(),
                 Err(error) => return Some(Err(error.into())),
             };
-            // Gone meanwhile: then it is not there.
+            // Skipped if it was removed meanwhile.
             self.kind(&entry).map(|kind| kind.map(|kind| (entry, kind))).transpose()
         }))
     }
 
-    /// Makes a file that is not there yet, under its own name.
+    /// Creates a file. Fails if it exists.
     pub(crate) fn create(&self, name: &str) -> Result<Stepped<File>> {
         step("create", &self.path_of(name))?;
         self.create_new(name).map(Stepped)
@@ -257,26 +256,26 @@ impl Folder {
         self.open_within(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
     }
 
-    /// Waits until the names in this folder are on disk: a rename is not, before that.
+    /// Waits until the entries of this directory are on disk. Until then, a rename is not durable.
     pub(crate) fn sync(&self) -> Result<()> {
         step("sync_folder", &self.path)?;
         Ok(rustix::fs::fsync(&*self.handle)?)
     }
 
-    /// Removes a file, or a link itself; nothing is there, nothing is done.
+    /// Removes a file, or a link itself. Succeeds if it does not exist.
     pub(crate) fn remove(&self, name: &str) -> Result<()> {
         step("remove", &self.path_of(name))?;
         self.unlink(name, AtFlags::empty())
     }
 
-    /// Removes a folder if it is empty.
+    /// Removes a directory if it is empty.
     pub(crate) fn remove_if_empty(&self, name: &str) -> Result<()> {
         step("remove", &self.path_of(name))?;
         self.unlink_empty(name)
     }
 
-    /// Removes a folder's files whose names `is_ours` knows, those in `last` behind all others,
-    /// then the folder if it is empty: one step.
+    /// Removes a directory's files whose names `is_ours` knows, those in `last` after all others,
+    /// then the directory if it is empty: one step.
     pub(crate) fn remove_flat(
         &self,
         name: &str,

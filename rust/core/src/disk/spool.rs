@@ -12,7 +12,7 @@
 //! spool.push(b"")?; // ends at byte 3 too
 //! spool.push_u64(&[2])?; // eight little-endian bytes; ends at byte 11
 //! assert_eq!(on_disk()?, 0); // all of them are in the buffer
-//! spool.push(&vec![b'x'; 1 << 20])?; // fills the buffer's MiB, so that all four are written
+//! spool.push(&vec![b'x'; 1 << 20])?; // fills the buffer's MiB, so all four are written
 //! assert_eq!(on_disk()?, 11 + (1 << 20));
 //! let mut record = Vec::new();
 //! spool.read(2, &mut record)?; // bytes 3 to 11, from the file
@@ -72,7 +72,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Reads a record into `record`, replacing what is there.
+    /// Reads a record into `record`, replacing its content.
     pub fn read(&self, number: usize, record: &mut Vec<u8>) -> Result<()> {
         let length = self.length(number);
         let start = self.ends[number] - length as u64;

@@ -1,4 +1,4 @@
-//! What must hold of a folder's handle: nothing is reached through a link, nothing but files is
+//! What must hold of a directory's handle: nothing is reached through a link, nothing but files is
 //! read.
 
 use std::os::unix::fs::symlink;

@@ -1,5 +1,5 @@
-//! The whole walk of one row, as JSON: what each stage made of it, its text, its ids and what is
-//! trained. Dedup is left out. And what a template alone makes of dialogues.
+//! Explains, as JSON, how each step processes a row: its changes, text, ids and labels.
+//! Deduplication is not included. Also renders dialogues with a template.
 
 use std::ops::Range;
 use std::path::Path;
@@ -79,19 +79,18 @@ fn tell_tokens(walk: &RowPipeline, cleaned: &Cleaned, encoded: Encoded, story: &
     }
 }
 
-/// A message as chat templates and `transformers` know it.
+/// A message as in chat templates and `transformers`.
 #[derive(Deserialize)]
 struct Message {
     role: String,
     content: String,
 }
 
-/// What a template makes of dialogues, each a list of messages: text and trained ranges, counted in
-/// characters, or a reason. With `prompt` the text before an answer is rendered, which has no
-/// ranges.
+/// Renders dialogues, each a list of messages. Returns text and label ranges in characters, or a
+/// reason. With `prompt`, renders the generation prompt, which has no ranges.
 pub fn render(tokenizer: &Path, template: &str, dialogues: &str, prompt: bool) -> Result<String> {
     let dialogues: Vec<Vec<Message>> = serde_json::from_str(dialogues)
-        .map_err(|error| Error::Config(format!("dialogues: {error}")))?;
+        .map_err(|error| Error::Config(format!("invalid dialogues: {error}")))?;
     let tokenizer = Tokenizer::load(tokenizer)?;
     let (name, text) = encode::template_text(template, &tokenizer)?;
     let template = Template::new(&name, &text, &tokenizer.special, &tokenizer.special_texts())?;

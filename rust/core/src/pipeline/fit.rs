@@ -1,5 +1,5 @@
-//! What a recipe must be to fit its run: known to every step that it names, meant for what is made,
-//! and without keys that do nothing.
+//! Checks that a recipe fits its run: every step knows the names it uses, it is meant for this
+//! command, and no key is without effect.
 
 use crate::binarize;
 use crate::dataset::product::Product;
@@ -8,7 +8,7 @@ use crate::filter;
 use crate::read::shape;
 use crate::recipe::{Compat, Dedup, Pack, Preset, Recipe, Tokenize, TrainOn};
 
-/// Reads a recipe, and asks the steps about the words that only they know. Arguments as in
+/// Reads a recipe and validates the names that only the steps know. The arguments are those of
 /// [`Recipe::read`].
 pub fn read(text: &str, name: &str, overrides: &[(String, String)]) -> Result<Recipe> {
     let recipe = Recipe::read(text, name, overrides, |filter| filter::build(filter).map(drop))?;
@@ -18,7 +18,7 @@ pub fn read(text: &str, name: &str, overrides: &[(String, String)]) -> Result<Re
     Ok(recipe)
 }
 
-/// Whether a product is made of rows that compare answers.
+/// Whether a product is built from rows that compare completions.
 pub(super) fn compares(product: Product) -> bool {
     match product {
         Product::Windows => false,
@@ -26,40 +26,48 @@ pub(super) fn compares(product: Product) -> bool {
     }
 }
 
-/// Fills in what depends on the product, and refuses what does not fit it.
+/// Sets the defaults that depend on the product, and rejects keys that do not fit it.
 pub(super) fn resolve(product: Product, recipe: &mut Recipe) -> Result<()> {
     let refuse = |why: &str| Err(Error::Config(why.to_owned()));
     if !recipe.shards.tokens && !recipe.shards.text {
-        return refuse("`shards.tokens = false` and `shards.text = false` leave nothing to write");
+        return refuse(
+            "`shards.tokens` and `shards.text` are both false, so there is nothing to write",
+        );
     }
     if recipe.source.shape != "auto" {
         let shape = shape::named(&recipe.source.shape)?;
         if shape.compares != compares(product) {
             let other =
                 if shape.compares { "`zephyr-fast binarize`" } else { "`zephyr-fast prep`" };
-            return Err(Error::Config(format!("rows of shape `{}` are for {other}", shape.name)));
+            return Err(Error::Config(format!(
+                "rows of shape `{}` need {other}; use that command, or set `source.shape`",
+                shape.name
+            )));
         }
     }
-    // Before anything is filled in, but said last: what is meant for the other product comes first.
+    // Computed before any default is set, but reported last: a key of the other product is the
+    // better error.
     let off = switched_off(recipe);
     match product {
         Product::Windows => resolve_windows(recipe)?,
         Product::Pairs => resolve_pairs(recipe)?,
     }
     off.map_or(Ok(()), |(key, why)| {
-        Err(Error::Config(format!("`{key}` does nothing here: {why}; take it away")))
+        Err(Error::Config(format!("`{key}` has no effect: {why}; remove it")))
     })
 }
 
 fn resolve_windows(recipe: &mut Recipe) -> Result<()> {
     let refuse = |why: &str| Err(Error::Config(why.to_owned()));
     if recipe.binarize.is_some() {
-        return refuse("a recipe with [binarize] is for `zephyr-fast binarize`");
+        return refuse(
+            "this recipe has a [binarize] table; use `zephyr-fast binarize`, or remove `binarize`",
+        );
     }
     if recipe.compat == Compat::Trl07 {
         if !recipe.shards.tokens {
             return refuse(
-                "`compat = \"trl-0.7\"` is about windows of tokens, and `shards.tokens` is false",
+                "`compat = \"trl-0.7\"` packs tokens and cannot be combined with `shards.tokens = false`",
             );
         }
         recipe.tokenize.train_on = TrainOn::All;
@@ -69,55 +77,57 @@ fn resolve_windows(recipe: &mut Recipe) -> Result<()> {
 
 fn resolve_pairs(recipe: &mut Recipe) -> Result<()> {
     let refuse = |why: &str| Err(Error::Config(why.to_owned()));
-    if let Some((key, why)) = of_windows_alone(recipe) {
+    if let Some((key, why)) = without_effect_on_pairs(recipe) {
         return Err(Error::Config(format!(
-            "`{key}` {why}; it does nothing in `zephyr-fast binarize`, so take it away"
+            "`{key}` has no effect in `zephyr-fast binarize`: {why}; remove it"
         )));
     }
     if let Some(place) = recipe.filters.iter().position(filter::cuts_turns) {
         return Err(Error::Config(format!(
-            "`filter.{place}.drop = \"tail\"` cuts turns off, and the answers that \
-             `zephyr-fast binarize` compares need the whole question; write `drop = \"dialogue\"`"
+            "`filter.{place}.drop = \"tail\"` removes messages of the prompt, which \
+             `zephyr-fast binarize` needs in full; set `drop = \"dialogue\"`"
         )));
     }
     let Some(binarize) = &mut recipe.binarize else {
-        return refuse("`zephyr-fast binarize` needs a recipe with [binarize]");
+        return refuse(
+            "this recipe has no [binarize] table; use `zephyr-fast prep`, or a recipe with one such as `ultrafeedback`",
+        );
     };
-    // The published sets kept rows that repeat; their presets keep them too.
+    // The published datasets kept repeated rows, so their presets do too.
     recipe.dedup.exact &= binarize.preset.is_none_or(Preset::drops_duplicates);
     binarize::resolve(binarize);
     Ok(())
 }
 
-/// The first key that only windows have a use for, and what it is for: one that is laid over the
-/// recipe, or that the recipe sets to something else than its default.
-fn of_windows_alone(recipe: &Recipe) -> Option<(&'static str, &'static str)> {
+/// Returns the first key that has no effect on pairs, and why: one that is overridden, or that the
+/// recipe sets to another value than its default.
+fn without_effect_on_pairs(recipe: &Recipe) -> Option<(&'static str, &'static str)> {
     let keys = [
-        ("compat", recipe.compat != Compat::default(), "is about windows, for `zephyr-fast prep`"),
+        ("compat", recipe.compat != Compat::default(), "only `zephyr-fast prep` supports it"),
         (
             "pack.seq_len",
             recipe.pack.seq_len != Pack::default().seq_len,
-            "is the length of windows; that of a pair is `binarize.max_length`",
+            "the limit of a pair is `binarize.max_length`",
         ),
         (
             "dedup.near",
             recipe.dedup.near,
-            "compares dialogues; `zephyr-fast binarize` only knows `dedup.exact`",
+            "it compares dialogues, and pairs only support `dedup.exact`",
         ),
         (
             "dedup.of",
             recipe.dedup.of != Dedup::default().of,
-            "is for dialogues; `zephyr-fast binarize` compares whole rows as the source has them",
+            "pairs are compared by the bytes of the whole row",
         ),
         (
             "dedup.threshold",
             recipe.dedup.threshold != Dedup::default().threshold,
-            "is for `dedup.near`, which compares dialogues",
+            "it is the threshold of `dedup.near`, which compares dialogues",
         ),
         (
             "tokenize.train_on",
             recipe.tokenize.train_on != Tokenize::default().train_on,
-            "is for windows; of a pair the answers are trained",
+            "both completions of a pair are always trained",
         ),
     ];
     let is_written = |key: &str| recipe.overridden.iter().any(|written| written == key);
@@ -126,8 +136,8 @@ fn of_windows_alone(recipe: &Recipe) -> Option<(&'static str, &'static str)> {
         .map(|(key, _, why)| (key, why))
 }
 
-/// The first key that was laid over the recipe although another key switches it off, and why. What
-/// a recipe itself says may wait for the day on which it counts.
+/// Returns the first overridden key that another key disables, and why. Keys of the recipe file
+/// itself may be without effect.
 fn switched_off(recipe: &Recipe) -> Option<(&'static str, &'static str)> {
     let keeps_duplicates = recipe
         .binarize
@@ -135,13 +145,13 @@ fn switched_off(recipe: &Recipe) -> Option<(&'static str, &'static str)> {
         .and_then(|binarize| binarize.preset)
         .is_some_and(|preset| !preset.drops_duplicates());
     let is_trl07 = recipe.compat == Compat::Trl07;
-    let without_sets = recipe.decontaminate.against.is_empty();
+    let has_no_sets = recipe.decontaminate.against.is_empty();
     let compares = recipe.dedup.exact || recipe.dedup.near;
     let rules: [(&[&'static str], bool, &'static str); 5] = [
         (
             &["dedup.exact"],
             keeps_duplicates && recipe.dedup.exact,
-            "the preset keeps rows that repeat",
+            "the preset keeps repeated rows",
         ),
         (
             &["tokenize.train_on"],
@@ -152,8 +162,8 @@ fn switched_off(recipe: &Recipe) -> Option<(&'static str, &'static str)> {
         (&["dedup.of"], !compares, "`dedup.exact` and `dedup.near` are off"),
         (
             &["decontaminate.action", "decontaminate.threshold"],
-            without_sets,
-            "no evaluation set is named",
+            has_no_sets,
+            "the recipe names no evaluation set",
         ),
     ];
     let is_laid_over = |key: &&str| recipe.overridden.iter().any(|written| written == key);
@@ -226,7 +236,7 @@ mod tests {
         assert_eq!(error(tail, Product::Windows, &[]), "");
         assert!(
             error(&format!("{tail}{text}"), Product::Pairs, &[])
-                .starts_with("`filter.1.drop = \"tail\"` cuts turns off")
+                .starts_with("`filter.1.drop = \"tail\"` removes messages")
         );
         for (text, product, key, value) in [
             ("[binarize]\npreset = \"h4-v1\"\n", Product::Pairs, "dedup.exact", "true"),
@@ -236,7 +246,7 @@ mod tests {
             ("", Product::Windows, "decontaminate.action", "flag"),
         ] {
             let refused = error(text, product, &[(key, value)]);
-            assert!(refused.starts_with(&format!("`{key}` does nothing here")), "{key}: {refused}");
+            assert!(refused.starts_with(&format!("`{key}` has no effect")), "{key}: {refused}");
         }
         let in_effect = [("binarize.preset", "h4-v1"), ("dedup.exact", "false")];
         assert_eq!(error("[binarize]\n", Product::Pairs, &in_effect), "");

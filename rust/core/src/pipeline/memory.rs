@@ -1,21 +1,21 @@
-//! The memory that a process holds, against what a run was given.
+//! Checks the memory use of the process against `--max-memory`.
 
 use std::fs;
 
 use crate::error::{Error, Result};
 
-/// Fails once this process holds more than it was given; `None` is as much as there is.
+/// Fails if the process uses more memory than allowed. `None` allows any amount.
 pub fn check(bytes_max: Option<u64>) -> Result<()> {
     let Some(bytes_max) = bytes_max else { return Ok(()) };
     let Some(bytes) = resident_bytes() else {
         return Err(Error::Config(
-            "`--max-memory` needs /proc/self/status, which is not there; leave it out".to_owned(),
+            "`--max-memory` needs /proc/self/status, which this system does not have; remove the option".to_owned(),
         ));
     };
     if bytes > bytes_max {
-        return Err(Error::Config(format!(
-            "this process holds {} MB of memory, more than the {} MB of `--max-memory`; allow \
-                more, or take fewer rows at once",
+        return Err(Error::MemoryLimit(format!(
+            "the process uses {} MB of memory, more than `--max-memory` ({} MB); raise the limit, \
+             use fewer `--threads`, or split the input",
             bytes / 1_000_000,
             bytes_max / 1_000_000
         )));
@@ -23,7 +23,7 @@ pub fn check(bytes_max: Option<u64>) -> Result<()> {
     Ok(())
 }
 
-/// What of this process's memory is resident.
+/// Returns the resident memory of this process, if the system reports it.
 fn resident_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

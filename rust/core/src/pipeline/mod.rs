@@ -1,7 +1,7 @@
-//! The walk in its order, over all rows: read in rounds, visit on every core, admit in row order,
-//! finish on every core, write in row order.
+//! Runs the pipeline over all rows. In each round, rows are read, cleaned in parallel, deduplicated
+//! in row order, encoded in parallel, and written in row order.
 //!
-//! While one round is finished and written the next one is visited, so no core waits for the serial
+//! While a round is encoded and written, the next one is cleaned, so no core waits for the serial
 //! parts.
 
 pub mod explain;
@@ -41,48 +41,55 @@ use crate::stage::Reason;
 use crate::tokenize::Tokenizer;
 use output::Output;
 
-/// Chunks of a round for each thread: enough that threads seldom wait for the last row, few enough
-/// that a round is warm in the cache when its rows are written.
+/// Chunks per round and thread: enough that threads rarely wait for the last row, few enough that a
+/// round is still in the cache when its rows are written.
 const ROUND_CHUNKS_PER_THREAD: usize = 4;
-/// Chunks of a round at most: some tens of megabytes.
+/// Maximum chunks of a round: some tens of megabytes.
 const ROUND_CHUNKS_MAX: usize = 32;
 
-/// A run to do.
+/// The definition of a run.
 #[derive(Debug)]
 pub struct Job {
-    /// What is made.
+    /// The product to build.
     pub product: Product,
-    /// Its recipe.
+    /// The recipe.
     pub recipe: Recipe,
-    /// What errors call the recipe: a file's name or path. The manifest keeps its stem.
+    /// Name or path of the recipe in errors. The manifest records its stem.
     pub recipe_name: String,
     /// The files to read.
     pub inputs: Vec<PathBuf>,
-    /// The tokenizer's folder or file, where the recipe wants tokens.
+    /// The tokenizer's directory or file, if the recipe writes tokens.
     pub tokenizer: Option<PathBuf>,
-    /// The folder to write.
+    /// The output directory.
     pub out: PathBuf,
-    /// How it is done.
+    /// The options of the run.
     pub options: RunOptions,
 }
 
-/// How a run is done. Nothing here changes a byte of what it writes.
+/// Options of a run. They never change the bytes of its output.
 #[derive(Debug, Clone, Default)]
 pub struct RunOptions {
-    /// Threads; `None` is one a core.
+    /// Number of threads; `None` uses one per core.
     pub threads: Option<usize>,
-    /// Whether another run's folder may be replaced.
+    /// Whether a different dataset may be replaced.
     pub overwrite: bool,
-    /// Bytes of memory that this process may hold, all that is in it counted; `None` is as much as
-    /// there is.
+    /// Maximum resident memory of this process in bytes; `None` is unlimited.
     pub memory_bytes_max: Option<u64>,
-    /// Unreadable rows allowed; `None` is 20 or one in a thousand, whichever is more, and 1,000 at
-    /// once.
+    /// Unreadable rows allowed. `None` allows 20 or 0.1 % of the rows, whichever is more, and at
+    /// most 1,000: the total is unknown while the run reads, so a larger share could not stop it
+    /// early.
     pub bad_rows_max: Option<u64>,
+    /// Whether the first unreadable row ends the run. Excludes `bad_rows_max`.
+    pub strict: bool,
 }
 
-/// Does a run and gives its manifest. A finished folder of the same run is left as it is.
+/// Runs a job and returns its manifest. A finished dataset of the same run is returned unchanged.
 pub fn run(job: Job, watch: &Watch) -> Result<Manifest> {
+    if job.options.strict && job.options.bad_rows_max.is_some() {
+        return Err(Error::Config(
+            "`--strict` cannot be combined with `--max-bad-rows`; remove one of them".to_owned(),
+        ));
+    }
     let threads =
         rayon::ThreadPoolBuilder::new().num_threads(job.options.threads.unwrap_or(0)).build();
     threads.map_err(|error| Error::Internal(error.to_string()))?.install(|| run_here(job, watch))
@@ -111,12 +118,20 @@ fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
         Claim::Free(folder) => folder,
     };
     watch.bytes_total.store(inputs.iter().map(|input| input.bytes).sum(), Ordering::Relaxed);
-    let bad_rows = BadRows { max: job.options.bad_rows_max, count: 0, first: None };
+    let options = &job.options;
+    let bad_rows = BadRows {
+        inputs: &inputs,
+        max: if options.strict { Some(0) } else { options.bad_rows_max },
+        is_strict: options.strict,
+        count: 0,
+        first: None,
+    };
     let mut output = Output::new(&walk, &folder, &inputs)?;
     let mut seen = Seen::new(folder.work(), &walk.recipe.dedup)?;
     let memory = job.options.memory_bytes_max;
     let rows_read = process_rows(&walk, &inputs, watch, memory, &mut seen, &mut output, bad_rows)?;
     output.check_conserved(rows_read)?;
+    output.check_some_written()?;
     output.near_search_truncated = seen.near_search_truncated();
     drop(seen);
     let name = Path::new(&job.recipe_name)
@@ -127,35 +142,35 @@ fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
     Ok(manifest)
 }
 
-/// A round between the halves of the walk: its chunks, for what the quarantine keeps of a row, and
-/// its rows in row order.
+/// A round between cleaning and encoding: its rows in row order, and its chunks, from which the
+/// quarantine copies raw bytes.
 #[derive(Default)]
 struct Round {
     started: Vec<Started>,
     rows: Vec<Row>,
 }
 
-/// A row on its way.
+/// A row of a round.
 pub(crate) struct Row {
     row_id: i64,
     input: i32,
-    /// Its chunk's place in the round.
+    /// Its chunk's index in the round.
     chunk: usize,
     raw: RawRow,
     visited: Visited,
 }
 
-/// Memory that a run takes beside its rounds, measured and some more: tables and a row group of
-/// Parquet.
+/// Memory that a run needs in addition to its rounds, measured and rounded up: tables and a Parquet
+/// row group.
 const STANDING_BYTES: u64 = 96 << 20;
-/// Memory that a thread takes beside its rows, measured with one to eight of them: caches of the
-/// tokenizer, heaps of the allocator.
+/// Memory that a thread needs in addition to its rows, measured with one to eight threads:
+/// tokenizer caches and allocator heaps.
 const THREAD_BYTES: u64 = 20 << 20;
-/// Memory that a chunk takes on its way, measured and a quarter more: its rows in every form, and
-/// two rounds are on their way at once.
+/// Memory that a chunk needs while it is processed, measured plus a quarter: its rows in every
+/// form, with two rounds in progress at once.
 const CHUNK_BYTES_HELD: u64 = 20 * read::CHUNK_BYTES as u64;
 
-/// Chunks of a round: with less memory, fewer. What is written does not depend on it.
+/// Returns the chunks per round: fewer with less memory. The output does not depend on it.
 fn round_chunks(memory_bytes_max: Option<u64>) -> usize {
     let threads = rayon::current_num_threads();
     let wanted = (ROUND_CHUNKS_PER_THREAD * threads).min(ROUND_CHUNKS_MAX);
@@ -164,7 +179,7 @@ fn round_chunks(memory_bytes_max: Option<u64>) -> usize {
     memory_bytes_max.map_or(wanted, |bytes| fit(bytes).clamp(1, wanted))
 }
 
-/// Takes every row to its end, and says how many there were.
+/// Processes all rows and returns their number.
 fn process_rows(
     walk: &RowPipeline,
     inputs: &[Input],
@@ -172,14 +187,14 @@ fn process_rows(
     memory: Option<u64>,
     seen: &mut Seen,
     output: &mut Output,
-    mut bad_rows: BadRows,
+    mut bad_rows: BadRows<'_>,
 ) -> Result<u64> {
     let round_chunks = round_chunks(memory);
     let (sender, receiver) = mpsc::sync_channel(round_chunks);
     let progress = Progress::of(watch);
     std::thread::scope(|scope| {
-        // Dropped when this closure ends, however it ends: the reader, which may be waiting for
-        // room, then ends as well.
+        // Dropped when this closure ends, also by an error: a reader that waits for room then ends
+        // as well.
         let receiver = receiver;
         let reading = progress.clone();
         scope.spawn(move || read_all(inputs, &reading, &sender));
@@ -200,13 +215,13 @@ fn process_rows(
             written?;
             pending = Round { started, rows: admit(visited?, seen, &mut bad_rows)? };
             if is_last && pending.rows.is_empty() {
-                return bad_rows.judge(next_row as u64).map(|()| next_row as u64);
+                return bad_rows.check_total(next_row as u64).map(|()| next_row as u64);
             }
         }
     })
 }
 
-/// Reads all inputs, in order, on a thread of its own; ends early when nobody listens any more.
+/// Reads all inputs, in order, on a separate thread; ends early when nobody listens any more.
 fn read_all(inputs: &[Input], progress: &Progress, sender: &mpsc::SyncSender<Result<Chunk>>) {
     for input in inputs {
         let chunks = match read::chunks(input, progress) {
@@ -226,7 +241,7 @@ fn read_all(inputs: &[Input], progress: &Progress, sender: &mpsc::SyncSender<Res
     }
 }
 
-/// The chunks of the next round; none once all inputs are read.
+/// Returns the chunks of the next round; empty once all inputs are read.
 fn next_round(receiver: &mpsc::Receiver<Result<Chunk>>, round_chunks: usize) -> Result<Vec<Chunk>> {
     let mut chunks = Vec::with_capacity(round_chunks);
     while chunks.len() < round_chunks {
@@ -284,8 +299,8 @@ fn visit(walk: &RowPipeline, started: &[Started], watch: &Watch) -> Result<Vec<R
         .collect()
 }
 
-/// Judges repetitions and unreadable rows, in row order.
-fn admit(mut rows: Vec<Row>, seen: &mut Seen, bad_rows: &mut BadRows) -> Result<Vec<Row>> {
+/// Marks duplicates and counts unreadable rows, in row order.
+fn admit(mut rows: Vec<Row>, seen: &mut Seen, bad_rows: &mut BadRows<'_>) -> Result<Vec<Row>> {
     for row in &mut rows {
         match &row.visited.outcome {
             Outcome::GoingOn(cleaned) => {
@@ -299,7 +314,7 @@ fn admit(mut rows: Vec<Row>, seen: &mut Seen, bad_rows: &mut BadRows) -> Result<
                     row.visited.outcome = Outcome::Duplicate(repeat);
                 }
             }
-            Outcome::Unreadable(reason) => bad_rows.add(reason, &row.raw)?,
+            Outcome::Unreadable(reason) => bad_rows.add(reason, row.input, &row.raw)?,
             Outcome::Dropped(_)
             | Outcome::Duplicate(_)
             | Outcome::Quarantined(_)
@@ -309,7 +324,7 @@ fn admit(mut rows: Vec<Row>, seen: &mut Seen, bad_rows: &mut BadRows) -> Result<
     Ok(rows)
 }
 
-/// Makes tokens of the rows that stay, and hands every row on in row order.
+/// Encodes the rows that are kept, and passes every row on in row order.
 fn finish(
     walk: &RowPipeline,
     round: Round,
@@ -336,7 +351,7 @@ fn finish(
     Ok(())
 }
 
-/// The rows of a round, unless a test wants them out of order or one of them gone.
+/// Returns the rows of a round. Tests may shuffle them or remove one.
 #[cfg(feature = "failpoints")]
 fn sabotaged_rows(mut rows: Vec<Row>) -> Vec<Row> {
     if crate::disk::failpoints::sabotaged("unordered") {
@@ -363,35 +378,59 @@ fn finish_row(walk: &RowPipeline, started: &[Started], row: Row) -> output::Row 
     output::Row { row_id, input, raw, id, prompt_id, notes, outcome, aside }
 }
 
-/// Unreadable rows so far, and how many are too many.
-struct BadRows {
+/// Default maximum of unreadable rows while the total number of rows is unknown.
+const BAD_ROWS_MAX: u64 = 1_000;
+
+/// The number of unreadable rows, the first of them, and how many are allowed.
+struct BadRows<'run> {
+    inputs: &'run [Input],
     max: Option<u64>,
+    is_strict: bool,
     count: u64,
     first: Option<String>,
 }
 
-impl BadRows {
-    fn add(&mut self, reason: &Reason, raw: &RawRow) -> Result<()> {
+impl BadRows<'_> {
+    fn add(&mut self, reason: &Reason, input: i32, raw: &RawRow) -> Result<()> {
         self.count += 1;
-        let detail = reason.detail.as_deref().unwrap_or_default();
-        self.first.get_or_insert_with(|| {
-            format!("line {}, byte {}: {}: {detail}", raw.line, raw.offset, reason.code.word())
-        });
-        if self.count > self.max.unwrap_or(1_000) { self.fail("so far") } else { Ok(()) }
+        let inputs = self.inputs;
+        self.first.get_or_insert_with(|| located(&inputs[input as usize], reason, raw));
+        let max = self.max.unwrap_or(BAD_ROWS_MAX);
+        if self.count > max { self.fail(max, None) } else { Ok(()) }
     }
 
-    /// Judges the whole run.
-    fn judge(&self, rows: u64) -> Result<()> {
+    /// Checks the limit once the total number of rows is known.
+    fn check_total(&self, rows: u64) -> Result<()> {
         let max = self.max.unwrap_or_else(|| 20.max(rows / 1_000));
-        if self.count > max { self.fail(&format!("of {rows}")) } else { Ok(()) }
+        if self.count > max { self.fail(max, Some(rows)) } else { Ok(()) }
     }
 
-    fn fail(&self, of: &str) -> Result<()> {
-        let first = self.first.as_deref().unwrap_or_default();
-        Err(Error::TooManyBadRows(format!(
-            "{} rows {of} are unreadable, too many; the first: {first}. If they are to be set \
-                aside all the same, allow more with --max-bad-rows",
-            self.count
-        )))
+    fn fail(&self, max: u64, total: Option<u64>) -> Result<()> {
+        let (count, first) = (self.count, self.first.as_deref().unwrap_or_default());
+        let are = if count == 1 { "is" } else { "are" };
+        let rows = match total {
+            Some(total) => format!("{count} of {total} rows {are} unreadable"),
+            None if count == 1 => "1 row is unreadable".to_owned(),
+            None => format!("{count} rows so far are unreadable"),
+        };
+        Err(Error::TooManyBadRows(if self.is_strict {
+            format!("{rows}, and `--strict` allows none: {first}; fix the row, or drop `--strict`")
+        } else {
+            format!(
+                "{rows}, more than the {max} allowed; first: {first}; to quarantine such rows and \
+                 continue, raise `--max-bad-rows`"
+            )
+        }))
     }
+}
+
+/// Describes an unreadable row: its file, line, reason and offset.
+fn located(input: &Input, reason: &Reason, raw: &RawRow) -> String {
+    let reason_words = reason.code.word().replace('_', " ").replace("utf8", "UTF-8");
+    let reason_words = reason_words.replace("json", "JSON");
+    // A row is one line, so the parser's line number would only contradict that of the file.
+    let detail = reason.detail.as_deref().map_or_else(String::new, |detail| {
+        format!(": {}", detail.replace(" at line 1 column ", " at column "))
+    });
+    format!("{}:{}: {reason_words}{detail} (byte {})", input.name, raw.line, raw.offset)
 }

@@ -37,7 +37,8 @@ const LISTS: [(&str, List); 17] = [
 /// so errors do not list them as kinds.
 const TRAINED_COLUMNS: &str = "trained_columns:";
 
-/// Returns the names of one kind. `products`, `commands` and `acts` list the products in the same order.
+/// Returns the names of a kind. `products`, `commands` and `acts` list the products in the same
+/// order.
 pub fn names(kind: &str) -> Result<Vec<&'static str>> {
     let list = LISTS.iter().find(|(known, _)| *known == kind).map(|(_, names)| names());
     let kinds = || LISTS.map(|(kind, _)| kind).join(", ");

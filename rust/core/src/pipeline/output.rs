@@ -1,8 +1,8 @@
-//! The serial end of the walk: takes rows in order, keeps the books, and writes everything but the
-//! manifest's name.
+//! The serial end of the pipeline: counts rows in order and writes all files except the manifest.
 
 use std::collections::BTreeMap;
 
+use super::names;
 use super::text::Text;
 use super::windows::Waiting;
 use crate::dataset::card;
@@ -29,8 +29,12 @@ use crate::recipe::Compat;
 use crate::stage::{Notes, Reason};
 
 const SPLITS: [&str; 2] = ["train", "test"];
+/// Reasons that the error of a run without rows names.
+const REASONS_NAMED: usize = 3;
+/// Inputs that the error of an empty input names.
+const INPUTS_NAMED: usize = 3;
 
-/// A row at the end of its walk.
+/// A row with its outcome.
 pub(super) struct Row {
     pub row_id: i64,
     pub input: i32,
@@ -66,7 +70,7 @@ fn trained_count(encoded: &Encoded) -> usize {
     }
 }
 
-/// All files on their way, and the sums.
+/// All files that are being written, and the counts.
 pub(super) struct Output<'run> {
     walk: &'run RowPipeline,
     folder: &'run OutputDir,
@@ -79,7 +83,7 @@ pub(super) struct Output<'run> {
     phrases: BTreeMap<String, u64>,
     truecase: TruecaseStats,
     contamination: Sums,
-    /// Rows whose search for near-duplicates was cut short.
+    /// Rows whose search for near-duplicates was truncated.
     pub(super) near_search_truncated: u64,
 }
 
@@ -132,7 +136,7 @@ impl<'run> Output<'run> {
         })
     }
 
-    /// Takes the next row.
+    /// Records the next row.
     pub(super) fn push(&mut self, row: Row) -> Result<()> {
         self.rows.read += 1;
         self.rows_of_input[row.input as usize] += 1;
@@ -170,7 +174,7 @@ impl<'run> Output<'run> {
                 self.set_aside(&entry, reason, row.aside.as_ref())?
             }
             Outcome::GoingOn(_) => {
-                return Err(Error::Internal("a row ended while it was going on".to_owned()));
+                return Err(Error::Internal("a row reached the output undecided".to_owned()));
             }
         }
         self.ledger.push(entry)
@@ -182,7 +186,7 @@ impl<'run> Output<'run> {
             .splits
             .iter_mut()
             .find(|split| split.name == name)
-            .expect("a split is train or test");
+            .expect("the split of a row must be train or test");
         let (tokens, trained) = (token_count(encoded), trained_count(encoded));
         self.rows.written += 1;
         split.sums.rows += 1;
@@ -217,7 +221,11 @@ impl<'run> Output<'run> {
                     )?;
                 }
             }
-            _ => return Err(Error::Internal("tokens of another product".to_owned())),
+            _ => {
+                return Err(Error::Internal(
+                    "the tokens of a row must be those of the command".to_owned(),
+                ));
+            }
         }
         if self.walk.recipe.shards.text {
             let prompt_id = entry.prompt_id.as_deref().unwrap_or_default();
@@ -246,23 +254,52 @@ impl<'run> Output<'run> {
     ) -> Result<()> {
         count(&mut self.rows.quarantined, reason.code.word());
         let aside = aside
-            .ok_or_else(|| Error::Internal("a row is set aside without its bytes".to_owned()))?;
+            .ok_or_else(|| Error::Internal("a quarantined row must have its bytes".to_owned()))?;
         let input = Origin { ordinal: entry.input, name: &self.inputs[entry.input as usize].name };
         self.quarantine.push(entry.row_id, input, reason, aside)
     }
 
-    /// Fails if one of the rows that were read has not come to its end here.
+    /// Fails if a row that was read has no outcome.
     pub(super) fn check_conserved(&self, rows_read: u64) -> Result<()> {
         if self.rows.read == rows_read && self.rows.conserved() {
             return Ok(());
         }
         Err(Error::Internal(format!(
-            "rows vanished: {rows_read} were read, of these {:?}",
+            "row counts do not add up: {rows_read} rows were read, but {:?}",
             self.rows
         )))
     }
 
-    /// Packs, ends every file and draws up the manifest.
+    /// Fails if no row was kept: an empty dataset is useless, and its cause must be visible.
+    pub(super) fn check_some_written(&self) -> Result<()> {
+        if self.rows.written > 0 {
+            return Ok(());
+        }
+        if self.rows.read == 0 {
+            let names = self.inputs.iter().map(|input| format!("`{}`", input.name));
+            let names = names.take(INPUTS_NAMED).collect::<Vec<_>>().join(", ");
+            return Err(Error::NoRowsWritten(format!(
+                "no rows to write: the input is empty ({names}); check `--input`"
+            )));
+        }
+        let rows = &self.rows;
+        let mut counts: Vec<(&String, &u64)> =
+            [&rows.dropped, &rows.duplicates, &rows.quarantined].into_iter().flatten().collect();
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let reasons = counts.into_iter().take(REASONS_NAMED).map(|(word, count)| {
+            let text = names::reasons().into_iter().find(|(code, ..)| code == word);
+            let (cause, remedy) = text.map_or(("", ""), |(_, _, cause, remedy)| (cause, remedy));
+            format!("{count} `{word}`: {cause} {remedy}")
+        });
+        let reasons = reasons.collect::<Vec<_>>().join(" ");
+        Err(Error::NoRowsWritten(format!(
+            "0 of {} rows were written, so there is no dataset; reasons: {}",
+            rows.read,
+            reasons.trim_end_matches('.')
+        )))
+    }
+
+    /// Packs, closes every file and returns the manifest.
     pub(super) fn finish(
         self,
         recipe_name: &str,
@@ -341,7 +378,7 @@ fn count(counts: &mut BTreeMap<String, u64>, word: &str) {
     *counts.entry(word.to_owned()).or_default() += 1;
 }
 
-/// The tokenizer and the template that made the ids, so that whoever trains needs nothing else.
+/// Writes the tokenizer and the template, so training needs no other files.
 fn write_tokenizer(encoding: &Encoding, folder: &OutputDir) -> Result<Vec<FileEntry>> {
     let target = folder.folder(TOKENIZER)?;
     let files = encoding.tokenizer.files(encoding.template.text())?;

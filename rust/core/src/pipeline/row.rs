@@ -1,8 +1,8 @@
-//! What happens to one row, start to end but for dedup: the part of the walk that any thread may
-//! run.
+//! Processes a single row, from raw bytes to tokens. Deduplication is excluded, so any thread may
+//! run this.
 //!
-//! [`RowPipeline::visit`] takes a row to where dedup can judge it; [`RowPipeline::finish`] makes text and tokens
-//! of a row that stays.
+//! [`RowPipeline::visit`] processes a row up to deduplication; [`RowPipeline::finish`] encodes a
+//! row that is kept.
 
 use crate::binarize::Rules;
 use crate::control_tokens::ControlTokens;
@@ -26,15 +26,15 @@ use crate::truecase::Truecase;
 /// The version of the rule that splits train from test.
 pub const SPLIT_VERSION: u32 = 1;
 
-/// Everything a row meets, built once and shared by all threads.
+/// All steps of the pipeline, built once and shared by all threads.
 pub struct RowPipeline {
-    /// What is made.
+    /// The product to build.
     pub product: Product,
     /// The recipe, resolved.
     pub recipe: Recipe,
-    /// What makes tokens of text; none where the recipe wants text alone.
+    /// Template and tokenizer; `None` for a text-only dataset.
     pub encoding: Option<Encoding>,
-    /// The evaluation sets to keep out, where the recipe names any.
+    /// The evaluation sets to search for, if the recipe names any.
     pub evaluation_sets: Option<Index>,
     stages: Vec<Box<dyn Stage>>,
     rules: Option<Rules>,
@@ -42,31 +42,31 @@ pub struct RowPipeline {
     shape: Option<&'static Shape>,
 }
 
-/// A row that goes on: read, cleaned, paired and signed.
+/// A row that is still kept: parsed, cleaned, paired and signed.
 #[derive(Debug)]
 pub struct Cleaned {
     /// The dialogue.
     pub dialogue: Dialogue,
-    /// Its pairs, where pairs are made.
+    /// Its pairs, if the product is pairs.
     pub pairs: Vec<Pair>,
-    /// What dedup compares, where it is on.
+    /// Its signature for deduplication, if enabled.
     pub signature: Option<Signature>,
 }
 
-/// What has become of a row. It begins as the first of these and ends as one of the others.
+/// The outcome of a row. It starts as `GoingOn` and ends as another variant.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It goes on.
+    /// Undecided: not encoded yet.
     GoingOn(Box<Cleaned>),
-    /// It is not wanted.
+    /// Removed by a rule of the recipe.
     Dropped(Reason),
-    /// An earlier row says the same.
+    /// Repeats an earlier row.
     Duplicate(Repeat),
-    /// It must not be used as it is.
+    /// Must not be used unchanged.
     Quarantined(Reason),
-    /// It could not be read.
+    /// Could not be read.
     Unreadable(Reason),
-    /// It is written, with these tokens.
+    /// Written, with these tokens.
     Written(Box<Cleaned>, Encoded),
 }
 
@@ -81,11 +81,11 @@ impl From<Reason> for Outcome {
 }
 
 impl Outcome {
-    /// The ledger's word for it, and why it is so.
+    /// Returns the outcome as in the ledger, and its reason.
     #[must_use]
     pub fn name_and_reason(&self) -> (&'static str, Option<&Reason>) {
         match self {
-            Outcome::GoingOn(_) => ("going on", None),
+            Outcome::GoingOn(_) => ("undecided", None),
             Outcome::Dropped(reason) => ("dropped", Some(reason)),
             Outcome::Duplicate(_) => ("duplicate", None),
             Outcome::Quarantined(reason) | Outcome::Unreadable(reason) => {
@@ -96,22 +96,22 @@ impl Outcome {
     }
 }
 
-/// What the first half of the walk says of a row.
+/// The result of the first half of the pipeline.
 #[derive(Debug)]
 pub struct Visited {
     /// The source's own id.
     pub id: Option<String>,
     /// SHA-256 of the prompt.
     pub prompt_id: Option<String>,
-    /// What the stages did.
+    /// The changes by the stages.
     pub notes: Notes,
-    /// What has become of it.
+    /// Its outcome so far.
     pub outcome: Outcome,
 }
 
 impl RowPipeline {
-    /// Builds all parts of the walk; whatever is wrong with recipe, tokenizer or template is found
-    /// here. A tokenizer goes with a recipe that wants tokens.
+    /// Builds all steps. Reports every fault of recipe, tokenizer and template. A recipe that
+    /// writes tokens needs a tokenizer.
     pub fn new(
         product: Product,
         recipe: Recipe,
@@ -120,7 +120,7 @@ impl RowPipeline {
         RowPipeline::watched(product, recipe, tokenizer, &Watch::default())
     }
 
-    /// The same, until a watch says stop: evaluation sets take a while to read.
+    /// Like `new`, but can be cancelled, since reading evaluation sets may be slow.
     pub fn watched(
         product: Product,
         mut recipe: Recipe,
@@ -129,12 +129,12 @@ impl RowPipeline {
     ) -> Result<RowPipeline> {
         fit::resolve(product, &mut recipe)?;
         if recipe.shards.tokens != tokenizer.is_some() {
-            let what = if recipe.shards.tokens {
-                "tokens need a tokenizer"
+            let message = if recipe.shards.tokens {
+                "a tokenizer is required unless `shards.tokens = false`"
             } else {
-                "`shards.tokens` is false, so no tokenizer is of use"
+                "a tokenizer cannot be used with `shards.tokens = false`"
             };
-            return Err(Error::Config(what.to_owned()));
+            return Err(Error::Config(message.to_owned()));
         }
         let mut stages: Vec<Box<dyn Stage>> = Vec::new();
         if recipe.truecase.enabled {
@@ -169,7 +169,7 @@ impl RowPipeline {
         })
     }
 
-    /// The shape of an input, told by its first readable row unless the recipe names it.
+    /// Returns the shape of an input: from the recipe, or detected from its first readable row.
     #[must_use]
     pub fn shape<'row>(&self, mut rows: impl Iterator<Item = &'row [u8]>) -> &'static Shape {
         let compares = fit::compares(self.product);
@@ -240,7 +240,7 @@ impl RowPipeline {
         Ok(Cleaned { dialogue, pairs, signature })
     }
 
-    /// What becomes of a row that stays: its tokens, or why there are none.
+    /// Encodes a row that is kept. Returns its tokens, or the reason for which it has no tokens.
     #[must_use]
     pub fn finish(&self, cleaned: Box<Cleaned>) -> Outcome {
         let encoded = match (&self.encoding, self.product) {
@@ -256,8 +256,8 @@ impl RowPipeline {
         }
     }
 
-    /// The split a dialogue belongs to: by its first prompt alone, so that no prompt is on both
-    /// sides and splits stay as data are added.
+    /// Returns the split of a dialogue. It depends only on the first prompt, so no prompt is in
+    /// both splits, and splits are stable when data is added.
     #[must_use]
     pub fn split(&self, dialogue: &Dialogue) -> &'static str {
         let hash = hash64(&format!("split:{}", normalised(dialogue.prompt())));
@@ -271,7 +271,7 @@ fn parse(shape: &Shape, bytes: &[u8], length: u64) -> std::result::Result<Dialog
     if length > LINE_BYTES_MAX as u64 {
         return Err(Reason::found(
             Code::LineTooLong,
-            format!("{length} bytes; at most {LINE_BYTES_MAX}"),
+            format!("{length} bytes (limit: {LINE_BYTES_MAX})"),
         ));
     }
     (shape.parse)(bytes)
@@ -285,7 +285,7 @@ pub fn with_answer<'row>(
 ) -> Vec<(&'row str, &'row str)> {
     debug_assert!(
         answer.is_none() || dialogue.replies == Replies::Inline,
-        "answers stand in pairs once a row is paired"
+        "the completions of a paired row must be in its pairs"
     );
     let turns = dialogue.turns.iter().map(|turn| (turn.role.name(), turn.text.as_str()));
     turns.chain(answer.map(|answer| ("assistant", answer))).collect()

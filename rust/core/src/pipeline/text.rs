@@ -1,5 +1,4 @@
-//! The cleaned text of one split beside its tokens, as Parquet, in the schema of the published
-//! Zephyr sets.
+//! Writes the cleaned text of a split as Parquet, in the schema of the published Zephyr datasets.
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -17,7 +16,7 @@ use crate::dataset::table::Table;
 use crate::error::{Error, Result};
 use crate::pipeline::row::{Cleaned, with_answer};
 
-/// The version of the form of these files.
+/// The version of the format of these files.
 pub(super) const VERSION: u32 = 1;
 /// Rows gathered before they go to the file: few enough that their buffers are used again instead
 /// of being asked of the system.
@@ -25,7 +24,7 @@ const BATCH_ROWS: usize = 256;
 /// Batches that may wait for compression, some megabyte each.
 const BATCHES_WAITING: usize = 4;
 
-/// The file on its way.
+/// A text file that is being written.
 pub(super) struct Text {
     file: String,
     product: Product,
@@ -124,8 +123,8 @@ impl Text {
     }
 }
 
-/// Compresses batches and writes them, in order, on a thread of its own: it takes as long as the
-/// tokenizer, and one row group goes after the other.
+/// Compresses batches and writes them, in order, on a separate thread, since this is as slow as the
+/// tokenizer and row groups are written one by one.
 struct Encoder {
     batches: Option<SyncSender<RecordBatch>>,
     thread: Option<JoinHandle<Result<Table>>>,
@@ -146,8 +145,10 @@ impl Encoder {
     fn write(&mut self, batch: RecordBatch) -> Result<()> {
         match self.batches.as_ref().map(|batches| batches.send(batch)) {
             Some(Ok(())) => Ok(()),
-            // The thread has stopped: it says why.
-            _ => self.end().and(Err(Error::Internal("text after the end".to_owned()))),
+            // The thread has stopped; its result has the error.
+            _ => self
+                .end()
+                .and(Err(Error::Internal("text was written after the file was closed".to_owned()))),
         }
     }
 
@@ -157,13 +158,13 @@ impl Encoder {
         let thread = self
             .thread
             .take()
-            .ok_or_else(|| Error::Internal("a text file ended twice".to_owned()))?;
+            .ok_or_else(|| Error::Internal("a text file was closed twice".to_owned()))?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
 impl Drop for Encoder {
-    /// Nothing is written any more once a run has failed.
+    /// Stops writing once a run has failed.
     fn drop(&mut self) {
         self.batches = None;
         if let Some(thread) = self.thread.take() {
@@ -182,7 +183,7 @@ fn append_messages(builder: &mut ListBuilder<StructBuilder>, messages: &[(&str, 
         for (field, text) in [(0, content), (1, role)] {
             message
                 .field_builder::<StringBuilder>(field)
-                .expect("both fields are strings")
+                .expect("both fields of a message must be strings")
                 .append_value(text);
         }
         message.append(true);

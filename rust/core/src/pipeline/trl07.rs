@@ -1,7 +1,7 @@
-//! Windows as TRL 0.7 cut them, which trained Zephyr: texts joined with an extra EOS behind each,
+//! Windows as TRL 0.7 cut them, which trained Zephyr: texts joined with an extra EOS after each,
 //! cut every `seq_len` tokens.
 //!
-//! Facts of its `ConstantLengthDataset`: a buffer takes texts, in row order, until they have
+//! Facts of its `ConstantLengthDataset`: a buffer collects texts, in row order, until they have
 //! `seq_len` × 3.6 × 1,024 characters; its tokens are cut into windows, and the tail that fills
 //! none is dropped. Attention crossed documents, and every token was trained. It then shuffled the
 //! windows of a buffer without a seed; here they stay in order, since trainers shuffle anyway.
@@ -34,7 +34,8 @@ pub(super) fn cut(
     watch: &Watch,
 ) -> Result<Written> {
     let eos = walk.encoding.as_ref().and_then(|encoding| encoding.tokenizer.eos_id());
-    let eos = eos.ok_or_else(|| Error::Internal("a run of trl-0.7 without EOS".to_owned()))?;
+    let eos =
+        eos.ok_or_else(|| Error::Internal("`compat = \"trl-0.7\"` needs an EOS token".to_owned()))?;
     let seq_len = walk.recipe.pack.seq_len;
     let chars_max = seq_len as f64 * CHARS_PER_SEQ_LEN;
     let (mut buffer, mut written, mut record) = (Buffer::default(), Written::default(), Vec::new());

@@ -1,5 +1,5 @@
-//! What a run is made from beyond its recipe: the versions of the rules of every step, its inputs,
-//! its evaluation sets.
+//! Inputs of the fingerprint besides the recipe: the versions of all rules, the inputs, and the
+//! evaluation sets.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ pub(super) fn of_inputs(inputs: &[Input]) -> String {
     of_named(inputs.iter().map(|input| (input.blake3.as_str(), input.name.as_str())))
 }
 
-/// One digest of all evaluation sets; of none, where there are none.
+/// Returns one digest of all evaluation sets, which may be an empty list.
 #[must_use]
 pub(super) fn of_sets(index: Option<&Index>) -> String {
     let sets = index.map_or(&[][..], Index::sets);

@@ -1,5 +1,5 @@
-//! Samples of one split on their way into windows: they wait on disk until the last one is known,
-//! then are packed and gathered.
+//! Packs the samples of a split. They are spooled to disk until all lengths are known, then packed
+//! and written to shards.
 
 use std::sync::atomic::Ordering;
 
@@ -24,7 +24,7 @@ pub(super) struct Waiting {
     row_ids: Vec<i64>,
 }
 
-/// What was written, and what of the samples was not.
+/// The written shards, with the counts of written and dropped tokens.
 #[derive(Default)]
 pub(super) struct Written {
     pub cards: Vec<ShardEntry>,
@@ -105,6 +105,8 @@ impl Waiting {
 pub(super) fn window_rows(shards: &mut Shards) -> Result<&mut WindowRows> {
     match &mut shards.rows {
         ShardRows::Windows(rows) => Ok(rows),
-        ShardRows::Pairs(_) => Err(Error::Internal("windows among pairs".to_owned())),
+        ShardRows::Pairs(_) => {
+            Err(Error::Internal("the shards of packed sequences must not hold pairs".to_owned()))
+        }
     }
 }

@@ -7,7 +7,7 @@ mod show;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// All that decides which bytes come out, but for the inputs, the tokenizer and the template.
+/// Everything that decides the output bytes, except the inputs, the tokenizer and the template.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -15,10 +15,10 @@ pub struct Recipe {
     /// Keys all chance, together with each row's `prompt_id`.
     #[serde(default = "seed")]
     pub seed: u64,
-    /// Whose dialogues become windows: ours, or those that trained Zephyr.
+    /// How dialogues are packed: as this version does, or as when Zephyr was trained.
     #[serde(default)]
     pub compat: Compat,
-    /// Where rows come from and what they look like.
+    /// Origin and shape of the rows.
     #[serde(default)]
     pub source: Source,
     /// Capitals.
@@ -34,7 +34,7 @@ pub struct Recipe {
     /// Evaluation sets to keep out.
     #[serde(default)]
     pub decontaminate: Decontaminate,
-    /// How scored replies become pairs; only for `binarize`.
+    /// How scored completions become pairs. Only for `binarize`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binarize: Option<Binarize>,
     /// The chat template.
@@ -46,10 +46,10 @@ pub struct Recipe {
     /// Packing; only for `prep`.
     #[serde(default)]
     pub pack: Pack,
-    /// What is written.
+    /// Output files.
     #[serde(default)]
     pub shards: Shards,
-    /// The dotted keys that were laid over the recipe.
+    /// The dotted keys that were overridden in the recipe.
     #[serde(skip)]
     pub overridden: Vec<String>,
 }
@@ -67,21 +67,21 @@ pub enum Compat {
     #[serde(rename = "modern")]
     Modern,
     /// What trained zephyr-7b-beta, by TRL 0.7 and the handbook of its time: an empty system turn
-    /// in front where the template knows system turns, an extra EOS behind, every token trained,
+    /// in front where the template knows system turns, an extra EOS after, every token trained,
     /// windows cut without regard to documents.
     #[serde(rename = "trl-0.7")]
     Trl07,
 }
 
-/// `[source]`. `hub` and `files` say where rows are fetched from when no input is given; they
-/// change no byte.
+/// `[source]`. `hub` and `files` name the dataset to download without `--input`. They do not affect
+/// the output.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Source {
     /// A name of `read::shape::SHAPES`, or `auto`.
     pub shape: String,
-    /// A data set id on the Hugging Face Hub.
+    /// A dataset id on the Hugging Face Hub.
     #[serde(skip_serializing)]
     pub hub: Option<String>,
     /// Which of its files, as a glob.
@@ -103,9 +103,9 @@ impl Default for Source {
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Truecase {
-    /// Whether capitals are mended.
+    /// Whether capitalization is corrected.
     pub enabled: bool,
-    /// Whether `prompt_id` is taken before (`raw`) or after (`clean`) mending.
+    /// Whether `prompt_id` hashes the prompt before (`raw`) or after (`clean`) correction.
     pub id_from: IdFrom,
 }
 
@@ -120,7 +120,7 @@ named! {
     pub enum IdFrom {
         /// The prompt as the source has it.
         Raw "raw",
-        /// The prompt as it is written.
+        /// The prompt after correction.
         Clean "clean",
     }
 }
@@ -135,7 +135,7 @@ pub struct Dedup {
     pub exact: bool,
     /// Drop dialogues that nearly repeat an earlier one; only for `prep`.
     pub near: bool,
-    /// What of two dialogues is compared; only for `prep`.
+    /// The part of two dialogues that is compared. Only for `prep`.
     pub of: Compared,
     /// The Jaccard similarity of 5-word shingles from which two dialogues are near.
     pub threshold: f64,
@@ -164,9 +164,9 @@ named! {
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Decontaminate {
-    /// What happens to a row that gives an instance away.
+    /// Action on a row that matches an instance.
     pub action: Action,
-    /// The share of its words, in runs of eight, from which a row gives an instance away.
+    /// Share of an instance's words, in runs of eight, above which a row matches it.
     pub threshold: f64,
     /// The evaluation sets.
     pub against: Vec<Against>,
@@ -179,11 +179,11 @@ impl Default for Decontaminate {
 }
 
 named! {
-    /// What happens to contaminated rows.
+    /// Action on contaminated rows.
     pub enum Action {
-        /// They are dropped.
+        /// Drop them.
         Drop "drop",
-        /// They stay, and the ledger says what was found.
+        /// Keep them, and record the matches in the ledger.
         Flag "flag",
     }
 }
@@ -193,28 +193,28 @@ named! {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Against {
-    /// What manifest and ledger call it.
+    /// Its name in manifest and ledger.
     pub name: String,
-    /// Its file: .jsonl (.gz, .zst), .json, .csv, .parquet or .arrow. Its place changes no byte, so
-    /// it is not printed; its digest does.
+    /// Its file: .jsonl (.gz, .zst), .json, .csv, .parquet or .arrow. Its path does not affect the
+    /// output, so it is not recorded; its digest is.
     #[serde(default, skip_serializing)]
     pub path: Option<String>,
     /// The field that holds a text or a list of texts; dots reach inside (`turns.0.content`).
     pub field: String,
 }
 
-/// `[binarize]`. A preset fills what is not written.
+/// `[binarize]`. A preset sets the keys that are missing.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Binarize {
     /// A published rule set.
     pub preset: Option<Preset>,
-    /// Which replies are paired.
+    /// Which completions are paired.
     pub strategy: Option<Strategy>,
     /// Which score decides.
     pub score_by: Option<ScoreBy>,
-    /// Whether scores of 10 that were meant as 1 are mended (`OpenBMB/UltraFeedback` issue 8).
+    /// Whether scores of 10 that were meant as 1 are corrected (`OpenBMB/UltraFeedback` issue 8).
     pub repair: Option<bool>,
     /// Rows of these sources are dropped.
     pub drop_sources: Option<Vec<String>>,
@@ -231,7 +231,8 @@ named! {
         /// What trained zephyr-7b-beta (October 2023): overall score as it was, rejected by a
         /// generator that restarts at 42 in every row.
         H4V1 "h4-v1",
-        /// The rules of the January 2024 set: mended overall score, no TruthfulQA, a random other.
+        /// The rules of the January 2024 set: corrected overall score, no TruthfulQA, a random
+        /// other.
         H4V2Rules "h4-v2-rules",
         /// Best mean of the aspects against a random lower one.
         Argilla "argilla",
@@ -250,15 +251,16 @@ impl Preset {
 }
 
 named! {
-    /// How pairs are picked. Chosen is the first reply of the highest score, in every strategy.
+    /// How pairs are picked. Chosen is the first completion of the highest score, in every
+    /// strategy.
     pub enum Strategy {
-        /// Rejected is any other reply with another text, whatever its score.
+        /// Rejected is any other completion with another text, whatever its score.
         BestVsRandom "best-vs-random",
-        /// Rejected is any reply with a lower score.
+        /// Rejected is any completion with a lower score.
         BestVsRandomLower "best-vs-random-lower",
         /// Rejected is the last of the lowest score.
         BestVsWorst "best-vs-worst",
-        /// One pair for every reply with a lower score.
+        /// One pair for every completion with a lower score.
         AllLower "all-lower",
         /// Rejected is what CPython's `random.choice`, seeded with 42 in every row, draws first
         /// that is not the chosen one.
@@ -267,7 +269,7 @@ named! {
 }
 
 named! {
-    /// Which number of a reply is its score.
+    /// Which number of a completion is its score.
     pub enum ScoreBy {
         /// The critique's overall score, 1 to 10.
         Overall "overall",
@@ -295,7 +297,7 @@ fn max_length() -> usize {
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Template {
-    /// A packaged name, `tokenizer` (the tokenizer's own), or the path of a `.jinja` file.
+    /// A bundled name, `tokenizer` (the tokenizer's own), or the path of a `.jinja` file.
     #[serde(serialize_with = "base_name")]
     pub name: String,
 }
@@ -306,7 +308,7 @@ impl Default for Template {
     }
 }
 
-/// The place of a file changes no byte, so only its name is printed.
+/// The path of a file does not affect the output, so only its name is recorded.
 fn base_name<S: Serializer>(name: &str, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(name.rsplit(['/', '\\']).next().unwrap_or(name))
 }
@@ -316,13 +318,13 @@ fn base_name<S: Serializer>(name: &str, serializer: S) -> Result<S::Ok, S::Error
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Tokenize {
-    /// The tokenizer used when none is named on the command line: an id on the Hugging Face Hub, or
-    /// a folder.
+    /// The tokenizer to use without `--tokenizer`: an id on the Hugging Face Hub, or
+    /// a directory.
     #[serde(skip_serializing)]
     pub tokenizer: Option<String>,
     /// Which tokens are trained.
     pub train_on: TrainOn,
-    /// What happens to rows whose content spells a control token.
+    /// Action on rows whose content contains the text of a control token.
     pub control_tokens: Policy,
 }
 
@@ -337,16 +339,16 @@ impl Default for Tokenize {
 }
 
 named! {
-    /// What happens to a row whose content holds one.
+    /// Action on a row whose content contains one.
     pub enum Policy {
-        /// The row goes to quarantine, whole and unchanged.
+        /// Quarantine the row, unchanged.
         Quarantine "quarantine",
-        /// A space goes behind the first character of each, `< /s>` for `</s>`, and the row goes
+        /// A space goes after the first character of each, `< /s>` for `</s>`, and the row goes
         /// on. It reads the same to a person; neither the tokenizer nor a template that looks at
-        /// text can take it for the token. Encoding it as text alone would not do: role markers
+        /// text can take it for the token. Encoding it as text only would not do: role markers
         /// such as Zephyr's are text already.
         Neutralize "neutralize",
-        /// The row goes on; the tokenizer reads the text as the control token it spells.
+        /// Keep the row. The tokenizer reads the text as the control token.
         Allow "allow",
     }
 }
@@ -366,7 +368,7 @@ named! {
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Pack {
-    /// Tokens of a packed sample at most.
+    /// Maximum tokens per packed sequence.
     pub seq_len: usize,
 }
 
@@ -388,7 +390,7 @@ pub struct Shards {
     pub tokens: bool,
     /// Whether the cleaned text is written.
     pub text: bool,
-    /// Bytes of a shard at most.
+    /// Maximum bytes of a shard.
     pub shard_bytes_max: u64,
 }
 

@@ -1,4 +1,5 @@
-//! Reads a recipe and what is laid over it, checks every key, and prints it with all its defaults.
+//! Parses a recipe and its overrides, validates every key, and serializes the result with all
+//! defaults.
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -6,21 +7,21 @@ use toml::Spanned;
 use super::Recipe;
 use crate::error::{Error, Result};
 
-/// Bytes of a recipe, and of a value that is laid over it. The recipes that come with the package
-/// have 2 KB at most.
+/// Bytes of a recipe, and of a value that is overridden in it. The recipes that come with the
+/// package have 2 KB at most.
 const TEXT_BYTES_MAX: usize = 1 << 20;
 /// Bytes and parts of a dotted key; the longest key there is has 33 bytes and 3 parts.
 const KEY_BYTES_MAX: usize = 256;
 const KEY_PARTS_MAX: usize = 16;
-/// Keys that are laid over a recipe.
+/// Keys that are overridden in a recipe.
 const OVERRIDES_MAX: usize = 256;
 /// Characters of a value that an error repeats.
 const SHOWN_MAX: usize = 60;
-/// Characters of what the reader of TOML says, which repeats values too.
+/// Maximum characters of an error of the TOML parser, which repeats values too.
 const SAID_MAX: usize = 400;
 
 impl Recipe {
-    /// Reads a recipe. `name` is what errors call it; `overrides` are dotted keys with values as
+    /// Reads a recipe. `name` is its name in errors; `overrides` are dotted keys with values as
     /// TOML; `check_filter` is asked about every `[[filter]]`, whose keys only the filter itself
     /// knows.
     pub fn read(
@@ -66,10 +67,10 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// The recipe with every key, as TOML: what the manifest keeps.
+    /// Returns the recipe with every key, as TOML, for the manifest.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self)
-            .map_err(|error| Error::Internal(format!("a recipe does not print: {error}")))
+            .map_err(|error| Error::Internal(format!("cannot serialize the recipe: {error}")))
     }
 
     fn check(&self, name: &str) -> Result<()> {
@@ -88,7 +89,9 @@ impl Recipe {
         if sets.iter().enumerate().any(|(place, set)| {
             set.name.is_empty() || sets[..place].iter().any(|other| other.name == set.name)
         }) {
-            return wrong("name", "there and different in every [[decontaminate.against]]");
+            return Err(Error::Config(format!(
+                "{name}: every [[decontaminate.against]] needs a unique `name`"
+            )));
         }
         if !(8..=1 << 20).contains(&self.pack.seq_len) {
             return wrong("pack.seq_len", "between 8 and 1048576");
@@ -107,18 +110,18 @@ impl Recipe {
     }
 }
 
-/// Refuses what is longer or deeper than any recipe: a table is built, and let go of, level by
-/// level on the stack.
+/// Rejects texts that are longer or deeper than any recipe, since tables are built and dropped
+/// recursively.
 fn check_lengths(text: &str, name: &str, overrides: &[(String, String)]) -> Result<()> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(Error::Config(format!(
-            "{name}: the recipe has {} bytes; at most {TEXT_BYTES_MAX} are read",
+            "{name}: the recipe has {} bytes (limit: {TEXT_BYTES_MAX})",
             text.len()
         )));
     }
     if overrides.len() > OVERRIDES_MAX {
         return Err(Error::Config(format!(
-            "--set is given {} times; at most {OVERRIDES_MAX} are read: write a recipe",
+            "--set was passed {} times (limit: {OVERRIDES_MAX}); write a recipe file instead",
             overrides.len()
         )));
     }
@@ -131,10 +134,7 @@ fn check_lengths(text: &str, name: &str, overrides: &[(String, String)]) -> Resu
             ));
         }
         if value.len() > TEXT_BYTES_MAX {
-            return wrong(format!(
-                "the value has {} bytes; at most {TEXT_BYTES_MAX} are read",
-                value.len()
-            ));
+            return wrong(format!("the value has {} bytes (limit: {TEXT_BYTES_MAX})", value.len()));
         }
     }
     Ok(())
@@ -147,12 +147,12 @@ fn head(text: &str, characters_max: usize) -> String {
     if characters.next().is_none() { head } else { head + "…" }
 }
 
-/// The line, from 1, on which a byte of the text stands.
+/// Returns the line number, from 1, of a byte of the text.
 fn line_of(text: &str, place: usize) -> usize {
     1 + text.as_bytes()[..place.min(text.len())].iter().filter(|byte| **byte == b'\n').count()
 }
 
-/// Asks about every filter once, so that a wrong key in one is found with its line.
+/// Asks about every filter once, so a wrong key in one is found with its line.
 fn check_filters(
     text: &str,
     name: &str,
@@ -172,10 +172,10 @@ fn check_filters(
     Ok(())
 }
 
-/// Puts a value under a dotted key; a number within the key is a place in a list.
+/// Sets the value of a dotted key. A number within the key is a list index.
 fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<()> {
     let wrong = |why: &str| Error::Config(format!("--set {key}={}: {why}", head(value, SHOWN_MAX)));
-    // What is no TOML value is meant as a string: `--set binarize.preset=argilla`.
+    // A value that is not valid TOML is used as a string: `--set binarize.preset=argilla`.
     let value = format!("value = {value}")
         .parse::<toml::Table>()
         .ok()
@@ -189,16 +189,15 @@ fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<()> {
         here = match next {
             toml::Value::Table(table) => table,
             toml::Value::Array(items) => {
-                let place = parts
-                    .next()
-                    .and_then(|place| place.parse::<usize>().ok())
-                    .ok_or_else(|| wrong("a list needs a number here"))?;
+                let place = parts.next().and_then(|place| place.parse::<usize>().ok()).ok_or_else(
+                    || wrong("expected a list index in the key, e.g. `filter.0.turns_max`"),
+                )?;
                 items
                     .get_mut(place)
                     .and_then(toml::Value::as_table_mut)
-                    .ok_or_else(|| wrong("the list is shorter"))?
+                    .ok_or_else(|| wrong("list index out of range"))?
             }
-            _ => return Err(wrong("a part of the key is a value, not a table")),
+            _ => return Err(wrong("part of the key is a value, not a table")),
         };
     }
     here.insert(last.to_owned(), value);
@@ -269,9 +268,9 @@ mod tests {
             assert!(error("", &[(key, "1")]).contains("a key has at most 16 parts and 256 bytes"));
         }
         let long = "x".repeat(TEXT_BYTES_MAX + 1);
-        assert!(error("", &[("seed", &long)]).contains("at most 1048576 are read"));
-        assert!(error(&long, &[]).contains("at most 1048576 are read"));
-        assert!(error("", &vec![("seed", "1"); 300]).contains("at most 256 are read"));
+        assert!(error("", &[("seed", &long)]).contains("(limit: 1048576)"));
+        assert!(error(&long, &[]).contains("(limit: 1048576)"));
+        assert!(error("", &vec![("seed", "1"); 300]).contains("(limit: 256)"));
         let shown = error("", &[("seed", &"x".repeat(5_000))]);
         assert!(shown.len() < 600 && shown.contains("xxx…"), "{shown}");
     }

@@ -1,28 +1,29 @@
-//! The lock of an out folder, which one process holds at a time and which says who does.
+//! The lock of an output directory. One process holds it at a time, and the file names that
+//! process.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 
-use super::look::stranger;
+use super::look::foreign_file;
 use crate::dataset::layout::{LOCK, WORK};
 use crate::disk::{Folder, Kind};
 use crate::error::{Error, Result};
 
-/// What the lock says of its holder, before the number of the process.
+/// The text in the lock file before the number of the process.
 const HOLDER: &str = "process ";
-/// Bytes that this takes at most.
+/// Maximum bytes of the text in the lock file.
 const HOLDER_BYTES_MAX: u64 = 32;
 
-/// Takes the lock, or says who has it; `None` where the run that had it has just ended and taken
-/// its work folder away.
+/// Acquires the lock, or fails with its holder. `None` if the run that held it has just ended and
+/// removed its work directory.
 pub(super) fn take_lock(top: &Folder, work: &Folder) -> Result<Option<File>> {
     let path = work.path_of(LOCK);
     let failed = |error| Error::storage(&path, error);
     if let Some(kind @ (Kind::Folder | Kind::Link | Kind::Special)) =
         work.kind(LOCK).map_err(failed)?
     {
-        return Err(stranger(&path, kind));
+        return Err(foreign_file(&path, kind));
     }
     let mut file = match work.file_or_new(LOCK) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -40,12 +41,12 @@ pub(super) fn take_lock(top: &Folder, work: &Folder) -> Result<Option<File>> {
     if !work.names(LOCK, &file).map_err(failed)? || !work.is_named(top, WORK).map_err(failed)? {
         return Ok(None);
     }
-    // Under a second name this may be anybody's file, which is not to be written over.
+    // With a second hard link this may be anybody's file, which must not be overwritten.
     if !file.metadata().is_ok_and(|found| found.is_file() && found.nlink() == 1)
         || holder(&file).is_none()
     {
         return Err(Error::OutputExists(format!(
-            "`{}` is not the lock of a run; nothing was removed. Name a new folder",
+            "`{}` is not the lock of a run; nothing was removed. Choose another directory",
             path.display()
         )));
     }
@@ -62,12 +63,13 @@ fn locked(top: &Folder, lock: &File) -> Error {
         .filter(|holder| !holder.is_empty())
         .unwrap_or_else(|| "another process".to_owned());
     Error::Locked(format!(
-        "`{}` is being written by {holder}; wait for it, or name another folder",
+        "`{}` is locked by {holder}; wait for it, or choose another directory",
         top.path().display()
     ))
 }
 
-/// What a lock says of its holder, which may be nothing yet; `None` if it holds anything else.
+/// Returns the holder that a lock file names, which may be empty at first. `None` if the file
+/// contains anything else.
 fn holder(lock: &File) -> Option<String> {
     let mut text = String::new();
     lock.take(HOLDER_BYTES_MAX).read_to_string(&mut text).ok()?;

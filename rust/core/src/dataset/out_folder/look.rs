@@ -1,4 +1,4 @@
-//! What an out folder holds, and whether that may be swept away. Nothing is changed here.
+//! Inspects an output directory: its contents, and whether they may be removed. Changes no file.
 
 use std::path::Path;
 
@@ -10,21 +10,21 @@ use crate::disk::{Folder, Kind, TEMPORARY_PREFIX};
 use crate::error::{Error, Result};
 use crate::progress::Watch;
 
-/// Bytes that the note of a run may have; it has some hundreds.
+/// Maximum bytes of a run record; usual ones have some hundreds.
 const NOTE_BYTES_MAX: usize = 64 << 10;
 
-/// What a folder holds that may be claimed.
+/// The state of a directory that may be claimed.
 pub(super) enum Found {
-    /// The finished data set of this very run.
+    /// The finished dataset of the same run.
     Finished(Box<Manifest>),
-    /// Whatever there is, this run may take its place.
+    /// This run may replace all contents.
     Free {
-        /// Whether an unfinished run left its note.
+        /// Whether an unfinished run left its record.
         has_note: bool,
     },
 }
 
-/// What the folder holds; an error if that must not be swept away. Changes nothing.
+/// Inspects the directory. Fails if its contents must not be removed. Changes no file.
 pub(super) fn look(
     top: &Folder,
     made_from: &MadeFrom,
@@ -33,15 +33,13 @@ pub(super) fn look(
 ) -> Result<Found> {
     let note = read_note(top)?;
     let manifest = match read_manifest(top)? {
-        // What is to be replaced need not be whole.
+        // A dataset that is replaced may be damaged.
         Earlier::Damaged(_) if overwrite => {
             check_names(top, Level::Top, watch)?;
             return Ok(Found::Free { has_note: note.is_some() });
         }
         Earlier::Damaged(what) => {
-            return Err(Error::Integrity(format!(
-                "{what}; make the data set again with --overwrite"
-            )));
+            return Err(Error::Integrity(format!("{what}; pass --overwrite to replace it")));
         }
         Earlier::None => None,
         Earlier::Whole(manifest) => Some(*manifest),
@@ -54,34 +52,25 @@ pub(super) fn look(
                 return Ok(found);
             }
         }
-        (Some(manifest), _) => refuse_unless(
-            overwrite,
-            top,
-            "holds another run",
-            &made_from.differences(&manifest.made_from),
-        )?,
-        (None, Some(note)) if note != *made_from => {
-            refuse_unless(
-                overwrite,
-                top,
-                "holds another, unfinished run",
-                &made_from.differences(&note),
-            )?;
+        (Some(manifest), _) => {
+            refuse_unless(overwrite, top, &made_from.differences(&manifest.made_from))?;
         }
+        // An unfinished run, of whatever kind, has no data to protect. Its lock shows if it still
+        // runs.
         (None, _) => {}
     }
     let checked =
         if is_ours { check_names(top, Level::Top, watch) } else { check_empty(top, watch) };
     match checked {
-        // Another run has begun just between: the lock is to say who.
+        // Another run has just begun: the lock names it.
         Err(Error::OutputExists(_)) if !is_ours && read_note(top)?.is_some() => {}
         checked => checked?,
     }
     Ok(Found::Free { has_note })
 }
 
-/// The finished data set, if each of its files is there in its size; otherwise an error, unless it
-/// is to be made again.
+/// Returns the finished dataset if all its files exist with the right size. Otherwise fails, unless
+/// it is to be replaced.
 fn if_whole(
     top: &Folder,
     manifest: Manifest,
@@ -99,25 +88,25 @@ fn if_whole(
     }
     let path = top.path_of(file);
     Err(Error::Integrity(format!(
-        "`{}` is missing or is not the file that was written, though the data set was finished; \
-            make it again with --overwrite",
+        "`{}` is missing or has the wrong size, so the dataset is damaged; rebuild it with --overwrite",
         path.display()
     )))
 }
 
-fn refuse_unless(overwrite: bool, top: &Folder, what: &str, differences: &[&str]) -> Result<()> {
+fn refuse_unless(overwrite: bool, top: &Folder, differences: &[&str]) -> Result<()> {
     if overwrite {
         return Ok(());
     }
     Err(Error::OutputExists(format!(
-        "`{}` {what}; it differs in: {}. Name another folder, or replace it with --overwrite",
+        "`{}` already holds a dataset from a different run (different: {}); choose another \
+         directory, or pass --overwrite",
         top.path().display(),
         differences.join(", ")
     )))
 }
 
-/// Refuses a folder in which a name of ours is not what a run writes there, or whose work folder
-/// holds anything else.
+/// Fails if a known name is not the kind of entry that a run writes there, or if the work directory
+/// contains a foreign file.
 fn check_names(folder: &Folder, level: Level, watch: &Watch) -> Result<()> {
     let failed = |error| Error::storage(folder.path(), error);
     for entry in folder.entries().map_err(failed)? {
@@ -126,21 +115,21 @@ fn check_names(folder: &Folder, level: Level, watch: &Watch) -> Result<()> {
         match (entry.to_str().map_or(Role::Strange, |name| level.role(name)), kind) {
             (Role::Folder(within), Kind::Folder) => {
                 match folder.folder(&entry.to_string_lossy()) {
-                    // A run that ends takes its work folder away.
+                    // A run that ends removes its work directory.
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                     within_it => check_names(&within_it.map_err(failed)?, within, watch)?,
                 }
             }
             (Role::File, Kind::File { .. }) => {}
             (Role::Strange, _) if level != Level::Work => {}
-            (_, kind) => return Err(stranger(&folder.path_of(&entry), kind)),
+            (_, kind) => return Err(foreign_file(&folder.path_of(&entry), kind)),
         }
     }
     Ok(())
 }
 
-/// Refuses a folder that is neither a data set nor an unfinished run, unless nothing is in it but
-/// what a run makes first.
+/// Fails for a directory that is neither a dataset nor an unfinished run, unless it is empty or
+/// contains only the first files of a starting run.
 fn check_empty(top: &Folder, watch: &Watch) -> Result<()> {
     let failed = |error| Error::storage(top.path(), error);
     let mut first = None;
@@ -155,7 +144,8 @@ fn check_empty(top: &Folder, watch: &Watch) -> Result<()> {
     if let Some(name) = first {
         let path = top.path().display();
         return Err(Error::OutputExists(format!(
-            "`{path}` is not empty and not ours (it has `{name}`); name a new folder"
+            "`{path}` contains files that zephyr-fast did not write (e.g. `{name}`); choose an empty \
+             directory"
         )));
     }
     let Some(work) = work_of(top)? else { return Ok(()) };
@@ -164,22 +154,22 @@ fn check_empty(top: &Folder, watch: &Watch) -> Result<()> {
         let is_first =
             entry.to_str().is_some_and(|name| name == LOCK || name.starts_with(TEMPORARY_PREFIX));
         if !is_first || !matches!(kind, Kind::File { .. }) {
-            return Err(stranger(&work.path_of(&entry), kind));
+            return Err(foreign_file(&work.path_of(&entry), kind));
         }
     }
     Ok(())
 }
 
-pub(super) fn stranger(path: &Path, kind: Kind) -> Error {
+pub(super) fn foreign_file(path: &Path, kind: Kind) -> Error {
     Error::OutputExists(format!(
-        "`{}` is {}, which no run put there; nothing was removed. \
-            Name a new folder, or move it away",
+        "`{}` is {}, which zephyr-fast did not write; nothing was removed. Choose another directory, \
+         or move it away",
         path.display(),
         kind.words()
     ))
 }
 
-/// The work folder, if there is one.
+/// The work directory, if there is one.
 fn work_of(top: &Folder) -> Result<Option<Folder>> {
     let path = top.path_of(WORK);
     match top.kind(WORK).map_err(|error| Error::storage(&path, error))? {
@@ -188,18 +178,18 @@ fn work_of(top: &Folder) -> Result<Option<Folder>> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             work => work.map(Some).map_err(|error| Error::storage(&path, error)),
         },
-        Some(kind) => Err(stranger(&path, kind)),
+        Some(kind) => Err(foreign_file(&path, kind)),
     }
 }
 
-/// The note of an unfinished run, if there is one.
+/// Reads the record of an unfinished run, if there is one.
 fn read_note(top: &Folder) -> Result<Option<MadeFrom>> {
     let Some(work) = work_of(top)? else { return Ok(None) };
     let path = work.path_of(NOTE);
     match work.kind(NOTE).map_err(|error| Error::storage(&path, error))? {
         None => return Ok(None),
         Some(Kind::File { .. }) => {}
-        Some(kind) => return Err(stranger(&path, kind)),
+        Some(kind) => return Err(foreign_file(&path, kind)),
     }
     let text = match work.read(NOTE, NOTE_BYTES_MAX) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -208,7 +198,7 @@ fn read_note(top: &Folder) -> Result<Option<MadeFrom>> {
     let read = serde_json::from_slice(&text).map(Some);
     read.map_err(|error| {
         Error::OutputExists(format!(
-            "`{}` is not the note of a run ({error}); name a new folder",
+            "`{}` is not a valid run record ({error}); choose another directory",
             path.display()
         ))
     })
@@ -216,11 +206,11 @@ fn read_note(top: &Folder) -> Result<Option<MadeFrom>> {
 
 /// The manifest of an earlier run.
 enum Earlier {
-    /// There is none.
+    /// The directory has no manifest.
     None,
-    /// It can be read.
+    /// It is intact.
     Whole(Box<Manifest>),
-    /// It is one of ours, and this is wrong with it.
+    /// It is one of this program, and this is wrong with it.
     Damaged(String),
 }
 
@@ -229,19 +219,19 @@ fn read_manifest(top: &Folder) -> Result<Earlier> {
     match top.kind(manifest::FILE).map_err(|error| Error::storage(&path, error))? {
         None => return Ok(Earlier::None),
         Some(Kind::File { .. }) => {}
-        Some(kind) => return Err(stranger(&path, kind)),
+        Some(kind) => return Err(foreign_file(&path, kind)),
     }
     match Manifest::read(top) {
         Err(Error::Integrity(what)) if is_damaged_one_of_ours(top) => Ok(Earlier::Damaged(what)),
         Err(Error::Integrity(what)) => Err(Error::OutputExists(format!(
-            "{what}, and the folder is not ours; name a new folder"
+            "{what}, and zephyr-fast did not write this directory; choose another one"
         ))),
         read => Ok(read?.map_or(Earlier::None, |manifest| Earlier::Whole(Box::new(manifest)))),
     }
 }
 
-/// Whether a manifest that is damaged was ours: other programs have a `manifest.json` too, and
-/// their folders are not to be swept.
+/// Whether zephyr-fast wrote a damaged manifest. Other programs write a `manifest.json` too, and
+/// their directories must not be cleared.
 fn is_damaged_one_of_ours(top: &Folder) -> bool {
     let ledger = || top.folder(ledger::FOLDER).and_then(|ledger| ledger.kind(ledger::FILE_NAME));
     let is_signed =

@@ -1,9 +1,9 @@
-//! The out folder: claimed by one run at a time, swept of what a killed run left, never taken from
-//! another run unasked.
+//! The output directory: claimed and locked by one run at a time, cleared of the files of a failed
+//! run, and never taken from a finished run without `--overwrite`.
 //!
-//! It counts as ours where it holds a manifest or, in `_work`, the note of a run. Then what is
-//! swept is what `layout.rs` names, no more: anything else stays, and whatever has one of those
-//! names without being what a run writes, a link above all, makes the run refuse.
+//! It belongs to zephyr-fast if it contains a manifest or, in `_work`, a run record. Only entries
+//! that `layout.rs` lists are removed; all others stay. If one of those names is another kind of
+//! entry, above all a link, the run fails.
 
 mod lock;
 mod look;
@@ -22,31 +22,32 @@ use crate::progress::Watch;
 use lock::take_lock;
 use look::{Found, look};
 
-/// Times that another run may end, or be swept, just while this one claims the folder.
+/// Times that another run may end or be cleared while this one claims the directory.
 const TRIES_MAX: usize = 100;
 
-/// A folder that this run may write to.
+/// A directory that this run may write to.
 #[derive(Debug)]
 pub struct OutputDir {
     top: Folder,
     work: Folder,
-    /// Held until the run ends; the system lets go of it even after a kill.
+    /// Held until the run ends; the system releases it even after a kill.
     _lock: File,
-    /// The note of what this run is: another run would have put its own in its place.
+    /// The record of this run. Another run would have replaced it.
     note: File,
 }
 
-/// What claiming a folder found.
+/// The result of claiming a directory.
 #[derive(Debug)]
 pub enum Claim {
-    /// The very data set is there already.
+    /// The same dataset is already there.
     Finished(Box<Manifest>),
-    /// The folder is ours to fill.
+    /// The directory belongs to zephyr-fast to fill.
     Free(OutputDir),
 }
 
 impl OutputDir {
-    /// Claims a folder for a run. `overwrite` gives it up even if another run's data set is in it.
+    /// Claims a directory for a run. `overwrite` gives it up even if another run's dataset is in
+    /// it.
     pub fn claim(
         path: &Path,
         made_from: &MadeFrom,
@@ -61,30 +62,30 @@ impl OutputDir {
             }
         }
         Err(Error::Locked(format!(
-            "other runs come and go in `{}`; wait for them, or name another folder",
+            "other runs keep using `{}`; wait for them, or choose another directory",
             path.display()
         )))
     }
 
-    /// The folder itself, where the data set goes.
+    /// The directory of the dataset.
     #[must_use]
     pub fn top(&self) -> &Folder {
         &self.top
     }
 
-    /// Where spools go.
+    /// The directory of spool files.
     #[must_use]
     pub fn work(&self) -> &Folder {
         &self.work
     }
 
-    /// A folder within, made if need be.
+    /// Opens a subdirectory, and creates it if missing.
     pub fn folder(&self, name: &str) -> Result<Folder> {
         self.top.make_folder(name).map_err(|error| Error::storage(&self.top.path_of(name), error))
     }
 
-    /// Fails if another run has taken the folder, which the lock prevents only where the file
-    /// system keeps it.
+    /// Fails if another run has claimed the directory. The lock prevents this only if the file
+    /// system supports locks.
     fn check_still_ours(&self) -> Result<()> {
         let is_ours = self.top.folder(WORK).and_then(|work| work.names(NOTE, &self.note));
         if is_ours.is_ok_and(|is_ours| is_ours) {
@@ -92,11 +93,11 @@ impl OutputDir {
         }
         let path = self.top.path().display();
         Err(Error::Locked(format!(
-            "`{path}` was taken by another run while this one wrote; wait for that one"
+            "`{path}` was claimed by another run in the meantime; wait for it to finish"
         )))
     }
 
-    /// Writes the manifest, which makes the folder a data set, and clears the work folder away.
+    /// Writes the manifest, which completes the dataset, and removes the work directory.
     pub fn finish(self, manifest: &Manifest) -> Result<()> {
         self.check_still_ours()?;
         #[cfg(feature = "failpoints")]
@@ -108,7 +109,7 @@ impl OutputDir {
     }
 }
 
-/// One try; `None` where another run ended meanwhile and took its work folder away.
+/// Tries once. `None` if another run ended meanwhile and removed its work directory.
 fn try_to_claim(
     top: &Folder,
     made_from: &MadeFrom,
@@ -124,7 +125,7 @@ fn try_to_claim(
     }
     let work = top.make_folder(WORK).map_err(|error| Error::storage(&top.path_of(WORK), error))?;
     let lock = match take_lock(top, &work) {
-        // A run that is behind its last step is still about to take its work folder away.
+        // A run that has written its manifest may still be removing its work directory.
         Err(Error::Locked(_)) if is_finished(&found) => return finished(found),
         lock => lock?,
     };
@@ -132,7 +133,7 @@ fn try_to_claim(
     // Another run may have ended between the look and the lock.
     match look(top, made_from, overwrite, watch)? {
         found @ Found::Finished(_) => {
-            // What a run left that was killed behind its last step.
+            // Left by a run that was killed after it wrote its manifest.
             remove_work(top)?;
             finished(found)
         }
@@ -154,14 +155,14 @@ fn finished(found: Found) -> Result<Option<Claim>> {
 
 fn remove_work(top: &Folder) -> Result<()> {
     let is_ours = |name: &str| Level::Work.role(name) == Role::File;
-    // The note and the lock last: what is left of a folder in which a run was killed just here is
-    // still known for ours.
+    // The record and the lock go last, so a directory in which a run was killed here is still
+    // recognized.
     top.remove_flat(WORK, &[NOTE, LOCK], is_ours)
         .map_err(|error| Error::storage(&top.path_of(WORK), error))
 }
 
-/// Puts down what this run is, before anything of an earlier one is swept: so that sweeping, killed
-/// half-way, can go on.
+/// Writes the record of this run before any file of an earlier one is removed, so a removal that is
+/// killed half-way can continue.
 fn write_note(work: &Folder, made_from: &MadeFrom, replaces: bool) -> Result<File> {
     let text =
         serde_json::to_vec_pretty(made_from).map_err(|error| Error::Internal(error.to_string()))?;
@@ -176,8 +177,8 @@ fn write_note(work: &Folder, made_from: &MadeFrom, replaces: bool) -> Result<Fil
     work.file(NOTE).map_err(failed)
 }
 
-/// Removes all that an earlier run wrote. The manifest goes first: without it the folder is no data
-/// set.
+/// Removes all files of an earlier run. The manifest goes first: without it the directory is not a
+/// dataset.
 fn sweep(top: &Folder, watch: &Watch) -> Result<()> {
     let remove_manifest = || {
         top.remove(manifest::FILE)
@@ -192,8 +193,8 @@ fn sweep(top: &Folder, watch: &Watch) -> Result<()> {
     sweep_level(top, Level::Top, watch)
 }
 
-/// Removes what a run wrote at a level and below. Where names went, it looks again: a system may
-/// pass over others then.
+/// Removes the files of a run at a level and below. After a removal it lists the directory again,
+/// since systems may skip entries then.
 fn sweep_level(folder: &Folder, level: Level, watch: &Watch) -> Result<()> {
     let failed = |error| Error::storage(folder.path(), error);
     loop {
@@ -223,7 +224,8 @@ fn sweep_level(folder: &Folder, level: Level, watch: &Watch) -> Result<()> {
     }
 }
 
-/// What sweeping leaves: this run's own lock and note, and the manifest, whose turn is another.
+/// Entries that are not removed here: this run's lock and record, and the manifest, which `sweep`
+/// removes.
 fn stays(level: Level, name: &str) -> bool {
     match level {
         Level::Work => name == LOCK || name == NOTE,

@@ -121,7 +121,7 @@ impl Table {
         for (field, array) in self.schema.fields().iter().zip(batch.columns()) {
             for leaf in compute_leaves(field, array)? {
                 let (index, column) = columns.next().ok_or_else(|| {
-                    ParquetError::General("more columns than the schema".to_owned())
+                    ParquetError::General("a batch has more columns than the schema".to_owned())
                 })?;
                 if !self.twin.as_ref().is_some_and(|twin| twin.is_copy(index)) {
                     column.write(&leaf)?;
@@ -137,7 +137,7 @@ impl Table {
     }
 }
 
-/// Writes a row group, if there is one, behind those before it.
+/// Writes a row group, if there is one, after those before it.
 fn end_group(
     file: &mut SerializedFileWriter<Draft>,
     group: Option<Group>,

@@ -1,5 +1,5 @@
 //! A column that is always the same as another before it: the other's pages are kept when they are
-//! written, and written again under its name, so that they are encoded and compressed once.
+//! written, and written again under its name, so they are encoded and compressed once.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -31,7 +31,7 @@ impl Twin {
         let leaves = |name: &str| {
             let mut found = (0..schema.num_columns())
                 .filter(|&leaf| schema.get_column_root(leaf).name() == name);
-            let first = found.next().expect("a column of the schema");
+            let first = found.next().expect("a mirrored column must be in the schema");
             first..first + 1 + found.count()
         };
         Twin {
@@ -70,7 +70,7 @@ impl Twin {
         let pages = self.kept.lock().remove(&original);
         let (Some(pages), Some(closed)) = (pages, self.closed.remove(&original)) else {
             return Err(ParquetError::General(
-                "a column's copy comes before the column".to_owned(),
+                "a mirrored column must come after its original".to_owned(),
             ));
         };
         group.append_column(&Bytes::from(pages), renamed(closed, column)?)
@@ -99,7 +99,7 @@ fn renamed(mut closed: ColumnCloseResult, column: ColumnDescPtr) -> Result<Colum
         renamed = renamed.set_page_encoding_stats(stats.clone());
     }
     let offsets = closed.offset_index.as_ref().ok_or_else(|| {
-        ParquetError::General("a column without the places of its pages".to_owned())
+        ParquetError::General("an encoded column must have an offset index".to_owned())
     })?;
     let data: i64 =
         offsets.page_locations.iter().map(|page| i64::from(page.compressed_page_size)).sum();
@@ -172,7 +172,7 @@ mod tests {
     use crate::dataset::table::Table;
     use crate::disk::Folder;
 
-    /// Lists of texts, some of them null, long ones in between, so that dictionaries are left and
+    /// Lists of texts, some of them null, long ones in between, so dictionaries are left and
     /// pages end.
     fn batch(schema: &SchemaRef, from: usize, again: bool) -> RecordBatch {
         let mut lists = ListBuilder::new(StringBuilder::new());
