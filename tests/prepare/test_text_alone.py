@@ -138,7 +138,7 @@ def test_whoever_needs_tokens_refuses_it_and_says_what_to_do(tmp_path: Path) -> 
     [
         (
             ["binarize", "--tokenizer", "sample", "--set", "shards.tokens=false"],
-            "leave `--tokenizer` out",
+            "`--tokenizer` cannot be used with `shards.tokens = false`",
         ),
         (
             ["binarize", "--set", "shards.tokens=false", "--set", "shards.text=false"],
