@@ -129,8 +129,8 @@ def estimate(
         ConfigError: A number is out of range.
 
     Example:
-        >>> estimate(out, "sample-sft", gpus=1).steps
-        15
+        >>> estimate(out, "tiny-sft", gpus=1).steps
+        54
     """
     if not (_is_real(mfu) and 0 < mfu <= 1):
         raise ConfigError(f"`mfu` must be above 0 and at most 1, not {brief(mfu)}")

@@ -50,7 +50,7 @@ def test_trained_columns_are_lists_that_the_shards_have(product: Product) -> Non
 
 @pytest.mark.parametrize("word", ["labelled", "", "SFT", None, 1, ["sft"]], ids=str)
 def test_an_unknown_word_is_refused_and_not_taken_for_another_product(word: Any) -> None:
-    with pytest.raises(IntegrityError, match="is not one of sft, preference"):
+    with pytest.raises(IntegrityError, match="expected one of sft, preference"):
         typed(Product, word, (None, "kind"))
 
 
@@ -58,9 +58,9 @@ def test_the_words_of_a_summary() -> None:
     windows, pairs = Product.WINDOWS, Product.PAIRS
     assert windows.summary(SPLIT, has_tokens=False) == "3 dialogues, text only"
     assert pairs.summary(SPLIT, has_tokens=False) == "2 pairs from 3 prompts, text only"
-    cut = "2 pairs of 3 prompts, 100 tokens, 7 cut off at 64"
+    cut = "2 pairs from 3 prompts, 100 tokens, 7 tokens truncated at 64"
     assert pairs.summary(SPLIT, has_tokens=True) == cut
     assert windows.summary(SPLIT, has_tokens=True) == (
-        "3 dialogues in 2 windows of 64, fill 78.1%; 100 tokens, 40% trained, 7 tokens of 1 "
-        "dialogues truncated"
+        "3 dialogues in 2 sequences of 64 tokens (78.1% full); 100 tokens, 40% with labels, "
+        "7 tokens of 1 over-long dialogues truncated"
     )

@@ -84,7 +84,7 @@ def test_a_row_that_the_manifest_moves_to_the_next_batch_is_found(
     first, second = told["splits"]["train"]["shards"][0]["batches"][:2]
     first["examples"], second["examples"] = first["examples"] + 1, second["examples"] - 1
     (copy / "manifest.json").write_text(seal(told))
-    with pytest.raises(IntegrityError, match=r"train-00000\.arrow.* rows, not "):
+    with pytest.raises(IntegrityError, match=r"train-00000\.arrow.* rows, found "):
         Shards(copy, "train")[0]
 
 

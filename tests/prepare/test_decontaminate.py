@@ -226,7 +226,7 @@ def test_flags_are_laid_over_the_recipe_s_own_sets(tmp_path: Path) -> None:
     )
     manifest, _ = run(tmp_path, source, {"b": f"{second}:q"}, **{"decontaminate.against": listed})
     assert [card.name for card in manifest.decontamination.sets] == ["a", "b"]
-    with pytest.raises(ConfigError, match="write NAME=PATH:FIELD"):
+    with pytest.raises(ConfigError, match="expected NAME=PATH:FIELD"):
         run(tmp_path, source, {"b": str(second)})
     with pytest.raises(InputError, match="no text in field `prompt`; available fields: q"):
         run(tmp_path, source, {"b": f"{second}:prompt"})

@@ -142,6 +142,7 @@ def test_the_parent_names_the_template_that_ended_its_child(
     }[name]
     monkeypatch.setattr(canary, "COMMAND", [sys.executable, "-c", f"import os; {work}"])
     with pytest.raises(
-        ConfigError, match=f"template `{name}.jinja` is refused: its canary did not end within"
+        ConfigError,
+        match=f"template `{name}.jinja` was rejected: its trial rendering failed within",
     ):
         canary.check(stranger(f"{name}.jinja", WRITES))

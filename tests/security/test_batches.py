@@ -196,7 +196,7 @@ def test_a_shard_that_was_cut_while_it_is_in_use_is_said(tmp_path: Path, size: i
     around = os.environ | {"PYTHONPATH": str(Path(store.__file__).parents[3])}
     words = [sys.executable, "-c", CUT, str(folder), str(size)]
     done = subprocess.run(words, capture_output=True, text=True, env=around, check=False)
-    assert done.returncode == 0 and f"was cut to {size} of" in done.stdout, done.stderr
+    assert done.returncode == 0 and f"was truncated to {size} of" in done.stdout, done.stderr
 
 
 VALUES = np.array([[1.5, -2.5], [3.25, 0.0]], np.float32)

@@ -294,7 +294,7 @@ def test_what_nobody_foresaw_is_one_line_that_asks_for_a_report(
         left.value.code == 70
         and "RuntimeError" in told
         and "\\x1b[2J" in told
-        and "report this" in told
+        and "Please report it" in told
         and "Traceback" not in told
     )
     monkeypatch.setenv("ZEPHYR_FAST_TRACEBACK", "1")

@@ -41,7 +41,7 @@ def sparse(folder: Path, rows: int, batch_rows: int) -> Path:
     "rows, batch_rows, says",
     [
         (1 << 24, 1 << 24, "bytes and 16777216 rows"),
-        (1 << 22, 1 << 18, "empty for the most part"),
+        (1 << 22, 1 << 18, "mostly empty"),
         (1 << 29, 1 << 18, "more than"),
     ],
 )

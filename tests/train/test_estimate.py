@@ -106,7 +106,7 @@ def test_flops_are_six_per_weight_and_token_and_attention_beside(
 
 def test_what_cannot_be_estimated_is_refused(shards: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(ZEPHYR | {"num_local_experts": 8}))
-    with pytest.raises(InputError, match="mixture of experts"):
+    with pytest.raises(InputError, match="mixture-of-experts"):
         estimate(shards, "tiny-sft", model=str(tmp_path))
     with pytest.raises(InputError, match="of the model `nobody/nothing`"):
         estimate(shards, "tiny-sft", model="nobody/nothing")

@@ -175,8 +175,12 @@ def _measured(path: Path) -> InputFile:
     size = path.stat().st_size
     name = path.name.lower()
     try:
-        if name.endswith((".parquet", ".arrow", ".ipc", ".feather")):
-            return _columnar(path, size, name)
+        with open(path, "rb") as file:
+            magic = file.read(6)
+        if magic.startswith(b"PAR1"):
+            return _parquet(path, size)
+        if magic.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+            return InputFile(path, size, None, None)
         head, consumed = _head(path, name, size)
     except Exception:  # each reader has its own errors, and the run reports the file itself
         return InputFile(path, size, None, None)
@@ -188,12 +192,8 @@ def _measured(path: Path) -> InputFile:
     return InputFile(path, size, max(1, round(max(lines, 1) * scale)), text)
 
 
-def _columnar(path: Path, size: int, name: str) -> InputFile:
-    """Return the rows of a Parquet file, from its footer, and its size as the size of the text is
-    not known. Arrow files are not counted.
-    """
-    if not name.endswith(".parquet"):
-        return InputFile(path, size, None, None)
+def _parquet(path: Path, size: int) -> InputFile:
+    """Read the rows of a Parquet file, and the size of its decoded columns, from its footer."""
     import pyarrow.parquet as pq
 
     metadata = pq.ParquetFile(path).metadata
