@@ -162,7 +162,7 @@ def test_a_missing_home_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("pairs, parts", [(10**12, 0), (2049, 1), (0, 1)])
 def test_pairs_of_stored_log_probs_are_as_many_as_their_parts(pairs: int, parts: int) -> None:
     cards = [{"file": store.part_name("train", number), "sha256": ""} for number in range(parts)]
-    assert not store._is_card("train", {"pairs": pairs, "parts": cards})
+    assert not store._is_entry("train", {"pairs": pairs, "parts": cards})
 
 
 def test_tokens_leave_the_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
