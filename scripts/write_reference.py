@@ -9,7 +9,7 @@ reasons and exit codes from the engine, and columns and fields from `docs/column
 `tests/house/test_reference_pages.py` compares the pages.
 """
 
-import re
+import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -21,7 +21,7 @@ from reference_files import files, ledger
 from zephyr_fast import _core
 from zephyr_fast.cli import cli
 from zephyr_fast.prepare import recipe_keys
-from zephyr_fast.prepare.recipe import packaged
+from zephyr_fast.prepare.recipe import bundled
 from zephyr_fast.prepare.recipe_keys import Key
 from zephyr_fast.train.configs import ShardArguments
 
@@ -86,8 +86,8 @@ def recipe() -> str:
     parts = [
         f"""# Recipe keys
 
-A recipe is a TOML file. The bundled recipes are {listed(packaged())}. Every key is optional unless
-its default is *required*. An unknown key is an error.
+A recipe is a TOML file. Every key is optional unless its default is *required*. An unknown key is
+an error. The bundled recipes are {listed(bundled())}.
 
 `--set KEY=VALUE` on the command line and `overrides=` in Python take the dotted names of this page.
 `N` is an index in a list, starting at 0: `--set filter.0.kind=length`.
@@ -133,17 +133,19 @@ def section(name: str, keys: list[Key]) -> str:
 
 
 def presets() -> str:
-    sets = recipe_keys.presets()
-    names = list(next(iter(sets.values())))
+    known = recipe_keys.presets()
+    names = list(known[0].sets)
     rows = [
-        [code(preset), *(code(recipe_keys.toml(values[name])) for name in names)]
-        for preset, values in sets.items()
+        [code(one.name), *(code(recipe_keys.toml(one.sets[name])) for name in names)]
+        for one in known
     ]
-    return (
-        "## Presets of `binarize`\n\nA preset sets the keys below, unless the recipe or an option "
-        f"sets them. Without a preset, `{next(iter(sets))}` is used.\n\n"
-        + table(["preset", *map(code, names)], rows)
-    )
+    keeping = listed(one.name for one in known if not one.drops_duplicates)
+    return f"""## Presets of `binarize`
+
+A preset sets the keys below, unless the recipe or an option sets them. `dedup.exact` has no effect
+with these presets, because the published datasets keep repeated rows: {keeping}.
+
+{table(["preset", *map(code, names)], rows)}"""
 
 
 def listed(names: Iterable[str]) -> str:
@@ -175,7 +177,8 @@ def commands(command: click.Command, path: str) -> Iterable[str]:
         for one in command.get_params(context)
         if isinstance(one, click.Option) and not one.hidden
     ]
-    help_text = re.sub(r"\n(?!\n)(?<!\n\n)", " ", (command.help or "").strip())
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    help_text = "\n\n".join(" ".join(one.split()) for one in paragraphs)
     yield f"## {path}\n\n```\n{usage}\n```\n\n{help_text}\n\n" + table(
         ["option", "value", "default", "meaning"], rows
     )
