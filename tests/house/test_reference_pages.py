@@ -12,6 +12,7 @@ import pytest
 
 import reference_files
 import write_reference
+from shell import SAMPLE, shell
 from zephyr_fast import _core
 from zephyr_fast.cli import cli
 from zephyr_fast.prepare import recipe_keys
@@ -139,3 +140,12 @@ def test_every_column_and_field_is_there() -> None:
     fields = [name for name, _, _ in reference_files.manifest_fields()]
     assert {"rows.written", "splits.*.shards[].batches[].xxh3", "sha256"} <= set(fields)
     assert found[-len(fields) :] == fields
+
+
+def test_every_file_that_a_run_writes_is_there(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert shell("prep", "ultrachat", *SAMPLE, "--out", out).returncode == 0
+    known = set(first_column("files.md"))
+    written = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert written >= {"manifest.json", "tokenizer/tokenizer.json"}
+    assert {name.replace("test-", "train-") for name in written} <= known
