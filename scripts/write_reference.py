@@ -20,6 +20,8 @@ import click
 from reference_files import files, ledger
 from zephyr_fast import _core
 from zephyr_fast.cli import cli
+from zephyr_fast.endpoint import errors as endpoint_classes
+from zephyr_fast.endpoint.reasons import Reason
 from zephyr_fast.prepare import recipe_keys
 from zephyr_fast.prepare.recipe import bundled
 from zephyr_fast.prepare.recipe_keys import Key
@@ -262,7 +264,26 @@ decontamination, deduplication, template and mask, length."""
             [code(word), cause, remedy] for word, ends, cause, remedy in described if ends == ending
         ]
         parts.append(f"## {title}\n\n{what}\n\n{table(['reason', 'cause', 'what to do'], rows)}")
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, failed_calls()])
+
+
+def failed_calls() -> str:
+    rows = [[code(reason), consequence(reason)] for reason in Reason]
+    return f"""## Calls to model endpoints
+
+A call to an endpoint that has no answer has one of these reasons.
+
+{table(["reason", "consequence"], rows)}"""
+
+
+def consequence(reason: Reason) -> str:
+    if reason.is_retried:
+        return "Retried until the attempts or the deadline of the call run out."
+    if reason.is_final:
+        return "Final: a rerun does not send the call again."
+    if reason.switches_off:
+        return "Switches the endpoint off, because every other call would fail alike."
+    return "A rerun sends the call again."
 
 
 def exit_codes() -> str:
@@ -292,6 +313,19 @@ def errors() -> list[tuple[str, str, str, str]]:
         ),
         ("", "2", "Invalid use of the command line.", "Read `--help` of the command."),
         *_core.describe("errors"),
+        *((one.__name__, str(one.exit_code), one.__doc__ or "", "") for one in endpoint_errors()),
+    ]
+
+
+def endpoint_errors() -> list[type[_core.ZephyrError]]:
+    """Return the exceptions of endpoints, which are declared in Python."""
+    known = vars(endpoint_classes).values()
+    return [
+        one
+        for one in known
+        if isinstance(one, type)
+        and issubclass(one, _core.ZephyrError)
+        and one is not _core.ZephyrError
     ]
 
 

@@ -15,6 +15,8 @@ import write_reference
 from shell import SAMPLE, shell
 from zephyr_fast import _core
 from zephyr_fast.cli import cli
+from zephyr_fast.endpoint import errors as endpoint_errors
+from zephyr_fast.endpoint.reasons import Reason
 from zephyr_fast.prepare import recipe_keys
 
 ROOT = Path(__file__).parents[2]
@@ -117,12 +119,12 @@ def test_every_command_and_option_is_there() -> None:
 
 
 def test_every_reason_and_exit_code_is_there() -> None:
-    reasons = [*_core.names("reasons"), *_core.names("repeats")]
+    reasons = [*_core.names("reasons"), *_core.names("repeats"), *Reason]
     assert sorted(first_column("reasons.md")) == sorted(reasons)
     page = on_disk("exit-codes.md")
     errors = [
         error
-        for error in vars(_core).values()
+        for error in [*vars(_core).values(), *vars(endpoint_errors).values()]
         if isinstance(error, type) and issubclass(error, _core.ZephyrError)
     ]
     assert len(errors) > 8
