@@ -75,7 +75,8 @@ exists only during a run."""
     parts.append(
         f"""## Manifest
 
-`docs/manifest.schema.json` is the JSON Schema of `manifest.json`. `zephyr_fast.Manifest.read(out)` reads it.
+`docs/manifest.schema.json` is the JSON Schema of `manifest.json`, which
+`zephyr_fast.Manifest.read(out)` reads.
 In the names below, `*` is any key of an object, and `[]` any item of a list.
 
 | field | type | meaning |
