@@ -21,8 +21,8 @@ FILES = {
     "tokenizer/tokenizer.json": "Copy of the tokenizer.",
     "tokenizer/tokenizer_config.json": "Its special tokens and the chat template of the run.",
     "_ledger/part-00000.parquet": "Ledger, one line for each row read.",
-    "_quarantine/00000-rows.jsonl.jsonl": "Quarantined rows of input 0, here `rows.jsonl`, as JSON "
-    "lines with reason, position and the first 64 KiB of the row.",
+    "_quarantine/00000-ultrachat.jsonl.jsonl": "Quarantined rows of the first input, here "
+    "`ultrachat.jsonl`, as JSON lines with reason, position and the first 64 KiB of the row.",
     "_ref/0123456789abcdef/manifest.json": "Describes the reference log-probabilities that "
     "`zephyr-fast ref-logprobs` stored for one model. The directory has one Arrow file or more for "
     "each split.",
@@ -75,7 +75,8 @@ exists only during a run."""
     parts.append(
         f"""## Manifest
 
-`docs/manifest.schema.json` is the JSON Schema of `manifest.json`. `zephyr_fast.open(out)` reads it.
+`docs/manifest.schema.json` is the JSON Schema of `manifest.json`, which
+`zephyr_fast.Manifest.read(out)` reads.
 In the names below, `*` is any key of an object, and `[]` any item of a list.
 
 | field | type | meaning |

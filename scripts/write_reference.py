@@ -9,7 +9,7 @@ reasons and exit codes from the engine, and columns and fields from `docs/column
 `tests/house/test_reference_pages.py` compares the pages.
 """
 
-import re
+import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -20,8 +20,10 @@ import click
 from reference_files import files, ledger
 from zephyr_fast import _core
 from zephyr_fast.cli import cli
+from zephyr_fast.endpoint import errors as endpoint_classes
+from zephyr_fast.endpoint.reasons import Reason
 from zephyr_fast.prepare import recipe_keys
-from zephyr_fast.prepare.recipe import packaged
+from zephyr_fast.prepare.recipe import bundled
 from zephyr_fast.prepare.recipe_keys import Key
 from zephyr_fast.train.configs import ShardArguments
 
@@ -86,8 +88,8 @@ def recipe() -> str:
     parts = [
         f"""# Recipe keys
 
-A recipe is a TOML file. The bundled recipes are {listed(packaged())}. Every key is optional unless
-its default is *required*. An unknown key is an error.
+A recipe is a TOML file. Every key is optional unless its default is *required*. An unknown key is
+an error. The bundled recipes are {listed(bundled())}.
 
 `--set KEY=VALUE` on the command line and `overrides=` in Python take the dotted names of this page.
 `N` is an index in a list, starting at 0: `--set filter.0.kind=length`.
@@ -133,17 +135,19 @@ def section(name: str, keys: list[Key]) -> str:
 
 
 def presets() -> str:
-    sets = recipe_keys.presets()
-    names = list(next(iter(sets.values())))
+    known = recipe_keys.presets()
+    names = list(known[0].sets)
     rows = [
-        [code(preset), *(code(recipe_keys.toml(values[name])) for name in names)]
-        for preset, values in sets.items()
+        [code(one.name), *(code(recipe_keys.toml(one.sets[name])) for name in names)]
+        for one in known
     ]
-    return (
-        "## Presets of `binarize`\n\nA preset sets the keys below, unless the recipe or an option "
-        f"sets them. Without a preset, `{next(iter(sets))}` is used.\n\n"
-        + table(["preset", *map(code, names)], rows)
-    )
+    keeping = listed(one.name for one in known if not one.drops_duplicates)
+    return f"""## Presets of `binarize`
+
+A preset sets the keys below, unless the recipe or an option sets them. `dedup.exact` has no effect
+with these presets, because the published datasets keep repeated rows: {keeping}.
+
+{table(["preset", *map(code, names)], rows)}"""
 
 
 def listed(names: Iterable[str]) -> str:
@@ -175,7 +179,8 @@ def commands(command: click.Command, path: str) -> Iterable[str]:
         for one in command.get_params(context)
         if isinstance(one, click.Option) and not one.hidden
     ]
-    help_text = re.sub(r"\n(?!\n)(?<!\n\n)", " ", (command.help or "").strip())
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    help_text = "\n\n".join(" ".join(one.split()) for one in paragraphs)
     yield f"## {path}\n\n```\n{usage}\n```\n\n{help_text}\n\n" + table(
         ["option", "value", "default", "meaning"], rows
     )
@@ -259,7 +264,26 @@ decontamination, deduplication, template and mask, length."""
             [code(word), cause, remedy] for word, ends, cause, remedy in described if ends == ending
         ]
         parts.append(f"## {title}\n\n{what}\n\n{table(['reason', 'cause', 'what to do'], rows)}")
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, failed_calls()])
+
+
+def failed_calls() -> str:
+    rows = [[code(reason), consequence(reason)] for reason in Reason]
+    return f"""## Calls to model endpoints
+
+A call to an endpoint that has no answer has one of these reasons.
+
+{table(["reason", "consequence"], rows)}"""
+
+
+def consequence(reason: Reason) -> str:
+    if reason.is_retried:
+        return "Retried until the attempts or the deadline of the call run out."
+    if reason.is_final:
+        return "Final: a rerun does not send the call again."
+    if reason.switches_off:
+        return "Switches the endpoint off, because every other call would fail alike."
+    return "A rerun sends the call again."
 
 
 def exit_codes() -> str:
@@ -289,6 +313,19 @@ def errors() -> list[tuple[str, str, str, str]]:
         ),
         ("", "2", "Invalid use of the command line.", "Read `--help` of the command."),
         *_core.describe("errors"),
+        *((one.__name__, str(one.exit_code), one.__doc__ or "", "") for one in endpoint_errors()),
+    ]
+
+
+def endpoint_errors() -> list[type[_core.ZephyrError]]:
+    """Return the exceptions of endpoints, which are declared in Python."""
+    known = vars(endpoint_classes).values()
+    return [
+        one
+        for one in known
+        if isinstance(one, type)
+        and issubclass(one, _core.ZephyrError)
+        and one is not _core.ZephyrError
     ]
 
 

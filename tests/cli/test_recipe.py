@@ -9,10 +9,10 @@ import pytest
 
 from shell import command, refusal, shell
 from zephyr_fast.prepare import recipe_keys
-from zephyr_fast.prepare.recipe import packaged
+from zephyr_fast.prepare.recipe import bundled
 
 
-@pytest.mark.parametrize("name", packaged())
+@pytest.mark.parametrize("name", bundled())
 def test_a_shown_recipe_runs_as_the_recipe_itself(name: str, tmp_path: Path) -> None:
     first = shell("recipe", "show", name)
     assert (first.returncode, first.stderr) == (0, "")
@@ -46,9 +46,7 @@ def test_piped_keys_are_one_line_each() -> None:
         "prep",
         "2048",
     ]
-    names = [
-        line.split("\t")[0] for line in shell("recipe", "keys", "dedup.*").stdout.splitlines()
-    ]
+    names = [line.split("\t")[0] for line in shell("recipe", "keys", "dedup.*").stdout.splitlines()]
     assert names == ["dedup.exact", "dedup.near", "dedup.of", "dedup.threshold"]
 
 

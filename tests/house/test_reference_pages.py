@@ -12,8 +12,11 @@ import pytest
 
 import reference_files
 import write_reference
+from shell import SAMPLE, shell
 from zephyr_fast import _core
 from zephyr_fast.cli import cli
+from zephyr_fast.endpoint import errors as endpoint_errors
+from zephyr_fast.endpoint.reasons import Reason
 from zephyr_fast.prepare import recipe_keys
 
 ROOT = Path(__file__).parents[2]
@@ -116,12 +119,12 @@ def test_every_command_and_option_is_there() -> None:
 
 
 def test_every_reason_and_exit_code_is_there() -> None:
-    reasons = [*_core.names("reasons"), *_core.names("repeats")]
+    reasons = [*_core.names("reasons"), *_core.names("repeats"), *Reason]
     assert sorted(first_column("reasons.md")) == sorted(reasons)
     page = on_disk("exit-codes.md")
     errors = [
         error
-        for error in vars(_core).values()
+        for error in [*vars(_core).values(), *vars(endpoint_errors).values()]
         if isinstance(error, type) and issubclass(error, _core.ZephyrError)
     ]
     assert len(errors) > 8
@@ -139,3 +142,12 @@ def test_every_column_and_field_is_there() -> None:
     fields = [name for name, _, _ in reference_files.manifest_fields()]
     assert {"rows.written", "splits.*.shards[].batches[].xxh3", "sha256"} <= set(fields)
     assert found[-len(fields) :] == fields
+
+
+def test_every_file_that_a_run_writes_is_there(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert shell("prep", "ultrachat", *SAMPLE, "--out", out).returncode == 0
+    known = set(first_column("files.md"))
+    written = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert written >= {"manifest.json", "tokenizer/tokenizer.json"}
+    assert {name.replace("test-", "train-") for name in written} <= known

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import click
 
 from zephyr_fast._core import ConfigError
-from zephyr_fast.printed import say, shown
+from zephyr_fast.cli.options import pairs
+from zephyr_fast.printed import did_you_mean, say, shown
 
 if TYPE_CHECKING:
     from zephyr_fast.prepare.recipe_keys import Key
@@ -34,15 +35,12 @@ def show(name: str, settings: tuple[str, ...]) -> None:
     from zephyr_fast import _core
     from zephyr_fast.prepare import recipe as recipes
 
-    overrides = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"--set {setting}: use KEY=VALUE, e.g. `--set pack.seq_len=512`")
-        overrides[key] = value
+    overrides = pairs("--set", settings, "KEY=VALUE, e.g. `--set pack.seq_len=512`")
     found = recipes.read(name, overrides)
-    for line in _core.show(found.text, found.name, found.overrides).splitlines():
-        say(shown(line))
+    toml = _core.show(found.text, found.name, found.overrides).removesuffix("\n")
+    if _is_terminal():
+        toml = "\n".join(shown(line, len(line)) for line in toml.split("\n"))
+    say(toml)
 
 
 @recipe.command()
@@ -59,24 +57,20 @@ def keys(pattern: str) -> None:
     known = recipe_keys.all_keys()
     found = [key for key in known if _matches(key.name, pattern)]
     if not found:
-        raise ConfigError(f"no recipe key matches `{pattern}`{_suggestion(pattern, known)}")
-    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+        names = [name for key in known for name in (key.name, key.name.rpartition(".")[2])]
+        raise ConfigError(f"no recipe key matches `{pattern}`{did_you_mean(pattern, names)}")
     for key in found:
-        say(_paragraph(key) if is_terminal else _line(key))
+        say(_paragraph(key) if _is_terminal() else _line(key))
+
+
+def _is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def _matches(name: str, pattern: str) -> bool:
     from fnmatch import fnmatchcase
 
     return pattern in name or fnmatchcase(name, pattern)
-
-
-def _suggestion(pattern: str, known: list["Key"]) -> str:
-    from difflib import get_close_matches
-
-    names = [name for key in known for name in (key.name, key.name.rpartition(".")[2])]
-    close = get_close_matches(pattern, names, 1)
-    return f"; did you mean `{close[0]}`?" if close else ""
 
 
 def _line(key: "Key") -> str:

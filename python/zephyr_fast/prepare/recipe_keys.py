@@ -44,10 +44,24 @@ def all_keys() -> list[Key]:
     return [_key(schema, name, node, is_required) for name, node, is_required in _leaves(schema)]
 
 
-def presets() -> dict[str, dict[str, Any]]:
-    """Return the keys of `[binarize]` that each preset sets, with their values."""
+@dataclass(frozen=True)
+class Preset:
+    """A preset of `[binarize]`: the keys that it sets, and whether it lets `dedup.exact` drop
+    rows.
+    """
+
+    name: str
+    sets: dict[str, Any]
+    drops_duplicates: bool
+
+
+def presets() -> list[Preset]:
+    """Return every preset of `[binarize]`."""
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
-    return {one["const"]: one["x-sets"] for one in schema["$defs"]["Preset"]["oneOf"]}
+    return [
+        Preset(one["const"], one["x-sets"], one["x-drops-duplicates"])
+        for one in schema["$defs"]["Preset"]["oneOf"]
+    ]
 
 
 def toml(value: object) -> str:

@@ -1,9 +1,9 @@
 //! Writes the JSON Schema of recipes, `python/zephyr_fast/recipes/recipe.schema.json`, from the
 //! types that read them. `zephyr-fast recipe keys` and `docs/reference/recipe.md` print it.
 //!
-//! Three properties are not standard. `x-command` names the command that uses a key, if only one
-//! does. `x-rule` is the rule that its value must keep. `x-sets` has the keys that a preset sets.
-//! They come from the functions that check and resolve recipes.
+//! Some properties are not standard. `x-command` names the command that uses a key, if only one
+//! does. `x-rule` is the rule that its value must keep. `x-sets` has the keys that a preset sets,
+//! and `x-drops-duplicates` is false if it ignores `dedup.exact`. They come from the functions that check and resolve recipes.
 //!
 //! A test compares the committed file. After a change of the recipe,
 //! `ZEPHYR_FAST_RENEW_SCHEMA=1 cargo test schema` writes it.
@@ -56,9 +56,13 @@ fn add_presets(schema: &mut Value) -> Result<()> {
     let resolved = |text: &str| {
         let mut recipe = fit::read(text, FILE, &[])?;
         fit::resolve(Product::Pairs, &mut recipe)?;
-        serde_json::to_value(recipe.binarize).map_err(|error| Error::Internal(error.to_string()))
+        let internal = |error: serde_json::Error| Error::Internal(error.to_string());
+        Ok::<_, Error>((
+            serde_json::to_value(recipe.binarize).map_err(internal)?,
+            recipe.dedup.exact,
+        ))
     };
-    let defaults = resolved("[binarize]\n")?;
+    let (defaults, _) = resolved("[binarize]\n")?;
     let keys = schema["$defs"]["Binarize"]["properties"].as_object_mut().expect("is a struct");
     let optional: Vec<String> = keys
         .iter_mut()
@@ -69,9 +73,11 @@ fn add_presets(schema: &mut Value) -> Result<()> {
         })
         .collect();
     for preset in schema["$defs"]["Preset"]["oneOf"].as_array_mut().expect("is an enum") {
-        let sets = resolved(&format!("[binarize]\npreset = {}\n", preset["const"]))?;
+        let text = format!("dedup.exact = true\nbinarize.preset = {}\n", preset["const"]);
+        let (sets, drops_duplicates) = resolved(&text)?;
         let sets = optional.iter().map(|key| (key.clone(), sets[key].clone()));
         preset["x-sets"] = Value::Object(sets.collect());
+        preset["x-drops-duplicates"] = json!(drops_duplicates);
     }
     Ok(())
 }
