@@ -83,10 +83,14 @@ pub(crate) struct ExpectedFile {
 pub fn verify(folder: &Path, watch: &Watch) -> Result<Report> {
     let not_a_dataset =
         |why: &str| Error::Input(format!("`{}` is not a dataset: {why}", folder.display()));
-    let no_manifest = || not_a_dataset("it has no `manifest.json` (the run did not finish)");
+    let no_manifest = || {
+        not_a_dataset(
+            "it has no `manifest.json`; if the run did not finish, run the same command again",
+        )
+    };
     let top = match Folder::open(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(not_a_dataset("no such directory"));
+            return Err(not_a_dataset("no such directory; check the path"));
         }
         top => top.map_err(|error| Error::input(folder, error))?,
     };
