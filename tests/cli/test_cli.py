@@ -231,7 +231,7 @@ def test_too_many_unreadable_rows_end_the_run_unless_they_are_allowed(tmp_path: 
     assert not (tmp_path / "out" / "manifest.json").exists()
     strict = refusal(3, *asked, "--strict")
     assert "1 row is unreadable" in strict and "--max-bad-rows" not in strict
-    assert "cannot be combined" in refusal(2, *asked, "--strict", "--max-bad-rows", "5")
+    assert "exclude each other" in refusal(2, *asked, "--strict", "--max-bad-rows", "5")
     refusal(3, *asked, "--max-bad-rows", "20")
     assert shell(*asked, "--max-bad-rows", "21").returncode == 0
     assert manifest(tmp_path / "out")["rows"]["quarantined"] == {"invalid_json": 21}

@@ -8,7 +8,7 @@ use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyKeyboardInterrupt};
 use pyo3::prelude::*;
 use pyo3::type_object::PyTypeInfo;
-use zephyr_core::{Error, panics, progress::Watch};
+use zephyr_core::{Error, panics, pipeline::names, progress::Watch};
 
 create_exception!(
     zephyr_fast._core,
@@ -17,10 +17,10 @@ create_exception!(
     "Base class of zephyr-fast's errors."
 );
 
-/// Declares the exceptions: the class of each kind of error, its meaning, and its usual remedy.
+/// Declares the exceptions: the class of each kind of error.
 macro_rules! exceptions {
-    ($($class:ident $kind:ident $meaning:literal $remedy:literal)*) => {
-        $(create_exception!(zephyr_fast._core, $class, ZephyrError, $meaning);)*
+    ($($class:ident $kind:ident)*) => {
+        $(create_exception!(zephyr_fast._core, $class, ZephyrError);)*
 
         fn exception(error: &Error) -> PyErr {
             let text = error.to_string();
@@ -30,66 +30,34 @@ macro_rules! exceptions {
             }
         }
 
-        /// Adds the exception classes, each with the exit code of its kind.
+        /// Adds the exception classes, each with the exit code and the meaning of its kind.
         pub(crate) fn add_errors(module: &Bound<'_, PyModule>) -> PyResult<()> {
             add_error::<ZephyrError>(module, "ZephyrError", 70)?;
             $(add_error::<$class>(module, stringify!($class), Error::$kind(String::new()).exit_code())?;)*
             Ok(())
-        }
-
-        /// Every exception that a command may end with: class, exit code, meaning and remedy.
-        pub(crate) fn errors() -> Vec<(&'static str, String, &'static str, &'static str)> {
-            let code = |error: Error| error.exit_code().to_string();
-            vec![
-                $((stringify!($class), code(Error::$kind(String::new())), $meaning, $remedy),)*
-                (
-                    "KeyboardInterrupt",
-                    code(Error::Interrupted),
-                    "Interrupted with Ctrl-C.",
-                    "Run the same command again: `prep` and `binarize` start over, `ref-logprobs` \
-                     resumes.",
-                ),
-            ]
         }
     };
 }
 
 exceptions! {
     ConfigError Config
-        "Invalid recipe, template, option or combination of options."
-        "Fix the key or option that the message names."
     TooManyBadRowsError TooManyBadRows
-        "More unreadable rows than the run allows."
-        "Fix the row that the message names, or raise `--max-bad-rows` to quarantine such rows."
     NoRowsWrittenError NoRowsWritten
-        "No row was kept, so no dataset was written."
-        "Follow the remedy of the reasons that the message names."
     InputError Input
-        "An input, dataset, model or tokenizer is missing, cannot be read, or changed while it was read."
-        "Check the path, then run the command again."
     OutputExistsError OutputExists
-        "The output directory holds a different run, or files that zephyr-fast did not write."
-        "Choose another directory, or pass `--overwrite`."
     LockedError Locked
-        "Another process is writing to the output directory."
-        "Wait for it to finish, or choose another directory."
     IntegrityError Integrity
-        "Data on disk is damaged: a checksum, size or count does not match."
-        "Copy or rebuild the dataset."
     StorageError Storage
-        "Writing failed: the disk is full or read-only, or reported an I/O error."
-        "Free space or fix the disk, then run the command again."
     MemoryLimitError MemoryLimit
-        "The process used more memory than `--max-memory` allows."
-        "Raise the limit, use fewer `--threads`, or split the input."
     InternalError Internal
-        "A bug in zephyr-fast."
-        "Report it, with the message and the command."
 }
 
 fn add_error<E: PyTypeInfo>(module: &Bound<'_, PyModule>, name: &str, code: u8) -> PyResult<()> {
     let class = module.py().get_type::<E>();
     class.setattr("exit_code", code)?;
+    if let Some((.., meaning, _)) = names::errors().into_iter().find(|(class, ..)| *class == name) {
+        class.setattr("__doc__", meaning)?;
+    }
     module.add(name, class)
 }
 

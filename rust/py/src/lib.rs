@@ -141,17 +141,8 @@ fn names(py: Python<'_>, kind: String) -> PyResult<Vec<&'static str>> {
 /// Returns the meaning of each reason code or error class. `reasons` are (code, outcome, cause,
 /// remedy), `errors` are (class, exit code, meaning, remedy).
 #[pyfunction]
-fn describe(kind: &str) -> PyResult<Vec<(&'static str, String, &'static str, &'static str)>> {
-    match kind {
-        "reasons" => Ok(pipeline::names::reasons()
-            .into_iter()
-            .map(|(code, outcome, cause, remedy)| (code, outcome.to_owned(), cause, remedy))
-            .collect()),
-        "errors" => Ok(border::errors()),
-        _ => Err(border::ConfigError::new_err(format!(
-            "unknown list `{kind}`; known: errors, reasons"
-        ))),
-    }
+fn describe(py: Python<'_>, kind: String) -> PyResult<Vec<pipeline::names::Description>> {
+    border::enter(py, None, move |_| pipeline::names::describe(&kind))
 }
 
 /// The engine of zephyr-fast.

@@ -4,16 +4,19 @@
 //! While a round is encoded and written, the next one is cleaned, so no core waits for the serial
 //! parts.
 
+mod bad_rows;
 pub mod explain;
 pub mod fit;
 mod memory;
 pub mod names;
+mod no_rows;
 mod output;
 #[cfg(test)]
 mod recipe_schema;
 pub mod row;
 pub mod show;
 mod text;
+mod tokenizer;
 mod trl07;
 mod versions;
 mod windows;
@@ -37,8 +40,8 @@ use crate::progress::Watch;
 use crate::read::shape::Shape;
 use crate::read::{self, Chunk, Input, Progress, RawRow};
 use crate::recipe::Recipe;
-use crate::stage::Reason;
 use crate::tokenize::Tokenizer;
+use bad_rows::BadRows;
 use output::Output;
 
 /// Chunks per round and thread: enough that threads rarely wait for the last row, few enough that a
@@ -79,17 +82,12 @@ pub struct RunOptions {
     /// most 1,000: the total is unknown while the run reads, so a larger share could not stop it
     /// early.
     pub bad_rows_max: Option<u64>,
-    /// Whether the first unreadable row ends the run. Excludes `bad_rows_max`.
+    /// Whether the first unreadable row ends the run, whatever `bad_rows_max` is.
     pub strict: bool,
 }
 
 /// Runs a job and returns its manifest. A finished dataset of the same run is returned unchanged.
 pub fn run(job: Job, watch: &Watch) -> Result<Manifest> {
-    if job.options.strict && job.options.bad_rows_max.is_some() {
-        return Err(Error::Config(
-            "`--strict` cannot be combined with `--max-bad-rows`; remove one of them".to_owned(),
-        ));
-    }
     let threads =
         rayon::ThreadPoolBuilder::new().num_threads(job.options.threads.unwrap_or(0)).build();
     threads.map_err(|error| Error::Internal(error.to_string()))?.install(|| run_here(job, watch))
@@ -118,14 +116,7 @@ fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
         Claim::Free(folder) => folder,
     };
     watch.bytes_total.store(inputs.iter().map(|input| input.bytes).sum(), Ordering::Relaxed);
-    let options = &job.options;
-    let bad_rows = BadRows {
-        inputs: &inputs,
-        max: if options.strict { Some(0) } else { options.bad_rows_max },
-        is_strict: options.strict,
-        count: 0,
-        first: None,
-    };
+    let bad_rows = BadRows::new(&inputs, &job.options);
     let mut output = Output::new(&walk, &folder, &inputs)?;
     let mut seen = Seen::new(folder.work(), &walk.recipe.dedup)?;
     let memory = job.options.memory_bytes_max;
@@ -376,61 +367,4 @@ fn finish_row(walk: &RowPipeline, started: &[Started], row: Row) -> output::Row 
     let bytes = &started[chunk].chunk.bytes[raw.start..raw.end];
     let aside = is_aside.then(|| QuarantinedRow::new(raw.line, raw.offset, raw.length, bytes));
     output::Row { row_id, input, raw, id, prompt_id, notes, outcome, aside }
-}
-
-/// Default maximum of unreadable rows while the total number of rows is unknown.
-const BAD_ROWS_MAX: u64 = 1_000;
-
-/// The number of unreadable rows, the first of them, and how many are allowed.
-struct BadRows<'run> {
-    inputs: &'run [Input],
-    max: Option<u64>,
-    is_strict: bool,
-    count: u64,
-    first: Option<String>,
-}
-
-impl BadRows<'_> {
-    fn add(&mut self, reason: &Reason, input: i32, raw: &RawRow) -> Result<()> {
-        self.count += 1;
-        let inputs = self.inputs;
-        self.first.get_or_insert_with(|| located(&inputs[input as usize], reason, raw));
-        let max = self.max.unwrap_or(BAD_ROWS_MAX);
-        if self.count > max { self.fail(max, None) } else { Ok(()) }
-    }
-
-    /// Checks the limit once the total number of rows is known.
-    fn check_total(&self, rows: u64) -> Result<()> {
-        let max = self.max.unwrap_or_else(|| 20.max(rows / 1_000));
-        if self.count > max { self.fail(max, Some(rows)) } else { Ok(()) }
-    }
-
-    fn fail(&self, max: u64, total: Option<u64>) -> Result<()> {
-        let (count, first) = (self.count, self.first.as_deref().unwrap_or_default());
-        let are = if count == 1 { "is" } else { "are" };
-        let rows = match total {
-            Some(total) => format!("{count} of {total} rows {are} unreadable"),
-            None if count == 1 => "1 row is unreadable".to_owned(),
-            None => format!("{count} rows so far are unreadable"),
-        };
-        Err(Error::TooManyBadRows(if self.is_strict {
-            format!("{rows}, and `--strict` allows none: {first}; fix the row, or drop `--strict`")
-        } else {
-            format!(
-                "{rows}, more than the {max} allowed; first: {first}; to quarantine such rows and \
-                 continue, raise `--max-bad-rows`"
-            )
-        }))
-    }
-}
-
-/// Describes an unreadable row: its file, line, reason and offset.
-fn located(input: &Input, reason: &Reason, raw: &RawRow) -> String {
-    let reason_words = reason.code.word().replace('_', " ").replace("utf8", "UTF-8");
-    let reason_words = reason_words.replace("json", "JSON");
-    // A row is one line, so the parser's line number would only contradict that of the file.
-    let detail = reason.detail.as_deref().map_or_else(String::new, |detail| {
-        format!(": {}", detail.replace(" at line 1 column ", " at column "))
-    });
-    format!("{}:{}: {reason_words}{detail} (byte {})", input.name, raw.line, raw.offset)
 }

@@ -67,8 +67,103 @@ const DUPLICATES: [(&str, &str); 2] = [
     ),
 ];
 
+/// The class of each kind of error with its meaning and remedy.
+const ERRORS: [(&str, fn(String) -> Error, &str, &str); 10] = [
+    (
+        "ConfigError",
+        Error::Config,
+        "Invalid recipe, template, option or combination of options.",
+        "Fix the key or option that the message names.",
+    ),
+    (
+        "TooManyBadRowsError",
+        Error::TooManyBadRows,
+        "More unreadable rows than the run allows.",
+        "Fix the row that the message names, or raise `--max-bad-rows` to quarantine such rows.",
+    ),
+    (
+        "NoRowsWrittenError",
+        Error::NoRowsWritten,
+        "No row was kept, so no dataset was written.",
+        "Follow the remedy of the reasons that the message names.",
+    ),
+    (
+        "InputError",
+        Error::Input,
+        "An input, dataset, model or tokenizer is missing, cannot be read, or changed while it was read.",
+        "Check the path, then run the command again.",
+    ),
+    (
+        "OutputExistsError",
+        Error::OutputExists,
+        "The output directory holds a different run, or files that zephyr-fast did not write.",
+        "Choose another directory, or pass `--overwrite`.",
+    ),
+    (
+        "LockedError",
+        Error::Locked,
+        "Another process is writing to the output directory.",
+        "Wait for it to finish, or choose another directory.",
+    ),
+    (
+        "IntegrityError",
+        Error::Integrity,
+        "Data on disk is damaged: a checksum, size or count does not match.",
+        "Copy or rebuild the dataset.",
+    ),
+    (
+        "StorageError",
+        Error::Storage,
+        "Writing failed: the disk is full or read-only, or reported an I/O error.",
+        "Free space or fix the disk, then run the command again.",
+    ),
+    (
+        "MemoryLimitError",
+        Error::MemoryLimit,
+        "The process used more memory than `--max-memory` allows.",
+        "Raise the limit, use fewer `--threads`, or split the input.",
+    ),
+    (
+        "InternalError",
+        Error::Internal,
+        "A bug in zephyr-fast.",
+        "Report it, with the message and the command.",
+    ),
+];
+
 /// A reason's code, how its row ends, its cause, and its remedy.
 pub type ReasonText = (&'static str, &'static str, &'static str, &'static str);
+
+/// A name, its outcome or exit code, its meaning, and its remedy.
+pub type Description = (&'static str, String, &'static str, &'static str);
+
+/// Describes every reason (code, outcome, cause, remedy) or error (class, exit code, meaning,
+/// remedy).
+pub fn describe(kind: &str) -> Result<Vec<Description>> {
+    match kind {
+        "errors" => Ok(errors()),
+        "reasons" => Ok(reasons()
+            .into_iter()
+            .map(|(code, outcome, cause, remedy)| (code, outcome.to_owned(), cause, remedy))
+            .collect()),
+        _ => Err(Error::Config(format!("unknown list `{kind}`; known: errors, reasons"))),
+    }
+}
+
+/// Returns every error that a command may end with, an interrupt last.
+#[must_use]
+pub fn errors() -> Vec<Description> {
+    let row = |(class, kind, meaning, remedy): (_, fn(String) -> Error, _, _)| {
+        (class, kind(String::new()).exit_code().to_string(), meaning, remedy)
+    };
+    let interrupted = (
+        "KeyboardInterrupt",
+        Error::Interrupted.exit_code().to_string(),
+        "Interrupted with Ctrl-C.",
+        "Run the same command again: `prep` and `binarize` start over, `ref-logprobs` resumes.",
+    );
+    ERRORS.into_iter().map(row).chain([interrupted]).collect()
+}
 
 /// Returns every reason for which a row is not written, duplicates last.
 #[must_use]

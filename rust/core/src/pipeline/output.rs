@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::names;
+use super::no_rows;
 use super::text::Text;
+use super::tokenizer::{tokenizer_card, write_tokenizer};
 use super::windows::Waiting;
 use crate::dataset::card;
 use crate::dataset::fingerprint::{ENGINE, MadeFrom};
-use crate::dataset::layout::TOKENIZER;
 use crate::dataset::ledger::{self, Ledger, LedgerRow};
 use crate::dataset::manifest::{
     Decontamination, DedupStats, FileEntry, InputEntry, Manifest, RecipeCopy, Rows, SCHEMA, Split,
-    TemplateInfo, TokenizerInfo, TruecaseStats,
+    TemplateInfo, TruecaseStats,
 };
 use crate::dataset::out_folder::OutputDir;
 use crate::dataset::product::Product;
@@ -29,10 +29,6 @@ use crate::recipe::Compat;
 use crate::stage::{Notes, Reason};
 
 const SPLITS: [&str; 2] = ["train", "test"];
-/// Reasons that the error of a run without rows names.
-const REASONS_NAMED: usize = 3;
-/// Inputs that the error of an empty input names.
-const INPUTS_NAMED: usize = 3;
 
 /// A row with its outcome.
 pub(super) struct Row {
@@ -270,33 +266,9 @@ impl<'run> Output<'run> {
         )))
     }
 
-    /// Fails if no row was kept: an empty dataset is useless, and its cause must be visible.
+    /// Fails if no row was kept.
     pub(super) fn check_some_written(&self) -> Result<()> {
-        if self.rows.written > 0 {
-            return Ok(());
-        }
-        if self.rows.read == 0 {
-            let names = self.inputs.iter().map(|input| format!("`{}`", input.name));
-            let names = names.take(INPUTS_NAMED).collect::<Vec<_>>().join(", ");
-            return Err(Error::NoRowsWritten(format!(
-                "no rows to write: the input is empty ({names}); check `--input`"
-            )));
-        }
-        let rows = &self.rows;
-        let mut counts: Vec<(&String, &u64)> =
-            [&rows.dropped, &rows.duplicates, &rows.quarantined].into_iter().flatten().collect();
-        counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
-        let reasons = counts.into_iter().take(REASONS_NAMED).map(|(word, count)| {
-            let text = names::reasons().into_iter().find(|(code, ..)| code == word);
-            let (cause, remedy) = text.map_or(("", ""), |(_, _, cause, remedy)| (cause, remedy));
-            format!("{count} `{word}`: {cause} {remedy}")
-        });
-        let reasons = reasons.collect::<Vec<_>>().join(" ");
-        Err(Error::NoRowsWritten(format!(
-            "0 of {} rows were written, so there is no dataset; reasons: {}",
-            rows.read,
-            reasons.trim_end_matches('.')
-        )))
+        no_rows::check(&self.rows, self.inputs)
     }
 
     /// Packs, closes every file and returns the manifest.
@@ -376,30 +348,6 @@ impl<'run> Output<'run> {
 
 fn count(counts: &mut BTreeMap<String, u64>, word: &str) {
     *counts.entry(word.to_owned()).or_default() += 1;
-}
-
-/// Writes the tokenizer and the template, so training needs no other files.
-fn write_tokenizer(encoding: &Encoding, folder: &OutputDir) -> Result<Vec<FileEntry>> {
-    let target = folder.folder(TOKENIZER)?;
-    let files = encoding.tokenizer.files(encoding.template.text())?;
-    files
-        .into_iter()
-        .map(|(name, bytes)| {
-            Ok(FileEntry::new(&format!("{TOKENIZER}/{name}"), commit_bytes(&target, name, &bytes)?))
-        })
-        .collect()
-}
-
-fn tokenizer_card(encoding: &Encoding) -> TokenizerInfo {
-    let Encoding { tokenizer, .. } = encoding;
-    let special = &tokenizer.special;
-    TokenizerInfo {
-        sha256: tokenizer.sha256.clone(),
-        vocab_size: tokenizer.vocab_size(),
-        bos: special.bos.clone(),
-        eos: special.eos.clone(),
-        pad: special.pad.clone().or_else(|| special.eos.clone()),
-    }
 }
 
 fn shards(walk: &RowPipeline, folder: &OutputDir, split: &'static str) -> Shards {

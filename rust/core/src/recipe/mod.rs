@@ -66,9 +66,9 @@ pub enum Compat {
     #[default]
     #[serde(rename = "modern")]
     Modern,
-    /// What trained zephyr-7b-beta, by TRL 0.7 and the handbook of its time: an empty system turn
-    /// in front where the template knows system turns, an extra EOS after, every token trained,
-    /// windows cut without regard to documents.
+    /// As zephyr-7b-beta was trained, by TRL 0.7 and the handbook of its time: an empty system turn
+    /// first if the template supports system turns, an extra EOS last, a label for every token, and
+    /// sequences cut without regard to documents.
     #[serde(rename = "trl-0.7")]
     Trl07,
 }
@@ -343,10 +343,9 @@ named! {
     pub enum Policy {
         /// Quarantine the row, unchanged.
         Quarantine "quarantine",
-        /// A space goes after the first character of each, `< /s>` for `</s>`, and the row goes
-        /// on. It reads the same to a person; neither the tokenizer nor a template that looks at
-        /// text can take it for the token. Encoding it as text only would not do: role markers
-        /// such as Zephyr's are text already.
+        /// Insert a space after the first character of each, `< /s>` for `</s>`, and keep the row.
+        /// It reads the same to a person, but neither tokenizer nor template can read it as the
+        /// token. Encoding it as text is not enough: Zephyr's role markers are text already.
         Neutralize "neutralize",
         /// Keep the row. The tokenizer reads the text as the control token.
         Allow "allow",
