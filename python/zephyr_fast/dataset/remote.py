@@ -188,8 +188,8 @@ def _manifest_of(address: Address) -> bytes:
         size += len(chunk)
     if size > BYTES_MAX:
         raise IntegrityError(
-            f"`{address.file(_MANIFEST)}` has more than {BYTES_MAX:,} bytes, which no manifest of "
-            "ours has"
+            f"`{address.file(_MANIFEST)}` has more than {BYTES_MAX:,} bytes, the maximum for "
+            "a manifest"
         )
     return b"".join(chunks)
 
