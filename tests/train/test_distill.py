@@ -122,7 +122,7 @@ def test_a_teacher_with_another_vocabulary_is_refused_by_name(
 ) -> None:
     config = AutoConfig.from_pretrained(start)
     for size, said in (
-        (1000, "the teacher does not fit: the shards' tokenizer has 2048 tokens"),
+        (1000, "teacher does not match the shards: the shards' tokenizer has 2048 tokens"),
         (4096, "a vocabulary of 4096 tokens"),
     ):
         config.vocab_size = size
