@@ -95,6 +95,7 @@ UNSUPPORTED_KEYS = {
     # Names that zephyr-fast used before.
     "mix": "is replaced by `shards`, which accepts several directories: `shards: [A, B]`, or "
     "`--shards A B`",
+    "pack_pairs": "is replaced by `pack`: `auto`, `true` or `false`",
     "tail": "is renamed to `remainder`",
 }
 """The reason why a key is rejected, and the replacement, by key."""
