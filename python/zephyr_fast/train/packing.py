@@ -66,7 +66,9 @@ class Proof:
         """Whether documents are isolated; a difference that is not a number says no."""
         return self.difference <= self.tolerance
 
-    def __str__(self) -> str:
+    @property
+    def problem(self) -> str:
+        """What is wrong, if the proof does not hold."""
         told = (
             "cannot compute packed documents"
             if self.difference == float("inf")
@@ -98,8 +100,8 @@ def allowed(pack: str, proof: Proof) -> bool:
         )
         return True
     if pack == "true":
-        raise ConfigError(f"{proof}; set `pack: auto` to train on unpacked documents")
-    log(f"{proof}; continuing with one document per row, which is slower")
+        raise ConfigError(f"{proof.problem}; set `pack: auto` to train on unpacked documents")
+    log(f"{proof.problem}; continuing with one document per row, which is slower")
     return False
 
 
