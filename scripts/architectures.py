@@ -15,7 +15,6 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from tiny_models import ALL, build, tokens  # noqa: E402
-
 from zephyr_fast.train import packing  # noqa: E402
 
 TITLE = """# Architectures

@@ -65,14 +65,13 @@ ISOLATING: dict[str, dict[str, Any]] = {
     **{name: {} for name in ("smollm3", "stablelm", "starcoder2", "granite", "glm", "glm4")},
     **{name: {} for name in ("helium", "nemotron", "persimmon", "gpt_neo", "gpt_neox", "gpt2")},
     **{name: {} for name in ("ernie4_5", "exaone4", "seed_oss", "arcee", "apertus", "ministral")},
-    **{name: {} for name in ("biogpt", "hunyuan_v1_dense", "diffllama", "bitnet", "codegen")},
+    **{name: {} for name in ("hunyuan_v1_dense", "diffllama", "bitnet", "codegen")},
     **{name: MIXTURE for name in ("mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "granitemoe")},
     "gptj": {"rotary_dim": 4},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "num_layers": 2},
     "gpt_bigcode": {},
     "deepseek_v3": MIXTURE | LATENT,
     "deepseek_v2": MIXTURE | LATENT,
-    "llama4_text": MIXTURE | {"intermediate_size_mlp": 64},
     "gemma4_text": {"hidden_size_per_layer_input": 0, "global_head_dim": 8},
     "glm4_moe": MIXTURE | {"n_group": 1, "topk_group": 1},
     "ernie4_5_moe": MIXTURE | {"moe_num_experts": 4, "moe_k": 2},
@@ -85,9 +84,10 @@ settings.
 LEAKING: dict[str, dict[str, Any]] = {
     "gpt_oss": MIXTURE,
     "opt": {"ffn_dim": 64, "word_embed_proj_dim": 32},
+    "biogpt": {},
     "bloom": {},
     "mpt": {"d_model": 32, "n_heads": 4, "n_layers": 2},
-    "falcon": {"alibi": True},
+    "falcon": {"alibi": True, "head_dim": None},
     "mamba": STATE,
     "falcon_mamba": STATE,
     "mamba2": {"num_heads": 8, "head_dim": 8, "n_groups": 1, "state_size": 8, "chunk_size": 16},
@@ -115,8 +115,10 @@ FAST = (
 ALL = ISOLATING | LEAKING
 
 
-def build(name: str, attention: str | None = "eager") -> Any:
+def build(name: str, attention: str | None = "eager", **settings: Any) -> Any:
     """Build the model with TRL's fused LM head, always with the same weights.
+
+    A setting of None is left to the architecture.
 
     Raises:
         ValueError: If transformers has no such architecture or attention for it.
@@ -125,7 +127,10 @@ def build(name: str, attention: str | None = "eager") -> Any:
     from trl.trainer.utils import add_fused_lm_head
 
     torch.manual_seed(0)
-    config = AutoConfig.for_model(name, **(COMMON | ALL[name]))
+    given = COMMON | ALL[name] | settings
+    config = AutoConfig.for_model(
+        name, **{key: value for key, value in given.items() if value is not None}
+    )
     model = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
     add_fused_lm_head(model)
     return model

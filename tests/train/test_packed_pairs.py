@@ -278,7 +278,7 @@ def test_the_model_is_given_packed_rows_and_no_attention_mask(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ours, seen = trainers[1], []
-    ours._packing_checked = True
+    ours._is_packed = True
     backbone = ours.model.base_model.forward
     monkeypatch.setattr(
         ours.model.base_model, "forward", lambda **given: (seen.append(given), backbone(**given))[1]

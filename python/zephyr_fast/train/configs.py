@@ -146,6 +146,14 @@ class ShardArguments:
             f"them into the next epoch, `pad` the step ({_PADDED} only), or `drop` them."
         },
     )
+    pack: Literal["auto", "true", "false"] = field(
+        default="auto",
+        metadata={
+            "help": "Whether several documents share a row: `auto` if a check before the first "
+            "step proves that the model isolates them, `true` to stop if it does not, `false` for "
+            "one document per row. Loss and label tokens are unchanged."
+        },
+    )
 
 
 def packaged() -> list[str]:

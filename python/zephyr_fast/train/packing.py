@@ -193,8 +193,8 @@ def _is_cut(config: Any, width: int) -> bool:
     """Whether attention works in chunks counted from the row's start, which would cut documents
     in two; short ones cannot show it.
     """
-    chunk = getattr(config, "attention_chunk_size", None)
-    return bool(chunk) and width > chunk
+    chunk: int | None = getattr(config, "attention_chunk_size", None)
+    return chunk is not None and width > chunk
 
 
 def _prepends(model: Any) -> bool:
