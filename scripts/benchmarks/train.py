@@ -271,7 +271,7 @@ def ours(options: argparse.Namespace, act: str, kind: str, settings: dict[str, A
     if act == "dpo":
         settings |= {
             "precompute_ref_log_probs": kind in ("stored", "both"),
-            "pack_pairs": kind in ("packed", "both"),
+            "pack": "true" if kind in ("packed", "both") else "false",
             "beta": 0.1,
         }
     folder = options.prefs if act == "dpo" else options.shards

@@ -109,7 +109,7 @@ def test_training_with_a_stored_reference_is_training_with_one_in_memory(
     prefs: Path, stored: Path, start: Path, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     settings = settings | {"learning_rate": 1e-2}
-    code, memory = train(prefs, start, tmp_path / "memory", pack_pairs=False, **settings)
+    code, memory = train(prefs, start, tmp_path / "memory", pack="false", **settings)
     assert code == 0
     assert len({entry["loss"] for entry in memory}) == len(memory) == STEPS["max_steps"]
     code, ours = train(

@@ -19,6 +19,7 @@ from trl import DPOTrainer as StockTrainer
 
 from zephyr_fast import ConfigError, Shards, binarize, open_shards
 from zephyr_fast.load.collators import Layout, PairCollator
+from zephyr_fast.train import packing
 from zephyr_fast.train.dpo import DPOTrainer
 from zephyr_fast.train.ref_logprobs import store
 from zephyr_fast.train.ref_logprobs.attach import with_reference
@@ -278,7 +279,7 @@ def test_the_model_is_given_packed_rows_and_no_attention_mask(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ours, seen = trainers[1], []
-    ours._packing_checked = True
+    ours._is_packed = True
     backbone = ours.model.base_model.forward
     monkeypatch.setattr(
         ours.model.base_model, "forward", lambda **given: (seen.append(given), backbone(**given))[1]
@@ -292,41 +293,57 @@ def test_the_model_is_given_packed_rows_and_no_attention_mask(
     assert seen[0].get("attention_mask") is None
 
 
-def test_attention_that_cannot_keep_answers_apart_is_refused_with_the_way_out(
-    trainers: tuple[StockTrainer, DPOTrainer],
+@pytest.fixture
+def unproven(
+    trainers: tuple[StockTrainer, DPOTrainer], monkeypatch: pytest.MonkeyPatch
+) -> tuple[StockTrainer, DPOTrainer]:
+    """The trainers, in a process that has proven nothing."""
+    monkeypatch.setattr(packing, "_PROOFS", {})
+    monkeypatch.setattr(trainers[1], "_is_packed", None)
+    monkeypatch.setattr(trainers[1], "pack", "auto")
+    return trainers
+
+
+def test_attention_that_cannot_keep_answers_apart_is_refused_or_not_packed(
+    unproven: tuple[StockTrainer, DPOTrainer],
 ) -> None:
-    config = trainers[1].model.config
+    ours = unproven[1]
+    config, collator = ours.model.config, ours.data_collator
     before, config._attn_implementation_internal = config._attn_implementation, "paged|sdpa"
     try:
-        with pytest.raises(ConfigError, match="pack_pairs: false"):
-            trainers[1].pack_pairs()
+        ours.data_collator = PairCollator(0)
+        ours.pack_pairs()
+        assert ours.data_collator.layout is None
+        ours.pack = "true"
+        with pytest.raises(ConfigError, match="pack: auto"):
+            ours.pack_pairs()
     finally:
         config._attn_implementation_internal = before
+        ours.data_collator = collator
 
 
 def test_noise_in_training_is_not_taken_for_answers_that_see_each_other(
-    trainers: tuple[StockTrainer, DPOTrainer], samples: list[dict[str, Any]]
+    unproven: tuple[StockTrainer, DPOTrainer], samples: list[dict[str, Any]]
 ) -> None:
-    ours, embeddings = trainers[1], trainers[1].model.get_input_embeddings()
-    ours._packing_checked = False
+    ours, embeddings = unproven[1], unproven[1].model.get_input_embeddings()
     noise = embeddings.register_forward_hook(
         lambda module, _ids, out: out + torch.randn_like(out) if module.training else out
     )
     ours.compute_loss(ours.model, ours.data_collator(samples))
     noise.remove()
-    assert ours._packing_checked and ours.model.training
+    assert ours._is_packed and ours.model.training
 
 
-def test_a_model_that_lets_answers_see_each_other_is_refused_at_the_first_batch(
-    trainers: tuple[StockTrainer, DPOTrainer],
+def test_answers_that_see_each_other_are_noticed_although_no_row_of_the_batch_holds_two(
+    unproven: tuple[StockTrainer, DPOTrainer],
     samples: list[dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ours = trainers[1]
-    ours._packing_checked = False
-    ours.compute_loss(ours.model, ours.data_collator(samples))
-    assert ours._packing_checked
-    ours._packing_checked = False
+    ours = unproven[1]
+    batch = ours.data_collator(samples[:1])
+    assert (batch["packed"]["position_ids"] == 0).sum(dim=1).max() <= 2  # the second is padding
+    ours.compute_loss(ours.model, batch)
+    assert ours._is_packed
     backbone = ours.model.base_model.forward
 
     def deaf(position_ids: torch.Tensor | None = None, **given: Any) -> Any:
@@ -336,5 +353,11 @@ def test_a_model_that_lets_answers_see_each_other_is_refused_at_the_first_batch(
         return backbone(**given)
 
     monkeypatch.setattr(ours.model.base_model, "forward", deaf)
-    with pytest.raises(ConfigError, match="does not isolate packed completions"):
-        ours.compute_loss(ours.model, ours.data_collator(samples))
+    monkeypatch.setattr(packing, "_PROOFS", {})
+    ours._is_packed, ours.pack = None, "true"
+    with pytest.raises(ConfigError, match="does not isolate packed documents"):
+        ours.compute_loss(ours.model, batch)
+    ours.pack = "auto"
+    ours._metrics["train"].clear()
+    compare(unproven, samples)  # unpacked, and so right
+    assert ours._is_packed is False

@@ -95,6 +95,7 @@ UNSUPPORTED_KEYS = {
     # Names that zephyr-fast used before.
     "mix": "is replaced by `shards`, which accepts several directories: `shards: [A, B]`, or "
     "`--shards A B`",
+    "pack_pairs": "is replaced by `pack`: `auto`, `true` or `false`",
     "tail": "is renamed to `remainder`",
 }
 """The reason why a key is rejected, and the replacement, by key."""
@@ -143,6 +144,14 @@ class ShardArguments:
         metadata={
             "help": "What to do with the last rows of an epoch if they do not fill a step: `carry` "
             f"them into the next epoch, `pad` the step ({_PADDED} only), or `drop` them."
+        },
+    )
+    pack: Literal["auto", "true", "false"] = field(
+        default="auto",
+        metadata={
+            "help": "Whether several documents share a row: `auto` if a check before the first "
+            "step proves that the model isolates them, `true` to stop if it does not, `false` for "
+            "one document per row. Loss and label tokens are unchanged."
         },
     )
 

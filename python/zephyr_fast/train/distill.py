@@ -45,7 +45,7 @@ class DistillationTrainer(SFTTrainer):
             ConfigError: If the vocabularies differ, or the options or models are not supported.
             InputError: If the teacher cannot be loaded.
         """
-        from trl.trainer.utils import create_model_from_path
+        from trl.trainer.utils import add_fused_lm_head, create_model_from_path
 
         if not 0 < weight <= 1:
             raise ConfigError(f"`teacher_weight` must be above 0 and at most 1, not {weight}")
@@ -73,12 +73,17 @@ class DistillationTrainer(SFTTrainer):
             )
         for model in (self.model, teacher):
             _check_head(model)
+        add_fused_lm_head(teacher)  # by which its packing is proven
         teacher.eval().requires_grad_(False)
         self.teacher, self.weight = (
             self.accelerator.prepare_model(teacher, evaluation_mode=True),
             weight,
         )
         log(f"distilling from `{name}` with weight {weight:g}")
+
+    def packed_models(self) -> list[Any]:
+        """The student and the teacher."""
+        return [*super().packed_models(), self.teacher]
 
     def compute_loss(
         self,

@@ -7,7 +7,7 @@ in memory, and completions are packed instead of padded.
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,11 @@ from trl.trainer import dpo_trainer
 from zephyr_fast._core import ConfigError
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.load.collators import PairCollator, layout_for
-from zephyr_fast.train import configs, run
+from zephyr_fast.train import configs, packing, run
 from zephyr_fast.train.metrics import preference_accuracy
 from zephyr_fast.train.model import load_tokenizer, log, model_name, resolve_model
 from zephyr_fast.train.ordered import OrderedTrainerMixin
-from zephyr_fast.train.padding_free import check_packing, pack_forward
+from zephyr_fast.train.padding_free import pack_forward
 from zephyr_fast.train.ref_logprobs import attach
 from zephyr_fast.train.ref_logprobs.store import COLUMNS
 from zephyr_fast.train.trust import refused_weights
@@ -31,27 +31,14 @@ if TYPE_CHECKING:
     from trl import DPOConfig, ModelConfig
 
 
-@dataclass
-class PairArguments(configs.ShardArguments):
-    """The arguments of a DPO run that TRL does not have."""
-
-    pack_pairs: bool = field(
-        default=True,
-        metadata={
-            "help": (
-                "Pack several completions per row instead of padding them. Batch size "
-                "(`per_device_train_batch_size` pairs) and loss are unchanged; only speed "
-                "and memory differ."
-            )
-        },
-    )
-
-
 class DPOTrainer(OrderedTrainerMixin, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
     """TRL's trainer on tokenized pairs; TRL would tokenize text, always (trl#2368)."""
 
     data_collator: PairCollator
-    _packing_checked = False
+    pack = "auto"
+    """One of `packing.CHOICES`."""
+
+    _is_packed: bool | None = None
 
     def __init__(self, model: Any, args: "DPOConfig", **rest: Any) -> None:
         with (
@@ -79,16 +66,20 @@ class DPOTrainer(OrderedTrainerMixin, trl.DPOTrainer):  # type: ignore[misc]  # 
         """Compute all further batches without padding, in the layout that the attention needs.
 
         Raises:
-            ConfigError: If the attention is not known to isolate packed completions.
+            ConfigError: If `pack` is `true` and the attention is not known to isolate packed
+                completions. Otherwise, batches stay padded.
         """
         attention = self.model.config._attn_implementation
         adapter = getattr(self.model, "active_peft_config", None)
-        if adapter is not None and adapter.is_prompt_learning:
-            raise ConfigError("prompt-learning adapters cannot be packed; set `pack_pairs: false`")
         try:
+            if adapter is not None and adapter.is_prompt_learning:
+                raise ConfigError("prompt-learning adapters cannot be packed")
             layout = layout_for(attention)
         except ConfigError as error:
-            raise ConfigError(f"{error}; or set `pack_pairs: false`") from error
+            if self.pack == "true":
+                raise ConfigError(f"{error}; or set `pack: auto`") from error
+            log(f"{error}; continuing with one completion per row, which is slower")
+            return
         for model in (self.model, self.ref_model):
             if model is not None:
                 unwrapped = self.accelerator.unwrap_model(model)
@@ -103,22 +94,42 @@ class DPOTrainer(OrderedTrainerMixin, trl.DPOTrainer):  # type: ignore[misc]  # 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Return TRL's loss.
 
-        The first batch proves that this model, sharded and quantized as configured, isolates packed
-        completions.
+        Before the first step, it is proven that this model, sharded and quantized as configured,
+        isolates packed completions; if it does not, they are padded.
         """
-        if "packed" in inputs and not self._packing_checked:
-            check_packing(model, inputs)
-            self._packing_checked = True
+        if "packed" in inputs and not self._isolates(model, inputs):
+            inputs = {name: value for name, value in inputs.items() if name != "packed"}
         return super().compute_loss(model, inputs, *args, **kwargs)
 
+    def _isolates(self, model: Any, inputs: dict[str, Any]) -> bool:
+        if self._is_packed is None:
+            layout = self.data_collator.layout
+            assert layout is not None  # else the batch would not be packed
+            self._is_packed = all(
+                packing.allowed(
+                    self.pack,
+                    packing.prove(
+                        one,
+                        inputs["input_ids"][inputs["attention_mask"].bool()],
+                        layout,
+                        width=inputs["packed"]["indices"].shape[1],
+                        autocast=packing.autocast(self.accelerator),
+                        gather=self.accelerator.gather,
+                    ),
+                )
+                for one in (model, self.ref_model)
+                if one is not None
+            )
+        return self._is_packed
 
-def parse(arguments: list[str]) -> "tuple[PairArguments, DPOConfig, ModelConfig]":
+
+def parse(arguments: list[str]) -> "tuple[configs.ShardArguments, DPOConfig, ModelConfig]":
     """Parse the arguments of `main` from YAML and the command line."""
-    data, training, model = configs.parse(trl.DPOConfig, arguments, PairArguments)
+    data, training, model = configs.parse(trl.DPOConfig, arguments)
     return data, training, model
 
 
-def main(data: PairArguments, training: "DPOConfig", model: "ModelConfig") -> None:
+def main(data: configs.ShardArguments, training: "DPOConfig", model: "ModelConfig") -> None:
     """Train on the `train` pairs of `data.shards`, evaluate on the `test` pairs of the first.
 
     Saves the model to `training.output_dir`.
@@ -126,6 +137,7 @@ def main(data: PairArguments, training: "DPOConfig", model: "ModelConfig") -> No
     Raises:
         ZephyrError: For invalid or incompatible data, models and options.
     """
+    pack = packing.choice(data.pack)
     manifests = run.read_manifests(data, Product.PAIRS)
     run.apply_shard_settings(data, training, manifests)
     tokenizer = load_tokenizer(data.shards[0], manifests[0])
@@ -150,7 +162,8 @@ def main(data: PairArguments, training: "DPOConfig", model: "ModelConfig") -> No
             peft_config=start.peft_config,
         )
     trainer.remainder = data.remainder
-    if data.pack_pairs:
+    trainer.pack = pack
+    if pack != "false":
         trainer.pack_pairs()
 
     is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled

@@ -32,17 +32,8 @@ import functools
 import types
 from typing import TYPE_CHECKING, Any
 
-from zephyr_fast._core import ConfigError
-
 if TYPE_CHECKING:
     import torch
-
-ERROR_MAX = 0.03
-"""Maximum mean error in nats per token before packed completions count as not isolated.
-
-If they attend to each other, it is 0.1 or more (measured on random and on trained weights). If not,
-it is 3e-8 in float32 and 3e-5 in bfloat16, which leaves room for deep models.
-"""
 
 PER_TOKEN = ("log_probs", "entropy", "log_sum_sq_probs", "mean_logits", "is_top1", "label_mask")
 """The fields of TRL's FusedCausalLMOutput with one value per token."""
@@ -79,36 +70,6 @@ def pack_forward(model: Any) -> None:
         return output
 
     model.forward = types.MethodType(forward, model)
-
-
-def check_packing(model: Any, batch: "dict[str, Any]") -> None:
-    """Compute one batch packed and padded; raise ConfigError if the log-probs differ too much."""
-    error = _packing_error(model, batch)
-    if not error <= ERROR_MAX:  # also true for NaN
-        raise ConfigError(
-            "this model does not isolate packed completions: their log-probs differ by "
-            f"{error:.2g} nats per token from unpacked ones; set `pack_pairs: false` "
-            "and `precompute_ref_log_probs: false`"
-        )
-
-
-def _packing_error(model: Any, batch: "dict[str, Any]") -> float:
-    """Return the mean absolute difference of packed and padded log-probs, in nats per token."""
-    import torch
-
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
-    was_training = model.training
-    model.eval()  # dropout and NEFTune noise differ between passes
-    with torch.no_grad():
-        padded, packed = (
-            model(
-                **inputs, **plan, labels=labels, use_cache=False, fused_lm_head=True
-            ).log_probs.float()
-            for plan in ({}, {"packed": batch["packed"]})
-        )
-    model.train(was_training)
-    return float((padded - packed).abs().sum() / (labels[:, 1:] != -100).sum().clamp(min=1))
 
 
 def _gather(table: "torch.Tensor", indices: "torch.Tensor", padding: int) -> "torch.Tensor":

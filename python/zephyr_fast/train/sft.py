@@ -7,9 +7,8 @@ import trl
 
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.dataset.product import Product
-from zephyr_fast.load.collators import WindowCollator, layout_for
-from zephyr_fast.train import configs, run
-from zephyr_fast.train.model import load_tokenizer, log, model_name, resolve_model
+from zephyr_fast.train import configs, packing, run
+from zephyr_fast.train.model import load_tokenizer, model_name, resolve_model
 from zephyr_fast.train.trainers import SFTTrainer
 from zephyr_fast.train.trust import refused_weights
 
@@ -51,6 +50,7 @@ def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> 
     Raises:
         ZephyrError: For invalid or incompatible data, models and options.
     """
+    pack = packing.choice(data.pack)
     manifests = run.read_manifests(data, Product.WINDOWS)
     run.apply_shard_settings(data, training, manifests)
     training.dataset_kwargs = {"skip_prepare_dataset": True}
@@ -72,16 +72,8 @@ def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> 
     if data.teacher:
         trainer.set_teacher(data.teacher, data.teacher_weight)
 
-    # The layout that isolates documents depends on the attention of the loaded model.
-    attention = trainer.model.config._attn_implementation
-    layout = layout_for(attention)
-    trainer.data_collator = WindowCollator(
-        layout, tokenizer.pad_token_id, training.pad_to_multiple_of
-    )
-    log(
-        f"packed documents are isolated by position ids (layout `{layout}`, "
-        f"attention `{attention}`)"
-    )
+    trainer.pack = pack
+    trainer.collate(tokenizer.pad_token_id)
 
     run.run_training(trainer, metric=dict)
 

@@ -1,9 +1,72 @@
-"""TRL trainers that several training methods build on, with rows in a reproducible order."""
+"""The trainers of TRL that more than one act builds on, reading shards in our order."""
+
+from typing import Any
 
 import trl
 
+from zephyr_fast._core import ConfigError
+from zephyr_fast.load.collators import Layout, WindowCollator, layout_for
+from zephyr_fast.train import packing
+from zephyr_fast.train.model import log
 from zephyr_fast.train.ordered import OrderedTrainerMixin
 
 
 class SFTTrainer(OrderedTrainerMixin, trl.SFTTrainer):  # type: ignore[misc]  # TRL is untyped
-    """TRL's trainer, with rows in a reproducible order."""
+    """TRL's trainer; rows come in our order, packed only where the model is proven to keep their
+    documents apart.
+    """
+
+    pack = "auto"
+    """Of `packing.CHOICES`."""
+
+    data_collator: WindowCollator
+    _is_packed: bool | None = None
+
+    def collate(self, pad_token_id: int) -> None:
+        """Sets the collator, in the layout that the model's attention needs.
+
+        ConfigError where that attention is not known to keep documents apart and `pack` is true.
+        """
+        layout: Layout = "rows"
+        if self.pack == "false":
+            self._is_packed = False
+        else:
+            try:
+                layout = layout_for(self.model.config._attn_implementation)
+            except ConfigError as error:
+                if self.pack == "true":
+                    raise
+                log(f"{error}; continuing with one document per row, which is slower")
+                self._is_packed = False
+        self.data_collator = WindowCollator(layout, pad_token_id, self.args.pad_to_multiple_of)
+
+    def packed_models(self) -> list[Any]:
+        """The models that are given packed rows, as they are sharded and quantized."""
+        return [self.model_wrapped]
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The batch on its device; unpacked where the proof, on the first batch, fails."""
+        inputs = super()._prepare_inputs(inputs)
+        if not isinstance(self.data_collator, WindowCollator) or "position_ids" not in inputs:
+            return inputs
+        if self._is_packed is None:
+            self._is_packed = all(
+                packing.allowed(self.pack, self._proof(model, inputs))
+                for model in self.packed_models()
+            )
+        if self._is_packed:
+            return inputs
+        return packing.unpacked(inputs, self.data_collator.pad_token_id)
+
+    def _proof(self, model: Any, inputs: dict[str, Any]) -> packing.Proof:
+        args, layout = self.args, self.data_collator.layout
+        rows = max(args.per_device_train_batch_size, args.per_device_eval_batch_size)
+        longest = args.max_length or inputs["input_ids"].shape[1]
+        return packing.prove(
+            model,
+            inputs["input_ids"],
+            layout,
+            width=longest * rows if layout == "varlen" else longest,
+            autocast=packing.autocast(self.accelerator),
+            gather=self.accelerator.gather,
+        )

@@ -7,7 +7,7 @@ kind of device.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,9 @@ from zephyr_fast.dataset.remote import local
 from zephyr_fast.load.collators import PairCollator, layout_for
 from zephyr_fast.load.samples import Sample
 from zephyr_fast.load.shards import Shards
+from zephyr_fast.train import packing
 from zephyr_fast.train.model import base_of_adapter, check_fit, load_tokenizer, log, read_manifest
-from zephyr_fast.train.padding_free import check_packing, pack_forward
+from zephyr_fast.train.padding_free import pack_forward
 from zephyr_fast.train.ref_logprobs import store
 from zephyr_fast.train.ref_logprobs.store import PAIRS_PER_PART, Key, LogProbs
 from zephyr_fast.train.ref_logprobs.weights import weights_digest
@@ -179,12 +180,10 @@ def _compute(
     if not parts:
         return
     policy = _load(model, key.dtype, attention)
-    collate = PairCollator(pad_token_id=0, layout=layout_for(policy.config._attn_implementation))
     shards = {split: Shards(prefs, split) for split in {part.split for part in parts}}
-    first = [shards[parts[0].split][row] for row in range(min(2, parts[0].pairs))]
     # The first forward pass fails if the configuration is inconsistent.
     with refused(f"the model `{model}`"):
-        check_packing(policy, _moved(collate(first), next(policy.parameters()).device))
+        collate = _collator(policy, prefs)
     for done, part in enumerate(parts, 1):
         samples = [shards[part.split][row] for row in range(part.first, part.first + part.pairs)]
         store.write_part(_path(prefs, key, part), _log_probs(policy, collate, samples))
@@ -210,6 +209,31 @@ def _load(name: str, dtype: str, attention: str | None) -> Any:
         add_fused_lm_head(model)
         pack_forward(model)
     return complete.eval().to(PartialState().device)
+
+
+def _collator(model: Any, prefs: str | Path) -> PairCollator:
+    """Return a collator that packs if the model is proven to isolate packed completions.
+
+    The proof uses the first pairs of the first split, so that all processes get the same result.
+    """
+    padded = PairCollator(pad_token_id=0)
+    try:
+        layout = layout_for(model.config._attn_implementation)
+    except ConfigError as error:
+        log(f"{error}; continuing with one completion per row, which is slower")
+        return padded
+    manifest = read_manifest(str(prefs), Product.PAIRS)
+    first = next(name for name, split in sorted(manifest.splits.items()) if split.examples)
+    pairs, count = Shards(prefs, first), min(2, manifest.split(first).examples)
+    tokens = np.concatenate(
+        [
+            pairs[row][name]
+            for row in range(count)
+            for name in ("prompt_ids", "chosen_ids", "rejected_ids")
+        ]
+    )
+    proof = packing.prove(model, tokens, layout, width=TOKENS_PER_BATCH)
+    return replace(padded, layout=layout) if packing.allowed("auto", proof) else padded
 
 
 def _with_adapter(model: Any, name: str) -> Any:
