@@ -43,7 +43,7 @@ fn of_text(column: &str) -> Option<&'static str> {
     })
 }
 
-/// The columns of one kind of file. Nested ones are `list.field`.
+/// The columns of one kind of file, each with its description.
 fn columns(fields: &Fields, described: &dyn Fn(&str) -> Option<String>) -> Vec<Value> {
     let mut found = Vec::new();
     for field in fields {
