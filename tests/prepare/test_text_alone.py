@@ -127,7 +127,9 @@ def test_a_manifest_that_names_fewer_rows_of_text_contradicts_itself(tmp_path: P
 def test_whoever_needs_tokens_refuses_it_and_says_what_to_do(tmp_path: Path) -> None:
     out = tmp_path / "text"
     run("binarize", out, ROWS["binarize"], tokens=False)
-    with pytest.raises(zephyr_fast.InputError, match=r"text only.*rebuild it with a tokenizer.*load_dataset"):
+    with pytest.raises(
+        zephyr_fast.InputError, match=r"text only.*rebuild it with a tokenizer.*load_dataset"
+    ):
         zephyr_fast.open_shards(out)
     with pytest.raises(zephyr_fast.InputError, match="text only"):
         estimate(out, "tiny-dpo")
