@@ -221,7 +221,6 @@ pub(super) fn is_empty(value: &RawValue) -> bool {
 }
 
 /// Whether a value is 1 or true.
-#[expect(clippy::float_cmp, reason = "a weight a little beside 1 is another weight")]
 fn is_one(value: &RawValue) -> bool {
     value.get() == "true" || value.get().parse::<f64>().is_ok_and(|number| number == 1.0)
 }
