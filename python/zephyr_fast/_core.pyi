@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from os import PathLike
+from typing import TypeAlias
 
 __all__ = [
     "ConfigError",
@@ -24,12 +25,14 @@ __all__ = [
     "render",
     "resolve",
     "run",
-    "show",
     "unknown_template",
     "verify",
 ]
 
 __version__: str
+
+# Text, name, and dotted keys to override, each with its value as TOML.
+_Recipe: TypeAlias = tuple[str, str, Sequence[tuple[str, str]]]
 
 class ZephyrError(Exception):
     exit_code: int
@@ -47,9 +50,7 @@ class InternalError(ZephyrError): ...
 
 def run(
     command: str,
-    recipe: str,
-    recipe_name: str,
-    overrides: Sequence[tuple[str, str]],
+    recipe: _Recipe,
     inputs: Sequence[str | PathLike[str]],
     tokenizer: str | PathLike[str] | None,
     out: str | PathLike[str],
@@ -63,25 +64,17 @@ def run(
 ) -> str: ...
 def explain(
     command: str,
-    recipe: str,
-    recipe_name: str,
-    overrides: Sequence[tuple[str, str]],
+    recipe: _Recipe,
     tokenizer: str | PathLike[str],
     row: bytes,
 ) -> str: ...
 def render(
     tokenizer: str | PathLike[str], template: str, dialogues: str, add_generation_prompt: bool
 ) -> str: ...
-def unknown_template(
-    recipe: str,
-    recipe_name: str,
-    overrides: Sequence[tuple[str, str]],
-    tokenizer: str | PathLike[str],
-) -> str | None: ...
+def unknown_template(recipe: _Recipe, tokenizer: str | PathLike[str]) -> str | None: ...
 def canary(stranger: str) -> None: ...
 def names(kind: str) -> list[str]: ...
 def describe(kind: str) -> list[tuple[str, str, str, str]]: ...
 def pack(lengths: Sequence[int], seq_len: int) -> list[list[int]]: ...
-def resolve(recipe: str, name: str, overrides: Sequence[tuple[str, str]]) -> str: ...
-def show(recipe: str, name: str, overrides: Sequence[tuple[str, str]]) -> str: ...
+def resolve(recipe: _Recipe, as_run: bool) -> str: ...
 def verify(folder: str | PathLike[str]) -> str: ...

@@ -251,9 +251,7 @@ def run_ours(job: Job) -> Report:
     with report.stage("total"):
         printed = _core.run(
             "prep",
-            ultrachat_recipe(),
-            "ultrachat",
-            list(overrides.items()),
+            (ultrachat_recipe(), "ultrachat", list(overrides.items())),
             [job.input],
             job.tokenizer,
             job.out,

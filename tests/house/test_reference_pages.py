@@ -81,7 +81,7 @@ drop = "dialogue"
 
 
 def test_every_key_of_a_recipe_is_there() -> None:
-    keys = set(leaves(tomllib.loads(_core.show(EVERY_KEY, "x", ()))))
+    keys = set(leaves(tomllib.loads(_core.resolve((EVERY_KEY, "x", []), as_run=True))))
     assert len(keys) > 35
     known = {key.name for key in recipe_keys.all_keys()}
     assert known == keys | {"binarize.preset"}, "the one key without a value of its own"
@@ -94,8 +94,8 @@ def test_a_key_has_its_meaning_and_a_default_that_the_engine_takes(key: recipe_k
     if key.default in ("required", "unset") or ".N." in key.name:
         return
     table = "[binarize]\n" if key.name.startswith("binarize.") else ""
-    assert _core.resolve(table, "x", [(key.name, key.default)])
-    shown = tomllib.loads(_core.show(table, "x", ()))
+    assert _core.resolve((table, "x", [(key.name, key.default)]), as_run=False)
+    shown = tomllib.loads(_core.resolve((table, "x", []), as_run=True))
     for part in key.name.split("."):
         shown = shown[part]
     assert shown == tomllib.loads(f"x = {key.default}")["x"]

@@ -33,7 +33,7 @@ def explained(tokenizer: Path, template: str, policy: str, contents: list[str]) 
         {"role": role, "content": content} for content in contents for role in ("user", "assistant")
     ]
     row = json.dumps({"prompt": contents[0], "prompt_id": "0", "messages": messages}).encode()
-    return json.loads(_core.explain("prep", recipe, "test", [], tokenizer, row))
+    return json.loads(_core.explain("prep", (recipe, "test", []), tokenizer, row))
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=lambda folder: folder.name)

@@ -185,7 +185,7 @@ def test_the_rendered_text_of_a_row_is_that_of_transformers(
 ) -> None:
     rows = read(real / "ultrachat" / "raw_real.jsonl.gz")
     for row in random.Random(7).sample(rows, 12):
-        story = json.loads(_core.explain("prep", "", "none.toml", [], mistral, row.raw))
+        story = json.loads(_core.explain("prep", ("", "none.toml", []), mistral, row.raw))
         assert story["text"] == tokens.render(_dialogue(row))
 
 

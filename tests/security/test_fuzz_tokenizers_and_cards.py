@@ -241,7 +241,7 @@ def fuzz_tokenizers(folder: Path) -> None:
                 }
             )
             try:
-                said = json.loads(_core.explain("prep", recipe, "fuzz", [], folder, row.encode()))
+                said = json.loads(_core.explain("prep", (recipe, "fuzz", []), folder, row.encode()))
                 ends[str(said.get("reason") or said["outcome"])] += 1
             except ZephyrError as error:
                 ends[type(error).__name__] += 1
@@ -337,9 +337,7 @@ def card(folder: Path, recipe_name: str, set_name: str) -> str:
     overrides = [("decontaminate.against", against)]
     _core.run(
         "prep",
-        "",
-        recipe_name,
-        overrides,
+        ("", recipe_name, overrides),
         [folder / "rows.jsonl"],
         SAMPLE,
         folder / "out",

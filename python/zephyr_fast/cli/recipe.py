@@ -37,7 +37,7 @@ def show(name: str, settings: tuple[str, ...]) -> None:
 
     overrides = pairs("--set", settings, "KEY=VALUE, e.g. `--set pack.seq_len=512`")
     found = recipes.read(name, overrides)
-    toml = _core.show(found.text, found.name, found.overrides).removesuffix("\n")
+    toml = _core.resolve(found.arguments, as_run=True).removesuffix("\n")
     if _is_terminal():
         toml = "\n".join(shown(line, len(line)) for line in toml.split("\n"))
     say(toml)

@@ -90,7 +90,7 @@ def _tokenizer(command: str, recipe: Recipe, options: RunOptions, inputs: Sequen
         return "none (only text is written)"
     check_template(recipe, path)
     # Builds the whole pipeline, so that a recipe that does not fit the command fails here.
-    _core.explain(command, recipe.text, recipe.name, recipe.overrides, path, b"{}")
+    _core.explain(command, recipe.arguments, path, b"{}")
     return str(path)
 
 

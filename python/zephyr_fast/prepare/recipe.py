@@ -29,6 +29,11 @@ class Recipe:
     text: str
     overrides: tuple[tuple[str, str], ...]
 
+    @property
+    def arguments(self) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+        """The recipe as the core takes it."""
+        return self.text, self.name, self.overrides
+
     def setting(self, dotted: str) -> str | None:
         """Return the last override of a key, as TOML."""
         return next((value for key, value in reversed(self.overrides) if key == dotted), None)
@@ -87,7 +92,7 @@ def read(name: str, settings: Mapping[str, Value] | None = None) -> Recipe:
 def _resolve(recipe: Recipe) -> str:
     """Return the recipe with all its defaults, as TOML. A typo gets a suggestion."""
     try:
-        return _core.resolve(recipe.text, recipe.name, recipe.overrides)
+        return _core.resolve(recipe.arguments, as_run=False)
     except _core.ConfigError as error:
         raise _core.ConfigError(f"{error}{_suggestion(str(error))}") from None
 

@@ -139,7 +139,7 @@ def _resolve(command: str, recipe: str, options: RunOptions) -> Resolved:
 def check_template(recipe: Recipe, tokenizer: Path | None) -> None:
     """ConfigError if the recipe uses an unknown template that fails in its canary process."""
     if tokenizer:
-        unknown = _core.unknown_template(recipe.text, recipe.name, recipe.overrides, tokenizer)
+        unknown = _core.unknown_template(recipe.arguments, tokenizer)
         if unknown:
             canary.check(unknown)
 
@@ -148,9 +148,7 @@ def _run(command: str, recipe: str, out: str | Path, options: RunOptions) -> Man
     found = _resolve(command, recipe, options)
     manifest = _core.run(
         command,
-        found.recipe.text,
-        found.recipe.name,
-        found.recipe.overrides,
+        found.recipe.arguments,
         found.inputs,
         found.tokenizer,
         out,

@@ -10,12 +10,7 @@ use pyo3::prelude::*;
 use pyo3::type_object::PyTypeInfo;
 use zephyr_core::{Error, panics, pipeline::names, progress::Watch};
 
-create_exception!(
-    zephyr_fast._core,
-    ZephyrError,
-    PyException,
-    "Base class of zephyr-fast's errors."
-);
+create_exception!(zephyr_fast._core, ZephyrError, PyException, "Base class of all errors.");
 
 /// Declares the exceptions: the class of each kind of error.
 macro_rules! exceptions {

@@ -12,22 +12,20 @@ use zephyr_core::template::Template;
 use zephyr_core::tokenize::Tokenizer;
 use zephyr_core::{Job, RunOptions, dataset, encode, pack};
 
-/// Dotted recipe keys, each with its value as TOML.
-type Overrides = Vec<(String, String)>;
+/// A recipe: its text, its name, and dotted keys to override, each with its value as TOML.
+type Recipe = (String, String, Vec<(String, String)>);
 
 /// Runs `prep` or `binarize` and returns the manifest as JSON.
 #[pyfunction]
 #[pyo3(signature = (
-    command, recipe, recipe_name, overrides, inputs, tokenizer, out, *,
+    command, recipe, inputs, tokenizer, out, *,
     threads=None, overwrite=false, strict=false, max_bad_rows=None, max_memory=None, on_progress=None
 ))]
 #[expect(clippy::too_many_arguments, reason = "the arguments are keywords in Python")]
 fn run(
     py: Python<'_>,
     command: String,
-    recipe: String,
-    recipe_name: String,
-    overrides: Overrides,
+    recipe: Recipe,
     inputs: Vec<PathBuf>,
     tokenizer: Option<PathBuf>,
     out: PathBuf,
@@ -39,15 +37,10 @@ fn run(
     on_progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
     border::enter(py, on_progress, move |watch| {
-        let recipe = fit::read(&recipe, &recipe_name, &overrides)?;
+        let (text, recipe_name, overrides) = recipe;
+        let recipe = fit::read(&text, &recipe_name, &overrides)?;
         let product = Product::of_command(&command)?;
-        let options = RunOptions {
-            threads,
-            overwrite,
-            strict,
-            memory_bytes_max: max_memory,
-            bad_rows_max: max_bad_rows,
-        };
+        let options = RunOptions { threads, overwrite, strict, max_memory, max_bad_rows };
         let job = Job { product, recipe, recipe_name, inputs, tokenizer, out, options };
         zephyr_core::run(job, watch)?.to_json()
     })
@@ -58,21 +51,18 @@ fn run(
 fn explain_row(
     py: Python<'_>,
     command: String,
-    recipe: String,
-    recipe_name: String,
-    overrides: Overrides,
+    recipe: Recipe,
     tokenizer: PathBuf,
     row: Vec<u8>,
 ) -> PyResult<String> {
     border::enter(py, None, move |_| {
-        let recipe = fit::read(&recipe, &recipe_name, &overrides)?;
+        let recipe = fit::read(&recipe.0, &recipe.1, &recipe.2)?;
         let (product, tokenizer) = (Product::of_command(&command)?, Tokenizer::load(&tokenizer)?);
         explain::explain(&RowPipeline::new(product, recipe, Some(tokenizer))?, &row)
     })
 }
 
-/// Renders dialogues with a template. Returns JSON: text and label ranges in characters, or a
-/// reason.
+/// Renders dialogues; returns JSON: text and label ranges in characters, or a reason.
 #[pyfunction]
 fn render(
     py: Python<'_>,
@@ -85,18 +75,15 @@ fn render(
     border::enter(py, None, move |_| explain::render(&tokenizer, &template, &dialogues, prompt))
 }
 
-/// Returns the template that a recipe names and all that loading it needs, as JSON, or `None` for
-/// a bundled one.
+/// Returns a template that is not bundled with all that loading it needs, as JSON, or `None`.
 #[pyfunction]
 fn unknown_template(
     py: Python<'_>,
-    recipe: String,
-    recipe_name: String,
-    overrides: Overrides,
+    recipe: Recipe,
     tokenizer: PathBuf,
 ) -> PyResult<Option<String>> {
     border::enter(py, None, move |_| {
-        encode::unknown_template(&fit::read(&recipe, &recipe_name, &overrides)?, &tokenizer)
+        encode::unknown_template(&fit::read(&recipe.0, &recipe.1, &recipe.2)?, &tokenizer)
     })
 }
 
@@ -106,10 +93,8 @@ fn canary(py: Python<'_>, stranger: String) -> PyResult<()> {
     border::enter(py, None, move |_| Template::canary(&stranger))
 }
 
-/// Packs samples of these lengths into sequences of at most `seq_len` tokens: lists of sample
-/// indices.
-#[pyfunction]
-#[pyo3(name = "pack")]
+/// Packs samples of these lengths into sequences of up to `seq_len` tokens: lists of indices.
+#[pyfunction(name = "pack")]
 fn pack_lengths(py: Python<'_>, lengths: Vec<u32>, seq_len: u32) -> PyResult<Vec<Vec<u32>>> {
     border::enter(py, None, move |_| pack::windows(&lengths, seq_len))
 }
@@ -120,16 +105,10 @@ fn verify(py: Python<'_>, folder: PathBuf) -> PyResult<String> {
     border::enter(py, None, move |watch| dataset::verify::verify(&folder, watch)?.to_json())
 }
 
-/// Returns a recipe with every key, as TOML.
+/// Returns a recipe with every key as TOML, or, `as_run`, with the choices of its preset too.
 #[pyfunction]
-fn resolve(py: Python<'_>, recipe: String, name: String, overrides: Overrides) -> PyResult<String> {
-    border::enter(py, None, move |_| fit::read(&recipe, &name, &overrides)?.to_toml())
-}
-
-/// A recipe as it runs, every key with its value, as TOML.
-#[pyfunction]
-fn show(py: Python<'_>, recipe: String, name: String, overrides: Overrides) -> PyResult<String> {
-    border::enter(py, None, move |_| pipeline::show::show(&recipe, &name, &overrides))
+fn resolve(py: Python<'_>, recipe: Recipe, as_run: bool) -> PyResult<String> {
+    border::enter(py, None, move |_| pipeline::show::toml(&recipe.0, &recipe.1, &recipe.2, as_run))
 }
 
 /// Returns a list of the names that a user may type or read, by kind.
@@ -138,8 +117,7 @@ fn names(py: Python<'_>, kind: String) -> PyResult<Vec<&'static str>> {
     border::enter(py, None, move |_| pipeline::names::names(&kind))
 }
 
-/// Returns the meaning of each reason code or error class. `reasons` are (code, outcome, cause,
-/// remedy), `errors` are (class, exit code, meaning, remedy).
+/// Describes `reasons`: (code, outcome, cause, remedy); `errors`: (class, exit code, meaning, remedy).
 #[pyfunction]
 fn describe(py: Python<'_>, kind: String) -> PyResult<Vec<pipeline::names::Description>> {
     border::enter(py, None, move |_| pipeline::names::describe(&kind))
@@ -153,6 +131,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     macro_rules! add {
         ($($verb:ident)*) => { $(module.add_function(wrap_pyfunction!($verb, module)?)?;)* };
     }
-    add!(run explain_row render unknown_template canary names describe pack_lengths resolve show verify);
+    add!(run explain_row render unknown_template canary names describe pack_lengths resolve verify);
     border::add_errors(module)
 }

@@ -20,7 +20,7 @@ pub(super) struct BadRows<'run> {
 impl<'run> BadRows<'run> {
     /// No unreadable row yet.
     pub(super) fn new(inputs: &'run [Input], options: &RunOptions) -> BadRows<'run> {
-        let max = if options.strict { Some(0) } else { options.bad_rows_max };
+        let max = if options.strict { Some(0) } else { options.max_bad_rows };
         BadRows { inputs, max, is_strict: options.strict, count: 0, first: None }
     }
 

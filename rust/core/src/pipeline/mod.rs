@@ -77,12 +77,12 @@ pub struct RunOptions {
     /// Whether a different dataset may be replaced.
     pub overwrite: bool,
     /// Maximum resident memory of this process in bytes; `None` is unlimited.
-    pub memory_bytes_max: Option<u64>,
+    pub max_memory: Option<u64>,
     /// Unreadable rows allowed. `None` allows 20 or 0.1 % of the rows, whichever is more, and at
     /// most 1,000: the total is unknown while the run reads, so a larger share could not stop it
     /// early.
-    pub bad_rows_max: Option<u64>,
-    /// Whether the first unreadable row ends the run, whatever `bad_rows_max` is.
+    pub max_bad_rows: Option<u64>,
+    /// Whether the first unreadable row ends the run, whatever `max_bad_rows` is.
     pub strict: bool,
 }
 
@@ -119,7 +119,7 @@ fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
     let bad_rows = BadRows::new(&inputs, &job.options);
     let mut output = Output::new(&walk, &folder, &inputs)?;
     let mut seen = Seen::new(folder.work(), &walk.recipe.dedup)?;
-    let memory = job.options.memory_bytes_max;
+    let memory = job.options.max_memory;
     let rows_read = process_rows(&walk, &inputs, watch, memory, &mut seen, &mut output, bad_rows)?;
     output.check_conserved(rows_read)?;
     output.check_some_written()?;

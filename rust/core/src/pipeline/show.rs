@@ -4,10 +4,20 @@ use super::fit;
 use crate::dataset::product::Product;
 use crate::error::Result;
 
-/// Returns a recipe with every key as TOML. Arguments as in [`fit::read`].
+/// Returns a recipe with every key as TOML, as it is or as it runs. Arguments as in [`fit::read`].
+pub fn toml(
+    text: &str,
+    name: &str,
+    overrides: &[(String, String)],
+    as_run: bool,
+) -> Result<String> {
+    if as_run { show(text, name, overrides) } else { fit::read(text, name, overrides)?.to_toml() }
+}
+
+/// Returns a recipe as it runs.
 ///
 /// A recipe with `[binarize]` is shown as `binarize` runs it, any other as `prep` does.
-pub fn show(text: &str, name: &str, overrides: &[(String, String)]) -> Result<String> {
+fn show(text: &str, name: &str, overrides: &[(String, String)]) -> Result<String> {
     let mut recipe = fit::read(text, name, overrides)?;
     let product = if recipe.binarize.is_some() { Product::Pairs } else { Product::Windows };
     fit::resolve(product, &mut recipe)?;

@@ -33,8 +33,7 @@ const OF_LOOPS: [&str; 9] =
     ["depth", "depth0", "first", "index", "index0", "last", "length", "revindex", "revindex0"];
 /// Functions that build a value from their arguments.
 const HOLD: [&str; 2] = ["dict", "namespace"];
-/// Maximum nesting of lazy lists within one expression. Each is a native call when the outermost
-/// list is read.
+/// Maximum nesting of lazy lists in one expression. Reading the list makes a native call for each.
 const NESTING_MAX: u32 = 32;
 
 /// A text that replaces some bytes of the source, possibly zero.
@@ -68,8 +67,7 @@ impl Guards<'_> {
     /// Sends an expression's value through a filter.
     fn filter(&mut self, expression: &Expr, outline: Outline, name: &str) {
         let end = end(expression);
-        // Adds separate brackets, because an operator that follows belongs to the value, not to the
-        // filter.
+        // Separate brackets, because an operator that follows belongs to the value, not the filter.
         self.edit(outline.start, outline.start, "((");
         self.edit(end, end, &format!(")|{name})"));
     }
