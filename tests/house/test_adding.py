@@ -143,7 +143,7 @@ ADDED: Mapping[str, Edits] = {
         ],
         f"{CORE}/pipeline/fit.rs": [
             behind(
-                r"fn of_windows_alone[^{]*\{\s*let keys =\s*\[",
+                r"fn without_effect_on_pairs[^{]*\{\s*let keys =\s*\[",
                 '("dedup.dummy", recipe.dedup.dummy != 1, "is for dialogues"), ',
             )
         ],

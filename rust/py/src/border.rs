@@ -10,12 +10,7 @@ use pyo3::prelude::*;
 use pyo3::type_object::PyTypeInfo;
 use zephyr_core::{Error, panics, pipeline::names, progress::Watch};
 
-create_exception!(
-    zephyr_fast._core,
-    ZephyrError,
-    PyException,
-    "Base class of zephyr-fast's errors."
-);
+create_exception!(zephyr_fast._core, ZephyrError, PyException);
 
 /// Declares the exceptions: the class of each kind of error.
 macro_rules! exceptions {
@@ -40,24 +35,16 @@ macro_rules! exceptions {
 }
 
 exceptions! {
-    ConfigError Config
-    TooManyBadRowsError TooManyBadRows
-    NoRowsWrittenError NoRowsWritten
-    InputError Input
-    OutputExistsError OutputExists
-    LockedError Locked
-    IntegrityError Integrity
-    StorageError Storage
-    MemoryLimitError MemoryLimit
+    ConfigError Config  TooManyBadRowsError TooManyBadRows  NoRowsWrittenError NoRowsWritten
+    InputError Input  OutputExistsError OutputExists  LockedError Locked
+    IntegrityError Integrity  StorageError Storage  MemoryLimitError MemoryLimit
     InternalError Internal
 }
 
 fn add_error<E: PyTypeInfo>(module: &Bound<'_, PyModule>, name: &str, code: u8) -> PyResult<()> {
     let class = module.py().get_type::<E>();
     class.setattr("exit_code", code)?;
-    if let Some((.., meaning, _)) = names::errors().into_iter().find(|(class, ..)| *class == name) {
-        class.setattr("__doc__", meaning)?;
-    }
+    class.setattr("__doc__", names::meaning(name))?;
     module.add(name, class)
 }
 
@@ -66,12 +53,10 @@ const TICK: Duration = Duration::from_millis(100);
 /// Ticks that cancelled work has to end before its thread is abandoned.
 const TICKS_OF_GRACE: u32 = 15;
 
-/// Runs work on a separate thread, without the GIL, while this thread handles Ctrl-C and reports
-/// progress.
+/// Runs work on a new thread, without the GIL, while this one handles Ctrl-C and reports progress.
 ///
-/// Ctrl-C always takes effect. Work checks often whether it is cancelled; if something keeps it
-/// from checking, its thread is abandoned. An abandoned thread commits no file, since every commit
-/// checks first, and it ends with the process.
+/// Ctrl-C always takes effect: a thread that does not notice the cancellation is abandoned. It
+/// commits no file, since every commit checks first, and ends with the process.
 pub(crate) fn enter<T: Send + 'static>(
     py: Python<'_>,
     on_progress: Option<Py<PyAny>>,
@@ -83,12 +68,10 @@ pub(crate) fn enter<T: Send + 'static>(
     let mut interrupt: Option<(PyErr, u32)> = None;
     loop {
         match py.detach(|| wait(&mut receiver)) {
-            Ok(result) => {
-                return interrupt.map_or_else(
-                    || result.map_err(|error| exception(&error)),
-                    |(error, _)| Err(error),
-                );
-            }
+            Ok(result) => match interrupt {
+                Some((error, _)) => return Err(error),
+                None => return result.map_err(|error| exception(&error)),
+            },
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 return Err(InternalError::new_err("the run ended without a result"));
             }
@@ -98,11 +81,8 @@ pub(crate) fn enter<T: Send + 'static>(
             Some((error, TICKS_OF_GRACE)) => return Err(error),
             Some((error, ticks)) => Some((error, ticks + 1)),
             None => {
-                let report = || {
-                    on_progress
-                        .as_ref()
-                        .map_or(Ok(()), |report| report.call1(py, (watch.to_json(),)).map(|_| ()))
-                };
+                let call = |report: &Py<PyAny>| report.call1(py, (watch.to_json(),)).map(drop);
+                let report = || on_progress.as_ref().map_or(Ok(()), call);
                 let error = py.check_signals().and_then(|()| report()).err();
                 watch.stop.store(error.is_some(), Ordering::Relaxed);
                 error.map(|error| (error, 0))
@@ -111,8 +91,7 @@ pub(crate) fn enter<T: Send + 'static>(
     }
 }
 
-/// Waits for one tick. The receiver is not `Sync`, so a shared reference to it could not be used
-/// inside `detach`; an exclusive one can.
+/// Waits for one tick. The receiver is not `Sync`, so only an exclusive reference enters `detach`.
 fn wait<T>(receiver: &mut mpsc::Receiver<T>) -> Result<T, mpsc::RecvTimeoutError> {
     receiver.recv_timeout(TICK)
 }

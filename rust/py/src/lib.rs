@@ -41,13 +41,8 @@ fn run(
     border::enter(py, on_progress, move |watch| {
         let recipe = fit::read(&recipe, &recipe_name, &overrides)?;
         let product = Product::of_command(&command)?;
-        let options = RunOptions {
-            threads,
-            overwrite,
-            strict,
-            memory_bytes_max: max_memory,
-            bad_rows_max: max_bad_rows,
-        };
+        let (memory_bytes_max, bad_rows_max) = (max_memory, max_bad_rows);
+        let options = RunOptions { threads, overwrite, strict, memory_bytes_max, bad_rows_max };
         let job = Job { product, recipe, recipe_name, inputs, tokenizer, out, options };
         zephyr_core::run(job, watch)?.to_json()
     })
