@@ -133,8 +133,7 @@ fn names(py: Python<'_>, kind: String) -> PyResult<Vec<&'static str>> {
     border::enter(py, None, move |_| pipeline::names::names(&kind))
 }
 
-/// Returns the meaning of each reason code or error class. `reasons` are (code, outcome, cause,
-/// remedy), `errors` are (class, exit code, meaning, remedy).
+/// Describes `reasons` (code, outcome, cause, remedy) or `errors` (class, exit code, meaning, …).
 #[pyfunction]
 fn describe(py: Python<'_>, kind: String) -> PyResult<Vec<pipeline::names::Description>> {
     border::enter(py, None, move |_| pipeline::names::describe(&kind))
