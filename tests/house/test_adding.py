@@ -143,7 +143,7 @@ ADDED: Mapping[str, Edits] = {
         ],
         f"{CORE}/pipeline/fit.rs": [
             behind(
-                r"fn of_windows_alone[^{]*\{\s*let keys =\s*\[",
+                r"fn without_effect_on_pairs[^{]*\{\s*let keys =\s*\[",
                 '("dedup.dummy", recipe.dedup.dummy != 1, "is for dialogues"), ',
             )
         ],
@@ -168,7 +168,7 @@ mod adding {
             assert!(names(kind).expect("is a list").contains(&"dummy"), "{kind}");
         }
         let recipe = fit::read("[dedup]\\ndummy = 3\\n[[filter]]\\nkind = 'dummy'\\n", "x", &[]);
-        assert!(recipe.and_then(|recipe| recipe.print()).expect("prints").contains("dummy = 3"));
+        assert!(recipe.and_then(|recipe| recipe.to_toml()).expect("prints").contains("dummy = 3"));
         assert!(fit::read("[dedup]\\ndummy = 0\\n", "x", &[]).is_err());
         let pairs = fit::read("[binarize]\\n[dedup]\\ndummy = 3\\n", "x", &[]);
         let refused = pairs.and_then(|mut recipe| fit::resolve(Product::Pairs, &mut recipe));

@@ -67,8 +67,11 @@ const DUPLICATES: [(&str, &str); 2] = [
     ),
 ];
 
-/// The class of each kind of error with its meaning and remedy.
-const ERRORS: [(&str, fn(String) -> Error, &str, &str); 10] = [
+/// Class, kind, meaning and remedy of an error.
+type Kind = (&'static str, fn(String) -> Error, &'static str, &'static str);
+
+/// Every kind of error.
+const ERRORS: [Kind; 10] = [
     (
         "ConfigError",
         Error::Config,
@@ -153,7 +156,7 @@ pub fn describe(kind: &str) -> Result<Vec<Description>> {
 /// Returns every error that a command may end with, an interrupt last.
 #[must_use]
 pub fn errors() -> Vec<Description> {
-    let row = |(class, kind, meaning, remedy): (_, fn(String) -> Error, _, _)| {
+    let row = |(class, kind, meaning, remedy): Kind| {
         (class, kind(String::new()).exit_code().to_string(), meaning, remedy)
     };
     let interrupted = (
@@ -163,6 +166,13 @@ pub fn errors() -> Vec<Description> {
         "Run the same command again: `prep` and `binarize` start over, `ref-logprobs` resumes.",
     );
     ERRORS.into_iter().map(row).chain([interrupted]).collect()
+}
+
+/// Returns the meaning of a class of errors.
+#[must_use]
+pub fn meaning(class: &str) -> &'static str {
+    let known = ERRORS.iter().find(|(known, ..)| *known == class);
+    known.map_or("Base class of zephyr-fast's errors.", |(_, _, meaning, _)| meaning)
 }
 
 /// Returns every reason for which a row is not written, duplicates last.

@@ -280,8 +280,7 @@ impl Guards<'_> {
         sides[0].1.start
     }
 
-    /// Guards one side of an operator if the operator needs a guard. Literals and operands that the
-    /// operator itself joined need none.
+    /// Guards one side of an operator, unless it is a literal or an operand that it joined itself.
     fn side(&mut self, side: &Expr, outline: Outline, is_asked: bool, name: &str) {
         let is_spelled = matches!(side, Expr::Const(_)) && (name != TEXT || is_text(side));
         let is_joined = matches!(side, Expr::BinOp(inner) if matches!(inner.op, BinOpKind::Concat));
@@ -342,8 +341,7 @@ impl Guards<'_> {
         statements.iter().for_each(|statement| self.statement(statement));
     }
 
-    /// Adds the guards of a statement. Assignment targets are names, not values, so they stay
-    /// unchanged.
+    /// Adds the guards of a statement. Assignment targets are names, so they stay unchanged.
     pub(super) fn statement(&mut self, statement: &Stmt) {
         match statement {
             Stmt::Template(template) => self.statements(&template.children),
