@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::recipe::{Compat, Recipe, TrainOn};
 use crate::sample::{Sample, TokenPair};
 use crate::stage::{Code, Reason};
-use crate::template::{Stranger, TEMPLATES, Template};
+use crate::template::{TEMPLATES, Template, UnknownTemplate};
 use crate::tokenize::Tokenizer;
 
 /// Maximum size of a template's file in bytes. Real templates are far smaller.
@@ -69,7 +69,8 @@ impl Encoding {
     pub fn new(recipe: &Recipe, tokenizer: Tokenizer) -> Result<Encoding> {
         if recipe.compat == Compat::Trl07 && tokenizer.eos_id().is_none() {
             return Err(Error::Config(
-                "`compat = \"trl-0.7\"` appends EOS to each text, but the tokenizer has no EOS token"
+                "`compat = \"trl-0.7\"` appends EOS to each text, but the tokenizer has no EOS \
+                token"
                     .to_owned(),
             ));
         }
@@ -132,7 +133,7 @@ impl Encoding {
             .iter()
             .enumerate()
             .filter(|(_, turn)| turn.role == Role::Assistant)
-            .map(|(place, _)| place + 1);
+            .map(|(index, _)| index + 1);
         for end in ends.rev().skip(1) {
             if !self.may_fit(&turns[..end]) {
                 continue;
@@ -229,8 +230,8 @@ fn check_count(tokens: usize) -> std::result::Result<(), Reason> {
     Ok(())
 }
 
-/// Returns the template of a recipe as the JSON of a [`Stranger`] unless it is bundled. Such a
-/// template must first be tried with a canary.
+/// Returns the template of a recipe as the JSON of an [`UnknownTemplate`] unless it is bundled.
+/// Such a template must first be tried with a canary.
 pub fn unknown_template(recipe: &Recipe, tokenizer: &Path) -> Result<Option<String>> {
     if packaged(&recipe.template.name).is_some() {
         return Ok(None);
@@ -241,8 +242,8 @@ pub fn unknown_template(recipe: &Recipe, tokenizer: &Path) -> Result<Option<Stri
         return Ok(None);
     }
     let control = tokenizer.special_texts();
-    let stranger = Stranger { name, text, special: tokenizer.special, control };
-    serde_json::to_string(&stranger).map(Some).map_err(|error| Error::Internal(error.to_string()))
+    let unknown = UnknownTemplate { name, text, special: tokenizer.special, control };
+    serde_json::to_string(&unknown).map(Some).map_err(|error| Error::Internal(error.to_string()))
 }
 
 /// Name and text of the recipe's template.

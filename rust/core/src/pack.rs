@@ -84,14 +84,14 @@ fn longest_first(lengths: &[u32], seq_len: u32) -> Vec<u32> {
     for length in lengths {
         starts[rank(*length) + 1] += 1;
     }
-    for place in 1..starts.len() {
-        starts[place] += starts[place - 1];
+    for slot in 1..starts.len() {
+        starts[slot] += starts[slot - 1];
     }
     let mut sorted = vec![0; lengths.len()];
     for (sample, length) in (0..).zip(lengths) {
-        let place = &mut starts[rank(*length)];
-        sorted[*place as usize] = sample;
-        *place += 1;
+        let slot = &mut starts[rank(*length)];
+        sorted[*slot as usize] = sample;
+        *slot += 1;
     }
     sorted
 }
@@ -112,9 +112,9 @@ fn grouped(window_of: &[u32], windows: u32) -> Windows {
         sizes.iter().scan(0, |sum, size| Some(std::mem::replace(sum, *sum + size))).collect();
     let mut samples = vec![0; window_of.len()];
     for (sample, window) in (0..).zip(window_of) {
-        let place = &mut next[new_number[*window as usize] as usize];
-        samples[*place as usize] = sample;
-        *place += 1;
+        let slot = &mut next[new_number[*window as usize] as usize];
+        samples[*slot as usize] = sample;
+        *slot += 1;
     }
     Windows { samples, ends: next }
 }
@@ -171,7 +171,7 @@ impl Rooms {
         std::iter::once((first, masked))
             .chain(self.used.iter().copied().enumerate().skip(first + 1))
             .find(|(_, word)| *word != 0)
-            .map(|(place, word)| place * 64 + word.trailing_zeros() as usize)
+            .map(|(slot, word)| slot * 64 + word.trailing_zeros() as usize)
     }
 }
 

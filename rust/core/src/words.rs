@@ -183,10 +183,10 @@ pub fn hash_run(words: &[u64]) -> u64 {
 mod tests {
     use super::*;
 
-    fn places(text: &str) -> Vec<Range<usize>> {
-        let mut places = Vec::new();
-        each_word(text, |_, place| places.push(place));
-        places
+    fn ranges(text: &str) -> Vec<Range<usize>> {
+        let mut ranges = Vec::new();
+        each_word(text, |_, range| ranges.push(range));
+        ranges
     }
 
     fn hashes(text: &str) -> Vec<u64> {
@@ -198,10 +198,10 @@ mod tests {
     #[test]
     fn words_are_runs_of_letters_and_digits() {
         let text = "  Don't—stop: ÄRGER 3x, 日本語 naïve_é!ß";
-        let words: Vec<&str> = places(text).into_iter().map(|place| &text[place]).collect();
+        let words: Vec<&str> = ranges(text).into_iter().map(|range| &text[range]).collect();
         assert_eq!(words, ["Don", "t", "stop", "ÄRGER", "3x", "日本語", "naïve", "é", "ß"]);
-        assert!(places(" …?! ").is_empty());
-        assert!(places("").is_empty());
+        assert!(ranges(" …?! ").is_empty());
+        assert!(ranges("").is_empty());
     }
 
     #[test]
@@ -235,15 +235,15 @@ mod tests {
             let among = if rare % 2 == 0 { 7 } else { parts.len() as u64 };
             let text: String = (0..chance(120)).map(|_| parts[chance(among)].as_str()).collect();
             let mut expected: Vec<Range<usize>> = Vec::new();
-            for (place, character) in
+            for (offset, character) in
                 text.char_indices().filter(|(_, character)| character.is_alphanumeric())
             {
                 match expected.last_mut() {
-                    Some(word) if word.end == place => word.end = place + character.len_utf8(),
-                    _ => expected.push(place..place + character.len_utf8()),
+                    Some(word) if word.end == offset => word.end = offset + character.len_utf8(),
+                    _ => expected.push(offset..offset + character.len_utf8()),
                 }
             }
-            assert_eq!(places(&text), expected, "{text:?}");
+            assert_eq!(ranges(&text), expected, "{text:?}");
         }
     }
 

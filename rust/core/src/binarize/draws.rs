@@ -21,13 +21,13 @@ const OUTPUTS: [u32; 64] = [
 /// completion. Returns `None` if all are the same. The script then stopped after three seconds and
 /// kept the chosen one.
 pub(super) fn rejected(replies: &[Reply], scores: &[Option<f64>], chosen: usize) -> Option<usize> {
-    let differs = |place: usize| {
-        let (a, b) = (&replies[place], &replies[chosen]);
-        scores[place] != scores[chosen] || a.text != b.text || a.model != b.model
+    let differs = |index: usize| {
+        let (a, b) = (&replies[index], &replies[chosen]);
+        scores[index] != scores[chosen] || a.text != b.text || a.model != b.model
     };
     draws(replies.len())
-        .find(|place| differs(*place))
-        .or_else(|| (0..replies.len()).find(|place| differs(*place)))
+        .find(|index| differs(*index))
+        .or_else(|| (0..replies.len()).find(|index| differs(*index)))
 }
 
 /// `random.choice` of `count` items: draws as many high bits as `count` needs, and repeats until
@@ -48,7 +48,7 @@ mod tests {
     fn the_rejected_reply_follows_from_the_chosen_one() {
         let table = |count: usize| -> Vec<Option<usize>> {
             let replies: Vec<Reply> = (0..count)
-                .map(|place| Reply { text: place.to_string(), ..Reply::default() })
+                .map(|index| Reply { text: index.to_string(), ..Reply::default() })
                 .collect();
             (0..count).map(|chosen| rejected(&replies, &vec![Some(1.0); count], chosen)).collect()
         };

@@ -82,8 +82,8 @@ impl Rules {
                     ));
                 }
                 let scores = score::scores(&replies, self.score_by, self.repair);
-                let chance = strategy::Chance { seed: self.seed, prompt_id };
-                strategy::pairs(self.strategy, &replies, &scores, &chance)
+                let picker = strategy::Picker { seed: self.seed, prompt_id };
+                strategy::pairs(self.strategy, &replies, &scores, &picker)
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::recipe::ScoreBy;
 /// The score of each completion, or `None` if the source has none.
 pub(super) fn scores(replies: &[Reply], by: ScoreBy, repair: bool) -> Vec<Option<f64>> {
     let score = |reply: &Reply| match by {
-        ScoreBy::Overall if repair => mended(reply),
+        ScoreBy::Overall if repair => corrected(reply),
         ScoreBy::Overall => reply.overall,
         ScoreBy::FineGrained => reply.fine_grained,
         ScoreBy::MeanAspects => mean(&reply.ratings),
@@ -26,7 +26,7 @@ fn mean(ratings: &[Option<f64>]) -> Option<f64> {
 /// The overall score, corrected offline like OpenBMB/UltraFeedback's `fix_overall_score_issue.py`.
 /// With a mean rating of at most 2, a 10 is a 1. Above 4, it remains a 10. In between, where they
 /// queried GPT-4 again, it is twice the mean.
-fn mended(reply: &Reply) -> Option<f64> {
+fn corrected(reply: &Reply) -> Option<f64> {
     match (reply.overall, mean(&reply.ratings)) {
         (Some(10.0), Some(mean)) if mean <= 2.0 => Some(1.0),
         (Some(10.0), Some(mean)) if mean <= 4.0 => Some(2.0 * mean),
@@ -52,9 +52,9 @@ mod tests {
             (10.0, 4.5, 10.0),
             (9.0, 1.0, 9.0),
         ] {
-            assert_eq!(mended(&reply(overall, rating)), Some(wanted));
+            assert_eq!(corrected(&reply(overall, rating)), Some(wanted));
         }
         let unrated = Reply { overall: Some(10.0), ..Reply::default() };
-        assert_eq!(mended(&unrated), Some(10.0));
+        assert_eq!(corrected(&unrated), Some(10.0));
     }
 }

@@ -7,19 +7,19 @@ use crate::normal::hash64;
 use crate::recipe::Strategy;
 use crate::stage::{Code, Reason};
 
-/// All the chance a row has.
-pub(super) struct Chance<'row> {
+/// Picks at random for one row.
+pub(super) struct Picker<'row> {
     pub(super) seed: u64,
     pub(super) prompt_id: &'row str,
 }
 
-impl Chance<'_> {
+impl Picker<'_> {
     /// Picks one index by seed and prompt only, so the result does not depend on row order or
     /// threads.
-    fn pick(&self, places: &[usize]) -> Option<usize> {
+    fn pick(&self, indices: &[usize]) -> Option<usize> {
         let draw = hash64(&format!("{}:{}:0", self.seed, self.prompt_id));
-        let place = draw.checked_rem(places.len() as u64)?;
-        places.get(usize::try_from(place).ok()?).copied()
+        let index = draw.checked_rem(indices.len() as u64)?;
+        indices.get(usize::try_from(index).ok()?).copied()
     }
 }
 
@@ -28,30 +28,30 @@ pub(super) fn pairs(
     strategy: Strategy,
     replies: &[Reply],
     scores: &[Option<f64>],
-    chance: &Chance,
+    picker: &Picker,
 ) -> Result<Vec<Pair>, Reason> {
-    let scored: Vec<usize> = (0..replies.len()).filter(|place| scores[*place].is_some()).collect();
-    let score = |place: usize| scores[place].unwrap_or(f64::NEG_INFINITY);
+    let scored: Vec<usize> = (0..replies.len()).filter(|index| scores[*index].is_some()).collect();
+    let score = |index: usize| scores[index].unwrap_or(f64::NEG_INFINITY);
     let best = match scored.as_slice() {
         [] => return Err(Reason::from(Code::NoScores)),
         [_] => return Err(Reason::found(Code::TooFewCompletions, "1 completion with a score")),
         [first, rest @ ..] => rest
             .iter()
-            .fold(*first, |best, place| if score(*place) > score(best) { *place } else { best }),
+            .fold(*first, |best, index| if score(*index) > score(best) { *index } else { best }),
     };
     let lower: Vec<usize> =
-        scored.iter().copied().filter(|place| score(*place) < score(best)).collect();
+        scored.iter().copied().filter(|index| score(*index) < score(best)).collect();
     let other: Vec<usize> =
-        scored.iter().copied().filter(|place| replies[*place].text != replies[best].text).collect();
+        scored.iter().copied().filter(|index| replies[*index].text != replies[best].text).collect();
     let rejected = match strategy {
-        Strategy::BestVsRandom => chance.pick(&other).into_iter().collect(),
+        Strategy::BestVsRandom => picker.pick(&other).into_iter().collect(),
         Strategy::BestVsDraw => draws::rejected(replies, scores, best).into_iter().collect(),
-        Strategy::BestVsRandomLower => chance.pick(&lower).into_iter().collect(),
+        Strategy::BestVsRandomLower => picker.pick(&lower).into_iter().collect(),
         Strategy::BestVsWorst => lower
             .iter()
             .copied()
             .rev()
-            .reduce(|worst, place| if score(place) < score(worst) { place } else { worst })
+            .reduce(|worst, index| if score(index) < score(worst) { index } else { worst })
             .into_iter()
             .collect(),
         Strategy::AllLower => lower,
@@ -62,11 +62,11 @@ pub(super) fn pairs(
             Strategy::BestVsRandomLower | Strategy::BestVsWorst | Strategy::AllLower => Code::Tie,
         }));
     }
-    let pair = |place: usize| Pair {
+    let pair = |index: usize| Pair {
         chosen: replies[best].text.clone(),
-        rejected: replies[place].text.clone(),
+        rejected: replies[index].text.clone(),
         score_chosen: scores[best],
-        score_rejected: scores[place],
+        score_rejected: scores[index],
     };
     let different: Vec<Pair> = rejected
         .into_iter()

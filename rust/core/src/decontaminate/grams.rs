@@ -20,7 +20,7 @@ const RARE_MAX: u32 = 64;
 pub(super) struct Posting {
     /// A rare gram's instance, or a common gram's class.
     pub(super) target: u32,
-    pub(super) places: u32,
+    pub(super) count: u32,
 }
 
 /// Instances of one set with the same common grams at the same words.
@@ -62,37 +62,37 @@ impl Grams {
     /// Builds the index of all added instances. `instances` must be in the order in which they were
     /// added.
     pub(super) fn arrange(&mut self, instances: &[Instance], threshold: f64) {
-        let mut places = self.places();
+        let mut entries = self.entries();
         self.instances = vec![0; self.numbers.len()];
-        places.iter().for_each(|(gram, _)| self.instances[*gram as usize] += 1);
-        places.retain(|(gram, _)| !self.is_common(*gram));
+        entries.iter().for_each(|(gram, _)| self.instances[*gram as usize] += 1);
+        entries.retain(|(gram, _)| !self.is_common(*gram));
         self.common_words = (0..instances.len())
             .map(|number| self.cover(number as u32, |gram| self.is_common(gram)))
             .collect();
         self.classify(instances, threshold);
         for (class, Class { members, .. }) in (0..).zip(&self.classes) {
             let common = self.of(members[0]).iter().filter(|gram| self.is_common(**gram));
-            places.extend(
+            entries.extend(
                 count_each(common.copied())
-                    .map(|(gram, places)| (gram, Posting { target: class, places })),
+                    .map(|(gram, count)| (gram, Posting { target: class, count })),
             );
         }
-        places.sort_unstable_by_key(|(gram, posting)| (*gram, posting.target));
+        entries.sort_unstable_by_key(|(gram, posting)| (*gram, posting.target));
         self.posting_ends = vec![0; self.numbers.len()];
-        places.iter().for_each(|(gram, _)| self.posting_ends[*gram as usize] += 1);
+        entries.iter().for_each(|(gram, _)| self.posting_ends[*gram as usize] += 1);
         let mut end = 0;
         for count in &mut self.posting_ends {
             end += *count;
             *count = end;
         }
-        self.postings = places.into_iter().map(|(_, posting)| posting).collect();
+        self.postings = entries.into_iter().map(|(_, posting)| posting).collect();
     }
 
     /// Every gram with each instance that contains it.
-    fn places(&self) -> Vec<(u32, Posting)> {
+    fn entries(&self) -> Vec<(u32, Posting)> {
         let of = |number| {
             count_each(self.of(number).iter().copied())
-                .map(move |(gram, places)| (gram, Posting { target: number, places }))
+                .map(move |(gram, count)| (gram, Posting { target: number, count }))
         };
         (0..self.ends.len() as u32).flat_map(of).collect()
     }

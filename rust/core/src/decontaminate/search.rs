@@ -82,16 +82,16 @@ impl Index {
 
     /// Adds the grams of one message that any instance contains.
     fn add_occurrences(&self, turn: u32, text: &str, occurrences: &mut Vec<Occurrence>) {
-        let (mut hashes, mut places) = (Vec::new(), Vec::new());
-        each_word(text, |hash, place| {
+        let (mut hashes, mut ranges) = (Vec::new(), Vec::new());
+        each_word(text, |hash, range| {
             hashes.push(hash);
-            places.push(place);
+            ranges.push(range);
         });
         for (word, gram) in (0_u32..).zip(runs::<WORDS>(&hashes)) {
             if let Some(gram) = self.grams.number(gram) {
                 let (start, end) = (
-                    places[word as usize].start as u32,
-                    places[word as usize + WORDS - 1].end as u32,
+                    ranges[word as usize].start as u32,
+                    ranges[word as usize + WORDS - 1].end as u32,
                 );
                 occurrences.push(Occurrence { gram, turn, word, start, end });
             }
@@ -100,9 +100,9 @@ impl Index {
 
     /// Checks each instance that shares a rare gram with the dialogue.
     fn match_by_rare_grams(&self, shared: &Shared, listed: &mut Listed) {
-        for (instance, places) in self.followed(shared, |gram| !self.grams.is_common(gram)) {
-            let most = (places * WORDS as u64)
-                .saturating_add(u64::from(self.grams.common_words(instance)));
+        for (instance, count) in self.followed(shared, |gram| !self.grams.is_common(gram)) {
+            let most =
+                (count * WORDS as u64).saturating_add(u64::from(self.grams.common_words(instance)));
             if self.is_match(instance, u32::try_from(most).unwrap_or(u32::MAX)) {
                 let words = self.grams.cover(instance, |gram| shared.grams.contains(&gram));
                 if self.is_match(instance, words) {
@@ -115,9 +115,9 @@ impl Index {
     /// Checks classes by the common grams only. A member that also shares rare grams was checked
     /// separately, because it shares more words.
     fn match_classes(&self, shared: &Shared, listed: &mut Listed, found: &mut Found) {
-        for (number, places) in self.followed(shared, |gram| self.grams.is_common(gram)) {
+        for (number, count) in self.followed(shared, |gram| self.grams.is_common(gram)) {
             let class = &self.grams.classes[number as usize];
-            let most = u32::try_from(places * WORDS as u64).unwrap_or(u32::MAX);
+            let most = u32::try_from(count * WORDS as u64).unwrap_or(u32::MAX);
             if !self.is_match(class.members[0], most) {
                 continue;
             }
@@ -139,13 +139,13 @@ impl Index {
     /// The targets of the dialogue's grams of one kind, each with the number of positions that
     /// these grams have there.
     fn followed(&self, shared: &Shared, is_kind: impl Fn(u32) -> bool) -> HashMap<u32, u64> {
-        let mut places = HashMap::new();
+        let mut count = HashMap::new();
         for gram in shared.grams.iter().filter(|gram| is_kind(**gram)) {
             for posting in self.grams.postings(*gram) {
-                *places.entry(posting.target).or_default() += u64::from(posting.places);
+                *count.entry(posting.target).or_default() += u64::from(posting.count);
             }
         }
-        places
+        count
     }
 
     /// Adds the instances whose text equals that of a message.
@@ -224,10 +224,10 @@ fn count_characters(spans: &mut [Span], dialogue: &Dialogue) {
         if span.turn != turn {
             (turn, bytes, characters) = (span.turn, 0, 0);
         }
-        for place in [&mut span.start, &mut span.end] {
-            let end = *place as usize;
+        for offset in [&mut span.start, &mut span.end] {
+            let end = *offset as usize;
             characters += dialogue.turns[turn as usize].text[bytes..end].chars().count() as u32;
-            (bytes, *place) = (end, characters);
+            (bytes, *offset) = (end, characters);
         }
     }
 }

@@ -300,7 +300,7 @@ impl Read for ShortRecords {
 /// The value of a field: either a literal name, or names and list indices joined by dots.
 fn field<'row>(row: &'row Value, name: &str) -> Option<&'row Value> {
     let step = |here: &'row Value, part: &str| match here {
-        Value::Array(list) => part.parse::<usize>().ok().and_then(|place| list.get(place)),
+        Value::Array(list) => part.parse::<usize>().ok().and_then(|index| list.get(index)),
         _ => here.get(part),
     };
     row.get(name).or_else(|| name.split('.').try_fold(row, step))

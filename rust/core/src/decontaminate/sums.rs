@@ -65,7 +65,7 @@ impl Sums {
         let all_matched = self.all_matched(index);
         let mut first = 0;
         let mut sets = Vec::with_capacity(index.sets.len());
-        for (place, set) in index.sets.iter().enumerate() {
+        for (number, set) in index.sets.iter().enumerate() {
             let matched = all_matched
                 .iter()
                 .skip(first)
@@ -74,7 +74,7 @@ impl Sums {
                 .count();
             first += set.instances;
             let share = matched as f64 / set.instances as f64;
-            let (rows_matched, rows_exact) = self.rows.get(place).copied().unwrap_or_default();
+            let (rows_matched, rows_exact) = self.rows.get(number).copied().unwrap_or_default();
             sets.push(EvaluationEntry {
                 name: set.name.clone(),
                 field: set.field.clone(),

@@ -50,9 +50,9 @@ fn ascending(hashes: &[u64]) -> Vec<u64> {
     }
     let mut sorted = vec![0; hashes.len()];
     for hash in hashes {
-        let place = &mut ends[bucket(*hash)];
-        sorted[*place as usize] = *hash;
-        *place += 1;
+        let slot = &mut ends[bucket(*hash)];
+        sorted[*slot as usize] = *hash;
+        *slot += 1;
     }
     let mut start = 0;
     for end in ends[..1 << bits].iter().map(|end| *end as usize) {
@@ -90,11 +90,11 @@ fn hashes(shingles: &[u64]) -> [u64; HASHES] {
         return bins;
     }
     let filled = bins;
-    for (place, hash) in bins.iter_mut().enumerate() {
+    for (slot, hash) in bins.iter_mut().enumerate() {
         let mut attempt = 0_u64;
         while *hash == u64::MAX {
             attempt += 1;
-            let choice = xxh3_64_with_seed(&attempt.to_le_bytes(), SEED + place as u64);
+            let choice = xxh3_64_with_seed(&attempt.to_le_bytes(), SEED + slot as u64);
             *hash = filled[bin(choice)];
         }
     }
@@ -115,12 +115,12 @@ mod tests {
         let mut state = 7_u64;
         for length in (1..600).chain([5_000, 40_000]) {
             let hashes: Vec<u64> = (0..length)
-                .map(|place| {
+                .map(|slot| {
                     state = state
                         .wrapping_mul(6_364_136_223_846_793_005)
                         .wrapping_add(1_442_695_040_888_963_407);
                     // Repeated hashes, and some that all belong to one bucket.
-                    if place % 5 == 0 { state % 7 } else { state }
+                    if slot % 5 == 0 { state % 7 } else { state }
                 })
                 .collect();
             let mut expected = hashes.clone();

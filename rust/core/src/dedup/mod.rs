@@ -124,12 +124,12 @@ pub fn sign(dialogue: &Dialogue, dedup: &Dedup) -> Signature {
 /// The messages that the recipe compares.
 fn compared(dialogue: &Dialogue, of: Compared) -> &[Turn] {
     let turns = &dialogue.turns;
-    let place = match of {
+    let index = match of {
         Compared::Dialogue => return turns,
         Compared::Prompt => turns.iter().position(|turn| turn.role == Role::User),
         Compared::LastReply => turns.iter().rposition(|turn| turn.role == Role::Assistant),
     };
-    place.map_or(&[], |place| &turns[place..=place])
+    index.map_or(&[], |index| &turns[index..=index])
 }
 
 fn hash_text(turns: &[Turn]) -> u128 {

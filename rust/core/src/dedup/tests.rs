@@ -106,7 +106,7 @@ fn rows_outside_the_length_bound_are_followed_no_further_than_others() {
     let mut admit = |row: i64, shingles: u64| {
         let near = Near {
             bands: [7; BANDS],
-            shingles: (0..shingles).map(|place| place << 20 | row as u64).collect(),
+            shingles: (0..shingles).map(|position| position << 20 | row as u64).collect(),
         };
         seen.admit(row, &Signature { exact: None, near: Some(near) }).expect("writes its spool");
     };
@@ -144,15 +144,16 @@ fn shared_bands_are_as_likely_as_minhash_says() {
     // at 0.83.
     for (shared, similarity) in [(140, 0.7), (166, 0.83)] {
         let pairs = 2_000_u64;
-        let hash =
-            |pair: u64, place: u64| xxhash_rust::xxh3::xxh3_64(&(pair << 32 | place).to_le_bytes());
+        let hash = |pair: u64, position: u64| {
+            xxhash_rust::xxh3::xxh3_64(&(pair << 32 | position).to_le_bytes())
+        };
         let met = (0..pairs).filter(|pair| {
-            let common: Vec<u64> = (0..shared).map(|place| hash(*pair, place)).collect();
+            let common: Vec<u64> = (0..shared).map(|position| hash(*pair, position)).collect();
             let own = |from: u64| -> Vec<u64> {
                 common
                     .iter()
                     .copied()
-                    .chain((from..from + (200 - shared) / 2).map(|place| hash(*pair, place)))
+                    .chain((from..from + (200 - shared) / 2).map(|position| hash(*pair, position)))
                     .collect()
             };
             let (a, b) = (minhash::bands(&own(1_000)), minhash::bands(&own(2_000)));
@@ -184,7 +185,7 @@ fn a_kept_row_costs_less_than_four_hundred_bytes() {
     // case.
     let rows = 920_000_u64;
     for row in 0..rows {
-        let hash = |place: u64| xxhash_rust::xxh3::xxh3_64(&(row << 8 | place).to_le_bytes());
+        let hash = |position: u64| xxhash_rust::xxh3::xxh3_64(&(row << 8 | position).to_le_bytes());
         let near = Near {
             bands: std::array::from_fn(|band| hash(band as u64) as u32),
             shingles: vec![row, row + 1],

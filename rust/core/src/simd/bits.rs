@@ -30,12 +30,12 @@ fn by_vectors<const BIT: u32>(kinds: &[u8; WINDOW]) -> u64 {
     use std::arch::x86_64::{_mm_cvtsi32_si128, _mm_movemask_epi8, _mm_set_epi64x, _mm_sll_epi16};
     let (words, _) = kinds.as_chunks::<8>();
     let (pairs, _) = words.as_chunks::<2>();
-    pairs.iter().enumerate().fold(0, |mask, (place, [low, high])| {
+    pairs.iter().enumerate().fold(0, |mask, (position, [low, high])| {
         let bytes = _mm_set_epi64x(i64::from_le_bytes(*high), i64::from_le_bytes(*low));
         // In 16-bit lanes, because there is no shift of bytes. Bits that cross into the next byte
         // stay below its top bit.
         let tops = _mm_movemask_epi8(_mm_sll_epi16(bytes, _mm_cvtsi32_si128(7 - BIT as i32)));
-        mask | (tops as u64 & 0xFFFF) << (16 * place)
+        mask | (tops as u64 & 0xFFFF) << (16 * position)
     })
 }
 
@@ -43,9 +43,9 @@ fn by_vectors<const BIT: u32>(kinds: &[u8; WINDOW]) -> u64 {
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn by_products<const BIT: u32>(kinds: &[u8; WINDOW]) -> u64 {
     let (words, _) = kinds.as_chunks::<8>();
-    words.iter().enumerate().fold(0, |mask, (place, word)| {
+    words.iter().enumerate().fold(0, |mask, (position, word)| {
         let ones = u64::from_le_bytes(*word) >> BIT & 0x0101_0101_0101_0101;
-        mask | ones.wrapping_mul(0x0102_0408_1020_4080) >> 56 << (8 * place)
+        mask | ones.wrapping_mul(0x0102_0408_1020_4080) >> 56 << (8 * position)
     })
 }
 
@@ -53,11 +53,11 @@ fn by_products<const BIT: u32>(kinds: &[u8; WINDOW]) -> u64 {
 /// each would be mispredicted once per mask. Returns their number. Values after these are
 /// meaningless.
 #[inline]
-pub fn list(mut mask: u64, base: u32, places: &mut [u32; WINDOW]) -> usize {
+pub fn list(mut mask: u64, base: u32, positions: &mut [u32; WINDOW]) -> usize {
     let count = mask.count_ones() as usize;
-    for places in places.as_chunks_mut::<8>().0.iter_mut().take(count.div_ceil(8)) {
-        for place in places {
-            *place = base.wrapping_add(mask.trailing_zeros());
+    for positions in positions.as_chunks_mut::<8>().0.iter_mut().take(count.div_ceil(8)) {
+        for position in positions {
+            *position = base.wrapping_add(mask.trailing_zeros());
             mask &= mask.wrapping_sub(1);
         }
     }
@@ -79,8 +79,9 @@ mod tests {
                 (state >> 56) as u8
             });
             let slowly = |bit: u32| {
-                (0..WINDOW)
-                    .fold(0, |mask, place| mask | u64::from(kinds[place] >> bit & 1) << place)
+                (0..WINDOW).fold(0, |mask, position| {
+                    mask | u64::from(kinds[position] >> bit & 1) << position
+                })
             };
             assert_eq!([bits::<0>(&kinds), by_products::<0>(&kinds)], [slowly(0); 2]);
             assert_eq!([bits::<3>(&kinds), by_products::<3>(&kinds)], [slowly(3); 2]);

@@ -1,9 +1,9 @@
 //! Prefetches memory that will be read soon.
 
-/// Prefetches the item at `place` into the fastest cache. An index out of bounds or an unsupported
+/// Prefetches the item at `index` into the fastest cache. An index out of bounds or an unsupported
 /// processor has no effect.
 #[inline(always)]
-pub(crate) fn prefetch<T>(items: &[T], place: usize) {
+pub(crate) fn prefetch<T>(items: &[T], index: usize) {
     #[cfg(target_arch = "x86_64")]
     #[expect(
         unsafe_code,
@@ -14,8 +14,8 @@ pub(crate) fn prefetch<T>(items: &[T], place: usize) {
     // are ignored.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(items.as_ptr().wrapping_add(place).cast());
+        _mm_prefetch::<_MM_HINT_T0>(items.as_ptr().wrapping_add(index).cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (items, place);
+    let _ = (items, index);
 }

@@ -29,10 +29,10 @@ pub(crate) fn are_here() -> bool {
 
 const NUMBERS: [u8; WINDOW] = {
     let mut numbers = [0; WINDOW];
-    let mut place = 0;
-    while place < WINDOW {
-        numbers[place] = place as u8;
-        place += 1;
+    let mut position = 0;
+    while position < WINDOW {
+        numbers[position] = position as u8;
+        position += 1;
     }
     numbers
 };
@@ -47,16 +47,18 @@ fn load(bytes: &[u8; WINDOW]) -> __m512i {
 /// Like [`crate::simd::bits::list`], with sixteen positions at a time.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vbmi2,bmi1,popcnt")]
-pub(crate) fn list(mask: u64, base: u32, places: &mut [u32; WINDOW]) -> usize {
+pub(crate) fn list(mask: u64, base: u32, positions: &mut [u32; WINDOW]) -> usize {
     let count = mask.count_ones() as usize;
     let found = _mm512_maskz_compress_epi8(mask, load(&NUMBERS));
     let base = _mm512_set1_epi32(base as i32);
-    let (quarters, _) = places.as_chunks_mut::<16>();
+    let (quarters, _) = positions.as_chunks_mut::<16>();
     let [first, second, third, last] =
         quarters.first_chunk_mut().expect("64 bytes are four groups of 16");
-    let store = |quarter: &mut [u32; 16], places: __m512i| {
+    let store = |quarter: &mut [u32; 16], positions: __m512i| {
         // SAFETY: it writes 64 bytes to an array of 64 bytes, at any alignment.
-        unsafe { _mm512_storeu_si512(quarter.as_mut_ptr().cast(), _mm512_add_epi32(base, places)) }
+        unsafe {
+            _mm512_storeu_si512(quarter.as_mut_ptr().cast(), _mm512_add_epi32(base, positions))
+        }
     };
     store(first, _mm512_cvtepu8_epi32(_mm512_castsi512_si128(found)));
     store(second, _mm512_cvtepu8_epi32(_mm512_extracti32x4_epi32::<1>(found)));
@@ -133,33 +135,33 @@ mod tests {
             return;
         }
         let table: [[u8; 128]; 2] = [3, 11].map(|step| {
-            std::array::from_fn(|place| 1 << (place * step % 8) & (place as u8 | 0x55))
+            std::array::from_fn(|position| 1 << (position * step % 8) & (position as u8 | 0x55))
         });
         for window in windows() {
             let bytes = window.first_chunk().expect("a byte more");
             // SAFETY: the processor's features were checked.
-            let (found, letters, listed, places) = unsafe {
-                let mut places = [0; WINDOW];
+            let (found, letters, listed, positions) = unsafe {
+                let mut positions = [0; WINDOW];
                 let mask = u64::from_le_bytes(*bytes.first_chunk().expect("64 bytes"));
-                let listed = list(mask, 1_000, &mut places);
+                let listed = list(mask, 1_000, &mut positions);
                 (
                     boundaries(&window, &table[0], &table[1]),
                     among(bytes, 0x20, b'a', 26),
                     listed,
-                    places,
+                    positions,
                 )
             };
             let mut wanted = [0; WINDOW];
             let mask = u64::from_le_bytes(*bytes.first_chunk().expect("64 bytes"));
             assert_eq!(bits::list(mask, 1_000, &mut wanted), listed);
-            assert_eq!(places[..listed], wanted[..listed]);
-            for place in 0..WINDOW {
-                let [left, right] = [window[place], window[place + 1]];
+            assert_eq!(positions[..listed], wanted[..listed]);
+            for position in 0..WINDOW {
+                let [left, right] = [window[position], window[position + 1]];
                 let is_ascii = left < 128 && right < 128;
                 let apart = is_ascii
                     && table[0][usize::from(left & 127)] & table[1][usize::from(right & 127)] == 0;
                 let beyond = !is_ascii && !(0x80..0xC0).contains(&right);
-                let bit = |mask: u64| mask >> place & 1 == 1;
+                let bit = |mask: u64| mask >> position & 1 == 1;
                 assert_eq!(
                     (bit(found.0), bit(found.1), bit(letters)),
                     (apart, beyond, left.is_ascii_alphabetic()),

@@ -5,7 +5,7 @@ use minijinja::value::Value;
 use minijinja::{Environment, ErrorKind, context};
 
 use super::limits::{self, Draft};
-use super::mask::{self, Ends, Marking};
+use super::mask::{self, EndTokens, Marking};
 use super::{guards, python, source};
 use crate::control_tokens::markers;
 use crate::dialogue::{Role, Turn};
@@ -17,12 +17,12 @@ use crate::tokenize::SpecialTokens;
 const NAME: &str = "chat_template";
 
 pub(super) struct Jinja {
-    tanks: Vec<Environment<'static>>,
+    by_fuel: Vec<Environment<'static>>,
     special: SpecialTokens,
     /// Everything the template writes by itself: its source and the output for the canaries.
     pub(super) written: String,
     pub(super) has_tags: bool,
-    ends: Ends,
+    ends: EndTokens,
 }
 
 impl std::fmt::Debug for Jinja {
@@ -62,19 +62,20 @@ impl Jinja {
         let mut environment = environment();
         limits::add(&mut environment, NAME, &source)
             .map_err(|error| refused(&described(&error)))?;
-        let tanks = limits::tanks(environment);
+        let by_fuel = limits::by_fuel(environment);
         let mut jinja = Jinja {
-            tanks,
+            by_fuel,
             special: special.clone(),
             written: text.to_owned(),
             has_tags,
-            ends: Ends::default(),
+            ends: EndTokens::default(),
         };
         let canaries = jinja.canaries().map_err(|error| refused(&described(&error)))?;
         let mut tokens = control.to_vec();
         tokens.extend(special.eos.clone());
         tokens.extend(markers(&jinja.written));
-        jinja.ends = Ends::learn(&jinja, &canaries, tokens).map_err(|why| refused(&why))?;
+        jinja.ends =
+            EndTokens::from_trials(&jinja, &canaries, tokens).map_err(|why| refused(&why))?;
         for canary in &canaries {
             jinja.render(canary).map_err(|reason| refused(&reason.detail.unwrap_or_default()))?;
         }
@@ -146,9 +147,9 @@ impl Jinja {
             (OPEN, Value::from(tags.map(|[open, _]| open.to_string()))),
             (CLOSE, Value::from(tags.map(|[_, close]| close.to_string()))),
         ]));
-        let weight = limits::weight(turns);
-        let mut draft = Draft::new(weight);
-        self.tanks[limits::tank(weight)]
+        let bytes = limits::row_bytes(turns);
+        let mut draft = Draft::new(bytes);
+        self.by_fuel[limits::fuel_class(bytes)]
             .get_template(NAME)?
             .render_captured_to(values, &mut draft)?;
         Ok(draft.text())

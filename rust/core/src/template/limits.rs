@@ -47,7 +47,7 @@ pub(super) fn add(
 }
 
 /// The same environment, once for each amount of fuel.
-pub(super) fn tanks(mut environment: Environment<'static>) -> Vec<Environment<'static>> {
+pub(super) fn by_fuel(mut environment: Environment<'static>) -> Vec<Environment<'static>> {
     environment.set_recursion_limit(DEPTH_MAX);
     let filled = |(_, fuel): &(usize, u64)| {
         let mut environment = environment.clone();
@@ -58,13 +58,13 @@ pub(super) fn tanks(mut environment: Environment<'static>) -> Vec<Environment<'s
 }
 
 /// The size of a row, which determines its limits.
-pub(super) fn weight(turns: &[Turn]) -> usize {
+pub(super) fn row_bytes(turns: &[Turn]) -> usize {
     turns.iter().map(|turn| turn.text.len() + turn.role.name().len() + 1024).sum()
 }
 
-/// Which of the tanks a row of this weight gets.
-pub(super) fn tank(weight: usize) -> usize {
-    FUEL.iter().position(|(weight_max, _)| weight <= *weight_max).unwrap_or(FUEL.len() - 1)
+/// The index of the environment for a row of this size.
+pub(super) fn fuel_class(row_bytes: usize) -> usize {
+    FUEL.iter().position(|(bytes_max, _)| row_bytes <= *bytes_max).unwrap_or(FUEL.len() - 1)
 }
 
 /// Text on its way out, with room for so many bytes and no more.
@@ -74,9 +74,9 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// An empty draft for a row of this weight.
-    pub(super) fn new(weight: usize) -> Draft {
-        Draft { text: Vec::with_capacity(weight), bytes_max: 4 * weight + (64 << 10) }
+    /// An empty draft for a row of this size.
+    pub(super) fn new(row_bytes: usize) -> Draft {
+        Draft { text: Vec::with_capacity(row_bytes), bytes_max: 4 * row_bytes + (64 << 10) }
     }
 
     /// Returns the output. minijinja writes only complete strings.

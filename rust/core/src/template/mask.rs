@@ -89,18 +89,18 @@ fn unmark(marked: &str, letters: [char; 6]) -> Option<Unmarked> {
         Unmarked { text: String::with_capacity(marked.len()), ..Unmarked::default() };
     let mut open = [None; 3];
     for letter in marked.chars() {
-        let Some(place) = letters.iter().position(|mark| *mark == letter) else {
+        let Some(index) = letters.iter().position(|mark| *mark == letter) else {
             unmarked.text.push(letter);
             continue;
         };
         let here = unmarked.text.len();
-        if place % 2 == 0 {
-            if open[place / 2].replace(here).is_some() {
+        if index % 2 == 0 {
+            if open[index / 2].replace(here).is_some() {
                 return None;
             }
         } else {
-            let range = open[place / 2].take()?..here;
-            [&mut unmarked.tags, &mut unmarked.answers, &mut unmarked.others][place / 2]
+            let range = open[index / 2].take()?..here;
+            [&mut unmarked.tags, &mut unmarked.answers, &mut unmarked.others][index / 2]
                 .push(range);
         }
     }
@@ -123,9 +123,9 @@ fn unused(jinja: &Jinja, turns: &[Turn]) -> Option<[char; 6]> {
 /// assistant message. Without tags, the first such rendering has the widest ranges. With tags,
 /// contents are only compared with them, so a rendering that leaves white space outside is
 /// sufficient.
-fn located(jinja: &Jinja, turns: &[Turn], text: &str) -> Option<Unmarked> {
+fn locate(jinja: &Jinja, turns: &[Turn], text: &str) -> Option<Unmarked> {
     let letters = unused(jinja, turns)?;
-    let answers = places(turns).count();
+    let answers = assistant_indices(turns).count();
     let strips: &[[bool; 2]] = if jinja.has_tags {
         &[[true, true]]
     } else {
@@ -145,13 +145,14 @@ fn located(jinja: &Jinja, turns: &[Turn], text: &str) -> Option<Unmarked> {
 /// The trained ranges of a dialogue that renders as `text`, or why they cannot be proven.
 pub(super) fn derive(
     jinja: &Jinja,
-    ends: &Ends,
+    ends: &EndTokens,
     turns: &[Turn],
     text: &str,
 ) -> Result<Vec<Range<usize>>, String> {
-    let Some(found) = located(jinja, turns, text) else {
+    let Some(found) = locate(jinja, turns, text) else {
         return Err(
-            "the template changes an assistant message, so it cannot be located in the rendered text"
+            "the template changes an assistant message, so it cannot be located in the rendered \
+                text"
                 .to_owned(),
         );
     };
@@ -200,8 +201,8 @@ fn compare_prefixes(
             .filter(|start| text.starts_with(start.as_str()))
             .map(|start| start.len())
     };
-    for (number, place) in places(turns).enumerate().filter(|(_, place)| *place > 0) {
-        let Some(prompt) = begins(&turns[..place], true) else { continue };
+    for (number, index) in assistant_indices(turns).enumerate().filter(|(_, index)| *index > 0) {
+        let Some(prompt) = begins(&turns[..index], true) else { continue };
         let straddles = |range: &Range<usize>| range.start < prompt && prompt < range.end;
         let early = answers
             .get(number)
@@ -209,7 +210,7 @@ fn compare_prefixes(
             .filter(|answer| answer.start < prompt)
             .chain(trained.iter().filter(|range| straddles(range)));
         let Some(first) = early.map(|range| range.start).min() else { continue };
-        if begins(&turns[..place], false).is_none_or(|before| first <= before) {
+        if begins(&turns[..index], false).is_none_or(|before| first <= before) {
             return Err(format!(
                 "the trained range of assistant message {} overlaps the prompt before it",
                 number + 1
@@ -220,44 +221,44 @@ fn compare_prefixes(
 }
 
 /// The indices of the assistant messages.
-fn places(turns: &[Turn]) -> impl Iterator<Item = usize> {
+fn assistant_indices(turns: &[Turn]) -> impl Iterator<Item = usize> {
     turns
         .iter()
         .enumerate()
         .filter(|(_, turn)| turn.role == Role::Assistant)
-        .map(|(place, _)| place)
+        .map(|(index, _)| index)
 }
 
 /// What can end an assistant message, derived from the canaries: control tokens, with the white
 /// space before them.
 #[derive(Debug, Default)]
-pub(super) struct Ends(Vec<String>);
+pub(super) struct EndTokens(Vec<String>);
 
-impl Ends {
+impl EndTokens {
     /// Collects the text that follows the assistant messages of the canaries.
-    pub(super) fn learn(
+    pub(super) fn from_trials(
         jinja: &Jinja,
         canaries: &[Vec<Turn>],
         mut tokens: Vec<String>,
-    ) -> Result<Ends, String> {
+    ) -> Result<EndTokens, String> {
         tokens.retain(|token| !token.trim().is_empty());
         tokens.sort_by_key(|token| std::cmp::Reverse(token.len()));
         let mut ends = Vec::new();
         for turns in canaries {
             let Ok(text) = jinja.text(turns, false, None) else { continue };
-            let answers = places(turns).count();
+            let answers = assistant_indices(turns).count();
             let Some(found) =
-                located(jinja, turns, &text).filter(|found| found.answers.len() == answers)
+                locate(jinja, turns, &text).filter(|found| found.answers.len() == answers)
             else {
                 return Err(
                     "the assistant messages cannot be located in the rendered text".to_owned()
                 );
             };
-            for (answer, place) in found.answers.iter().zip(places(turns)) {
+            for (answer, index) in found.answers.iter().zip(assistant_indices(turns)) {
                 // Text that is also written if the dialogue stops after this message belongs to the
                 // message. If other text follows, only the first token does.
                 let stopped = jinja
-                    .text(&turns[..=place], false, None)
+                    .text(&turns[..=index], false, None)
                     .ok()
                     .filter(|stopped| text.starts_with(stopped.as_str()));
                 let tail = stopped.as_ref().unwrap_or(&text).get(answer.end..).unwrap_or_default();
@@ -266,15 +267,15 @@ impl Ends {
         }
         ends.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
         ends.dedup();
-        Ok(Ends(ends))
+        Ok(EndTokens(ends))
     }
 
-    /// Returns the end offset of the end marker after an assistant message that stops at `place`.
-    fn after(&self, text: &str, place: usize) -> Option<usize> {
+    /// Returns the end offset of the end marker after an assistant message that stops at `offset`.
+    fn after(&self, text: &str, offset: usize) -> Option<usize> {
         self.0
             .iter()
-            .find(|end| text[place..].starts_with(end.as_str()))
-            .map(|end| place + end.len())
+            .find(|end| text[offset..].starts_with(end.as_str()))
+            .map(|end| offset + end.len())
     }
 }
 
@@ -282,11 +283,11 @@ impl Ends {
 /// them. If other text follows them, the next message may have started within the run, so only the
 /// first token is certain to end this one.
 fn run(text: &str, tokens: &[String]) -> usize {
-    let token_at = |place: usize| {
+    let token_at = |offset: usize| {
         tokens
             .iter()
-            .find(|token| text[place..].starts_with(token.as_str()))
-            .map(|token| place + token.len())
+            .find(|token| text[offset..].starts_with(token.as_str()))
+            .map(|token| offset + token.len())
     };
     let start = text.len() - text.trim_start_matches(is_space).len();
     let Some(first) = token_at(start) else { return 0 };

@@ -39,7 +39,7 @@ pub const ZEPHYR: &str = include_str!("../../../../python/zephyr_fast/templates/
 /// A template that is not bundled, with everything that a run would load it with, because any of it
 /// may affect whether the template is harmful.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Stranger {
+pub struct UnknownTemplate {
     /// Its name in recipes.
     pub name: String,
     /// Its Jinja source.
@@ -105,12 +105,11 @@ impl Template {
 
     /// Loads a template exactly as a run would. A hostile template can exhaust a process's stack or
     /// time, so this should run in a separate process. If it succeeds, so does loading it in the
-    /// run, which takes the same steps. `stranger` is the JSON of a [`Stranger`].
-    pub fn canary(stranger: &str) -> Result<()> {
-        let stranger: Stranger =
-            serde_json::from_str(stranger).map_err(|error| Error::Internal(error.to_string()))?;
-        Template::new(&stranger.name, &stranger.text, &stranger.special, &stranger.control)
-            .map(|_| ())
+    /// run, which takes the same steps. `unknown` is the JSON of a [`UnknownTemplate`].
+    pub fn canary(unknown: &str) -> Result<()> {
+        let unknown: UnknownTemplate =
+            serde_json::from_str(unknown).map_err(|error| Error::Internal(error.to_string()))?;
+        Template::new(&unknown.name, &unknown.text, &unknown.special, &unknown.control).map(|_| ())
     }
 
     /// Its name in recipes.

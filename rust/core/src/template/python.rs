@@ -275,12 +275,12 @@ fn lines(text: &str, ends: bool) -> Vec<&str> {
         )
     };
     let (mut rest, mut lines) = (text, Vec::new());
-    while let Some(place) = rest.find(is_end) {
-        let end = rest[place..]
+    while let Some(offset) = rest.find(is_end) {
+        let end = rest[offset..]
             .strip_prefix("\r\n")
-            .or_else(|| rest[place..].strip_prefix(is_end))
+            .or_else(|| rest[offset..].strip_prefix(is_end))
             .unwrap_or_default();
-        lines.push(&rest[..if ends { rest.len() - end.len() } else { place }]);
+        lines.push(&rest[..if ends { rest.len() - end.len() } else { offset }]);
         rest = end;
     }
     if !rest.is_empty() {

@@ -35,8 +35,8 @@ fn check_scans(pattern: &str) -> std::result::Result<(), String> {
     // For each open group, whether it or an enclosing group is a lookahead or lookbehind.
     let mut looks = Vec::new();
     let mut class_depth = 0;
-    while let Some((place, byte)) = bytes.next() {
-        let rest = &pattern.as_bytes()[place + 1..];
+    while let Some((offset, byte)) = bytes.next() {
+        let rest = &pattern.as_bytes()[offset + 1..];
         match byte {
             b'\\' => _ = bytes.next(),
             b'[' => class_depth += 1,
@@ -102,8 +102,8 @@ impl Pattern for &Counted<'_> {
         }
         let (mut prev, mut written) = (0, 0);
         let mut splits = Vec::with_capacity(inside.len());
-        let mut places = Places { at: 0, last_end: None };
-        while let Some((start, end)) = self.next(inside, &mut places)? {
+        let mut position = Position { at: 0, last_end: None };
+        while let Some((start, end)) = self.next(inside, &mut position)? {
             written += self.written;
             if written > self.room {
                 return Err(grown(self.room));
@@ -122,7 +122,7 @@ impl Pattern for &Counted<'_> {
 }
 
 /// Where the next search starts, and where the last match ended.
-struct Places {
+struct Position {
     at: usize,
     last_end: Option<usize>,
 }
@@ -130,14 +130,14 @@ struct Places {
 impl Counted<'_> {
     /// Returns the next match, with the same steps as `onig::FindMatches`: an empty match directly
     /// after another one does not count.
-    fn next(&self, inside: &str, places: &mut Places) -> Result<Option<(usize, usize)>> {
-        while places.at <= inside.len() {
-            let Some((start, end)) = self.search(inside, places.at)? else { return Ok(None) };
-            if start == end && places.last_end == Some(end) {
-                places.at += inside[places.at..].chars().next().map_or(1, char::len_utf8);
+    fn next(&self, inside: &str, position: &mut Position) -> Result<Option<(usize, usize)>> {
+        while position.at <= inside.len() {
+            let Some((start, end)) = self.search(inside, position.at)? else { return Ok(None) };
+            if start == end && position.last_end == Some(end) {
+                position.at += inside[position.at..].chars().next().map_or(1, char::len_utf8);
                 continue;
             }
-            (places.at, places.last_end) = (end, Some(end));
+            (position.at, position.last_end) = (end, Some(end));
             return Ok(Some((start, end)));
         }
         Ok(None)

@@ -38,13 +38,13 @@ pub(super) fn difference(
     for text in texts {
         let (mut ids, mut spans) = (Vec::new(), Vec::new());
         ours.spans(text, &mut ids, &mut spans)?;
-        let (mut expected, mut places) = (Vec::new(), Vec::new());
-        reference.spans(text, &mut expected, &mut places)?;
-        spans.iter_mut().chain(&mut places).for_each(|span| {
+        let (mut expected, mut expected_spans) = (Vec::new(), Vec::new());
+        reference.spans(text, &mut expected, &mut expected_spans)?;
+        spans.iter_mut().chain(&mut expected_spans).for_each(|span| {
             let range = whole_characters(text, &(span.start as usize..span.end as usize));
             *span = Span { start: range.start as u32, end: range.end as u32 };
         });
-        if ids != expected || spans != places {
+        if ids != expected || spans != expected_spans {
             let start: String = text.chars().take(20).collect();
             return Ok(Some(format!("the self-check differs on a text starting with {start:?}")));
         }

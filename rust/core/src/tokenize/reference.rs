@@ -54,9 +54,9 @@ impl Reference {
         let with = encoded(|| self.inner.encode_fast("a", true))?;
         let without = encoded(|| self.inner.encode_fast("a", false))?;
         let (with, without) = (with.get_ids(), without.get_ids());
-        let place =
+        let index =
             with.windows(without.len().max(1)).position(|window| window == without).unwrap_or(0);
-        Ok(with[..place].to_vec())
+        Ok(with[..index].to_vec())
     }
 }
 

@@ -38,8 +38,8 @@ pub struct Truecase;
 impl Stage for Truecase {
     fn visit(&self, dialogue: &mut Dialogue, notes: &mut Notes) -> Result<(), Reason> {
         for text in dialogue.texts_mut() {
-            if let Some((mended, letters_changed)) = truecase(text) {
-                *text = mended;
+            if let Some((capitalized, letters_changed)) = truecase(text) {
+                *text = capitalized;
                 notes.letters_changed += letters_changed;
             }
         }
@@ -55,25 +55,25 @@ pub fn truecase(text: &str) -> Option<(String, u32)> {
     candidates.sort_unstable();
     candidates.dedup();
     let protected = protect::spans(text, last);
-    candidates.retain(|place| !covers(&protected, *place));
+    candidates.retain(|offset| !covers(&protected, *offset));
     capitalised(text, &candidates)
 }
 
-fn covers(spans: &[Range<usize>], place: usize) -> bool {
-    let after = spans.partition_point(|span| span.start <= place);
-    after > 0 && spans[after - 1].end > place
+fn covers(spans: &[Range<usize>], offset: usize) -> bool {
+    let after = spans.partition_point(|span| span.start <= offset);
+    after > 0 && spans[after - 1].end > offset
 }
 
 /// Returns the text with the letters at these offsets in upper case.
-fn capitalised(text: &str, places: &[usize]) -> Option<(String, u32)> {
+fn capitalised(text: &str, offsets: &[usize]) -> Option<(String, u32)> {
     let mut edited = String::with_capacity(text.len() + 4);
     let (mut copied, mut letters_changed) = (0, 0);
-    for &place in places {
-        let letter = text[place..].chars().next()?;
+    for &offset in offsets {
+        let letter = text[offset..].chars().next()?;
         if let Some(capital) = upper(letter) {
-            edited.push_str(&text[copied..place]);
+            edited.push_str(&text[copied..offset]);
             edited.push(capital);
-            copied = place + letter.len_utf8();
+            copied = offset + letter.len_utf8();
             letters_changed += 1;
         }
     }
@@ -93,23 +93,23 @@ fn upper(letter: char) -> Option<char> {
 /// Offsets of lowercase letters that start a sentence or are the pronoun `i`, and that no guard
 /// protects. They are unordered.
 fn candidates(text: &str) -> Vec<usize> {
-    let mut starts = Starts { text, places: Vec::new(), judged: 0..0 };
+    let mut starts = Starts { text, offsets: Vec::new(), judged: 0..0 };
     starts.judge(0);
     let mut pronouns = Vec::new();
-    scan::each_place(text, |place| match text.as_bytes()[place] {
-        b'.' | b'!' | b'?' => starts.behind_terminator(place),
-        b'\n' => starts.behind_line(place),
-        b'i' if is_pronoun(text, place) => pronouns.push(place),
+    scan::each_place(text, |offset| match text.as_bytes()[offset] {
+        b'.' | b'!' | b'?' => starts.behind_terminator(offset),
+        b'\n' => starts.behind_line(offset),
+        b'i' if is_pronoun(text, offset) => pronouns.push(offset),
         _ => {}
     });
-    starts.places.append(&mut pronouns);
-    starts.places
+    starts.offsets.append(&mut pronouns);
+    starts.offsets
 }
 
 /// The search for small letters that begin a sentence.
 struct Starts<'text> {
     text: &'text str,
-    places: Vec<usize>,
+    offsets: Vec<usize>,
     /// From the start of the last search to the letter it found. A search that starts in this range
     /// finds the same letter, so a megabyte of empty lines is scanned only once.
     judged: Range<usize>,
@@ -117,8 +117,8 @@ struct Starts<'text> {
 
 impl Starts<'_> {
     /// After `.`, `!` or `?`, possibly with closing marks, if white space follows.
-    fn behind_terminator(&mut self, place: usize) {
-        let (text, after) = (self.text, place + 1);
+    fn behind_terminator(&mut self, offset: usize) {
+        let (text, after) = (self.text, offset + 1);
         match text.as_bytes()[after..] {
             [] => return,
             [next, ..] if scan::is_word(next) => return,
@@ -127,15 +127,15 @@ impl Starts<'_> {
         }
         let closed = text[after..].trim_start_matches(CLOSERS);
         if closed.starts_with(char::is_whitespace)
-            && !(text.as_bytes()[place] == b'.' && dot_is_no_end(text, place))
+            && !(text.as_bytes()[offset] == b'.' && dot_is_no_end(text, offset))
         {
             self.judge(text.len() - closed.len());
         }
     }
 
     /// After a line that an empty line follows.
-    fn behind_line(&mut self, place: usize) {
-        let rest = self.text[place + 1..].trim_start_matches([' ', '\t', '\r']);
+    fn behind_line(&mut self, offset: usize) {
+        let rest = self.text[offset + 1..].trim_start_matches([' ', '\t', '\r']);
         if rest.starts_with('\n') {
             self.judge(self.text.len() - rest.len());
         }
@@ -147,12 +147,12 @@ impl Starts<'_> {
         if self.judged.contains(&from) {
             return;
         }
-        let place = first_visible(self.text, from);
-        self.judged = from..place;
-        if self.text[place..].chars().next().is_some_and(char::is_lowercase)
-            && !is_name(word_at(self.text, place))
+        let offset = first_visible(self.text, from);
+        self.judged = from..offset;
+        if self.text[offset..].chars().next().is_some_and(char::is_lowercase)
+            && !is_name(word_at(self.text, offset))
         {
-            self.places.push(place);
+            self.offsets.push(offset);
         }
     }
 }
@@ -162,16 +162,16 @@ fn first_visible(text: &str, from: usize) -> usize {
     text.len() - text[from..].trim_start().trim_start_matches(OPENERS).len()
 }
 
-/// Whether the dot at `place` belongs to an ellipsis, an abbreviation, an initial or a list number.
-fn dot_is_no_end(text: &str, place: usize) -> bool {
-    let before = &text[..place];
+/// Whether the dot at `offset` belongs to an ellipsis, an abbreviation, an initial or a list number.
+fn dot_is_no_end(text: &str, offset: usize) -> bool {
+    let before = &text[..offset];
     if before.ends_with(['.', '…']) {
         return true;
     }
     let start = before
         .rfind(char::is_whitespace)
         .map_or(0, |space| space + before[space..].chars().next().map_or(1, char::len_utf8));
-    let word = text[start..=place].trim_start_matches(OPENERS);
+    let word = text[start..=offset].trim_start_matches(OPENERS);
     let stem = &word[..word.len() - 1];
     let mut letters = stem.chars();
     let is_initial = letters.next().is_some_and(char::is_alphabetic) && letters.next().is_none();
@@ -181,9 +181,9 @@ fn dot_is_no_end(text: &str, place: usize) -> bool {
         || ABBREVIATIONS.iter().any(|abbreviation| abbreviation.eq_ignore_ascii_case(word))
 }
 
-/// The run of visible characters that begins at `place`.
-fn word_at(text: &str, place: usize) -> &str {
-    let rest = &text[place..];
+/// The run of visible characters that begins at `offset`.
+fn word_at(text: &str, offset: usize) -> &str {
+    let rest = &text[offset..];
     &rest[..rest.find(char::is_whitespace).unwrap_or(rest.len())]
 }
 
@@ -208,24 +208,24 @@ fn is_name(word: &str) -> bool {
     false
 }
 
-/// Whether the `i` at `place` is the pronoun.
-fn is_pronoun(text: &str, place: usize) -> bool {
+/// Whether the `i` at `offset` is the pronoun.
+fn is_pronoun(text: &str, offset: usize) -> bool {
     let bytes = text.as_bytes();
-    if (place > 0 && scan::is_word(bytes[place - 1]))
-        || bytes.get(place + 1).is_some_and(|next| scan::is_word(*next))
+    if (offset > 0 && scan::is_word(bytes[offset - 1]))
+        || bytes.get(offset + 1).is_some_and(|next| scan::is_word(*next))
     {
         return false;
     }
     const JOINERS: [char; 9] = ['.', '-', '/', '\\', '&', '@', '+', '=', '*'];
     let joins = |mark: char| mark.is_alphanumeric() || mark == '_' || JOINERS.contains(&mark);
-    if text[..place]
+    if text[..offset]
         .chars()
         .next_back()
         .is_some_and(|before| joins(before) || before == '\'' || before == '’')
     {
         return false;
     }
-    let mut after = text[place + 1..].chars();
+    let mut after = text[offset + 1..].chars();
     match after.next() {
         None => true,
         Some('.') => after.next().is_none_or(char::is_whitespace),

@@ -42,20 +42,20 @@ const OPENERS: [char; 8] = ['(', '[', '{', '<', '"', '\'', '“', '‘'];
 /// another, the leftmost takes precedence.
 pub(super) fn spans(text: &str, last: usize) -> Vec<Range<usize>> {
     let mut spans = Vec::new();
-    let mut place = 0;
-    while place < text.len() && place <= last {
-        let line_end = text[place..].find('\n').map_or(text.len(), |newline| place + newline);
-        let starts_line = place == 0 || text.as_bytes()[place - 1] == b'\n';
-        let line = &text[place..line_end];
+    let mut offset = 0;
+    while offset < text.len() && offset <= last {
+        let line_end = text[offset..].find('\n').map_or(text.len(), |newline| offset + newline);
+        let starts_line = offset == 0 || text.as_bytes()[offset - 1] == b'\n';
+        let line = &text[offset..line_end];
         if starts_line && is_fence(line) {
             let end = fence_end(text, line_end);
-            spans.push(place..end);
-            place = end;
+            spans.push(offset..end);
+            offset = end;
         } else if starts_line && is_code(line) {
-            spans.push(place..line_end);
-            place = line_end + 1;
+            spans.push(offset..line_end);
+            offset = line_end + 1;
         } else {
-            place = within_line(text, place, line_end, &mut spans);
+            offset = within_line(text, offset, line_end, &mut spans);
         }
     }
     spans
@@ -88,73 +88,74 @@ fn is_code(line: &str) -> bool {
             && CODE_MARKS.iter().any(|mark| line.contains(mark)))
 }
 
-/// Finds the spans that start between `place` and the end of the line. Returns where to continue,
+/// Finds the spans that start between `offset` and the end of the line. Returns where to continue,
 /// which `$$` may move beyond the line.
 fn within_line(
     text: &str,
-    mut place: usize,
+    mut offset: usize,
     line_end: usize,
     spans: &mut Vec<Range<usize>>,
 ) -> usize {
     let bytes = text.as_bytes();
-    let has_links = may_link(&bytes[place..line_end]);
-    while place < line_end {
+    let has_links = may_link(&bytes[offset..line_end]);
+    while offset < line_end {
         if !has_links {
-            match memchr::memchr2(b'`', b'$', &bytes[place..line_end]) {
-                Some(ahead) => place += ahead,
+            match memchr::memchr2(b'`', b'$', &bytes[offset..line_end]) {
+                Some(ahead) => offset += ahead,
                 None => break,
             }
         }
-        let starts_word = has_links && (place == 0 || text[..place].ends_with(char::is_whitespace));
-        let span = if starts_word { link(text, place, line_end) } else { None };
-        let span = span.or_else(|| match bytes[place] {
-            b'`' => inline_code(text, place, line_end),
-            b'$' => maths(text, place, line_end),
+        let starts_word =
+            has_links && (offset == 0 || text[..offset].ends_with(char::is_whitespace));
+        let span = if starts_word { link(text, offset, line_end) } else { None };
+        let span = span.or_else(|| match bytes[offset] {
+            b'`' => inline_code(text, offset, line_end),
+            b'$' => maths(text, offset, line_end),
             _ => None,
         });
         match span {
             Some(span) => {
-                place = span.end;
+                offset = span.end;
                 spans.push(span);
             }
-            None => place += text[place..].chars().next().map_or(1, char::len_utf8),
+            None => offset += text[offset..].chars().next().map_or(1, char::len_utf8),
         }
     }
-    if place <= line_end { line_end + 1 } else { place }
+    if offset <= line_end { line_end + 1 } else { offset }
 }
 
 /// Whether a line can contain a link or an address. The bytes of most lines already exclude that.
 fn may_link(line: &[u8]) -> bool {
     memchr::memchr(b'@', line).is_some()
-        || memchr::memchr_iter(b':', line).any(|place| line[place..].starts_with(b"://"))
-        || memchr::memchr2_iter(b'w', b'W', line).any(|place| {
-            line[place..].get(..4).is_some_and(|head| head.eq_ignore_ascii_case(b"www."))
+        || memchr::memchr_iter(b':', line).any(|offset| line[offset..].starts_with(b"://"))
+        || memchr::memchr2_iter(b'w', b'W', line).any(|offset| {
+            line[offset..].get(..4).is_some_and(|head| head.eq_ignore_ascii_case(b"www."))
         })
 }
 
-/// The word at `place` if it is a link or an address.
-fn link(text: &str, place: usize, line_end: usize) -> Option<Range<usize>> {
-    let rest = &text[place..line_end];
+/// The word at `offset` if it is a link or an address.
+fn link(text: &str, offset: usize, line_end: usize) -> Option<Range<usize>> {
+    let rest = &text[offset..line_end];
     let word = &rest[..rest.find(char::is_whitespace).unwrap_or(rest.len())];
     let bare = word.trim_start_matches(OPENERS);
     let is_www = bare.get(..4).is_some_and(|head| head.eq_ignore_ascii_case("www."));
-    (is_www || word.contains("://") || word.contains('@')).then(|| place..place + word.len())
+    (is_www || word.contains("://") || word.contains('@')).then(|| offset..offset + word.len())
 }
 
-fn inline_code(text: &str, place: usize, line_end: usize) -> Option<Range<usize>> {
-    let close = text[place + 1..line_end].find('`')?;
-    (close > 0).then(|| place..place + close + 2)
+fn inline_code(text: &str, offset: usize, line_end: usize) -> Option<Range<usize>> {
+    let close = text[offset + 1..line_end].find('`')?;
+    (close > 0).then(|| offset..offset + close + 2)
 }
 
-fn maths(text: &str, place: usize, line_end: usize) -> Option<Range<usize>> {
-    if text[place..].starts_with("$$") {
-        let close = text[place + 2..].find("$$")?;
-        return (close > 0).then(|| place..place + close + 4);
+fn maths(text: &str, offset: usize, line_end: usize) -> Option<Range<usize>> {
+    if text[offset..].starts_with("$$") {
+        let close = text[offset + 2..].find("$$")?;
+        return (close > 0).then(|| offset..offset + close + 4);
     }
-    let close = text[place + 1..line_end].find('$')?;
-    let inside = &text[place + 1..place + 1 + close];
+    let close = text[offset + 1..line_end].find('$')?;
+    let inside = &text[offset + 1..offset + 1 + close];
     let tight = !inside.is_empty()
         && !inside.starts_with(char::is_whitespace)
         && !inside.ends_with(char::is_whitespace);
-    tight.then(|| place..place + close + 2)
+    tight.then(|| offset..offset + close + 2)
 }

@@ -14,18 +14,18 @@ pub(super) fn each_place(text: &str, mut judge: impl FnMut(usize)) {
         return;
     }
     judge(0);
-    let mut place = 1;
-    while let Some(window) = bytes[place - 1..].first_chunk::<WINDOW>() {
+    let mut offset = 1;
+    while let Some(window) = bytes[offset - 1..].first_chunk::<WINDOW>() {
         let live = live(window);
         if live != [0; BLOCK] {
             live.iter()
                 .enumerate()
                 .filter(|(_, live)| **live != 0)
-                .for_each(|(ahead, _)| judge(place + ahead));
+                .for_each(|(ahead, _)| judge(offset + ahead));
         }
-        place += BLOCK;
+        offset += BLOCK;
     }
-    (place..bytes.len()).for_each(judge);
+    (offset..bytes.len()).for_each(judge);
 }
 
 /// Marks the bytes of a block that are terminators before a possible lowercase letter, or a
@@ -34,14 +34,14 @@ pub(super) fn each_place(text: &str, mut judge: impl FnMut(usize)) {
 #[inline(never)]
 fn live(window: &[u8; WINDOW]) -> [u8; BLOCK] {
     let mut live = [0; BLOCK];
-    for place in 0..BLOCK {
+    for offset in 0..BLOCK {
         let (before, byte, next, second) =
-            (window[place], window[place + 1], window[place + 2], window[place + 3]);
+            (window[offset], window[offset + 1], window[offset + 2], window[offset + 3]);
         let stands_alone = !is_word(before) & !is_word(next);
         let ends = ((byte == b'.') | (byte == b'!') | (byte == b'?')) & !is_word(next);
         let breaks = (byte == b'\n') & (next <= b' ');
         let before_capital = (next <= b' ') & is_capital(second);
-        live[place] =
+        live[offset] =
             u8::from(((byte == b'i') & stands_alone) | ((ends | breaks) & !before_capital));
     }
     live

@@ -75,9 +75,11 @@ impl Finder {
         let mut found: Vec<(usize, Reverse<usize>, usize)> = Vec::new();
         each_window(text.as_bytes(), |before, window| {
             for needle in self.needles.iter().filter(|needle| needle.triple.is_in(window)) {
-                for place in (0..BLOCK).filter(|place| needle.triple.starts(window, *place)) {
+                for position in
+                    (0..BLOCK).filter(|position| needle.triple.starts(window, *position))
+                {
                     let starts = needle.phrases.iter().filter_map(|phrase| {
-                        let word = (before + place)
+                        let word = (before + position)
                             .checked_add_signed(phrase.word_from_triple)?
                             .checked_sub(1)?;
                         phrase
@@ -127,10 +129,10 @@ impl Triple {
             FREQUENCY.iter().position(|letter| letter == byte).unwrap_or(FREQUENCY.len())
         };
         let triples = lower.windows(3).enumerate();
-        let (place, letters) =
+        let (position, letters) =
             triples.max_by_key(|(_, letters)| letters.iter().map(rank).sum::<usize>())?;
         let [first, second, third] = *letters.first_chunk()?;
-        Some((Triple { first: Some(first), second, third }, -place.cast_signed()))
+        Some((Triple { first: Some(first), second, third }, -position.cast_signed()))
     }
 
     /// Whether it starts anywhere in the window's block.
@@ -145,11 +147,11 @@ impl Triple {
         }
     }
 
-    fn starts(self, window: &[u8; WINDOW], place: usize) -> bool {
-        let first = window[place];
+    fn starts(self, window: &[u8; WINDOW], position: usize) -> bool {
+        let first = window[position];
         self.first.map_or_else(|| is_no_letter(first), |letter| letter == first)
-            && window[place + 1] == self.second
-            && window[place + 2] == self.third
+            && window[position + 1] == self.second
+            && window[position + 2] == self.third
     }
 }
 
@@ -157,8 +159,8 @@ impl Triple {
 #[inline(always)]
 fn any(window: &[u8; WINDOW], holds: impl Fn([u8; 3]) -> bool) -> bool {
     let mut found = false;
-    for place in 0..BLOCK {
-        found |= holds([window[place], window[place + 1], window[place + 2]]);
+    for position in 0..BLOCK {
+        found |= holds([window[position], window[position + 1], window[position + 2]]);
     }
     found
 }

@@ -232,10 +232,10 @@ mod tests {
             |row: &str| parse(row.as_bytes()).map_or_else(|reason| reason.code.word(), |_| "row");
         assert_eq!(code(r#" {"id": "a", "data": ["q", "r"]}"#), "row");
         for row in [r#"["a", ["q", "r"]]"#, "7", "null", r#""text""#, r#"{"data": "q"}"#, "{}"] {
-            assert_eq!(code(row), "shape", "{row}");
+            assert_eq!(code(row), "invalid_row", "{row}");
         }
         for row in [r#"["a", ["q", "r"]"#, r#"{"data": ["q", "r"]"#, "hello", "NaN"] {
-            assert_eq!(code(row), "json", "{row}");
+            assert_eq!(code(row), "invalid_json", "{row}");
         }
     }
 }

@@ -42,9 +42,9 @@ const TAKE_SAFE: [&str; 7] = ["count", "d", "default", "length", "safe", "string
 /// that of lists.
 const ORDERED: &str = "__ordered";
 /// Guards an index in brackets.
-const PLACE: &str = "__place";
+const INDEX: &str = "__index";
 /// A key with the name of a method of Python.
-const KEY: &str = "__key";
+const ATTRIBUTE: &str = "__attribute";
 
 /// Guards values that are stored in a list, a map or a namespace, or assigned to a name.
 const HELD: &str = "__held";
@@ -57,7 +57,7 @@ const READ: &str = "__read";
 
 /// Guards a value that is a list in minijinja, but a view, range or iterator in Python. There it is
 /// never empty, can be read only once, has no indices, or equals no list.
-const WHOLE: &str = "__whole";
+const MATERIALIZED: &str = "__materialized";
 
 /// The filters, methods and function that return such lists.
 const LAZY_FILTERS: [&str; 7] =
@@ -116,7 +116,7 @@ pub(super) fn add(environment: &mut Environment) {
     environment.add_filter(FLAT, weight::flat);
     environment.add_filter(PAID, weight::paid);
     environment.add_filter(READ, |value: &Value| value.clone());
-    environment.add_filter(PLACE, |state: &State, value: &Value| match value.kind() {
+    environment.add_filter(INDEX, |state: &State, value: &Value| match value.kind() {
         ValueKind::Number if !value.is_integer() => Err(differs("a non-integer index")),
         ValueKind::Bool => Err(differs("a boolean index")),
         _ => weight::paid(state, value),
@@ -125,7 +125,7 @@ pub(super) fn add(environment: &mut Environment) {
         ValueKind::Iterable => Err(differs("comparing slices or concatenated lists")),
         _ => Ok(value.clone()),
     });
-    environment.add_filter(KEY, |value: &Value, name: &str| {
+    environment.add_filter(ATTRIBUTE, |value: &Value, name: &str| {
         let methods = match value.kind() {
             ValueKind::Map if !is_namespace(value) => OF_MAPS,
             ValueKind::Seq | ValueKind::Iterable => OF_LISTS,
@@ -139,7 +139,7 @@ pub(super) fn add(environment: &mut Environment) {
             value.get_attr(name)
         }
     });
-    environment.add_filter(WHOLE, |value: &Value| match value.kind() {
+    environment.add_filter(MATERIALIZED, |value: &Value| match value.kind() {
         ValueKind::String => Ok(value.clone()),
         _ => Err(differs(
             "a view, range or iterator used as a value (loop over it, or convert it with `list`)",
@@ -187,13 +187,13 @@ mod tests {
             ),
             (
                 "{% if m.x.items is defined %}{{ m.get() }}",
-                "{% if (m.x|__key('items')) is defined %}{{ m.get() }}",
+                "{% if (m.x|__attribute('items')) is defined %}{{ m.get() }}",
             ),
-            ("{{ (a.b).title.c }}", "{{ ((a.b)|__key('title')).c }}"),
+            ("{{ (a.b).title.c }}", "{{ ((a.b)|__attribute('title')).c }}"),
             ("{{ loop.index ~ -a|trim }}", "{{ ((loop.index)|__text) ~ ((-a|trim)|__text) }}"),
             (
                 "{{ a[1]['b'][i - 1][x:2] }}",
-                "{{ ((((((a)|__read)[1]['b'])|__read)[((i - 1)|__place)])|__read)[((x)|__place):2] }}",
+                "{{ ((((((a)|__read)[1]['b'])|__read)[((i - 1)|__index)])|__read)[((x)|__index):2] }}",
             ),
             (
                 "{% for a in b|map('c') %}{% endfor %}{{ a|map('b')|list }}",
@@ -203,10 +203,10 @@ mod tests {
                 "{{ (a.keys() if b else range(2))|list }}",
                 "{{ (a.keys() if b else range(2))|list }}",
             ),
-            ("{{ a.keys() if b else [] }}", "{{ ((a.keys())|__whole) if b else [] }}"),
+            ("{{ a.keys() if b else [] }}", "{{ ((a.keys())|__materialized) if b else [] }}"),
             (
                 "{{ 'a' in b.keys() and a.keys()[0] == 1 and b|reverse == 'x' }}",
-                "{{ 'a' in b.keys() and ((((a.keys())|__whole))|__read)[0] == 1 and ((b|reverse)|__whole) == 'x' }}",
+                "{{ 'a' in b.keys() and ((((a.keys())|__materialized))|__read)[0] == 1 and ((b|reverse)|__materialized) == 'x' }}",
             ),
             (
                 "{{ 0 < a == 1 <= c != 2 }}",
@@ -222,7 +222,7 @@ mod tests {
             ),
             (
                 "{% set ns.count = [a ~ b['c' ~ d], {'e': f}] %}",
-                "{% set ns.count = (([((a)|__text) ~ ((((b)|__read)[(('c' ~ ((d)|__text))|__place)])|__text), {'e': ((f)|__held)}])|__held) %}",
+                "{% set ns.count = (([((a)|__text) ~ ((((b)|__read)[(('c' ~ ((d)|__text))|__index)])|__text), {'e': ((f)|__held)}])|__held) %}",
             ),
             (
                 "{% set a = b if c else d %}{% set e = (f) if g else 1 %}",

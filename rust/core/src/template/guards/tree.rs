@@ -7,8 +7,8 @@ use minijinja::machinery::ast::{
 use super::forms::{argument_value, end, is_integer, is_lazy, is_loop, is_number, is_text, to};
 use super::outline::Outline;
 use super::{
-    FLAT, HELD, KEY, LAZY_FILTERS, LAZY_METHODS, NAMES_OUT, OF_LISTS, OF_MAPS, OF_NUMBERS,
-    OF_TEXTS, ORDERED, PAID, PLACE, PLAIN, READ, READERS, SAFE, TAKE_SAFE, TEXT, WHOLE, has,
+    ATTRIBUTE, FLAT, HELD, INDEX, LAZY_FILTERS, LAZY_METHODS, MATERIALIZED, NAMES_OUT, OF_LISTS,
+    OF_MAPS, OF_NUMBERS, OF_TEXTS, ORDERED, PAID, PLAIN, READ, READERS, SAFE, TAKE_SAFE, TEXT, has,
 };
 
 /// Filters that compare their input with their arguments, or its items with each other.
@@ -46,8 +46,7 @@ pub(super) struct Edit {
 /// The guards of a source.
 pub(super) struct Guards<'source> {
     source: &'source str,
-    /// In the order of discovery. If several edits end at the same offset, the inner one comes
-    /// first.
+    /// In the order of discovery. The inner one of several with the same end comes first.
     pub edits: Vec<Edit>,
     /// The unsupported feature, if the source uses one.
     pub refused: Option<String>,
@@ -79,10 +78,10 @@ impl Guards<'_> {
         }
     }
 
-    fn place(&mut self, expression: &Expr) {
+    fn index(&mut self, expression: &Expr) {
         let outline = self.expression(expression);
         if !is_integer(expression) && !is_text(expression) {
-            self.filter(expression, outline, PLACE);
+            self.filter(expression, outline, INDEX);
         }
     }
 
@@ -94,7 +93,7 @@ impl Guards<'_> {
         }
         let dot = self.source[..end - name.len()].trim_end().len() - 1;
         self.edit(outline.start, outline.start, "(");
-        self.edit(dot, end, &format!("|{KEY}('{name}'))"));
+        self.edit(dot, end, &format!("|{ATTRIBUTE}('{name}'))"));
     }
 
     fn all<'tree>(&mut self, expressions: impl IntoIterator<Item = &'tree Expr<'tree>>) {
@@ -142,7 +141,7 @@ impl Guards<'_> {
     fn guard(&mut self, expression: &Expr, is_read: bool) -> Outline {
         let outline = self.inner(expression, is_read);
         if !is_read && is_lazy(expression) {
-            self.filter(expression, outline, WHOLE);
+            self.filter(expression, outline, MATERIALIZED);
         }
         if outline.nesting <= NESTING_MAX {
             return outline;
@@ -174,7 +173,7 @@ impl Guards<'_> {
                 [&slice.start, &slice.stop, &slice.step]
                     .into_iter()
                     .flatten()
-                    .for_each(|place| self.place(place));
+                    .for_each(|index| self.index(index));
                 Outline::at(of.start, of.nesting + 1)
             }
             Expr::UnaryOp(operation) => {
@@ -201,7 +200,7 @@ impl Guards<'_> {
                 let of = self.expression(&lookup.expr);
                 self.side(&lookup.expr, of, self.has_safe, PLAIN);
                 self.filter_if(!is_text(&lookup.subscript_expr), &lookup.expr, of, READ);
-                self.place(&lookup.subscript_expr);
+                self.index(&lookup.subscript_expr);
                 Outline::at(of.start, 0)
             }
             Expr::Call(call) => self.call(&call.expr, &call.args),
@@ -260,10 +259,10 @@ impl Guards<'_> {
             let is_read = matches!(operation.op, CompareOpKind::In | CompareOpKind::NotIn);
             sides.push((&operation.expr, self.guard(&operation.expr, is_read)));
         }
-        for (place, (side, outline)) in sides.iter().enumerate() {
+        for (index, (side, outline)) in sides.iter().enumerate() {
             // The operators before and after this side, each with the opposite side.
-            let before = place.checked_sub(1).map(|last| (comparison.ops[last].op, sides[last].1));
-            let behind = comparison.ops.get(place).map(|next| (next.op, sides[place + 1].1));
+            let before = index.checked_sub(1).map(|last| (comparison.ops[last].op, sides[last].1));
+            let behind = comparison.ops.get(index).map(|next| (next.op, sides[index + 1].1));
             let mut near = before.iter().chain(&behind);
             let orders = |kind: CompareOpKind| {
                 matches!(

@@ -67,32 +67,32 @@ impl Batch {
         // A counted loop, because zipped iterators take 25 % more instructions here.
         let len = self.len.min(BATCH + 1);
         let mut from = self.start;
-        for place in 0..len {
-            let end = ends[place] as usize;
+        for index in 0..len {
+            let end = ends[index] as usize;
             let key = cache::key(text, from, end);
             let hash = cache::hash(key);
             cache.expect_front(hash);
-            (keys[place], hashes[place]) = (key, hash);
+            (keys[index], hashes[index]) = (key, hash);
             from = end;
         }
         let mut count = 0_u8;
-        for place in 0..len {
-            let known = cache.find_front(keys[place], hashes[place]);
-            found[place] = known;
-            rest[usize::from(count)] = place as u8;
+        for index in 0..len {
+            let known = cache.find_front(keys[index], hashes[index]);
+            found[index] = known;
+            rest[usize::from(count)] = index as u8;
             count += u8::from(known.is_nothing());
         }
         self.rest_len = usize::from(count);
         self.rest[..self.rest_len]
             .iter()
-            .for_each(|place| cache.expect_behind(self.hashes[usize::from(*place)]));
+            .for_each(|index| cache.expect_behind(self.hashes[usize::from(*index)]));
     }
 
     /// Looks up the words that the first table lacks in the next one.
     #[inline]
     pub(super) fn look_behind(&mut self, cache: &mut Cache) {
-        for place in self.rest[..self.rest_len].iter().map(|place| usize::from(*place)) {
-            self.found[place] = cache.find_behind(self.keys[place], self.hashes[place]);
+        for index in self.rest[..self.rest_len].iter().map(|index| usize::from(*index)) {
+            self.found[index] = cache.find_behind(self.keys[index], self.hashes[index]);
         }
     }
 
@@ -106,9 +106,9 @@ impl Batch {
     ) {
         let Batch { start, ends, found, ids, spans, .. } = self;
         let mut count = 0;
-        for (place, known) in found[..self.len].iter().enumerate() {
+        for (index, known) in found[..self.len].iter().enumerate() {
             let range = || {
-                (if place == 0 { *start } else { ends[place - 1] as usize })..ends[place] as usize
+                (if index == 0 { *start } else { ends[index - 1] as usize })..ends[index] as usize
             };
             if known.count().wrapping_sub(1) < 2 {
                 // One word in ten has two. A branch mispredicted so often costs more than writing a

@@ -73,10 +73,10 @@ impl Known {
 
     fn new(symbols: &Symbols) -> Known {
         let (mut known, mut end) = ((symbols.ids.len() as u128) << COUNT_AT, 0);
-        for (place, (id, len)) in symbols.ids.iter().zip(&symbols.lens).enumerate() {
+        for (index, (id, len)) in symbols.ids.iter().zip(&symbols.lens).enumerate() {
             end += len;
             known |=
-                u128::from(*id) << IDS_AT[place] | u128::from(end) << (ENDS_AT + 4 * place as u32);
+                u128::from(*id) << IDS_AT[index] | u128::from(end) << (ENDS_AT + 4 * index as u32);
         }
         Known(known)
     }
@@ -101,14 +101,14 @@ impl Known {
 
     /// The id of the token at an index.
     #[inline]
-    pub(super) fn id(self, place: usize) -> u32 {
-        (self.0 >> IDS_AT[place]) as u32 & ((1 << ID_BITS) - 1)
+    pub(super) fn id(self, index: usize) -> u32 {
+        (self.0 >> IDS_AT[index]) as u32 & ((1 << ID_BITS) - 1)
     }
 
     /// The end of the token at an index, as an offset in the word.
     #[inline]
-    pub(super) fn end(self, place: usize) -> usize {
-        (self.0 >> (ENDS_AT + 4 * place as u32)) as usize & 15
+    pub(super) fn end(self, index: usize) -> usize {
+        (self.0 >> (ENDS_AT + 4 * index as u32)) as usize & 15
     }
 }
 
@@ -129,13 +129,13 @@ impl Cache {
     /// Prefetches the first table's entry of a word.
     #[inline]
     pub(super) fn expect_front(&self, hash: u32) {
-        prefetch(self.front.as_slice(), place(hash, FRONT_BITS));
+        prefetch(self.front.as_slice(), slot(hash, FRONT_BITS));
     }
 
     /// Prefetches the second table's entry of a word.
     #[inline]
     pub(super) fn expect_behind(&self, hash: u32) {
-        let words = &self.sets[place(hash, SET_BITS)].0;
+        let words = &self.sets[slot(hash, SET_BITS)].0;
         prefetch(words, 0);
         prefetch(words, SET_WORDS / 2);
     }
@@ -144,7 +144,7 @@ impl Cache {
     /// one word in ten.
     #[inline]
     pub(super) fn find_front(&self, key: u128, hash: u32) -> Known {
-        self.front[place(hash, FRONT_BITS)].known_as(key)
+        self.front[slot(hash, FRONT_BITS)].known_as(key)
     }
 
     /// Looks a word up in the second table and copies the result to the first. It is free of
@@ -152,9 +152,9 @@ impl Cache {
     /// would stall each time.
     #[inline]
     pub(super) fn find_behind(&mut self, key: u128, hash: u32) -> Known {
-        let Set(words) = &self.sets[place(hash, SET_BITS)];
+        let Set(words) = &self.sets[slot(hash, SET_BITS)];
         let known = Known(words.iter().fold(0, |known, word| known | word.known_as(key).0));
-        let front = &mut self.front[place(hash, FRONT_BITS)];
+        let front = &mut self.front[slot(hash, FRONT_BITS)];
         let is_known = !known.is_nothing();
         front.key = select_unpredictable(is_known, key, front.key);
         front.known = Known(select_unpredictable(is_known, known.0, front.known.0));
@@ -193,7 +193,7 @@ impl Cache {
                 tokens <= SHORT_TOKENS && symbols.ids.iter().all(|id| id >> ID_BITS == 0);
             let known = if is_small { Known::new(symbols) } else { Known::ELSEWHERE };
             let key = key(word, 0, bytes);
-            let Set(words) = &mut self.sets[place(hash(key), SET_BITS)];
+            let Set(words) = &mut self.sets[slot(hash(key), SET_BITS)];
             words.rotate_right(1);
             words[0] = Word { key, known };
             if is_small {
@@ -271,7 +271,7 @@ pub(super) fn hash(key: u128) -> u32 {
 }
 
 #[inline]
-fn place(hash: u32, bits: u32) -> usize {
+fn slot(hash: u32, bits: u32) -> usize {
     hash as usize & ((1 << bits) - 1)
 }
 

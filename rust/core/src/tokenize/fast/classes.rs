@@ -51,9 +51,9 @@ impl Classes {
             classes: Vec::new(),
         };
         classes.ascii.copy_from_slice(&flat[..128]);
-        for (place, page) in flat.chunks_exact(PAGE).enumerate() {
+        for (index, page) in flat.chunks_exact(PAGE).enumerate() {
             let known = classes.classes.chunks_exact(PAGE).position(|known| known == page);
-            classes.pages[place] = known.unwrap_or(classes.classes.len() / PAGE) as u16;
+            classes.pages[index] = known.unwrap_or(classes.classes.len() / PAGE) as u16;
             if known.is_none() {
                 classes.classes.extend_from_slice(page);
             }

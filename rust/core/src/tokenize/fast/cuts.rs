@@ -125,8 +125,8 @@ impl Cuts {
             let (cuts, asked) = vectors::boundaries(window, left, right);
             (cuts | asked, asked != 0)
         };
-        self.fill_by(text, (scanned, end), ends, block, |mask, base, places| {
-            vectors::list(mask, base, places)
+        self.fill_by(text, (scanned, end), ends, block, |mask, base, positions| {
+            vectors::list(mask, base, positions)
         })
     }
 
@@ -149,15 +149,15 @@ impl Cuts {
                 None => last_block(&text[base..end], &block),
             };
             *scanned = end.min(base + WINDOW);
-            let places = ends[count..].first_chunk_mut().expect("a full window remains");
-            let found = list(cuts, base as u32 + 1, places);
+            let positions = ends[count..].first_chunk_mut().expect("a full window remains");
+            let found = list(cuts, base as u32 + 1, positions);
             if !asked {
                 count += found;
                 continue;
             }
             let mut kept = count;
-            for place in count..count + found {
-                let end = ends[place];
+            for position in count..count + found {
+                let end = ends[position];
                 ends[kept] = end;
                 kept += usize::from(!self.joined_at(text, end as usize));
             }
@@ -174,33 +174,36 @@ impl Cuts {
     /// whether any pair must be looked up.
     #[inline]
     fn block(&self, window: &[u8; WINDOW + 1]) -> (u64, bool) {
-        let found = |place: usize| {
-            self.bytes
-                [neighbours(*window[place..].first_chunk().expect("the window is one byte longer"))]
+        let found = |position: usize| {
+            self.bytes[neighbours(
+                *window[position..].first_chunk().expect("the window is one byte longer"),
+            )]
         };
         if window.is_ascii() {
             // Four accumulators, so no step waits for the one before. Each is filled from its last
             // bit on, which avoids counting positions.
             let mut cuts = [0_u64; PARTS];
-            for place in (0..WINDOW / PARTS).rev() {
+            for position in (0..WINDOW / PARTS).rev() {
                 for (part, cuts) in cuts.iter_mut().enumerate() {
-                    *cuts = *cuts << 1 | u64::from(found(place + part * WINDOW / PARTS));
+                    *cuts = *cuts << 1 | u64::from(found(position + part * WINDOW / PARTS));
                 }
             }
             return (cuts.iter().rev().fold(0, |all, cuts| all << (WINDOW / PARTS) | cuts), false);
         }
-        let ask = (0..WINDOW).fold(0, |ask, place| ask | u64::from(found(place) / ASK) << place);
-        let cuts = (0..WINDOW).fold(0, |cuts, place| cuts | u64::from(found(place) & CUT) << place);
+        let ask =
+            (0..WINDOW).fold(0, |ask, position| ask | u64::from(found(position) / ASK) << position);
+        let cuts = (0..WINDOW)
+            .fold(0, |cuts, position| cuts | u64::from(found(position) & CUT) << position);
         (cuts | ask, ask != 0)
     }
 
     /// Whether the characters on both sides of an offset join.
-    fn joined_at(&self, text: &[u8], place: usize) -> bool {
-        let mut before = place - 1;
+    fn joined_at(&self, text: &[u8], position: usize) -> bool {
+        let mut before = position - 1;
         while before > 0 && text[before] & 0xC0 == 0x80 {
             before -= 1;
         }
-        self.joins(decode(text, before).0, decode(text, place).0)
+        self.joins(decode(text, before).0, decode(text, position).0)
     }
 }
 

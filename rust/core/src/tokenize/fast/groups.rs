@@ -49,8 +49,8 @@ impl Groups {
         }
         let all = |bit: &dyn Fn(&Group) -> u128| {
             std::array::from_fn(|character| {
-                groups.iter().enumerate().fold(0, |bits, (place, group)| {
-                    bits | ((bit(group) >> character & 1) as u8) << place
+                groups.iter().enumerate().fold(0, |bits, (index, group)| {
+                    bits | ((bit(group) >> character & 1) as u8) << index
                 })
             })
         };

@@ -155,13 +155,13 @@ impl Lexicon {
     ) {
         let Spelling::Bytes { ids, .. } = &self.spelling else { return };
         symbols.clear();
-        let mut places = Vec::new();
+        let mut positions = Vec::new();
         for chunk in characters(word).char_indices() {
             let (first, character) = chunk;
             let last = first + character.len_utf8();
             for byte in &word[first..last] {
                 let len = 1 + u32::from(!byte.is_ascii_graphic());
-                places.extend((0..len).map(|_| (start + first, start + last)));
+                positions.extend((0..len).map(|_| (start + first, start + last)));
                 if ids[usize::from(*byte)] != MISSING {
                     symbols.push(ids[usize::from(*byte)], len);
                 }
@@ -171,7 +171,7 @@ impl Lexicon {
         let mut from = 0;
         for (id, len) in symbols.ids.iter().zip(&symbols.lens) {
             let end = from + *len as usize;
-            sink.push(*id, places[from].0, places[end - 1].1);
+            sink.push(*id, positions[from].0, positions[end - 1].1);
             from = end;
         }
     }

@@ -150,15 +150,16 @@ fn llama3(masks: &Masks, digits_max: usize) -> u64 {
 fn contractions(mut begins: u64, apostrophes: u64, window: &[u8; WINDOW], any_case: bool) -> u64 {
     let mut candidates = begins & apostrophes & ((1 << (WINDOW - 2)) - 1);
     while candidates != 0 {
-        let place = candidates.trailing_zeros() as usize;
+        let position = candidates.trailing_zeros() as usize;
         candidates &= candidates - 1;
         let case = if any_case { 0x20 } else { 0 };
-        let len = match [window[place + 1] | case, window[place + 2] | case] {
+        let len = match [window[position + 1] | case, window[position + 2] | case] {
             [b's' | b't' | b'm' | b'd', _] => 2,
             [b'r' | b'v', b'e'] | [b'l', b'l'] => 3,
             _ => continue,
         };
-        begins = begins & !(2 << place) | 1_u64.checked_shl((place + len) as u32).unwrap_or(0);
+        begins =
+            begins & !(2 << position) | 1_u64.checked_shl((position + len) as u32).unwrap_or(0);
     }
     begins
 }

@@ -74,9 +74,9 @@ impl Symbols {
     /// Removes symbols that were merged into others.
     fn close_ranks(&mut self) {
         let mut kept = 0;
-        for place in 0..self.ids.len() {
-            (self.ids[kept], self.lens[kept]) = (self.ids[place], self.lens[place]);
-            kept += usize::from(self.lens[place] != 0);
+        for index in 0..self.ids.len() {
+            (self.ids[kept], self.lens[kept]) = (self.ids[index], self.lens[index]);
+            kept += usize::from(self.lens[index] != 0);
         }
         self.ids.truncate(kept);
         self.lens.truncate(kept);
@@ -102,12 +102,12 @@ impl Merges {
             let pair = pair(*left, *right);
             let (word, bit) = merges.filter_place(hash(pair));
             merges.filter[word] |= 1 << bit;
-            let place = merges.place(pair, hash(pair));
-            merges.slots[place] = pair << RANK_BITS | rank as u64;
+            let slot = merges.slot(pair, hash(pair));
+            merges.slots[slot] = pair << RANK_BITS | rank as u64;
         }
-        for (place, left) in alphabet.iter().enumerate() {
-            for (right_place, right) in alphabet.iter().enumerate() {
-                merges.letters[place << 8 | right_place] = merges.rank(*left, *right);
+        for (index, left) in alphabet.iter().enumerate() {
+            for (right_index, right) in alphabet.iter().enumerate() {
+                merges.letters[index << 8 | right_index] = merges.rank(*left, *right);
             }
         }
         Ok(merges)
@@ -116,13 +116,13 @@ impl Merges {
     /// Returns the slot of a pair, or the free slot where it belongs. A quarter of the slots is
     /// free, so the search ends.
     #[inline]
-    fn place(&self, pair: u64, hash: u64) -> usize {
+    fn slot(&self, pair: u64, hash: u64) -> usize {
         let mask = self.slots.len() - 1;
-        let mut place = (hash >> self.shift) as usize & mask;
-        while self.slots[place] >> RANK_BITS != pair && self.slots[place] != FREE {
-            place = (place + 1) & mask;
+        let mut slot = (hash >> self.shift) as usize & mask;
+        while self.slots[slot] >> RANK_BITS != pair && self.slots[slot] != FREE {
+            slot = (slot + 1) & mask;
         }
-        place
+        slot
     }
 
     /// The word of the filter that a hash falls into, and the bit.
@@ -144,7 +144,7 @@ impl Merges {
         if self.filter[word] >> bit & 1 == 0 {
             return NONE;
         }
-        match self.slots[self.place(pair, hash)] {
+        match self.slots[self.slot(pair, hash)] {
             FREE => NONE,
             slot => {
                 let rank = slot as u32 & ((1 << RANK_BITS) - 1);
@@ -178,8 +178,8 @@ impl Merges {
         let (mut next, mut before) = ([0_u8; MAX], [0_u8; MAX]);
         // The rank of each symbol with the one after it. Merged symbols have none.
         let mut ranks = [NONE; MAX];
-        for place in 0..end - 1 {
-            (next[place], before[place + 1]) = (place as u8 + 1, place as u8);
+        for index in 0..end - 1 {
+            (next[index], before[index + 1]) = (index as u8 + 1, index as u8);
         }
         match letters {
             Some(letters) => {
@@ -200,27 +200,27 @@ impl Merges {
         next[end - 1] = end as u8;
         loop {
             let mut best = (NONE, 0);
-            for (place, rank) in ranks[..end - 1].iter().enumerate() {
+            for (index, rank) in ranks[..end - 1].iter().enumerate() {
                 if *rank < best.0 {
-                    best = (*rank, place);
+                    best = (*rank, index);
                 }
             }
-            let (rank, place) = best;
+            let (rank, index) = best;
             if rank == NONE {
                 return;
             }
-            let right = usize::from(next[place]);
+            let right = usize::from(next[index]);
             let after = usize::from(next[right]);
-            ids[place] = self.new[rank as usize];
-            lens[place] += lens[right];
-            (lens[right], ranks[right], next[place], ranks[place]) = (0, NONE, after as u8, NONE);
+            ids[index] = self.new[rank as usize];
+            lens[index] += lens[right];
+            (lens[right], ranks[right], next[index], ranks[index]) = (0, NONE, after as u8, NONE);
             if after < end {
-                before[after] = place as u8;
-                ranks[place] = self.rank(ids[place], ids[after]);
+                before[after] = index as u8;
+                ranks[index] = self.rank(ids[index], ids[after]);
             }
-            if place > 0 {
-                let left = usize::from(before[place]);
-                ranks[left] = self.rank(ids[left], ids[place]);
+            if index > 0 {
+                let left = usize::from(before[index]);
+                ranks[left] = self.rank(ids[left], ids[index]);
             }
         }
     }
@@ -232,30 +232,30 @@ impl Merges {
         let end = ids.len();
         let mut next: Vec<u32> = (1..=end as u32).collect();
         let mut before: Vec<u32> = std::iter::once(GONE).chain(0..end as u32 - 1).collect();
-        let entry = |rank: u32, place: usize| {
-            (rank != NONE).then(|| Reverse(u64::from(rank) << 32 | place as u64))
+        let entry = |rank: u32, index: usize| {
+            (rank != NONE).then(|| Reverse(u64::from(rank) << 32 | index as u64))
         };
         let mut queue: BinaryHeap<Reverse<u64>> = (1..end)
             .filter_map(|right| entry(self.rank(ids[right - 1], ids[right]), right - 1))
             .collect();
         while let Some(Reverse(first)) = queue.pop() {
-            let (rank, place) = ((first >> 32) as u32, first as u32 as usize);
-            let right = next[place] as usize;
-            if lens[place] == 0 || right >= end || self.rank(ids[place], ids[right]) != rank {
+            let (rank, index) = ((first >> 32) as u32, first as u32 as usize);
+            let right = next[index] as usize;
+            if lens[index] == 0 || right >= end || self.rank(ids[index], ids[right]) != rank {
                 continue;
             }
-            ids[place] = self.new[rank as usize];
-            lens[place] += lens[right];
+            ids[index] = self.new[rank as usize];
+            lens[index] += lens[right];
             lens[right] = 0;
-            next[place] = next[right];
-            let after = next[place] as usize;
+            next[index] = next[right];
+            let after = next[index] as usize;
             if after < end {
-                before[after] = place as u32;
-                queue.extend(entry(self.rank(ids[place], ids[after]), place));
+                before[after] = index as u32;
+                queue.extend(entry(self.rank(ids[index], ids[after]), index));
             }
-            if before[place] != GONE {
-                let left = before[place] as usize;
-                queue.extend(entry(self.rank(ids[left], ids[place]), left));
+            if before[index] != GONE {
+                let left = before[index] as usize;
+                queue.extend(entry(self.rank(ids[left], ids[index]), left));
             }
         }
     }

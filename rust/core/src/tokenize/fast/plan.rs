@@ -183,7 +183,7 @@ fn character_spelling(
         vocabulary.ids.iter().filter_map(|(piece, id)| Some((single(piece)?, *id)))
     {
         match ascii.get_mut(character as usize) {
-            Some(place) => *place = id,
+            Some(slot) => *slot = id,
             None => _ = others.insert(character, id),
         }
     }

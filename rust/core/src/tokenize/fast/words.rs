@@ -85,8 +85,8 @@ impl Words {
         ends: &mut Ends,
     ) -> usize {
         let masks = |window: &[u8; WINDOW]| Masks::by_vectors(window);
-        self.fill_by(text, (progress, end), ends, masks, |mask, base, places| {
-            vectors::list(mask, base, places)
+        self.fill_by(text, (progress, end), ends, masks, |mask, base, positions| {
+            vectors::list(mask, base, positions)
         })
     }
 
@@ -117,8 +117,8 @@ impl Words {
                 ends[count] = at as u32;
                 count += 1;
             } else {
-                let places = ends[count..].first_chunk_mut().expect("a full window remains");
-                count += list(begins, at as u32, places);
+                let positions = ends[count..].first_chunk_mut().expect("a full window remains");
+                count += list(begins, at as u32, positions);
                 at = ends[count - 1] as usize;
             }
         }
