@@ -72,7 +72,7 @@ def test_an_edited_manifest_is_found(copy: Path) -> None:
             list(Shards(copy, "train"))
             pytest.fail(what)
     (copy / "manifest.json").write_text(edited(lambda told, split, shard: told.update(schema=3)))
-    with pytest.raises(InputError, match="use a matching version"):
+    with pytest.raises(InputError, match="update zephyr-fast"):
         Shards(copy, "train")
 
 

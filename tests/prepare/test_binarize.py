@@ -207,7 +207,8 @@ def test_ties_gaps_and_equal_answers_end_as_they_are_named(
     row: list[dict[str, Any]], strategy: str, wanted: Any, tmp_path: Path
 ) -> None:
     settings = {"binarize.strategy": strategy, "binarize.score_by": "overall"}
-    made = binarized(rows_of(tmp_path / "rows.jsonl", [row]), settings, tmp_path / "out")[0]
+    kept = [reply("x", 9), reply("y", 1)]  # a run that keeps no row is an error
+    made = binarized(rows_of(tmp_path / "rows.jsonl", [row, kept]), settings, tmp_path / "out")[0]
     assert wanted == (
         made
         if isinstance(made, str)

@@ -53,12 +53,11 @@ def run(
     rows.write_text("\n".join(lines), encoding="utf-8")
     recipe = folder / "dedup.toml"
     recipe.write_text(RECIPE.format(exact="true", near=str(near).lower(), of=of))
-    settings = {"pack.seq_len": 8, "shards.text": False}
+    settings = {"shards.tokens": False}
     prep(
         str(recipe),
         out=folder / "out",
         input=rows,
-        tokenizer="sample",
         overrides=settings,
         overwrite=True,
         **options,

@@ -274,7 +274,7 @@ class Manifest:
         if name not in self.splits:
             raise InputError(
                 f"this dataset has no split `{shown(name, 200)}`; available: "
-                f"{', '.join(self.splits) or '(empty)'}"
+                f"{', '.join(sorted(self.splits, reverse=True)) or '(empty)'}"
             )
         return self.splits[name]
 
