@@ -102,7 +102,10 @@ def test_the_command_prints_what_it_found_and_fails_where_nothing_answers(tmp_pa
         path = file_of(tmp_path, server.url)
         shown = command(str(path), "--check")
         assert shown.returncode == 0, shown.stderr
-        assert "  n            no       unsupported_n: asked for 2 choices, got 1\n" in shown.stdout
+        assert (
+            "  n            no       unsupported_n: requested 2 choices, received 1\n"
+            in shown.stdout
+        )
         found = json.loads(command(str(path), "--check", "--json").stdout)
         assert [one["feature"] for one in found["teacher"]] == list(FEATURES)
     with serving(refused("401 Unauthorized", "bad key\x1b[2J")) as server:

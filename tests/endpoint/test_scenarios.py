@@ -145,7 +145,7 @@ OFF: dict[str, tuple[Action, str, str]] = {
         "exceeded",
     ),
     "404": (refused("404 Not Found", "no such model"), "not_found", "small-chat, large-chat"),
-    "one choice instead of two": (GOOD, "unsupported_n", "asked for 2 choices, got 1"),
+    "one choice instead of two": (GOOD, "unsupported_n", "requested 2 choices, received 1"),
 }
 
 

@@ -161,7 +161,7 @@ def _json(endpoint: Endpoint) -> _Probe:
     asked, not_asked = yield [call, plain]
     failures = [one for one in (asked, not_asked) if isinstance(one, Failure)]
     if not failures:
-        return Finding("JSON", "yes", "a JSON object also where the prompt does not ask for one")
+        return Finding("JSON", "yes", "a JSON object even if the prompt does not mention one")
     return Finding("JSON", "no" if len(failures) == 2 else "unclear", _why(failures[0]))
 
 

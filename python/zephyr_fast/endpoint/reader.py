@@ -99,11 +99,11 @@ def _answer(call: Call, endpoint: Endpoint, content: dict[str, Any], usage: Usag
     if not isinstance(given, list) or not given:
         raise _Unusable(Reason.NO_CHOICES, "the reply has no choices")
     if len(given) != call.n:
-        detail = f"asked for {call.n} choices, got {len(given)}"
+        detail = f"requested {call.n} choices, received {len(given)}"
         raise _Unusable(Reason.UNSUPPORTED_N, detail)
     model = _text_or_none(content.get("model"))
     if endpoint.strict_model and model != endpoint.model:
-        raise _Unusable(Reason.WRONG_MODEL, f"asked for {endpoint.model}, got {model}")
+        raise _Unusable(Reason.WRONG_MODEL, f"requested {endpoint.model}, received {model}")
     choices = tuple(_choice(call, choice) for choice in given)
     return Answer(choices, model, _text_or_none(content.get("system_fingerprint")), usage)
 
@@ -132,7 +132,7 @@ def _logprobs(given: dict[str, Any]) -> tuple[TokenLogprob, ...]:
     held = given.get("logprobs")
     tokens = held.get("content") if isinstance(held, dict) else None
     if not isinstance(tokens, list) or not tokens:
-        raise _Unusable(Reason.UNSUPPORTED_LOGPROBS, "asked for log-probs, got none")
+        raise _Unusable(Reason.UNSUPPORTED_LOGPROBS, "requested log-probs, received none")
     return tuple(_token(token) for token in tokens)
 
 

@@ -71,9 +71,9 @@ impl Blocks {
         let head = self
             .source
             .head(start)?
-            .ok_or_else(|| refuse("its footer tells of a message where there is none"))?;
+            .ok_or_else(|| refuse("its footer lists a message where there is none"))?;
         if head.bytes.len() as u64 > head_bytes || head.body_bytes > body_bytes {
-            return Err(refuse("its footer tells of a shorter message than there is"));
+            return Err(refuse("its footer lists a message with too small a length"));
         }
         self.source.read(start, head_bytes + body_bytes)
     }
@@ -86,7 +86,7 @@ impl Blocks {
         let Some(block) = self.batches.next() else { return Ok(None) };
         let message = self.message(&block)?;
         let batch = self.decoder.read_record_batch(&block, &message)?;
-        batch.map(Some).ok_or_else(|| refuse("its footer tells of a batch where there is none"))
+        batch.map(Some).ok_or_else(|| refuse("its footer lists a batch where there is none"))
     }
 }
 
@@ -111,7 +111,7 @@ fn blocks(footer: &Footer<'_>, end: u64) -> Read<(Vec<Block>, Vec<Block>)> {
             );
         }
         if !places[first..].is_sorted() {
-            return Err(refuse("its footer tells of messages in another order than they have"));
+            return Err(refuse("its footer lists messages in the wrong order"));
         }
     }
     places.sort_unstable();
@@ -120,11 +120,11 @@ fn blocks(footer: &Footer<'_>, end: u64) -> Read<(Vec<Block>, Vec<Block>)> {
         let message_end =
             start.checked_add(head_bytes).and_then(|head_end| head_end.checked_add(body_bytes));
         if start < free {
-            return Err(refuse("its footer tells of messages that lie over each other"));
+            return Err(refuse("its footer lists messages that overlap"));
         }
         free = message_end
             .filter(|message_end| *message_end <= end)
-            .ok_or_else(|| refuse("its footer tells of messages outside the file"))?;
+            .ok_or_else(|| refuse("its footer lists messages outside the file"))?;
     }
     Ok((dictionaries, batches))
 }

@@ -108,7 +108,7 @@ impl Pages {
     ) -> Result<Pages> {
         let (at, left) = column.byte_range();
         if at.checked_add(left).is_none_or(|end| end > file_bytes) {
-            return refuse("a column lies outside the file".to_owned());
+            return refuse("a column is outside the file".to_owned());
         }
         Ok(Pages {
             file,
