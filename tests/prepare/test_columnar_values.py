@@ -63,9 +63,10 @@ def test_text_that_is_stored_as_bytes_is_read_as_text(
 def test_bytes_that_are_no_text_are_never_read_as_text(ending: str, tmp_path: Path) -> None:
     kind = pa.list_(pa.struct([("role", pa.string()), ("content", pa.binary())]))
     bad = [{"role": "user", "content": b"\xff\xfe"}, {"role": "assistant", "content": b"Oak."}]
-    path = saved(tmp_path / f"rows.{ending}", {"messages": pa.array([bad], kind)})
-    (line,) = prepared(path, tmp_path / "out")
-    assert line["reason"] == "invalid_row"
+    good = [{"role": turn["role"], "content": b"Oak."} for turn in bad]
+    path = saved(tmp_path / f"rows.{ending}", {"messages": pa.array([bad, good], kind)})
+    lines = prepared(path, tmp_path / "out")
+    assert [line["reason"] for line in lines] == ["invalid_row", None]
 
 
 @pytest.mark.parametrize("ending", ["parquet", "arrow"])

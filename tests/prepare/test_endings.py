@@ -68,7 +68,7 @@ def test_a_file_and_its_folder_are_read_alike(
 
 def test_a_folder_of_other_files_is_refused_with_the_endings_that_are_read(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("a,b\n")
-    with pytest.raises(zephyr_fast.InputError, match="no file in the folder") as refused:
+    with pytest.raises(zephyr_fast.InputError, match="no supported files in") as refused:
         find_inputs("prep", read("ultrachat"), [str(tmp_path)])
     with pytest.raises(zephyr_fast.InputError, match=r"cannot read .*rows\.csv") as unread:
         zephyr_fast.prep(

@@ -110,10 +110,11 @@ def test_the_sums_of_both_manifests_hold(shards: Path, prefs: Path) -> None:
         assert rows.read == rows.written + sum(gone)
         assert rows.written == sum(split.rows for split in manifest.splits.values())
         for split in manifest.splits.values():
-            assert split.examples == sum(shard.rows for shard in split.shards)
+            assert split.examples == sum(shard.examples for shard in split.shards)
             assert split.tokens == sum(shard.tokens for shard in split.shards)
             assert all(
-                shard.rows == sum(batch.rows for batch in shard.batches) for shard in split.shards
+                shard.examples == sum(batch.examples for batch in shard.batches)
+                for shard in split.shards
             )
 
 

@@ -103,5 +103,5 @@ def test_real_rows_give_the_windows_of_the_historical_class(real: Path, tmp_path
 
 
 def test_pairs_have_no_windows(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="for `zephyr-fast prep`"):
+    with pytest.raises(ConfigError, match="only `zephyr-fast prep` supports it"):
         binarize(input="sample", out=tmp_path / "out", overrides={"compat": "trl-0.7"})

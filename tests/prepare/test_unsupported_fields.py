@@ -205,8 +205,9 @@ def test_the_slow_twin_refuses_the_same_rows(command: str) -> None:
 def test_content_in_parts_is_set_aside_by_its_name(ending: str, tmp_path: Path) -> None:
     parts = {"content": PART}
     rows = [chat(0, asked=parts, said=parts)] * 2
-    lines = run("prep", [saved(tmp_path / f"rows.{ending}", rows)], tmp_path / "out")
-    assert [line["reason"] for line in lines] == ["unsupported_field"] * 2
+    inputs = [saved(tmp_path / f"0.{ending}", rows), saved(tmp_path / f"1.{ending}", [chat(0)])]
+    lines = run("prep", inputs, tmp_path / "out")
+    assert [line["reason"] for line in lines] == ["unsupported_field"] * 2 + [None]
     assert lines[0]["detail"].startswith("`messages[0].content`: ")
 
 

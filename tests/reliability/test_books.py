@@ -114,7 +114,17 @@ def test_verify_without_digests_would_pass_damage(faulty: Faulty, tmp_path: Path
 def test_fields_written_as_an_array_are_not_guessed_at(
     verb: str, row: dict[str, Any], tmp_path: Path
 ) -> None:
-    path = written(tmp_path / "rows.jsonl", [json.dumps(row).encode()])
+    sound = {"prompt": "Which tree?", "messages": [], "chosen": [], "rejected": []}
+    for side, answer in (("messages", "Oak."), ("chosen", "Oak."), ("rejected", "Elm.")):
+        sound[side] = [{"role": "user", "content": "Which tree?"}]
+        sound[side] += [{"role": "assistant", "content": answer}]
+    if "completions" in row:
+        answers = [
+            {"model": name, "response": f"{name} tree.", "overall_score": score}
+            for name, score in (("Oak", 8.0), ("Elm", 3.0))
+        ]
+        sound = {"instruction": "Which tree?", "completions": answers}
+    path = written(tmp_path / "rows.jsonl", [json.dumps(one).encode() for one in (sound, row)])
     getattr(zephyr_fast, verb)(input=path, tokenizer="sample", out=tmp_path / "out")
     (told,) = quarantine(tmp_path / "out")
     assert told["reason"] == "invalid_row" and "expected an object" in str(told["detail"])

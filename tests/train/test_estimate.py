@@ -108,9 +108,9 @@ def test_what_cannot_be_estimated_is_refused(shards: Path, tmp_path: Path) -> No
     (tmp_path / "config.json").write_text(json.dumps(ZEPHYR | {"num_local_experts": 8}))
     with pytest.raises(InputError, match="mixture-of-experts"):
         estimate(shards, "tiny-sft", model=str(tmp_path))
-    with pytest.raises(InputError, match="of the model `nobody/nothing`"):
+    with pytest.raises(InputError, match="for model `nobody/nothing`"):
         estimate(shards, "tiny-sft", model="nobody/nothing")
-    with pytest.raises(ConfigError, match="MFU"):
+    with pytest.raises(ConfigError, match="`mfu` must be"):
         estimate(shards, "tiny-sft", mfu=40)
 
 
