@@ -168,7 +168,7 @@ def test_of_runs_that_start_together_one_writes_and_the_others_say_who(tmp_path:
     told = [other.communicate()[1] for other in others]
     assert first.communicate() and first.returncode == 0
     for other, said in zip(others, told, strict=True):
-        is_told_who = other.returncode == 6 and f"being written by process {first.pid}" in said
+        is_told_who = other.returncode == 6 and f"is locked by process {first.pid};" in said
         # This one came when the first was done.
         assert is_told_who or (other.returncode == 0 and "nothing to do" in said)
     whole = started(words, tmp_path / "whole")

@@ -220,11 +220,11 @@ def test_evaluation_sets_have_caps(tmp_path: Path) -> None:
                 decontaminate={"s": f"{tmp_path / name}:q"},
             )
 
-    refused("open.csv", b'q,other\n"' + b"never closed, " * (2 * MIB), "is a quote left open")
+    refused("open.csv", b'q,other\n"' + b"never closed, " * (2 * MIB), "is a closing quote missing")
     refused("deep.json", b'[{"q": ' + b"[" * 100_000, "recursion limit")
     refused("deep.jsonl", b'{"q": ' + b"[" * 100_000 + b"\n", "recursion limit")
-    refused("many.jsonl", b'{"q":"a"}\n' * 1_000_001, "more than 1000000 texts")
-    refused("long.jsonl", b'{"q":"' + b"a" * (17 * MIB) + b'"}\n', "at most 16777216")
+    refused("many.jsonl", b'{"q":"a"}\n' * 1_000_001, "exceed 1000000 texts")
+    refused("long.jsonl", b'{"q":"' + b"a" * (17 * MIB) + b'"}\n', "16777216")
     refused("array.json", b"[" + b" " * (257 * MIB) + b"]", "more than 268435456 bytes")
 
 
