@@ -16,6 +16,9 @@ pub struct ControlTokens {
     automaton: AhoCorasick,
 }
 
+/// The version of these rules.
+pub const VERSION: u32 = 1;
+
 /// Maximum number of passes over a text. An inserted space may complete another token that contains
 /// a space.
 const PASSES_MAX: usize = 4;

@@ -7,18 +7,22 @@ use crate::dataset::fingerprint::of_named;
 use crate::dataset::{ledger, quarantine, shard};
 use crate::decontaminate::Index;
 use crate::pipeline::{row, text};
-use crate::read::Input;
-use crate::{binarize, decontaminate, dedup, filter, pack, template, tokenize, truecase};
+use crate::read::{self, Input};
+use crate::{
+    binarize, control_tokens, decontaminate, dedup, filter, pack, template, tokenize, truecase,
+};
 
 /// The version of the rules of every step, and of the forms of the files that are written.
 #[must_use]
 pub(super) fn of_rules() -> BTreeMap<String, u32> {
     let versions = [
+        ("read", read::VERSION),
         ("truecase", truecase::VERSION),
         ("filter", filter::VERSION),
         ("binarize", binarize::VERSION),
         ("dedup", dedup::VERSION),
         ("decontaminate", decontaminate::VERSION),
+        ("control_tokens", control_tokens::VERSION),
         ("template", template::VERSION),
         ("tokenize", tokenize::VERSION),
         ("pack", pack::VERSION),

@@ -18,6 +18,9 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::progress::Watch;
 
+/// The version of the rules that turn the bytes of an input into rows and dialogues.
+pub const VERSION: u32 = 2;
+
 /// A longer line is not a row; it goes to quarantine.
 pub const LINE_BYTES_MAX: usize = 16 << 20;
 
