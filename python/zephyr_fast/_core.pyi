@@ -65,7 +65,7 @@ def run(
 def explain(
     command: str,
     recipe: _Recipe,
-    tokenizer: str | PathLike[str],
+    tokenizer: str | PathLike[str] | None,
     row: bytes,
 ) -> str: ...
 def render(

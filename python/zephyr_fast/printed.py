@@ -4,8 +4,11 @@ A name, a row or a server's answer may contain escape sequences, right-to-left o
 or megabytes of text. `shown` returns one line of printable characters of bounded length.
 """
 
+import errno
 import json
+import os
 import re
+import stat
 import sys
 import time
 from collections.abc import Iterable
@@ -17,6 +20,8 @@ from zephyr_fast._core import StorageError
 
 CHARACTERS_MAX = 4_000
 """Maximum characters of a printed line: longer than any path, shorter than a screen."""
+
+_LOG_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _TAIL = 1_000  # An error ends with its remedy, so a long line is shortened in the middle.
 
@@ -83,22 +88,27 @@ class Channel:
         if log_file is None:
             return
         try:
-            self._log = open(log_file, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+            handle = os.open(log_file, _LOG_FLAGS, 0o666)
+            self._log = open(handle, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")
         except (OSError, ValueError) as error:
+            self._log = None
             reason = getattr(error, "strerror", None) or error
             raise StorageError(f"cannot write the log file `{log_file}`: {reason}") from error
 
     def log(self, line: str) -> None:
-        """Append a line with the time to the log file, if there is one. A log that cannot be
-        written does not stop the command.
+        """Append a line with the time to the log file, if there is one. If that fails, the command
+        goes on, and a warning says so.
         """
         if self._log is None:
             return
         try:
             self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
             self._log.flush()
-        except OSError:
+        except OSError as error:
             self._log = None
+            warn(f"warning: the log file is not written any more: {error.strerror}")
 
 
 channel = Channel()

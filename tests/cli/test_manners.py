@@ -3,8 +3,10 @@
 """
 
 import gzip
+import os
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from out_folder import files, manifest
@@ -48,19 +50,35 @@ def plan_of(*words: str | Path) -> dict[str, str]:
     return {line[:10].strip(): line[11:] for line in done.stdout.splitlines()}
 
 
-@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz", "rows.jsonl.zst"])
 def test_a_dry_run_estimates_and_writes_nothing(name: str, tmp_path: Path) -> None:
-    rows = rows_file(tmp_path / "rows.jsonl", 9_000)
+    rows = rows_file(tmp_path / "rows.jsonl", 60_000)
     if name.endswith(".gz"):
         (tmp_path / name).write_bytes(gzip.compress(rows.read_bytes()))
+    if name.endswith(".zst"):
+        with pa.CompressedOutputStream(str(tmp_path / name), "zstd") as stream:
+            stream.write(rows.read_bytes())
     words = ("prep", "-i", tmp_path / name, "--tokenizer", "sample", "--out", tmp_path / "out")
     before = files(tmp_path)
     plan = plan_of(*words)
     assert files(tmp_path) == before and not (tmp_path / "out").exists()
-    guessed = int(plan["rows"].split()[1].replace(",", ""))
-    assert abs(guessed - 9_000) < 900 and "(estimate)" in plan["rows"]
+    words = plan["rows"].replace(",", "").split()
+    if words[0] == "about":
+        assert abs(int(words[1]) - 60_000) < 6_000 and "(estimate)" in plan["rows"]
+    else:  # the whole file was read
+        assert words[0] == "60000" and (tmp_path / name).stat().st_size <= 1 << 20
     assert "(estimate)" in plan["disk"] and "would be created" in plan["output"]
     assert str(tmp_path / name) in plan["input"]
+
+
+def test_a_dry_run_counts_what_it_has_read_and_guesses_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "two.jsonl").write_text('{"data": ["a", "b"]}\n\n{"data": ["c", "d"]}')
+    (tmp_path / "zeros.jsonl.gz").write_bytes(gzip.compress(bytes(80 << 20)))
+    (tmp_path / "rows.parquet").write_bytes(b"PAR1" + bytes(100))
+    words = ("prep", "--tokenizer", "sample", "--out", tmp_path / "out", "-i")
+    assert plan_of(*words, tmp_path / "two.jsonl")["rows"].startswith("2 rows; ")
+    for name in ("zeros.jsonl.gz", "rows.parquet"):
+        assert plan_of(*words, tmp_path / name)["rows"].startswith("number of rows unknown")
 
 
 def test_a_dry_run_names_a_dataset_that_would_be_replaced(tmp_path: Path) -> None:
@@ -81,17 +99,27 @@ def test_a_dry_run_downloads_nothing(tmp_path: Path) -> None:
 
 
 def test_a_dry_run_ends_as_the_run_would(tmp_path: Path) -> None:
-    (tmp_path / "holiday.jpg").write_bytes(b"dear")
+    path = tmp_path / "holiday.jpg"
+    path.write_bytes(b"dear")
     for code, words in (
         (5, (*SAMPLE, "--out", tmp_path)),
         (4, ("-i", tmp_path / "absent.jsonl", "--out", tmp_path / "out")),
         (2, (*SAMPLE, "--out", tmp_path / "out", "--set", "binarize.preset=argilla")),
+        (2, ("ultrafeedback", *SAMPLE, "--out", tmp_path / "out", "--set", "shards.tokens=false")),
+        (
+            4,
+            (
+                *(*SAMPLE, "--out", tmp_path / "out", "--set", "shards.tokens=false"),
+                *("--decontaminate", f"a={tmp_path}/absent.jsonl:x"),
+            ),
+        ),
     ):
         told = refusal(code, "prep", *words, "--dry-run")
         if code != 5:
             assert told == refusal(code, "prep", *words)
         else:
             assert "holiday.jpg" in told
+    assert "holiday.jpg" in refusal(8, "prep", *SAMPLE, "--out", f"{path}/x", "--dry-run")
 
 
 def test_quiet_prints_nothing_and_verbose_the_plan(tmp_path: Path) -> None:
@@ -117,6 +145,23 @@ def test_a_log_file_has_what_is_printed_and_more_at_each_run(tmp_path: Path) -> 
     assert "unknown field `zzz`" in log.read_text()
     absent = tmp_path / "absent" / "run.log"
     assert str(absent) in refusal(8, *words[:-1], absent)
+
+
+def test_a_log_file_spoils_neither_inputs_nor_datasets(tmp_path: Path) -> None:
+    rows = rows_file(tmp_path / "rows.jsonl", 20)
+    before = rows.read_bytes()
+    words = ("prep", "-i", rows, "--tokenizer", "sample", "--out", tmp_path / "out", "--log-file")
+    for log in (rows, tmp_path / "out" / "run.log", tmp_path / "out" / "manifest.json"):
+        assert "is read or replaced" in refusal(2, *words, log)
+    (tmp_path / "link.log").symlink_to(rows)
+    assert "is read or replaced" in refusal(2, *words, tmp_path / "link.log")
+    (tmp_path / "other.log").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(tmp_path / "fifo.log")
+    for log in ("other.log", "fifo.log"):
+        assert log in refusal(8, *words, tmp_path / log)
+    assert rows.read_bytes() == before and not (tmp_path / "elsewhere").exists()
+    assert shell(*words, tmp_path / "run.log", "--dry-run").returncode == 0
+    assert not (tmp_path / "run.log").exists()
 
 
 def test_a_summary_in_a_pipe_is_not_wrapped(tmp_path: Path) -> None:

@@ -149,6 +149,11 @@ def texts_of(kind: str) -> list[Text]:
             for path in files([f"{directory}/**/*{ending}"]):
                 parts = split(path.read_text("utf-8"))[kind]
                 texts += [Text(path, line, words) for line, words in parts]
+    if kind == "strings":  # `recipe keys` prints them
+        path = ROOT / "python/zephyr_fast/recipes/recipe.schema.json"
+        for line, text in enumerate(path.read_text("utf-8").splitlines(), 1):
+            if found := re.search(r'"description": "(.*)",?$', text):
+                texts.append(Text(path, line, found[1]))
     if kind == "comments":
         for path in files(CONFIGS):
             texts += [Text(path, line, words) for line, words in hash_comments(path.read_text())]
@@ -302,5 +307,5 @@ def is_sentence(text: str) -> bool:
     return (
         len(words) >= 3
         and letters > 0.55 * len(re.sub(r"\s", "", plain))
-        and not re.search(r"[\\^$]|\{%|::|=>", text)
+        and not re.search(r"\\[dwsbDWS]|\(\?|\[\^|\{%", text)
     )

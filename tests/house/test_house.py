@@ -76,6 +76,12 @@ def test_the_core_never_names_the_binding() -> None:
         assert not re.search(r"pyo3|PyResult|\bPy<", path.read_text(encoding="utf-8")), path
 
 
+def test_no_two_test_modules_have_one_name() -> None:
+    """Pytest imports them by name alone, so the second would fail."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert not {name for name in names if names.count(name) > 1}
+
+
 def test_the_border_is_thin_and_has_one_door() -> None:
     assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in BORDER) < 250
     doors = [

@@ -22,8 +22,26 @@ def test_a_run_that_keeps_no_row_names_its_reasons_and_leaves_no_manifest(tmp_pa
         zephyr_fast.prep(input=rows, tokenizer="sample", out=tmp_path / "out")
     message = str(refused.value)
     assert message.startswith("0 of 3 rows were written") and refused.value.exit_code == 3
-    assert "2 `ends_with_user`" in message and "1 `empty_turn`" in message
+    assert "2 `ends_with_user` (first: rows.jsonl:1: ends with user (byte 0)): " in message
+    assert "1 `empty_turn` (first: rows.jsonl:3: " in message
     assert "filter `structure`" in message
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_the_error_names_the_field_that_is_not_supported(tmp_path: Path) -> None:
+    call = {"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]}
+    row = {"messages": [{"role": "user", "content": "Call it."}, call]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(zephyr_fast.NoRowsWrittenError, match=r"rows\.jsonl:1: .*tool_calls`"):
+        zephyr_fast.prep(input=tmp_path / "rows.jsonl", tokenizer="sample", out=tmp_path / "out")
+
+
+def test_rows_that_fill_no_sequence_are_an_error(tmp_path: Path) -> None:
+    rows = rows_file(tmp_path / "rows.jsonl", [["How are you today?", "Fine, thank you."]])
+    with pytest.raises(zephyr_fast.NoRowsWrittenError, match="fewer tokens than one sequence"):
+        zephyr_fast.prep(
+            input=rows, tokenizer="sample", out=tmp_path / "out", overrides={"compat": "trl-0.7"}
+        )
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 

@@ -1,7 +1,7 @@
 """The options that `prep` and `binarize` share, and the values that they accept."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -86,7 +86,10 @@ _SHARED = [
         help="Number of threads (default: one per core). Does not affect the output.",
     ),
     click.option(
-        "--overwrite", is_flag=True, help="Replace an existing dataset in the output directory."
+        "--overwrite",
+        is_flag=True,
+        help="Delete an existing dataset in the output directory, then build. It is not restored "
+        "if the run fails.",
     ),
     click.option(
         "--strict",
@@ -130,10 +133,19 @@ def shared(command: Command) -> Command:
     return command
 
 
-def open_channel(quiet: bool, verbose: bool, log_file: str | None) -> None:
-    """Apply `--quiet`, `--verbose` and `--log-file`."""
+def open_channel(
+    quiet: bool, verbose: bool, log_file: str | None, out: Path, inputs: Sequence[str]
+) -> None:
+    """Apply `--quiet`, `--verbose` and `--log-file`. UsageError for a log file in the output
+    directory, or one that would be read as an input.
+    """
     if quiet and verbose:
         raise click.UsageError("--quiet and --verbose exclude each other")
+    if log_file is not None:
+        log = Path(log_file).resolve()
+        for place in (out, *map(Path, inputs)):
+            if log.is_relative_to(place.resolve()) or log.match(str(place.absolute())):
+                raise click.UsageError(f"--log-file {log_file}: `{place}` is read or replaced")
     channel.open(quiet=quiet, verbose=verbose, log_file=log_file)
 
 

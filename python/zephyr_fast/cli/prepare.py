@@ -87,7 +87,7 @@ def _run(
 ) -> None:
     from zephyr_fast.prepare.plan import plan
 
-    open_channel(quiet, verbose, log_file)
+    open_channel(quiet, verbose, None if dry_run else log_file, out, options["input"])
     if dry_run and as_json:
         raise click.UsageError("--dry-run and --json exclude each other")
     overrides = {key: value for key, value in flags.items() if value is not None}

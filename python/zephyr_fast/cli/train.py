@@ -39,7 +39,8 @@ def ref_logprobs(prefs: str, **options: Any) -> None:
         from zephyr_fast.train.ref_logprobs import compute
     except ImportError as error:
         raise InputError(
-            f"`ref-logprobs` needs the training extra: pip install 'zephyr-fast[train]' ({error})"
+            "`ref-logprobs` needs the `train` extra: run `pip install '.[train]'` in a checkout "
+            f"({error})"
         ) from error
     say(shown(compute.ref_logprobs(prefs, **options)))
 

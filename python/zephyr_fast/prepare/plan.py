@@ -1,19 +1,17 @@
 """The plan of a run, for `--dry-run`: inputs, rows, disk space and the state of the output.
 
-Nothing is written or downloaded. Numbers of rows and bytes that are not known before the run are
-estimates from the first rows of each file, and are marked as such.
+Nothing is written or downloaded. The rows of a text file that is read completely are exact. Other
+numbers are estimates from its first megabyte and are marked as such. The rows of Parquet and Arrow
+files are not counted, because only the run reads such files with limits on memory.
 """
 
-import bz2
 import fcntl
-import gzip
-import lzma
 import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from zephyr_fast import _core
 from zephyr_fast.dataset.manifest import Manifest
@@ -28,7 +26,12 @@ from zephyr_fast.prepare.run import (
 )
 
 HEAD_BYTES = 1 << 20
-"""Bytes of each file's decompressed text that are read to estimate its rows."""
+"""Bytes of each file, as it is on disk, that are read to estimate its rows."""
+
+UNPACKED_BYTES_MAX = 64 << 20
+"""Bytes that these may unpack to. The rows of a file that unpacks to more are not estimated."""
+
+CODECS = {".gz": "gzip", ".zst": "zstd"}
 
 FILES_LISTED_MAX = 10
 """Maximum input files that are listed by name."""
@@ -42,14 +45,15 @@ bundled rows, finished datasets take 0.8 (pairs) to 3.4 (dialogues).
 
 @dataclass(frozen=True)
 class InputFile:
-    """An input file: its size on disk, and estimates (None if unknown) of its rows and of the
-    size of its text.
+    """An input file: its size on disk, its rows and the size of its text (None if unknown), and
+    whether these two are exact.
     """
 
     path: Path
     bytes: int
-    rows: int | None
-    text_bytes: int | None
+    rows: int | None = None
+    text_bytes: int | None = None
+    is_exact: bool = False
 
 
 def plan(
@@ -58,8 +62,9 @@ def plan(
     """Return what `prep` or `binarize` would do with these arguments, as (label, value) lines.
 
     Raises:
-        ZephyrError: The error with which the run would fail at once: an invalid recipe or option,
-            a missing input or tokenizer, or an output directory that it must not touch.
+        ZephyrError: The run would fail at once: an invalid recipe or option, a missing input,
+            tokenizer or evaluation set, or an output directory that it must not touch. A recipe
+            whose tokenizer is yet to be downloaded is not checked against it.
     """
     run_options: RunOptions = options  # type: ignore[assignment]
     check_options(command, run_options)
@@ -86,12 +91,10 @@ def _tokenizer(command: str, recipe: Recipe, options: RunOptions, inputs: Sequen
     except NotDownloadedError:
         name = options.get("tokenizer") or recipe.get("tokenize", "tokenizer")
         return f"{name}, to be downloaded from the Hub"
-    if path is None:
-        return "none (only text is written)"
     check_template(recipe, path)
     # Builds the whole pipeline, so that a recipe that does not fit the command fails here.
     _core.explain(command, recipe.arguments, path, b"{}")
-    return str(path)
+    return "none (only text is written)" if path is None else str(path)
 
 
 def _input_lines(files: list[InputFile]) -> list[tuple[str, str]]:
@@ -109,7 +112,8 @@ def _input_lines(files: list[InputFile]) -> list[tuple[str, str]]:
 def _rows(files: Sequence[InputFile]) -> str:
     if any(file.rows is None for file in files):
         return "number of rows unknown"
-    return f"about {_count(sum(file.rows or 0 for file in files), 'row')} (estimate)"
+    rows = _count(sum(file.rows or 0 for file in files), "row")
+    return rows if all(file.is_exact for file in files) else f"about {rows} (estimate)"
 
 
 def _disk(files: Sequence[InputFile], out: Path, has_tokens: bool) -> str:
@@ -123,19 +127,22 @@ def _disk(files: Sequence[InputFile], out: Path, has_tokens: bool) -> str:
 
 def _output(out: Path, overwrite: bool) -> str:
     """Describe what the run would do to the output directory. Raises what the run would raise."""
-    if not os.path.lexists(out):
+    existing = next(path for path in (out, *out.absolute().parents) if os.path.lexists(path))
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise _core.StorageError(
+            f"cannot use `{out}` as the output directory: `{existing}` is not a writable directory"
+        )
+    if existing != out:
         return f"{out}/ (would be created)"
-    if not out.is_dir():
-        raise _core.StorageError(f"cannot use `{out}` as the output directory: it is not one")
     entries = set(os.listdir(out))
     _check_unlocked(out)
     if "manifest.json" in entries:
         return _existing(out, overwrite)
-    if "_work" in entries:
-        return f"{out}/ (holds an unfinished run; the same run starts over, another one fails)"
-    if entries:
+    if (out / "_work" / "run.json").is_file():
+        return f"{out}/ (holds an unfinished run, which would be removed)"
+    if foreign := entries - {"_work"}:
         raise _core.OutputExistsError(
-            f"`{out}` contains `{min(entries)}`, which zephyr-fast did not write; choose an empty "
+            f"`{out}` contains `{min(foreign)}`, which zephyr-fast did not write; choose an empty "
             "or a new directory"
         )
     return f"{out}/ (exists and is empty)"
@@ -172,57 +179,41 @@ def _existing(out: Path, overwrite: bool) -> str:
 
 
 def _measured(path: Path) -> InputFile:
+    """Count or estimate the rows of an input file. The run reports a file that cannot be read."""
     size = path.stat().st_size
-    name = path.name.lower()
+    codec = CODECS.get(path.suffix.lower())
     try:
         with open(path, "rb") as file:
-            magic = file.read(6)
-        if magic.startswith(b"PAR1"):
-            return _parquet(path, size)
-        if magic.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
-            return InputFile(path, size, None, None)
-        head, consumed = _head(path, name, size)
-    except Exception:  # each reader has its own errors, and the run reports the file itself
-        return InputFile(path, size, None, None)
-    lines = head.count(b"\n")
-    if not head or not consumed:
-        return InputFile(path, size, 0 if size == 0 else None, None)
-    scale = size / consumed
-    text = int(len(head) * scale)
-    return InputFile(path, size, max(1, round(max(lines, 1) * scale)), text)
+            head = file.read(HEAD_BYTES)
+        text = head if codec is None else _unpacked(head, codec)
+    except (OSError, ValueError):
+        return InputFile(path, size)
+    if text is None or head.startswith((b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")):
+        return InputFile(path, size)
+    rows = sum(1 for line in text.splitlines() if line.strip())
+    if len(head) == size:
+        return InputFile(path, size, rows, len(text), is_exact=True)
+    scale = size / len(head)
+    return InputFile(path, size, max(1, round(rows * scale)), int(len(text) * scale))
 
 
-def _parquet(path: Path, size: int) -> InputFile:
-    """Read the rows of a Parquet file, and the size of its decoded columns, from its footer."""
-    import pyarrow.parquet as pq
+def _unpacked(head: bytes, codec: str) -> bytes | None:
+    """Unpack the first bytes of a compressed file, which may end within a block. None if they
+    unpack to more than `UNPACKED_BYTES_MAX`.
+    """
+    import pyarrow as pa
 
-    metadata = pq.ParquetFile(path).metadata
-    groups = range(metadata.num_row_groups)
-    text = sum(metadata.row_group(group).total_byte_size for group in groups)
-    return InputFile(path, size, metadata.num_rows, text)
-
-
-def _head(path: Path, name: str, size: int) -> tuple[bytes, int]:
-    """Return the first decompressed bytes of a file, and the compressed bytes that they take."""
-    with open(path, "rb") as raw:
-        stream = _decompressed(raw, name)
-        head = stream.read(HEAD_BYTES)
-        is_all = not stream.read(1)
-        return head, size if is_all else min(raw.tell(), size)
-
-
-def _decompressed(raw: IO[bytes], name: str) -> Any:
-    if name.endswith(".gz"):
-        return gzip.GzipFile(fileobj=raw)
-    if name.endswith(".bz2"):
-        return bz2.BZ2File(raw)
-    if name.endswith(".xz"):
-        return lzma.LZMAFile(raw)
-    if name.endswith(".zst"):
-        import pyarrow as pa
-
-        return pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd")
-    return raw
+    text = bytearray()
+    with pa.CompressedInputStream(pa.BufferReader(head), codec) as stream:
+        while len(text) <= UNPACKED_BYTES_MAX:
+            try:
+                piece = stream.read(1 << 16)
+            except OSError:  # the end of what was read
+                return bytes(text)
+            if not piece:
+                return bytes(text)
+            text += piece
+    return None
 
 
 def _count(number: int, unit: str) -> str:

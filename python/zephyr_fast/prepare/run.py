@@ -51,7 +51,7 @@ def prep(recipe: str = "ultrachat", *, out: str | Path, **options: Unpack[RunOpt
               `{"name": "path:field"}`, e.g. `{"mt_bench": "eval/mt_bench.jsonl:turns"}`. Added to
               those of the recipe.
             - `threads`: Number of threads. Defaults to one per core. Does not affect the output.
-            - `overwrite`: Replace the dataset of another run in `out`.
+            - `overwrite`: Delete the dataset of another run in `out` first.
             - `strict`: Fail on the first unreadable row. Excludes `max_bad_rows`.
             - `max_bad_rows`: Maximum number of unreadable rows. Defaults to 0.1 % of the rows, at
               least 20 and at most 1,000.
@@ -66,6 +66,8 @@ def prep(recipe: str = "ultrachat", *, out: str | Path, **options: Unpack[RunOpt
         ConfigError: The recipe, an override, an option or the template is invalid.
         InputError: An input or tokenizer is missing, unreadable, or changed during the run.
         TooManyBadRowsError: Too many rows are unreadable.
+        NoRowsWrittenError: No row was written.
+        MemoryLimitError: The run needs more memory than `max_memory`.
         OutputExistsError: `out` holds a different run, or files that zephyr-fast did not write.
         LockedError: Another process is writing to `out`.
         StorageError: Writing failed.

@@ -6,8 +6,7 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use zephyr_core::dataset::product::Product;
-use zephyr_core::pipeline::row::RowPipeline;
-use zephyr_core::pipeline::{self, explain, fit};
+use zephyr_core::pipeline::{self, explain, fit, row::RowPipeline};
 use zephyr_core::template::Template;
 use zephyr_core::tokenize::Tokenizer;
 use zephyr_core::{Job, RunOptions, dataset, encode, pack};
@@ -52,13 +51,14 @@ fn explain_row(
     py: Python<'_>,
     command: String,
     recipe: Recipe,
-    tokenizer: PathBuf,
+    tokenizer: Option<PathBuf>,
     row: Vec<u8>,
 ) -> PyResult<String> {
     border::enter(py, None, move |_| {
         let recipe = fit::read(&recipe.0, &recipe.1, &recipe.2)?;
-        let (product, tokenizer) = (Product::of_command(&command)?, Tokenizer::load(&tokenizer)?);
-        explain::explain(&RowPipeline::new(product, recipe, Some(tokenizer))?, &row)
+        let tokenizer = tokenizer.as_deref().map(Tokenizer::load).transpose()?;
+        let pipeline = RowPipeline::new(Product::of_command(&command)?, recipe, tokenizer)?;
+        explain::explain(&pipeline, &row)
     })
 }
 

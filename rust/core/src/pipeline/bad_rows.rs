@@ -58,8 +58,8 @@ impl<'run> BadRows<'run> {
     }
 }
 
-/// Describes an unreadable row: its file, line, reason and offset.
-fn located(input: &Input, reason: &Reason, raw: &RawRow) -> String {
+/// Describes a row that was not written: its file, line, reason and offset.
+pub(super) fn located(input: &Input, reason: &Reason, raw: &RawRow) -> String {
     let reason_words = reason.code.word().replace('_', " ").replace("utf8", "UTF-8");
     let reason_words = reason_words.replace("json", "JSON");
     // A row is one line, so the parser's line number would only contradict that of the file.

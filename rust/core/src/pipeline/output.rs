@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::no_rows;
+use super::no_rows::{self, FirstRows};
 use super::text::Text;
 use super::tokenizer::{tokenizer_card, write_tokenizer};
 use super::windows::Waiting;
@@ -79,6 +79,7 @@ pub(super) struct Output<'run> {
     phrases: BTreeMap<String, u64>,
     truecase: TruecaseStats,
     contamination: Sums,
+    first_rows: FirstRows,
     /// Rows whose search for near-duplicates was truncated.
     pub(super) near_search_truncated: u64,
 }
@@ -128,6 +129,7 @@ impl<'run> Output<'run> {
             phrases: BTreeMap::new(),
             truecase: TruecaseStats::default(),
             contamination: Sums::default(),
+            first_rows: FirstRows::default(),
             near_search_truncated: 0,
         })
     }
@@ -162,6 +164,9 @@ impl<'run> Output<'run> {
         entry.outcome = outcome;
         entry.reason = reason.map(|reason| reason.code.word());
         entry.detail = reason.and_then(|reason| reason.detail.clone());
+        if let Some(reason) = reason {
+            self.first_rows.add(reason, &self.inputs[row.input as usize], &row.raw);
+        }
         match &row.outcome {
             Outcome::Written(cleaned, encoded) => self.write(&mut entry, cleaned, encoded)?,
             Outcome::Duplicate(repeat) => self.repeat(&mut entry, *repeat),
@@ -268,7 +273,7 @@ impl<'run> Output<'run> {
 
     /// Fails if no row was kept.
     pub(super) fn check_some_written(&self) -> Result<()> {
-        no_rows::check(&self.rows, self.inputs)
+        no_rows::check(&self.rows, self.inputs, &self.first_rows)
     }
 
     /// Packs, closes every file and returns the manifest.
@@ -289,6 +294,7 @@ impl<'run> Output<'run> {
         for split in self.splits.into_iter().filter(|split| split.sums.rows > 0) {
             splits.insert(split.name.to_owned(), split.finish(walk, folder, watch)?);
         }
+        no_rows::check_examples(&splits)?;
         let card_of = |(input, rows): (&Input, u64)| InputEntry {
             name: input.name.clone(),
             blake3: input.blake3.clone(),

@@ -228,7 +228,7 @@ named! {
     pub enum Preset {
         /// The paper's words: best mean of the aspects against a random other.
         Paper "paper",
-        /// What trained zephyr-7b-beta (October 2023): overall score as it was, rejected by a
+        /// What trained zephyr-7b-beta (October 2023): overall score without correction, rejected by a
         /// generator that restarts at 42 in every row.
         H4V1 "h4-v1",
         /// The rules of the January 2024 set: corrected overall score, no TruthfulQA, a random
