@@ -307,5 +307,5 @@ def is_sentence(text: str) -> bool:
     return (
         len(words) >= 3
         and letters > 0.55 * len(re.sub(r"\s", "", plain))
-        and not re.search(r"\\[dwsbDWS]|\(\?|\[\^|\{%", text)
+        and not re.search(r"[\\^]|\{%", text)
     )

@@ -43,7 +43,7 @@ def test_a_folder_is_named_as_it_is_and_sends_nothing(name: str, tmp_path: Path)
     for out in (tmp_path / name / "d", tmp_path / name / "d"):  # made, then found up to date
         done = shell("prep", *SAMPLE, "--out", out, COLUMNS="1000")
         assert done.returncode == 0, done.stderr
-        assert f"{shown(tmp_path / name)}/d/ (manifest.json" in done.stdout
+        assert f"{shown(tmp_path / name)}/d/: manifest.json" in done.stdout
         assert is_shown(done.stdout) and is_shown(done.stderr)
     assert shown(out) in done.stderr and shown(out) in shell("verify", out).stdout
 
@@ -63,7 +63,7 @@ def test_an_evaluation_set_is_named_as_it_is_and_is_no_markup(name: str, tmp_pat
         COLUMNS="1000",
     )
     assert done.returncode == 0, done.stderr
-    assert f"{shown(name)} 0 of 1 instances" in done.stdout and is_shown(done.stdout)
+    assert f"{shown(name)}: 0 of 1 instances" in done.stdout and is_shown(done.stdout)
     card = (tmp_path / "out" / "README.md").read_text()
     assert is_shown(card) and ":smile:" not in card.replace("`:smile:`", "")
     rows = [line for line in card.splitlines() if line.endswith("| 1 | 0 | 0.0 % | 0 | 0 |")]
@@ -251,7 +251,7 @@ def test_a_line_is_bounded_and_keeps_its_end() -> None:
     line = shown("a" * 10_000_000 + "; type it again")
     assert len(line) <= CHARACTERS_MAX + 3 and line.endswith("; type it again")
     assert len(shown("\U000e0001" * 10_000_000)) < 11 * CHARACTERS_MAX
-    assert brief(10**5_000) == "such a int" and len(brief(["x" * 10**6])) < 100
+    assert brief(10**5_000) == "a value of type int" and len(brief(["x" * 10**6])) < 100
 
 
 def test_a_closed_stdout_and_a_command_without_words_end_without_a_traceback(
