@@ -108,3 +108,51 @@ def test_a_union_that_no_shape_needs_costs_no_row(tmp_path: Path) -> None:
     union = pa.UnionArray.from_sparse(kinds, [numbers, texts])
     path = saved(tmp_path / "rows.arrow", {"messages": messages(pa.string()), "either": union})
     assert [line["outcome"] for line in prepared(path, tmp_path / "out")] == ["written"] * 3
+
+
+DIGESTS = [bytes([0xF0 + number]) * 20 for number in range(3)]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary(20)], ids=str)
+@pytest.mark.parametrize("column", ["id", "prompt_id"])
+def test_an_id_of_bytes_is_written_as_hex(
+    column: str, kind: pa.DataType, ending: str, tmp_path: Path
+) -> None:
+    columns = {"messages": messages(pa.string()), column: pa.array(DIGESTS, kind)}
+    lines = prepared(saved(tmp_path / f"rows.{ending}", columns), tmp_path / "out")
+    assert [line["source_id"] for line in lines] == [digest.hex() for digest in DIGESTS]
+    assert [line["outcome"] for line in lines] == ["written"] * 3
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_ids_that_are_text_stored_as_bytes_stay_text(ending: str, tmp_path: Path) -> None:
+    ids = pa.array([b"row-1", "œ".encode(), b"\x01\x02"], pa.binary())
+    columns = {"messages": messages(pa.string()), "id": ids}
+    lines = prepared(saved(tmp_path / f"rows.{ending}", columns), tmp_path / "out")
+    assert [line["source_id"] for line in lines] == ["row-1", "œ", "0102"]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+@pytest.mark.parametrize("kind", [pa.binary(), pa.binary(2)], ids=str)
+def test_a_source_of_bytes_that_are_no_text_counts_as_missing(
+    kind: pa.DataType, ending: str, tmp_path: Path
+) -> None:
+    sources = pa.array([b"\xff\xfe", b"ab", None], kind)
+    columns = {"messages": messages(pa.string()), "source": sources}
+    lines = prepared(saved(tmp_path / f"rows.{ending}", columns), tmp_path / "out")
+    assert [line["outcome"] for line in lines] == ["written"] * 3
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_content_of_16_bytes_is_text_and_never_hex(ending: str, tmp_path: Path) -> None:
+    kind = pa.list_(pa.struct([("role", pa.string()), ("content", pa.binary(16))]))
+    good = [
+        {"role": "user", "content": b"Name a tree now?"},
+        {"role": "assistant", "content": b"An oak it is, ok"},
+    ]
+    bad = [{**message, "content": b"\xff" * 16} for message in good]
+    path = saved(tmp_path / f"rows.{ending}", {"messages": pa.array([good, bad], kind)})
+    assert [line["reason"] for line in prepared(path, tmp_path / "out")] == [None, "invalid_row"]
+    (written,) = [row["messages"] for row in text_rows(tmp_path / "out", "train")]
+    assert [message["content"] for message in written] == ["Name a tree now?", "An oak it is, ok"]

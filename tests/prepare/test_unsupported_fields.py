@@ -14,7 +14,7 @@ import pytest
 
 import zephyr_fast
 from out_folder import ledger, text_rows
-from reference_rows import Refused, dialogue
+from reference_rows import Refused, dialogue, fields_of
 
 Row = dict[str, Any]
 TOOL = {"type": "function", "function": {"name": "weather"}}
@@ -59,18 +59,41 @@ def bare(number: int, prompt: Any) -> Row:
     }
 
 
+def begun(number: int) -> Row:
+    """A dialogue whose first message is its prompt as well."""
+    row = chat(number)
+    return {"prompt": row["messages"][:1], **row}
+
+
+def asked(number: int) -> Row:
+    """A pair whose question is its prompt as well, with other white space around it."""
+    return pair(number, prompt=f"\n Name fish number {number}. ")
+
+
 OF_MESSAGES: dict[str, Any] = {
     "tool_calls": [CALL],
+    "tool_call": CALL,
+    "function_calls": [CALL],
     "function_call": {"name": "weather", "arguments": "{}"},
     "tool_call_id": "c0",
+    "tool_plan": "First ask for the weather.",
+    "tool_results": [{"call": CALL, "outputs": [{"sky": "blue"}]}],
     "tools": [TOOL],
     "functions": ["weather"],
+    "available_tools": [TOOL],
+    "tool_definitions": [TOOL],
+    "documents": [{"text": "Oaks are trees."}],
     "reasoning_content": "It asks for a tree.",
+    "reasoning_details": [{"type": "reasoning.text", "text": "It asks for a tree."}],
     "reasoning": "It asks for a tree.",
+    "thinking_content": "It asks for a tree.",
     "thinking": "It asks for a tree.",
+    "thought": "It asks for a tree.",
+    "thoughts": ["It asks for a tree."],
     "weight": 0,
     "train": False,
     "trained": False,
+    "trainable": False,
     "training": False,
     "loss": False,
     "loss_weight": 0.5,
@@ -78,33 +101,67 @@ OF_MESSAGES: dict[str, Any] = {
     "train_detail": [{"begin_offset": 0, "end_offset": 2, "train": False}],
     "training_detail": ["0-2"],
     "mask": [0, 1],
+    "masked": True,
+    "ignore": True,
     "name": "ann",
     "refusal": "I cannot name one.",
     "image": "a.png",
     "images": ["a.png"],
+    "image_url": {"url": "a.png"},
     "audio": {"id": "a0"},
     "audios": ["a.wav"],
+    "input_audio": {"data": "UklGRg==", "format": "wav"},
     "video": "a.mp4",
     "videos": ["a.mp4"],
 }
 OF_ANSWERS = [
-    *("tool_calls", "function_call", "tool_call_id", "reasoning_content", "reasoning", "thinking"),
-    *("image", "images", "audio", "audios", "video", "videos"),
+    *("tool_calls", "tool_call", "function_calls", "function_call", "tool_call_id"),
+    *("tool_plan", "tool_results", "reasoning_content", "reasoning_details", "reasoning"),
+    *("thinking_content", "thinking", "thought", "thoughts", "image", "images", "image_url"),
+    *("audio", "audios", "input_audio", "video", "videos"),
 ]
 OF_ROWS: dict[str, Any] = {
     "tools": [TOOL],
     "functions": ["weather"],
+    "available_tools": [TOOL],
+    "tool_definitions": [TOOL],
+    "tool_calls": [CALL],
+    "function_calls": [CALL],
+    "documents": [{"text": "Oaks are trees."}],
     "image": "a.png",
     "images": ["a.png"],
+    "image_url": "a.png",
     "audio": {"path": "a.wav"},
     "audios": ["a.wav"],
+    "input_audio": {"data": "UklGRg==", "format": "wav"},
     "video": "a.mp4",
     "videos": ["a.mp4"],
+    "mask": "User",
+    "masked": True,
+    "weight": 0,
+    "loss_weight": 0.5,
+    "loss_scale": 2,
+    "train": False,
+    "trained": False,
+    "trainable": False,
     "system": "Be brief.",
     "system_prompt": "Be brief.",
     "system_message": "Be brief.",
+    "system_instruction": "Be brief.",
+    "developer": "Be brief.",
     "chat_template_kwargs": {"enable_thinking": False},
 }
+SPELLINGS = {
+    "toolCalls": [CALL],
+    "toolcalls": [CALL],
+    "tool-calls": [CALL],
+    "ToolCalls": [CALL],
+    "TOOL_CALLS": [CALL],
+    "_tool__calls": [CALL],
+    "Weight": 0,
+    "reasoningContent": "It asks for a tree.",
+}
+"""Fields of messages under other spellings of their names."""
 
 Case = tuple[str, Callable[[int], Row], Callable[[int], Row]]
 """The field that is named, the row that has it, and one of the same shape without it."""
@@ -122,6 +179,15 @@ def refused_by_prep() -> list[Case]:
         more = {field: value}
         cases.append((field, lambda n, more=more: chat(n, **more), chat))
         cases.append((field, lambda n, more=more: data(n, **more), data))
+    for field, value in SPELLINGS.items():
+        more = {field: value}
+        cases.append((f"messages[1].{field}", lambda n, more=more: chat(n, said=more), chat))
+    for field in ("Tools", "chatTemplateKwargs", "loss-weight"):
+        more = {field: {"enable_thinking": False}}
+        cases.append((field, lambda n, more=more: chat(n, **more), chat))
+    brief = [{"role": "system", "content": "Be brief."}]
+    cases.append(("prompt", lambda n: chat(n, prompt=brief), begun))
+    cases.append(("prompt", lambda n: chat(n, prompt=[*begun(n)["prompt"], *brief]), begun))
     return cases
 
 
@@ -137,7 +203,8 @@ def refused_by_binarize() -> list[Case]:
         more = {field: value}
         cases.append((field, lambda n, more=more: pair(n, **more), pair))
         cases.append((field, lambda n, more=more: scored(n, **more), scored))
-    cases.append(("prompt", lambda n: bare(n, "Name a moss."), lambda n: pair(n, prompt="x")))
+    cases.append(("prompt", lambda n: bare(n, "Name a moss."), asked))
+    cases.append(("prompt", lambda n: pair(n, prompt="In French: name a fish."), asked))
     other = [{"role": "user", "content": "Name a moss."}]
     cases.append(("prompt", lambda n: pair(n, prompt=other), pair))
     return cases
@@ -222,20 +289,74 @@ def test_empty_values_and_weights_that_change_nothing_are_no_refusal(tmp_path: P
     rows += [
         chat(10 + index, said={name: value})
         for index, (name, value) in enumerate(
-            (name, value) for name in ("weight", "train", "loss") for value in (1, 1.0, True)
+            (name, value)
+            for name in ("weight", "train", "loss", "trainable", "Loss_Weight")
+            for value in (1, 1.0, True)
+        )
+    ]
+    rows += [
+        chat(30 + index, **{name: value})
+        for index, (name, value) in enumerate(
+            (name, value) for name in ("weight", "train", "loss_scale") for value in (1, 1.0, True)
         )
     ]
     # The system prompt is a message already.
     first = {"role": "system", "content": "Be brief."}
-    rows.append({"messages": [first, *chat(30)["messages"]], "system": "Be brief."})
+    rows.append({"messages": [first, *chat(40)["messages"]], "system": "Be brief."})
     # Fields that decide nothing, though others of their name do at other places.
-    rows.append(chat(31, weight=2.0, name="x", category="y", thinking="z", tool_choice="auto"))
+    rows.append(chat(41, loss=2.0, training=0, name="x", thinking="z", tool_choice="auto"))
+    rows.append(begun(42))
+    rows.append(chat(43, prompt="A text is not read."))
     lines = run("prep", [saved(tmp_path / "rows.jsonl", rows)], tmp_path / "out")
     assert [line["outcome"] for line in lines] == ["written"] * len(rows), lines
     assert [text["messages"] for text in text_rows(tmp_path / "out", "train")] == [
         [{name: message[name] for name in ("role", "content")} for message in row["messages"]]
         for row in rows
     ]
+
+
+REPEATED = {
+    "tool_calls": '"tool_calls": [{"id": "c0"}], "tool_calls": null',
+    "weight": '"weight": 0, "weight": 1',
+    "thinking": '"thinking": "", "thinking": "It asks for a tree.", "thinking": []',
+    "tool_call": r'"tool\u005fcall": {"id": "c0"}',
+    "name": r'"name": null, "n\u0061me": "ann"',
+}
+"""Members of an answer that say something under a key that repeats or is escaped."""
+
+
+def test_a_repeated_or_escaped_key_hides_nothing(tmp_path: Path) -> None:
+    answer = '{{"role": "assistant", "content": "An oak.", {}}}'
+    user = '{"role": "user", "content": "Name a tree."}'
+    rows = [f'{{"messages": [{user}, {answer.format(more)}]}}' for more in REPEATED.values()]
+    rows.append(f'{{"messages": [{user}], "tools": ["f"], "tools": []}}')
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join([*rows, json.dumps(chat(0))]))
+    *lines, last = run("prep", [path], tmp_path / "out")
+    fields = [*(f"messages[1].{name}" for name in REPEATED), "tools"]
+    assert [line["detail"].split(": ")[0] for line in lines] == [f"`{name}`" for name in fields]
+    assert last["outcome"] == "written"
+    for row in rows:
+        with pytest.raises(Refused, match="unsupported_field"):
+            dialogue("messages", fields_of(row.encode()))
+
+
+def test_an_untrained_question_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    rows = [chat(0, asked={"weight": 0}, said={"weight": 1}), chat(1, said={"weight": 1})]
+    bad, good = run("prep", [saved(tmp_path / "rows.jsonl", rows)], tmp_path / "out")
+    assert bad["detail"].startswith("`messages[0].weight`: ")
+    assert "remove the field from user and system messages" in bad["detail"]
+    assert good["outcome"] == "written"
+
+
+def test_a_prompt_that_says_nothing_is_none_however_the_row_is_read(tmp_path: Path) -> None:
+    """An escaped key makes a row unreadable for the fast reader, which must not matter."""
+    fast = json.dumps(pair(0, prompt=[{"role": "", "content": ""}]))
+    slow = fast.removesuffix("}") + r', "\u0078": 1}'
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f"{fast}\n{slow}\n")
+    lines = run("binarize", [path], tmp_path / "out")
+    assert [line["outcome"] for line in lines] == ["written"] * 2, lines
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])

@@ -111,11 +111,19 @@ def shape_of(rows: list[Row], command: str) -> str:
     return {"prep": "alternating", "binarize": "pair"}[command]
 
 
+class Written(dict[str, Any]):
+    """An object of JSON that also keeps its entries as they are written, in case a key repeats."""
+
+    def __init__(self, entries: list[tuple[str, Any]]) -> None:
+        super().__init__(entries)
+        self.entries = entries
+
+
 def fields_of(raw: bytes | dict[str, Any]) -> dict[str, Any]:
     if isinstance(raw, dict):
         return raw
     try:
-        fields = json.loads(raw.decode("utf-8"))
+        fields = json.loads(raw.decode("utf-8"), object_pairs_hook=Written)
     except UnicodeDecodeError:
         raise Refused("invalid_utf8") from None
     except ValueError:
@@ -125,21 +133,40 @@ def fields_of(raw: bytes | dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-MEDIA = {"image", "images", "audio", "audios", "video", "videos"}
-REASONING = {"reasoning_content", "reasoning", "thinking"}
-CALLS = {"tool_calls", "function_call", "tool_call_id"}
-TOOLS = {"tools", "functions"}
-SYSTEM = {"system", "system_prompt", "system_message"}
-FLAGS = {"weight", "train", "trained", "training", "loss", "loss_weight", "loss_scale"}
-OF_ANSWER = MEDIA | REASONING | CALLS
-OF_MESSAGE = OF_ANSWER | TOOLS | {"name", "refusal", "mask", "train_detail", "training_detail"}
-OF_ROW = MEDIA | TOOLS | {"chat_template_kwargs"}
+MEDIA = {"image", "images", "imageurl", "audio", "audios", "inputaudio", "video", "videos"}
+REASONING = {"reasoningcontent", "reasoningdetails", "reasoning"}
+REASONING |= {"thinkingcontent", "thinking", "thoughts", "thought"}
+CALLS = {"toolcalls", "functioncalls"}
+CALL = {"toolcall", "functioncall", "toolcallid", "toolplan", "toolresults"}
+TOOLS = {"tools", "functions", "availabletools", "tooldefinitions", "documents"}
+SYSTEM = {"system", "systemprompt", "systemmessage", "systeminstruction", "developer"}
+FLAGS_OF_ROW = {"weight", "lossweight", "lossscale", "train", "trained", "trainable"}
+FLAGS = FLAGS_OF_ROW | {"training", "loss"}
+MASKS = {"mask", "masked"}
+OF_ANSWER = MEDIA | REASONING | CALLS | CALL
+OF_MESSAGE = OF_ANSWER | TOOLS | MASKS | {"name", "refusal"}
+OF_MESSAGE |= {"ignore", "traindetail", "trainingdetail"}
+OF_ROW = MEDIA | TOOLS | CALLS | MASKS | {"chattemplatekwargs"}
+
+
+def _plain(key: str) -> str:
+    """A key without what sets its spellings apart: `tool_calls`, `toolCalls`, `Tool-Calls`."""
+    return key.lower().replace("_", "").replace("-", "")
+
+
+def _entries(value: dict[str, Any]) -> list[tuple[str, Any]]:
+    return value.entries if isinstance(value, Written) else list(value.items())
+
+
+def _said(value: dict[str, Any], names: set[str]) -> list[Any]:
+    """What an object says under such names, each in any spelling."""
+    return [one for key, one in _entries(value) if _plain(key) in names and _says(one)]
 
 
 def _says(value: Any) -> bool:
     """Whether a value is more than null, an empty text, or a container of nothing else."""
     if isinstance(value, dict):
-        return any(map(_says, value.values()))
+        return any(_says(one) for _, one in _entries(value))
     if isinstance(value, list):
         return any(map(_says, value))
     return value is not None and value != ""
@@ -150,12 +177,16 @@ def _objects(value: Any) -> list[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
+def _is_one(flag: Any) -> bool:
+    return not isinstance(flag, str) and bool(flag == 1)
+
+
 def _check_message(message: dict[str, Any]) -> None:
-    flags = [message[name] for name in FLAGS & message.keys() if _says(message[name])]
+    flags = _said(message, FLAGS)
     is_trained = message.get("role") == "assistant"
     if (
-        any(_says(message.get(name)) for name in OF_MESSAGE)
-        or any(not is_trained or isinstance(flag, str) or flag != 1 for flag in flags)
+        _said(message, OF_MESSAGE)
+        or any(not is_trained or not _is_one(flag) for flag in flags)
         or isinstance(message.get("content"), list)
     ):
         raise Refused("unsupported_field")
@@ -170,9 +201,10 @@ def _check_fields(fields: dict[str, Any], lists: tuple[str, ...]) -> None:
     ]
     first = next((start for start in starts if isinstance(start, dict)), {})
     said = [first.get("content")] if first.get("role") == "system" else []
-    lost = [fields[name] for name in SYSTEM & fields.keys() if _says(fields[name])]
-    if any(_says(fields.get(name)) for name in OF_ROW) or any(
-        [prompt] != said or not isinstance(prompt, str) for prompt in lost
+    if (
+        _said(fields, OF_ROW)
+        or not all(_is_one(flag) for flag in _said(fields, FLAGS_OF_ROW))
+        or any([prompt] != said or not isinstance(prompt, str) for prompt in _said(fields, SYSTEM))
     ):
         raise Refused("unsupported_field")
     for name in lists:
@@ -208,17 +240,20 @@ def _alternating(fields: dict[str, Any]) -> tuple[Messages, Answers]:
 
 
 def _dialogue(fields: dict[str, Any]) -> tuple[Messages, Answers]:
-    _check_fields(fields, ("messages",))
-    return _messages(fields.get("messages")), None
+    _check_fields(fields, ("messages", "prompt"))
+    messages, prompt = _messages(fields.get("messages")), fields.get("prompt")
+    if isinstance(prompt, list) and _says(prompt):
+        if any(not isinstance(message, dict) for message in prompt):
+            raise Refused("unsupported_field")
+        asked = [{name: message.get(name) for name in ("role", "content")} for message in prompt]
+        if messages[: len(asked)] != asked:
+            raise Refused("unsupported_field")
+    return messages, None
 
 
 def _completions(fields: dict[str, Any]) -> tuple[Messages, Answers]:
     _check_fields(fields, ())
-    if any(
-        _says(answer.get(name))
-        for answer in _objects(fields.get("completions"))
-        for name in OF_ANSWER
-    ):
+    if any(_said(answer, OF_ANSWER) for answer in _objects(fields.get("completions"))):
         raise Refused("unsupported_field")
     if not isinstance(fields.get("instruction"), str):
         raise Refused("invalid_row")
@@ -243,8 +278,10 @@ def _pair(fields: dict[str, Any]) -> tuple[Messages, Answers]:
         if context and context[: len(asked)] != asked:
             raise Refused("unsupported_field")
         context = context or asked
-    elif _says(prompt) and all(message["role"] != "user" for message in context):
-        raise Refused("unsupported_field")
+    elif _says(prompt):
+        asked_by_user = [turn["content"].strip() for turn in context if turn["role"] == "user"]
+        if not isinstance(prompt, str) or prompt.strip() not in asked_by_user:
+            raise Refused("unsupported_field")
     return context, [{"response": end[0]["content"]} for end in ends]
 
 

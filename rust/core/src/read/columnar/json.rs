@@ -1,8 +1,8 @@
 //! Values that Arrow's JSON writer refuses, or writes as something that is not in the file.
 //!
-//! It writes bytes as hex digits, which would be trained as if they were the text; and one column
-//! that it cannot write, such as a time in a named zone, makes it refuse the whole file, although
-//! no shape may need that column.
+//! It writes bytes as hex digits, which would be trained as if they were the text; only an id may
+//! be written so. And one column that it cannot write, such as a time in a named zone, makes it
+//! refuse the whole file, although no shape may need that column.
 
 use std::io::Write;
 
@@ -18,8 +18,10 @@ use arrow_json::writer::NullableEncoder;
 use arrow_json::{Encoder, EncoderFactory, EncoderOptions};
 use arrow_schema::{ArrowError, DataType, FieldRef, TimeUnit};
 
-/// Bytes of a UUID, which stays hex digits: it is an id, never a text.
-const UUID_BYTES: i32 = 16;
+/// Fields whose bytes are written as hex digits if they are no text.
+const IDS: [&str; 2] = ["id", "prompt_id"];
+/// The field whose bytes count as missing if they are no text.
+const SOURCE: &str = "source";
 
 /// Writes these values our way, and leaves all others to Arrow.
 #[derive(Debug)]
@@ -28,17 +30,18 @@ pub(super) struct Values;
 impl EncoderFactory for Values {
     fn make_default_encoder<'a>(
         &self,
-        _: &'a FieldRef,
+        field: &'a FieldRef,
         array: &'a dyn Array,
         _: &'a EncoderOptions,
     ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        let other = Other::of(field);
         let encoder: Box<dyn Encoder + 'a> = match array.data_type() {
-            DataType::Binary => Box::new(Bytes(array.as_binary::<i32>())),
-            DataType::LargeBinary => Box::new(Bytes(array.as_binary::<i64>())),
-            DataType::BinaryView => Box::new(Bytes(array.as_binary_view())),
-            DataType::FixedSizeBinary(length) if *length != UUID_BYTES => {
-                Box::new(Bytes(array.as_fixed_size_binary()))
-            }
+            DataType::Binary => Box::new(Bytes(array.as_binary::<i32>(), other)),
+            DataType::LargeBinary => Box::new(Bytes(array.as_binary::<i64>(), other)),
+            DataType::BinaryView => Box::new(Bytes(array.as_binary_view(), other)),
+            // A digest or a UUID, which Arrow writes as hex digits.
+            DataType::FixedSizeBinary(_) if other == Other::Hex => return Ok(None),
+            DataType::FixedSizeBinary(_) => Box::new(Bytes(array.as_fixed_size_binary(), other)),
             DataType::Timestamp(unit, Some(zone)) if zone.parse::<Tz>().is_err() => match unit {
                 TimeUnit::Second => instants::<TimestampSecondType>(array),
                 TimeUnit::Millisecond => instants::<TimestampMillisecondType>(array),
@@ -66,19 +69,51 @@ fn is_unwritable(kind: &DataType) -> bool {
     }
 }
 
+/// What bytes that are no text are written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Other {
+    /// An object, which no shape takes for a text.
+    Object,
+    Hex,
+    Null,
+}
+
+impl Other {
+    fn of(field: &FieldRef) -> Other {
+        match field.name().as_str() {
+            name if IDS.contains(&name) => Other::Hex,
+            SOURCE => Other::Null,
+            _ => Other::Object,
+        }
+    }
+}
+
 /// Bytes, as text if they are UTF-8; older writers of Parquet do not say which of their columns
-/// hold text. Other bytes become an object, which no shape takes for a text.
-struct Bytes<A>(A);
+/// hold text.
+struct Bytes<A>(A, Other);
 
 impl<'a, A: ArrayAccessor<Item = &'a [u8]>> Encoder for Bytes<A> {
     fn encode(&mut self, index: usize, json: &mut Vec<u8>) {
-        let bytes = self.0.value(index);
-        let written = match simdutf8::basic::from_utf8(bytes) {
-            Ok(text) => serde_json::to_writer(json, text).map_err(Into::into),
-            Err(_) => write!(json, r#"{{"bytes":{}}}"#, bytes.len()),
+        let Bytes(array, other) = self;
+        let bytes = array.value(index);
+        let text = simdutf8::basic::from_utf8(bytes).ok();
+        // Few digests are UTF-8 by chance, and most of those have control characters.
+        let text = text.filter(|text| *other != Other::Hex || !text.contains(char::is_control));
+        let written = match (text, other) {
+            (Some(text), _) => serde_json::to_writer(json, text).map_err(Into::into),
+            (None, Other::Object) => write!(json, r#"{{"bytes":{}}}"#, bytes.len()),
+            (None, Other::Hex) => write_hex(json, bytes),
+            (None, Other::Null) => write!(json, "null"),
         };
         debug_assert!(written.is_ok(), "memory can be written to");
     }
+}
+
+fn write_hex(json: &mut Vec<u8>, bytes: &[u8]) -> std::io::Result<()> {
+    json.push(b'"');
+    bytes.iter().try_for_each(|byte| write!(json, "{byte:02x}"))?;
+    json.push(b'"');
+    Ok(())
 }
 
 /// Times in a zone that is given by name, written in UTC.

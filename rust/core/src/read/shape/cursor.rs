@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
-use super::unsupported::{Level, may_decide};
+use super::unsupported::{Level, is_flag, may_decide};
 use crate::simd::bits::{WINDOW, bits};
 
 /// Values deeper than this are left to serde_json.
@@ -152,7 +152,26 @@ impl<'row> Cursor<'row> {
     /// The value of a key that the shape does not read, passed over; `None` where it may decide
     /// what is trained.
     pub(super) fn ignore(&mut self, key: &str, level: Level) -> Option<()> {
-        if may_decide(key, level) { self.eat_empty().then_some(()) } else { self.skip() }
+        self.ignore_or_flag(key, level).map(drop)
+    }
+
+    /// As [`Cursor::ignore`]; true where the value is a flag which says that this is trained.
+    pub(super) fn ignore_or_flag(&mut self, key: &str, level: Level) -> Option<bool> {
+        if !may_decide(key, level) {
+            self.skip().map(|()| false)
+        } else if self.eat_empty() {
+            Some(false)
+        } else {
+            is_flag(key, level).then(|| self.eat_one())?.map(|()| true)
+        }
+    }
+
+    /// Passes over true or 1.
+    fn eat_one(&mut self) -> Option<()> {
+        match self.peek()? {
+            b't' => self.word("true"),
+            _ => (self.float()? == 1.0).then_some(()),
+        }
     }
 
     /// Passes over null, an empty text, list or object; false where something else is next.

@@ -1,28 +1,38 @@
 //! ultrachat_200k and its many kin: `{"messages": [{"role", "content"}, …]}`, with or without
-//! `prompt` and `prompt_id`.
+//! `prompt` and `prompt_id`. A `prompt` of messages must be the first of `messages`; one of text is
+//! not read.
 
 use serde::Deserialize;
 
-use super::{Cursor, Id, Level, Message, fields, object, once, turns};
-use crate::dialogue::{Dialogue, Replies};
+use super::prompt::{Prompt, prompt};
+use super::unsupported::refused;
+use super::{Cursor, Id, Level, List, Message, fields, object, once, turns};
+use crate::dialogue::{Dialogue, Replies, Turn};
 use crate::stage::Reason;
 
+/// Where the messages of a row are; the dialogue comes first.
+const LISTS: [List; 2] = [("messages", Level::Message), ("prompt", Level::Message)];
+
 #[derive(Deserialize)]
-struct Row {
+struct Row<'row> {
     id: Option<Id>,
     prompt_id: Option<Id>,
     source: Option<String>,
+    #[serde(borrow, default, deserialize_with = "prompt")]
+    prompt: Prompt<'row>,
     #[serde(deserialize_with = "object::list")]
     messages: Vec<Message>,
 }
 
-impl Row {
-    fn quick(cursor: &mut Cursor) -> Option<Row> {
-        let (mut id, mut prompt_id, mut source, mut messages) = (None, None, None, None);
+impl<'row> Row<'row> {
+    fn quick(cursor: &mut Cursor<'row>) -> Option<Row<'row>> {
+        let (mut id, mut prompt_id, mut source, mut prompt, mut messages) =
+            (None, None, None, None, None);
         cursor.object(|cursor, key| match key {
             "id" => once(&mut id, cursor.maybe(Id::quick)),
             "prompt_id" => once(&mut prompt_id, cursor.maybe(Id::quick)),
             "source" => once(&mut source, cursor.maybe(Cursor::text)),
+            "prompt" => once(&mut prompt, Prompt::quick_unless_text(cursor)),
             "messages" => once(&mut messages, cursor.list(Message::quick)),
             _ => cursor.ignore(key, Level::Row),
         })?;
@@ -30,13 +40,31 @@ impl Row {
             id: id.flatten(),
             prompt_id: prompt_id.flatten(),
             source: source.flatten(),
+            prompt: prompt.unwrap_or_default(),
             messages: messages?,
         })
     }
 }
 
 pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
-    let row: Row = fields(row, &[("messages", Level::Message)], Row::quick)?;
+    let row: Row = fields(row, &LISTS, Row::quick)?;
     let id = row.id.or(row.prompt_id).map(String::from);
-    Ok(Dialogue { id, source: row.source, turns: turns(row.messages)?, replies: Replies::Inline })
+    let turns = turns(row.messages)?;
+    check_prompt(row.prompt, &turns)?;
+    Ok(Dialogue { id, source: row.source, turns, replies: Replies::Inline })
+}
+
+/// Refuses a `prompt` of messages that the dialogue does not begin with: they would be lost.
+fn check_prompt(prompt: Prompt<'_>, dialogue: &[Turn]) -> Result<(), Reason> {
+    let why = match prompt {
+        Prompt::Nothing | Prompt::Text(_) | Prompt::Other => return Ok(()),
+        Prompt::Malformed(_) => "it is a list of something other than messages; remove it",
+        Prompt::Messages(messages) => {
+            if dialogue.starts_with(&turns(messages)?) {
+                return Ok(());
+            }
+            "`messages` does not begin with its messages; write them once"
+        }
+    };
+    Err(refused("prompt", why))
 }

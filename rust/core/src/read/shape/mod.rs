@@ -7,11 +7,13 @@ mod cursor;
 mod messages;
 mod object;
 mod pair;
+mod prompt;
+mod raw;
 mod unsupported;
 
 use cursor::{Cursor, once, whole};
 use serde::Deserialize;
-use unsupported::{Level, List};
+use unsupported::{ASSISTANT, Level, List};
 
 use crate::dialogue::{Dialogue, Role, Turn};
 use crate::error::{Error, Result};
@@ -90,13 +92,19 @@ struct Message {
 
 impl Message {
     fn quick(cursor: &mut Cursor) -> Option<Message> {
-        let (mut role, mut content) = (None, None);
+        let (mut role, mut content, mut is_flagged) = (None, None, false);
         cursor.object(|cursor, key| match key {
             "role" => once(&mut role, cursor.text()),
             "content" => once(&mut content, cursor.text()),
-            _ => cursor.ignore(key, Level::Message),
+            _ => cursor.ignore_or_flag(key, Level::Message).map(|flag| is_flagged |= flag),
         })?;
-        Some(Message { role: role?, content: content? })
+        let message = Message { role: role?, content: content? };
+        (!is_flagged || message.role == ASSISTANT).then_some(message)
+    }
+
+    /// Whether no member says anything.
+    fn is_empty(&self) -> bool {
+        self.role.is_empty() && self.content.is_empty()
     }
 }
 

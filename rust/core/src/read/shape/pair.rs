@@ -1,10 +1,10 @@
 //! ultrafeedback_binarized and its many kin: `chosen` and `rejected` message lists that differ in
 //! the last message. The messages before it are in both lists, or in a list of their own, `prompt`.
 
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use serde::Deserialize;
 
-use super::unsupported::{is_empty, refused};
+use super::prompt::{Prompt, prompt};
+use super::unsupported::refused;
 use super::{Cursor, Id, Level, List, Message, fields, not_of_shape, object, once, turns};
 use crate::dialogue::{Dialogue, Pair, Replies, Role, Turn};
 use crate::stage::Reason;
@@ -14,12 +14,12 @@ const LISTS: [List; 3] =
     [("prompt", Level::Message), ("chosen", Level::Message), ("rejected", Level::Message)];
 
 #[derive(Deserialize)]
-struct Row {
+struct Row<'row> {
     id: Option<Id>,
     prompt_id: Option<Id>,
     source: Option<String>,
-    #[serde(default, deserialize_with = "prompt")]
-    prompt: Prompt,
+    #[serde(borrow, default, deserialize_with = "prompt")]
+    prompt: Prompt<'row>,
     #[serde(deserialize_with = "object::list")]
     chosen: Vec<Message>,
     #[serde(deserialize_with = "object::list")]
@@ -28,45 +28,8 @@ struct Row {
     score_rejected: Option<f64>,
 }
 
-/// What the column `prompt` holds.
-#[derive(Default)]
-enum Prompt {
-    #[default]
-    Nothing,
-    /// A text, which most sources write in addition to the messages.
-    Text,
-    Messages(Vec<Message>),
-    /// A list of something else, and what is wrong with it.
-    Malformed(String),
-}
-
-impl Prompt {
-    fn quick(cursor: &mut Cursor) -> Option<Prompt> {
-        if cursor.eat_empty() {
-            return Some(Prompt::Nothing);
-        }
-        match cursor.peek()? {
-            b'[' => cursor.list(Message::quick).map(Prompt::Messages),
-            _ => cursor.skip().map(|()| Prompt::Text),
-        }
-    }
-}
-
-fn prompt<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Prompt, D::Error> {
-    let value = <&RawValue>::deserialize(deserializer)?;
-    if is_empty(value) {
-        return Ok(Prompt::Nothing);
-    }
-    if !value.get().starts_with('[') {
-        return Ok(Prompt::Text);
-    }
-    let messages: Result<_, serde_json::Error> =
-        object::list(&mut serde_json::Deserializer::from_str(value.get()));
-    Ok(messages.map_or_else(|error| Prompt::Malformed(error.to_string()), Prompt::Messages))
-}
-
-impl Row {
-    fn quick(cursor: &mut Cursor) -> Option<Row> {
+impl<'row> Row<'row> {
+    fn quick(cursor: &mut Cursor<'row>) -> Option<Row<'row>> {
         let (mut id, mut prompt_id, mut source, mut prompt) = (None, None, None, None);
         let (mut chosen, mut rejected, mut score_chosen, mut score_rejected) =
             (None, None, None, None);
@@ -114,12 +77,9 @@ pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
 }
 
 /// The messages before the answers, whether they are in the lists of these or in `prompt`.
-fn whole_context(prompt: Prompt, context: Vec<Turn>) -> Result<Vec<Turn>, Reason> {
+fn whole_context(prompt: Prompt<'_>, context: Vec<Turn>) -> Result<Vec<Turn>, Reason> {
     match prompt {
-        Prompt::Text if !context.iter().any(|turn| turn.role == Role::User) => {
-            Err(refused("prompt", "no user message is in `chosen`; write the prompt as messages"))
-        }
-        Prompt::Nothing | Prompt::Text => Ok(context),
+        Prompt::Nothing => Ok(context),
         Prompt::Malformed(error) => Err(not_of_shape(format!("`prompt`: {error}"))),
         Prompt::Messages(messages) => {
             let prompt = turns(messages)?;
@@ -131,7 +91,24 @@ fn whole_context(prompt: Prompt, context: Vec<Turn>) -> Result<Vec<Turn>, Reason
                 Err(refused("prompt", "`chosen` does not begin with its messages; write them once"))
             }
         }
+        Prompt::Text(_) | Prompt::Other if !context.iter().any(is_of_user) => {
+            Err(refused("prompt", "no user message is in `chosen`; write the prompt as messages"))
+        }
+        Prompt::Text(text) if context.iter().any(|turn| says(turn, &text)) => Ok(context),
+        Prompt::Text(_) | Prompt::Other => Err(refused(
+            "prompt",
+            "no user message of `chosen` says the same; write the prompt as messages, or remove it",
+        )),
     }
+}
+
+fn is_of_user(turn: &Turn) -> bool {
+    turn.role == Role::User
+}
+
+/// Whether a turn is the user's and has that text, white space around it aside.
+fn says(turn: &Turn, text: &str) -> bool {
+    is_of_user(turn) && turn.text.trim() == text.trim()
 }
 
 /// The context and the answer that follows it.

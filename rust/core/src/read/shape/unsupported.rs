@@ -4,10 +4,9 @@
 //! The fast reader asks [`may_decide`] about keys it does not know and leaves a row with such a
 //! value to [`check`], which finds the field again, looks at its value and gives the reason.
 
-use std::collections::BTreeMap;
-
 use serde_json::value::RawValue;
 
+use super::raw::{Object, is_empty, text};
 use crate::stage::{Code, Reason};
 
 /// The kind of object that a field belongs to.
@@ -38,51 +37,105 @@ struct Group {
 #[derive(PartialEq, Eq)]
 enum Harmless {
     None,
-    /// 1 or true on an assistant's message, which is trained in any case.
-    TrainedAnswer,
+    /// 1 or true on a row or on an assistant's message, which is trained in any case.
+    Trained,
     /// The text of the system message that the dialogue begins with.
     SystemMessage,
 }
 
-const EVERYWHERE: &[Level] = &[Level::Row, Level::Message, Level::Answer];
+/// The role whose messages are trained.
+pub(super) const ASSISTANT: &str = "assistant";
 
-const GROUPS: [Group; 9] = [
+const EVERYWHERE: &[Level] = &[Level::Row, Level::Message, Level::Answer];
+const NOT_OF_ANSWERS: &[Level] = &[Level::Row, Level::Message];
+const NOT_OF_ROWS: &[Level] = &[Level::Message, Level::Answer];
+
+const CALL_ADVICE: &str = "tool calls are not passed to the template; write them into `content`";
+const WEIGHT_ADVICE: &str = "rows and messages cannot be weighted or left out of training; only 1 \
+    or true is accepted, on a row or an assistant message: remove the field from user and system \
+    messages";
+const MASK_ADVICE: &str = "messages and parts of them cannot be left out of training; if \
+    everything is to be trained, remove the field";
+
+/// The fields, as most sources spell them, see [`is_same`].
+const GROUPS: [Group; 13] = [
     Group {
-        names: &["tools", "functions"],
-        levels: &[Level::Row, Level::Message],
+        names: &["tools", "functions", "available_tools", "tool_definitions"],
+        levels: NOT_OF_ANSWERS,
         harmless: Harmless::None,
         advice: "tool definitions are not passed to the template; write them into a system message",
     },
     Group {
-        names: &["tool_calls", "function_call", "tool_call_id"],
-        levels: &[Level::Message, Level::Answer],
+        names: &["documents"],
+        levels: NOT_OF_ANSWERS,
         harmless: Harmless::None,
-        advice: "tool calls are not passed to the template; write them into `content`",
+        advice: "documents are not passed to the template; write them into a message",
     },
     Group {
-        names: &["reasoning_content", "reasoning", "thinking"],
-        levels: &[Level::Message, Level::Answer],
+        names: &["tool_calls", "function_calls"],
+        levels: EVERYWHERE,
+        harmless: Harmless::None,
+        advice: CALL_ADVICE,
+    },
+    Group {
+        names: &["tool_call", "function_call", "tool_call_id", "tool_plan", "tool_results"],
+        levels: NOT_OF_ROWS,
+        harmless: Harmless::None,
+        advice: CALL_ADVICE,
+    },
+    Group {
+        names: &[
+            "reasoning_content",
+            "reasoning_details",
+            "reasoning",
+            "thinking_content",
+            "thinking",
+            "thoughts",
+            "thought",
+        ],
+        levels: NOT_OF_ROWS,
         harmless: Harmless::None,
         advice: "reasoning is not passed to the template; write it into `content`",
     },
     Group {
-        names: &["image", "images", "audio", "audios", "video", "videos"],
+        names: &[
+            "image",
+            "images",
+            "image_url",
+            "audio",
+            "audios",
+            "input_audio",
+            "video",
+            "videos",
+        ],
         levels: EVERYWHERE,
         harmless: Harmless::None,
         advice: "only text is supported",
     },
     Group {
-        names: &["weight", "train", "trained", "training", "loss", "loss_weight", "loss_scale"],
+        names: &["weight", "loss_weight", "loss_scale", "train", "trained", "trainable"],
+        levels: NOT_OF_ANSWERS,
+        harmless: Harmless::Trained,
+        advice: WEIGHT_ADVICE,
+    },
+    // On a row, these are often what a trainer measured.
+    Group {
+        names: &["training", "loss"],
         levels: &[Level::Message],
-        harmless: Harmless::TrainedAnswer,
-        advice: "messages cannot be weighted or left out of training one by one; only 1 or true \
-            on an assistant message is accepted",
+        harmless: Harmless::Trained,
+        advice: WEIGHT_ADVICE,
     },
     Group {
-        names: &["train_detail", "training_detail", "mask"],
+        names: &["mask", "masked"],
+        levels: NOT_OF_ANSWERS,
+        harmless: Harmless::None,
+        advice: MASK_ADVICE,
+    },
+    Group {
+        names: &["ignore", "train_detail", "training_detail"],
         levels: &[Level::Message],
         harmless: Harmless::None,
-        advice: "parts of a message cannot be left out of training",
+        advice: MASK_ADVICE,
     },
     Group {
         names: &["name", "refusal"],
@@ -91,7 +144,7 @@ const GROUPS: [Group; 9] = [
         advice: "it is not passed to the template; write it into `content` or remove it",
     },
     Group {
-        names: &["system", "system_prompt", "system_message"],
+        names: &["system", "system_prompt", "system_message", "system_instruction", "developer"],
         levels: &[Level::Row],
         harmless: Harmless::SystemMessage,
         advice: "make it the first message, with role `system`",
@@ -104,15 +157,23 @@ const GROUPS: [Group; 9] = [
     },
 ];
 
-/// A bit for each length that a name of [`GROUPS`] has.
-const LENGTHS: u64 = lengths();
+/// More letters than a name has.
+const LETTERS_MAX: usize = 24;
 
-const fn lengths() -> u64 {
-    let (mut bits, mut group) = (0, 0);
+/// By the number of letters of a name, a bit for each letter that one begins with.
+const FIRST_LETTERS: [u32; LETTERS_MAX] = first_letters();
+
+const fn first_letters() -> [u32; LETTERS_MAX] {
+    let (mut bits, mut group) = ([0; LETTERS_MAX], 0);
     while group < GROUPS.len() {
         let (names, mut name) = (GROUPS[group].names, 0);
         while name < names.len() {
-            bits |= 1 << names[name].len();
+            let (bytes, mut at, mut letters) = (names[name].as_bytes(), 0, 0);
+            while at < bytes.len() {
+                letters += !is_separator(bytes[at]) as usize;
+                at += 1;
+            }
+            bits[letters] |= letter_bit(bytes[0]);
             name += 1;
         }
         group += 1;
@@ -120,45 +181,60 @@ const fn lengths() -> u64 {
     bits
 }
 
-/// Whether a key at that level names such a field. Most keys are told by their length alone.
+/// Capitals have the bits of their small letters.
+const fn letter_bit(letter: u8) -> u32 {
+    1 << (letter & 31)
+}
+
+const fn is_separator(byte: u8) -> bool {
+    matches!(byte, b'_' | b'-')
+}
+
+/// The letters of a key, small, without what separates its words.
+fn letters(key: &str) -> impl Iterator<Item = u8> {
+    key.bytes().filter(|byte| !is_separator(*byte)).map(|byte| byte.to_ascii_lowercase())
+}
+
+/// Whether two keys are spellings of one name: `tool_calls`, `toolCalls`, `Tool-Calls`.
+fn is_same(key: &str, name: &str) -> bool {
+    letters(key).eq(letters(name))
+}
+
+/// Whether a key at that level names such a field. Most keys are told by the number of their
+/// letters and by their first.
 pub(super) fn may_decide(key: &str, level: Level) -> bool {
-    key.len() < 64 && LENGTHS >> key.len() & 1 == 1 && is_listed(key, level)
+    let mut bytes = key.bytes().filter(|byte| !is_separator(*byte));
+    let Some(first) = bytes.next() else { return false };
+    let firsts = FIRST_LETTERS.get(1 + bytes.count()).copied().unwrap_or_default();
+    firsts & letter_bit(first) != 0 && group(key, level).is_some()
 }
 
+/// Whether a key at that level is one which only says that this is trained, if it is 1 or true.
 #[cold]
-fn is_listed(key: &str, level: Level) -> bool {
-    groups(level).any(|group| group.names.contains(&key))
+pub(super) fn is_flag(key: &str, level: Level) -> bool {
+    group(key, level).is_some_and(|group| group.harmless == Harmless::Trained)
 }
 
-fn groups(level: Level) -> impl Iterator<Item = &'static Group> {
-    GROUPS.iter().filter(move |group| group.levels.contains(&level))
-}
-
-type Object<'row> = BTreeMap<String, &'row RawValue>;
-
-fn object(json: &str) -> Option<Object<'_>> {
-    serde_json::from_str(json).ok()
-}
-
-fn list(json: &str) -> Option<Vec<&RawValue>> {
-    serde_json::from_str(json).ok()
-}
-
-fn text(json: &RawValue) -> Option<String> {
-    serde_json::from_str(json.get()).ok()
+/// The group of a key at that level.
+#[cold]
+fn group(key: &str, level: Level) -> Option<&'static Group> {
+    GROUPS.iter().find(|group| {
+        group.levels.contains(&level) && group.names.iter().any(|name| is_same(key, name))
+    })
 }
 
 /// Refuses a row that has a value in such a field. What is no JSON, or not of the shape, passes:
 /// whoever reads it next says so.
 pub(super) fn check(row: &str, lists: &[List]) -> Result<(), Reason> {
-    let Some(row) = object(row) else { return Ok(()) };
-    let of = |key: &str| row.get(key).and_then(|value| list(value.get())).unwrap_or_default();
+    let Some(row) = Object::of(row) else { return Ok(()) };
     let messages = lists.iter().filter(|(_, level)| *level == Level::Message);
-    let first = messages.filter_map(|(key, _)| object(of(key).first()?.get())).next();
+    let first = messages
+        .flat_map(|(key, _)| row.lists(key))
+        .find_map(|messages| Object::of(messages.first()?.get()));
     check_object("", &row, Level::Row, first.as_ref())?;
     for (key, level) in lists {
-        for (index, value) in of(key).iter().enumerate() {
-            let Some(object) = object(value.get()) else { continue };
+        for (index, value) in row.lists(key).flat_map(|list| list.into_iter().enumerate()) {
+            let Some(object) = Object::of(value.get()) else { continue };
             let path = format!("{key}[{index}].");
             check_object(&path, &object, *level, None)?;
             if *level == Level::Message {
@@ -175,19 +251,21 @@ fn check_object(
     level: Level,
     first_message: Option<&Object<'_>>,
 ) -> Result<(), Reason> {
-    for group in groups(level) {
-        for name in group.names {
-            let Some(value) = object.get(*name).filter(|value| !is_empty(value)) else { continue };
-            let is_harmless = match group.harmless {
-                Harmless::None => false,
-                Harmless::TrainedAnswer => is_one(value) && has_text(object, "role", "assistant"),
-                Harmless::SystemMessage => {
-                    first_message.is_some_and(|message| is_system_message(message, value))
-                }
-            };
-            if !is_harmless {
-                return Err(refused(&format!("{path}{name}"), group.advice));
+    for (key, value) in &object.0 {
+        let Some(group) = may_decide(key, level).then(|| group(key, level)).flatten() else {
+            continue;
+        };
+        let is_harmless = match group.harmless {
+            Harmless::None => false,
+            Harmless::Trained => {
+                is_one(value) && (level == Level::Row || object.has_text("role", ASSISTANT))
             }
+            Harmless::SystemMessage => {
+                first_message.is_some_and(|message| is_system_message(message, value))
+            }
+        };
+        if !is_harmless && !is_empty(value) {
+            return Err(refused(&format!("{path}{key}"), group.advice));
         }
     }
     Ok(())
@@ -195,29 +273,17 @@ fn check_object(
 
 /// Content in parts may hold more than text, and templates differ in what they make of it.
 fn check_content(path: &str, message: &Object<'_>) -> Result<(), Reason> {
-    match message.get("content") {
-        Some(content) if content.get().starts_with('[') => Err(refused(
+    if message.all("content").any(|content| content.get().starts_with('[')) {
+        return Err(refused(
             &format!("{path}content"),
             "it is a list of parts; only text is supported: join the parts into one string",
-        )),
-        _ => Ok(()),
+        ));
     }
+    Ok(())
 }
 
 pub(super) fn refused(field: &str, advice: &str) -> Reason {
     Reason::found(Code::UnsupportedField, format!("`{field}`: {advice}"))
-}
-
-/// Whether a value says nothing: null, an empty text, or a list or object of nothing else.
-pub(super) fn is_empty(value: &RawValue) -> bool {
-    let json = value.get();
-    match json.as_bytes().first() {
-        Some(b'n') => true,
-        Some(b'"') => json == "\"\"",
-        Some(b'[') => list(json).is_some_and(|values| values.into_iter().all(is_empty)),
-        Some(b'{') => object(json).is_some_and(|fields| fields.into_values().all(is_empty)),
-        _ => false,
-    }
 }
 
 /// Whether a value is 1 or true.
@@ -225,13 +291,9 @@ fn is_one(value: &RawValue) -> bool {
     value.get() == "true" || value.get().parse::<f64>().is_ok_and(|number| number == 1.0)
 }
 
-fn has_text(object: &Object<'_>, key: &str, wanted: &str) -> bool {
-    object.get(key).and_then(|value| text(value)).is_some_and(|text| text == wanted)
-}
-
 fn is_system_message(message: &Object<'_>, prompt: &RawValue) -> bool {
-    let is_said = |prompt: String| has_text(message, "content", &prompt);
-    has_text(message, "role", "system") && text(prompt).is_some_and(is_said)
+    let is_said = |prompt: String| message.has_text("content", &prompt);
+    message.has_text("role", "system") && text(prompt).is_some_and(is_said)
 }
 
 #[cfg(test)]
@@ -239,26 +301,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_is_found_by_its_length_and_stands_once() {
-        let names: Vec<_> = GROUPS.iter().flat_map(|group| group.names).collect();
-        for (index, name) in names.iter().enumerate() {
-            let level = GROUPS.iter().find(|group| group.names.contains(name)).expect("its group");
-            assert!(may_decide(name, level.levels[0]), "{name}");
-            assert!(!names[..index].contains(name), "{name} stands twice");
+    fn every_name_is_found_in_every_spelling_and_stands_once() {
+        let names: Vec<_> = GROUPS
+            .iter()
+            .flat_map(|group| group.names.iter().map(|name| (*name, group.levels[0])))
+            .collect();
+        for (index, (name, level)) in names.iter().enumerate() {
+            for key in [
+                (*name).to_owned(),
+                name.replace('_', ""),
+                name.replace('_', "-"),
+                format!("_{}__", name.to_uppercase()),
+            ] {
+                assert!(may_decide(&key, *level), "{key}");
+            }
+            assert!(names[..index].iter().all(|(other, _)| !is_same(other, name)), "{name}");
         }
-        for key in ["", "content", "models", "correct_answers", &"x".repeat(64), &"x".repeat(69)] {
-            assert!(!may_decide(key, Level::Row), "{key}");
+        let others = ["", "_", "content", "models", "correct_answers", "tool", "system_", "\u{e9}"];
+        for key in others.into_iter().chain([&*"x".repeat(64), &*"tools".repeat(9)]) {
+            assert!(!may_decide(key, Level::Answer), "{key}");
         }
     }
 
     #[test]
-    fn empty_is_what_says_nothing_however_deep() {
-        let empty = |json: &str| is_empty(&RawValue::from_string(json.to_owned()).expect("JSON"));
-        for json in ["null", r#""""#, "[]", "{}", "[ null ]", r#"{"a": null, "b": [{"c": ""}]}"#] {
-            assert!(empty(json), "{json}");
-        }
-        for json in ["0", "false", r#"" ""#, "[0]", r#"{"a": false}"#, r#""[]""#] {
-            assert!(!empty(json), "{json}");
-        }
+    fn flags_are_known_where_they_may_be() {
+        assert!(is_flag("weight", Level::Row) && is_flag("Weight", Level::Message));
+        assert!(is_flag("loss", Level::Message) && !is_flag("loss", Level::Row));
+        assert!(!is_flag("mask", Level::Message) && !is_flag("weight", Level::Answer));
     }
 }

@@ -1,6 +1,5 @@
 //! Reads rows with serde_json only. The fast reader must return the same results, including errors.
 
-use std::collections::HashMap;
 use std::marker::PhantomData;
 
 use serde::de::value::MapAccessDeserializer;
@@ -23,25 +22,54 @@ pub fn parse(shape: &str, row: &[u8]) -> Read {
     }
 }
 
-/// Fields that cause an error if they contain anything, in the order of the checks.
-const OF_ROW: &str = "tools functions image images audio audios video videos system system_prompt \
-    system_message chat_template_kwargs";
-const OF_MESSAGE: &str = "tools functions tool_calls function_call tool_call_id \
-    reasoning_content reasoning thinking image images audio audios video videos weight train \
-    trained training loss loss_weight loss_scale train_detail training_detail mask name refusal";
-const OF_ANSWER: &str = "tool_calls function_call tool_call_id reasoning_content reasoning \
-    thinking image images audio audios video videos";
-const FLAGS: &str = "weight train trained training loss loss_weight loss_scale";
+/// Fields that cause an error if they contain anything. Separators and capitals do not matter.
+const OF_ROW: &str = "tools functions available_tools tool_definitions documents tool_calls \
+    function_calls image images image_url audio audios input_audio video videos weight loss_weight \
+    loss_scale train trained trainable mask masked system system_prompt system_message \
+    system_instruction developer chat_template_kwargs";
+const OF_MESSAGE: &str = "tools functions available_tools tool_definitions documents tool_calls \
+    function_calls tool_call function_call tool_call_id tool_plan tool_results reasoning_content \
+    reasoning_details reasoning thinking_content thinking thoughts thought image images image_url \
+    audio audios input_audio video videos weight loss_weight loss_scale train trained trainable \
+    training loss mask masked ignore train_detail training_detail name refusal";
+const OF_ANSWER: &str = "tool_calls function_calls tool_call function_call tool_call_id tool_plan \
+    tool_results reasoning_content reasoning_details reasoning thinking_content thinking thoughts \
+    thought image images image_url audio audios input_audio video videos";
+const FLAGS: &str = "weight loss_weight loss_scale train trained trainable training loss";
 
-type Raw<'row> = HashMap<String, &'row RawValue>;
+fn names(list: &str, key: &str) -> bool {
+    let plain = |name: &str| name.to_ascii_lowercase().replace(['_', '-'], "");
+    list.split_whitespace().any(|name| plain(name) == plain(key))
+}
+
+/// An object with all of its entries, including those with a repeated key.
+struct Raw<'row>(Vec<(String, &'row RawValue)>);
+
+impl<'de> Deserialize<'de> for Raw<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Raw<'de>;
+            fn expecting(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
+                formatter.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw<'de>, A::Error> {
+                std::iter::from_fn(|| map.next_entry().transpose())
+                    .collect::<Result<_, _>>()
+                    .map(Raw)
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}
 
 fn raw<'row, T: Deserialize<'row>>(value: &'row RawValue) -> Option<T> {
     serde_json::from_str(value.get()).ok()
 }
 
 fn says(value: &RawValue) -> bool {
-    match raw::<HashMap<String, &RawValue>>(value) {
-        Some(fields) => fields.values().any(|value| says(value)),
+    match raw::<Raw>(value) {
+        Some(fields) => fields.0.iter().any(|(_, value)| says(value)),
         None => match raw::<Vec<&RawValue>>(value) {
             Some(values) => values.into_iter().any(says),
             None => !["null", "\"\""].contains(&value.get()),
@@ -50,16 +78,21 @@ fn says(value: &RawValue) -> bool {
 }
 
 fn is(object: &Raw, key: &str, text: &str) -> bool {
-    object.get(key).and_then(|value| raw::<String>(value)).is_some_and(|value| value == text)
+    object
+        .0
+        .iter()
+        .any(|(name, value)| name == key && raw::<String>(value).as_deref() == Some(text))
 }
 
 /// The name of the first field that a row would lose.
 fn lost_field(row: &str, key_lists: &[&str], of_element: &str) -> Option<String> {
     let row: Raw = serde_json::from_str(row).ok()?;
-    let lists: Vec<(&str, Vec<&RawValue>)> = key_lists
-        .iter()
-        .filter_map(|key| Some((*key, raw::<Vec<&RawValue>>(row.get(*key)?)?)))
-        .collect();
+    let mut lists: Vec<(&str, Vec<&RawValue>)> = Vec::new();
+    for key in key_lists {
+        for (_, value) in row.0.iter().filter(|(name, _)| name == key) {
+            lists.extend(raw(value).map(|list| (*key, list)));
+        }
+    }
     let start = (of_element == OF_MESSAGE)
         .then(|| lists.iter().find_map(|(_, list)| raw::<Raw>(list.first()?)))
         .flatten();
@@ -69,25 +102,30 @@ fn lost_field(row: &str, key_lists: &[&str], of_element: &str) -> Option<String>
                 && raw::<String>(prompt).is_some_and(|prompt| is(start, "content", &prompt))
         })
     };
-    for name in OF_ROW.split_whitespace() {
-        let Some(value) = row.get(name).filter(|value| says(value)) else { continue };
-        if !(name.starts_with("system") && is_first_message(value)) {
-            return Some(name.to_owned());
+    let is_one = |value: &RawValue| value.get() == "true" || value.get().parse() == Ok(1.0);
+    for (name, value) in &row.0 {
+        let is_fine =
+            names("system system_prompt system_message system_instruction developer", name)
+                && is_first_message(value)
+                || names(FLAGS, name) && is_one(value);
+        if names(OF_ROW, name) && says(value) && !is_fine {
+            return Some(name.clone());
         }
     }
     for (key, list) in &lists {
         for (index, element) in list.iter().enumerate() {
             let Some(element) = raw::<Raw>(element) else { continue };
-            for name in of_element.split_whitespace() {
-                let Some(value) = element.get(name).filter(|value| says(value)) else { continue };
-                let one = value.get() == "true" || value.get().parse() == Ok(1.0);
-                let is_flag = FLAGS.split_whitespace().any(|flag| flag == name);
-                if !(is_flag && one && is(&element, "role", "assistant")) {
+            for (name, value) in &element.0 {
+                let is_fine =
+                    names(FLAGS, name) && is_one(value) && is(&element, "role", "assistant");
+                if names(of_element, name) && says(value) && !is_fine {
                     return Some(format!("{key}[{index}].{name}"));
                 }
             }
-            let content = element.get("content").filter(|_| of_element == OF_MESSAGE);
-            if content.is_some_and(|content| content.get().starts_with('[')) {
+            let is_in_parts = |(name, value): &(String, &RawValue)| {
+                name == "content" && value.get().starts_with('[')
+            };
+            if of_element == OF_MESSAGE && element.0.iter().any(is_in_parts) {
                 return Some(format!("{key}[{index}].content"));
             }
         }
@@ -208,15 +246,25 @@ fn alternating(row: &[u8]) -> Read {
 
 fn messages(row: &[u8]) -> Read {
     #[derive(Deserialize)]
-    struct Row {
+    struct Row<'row> {
         id: Option<Id>,
         prompt_id: Option<Id>,
         source: Option<String>,
+        #[serde(borrow)]
+        prompt: Option<&'row RawValue>,
         messages: Vec<Object<Message>>,
     }
-    let row: Row = fields(row, &["messages"], OF_MESSAGE)?;
+    let row: Row = fields(row, &["messages", "prompt"], OF_MESSAGE)?;
+    let turns = turns(row.messages)?;
+    let prompt = row.prompt.filter(|prompt| prompt.get().starts_with('[') && says(prompt));
+    if let Some(prompt) = prompt {
+        let asked = raw::<Vec<Object<Message>>>(prompt).ok_or_else(|| lost("prompt"))?;
+        if !turns.starts_with(&self::turns(asked)?) {
+            return Err(lost("prompt"));
+        }
+    }
     let id = row.id.or(row.prompt_id).map(Id::text);
-    Ok(Dialogue { id, source: row.source, turns: turns(row.messages)?, replies: Replies::Inline })
+    Ok(Dialogue { id, source: row.source, turns, replies: Replies::Inline })
 }
 
 fn pair(row: &[u8]) -> Read {
@@ -266,8 +314,15 @@ fn pair(row: &[u8]) -> Read {
                 false => return Err(lost("prompt")),
             }
         }
-        Some(_) if !turns.iter().any(|turn| turn.role == Role::User) => return Err(lost("prompt")),
-        _ => turns,
+        Some(prompt) => {
+            let asked = raw::<String>(prompt).ok_or_else(|| lost("prompt"))?;
+            let mut questions = turns.iter().filter(|turn| turn.role == Role::User);
+            if !questions.any(|question| question.text.trim() == asked.trim()) {
+                return Err(lost("prompt"));
+            }
+            turns
+        }
+        None => turns,
     };
     let pair = Pair {
         chosen,
