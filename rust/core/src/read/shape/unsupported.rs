@@ -50,7 +50,8 @@ const EVERYWHERE: &[Level] = &[Level::Row, Level::Message, Level::Answer];
 const NOT_OF_ANSWERS: &[Level] = &[Level::Row, Level::Message];
 const NOT_OF_ROWS: &[Level] = &[Level::Message, Level::Answer];
 
-const CALL_ADVICE: &str = "tool calls are not passed to the template; write them into `content`";
+const CALL_ADVICE: &str =
+    "tool calls and results are not passed to the template; write them into `content`";
 const WEIGHT_ADVICE: &str = "rows and messages cannot be weighted or left out of training; only 1 \
     or true is accepted, on a row or an assistant message: remove the field from user and system \
     messages";
@@ -252,9 +253,7 @@ fn check_object(
     first_message: Option<&Object<'_>>,
 ) -> Result<(), Reason> {
     for (key, value) in &object.0 {
-        let Some(group) = may_decide(key, level).then(|| group(key, level)).flatten() else {
-            continue;
-        };
+        let Some(group) = group(key, level) else { continue };
         let is_harmless = match group.harmless {
             Harmless::None => false,
             Harmless::Trained => {
