@@ -1,6 +1,7 @@
 //! The reference implementations: slow and simple. The tests in the parent directory compare the
 //! engine with them.
 
+mod fields;
 pub mod phrases;
 pub mod rows;
 pub mod truecase;
