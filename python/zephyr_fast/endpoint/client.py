@@ -209,15 +209,18 @@ class Client:
                 request.tokens_max,
             )
             await self._reserve(reserve)
-            number = self.log.sent(request.key, endpoint.name, reserve)
-            self.counts.attempts += 1
-            outcome = await self._reply(request, endpoint, deadline)
-            cost = cost_of(outcome, endpoint, reserve)
-            tokens_used = cost.tokens or 0
-            final = isinstance(outcome, Answer) or outcome.reason.is_final
-            self.log.ended(request.key, number, endpoint.name, cost, outcome, is_final=final)
-            self.budget.settle(reserve, cost)
-            self._wake_for_budget()
+            cost = reserve  # also of a call that ends in an exception: it may have been sent
+            try:
+                number = self.log.sent(request.key, endpoint.name, reserve)
+                self.counts.attempts += 1
+                outcome = await self._reply(request, endpoint, deadline)
+                cost = cost_of(outcome, endpoint, reserve)
+                tokens_used = cost.tokens or 0
+                final = isinstance(outcome, Answer) or outcome.reason.is_final
+                self.log.ended(request.key, number, endpoint.name, cost, outcome, is_final=final)
+            finally:
+                self.budget.settle(reserve, cost)
+                self._wake_for_budget()
             self._observe(lane, slot, outcome)
             return outcome
         finally:

@@ -82,7 +82,8 @@ class Http:
         except (Lost, ValueError):
             return []
         listed = content.get("data") if isinstance(content, dict) else None
-        names = [one.get("id") for one in listed or [] if isinstance(one, dict)]
+        listed = listed if isinstance(listed, list) else []
+        names = [one.get("id") for one in listed if isinstance(one, dict)]
         return [name[:100] for name in names if isinstance(name, str)][:_MODELS_SHOWN]
 
     async def _reply(
@@ -203,7 +204,7 @@ def _retry_after(text: str | None) -> float | None:
     except ValueError:
         try:
             when = parsedate_to_datetime(text)
-        except ValueError:
+            seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+        except (ValueError, OverflowError):
             return None
-        seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     return max(0.0, seconds) if seconds == seconds else None  # NaN is no number

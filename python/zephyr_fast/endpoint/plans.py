@@ -135,14 +135,18 @@ class _Run:
         self.interrupted = False
 
     async def work(self) -> None:
-        for plan in self._plans:
-            try:
-                complete = await self._finish(plan)
-            except ZephyrError as error:
-                self._client.stop(error)
-                complete = False
-            self.complete += complete
-            self.open += not complete
+        try:
+            for plan in self._plans:
+                try:
+                    complete = await self._finish(plan)
+                except ZephyrError as error:
+                    self._client.stop(error)
+                    complete = False
+                self.complete += complete
+                self.open += not complete
+        except BaseException:
+            self._client.stop()  # `_collect` raises it once the other workers have ended
+            raise
 
     async def _finish(self, plan: Plan[T]) -> bool:
         try:

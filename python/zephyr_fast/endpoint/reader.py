@@ -143,7 +143,7 @@ def _token(given: object) -> TokenLogprob:
         if not isinstance(top, list) or not top:
             raise ValueError
         return TokenLogprob(token, logprob, tuple(_scored(other) for other in top))
-    except ValueError:
+    except (ValueError, OverflowError):  # an integer can be too large for a float
         raise _Unusable(Reason.UNSUPPORTED_LOGPROBS, "a token has no log-probs") from None
 
 
