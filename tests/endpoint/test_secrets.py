@@ -31,6 +31,19 @@ deadline_seconds = 5
 attempt_seconds = 2
 """
 
+
+def with_logprobs(token: str, other: str) -> Action:
+    held = completion("fine")
+    top = [{"token": other, "logprob": -1.0}]
+    held["choices"][0]["logprobs"] = {
+        "content": [{"token": token, "logprob": -0.5, "top_logprobs": top}]
+    }
+    return answered(held)
+
+
+CUT = CANARY[:-1]
+"""What is left of the key if a text is cut within it."""
+
 ECHOES: dict[str, Action] = {
     "an answer": answered(completion(f"your key is {CANARY}")),
     "an error": refused("400 Bad", f"bad key {CANARY}"),
@@ -39,6 +52,13 @@ ECHOES: dict[str, Action] = {
     "broken JSON": raw("200 OK", f'{{"{CANARY}'.encode()),
     "a header": raw("200 OK", b"{}", f"X-Key: {CANARY}", "X-Long: " + "x" * 20_000),
     "a fingerprint": answered(completion() | {"system_fingerprint": CANARY}),
+    "a log-prob's token": with_logprobs(CANARY, "fine"),
+    "a token's alternative": with_logprobs("fine", CANARY),
+    "an encoding": raw("200 OK", b"{}", f"Content-Encoding: {CANARY}"),
+    "a model of the list": refused("404 Not Found", "no such model"),
+    "a long error": raw("500 Oops", b"x" * (2_000 - len(CUT)) + CANARY.encode()),
+    "long broken JSON": raw("200 OK", b"<" * (200 - len(CUT)) + CANARY.encode()),
+    "a long name": answered(completion(model="m" * (200 - len(CUT)) + CANARY)),
     "a good answer": GOOD,
 }
 
@@ -46,6 +66,8 @@ ECHOES: dict[str, Action] = {
 @pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
 def test_a_key_that_the_server_echoes_is_written_nowhere(tmp_path: Path, echo: Action) -> None:
     with serving(echo) as server:
+        listed = [CANARY, "m" * (100 - len(CUT)) + CANARY]
+        server.models = {"data": [{"id": name} for name in listed]}
         (tmp_path / "endpoints.toml").write_text(FILE.format(url=server.url))
         words = ["endpoints", str(tmp_path / "endpoints.toml"), "--check"]
         environment = {
@@ -65,10 +87,11 @@ def test_a_key_that_the_server_echoes_is_written_nowhere(tmp_path: Path, echo: A
         assert {asked.headers["authorization"] for asked in server.asked} == {f"Bearer {CANARY}"}
         endpoint = endpoint_at(server.url, key=Secret(CANARY), attempts=2, retry_seconds=0.01)
         run([call()], endpoint, tmp_path / "calls.jsonl")
+        run([call(top_logprobs=1)], endpoint, tmp_path / "logprobs.jsonl")
     assert ended.returncode in (0, 11), ended.stderr
-    assert CANARY not in ended.stdout + ended.stderr
+    assert CUT not in ended.stdout + ended.stderr
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(files) >= 2 and not [f for f in files if CANARY.encode() in f.read_bytes()]
+    assert len(files) >= 3 and not [f for f in files if CUT.encode() in f.read_bytes()]
 
 
 def test_a_key_in_an_answer_is_a_failure_and_not_cut_out(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from zephyr_fast.endpoint.client import budget_error, cost_of
 from zephyr_fast.endpoint.endpoints import Endpoint, Endpoints
 from zephyr_fast.endpoint.log import CallLog
 from zephyr_fast.endpoint.plans import Plan, driven
-from zephyr_fast.endpoint.reader import Reply, read
+from zephyr_fast.endpoint.reader import DETAIL_CHARACTERS_MAX, Reply, read
 from zephyr_fast.endpoint.reasons import Reason
 from zephyr_fast.printed import shown
 from zephyr_fast.untrusted.bounded import parse_json
@@ -182,7 +182,7 @@ def _outcome(request: Request, endpoint: Endpoint, fields: dict[str, Any]) -> Ou
         return read(request, endpoint, Reply(response["status_code"], body))
     code = error.get("code") if isinstance(error, dict) else None
     reason = Reason.EXPIRED if code == "batch_expired" else Reason.SERVER_ERROR
-    return Failure(reason, str(error)[:2_000])
+    return Failure(reason, endpoint.without_key(str(error))[:DETAIL_CHARACTERS_MAX])
 
 
 def _results(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

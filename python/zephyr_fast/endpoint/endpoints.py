@@ -66,6 +66,12 @@ class Endpoint:
         """Whether a budget in USD can be held here."""
         return self.nanousd_per_input_token is not None
 
+    def without_key(self, text: str) -> str:
+        """A text of the server without the API key. Shorten it afterwards: half a key, at the end
+        of a text that was cut, is not found.
+        """
+        return self.key.hidden_in(text) if self.key else text
+
     def nanousd(self, input_tokens: int, output_tokens: int) -> int:
         """What so many tokens cost; 0 without prices."""
         return input_tokens * (self.nanousd_per_input_token or 0) + output_tokens * (

@@ -65,25 +65,25 @@ def read(request: Request, endpoint: Endpoint, reply: Reply) -> Outcome:
 
 def _outcome(call: Call, endpoint: Endpoint, reply: Reply) -> Outcome:
     if reply.status != 200:
-        return _refusal(reply)
+        return _refusal(endpoint, reply)
     usage: Usage | None = None
     try:
-        content = _parsed(reply.body)
+        content = _parsed(endpoint, reply.body)
         usage = _usage(content.get("usage"))
         if content.get("error") or content.get("object") == "error":
-            return _error_in_200(reply, content)
+            return _error_in_200(endpoint, reply, content)
         return _answer(call, endpoint, content, usage)
     except _Unusable as unusable:
         return Failure(unusable.reason, unusable.detail, 200, usage, may_be_billed=True)
 
 
-def _parsed(body: bytes) -> dict[str, Any]:
+def _parsed(endpoint: Endpoint, body: bytes) -> dict[str, Any]:
     try:
         text = body.decode()
         parse_json(text)  # bounds depth and width
         content = json.loads(text, parse_constant=_no_number)
     except ValueError as error:
-        excerpt = body[:200].decode(errors="backslashreplace")
+        excerpt = endpoint.without_key(body.decode(errors="backslashreplace"))[:200]
         raise _Unusable(Reason.INVALID_JSON, f"{error}: {excerpt}") from None
     if not isinstance(content, dict):
         raise _Unusable(Reason.INVALID_JSON, "the reply is not a JSON object")
@@ -183,19 +183,22 @@ def _is_unicode(text: str) -> bool:
 
 
 def _text_or_none(value: object) -> str | None:
-    return value[:200] if isinstance(value, str) else None
+    """A short text, such as a model's name. A long one is not cut: it could end in half a key."""
+    if not isinstance(value, str):
+        return None
+    return value if len(value) <= 200 else f"({len(value):,} characters)"
 
 
-def _error_in_200(reply: Reply, content: dict[str, Any]) -> Failure:
+def _error_in_200(endpoint: Endpoint, reply: Reply, content: dict[str, Any]) -> Failure:
     """An error that came with status 200; the status it should have had is often within."""
     error = content.get("error")
     code = error.get("code") if isinstance(error, dict) else content.get("code")
     status = code if type(code) is int and 400 <= code < 600 else 500
-    return _refusal(Reply(status, reply.body, reply.retry_after))
+    return _refusal(endpoint, Reply(status, reply.body, reply.retry_after))
 
 
-def _refusal(reply: Reply) -> Failure:
-    code, detail = _complaint(reply.body)
+def _refusal(endpoint: Endpoint, reply: Reply) -> Failure:
+    code, detail = _complaint(endpoint, reply.body)
     said = f"{code} {detail}"
     status = reply.status
     if status == 402 or (status in (429, 403) and _QUOTA.search(said)):
@@ -221,9 +224,9 @@ def _refusal(reply: Reply) -> Failure:
     return Failure(reason, detail, status, retry_after=reply.retry_after)
 
 
-def _complaint(body: bytes) -> tuple[str, str]:
+def _complaint(endpoint: Endpoint, body: bytes) -> tuple[str, str]:
     """Code and text of an error, in the shapes that servers use; otherwise the body's start."""
-    start = body[:DETAIL_CHARACTERS_MAX].decode(errors="backslashreplace")
+    start = endpoint.without_key(body.decode(errors="backslashreplace"))[:DETAIL_CHARACTERS_MAX]
     try:
         content = parse_json(body.decode())
     except ValueError:
@@ -242,9 +245,8 @@ def _without_key(outcome: Outcome, endpoint: Endpoint) -> Outcome:
     """The outcome, if the reply does not hold the API key; a key in an answer makes it a failure
     instead of being cut out, since no answer's text is ever changed.
     """
-    key = endpoint.key
     if isinstance(outcome, Failure):
-        detail = key.hidden_in(outcome.detail) if key else outcome.detail
+        detail = endpoint.without_key(outcome.detail)
         if len(detail) > DETAIL_CHARACTERS_MAX:
             detail = detail[:DETAIL_CHARACTERS_MAX] + " …"
         return Failure(
@@ -258,7 +260,10 @@ def _without_key(outcome: Outcome, endpoint: Endpoint) -> Outcome:
     texts = [outcome.model or "", outcome.fingerprint or ""]
     for choice in outcome.choices:
         texts += [choice.text, choice.finish or ""]
-    if key and any(key.is_in(text) for text in texts):
+        tokens = choice.logprobs or ()
+        texts.append("".join(token.token for token in tokens))
+        texts += [other for token in tokens for other, _ in token.top]
+    if any(endpoint.without_key(text) != text for text in texts):
         detail = "the reply holds the API key"
         return Failure(Reason.KEY_ECHOED, detail, 200, outcome.usage, may_be_billed=True)
     return outcome
