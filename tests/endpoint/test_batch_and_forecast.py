@@ -1,6 +1,7 @@
 """Batch files out and in, what a run will take, and a replay without a server."""
 
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ from asking import call, endpoint_at, one, run, texts
 from asking_child import dialogues
 from faulty_server import completion, serving
 from honest_server import honest
-from zephyr_fast._core import InputError
+from zephyr_fast._core import InputError, IntegrityError
 from zephyr_fast.endpoint import batch
-from zephyr_fast.endpoint.budget import Caps
+from zephyr_fast.endpoint.budget import Caps, Cost
 from zephyr_fast.endpoint.errors import BudgetError
 from zephyr_fast.endpoint.forecast import forecast
 from zephyr_fast.endpoint.log import CallLog
@@ -116,6 +117,24 @@ def test_an_export_never_passes_the_budget_and_never_replaces_a_file(tmp_path: P
         with pytest.raises(InputError, match="exists"):
             batch.export([one(call())], ENDPOINTS, "teacher", log, tmp_path / "out")
         assert log.spent == (0, 0) and not log.batched
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", os.fsdecode(b"a\xff"), "a b", "x" * 201])
+def test_a_name_that_the_log_cannot_hold_is_refused(tmp_path: Path, name: str) -> None:
+    with CallLog(tmp_path / "log") as log:
+        with pytest.raises(InputError, match="only letters, digits"):
+            batch.export([one(call())], ENDPOINTS, "teacher", log, tmp_path / name)
+        assert log.spent == (0, 0) and not log.batched
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
+def test_a_batch_in_the_log_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with CallLog(tmp_path / "log") as log:
+        log.sent("ab" * 32, "teacher", Cost(1, 1), batch="a.jsonl")
+    held = (tmp_path / "log").read_bytes()
+    (tmp_path / "log").write_bytes(held.replace(b"a.jsonl", b'a\\"b.jsonl'))
+    with pytest.raises(IntegrityError, match="`:1 is not a line"):
+        CallLog(tmp_path / "log")
 
 
 def test_a_result_file_that_is_none_is_refused_by_its_line(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ A plan whose later calls depend on earlier answers takes one export and one impo
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ FILE_BYTES_MAX = 200_000_000
 
 LINE_BYTES_MAX = 16 << 20
 
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
+
 
 @dataclass(frozen=True, slots=True)
 class Imported:
@@ -57,9 +60,14 @@ def export(
 ) -> int:
     """Writes the calls to endpoint `name` that have no outcome into a new file. Gives their number.
 
-    Errors: InputError if the file exists; BudgetError, with nothing written, if the calls could
-    cost more than the caps allow.
+    Errors: InputError if the file exists or its name has unusual characters; BudgetError, with
+    nothing written, if the calls could cost more than the caps allow.
     """
+    if not _NAME.fullmatch(path.name):
+        raise InputError(
+            f"cannot export to `{shown(path)}`: the file's name goes into the log, so it may have "
+            "only letters, digits, `.`, `_` and `-`, at most 200"
+        )
     endpoint = endpoints[name]
     requests = _open_requests(plans, endpoints, endpoint, log)
     cap = (caps or Caps()).checked({name: endpoint})

@@ -40,6 +40,8 @@ def head_of(line: bytes) -> Head | None:
     found = _HEAD.match(line)
     if found is None or not line.endswith(b"}"):
         return None
+    if line[found.end() :].startswith(b',"batch":'):  # a name that the head cannot hold
+        return None
     kind, key, attempt, endpoint, nanousd, tokens, batch, final = found.groups()
     return Head(
         kind.decode(),
