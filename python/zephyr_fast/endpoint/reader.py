@@ -7,7 +7,7 @@ asked for is checked: the number of choices, a text in each, log-probs where the
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from zephyr_fast.endpoint.call import (
@@ -28,6 +28,9 @@ DETAIL_CHARACTERS_MAX = 2_000
 """Characters of a server's text that a failure keeps."""
 
 _RETRIED_STATUSES = frozenset({408, 409, 425, 429})
+_BILLED_STATUSES = frozenset({408, 500, 502, 504, 524})
+"""With these a server may have worked on the request, or a proxy in front of it gave up waiting."""
+
 _QUOTA = re.compile(
     r"insufficient_quota|billing_hard_limit|billing_not_active|credit balance", re.I
 )
@@ -159,12 +162,21 @@ def _scored(given: object) -> tuple[str, float]:
 
 
 def _usage(given: object) -> Usage | None:
+    """What the server counted; None if it cannot be: every prompt has a token. Tokens that only
+    the total has, such as those of hidden reasoning, count as output.
+    """
     if not isinstance(given, dict):
         return None
-    counts = given.get("prompt_tokens"), given.get("completion_tokens")
-    if any(type(count) is not int or not 0 <= count < 1 << 40 for count in counts):
+    prompt, completion = _count(given, "prompt_tokens"), _count(given, "completion_tokens")
+    if not prompt or completion is None:
         return None
-    return Usage(int(counts[0] or 0), int(counts[1] or 0))
+    total = _count(given, "total_tokens") or 0
+    return Usage(prompt, max(completion, total - prompt))
+
+
+def _count(given: dict[str, Any], name: str) -> int | None:
+    count = given.get(name)
+    return count if type(count) is int and 0 <= count < 1 << 40 else None
 
 
 def _is_json_object(text: str) -> bool:
@@ -190,15 +202,19 @@ def _text_or_none(value: object) -> str | None:
 
 
 def _error_in_200(endpoint: Endpoint, reply: Reply, content: dict[str, Any]) -> Failure:
-    """An error that came with status 200; the status it should have had is often within."""
+    """An error that came with status 200; the status it should have had is often within. It may
+    be billed like an answer.
+    """
     error = content.get("error")
     code = error.get("code") if isinstance(error, dict) else content.get("code")
     status = code if type(code) is int and 400 <= code < 600 else 500
-    return _refusal(endpoint, Reply(status, reply.body, reply.retry_after))
+    refusal = _refusal(endpoint, Reply(status, reply.body, reply.retry_after))
+    return replace(refusal, may_be_billed=True)
 
 
 def _refusal(endpoint: Endpoint, reply: Reply) -> Failure:
-    code, detail = _complaint(endpoint, reply.body)
+    content = _object_or_empty(reply.body)
+    code, detail = _complaint(endpoint, reply.body, content)
     said = f"{code} {detail}"
     status = reply.status
     if status == 402 or (status in (429, 403) and _QUOTA.search(said)):
@@ -221,18 +237,22 @@ def _refusal(endpoint: Endpoint, reply: Reply) -> Failure:
         reason = Reason.REFUSED
     else:
         reason = Reason.BAD_REQUEST
-    return Failure(reason, detail, status, retry_after=reply.retry_after)
+    billed = status in _BILLED_STATUSES or reason is Reason.REFUSED
+    usage = _usage(content.get("usage"))
+    return Failure(reason, detail, status, usage, billed, reply.retry_after)
 
 
-def _complaint(endpoint: Endpoint, body: bytes) -> tuple[str, str]:
-    """Code and text of an error, in the shapes that servers use; otherwise the body's start."""
-    start = endpoint.without_key(body.decode(errors="backslashreplace"))[:DETAIL_CHARACTERS_MAX]
+def _object_or_empty(body: bytes) -> dict[str, Any]:
     try:
         content = parse_json(body.decode())
     except ValueError:
-        return "", start
-    if not isinstance(content, dict):
-        return "", start
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _complaint(endpoint: Endpoint, body: bytes, content: dict[str, Any]) -> tuple[str, str]:
+    """Code and text of an error, in the shapes that servers use; otherwise the body's start."""
+    start = endpoint.without_key(body.decode(errors="backslashreplace"))[:DETAIL_CHARACTERS_MAX]
     error = content.get("error", content)
     if not isinstance(error, dict):
         return "", str(error)
