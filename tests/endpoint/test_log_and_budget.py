@@ -1,5 +1,6 @@
 """The call log under damage, locks and full disks; amounts that must be exact."""
 
+import errno
 import os
 import resource
 import subprocess
@@ -53,9 +54,10 @@ def test_a_line_that_is_none_is_refused_by_its_number(tmp_path: Path, junk: byte
 def test_a_line_that_is_damaged_behind_its_head_is_refused_when_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with CallLog(path) as log:
+        log.sent(KEY, "t", Cost(1, 1))
         log.ended(KEY, 1, "t", Cost(1, 1), answer("x"), is_final=True)
     path.write_bytes(path.read_bytes().replace(b'"choices":[{', b'"choices":[[{'))
-    with CallLog(path) as log, pytest.raises(IntegrityError, match="byte 0: the line is damaged"):
+    with CallLog(path) as log, pytest.raises(IntegrityError, match=r"`:2 is damaged .+ line 2"):
         log.outcome(KEY)
 
 
@@ -116,6 +118,84 @@ def test_a_full_disk_stops_the_run_and_what_was_written_stays(tmp_path: Path) ->
         report, outcomes = run(calls, endpoint_at(server.url), tmp_path / "log")
         assert texts(outcomes) == ["fine"] * 500
         assert report.counts.reused > 10, "the log of before counts"
+
+
+HALF_A_LINE = """
+import asyncio, json, resource, sys
+from pathlib import Path
+from asking import call, endpoint_at, run
+from faulty_server import completion
+from zephyr_fast.endpoint.plans import Settings
+from zephyr_fast.endpoint.reader import Reply
+
+log, failed = Path(sys.argv[1]), asyncio.Event()
+
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+class FullForAMoment:
+    asked = 0
+
+    async def post(self, request, endpoint, deadline):
+        self.asked += 1
+        if "long" in request.call.messages[0].content:
+            while self.asked < 4:
+                await asyncio.sleep(0)
+            limit(log.stat().st_size + 100)
+            # The reply is written before the loop's next turn.
+            asyncio.get_running_loop().call_soon(limit, resource.RLIM_INFINITY)
+            asyncio.get_running_loop().call_soon(failed.set)
+            return Reply(200, json.dumps(completion("long" * 1_000)).encode())
+        await failed.wait()
+        return Reply(200, json.dumps(completion()).encode())
+
+    async def models(self, endpoint):
+        return []
+
+settings = Settings(source=FullForAMoment())
+calls = [call(text) for text in ("one", "long", "two", "three")]
+report, outcomes = run(calls, endpoint_at("http://127.0.0.1:9"), log, settings)
+print(type(report.error).__name__, [outcome and outcome.text for outcome in outcomes])
+"""
+
+
+def test_half_a_line_is_removed_before_calls_in_flight_are_written(tmp_path: Path) -> None:
+    path = f"{PYTHONPATH}{os.pathsep}{Path(__file__).parent}"
+    ended = subprocess.run(
+        [sys.executable, "-c", HALF_A_LINE, str(tmp_path / "log")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+    assert ended.stdout == "StorageError ['fine', None, 'fine', 'fine']\n", ended.stderr
+    with CallLog(tmp_path / "log") as log:
+        reserve = request_of(call("long"), endpoint_at("http://x")).tokens_max
+        assert len(log) == 3 and log.spent.tokens == 3 * 15 + reserve
+
+
+def test_half_a_line_that_cannot_be_removed_is_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, "broken disk")
+
+    def half(handle: int, text: memoryview) -> int:
+        monkeypatch.setattr(os, "write", fails)
+        return write(handle, text[:20])
+
+    write = os.write
+    with CallLog(tmp_path / "log") as log:
+        log.sent(KEY, "t", Cost(50, 7))
+        monkeypatch.setattr(os, "write", half)
+        monkeypatch.setattr(os, "ftruncate", fails)
+        with pytest.raises(StorageError, match="broken disk"):
+            log.sent(KEY, "t", Cost(50, 7))
+        monkeypatch.undo()
+        with pytest.raises(StorageError, match="ends in half a line"):
+            log.sent(KEY, "t", Cost(50, 7))
+    with CallLog(tmp_path / "log") as log:
+        assert log.spent == (50, 7) and log.sent(KEY, "t", Cost(50, 7)) == 2
 
 
 def test_few_open_files_lower_the_concurrency(tmp_path: Path) -> None:
