@@ -137,6 +137,10 @@ class _Run:
     async def work(self) -> None:
         try:
             for plan in self._plans:
+                # Calls that the log answers never wait, so timers and replies would.
+                await asyncio.sleep(0)
+                if self.interrupted:
+                    return
                 try:
                     complete = await self._finish(plan)
                 except ZephyrError as error:
