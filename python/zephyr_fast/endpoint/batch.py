@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from zephyr_fast._core import InputError, StorageError
+from zephyr_fast._core import InputError, IntegrityError, StorageError
 from zephyr_fast.endpoint.budget import Budget, Caps, Cost
 from zephyr_fast.endpoint.call import Answer, Failure, Outcome, Request, canonical
 from zephyr_fast.endpoint.client import budget_error, cost_of
 from zephyr_fast.endpoint.endpoints import Endpoint, Endpoints
-from zephyr_fast.endpoint.log import CallLog
+from zephyr_fast.endpoint.log import CallLog, sync_directory
 from zephyr_fast.endpoint.plans import Plan, driven
 from zephyr_fast.endpoint.reader import DETAIL_CHARACTERS_MAX, Reply, read
 from zephyr_fast.endpoint.reasons import Reason
@@ -60,6 +60,9 @@ def export(
 ) -> int:
     """Writes the calls to endpoint `name` that have no outcome into a new file. Gives their number.
 
+    Without such a call no file is written. An export that was interrupted is finished by the next
+    one to the same file.
+
     Errors: InputError if the file exists or its name has unusual characters; BudgetError, with
     nothing written, if the calls could cost more than the caps allow.
     """
@@ -68,6 +71,11 @@ def export(
             f"cannot export to `{shown(path)}`: the file's name goes into the log, so it may have "
             "only letters, digits, `.`, `_` and `-`, at most 200"
         )
+    if path.exists():
+        raise InputError(f"`{shown(path)}` exists; export to a new file")
+    draft = path.with_name(path.name + ".draft")
+    if path.name in log.batched.values():
+        return _finished(draft, path, log)
     endpoint = endpoints[name]
     requests = _open_requests(plans, endpoints, endpoint, log)
     cap = (caps or Caps()).checked({name: endpoint})
@@ -76,14 +84,44 @@ def export(
     for reserve in reserves.values():
         if not budget.reserve(reserve):
             raise budget_error(budget, reserve)
-    draft = path.with_name(path.name + ".draft")
-    _write(path, draft, requests)
+    if not requests:
+        return 0
+    _write(draft, map(_exported, requests))
     # The log goes before the file's name: a file whose calls are not in it could be paid twice.
     for request in requests:
         log.sent(request.key, name, reserves[request.key], batch=path.name)
     log.sync()
-    draft.rename(path)
+    _rename(draft, path)
     return len(requests)
+
+
+def _finished(draft: Path, path: Path, log: CallLog) -> int:
+    """Finishes an export that was interrupted: the file gets the calls that the log has in it."""
+    try:
+        held = draft.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        raise InputError(
+            f"`{shown(path.name)}` was exported before and its calls wait for results; export to "
+            "a new file, or release this one if it was never uploaded"
+        ) from None
+    except OSError as error:
+        raise StorageError(f"cannot read `{shown(draft)}`: {error.strerror}") from error
+    keys = {key for key, batch in log.batched.items() if batch == path.name}
+    logged = [line for line in held if _key_of(line) in keys]
+    if len(logged) < len(keys):
+        raise IntegrityError(f"`{shown(draft)}` is damaged; release `{path.name}`, then export")
+    kept = path.with_name(path.name + ".kept")
+    _write(kept, logged)
+    _rename(kept, draft)
+    _rename(draft, path)
+    return len(logged)
+
+
+def _key_of(line: bytes) -> str:
+    try:
+        return str(json.loads(line)["custom_id"])
+    except (ValueError, TypeError, KeyError):
+        return ""
 
 
 def _open_requests(
@@ -124,16 +162,23 @@ def _reserve(request: Request, endpoint: Endpoint) -> Cost:
     return Cost(nanousd, request.tokens_max)
 
 
-def _write(path: Path, draft: Path, requests: list[Request]) -> None:
-    if path.exists():
-        raise InputError(f"`{shown(path)}` exists; export to a new file")
+def _write(path: Path, lines: Iterable[bytes]) -> None:
     try:
-        with open(draft, "wb") as file:
-            file.writelines(_exported(request) for request in requests)
+        with open(path, "wb") as file:
+            file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
+        sync_directory(path)
     except OSError as error:
-        raise StorageError(f"cannot write `{shown(draft)}`: {error.strerror}") from error
+        raise StorageError(f"cannot write `{shown(path)}`: {error.strerror}") from error
+
+
+def _rename(draft: Path, path: Path) -> None:
+    try:
+        draft.rename(path)
+        sync_directory(path)
+    except OSError as error:
+        raise StorageError(f"cannot write `{shown(path)}`: {error.strerror}") from error
 
 
 def results(

@@ -234,5 +234,14 @@ def _opened(path: Path, read_only: bool) -> int:
     return handle
 
 
+def sync_directory(path: Path) -> None:
+    """Has the disk hold the name of a file. OSError if it cannot."""
+    handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def _unwritable(path: Path, error: OSError) -> StorageError:
     return StorageError(f"cannot write `{shown(path)}`: {error.strerror or error}")
