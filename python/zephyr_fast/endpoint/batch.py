@@ -40,14 +40,15 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import found: new answers, failures by whether they are final, and lines whose key
-    no plan asked for.
+    """What an import made of each line: new answers, failures by whether they are final, keys that
+    no plan asked for, and lines that were not needed, since their call has an outcome or is open.
     """
 
     answered: int
     failed: int
     left_open: int
     unknown: int
+    ignored: int
 
 
 def export(
@@ -187,52 +188,71 @@ def results(
     """Writes the outcomes of a provider's result and error files into the log.
 
     Results may come in any order. Calls that failed or expired are open again; calls that no file
-    mentions stay in their batch.
+    mentions stay in their batch. An answer is used even if its call is in no batch, such as one
+    that was released after all: it was paid for.
     """
-    found = {key: fields for path in paths for key, fields in _results(path)}
+    found, lines = _best(paths)
     waiting, counts = set(found), {"answered": 0, "failed": 0, "left_open": 0}
 
     def look(request: Request) -> Outcome | None:
-        outcome = log.outcome(request.key)
-        if outcome is None and request.key in waiting and request.key in log.batched:
-            endpoint = endpoints[request.call.endpoint]
-            outcome = _received(request, endpoint, found[request.key], log)
-            counts[_kind(outcome)] += 1
+        known, is_waiting = log.outcome(request.key), request.key in waiting
         waiting.discard(request.key)
-        return outcome if isinstance(outcome, Answer) or (outcome and _is_final(outcome)) else None
+        if known is not None or not is_waiting:
+            return known
+        endpoint = endpoints[request.call.endpoint]
+        outcome = _outcome(request, endpoint, found[request.key])
+        kind = _kind(outcome)
+        if kind == "left_open" and request.key not in log.batched:
+            return None
+        _write_outcome(request, endpoint, outcome, log)
+        counts[kind] += 1
+        return None if kind == "left_open" else outcome
 
     for plan in plans:
         driven(plan, endpoints, look)
     log.sync()
-    return Imported(**counts, unknown=len(waiting))
+    ignored = lines - sum(counts.values()) - len(waiting)
+    return Imported(**counts, unknown=len(waiting), ignored=ignored)
 
 
-def _is_final(failure: Failure) -> bool:
-    return failure.reason.is_final
+def _best(paths: Iterable[Path]) -> tuple[dict[str, dict[str, Any]], int]:
+    """The first answer to each call, or its first error without one; and the number of lines."""
+    found: dict[str, dict[str, Any]] = {}
+    lines = 0
+    for path in paths:
+        for key, fields in _results(path):
+            lines += 1
+            if key not in found or (_status(fields) == 200 != _status(found[key])):
+                found[key] = fields
+    return found, lines
+
+
+def _status(fields: dict[str, Any]) -> int | None:
+    response = fields.get("response")
+    status = response.get("status_code") if isinstance(response, dict) else None
+    return status if type(status) is int else None
 
 
 def _kind(outcome: Outcome) -> str:
     if isinstance(outcome, Answer):
         return "answered"
-    return "failed" if _is_final(outcome) else "left_open"
+    return "failed" if outcome.reason.is_final else "left_open"
 
 
-def _received(
-    request: Request, endpoint: Endpoint, fields: dict[str, Any], log: CallLog
-) -> Outcome:
-    outcome = _outcome(request, endpoint, fields)
+def _write_outcome(request: Request, endpoint: Endpoint, outcome: Outcome, log: CallLog) -> None:
     number = log.last_attempt(request.key)
-    cost = cost_of(outcome, endpoint, log.reserved(request.key, number))
+    if request.key not in log.batched:
+        number += 1  # what another attempt has reserved stays spent
+    cost = cost_of(outcome, endpoint, _reserve(request, endpoint))
     final = _kind(outcome) != "left_open"
     log.ended(request.key, number, endpoint.name, cost, outcome, is_final=final)
-    return outcome
 
 
 def _outcome(request: Request, endpoint: Endpoint, fields: dict[str, Any]) -> Outcome:
-    response, error = fields.get("response"), fields.get("error")
-    if isinstance(response, dict) and type(response.get("status_code")) is int:
-        body = json.dumps(response.get("body")).encode()
-        return read(request, endpoint, Reply(response["status_code"], body))
+    status, error = _status(fields), fields.get("error")
+    if status is not None:
+        body = json.dumps(fields["response"].get("body")).encode()
+        return read(request, endpoint, Reply(status, body))
     code = error.get("code") if isinstance(error, dict) else None
     reason = Reason.EXPIRED if code == "batch_expired" else Reason.SERVER_ERROR
     return Failure(reason, endpoint.without_key(str(error))[:DETAIL_CHARACTERS_MAX])
