@@ -90,7 +90,7 @@ def _line(endpoint: "Endpoint") -> str:
         price = "${:g} in and ${:g} out for a million tokens".format(
             *((nanousd or 0) / 1_000 for nanousd in paid)
         )
-    key = "with a key" if endpoint.key else "no key"
+    key = f"with the key from {endpoint.key.source}" if endpoint.key else "no key"
     where = f"{shown(endpoint.model)} at {shown(endpoint.url)}"
     return f"{endpoint.name}: {where}, {key}; {', '.join(limits)}; {price}"
 
