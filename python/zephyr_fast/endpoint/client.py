@@ -169,9 +169,8 @@ class Client:
                 slot = await lane.enter(request.tokens_max)
             except Closed:
                 raise Abandoned(lane.off.reason.value if lane.off else "stopped") from None
-            except TooLong:
-                detail = "the server asked to wait longer than `deadline_seconds`"
-                return self._given_up(request, endpoint, Failure(Reason.DEADLINE, detail))
+            except TooLong:  # the server said nothing about this call, so it is never given up
+                raise Abandoned(Reason.DEADLINE.value) from None
             deadline = deadline or clock() + endpoint.deadline_seconds
             outcome = await self._attempt(request, endpoint, slot, deadline)
             if isinstance(outcome, Answer) or outcome.reason.is_final:
