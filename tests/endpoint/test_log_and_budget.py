@@ -1,6 +1,7 @@
 """The call log under damage, locks and full disks; amounts that must be exact."""
 
 import errno
+import fcntl
 import os
 import resource
 import subprocess
@@ -118,6 +119,40 @@ def test_a_full_disk_stops_the_run_and_what_was_written_stays(tmp_path: Path) ->
         report, outcomes = run(calls, endpoint_at(server.url), tmp_path / "log")
         assert texts(outcomes) == ["fine"] * 500
         assert report.counts.reused > 10, "the log of before counts"
+
+
+def test_a_cost_of_20_digits_is_read_back(tmp_path: Path) -> None:
+    dear = Cost(10**19, 10**18)
+    with CallLog(tmp_path / "log") as log:
+        number = log.sent(KEY, "t", dear)
+        log.ended(KEY, number, "t", dear, answer("x"), is_final=True)
+    with CallLog(tmp_path / "log") as log:
+        assert log.spent == dear and log.outcome(KEY) == answer("x")
+
+
+@pytest.mark.parametrize(("name", "cost"), [("t", 10**30), ("a b", 1)])
+def test_a_line_that_could_not_be_read_back_is_not_written(
+    tmp_path: Path, name: str, cost: int
+) -> None:
+    with CallLog(tmp_path / "log") as log:
+        with pytest.raises(InputError, match="cannot be read back"):
+            log.sent(KEY, name, Cost(cost, 1))
+        assert log.spent == (0, 0)
+    assert (tmp_path / "log").read_bytes() == b""
+
+
+def test_a_disk_without_locks_is_an_error_of_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(StorageError, match=r"cannot lock .+: no locks available"):
+        CallLog(tmp_path / "log")
+    assert len(os.listdir("/proc/self/fd")) == before, "closed"
+    CallLog(tmp_path / "log", read_only=True).close()
 
 
 HALF_A_LINE = """

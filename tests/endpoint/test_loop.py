@@ -13,6 +13,7 @@ from asking import call, endpoint_at, one
 from faulty_server import completion
 from zephyr_fast.endpoint import plans
 from zephyr_fast.endpoint.call import Outcome, Request
+from zephyr_fast.endpoint.client import Counts
 from zephyr_fast.endpoint.endpoints import Endpoint
 from zephyr_fast.endpoint.log import CallLog
 from zephyr_fast.endpoint.plans import Plan, Settings, collect
@@ -85,3 +86,35 @@ def test_calls_in_flight_get_only_some_seconds_after_ctrl_c(
         with pytest.raises(KeyboardInterrupt):
             collect([one(call())], ENDPOINTS, log, Settings(source=Slow()))
         assert len(log) == 0 and log.spent.tokens, "given up, with its reserve spent"
+
+
+def test_an_error_of_on_progress_ends_the_run_and_syncs_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks: list[str] = []
+
+    class Patient(Source):
+        async def post(self, request: Request, endpoint: Endpoint, deadline: float) -> Reply:
+            for _ in range(300):  # until it was synced twice after the error
+                if ticks.count("sync") >= ticks.count("progress") + 2 > 2:
+                    break
+                await asyncio.sleep(0.01)
+            return Reply(200, json.dumps(completion()).encode())
+
+    def broken(counts: Counts) -> None:
+        ticks.append("progress")
+        raise OSError("broken terminal")
+
+    class Watched(CallLog):
+        def sync(self) -> None:
+            ticks.append("sync")
+            super().sync()
+
+    monkeypatch.setattr(plans, "_SYNC_SECONDS", 0.01)
+    source = Patient()
+    settings = Settings(source=source, on_progress=broken)
+    with Watched(tmp_path / "log") as log:
+        with pytest.raises(OSError, match="broken terminal"):
+            collect([one(call(str(i))) for i in range(8)], ENDPOINTS, log, settings)
+        assert ticks[:4] == ["sync", "progress", "sync", "sync"]
+        assert len(log) == 4, "calls in flight were answered, and no more were sent"

@@ -16,7 +16,7 @@ from zephyr_fast.endpoint.reasons import Reason
 
 _HEAD = re.compile(
     rb'\{"(sent|answer|failure)":"([0-9a-f]{64})","attempt":(\d{1,9}),'
-    rb'"endpoint":"([A-Za-z0-9._-]{1,64})","nanousd":(\d{1,18}),"tokens":(\d{1,18})'
+    rb'"endpoint":"([A-Za-z0-9._-]{1,64})","nanousd":(\d{1,30}),"tokens":(\d{1,30})'
     rb'(?:,"batch":"([^"\\]*)")?(,"final":true)?'
 )
 

@@ -224,14 +224,21 @@ def _opened(path: Path, read_only: bool) -> int:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise InputError(f"`{shown(path)}` is not a regular file")
         if not read_only:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise LockedError(f"another run is writing `{shown(path)}`") from error
+            _lock(handle, path)
     except BaseException:
         os.close(handle)
         raise
     return handle
+
+
+def _lock(handle: int, path: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise LockedError(f"another run is writing `{shown(path)}`") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise StorageError(f"cannot lock `{shown(path)}`: {reason}; use another disk") from error
 
 
 def sync_directory(path: Path) -> None:
