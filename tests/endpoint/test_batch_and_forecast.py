@@ -208,6 +208,7 @@ def test_a_forecast_of_dialogues_is_within_15_percent_of_the_run(tmp_path: Path)
         taken = (log.spent.tokens or 0) - (before.tokens or 0)
         paid = (log.spent.nanousd or 0) - (before.nanousd or 0)
     assert abs(planned.input_tokens + planned.output_tokens - taken) <= 0.15 * taken
+    assert planned.nanousd is not None and planned.nanousd_max is not None
     assert abs(planned.nanousd - paid) <= 0.15 * paid
     assert paid <= planned.nanousd_max
 

@@ -1,5 +1,6 @@
 """The call log under damage, locks and full disks; amounts that must be exact."""
 
+import asyncio
 import errno
 import fcntl
 import os
@@ -16,6 +17,7 @@ from faulty_server import GOOD, Asked, answered, completion, serving
 from zephyr_fast._core import InputError, IntegrityError, LockedError, StorageError
 from zephyr_fast.endpoint.budget import Caps, Cost
 from zephyr_fast.endpoint.call import Answer, Choice, request_of
+from zephyr_fast.endpoint.client import Abandoned, Client
 from zephyr_fast.endpoint.errors import BudgetError
 from zephyr_fast.endpoint.log import CallLog
 from zephyr_fast.endpoint.plans import Settings
@@ -119,6 +121,46 @@ def test_a_full_disk_stops_the_run_and_what_was_written_stays(tmp_path: Path) ->
         report, outcomes = run(calls, endpoint_at(server.url), tmp_path / "log")
         assert texts(outcomes) == ["fine"] * 500
         assert report.counts.reused > 10, "the log of before counts"
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_pipe_is_no_log(tmp_path: Path, read_only: bool) -> None:
+    os.mkfifo(tmp_path / "log")
+    with pytest.raises(InputError, match="not a regular file"):
+        CallLog(tmp_path / "log", read_only=read_only)
+
+
+def test_a_log_is_synced_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync, synced = os.fsync, []
+
+    def watched(handle: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    path = tmp_path / "log"
+    with CallLog(path) as log:
+        assert synced == [str(tmp_path)]
+        log.sent(KEY, "t", Cost(1, 1))
+        for _ in range(2):
+            log.sync()
+        assert synced[1:] == [str(path)], "once for what was written"
+        log.sent(KEY, "t", Cost(1, 1))
+    CallLog(path).close()
+    assert synced[1:] == [str(path)] * 2
+
+
+def test_a_call_that_gets_a_reserve_when_the_run_ends_gives_it_back(tmp_path: Path) -> None:
+    async def stopped(log: CallLog) -> Client:
+        client = Client({}, log, Cost(None, 50), None)
+        client.stop()
+        with pytest.raises(Abandoned, match="stopped"):
+            await client._reserve(Cost(0, 50))
+        return client
+
+    with CallLog(tmp_path / "log") as log:
+        budget = asyncio.run(stopped(log)).budget
+    assert budget.reserved_calls == 0 and budget.reserve(Cost(0, 50))
 
 
 def test_a_cost_of_20_digits_is_read_back(tmp_path: Path) -> None:

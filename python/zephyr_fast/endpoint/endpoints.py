@@ -155,7 +155,7 @@ def _checked(where: str, key: str, value: Any) -> Any:
     kind = {"strict_model": bool, "body": dict}[key]
     if type(value) is not kind:
         raise InputError(f"{where}: `{key}` is not {brief(value)}")
-    if key == "body" and (set_here := sorted(_NOT_IN_BODY & value.keys())):
+    if isinstance(value, dict) and (set_here := sorted(_NOT_IN_BODY & value.keys())):
         raise InputError(f"{where}: `body` may not set `{set_here[0]}`, which each call sets")
     return value
 

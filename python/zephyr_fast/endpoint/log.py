@@ -47,6 +47,11 @@ class CallLog:
         self._handle = _opened(path, read_only)
         try:
             self._scan(cut_tail=not read_only)
+            if not read_only and not self._end:  # a new file: its name is to last as well
+                sync_directory(path)
+        except OSError as error:
+            os.close(self._handle)
+            raise _unwritable(path, error) from error
         except BaseException:
             os.close(self._handle)
             raise
