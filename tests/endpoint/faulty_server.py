@@ -37,12 +37,15 @@ Action = bytes | Callable[["Asked", asyncio.StreamWriter], Awaitable[bool]]
 
 
 class FaultyServer:
-    """Serves a script. `asked` has every POST in order; `model_lists` counts GETs of the models."""
+    """Serves a script. `asked` has every POST in order; `model_lists` counts GETs of the models,
+    which get `models`.
+    """
 
     def __init__(self, script: Sequence[Action], tls: ssl.SSLContext | None = None) -> None:
         self.script = list(script)
         self.asked: list[Asked] = []
         self.model_lists = 0
+        self.models: object = {"data": [{"id": "small-chat"}, {"id": "large-chat"}]}
         self.port = 0
         self._tls = tls
         self._connections = 0
@@ -99,7 +102,7 @@ class FaultyServer:
     async def _reply(self, asked: Asked, writer: asyncio.StreamWriter) -> bool:
         if asked.method == "GET":
             self.model_lists += 1
-            action: Action = answered({"data": [{"id": "small-chat"}, {"id": "large-chat"}]})
+            action: Action = answered(self.models)
         else:
             action = self.script[min(len(self.asked), len(self.script) - 1)]
             self.asked.append(asked)

@@ -124,6 +124,12 @@ def test_without_check_nothing_is_sent(tmp_path: Path) -> None:
         assert planned.stdout.startswith("teacher: 15 calls, about "), planned.stdout
         assert "at least 15 s" in planned.stdout
         assert json.loads(command(str(path), "--dry-run", "--json").stdout)[0]["calls"] == 15
+        assert "at most $0." in planned.stdout and "retries are not included" in planned.stdout
+        path.write_text(path.read_text().replace("usd_per", "# usd_per"))
+        unpriced = command(str(path), "--dry-run").stdout
+        assert "cost unknown (no prices)" in unpriced and "$" not in unpriced
+        (row,) = json.loads(command(str(path), "--dry-run", "--json").stdout)
+        assert row["nanousd"] is None and row["nanousd_max"] is None
         wrong = command(str(path), "--only", "judge")
         assert wrong.returncode == 4 and "known: teacher" in wrong.stderr
         assert server.asked == []
@@ -143,4 +149,5 @@ def test_without_the_extra_files_are_listed_and_a_check_says_what_to_install(
             env=os.environ | {"PYTHONPATH": PYTHONPATH},
         )
         assert ended.returncode == code, ended.stderr
-        assert (code == 0) != ("pip install 'zephyr-fast[endpoints]'" in ended.stderr)
+        says = "the `endpoints` extra is missing: run pip install '.[endpoints]' in a checkout"
+        assert (code == 0) != (says in ended.stderr)

@@ -1,5 +1,8 @@
 """The call log under damage, locks and full disks; amounts that must be exact."""
 
+import asyncio
+import errno
+import fcntl
 import os
 import resource
 import subprocess
@@ -14,6 +17,7 @@ from faulty_server import GOOD, Asked, answered, completion, serving
 from zephyr_fast._core import InputError, IntegrityError, LockedError, StorageError
 from zephyr_fast.endpoint.budget import Caps, Cost
 from zephyr_fast.endpoint.call import Answer, Choice, request_of
+from zephyr_fast.endpoint.client import Abandoned, Client
 from zephyr_fast.endpoint.errors import BudgetError
 from zephyr_fast.endpoint.log import CallLog
 from zephyr_fast.endpoint.plans import Settings
@@ -53,9 +57,10 @@ def test_a_line_that_is_none_is_refused_by_its_number(tmp_path: Path, junk: byte
 def test_a_line_that_is_damaged_behind_its_head_is_refused_when_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with CallLog(path) as log:
+        log.sent(KEY, "t", Cost(1, 1))
         log.ended(KEY, 1, "t", Cost(1, 1), answer("x"), is_final=True)
     path.write_bytes(path.read_bytes().replace(b'"choices":[{', b'"choices":[[{'))
-    with CallLog(path) as log, pytest.raises(IntegrityError, match="byte 0: the line is damaged"):
+    with CallLog(path) as log, pytest.raises(IntegrityError, match=r"`:2 is damaged .+ line 2"):
         log.outcome(KEY)
 
 
@@ -116,6 +121,158 @@ def test_a_full_disk_stops_the_run_and_what_was_written_stays(tmp_path: Path) ->
         report, outcomes = run(calls, endpoint_at(server.url), tmp_path / "log")
         assert texts(outcomes) == ["fine"] * 500
         assert report.counts.reused > 10, "the log of before counts"
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_pipe_is_no_log(tmp_path: Path, read_only: bool) -> None:
+    os.mkfifo(tmp_path / "log")
+    with pytest.raises(InputError, match="not a regular file"):
+        CallLog(tmp_path / "log", read_only=read_only)
+
+
+def test_a_log_is_synced_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync, synced = os.fsync, []
+
+    def watched(handle: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    path = tmp_path / "log"
+    with CallLog(path) as log:
+        assert synced == [str(tmp_path)]
+        log.sent(KEY, "t", Cost(1, 1))
+        for _ in range(2):
+            log.sync()
+        assert synced[1:] == [str(path)], "once for what was written"
+        log.sent(KEY, "t", Cost(1, 1))
+    CallLog(path).close()
+    assert synced[1:] == [str(path)] * 2
+
+
+def test_a_call_that_gets_a_reserve_when_the_run_ends_gives_it_back(tmp_path: Path) -> None:
+    async def stopped(log: CallLog) -> Client:
+        client = Client({}, log, Cost(None, 50), None)
+        client.stop()
+        with pytest.raises(Abandoned, match="stopped"):
+            await client._reserve(Cost(0, 50))
+        return client
+
+    with CallLog(tmp_path / "log") as log:
+        budget = asyncio.run(stopped(log)).budget
+    assert budget.reserved_calls == 0 and budget.reserve(Cost(0, 50))
+
+
+def test_a_cost_of_20_digits_is_read_back(tmp_path: Path) -> None:
+    dear = Cost(10**19, 10**18)
+    with CallLog(tmp_path / "log") as log:
+        number = log.sent(KEY, "t", dear)
+        log.ended(KEY, number, "t", dear, answer("x"), is_final=True)
+    with CallLog(tmp_path / "log") as log:
+        assert log.spent == dear and log.outcome(KEY) == answer("x")
+
+
+@pytest.mark.parametrize(("name", "cost"), [("t", 10**30), ("a b", 1)])
+def test_a_line_that_could_not_be_read_back_is_not_written(
+    tmp_path: Path, name: str, cost: int
+) -> None:
+    with CallLog(tmp_path / "log") as log:
+        with pytest.raises(InputError, match="cannot be read back"):
+            log.sent(KEY, name, Cost(cost, 1))
+        assert log.spent == (0, 0)
+    assert (tmp_path / "log").read_bytes() == b""
+
+
+def test_a_disk_without_locks_is_an_error_of_storage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(StorageError, match=r"cannot lock .+: no locks available"):
+        CallLog(tmp_path / "log")
+    assert len(os.listdir("/proc/self/fd")) == before, "closed"
+    CallLog(tmp_path / "log", read_only=True).close()
+
+
+HALF_A_LINE = """
+import asyncio, json, resource, sys
+from pathlib import Path
+from asking import call, endpoint_at, run
+from faulty_server import completion
+from zephyr_fast.endpoint.plans import Settings
+from zephyr_fast.endpoint.reader import Reply
+
+log, failed = Path(sys.argv[1]), asyncio.Event()
+
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+class FullForAMoment:
+    asked = 0
+
+    async def post(self, request, endpoint, deadline):
+        self.asked += 1
+        if "long" in request.call.messages[0].content:
+            while self.asked < 4:
+                await asyncio.sleep(0)
+            limit(log.stat().st_size + 100)
+            # The reply is written before the loop's next turn.
+            asyncio.get_running_loop().call_soon(limit, resource.RLIM_INFINITY)
+            asyncio.get_running_loop().call_soon(failed.set)
+            return Reply(200, json.dumps(completion("long" * 1_000)).encode())
+        await failed.wait()
+        return Reply(200, json.dumps(completion()).encode())
+
+    async def models(self, endpoint):
+        return []
+
+settings = Settings(source=FullForAMoment())
+calls = [call(text) for text in ("one", "long", "two", "three")]
+report, outcomes = run(calls, endpoint_at("http://127.0.0.1:9"), log, settings)
+print(type(report.error).__name__, [outcome and outcome.text for outcome in outcomes])
+"""
+
+
+def test_half_a_line_is_removed_before_calls_in_flight_are_written(tmp_path: Path) -> None:
+    path = f"{PYTHONPATH}{os.pathsep}{Path(__file__).parent}"
+    ended = subprocess.run(
+        [sys.executable, "-c", HALF_A_LINE, str(tmp_path / "log")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+    assert ended.stdout == "StorageError ['fine', None, 'fine', 'fine']\n", ended.stderr
+    with CallLog(tmp_path / "log") as log:
+        reserve = request_of(call("long"), endpoint_at("http://x")).tokens_max
+        assert len(log) == 3 and log.spent.tokens == 3 * 15 + reserve
+
+
+def test_half_a_line_that_cannot_be_removed_is_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, "broken disk")
+
+    def half(handle: int, text: memoryview) -> int:
+        monkeypatch.setattr(os, "write", fails)
+        return write(handle, text[:20])
+
+    write = os.write
+    with CallLog(tmp_path / "log") as log:
+        log.sent(KEY, "t", Cost(50, 7))
+        monkeypatch.setattr(os, "write", half)
+        monkeypatch.setattr(os, "ftruncate", fails)
+        with pytest.raises(StorageError, match="broken disk"):
+            log.sent(KEY, "t", Cost(50, 7))
+        monkeypatch.undo()
+        with pytest.raises(StorageError, match="ends in half a line"):
+            log.sent(KEY, "t", Cost(50, 7))
+    with CallLog(tmp_path / "log") as log:
+        assert log.spent == (50, 7) and log.sent(KEY, "t", Cost(50, 7)) == 2
 
 
 def test_few_open_files_lower_the_concurrency(tmp_path: Path) -> None:

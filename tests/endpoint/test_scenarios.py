@@ -15,6 +15,7 @@ from faulty_server import GOOD, Action, answered, completion, raw, refused, serv
 from zephyr_fast.endpoint.call import Failure
 from zephyr_fast.endpoint.errors import EndpointError
 from zephyr_fast.endpoint.log import CallLog
+from zephyr_fast.endpoint.plans import Settings
 
 QUICK = {"retry_seconds": 0.01, "attempts": 3}
 
@@ -85,6 +86,18 @@ def test_retry_after_beyond_the_deadline_ends_the_run_at_once(tmp_path: Path) ->
         report, _ = run([call(str(i)) for i in range(20)], endpoint, tmp_path / "log")
         assert len(server.asked) == 1
     assert report.counts.left_open == {"deadline": 20} and report.plans_open == 20
+
+
+def test_a_pause_of_a_day_makes_no_row_a_final_failure_that_was_not_sent(tmp_path: Path) -> None:
+    late = refused("429 Busy", "tomorrow", "Retry-After: 86400")
+    with serving(late) as server:
+        endpoint = endpoint_at(server.url, concurrency=1)
+        settings = Settings(accept_failures=True)
+        calls = [call(str(i)) for i in range(20)]
+        report, outcomes = run(calls, endpoint, tmp_path / "log", settings)
+        assert len(server.asked) == 1
+    assert report.counts.failed == {"deadline": 1} and outcomes[1:] == [None] * 19
+    assert report.counts.left_open == {"deadline": 19}
 
 
 FINAL: dict[str, tuple[Action, str]] = {
@@ -234,8 +247,6 @@ def test_a_text_that_is_not_the_json_that_was_asked_for_is_a_failure(
 
 
 def test_failures_that_are_accepted_become_final(tmp_path: Path) -> None:
-    from zephyr_fast.endpoint.plans import Settings
-
     with serving(refused("500 Oops")) as server:
         endpoint = endpoint_at(server.url, **QUICK)
         settings = Settings(accept_failures=True)

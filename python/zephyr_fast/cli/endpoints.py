@@ -24,7 +24,7 @@ def endpoints(
 ) -> int | None:
     """List the model endpoints of FILE, with their limits and prices.
 
-    With --check, send each about a dozen short calls and report which parts of a request it
+    With --check, send each 15 short calls and report which parts of a request it
     honors: the number of choices, log-probs, sampling and seeds, JSON. Exit code 11 if an
     endpoint does not answer.
     """
@@ -41,10 +41,13 @@ def endpoints(
             say_json(json.dumps([asdict(one) for one in forecasts], indent=1))
         else:
             for one in forecasts:
+                price = "cost unknown (no prices)"
+                if one.nanousd_max is not None:
+                    price = f"at most ${one.nanousd_max / 1e9:.4f}"
                 say(
                     f"{one.endpoint}: {one.calls} calls, about {one.input_tokens:,} tokens in, "
-                    f"at most {one.output_tokens_max:,} out, at most "
-                    f"${one.nanousd_max / 1e9:.4f}, at least {one.seconds_min:.0f} s"
+                    f"at most {one.output_tokens_max:,} out, {price}, at least "
+                    f"{one.seconds_min:.0f} s; retries are not included"
                 )
         return None
     if not checks:
@@ -62,7 +65,8 @@ def _probe() -> ModuleType:
         from zephyr_fast.endpoint import probe
     except ImportError as error:
         raise InputError(
-            f"this needs the endpoints extra: pip install 'zephyr-fast[endpoints]' ({error})"
+            "the `endpoints` extra is missing: run pip install '.[endpoints]' in a checkout "
+            f"({error})"
         ) from error
     return probe
 
@@ -90,7 +94,7 @@ def _line(endpoint: "Endpoint") -> str:
         price = "${:g} in and ${:g} out for a million tokens".format(
             *((nanousd or 0) / 1_000 for nanousd in paid)
         )
-    key = "with a key" if endpoint.key else "no key"
+    key = f"with the key from {endpoint.key.source}" if endpoint.key else "no key"
     where = f"{shown(endpoint.model)} at {shown(endpoint.url)}"
     return f"{endpoint.name}: {where}, {key}; {', '.join(limits)}; {price}"
 

@@ -9,19 +9,20 @@ A plan whose later calls depend on earlier answers takes one export and one impo
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from zephyr_fast._core import InputError, StorageError
+from zephyr_fast._core import InputError, IntegrityError, StorageError
 from zephyr_fast.endpoint.budget import Budget, Caps, Cost
 from zephyr_fast.endpoint.call import Answer, Failure, Outcome, Request, canonical
 from zephyr_fast.endpoint.client import budget_error, cost_of
 from zephyr_fast.endpoint.endpoints import Endpoint, Endpoints
-from zephyr_fast.endpoint.log import CallLog
+from zephyr_fast.endpoint.log import CallLog, sync_directory
 from zephyr_fast.endpoint.plans import Plan, driven
-from zephyr_fast.endpoint.reader import Reply, read
+from zephyr_fast.endpoint.reader import DETAIL_CHARACTERS_MAX, Reply, read
 from zephyr_fast.endpoint.reasons import Reason
 from zephyr_fast.printed import shown
 from zephyr_fast.untrusted.bounded import parse_json
@@ -34,17 +35,20 @@ FILE_BYTES_MAX = 200_000_000
 
 LINE_BYTES_MAX = 16 << 20
 
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
+
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import found: new answers, failures by whether they are final, and lines whose key
-    no plan asked for.
+    """What an import made of each line: new answers, failures by whether they are final, keys that
+    no plan asked for, and lines that were not needed, since their call has an outcome or is open.
     """
 
     answered: int
     failed: int
     left_open: int
     unknown: int
+    ignored: int
 
 
 def export(
@@ -57,9 +61,22 @@ def export(
 ) -> int:
     """Writes the calls to endpoint `name` that have no outcome into a new file. Gives their number.
 
-    Errors: InputError if the file exists; BudgetError, with nothing written, if the calls could
-    cost more than the caps allow.
+    Without such a call no file is written. An export that was interrupted is finished by the next
+    one to the same file.
+
+    Errors: InputError if the file exists or its name has unusual characters; BudgetError, with
+    nothing written, if the calls could cost more than the caps allow.
     """
+    if not _NAME.fullmatch(path.name):
+        raise InputError(
+            f"cannot export to `{shown(path)}`: the file's name goes into the log, so it may have "
+            "only letters, digits, `.`, `_` and `-`, at most 200"
+        )
+    if path.exists():
+        raise InputError(f"`{shown(path)}` exists; export to a new file")
+    draft = path.with_name(path.name + ".draft")
+    if path.name in log.batched.values():
+        return _finished(draft, path, log)
     endpoint = endpoints[name]
     requests = _open_requests(plans, endpoints, endpoint, log)
     cap = (caps or Caps()).checked({name: endpoint})
@@ -68,14 +85,44 @@ def export(
     for reserve in reserves.values():
         if not budget.reserve(reserve):
             raise budget_error(budget, reserve)
-    draft = path.with_name(path.name + ".draft")
-    _write(path, draft, requests)
+    if not requests:
+        return 0
+    _write(draft, map(_exported, requests))
     # The log goes before the file's name: a file whose calls are not in it could be paid twice.
     for request in requests:
         log.sent(request.key, name, reserves[request.key], batch=path.name)
     log.sync()
-    draft.rename(path)
+    _rename(draft, path)
     return len(requests)
+
+
+def _finished(draft: Path, path: Path, log: CallLog) -> int:
+    """Finishes an export that was interrupted: the file gets the calls that the log has in it."""
+    try:
+        held = draft.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        raise InputError(
+            f"`{shown(path.name)}` was exported before and its calls wait for results; export to "
+            "a new file, or release this one if it was never uploaded"
+        ) from None
+    except OSError as error:
+        raise StorageError(f"cannot read `{shown(draft)}`: {error.strerror}") from error
+    keys = {key for key, batch in log.batched.items() if batch == path.name}
+    logged = [line for line in held if _key_of(line) in keys]
+    if len(logged) < len(keys):
+        raise IntegrityError(f"`{shown(draft)}` is damaged; release `{path.name}`, then export")
+    kept = path.with_name(path.name + ".kept")
+    _write(kept, logged)
+    _rename(kept, draft)
+    _rename(draft, path)
+    return len(logged)
+
+
+def _key_of(line: bytes) -> str:
+    try:
+        return str(json.loads(line)["custom_id"])
+    except (ValueError, TypeError, KeyError):
+        return ""
 
 
 def _open_requests(
@@ -116,16 +163,23 @@ def _reserve(request: Request, endpoint: Endpoint) -> Cost:
     return Cost(nanousd, request.tokens_max)
 
 
-def _write(path: Path, draft: Path, requests: list[Request]) -> None:
-    if path.exists():
-        raise InputError(f"`{shown(path)}` exists; export to a new file")
+def _write(path: Path, lines: Iterable[bytes]) -> None:
     try:
-        with open(draft, "wb") as file:
-            file.writelines(_exported(request) for request in requests)
+        with open(path, "wb") as file:
+            file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
+        sync_directory(path)
     except OSError as error:
-        raise StorageError(f"cannot write `{shown(draft)}`: {error.strerror}") from error
+        raise StorageError(f"cannot write `{shown(path)}`: {error.strerror}") from error
+
+
+def _rename(draft: Path, path: Path) -> None:
+    try:
+        draft.rename(path)
+        sync_directory(path)
+    except OSError as error:
+        raise StorageError(f"cannot write `{shown(path)}`: {error.strerror}") from error
 
 
 def results(
@@ -134,55 +188,74 @@ def results(
     """Writes the outcomes of a provider's result and error files into the log.
 
     Results may come in any order. Calls that failed or expired are open again; calls that no file
-    mentions stay in their batch.
+    mentions stay in their batch. An answer is used even if its call is in no batch, such as one
+    that was released after all: it was paid for.
     """
-    found = {key: fields for path in paths for key, fields in _results(path)}
+    found, lines = _best(paths)
     waiting, counts = set(found), {"answered": 0, "failed": 0, "left_open": 0}
 
     def look(request: Request) -> Outcome | None:
-        outcome = log.outcome(request.key)
-        if outcome is None and request.key in waiting and request.key in log.batched:
-            endpoint = endpoints[request.call.endpoint]
-            outcome = _received(request, endpoint, found[request.key], log)
-            counts[_kind(outcome)] += 1
+        known, is_waiting = log.outcome(request.key), request.key in waiting
         waiting.discard(request.key)
-        return outcome if isinstance(outcome, Answer) or (outcome and _is_final(outcome)) else None
+        if known is not None or not is_waiting:
+            return known
+        endpoint = endpoints[request.call.endpoint]
+        outcome = _outcome(request, endpoint, found[request.key])
+        kind = _kind(outcome)
+        if kind == "left_open" and request.key not in log.batched:
+            return None
+        _write_outcome(request, endpoint, outcome, log)
+        counts[kind] += 1
+        return None if kind == "left_open" else outcome
 
     for plan in plans:
         driven(plan, endpoints, look)
     log.sync()
-    return Imported(**counts, unknown=len(waiting))
+    ignored = lines - sum(counts.values()) - len(waiting)
+    return Imported(**counts, unknown=len(waiting), ignored=ignored)
 
 
-def _is_final(failure: Failure) -> bool:
-    return failure.reason.is_final
+def _best(paths: Iterable[Path]) -> tuple[dict[str, dict[str, Any]], int]:
+    """The first answer to each call, or its first error without one; and the number of lines."""
+    found: dict[str, dict[str, Any]] = {}
+    lines = 0
+    for path in paths:
+        for key, fields in _results(path):
+            lines += 1
+            if key not in found or (_status(fields) == 200 != _status(found[key])):
+                found[key] = fields
+    return found, lines
+
+
+def _status(fields: dict[str, Any]) -> int | None:
+    response = fields.get("response")
+    status = response.get("status_code") if isinstance(response, dict) else None
+    return status if type(status) is int else None
 
 
 def _kind(outcome: Outcome) -> str:
     if isinstance(outcome, Answer):
         return "answered"
-    return "failed" if _is_final(outcome) else "left_open"
+    return "failed" if outcome.reason.is_final else "left_open"
 
 
-def _received(
-    request: Request, endpoint: Endpoint, fields: dict[str, Any], log: CallLog
-) -> Outcome:
-    outcome = _outcome(request, endpoint, fields)
+def _write_outcome(request: Request, endpoint: Endpoint, outcome: Outcome, log: CallLog) -> None:
     number = log.last_attempt(request.key)
-    cost = cost_of(outcome, endpoint, log.reserved(request.key, number))
+    if request.key not in log.batched:
+        number += 1  # what another attempt has reserved stays spent
+    cost = cost_of(outcome, endpoint, _reserve(request, endpoint))
     final = _kind(outcome) != "left_open"
     log.ended(request.key, number, endpoint.name, cost, outcome, is_final=final)
-    return outcome
 
 
 def _outcome(request: Request, endpoint: Endpoint, fields: dict[str, Any]) -> Outcome:
-    response, error = fields.get("response"), fields.get("error")
-    if isinstance(response, dict) and type(response.get("status_code")) is int:
-        body = json.dumps(response.get("body")).encode()
-        return read(request, endpoint, Reply(response["status_code"], body))
+    status, error = _status(fields), fields.get("error")
+    if status is not None:
+        body = json.dumps(fields["response"].get("body")).encode()
+        return read(request, endpoint, Reply(status, body))
     code = error.get("code") if isinstance(error, dict) else None
     reason = Reason.EXPIRED if code == "batch_expired" else Reason.SERVER_ERROR
-    return Failure(reason, str(error)[:2_000])
+    return Failure(reason, endpoint.without_key(str(error))[:DETAIL_CHARACTERS_MAX])
 
 
 def _results(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

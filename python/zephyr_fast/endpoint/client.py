@@ -169,9 +169,8 @@ class Client:
                 slot = await lane.enter(request.tokens_max)
             except Closed:
                 raise Abandoned(lane.off.reason.value if lane.off else "stopped") from None
-            except TooLong:
-                detail = "the server asked to wait longer than `deadline_seconds`"
-                return self._given_up(request, endpoint, Failure(Reason.DEADLINE, detail))
+            except TooLong:  # the server said nothing about this call, so it is never given up
+                raise Abandoned(Reason.DEADLINE.value) from None
             deadline = deadline or clock() + endpoint.deadline_seconds
             outcome = await self._attempt(request, endpoint, slot, deadline)
             if isinstance(outcome, Answer) or outcome.reason.is_final:
@@ -209,15 +208,18 @@ class Client:
                 request.tokens_max,
             )
             await self._reserve(reserve)
-            number = self.log.sent(request.key, endpoint.name, reserve)
-            self.counts.attempts += 1
-            outcome = await self._reply(request, endpoint, deadline)
-            cost = cost_of(outcome, endpoint, reserve)
-            tokens_used = cost.tokens or 0
-            final = isinstance(outcome, Answer) or outcome.reason.is_final
-            self.log.ended(request.key, number, endpoint.name, cost, outcome, is_final=final)
-            self.budget.settle(reserve, cost)
-            self._wake_for_budget()
+            cost = reserve  # also of a call that ends in an exception: it may have been sent
+            try:
+                number = self.log.sent(request.key, endpoint.name, reserve)
+                self.counts.attempts += 1
+                outcome = await self._reply(request, endpoint, deadline)
+                cost = cost_of(outcome, endpoint, reserve)
+                tokens_used = cost.tokens or 0
+                final = isinstance(outcome, Answer) or outcome.reason.is_final
+                self.log.ended(request.key, number, endpoint.name, cost, outcome, is_final=final)
+            finally:
+                self.budget.settle(reserve, cost)
+                self._wake_for_budget()
             self._observe(lane, slot, outcome)
             return outcome
         finally:

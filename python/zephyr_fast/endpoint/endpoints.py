@@ -16,6 +16,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +28,12 @@ from zephyr_fast.printed import brief, shown, without_secrets
 from zephyr_fast.untrusted.bounded import read_bytes
 
 FILE_BYTES_MAX = 1 << 20
+
+_MAX_TOKENS_FIELDS = ("max_tokens", "max_completion_tokens")
+_NOT_IN_BODY = frozenset(
+    (*_MAX_TOKENS_FIELDS, "model", "messages", "n", "best_of", "stream", "logprobs", "top_logprobs")
+)
+"""Fields that decide what a call costs or how its reply is read; only the call itself sets them."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -65,6 +72,12 @@ class Endpoint:
     def has_prices(self) -> bool:
         """Whether a budget in USD can be held here."""
         return self.nanousd_per_input_token is not None
+
+    def without_key(self, text: str) -> str:
+        """A text of the server without the API key. Shorten it afterwards: half a key, at the end
+        of a text that was cut, is not found.
+        """
+        return self.key.hidden_in(text) if self.key else text
 
     def nanousd(self, input_tokens: int, output_tokens: int) -> int:
         """What so many tokens cost; 0 without prices."""
@@ -125,6 +138,8 @@ def _checked(where: str, key: str, value: Any) -> Any:
     if key in _TEXTS:
         if not isinstance(value, str) or not value:
             raise InputError(f"{where}: `{key}` is a text, not {brief(value)}")
+        if key == "max_tokens_field" and value not in _MAX_TOKENS_FIELDS:
+            raise InputError(f"{where}: `{key}` is one of {', '.join(_MAX_TOKENS_FIELDS)}")
         return _url(where, value) if key == "url" else value
     if key in _COUNTS:
         if type(value) is not int or not 1 <= value <= 10**12:
@@ -140,6 +155,8 @@ def _checked(where: str, key: str, value: Any) -> Any:
     kind = {"strict_model": bool, "body": dict}[key]
     if type(value) is not kind:
         raise InputError(f"{where}: `{key}` is not {brief(value)}")
+    if isinstance(value, dict) and (set_here := sorted(_NOT_IN_BODY & value.keys())):
+        raise InputError(f"{where}: `body` may not set `{set_here[0]}`, which each call sets")
     return value
 
 
@@ -151,6 +168,8 @@ def _nanousd(where: str, key: str, usd_per_million: float) -> int:
 
 
 def _url(where: str, url: str) -> str:
+    if not url.isprintable() or " " in url:
+        raise InputError(f"{where}: `url` has spaces or characters that cannot be printed")
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -168,6 +187,11 @@ def _key(where: str, path: Path, values: dict[str, Any]) -> Secret | None:
     variable, file = values.pop("key_env", None), values.pop("key_file", None)
     if variable and file:
         raise InputError(f"{where} has both `key_env` and `key_file`")
+    if (variable or file) and not _hides_keys(values["url"]):
+        raise InputError(
+            f"{where}: a key is not sent over http://, where others can read it; use https:// or "
+            "an address of this machine"
+        )
     try:
         if variable:
             return secret.from_environment(variable)
@@ -176,7 +200,19 @@ def _key(where: str, path: Path, values: dict[str, Any]) -> Secret | None:
         raise InputError(f"{where}: {error}") from None
 
 
+def _hides_keys(url: str) -> bool:
+    """Whether nobody on the way can read a request: by TLS, or since it never leaves."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" or parts.hostname == "localhost":
+        return True
+    try:
+        return ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return False
+
+
 def described(endpoint: Endpoint) -> dict[str, Any]:
-    """The endpoint as JSON has it; of the key only whether there is one."""
+    """The endpoint as JSON has it; of the key only whether there is one, and where it is from."""
     values = {known.name: getattr(endpoint, known.name) for known in fields(endpoint)}
-    return values | {"key": endpoint.key is not None, "body": dict(endpoint.body)}
+    source = endpoint.key.source if endpoint.key else None
+    return values | {"key": source is not None, "key_source": source, "body": dict(endpoint.body)}

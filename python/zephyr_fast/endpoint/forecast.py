@@ -24,7 +24,8 @@ class Forecast:
 
     Output tokens are expected ones if the log has answers to go by, otherwise the most that is
     possible. `nanousd_max` is what the calls reserve: a token for each byte of a prompt, and
-    `max_tokens` for each text. `seconds_min` is what the limits a minute allow.
+    `max_tokens` for each text. Retries are not included. Both are None without prices.
+    `seconds_min` is what the limits a minute allow.
     """
 
     endpoint: str
@@ -33,8 +34,8 @@ class Forecast:
     input_tokens: int = 0
     output_tokens: int = 0
     output_tokens_max: int = 0
-    nanousd: int = 0
-    nanousd_max: int = 0
+    nanousd: int | None = 0
+    nanousd_max: int | None = 0
     seconds_min: float = 0.0
 
 
@@ -129,7 +130,7 @@ def _forecast(endpoint: Endpoint, of: _Evidence) -> Forecast:
         input_tokens,
         output,
         of.output_max,
-        endpoint.nanousd(input_tokens, output),
-        endpoint.nanousd(of.input_max, of.output_max),
+        endpoint.nanousd(input_tokens, output) if endpoint.has_prices else None,
+        endpoint.nanousd(of.input_max, of.output_max) if endpoint.has_prices else None,
         60 * minutes,
     )

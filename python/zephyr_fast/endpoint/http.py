@@ -82,8 +82,10 @@ class Http:
         except (Lost, ValueError):
             return []
         listed = content.get("data") if isinstance(content, dict) else None
-        names = [one.get("id") for one in listed or [] if isinstance(one, dict)]
-        return [name[:100] for name in names if isinstance(name, str)][:_MODELS_SHOWN]
+        listed = listed if isinstance(listed, list) else []
+        names = [one.get("id") for one in listed if isinstance(one, dict)]
+        known = [endpoint.without_key(name) for name in names if isinstance(name, str)]
+        return [name[:100] for name in known[:_MODELS_SHOWN]]
 
     async def _reply(
         self, method: str, path: str, endpoint: Endpoint, body: bytes | None, deadline: float
@@ -127,9 +129,10 @@ def _headers(endpoint: Endpoint) -> dict[str, str]:
 
 
 async def _body(response: aiohttp.ClientResponse, endpoint: Endpoint) -> bytes:
-    encoding = response.headers.get("Content-Encoding", "identity").lower()
+    named = response.headers.get("Content-Encoding", "identity")
+    encoding = named.lower()
     if encoding not in ("identity", "gzip", "deflate"):
-        raise _broken(f"the reply is encoded as {encoding[:40]}")
+        raise _broken(f"the reply is encoded as {endpoint.without_key(named)[:40]}")
     pieces: list[bytes] = []
     size = 0
     while piece := await _piece(response, endpoint.stall_seconds):
@@ -171,8 +174,7 @@ def _broken(detail: str) -> Lost:
 
 def _lost(error: Exception, endpoint: Endpoint) -> Lost:
     reason, was_sent = _why(error)
-    text = without_secrets(str(error)[:DETAIL_CHARACTERS_MAX])
-    text = endpoint.key.hidden_in(text) if endpoint.key else text
+    text = without_secrets(endpoint.without_key(str(error)))[:DETAIL_CHARACTERS_MAX]
     detail = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return Lost(Failure(reason, detail, may_be_billed=was_sent))
 
@@ -203,7 +205,7 @@ def _retry_after(text: str | None) -> float | None:
     except ValueError:
         try:
             when = parsedate_to_datetime(text)
-        except ValueError:
+            seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+        except (ValueError, OverflowError):
             return None
-        seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     return max(0.0, seconds) if seconds == seconds else None  # NaN is no number

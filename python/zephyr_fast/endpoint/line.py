@@ -16,7 +16,7 @@ from zephyr_fast.endpoint.reasons import Reason
 
 _HEAD = re.compile(
     rb'\{"(sent|answer|failure)":"([0-9a-f]{64})","attempt":(\d{1,9}),'
-    rb'"endpoint":"([A-Za-z0-9._-]{1,64})","nanousd":(\d{1,18}),"tokens":(\d{1,18})'
+    rb'"endpoint":"([A-Za-z0-9._-]{1,64})","nanousd":(\d{1,30}),"tokens":(\d{1,30})'
     rb'(?:,"batch":"([^"\\]*)")?(,"final":true)?'
 )
 
@@ -39,6 +39,8 @@ def head_of(line: bytes) -> Head | None:
     """The head of a line; None if it is no line of a log."""
     found = _HEAD.match(line)
     if found is None or not line.endswith(b"}"):
+        return None
+    if line[found.end() :].startswith(b',"batch":'):  # a name that the head cannot hold
         return None
     kind, key, attempt, endpoint, nanousd, tokens, batch, final = found.groups()
     return Head(

@@ -43,10 +43,15 @@ class CallLog:
         """Calls that were exported and have no result yet: by key, the name of the file."""
         self._nanousd = self._tokens = 0
         self._end = 0
-        self._is_dirty = False
+        self._is_dirty = self._is_broken = False
         self._handle = _opened(path, read_only)
         try:
             self._scan(cut_tail=not read_only)
+            if not read_only and not self._end:  # a new file: its name is to last as well
+                sync_directory(path)
+        except OSError as error:
+            os.close(self._handle)
+            raise _unwritable(path, error) from error
         except BaseException:
             os.close(self._handle)
             raise
@@ -93,9 +98,15 @@ class CallLog:
         try:
             return line.outcome_of(os.pread(self._handle, length, offset))
         except ValueError as error:
+            number = self._line_number(offset)
             raise IntegrityError(
-                f"`{shown(self.path)}`, byte {offset}: the line is damaged ({shown(error)})"
+                f"`{shown(self.path)}`:{number} is damaged ({shown(error)}); delete line {number} "
+                "to ask its call again"
             ) from None
+
+    def _line_number(self, offset: int) -> int:
+        """The number of the line at a byte, from 1."""
+        return 1 + sum(start < offset for start, _ in _lines(self._handle))
 
     def sent(self, key: str, endpoint: str, reserved: Cost, batch: str | None = None) -> int:
         """Writes that a call is about to be sent. Gives the number of the attempt."""
@@ -135,19 +146,32 @@ class CallLog:
             raise _unwritable(self.path, error) from error
 
     def _append(self, text: bytes) -> None:
+        if self._is_broken:
+            raise StorageError(f"`{shown(self.path)}` ends in half a line; run again to repair it")
+        head = line.head_of(text[:-1])
+        if head is None:
+            raise InputError(f"cannot be read back from a call log: {shown(text, 200)}")
         rest = memoryview(text)
         try:
             while rest:
                 rest = rest[os.write(self._handle, rest) :]
         except OSError as error:
+            self._remove_end(len(text) - len(rest))
             raise _unwritable(self.path, error) from error
         self._is_dirty = True
-        head = line.head_of(text[:-1])
-        assert head is not None, "written by `line`"
         # Another writer would be locked out; where locks do not work, the end is not ours to know.
         end = os.lseek(self._handle, 0, os.SEEK_CUR)
         self._note(head, end - len(text), len(text) - 1)
         self._end = end
+
+    def _remove_end(self, written: int) -> None:
+        """Removes half a line, so that the next one does not continue it."""
+        if not written:
+            return
+        try:
+            os.ftruncate(self._handle, os.lseek(self._handle, 0, os.SEEK_CUR) - written)
+        except OSError:
+            self._is_broken = True
 
     def _note(self, head: Head, offset: int, length: int) -> None:
         key = bytes.fromhex(head.key)
@@ -170,7 +194,10 @@ class CallLog:
         for number, (offset, text) in enumerate(_lines(self._handle), start=1):
             head = line.head_of(text)
             if head is None:
-                raise IntegrityError(f"`{shown(self.path)}`:{number} is not a line of a call log")
+                raise IntegrityError(
+                    f"`{shown(self.path)}`:{number} is not a line of a call log; delete line "
+                    f"{number} to go on without it"
+                )
             self._note(head, offset, len(text))
             self._end = offset + len(text) + 1
         if cut_tail and os.fstat(self._handle).st_size > self._end:
@@ -202,14 +229,30 @@ def _opened(path: Path, read_only: bool) -> int:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise InputError(f"`{shown(path)}` is not a regular file")
         if not read_only:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise LockedError(f"another run is writing `{shown(path)}`") from error
+            _lock(handle, path)
     except BaseException:
         os.close(handle)
         raise
     return handle
+
+
+def _lock(handle: int, path: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise LockedError(f"another run is writing `{shown(path)}`") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise StorageError(f"cannot lock `{shown(path)}`: {reason}; use another disk") from error
+
+
+def sync_directory(path: Path) -> None:
+    """Has the disk hold the name of a file. OSError if it cannot."""
+    handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _unwritable(path: Path, error: OSError) -> StorageError:

@@ -91,7 +91,8 @@ def collect(
     """Asks until every call of the plans has an outcome in the log, or the run is stopped.
 
     Errors: InputError for calls that cannot be sent; what stops a run is in the report.
-    KeyboardInterrupt once calls in flight have ended, or after `INTERRUPT_SECONDS`.
+    KeyboardInterrupt once calls in flight have ended, or after `INTERRUPT_SECONDS`. What
+    `on_progress` raises stops the run and is raised.
     """
     return asyncio.run(_collect(iter(plans), endpoints, log, settings or Settings()))
 
@@ -133,16 +134,25 @@ class _Run:
         self._plans, self._client = plans, client
         self.complete = self.open = 0
         self.interrupted = False
+        self.progress_error: Exception | None = None
 
     async def work(self) -> None:
-        for plan in self._plans:
-            try:
-                complete = await self._finish(plan)
-            except ZephyrError as error:
-                self._client.stop(error)
-                complete = False
-            self.complete += complete
-            self.open += not complete
+        try:
+            for plan in self._plans:
+                # Calls that the log answers never wait, so timers and replies would.
+                await asyncio.sleep(0)
+                if self.interrupted or self.progress_error:
+                    return
+                try:
+                    complete = await self._finish(plan)
+                except ZephyrError as error:
+                    self._client.stop(error)
+                    complete = False
+                self.complete += complete
+                self.open += not complete
+        except BaseException:
+            self._client.stop()  # `_collect` raises it once the other workers have ended
+            raise
 
     async def _finish(self, plan: Plan[T]) -> bool:
         try:
@@ -188,7 +198,7 @@ async def _collect(
         # Some more than can be in flight, so that no slot is idle while a row is prepared.
         count = in_flight + min(in_flight // 4 + 8, _SPARE_WORKERS)
         workers = [asyncio.ensure_future(run.work()) for _ in range(count)]
-        ticking = asyncio.ensure_future(_tick(client, settings.on_progress))
+        ticking = asyncio.ensure_future(_tick(run, client, settings.on_progress))
         _stop_on_interrupt(run, client, workers)
         try:
             await _all(workers)
@@ -199,6 +209,8 @@ async def _collect(
     log.sync()
     if run.interrupted:
         raise KeyboardInterrupt
+    if run.progress_error is not None:
+        raise run.progress_error
     off = {name: lane.off for name, lane in client.lanes.items() if lane.off is not None}
     return Report(client.counts, run.complete, run.open, log.spent, off, client.error)
 
@@ -209,15 +221,20 @@ async def _all(workers: Sequence[Awaitable[None]]) -> None:
             raise ended
 
 
-async def _tick(client: Client, on_progress: Callable[[Counts], object] | None) -> None:
+async def _tick(run: _Run, client: Client, on_progress: Callable[[Counts], object] | None) -> None:
     while True:
         await asyncio.sleep(_SYNC_SECONDS)
         try:
             await asyncio.to_thread(client.log.sync)
         except ZephyrError as error:
             client.stop(error)
-        if on_progress is not None:
+        if on_progress is None or run.progress_error is not None:
+            continue
+        try:
             on_progress(client.counts)
+        except Exception as error:  # raised once calls in flight have ended; syncs go on
+            run.progress_error = error
+            client.stop()
 
 
 def _stop_on_interrupt(

@@ -35,7 +35,7 @@ _Probe = Generator[Sequence[Call], Sequence[Outcome], Finding]
 
 
 def check(endpoint: Endpoint) -> list[Finding]:
-    """What the endpoint does. Asks about a dozen short questions; one failing does not stop the
+    """What the endpoint does. Asks 15 short questions; one failing does not stop the
     others.
     """
     return [finding for name in _PROBES for finding in _checked(name, endpoint)]

@@ -7,7 +7,7 @@ asked for is checked: the number of choices, a text in each, log-probs where the
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from zephyr_fast.endpoint.call import (
@@ -28,6 +28,9 @@ DETAIL_CHARACTERS_MAX = 2_000
 """Characters of a server's text that a failure keeps."""
 
 _RETRIED_STATUSES = frozenset({408, 409, 425, 429})
+_BILLED_STATUSES = frozenset({408, 500, 502, 504, 524})
+"""With these a server may have worked on the request, or a proxy in front of it gave up waiting."""
+
 _QUOTA = re.compile(
     r"insufficient_quota|billing_hard_limit|billing_not_active|credit balance", re.I
 )
@@ -65,25 +68,25 @@ def read(request: Request, endpoint: Endpoint, reply: Reply) -> Outcome:
 
 def _outcome(call: Call, endpoint: Endpoint, reply: Reply) -> Outcome:
     if reply.status != 200:
-        return _refusal(reply)
+        return _refusal(endpoint, reply)
     usage: Usage | None = None
     try:
-        content = _parsed(reply.body)
+        content = _parsed(endpoint, reply.body)
         usage = _usage(content.get("usage"))
         if content.get("error") or content.get("object") == "error":
-            return _error_in_200(reply, content)
+            return _error_in_200(endpoint, reply, content)
         return _answer(call, endpoint, content, usage)
     except _Unusable as unusable:
         return Failure(unusable.reason, unusable.detail, 200, usage, may_be_billed=True)
 
 
-def _parsed(body: bytes) -> dict[str, Any]:
+def _parsed(endpoint: Endpoint, body: bytes) -> dict[str, Any]:
     try:
         text = body.decode()
         parse_json(text)  # bounds depth and width
         content = json.loads(text, parse_constant=_no_number)
     except ValueError as error:
-        excerpt = body[:200].decode(errors="backslashreplace")
+        excerpt = endpoint.without_key(body.decode(errors="backslashreplace"))[:200]
         raise _Unusable(Reason.INVALID_JSON, f"{error}: {excerpt}") from None
     if not isinstance(content, dict):
         raise _Unusable(Reason.INVALID_JSON, "the reply is not a JSON object")
@@ -143,7 +146,7 @@ def _token(given: object) -> TokenLogprob:
         if not isinstance(top, list) or not top:
             raise ValueError
         return TokenLogprob(token, logprob, tuple(_scored(other) for other in top))
-    except ValueError:
+    except (ValueError, OverflowError):  # an integer can be too large for a float
         raise _Unusable(Reason.UNSUPPORTED_LOGPROBS, "a token has no log-probs") from None
 
 
@@ -159,12 +162,21 @@ def _scored(given: object) -> tuple[str, float]:
 
 
 def _usage(given: object) -> Usage | None:
+    """What the server counted; None if it cannot be: every prompt has a token. Tokens that only
+    the total has, such as those of hidden reasoning, count as output.
+    """
     if not isinstance(given, dict):
         return None
-    counts = given.get("prompt_tokens"), given.get("completion_tokens")
-    if any(type(count) is not int or not 0 <= count < 1 << 40 for count in counts):
+    prompt, completion = _count(given, "prompt_tokens"), _count(given, "completion_tokens")
+    if not prompt or completion is None:
         return None
-    return Usage(int(counts[0] or 0), int(counts[1] or 0))
+    total = _count(given, "total_tokens") or 0
+    return Usage(prompt, max(completion, total - prompt))
+
+
+def _count(given: dict[str, Any], name: str) -> int | None:
+    count = given.get(name)
+    return count if type(count) is int and 0 <= count < 1 << 40 else None
 
 
 def _is_json_object(text: str) -> bool:
@@ -183,19 +195,26 @@ def _is_unicode(text: str) -> bool:
 
 
 def _text_or_none(value: object) -> str | None:
-    return value[:200] if isinstance(value, str) else None
+    """A short text, such as a model's name. A long one is not cut: it could end in half a key."""
+    if not isinstance(value, str):
+        return None
+    return value if len(value) <= 200 else f"({len(value):,} characters)"
 
 
-def _error_in_200(reply: Reply, content: dict[str, Any]) -> Failure:
-    """An error that came with status 200; the status it should have had is often within."""
+def _error_in_200(endpoint: Endpoint, reply: Reply, content: dict[str, Any]) -> Failure:
+    """An error that came with status 200; the status it should have had is often within. It may
+    be billed like an answer.
+    """
     error = content.get("error")
     code = error.get("code") if isinstance(error, dict) else content.get("code")
     status = code if type(code) is int and 400 <= code < 600 else 500
-    return _refusal(Reply(status, reply.body, reply.retry_after))
+    refusal = _refusal(endpoint, Reply(status, reply.body, reply.retry_after))
+    return replace(refusal, may_be_billed=True)
 
 
-def _refusal(reply: Reply) -> Failure:
-    code, detail = _complaint(reply.body)
+def _refusal(endpoint: Endpoint, reply: Reply) -> Failure:
+    content = _object_or_empty(reply.body)
+    code, detail = _complaint(endpoint, reply.body, content)
     said = f"{code} {detail}"
     status = reply.status
     if status == 402 or (status in (429, 403) and _QUOTA.search(said)):
@@ -218,18 +237,22 @@ def _refusal(reply: Reply) -> Failure:
         reason = Reason.REFUSED
     else:
         reason = Reason.BAD_REQUEST
-    return Failure(reason, detail, status, retry_after=reply.retry_after)
+    billed = status in _BILLED_STATUSES or reason is Reason.REFUSED
+    usage = _usage(content.get("usage"))
+    return Failure(reason, detail, status, usage, billed, reply.retry_after)
 
 
-def _complaint(body: bytes) -> tuple[str, str]:
-    """Code and text of an error, in the shapes that servers use; otherwise the body's start."""
-    start = body[:DETAIL_CHARACTERS_MAX].decode(errors="backslashreplace")
+def _object_or_empty(body: bytes) -> dict[str, Any]:
     try:
         content = parse_json(body.decode())
     except ValueError:
-        return "", start
-    if not isinstance(content, dict):
-        return "", start
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _complaint(endpoint: Endpoint, body: bytes, content: dict[str, Any]) -> tuple[str, str]:
+    """Code and text of an error, in the shapes that servers use; otherwise the body's start."""
+    start = endpoint.without_key(body.decode(errors="backslashreplace"))[:DETAIL_CHARACTERS_MAX]
     error = content.get("error", content)
     if not isinstance(error, dict):
         return "", str(error)
@@ -242,9 +265,8 @@ def _without_key(outcome: Outcome, endpoint: Endpoint) -> Outcome:
     """The outcome, if the reply does not hold the API key; a key in an answer makes it a failure
     instead of being cut out, since no answer's text is ever changed.
     """
-    key = endpoint.key
     if isinstance(outcome, Failure):
-        detail = key.hidden_in(outcome.detail) if key else outcome.detail
+        detail = endpoint.without_key(outcome.detail)
         if len(detail) > DETAIL_CHARACTERS_MAX:
             detail = detail[:DETAIL_CHARACTERS_MAX] + " …"
         return Failure(
@@ -258,7 +280,10 @@ def _without_key(outcome: Outcome, endpoint: Endpoint) -> Outcome:
     texts = [outcome.model or "", outcome.fingerprint or ""]
     for choice in outcome.choices:
         texts += [choice.text, choice.finish or ""]
-    if key and any(key.is_in(text) for text in texts):
+        tokens = choice.logprobs or ()
+        texts.append("".join(token.token for token in tokens))
+        texts += [other for token in tokens for other, _ in token.top]
+    if any(endpoint.without_key(text) != text for text in texts):
         detail = "the reply holds the API key"
         return Failure(Reason.KEY_ECHOED, detail, 200, outcome.usage, may_be_billed=True)
     return outcome

@@ -17,16 +17,18 @@ such a word.
 
 
 class Secret:
-    """A key. Only `reveal` gives it away, and only the HTTP header asks for it."""
+    """A key. Only `reveal` gives it away, and only the HTTP header asks for it. `source` says where
+    the key is from.
+    """
 
-    __slots__ = ("_value",)
+    __slots__ = ("_value", "source")
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str, source: str = "") -> None:
         if not value or len(value) > CHARACTERS_MAX or not value.isascii() or " " in value:
             raise InputError("an API key is one word of ASCII characters")
         if not value.isprintable():
             raise InputError("an API key holds no control characters")
-        self._value = value
+        self._value, self.source = value, source
 
     def __repr__(self) -> str:
         return "Secret(…)"
@@ -66,6 +68,6 @@ def from_file(path: Path) -> Secret:
 
 def _named(value: str, source: str) -> Secret:
     try:
-        return Secret(value)
+        return Secret(value, source)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
