@@ -102,6 +102,7 @@ LEAKING: dict[str, dict[str, Any]] = {
     "rwkv": {"attention_hidden_size": 32},
     "minimax": MIXTURE | {"layer_types": ["linear_attention", "full_attention"]},
     "olmo_hybrid": LINEAR,
+    "deepseek_v4": MIXTURE | LATENT | {"index_n_heads": 4, "index_head_dim": 16},
     "xglm": {"d_model": 32, "num_layers": 2, "attention_heads": 4, "ffn_dim": 64},
 }
 """Architectures in which packed documents are expected to see each other."""

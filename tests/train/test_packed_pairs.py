@@ -322,6 +322,21 @@ def test_attention_that_cannot_keep_answers_apart_is_refused_or_not_packed(
         ours.data_collator = collator
 
 
+def test_chunked_attention_is_not_packed_although_the_first_batch_is_narrow(
+    unproven: tuple[StockTrainer, DPOTrainer],
+    samples: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A later batch may be wider, and so may that of another rank."""
+    ours = unproven[1]
+    batch = ours.data_collator(samples[:1])
+    chunk = batch["packed"]["indices"].shape[1]
+    assert chunk < ours.args.max_length
+    monkeypatch.setattr(ours.model.config, "attention_chunk_size", chunk, raising=False)
+    ours.compute_loss(ours.model, batch)
+    assert ours._is_packed is False
+
+
 def test_noise_in_training_is_not_taken_for_answers_that_see_each_other(
     unproven: tuple[StockTrainer, DPOTrainer], samples: list[dict[str, Any]]
 ) -> None:

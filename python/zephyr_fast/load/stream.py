@@ -33,7 +33,7 @@ A run that resumes after three steps needs only the next index:
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import numpy as np
 
@@ -41,7 +41,7 @@ from zephyr_fast._core import ConfigError, InputError, IntegrityError
 from zephyr_fast.load import permutation
 from zephyr_fast.load.order import Order
 from zephyr_fast.load.permutation import Indices
-from zephyr_fast.printed import shown
+from zephyr_fast.printed import brief, shown
 from zephyr_fast.untrusted.bounded import parse_json
 
 Remainder = Literal["carry", "pad", "drop"]
@@ -129,6 +129,11 @@ class Stream:
     first: int = 0
 
     def __post_init__(self) -> None:
+        if self.remainder not in get_args(Remainder):
+            raise ConfigError(
+                f"`remainder` must be one of {', '.join(get_args(Remainder))}, not "
+                f"{brief(self.remainder)}"
+            )
         if self.order.size < 1:
             raise ConfigError("there are no samples to train on")
         if self.remainder == "drop" and self.order.size < self.batch:

@@ -317,6 +317,9 @@ def _environment(given: object, where: str) -> dict[str, str]:
 
 def _check_value(value: object, action: Any, shown: str) -> None:
     """Raise ConfigError if a value has the wrong type; argparse only converts strings."""
+    text = str(value).lower() if isinstance(value, bool) else value
+    if action.dest in CHOICES and text not in action.choices:
+        raise ConfigError(f"{shown} must be one of {', '.join(action.choices)}, not {brief(value)}")
     if value is None:
         return
     if action.type is int and not _is_written(value, int):
@@ -361,6 +364,9 @@ TEXTS = {
     "dtype",
 }
 """Keys whose value must be a string. For other string keys, TRL also accepts lists and tables."""
+
+CHOICES = {"pack", "remainder"}
+"""Keys with a few possible values, which argparse checks on the command line only."""
 
 LISTS: dict[str, Callable[[object], bool]] = {
     "shards": lambda part: isinstance(part, str),

@@ -103,8 +103,9 @@ class DPOTrainer(OrderedTrainerMixin, trl.DPOTrainer):  # type: ignore[misc]  # 
 
     def _isolates(self, model: Any, inputs: dict[str, Any]) -> bool:
         if self._is_packed is None:
-            layout = self.data_collator.layout
+            args, layout = self.args, self.data_collator.layout
             assert layout is not None  # else the batch would not be packed
+            pairs = max(args.per_device_train_batch_size, args.per_device_eval_batch_size)
             self._is_packed = all(
                 packing.allowed(
                     self.pack,
@@ -112,8 +113,12 @@ class DPOTrainer(OrderedTrainerMixin, trl.DPOTrainer):  # type: ignore[misc]  # 
                         one,
                         inputs["input_ids"][inputs["attention_mask"].bool()],
                         layout,
-                        width=inputs["packed"]["indices"].shape[1],
+                        # Not the width of this batch: later ones may be wider, and those of
+                        # other ranks.
+                        width=args.max_length or inputs["input_ids"].shape[1],
+                        windows=2 * pairs,
                         autocast=packing.autocast(self.accelerator),
+                        device=self.accelerator.device,
                         gather=self.accelerator.gather,
                     ),
                 )

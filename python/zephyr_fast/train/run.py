@@ -54,13 +54,16 @@ def apply_shard_settings(
             "several `shards`, `shard_weights` and `remainder` need "
             "`train_sampling_strategy: random`"
         )
-    training.max_length = max(manifest.split("train").seq_len for manifest in manifests)
     training.remove_unused_columns = False  # the columns of the index are not the model's inputs
     if str(training.resume_from_checkpoint).lower() == "true":
         training.resume_from_checkpoint = last_checkpoint(str(training.output_dir))
     if training.resume_from_checkpoint:
         check_checkpoint(str(training.resume_from_checkpoint))
     training.do_eval = training.do_eval or training.eval_strategy != "no"
+    read = [manifest.split("train") for manifest in manifests]
+    if training.do_eval and "test" in manifests[0].splits:
+        read.append(manifests[0].split("test"))
+    training.max_length = max(split.seq_len for split in read)
     # The baseline. The trainer measures it after the model is sharded and on its device.
     training.eval_on_start = training.do_eval and not training.resume_from_checkpoint
 

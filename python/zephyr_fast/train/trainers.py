@@ -66,7 +66,9 @@ class SFTTrainer(OrderedTrainerMixin, trl.SFTTrainer):  # type: ignore[misc]  # 
             model,
             inputs["input_ids"],
             layout,
-            width=longest * rows if layout == "varlen" else longest,
+            width=longest,
+            windows=rows,
             autocast=packing.autocast(self.accelerator),
+            device=self.accelerator.device,
             gather=self.accelerator.gather,
         )

@@ -138,6 +138,17 @@ def is_trouble(error: BaseException) -> bool:
 
 
 @contextmanager
+def refused_forward(what: str) -> Iterator[None]:
+    """Convert errors of a model's first forward pass, except those of memory and devices."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, (ZephyrError, *machine_errors())):
+            raise
+        raise _typed(what, error) from error
+
+
+@contextmanager
 def refused_model(what: str) -> Iterator[None]:
     """Combine `refused_weights` and `refused`, for blocks that only load a model."""
     with refused(what), refused_weights(what):
@@ -171,16 +182,19 @@ def refused_weights(what: str) -> Iterator[None]:
 
 def _is_from_loading(error: BaseException) -> bool:
     """Return whether the model's files caused this, not memory, a device or another process."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return not isinstance(error, machine_errors()) and any(
+        frame.f_code.co_name == "create_model_from_path" for frame, _ in frames
+    )
+
+
+def machine_errors() -> tuple[type[BaseException], ...]:
+    """Return the errors of memory, devices and other processes, which no file causes."""
     import torch
     from torch import distributed
 
-    machine: tuple[type[BaseException], ...] = (MemoryError, torch.OutOfMemoryError)
-    if distributed.is_available():
-        machine = (*machine, distributed.DistError)
-    frames = traceback.walk_tb(error.__traceback__)
-    return not isinstance(error, machine) and any(
-        frame.f_code.co_name == "create_model_from_path" for frame, _ in frames
-    )
+    machine = (MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
+    return (*machine, distributed.DistError) if distributed.is_available() else machine
 
 
 def _typed(what: str, error: BaseException) -> ZephyrError:

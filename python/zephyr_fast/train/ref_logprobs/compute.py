@@ -26,7 +26,7 @@ from zephyr_fast.train.padding_free import pack_forward
 from zephyr_fast.train.ref_logprobs import store
 from zephyr_fast.train.ref_logprobs.store import PAIRS_PER_PART, Key, LogProbs
 from zephyr_fast.train.ref_logprobs.weights import weights_digest
-from zephyr_fast.train.trust import refused, refused_model
+from zephyr_fast.train.trust import refused, refused_forward, refused_model
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -181,9 +181,8 @@ def _compute(
         return
     policy = _load(model, key.dtype, attention)
     shards = {split: Shards(prefs, split) for split in {part.split for part in parts}}
-    # The first forward pass fails if the configuration is inconsistent.
-    with refused(f"the model `{model}`"):
-        collate = _collator(policy, prefs)
+    _try_forward(policy, model)
+    collate = _collator(policy, prefs)
     for done, part in enumerate(parts, 1):
         samples = [shards[part.split][row] for row in range(part.first, part.first + part.pairs)]
         store.write_part(_path(prefs, key, part), _log_probs(policy, collate, samples))
@@ -211,6 +210,18 @@ def _load(name: str, dtype: str, attention: str | None) -> Any:
     return complete.eval().to(PartialState().device)
 
 
+def _try_forward(model: Any, name: str) -> None:
+    """Raise InputError if a forward pass fails, because the configuration is inconsistent.
+
+    Errors of memory and devices pass unchanged.
+    """
+    import torch
+
+    ids = torch.zeros((1, 2), dtype=torch.int64, device=next(model.parameters()).device)
+    with torch.inference_mode(), refused_forward(f"the model `{name}`"):
+        model(input_ids=ids, labels=ids, use_cache=False, fused_lm_head=True)
+
+
 def _collator(model: Any, prefs: str | Path) -> PairCollator:
     """Return a collator that packs if the model is proven to isolate packed completions.
 
@@ -232,7 +243,9 @@ def _collator(model: Any, prefs: str | Path) -> PairCollator:
             for name in ("prompt_ids", "chosen_ids", "rejected_ids")
         ]
     )
-    proof = packing.prove(model, tokens, layout, width=TOKENS_PER_BATCH)
+    longest = max(split.seq_len for split in manifest.splits.values())
+    completions = max(2, -(-TOKENS_PER_BATCH // longest))
+    proof = packing.prove(model, tokens, layout, width=longest, windows=completions)
     return replace(padded, layout=layout) if packing.allowed("auto", proof) else padded
 
 
