@@ -9,6 +9,7 @@ import argparse
 import logging
 import sys
 from importlib.metadata import version
+from math import inf
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -25,13 +26,26 @@ the next, and some attention code ignores position ids. Therefore every run prov
 first step, that its own model isolates packed documents. If it does not, `pack: auto` (the
 default) continues with one document per row, and `pack: true` stops.
 
-This table shows the result of that proof for small models with random weights (2 layers, float32,
-CPU, transformers {version}). "Difference" is the largest difference of a log-probability, in nats,
-between packed and unpacked documents. A different version, attention or device may give another
-result; the proof of the run decides.
+The proof packs documents of the run's own data, short ones and ones that fill the longest row, and
+checks three things:
 
-| Architecture | Attention | Difference | With `pack: auto` |
-| --- | --- | ---: | --- |
+- The log-probs of a document do not change at all when only the tokens of other documents change.
+- They are those of the document alone, except for rounding.
+- Within one document, the same change does change later log-probs. A model that hardly depends on
+  its context, e.g. with small random weights in bfloat16, proves nothing and is not packed.
+
+With one document per row, each row is padded to the longest document of the batch. A packed
+sequence of one long and many short documents becomes many rows, so a run may need much more memory.
+If it runs out, lower `per_device_train_batch_size`, or the maximum length in the data recipe.
+
+This table shows the result of that proof for small models with random weights (2 layers, float32,
+CPU, rows of 256 tokens, transformers {version}). "Difference" is the largest difference of a
+log-probability, in nats, between packed and unpacked documents. "Leak" is the largest change of a
+log-probability when other documents change. A different version, attention or device may give
+another result; the proof of the run decides.
+
+| Architecture | Attention | Difference | Leak | With `pack: auto` |
+| --- | --- | ---: | ---: | --- |
 """
 
 
@@ -46,9 +60,10 @@ def rows(name: str) -> list[str]:
                 continue
             raise
         proof = packing.prove(model, tokens(), "rows", width=256)
-        difference = f"{proof.difference:.1e}" if proof.difference < float("inf") else "error"
+        values = (proof.measure.difference, proof.measure.leak)
+        shown = " | ".join("error" if one == inf else f"{one:.1e}" for one in values)
         outcome = "packed" if proof.holds else "one document per row"
-        lines.append(f"| `{name}` | {attention} | {difference} | {outcome} |\n")
+        lines.append(f"| `{name}` | {attention} | {shown} | {outcome} |\n")
     return lines
 
 

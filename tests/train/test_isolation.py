@@ -35,6 +35,12 @@ def test_keys_in_blocks_from_the_start_of_a_row_are_noticed(width: int) -> None:
     assert not proof.holds and proof.measure.leak > 1e-3
 
 
+@pytest.mark.parametrize(("name", "isolates"), [("llama", True), ("gpt_oss", False)])
+def test_rows_of_several_windows_are_measured_too(name: str, isolates: bool) -> None:
+    proof = packing.prove(build(name, None), tokens(), "varlen", width=64, windows=3)
+    assert proof.holds == isolates and proof.reason is None
+
+
 def test_long_documents_fill_the_row_and_no_border_is_at_the_border_of_a_block() -> None:
     for width, windows in ((64, 1), (2048, 1), (255, 3)):
         found = long_documents(tokens(), VOCABULARY, width, windows)
