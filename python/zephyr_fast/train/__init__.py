@@ -5,7 +5,8 @@ distill        the loss of an SFT run with a teacher
 trainers       TRL trainers that several methods build on
 run            the steps common to all methods: settings, splits, training, evaluation, saving
 ordered        a trainer mixin that reads shards in order and resumes at the exact row
-packing        the proof that the model isolates packed documents, and unpacking if not
+packing        the decision to pack documents, and unpacking if the model does not isolate them
+isolation      the measurement behind it; `isolation_documents` has the documents it uses
 padding_free   packing of completions inside the model's forward pass
 metrics        the share of pairs whose chosen completion has the higher log-prob
 configs        arguments from YAML and the command line, and replacements of old keys
