@@ -335,10 +335,10 @@ def loading(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def text_of(folder: Path) -> list[dict[str, Any]]:
-    import polars as pl
+    import pyarrow.parquet as pq
 
-    rows: list[dict[str, Any]] = pl.read_parquet(folder / "text" / "train-*.parquet").to_dicts()
-    return rows
+    files = sorted((folder / "text").glob("train-*.parquet"))
+    return [row for file in files for row in pq.read_table(file).to_pylist()]
 
 
 def store_reference(options: argparse.Namespace) -> float:
