@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use zephyr_core::dialogue::{Dialogue, Replies, Role, Turn};
+use zephyr_core::dialogue::{Dialogue, Role, Turn};
 use zephyr_core::filter;
 use zephyr_core::progress::Watch;
 use zephyr_core::read;
@@ -22,17 +22,10 @@ fn generated() -> Vec<Dialogue> {
         paragraph says \"more\". ";
     let turns = |number: usize| {
         let question = format!("what is {number}? i think it's odd. tell me more about it, please");
-        let turn = |role, text| Turn { role, text };
+        let turn = |role, text| Turn::new(role, text);
         vec![turn(Role::User, question), turn(Role::Assistant, answer.repeat(8 + number % 9))]
     };
-    (0..4_000)
-        .map(|number| Dialogue {
-            id: None,
-            source: None,
-            turns: turns(number),
-            replies: Replies::Inline,
-        })
-        .collect()
+    (0..4_000).map(|number| Dialogue { turns: turns(number), ..Dialogue::default() }).collect()
 }
 
 fn dialogues() -> Vec<Dialogue> {

@@ -3,7 +3,7 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use zephyr_core::Folder;
 use zephyr_core::dedup::{Seen, Signature, sign};
-use zephyr_core::dialogue::{Dialogue, Replies, Role, Turn};
+use zephyr_core::dialogue::{Dialogue, Role, Turn};
 use zephyr_core::recipe::Dedup;
 
 const DIALOGUES: u64 = 2_000;
@@ -30,10 +30,10 @@ fn dialogues() -> Vec<Dialogue> {
                         word(chance(90) * chance(90)) + if chance(12) == 0 { ".\n" } else { " " }
                     })
                     .collect();
-                turns.push(Turn { role, text });
+                turns.push(Turn::new(role, text));
             }
         }
-        dialogues.push(Dialogue { id: None, source: None, turns, replies: Replies::Inline });
+        dialogues.push(Dialogue { turns, ..Dialogue::default() });
     }
     dialogues
 }

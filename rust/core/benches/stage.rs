@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use zephyr_core::Folder;
 use zephyr_core::dataset::shard::WindowRows;
 use zephyr_core::dedup::{Seen, sign};
-use zephyr_core::dialogue::{Dialogue, Replies, Role, Turn};
+use zephyr_core::dialogue::{Dialogue, Role, Turn};
 use zephyr_core::disk::spool::Spool;
 use zephyr_core::filter;
 use zephyr_core::pack::pack;
@@ -144,14 +144,7 @@ impl Bench {
             .into_iter()
             .flat_map(|dialogue| dialogue.turns)
             .filter(|turn| turn.role == Role::Assistant);
-        answers
-            .map(|turn: Turn| Dialogue {
-                id: None,
-                source: None,
-                turns: vec![turn],
-                replies: Replies::Inline,
-            })
-            .collect()
+        answers.map(|turn: Turn| Dialogue { turns: vec![turn], ..Dialogue::default() }).collect()
     }
 
     /// Samples as they wait in a run, those longer than a window cut.

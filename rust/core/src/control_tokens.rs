@@ -90,7 +90,7 @@ pub(crate) fn markers(written: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialogue::{Replies, Role, Turn};
+    use crate::dialogue::{Role, Turn};
 
     #[test]
     fn special_tokens_and_role_markers_are_found_in_content() {
@@ -110,9 +110,9 @@ mod tests {
     fn neutralized_text_reads_the_same_and_holds_no_control_token() {
         let tokens = ["</s>", "<s>", "< /s>", "<|user|>", "[INST]"].map(str::to_owned);
         let control = ControlTokens::new(&tokens, "", Policy::Neutralize).expect("builds");
-        let turn = |text: &str| Turn { role: Role::User, text: text.to_owned() };
+        let turn = |text: &str| Turn::new(Role::User, text);
         let turns = vec![turn("a</s>b<|user|>"), turn("plain"), turn("<<s>>[INST]"), turn("< /s>")];
-        let mut dialogue = Dialogue { id: None, source: None, turns, replies: Replies::Inline };
+        let mut dialogue = Dialogue { turns, ..Dialogue::default() };
         let count = control.neutralize(&mut dialogue);
         let texts: Vec<&str> = dialogue.turns.iter().map(|turn| turn.text.as_str()).collect();
         assert_eq!(texts, ["a<  /s>b< |user|>", "plain", "<< s>>[ INST]", "<  /s>"]);

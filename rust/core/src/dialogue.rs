@@ -1,16 +1,22 @@
-//! The one record that walks: a dialogue, its turns, and the replies that compete for its last
-//! word.
+//! The record that passes through the pipeline: a dialogue, its turns, and the replies that compete
+//! for its last word.
+
+use serde_json::{Map, Value};
 
 /// Who speaks. Templates see the lower-case name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
     /// Instructions before the first user turn.
     System,
+    /// Instructions in the spelling of newer OpenAI models.
+    Developer,
     /// The person.
     User,
     /// The model; only its words are trained.
     Assistant,
-    /// Any other role a source uses (`tool`, `function`, …).
+    /// The result of a tool call.
+    Tool,
+    /// Any other role a source uses (`function`, `ipython`, …).
     Other(String),
 }
 
@@ -20,8 +26,10 @@ impl Role {
     pub fn name(&self) -> &str {
         match self {
             Role::System => "system",
+            Role::Developer => "developer",
             Role::User => "user",
             Role::Assistant => "assistant",
+            Role::Tool => "tool",
             Role::Other(name) => name,
         }
     }
@@ -31,8 +39,10 @@ impl Role {
     pub fn named(name: String) -> Role {
         match name.as_str() {
             "system" => Role::System,
+            "developer" => Role::Developer,
             "user" => Role::User,
             "assistant" => Role::Assistant,
+            "tool" => Role::Tool,
             _ => Role::Other(name),
         }
     }
@@ -43,8 +53,70 @@ impl Role {
 pub struct Turn {
     /// Who speaks.
     pub role: Role,
-    /// What is said, as the source has it.
+    /// What is said, as the source has it. Empty if the content is null or missing.
     pub text: String,
+    /// What the message has besides role and content. Most messages have nothing.
+    pub extras: Option<Box<Extras>>,
+}
+
+impl Turn {
+    /// A message that has a role and a content only.
+    #[must_use]
+    pub fn new(role: Role, text: impl Into<String>) -> Turn {
+        Turn { role, text: text.into(), extras: None }
+    }
+
+    /// A member of the message besides role and content.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Option<&Value> {
+        self.extras.as_ref()?.members.get(name)
+    }
+
+    /// How the source wrote the content.
+    #[must_use]
+    pub fn content(&self) -> Content {
+        self.extras.as_ref().map_or(Content::Text, |extras| extras.content)
+    }
+
+    /// Whether the turn contributes to the loss: an assistant's, unless the source excludes it.
+    #[must_use]
+    pub fn is_trained(&self) -> bool {
+        self.role == Role::Assistant
+            && self.extras.as_ref().is_none_or(|extras| extras.trained != Some(false))
+    }
+}
+
+/// How a source wrote the content of a message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Content {
+    /// As text.
+    #[default]
+    Text,
+    /// As null.
+    Null,
+    /// Not at all.
+    Missing,
+}
+
+/// What a message has besides role and content.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// The members that a template may read, such as `tool_calls`, `reasoning_content` or `name`,
+    /// by the names and in the order of the source. None of them is null.
+    pub members: Map<String, Value>,
+    /// How the content was written.
+    pub content: Content,
+    /// Whether the message contributes to the loss, if the source says so.
+    pub trained: Option<bool>,
+}
+
+/// What a row passes to the template besides its messages.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TemplateInputs {
+    /// The definitions of the tools that the assistant may call.
+    pub tools: Option<Value>,
+    /// Further arguments by name, from `chat_template_kwargs`.
+    pub args: Map<String, Value>,
 }
 
 /// The aspects UltraFeedback rates, in the order of [`Reply::ratings`].
@@ -80,9 +152,10 @@ pub struct Pair {
 }
 
 /// Where the answer to the last user turn is found.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub enum Replies {
     /// In the turns themselves.
+    #[default]
     Inline,
     /// In scored candidates, not yet ordered into pairs.
     Scored(Vec<Reply>),
@@ -91,7 +164,7 @@ pub enum Replies {
 }
 
 /// One row of any source, in one form.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Dialogue {
     /// The row's own id, where the source has one.
     pub id: Option<String>,
@@ -101,6 +174,8 @@ pub struct Dialogue {
     pub turns: Vec<Turn>,
     /// Where the last answer is found.
     pub replies: Replies,
+    /// Tools and template arguments. Most rows have none.
+    pub inputs: Option<Box<TemplateInputs>>,
 }
 
 impl Dialogue {

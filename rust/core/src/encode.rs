@@ -122,7 +122,7 @@ impl Encoding {
         {
             return Cow::Borrowed(turns);
         }
-        let system = Turn { role: Role::System, text: String::new() };
+        let system = Turn::new(Role::System, String::new());
         Cow::Owned(std::iter::once(system).chain(turns.iter().cloned()).collect())
     }
 
@@ -205,7 +205,7 @@ impl Encoding {
         answer: &str,
     ) -> std::result::Result<Vec<u32>, Reason> {
         let mut whole = turns.to_vec();
-        whole.push(Turn { role: Role::Assistant, text: answer.to_owned() });
+        whole.push(Turn::new(Role::Assistant, answer));
         let ids =
             self.template.render(&whole).and_then(|rendered| self.tokenizer.ids(&rendered.text))?;
         check_count(ids.len())?;

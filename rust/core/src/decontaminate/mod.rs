@@ -168,7 +168,7 @@ fn hash_whole(text: &str) -> u128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialogue::{Dialogue, Replies, Role, Turn};
+    use crate::dialogue::{Dialogue, Role, Turn};
     use crate::recipe::Against;
 
     fn index(texts: &[&str], threshold: f64) -> Index {
@@ -187,12 +187,8 @@ mod tests {
 
     fn dialogue(turns: &[&str]) -> Dialogue {
         let roles = [Role::User, Role::Assistant].into_iter().cycle();
-        let turns = turns
-            .iter()
-            .zip(roles)
-            .map(|(text, role)| Turn { role, text: (*text).to_owned() })
-            .collect();
-        Dialogue { id: None, source: None, turns, replies: Replies::Inline }
+        let turns = turns.iter().zip(roles).map(|(text, role)| Turn::new(role, *text)).collect();
+        Dialogue { turns, ..Dialogue::default() }
     }
 
     fn numbers(from: u32, to: u32) -> String {

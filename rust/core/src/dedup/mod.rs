@@ -9,7 +9,7 @@
 //!
 //! ```
 //! # use zephyr_core::{Folder, dedup::{Repeat, Seen, sign}, recipe::Dedup};
-//! # use zephyr_core::dialogue::{Dialogue, Replies, Role, Turn};
+//! # use zephyr_core::dialogue::{Dialogue, Role, Turn};
 //! # let directory = tempfile::tempdir()?;
 //! # let dedup = Dedup { exact: true, near: true, ..Dedup::default() };
 //! # let mut seen = Seen::new(&Folder::open(directory.path())?, &dedup)?;
@@ -26,8 +26,8 @@
 //!     ("the quick brown fox jumps over the lazy dog again", None),
 //! ];
 //! for (row, (text, expected)) in (0..).zip(rows) {
-//!     # let turns = vec![Turn { role: Role::User, text: text.to_owned() }];
-//!     # let dialogue = Dialogue { id: None, source: None, turns, replies: Replies::Inline };
+//!     # let turns = vec![Turn::new(Role::User, text)];
+//!     # let dialogue = Dialogue { turns, ..Dialogue::default() };
 //!     assert_eq!(seen.admit(row, &sign(&dialogue, &dedup))?, expected);
 //! }
 //! assert_eq!(seen.comparisons(), 1);

@@ -2,16 +2,12 @@
 //! takes a known number of bytes.
 
 use super::*;
-use crate::dialogue::{Replies, Turn};
+use crate::dialogue::Turn;
 
 fn dialogue(texts: &[&str]) -> Dialogue {
     let roles = [Role::User, Role::Assistant].into_iter().cycle();
-    let turns = texts
-        .iter()
-        .zip(roles)
-        .map(|(text, role)| Turn { role, text: (*text).to_owned() })
-        .collect();
-    Dialogue { id: None, source: None, turns, replies: Replies::Inline }
+    let turns = texts.iter().zip(roles).map(|(text, role)| Turn::new(role, *text)).collect();
+    Dialogue { turns, ..Dialogue::default() }
 }
 
 fn both() -> Dedup {

@@ -65,9 +65,9 @@ mod tests {
 
     fn judged(bounds: &str, turns: &[&str], replies: Replies) -> Option<(&'static str, String)> {
         let stage = build(bounds.parse().expect("valid TOML")).expect("valid bounds");
-        let turn = |text: &&str| Turn { role: Role::User, text: (*text).to_owned() };
+        let turn = |text: &&str| Turn::new(Role::User, *text);
         let turns = turns.iter().map(turn).collect();
-        let mut dialogue = Dialogue { id: None, source: None, turns, replies };
+        let mut dialogue = Dialogue { turns, replies, ..Dialogue::default() };
         let judged = stage.visit(&mut dialogue, &mut Notes::default());
         judged.err().map(|reason| (reason.code.word(), reason.detail.unwrap_or_default()))
     }

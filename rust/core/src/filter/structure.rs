@@ -58,11 +58,8 @@ mod tests {
     use super::*;
 
     fn judged(turns: &[(Role, &str)]) -> Option<&'static str> {
-        let turns = turns
-            .iter()
-            .map(|(role, text)| Turn { role: role.clone(), text: (*text).to_owned() })
-            .collect();
-        let mut dialogue = Dialogue { id: None, source: None, turns, replies: Replies::Inline };
+        let turns = turns.iter().map(|(role, text)| Turn::new(role.clone(), *text)).collect();
+        let mut dialogue = Dialogue { turns, ..Dialogue::default() };
         let judged = (Structure {}).visit(&mut dialogue, &mut Notes::default());
         judged.err().map(|reason| reason.code.word())
     }
@@ -82,10 +79,9 @@ mod tests {
     #[test]
     fn roles_out_of_order_names_the_first_offending_message() {
         let detail = |roles: &[&str]| {
-            let turn =
-                |role: &&str| Turn { role: Role::named((*role).to_owned()), text: "a".into() };
+            let turn = |role: &&str| Turn::new(Role::named((*role).to_owned()), "a");
             let turns = roles.iter().map(turn).collect();
-            let mut dialogue = Dialogue { id: None, source: None, turns, replies: Replies::Inline };
+            let mut dialogue = Dialogue { turns, ..Dialogue::default() };
             let visited = (Structure {}).visit(&mut dialogue, &mut Notes::default());
             visited.expect_err("out of order").detail.expect("has a detail")
         };

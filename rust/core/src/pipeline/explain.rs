@@ -97,7 +97,7 @@ pub fn render(tokenizer: &Path, template: &str, dialogues: &str, prompt: bool) -
     let rendered = dialogues.into_iter().map(|messages| {
         let turns: Vec<Turn> = messages
             .into_iter()
-            .map(|Message { role, content }| Turn { role: Role::named(role), text: content })
+            .map(|Message { role, content }| Turn::new(Role::named(role), content))
             .collect();
         let rendered = if prompt {
             template.render_prompt(&turns).map(|text| Rendered { text, trained: Vec::new() })

@@ -85,7 +85,7 @@ impl Jinja {
     /// The canaries that the template can render. Some templates require a system message and some
     /// reject it. Records the text that is written around the messages.
     fn canaries(&mut self) -> std::result::Result<Vec<Vec<Turn>>, minijinja::Error> {
-        let turn = |(role, text): (Role, &str)| Turn { role, text: text.to_owned() };
+        let turn = |(role, text): (Role, &str)| Turn::new(role, text);
         let round = [(Role::User, "Question?"), (Role::Assistant, "Answer.")].map(turn);
         let again = [(Role::User, "And then?"), (Role::Assistant, "More words.")].map(turn);
         let system = [turn((Role::System, "Rules."))];

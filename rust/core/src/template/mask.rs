@@ -336,7 +336,7 @@ mod tests {
             {% else %}{{ m.content }}<e>{% endif %}{% endfor %}\
             {% if add_generation_prompt %}<assistant>{% endif %}";
         let plain = tagged.replace("{% generation %}", "").replace("{% endgeneration %}", "");
-        let turn = |role, text: &str| Turn { role, text: text.to_owned() };
+        let turn = |role, text: &str| Turn::new(role, text);
         let turns = [turn(Role::User, "q"), turn(Role::Assistant, "yes")];
         let by_contents = "<user>(q)<e><assistant>[yes]<e>";
         let by_tags_too = "<user>(q)<e><assistant>{[yes]<e>}";

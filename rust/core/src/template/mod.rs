@@ -185,7 +185,7 @@ fn zephyr(turns: &[Turn], eos: &str, rendered: &mut Rendered) {
             Role::System => "<|system|>\n",
             Role::User => "<|user|>\n",
             Role::Assistant => "<|assistant|>\n",
-            Role::Other(_) => continue,
+            Role::Developer | Role::Tool | Role::Other(_) => continue,
         };
         rendered.text.push_str(header);
         let start = rendered.text.len();
@@ -213,13 +213,7 @@ mod tests {
     }
 
     fn turns(texts: &[(&str, &str)]) -> Vec<Turn> {
-        texts
-            .iter()
-            .map(|(role, text)| Turn {
-                role: Role::named((*role).to_owned()),
-                text: (*text).to_owned(),
-            })
-            .collect()
+        texts.iter().map(|(role, text)| Turn::new(Role::named((*role).to_owned()), *text)).collect()
     }
 
     #[test]
@@ -377,7 +371,7 @@ mod tests {
         fn zephyrs_fast_path_writes_what_jinja_writes(
             spoken in vec(("system|user|assistant|tool", "[a-c <>{}%\n\u{e9}\u{1c}]{0,12}"), 1..6),
         ) {
-            let turn = |(role, text)| Turn { role: Role::named(role), text };
+            let turn = |(role, text)| Turn::new(Role::named(role), text);
             check_both(&spoken.into_iter().map(turn).collect::<Vec<_>>());
         }
     }

@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn answers_get_their_capitals_as_turns_do() {
-        let turns = vec![Turn { role: Role::User, text: "who am i?".to_owned() }];
+        let turns = vec![Turn::new(Role::User, "who am i?".to_owned())];
         let pair = Pair {
             chosen: "you. i guess".to_owned(),
             rejected: "No.".to_owned(),
@@ -278,7 +278,7 @@ mod tests {
             score_rejected: None,
         };
         let replies = Replies::Pair(pair);
-        let mut dialogue = Dialogue { id: None, source: None, turns, replies };
+        let mut dialogue = Dialogue { turns, replies, ..Dialogue::default() };
         let mut notes = Notes::default();
         assert_eq!(Truecase.visit(&mut dialogue, &mut notes), Ok(()));
         assert_eq!(dialogue.turns[0].text, "Who am I?");

@@ -51,9 +51,9 @@ fn check_phrases(stage: &dyn Stage, phrases: &[&str], text: &str) {
     let answer = |text: &str| Reply { text: text.to_owned(), ..Reply::default() };
     let compared = Replies::Scored(vec![answer(""), answer(text)]);
     for (role, replies) in [(Role::Assistant, Replies::Inline), (Role::User, compared)] {
-        let turns = vec![Turn { role, text: text.to_owned() }];
+        let turns = vec![Turn::new(role, text)];
         let mut notes = Notes::default();
-        let mut dialogue = Dialogue { id: None, source: None, turns, replies };
+        let mut dialogue = Dialogue { turns, replies, ..Dialogue::default() };
         let verdict = stage.visit(&mut dialogue, &mut notes);
         assert_eq!((&verdict, &notes.phrases), (&wanted.0, &wanted.1), "in {text:?}");
     }

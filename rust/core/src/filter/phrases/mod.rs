@@ -171,12 +171,8 @@ mod tests {
             format!("phrases = [\"as an AI\", \"I don't have opinions\"]\ndrop = \"{drop}\"");
         let stage = build(table.parse().expect("valid TOML")).expect("valid table");
         let roles = [Role::User, Role::Assistant].into_iter().cycle();
-        let turns = turns
-            .iter()
-            .zip(roles)
-            .map(|(text, role)| Turn { role, text: (*text).to_owned() })
-            .collect();
-        let mut dialogue = Dialogue { id: None, source: None, turns, replies };
+        let turns = turns.iter().zip(roles).map(|(text, role)| Turn::new(role, *text)).collect();
+        let mut dialogue = Dialogue { turns, replies, ..Dialogue::default() };
         let mut notes = Notes::default();
         let verdict = stage.visit(&mut dialogue, &mut notes);
         (verdict, notes, dialogue.turns.len())
@@ -224,8 +220,8 @@ mod tests {
         {
             let table = format!("phrases = {phrases}").parse().expect("valid TOML");
             let stage = build(table).expect("valid table");
-            let turns = vec![Turn { role: Role::Assistant, text: "Well,  as an ai model!".into() }];
-            let mut dialogue = Dialogue { id: None, source: None, turns, replies: Replies::Inline };
+            let turns = vec![Turn::new(Role::Assistant, "Well,  as an ai model!")];
+            let mut dialogue = Dialogue { turns, ..Dialogue::default() };
             let verdict = stage.visit(&mut dialogue, &mut Notes::default());
             assert_eq!(verdict, Err(Reason::found(Code::Phrase, "as an AI model")));
         }

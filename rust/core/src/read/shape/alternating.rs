@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Cursor, Id, Level, check_count, fields, once};
-use crate::dialogue::{Dialogue, Replies, Role, Turn};
+use crate::dialogue::{Dialogue, Role, Turn};
 use crate::stage::Reason;
 
 #[derive(Deserialize)]
@@ -29,6 +29,6 @@ pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
     check_count(row.data.len())?;
     let speakers = [Role::User, Role::Assistant].into_iter().cycle();
     let turns =
-        row.data.into_iter().zip(speakers).map(|(text, role)| Turn { role, text }).collect();
-    Ok(Dialogue { id: row.id.map(String::from), source: None, turns, replies: Replies::Inline })
+        row.data.into_iter().zip(speakers).map(|(text, role)| Turn::new(role, text)).collect();
+    Ok(Dialogue { id: row.id.map(String::from), turns, ..Dialogue::default() })
 }

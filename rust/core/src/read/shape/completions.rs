@@ -152,8 +152,9 @@ pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
     Ok(Dialogue {
         id: row.id.map(String::from),
         source: row.source,
-        turns: vec![Turn { role: Role::User, text: row.instruction }],
+        turns: vec![Turn::new(Role::User, row.instruction)],
         replies: Replies::Scored(row.completions.into_iter().map(reply).collect()),
+        ..Dialogue::default()
     })
 }
 

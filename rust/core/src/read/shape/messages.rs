@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::prompt::{Prompt, prompt};
 use super::unsupported::refused;
 use super::{Cursor, Id, Level, List, Message, fields, object, once, turns};
-use crate::dialogue::{Dialogue, Replies, Turn};
+use crate::dialogue::{Dialogue, Turn};
 use crate::stage::Reason;
 
 /// Where the messages of a row are; the dialogue comes first.
@@ -51,7 +51,7 @@ pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
     let id = row.id.or(row.prompt_id).map(String::from);
     let turns = turns(row.messages)?;
     check_prompt(row.prompt, &turns)?;
-    Ok(Dialogue { id, source: row.source, turns, replies: Replies::Inline })
+    Ok(Dialogue { id, source: row.source, turns, ..Dialogue::default() })
 }
 
 /// Refuses a `prompt` of messages that the dialogue does not begin with: they would be lost.

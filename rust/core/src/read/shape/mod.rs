@@ -112,7 +112,7 @@ fn turns(messages: Vec<Message>) -> std::result::Result<Vec<Turn>, Reason> {
     check_count(messages.len())?;
     Ok(messages
         .into_iter()
-        .map(|message| Turn { role: Role::named(message.role), text: message.content })
+        .map(|message| Turn::new(Role::named(message.role), message.content))
         .collect())
 }
 

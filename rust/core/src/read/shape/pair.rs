@@ -73,7 +73,13 @@ pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
         score_rejected: row.score_rejected,
     };
     let id = row.id.or(row.prompt_id).map(String::from);
-    Ok(Dialogue { id, source: row.source, turns: context, replies: Replies::Pair(pair) })
+    Ok(Dialogue {
+        id,
+        source: row.source,
+        turns: context,
+        replies: Replies::Pair(pair),
+        ..Dialogue::default()
+    })
 }
 
 /// The messages before the answers, whether they are in the lists of these or in `prompt`.
@@ -114,7 +120,7 @@ fn says(turn: &Turn, text: &str) -> bool {
 /// The context and the answer that follows it.
 fn split(mut turns: Vec<Turn>, field: &str) -> Result<(Vec<Turn>, String), Reason> {
     match turns.pop() {
-        Some(Turn { role: Role::Assistant, text }) => Ok((turns, text)),
+        Some(Turn { role: Role::Assistant, text, .. }) => Ok((turns, text)),
         Some(turn) => Err(not_of_shape(format!(
             "`{field}` ends with a message of role `{}`, not `assistant`",
             turn.role.name()

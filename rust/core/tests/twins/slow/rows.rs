@@ -117,7 +117,7 @@ fn turns(messages: Vec<Object<Message>>) -> Result<Vec<Turn>, (&'static str, Str
     check_count(messages.len())?;
     Ok(messages
         .into_iter()
-        .map(|message| Turn { role: Role::named(message.0.role), text: message.0.content })
+        .map(|message| Turn::new(Role::named(message.0.role), message.0.content))
         .collect())
 }
 
@@ -131,8 +131,8 @@ fn alternating(row: &[u8]) -> Read {
     check_count(row.data.len())?;
     let speakers = [Role::User, Role::Assistant].into_iter().cycle();
     let turns =
-        row.data.into_iter().zip(speakers).map(|(text, role)| Turn { role, text }).collect();
-    Ok(Dialogue { id: row.id.map(Id::text), source: None, turns, replies: Replies::Inline })
+        row.data.into_iter().zip(speakers).map(|(text, role)| Turn::new(role, text)).collect();
+    Ok(Dialogue { id: row.id.map(Id::text), turns, ..Dialogue::default() })
 }
 
 fn messages(row: &[u8]) -> Read {
@@ -155,7 +155,7 @@ fn messages(row: &[u8]) -> Read {
         }
     }
     let id = row.id.or(row.prompt_id).map(Id::text);
-    Ok(Dialogue { id, source: row.source, turns, replies: Replies::Inline })
+    Ok(Dialogue { id, source: row.source, turns, ..Dialogue::default() })
 }
 
 fn pair(row: &[u8]) -> Read {
@@ -174,7 +174,7 @@ fn pair(row: &[u8]) -> Read {
     let split = |messages: Vec<Object<Message>>, field: &str| {
         let mut turns = turns(messages)?;
         match turns.pop() {
-            Some(Turn { role: Role::Assistant, text }) => Ok((turns, text)),
+            Some(Turn { role: Role::Assistant, text, .. }) => Ok((turns, text)),
             Some(turn) => Err((
                 "invalid_row",
                 format!(
@@ -226,6 +226,7 @@ fn pair(row: &[u8]) -> Read {
         source: row.source,
         turns,
         replies: Replies::Pair(pair),
+        ..Dialogue::default()
     })
 }
 
@@ -242,10 +243,11 @@ fn completions(row: &[u8]) -> Read {
     Ok(Dialogue {
         id: row.id.map(Id::text),
         source: row.source,
-        turns: vec![Turn { role: Role::User, text: row.instruction }],
+        turns: vec![Turn::new(Role::User, row.instruction)],
         replies: Replies::Scored(
             row.completions.into_iter().map(|completion| reply(completion.0)).collect(),
         ),
+        ..Dialogue::default()
     })
 }
 
