@@ -144,8 +144,9 @@ def presets() -> str:
     keeping = listed(one.name for one in known if not one.drops_duplicates)
     return f"""## Presets of `binarize`
 
-A preset sets the keys below, unless the recipe or an option sets them. `dedup.exact` has no effect
-with these presets, because the published datasets keep repeated rows: {keeping}.
+A preset sets the keys below and `dedup.exact`, unless the recipe or an option sets them.
+`dedup.exact` is false with {keeping}, because the published datasets keep repeated rows.
+It is true with the others.
 
 {table(["preset", *map(code, names)], rows)}"""
 

@@ -9,7 +9,7 @@ import pytest
 
 from shell import command, refusal, shell
 from zephyr_fast.prepare import recipe_keys
-from zephyr_fast.prepare.recipe import bundled
+from zephyr_fast.prepare.recipe import RECIPES, bundled
 
 
 @pytest.mark.parametrize("name", bundled())
@@ -19,7 +19,8 @@ def test_a_shown_recipe_runs_as_the_recipe_itself(name: str, tmp_path: Path) -> 
     copy = tmp_path / "copy.toml"
     copy.write_text(first.stdout)
     assert shell("recipe", "show", copy).stdout == first.stdout
-    assert tomllib.loads(first.stdout)["source"]["hub"]
+    source = tomllib.loads((RECIPES / f"{name}.toml").read_text(encoding="utf-8")).get("source", {})
+    assert tomllib.loads(first.stdout)["source"].items() >= source.items()
 
 
 def test_it_has_the_choices_of_its_preset_and_what_is_set() -> None:

@@ -60,7 +60,7 @@ def recipe(name: str | Path, settings: Mapping[str, Any] | None = None) -> dict[
     path = name if isinstance(name, Path) else RECIPES / f"{name}.toml"
     defaults: dict[str, dict[str, Any]] = {
         "truecase": {"enabled": False, "id_from": "clean"},
-        "dedup": {"exact": False, "near": False, "threshold": 0.7},
+        "dedup": {"near": False, "threshold": 0.7},
         "pack": {"seq_len": 2048},
         "shards": {"test_fraction": 0.1},
         "tokenize": {"control_tokens": "quarantine"},
@@ -188,11 +188,9 @@ class Walk:
             if self.command == "prep"
             else repr(raw.strip(b" \t\r\n\x0b\x0c") if isinstance(raw, bytes) else raw)
         )
-        keeps = (
-            self.command == "binarize"
-            and not PRESETS[self.rules["binarize"].get("preset", "paper")][4]
-        )
-        if dedup["exact"] and not keeps and key in self.kept:
+        preset = self.rules.get("binarize", {}).get("preset")
+        drops = preset is not None and PRESETS[preset][4]
+        if dedup.get("exact", drops) and key in self.kept:
             done.outcome, done.reason, done.duplicate_of = "duplicate", "exact", self.kept[key]
             return
         if dedup["near"]:
@@ -233,7 +231,9 @@ class Walk:
     def _token_pairs(self, done: Outcome, context: Messages, made: list[Any]) -> None:
         lost = 0
         for number, (chosen, rejected, score_chosen, score_rejected) in enumerate(made):
-            ids = self.tokens.pair(context, chosen, rejected, self.rules["binarize"]["max_length"])
+            ids = self.tokens.pair(
+                context, chosen, rejected, self.rules["binarize"].get("max_length", 1024)
+            )
             if isinstance(ids, str):
                 raise Refused(ids)
             scores = {"score_chosen": score_chosen, "score_rejected": score_rejected}

@@ -14,8 +14,13 @@ from reference_tokens import Messages
 LETTER = r"[\p{Alphabetic}\p{N}]"
 
 
-def structure(_: dict[str, Any], context: Messages, answers: Answers) -> None:
+def structure(table: dict[str, Any], context: Messages, answers: Answers) -> None:
     """Looks at the messages alone, and at whether answers are to follow them."""
+    order = table.get("order", "strict")
+    if order not in ("strict", "any"):
+        raise NotImplementedError(f"order = {order!r}")
+    if order == "any":
+        return _any_order(context, answers)
     roles = [message["role"] for message in context]
     spoken = roles[1:] if roles[:1] == ["system"] else roles
     if not spoken:
@@ -25,6 +30,22 @@ def structure(_: dict[str, Any], context: Messages, answers: Answers) -> None:
     if any(role != ("assistant" if place % 2 else "user") for place, role in enumerate(spoken)):
         raise Refused("roles_out_of_order")
     if (spoken[-1] == "user") != (answers is not None):
+        raise Refused("ends_with_user" if answers is None else "ends_with_assistant")
+
+
+def _any_order(context: Messages, answers: Answers) -> None:
+    roles = [message["role"] for message in context]
+    if answers is None and "assistant" in roles:
+        while context[-1]["role"] != "assistant":
+            context.pop()
+    roles = [message["role"] for message in context]
+    if set(roles) <= {"system"}:
+        raise Refused("empty_dialogue")
+    if any(regex.fullmatch(r"\p{White_Space}*", message["content"]) for message in context):
+        raise Refused("empty_turn")
+    if set(roles) - {"system", "user", "assistant"}:
+        raise Refused("roles_out_of_order")
+    if (roles[-1] == "assistant") != (answers is None):
         raise Refused("ends_with_user" if answers is None else "ends_with_assistant")
 
 

@@ -139,6 +139,16 @@ class TruecaseStats:
 
 
 @dataclass(frozen=True)
+class StructureStats:
+    """What the filter `structure` cut or let pass with `order = "any"`."""
+
+    rows_cut: int
+    messages_cut: int
+    rows_starting_with_assistant: int
+    rows_with_repeated_role: int
+
+
+@dataclass(frozen=True)
 class DedupStats:
     """`near_search_truncated` counts rows with more candidates than were compared, so a
     near-duplicate may remain.
@@ -206,6 +216,7 @@ class Manifest:
     rows: Rows
     phrases: dict[str, int]
     truecase: TruecaseStats
+    structure: StructureStats
     dedup: DedupStats
     decontamination: Decontamination
     splits: dict[str, Split]

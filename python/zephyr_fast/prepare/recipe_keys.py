@@ -46,9 +46,7 @@ def all_keys() -> list[Key]:
 
 @dataclass(frozen=True)
 class Preset:
-    """A preset of `[binarize]`: the keys that it sets, and whether it lets `dedup.exact` drop
-    rows.
-    """
+    """A preset of `[binarize]`: the keys that it sets, and its value of `dedup.exact`."""
 
     name: str
     sets: dict[str, Any]

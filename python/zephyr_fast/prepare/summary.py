@@ -61,7 +61,9 @@ def lines(manifest: Manifest, out: Path) -> list[tuple[str, str]]:
 
 
 def _changes(manifest: Manifest) -> list[tuple[str, str]]:
-    """Return the entries about near-duplicates, phrases and capital letters, if there are any."""
+    """Return the entries about near-duplicates, phrases, capital letters and the order of
+    messages, if there are any.
+    """
     entries = []
     if manifest.dedup.near_search_truncated:
         entries.append(
@@ -81,6 +83,15 @@ def _changes(manifest: Manifest) -> list[tuple[str, str]]:
                 f"{manifest.truecase.rows:,} rows",
             )
         )
+    structure = manifest.structure
+    unusual = {
+        f"{structure.messages_cut:,} messages after the last answer removed": structure.rows_cut,
+        "assistant speaks first": structure.rows_starting_with_assistant,
+        "a role speaks twice in a row": structure.rows_with_repeated_role,
+    }
+    if any(unusual.values()):
+        kept = [f"{what} in {rows:,} rows" for what, rows in unusual.items() if rows]
+        entries.append(("structure", "; ".join(kept)))
     return entries
 
 

@@ -53,7 +53,7 @@ fn word(number: u64) -> String {
 
 fn bench(criterion: &mut Criterion) {
     let dialogues = dialogues();
-    let dedup = Dedup { exact: true, near: true, ..Dedup::default() };
+    let dedup = Dedup { exact: Some(true), near: true, ..Dedup::default() };
     let mut group = criterion.benchmark_group("dedup");
     group.throughput(Throughput::Elements(DIALOGUES));
     let sign_all =

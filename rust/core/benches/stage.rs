@@ -221,7 +221,7 @@ fn samples((tokenizer, template, dialogues): (Tokenizer, Template, Vec<Dialogue>
 /// Removes near duplicates among documents. The output is the kept ones.
 fn dedup(documents: Vec<Dialogue>) -> Outcome {
     let bytes = text_bytes(&documents);
-    let recipe = Dedup { exact: false, near: true, ..Dedup::default() };
+    let recipe = Dedup { exact: Some(false), near: true, ..Dedup::default() };
     let folder = tempfile::tempdir().expect("a folder");
     let mut seen =
         Seen::new(&Folder::open(folder.path()).expect("opens"), &recipe).expect("a spool");

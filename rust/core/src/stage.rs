@@ -101,11 +101,14 @@ codes! {
         "Remove the filter `structure` from the recipe to keep such rows."
     RolesOutOfOrder "roles_out_of_order" Dropped
         "After an optional system message, the roles do not alternate between user and assistant, \
-         starting with the user."
-        "Remove the filter `structure` from the recipe to keep such rows."
+         starting with the user. With `order = \"any\"`: a message has an unknown role."
+        "Set `order = \"any\"` of the filter `structure`, as the recipes `chat` and `pairs` do. Rename \
+         an unknown role in the data."
     EndsWithUser "ends_with_user" Dropped
-        "The last message is the user's, so it has no answer to train on."
-        "Remove the filter `structure` from the recipe to keep such rows."
+        "The last message is the user's, so it has no answer to train on. With `order = \"any\"`: \
+         there is no answer at all."
+        "Set `order = \"any\"` of the filter `structure`, as the recipe `chat` does, to end such \
+         dialogues with their last answer."
     EndsWithAssistant "ends_with_assistant" Dropped
         "The prompt ends with an assistant message, so a completion would be the second in a row."
         "Remove the last message of the prompt, or the filter `structure` from the recipe."
@@ -209,6 +212,12 @@ pub struct Notes {
     pub contamination: Found,
     /// Control tokens in content that were neutralized.
     pub control_tokens: u32,
+    /// Messages after the last answer that were removed.
+    pub messages_cut: u32,
+    /// Whether the dialogue was kept although the assistant speaks first.
+    pub starts_with_assistant: bool,
+    /// Whether the dialogue was kept although two neighbouring messages have the same role.
+    pub has_repeated_role: bool,
 }
 
 /// Matches with evaluation sets in a row.

@@ -53,6 +53,8 @@ pub struct Manifest {
     pub phrases: BTreeMap<String, u64>,
     /// Changes by truecasing.
     pub truecase: TruecaseStats,
+    /// Rows whose messages are in an unusual order, or were cut.
+    pub structure: StructureStats,
     /// Limits of deduplication.
     pub dedup: DedupStats,
     /// The evaluation sets that were searched for, and their matches.
@@ -154,6 +156,21 @@ pub struct TruecaseStats {
     pub rows: u64,
     /// Letters changed.
     pub letters_changed: u64,
+}
+
+/// What the filter `structure` cut or let pass with `order = "any"`. Rows that a later step removes
+/// are included.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct StructureStats {
+    /// Rows of which messages after the last answer were removed.
+    pub rows_cut: u64,
+    /// Messages removed.
+    pub messages_cut: u64,
+    /// Rows in which the assistant speaks first.
+    pub rows_starting_with_assistant: u64,
+    /// Rows in which two neighbouring messages have the same role.
+    pub rows_with_repeated_role: u64,
 }
 
 /// Limits of deduplication.

@@ -11,7 +11,7 @@
 //! # use zephyr_core::{Folder, dedup::{Repeat, Seen, sign}, recipe::Dedup};
 //! # use zephyr_core::dialogue::{Dialogue, Role, Turn};
 //! # let directory = tempfile::tempdir()?;
-//! # let dedup = Dedup { exact: true, near: true, ..Dedup::default() };
+//! # let dedup = Dedup { exact: Some(true), near: true, ..Dedup::default() };
 //! # let mut seen = Seen::new(&Folder::open(directory.path())?, &dedup)?;
 //! let rows = [
 //!     // Ten words, so 6 shingles of five words. The first row is new.
@@ -116,7 +116,7 @@ pub fn sign(dialogue: &Dialogue, dedup: &Dedup) -> Signature {
         .then(|| minhash::shingles(turns.iter().map(|turn| turn.text.as_str())))
         .filter(|shingles| !shingles.is_empty());
     Signature {
-        exact: dedup.exact.then(|| hash_text(turns)),
+        exact: dedup.is_exact().then(|| hash_text(turns)),
         near: near.map(|shingles| Near { bands: minhash::bands(&shingles), shingles }),
     }
 }

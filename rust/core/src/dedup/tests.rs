@@ -11,7 +11,7 @@ fn dialogue(texts: &[&str]) -> Dialogue {
 }
 
 fn both() -> Dedup {
-    Dedup { exact: true, near: true, ..Dedup::default() }
+    Dedup { exact: Some(true), near: true, ..Dedup::default() }
 }
 
 /// Returns the results of admitting these texts in order.
@@ -115,7 +115,7 @@ fn rows_outside_the_length_bound_are_followed_no_further_than_others() {
 fn texts_without_words_are_equal_or_new_but_never_near() {
     let texts = ["😀", "🎉", " 😀 ", ""].map(str::to_owned);
     assert_eq!(admissions(&texts, &both()), [None, None, Some(Repeat::Exact(0)), None]);
-    let near = Dedup { exact: false, ..both() };
+    let near = Dedup { exact: Some(false), ..both() };
     assert_eq!(admissions(&texts, &near), [None; 4]);
 }
 

@@ -1,5 +1,5 @@
 //! Drops malformed dialogues: no messages, an empty message, roles out of order, or no final
-//! assistant message.
+//! assistant message. With `order = "any"`, it keeps every dialogue that has an answer to train on.
 
 use serde::Deserialize;
 
@@ -9,37 +9,118 @@ use crate::stage::{Code, Notes, Reason, Stage};
 /// Characters of a role's name that a reason repeats: a row may contain a name of any length.
 const ROLE_CHARS_MAX: usize = 40;
 
+/// Which orders of messages are accepted.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+enum Order {
+    /// After an optional system message, user and assistant alternate, starting with the user.
+    /// Dialogues end with the assistant.
+    Strict,
+    /// Messages of known roles in any order. Messages after the last answer are removed, because
+    /// nothing answers them.
+    Any,
+}
+
 /// Drops dialogues that are empty, have an empty message, have roles out of order, or end with the
 /// wrong role.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub(super) struct Structure {}
+pub(super) struct Structure {
+    /// Which orders of messages are accepted.
+    #[serde(default = "strict")]
+    order: Order,
+}
+
+fn strict() -> Order {
+    Order::Strict
+}
 
 pub(super) fn build(table: toml::Table) -> Result<Box<dyn Stage>, toml::de::Error> {
     Ok(Box::new(table.try_into::<Structure>()?))
 }
 
 impl Stage for Structure {
-    fn visit(&self, dialogue: &mut Dialogue, _: &mut Notes) -> Result<(), Reason> {
-        let turns = &dialogue.turns;
-        let first = usize::from(turns.first().is_some_and(|turn| turn.role == Role::System));
-        let ends_with_user = (turns.len() - first) % 2 == 1;
-        let code = if turns.len() == first {
-            Code::EmptyDialogue
-        } else if turns.iter().any(|turn| turn.text.trim().is_empty()) {
-            Code::EmptyTurn
-        } else if let Some(detail) = out_of_order(turns, first) {
-            return Err(Reason::found(Code::RolesOutOfOrder, detail));
-        } else if dialogue.replies == Replies::Inline && ends_with_user {
-            Code::EndsWithUser
-        } else if dialogue.replies != Replies::Inline && !ends_with_user {
-            Code::EndsWithAssistant
-        } else {
-            return Ok(());
-        };
-        Err(code.into())
+    fn visit(&self, dialogue: &mut Dialogue, notes: &mut Notes) -> Result<(), Reason> {
+        match self.order {
+            Order::Strict => check_strictly(dialogue),
+            Order::Any => {
+                cut_unanswered(dialogue, notes);
+                check_in_any_order(dialogue)?;
+                note_order(dialogue, notes);
+                Ok(())
+            }
+        }
     }
+}
+
+fn check_strictly(dialogue: &Dialogue) -> Result<(), Reason> {
+    let turns = &dialogue.turns;
+    let first = usize::from(turns.first().is_some_and(|turn| turn.role == Role::System));
+    let ends_with_user = (turns.len() - first) % 2 == 1;
+    let code = if turns.len() == first {
+        Code::EmptyDialogue
+    } else if turns.iter().any(is_blank) {
+        Code::EmptyTurn
+    } else if let Some(detail) = out_of_order(turns, first) {
+        return Err(Reason::found(Code::RolesOutOfOrder, detail));
+    } else if dialogue.replies == Replies::Inline && ends_with_user {
+        Code::EndsWithUser
+    } else if dialogue.replies != Replies::Inline && !ends_with_user {
+        Code::EndsWithAssistant
+    } else {
+        return Ok(());
+    };
+    Err(code.into())
+}
+
+fn is_blank(turn: &Turn) -> bool {
+    turn.text.trim().is_empty()
+}
+
+/// Removes the messages after the last answer. A dialogue without an answer stays as it is.
+fn cut_unanswered(dialogue: &mut Dialogue, notes: &mut Notes) {
+    let turns = &mut dialogue.turns;
+    let last = turns.iter().rposition(|turn| turn.role == Role::Assistant);
+    if let (Replies::Inline, Some(last)) = (&dialogue.replies, last) {
+        notes.messages_cut = turns.drain(last + 1..).count() as u32;
+    }
+}
+
+fn check_in_any_order(dialogue: &Dialogue) -> Result<(), Reason> {
+    let turns = &dialogue.turns;
+    let code = if turns.iter().all(|turn| turn.role == Role::System) {
+        Code::EmptyDialogue
+    } else if turns.iter().any(is_blank) {
+        Code::EmptyTurn
+    } else if let Some(detail) = unknown_role(turns) {
+        return Err(Reason::found(Code::RolesOutOfOrder, detail));
+    } else {
+        let ends_with_assistant = turns.last().is_some_and(|turn| turn.role == Role::Assistant);
+        match (&dialogue.replies, ends_with_assistant) {
+            (Replies::Inline, false) => Code::EndsWithUser,
+            (Replies::Scored(_) | Replies::Pair(_), true) => Code::EndsWithAssistant,
+            (Replies::Inline, true) | (Replies::Scored(_) | Replies::Pair(_), false) => {
+                return Ok(());
+            }
+        }
+    };
+    Err(code.into())
+}
+
+/// Records the unusual orders of a dialogue that is kept.
+fn note_order(dialogue: &Dialogue, notes: &mut Notes) {
+    let mut spoken = dialogue.turns.iter().filter(|turn| turn.role != Role::System).peekable();
+    notes.starts_with_assistant = spoken.peek().is_some_and(|turn| turn.role == Role::Assistant);
+    notes.has_repeated_role = dialogue.turns.windows(2).any(|turns| turns[0].role == turns[1].role);
+}
+
+/// Describes the first message whose role is none of those that are known.
+fn unknown_role(turns: &[Turn]) -> Option<String> {
+    let index = turns.iter().position(|turn| matches!(turn.role, Role::Other(_)))?;
+    let role = shown(&turns[index].role);
+    Some(format!("message {index} has the unknown role `{role}`"))
 }
 
 /// Describes the first message from index `first` on whose role breaks the alternation of user and
@@ -48,9 +129,13 @@ fn out_of_order(turns: &[Turn], first: usize) -> Option<String> {
     let mut expected = turns[first..].iter().zip([Role::User, Role::Assistant].iter().cycle());
     let index = expected.position(|(turn, role)| turn.role != *role)?;
     let expected = if index % 2 == 0 { Role::User } else { Role::Assistant };
-    let role: String = turns[first + index].role.name().chars().take(ROLE_CHARS_MAX).collect();
     let index = first + index;
+    let role = shown(&turns[index].role);
     Some(format!("message {index} has role `{role}`, expected `{}`", expected.name()))
+}
+
+fn shown(role: &Role) -> String {
+    role.name().chars().take(ROLE_CHARS_MAX).collect()
 }
 
 #[cfg(test)]
@@ -60,7 +145,7 @@ mod tests {
     fn judged(turns: &[(Role, &str)]) -> Option<&'static str> {
         let turns = turns.iter().map(|(role, text)| Turn::new(role.clone(), *text)).collect();
         let mut dialogue = Dialogue { turns, ..Dialogue::default() };
-        let judged = (Structure {}).visit(&mut dialogue, &mut Notes::default());
+        let judged = (Structure { order: Order::Strict }).visit(&mut dialogue, &mut Notes::default());
         judged.err().map(|reason| reason.code.word())
     }
 
@@ -82,7 +167,7 @@ mod tests {
             let turn = |role: &&str| Turn::new(Role::named((*role).to_owned()), "a");
             let turns = roles.iter().map(turn).collect();
             let mut dialogue = Dialogue { turns, ..Dialogue::default() };
-            let visited = (Structure {}).visit(&mut dialogue, &mut Notes::default());
+            let visited = (Structure { order: Order::Strict }).visit(&mut dialogue, &mut Notes::default());
             visited.expect_err("out of order").detail.expect("has a detail")
         };
         assert_eq!(
@@ -95,5 +180,67 @@ mod tests {
             detail(&["user", &long]),
             format!("message 1 has role `{}`, expected `assistant`", &long[..ROLE_CHARS_MAX])
         );
+    }
+
+    /// Roles by their first letters: system, user, assistant, and `x` for an unknown one.
+    fn in_any_order(roles: &str, replies: Replies) -> (Option<&'static str>, usize, Notes) {
+        let turn = |letter: char| {
+            let role = match letter {
+                's' => Role::System,
+                'u' => Role::User,
+                'a' => Role::Assistant,
+                _ => Role::Other(letter.to_string()),
+            };
+            Turn::new(role, "t")
+        };
+        let turns = roles.chars().map(turn).collect();
+        let mut dialogue = Dialogue { turns, replies, ..Dialogue::default() };
+        let mut notes = Notes::default();
+        let visited = (Structure { order: Order::Any }).visit(&mut dialogue, &mut notes);
+        (visited.err().map(|reason| reason.code.word()), dialogue.turns.len(), notes)
+    }
+
+    #[test]
+    fn in_any_order_a_dialogue_ends_with_its_last_answer() {
+        for (roles, left, starts, repeated) in [
+            ("ua", 2, false, false),
+            ("uau", 2, false, false),
+            ("suauu", 3, false, false),
+            ("au", 1, true, false),
+            ("saua", 4, true, false),
+            ("uaa", 3, false, true),
+            ("uua", 3, false, true),
+            ("usaua", 5, false, false),
+        ] {
+            let (code, turns, notes) = in_any_order(roles, Replies::Inline);
+            assert_eq!((code, turns), (None, left), "{roles}");
+            assert_eq!(notes.messages_cut as usize, roles.len() - left, "{roles}");
+            assert_eq!(notes.starts_with_assistant, starts, "{roles}");
+            assert_eq!(notes.has_repeated_role, repeated, "{roles}");
+        }
+        for (roles, code) in [
+            ("", "empty_dialogue"),
+            ("ss", "empty_dialogue"),
+            ("u", "ends_with_user"),
+            ("suu", "ends_with_user"),
+            ("uxa", "roles_out_of_order"),
+        ] {
+            assert_eq!(in_any_order(roles, Replies::Inline).0, Some(code), "{roles}");
+        }
+    }
+
+    #[test]
+    fn in_any_order_no_message_of_a_prompt_is_cut() {
+        let prompt = |roles: &str| {
+            let (code, turns, notes) = in_any_order(roles, Replies::Scored(Vec::new()));
+            assert_eq!((turns, notes.messages_cut), (roles.len(), 0), "{roles}");
+            code
+        };
+        for roles in ["u", "su", "au", "uau", "uus"] {
+            assert_eq!(prompt(roles), None, "{roles}");
+        }
+        assert_eq!(prompt("ua"), Some("ends_with_assistant"));
+        assert_eq!(prompt("s"), Some("empty_dialogue"));
+        assert_eq!(prompt("ux"), Some("roles_out_of_order"));
     }
 }

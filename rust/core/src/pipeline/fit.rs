@@ -59,6 +59,7 @@ pub(super) fn resolve(product: Product, recipe: &mut Recipe) -> Result<()> {
 
 fn resolve_windows(recipe: &mut Recipe) -> Result<()> {
     let refuse = |why: &str| Err(Error::Config(why.to_owned()));
+    recipe.dedup.exact.get_or_insert(false);
     if recipe.binarize.is_some() {
         return refuse(
             "this recipe has a [binarize] table; use `zephyr-fast binarize`, or remove `binarize`",
@@ -93,8 +94,10 @@ fn resolve_pairs(recipe: &mut Recipe) -> Result<()> {
             "this recipe has no [binarize] table; use `zephyr-fast prep`, or a recipe with one such as `ultrafeedback`",
         );
     };
-    // The published datasets kept repeated rows, so their presets do too.
-    recipe.dedup.exact &= binarize.preset.is_none_or(Preset::drops_duplicates);
+    // Published datasets that kept repeated rows are rebuilt with them, unless the recipe says
+    // otherwise.
+    let drops = binarize.preset.is_some_and(Preset::drops_duplicates);
+    recipe.dedup.exact.get_or_insert(drops);
     binarize::resolve(binarize);
     Ok(())
 }
@@ -139,20 +142,10 @@ fn without_effect_on_pairs(recipe: &Recipe) -> Option<(&'static str, &'static st
 /// Returns the first overridden key that another key disables, and why. Keys of the recipe file
 /// itself may be without effect.
 fn switched_off(recipe: &Recipe) -> Option<(&'static str, &'static str)> {
-    let keeps_duplicates = recipe
-        .binarize
-        .as_ref()
-        .and_then(|binarize| binarize.preset)
-        .is_some_and(|preset| !preset.drops_duplicates());
     let is_trl07 = recipe.compat == Compat::Trl07;
     let has_no_sets = recipe.decontaminate.against.is_empty();
-    let compares = recipe.dedup.exact || recipe.dedup.near;
-    let rules: [(&[&'static str], bool, &'static str); 5] = [
-        (
-            &["dedup.exact"],
-            keeps_duplicates && recipe.dedup.exact,
-            "the preset keeps repeated rows",
-        ),
+    let compares = recipe.dedup.is_exact() || recipe.dedup.near;
+    let rules: [(&[&'static str], bool, &'static str); 4] = [
         (
             &["tokenize.train_on"],
             is_trl07 && recipe.tokenize.train_on != TrainOn::All,
@@ -208,6 +201,27 @@ mod tests {
     }
 
     #[test]
+    fn the_preset_decides_about_repeated_rows_unless_the_recipe_does() {
+        let exact = |text: &str, overrides: &[(String, String)]| {
+            let mut recipe = read(text, "x", overrides).expect("is a recipe");
+            resolve(Product::Pairs, &mut recipe).expect("fits");
+            recipe.dedup.is_exact()
+        };
+        let set = |value: &str| [("dedup.exact".to_owned(), value.to_owned())];
+        for preset in Preset::NAMES {
+            let text = format!("[binarize]\npreset = \"{preset}\"\n");
+            let drops = ["paper", "argilla"].contains(preset);
+            assert_eq!(exact(&text, &[]), drops, "{preset}");
+            for value in [true, false] {
+                let written = format!("{text}[dedup]\nexact = {value}\n");
+                assert_eq!(exact(&written, &[]), value, "{preset}");
+                assert_eq!(exact(&text, &set(&value.to_string())), value, "{preset}");
+            }
+        }
+        assert!(!exact("[binarize]\n", &[]));
+    }
+
+    #[test]
     fn a_key_that_would_do_nothing_is_refused_by_name() {
         let text = "[binarize]\npreset = \"paper\"\n";
         assert_eq!(error(text, Product::Pairs, &[]), "");
@@ -239,7 +253,6 @@ mod tests {
                 .starts_with("`filter.1.drop = \"tail\"` removes messages")
         );
         for (text, product, key, value) in [
-            ("[binarize]\npreset = \"h4-v1\"\n", Product::Pairs, "dedup.exact", "true"),
             ("compat = \"trl-0.7\"\n", Product::Windows, "tokenize.train_on", "assistant"),
             ("", Product::Windows, "dedup.threshold", "0.5"),
             ("", Product::Windows, "dedup.of", "prompt"),

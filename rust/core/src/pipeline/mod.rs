@@ -5,6 +5,7 @@
 //! parts.
 
 mod bad_rows;
+mod changes;
 pub mod explain;
 pub mod fit;
 mod memory;

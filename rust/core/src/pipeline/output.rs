@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::changes::Changes;
 use super::no_rows::{self, FirstRows};
 use super::text::Text;
 use super::tokenizer::{tokenizer_card, write_tokenizer};
@@ -11,7 +12,7 @@ use crate::dataset::fingerprint::{ENGINE, MadeFrom};
 use crate::dataset::ledger::{self, Ledger, LedgerRow};
 use crate::dataset::manifest::{
     Decontamination, DedupStats, FileEntry, InputEntry, Manifest, RecipeCopy, Rows, SCHEMA, Split,
-    TemplateInfo, TruecaseStats,
+    TemplateInfo,
 };
 use crate::dataset::out_folder::OutputDir;
 use crate::dataset::product::Product;
@@ -76,8 +77,7 @@ pub(super) struct Output<'run> {
     splits: Vec<SplitOutput>,
     rows: Rows,
     rows_of_input: Vec<u64>,
-    phrases: BTreeMap<String, u64>,
-    truecase: TruecaseStats,
+    changes: Changes,
     contamination: Sums,
     first_rows: FirstRows,
     /// Rows whose search for near-duplicates was truncated.
@@ -126,8 +126,7 @@ impl<'run> Output<'run> {
             splits: SPLITS.into_iter().map(split).collect::<Result<_>>()?,
             rows: Rows::default(),
             rows_of_input: vec![0; inputs.len()],
-            phrases: BTreeMap::new(),
-            truecase: TruecaseStats::default(),
+            changes: Changes::default(),
             contamination: Sums::default(),
             first_rows: FirstRows::default(),
             near_search_truncated: 0,
@@ -138,11 +137,7 @@ impl<'run> Output<'run> {
     pub(super) fn push(&mut self, row: Row) -> Result<()> {
         self.rows.read += 1;
         self.rows_of_input[row.input as usize] += 1;
-        for phrase in &row.notes.phrases {
-            *self.phrases.entry(phrase.clone()).or_default() += 1;
-        }
-        self.truecase.rows += u64::from(row.notes.letters_changed > 0);
-        self.truecase.letters_changed += u64::from(row.notes.letters_changed);
+        self.changes.add(&row.notes);
         let mut contamination = Vec::new();
         if let Some(sets) = &self.walk.evaluation_sets {
             self.contamination.add(sets, &row.notes.contamination);
@@ -323,8 +318,9 @@ impl<'run> Output<'run> {
             }),
             inputs: self.inputs.iter().zip(self.rows_of_input).map(card_of).collect(),
             rows: self.rows,
-            phrases: self.phrases,
-            truecase: self.truecase,
+            phrases: self.changes.phrases,
+            truecase: self.changes.truecase,
+            structure: self.changes.structure,
             dedup: DedupStats { near_search_truncated: self.near_search_truncated },
             decontamination,
             splits,

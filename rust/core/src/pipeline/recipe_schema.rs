@@ -3,7 +3,8 @@
 //!
 //! Some properties are not standard. `x-command` names the command that uses a key, if only one
 //! does. `x-rule` is the rule that its value must keep. `x-sets` has the keys that a preset sets,
-//! and `x-drops-duplicates` is false if it ignores `dedup.exact`. They come from the functions that check and resolve recipes.
+//! and `x-drops-duplicates` is its value of `dedup.exact`. They come from the
+//! functions that check and resolve recipes.
 //!
 //! A test compares the committed file. After a change of the recipe,
 //! `ZEPHYR_FAST_RENEW_SCHEMA=1 cargo test schema` writes it.
@@ -59,7 +60,7 @@ fn add_presets(schema: &mut Value) -> Result<()> {
         let internal = |error: serde_json::Error| Error::Internal(error.to_string());
         Ok::<_, Error>((
             serde_json::to_value(recipe.binarize).map_err(internal)?,
-            recipe.dedup.exact,
+            recipe.dedup.is_exact(),
         ))
     };
     let (defaults, _) = resolved("[binarize]\n")?;
@@ -73,7 +74,7 @@ fn add_presets(schema: &mut Value) -> Result<()> {
         })
         .collect();
     for preset in schema["$defs"]["Preset"]["oneOf"].as_array_mut().expect("is an enum") {
-        let text = format!("dedup.exact = true\nbinarize.preset = {}\n", preset["const"]);
+        let text = format!("binarize.preset = {}\n", preset["const"]);
         let (sets, drops_duplicates) = resolved(&text)?;
         let sets = optional.iter().map(|key| (key.clone(), sets[key].clone()));
         preset["x-sets"] = Value::Object(sets.collect());

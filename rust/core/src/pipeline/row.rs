@@ -233,7 +233,7 @@ impl RowPipeline {
             }
         }
         let dedup = &self.recipe.dedup;
-        let signature = (dedup.exact || dedup.near).then(|| match self.product {
+        let signature = (dedup.is_exact() || dedup.near).then(|| match self.product {
             Product::Windows => sign(&dialogue, dedup),
             Product::Pairs => sign_bytes(bytes),
         });

@@ -131,8 +131,8 @@ named! {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Dedup {
     /// Drop dialogues whose normalised text came before (`prep`), or rows whose bytes did
-    /// (`binarize`).
-    pub exact: bool,
+    /// (`binarize`). The default is false, or set by the preset.
+    pub exact: Option<bool>,
     /// Drop dialogues that nearly repeat an earlier one; only for `prep`.
     pub near: bool,
     /// The part of two dialogues that is compared. Only for `prep`.
@@ -141,9 +141,17 @@ pub struct Dedup {
     pub threshold: f64,
 }
 
+impl Dedup {
+    /// Whether exact repeats are dropped.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.exact.unwrap_or(false)
+    }
+}
+
 impl Default for Dedup {
     fn default() -> Dedup {
-        Dedup { exact: false, near: false, of: Compared::Dialogue, threshold: 0.7 }
+        Dedup { exact: None, near: false, of: Compared::Dialogue, threshold: 0.7 }
     }
 }
 
