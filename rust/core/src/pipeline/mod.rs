@@ -5,6 +5,7 @@
 //! parts.
 
 mod bad_rows;
+pub mod encoded;
 pub mod explain;
 pub mod fit;
 mod memory;
