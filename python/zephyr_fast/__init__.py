@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from zephyr_fast.dataset.ledger import scan_ledger
     from zephyr_fast.load.index import open_shards
     from zephyr_fast.load.shards import Shards
+    from zephyr_fast.prepare.encode import encode
     from zephyr_fast.train.ref_logprobs.compute import ref_logprobs
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "ZephyrError",
     "__version__",
     "binarize",
+    "encode",
     "estimate",
     "open_shards",
     "prep",
@@ -63,6 +65,7 @@ __all__ = [
 _LAZY = {
     "Estimate": "zephyr_fast.costs",
     "Shards": "zephyr_fast.load.shards",
+    "encode": "zephyr_fast.prepare.encode",
     "estimate": "zephyr_fast.costs",
     "open_shards": "zephyr_fast.load.index",
     "scan_ledger": "zephyr_fast.dataset.ledger",

@@ -98,7 +98,7 @@ def test_a_template_that_turns_hostile_for_one_row_loses_that_row_alone(
         for said in ("why", "now", "why")
     ]
     first, second, third = json.loads(
-        _core.render(tokenizer, str(file), json.dumps(dialogues), False)
+        _core.render((tokenizer, str(file)), json.dumps(dialogues), False)
     )
     assert first["text"] == third["text"] == "userwhy</s>assistantYes.</s>"
     assert second.get("reason") in ("template_error", "mask_not_provable"), second

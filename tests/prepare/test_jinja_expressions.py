@@ -51,7 +51,7 @@ def test_the_engine_writes_what_python_writes_or_refuses(
     file = tmp_path / "expression.jinja"
     file.write_text(template, encoding="utf-8")
     try:
-        [got] = json.loads(_core.render(tokenizer, str(file), json.dumps([MESSAGES]), True))
+        [got] = json.loads(_core.render((tokenizer, str(file)), json.dumps([MESSAGES]), True))
     except ConfigError as error:
         assert "expression.jinja" in str(error)
         return

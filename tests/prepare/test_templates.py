@@ -161,7 +161,7 @@ def engine(
 ) -> list[dict]:
     file = folder / f"{re.sub('[^a-z0-9_.-]', '_', name)}.jinja"
     file.write_bytes(template.encode())
-    return json.loads(_core.render(tokenizer, str(file), json.dumps(dialogues), prompt))
+    return json.loads(_core.render((tokenizer, str(file)), json.dumps(dialogues), prompt))
 
 
 @pytest.mark.parametrize("prompt", [False, True], ids=["whole", "prompt"])

@@ -14,7 +14,7 @@ WORK = """
 import sys
 from zephyr_fast import _core
 print("begins", flush=True)
-_core.render(sys.argv[1], sys.argv[2], sys.stdin.read(), False)
+_core.render((sys.argv[1], sys.argv[2]), sys.stdin.read(), False)
 print("ended", flush=True)
 """
 

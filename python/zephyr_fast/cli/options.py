@@ -56,8 +56,8 @@ _SHARED = [
         "-i",
         multiple=True,
         metavar="PATH",
-        help="Input file, directory or quoted glob, or `sample` for the bundled rows. Repeatable. "
-        "Defaults to the recipe's dataset on the Hub.",
+        help="Input file, directory, quoted glob, URL or Hub id, `-` for stdin, or `sample` for "
+        "the bundled rows. Repeatable. Defaults to the recipe's dataset on the Hub.",
     ),
     click.option(
         "--tokenizer",

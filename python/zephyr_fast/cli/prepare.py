@@ -93,6 +93,7 @@ def _run(
     overrides = {key: value for key, value in flags.items() if value is not None}
     overrides |= pairs("--set", settings, "KEY=VALUE, e.g. `--set pack.seq_len=512`")
     options["overrides"] = overrides
+    options["input"] = options["input"] or None
     options["decontaminate"] = pairs(
         "--decontaminate", evaluation_sets, "NAME=PATH:FIELD, e.g. `mt_bench=mt_bench.jsonl:turns`"
     )

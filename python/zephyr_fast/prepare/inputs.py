@@ -1,4 +1,4 @@
-"""Resolves inputs and tokenizers (files, globs, `sample`, Hub ids) to local files."""
+"""Resolves inputs and tokenizers (files, globs, `sample`, stdin, URLs, Hub ids) to local files."""
 
 import glob
 import os
@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zephyr_fast._core import ConfigError, InputError, names
+from zephyr_fast.dataset.address import Address, refuse_cut_url
+from zephyr_fast.prepare.directories import files_of, is_supported, refuse_several_splits
 from zephyr_fast.prepare.recipe import Recipe
+from zephyr_fast.prepare.spool import Spool
 from zephyr_fast.printed import brief, without_secrets
 from zephyr_fast.untrusted.matching import matches
 
@@ -16,7 +19,13 @@ BUNDLED = Path(__file__).parents[1] / "sample"
 BUNDLED_ROWS = {"prep": BUNDLED / "ultrachat.jsonl", "binarize": BUNDLED / "ultrafeedback.jsonl"}
 BUNDLED_TOKENIZER = BUNDLED / "tokenizer"
 
-ENDINGS = tuple(names("endings"))
+FORMATS = f"{', '.join(names('formats'))} (text files also as {', '.join(names('compressions'))})"
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_HUB_URL = re.compile(
+    r"hf://datasets/([\w.-]+/[\w.-]+?)(?:@([\w.-]+))?(?:/(.*))?", re.ASCII | re.IGNORECASE
+)
+_OPEN_FILE = re.compile(r"-|/dev/stdin|/dev/fd/\d+|/proc/self/fd/\d+")
 TOKENIZER_FILES = [
     "tokenizer.json",
     "tokenizer_config.json",
@@ -26,20 +35,26 @@ TOKENIZER_FILES = [
 
 
 class NotDownloadedError(InputError):
-    """Files are on the Hub and not in the local cache, and must not be downloaded now."""
+    """Files are not on this disk, and must not be downloaded now. Its text says so of them."""
 
 
 def find_inputs(
-    command: str, recipe: Recipe, given: Sequence[str | Path], *, download: bool = True
+    command: str,
+    recipe: Recipe,
+    given: Sequence[str | Path],
+    *,
+    spool: Spool | None = None,
 ) -> list[Path]:
-    """Return the input files: those given, or the recipe's dataset, downloaded from the Hub.
+    """Return the input files: those given, or the recipe's dataset, downloaded from the Hub. What
+    comes through stdin or from a URL is stored in `spool`.
 
-    Raises NotDownloadedError instead of downloading if `download` is false.
+    Raises NotDownloadedError instead of reading or downloading anything without a spool.
     """
     if [str(name) for name in given] == ["sample"]:
         return [BUNDLED_ROWS[command]]
     if given:
-        return list(dict.fromkeys(path for name in given for path in _expand(str(name))))
+        return list(dict.fromkeys(path for name in given for path in _found(str(name), spool)))
+    download = spool is not None
     hub, files = recipe.get("source", "hub"), recipe.get("source", "files")
     if hub is None:
         raise InputError(
@@ -57,9 +72,9 @@ def find_inputs(
             f"{recipe.name}: `source.files` must be a pattern of files in the dataset on the Hub, "
             f"not {brief(files)}"
         )
-    found = [Path(path) for path in matches(files or "**/*", str(directory)) if _is_supported(path)]
+    found = [Path(path) for path in matches(files or "**/*", str(directory)) if is_supported(path)]
     if not found and not download:
-        raise NotDownloadedError(f"`{hub}` is not in the local cache")
+        raise NotDownloadedError(f"{hub}, to be downloaded from the Hub")
     if not found:
         raise InputError(
             f"`{hub}` has no file matching `{files or '*'}`; set `source.files` in the recipe, or "
@@ -106,7 +121,7 @@ def find_tokenizer(
     directory = _fetch(str(name), "model", TOKENIZER_FILES, None, hint, download)
     if not (directory / "tokenizer.json").is_file():
         if not download:
-            raise NotDownloadedError(f"`{name}` is not in the local cache")
+            raise NotDownloadedError(f"{name}, to be downloaded from the Hub")
         raise InputError(f"`{name}` has no tokenizer.json; {hint}")
     return directory
 
@@ -126,13 +141,63 @@ def _tokenizer_at(path: Path) -> Path:
     return path
 
 
+def _found(name: str, spool: Spool | None) -> list[Path]:
+    """Return the files of an input: stored from stdin or a URL, from the Hub, or local."""
+    refuse_cut_url(name)
+    if _OPEN_FILE.fullmatch(name):
+        if spool is None:
+            raise NotDownloadedError(f"{name}, to be read until its end")
+        return [spool.stdin(name)]
+    if on_hub := _HUB_URL.fullmatch(name):
+        return _on_hub(on_hub[1], on_hub[2], on_hub[3], spool)
+    if "://" in name:
+        address = Address.parse(name)
+        if address.scheme == "file":
+            return _expand(address.path)
+        if address.scheme == "hf":
+            raise InputError(
+                f"`{address}` is not a dataset on the Hub; use `hf://datasets/OWNER/NAME/FILE`"
+            )
+        if spool is None:
+            raise NotDownloadedError(f"{address}, to be downloaded")
+        return [spool.url(address)]
+    if _HUB_ID.fullmatch(name) and not is_supported(name) and not os.path.lexists(name):
+        return _on_hub(name, None, None, spool)
+    return _expand(name)
+
+
+def _on_hub(
+    dataset: str, revision: str | None, pattern: str | None, spool: Spool | None
+) -> list[Path]:
+    """Return the files of a dataset on the Hub, downloaded into the cache of huggingface_hub."""
+    if pattern and ".." in pattern.split("/"):
+        raise InputError(f"{brief(pattern)} is not a file or pattern of `{dataset}`")
+    hint = f"check the name (there is no such path here), or pass files in {FORMATS}"
+    allowed = [pattern] if pattern else ["*"]
+    directory = _fetch(dataset, "dataset", allowed, revision, hint, spool is not None)
+    if pattern:
+        found = [path for path in matches(pattern, str(directory)) if is_supported(path)]
+    else:
+        found = files_of(str(directory))
+        refuse_several_splits(dataset, [os.path.relpath(path, directory) for path in found])
+    if not found and spool is None:
+        raise NotDownloadedError(f"{dataset}, to be downloaded from the Hub")
+    if not found:
+        raise InputError(
+            f"`{dataset}` has no file of rows matching `{pattern or '*'}`; supported are {FORMATS}"
+        )
+    return [Path(path) for path in found]
+
+
 def _expand(name: str) -> list[Path]:
-    """Return the files of an input: the file itself, the supported files of a directory, or the
-    matches of a pattern. All are regular files, or links to them.
+    """Return the files of a local input: the file itself, the supported files of a directory, or
+    the matches of a pattern. All are regular files, or links to them.
     """
     try:
         if os.path.isdir(name):
-            found = [Path(entry) for entry in _listed(name)]
+            found = [Path(path) for path in files_of(name)]
+            for path in found:
+                _check_regular(path)
         elif os.path.lexists(name):
             _check_regular(Path(name))
             found = [Path(name)]
@@ -152,26 +217,8 @@ def _expand(name: str) -> list[Path]:
             if glob.has_magic(name)
             else "no such file:"
         )
-        raise InputError(
-            f"{problem} `{without_secrets(name)}`; supported formats: {', '.join(ENDINGS)}"
-        )
+        raise InputError(f"{problem} `{without_secrets(name)}`; supported formats: {FORMATS}")
     return found
-
-
-def _listed(directory: str) -> list[str]:
-    with os.scandir(directory) as entries:
-        found = sorted(
-            os.path.join(directory, entry.name) for entry in entries if _is_supported(entry.name)
-        )
-    for path in found:
-        if not os.path.isdir(path):
-            _check_regular(Path(path))
-    return found
-
-
-def _is_supported(name: str) -> bool:
-    """Whether the core reads files with the ending of this name. Case does not matter."""
-    return name.lower().endswith(ENDINGS)
 
 
 def _check_regular(path: Path) -> None:
@@ -184,7 +231,8 @@ def _check_regular(path: Path) -> None:
         raise InputError(f"cannot read `{path}`: {error.strerror}") from error
     if not stat.S_ISREG(kind):
         raise InputError(
-            f"cannot read `{path}`: it is not a regular file; copy its content into one first"
+            f"cannot read `{path}`: it is not a regular file; copy its content into one first, or "
+            f"pass rows through stdin (`--input - < {path}`)"
         )
 
 
@@ -228,7 +276,7 @@ def _fetch(
         OSError,
     ) as error:  # a missing network and HF_HUB_OFFLINE are subclasses of OSError there
         if not download:
-            raise NotDownloadedError(f"`{name}` is not in the local cache") from error
+            raise NotDownloadedError(f"{name}, to be downloaded from the Hub") from error
         reason = "the Hub is unreachable (no network, or HF_HUB_OFFLINE is set)"
         raise InputError(
             f"cannot download `{name}`: {reason} and it is not in the local cache; {hint}"

@@ -72,14 +72,14 @@ def plan(
     lines = [("command", f"{command}, recipe {found.name}")]
     inputs: list[Path] = []
     try:
-        inputs = find_inputs(command, found, named_inputs(run_options), download=False)
+        inputs = find_inputs(command, found, named_inputs(run_options))
         files = [_measured(path) for path in inputs]
         lines += _input_lines(files)
         lines.append(("disk", _disk(files, Path(out), found.wants_tokens())))
-    except NotDownloadedError:
-        lines.append(("input", f"{found.get('source', 'hub')}, to be downloaded from the Hub"))
-        lines.append(("rows", "unknown until the download"))
-        lines.append(("disk", "unknown until the download"))
+    except NotDownloadedError as error:
+        lines.append(("input", str(error)))
+        lines.append(("rows", "unknown until then"))
+        lines.append(("disk", "unknown until then"))
     lines.append(("tokenizer", _tokenizer(command, found, run_options, inputs)))
     lines.append(("output", _output(Path(out), bool(run_options.get("overwrite")))))
     return lines

@@ -3,7 +3,7 @@
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ RECIPE_BYTES_MAX = 1 << 20
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
-Value = str | int | float | bool | list[str]
-"""Type of the value of a recipe key."""
+Value = str | int | float | bool | Sequence["Value"] | Mapping[str, "Value"]
+"""Type of the value of a recipe key, or of a table of keys."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def read(name: str, settings: Mapping[str, Value] | None = None) -> Recipe:
         ) from error
     except ValueError as error:  # a NUL byte
         raise _core.ConfigError(f"{brief(name)} is not a valid path of a recipe") from error
-    overrides = tuple((_utf8(key), _toml(value)) for key, value in (settings or {}).items())
+    overrides = tuple((_utf8(key), _toml(value)) for key, value in _dotted(settings or {}))
     recipe = Recipe(shown, text, overrides)
     _resolve(recipe)
     return recipe
@@ -150,21 +150,40 @@ def _tables(text: str, name: str) -> dict[str, Any]:
         raise _core.ConfigError(f"{name}: invalid TOML: {error}") from error
 
 
+def _dotted(settings: Mapping[str, Value], above: str = "") -> Iterator[tuple[str, Value]]:
+    """Yield all keys of nested tables as dotted keys, with their values."""
+    for key, value in settings.items():
+        if not isinstance(key, str):
+            raise _core.ConfigError(f"the name of a recipe key must be text, not {brief(key)}")
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
 def _toml(value: Value) -> str:
     """Return a value as TOML. The core reads text that is not a TOML value as a string, so
     `a=b` in a shell needs no quotes.
     """
+    return _utf8(value) if isinstance(value, str) else _toml_inner(value)
+
+
+def _toml_inner(value: Value) -> str:
+    """Return a value within a list or a table as TOML."""
     if isinstance(value, str):
-        return _utf8(value)
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(_toml_string(str(text)) for text in value)}]"
+        return _toml_string(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         return brief(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml_inner, value))}]"
+    if isinstance(value, Mapping):
+        items = (f"{_toml_string(str(key))} = {_toml_inner(of)}" for key, of in value.items())
+        return f"{{{', '.join(items)}}}"
     raise _core.ConfigError(
-        "the value of a recipe key must be text, a number, true or false, or a list of texts, not "
-        f"{brief(value)}"
+        "the value of a recipe key must be text, a number, true or false, a list or a table of "
+        f"these, not {brief(value)}"
     )
 
 

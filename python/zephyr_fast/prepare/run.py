@@ -1,9 +1,9 @@
 """`prep` and `binarize` as functions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Protocol, TypedDict, Unpack
 
 from zephyr_fast import _core
 from zephyr_fast.dataset.manifest import Manifest
@@ -11,15 +11,24 @@ from zephyr_fast.prepare import canary
 from zephyr_fast.prepare.inputs import find_inputs, find_tokenizer
 from zephyr_fast.prepare.progress import Progress, listener
 from zephyr_fast.prepare.recipe import Recipe, Value, against, read
+from zephyr_fast.prepare.spool import Spool, is_table, rows_or_paths
 from zephyr_fast.untrusted.limits import THREADS_MAX, check_count
 
+
+class ArrowStream(Protocol):
+    """A data frame or table, e.g. of polars, pandas, pyarrow, DuckDB or `datasets`."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+Rows = ArrowStream | Iterable[Mapping[str, object]]
 Paths = str | Path | Sequence[str | Path]
 
 
 class RunOptions(TypedDict, total=False):
     """The keyword arguments of `prep` and `binarize`. `prep` describes each of them."""
 
-    input: Paths | None
+    input: Paths | Rows | None
     tokenizer: str | Path | None
     overrides: Mapping[str, Value] | None
     decontaminate: Mapping[str, str] | None
@@ -41,12 +50,15 @@ def prep(recipe: str = "ultrachat", *, out: str | Path, **options: Unpack[RunOpt
         out: Output directory. Created if missing.
         **options: The other arguments, all optional and by keyword:
 
-            - `input`: Files, directories or globs, or "sample" for the bundled rows. Defaults to
-              the recipe's dataset on the Hub.
+            - `input`: Files, directories, globs, URLs or Hub ids, "-" for stdin, or "sample" for
+              the bundled rows. Or the rows themselves: a data frame or table (polars, pandas,
+              pyarrow, `datasets`, DuckDB), or an iterable of dicts. They are stored in a temporary
+              file during the run. Defaults to the recipe's dataset on the Hub.
             - `tokenizer`: Directory, tokenizer.json, Hub id, or "sample". Defaults to the
               recipe's tokenizer.
-            - `overrides`: Recipe keys to override, e.g. `{"pack.seq_len": 512}`. With
-              `{"shards.tokens": False}`, only text is written and no tokenizer is needed.
+            - `overrides`: Recipe keys to override, e.g. `{"pack": {"seq_len": 512}}` or
+              `{"pack.seq_len": 512}`. With `{"shards": {"tokens": False}}`, only text is written
+              and no tokenizer is needed.
             - `decontaminate`: Evaluation sets to remove overlaps with, as
               `{"name": "path:field"}`, e.g. `{"mt_bench": "eval/mt_bench.jsonl:turns"}`. Added to
               those of the recipe.
@@ -74,7 +86,7 @@ def prep(recipe: str = "ultrachat", *, out: str | Path, **options: Unpack[RunOpt
         KeyboardInterrupt: The user pressed Ctrl-C.
 
     Example:
-        >>> manifest = prep(input="sample", overrides={"pack.seq_len": 512}, out=out)
+        >>> manifest = prep(input="sample", overrides={"pack": {"seq_len": 512}}, out=out)
         >>> manifest.rows.read, manifest.rows.written
         (320, 293)
     """
@@ -123,16 +135,40 @@ def resolve_recipe(recipe: str, options: RunOptions) -> Recipe:
 
 
 def named_inputs(options: RunOptions) -> Sequence[str | Path]:
-    """Return the inputs that the caller named."""
+    """Return the inputs that the caller named, which must not be rows themselves."""
     given = options.get("input")
-    return [given] if isinstance(given, str | Path) else given or []
+    if given is None:
+        return []
+    if isinstance(given, str | Path):
+        return [given]
+    has_rows, items = (True, []) if is_table(given) else rows_or_paths(given)  # type: ignore[arg-type]
+    if has_rows:
+        raise TypeError("`input` must name files here, not be the rows themselves")
+    return list(items)
 
 
-def _resolve(command: str, recipe: str, options: RunOptions) -> Resolved:
+def _inputs(command: str, recipe: Recipe, given: object, spool: Spool) -> list[Path]:
+    """Return the files of the input, which may be rows in memory."""
+    if given is None or isinstance(given, str | Path):
+        return find_inputs(command, recipe, [] if given is None else [given], spool=spool)
+    if is_table(given):
+        return [spool.table(given)]
+    if isinstance(given, Mapping) or not isinstance(given, Iterable):
+        raise _core.InputError(
+            f"cannot read rows from a {type(given).__name__}; pass a data frame, an iterable of "
+            "dicts (one per row), or one split of a `DatasetDict`"
+        )
+    has_rows, items = rows_or_paths(given)
+    return (
+        [spool.rows(items)] if has_rows else find_inputs(command, recipe, list(items), spool=spool)
+    )
+
+
+def _resolve(command: str, recipe: str, options: RunOptions, spool: Spool) -> Resolved:
     """Find everything that a run reads, and try an unknown template."""
     check_options(command, options)
     found = resolve_recipe(recipe, options)
-    inputs = find_inputs(command, found, named_inputs(options))
+    inputs = _inputs(command, found, options.get("input"), spool)
     tokenizer = find_tokenizer(found, options.get("tokenizer"), inputs)
     check_template(found, tokenizer)
     return Resolved(found, inputs, tokenizer)
@@ -147,18 +183,19 @@ def check_template(recipe: Recipe, tokenizer: Path | None) -> None:
 
 
 def _run(command: str, recipe: str, out: str | Path, options: RunOptions) -> Manifest:
-    found = _resolve(command, recipe, options)
-    manifest = _core.run(
-        command,
-        found.recipe.arguments,
-        found.inputs,
-        found.tokenizer,
-        out,
-        threads=options.get("threads"),
-        overwrite=options.get("overwrite", False),
-        strict=options.get("strict", False),
-        max_bad_rows=options.get("max_bad_rows"),
-        max_memory=options.get("max_memory"),
-        on_progress=listener(options.get("on_progress")),
-    )
+    with Spool() as spool:
+        found = _resolve(command, recipe, options, spool)
+        manifest = _core.run(
+            command,
+            found.recipe.arguments,
+            found.inputs,
+            found.tokenizer,
+            out,
+            threads=options.get("threads"),
+            overwrite=options.get("overwrite", False),
+            strict=options.get("strict", False),
+            max_bad_rows=options.get("max_bad_rows"),
+            max_memory=options.get("max_memory"),
+            on_progress=listener(options.get("on_progress")),
+        )
     return Manifest.parse(manifest)

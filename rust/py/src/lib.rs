@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use zephyr_core::dataset::product::Product;
-use zephyr_core::pipeline::{self, explain, fit, row::RowPipeline};
+use zephyr_core::pipeline::{self, encoded, explain, fit, row::RowPipeline};
 use zephyr_core::template::Template;
 use zephyr_core::tokenize::Tokenizer;
-use zephyr_core::{Job, RunOptions, dataset, encode, pack};
+use zephyr_core::{Job, RunOptions, dataset, encode::unknown_template as unknown, pack};
 
 /// A recipe: its text, its name, and dotted keys to override, each with its value as TOML.
 type Recipe = (String, String, Vec<(String, String)>);
@@ -64,15 +64,14 @@ fn explain_row(
 
 /// Renders dialogues; returns JSON: text and label ranges in characters, or a reason.
 #[pyfunction]
-fn render(
-    py: Python<'_>,
-    tokenizer: PathBuf,
-    template: String,
-    dialogues: String,
-    add_generation_prompt: bool,
-) -> PyResult<String> {
-    let prompt = add_generation_prompt;
-    border::enter(py, None, move |_| explain::render(&tokenizer, &template, &dialogues, prompt))
+fn render(py: Python<'_>, by: (PathBuf, String), rows: String, prompt: bool) -> PyResult<String> {
+    border::enter(py, None, move |_| explain::render(&by.0, &by.1, &rows, prompt))
+}
+
+/// Encodes dialogues, one per line; returns an Arrow stream: ids, labels and text.
+#[pyfunction]
+fn encode(py: Python<'_>, by: (PathBuf, String), rows: String) -> PyResult<Vec<u8>> {
+    border::enter(py, None, move |watch| encoded::encode(&by.0, &by.1, &rows, watch))
 }
 
 /// Returns a template that is not bundled with all that loading it needs, as JSON, or `None`.
@@ -83,7 +82,7 @@ fn unknown_template(
     tokenizer: PathBuf,
 ) -> PyResult<Option<String>> {
     border::enter(py, None, move |_| {
-        encode::unknown_template(&fit::read(&recipe.0, &recipe.1, &recipe.2)?, &tokenizer)
+        unknown(&fit::read(&recipe.0, &recipe.1, &recipe.2)?, &tokenizer)
     })
 }
 
@@ -131,6 +130,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     macro_rules! add {
         ($($verb:ident)*) => { $(module.add_function(wrap_pyfunction!($verb, module)?)?;)* };
     }
-    add!(run explain_row render unknown_template canary names describe pack_lengths resolve verify);
+    add!(run explain_row render encode unknown_template canary names describe pack_lengths resolve verify);
     border::add_errors(module)
 }

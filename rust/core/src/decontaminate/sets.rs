@@ -1,24 +1,14 @@
-//! Reads evaluation sets from JSON lines (plain, gzip, zstd), one JSON array, CSV with a header,
-//! Parquet or Arrow. It uses the texts of one field.
+//! Reads evaluation sets from any file that rows are read from. It uses the texts of one field.
 
-use std::cell::Cell;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
-use std::rc::Rc;
 
-use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde_json::Value;
 
-use crate::disk;
 use crate::error::{Error, Result};
 use crate::progress::Watch;
 use crate::read::{self, Input, LINE_BYTES_MAX, Progress};
 use crate::recipe::Against;
 
-/// Maximum size of a JSON array file in bytes, which is read into memory. The 52,000 rows of Alpaca
-/// have 23 MB.
-const ARRAY_BYTES_MAX: usize = 256 << 20;
 /// Maximum number of texts of all sets together. MMLU has 14,042, and no benchmark for testing
 /// models has a million.
 const TEXTS_MAX: usize = 1_000_000;
@@ -168,13 +158,6 @@ type Take<'set> = &'set mut dyn FnMut(Value) -> Result<()>;
 
 /// Hands on every row of a file as a JSON object.
 fn each_row(input: &Input, watch: &Watch, take: Take<'_>) -> Result<()> {
-    let lower = input.name.to_ascii_lowercase();
-    if lower.ends_with(".csv") {
-        return each_csv_row(&input.path, watch, take);
-    }
-    if lower.ends_with(".json") && starts_an_array(&input.path)? {
-        return each_of_array(&input.path, watch, take);
-    }
     for chunk in read::chunks(input, &Progress::of(watch))? {
         let chunk = chunk?;
         for row in &chunk.rows {
@@ -196,105 +179,6 @@ fn each_row(input: &Input, watch: &Watch, take: Take<'_>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Whether the first byte other than white space opens an array. A file with more white space than
-/// this is not a file of rows.
-fn starts_an_array(path: &Path) -> Result<bool> {
-    let failed = |error| Error::input(path, error);
-    let mut head = Vec::new();
-    disk::open(path).map_err(failed)?.take(1 << 16).read_to_end(&mut head).map_err(failed)?;
-    Ok(head.trim_ascii_start().starts_with(b"["))
-}
-
-fn each_of_array(path: &Path, watch: &Watch, take: Take<'_>) -> Result<()> {
-    let bytes = disk::read(path, ARRAY_BYTES_MAX).map_err(|error| {
-        Error::input(
-            path,
-            format!("{error}; a JSON array is read into memory, so convert it to JSON lines"),
-        )
-    })?;
-    let mut rows = serde_json::Deserializer::from_slice(&bytes);
-    let mut failure = None;
-    let read = rows
-        .deserialize_seq(EachOf { take, watch, failure: &mut failure })
-        .and_then(|()| rows.end());
-    match (failure, read) {
-        (Some(error), _) => Err(error),
-        (None, Err(error)) => Err(Error::input(path, error)),
-        (None, Ok(())) => Ok(()),
-    }
-}
-
-/// Passes on the values of an array one by one, so only one is in memory.
-struct EachOf<'set> {
-    take: Take<'set>,
-    watch: &'set Watch,
-    /// The error of `take`, which serde's errors cannot carry.
-    failure: &'set mut Option<Error>,
-}
-
-impl<'json> Visitor<'json> for EachOf<'_> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("an array of rows")
-    }
-
-    fn visit_seq<A: SeqAccess<'json>>(self, mut values: A) -> std::result::Result<(), A::Error> {
-        while let Some(value) = values.next_element::<Value>()? {
-            if let Err(error) = self.watch.check().and_then(|()| (self.take)(value)) {
-                *self.failure = Some(error);
-                return Err(serde::de::Error::custom("stopped"));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn each_csv_row(path: &Path, watch: &Watch, take: Take<'_>) -> Result<()> {
-    let failed = |error: csv::Error| Error::input(path, error);
-    let file = disk::open(path).map_err(|error| Error::input(path, error))?;
-    let since_record = Rc::new(Cell::new(0));
-    let mut reader =
-        csv::Reader::from_reader(ShortRecords { file, since_record: Rc::clone(&since_record) });
-    let names = reader.headers().map_err(failed)?.clone();
-    let mut record = csv::StringRecord::new();
-    loop {
-        watch.check()?;
-        since_record.set(0);
-        if !reader.read_record(&mut record).map_err(failed)? {
-            return Ok(());
-        }
-        take(
-            names
-                .iter()
-                .zip(&record)
-                .map(|(name, cell)| (name.to_owned(), Value::from(cell)))
-                .collect::<serde_json::Map<_, _>>()
-                .into(),
-        )?;
-    }
-}
-
-/// A file that fails once a record reads too much of it. The CSV reader has no such limit, and an
-/// unclosed quote turns the rest of the file into one record.
-struct ShortRecords {
-    file: File,
-    since_record: Rc<Cell<usize>>,
-}
-
-impl Read for ShortRecords {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.since_record.get() > LINE_BYTES_MAX {
-            return Err(std::io::Error::other(format!(
-                "a record exceeds {LINE_BYTES_MAX} bytes; is a closing quote missing?"
-            )));
-        }
-        let read = self.file.read(buffer)?;
-        self.since_record.set(self.since_record.get() + read);
-        Ok(read)
-    }
 }
 
 /// The value of a field: either a literal name, or names and list indices joined by dots.

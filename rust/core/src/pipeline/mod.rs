@@ -6,6 +6,7 @@
 
 mod bad_rows;
 mod changes;
+pub mod encoded;
 pub mod explain;
 pub mod fit;
 mod memory;

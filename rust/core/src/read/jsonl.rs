@@ -1,75 +1,39 @@
 //! Cuts a stream of JSON lines into chunks of whole lines, each line with its place in the stream.
 
-use std::io::Read;
-use std::path::PathBuf;
+use super::text::Text;
+use super::{CHUNK_ROWS_MAX, Chunk, KEPT_OF_LONG_ROW, LINE_BYTES_MAX, RawRow};
+use crate::error::Result;
 
-use super::{CHUNK_BYTES, CHUNK_ROWS_MAX, Chunk, Input, KEPT_OF_LONG_ROW, LINE_BYTES_MAX, RawRow};
-use crate::error::{Error, Result};
-
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
-/// The lines of one input.
+/// The lines of one input. `pending` of its text starts at a line's start.
 pub(super) struct Lines {
-    stream: Box<dyn Read + Send>,
-    path: PathBuf,
-    input: i32,
-    /// Bytes read and not yet handed on; starts at a line's start.
-    pending: Vec<u8>,
-    /// Where `pending` starts in the stream.
-    offset: u64,
+    text: Text,
     /// Lines handed on so far, blank ones included.
     lines: u64,
     /// Bytes of the line at the head of `pending` that were dropped because the line is too long.
     dropped: u64,
     /// Whether `pending` holds a whole line already, which a chunk had no room for.
     has_line: bool,
-    ended: bool,
 }
 
 impl Lines {
-    pub(super) fn new(stream: Box<dyn Read + Send>, input: &Input) -> Lines {
-        let (path, input) = (input.path.clone(), input.ordinal);
-        Lines {
-            stream,
-            path,
-            input,
-            pending: Vec::new(),
-            offset: 0,
-            lines: 0,
-            dropped: 0,
-            has_line: false,
-            ended: false,
-        }
+    pub(super) fn new(text: Text) -> Lines {
+        let has_line = memchr::memchr(b'\n', &text.pending).is_some();
+        Lines { text, lines: 0, dropped: 0, has_line }
     }
 
     /// Reads until `pending` holds at least one whole line, or the stream ends.
     fn fill(&mut self) -> Result<()> {
         let mut searched = 0;
-        while !self.ended && !self.has_line {
-            let held = self.pending.len();
-            self.pending.resize(held + CHUNK_BYTES, 0);
-            let read = read_full(&mut self.stream, &mut self.pending[held..]).map_err(|error| {
-                Error::input(
-                    &self.path,
-                    format!(
-                        "{error}, after {} bytes of the decompressed stream",
-                        self.offset + held as u64
-                    ),
-                )
-            })?;
-            self.pending.truncate(held + read);
-            self.ended = read < CHUNK_BYTES;
-            if self.offset == 0 && held == 0 && self.pending.starts_with(BYTE_ORDER_MARK) {
-                self.pending.drain(..BYTE_ORDER_MARK.len());
-                self.offset = BYTE_ORDER_MARK.len() as u64;
-            }
-            if memchr::memrchr(b'\n', &self.pending[searched.min(self.pending.len())..]).is_some() {
+        while !self.text.ended && !self.has_line {
+            self.text.read_more()?;
+            let pending = &mut self.text.pending;
+            if memchr::memrchr(b'\n', &pending[searched.min(pending.len())..]).is_some() {
                 return Ok(());
             }
-            searched = self.pending.len();
-            if self.pending.len() > LINE_BYTES_MAX {
-                self.dropped += (self.pending.len() - KEPT_OF_LONG_ROW) as u64;
-                self.pending.truncate(KEPT_OF_LONG_ROW);
+            searched = pending.len();
+            if pending.len() > LINE_BYTES_MAX {
+                self.dropped += (pending.len() - KEPT_OF_LONG_ROW) as u64;
+                pending.truncate(KEPT_OF_LONG_ROW);
                 searched = KEPT_OF_LONG_ROW;
             }
         }
@@ -78,29 +42,29 @@ impl Lines {
 
     /// Takes whole lines off the head of `pending`, as many as a chunk has room for.
     fn take(&mut self) -> Chunk {
-        let whole = if self.ended {
-            self.pending.len()
+        let Text { pending, offset, ended, input, .. } = &mut self.text;
+        let whole = if *ended {
+            pending.len()
         } else {
-            memchr::memrchr(b'\n', &self.pending).map_or(0, |newline| newline + 1)
+            memchr::memrchr(b'\n', pending).map_or(0, |newline| newline + 1)
         };
         let mut rows = Vec::new();
         let mut start = 0;
         while start < whole && rows.len() < CHUNK_ROWS_MAX {
-            let newline = memchr::memchr(b'\n', &self.pending[start..whole]);
+            let newline = memchr::memchr(b'\n', &pending[start..whole]);
             let end = newline.map_or(whole, |newline| start + newline);
             self.lines += 1;
             let length = (end - start) as u64 + self.dropped;
-            if !self.pending[start..end].trim_ascii().is_empty() {
-                rows.push(RawRow { offset: self.offset, length, line: self.lines, start, end });
+            if !pending[start..end].trim_ascii().is_empty() {
+                rows.push(RawRow { offset: *offset, length, line: self.lines, start, end });
             }
-            self.offset += length + u64::from(newline.is_some());
+            *offset += length + u64::from(newline.is_some());
             self.dropped = 0;
             start = end + usize::from(newline.is_some());
         }
         self.has_line = start < whole;
-        let rest = self.pending.split_off(start);
-        let bytes = std::mem::replace(&mut self.pending, rest);
-        Chunk { input: self.input, bytes, rows }
+        let input = *input;
+        Chunk { input, bytes: self.text.take(start), rows }
     }
 }
 
@@ -109,12 +73,11 @@ impl Iterator for Lines {
 
     fn next(&mut self) -> Option<Result<Chunk>> {
         loop {
-            if self.ended && self.pending.is_empty() {
+            if self.text.ended && self.text.pending.is_empty() {
                 return None;
             }
             if let Err(error) = self.fill() {
-                self.ended = true;
-                self.pending.clear();
+                self.text.abandon();
                 return Some(Err(error));
             }
             let chunk = self.take();
@@ -125,22 +88,9 @@ impl Iterator for Lines {
     }
 }
 
-/// Reads until the buffer is full or the stream ends.
-fn read_full(stream: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match stream.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::{CHUNK_BYTES, Input, open};
     use super::*;
 
     fn lines(text: &[u8]) -> Vec<Chunk> {
@@ -152,7 +102,8 @@ mod tests {
             bytes: 0,
             modified: None,
         };
-        Lines::new(Box::new(std::io::Cursor::new(text.to_vec())), &input)
+        open::rows(Box::new(std::io::Cursor::new(text.to_vec())), &input)
+            .expect("reads from memory")
             .map(|chunk| chunk.expect("reads from memory"))
             .collect()
     }

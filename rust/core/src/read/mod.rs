@@ -2,11 +2,15 @@
 //! on chunks of whole rows.
 
 mod columnar;
+mod delimited;
+mod document;
 mod jsonl;
+mod open;
 pub mod shape;
+mod text;
+mod unpack;
 
-use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,6 +21,8 @@ use rayon::prelude::*;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::progress::Watch;
+
+pub use open::{compressions, endings, formats};
 
 /// The version of the rules that turn the bytes of an input into rows and dialogues.
 pub const VERSION: u32 = 2;
@@ -33,8 +39,6 @@ const MIB: u64 = 1 << 20;
 /// Chat data packs 3:1 to 10:1.
 const UNPACKED_BYTES_FREE: u64 = 64 << 20;
 const UNPACKED_RATIO_MAX: u64 = 200;
-/// The largest window of zstd, as a power of two: what its decoder keeps in memory.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 /// A chunk closes at the first row that reaches this many bytes.
 pub(crate) const CHUNK_BYTES: usize = 512 << 10;
@@ -126,7 +130,7 @@ pub fn inputs(paths: &[PathBuf], watch: &Watch) -> Result<Vec<Input>> {
     // behind.
     let mut inputs = paths
         .par_iter()
-        .map(|path| reader_of(path).and_then(|_| digest(path, watch)))
+        .map(|path| open::check_name(path).and_then(|()| digest(path, watch)))
         .collect::<Result<Vec<_>>>()?;
     inputs.sort_by(|a, b| (&a.name, &a.blake3).cmp(&(&b.name, &b.blake3)));
     for (ordinal, input) in (0..).zip(&mut inputs) {
@@ -141,80 +145,9 @@ pub fn chunks(input: &Input, progress: &Progress) -> Result<Chunks> {
     let (read, stopping) = (input.clone(), progress.clone());
     let changed = std::iter::once_with(move || read.check_unchanged())
         .filter_map(|unchanged| unchanged.err().map(Err));
-    let chunks = open(input, progress)?.chain(changed);
-    Ok(Box::new(chunks.map(move |chunk| {
-        chunk.map_err(|error| if stopping.is_stopped() { Error::Interrupted } else { error })
-    })))
-}
-
-fn open(input: &Input, progress: &Progress) -> Result<Chunks> {
-    let failed = |error| Error::input(&input.path, error);
-    let file = disk::open(&input.path).map_err(failed)?;
-    let packed = Arc::new(AtomicU64::new(0));
-    let counted = Counted { file, progress: progress.clone(), packed: Arc::clone(&packed) };
-    let lines =
-        |stream: Box<dyn Read + Send>| -> Chunks { Box::new(jsonl::Lines::new(stream, input)) };
-    let unpacked = |stream: Box<dyn Read + Send>| {
-        lines(Box::new(NoBomb { stream, unpacked: 0, packed, progress: progress.clone() }))
-    };
-    Ok(match reader_of(&input.path)? {
-        Reader::Plain => lines(Box::new(counted)),
-        Reader::Gzip => {
-            unpacked(Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(counted))))
-        }
-        Reader::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::new(counted).map_err(failed)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(failed)?;
-            unpacked(Box::new(decoder))
-        }
-        Reader::Parquet => columnar::parquet(input, progress)?,
-        Reader::Arrow => columnar::arrow(input, progress)?,
-    })
-}
-
-/// How a file is read.
-#[derive(Clone, Copy)]
-enum Reader {
-    Plain,
-    Gzip,
-    Zstd,
-    Parquet,
-    Arrow,
-}
-
-/// The endings of the names of files that are read, each with how.
-const ENDINGS: [(&str, Reader); 13] = [
-    (".jsonl", Reader::Plain),
-    (".json", Reader::Plain),
-    (".ndjson", Reader::Plain),
-    (".jsonl.gz", Reader::Gzip),
-    (".json.gz", Reader::Gzip),
-    (".ndjson.gz", Reader::Gzip),
-    (".jsonl.zst", Reader::Zstd),
-    (".json.zst", Reader::Zstd),
-    (".ndjson.zst", Reader::Zstd),
-    (".parquet", Reader::Parquet),
-    (".arrow", Reader::Arrow),
-    (".ipc", Reader::Arrow),
-    (".feather", Reader::Arrow),
-];
-
-/// The endings of the names of files that are read; capitals do not matter.
-#[must_use]
-pub fn endings() -> Vec<&'static str> {
-    ENDINGS.iter().map(|(ending, _)| *ending).collect()
-}
-
-fn reader_of(path: &Path) -> Result<Reader> {
-    let lower = path.to_string_lossy().to_ascii_lowercase();
-    let known = ENDINGS.iter().find(|(ending, _)| lower.ends_with(ending));
-    known.map(|(_, reader)| *reader).ok_or_else(|| {
-        let endings = endings().join(", ");
-        Error::Input(format!(
-            "cannot read `{}`: its name must end with one of {endings}",
-            path.display()
-        ))
-    })
+    let or_stopped = move |error| if stopping.is_stopped() { Error::Interrupted } else { error };
+    let chunks = open::open(input, progress).map_err(&or_stopped)?.chain(changed);
+    Ok(Box::new(chunks.map(move |chunk| chunk.map_err(&or_stopped))))
 }
 
 /// Names and digests one file, whatever its ending. BLAKE3, for every run reads all of its inputs
@@ -264,44 +197,6 @@ impl Input {
     }
 }
 
-/// A file that counts what is read from it, for the progress bar.
-struct Counted {
-    file: File,
-    progress: Progress,
-    /// Bytes read of this file alone.
-    packed: Arc<AtomicU64>,
-}
-
-impl Read for Counted {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.progress.check()?;
-        let read = self.file.read(buffer)?;
-        self.progress.bytes.fetch_add(read as u64, Ordering::Relaxed);
-        self.packed.fetch_add(read as u64, Ordering::Relaxed);
-        Ok(read)
-    }
-}
-
-/// An unpacked stream that ends in an error once it grows as only a bomb's does.
-struct NoBomb {
-    stream: Box<dyn Read + Send>,
-    unpacked: u64,
-    packed: Arc<AtomicU64>,
-    progress: Progress,
-}
-
-impl Read for NoBomb {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.progress.check()?;
-        let read = self.stream.read(buffer)?;
-        self.unpacked += read as u64;
-        if self.unpacked > unpacked_max(self.packed.load(Ordering::Relaxed)) {
-            return Err(std::io::Error::other(bomb()));
-        }
-        Ok(read)
-    }
-}
-
 /// What so many packed bytes may unpack to.
 fn unpacked_max(packed: u64) -> u64 {
     UNPACKED_BYTES_FREE.max(packed.saturating_mul(UNPACKED_RATIO_MAX))
@@ -317,6 +212,7 @@ fn bomb() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::Write;
 
     use super::*;

@@ -59,8 +59,8 @@ impl Blocks {
         })
     }
 
-    /// A whole message.
-    fn message(&mut self, block: &Block) -> Read<Buffer> {
+    /// A whole message, decompressed, and the lengths of its parts.
+    fn message(&mut self, block: &Block) -> Read<(Block, Buffer)> {
         let (start, head_bytes, body_bytes) = place(block).ok_or_else(malformed)?;
         if body_bytes > BODY_BYTES_MAX {
             return Err(refuse(format!(
@@ -75,16 +75,22 @@ impl Blocks {
         if head.bytes.len() as u64 > head_bytes || head.body_bytes > body_bytes {
             return Err(refuse("its footer lists a message with too small a length"));
         }
-        self.source.read(start, head_bytes + body_bytes)
+        if !head.is_compressed {
+            return Ok((*block, self.source.read(start, head_bytes + body_bytes)?));
+        }
+        let body = self.source.read(start + head_bytes, head.body_bytes)?;
+        let (head, body) = self.source.unpacked(head, body)?;
+        let lengths = Block::new(0, head.len() as i32, body.len() as i64);
+        Ok((lengths, Buffer::from_vec([head.as_slice(), body.as_slice()].concat())))
     }
 
     fn batch(&mut self) -> Read<Option<RecordBatch>> {
         while let Some(block) = self.dictionaries.next() {
-            let message = self.message(&block)?;
+            let (block, message) = self.message(&block)?;
             self.decoder.read_dictionary(&block, &message)?;
         }
         let Some(block) = self.batches.next() else { return Ok(None) };
-        let message = self.message(&block)?;
+        let (block, message) = self.message(&block)?;
         let batch = self.decoder.read_record_batch(&block, &message)?;
         batch.map(Some).ok_or_else(|| refuse("its footer lists a batch where there is none"))
     }

@@ -93,6 +93,15 @@ fn bare_lz4(packed: &[u8], length: usize, unpacked: &mut Vec<u8>) -> std::io::Re
     })
 }
 
+/// Unpacks a frame of LZ4 behind what `unpacked` holds; never makes more than a byte too many.
+pub(super) fn lz4_frame(
+    packed: &[u8],
+    length: usize,
+    unpacked: &mut Vec<u8>,
+) -> std::io::Result<()> {
+    read(lz4_flex::frame::FrameDecoder::new(packed), length, unpacked)
+}
+
 /// Unpacks bytes of one kind behind what a vector holds.
 type Unpack = fn(&[u8], usize, &mut Vec<u8>) -> std::io::Result<()>;
 
@@ -100,13 +109,7 @@ type Unpack = fn(&[u8], usize, &mut Vec<u8>) -> std::io::Result<()>;
 /// block.
 fn lz4(packed: &[u8], length: usize, unpacked: &mut Vec<u8>) -> std::io::Result<()> {
     let start = unpacked.len();
-    let kinds: [Unpack; 3] = [
-        hadoop,
-        |packed, length, unpacked| {
-            read(lz4_flex::frame::FrameDecoder::new(packed), length, unpacked)
-        },
-        bare_lz4,
-    ];
+    let kinds: [Unpack; 3] = [hadoop, lz4_frame, bare_lz4];
     for kind in kinds {
         unpacked.truncate(start);
         if kind(packed, length, unpacked).is_ok() && unpacked.len() - start == length {

@@ -8,13 +8,14 @@ use arrow_buffer::{Buffer, MutableBuffer};
 use arrow_ipc::{Message, MessageHeader, root_as_message};
 use arrow_schema::ArrowError;
 
+use super::buffers::Unpacker;
 use super::refuse;
-use crate::read::MIB;
+use crate::read::{MIB, unpacked_max};
 
 /// Bytes of a message's head.
 const HEAD_BYTES_MAX: u64 = 64 << 20;
 /// What comes before the length of a message.
-const CONTINUATION: [u8; 4] = [0xFF; 4];
+pub(super) const CONTINUATION: [u8; 4] = [0xFF; 4];
 /// Bytes of a message's body: Arrow's lists of 32 bits reach as far.
 pub(super) const BODY_BYTES_MAX: u64 = 2 << 30;
 /// Times that dictionaries may grow: each time, all that there is of one is copied.
@@ -27,19 +28,32 @@ pub(super) struct Source {
     file: File,
     end: u64,
     growths_left: usize,
+    unpacker: Unpacker,
 }
 
 /// The head of a message that may be decoded.
 pub(super) struct Head {
     /// Its bytes, with what says how long it is.
     pub(super) bytes: Buffer,
+    /// Where its content starts, behind its length.
+    start: usize,
     pub(super) body_bytes: u64,
     pub(super) is_schema: bool,
+    pub(super) is_compressed: bool,
 }
 
 impl Source {
     pub(super) fn of(file: File, end: u64) -> Source {
-        Source { file, end, growths_left: GROWTHS_MAX }
+        let unpacker = Unpacker::new(unpacked_max(end));
+        Source { file, end, growths_left: GROWTHS_MAX, unpacker }
+    }
+
+    /// Head and body of a message, decompressed.
+    pub(super) fn unpacked(&mut self, head: Head, body: Buffer) -> Read<(Buffer, Buffer)> {
+        if !head.is_compressed {
+            return Ok((head.bytes, body));
+        }
+        self.unpacker.unpacked(&head.bytes[head.start..], &body)
     }
 
     /// The head of the message at a place; nothing where the messages end.
@@ -62,9 +76,10 @@ impl Source {
                 BODY_BYTES_MAX / MIB
             )));
         }
-        self.check(&message)?;
+        let is_compressed = self.check(&message)?;
         let is_schema = message.header_type() == MessageHeader::Schema;
-        Ok(Some(Head { bytes, body_bytes, is_schema }))
+        let start = head_start as usize;
+        Ok(Some(Head { bytes, start, body_bytes, is_schema, is_compressed }))
     }
 
     /// The length of a message's head, and where it starts behind the length; nothing where the
@@ -91,8 +106,8 @@ impl Source {
         Ok(bytes.into())
     }
 
-    /// Whether a message may be decoded.
-    fn check(&mut self, message: &Message<'_>) -> Read<()> {
+    /// Fails if a message must not be decoded. Returns whether its buffers are compressed.
+    fn check(&mut self, message: &Message<'_>) -> Read<bool> {
         let dictionary = message.header_as_dictionary_batch();
         if dictionary.is_some_and(|dictionary| dictionary.isDelta()) {
             self.growths_left = self
@@ -100,20 +115,9 @@ impl Source {
                 .checked_sub(1)
                 .ok_or_else(|| refuse("its dictionaries grow too often"))?;
         }
-        let Some(batch) = message
+        let batch = message
             .header_as_record_batch()
-            .or_else(|| dictionary.and_then(|dictionary| dictionary.data()))
-        else {
-            return Ok(());
-        };
-        // Arrow's reader is built without its codecs, which take a buffer's word for the size that
-        // it unpacks to.
-        if batch.compression().is_some() {
-            return Err(refuse(
-                "its batches are compressed, which cannot be read; write it without compression \
-                 (in Polars, `compression=\"uncompressed\"`), or as Parquet",
-            ));
-        }
-        Ok(())
+            .or_else(|| dictionary.and_then(|dictionary| dictionary.data()));
+        Ok(batch.is_some_and(|batch| batch.compression().is_some()))
     }
 }

@@ -103,7 +103,7 @@ impl Messages {
         let head_end = self.at + head.bytes.len() as u64;
         let body = self.source.read(head_end, head.body_bytes)?;
         self.at = head_end + head.body_bytes;
-        self.waiting = [head.bytes, body];
+        self.waiting = self.source.unpacked(head, body)?.into();
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 //! here, before a byte of it is written.
 
 mod blocks;
+mod buffers;
 mod codec;
 mod delta;
 mod footer;

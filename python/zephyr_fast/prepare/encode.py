@@ -1,0 +1,72 @@
+"""`encode`: dialogues to token ids and labels in memory, for notebooks and other loaders."""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zephyr_fast import _core
+from zephyr_fast.prepare.inputs import find_tokenizer
+from zephyr_fast.prepare.recipe import read
+from zephyr_fast.prepare.run import check_template
+from zephyr_fast.prepare.spool import json_line
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Dialogue = Sequence[Mapping[str, Any]] | Mapping[str, Any]
+"""A list of messages, or a row with the key `messages`."""
+
+
+def encode(
+    dialogues: Iterable[Dialogue],
+    tokenizer: str | Path,
+    template: str = "tokenizer",
+    *,
+    text: bool = False,
+) -> "pa.Table":
+    """Render dialogues with a chat template and tokenize them.
+
+    Ids and labels equal those of `prep` for the same template, and those of
+    `tokenizer.apply_chat_template(…, return_assistant_tokens_mask=True)` in `transformers`. Unlike
+    there, the template needs no `{% generation %}` marks. Nothing is cleaned or truncated.
+
+    Args:
+        dialogues: Each a list of messages (`{"role": …, "content": …}`), or a row with `messages`.
+        tokenizer: Directory, tokenizer.json, Hub id, or "sample".
+        template: Name of a bundled template, the path of a .jinja file, or "tokenizer" for the
+            tokenizer's own.
+        text: Whether to add the rendered text.
+
+    Returns:
+        A table with one row per dialogue, in their order: `input_ids` list<int32>, `labels`
+        list<int32> of the same lengths (-100 outside of assistant messages), and `text` string if
+        requested.
+
+    Raises:
+        ConfigError: The template is invalid or cannot be found.
+        InputError: The tokenizer cannot be read, or a dialogue cannot be encoded. The message
+            gives its index.
+
+    Example:
+        >>> dialogue = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes."}]
+        >>> table = encode([dialogue], "sample", "zephyr", text=True)
+        >>> table["text"][0].as_py()
+        '<|user|>\\nHi</s>\\n<|assistant|>\\nYes.</s>\\n'
+    """
+    import pyarrow as pa
+
+    # Any recipe that writes tokens: only its template is used.
+    recipe = read("ultrachat", {"template.name": template})
+    path = find_tokenizer(recipe, tokenizer, [])
+    assert path is not None, "the recipe writes tokens"
+    check_template(recipe, path)
+    rows = b"".join(_line(number, dialogue) for number, dialogue in enumerate(dialogues))
+    stream = _core.encode((path, template), rows.decode("utf-8", "surrogatepass"))
+    table = pa.ipc.open_stream(io.BytesIO(stream)).read_all()
+    return table if text else table.drop_columns("text")
+
+
+def _line(number: int, dialogue: Dialogue) -> bytes:
+    row = dialogue if isinstance(dialogue, Mapping) else {"messages": list(dialogue)}
+    return json_line(row, f"dialogue {number}")

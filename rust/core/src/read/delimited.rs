@@ -1,0 +1,151 @@
+//! Reads CSV and TSV with a header. Each row becomes a JSON object of texts, as it is in the file:
+//! nothing is taken for a number. An empty cell counts as missing.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{CHUNK_BYTES, CHUNK_ROWS_MAX, Chunk, Chunks, Input, LINE_BYTES_MAX, RawRow};
+use crate::error::{Error, Result};
+
+/// The rows of a table.
+pub(super) fn rows(stream: Box<dyn Read + Send>, delimiter: u8, input: &Input) -> Result<Chunks> {
+    let since_row = Arc::new(AtomicUsize::new(0));
+    let stream = ShortRows { stream, since_row: Arc::clone(&since_row) };
+    // Rows with fewer or more cells are rows for the quarantine, not the end of the file.
+    let mut reader =
+        csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(stream);
+    let failed = |error: csv::Error| Error::input(&input.path, error);
+    let header = reader.byte_headers().map_err(failed)?.clone();
+    let names = names(&header).map_err(|why| Error::input(&input.path, why))?;
+    let is_empty = header.is_empty();
+    let rows = Rows { reader, since_row, names, input: input.clone(), is_over: is_empty };
+    Ok(Box::new(rows))
+}
+
+/// The columns' names as JSON. A column without a name has none to be used by.
+fn names(header: &csv::ByteRecord) -> std::result::Result<Vec<Option<Vec<u8>>>, String> {
+    for (index, name) in header.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
+        let shown = String::from_utf8_lossy(name);
+        if std::str::from_utf8(name).is_err() {
+            return Err(format!("the column name `{shown}` is not UTF-8; convert the file first"));
+        }
+        if header.iter().take(index).any(|earlier| earlier == name) {
+            return Err(format!("its header has the column `{shown}` twice; rename one of them"));
+        }
+    }
+    let quoted = |name: &[u8]| {
+        let mut json = Vec::new();
+        write_text(name, &mut json);
+        json
+    };
+    Ok(header.iter().map(|name| (!name.is_empty()).then(|| quoted(name))).collect())
+}
+
+/// A table on its way.
+struct Rows {
+    reader: csv::Reader<ShortRows>,
+    /// Bytes that were read since the last row.
+    since_row: Arc<AtomicUsize>,
+    names: Vec<Option<Vec<u8>>>,
+    input: Input,
+    is_over: bool,
+}
+
+impl Rows {
+    fn chunk(&mut self) -> std::result::Result<Chunk, csv::Error> {
+        let mut chunk = Chunk { input: self.input.ordinal, ..Chunk::default() };
+        let mut record = csv::ByteRecord::new();
+        while chunk.bytes.len() < CHUNK_BYTES && chunk.rows.len() < CHUNK_ROWS_MAX {
+            self.since_row.store(0, Ordering::Relaxed);
+            if !self.reader.read_byte_record(&mut record)? {
+                self.is_over = true;
+                break;
+            }
+            let position = record.position().cloned().unwrap_or_else(csv::Position::new);
+            let start = chunk.bytes.len();
+            self.write(&record, &mut chunk.bytes);
+            chunk.rows.push(RawRow {
+                offset: position.byte(),
+                length: self.reader.position().byte() - position.byte(),
+                line: position.line(),
+                start,
+                end: chunk.bytes.len(),
+            });
+        }
+        Ok(chunk)
+    }
+
+    /// Writes a row as JSON: an object, or, if it has other cells than the header, their list.
+    fn write(&self, record: &csv::ByteRecord, json: &mut Vec<u8>) {
+        let is_row = record.len() == self.names.len();
+        json.push(if is_row { b'{' } else { b'[' });
+        let start = json.len();
+        for (index, cell) in record.iter().enumerate() {
+            let name = self.names.get(index).and_then(Option::as_ref);
+            if is_row && (cell.is_empty() || name.is_none()) {
+                continue;
+            }
+            if json.len() > start {
+                json.push(b',');
+            }
+            if let (true, Some(name)) = (is_row, name) {
+                json.extend_from_slice(name);
+                json.push(b':');
+            }
+            write_text(cell, json);
+        }
+        json.push(if is_row { b'}' } else { b']' });
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<Chunk>;
+
+    fn next(&mut self) -> Option<Result<Chunk>> {
+        if self.is_over {
+            return None;
+        }
+        match self.chunk() {
+            Ok(chunk) => (!chunk.rows.is_empty()).then_some(Ok(chunk)),
+            Err(error) => {
+                self.is_over = true;
+                Some(Err(Error::input(&self.input.path, error)))
+            }
+        }
+    }
+}
+
+/// Writes text as JSON. Bytes that are not UTF-8 stay, so that the row is reported for them.
+fn write_text(text: &[u8], json: &mut Vec<u8>) {
+    json.push(b'"');
+    for byte in text {
+        match byte {
+            b'"' | b'\\' => json.extend_from_slice(&[b'\\', *byte]),
+            b'\n' => json.extend_from_slice(b"\\n"),
+            0..0x20 => json.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
+            _ => json.push(*byte),
+        }
+    }
+    json.push(b'"');
+}
+
+/// A stream that fails once a row reads too much of it. The CSV reader has no such limit, and an
+/// unclosed quote turns the rest of the file into one row.
+struct ShortRows {
+    stream: Box<dyn Read + Send>,
+    since_row: Arc<AtomicUsize>,
+}
+
+impl Read for ShortRows {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.since_row.load(Ordering::Relaxed) > LINE_BYTES_MAX {
+            return Err(std::io::Error::other(format!(
+                "a row exceeds {LINE_BYTES_MAX} bytes; is a closing quote missing?"
+            )));
+        }
+        let read = self.stream.read(buffer)?;
+        self.since_row.fetch_add(read, Ordering::Relaxed);
+        Ok(read)
+    }
+}
