@@ -9,6 +9,7 @@ recipe     recipe show, recipe keys
 train      ref-logprobs, estimate
 endpoints  endpoints
 options    the options that prep and binarize share
+asking     the options that commands share which ask models
 errors     the exit code and the message of every failure
 """
 
