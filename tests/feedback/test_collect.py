@@ -272,7 +272,7 @@ def test_options_without_effect_are_refused(tmp_path: Path) -> None:
 
 
 def test_prompts_are_read_or_refused(tmp_path: Path) -> None:
-    from zephyr_fast.feedback import prompts
+    from zephyr_fast.collection import prompts
 
     twice = written(
         tmp_path / "a.jsonl", [{"prompt": "One?"}, {"instruction": "One?"}, {"prompt": "Two?"}]
@@ -296,7 +296,7 @@ def test_prompts_are_read_or_refused(tmp_path: Path) -> None:
 
 def test_the_text_of_prep_can_be_used_as_prompts(tmp_path: Path) -> None:
     from zephyr_fast import prep
-    from zephyr_fast.feedback import prompts
+    from zephyr_fast.collection import prompts
 
     prep(input="sample", out=tmp_path / "shards")
     found = prompts.load([tmp_path / "shards" / "text"], limit=3)

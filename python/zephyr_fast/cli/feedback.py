@@ -97,7 +97,7 @@ def collect(
     stops, the same command continues and sends only what has no answer yet.
     """
     how = asking.asking(budget, budget_tokens, accept_failures, replays)
-    from zephyr_fast.feedback import prompts
+    from zephyr_fast.collection import prompts
     from zephyr_fast.feedback.collect import collect as collect_feedback
     from zephyr_fast.feedback.collect import estimate
 

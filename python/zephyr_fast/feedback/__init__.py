@@ -1,7 +1,6 @@
 """AI feedback: models answer prompts, judges rate the answers, and a report shows judges' biases.
 
 collect     the run: options, its directory, its rows
-prompts     reads the prompts
 principles  the system prompt that a model answers with, by the prompt's source
 answers     which models answer a prompt, and what they are asked
 judging     what judges are asked, and how their answers are read

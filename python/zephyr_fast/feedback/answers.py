@@ -6,9 +6,9 @@ from typing import Any
 
 from zephyr_fast._core import ConfigError
 from zephyr_fast.collection import drawn
+from zephyr_fast.collection.prompts import Prompt
 from zephyr_fast.endpoint.call import Answer, Call, Message
 from zephyr_fast.feedback.principles import Principles
-from zephyr_fast.feedback.prompts import Prompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any
 from zephyr_fast.collection import drawn
 from zephyr_fast.collection import run as running
 from zephyr_fast.collection.directory import Directory, described
+from zephyr_fast.collection.prompts import Prompt, Prompts
 from zephyr_fast.collection.run import Asking, Collected
 from zephyr_fast.endpoint.call import Answer, Call, request_of
 from zephyr_fast.endpoint.endpoints import Endpoints
@@ -19,7 +20,6 @@ from zephyr_fast.endpoint.plans import Plan
 from zephyr_fast.feedback import answers, judging, rows
 from zephyr_fast.feedback.answers import Completion, Sampling
 from zephyr_fast.feedback.judging import OVERALL, Judging
-from zephyr_fast.feedback.prompts import Prompt, Prompts
 from zephyr_fast.feedback.tally import Tally
 
 Row = dict[str, Any]

@@ -15,9 +15,9 @@ from typing import Any
 from zephyr_fast._core import ConfigError, names
 from zephyr_fast.collection import prompt_file
 from zephyr_fast.collection.prompt_file import PromptFile
+from zephyr_fast.collection.prompts import Prompt
 from zephyr_fast.endpoint.call import Answer, Call, Outcome
 from zephyr_fast.feedback.answers import Completion
-from zephyr_fast.feedback.prompts import Prompt
 from zephyr_fast.judge.expected import MASS_MIN, TOP_LOGPROBS, expected
 from zephyr_fast.judge.scale import Fault, Scale, Unread, Verdict
 from zephyr_fast.judge.sections import sections

@@ -9,10 +9,10 @@ verdict, and is not part of a mean. Every verdict is under `_provenance`.
 from collections.abc import Sequence
 from typing import Any
 
+from zephyr_fast.collection.prompts import Prompt
 from zephyr_fast.endpoint.call import Answer, Outcome
 from zephyr_fast.feedback.answers import Candidate, Completion
 from zephyr_fast.feedback.judging import OVERALL, Judging, Question, Read
-from zephyr_fast.feedback.prompts import Prompt
 
 Row = dict[str, Any]
 Judged = Sequence[tuple[Question, str, list[Read]]]

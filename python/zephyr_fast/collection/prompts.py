@@ -1,7 +1,7 @@
-"""Reads the prompts that models are to answer, from JSONL or from Parquet such as `prep` writes.
+"""Reads prompts: text files with one per line, JSONL, or Parquet as `prep` writes it.
 
-A row needs `instruction` or `prompt`. `id` or `prompt_id`, `source`, `correct_answers` and
-`incorrect_answers` are used if present. Other fields are ignored.
+A row of JSONL or Parquet needs `instruction` or `prompt`. `id` or `prompt_id`, `source`,
+`correct_answers` and `incorrect_answers` are used if present. Other fields are ignored.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zephyr_fast._core import InputError
+from zephyr_fast.collection.prompt_file import lines
 from zephyr_fast.printed import brief, shown
 from zephyr_fast.untrusted.bounded import parse_json
 
@@ -76,8 +77,11 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield from _of_parquet(path)
     elif path.suffix == ".jsonl":
         yield from _of_jsonl(path)
+    elif path.suffix == ".txt":
+        for line in lines(path):
+            yield f"`{shown(path)}`", {"prompt": line}
     else:
-        raise InputError(f"`{shown(path)}`: prompts are read from .jsonl and .parquet files")
+        raise InputError(f"`{shown(path)}`: prompts are read from .jsonl, .parquet and .txt files")
 
 
 def _of_jsonl(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
