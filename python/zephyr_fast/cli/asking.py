@@ -1,0 +1,148 @@
+"""The options that commands share which ask models, and what they print about calls."""
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from zephyr_fast._core import InputError
+from zephyr_fast.printed import note, say, say_json, shown
+
+if TYPE_CHECKING:
+    from zephyr_fast.collection.run import Asking, Collected
+    from zephyr_fast.endpoint.endpoints import Endpoint
+    from zephyr_fast.endpoint.forecast import Forecast
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_SHARED = [
+    click.option(
+        "--endpoints",
+        "endpoints_file",
+        required=True,
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="TOML file of model endpoints (see `zephyr-fast endpoints`).",
+    ),
+    click.option(
+        "--out",
+        required=True,
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Output directory (created if missing). The same command continues in it.",
+    ),
+    click.option("--seed", type=click.IntRange(0), default=1, help="Seed of all random choices."),
+    click.option(
+        "--budget",
+        type=click.FloatRange(0, 1e9, min_open=True),
+        metavar="USD",
+        help="Maximum cost, over all runs in the output directory. Requires prices.",
+    ),
+    click.option(
+        "--budget-tokens",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Maximum number of tokens, over all runs in the output directory.",
+    ),
+    click.option(
+        "--accept-failures",
+        is_flag=True,
+        help="Accept calls that fail after all retries as failures, instead of exit code 11.",
+    ),
+    click.option(
+        "--replay", "replays", is_flag=True, help="Write the rows from the log; send nothing."
+    ),
+    click.option(
+        "--dry-run", is_flag=True, help="Print calls, tokens and cost; send and write nothing."
+    ),
+    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+]
+
+
+def shared(command: Command) -> Command:
+    """Add the shared options to a command."""
+    for option in reversed(_SHARED):
+        command = option(command)
+    return command
+
+
+def chosen(file: Path, names: Iterable[str]) -> "dict[str, Endpoint]":
+    """Return the named endpoints of a file. InputError for a name that is not in it."""
+    from zephyr_fast.endpoint.endpoints import load
+
+    found = load(file)
+    for name in names:
+        if name not in found:
+            known = ", ".join(found)
+            raise InputError(f"`{shown(file)}` has no endpoint `{shown(name)}`; known: {known}")
+    return {name: found[name] for name in dict.fromkeys(names)}
+
+
+def asking(
+    budget: float | None, budget_tokens: int | None, accept_failures: bool, replays: bool
+) -> "Asking":
+    """Return how a run asks, with a status line every ten seconds or so."""
+    try:
+        from zephyr_fast.collection.run import Asking
+    except ImportError as error:
+        raise InputError(
+            "the `endpoints` extra is missing: run pip install '.[endpoints]' in a checkout "
+            f"({error})"
+        ) from error
+    from zephyr_fast.endpoint.budget import Caps
+    from zephyr_fast.endpoint.client import Counts
+
+    ticks = 0
+
+    def progress(counts: Counts) -> None:
+        nonlocal ticks
+        ticks += 1
+        if ticks % 10 == 0:
+            note(f"{counts.answered:,} calls answered, {counts.reused:,} from the log")
+
+    return Asking(Caps(budget, budget_tokens), replays, accept_failures, progress)
+
+
+def print_forecasts(forecasts: "list[Forecast]", as_json: bool) -> None:
+    """Print what a run would send to each endpoint."""
+    from dataclasses import asdict
+
+    if as_json:
+        say_json(json.dumps([asdict(one) for one in forecasts], indent=1))
+        return
+    for one in forecasts:
+        price = "cost unknown (no prices)"
+        if one.nanousd is not None and one.nanousd_max is not None:
+            price = f"about ${one.nanousd / 1e9:,.4f}, at most ${one.nanousd_max / 1e9:,.4f}"
+        known = f" ({one.calls_answered:,} more in the log)" if one.calls_answered else ""
+        say(
+            f"{one.endpoint}: {one.calls:,} calls{known}, about {one.input_tokens:,} tokens in and "
+            f"{one.output_tokens:,} out, {price}, at least {one.seconds_min:,.0f} s; retries are "
+            "not included"
+        )
+
+
+def print_collected(collected: "Collected", path: Path, as_json: bool) -> None:
+    """Print the summary of a run."""
+    from zephyr_fast.endpoint.budget import usd
+
+    counts, spent = collected.counts, collected.spent
+    if as_json:
+        calls = {
+            "answered": counts.answered,
+            "reused": counts.reused,
+            "failed": dict(counts.failed),
+            "spent_nanousd": spent.nanousd,
+            "spent_tokens": spent.tokens,
+        }
+        say_json(json.dumps({**collected.summary, "calls": calls}, indent=1, ensure_ascii=False))
+        return
+    failed = ", ".join(f"{why}: {number:,}" for why, number in counts.failed.most_common())
+    cost = f", {usd(spent.nanousd)}" if spent.nanousd else ""
+    say(f"{collected.summary['rows']:,} rows in {shown(path)}")
+    say(
+        f"calls: {counts.answered:,} answered now, {counts.reused:,} from the log"
+        f"{f', failed {failed}' if failed else ''}; spent {spent.tokens:,} tokens{cost}"
+    )

@@ -1,0 +1,189 @@
+"""`zephyr-fast feedback`: models answer prompts, judges rate the answers, a report shows biases."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from zephyr_fast.cli import asking
+from zephyr_fast.printed import warn
+
+
+@click.group()
+def feedback() -> None:
+    """Collect AI feedback on the answers of models, and report the biases of the judges."""
+
+
+@feedback.command()
+@click.option(
+    "--prompts",
+    "-i",
+    "prompt_files",
+    multiple=True,
+    required=True,
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="JSONL or Parquet file with `instruction` or `prompt`, or a directory of them, such as "
+    "the `text/` of `prep`. Repeatable.",
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Use only the first N prompts.")
+@click.option("--pool", default="", metavar="NAME,…", help="Endpoints that answer prompts.")
+@click.option(
+    "--k",
+    "count",
+    type=click.IntRange(0, 9),
+    help="Answers per prompt from the pool (default: 4, or all of a smaller pool).",
+)
+@click.option("--student", metavar="NAME", help="Endpoint that answers each prompt on-policy.")
+@click.option(
+    "--samples",
+    type=click.IntRange(1, 9),
+    help="Answers per prompt from the student (default: 1).",
+)
+@click.option("--judge", "judges", required=True, metavar="NAME,…", help="Endpoints that judge.")
+@click.option(
+    "--verdict",
+    "method",
+    type=click.Choice(["text", "expected"]),
+    default="text",
+    help="How verdicts are read: strictly from the text (default), or as the expected digit over "
+    "log-probs.",
+)
+@click.option("--swap", "swaps", is_flag=True, help="Also ask judges with each order reversed.")
+@click.option(
+    "--mass-min",
+    type=click.FloatRange(0, 1),
+    help="With `--verdict expected`: minimum probability of digits of the scale (default: 0.5).",
+)
+@click.option(
+    "--principles",
+    "principles_dir",
+    metavar="DIR",
+    help="Directory of system prompts for the pool, or `none` (default: bundled).",
+)
+@click.option(
+    "--judge-prompts",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Directory of prompts for the judges (default: bundled).",
+)
+@click.option("--temperature", type=click.FloatRange(0, 2), default=1.0, help="For answers.")
+@click.option("--top-p", type=click.FloatRange(0, 1), default=1.0, help="For answers.")
+@click.option(
+    "--max-tokens", type=click.IntRange(1), default=1024, help="Maximum tokens of an answer."
+)
+@click.option(
+    "--judge-max-tokens",
+    type=click.IntRange(1),
+    help="Maximum tokens of a judge's answer (default: 1024).",
+)
+@asking.shared
+def collect(
+    prompt_files: tuple[Path, ...],
+    limit: int | None,
+    endpoints_file: Path,
+    out: Path,
+    dry_run: bool,
+    as_json: bool,
+    budget: float | None,
+    budget_tokens: int | None,
+    accept_failures: bool,
+    replays: bool,
+    **options: Any,
+) -> None:
+    """Let models answer prompts and judges rate the answers.
+
+    Writes DIR/rows.jsonl, which `zephyr-fast binarize ultrafeedback --input DIR` reads. If the run
+    stops, the same command continues and sends only what has no answer yet.
+    """
+    how = asking.asking(budget, budget_tokens, accept_failures, replays)
+    from zephyr_fast.collection import prompts
+    from zephyr_fast.feedback.collect import collect as collect_feedback
+    from zephyr_fast.feedback.collect import estimate
+
+    found = prompts.load(prompt_files, limit)
+    if found.repeated:
+        warn(f"{found.repeated:,} prompts occur a second time and are skipped")
+    job = _job(found, endpoints_file, **options)
+    if dry_run:
+        asking.print_forecasts(estimate(job, out), as_json)
+        return
+    collected = collect_feedback(job, out, how)
+    asking.print_collected(collected, out, as_json)
+    if not as_json:
+        _print_counts(collected.summary)
+
+
+def _job(
+    found: Any,
+    endpoints_file: Path,
+    *,
+    pool: str,
+    count: int | None,
+    student: str | None,
+    samples: int | None,
+    judges: str,
+    method: str,
+    swaps: bool,
+    mass_min: float | None,
+    principles_dir: str | None,
+    judge_prompts: Path | None,
+    temperature: float,
+    top_p: float,
+    max_tokens: int,
+    judge_max_tokens: int | None,
+    seed: int,
+) -> Any:
+    from zephyr_fast.feedback import judging, principles
+    from zephyr_fast.feedback.answers import Sampling
+    from zephyr_fast.feedback.collect import Job, used
+
+    if mass_min is not None and method == "text":
+        raise click.UsageError("--mass-min has no effect with --verdict text")
+    if judge_max_tokens is not None and method == "expected":
+        raise click.UsageError("--judge-max-tokens has no effect with --verdict expected")
+    if principles_dir is not None and not pool:
+        raise click.UsageError("--principles has no effect without --pool")
+    system = None
+    if principles_dir != "none":
+        system = principles.load(Path(principles_dir) if principles_dir else principles.BUNDLED)
+    models, judging_models = _names("--pool", pool), _names("--judge", judges)
+    sampling = Sampling(
+        models,
+        min(4, len(models)) if count is None else count,
+        student,
+        samples or int(student is not None),
+        system if models else None,
+        temperature,
+        top_p,
+        max_tokens,
+    )
+    settings: dict[str, Any] = {"mass_min": mass_min, "max_tokens": judge_max_tokens}
+    given = {name: value for name, value in settings.items() if value is not None}
+    how = judging.load(method, judging_models, judge_prompts, swaps=swaps, **given)
+    endpoints = asking.chosen(endpoints_file, used(sampling, judging_models))
+    return Job(found, endpoints, sampling, how, seed)
+
+
+def _names(option: str, text: str) -> tuple[str, ...]:
+    found = [name.strip() for name in text.split(",")] if text else []
+    if "" in found or len(set(found)) != len(found):
+        raise click.UsageError(f"{option} needs different names with commas between them")
+    return tuple(found)
+
+
+def _print_counts(summary: dict[str, Any]) -> None:
+    """Print what a user has to know about the rows: failures by reason, and rows without signal."""
+    from zephyr_fast.printed import say
+
+    say(f"{summary['rows_with_two_scores']:,} rows have two or more scores")
+    for kind, found in (("answers", summary["failed"]), ("verdicts", summary["faults"])):
+        for name, reasons in found.items():
+            listed = ", ".join(f"{reason}: {number:,}" for reason, number in reasons.items())
+            if listed:
+                say(f"{kind} of `{name}` that are missing: {listed}")
+    if equal := summary["rows_with_equal_answers"]:
+        warn(
+            f"{equal:,} rows have only equal answers; if one server wrote them, it probably does "
+            "not sample (see `zephyr-fast endpoints FILE --check`)"
+        )

@@ -1,0 +1,119 @@
+"""`zephyr-fast generate`: dialogues of a teacher model."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from zephyr_fast.cli import asking
+from zephyr_fast.printed import say
+
+
+@click.group()
+def generate() -> None:
+    """Generate training dialogues with a teacher model."""
+
+
+@generate.command()
+@click.option("--teacher", required=True, metavar="NAME", help="Endpoint that answers.")
+@click.option(
+    "--user-model",
+    "user",
+    metavar="NAME",
+    help="Endpoint that writes the user's messages (default: the teacher).",
+)
+@click.option("--count", required=True, type=click.IntRange(1), help="Number of dialogues.")
+@click.option(
+    "--topics",
+    "sectors",
+    default="world,writing,materials",
+    metavar="SECTOR,…",
+    help="Sectors of dialogues (default: world,writing,materials).",
+)
+@click.option(
+    "--sectors-dir",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Directory with topics, seeds and prompts for each sector (default: bundled).",
+)
+@click.option(
+    "--seeds",
+    "seed_files",
+    multiple=True,
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="File of instructions that serve as examples (.jsonl, .parquet or .txt), instead of "
+    "those of the sector. Repeatable.",
+)
+@click.option("--rounds", metavar="MIN-MAX", help="Messages of the user (default: the sector's).")
+@click.option("--temperature", type=click.FloatRange(0, 2), default=1.0, help="Of both models.")
+@click.option(
+    "--max-tokens", type=click.IntRange(1), default=1024, help="Maximum tokens of an answer."
+)
+@click.option(
+    "--user-max-tokens",
+    type=click.IntRange(1),
+    default=256,
+    help="Maximum tokens of a message of the user.",
+)
+@click.option(
+    "--keep-cut",
+    "keeps_cut",
+    is_flag=True,
+    help="Keep texts that end at their maximum of tokens. By default, they end the dialogue.",
+)
+@asking.shared
+def dialogues(
+    sectors: str,
+    sectors_dir: Path | None,
+    seed_files: tuple[Path, ...],
+    rounds: str | None,
+    endpoints_file: Path,
+    out: Path,
+    dry_run: bool,
+    as_json: bool,
+    budget: float | None,
+    budget_tokens: int | None,
+    accept_failures: bool,
+    replays: bool,
+    teacher: str,
+    user: str | None,
+    **options: Any,
+) -> None:
+    """Let a teacher answer instructions that a model writes, for several rounds.
+
+    Writes DIR/rows.jsonl, which `zephyr-fast prep ultrachat --input DIR` reads. If the run stops,
+    the same command continues and sends only what has no answer yet.
+    """
+    how = asking.asking(budget, budget_tokens, accept_failures, replays)
+    from zephyr_fast.collection import prompts
+    from zephyr_fast.generate.dialogues import Job, estimate
+    from zephyr_fast.generate.dialogues import generate as generate_dialogues
+    from zephyr_fast.generate.sectors import BUNDLED, load
+
+    names = [name.strip() for name in sectors.split(",")]
+    seeds = [one.text for one in prompts.load(seed_files).rows] if seed_files else None
+    job = Job(
+        [load(name, sectors_dir or BUNDLED, seeds) for name in names],
+        asking.chosen(endpoints_file, [teacher, *([user] if user else [])]),
+        teacher,
+        user=user,
+        rounds=_pair(rounds) if rounds else None,
+        **options,
+    )
+    if dry_run:
+        asking.print_forecasts(estimate(job, out), as_json)
+        return
+    collected = generate_dialogues(job, out, how)
+    asking.print_collected(collected, out, as_json)
+    if not as_json and (ended := collected.summary["ended_early"]):
+        listed = ", ".join(f"{reason}: {number:,}" for reason, number in ended.items())
+        say(f"dialogues that ended early: {listed}")
+
+
+def _pair(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,3})-(\d{1,3})", text, re.ASCII)
+    if found is None:
+        raise click.UsageError(f"--rounds must be like 3-7, not `{text}`")
+    return int(found[1]), int(found[2])

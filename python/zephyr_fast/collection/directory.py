@@ -1,0 +1,172 @@
+"""The files of a directory of collected rows, and the settings that it belongs to.
+
+rows.jsonl            the rows, written last, once every call has an outcome
+_log/calls.jsonl      every call and its outcome, append-only
+_log/settings.json    what the rows depend on: another run cannot continue in the directory
+_log/summary.json     counts, and the SHA-256 of the rows
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from zephyr_fast._core import InputError, IntegrityError, OutputExistsError, StorageError
+from zephyr_fast.dataset.folder import Folder
+from zephyr_fast.endpoint.endpoints import Endpoint
+from zephyr_fast.endpoint.log import CallLog
+from zephyr_fast.printed import shown
+from zephyr_fast.untrusted.bounded import parse_json, read_bytes
+
+ROWS, LOG = "rows.jsonl", "_log"
+SETTINGS_BYTES_MAX = 16 << 20
+ROW_BYTES_MAX = 64 << 20
+
+Settings = Mapping[str, Any]
+
+
+class Directory:
+    """An output directory, created if missing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = path / ROWS
+        self._log = path / LOG
+
+    def claim(self, settings: Settings) -> None:
+        """Store the settings, or check that they equal those that are stored.
+
+        Raises:
+            OutputExistsError: The directory belongs to a run with other settings, or holds files
+                that are not from such a run.
+        """
+        text = written(settings)
+        stored = self._log / "settings.json"
+        if stored.exists():
+            differing = _differing(self.settings(), json.loads(text))
+            if differing:
+                raise OutputExistsError(
+                    f"`{shown(self.path)}` belongs to a run with another "
+                    f"{', '.join(map(shown, differing))}; use another directory"
+                )
+            return
+        if self.has_log() or _has_other_files(self.path):
+            raise OutputExistsError(
+                f"`{shown(self.path)}` holds other files; use another directory"
+            )
+        try:
+            self._log.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot create `{shown(self._log)}`: {error.strerror}") from error
+        self._write(self._log, "settings.json", [text])
+
+    def settings(self) -> dict[str, Any]:
+        """Return the stored settings. InputError if there are none, IntegrityError if damaged."""
+        path = self._log / "settings.json"
+        try:
+            found = parse_json(read_bytes(path, SETTINGS_BYTES_MAX))
+        except OSError as error:
+            raise InputError(
+                f"`{shown(self.path)}` is not a directory of collected rows: cannot read "
+                f"`{shown(path)}` ({error.strerror or error})"
+            ) from error
+        except ValueError as error:
+            raise IntegrityError(f"`{shown(path)}` is damaged: {shown(error)}") from None
+        if not isinstance(found, dict):
+            raise IntegrityError(f"`{shown(path)}` is damaged: it is not a JSON object")
+        return found
+
+    def open_log(self, *, read_only: bool = False) -> CallLog:
+        """Open the log of calls."""
+        return CallLog(self._log / "calls.jsonl", read_only=read_only)
+
+    def has_log(self) -> bool:
+        """Whether there is a log of calls."""
+        return os.path.lexists(self._log / "calls.jsonl")
+
+    def write(self, rows: Iterable[Mapping[str, Any]], counts: Settings) -> dict[str, Any]:
+        """Write the rows, then the summary with their number, digest and `counts`, which is read
+        after the last row. Returns the summary.
+        """
+        digest, number = hashlib.sha256(), 0
+
+        def chunks() -> Iterator[bytes]:
+            nonlocal number
+            for row in rows:
+                line = written(row)
+                digest.update(line)
+                number += 1
+                yield line
+
+        self._write(self.path, ROWS, chunks())
+        summary = {"rows": number, "sha256": digest.hexdigest(), **counts}
+        text = json.dumps(summary, indent=1, ensure_ascii=False).encode() + b"\n"
+        self._write(self._log, "summary.json", [text])
+        return summary
+
+    def read(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows. InputError if there are none, IntegrityError for a line that is no row.
+
+        A row is not checked beyond being an object: it may have been edited.
+        """
+        try:
+            with open(self.rows, "rb") as file:
+                number = 0
+                while line := file.readline(ROW_BYTES_MAX):
+                    number += 1
+                    yield _row(line, f"`{shown(self.rows)}`:{number}")
+        except OSError as error:
+            raise InputError(
+                f"cannot read `{shown(self.rows)}`: {error.strerror}; a run writes it when every "
+                "call has an answer"
+            ) from error
+
+    def _write(self, path: Path, name: str, chunks: Iterable[bytes]) -> None:
+        try:
+            folder = Folder.open(path)
+        except OSError as error:
+            raise StorageError(f"cannot open `{shown(path)}`: {error.strerror}") from error
+        with folder:
+            folder.sweep(name)
+            folder.write(name, chunks)
+
+
+def written(fields: Mapping[str, Any]) -> bytes:
+    """Return a row as a line of JSON. Fields keep their order."""
+    text = json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode() + b"\n"
+
+
+def described(endpoint: Endpoint) -> dict[str, Any]:
+    """Return what answers depend on: the model and what is sent with each call, without address
+    and key.
+    """
+    return {
+        "model": endpoint.model,
+        "family": endpoint.family,
+        "body": dict(endpoint.body),
+        "max_tokens_field": endpoint.max_tokens_field,
+    }
+
+
+def _has_other_files(path: Path) -> bool:
+    """Whether there is anything but a log directory, which a killed run may leave empty."""
+    return path.exists() and any(entry.name != LOG for entry in path.iterdir())
+
+
+def _row(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        row = parse_json(line)
+    except ValueError as error:
+        raise IntegrityError(f"{where} is not JSON: {shown(error)}") from None
+    if not isinstance(row, dict):
+        raise IntegrityError(f"{where} is not a JSON object")
+    return row
+
+
+def _differing(stored: Settings, given: Settings) -> list[str]:
+    return sorted(
+        name for name in stored.keys() | given.keys() if stored.get(name) != given.get(name)
+    )

@@ -1,0 +1,103 @@
+"""Asks every call that has no outcome yet, then writes the rows from the log alone.
+
+Rows are a pure function of their plans and the log. So a run that was killed and continued, a run
+that was not, and a replay without any server write the same bytes.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from zephyr_fast._core import InputError
+from zephyr_fast.collection.directory import Directory
+from zephyr_fast.endpoint.budget import Caps, Cost
+from zephyr_fast.endpoint.client import Counts
+from zephyr_fast.endpoint.endpoints import Endpoints
+from zephyr_fast.endpoint.errors import EndpointError
+from zephyr_fast.endpoint.forecast import Forecast, forecast
+from zephyr_fast.endpoint.log import CallLog
+from zephyr_fast.endpoint.plans import Plan, Settings, collect, replay
+
+Row = dict[str, Any]
+Plans = Callable[[], Iterable[Plan[Row]]]
+"""Returns the plans from the start, each time that it is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How a run asks. `replays`: nothing is sent. `accepts_failures`: calls that stay without an
+    answer are failures of their rows instead of stopping the run.
+    """
+
+    caps: Caps = field(default_factory=Caps)
+    replays: bool = False
+    accepts_failures: bool = False
+    on_progress: Callable[[Counts], object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a run wrote, what it sent, and what all runs in the directory spent."""
+
+    summary: dict[str, Any]
+    counts: Counts
+    spent: Cost
+
+
+def run(
+    plans: Plans,
+    endpoints: Endpoints,
+    directory: Directory,
+    asking: Asking,
+    tally: Callable[[Row], object],
+    totals: Callable[[], Mapping[str, Any]],
+) -> Collected:
+    """Collect what is missing and write the rows. `tally` sees each row as it is written, and
+    `totals` returns what it counted.
+
+    Raises:
+        BudgetError: The budget is used up. No rows are written.
+        EndpointError: Calls have no outcome. No rows are written.
+    """
+    if asking.replays and not directory.has_log():
+        raise InputError(f"`{directory.path}` has no log to replay")
+    counts = Counts()
+    with directory.open_log(read_only=asking.replays) as log:
+        if not asking.replays:
+            settings = Settings(
+                caps=asking.caps,
+                accept_failures=asking.accepts_failures,
+                on_progress=asking.on_progress,
+            )
+            report = collect(plans(), endpoints, log, settings)
+            report.raise_if_open()
+            counts = report.counts
+        found: dict[str, Any] = {}
+        summary = directory.write(_rows(plans, endpoints, log, tally, totals, found), found)
+        return Collected(summary, counts, log.spent)
+
+
+def _rows(
+    plans: Plans,
+    endpoints: Endpoints,
+    log: CallLog,
+    tally: Callable[[Row], object],
+    totals: Callable[[], Mapping[str, Any]],
+    found: dict[str, Any],
+) -> Iterator[Row]:
+    for number, row in enumerate(replay(plans(), endpoints, log), start=1):
+        if row is None:
+            raise EndpointError(
+                f"row {number:,} is not complete in the log; run the command without --replay"
+            )
+        tally(row)
+        yield row
+    found.update(totals())
+
+
+def estimate(plans: Plans, endpoints: Endpoints, directory: Directory) -> list[Forecast]:
+    """Return what the run will send to each endpoint. Sends and writes nothing."""
+    if not directory.has_log():
+        return forecast(plans(), endpoints)
+    with directory.open_log(read_only=True) as log:
+        return forecast(plans(), endpoints, log)

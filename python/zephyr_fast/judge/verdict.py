@@ -1,0 +1,70 @@
+"""Reads the one verdict in a judge's text, or returns why there is none.
+
+A text with two different verdicts has none: which of them the judge meant cannot be known. An
+answer under judgement may contain lines that look like verdicts, and judges quote.
+"""
+
+import re
+
+from zephyr_fast.judge.scale import Fault, Reading, Scale, Unread, Verdict, excerpt
+
+_REASONING_END = re.compile(r"</(?:think|thinking|reasoning)>", re.IGNORECASE)
+_REASONING_START = re.compile(r"\s*<(?:think|thinking|reasoning)>", re.IGNORECASE)
+_BRACKETED = re.compile(r"\[\[([^\[\]\n]{0,40})\]\]")
+
+
+def labelled(text: str, label: str, scale: Scale, *, is_cut: bool = False) -> Reading:
+    """Read the number after a label that starts a line, such as `Rating: 4`.
+
+    Emphasis, list marks and heading marks around the label are skipped, and its case does not
+    matter. Every line with the label has to agree.
+
+    >>> labelled("Clear and correct.\\n**Rating:** 4/5", "Rating", Scale(1, 5))
+    Verdict(score=4.0)
+    """
+    if is_cut:
+        return Unread(Fault.CUT, "the answer ended at its maximum of tokens")
+    line = re.compile(
+        rf"^[ \t*_#-]{{0,12}}{re.escape(label)}[ \t*_]{{0,6}}[:：][ \t*_]{{0,6}}(.*)$",
+        re.IGNORECASE | re.MULTILINE,
+    )
+    return _agreed([scale.read(found[1]) for found in line.finditer(_concluded(text))], text)
+
+
+def bracketed(text: str, scale: Scale, *, is_cut: bool = False) -> Reading:
+    """Read the number in double brackets, such as `Rating: [[4]]`.
+
+    Brackets in the last line count. Without any there, all those of the text have to agree.
+
+    >>> bracketed('Write it as "[[5]]", they said.\\nRating: [[2]]', Scale(1, 10))
+    Verdict(score=2.0)
+    """
+    if is_cut:
+        return Unread(Fault.CUT, "the answer ended at its maximum of tokens")
+    concluded = _concluded(text)
+    lines = [line for line in concluded.splitlines() if line.strip()]
+    last = _BRACKETED.findall(lines[-1]) if lines else []
+    return _agreed([scale.read(found) for found in last or _BRACKETED.findall(concluded)], text)
+
+
+def _agreed(readings: list[Reading], text: str) -> Reading:
+    if not readings:
+        return Unread(Fault.NO_VERDICT, excerpt(text[-200:]))
+    for reading in readings:
+        if isinstance(reading, Unread):
+            return reading
+    if len(set(readings)) > 1:
+        scores = ", ".join(_written(one) for one in readings if isinstance(one, Verdict))
+        return Unread(Fault.SEVERAL_VERDICTS, excerpt(scores))
+    return readings[0]
+
+
+def _written(verdict: Verdict) -> str:
+    return "N/A" if verdict.score is None else f"{verdict.score:g}"
+
+
+def _concluded(text: str) -> str:
+    """Return the text after a block of reasoning; nothing if the reasoning has no end."""
+    ends = list(_REASONING_END.finditer(text))
+    rest = text[ends[-1].end() :] if ends else text
+    return "" if _REASONING_START.match(rest) else rest
