@@ -145,7 +145,8 @@ mod tests {
     fn judged(turns: &[(Role, &str)]) -> Option<&'static str> {
         let turns = turns.iter().map(|(role, text)| Turn::new(role.clone(), *text)).collect();
         let mut dialogue = Dialogue { turns, ..Dialogue::default() };
-        let judged = (Structure { order: Order::Strict }).visit(&mut dialogue, &mut Notes::default());
+        let judged =
+            (Structure { order: Order::Strict }).visit(&mut dialogue, &mut Notes::default());
         judged.err().map(|reason| reason.code.word())
     }
 
@@ -167,7 +168,8 @@ mod tests {
             let turn = |role: &&str| Turn::new(Role::named((*role).to_owned()), "a");
             let turns = roles.iter().map(turn).collect();
             let mut dialogue = Dialogue { turns, ..Dialogue::default() };
-            let visited = (Structure { order: Order::Strict }).visit(&mut dialogue, &mut Notes::default());
+            let visited =
+                (Structure { order: Order::Strict }).visit(&mut dialogue, &mut Notes::default());
             visited.expect_err("out of order").detail.expect("has a detail")
         };
         assert_eq!(
