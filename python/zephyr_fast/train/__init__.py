@@ -12,6 +12,7 @@ evaluation     exact means over the rows of an evaluation
 divergence     stops a run whose loss, gradient or weights are not finite
 errors         errors with an exit code of their own
 token_counts   the number of trained tokens, without padding
+precision      adapters in float32, and a check that the first steps move weights
 saving         models that are ready to generate, in checkpoints and at the end
 metrics        the share of pairs whose chosen completion has the higher log-prob
 configs        arguments from YAML and the command line, and replacements of old keys

@@ -12,12 +12,18 @@ from zephyr_fast.train.divergence import DivergenceMixin
 from zephyr_fast.train.evaluation import ROWS, ExactEvaluationMixin, Weights
 from zephyr_fast.train.model import log
 from zephyr_fast.train.ordered import OrderedTrainerMixin
+from zephyr_fast.train.precision import PrecisionMixin
 from zephyr_fast.train.saving import SavingMixin
 from zephyr_fast.train.token_counts import TokenCountMixin
 
 
 class CheckedTrainerMixin(
-    SavingMixin, DivergenceMixin, ExactEvaluationMixin, TokenCountMixin, OrderedTrainerMixin
+    SavingMixin,
+    PrecisionMixin,
+    DivergenceMixin,
+    ExactEvaluationMixin,
+    TokenCountMixin,
+    OrderedTrainerMixin,
 ):
     """What the trainers of all methods share."""
 
