@@ -29,6 +29,8 @@ def test_the_adapter_of_a_quantized_model_keeps_its_float32_weights(
     model = get_peft_model(base, LoraConfig(target_modules=["q_proj", "v_proj"]))
     model.__class__ = Quantized
     trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    for one in trained.values():
+        torch.nn.init.normal_(one)  # of more digits than bfloat16 has
     before = {name: one.detach().clone() for name, one in trained.items()}
     settings = {**SETTINGS, "disable_tqdm": True, "remove_unused_columns": False}
     trainer = SFTTrainer(
