@@ -26,6 +26,7 @@ from zephyr_fast.prepare import recipe_keys
 from zephyr_fast.prepare.recipe import bundled
 from zephyr_fast.prepare.recipe_keys import Key
 from zephyr_fast.train.configs import ShardArguments
+from zephyr_fast.train.errors import REMEDIES as TRAINING_REMEDIES
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "reference"
@@ -315,6 +316,10 @@ def errors() -> list[tuple[str, str, str, str]]:
         ("", "2", "Invalid use of the command line.", "Read `--help` of the command."),
         *_core.describe("errors"),
         *((one.__name__, str(one.exit_code), one.__doc__ or "", "") for one in endpoint_errors()),
+        *(
+            (one.__name__, str(one.exit_code), one.__doc__ or "", remedy)
+            for one, remedy in TRAINING_REMEDIES.items()
+        ),
     ]
 
 

@@ -63,11 +63,15 @@ class WindowCollator:
     layout: Layout
     pad_token_id: int
     pad_to_multiple_of: int | None = None
+    counts: bool = False
+    """Whether batches also have `token_counts`: the tokens of each row without padding, int64."""
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
-        if self.layout == "rows":
-            return self._rows(samples)
-        return self._varlen(samples)
+        batch = self._rows(samples) if self.layout == "rows" else self._varlen(samples)
+        if self.counts:
+            tokens = np.array([len(sample["input_ids"]) for sample in samples], dtype=np.int64)
+            batch["token_counts"] = _tensor(tokens if self.layout == "rows" else tokens.sum()[None])
+        return batch
 
     def _rows(self, samples: Sequence[Sample]) -> Batch:
         width = _round_up(

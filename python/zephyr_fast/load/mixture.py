@@ -69,6 +69,11 @@ class Mixture:
             return Shuffled(len(self), seed)
         return Mixed([len(part) for part in self.parts], self.weights, seed)
 
+    def place(self, row: int) -> tuple[Shards, int]:
+        """Return the dataset of a row, and its row number there."""
+        number = int(np.searchsorted(self._ends, row, side="right"))
+        return self.parts[number], row - (int(self._ends[number - 1]) if number else 0)
+
     def samples(self, rows: Sequence[int] | Indices) -> Sequence[Sample]:
         """Return the samples of these rows; see `Shards.samples`."""
         numbers = np.searchsorted(self._ends, rows, side="right").tolist()

@@ -8,8 +8,15 @@ ordered        a trainer mixin that reads shards in order and resumes at the exa
 packing        the decision to pack documents, and unpacking if the model does not isolate them
 isolation      the measurement behind it; `isolation_documents` has the documents it uses
 padding_free   packing of completions inside the model's forward pass
+evaluation     exact means over the rows of an evaluation
+divergence     stops a run whose loss, gradient or weights are not finite
+errors         errors with an exit code of their own
+token_counts   the number of trained tokens, without padding
+precision      adapters in float32, and a check that the first steps move weights
+saving         models that are ready to generate, in checkpoints and at the end
 metrics        the share of pairs whose chosen completion has the higher log-prob
 configs        arguments from YAML and the command line, and replacements of old keys
+unsupported_keys  keys that are rejected, with their replacements
 config_file    a YAML parser for untrusted files
 model          the model a run starts from, and checks against the shards
 trust          protection against model directories that are malicious or malformed

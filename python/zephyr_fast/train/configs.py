@@ -16,90 +16,9 @@ from zephyr_fast._core import ConfigError, InputError
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.printed import brief, without_secrets
 from zephyr_fast.train.config_file import read
+from zephyr_fast.train.unsupported_keys import UNSUPPORTED_KEYS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-
-_NO_EFFECT = "has no effect, because the shards already contain token ids; "
-_LENGTH_KEYS = " or ".join(f"`{one.length_key}` ({one.command})" for one in Product)
-_LENGTH = _NO_EFFECT + f"set {_LENGTH_KEYS} in the data recipe"
-_PACKING = (
-    _NO_EFFECT + "`zephyr-fast prep` packs them, and packed documents do not attend to each other"
-)
-_COMMANDS = "` or `".join(one.command for one in Product)
-_SOURCE = f"is replaced by `shards`, the output directory of `zephyr-fast {_COMMANDS}`"
-_SPLITS = _SOURCE + "; it contains the splits `train` and `test`"
-_TEMPLATE = _NO_EFFECT + "set `template.name` in the data recipe; the shards include the template"
-_TOKENIZER = _NO_EFFECT + "training uses the tokenizer in their `tokenizer` directory"
-_LOSS = _NO_EFFECT + "set `tokenize.train_on` in the data recipe"
-_NOT_NEEDED = "is no longer needed; remove it: "
-
-UNSUPPORTED_KEYS = {
-    # Keys of the handbook's recipes and of older TRL and transformers versions, which the
-    # installed versions have dropped.
-    "max_seq_length": _LENGTH,
-    "max_prompt_length": _LENGTH,
-    "max_completion_length": _LENGTH,
-    "max_target_length": _LENGTH,
-    "warmup_ratio": "is replaced by `warmup_steps`: a value below 1 is a fraction of all steps, "
-    "e.g. `warmup_steps: 0.1`",
-    "torch_dtype": "is renamed to `dtype`",
-    "evaluation_strategy": "is renamed to `eval_strategy`",
-    "group_by_length": "is replaced by `train_sampling_strategy: group_by_length`",
-    "overwrite_output_dir": _NOT_NEEDED
-    + "existing checkpoints are only read with `resume_from_checkpoint`",
-    "save_safetensors": _NOT_NEEDED + "weights are always saved as safetensors",
-    "logging_dir": "is replaced by the environment variable TENSORBOARD_LOGGING_DIR",
-    "no_cuda": "is renamed to `use_cpu`",
-    "use_flash_attention_2": "is replaced by `attn_implementation: flash_attention_2`",
-    "half_precision_backend": _NOT_NEEDED + "set `bf16` or `fp16`",
-    "dispatch_batches": "is now a key of `accelerator_config`",
-    "split_batches": "is now a key of `accelerator_config`",
-    "push_to_hub_model_id": "is renamed to `hub_model_id`",
-    "rpo_alpha": "is replaced by `loss_type: [sigmoid, sft]` with `loss_weights: [1.0, ALPHA]`",
-    "reference_free": "was removed from TRL",
-    "generate_during_eval": "was removed from TRL",
-    "ref_adapter_name": _NOT_NEEDED + "the reference of an adapter is its initial state",
-    "model_adapter_name": _NOT_NEEDED + "the adapter is named `default`",
-    "label_pad_token_id": _NOT_NEEDED + "it is always -100",
-    # Keys that selected the data.
-    "dataset_mixer": _SOURCE,
-    "dataset_mixture": _SOURCE,
-    "dataset_splits": _SPLITS,
-    "dataset_configs": _SOURCE,
-    "dataset_name": _SOURCE,
-    "dataset_config": _SOURCE,
-    "datasets": _SOURCE,
-    "dataset_train_split": _SPLITS,
-    "dataset_test_split": _SPLITS,
-    "preprocessing_num_workers": _NO_EFFECT
-    + "for `zephyr-fast prep`, which uses every core by default, see `--threads`",
-    "auto_insert_empty_system_msg": _TEMPLATE,
-    "chat_template": _TEMPLATE,
-    "tokenizer_name_or_path": _TOKENIZER,
-    # Keys that TRL still accepts, but that would silently do nothing to token ids.
-    "max_length": _LENGTH,
-    "truncation_mode": _LENGTH,
-    "packing": _PACKING,
-    "packing_strategy": _PACKING,
-    "eval_packing": _PACKING,
-    "padding_free": _PACKING,
-    "chat_template_path": _TEMPLATE,
-    "dataset_text_field": _SOURCE,
-    "dataset_num_proc": _NO_EFFECT + "no preprocessing remains to be done",
-    "dataset_kwargs": _NO_EFFECT + "no preprocessing remains to be done",
-    "assistant_only_loss": _LOSS,
-    "completion_only_loss": _LOSS,
-    "eos_token": _TOKENIZER,
-    "pad_token": _TOKENIZER,
-    "remove_unused_columns": _NOT_NEEDED + "shards contain only the columns used in training",
-    # Names that zephyr-fast used before.
-    "mix": "is replaced by `shards`, which accepts several directories: `shards: [A, B]`, or "
-    "`--shards A B`",
-    "pack_pairs": "is replaced by `pack`: `auto`, `true` or `false`",
-    "tail": "is renamed to `remainder`",
-}
-"""The reason why a key is rejected, and the replacement, by key."""
-
 
 WHOLE_MAX = 2**53
 """Maximum integer, far above any step or token count, and exact as a float."""
@@ -200,6 +119,7 @@ def parse(
         (arguments_type, kind, ModelConfig), allow_abbrev=False, prog="python -m zephyr_fast.train"
     )
     parser.error = _reject
+    parser.set_defaults(eval_on_start=None)  # unless given, `run` decides
     # argparse has no public list of its options; the `--no_x` forms are among them.
     options = parser._option_string_actions
     known = {action.dest for action in options.values()}

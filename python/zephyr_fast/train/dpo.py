@@ -5,10 +5,9 @@ order, reference log-probs can be stored (`zephyr-fast ref-logprobs`) instead of
 in memory, and completions are packed instead of padded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trl
@@ -18,12 +17,13 @@ from zephyr_fast._core import ConfigError
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.load.collators import PairCollator, layout_for
 from zephyr_fast.train import configs, packing, run
-from zephyr_fast.train.metrics import preference_accuracy
+from zephyr_fast.train.evaluation import ROWS, Weights
+from zephyr_fast.train.metrics import preferences
 from zephyr_fast.train.model import load_tokenizer, log, model_name, resolve_model
-from zephyr_fast.train.ordered import OrderedTrainerMixin
 from zephyr_fast.train.padding_free import pack_forward
 from zephyr_fast.train.ref_logprobs import attach
 from zephyr_fast.train.ref_logprobs.store import COLUMNS
+from zephyr_fast.train.trainers import CheckedTrainerMixin
 from zephyr_fast.train.trust import refused_weights
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from trl import DPOConfig, ModelConfig
 
 
-class DPOTrainer(OrderedTrainerMixin, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
+class DPOTrainer(CheckedTrainerMixin, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
     """TRL's trainer on tokenized pairs; TRL would tokenize text, always (trl#2368)."""
 
     data_collator: PairCollator
@@ -91,15 +91,47 @@ class DPOTrainer(OrderedTrainerMixin, trl.DPOTrainer):  # type: ignore[misc]  # 
         self.data_collator = replace(self.data_collator, layout=layout)
         log(f"packing completions (layout `{layout}`, attention `{attention}`)")
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Return TRL's loss.
+    def weights(self, inputs: Mapping[str, Any]) -> Weights:
+        """Return the pairs and the completion tokens of a batch."""
+        chosen, rejected = inputs["completion_mask"][:, 1:].sum(dim=1).chunk(2)
+        tokens = int(chosen.sum()), int(rejected.sum())
+        return {
+            ROWS: len(chosen),
+            "entropy": sum(tokens),
+            "logits/chosen": tokens[0],
+            "logits/rejected": tokens[1],
+            "mean_token_accuracy": tokens[0],
+            "aux_loss": int(inputs["attention_mask"].sum()),
+        }
 
-        Before the first step, it is proven that this model, sharded and quantized as configured,
-        isolates packed completions; if it does not, they are padded.
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Return TRL's loss; an evaluation also has the measures of `metrics.preferences`."""
+        inputs = self._packed_if_isolated(model, inputs)
+        if self.model.training:
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        outputs: list[Any] = []
+        mask = inputs["completion_mask"]
+
+        def recorded(**given: Any) -> Any:
+            outputs.append(model(**given))
+            return outputs[-1]
+
+        result = super().compute_loss(recorded, inputs, *args, **kwargs)
+        for name, value in preferences(outputs[0].log_probs, mask).items():
+            self._metrics["eval"][name].append(value)
+        return result
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return self._packed_if_isolated(self.model_wrapped, super()._prepare_inputs(inputs))
+
+    def _packed_if_isolated(self, model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Return the batch, padded unless the model is proven to isolate packed completions.
+
+        This is done once before the first step, with the model as it is sharded and quantized.
         """
         if "packed" in inputs and not self._isolates(model, inputs):
-            inputs = {name: value for name, value in inputs.items() if name != "packed"}
-        return super().compute_loss(model, inputs, *args, **kwargs)
+            return {name: value for name, value in inputs.items() if name != "packed"}
+        return inputs
 
     def _isolates(self, model: Any, inputs: dict[str, Any]) -> bool:
         if self._is_packed is None:
@@ -171,11 +203,7 @@ def main(data: configs.ShardArguments, training: "DPOConfig", model: "ModelConfi
     if pack != "false":
         trainer.pack_pairs()
 
-    is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-    run.run_training(
-        trainer,
-        metric=dict if is_sharded else partial(preference_accuracy, trainer.model, data.shards[0]),
-    )
+    run.run_training(trainer)
 
 
 @contextmanager

@@ -41,6 +41,7 @@ class OrderedTrainerMixin:
     """How to treat the last rows of an epoch; see `zephyr_fast.load.stream`."""
 
     args: Any
+    state: Any
     train_dataset: Any
     _resumed: str | None = None
 
@@ -106,6 +107,12 @@ class OrderedTrainerMixin:
             steps * batches.part.micro_batches,
             steps,
         )
+
+    def _init_training_state(self, max_steps: int, *args: Any, **kwargs: Any) -> Any:
+        """Let the arguments decide when to save, log and evaluate, not those of the checkpoint."""
+        progress = super()._init_training_state(max_steps, *args, **kwargs)  # type: ignore[misc]
+        self.state.compute_steps(self.args, max_steps)
+        return progress
 
     def _is_ordered(self) -> bool:
         return bool(self.args.train_sampling_strategy == "random")

@@ -32,6 +32,8 @@ import functools
 import types
 from typing import TYPE_CHECKING, Any
 
+from zephyr_fast.train.token_counts import router_mask
+
 if TYPE_CHECKING:
     import torch
 
@@ -58,12 +60,13 @@ def pack_forward(model: Any) -> None:
         indices, ids, labels = plan.pop("indices"), inputs.pop("input_ids"), inputs.pop("labels")
         # With a mask, transformers would not isolate the documents of a row.
         inputs.pop("attention_mask")
-        output = padded_forward(
-            input_ids=_gather(ids, indices, 0),
-            labels=_gather(labels, indices, -100),
-            **plan,
-            **inputs,
-        )
+        with router_mask((indices < ids.numel()).long()):
+            output = padded_forward(
+                input_ids=_gather(ids, indices, 0),
+                labels=_gather(labels, indices, -100),
+                **plan,
+                **inputs,
+            )
         for name in PER_TOKEN:
             if output.get(name) is not None:
                 output[name] = _scatter(output[name], indices, ids.shape)

@@ -1,6 +1,5 @@
 """Run a trainer: initial evaluation, training, final evaluation, saving."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from zephyr_fast._core import ConfigError, InputError
@@ -15,11 +14,8 @@ from zephyr_fast.train.model import log, read_manifest
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from transformers import Trainer
+    from transformers import Trainer, TrainerCallback
     from trl import DPOConfig, SFTConfig
-
-Metric = Callable[[], dict[str, float]]
-"""A function that measures the model before and after training."""
 
 
 def read_manifests(data: ShardArguments, product: Product) -> list[Manifest]:
@@ -59,13 +55,16 @@ def apply_shard_settings(
         training.resume_from_checkpoint = last_checkpoint(str(training.output_dir))
     if training.resume_from_checkpoint:
         check_checkpoint(str(training.resume_from_checkpoint))
-    training.do_eval = training.do_eval or training.eval_strategy != "no"
+    training.do_eval = (
+        training.do_eval or training.eval_strategy != "no" or bool(training.eval_on_start)
+    )
     read = [manifest.split("train") for manifest in manifests]
     if training.do_eval and "test" in manifests[0].splits:
         read.append(manifests[0].split("test"))
     training.max_length = max(split.seq_len for split in read)
     # The baseline. The trainer measures it after the model is sharded and on its device.
-    training.eval_on_start = training.do_eval and not training.resume_from_checkpoint
+    if training.eval_on_start is None:  # see `configs.parse`
+        training.eval_on_start = training.do_eval and not training.resume_from_checkpoint
 
 
 def last_checkpoint(folder: str) -> str:
@@ -100,36 +99,69 @@ def open_splits(
     return train, open_shards(data.shards[0], "test") if training.do_eval else None
 
 
-def run_training(trainer: "Trainer", metric: Metric) -> None:
-    """Measure, train, measure again, and save model, tokenizer and metrics.
+def run_training(trainer: "Trainer") -> None:
+    """Train, and save model, tokenizer and metrics.
 
-    Metrics go to `all_results.json` in the output directory.
+    Metrics go to `all_results.json` in the output directory. The final evaluation is part of the
+    training loop, so trackers get it in the same run.
     """
     args = trainer.args
-    before = _prefixed("before", metric()) if args.eval_on_start else {}
+    trainer.add_callback(evaluate_last_step())
     with resuming(args.resume_from_checkpoint):
         metrics = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint).metrics
     trainer.save_metrics("train", metrics)
     trainer.save_state()
     if args.do_eval:
-        trainer.save_metrics("before", before | _prefixed("before", _at_start(trainer)))
-        trainer.save_metrics("eval", trainer.evaluate() | _prefixed("eval", metric()))
-    trainer.model.config.use_cache = (
-        True  # needed for generation; in training, it would break the isolation of documents
-    )
+        if before := _logged(trainer, 0):
+            trainer.save_metrics("before", _prefixed("before", before))
+        after = _logged(trainer, _saved_step(trainer)) or _unprefixed(trainer.evaluate())
+        trainer.save_metrics("eval", _prefixed("eval", after))
     trainer.save_model()
     log(f"model saved to {args.output_dir}")
     trainer.end()  # trackers and process group
 
 
-def _at_start(trainer: "Trainer") -> dict[str, Any]:
-    """Return the metrics logged before the first step; a resumed run has them in its checkpoint."""
-    starts = (
-        entry for entry in trainer.state.log_history if entry["step"] == 0 and "eval_loss" in entry
-    )
+def evaluate_last_step() -> "TrainerCallback":
+    """Return a callback that evaluates after the last step, before trackers are closed.
+
+    With `eval_strategy: epoch`, transformers does so itself.
+    """
+    from transformers import TrainerCallback
+    from transformers.trainer_utils import IntervalStrategy
+
+    class EvaluateLastStep(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
+        def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+            is_last = state.global_step >= state.max_steps or control.should_training_stop
+            if args.do_eval and is_last and args.eval_strategy != IntervalStrategy.EPOCH:
+                control.should_evaluate = True
+
+    return EvaluateLastStep()
+
+
+def _saved_step(trainer: "Trainer") -> int:
+    """Return the step whose weights are saved: the last one, or that of the best checkpoint."""
+    state = trainer.state
+    is_best = trainer.args.load_best_model_at_end and state.best_model_checkpoint
+    return int(state.best_global_step if is_best else state.global_step)
+
+
+def _logged(trainer: "Trainer", step: int) -> dict[str, Any]:
+    """Return the metrics of the evaluation after a step, if there was one.
+
+    A resumed run has those of earlier steps in its checkpoint.
+    """
+    entries = [
+        entry
+        for entry in trainer.state.log_history
+        if entry["step"] == step and "eval_loss" in entry
+    ]
+    return _unprefixed(entries[-1]) if entries else {}
+
+
+def _unprefixed(metrics: dict[str, Any]) -> dict[str, Any]:
     return {
         name.removeprefix("eval_"): value
-        for name, value in next(starts, {}).items()
+        for name, value in metrics.items()
         if name.startswith("eval_")
     }
 

@@ -75,7 +75,7 @@ def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> 
     trainer.pack = pack
     trainer.collate(tokenizer.pad_token_id)
 
-    run.run_training(trainer, metric=dict)
+    run.run_training(trainer)
 
 
 def _kind(

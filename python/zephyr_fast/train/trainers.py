@@ -1,17 +1,34 @@
 """The trainers of TRL that more than one act builds on, reading shards in our order."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import trl
 
 from zephyr_fast._core import ConfigError
-from zephyr_fast.load.collators import Layout, WindowCollator, layout_for
+from zephyr_fast.load.collators import IGNORED, Layout, WindowCollator, layout_for
 from zephyr_fast.train import packing
+from zephyr_fast.train.divergence import DivergenceMixin
+from zephyr_fast.train.evaluation import ROWS, ExactEvaluationMixin, Weights
 from zephyr_fast.train.model import log
 from zephyr_fast.train.ordered import OrderedTrainerMixin
+from zephyr_fast.train.precision import PrecisionMixin
+from zephyr_fast.train.saving import SavingMixin
+from zephyr_fast.train.token_counts import TokenCountMixin
 
 
-class SFTTrainer(OrderedTrainerMixin, trl.SFTTrainer):  # type: ignore[misc]  # TRL is untyped
+class CheckedTrainerMixin(
+    SavingMixin,
+    PrecisionMixin,
+    DivergenceMixin,
+    ExactEvaluationMixin,
+    TokenCountMixin,
+    OrderedTrainerMixin,
+):
+    """What the trainers of all methods share."""
+
+
+class SFTTrainer(CheckedTrainerMixin, trl.SFTTrainer):  # type: ignore[misc]  # TRL is untyped
     """TRL's trainer; rows come in our order, packed only where the model is proven to keep their
     documents apart.
     """
@@ -38,7 +55,13 @@ class SFTTrainer(OrderedTrainerMixin, trl.SFTTrainer):  # type: ignore[misc]  # 
                     raise
                 log(f"{error}; continuing with one document per row, which is slower")
                 self._is_packed = False
-        self.data_collator = WindowCollator(layout, pad_token_id, self.args.pad_to_multiple_of)
+        self.data_collator = WindowCollator(
+            layout, pad_token_id, self.args.pad_to_multiple_of, counts=True
+        )
+
+    def weights(self, inputs: Mapping[str, Any]) -> Weights:
+        """Return the label tokens of a batch, which the loss is a mean over."""
+        return {ROWS: int((inputs["labels"][:, 1:] != IGNORED).sum())}
 
     def packed_models(self) -> list[Any]:
         """The models that are given packed rows, as they are sharded and quantized."""
