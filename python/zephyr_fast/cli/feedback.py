@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
+from zephyr_fast._core import InputError, StorageError
 from zephyr_fast.cli import asking
-from zephyr_fast.printed import warn
+from zephyr_fast.printed import say, say_json, shown, warn
 
 
 @click.group()
@@ -174,8 +175,6 @@ def _names(option: str, text: str) -> tuple[str, ...]:
 
 def _print_counts(summary: dict[str, Any]) -> None:
     """Print what a user has to know about the rows: failures by reason, and rows without signal."""
-    from zephyr_fast.printed import say
-
     say(f"{summary['rows_with_two_scores']:,} rows have two or more scores")
     for kind, found in (("answers", summary["failed"]), ("verdicts", summary["faults"])):
         for name, reasons in found.items():
@@ -187,3 +186,48 @@ def _print_counts(summary: dict[str, Any]) -> None:
             f"{equal:,} rows have only equal answers; if one server wrote them, it probably does "
             "not sample (see `zephyr-fast endpoints FILE --check`)"
         )
+
+
+@feedback.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option(
+    "--html",
+    "html_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Also write the report as one HTML file with plots.",
+)
+def report(folder: Path, as_json: bool, html_file: Path | None) -> None:
+    """Report how the judges of DIR fail, what they favor and how far they agree.
+
+    Length, position, reversed orders and the judge's own family are measured, each with a 95 %
+    interval that counts prompts as the independent units.
+    """
+    import json
+    from dataclasses import asdict
+
+    try:
+        from zephyr_fast.feedback.report import page
+        from zephyr_fast.feedback.report.report import report as report_on
+        from zephyr_fast.feedback.report.report import sections
+    except ImportError as error:
+        raise InputError(
+            "the `endpoints` extra is missing: run pip install '.[endpoints]' in a checkout "
+            f"({error})"
+        ) from error
+    found = report_on(folder)
+    if html_file is not None:
+        text = page.page(found, f"Feedback in {folder.name}")
+        try:
+            html_file.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise StorageError(f"cannot write `{shown(html_file)}`: {error.strerror}") from error
+    if as_json:
+        say_json(json.dumps(asdict(found), indent=1, ensure_ascii=False))
+        return
+    for title, lines in sections(found):
+        say(title)
+        width = max(len(label) for label, _ in lines)
+        for label, value in lines:
+            say(f"  {label:<{width}}  {value}")

@@ -1,0 +1,113 @@
+"""The report as one HTML file: tables and plots in SVG, without scripts or links.
+
+Names of models and judges are escaped, because they come from files.
+"""
+
+from collections.abc import Sequence
+from html import escape
+
+from zephyr_fast.feedback.report.estimates import Estimate
+from zephyr_fast.feedback.report.report import Judge, Report, sections
+
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
+h1{font-size:1.5rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}
+table{border-collapse:collapse;width:100%}
+td{padding:.2rem .8rem .2rem 0;border-bottom:1px solid #ddd;vertical-align:top}
+td:first-child{width:17rem;color:#555}
+svg{max-width:100%;height:auto;margin:.5rem 0}figcaption{color:#555;font-size:.9rem}
+figure{margin:1rem 0}
+"""
+_WIDTH, _LEFT, _RIGHT, _ROW = 720, 220, 30, 26
+_INK, _LINE, _ZERO = "#0072b2", "#999", "#d55e00"
+
+Bar = tuple[str, float, float, float]
+"""Label, value, and the ends of its interval."""
+
+
+def page(found: Report, title: str) -> str:
+    """Return the page."""
+    parts = [f"<h1>{escape(title)}</h1>"]
+    plots = _plots(found)
+    for heading, lines in sections(found):
+        rows = "".join(
+            f"<tr><td>{escape(label)}</td><td>{escape(value)}</td></tr>" for label, value in lines
+        )
+        parts.append(f"<h2>{escape(heading)}</h2><table>{rows}</table>")
+        parts += plots.pop(heading, [])
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
+        f"<body>{''.join(parts)}</body></html>\n"
+    )
+
+
+def _plots(found: Report) -> dict[str, list[str]]:
+    """Plots by the heading that they follow."""
+    plots: dict[str, list[str]] = {}
+    for judge in found.judges:
+        if judge.position is not None:
+            bars = [
+                (f"position {place}", one.value, one.low, one.high)
+                for place, one in enumerate(judge.position.deviations, start=1)
+            ]
+            caption = "Rating by position in the list, relative to the mean of the list"
+            plots[f"judge {judge.name}"] = [_figure(caption, bars, 0.0)]
+    if found.ranking:
+        strengths = [(one.model, one.strength, one.low, one.high) for one in found.ranking]
+        caption = "Strength of the models with 95 % intervals"
+        plots["models, by Bradley-Terry strength"] = [_figure(caption, strengths, 0.0)]
+    shares = _bars(found.judges)
+    if shares:
+        caption = "Share of decided pairs in which the longer answer wins"
+        plots["rows"] = [_figure(caption, shares, 0.5)]
+    return plots
+
+
+def _bars(judges: Sequence[Judge]) -> list[Bar]:
+    known: list[tuple[str, Estimate | None]] = [
+        (judge.name, judge.length.longer_wins) for judge in judges
+    ]
+    return [(name, one.value, one.low, one.high) for name, one in known if one is not None]
+
+
+def _figure(caption: str, bars: Sequence[Bar], neutral: float) -> str:
+    """Dots with intervals, and a line at the neutral value."""
+    low = min([neutral, *(bar[2] for bar in bars)])
+    high = max([neutral, *(bar[3] for bar in bars)])
+    space = (high - low or 1.0) * 0.08
+    low, high = low - space, high + space
+    height = _ROW * len(bars) + 34
+
+    def x(value: float) -> float:
+        return _LEFT + (value - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
+
+    bottom = height - 24
+    parts = [
+        f'<line x1="{x(neutral):.1f}" y1="0" x2="{x(neutral):.1f}" y2="{bottom}" '
+        f'stroke="{_ZERO}" stroke-dasharray="4 3"/>'
+    ]
+    for row, (label, value, start, end) in enumerate(bars):
+        y = _ROW * row + _ROW / 2
+        name = label if len(label) <= 28 else label[:27] + "…"
+        parts.append(
+            f'<text x="{_LEFT - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(name)}</text>'
+            f'<line x1="{x(start):.1f}" y1="{y}" x2="{x(end):.1f}" y2="{y}" stroke="{_INK}" '
+            f'stroke-width="2"/><circle cx="{x(value):.1f}" cy="{y}" r="4" fill="{_INK}"/>'
+        )
+    parts.append(
+        f'<line x1="{_LEFT}" y1="{bottom}" x2="{_WIDTH - _RIGHT}" y2="{bottom}" stroke="{_LINE}"/>'
+    )
+    ends = [one for one in (low + space, high - space) if abs(x(one) - x(neutral)) > 48]
+    for value in (neutral, *ends):
+        parts.append(
+            f'<text x="{x(value):.1f}" y="{height - 6}" text-anchor="middle" fill="#555">'
+            f"{value:.2f}</text>"
+        )
+    drawing = (
+        f'<svg viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" role="img" '
+        f'font-family="sans-serif" font-size="13"><title>{escape(caption)}</title>'
+        f"{''.join(parts)}</svg>"
+    )
+    return f"<figure>{drawing}<figcaption>{escape(caption)}</figcaption></figure>"
