@@ -23,19 +23,22 @@ def encode(
     tokenizer: str | Path,
     template: str = "tokenizer",
     *,
+    bos: bool = False,
     text: bool = False,
 ) -> "pa.Table":
     """Render dialogues with a chat template and tokenize them.
 
-    Ids and labels equal those of `prep` for the same template, and those of
-    `tokenizer.apply_chat_template(…, return_assistant_tokens_mask=True)` in `transformers`. Unlike
-    there, the template needs no `{% generation %}` marks. Nothing is cleaned or truncated.
+    Ids and labels equal those of `apply_chat_template(…, return_assistant_tokens_mask=True)` in
+    `transformers`. Unlike there, the template needs no `{% generation %}` marks. Nothing is
+    cleaned or truncated. The tokenizer is loaded by each call, so pass many dialogues at once.
 
     Args:
         dialogues: Each a list of messages (`{"role": …, "content": …}`), or a row with `messages`.
         tokenizer: Directory, tokenizer.json, Hub id, or "sample".
         template: Name of a bundled template, the path of a .jinja file, or "tokenizer" for the
             tokenizer's own.
+        bos: Whether to start with the tokenizer's BOS also if the template does not write it, as
+            `prep` does.
         text: Whether to add the rendered text.
 
     Returns:
@@ -62,7 +65,7 @@ def encode(
     assert path is not None, "the recipe writes tokens"
     check_template(recipe, path)
     rows = b"".join(_line(number, dialogue) for number, dialogue in enumerate(dialogues))
-    stream = _core.encode((path, template), rows.decode("utf-8", "surrogatepass"))
+    stream = _core.encode((path, template, bos), rows.decode())
     table = pa.ipc.open_stream(io.BytesIO(stream)).read_all()
     return table if text else table.drop_columns("text")
 

@@ -70,8 +70,8 @@ fn render(py: Python<'_>, by: (PathBuf, String), rows: String, prompt: bool) -> 
 
 /// Encodes dialogues, one per line; returns an Arrow stream: ids, labels and text.
 #[pyfunction]
-fn encode(py: Python<'_>, by: (PathBuf, String), rows: String) -> PyResult<Vec<u8>> {
-    border::enter(py, None, move |watch| encoded::encode(&by.0, &by.1, &rows, watch))
+fn encode(py: Python<'_>, by: encoded::With, rows: String) -> PyResult<Vec<u8>> {
+    border::enter(py, None, move |watch| encoded::encode(&by, &rows, watch))
 }
 
 /// Returns a template that is not bundled with all that loading it needs, as JSON, or `None`.

@@ -1,6 +1,6 @@
 //! Encodes dialogues as an Arrow table: template and tokenizer without the rest of the pipeline.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_array::builder::{Int32Builder, ListBuilder, StringBuilder};
@@ -22,10 +22,14 @@ use crate::tokenize::Tokenizer;
 /// Dialogues per batch.
 const BATCH_ROWS: usize = 1_024;
 
+/// What dialogues are encoded with: the path of a tokenizer, the name or path of a template, and
+/// whether the ids that the tokenizer puts in front of every text are added.
+pub type With = (PathBuf, String, bool);
+
 /// Encodes rows with `messages`, one JSON object per line. Returns an Arrow IPC stream with the
 /// columns `input_ids`, `labels` and `text`. Nothing is truncated. Fails at the first row that has
 /// no tokens.
-pub fn encode(tokenizer: &Path, template: &str, rows: &str, watch: &Watch) -> Result<Vec<u8>> {
+pub fn encode((tokenizer, template, leads): &With, rows: &str, watch: &Watch) -> Result<Vec<u8>> {
     let tokenizer = Tokenizer::load(tokenizer)?;
     let (name, text) = encode::template_text(template, &tokenizer)?;
     let template = Template::new(&name, &text, &tokenizer.special, &tokenizer.special_texts())?;
@@ -33,7 +37,12 @@ pub fn encode(tokenizer: &Path, template: &str, rows: &str, watch: &Watch) -> Re
     let encoded = |row: &str| -> std::result::Result<(Sample, String), Reason> {
         let dialogue = (shape.parse)(row.as_bytes())?;
         let rendered = template.render(&dialogue.turns)?;
-        Ok((tokenizer.sample(&rendered, TrainOn::Assistant)?, rendered.text.clone()))
+        let sample = if *leads {
+            tokenizer.sample(&rendered, TrainOn::Assistant)?
+        } else {
+            tokenizer.sample_of_text(&rendered)?
+        };
+        Ok((sample, rendered.text.clone()))
     };
     let rows: Vec<&str> = rows.lines().collect();
     let samples = rows

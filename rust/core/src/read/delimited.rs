@@ -149,3 +149,57 @@ impl Read for ShortRows {
         Ok(read)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &[u8]) -> Result<Vec<(RawRow, String)>> {
+        let path = std::path::PathBuf::from("x.csv");
+        let (name, blake3) = (String::new(), String::new());
+        let input = Input { ordinal: 0, path, name, blake3, bytes: 0, modified: None };
+        let mut found = Vec::new();
+        for chunk in rows(Box::new(std::io::Cursor::new(text.to_vec())), b',', &input)? {
+            let chunk = chunk?;
+            let text = |row: &RawRow| String::from_utf8_lossy(&chunk.bytes[row.start..row.end]);
+            found.extend(chunk.rows.iter().map(|row| (row.clone(), text(row).into_owned())));
+        }
+        Ok(found)
+    }
+
+    #[test]
+    fn cells_are_texts_as_they_are_written_and_empty_ones_are_missing() {
+        let text = "\u{feff}id,,\"a \"\"b\"\"\",c\r\n007,x,\"1,\r\n\t2\\\",\n\r\n1e5,,NaN,\"\"\n";
+        let found = read(text.as_bytes()).expect("reads");
+        let rows: Vec<_> = found.iter().map(|(_, row)| row.as_str()).collect();
+        assert_eq!(
+            rows,
+            [r#"{"id":"007","a \"b\"":"1,\u000d\n\u00092\\"}"#, r#"{"id":"1e5","a \"b\"":"NaN"}"#]
+        );
+        for (row, json) in &found {
+            serde_json::from_str::<serde_json::Value>(json).expect("is JSON");
+            let (start, length) = (row.offset as usize, row.length as usize);
+            let cell = if row.line == 2 { "007" } else { "1e5" };
+            assert!(text[start..start + length].contains(cell), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_with_other_cells_than_the_header_is_no_object_and_the_next_one_is_read() {
+        let rows: Vec<_> =
+            read(b"a,b\n1\n1,2,3\n\xff,2\n3,4\n").expect("reads").into_iter().collect();
+        assert_eq!(rows[0].1, r#"["1"]"#);
+        assert_eq!(rows[1].1, r#"["1","2","3"]"#);
+        assert_eq!(rows[2].1, "{\"a\":\"\u{fffd}\",\"b\":\"2\"}");
+        assert_eq!(rows[3].1, r#"{"a":"3","b":"4"}"#);
+    }
+
+    #[test]
+    fn a_header_says_each_name_once_and_a_table_may_be_empty() {
+        let error = read(b"a,b,a\n").expect_err("is refused").to_string();
+        assert!(error.contains("the column `a` twice"), "{error}");
+        assert!(read(b"\xff\n").expect_err("is refused").to_string().contains("not UTF-8"));
+        assert!(read(b"").expect("reads").is_empty());
+        assert!(read(b"a,b\n").expect("reads").is_empty());
+    }
+}

@@ -214,17 +214,28 @@ impl Tokenizer {
                 ids,
             });
         }
-        let mut ids = self.room(&rendered.text);
+        let Sample { mut ids, mut trained } = self.sample_of_text(rendered)?;
+        if !ids.starts_with(&self.lead) {
+            let shift = self.lead.len() as u32;
+            ids.splice(..0, self.lead.iter().copied());
+            trained.iter_mut().for_each(|range| *range = range.start + shift..range.end + shift);
+        }
+        Ok(Sample { ids, trained })
+    }
+
+    /// Like [`Tokenizer::sample`], for labels of assistant messages, but adds nothing in front of
+    /// the text.
+    pub fn sample_of_text(&self, rendered: &Rendered) -> std::result::Result<Sample, Reason> {
+        let mut ids = Vec::with_capacity(self.lead.len() + rendered.text.len() / 3 + 8);
         let mut spans = Vec::with_capacity(ids.capacity());
         self.encoder.spans(&rendered.text, &mut ids, &mut spans)?;
         check_ids(&ids)?;
-        let shift = self.lead_once(&mut ids);
-        ids.shrink_to_fit();
+        ids.shrink_to(ids.len() + self.lead.len());
         let trained = rendered.trained.iter().map(|range| {
             let range = whole_characters(&rendered.text, range);
             let start = spans.partition_point(|span| span.end as usize <= range.start);
             let end = spans.partition_point(|span| (span.start as usize) < range.end);
-            (start + shift) as u32..(end + shift) as u32
+            start as u32..end as u32
         });
         Ok(Sample { trained: joined(trained.filter(|range| !range.is_empty()).collect()), ids })
     }
@@ -238,14 +249,11 @@ impl Tokenizer {
     }
 
     /// Removes the ids that the tokenizer adds at the start if the text already starts with them.
-    /// Returns the index of the text's first id.
-    fn lead_once(&self, ids: &mut Vec<u32>) -> usize {
+    fn lead_once(&self, ids: &mut Vec<u32>) {
         let lead = self.lead.len();
         if ids[lead..].starts_with(&self.lead) {
             ids.drain(..lead);
-            return 0;
         }
-        lead
     }
 
     /// The files from which `transformers` loads this tokenizer with this template, as names and

@@ -78,13 +78,13 @@ impl Unpacker {
             return Err(refuse("a batch unpacks to more than 2048 MiB: write smaller batches"));
         }
         let (length, start) = (length as usize, unpacked.len());
-        match kind {
-            None => unpacked.extend_from_slice(packed),
-            Some(CompressionType::LZ4_FRAME) => lz4_frame(packed, length, unpacked)?,
-            Some(CompressionType::ZSTD) => self.zstd.unpack(packed, length, unpacked)?,
+        let done = match kind {
+            None => std::io::Write::write_all(unpacked, packed),
+            Some(CompressionType::LZ4_FRAME) => lz4_frame(packed, length, unpacked),
+            Some(CompressionType::ZSTD) => self.zstd.unpack(packed, length, unpacked),
             _ => return Err(refuse("its batches are compressed in an unknown way")),
-        }
-        if unpacked.len() - start != length {
+        };
+        if done.is_err() || unpacked.len() - start != length {
             return Err(refuse("a buffer does not unpack to the size that it says"));
         }
         Ok(())
