@@ -22,7 +22,7 @@ common.
 OWNERS = {
     "compared": "recipe/mod.rs",
     "control_tokens": "recipe/mod.rs",
-    "endings": "read/mod.rs",
+    "endings": "read/open.rs",
     "filters": "filter/mod.rs",
     "presets": "recipe/mod.rs",
     "reasons": "stage.rs",
@@ -38,6 +38,7 @@ FROM_FILES = {"templates"}
 OTHERS = {
     ("endings", "dataset/layout.rs"): "endings of the files that are written",
     ("endings", "zephyr_fast/dataset/names.py"): "names of the files that are written",
+    ("endings", "zephyr_fast/prepare/spool.py"): "formats that are known by their first bytes",
     ("scores", "dialogue.rs"): "the fields of UltraFeedback's rows that have these names",
 }
 """Files that hold the same words for something else, and for what."""

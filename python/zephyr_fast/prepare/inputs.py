@@ -19,7 +19,8 @@ BUNDLED = Path(__file__).parents[1] / "sample"
 BUNDLED_ROWS = {"prep": BUNDLED / "ultrachat.jsonl", "binarize": BUNDLED / "ultrafeedback.jsonl"}
 BUNDLED_TOKENIZER = BUNDLED / "tokenizer"
 
-FORMATS = f"{', '.join(names('formats'))} (text files also as {', '.join(names('compressions'))})"
+_ENDINGS = [ending for ending in names("endings") if ending.count(".") == 1]
+FORMATS = f"{', '.join(_ENDINGS)}; text files may also be compressed (as in `.jsonl.gz`)"
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 _HUB_URL = re.compile(

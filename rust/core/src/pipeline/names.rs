@@ -13,16 +13,14 @@ use crate::stage::Code;
 type List = fn() -> Vec<&'static str>;
 
 /// The lists, by kind.
-const LISTS: [(&str, List); 19] = [
+const LISTS: [(&str, List); 17] = [
     ("actions", || Action::NAMES.to_vec()),
     ("acts", || Product::ALL.map(Product::act).to_vec()),
     ("commands", || Product::ALL.map(Product::command).to_vec()),
     ("compared", || Compared::NAMES.to_vec()),
-    ("compressions", read::compressions),
     ("control_tokens", || Policy::NAMES.to_vec()),
     ("endings", read::endings),
     ("filters", filter::names),
-    ("formats", read::formats),
     ("id_from", || IdFrom::NAMES.to_vec()),
     ("presets", || Preset::NAMES.to_vec()),
     ("products", || Product::ALL.map(Product::word).to_vec()),

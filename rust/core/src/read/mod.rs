@@ -22,10 +22,10 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::progress::Watch;
 
-pub use open::{compressions, endings, formats};
+pub use open::endings;
 
 /// The version of the rules that turn the bytes of an input into rows and dialogues.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// A longer line is not a row; it goes to quarantine.
 pub const LINE_BYTES_MAX: usize = 16 << 20;

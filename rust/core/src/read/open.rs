@@ -21,56 +21,43 @@ enum Format {
     Arrow,
 }
 
-/// The endings of text files with what may follow them, and those of files that are compressed
-/// within.
-macro_rules! endings {
-    (text $($text:literal $format:expr,)* columnar $($columnar:literal $other:expr,)*) => {
-        const TEXT: &[&str] = &[$($text),*];
-        const COLUMNAR: &[&str] = &[$($columnar),*];
-        const PACKED: [&str; 4] = [".gz", ".zst", ".xz", ".bz2"];
-        const ENDINGS: &[(&str, Format, Codec)] = &[
-            $(
-                ($text, $format, Codec::None),
-                (concat!($text, ".gz"), $format, Codec::Gzip),
-                (concat!($text, ".zst"), $format, Codec::Zstd),
-                (concat!($text, ".xz"), $format, Codec::Xz),
-                (concat!($text, ".bz2"), $format, Codec::Bzip2),
-            )*
-            $(($columnar, $other, Codec::None),)*
-        ];
-    };
-}
-
-endings! {
-    text
-    ".jsonl" Format::Json,
-    ".json" Format::Json,
-    ".ndjson" Format::Json,
-    ".csv" Format::Table(b','),
-    ".tsv" Format::Table(b'\t'),
-    columnar
-    ".parquet" Format::Parquet,
-    ".arrow" Format::Arrow,
-    ".ipc" Format::Arrow,
-    ".feather" Format::Arrow,
-}
+/// The endings of the names of files that are read.
+const ENDINGS: [(&str, Format, Codec); 29] = [
+    (".jsonl", Format::Json, Codec::None),
+    (".jsonl.gz", Format::Json, Codec::Gzip),
+    (".jsonl.zst", Format::Json, Codec::Zstd),
+    (".jsonl.xz", Format::Json, Codec::Xz),
+    (".jsonl.bz2", Format::Json, Codec::Bzip2),
+    (".json", Format::Json, Codec::None),
+    (".json.gz", Format::Json, Codec::Gzip),
+    (".json.zst", Format::Json, Codec::Zstd),
+    (".json.xz", Format::Json, Codec::Xz),
+    (".json.bz2", Format::Json, Codec::Bzip2),
+    (".ndjson", Format::Json, Codec::None),
+    (".ndjson.gz", Format::Json, Codec::Gzip),
+    (".ndjson.zst", Format::Json, Codec::Zstd),
+    (".ndjson.xz", Format::Json, Codec::Xz),
+    (".ndjson.bz2", Format::Json, Codec::Bzip2),
+    (".csv", Format::Table(b','), Codec::None),
+    (".csv.gz", Format::Table(b','), Codec::Gzip),
+    (".csv.zst", Format::Table(b','), Codec::Zstd),
+    (".csv.xz", Format::Table(b','), Codec::Xz),
+    (".csv.bz2", Format::Table(b','), Codec::Bzip2),
+    (".tsv", Format::Table(b'\t'), Codec::None),
+    (".tsv.gz", Format::Table(b'\t'), Codec::Gzip),
+    (".tsv.zst", Format::Table(b'\t'), Codec::Zstd),
+    (".tsv.xz", Format::Table(b'\t'), Codec::Xz),
+    (".tsv.bz2", Format::Table(b'\t'), Codec::Bzip2),
+    (".parquet", Format::Parquet, Codec::None),
+    (".arrow", Format::Arrow, Codec::None),
+    (".ipc", Format::Arrow, Codec::None),
+    (".feather", Format::Arrow, Codec::None),
+];
 
 /// The endings of the names of files that are read. Case does not matter.
 #[must_use]
 pub fn endings() -> Vec<&'static str> {
     ENDINGS.iter().map(|(ending, ..)| *ending).collect()
-}
-
-/// The formats in the words of an error.
-#[must_use]
-pub fn formats() -> Vec<&'static str> {
-    [TEXT, COLUMNAR].concat()
-}
-
-/// What may follow the ending of a text file.
-#[must_use]
-pub fn compressions() -> Vec<&'static str> {
-    PACKED.to_vec()
 }
 
 /// Fails for a file whose name has another ending.
@@ -82,11 +69,12 @@ fn format_of(path: &Path) -> Result<(Format, Codec)> {
     let lower = path.to_string_lossy().to_ascii_lowercase();
     let known = ENDINGS.iter().find(|(ending, ..)| lower.ends_with(ending));
     known.map(|(_, format, codec)| (*format, *codec)).ok_or_else(|| {
+        let plain = endings().into_iter().filter(|ending| ending.matches('.').count() == 1);
         Error::Input(format!(
-            "cannot read `{}`: its name must end with one of {}; text files may be compressed ({})",
+            "cannot read `{}`: its name must end with one of {}; text files may also be compressed \
+             (as in `.jsonl.gz`)",
             path.display(),
-            formats().join(", "),
-            PACKED.join(", "),
+            plain.collect::<Vec<_>>().join(", "),
         ))
     })
 }
