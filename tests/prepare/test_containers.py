@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import polars as pl
