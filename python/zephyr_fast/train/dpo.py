@@ -17,6 +17,7 @@ from zephyr_fast._core import ConfigError
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.load.collators import PairCollator, layout_for
 from zephyr_fast.train import configs, packing, run
+from zephyr_fast.train.complete import ReferenceMixin
 from zephyr_fast.train.evaluation import ROWS, Weights
 from zephyr_fast.train.metrics import preferences
 from zephyr_fast.train.model import load_tokenizer, log, model_name, resolve_model
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from trl import DPOConfig, ModelConfig
 
 
-class DPOTrainer(CheckedTrainerMixin, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
+class DPOTrainer(ReferenceMixin, CheckedTrainerMixin, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
     """TRL's trainer on tokenized pairs; TRL would tokenize text, always (trl#2368)."""
 
     data_collator: PairCollator
