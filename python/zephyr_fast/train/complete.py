@@ -77,16 +77,19 @@ def _checkpoints(out: Path) -> list[Path]:
 
 def _problem(folder: Path) -> str | None:
     for part, patterns in _NEEDED.items():
-        if not any(_has_content(path) for pattern in patterns for path in folder.glob(pattern)):
+        found = [path for pattern in patterns for path in folder.glob(pattern)]
+        if not found:
             return f"it has no {part}"
+        if empty := next((path for path in found if _is_empty(path)), None):
+            return f"`{empty.name}` is empty"
     for path in sorted(folder.glob("*.safetensors")):
         if (reason := _torn(path)) is not None:
             return f"`{path.name}` is damaged ({reason})"
     return None
 
 
-def _has_content(path: Path) -> bool:
-    return path.is_dir() or path.stat().st_size > 0
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == 0
 
 
 def _torn(path: Path) -> str | None:
