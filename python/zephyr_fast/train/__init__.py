@@ -21,5 +21,6 @@ config_file    a YAML parser for untrusted files
 model          the model a run starts from, and checks against the shards
 trust          protection against model directories that are malicious or malformed
 checkpoint     checks of a checkpoint before a run resumes from it
+complete       checkpoints from which a run resumes as if it had never stopped
 ref_logprobs/  stored log-probs of a reference model
 """

@@ -16,7 +16,8 @@ from trl.trainer import dpo_trainer
 from zephyr_fast._core import ConfigError
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.load.collators import PairCollator, layout_for
-from zephyr_fast.train import configs, packing, run
+from zephyr_fast.train import configs, packing, run, saving
+from zephyr_fast.train.complete import ReferenceMixin
 from zephyr_fast.train.evaluation import ROWS, Weights
 from zephyr_fast.train.metrics import preferences
 from zephyr_fast.train.model import load_tokenizer, log, model_name, resolve_model
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from trl import DPOConfig, ModelConfig
 
 
-class DPOTrainer(CheckedTrainerMixin, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
+class DPOTrainer(ReferenceMixin, CheckedTrainerMixin, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
     """TRL's trainer on tokenized pairs; TRL would tokenize text, always (trl#2368)."""
 
     data_collator: PairCollator
@@ -178,6 +179,7 @@ def main(data: configs.ShardArguments, training: "DPOConfig", model: "ModelConfi
     manifests = run.read_manifests(data, Product.PAIRS)
     run.apply_shard_settings(data, training, manifests)
     tokenizer = load_tokenizer(data.shards[0], manifests[0])
+    tokenizer.chat_template = saving.template_with_bos(data.shards[0], tokenizer)
     train_dataset, eval_dataset = run.open_splits(data, training, manifests[0])
     if training.precompute_ref_log_probs:
         keys = attach.keys_of_run(training, model, manifests)
@@ -199,6 +201,7 @@ def main(data: configs.ShardArguments, training: "DPOConfig", model: "ModelConfi
             peft_config=start.peft_config,
         )
     trainer.remainder = data.remainder
+    trainer.end_token_ids = saving.end_tokens(data.shards[0], tokenizer)
     trainer.pack = pack
     if pack != "false":
         trainer.pack_pairs()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from accelerate.utils import send_to_device
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState, TrainerState
-from transformers.trainer_utils import IntervalStrategy, SaveStrategy, get_last_checkpoint
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from zephyr_fast._core import ConfigError, InputError, IntegrityError, ZephyrError
 from zephyr_fast.load import permutation
@@ -22,6 +22,7 @@ from zephyr_fast.load.index import IndexRows
 from zephyr_fast.load.loader import Batches, Loader, Part, Workers
 from zephyr_fast.load.rank_check import RankState, check_ranks
 from zephyr_fast.load.stream import PADDING, LoaderState, Remainder, Stream, other_version
+from zephyr_fast.train.complete import newest_complete
 from zephyr_fast.train.configs import WHOLE_MAX
 from zephyr_fast.train.model import log
 
@@ -57,9 +58,9 @@ class OrderedTrainerMixin:
             InputError: If there is no checkpoint to resume from.
         """
         if resume_from_checkpoint is True:
-            resume_from_checkpoint = get_last_checkpoint(self.args.output_dir)
-            if resume_from_checkpoint is None:
-                raise InputError(f"`{self.args.output_dir}` has no checkpoint to resume from")
+            resume_from_checkpoint, passed = newest_complete(self.args.output_dir)
+            for reason in passed:
+                log(reason)
         self._resumed = str(resume_from_checkpoint) if resume_from_checkpoint else None
         if self._is_ordered():
             self.args.ignore_data_skip = True  # the loader starts at the checkpoint's position

@@ -2,13 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-from zephyr_fast._core import ConfigError, InputError
+from zephyr_fast._core import ConfigError
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.dataset.remote import local
 from zephyr_fast.load.index import index, open_shards, with_lengths
 from zephyr_fast.load.mixture import Mixture
-from zephyr_fast.train.checkpoint import check_checkpoint, resuming
+from zephyr_fast.train.checkpoint import resuming
+from zephyr_fast.train.complete import check_complete, check_reference, newest_complete
 from zephyr_fast.train.configs import ShardArguments
 from zephyr_fast.train.model import log, read_manifest
 
@@ -52,9 +53,14 @@ def apply_shard_settings(
         )
     training.remove_unused_columns = False  # the columns of the index are not the model's inputs
     if str(training.resume_from_checkpoint).lower() == "true":
-        training.resume_from_checkpoint = last_checkpoint(str(training.output_dir))
+        training.resume_from_checkpoint, passed = newest_complete(str(training.output_dir))
+        for reason in passed:
+            log(reason)
+        log(f"resuming from `{training.resume_from_checkpoint}`")
     if training.resume_from_checkpoint:
-        check_checkpoint(str(training.resume_from_checkpoint))
+        check_complete(str(training.resume_from_checkpoint))
+        if getattr(training, "sync_ref_model", False):
+            check_reference(str(training.resume_from_checkpoint))
     training.do_eval = (
         training.do_eval or training.eval_strategy != "no" or bool(training.eval_on_start)
     )
@@ -65,21 +71,6 @@ def apply_shard_settings(
     # The baseline. The trainer measures it after the model is sharded and on its device.
     if training.eval_on_start is None:  # see `configs.parse`
         training.eval_on_start = training.do_eval and not training.resume_from_checkpoint
-
-
-def last_checkpoint(folder: str) -> str:
-    """Return the newest checkpoint of an output directory; raise InputError if there is none."""
-    from pathlib import Path
-
-    from transformers.trainer_utils import get_last_checkpoint
-
-    found = get_last_checkpoint(folder) if Path(folder).is_dir() else None
-    if found is None:
-        raise InputError(
-            f"`{folder}` has no checkpoint to resume from; remove "
-            "`resume_from_checkpoint` to start from scratch"
-        )
-    return str(found)
 
 
 def open_splits(

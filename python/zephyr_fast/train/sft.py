@@ -7,7 +7,7 @@ import trl
 
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.dataset.product import Product
-from zephyr_fast.train import configs, packing, run
+from zephyr_fast.train import configs, packing, run, saving
 from zephyr_fast.train.model import load_tokenizer, model_name, resolve_model
 from zephyr_fast.train.trainers import SFTTrainer
 from zephyr_fast.train.trust import refused_weights
@@ -55,6 +55,7 @@ def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> 
     run.apply_shard_settings(data, training, manifests)
     training.dataset_kwargs = {"skip_prepare_dataset": True}
     tokenizer = load_tokenizer(data.shards[0], manifests[0])
+    tokenizer.chat_template = saving.template_with_bos(data.shards[0], tokenizer)
     start = resolve_model(model, training, manifests, tokenizer)
     train_dataset, eval_dataset = run.open_splits(data, training, manifests[0])
 
@@ -69,6 +70,7 @@ def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> 
             peft_config=start.peft_config,
         )
     trainer.remainder = data.remainder
+    trainer.end_token_ids = saving.end_tokens(data.shards[0], tokenizer)
     if data.teacher:
         trainer.set_teacher(data.teacher, data.teacher_weight)
 

@@ -8,7 +8,7 @@ import numpy as np
 from zephyr_fast._core import ConfigError, IntegrityError
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.load.index import with_columns
-from zephyr_fast.train.model import model_name
+from zephyr_fast.train.model import base_of_adapter, model_name
 from zephyr_fast.train.ref_logprobs import store
 from zephyr_fast.train.ref_logprobs.store import COLUMNS, Key
 from zephyr_fast.train.ref_logprobs.weights import weights_digest
@@ -93,6 +93,7 @@ def _dtype_of_products(name: str, training: "DPOConfig", model: "ModelConfig") -
     given = training.model_init_kwargs if isinstance(training.model_init_kwargs, dict) else {}
     dtype = given.get("dtype", model.dtype)
     if dtype in (None, "auto"):
+        name = base_of_adapter(name) or name
         with refused(f"the model `{name}`"):
             dtype = (
                 AutoConfig.from_pretrained(name, trust_remote_code=training.trust_remote_code).dtype
