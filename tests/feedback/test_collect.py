@@ -64,7 +64,7 @@ def test_rows_have_the_shape_that_binarize_reads(tmp_path: Path) -> None:
             assert note["Rationale"] == "3 claims, 2 of them good"
     assert len({tuple(row["models"]) for row in rows}) > 10, "drawn for each prompt"
     out = tmp_path / "prefs"
-    binarize(input=tmp_path / "out", out=out, tokenizer="sample", overrides=ARGILLA)
+    binarize(input=tmp_path / "out" / "rows.jsonl", out=out, tokenizer="sample", overrides=ARGILLA)
     ledger = scan_ledger(out).collect()
     assert len(ledger) == 20 and set(ledger["source_id"]) == {f"p{n}" for n in range(20)}
     assert set(ledger["outcome"]) <= {"written", "dropped"}
@@ -171,7 +171,12 @@ def test_a_verdict_that_cannot_be_read_is_no_score(tmp_path: Path) -> None:
             assert is_unrated == (one["fine-grained_score"] is None)
             seen += is_unrated
     assert seen
-    binarize(input=tmp_path / "out", out=tmp_path / "prefs", tokenizer="sample", overrides=ARGILLA)
+    binarize(
+        input=tmp_path / "out" / "rows.jsonl",
+        out=tmp_path / "prefs",
+        tokenizer="sample",
+        overrides=ARGILLA,
+    )
 
 
 def test_expected_verdicts_come_from_log_probs(tmp_path: Path) -> None:

@@ -80,8 +80,10 @@ def test_the_ranking_is_that_of_the_models() -> None:
     assert [one.model for one in found] == list(MODELS)
     assert all(one.low < one.strength < one.high and one.comparisons == 600 for one in found)
     assert found[0].low > found[1].high, "the best is told from the second"
-    equal = of(verdicts(FAIR, prompts=200)).ranking
-    assert all(one.low < 0 < one.high for one in equal)
+    equal = [one for seed in range(30) for one in ranking.ranking(verdicts(FAIR, 50 + seed))]
+    hits = sum(one.low < 0 < one.high for one in equal)
+    # Four dependent intervals in 30 draws: 2.5 standard deviations are 10 points.
+    assert len(equal) == 120 and hits >= 102, hits
 
 
 def test_strengths_make_the_expected_wins_equal_those_that_were_seen() -> None:

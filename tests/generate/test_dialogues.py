@@ -54,7 +54,7 @@ def test_dialogues_are_what_prep_reads(tmp_path: Path) -> None:
     # Each answer was asked with the whole dialogue before it.
     told = [[message["content"] for message in one["messages"]] for one in asked]
     assert all(row["data"][:-1] in told for row in rows)
-    prep(input=tmp_path / "out", out=tmp_path / "shards", tokenizer="sample")
+    prep(input=tmp_path / "out" / "rows.jsonl", out=tmp_path / "shards", tokenizer="sample")
     ledger = scan_ledger(tmp_path / "shards").collect()
     assert set(ledger["source_id"]) == {row["id"] for row in rows}
     assert set(ledger["outcome"]) <= {"written", "duplicate"}

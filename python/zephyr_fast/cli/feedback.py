@@ -94,8 +94,8 @@ def collect(
 ) -> None:
     """Let models answer prompts and judges rate the answers.
 
-    Writes DIR/rows.jsonl, which `zephyr-fast binarize ultrafeedback --input DIR` reads. If the run
-    stops, the same command continues and sends only what has no answer yet.
+    Writes DIR/rows.jsonl, an input of `zephyr-fast binarize ultrafeedback`. If the run stops, the
+    same command continues and sends only what has no answer yet.
     """
     how = asking.asking(budget, budget_tokens, accept_failures, replays)
     from zephyr_fast.collection import prompts

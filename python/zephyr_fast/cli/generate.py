@@ -83,8 +83,8 @@ def dialogues(
 ) -> None:
     """Let a teacher answer instructions that a model writes, for several rounds.
 
-    Writes DIR/rows.jsonl, which `zephyr-fast prep ultrachat --input DIR` reads. If the run stops,
-    the same command continues and sends only what has no answer yet.
+    Writes DIR/rows.jsonl, an input of `zephyr-fast prep ultrachat`. If the run stops, the same
+    command continues and sends only what has no answer yet.
     """
     how = asking.asking(budget, budget_tokens, accept_failures, replays)
     from zephyr_fast.collection import prompts
