@@ -1,9 +1,14 @@
 """Measures trained models: MT-Bench, AlpacaEval and leaderboard tasks, and compares the results.
 
-result            one result: the figures of one model by one judge, as a JSON file
-errors            errors with an exit code of their own
-intervals         means, standard errors and bootstrap intervals
-records           rows of JSON and JSONL files from others, read with limits
-output            the output directory of an evaluation, and its settings
-win_rate          preferences to a win rate
+alpaca_eval        a judge prefers the model's output or a baseline's
+length_controlled  AlpacaEval's length-controlled rate, by the package `alpaca_eval`
+win_rate           preferences to a win rate
+scored             results of annotations that exist
+local_model        answers of a model in a local directory
+asking             asks the evaluated model and its judges, and returns their replies
+prompts            the judge's prompts
+result             one result: the figures of one model by one judge, as a JSON file
+intervals          means and bootstrap intervals
+rows               rows of JSON and JSONL files from others, read with limits
+errors             errors with an exit code of their own
 """

@@ -14,17 +14,29 @@ from pathlib import Path
 from typing import Any
 
 from zephyr_fast._core import InputError
-from zephyr_fast.endpoint.budget import Caps
+from zephyr_fast.collection.directory import Directory, described
+from zephyr_fast.collection.prompt_file import PromptFile, load
+from zephyr_fast.collection.run import Asking
 from zephyr_fast.endpoint.call import Call, Message
 from zephyr_fast.endpoint.endpoints import Endpoint, Endpoints
+from zephyr_fast.endpoint.forecast import Forecast, forecast
 from zephyr_fast.endpoint.plans import Plan
-from zephyr_fast.evaluate.asking import Answerer, Reply, asked, one_call, versions
-from zephyr_fast.evaluate.output import LOG, Output, claim, file_name
-from zephyr_fast.evaluate.prompts import BUNDLED, Prompt, prompts_digest, read_prompt
-from zephyr_fast.evaluate.records import digest, read_rows, text_field
+from zephyr_fast.evaluate.asking import (
+    Answerer,
+    Reply,
+    asked,
+    began,
+    file_name,
+    one_call,
+    put,
+    versions,
+)
+from zephyr_fast.evaluate.prompts import BUNDLED, digest_of
 from zephyr_fast.evaluate.result import OVERALL, Figure, Result
-from zephyr_fast.evaluate.verdict import Problem, letter
-from zephyr_fast.evaluate.win_rate import checked, discrete, games, win_rate
+from zephyr_fast.evaluate.rows import digest, read_rows, text_field
+from zephyr_fast.evaluate.win_rate import discrete, games, win_rate
+from zephyr_fast.judge.scale import Fault, Unread
+from zephyr_fast.judge.verdict import lettered
 from zephyr_fast.printed import shown
 
 BENCHMARK = "alpaca-eval"
@@ -34,7 +46,6 @@ ANSWER_TOKENS_MAX = 2_048
 _LETTER_TOKENS_MAX = 1_024
 _TOP_LOGPROBS = 5
 _FIELDS = ("instruction", "output_a", "output_b")
-_MISSING = "missing"
 
 PROMPTS = {
     "letter": BUNDLED / "alpaca-eval-letter.txt",
@@ -74,20 +85,22 @@ class Job:
     endpoints: Endpoints
     judges: Sequence[Endpoint]
     method: str
-    prompt: Prompt
-    seed: int = 0
+    prompt: PromptFile
+    seed: int = 1
     system: str | None = None
     temperature: float = 0.7
-    caps: Caps = Caps()
 
 
 def read_set(path: Path) -> list[Row]:
     """Read instructions, with outputs if there are any. Raises InputError."""
-    rows, seen = [], {}
+    rows: list[Row] = []
+    seen: dict[str, int] = {}
     for number, given in enumerate(read_rows(path), start=1):
         where = f"`{shown(path)}`: row {number}"
         texts = {name: text_field(where, given, name) for name in Row.__slots__ if name in given}
-        row = Row(**({"instruction": text_field(where, given, "instruction"), "dataset": ""} | texts))
+        row = Row(
+            **({"instruction": text_field(where, given, "instruction"), "dataset": ""} | texts)
+        )
         if row.instruction in seen:
             first = seen[row.instruction]
             raise InputError(f"{where} repeats the instruction of row {first}")
@@ -113,42 +126,46 @@ def read_outputs(path: Path, rows: Sequence[Row]) -> list[Row]:
     return given
 
 
-def settings_of(job: Job, model: str, answers: str) -> dict[str, str | int | bool | list[str] | None]:
-    """Return the settings that make two runs the same."""
+def settings_of(job: Job, model: str, answers: object) -> dict[str, Any]:
+    """Return what the files of a run depend on. `answers` describes where outputs come from."""
     return {
         "benchmark": BENCHMARK,
         "model": model,
         "answers": answers,
-        "judges": [f"{one.name}: {one.model}" for one in job.judges],
+        "judges": {one.name: described(one) for one in job.judges},
         "method": job.method,
-        "prompt": prompts_digest({"prompt": job.prompt}),
+        "prompt": digest_of({"prompt": job.prompt}),
         "instructions": digest([row.instruction for row in job.rows]),
         "baseline": digest([row.output for row in job.baseline]),
         "seed": job.seed,
         "system": job.system,
-        "temperature": str(job.temperature),
+        "temperature": job.temperature,
     }
 
 
-def outputs_of(job: Job, answerer: Answerer, out: Output) -> list[Row]:
+def described_outputs(outputs: Sequence[Row]) -> str:
+    """Return the digest of existing outputs, for the settings of a run."""
+    return digest([[row.output, row.hole] for row in outputs])
+
+
+def forecasts(job: Job, model: str | None, outputs: Sequence[Row] | None) -> list[Forecast]:
+    """Return what a run will send. A local model sends nothing; `outputs` None: not known yet."""
+    stand_in = [replace(row, output="word " * 200) for row in job.rows]
+    answers = [one_call(_answer_call(job, model, row)) for row in job.rows] if model else []
+    pairs = list(zip(job.baseline, outputs or stand_in, strict=True))
+    judging = [
+        one_call(_question(job, judge, base, own)) for judge in job.judges for base, own in pairs
+    ]
+    return forecast([*answers, *judging], job.endpoints)
+
+
+def outputs_of(job: Job, answerer: Answerer, out: Directory, how: Asking) -> list[Row]:
     """Ask the model for its outputs and write `outputs.json`."""
 
     def calls() -> list[Plan[Reply]]:
-        return [
-            one_call(
-                Call(
-                    answerer.endpoint.name,
-                    _prompted(job.system, row.instruction),
-                    ANSWER_TOKENS_MAX,
-                    temperature=job.temperature,
-                )
-            )
-            for row in job.rows
-        ]
+        return [one_call(_answer_call(job, answerer.endpoint.name, row)) for row in job.rows]
 
-    known = {answerer.endpoint.name: answerer.endpoint} if answerer.source else job.endpoints
-    caps = Caps() if answerer.source else job.caps
-    replies = asked(calls, known, out.path / answerer.log, caps, answerer.source)
+    replies = asked(calls, job.endpoints, out, how, answerer)
     found = [
         replace(row, output=reply.text, generator=answerer.model, hole=reply.problem)
         for row, reply in zip(job.rows, replies, strict=True)
@@ -157,16 +174,24 @@ def outputs_of(job: Job, answerer: Answerer, out: Output) -> list[Row]:
         {name: getattr(one, name) for name in Row.__slots__ if name != "hole" or one.hole}
         for one in found
     ]
-    out.write("outputs.json", [json.dumps(rows, indent=1, ensure_ascii=False).encode(), b"\n"])
+    put(out, "outputs.json", [json.dumps(rows, indent=1, ensure_ascii=False).encode(), b"\n"])
     return found
 
 
-def _prompted(system: str | None, text: str) -> tuple[Message, ...]:
+def _answer_call(job: Job, endpoint: str, row: Row) -> Call:
+    messages = prompted(job.system, row.instruction)
+    return Call(endpoint, messages, ANSWER_TOKENS_MAX, temperature=job.temperature)
+
+
+def prompted(system: str | None, text: str) -> tuple[Message, ...]:
+    """Return a question with its system message; None is no system message."""
     user = Message("user", text)
     return (user,) if system is None else (Message("system", system), user)
 
 
-def judged(job: Job, judge: Endpoint, outputs: Sequence[Row], out: Output) -> Result:
+def judged(
+    job: Job, judge: Endpoint, outputs: Sequence[Row], out: Directory, how: Asking
+) -> tuple[Result, list[dict[str, Any]]]:
     """Ask one judge about all outputs, write its annotations and its result."""
     pairs = [
         (base, own)
@@ -177,7 +202,7 @@ def judged(job: Job, judge: Endpoint, outputs: Sequence[Row], out: Output) -> Re
     def calls() -> list[Plan[Reply]]:
         return [one_call(_question(job, judge, base, own)) for base, own in pairs]
 
-    replies = iter(asked(calls, job.endpoints, out.path / LOG, job.caps))
+    replies = iter(asked(calls, job.endpoints, out, how))
     rows, said = [], []
     for base, own in zip(job.baseline, outputs, strict=True):
         hole = base.hole or own.hole
@@ -186,7 +211,7 @@ def judged(job: Job, judge: Endpoint, outputs: Sequence[Row], out: Output) -> Re
         rows.append(_annotation(job, judge, base, own, reply))
     name = file_name(judge.name)
     text = json.dumps(rows, indent=1, ensure_ascii=False)
-    out.write(f"annotations/{name}.json", [text.encode(), b"\n"])
+    put(out, f"annotations/{name}.json", [text.encode(), b"\n"])
     models, fingerprints = versions(said)
     result = Result(
         BENCHMARK,
@@ -194,15 +219,19 @@ def judged(job: Job, judge: Endpoint, outputs: Sequence[Row], out: Output) -> Re
         judge.model,
         models,
         fingerprints,
-        prompts_digest({job.method: job.prompt}),
-        _questions(rows),
+        digest_of({job.method: job.prompt}),
+        questions_of(rows),
         job.method,
-        out.created,
+        began(out).isoformat(),
         "percent",
-        *_figures([row["preference"] for row in rows], [row.get("hole", "") for row in rows]),
+        *figures_of([row["preference"] for row in rows], [row.get("hole", "") for row in rows]),
     )
-    result.write(out.path / "results" / f"{name}.json")
-    return result
+    return result, rows
+
+
+def result_path(out: Directory, judge: str) -> Path:
+    """Return the file of a judge's result."""
+    return out.path / "results" / f"{file_name(judge)}.json"
 
 
 def is_model_first(seed: int, instruction: str) -> bool:
@@ -226,8 +255,8 @@ def _annotation(job: Job, judge: Endpoint, base: Row, own: Row, reply: Reply) ->
     preference, hole = None, reply.problem
     if reply.choice is not None:
         read = weight(reply) if job.method == "weighted" else _plain(reply)
-        if isinstance(read, Problem):
-            hole = read.value
+        if isinstance(read, Unread):
+            hole = read.fault.value
         else:  # how much the judge prefers B
             preference = 2 - read if is_first else 1 + read
     row: dict[str, Any] = {
@@ -245,13 +274,13 @@ def _annotation(job: Job, judge: Endpoint, base: Row, own: Row, reply: Reply) ->
     return row | ({"hole": hole} if hole else {})
 
 
-def _plain(reply: Reply) -> float | Problem:
+def _plain(reply: Reply) -> float | Unread:
     assert reply.choice is not None
-    found = letter(reply.text, "ABC", reply.choice.is_cut)
-    return found if isinstance(found, Problem) else {"A": 0.0, "B": 1.0, "C": 0.5}[found]
+    found = lettered(reply.text, "ABC", is_cut=reply.choice.is_cut)
+    return found if isinstance(found, Unread) else {"A": 0.0, "B": 1.0, "C": 0.5}[found]
 
 
-def weight(reply: Reply) -> float | Problem:
+def weight(reply: Reply) -> float | Unread:
     """Return the probability of `B` against `A` in the first token of a reply."""
     assert reply.choice is not None
     tokens = reply.choice.logprobs or ()
@@ -261,51 +290,13 @@ def weight(reply: Reply) -> float | Problem:
         if name in ("A", "B"):
             found[name] = found.get(name, 0.0) + math.exp(min(logprob, 0.0))
     total = sum(found.values())
-    return found.get("B", 0.0) / total if total > 0 else Problem.NO_VERDICT
+    return found.get("B", 0.0) / total if total > 0 else Unread(Fault.LOW_MASS)
 
 
-def from_annotations(path: Path, out: Output) -> tuple[Result, list[dict[str, Any]]]:
-    """Compute the result of an existing annotation file. Raises InputError."""
-    rows = read_rows(path)
-    names: dict[str, str] = {}
-    preferences, holes = [], []
-    seen: dict[str, int] = {}
-    for number, row in enumerate(rows, start=1):
-        where = f"`{shown(path)}`: row {number}"
-        instruction = text_field(where, row, "instruction")
-        if instruction in seen:
-            raise InputError(f"{where} repeats the instruction of row {seen[instruction]}")
-        seen[instruction] = number
-        for name in ("generator_1", "generator_2", "annotator"):
-            value = text_field(where, row, name)
-            if names.setdefault(name, value) != value:
-                raise InputError(f"{where} has another `{name}` than row 1")
-        if "preference" not in row:
-            raise InputError(f"{where}: `preference` is missing")
-        preferences.append(checked(where, row["preference"]))
-        holes.append(str(row.get("hole") or _MISSING) if preferences[-1] is None else "")
-    result = Result(
-        BENCHMARK,
-        names["generator_2"],
-        names["annotator"],
-        (),
-        (),
-        digest("annotator", names["annotator"]),
-        _questions(rows),
-        "annotations",
-        out.created,
-        "percent",
-        *_figures(preferences, holes),
-        (f"computed from {len(rows):,} existing annotations",),
-    )
-    result.write(out.path / "results" / f"{file_name(names['annotator'])}.json")
-    return result, rows
-
-
-def _figures(
+def figures_of(
     preferences: Sequence[float | None], holes: Sequence[str]
 ) -> tuple[int, dict[str, int], dict[str, Figure]]:
-    """The number of preferences, holes by reason, and the figures."""
+    """Return the number of preferences, holes by reason, and the figures."""
     found = Counter(hole for hole in holes if hole)
     won = games(preferences)
     n = len(preferences) - found.total()
@@ -318,16 +309,11 @@ def _figures(
     return n, dict(sorted(found.items())), figures
 
 
-def _questions(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The digest of instructions and baseline outputs."""
+def questions_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the digest of instructions and baseline outputs."""
     return digest([[row["instruction"], row.get("output_1")] for row in rows])
 
 
-def claim_for_annotations(path: Path, out: Path) -> Output:
-    """Claim an output directory for an annotation file."""
-    return claim(out, {"benchmark": BENCHMARK, "annotations": digest(read_rows(path))})
-
-
-def prompt_of(method: str, path: Path | None) -> Prompt:
-    """Read the judge prompt: a given file, or the bundled one. Raises InputError."""
-    return read_prompt(path or PROMPTS[method]).require(_FIELDS)
+def prompt_of(method: str, path: Path | None) -> PromptFile:
+    """Read the judge prompt: a given file, or the bundled one. Raises InputError, ConfigError."""
+    return load(path or PROMPTS[method], _FIELDS)

@@ -49,7 +49,9 @@ def bootstrap(
         for name, value in statistic(drawn).items():
             if value is not None:
                 found.setdefault(name, []).append(value)
-    return {name: (_quantile(values, 0.025), _quantile(values, 0.975)) for name, values in found.items()}
+    return {
+        name: (_quantile(values, 0.025), _quantile(values, 0.975)) for name, values in found.items()
+    }
 
 
 def _quantile(values: list[float], share: float) -> float:

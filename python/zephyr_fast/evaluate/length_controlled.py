@@ -7,7 +7,6 @@ of the evaluation set, or the figure would be wrong without any sign of it.
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from zephyr_fast._core import InputError
@@ -18,7 +17,7 @@ _SCRIPT = """
 import json, sys
 import pandas
 from alpaca_eval.metrics.glm_winrate import get_length_controlled_winrate
-rows = pandas.DataFrame(json.load(open(sys.argv[1], encoding="utf-8")))
+rows = pandas.DataFrame(json.load(sys.stdin))
 found = get_length_controlled_winrate(rows, save_weights_dir=None)
 print("FOUND", json.dumps(float(found["length_controlled_winrate"])))
 """
@@ -32,7 +31,9 @@ def check_complete(rows: Sequence[Mapping[str, Any]], expected: Sequence[Row]) -
         reason = f"there are {len(rows):,} annotations and {len(expected):,} instructions"
     else:
         pairs = zip(rows, expected, strict=True)
-        wrong = [n for n, (row, one) in enumerate(pairs, 1) if row["instruction"] != one.instruction]
+        wrong = [
+            n for n, (row, one) in enumerate(pairs, 1) if row["instruction"] != one.instruction
+        ]
         if wrong:
             reason = f"annotation {wrong[0]} has a different instruction than the set"
         holes = [n for n, row in enumerate(rows, 1) if row["preference"] is None]
@@ -45,7 +46,7 @@ def check_complete(rows: Sequence[Mapping[str, Any]], expected: Sequence[Row]) -
 
 
 def length_controlled(
-    rows: Sequence[Mapping[str, Any]], expected: Sequence[Row], python: str, directory: Path
+    rows: Sequence[Mapping[str, Any]], expected: Sequence[Row], python: str
 ) -> float:
     """Return the length-controlled win rate in percent.
 
@@ -53,19 +54,17 @@ def length_controlled(
         rows: annotations, all of them in order
         expected: the evaluation set
         python: interpreter of an environment with `alpaca_eval`
-        directory: directory for a temporary file
 
     Raises:
         InputError: rows are missing, or the package is absent or fails
     """
     check_complete(rows, expected)
-    file = directory / "length-controlled-input.json"
     names = ("instruction", "output_1", "output_2", "generator_1", "generator_2", "annotator")
     kept = [{name: row.get(name) for name in (*names, "preference")} for row in rows]
-    file.write_text(json.dumps(kept), encoding="utf-8")
     try:
         done = subprocess.run(
-            [python, "-c", _SCRIPT, str(file)],
+            [python, "-c", _SCRIPT],
+            input=json.dumps(kept),
             capture_output=True,
             text=True,
             timeout=_SECONDS_MAX,
@@ -73,8 +72,6 @@ def length_controlled(
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InputError(f"cannot run `{shown(python)}`: {shown(error, 300)}") from None
-    finally:
-        file.unlink(missing_ok=True)
     last = [line for line in done.stdout.splitlines() if line.startswith("FOUND ")]
     if done.returncode == 0 and last:
         return float(last[-1].removeprefix("FOUND "))

@@ -20,7 +20,6 @@ from zephyr_fast.train.trust import check_folder, check_kernels, never_ask, refu
 
 _SECONDS_MAX = 10_000_000.0
 NAME = "local-model"
-LOG = "local-calls.jsonl"
 
 
 class LocalModel:
@@ -75,7 +74,12 @@ class LocalModel:
         torch.manual_seed(int(request.key[:12], 16))
         sampling: dict[str, Any] = {"do_sample": False}
         if call.temperature:
-            sampling = {"do_sample": True, "temperature": call.temperature, "top_p": 1.0, "top_k": 0}
+            sampling = {
+                "do_sample": True,
+                "temperature": call.temperature,
+                "top_p": 1.0,
+                "top_k": 0,
+            }
         with torch.inference_mode():
             output = self._model.generate(
                 ids,
@@ -102,8 +106,8 @@ def _reply(model: str, text: str, prompt: int, output: int, ended: bool) -> Repl
     return Reply(200, json.dumps({"model": model, "choices": [choice], "usage": usage}).encode())
 
 
-def local_answerer(path: Path) -> Answerer:
-    """Return the model of a directory as an answerer. Raises InputError."""
+def local_answerer(path: Path, model: str | None) -> Answerer:
+    """Return the model of a directory, by its own name or a given one. Raises InputError."""
     source = LocalModel(path)
     weights, config = weights_digest(str(path))
     endpoint = Endpoint(
@@ -114,4 +118,4 @@ def local_answerer(path: Path) -> Answerer:
         deadline_seconds=_SECONDS_MAX,
         attempt_seconds=_SECONDS_MAX,
     )
-    return Answerer(endpoint, path.resolve().name, LOG, source)
+    return Answerer(endpoint, model or path.resolve().name, source)

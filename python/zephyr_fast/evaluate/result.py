@@ -14,7 +14,7 @@ from typing import Any
 
 from zephyr_fast._core import InputError, StorageError
 from zephyr_fast.dataset.folder import Folder
-from zephyr_fast.evaluate.records import read_json
+from zephyr_fast.evaluate.rows import read_json
 from zephyr_fast.printed import brief, shown
 
 SCHEMA = 1
@@ -128,31 +128,25 @@ def _result(given: Mapping[str, Any]) -> Result:
     names = [one.name for one in fields(Result)]
     if missing := [name for name in names if name not in given]:
         raise ValueError(f"no `{missing[0]}`")
-    texts = {name: _text(given, name) for name in _TEXTS}
-    lists = {name: _texts(given, name) for name in _LISTS}
     figures = _mapping(given, "figures")
     if len(figures) > _FIGURES_MAX:
         raise ValueError(f"more than {_FIGURES_MAX:,} figures")
     return Result(
-        **texts,
-        **lists,
+        benchmark=_text(given, "benchmark"),
+        model=_text(given, "model"),
+        judge=_text(given, "judge"),
+        judge_versions=_texts(given, "judge_versions"),
+        judge_fingerprints=_texts(given, "judge_fingerprints"),
+        prompts=_text(given, "prompts"),
+        questions=_text(given, "questions"),
+        rules=_text(given, "rules"),
+        created=_text(given, "created"),
+        unit=_text(given, "unit"),
         n=_count(given["n"], "n"),
         holes={name: _count(n, "holes") for name, n in _mapping(given, "holes").items()},
         figures={name: _figure(name, one) for name, one in figures.items()},
+        notes=_texts(given, "notes"),
     )
-
-
-_TEXTS = (
-    "benchmark",
-    "model",
-    "judge",
-    "prompts",
-    "questions",
-    "rules",
-    "created",
-    "unit",
-)
-_LISTS = ("judge_versions", "judge_fingerprints", "notes")
 
 
 def _text(given: Mapping[str, Any], name: str) -> str:
