@@ -10,7 +10,7 @@ train      ref-logprobs, estimate
 endpoints  endpoints
 feedback   feedback collect, feedback report
 generate   generate dialogues
-evaluate   evaluate alpaca-eval, evaluate score
+evaluate   evaluate mt-bench, evaluate alpaca-eval, evaluate score
 options    the options that prep and binarize share
 asking     the options that commands share which ask models
 errors     the exit code and the message of every failure

@@ -55,6 +55,106 @@ def evaluate() -> None:
     """Measure a model, or compute the figures of existing judgements."""
 
 
+@evaluate.command("mt-bench")
+@click.option(
+    "--questions",
+    "questions_file",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="FastChat's question.jsonl.",
+)
+@click.option(
+    "--references",
+    "references_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="FastChat's reference answers. Questions that have one are judged with it.",
+)
+@click.option(
+    "--no-references",
+    is_flag=True,
+    help="Judge without reference answers, instead of --references.",
+)
+@click.option(
+    "--judge-prompts",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Directory of judge prompts, or FastChat's judge_prompts.jsonl (default: bundled).",
+)
+@click.option(
+    "--compat",
+    type=click.Choice(["fastchat"]),
+    help="Read verdicts as FastChat does: the first number in brackets, of any size.",
+)
+@click.option(
+    "--first-of-category",
+    "first",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Use only the first N questions of each category.",
+)
+@_model_options
+@asking.shared
+def mt_bench(
+    questions_file: Path,
+    references_file: Path | None,
+    no_references: bool,
+    judge_prompts: Path | None,
+    compat: str | None,
+    first: int | None,
+    answers_from: str | None,
+    model_dir: Path | None,
+    name: str | None,
+    judges: str,
+    system: str | None,
+    allow_holes: bool,
+    endpoints_file: Path,
+    out: Path,
+    seed: int,
+    budget: float | None,
+    budget_tokens: int | None,
+    accept_failures: bool,
+    replays: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Let a model answer MT-Bench and judges rate its answers.
+
+    Writes DIR/model_answer/MODEL.jsonl and DIR/model_judgment/JUDGE_single.jsonl in FastChat's
+    format, and DIR/results/JUDGE.json. Exit code 3 if a score is missing.
+    """
+    source = click.get_current_context().get_parameter_source("seed")
+    if source is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("--seed has no effect: MT-Bench makes no random choice")
+    how = asking.asking(budget, budget_tokens, accept_failures, replays)
+    from zephyr_fast.collection.directory import Directory
+    from zephyr_fast.evaluate import mt_bench as bench
+
+    _check_one_source(answers_from, model_dir)
+    if no_references == (references_file is not None):
+        raise click.UsageError("pass --references FILE or --no-references")
+    names = _names(judges)
+    known = asking.chosen(endpoints_file, [*names, *([answers_from] if answers_from else [])])
+    job = bench.Job(
+        bench.read_questions(questions_file, references_file, first),
+        known,
+        [known[one] for one in names],
+        bench.prompts_of(judge_prompts),
+        compat or "strict",
+        system,
+    )
+    if dry_run:
+        asking.print_forecasts(bench.forecasts(job, answers_from), as_json)
+        return
+    answerer = _answerer(known, answers_from, model_dir, name)
+    directory = Directory(out)
+    directory.claim(bench.settings_of(job, answerer))
+    answers = bench.answers_of(job, answerer, directory, how)
+    found = [bench.judged(job, judge, answerer, answers, directory, how) for judge in job.judges]
+    _print(found, allow_holes, as_json)
+
+
 @evaluate.command("alpaca-eval")
 @click.option(
     "--set",
@@ -190,6 +290,14 @@ def alpaca_eval(
     help="Result to write, e.g. result.json.",
 )
 @click.option(
+    "--questions",
+    "questions_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="MT-Bench's question.jsonl, which judgements require.",
+)
+@click.option("--model-name", metavar="TEXT", help="The model, if FILE has judgements of several.")
+@click.option(
     "--set",
     "set_file",
     metavar="FILE",
@@ -207,29 +315,48 @@ def alpaca_eval(
 def score(
     file: Path,
     out: Path,
+    questions_file: Path | None,
+    model_name: str | None,
     set_file: Path | None,
     python: str | None,
     allow_holes: bool,
     as_json: bool,
 ) -> None:
-    """Compute the figures of existing AlpacaEval annotations.
+    """Compute the figures of existing AlpacaEval annotations or MT-Bench judgements.
 
     FILE is JSON or JSONL, possibly compressed with gzip. Nothing is sent.
     """
     from zephyr_fast.evaluate import scored
     from zephyr_fast.evaluate.alpaca_eval import read_set
     from zephyr_fast.evaluate.length_controlled import length_controlled
+    from zephyr_fast.evaluate.mt_bench import read_questions
     from zephyr_fast.evaluate.rows import read_rows
 
     if (set_file is None) != (python is None):
         raise click.UsageError("--set and --length-controlled need each other")
     rows = read_rows(file)
-    result = scored.annotations_result(file, rows)
+    if "preference" in rows[0]:
+        if questions_file is not None or model_name is not None:
+            raise click.UsageError("--questions and --model-name are for judgements of MT-Bench")
+        result = scored.annotations_result(file, rows)
+    elif questions_file is None or python is not None:
+        raise click.UsageError("judgements of MT-Bench require --questions, and no --set")
+    else:
+        results = scored.judgments_results(file, rows, read_questions(questions_file, None))
+        result = _of_model(results, model_name)
     if python is not None and set_file is not None:
         rate = length_controlled(rows, read_set(set_file), python)
         result = with_figure(result, "length-controlled", rate)
     result.write(out)
     _print([result], allow_holes, as_json)
+
+
+def _of_model(results: "Sequence[Result]", name: str | None) -> "Result":
+    found = [one for one in results if name in (None, one.model)]
+    if len(found) != 1:
+        known = ", ".join(shown(one.model) for one in results)
+        raise InputError(f"choose one model with --model-name: {known}")
+    return found[0]
 
 
 def with_figure(result: "Result", name: str, value: float) -> "Result":

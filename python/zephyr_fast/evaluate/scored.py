@@ -1,6 +1,6 @@
-"""Results of files that exist: published or earlier annotations of AlpacaEval.
+"""Results of files that exist: annotations of AlpacaEval, judgements of FastChat.
 
-Rows whose preference is missing are holes, which AlpacaEval leaves out of its mean silently.
+Missing scores are holes. AlpacaEval and FastChat leave them out of their means silently.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,9 @@ from typing import Any
 
 from zephyr_fast._core import InputError
 from zephyr_fast.evaluate.alpaca_eval import BENCHMARK, figures_of, questions_of
+from zephyr_fast.evaluate.mt_bench_scores import BENCHMARK as MT_BENCH
+from zephyr_fast.evaluate.mt_bench_scores import Questions, check_judgments, judge_of
+from zephyr_fast.evaluate.mt_bench_scores import figures_of as mt_bench_figures
 from zephyr_fast.evaluate.result import Result
 from zephyr_fast.evaluate.rows import digest, text_field
 from zephyr_fast.evaluate.win_rate import checked
@@ -56,3 +59,28 @@ def annotations_result(path: Path, rows: Sequence[dict[str, Any]]) -> Result:
         *figures_of(preferences, holes),
         (f"computed from {len(rows):,} existing annotations",),
     )
+
+
+def judgments_results(
+    path: Path, rows: Sequence[dict[str, Any]], questions: Questions
+) -> list[Result]:
+    """Compute the result of each model in FastChat's judgements. Raises InputError."""
+    by_model = check_judgments(path, rows, questions)
+    judge = judge_of(f"`{shown(path)}`: row 1", rows[0])
+    return [
+        Result(
+            MT_BENCH,
+            model,
+            judge,
+            (),
+            (),
+            digest("judgments", sorted({str(row["judge"][-1]) for row in rows})),
+            questions.digest,
+            "judgments",
+            changed(path),
+            "score",
+            *mt_bench_figures(own, questions),
+            ("computed from existing judgements",),
+        )
+        for model, own in by_model.items()
+    ]
