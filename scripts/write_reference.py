@@ -22,6 +22,7 @@ from zephyr_fast import _core
 from zephyr_fast.cli import cli
 from zephyr_fast.endpoint import errors as endpoint_classes
 from zephyr_fast.endpoint.reasons import Reason
+from zephyr_fast.evaluate import errors as evaluate_classes
 from zephyr_fast.prepare import recipe_keys
 from zephyr_fast.prepare.recipe import bundled
 from zephyr_fast.prepare.recipe_keys import Key
@@ -315,17 +316,17 @@ def errors() -> list[tuple[str, str, str, str]]:
         ),
         ("", "2", "Invalid use of the command line.", "Read `--help` of the command."),
         *_core.describe("errors"),
-        *((one.__name__, str(one.exit_code), one.__doc__ or "", "") for one in endpoint_errors()),
         *(
             (one.__name__, str(one.exit_code), one.__doc__ or "", remedy)
             for one, remedy in TRAINING_REMEDIES.items()
         ),
+        *((one.__name__, str(one.exit_code), one.__doc__ or "", "") for one in python_errors()),
     ]
 
 
-def endpoint_errors() -> list[type[_core.ZephyrError]]:
-    """Return the exceptions of endpoints, which are declared in Python."""
-    known = vars(endpoint_classes).values()
+def python_errors() -> list[type[_core.ZephyrError]]:
+    """Return the exceptions of endpoints and evaluations, which are declared in Python."""
+    known = [*vars(endpoint_classes).values(), *vars(evaluate_classes).values()]
     return [
         one
         for one in known

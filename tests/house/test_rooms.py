@@ -22,6 +22,7 @@ PYTHON_ROOMS: Rooms = [
     ["cli"],
     ["costs"],
     ["prepare"],
+    ["evaluate"],
     ["train"],
     ["load"],
     ["feedback", "generate"],

@@ -10,6 +10,7 @@ train      ref-logprobs, estimate
 endpoints  endpoints
 feedback   feedback collect, feedback report
 generate   generate dialogues
+evaluate   evaluate mt-bench, evaluate alpaca-eval, evaluate score
 options    the options that prep and binarize share
 asking     the options that commands share which ask models
 errors     the exit code and the message of every failure
@@ -22,6 +23,7 @@ import click
 from zephyr_fast._core import __version__
 from zephyr_fast.cli.endpoints import endpoints
 from zephyr_fast.cli.errors import exit_code, leave
+from zephyr_fast.cli.evaluate import evaluate
 from zephyr_fast.cli.feedback import feedback
 from zephyr_fast.cli.generate import generate
 from zephyr_fast.cli.inspect import verify
@@ -30,7 +32,18 @@ from zephyr_fast.cli.recipe import recipe
 from zephyr_fast.cli.train import estimate, ref_logprobs
 from zephyr_fast.printed import never_fail_to_encode
 
-_COMMANDS = [prep, binarize, ref_logprobs, verify, estimate, recipe, endpoints, generate, feedback]
+_COMMANDS = [
+    prep,
+    binarize,
+    ref_logprobs,
+    verify,
+    estimate,
+    recipe,
+    endpoints,
+    generate,
+    feedback,
+    evaluate,
+]
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
 

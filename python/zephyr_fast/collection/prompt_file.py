@@ -24,7 +24,7 @@ FILE_BYTES_MAX = 1 << 20
 
 _ROLES = ("system", "user", "assistant")
 _HEAD = re.compile(r"^=== *(.*?) *$", re.MULTILINE)
-_NAME = re.compile(r"\{\{ *([A-Za-z_]+) *\}\}")
+_NAME = re.compile(r"\{\{ *([A-Za-z_][A-Za-z_0-9]*) *\}\}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,26 @@ def bracketed(text: str, scale: Scale, *, is_cut: bool = False) -> Reading:
     return _agreed([scale.read(found) for found in last or _BRACKETED.findall(concluded)], text)
 
 
+def lettered(text: str, letters: str, *, is_cut: bool = False) -> str | Unread:
+    """Read one of the letters in double brackets, such as `[[A]]`.
+
+    The rules are those of `bracketed`.
+
+    >>> lettered("A is vague, B is not.\\n[[B]]", "ABC")
+    'B'
+    """
+    if is_cut:
+        return Unread(Fault.CUT, "the answer ended at its maximum of tokens")
+    pattern = re.compile(rf"\[\[ ?([{letters}]) ?\]\]")
+    concluded = _concluded(text)
+    lines = [line for line in concluded.splitlines() if line.strip()]
+    found = set((pattern.findall(lines[-1]) if lines else []) or pattern.findall(concluded))
+    if len(found) == 1:
+        return str(found.pop())
+    fault = Fault.SEVERAL_VERDICTS if found else Fault.NO_VERDICT
+    return Unread(fault, ", ".join(sorted(found)) or excerpt(text[-200:]))
+
+
 def _agreed(readings: list[Reading], text: str) -> Reading:
     if not readings:
         return Unread(Fault.NO_VERDICT, excerpt(text[-200:]))

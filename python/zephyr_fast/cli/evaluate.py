@@ -1,0 +1,432 @@
+"""`zephyr-fast evaluate`: measures a model with judges, or computes figures of existing files."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from zephyr_fast._core import InputError
+from zephyr_fast.cli import asking
+from zephyr_fast.printed import say, say_json, shown, warn
+
+if TYPE_CHECKING:
+    from zephyr_fast.evaluate.asking import Answerer
+    from zephyr_fast.evaluate.result import Result
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_MODEL = [
+    click.option("--answers-from", metavar="NAME", help="Endpoint of the evaluated model."),
+    click.option(
+        "--model",
+        "model_dir",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Local directory of the evaluated model. Requires the `train` extra.",
+    ),
+    click.option("--name", metavar="TEXT", help="Name of the evaluated model in results."),
+    click.option(
+        "--judge", "judges", required=True, metavar="NAME,…", help="Endpoints that judge."
+    ),
+    click.option(
+        "--system",
+        metavar="TEXT",
+        help='System message for the evaluated model (default: none; "" sends an empty one).',
+    ),
+    click.option(
+        "--allow-holes",
+        is_flag=True,
+        help="Print figures although scores are missing, instead of exit code 3.",
+    ),
+]
+
+
+def _model_options(command: Command) -> Command:
+    for option in reversed(_MODEL):
+        command = option(command)
+    return command
+
+
+@click.group()
+def evaluate() -> None:
+    """Measure a model, or compute the figures of existing judgements."""
+
+
+@evaluate.command("mt-bench")
+@click.option(
+    "--questions",
+    "questions_file",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="FastChat's question.jsonl.",
+)
+@click.option(
+    "--references",
+    "references_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="FastChat's reference answers. Questions that have one are judged with it.",
+)
+@click.option(
+    "--no-references",
+    is_flag=True,
+    help="Judge without reference answers, instead of --references.",
+)
+@click.option(
+    "--judge-prompts",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Directory of judge prompts, or FastChat's judge_prompts.jsonl (default: bundled).",
+)
+@click.option(
+    "--compat",
+    type=click.Choice(["fastchat"]),
+    help="Read verdicts as FastChat does: the first number in brackets, of any size.",
+)
+@click.option(
+    "--first-of-category",
+    "first",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Use only the first N questions of each category.",
+)
+@_model_options
+@asking.shared
+def mt_bench(
+    questions_file: Path,
+    references_file: Path | None,
+    no_references: bool,
+    judge_prompts: Path | None,
+    compat: str | None,
+    first: int | None,
+    answers_from: str | None,
+    model_dir: Path | None,
+    name: str | None,
+    judges: str,
+    system: str | None,
+    allow_holes: bool,
+    endpoints_file: Path,
+    out: Path,
+    seed: int,
+    budget: float | None,
+    budget_tokens: int | None,
+    accept_failures: bool,
+    replays: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Let a model answer MT-Bench and judges rate its answers.
+
+    Writes DIR/model_answer/MODEL.jsonl and DIR/model_judgment/JUDGE_single.jsonl in FastChat's
+    format, and DIR/results/JUDGE.json. Exit code 3 if a score is missing.
+    """
+    source = click.get_current_context().get_parameter_source("seed")
+    if source is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("--seed has no effect: MT-Bench makes no random choice")
+    how = asking.asking(budget, budget_tokens, accept_failures, replays)
+    from zephyr_fast.collection.directory import Directory
+    from zephyr_fast.evaluate import mt_bench as bench
+
+    _check_one_source(answers_from, model_dir)
+    if no_references == (references_file is not None):
+        raise click.UsageError("pass --references FILE or --no-references")
+    names = _names(judges)
+    known = asking.chosen(endpoints_file, [*names, *([answers_from] if answers_from else [])])
+    job = bench.Job(
+        bench.read_questions(questions_file, references_file, first),
+        known,
+        [known[one] for one in names],
+        bench.prompts_of(judge_prompts),
+        compat or "strict",
+        system,
+    )
+    if dry_run:
+        asking.print_forecasts(bench.forecasts(job, answers_from), as_json)
+        return
+    answerer = _answerer(known, answers_from, model_dir, name)
+    directory = Directory(out)
+    directory.claim(bench.settings_of(job, answerer))
+    answers = bench.answers_of(job, answerer, directory, how)
+    found = [bench.judged(job, judge, answerer, answers, directory, how) for judge in job.judges]
+    _print(found, allow_holes, as_json)
+
+
+@evaluate.command("alpaca-eval")
+@click.option(
+    "--set",
+    "set_file",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="JSON or JSONL file with `instruction` and `dataset`.",
+)
+@click.option(
+    "--baseline",
+    "baseline_file",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Outputs to compare with, for the same instructions in the same order.",
+)
+@click.option(
+    "--outputs",
+    "outputs_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Existing outputs of the evaluated model, instead of --answers-from or --model.",
+)
+@click.option(
+    "--verdict",
+    "method",
+    type=click.Choice(["letter", "weighted"]),
+    default="letter",
+    help="How preferences are read: a letter after an explanation, or weighted by log-probs.",
+)
+@click.option(
+    "--judge-prompt",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Prompt for the judge (default: bundled).",
+)
+@click.option(
+    "--temperature", type=click.FloatRange(0, 2), default=0.7, help="Of the evaluated model."
+)
+@click.option(
+    "--length-controlled",
+    "python",
+    metavar="PYTHON",
+    help="Also compute the length-controlled rate, with this Python that has `alpaca_eval`.",
+)
+@_model_options
+@asking.shared
+def alpaca_eval(
+    set_file: Path,
+    baseline_file: Path,
+    outputs_file: Path | None,
+    method: str,
+    judge_prompt: Path | None,
+    temperature: float,
+    python: str | None,
+    answers_from: str | None,
+    model_dir: Path | None,
+    name: str | None,
+    judges: str,
+    system: str | None,
+    allow_holes: bool,
+    endpoints_file: Path,
+    out: Path,
+    seed: int,
+    budget: float | None,
+    budget_tokens: int | None,
+    accept_failures: bool,
+    replays: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Let judges compare a model's outputs with those of a baseline.
+
+    Writes DIR/outputs.json, DIR/annotations/JUDGE.json and DIR/results/JUDGE.json. Exit code 3 if
+    a comparison has no preference.
+    """
+    how = asking.asking(budget, budget_tokens, accept_failures, replays)
+    from zephyr_fast.collection.directory import Directory, described
+    from zephyr_fast.evaluate import alpaca_eval as alpaca
+    from zephyr_fast.evaluate.length_controlled import length_controlled
+
+    _check_one_source(answers_from, model_dir, outputs_file)
+    if outputs_file and (name is not None or system is not None):
+        raise click.UsageError("--name and --system have no effect with --outputs")
+    rows = alpaca.read_set(set_file)
+    known = asking.chosen(
+        endpoints_file, [*_names(judges), *([answers_from] if answers_from else [])]
+    )
+    job = alpaca.Job(
+        rows,
+        alpaca.read_outputs(baseline_file, rows),
+        known,
+        [known[one] for one in _names(judges)],
+        method,
+        alpaca.prompt_of(method, judge_prompt),
+        seed,
+        system,
+        temperature,
+    )
+    if dry_run:
+        outputs = alpaca.read_outputs(outputs_file, rows) if outputs_file else None
+        asking.print_forecasts(alpaca.forecasts(job, answers_from, outputs), as_json)
+        return
+    directory = Directory(out)
+    if outputs_file:
+        outputs = alpaca.read_outputs(outputs_file, rows)
+        directory.claim(
+            alpaca.settings_of(job, outputs[0].generator, alpaca.described_outputs(outputs))
+        )
+    else:
+        answerer = _answerer(known, answers_from, model_dir, name)
+        directory.claim(alpaca.settings_of(job, answerer.model, described(answerer.endpoint)))
+        outputs = alpaca.outputs_of(job, answerer, directory, how)
+    found = []
+    for judge in job.judges:
+        result, annotations = alpaca.judged(job, judge, outputs, directory, how)
+        if python:
+            rate = length_controlled(annotations, rows, python)
+            result = with_figure(result, "length-controlled", rate)
+        result.write(alpaca.result_path(directory, judge.name))
+        found.append(result)
+    _print(found, allow_holes, as_json)
+
+
+@evaluate.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    required=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Result to write, e.g. result.json.",
+)
+@click.option(
+    "--questions",
+    "questions_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="MT-Bench's question.jsonl, which judgements require.",
+)
+@click.option("--model-name", metavar="TEXT", help="The model, if FILE has judgements of several.")
+@click.option(
+    "--set",
+    "set_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="AlpacaEval's instructions, which --length-controlled requires.",
+)
+@click.option(
+    "--length-controlled",
+    "python",
+    metavar="PYTHON",
+    help="Also compute AlpacaEval's length-controlled rate, with this Python that has it.",
+)
+@click.option("--allow-holes", is_flag=True, help="Print figures although scores are missing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def score(
+    file: Path,
+    out: Path,
+    questions_file: Path | None,
+    model_name: str | None,
+    set_file: Path | None,
+    python: str | None,
+    allow_holes: bool,
+    as_json: bool,
+) -> None:
+    """Compute the figures of existing AlpacaEval annotations or MT-Bench judgements.
+
+    FILE is JSON or JSONL, possibly compressed with gzip. Nothing is sent.
+    """
+    from zephyr_fast.evaluate import scored
+    from zephyr_fast.evaluate.alpaca_eval import read_set
+    from zephyr_fast.evaluate.length_controlled import length_controlled
+    from zephyr_fast.evaluate.mt_bench import read_questions
+    from zephyr_fast.evaluate.rows import read_rows
+
+    if (set_file is None) != (python is None):
+        raise click.UsageError("--set and --length-controlled need each other")
+    rows = read_rows(file)
+    if "preference" in rows[0]:
+        if questions_file is not None or model_name is not None:
+            raise click.UsageError("--questions and --model-name are for judgements of MT-Bench")
+        result = scored.annotations_result(file, rows)
+    elif questions_file is None or python is not None:
+        raise click.UsageError("judgements of MT-Bench require --questions, and no --set")
+    else:
+        results = scored.judgments_results(file, rows, read_questions(questions_file, None))
+        result = _of_model(results, model_name)
+    if python is not None and set_file is not None:
+        rate = length_controlled(rows, read_set(set_file), python)
+        result = with_figure(result, "length-controlled", rate)
+    result.write(out)
+    _print([result], allow_holes, as_json)
+
+
+def _of_model(results: "Sequence[Result]", name: str | None) -> "Result":
+    found = [one for one in results if name in (None, one.model)]
+    if len(found) != 1:
+        known = ", ".join(shown(one.model) for one in results)
+        raise InputError(f"choose one model with --model-name: {known}")
+    return found[0]
+
+
+def with_figure(result: "Result", name: str, value: float) -> "Result":
+    """Return the result with one more figure."""
+    from zephyr_fast.evaluate.result import Figure
+
+    return replace(result, figures={**result.figures, name: Figure(value, result.n)})
+
+
+def _check_one_source(*given: object) -> None:
+    if sum(one is not None for one in given) != 1:
+        raise click.UsageError(
+            "name the evaluated model once, with "
+            + ["--answers-from or --model", "--answers-from, --model or --outputs"][len(given) - 2]
+        )
+
+
+def _names(given: str) -> list[str]:
+    names = [name.strip() for name in given.split(",") if name.strip()]
+    if not names or len(set(names)) < len(names):
+        raise click.UsageError("--judge takes different names, separated by commas")
+    return names
+
+
+def _answerer(
+    known: Any, answers_from: str | None, model_dir: Path | None, name: str | None
+) -> "Answerer":
+    from zephyr_fast.evaluate.asking import endpoint_answerer
+
+    if answers_from is not None:
+        return endpoint_answerer(known[answers_from], name)
+    assert model_dir is not None
+    try:
+        from zephyr_fast.evaluate.local_model import local_answerer
+    except ImportError as error:
+        raise InputError(
+            "the `train` extra is missing: run pip install '.[train,endpoints]' in a checkout "
+            f"({error})"
+        ) from error
+    return local_answerer(model_dir, name)
+
+
+def _print(results: "Sequence[Result]", allow_holes: bool, as_json: bool) -> None:
+    """Print results. HolesError if scores are missing, unless that is allowed."""
+    from zephyr_fast.evaluate.errors import HolesError
+
+    holes = [one for one in results if one.holes]
+    if as_json:
+        say_json(json.dumps([asdict(one) for one in results], indent=1, ensure_ascii=False))
+    for one in () if as_json else results:
+        if one.holes and not allow_holes:
+            continue
+        judge = f", judged by {shown(one.judge)}" if one.judge else ""
+        say(f"{shown(one.model)}, {one.benchmark}{judge}")
+        for name, figure in one.figures.items():
+            say(f"  {shown(name):<18} {_figure(figure)}")
+        for sentence in one.notes:
+            say(f"  {shown(sentence)}")
+    for one in holes:
+        reasons = ", ".join(f"{shown(why)}: {number:,}" for why, number in one.holes.items())
+        missing, asked = sum(one.holes.values()), sum(one.holes.values()) + one.n
+        text = f"{missing:,} of {asked:,} scores of {shown(one.model)} are missing ({reasons})"
+        if not allow_holes:
+            raise HolesError(f"{text}; there is no mean unless you pass --allow-holes")
+        warn(f"warning: {text}")
+
+
+def _figure(figure: Any) -> str:
+    if figure.value is None:
+        return f"no value (n {figure.n:,})"
+    interval = f" [{figure.low:.2f}, {figure.high:.2f}]" if figure.low is not None else ""
+    error = f" ± {figure.stderr:.4f}" if figure.stderr is not None else ""
+    return f"{figure.value:.4f}{error}{interval} (n {figure.n:,})"
