@@ -105,10 +105,10 @@ def test_an_unknown_recipe_is_told_the_known_ones(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_named_and_leaves_no_data_set(tmp_path: Path) -> None:
     whole = gzip.compress(rows_file(tmp_path / "rows.jsonl", 400).read_bytes())
     (tmp_path / "cut.jsonl.gz").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "rows.csv").write_text("a,b\n")
+    (tmp_path / "rows.txt").write_text("a,b\n")
     (tmp_path / "no.parquet").write_text("no Parquet")
     (tmp_path / "empty").mkdir()
-    for name in ("absent.jsonl", "absent-*.jsonl", "empty", "rows.csv"):
+    for name in ("absent.jsonl", "absent-*.jsonl", "empty", "rows.txt"):
         assert name in refusal(
             4,
             "prep",
