@@ -1,5 +1,5 @@
 //! Finds dialogues that repeat an earlier one, exactly or nearly. Near duplicates are searched with
-//! 5-word shingles and MinHash, and confirmed by their exact Jaccard similarity.
+//! shingles of five tokens and MinHash, and confirmed by their exact Jaccard similarity.
 //!
 //! Deduplication has state, so it has two parts: [`sign`] is pure and runs on any thread, and
 //! [`Seen::admit`] is called in row order, so the earliest row is kept. Only kept rows are
@@ -35,6 +35,7 @@
 //! ```
 
 mod minhash;
+mod tokens;
 
 use std::cmp::Reverse;
 
@@ -42,12 +43,14 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::code;
 use crate::dialogue::{Dialogue, Role, Turn};
 use crate::disk::Folder;
 use crate::disk::spool::Spool;
 use crate::error::Result;
-use crate::normal::normalise_into;
 use crate::recipe::{Compared, Dedup};
+
+use tokens::Tokens;
 
 pub use minhash::{BANDS, VERSION};
 
@@ -68,7 +71,7 @@ const SHINGLES_RATIO_MAX: usize = 16;
 /// selects.
 #[derive(Debug, Default)]
 pub struct Signature {
-    /// XXH3-128 of the normalized text.
+    /// XXH3-128 of the compared text.
     exact: Option<u128>,
     /// The near-dedup part, if enabled and the text has words.
     near: Option<Near>,
@@ -111,12 +114,14 @@ pub fn sign(dialogue: &Dialogue, dedup: &Dedup) -> Signature {
     if turns.is_empty() {
         return Signature::default();
     }
+    let texts: Vec<(&str, bool)> =
+        turns.iter().map(|turn| (turn.text.as_str(), code::is_in(&turn.text))).collect();
     let near = dedup
         .near
-        .then(|| minhash::shingles(turns.iter().map(|turn| turn.text.as_str())))
+        .then(|| minhash::shingles(&tokens_of(&texts)))
         .filter(|shingles| !shingles.is_empty());
     Signature {
-        exact: dedup.is_exact().then(|| hash_text(turns)),
+        exact: dedup.is_exact().then(|| hash_text(&texts)),
         near: near.map(|shingles| Near { bands: minhash::bands(&shingles), shingles }),
     }
 }
@@ -132,12 +137,17 @@ fn compared(dialogue: &Dialogue, of: Compared) -> &[Turn] {
     index.map_or(&[], |index| &turns[index..=index])
 }
 
-fn hash_text(turns: &[Turn]) -> u128 {
-    let mut normal = Vec::with_capacity(turns.iter().map(|turn| turn.text.len() + 1).sum());
-    for turn in turns {
-        normalise_into(&turn.text, &mut normal);
-    }
-    xxh3_128(&normal)
+/// The tokens of messages, each with whether it has code.
+fn tokens_of(texts: &[(&str, bool)]) -> Tokens {
+    let mut tokens = Tokens::default();
+    texts.iter().for_each(|(text, has_code)| tokens.add(text, *has_code));
+    tokens
+}
+
+fn hash_text(texts: &[(&str, bool)]) -> u128 {
+    let mut key = Vec::with_capacity(texts.iter().map(|(text, _)| text.len() + 2).sum());
+    texts.iter().for_each(|(text, has_code)| tokens::append_text(text, *has_code, &mut key));
+    xxh3_128(&key)
 }
 
 /// Signs a row by its raw bytes, which `binarize` compares.

@@ -105,13 +105,27 @@ impl Default for Source {
 pub struct Truecase {
     /// Whether capitalization is corrected.
     pub enabled: bool,
+    /// Which letters get a capital.
+    pub rules: TruecaseRules,
     /// Whether `prompt_id` hashes the prompt before (`raw`) or after (`clean`) correction.
     pub id_from: IdFrom,
 }
 
 impl Default for Truecase {
     fn default() -> Truecase {
-        Truecase { enabled: false, id_from: IdFrom::Clean }
+        Truecase { enabled: false, rules: TruecaseRules::Careful, id_from: IdFrom::Clean }
+    }
+}
+
+named! {
+    /// Which letters get a capital.
+    pub enum TruecaseRules {
+        /// Starts of sentences and the pronoun `i`, in messages where at least half of the sentences
+        /// start with a small letter. Code, markup, maths, verse, lists, CSV and links stay.
+        Careful "careful",
+        /// Those that ultrachat_200k has: the first letter of a message, letters after `. `, and the
+        /// pronoun in ` i ` and ` i'`, also in code.
+        H4 "h4",
     }
 }
 
@@ -130,14 +144,15 @@ named! {
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Dedup {
-    /// Drop dialogues whose normalised text came before (`prep`), or rows whose bytes did
-    /// (`binarize`). The default is false, or set by the preset.
+    /// Drop dialogues whose messages came before (`prep`; case and white space count only in code),
+    /// or rows whose bytes did (`binarize`). The default is false, or set by the preset.
     pub exact: Option<bool>,
     /// Drop dialogues that nearly repeat an earlier one; only for `prep`.
     pub near: bool,
     /// The part of two dialogues that is compared. Only for `prep`.
     pub of: Compared,
-    /// The Jaccard similarity of 5-word shingles from which two dialogues are near.
+    /// The Jaccard similarity from which two dialogues are near. Shingles have five tokens: words,
+    /// signs of numbers and formulas, borders between messages, and in code also indentation.
     pub threshold: f64,
 }
 
