@@ -158,7 +158,7 @@ def unchanged(tools: dict[str, Tool], turns: Texts, rows: Sequence[Texts]) -> st
         same = sum(count == 0 for count in letters) / len(rows)
         lines.append([name, f"{sum(letters):,}", f"{same:.1%}"])
     return section(
-        "Published rows stay as they are",
+        "Changes to published rows",
         f"{len(rows)} rows of ultrachat_200k, {len(turns):,} messages. Their authors truecased "
         "them, so a change is a fault, or a matter of taste.",
         ["rule or package", "letters changed", "rows unchanged"],
@@ -190,7 +190,7 @@ def restored(tools: dict[str, Tool], gold: Texts) -> str:
         cells = [f"{hits / total:.1%}" for counts in (prose, whole) for hits, total in counts]
         lines.append([name, *cells, f"{wrong:,}"])
     return section(
-        "Lowercased rows get their capitals back",
+        "Capitals restored in lowercased rows",
         f"The {len(gold):,} messages of the second half of these rows, in lower case. A sentence "
         "starts at a capital of the published text, at the start of a message or after `.`, `!` or "
         "`?`. Prose excludes code, and lines of verse, lists and tables, most of which end in the "
@@ -241,7 +241,7 @@ def in_code(tools: dict[str, Tool], data: Path) -> str:
         messages = sum(text != cased for text, cased in pairs)
         lines.append([name, f"{messages:,}", f"{changed:,}", f"{code:,}"])
     return section(
-        "Code stays as it is",
+        "Changes to code",
         f"{len(turns):,} messages of long answers of language models, with much code. A line "
         "counts as code if it is in a fenced block or has any sign of code (`CODE` in the script).",
         ["rule", "messages changed", "letters changed", "letters changed in code"],

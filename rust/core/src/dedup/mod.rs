@@ -37,6 +37,7 @@
 mod minhash;
 mod tokens;
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 
 use hashbrown::HashTable;
@@ -114,8 +115,12 @@ pub fn sign(dialogue: &Dialogue, dedup: &Dedup) -> Signature {
     if turns.is_empty() {
         return Signature::default();
     }
-    let texts: Vec<(&str, bool)> =
-        turns.iter().map(|turn| (turn.text.as_str(), code::is_in(&turn.text))).collect();
+    let texts: Vec<(Cow<'_, str>, bool)> = texts_of(dialogue, turns, dedup.of)
+        .map(|text| {
+            let has_code = code::is_in(&text);
+            (text, has_code)
+        })
+        .collect();
     let near = dedup
         .near
         .then(|| minhash::shingles(&tokens_of(&texts)))
@@ -137,14 +142,35 @@ fn compared(dialogue: &Dialogue, of: Compared) -> &[Turn] {
     index.map_or(&[], |index| &turns[index..=index])
 }
 
+/// The texts of messages, and as JSON what else a template may show: members such as tool calls, and
+/// the tools of the dialogue.
+fn texts_of<'text>(
+    dialogue: &'text Dialogue,
+    turns: &'text [Turn],
+    of: Compared,
+) -> impl Iterator<Item = Cow<'text, str>> {
+    let inputs = dialogue.inputs.iter().filter(move |_| of == Compared::Dialogue);
+    let inputs = inputs.map(|inputs| {
+        let args = serde_json::Value::from(inputs.args.clone());
+        Cow::Owned(serde_json::json!([inputs.tools, args]).to_string())
+    });
+    let of_turn = |turn: &'text Turn| {
+        let extras = turn.extras.iter().filter(|extras| !extras.members.is_empty());
+        let members = extras
+            .map(|extras| Cow::Owned(serde_json::Value::from(extras.members.clone()).to_string()));
+        std::iter::once(Cow::Borrowed(turn.text.as_str())).chain(members)
+    };
+    turns.iter().flat_map(of_turn).chain(inputs)
+}
+
 /// The tokens of messages, each with whether it has code.
-fn tokens_of(texts: &[(&str, bool)]) -> Tokens {
+fn tokens_of(texts: &[(Cow<'_, str>, bool)]) -> Tokens {
     let mut tokens = Tokens::default();
     texts.iter().for_each(|(text, has_code)| tokens.add(text, *has_code));
     tokens
 }
 
-fn hash_text(texts: &[(&str, bool)]) -> u128 {
+fn hash_text(texts: &[(Cow<'_, str>, bool)]) -> u128 {
     let mut key = Vec::with_capacity(texts.iter().map(|(text, _)| text.len() + 2).sum());
     texts.iter().for_each(|(text, has_code)| tokens::append_text(text, *has_code, &mut key));
     xxh3_128(&key)
