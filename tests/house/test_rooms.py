@@ -54,7 +54,7 @@ RUST_ROOMS: Rooms = [
     ["dataset"],
     ["recipe"],
     ["disk"],
-    ["stage", "dialogue", "sample", "normal", "words", "progress", "panics", "error"],
+    ["stage", "dialogue", "sample", "code", "normal", "words", "progress", "panics", "error"],
     ["simd"],
 ]
 

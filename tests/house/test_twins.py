@@ -11,6 +11,7 @@ from reference_filters import FILTERS
 from reference_pairs import PRESETS, SCORES, STRATEGIES, pairs, score
 from reference_rows import SHAPES, VERDICTS, Refused
 from reference_tokens import Tokens
+from reference_truecase import RULES
 from zephyr_fast._core import names
 
 TESTS = Path(__file__).parents[1]
@@ -21,6 +22,7 @@ TWINS = {
     "scores": SCORES,
     "shapes": SHAPES,
     "strategies": STRATEGIES,
+    "truecase_rules": RULES,
 }
 
 ELSEWHERE = {
@@ -78,3 +80,5 @@ def test_a_word_that_the_twin_does_not_know_is_an_error() -> None:
         Walk("prep", recipe("ultrachat", {"tokenize.control_tokens": "neutralize"}), sample)
     with pytest.raises(NotImplementedError, match="tail"):
         FILTERS["phrases"]({"phrases": ["a"], "drop": "tail"}, [], answers)
+    with pytest.raises(NotImplementedError, match="middle"):
+        FILTERS["phrases"]({"phrases": ["a"], "at": "middle"}, [], answers)

@@ -13,10 +13,10 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-import regex
 import xxhash
 
 from real_data import DATA, needs_real_data
+from reference_dedup import exact_key, shingles
 from zephyr_fast import ConfigError, prep, scan_ledger
 
 RECIPE = (
@@ -25,19 +25,10 @@ RECIPE = (
 )
 THRESHOLD = 0.7
 
-Shingles = frozenset[tuple[str, ...]]
+Dialogues = Sequence[Sequence[str]]
 
 
-def shingles(text: str) -> Shingles:
-    words = [word.lower() for word in regex.findall(r"[\p{Alphabetic}\p{N}]+", text)]
-    return (
-        frozenset(tuple(words[at : at + 5]) for at in range(max(1, len(words) - 4)))
-        if words
-        else frozenset()
-    )
-
-
-def jaccard(left: Shingles, right: Shingles) -> float:
+def jaccard(left: frozenset[Any], right: frozenset[Any]) -> float:
     return len(left & right) / len(left | right)
 
 
@@ -46,6 +37,7 @@ def run(
     dialogues: Sequence[Sequence[str]],
     near: bool = True,
     of: str = "dialogue",
+    overrides: dict[str, Any] | None = None,
     **options: Any,
 ) -> pl.DataFrame:
     rows = folder / "rows.jsonl"
@@ -53,7 +45,7 @@ def run(
     rows.write_text("\n".join(lines), encoding="utf-8")
     recipe = folder / "dedup.toml"
     recipe.write_text(RECIPE.format(exact="true", near=str(near).lower(), of=of))
-    settings = {"shards.tokens": False}
+    settings = {"shards.tokens": False, **(overrides or {})}
     prep(
         str(recipe),
         out=folder / "out",
@@ -86,16 +78,16 @@ def templated(count: int, chance: random.Random) -> list[list[str]]:
     return dialogues
 
 
-def missed_and_found(texts: Sequence[str], kept: Iterable[int]) -> tuple[int, int]:
+def missed_and_found(dialogues: Dialogues, kept: Iterable[int]) -> tuple[int, int]:
     """Of the rows that nearly repeat an earlier kept row: how many were kept all the same, and
     how many were not.
     """
     stay = set(kept)
-    by_shingle: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    by_shingle: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     sizes: dict[int, int] = {}
     missed = found = 0
-    for row, text in enumerate(texts):
-        told = shingles(text)
+    for row, turns in enumerate(dialogues):
+        told = shingles(turns)
         shared = Counter(earlier for shingle in told for earlier in by_shingle[shingle])
         is_near = any(
             count / (len(told) + sizes[earlier] - count) >= THRESHOLD
@@ -110,17 +102,17 @@ def missed_and_found(texts: Sequence[str], kept: Iterable[int]) -> tuple[int, in
     return missed, found
 
 
-def kept_by_datasketch(texts: Sequence[str]) -> list[int]:
+def kept_by_datasketch(dialogues: Dialogues) -> list[int]:
     """The rows that stay by datasketch with 14 bands of 8, every flagged pair checked as ours
     are.
     """
     from datasketch import MinHash, MinHashLSH
 
     index, kept, all_shingles = MinHashLSH(num_perm=112, params=(14, 8)), [], {}
-    tokens = [[" ".join(shingle).encode() for shingle in shingles(text)] for text in texts]
+    told_by_row = [shingles(turns) for turns in dialogues]
+    tokens = [[repr(shingle).encode() for shingle in told] for told in told_by_row]
     hashes = MinHash.bulk(tokens, num_perm=112, seed=1, hashfunc=xxhash.xxh32_intdigest)
-    for row, (text, minhash) in enumerate(zip(texts, hashes, strict=True)):
-        told = shingles(text)
+    for row, (told, minhash) in enumerate(zip(told_by_row, hashes, strict=True)):
         if any(
             jaccard(told, all_shingles[earlier]) >= THRESHOLD for earlier in index.query(minhash)
         ):
@@ -135,7 +127,7 @@ def kept(ledger: pl.DataFrame) -> list[int]:
     return ledger.filter(pl.col("outcome") != "duplicate")["row_id"].to_list()
 
 
-def check_flagged(texts: Sequence[str], ledger: pl.DataFrame) -> None:
+def check_flagged(dialogues: Dialogues, ledger: pl.DataFrame) -> None:
     """Every flagged row really is near, or equal to, an earlier row that stays."""
     stay = set(kept(ledger))
     for row, earlier, reason in (
@@ -143,18 +135,18 @@ def check_flagged(texts: Sequence[str], ledger: pl.DataFrame) -> None:
     ):
         assert earlier < row and earlier in stay
         if reason == "exact":
-            assert texts[earlier].lower().split() == texts[row].lower().split()
+            assert exact_key(dialogues[earlier]) == exact_key(dialogues[row])
         else:
-            assert jaccard(shingles(texts[earlier]), shingles(texts[row])) >= THRESHOLD
+            both = (shingles(dialogues[earlier]), shingles(dialogues[row]))
+            assert jaccard(*both) >= THRESHOLD
 
 
 def test_flagged_pairs_are_near_and_few_near_rows_are_missed(tmp_path: Path) -> None:
     dialogues = templated(1500, random.Random(3))
-    texts = ["\n".join(turns) for turns in dialogues]
     ledger = run(tmp_path, dialogues)
-    check_flagged(texts, ledger)
-    missed, found = missed_and_found(texts, kept(ledger))
-    their_missed, their_found = missed_and_found(texts, kept_by_datasketch(texts))
+    check_flagged(dialogues, ledger)
+    missed, found = missed_and_found(dialogues, kept(ledger))
+    their_missed, their_found = missed_and_found(dialogues, kept_by_datasketch(dialogues))
     assert found > 300
     assert found / (found + missed) >= their_found / (their_found + their_missed) - 0.01
 
@@ -192,6 +184,56 @@ def test_the_recipe_says_which_turns_are_compared(tmp_path: Path) -> None:
         run(tmp_path, dialogues, of="answers")
 
 
+def test_rows_that_differ_in_signs_code_or_borders_stay_apart(tmp_path: Path) -> None:
+    asked = "Simplify {0} for me please and say why"
+    answered = "The answer to the question is {0} and nothing more"
+    pairs = [
+        [[asked.format(text), answered.format(text)] for text in ("x + y + z", "x - y - z")],
+        [["What is 2+2?", "4"], ["What is 2-2?", "4"]],
+        [["It was 10.5 degrees", "Cold."], ["It was -10.5 degrees", "Cold."]],
+        [["Fix it.", "for i in a:\n    f(i)\ng()"], ["Fix it.", "for i in a:\n    f(i)\n    g()"]],
+        [["Fix it.", "class Foo"], ["Fix it.", "class foo"]],
+        [["a b c", "d e f"], ["a b", "c d e f"]],
+    ]
+    ledger = run(tmp_path, [turns for pair in pairs for turns in pair])
+    assert ledger["duplicate_of"].to_list() == [None] * 2 * len(pairs)
+
+
+def test_case_and_white_space_of_prose_do_not_count(tmp_path: Path) -> None:
+    dialogues = [
+        ["What is a tree", "A plant,\nwith a trunk."],
+        ["what  is a TREE\n", "a plant, with\n\na trunk."],
+        ["Show it", "So:\n```\nf(x)\n```\nThat is all."],
+        ["show it", "so:\n```\nf(x)  \n```\nthat  is all."],
+        ["show it", "so:\n```\nF(x)\n```\nthat is all."],
+    ]
+    ledger = run(tmp_path, dialogues, near=False)
+    assert ledger["duplicate_of"].to_list() == [None, 0, None, 2, None]
+
+
+def test_tokens_of_hard_texts_are_those_of_the_slow_twin(tmp_path: Path) -> None:
+    """Texts of few tokens have one shingle, so near rows are those with the same tokens."""
+    chance = random.Random(11)
+    words = ["a", "b", "Foo", "foo", "2", "3", "10.5", "word", "f(x)", "é", "É", "İ", "😀", "日本"]
+    marks = ["+", "-", "−", "*", "**", "/", "!", " - ", " + ", "= ", ";", "(", "- ", "`", "```\n"]
+    pieces = [*words, *marks, " ", "  ", "\n", "\n\n", "    ", "\t", ":\n"]
+    dialogues = [
+        ["".join(chance.choices(pieces, k=chance.randrange(1, 7))) for _ in range(2)]
+        for _ in range(4_000)
+    ]
+    dialogues = [turns for turns in dialogues if len(shingles(turns)) < 2]
+    recipe = {"dedup.exact": False}
+    ledger = run(tmp_path, dialogues, overrides=recipe)
+    first: dict[Any, int] = {}
+    expected = []
+    for row, turns in enumerate(dialogues):
+        told = shingles(turns)
+        earlier = first.setdefault(told, row) if told else row
+        expected.append(None if earlier == row else earlier)
+    assert ledger["duplicate_of"].to_list() == expected
+    assert len(first) > 500 and sum(one is not None for one in expected) > 300
+
+
 def test_rows_without_words_are_never_near(tmp_path: Path) -> None:
     ledger = run(
         tmp_path, [["😀", "!"], ["🎉", "?"], ["😀", " ! "], ["hi", "you"], ["Hi!", "you."]]
@@ -210,14 +252,13 @@ def test_real_near_rows_are_found_as_well_as_datasketch_finds_them(
         # Blocks of neighbours, where the near rows are.
         lines = stream.read().splitlines()
     dialogues = [json.loads(line)["data"] for at, line in enumerate(lines) if at // 500 % step == 0]
-    texts = ["\n".join(turns) for turns in dialogues]
     ledger = run(tmp_path, dialogues)
-    check_flagged(texts, ledger)
-    missed, found = missed_and_found(texts, kept(ledger))
-    their_missed, their_found = missed_and_found(texts, kept_by_datasketch(texts))
+    check_flagged(dialogues, ledger)
+    missed, found = missed_and_found(dialogues, kept(ledger))
+    their_missed, their_found = missed_and_found(dialogues, kept_by_datasketch(dialogues))
     print(
-        f"{file}: {len(texts)} rows; found {found}, missed {missed}; datasketch found "
+        f"{file}: {len(dialogues)} rows; found {found}, missed {missed}; datasketch found "
         f"{their_found}, missed {their_missed}"
     )
-    assert np.isclose(len(texts), ledger.height)
+    assert np.isclose(len(dialogues), ledger.height)
     assert found / max(found + missed, 1) >= their_found / max(their_found + their_missed, 1) - 0.01

@@ -22,6 +22,7 @@ MISTRAL = DATA / "tokenizers" / "mistral-7b-v0.1"
 
 RUNS: dict[str, dict[str, Any]] = {
     "prep sample": {"recipe": "ultrachat", "input": "sample"},
+    "prep sample 200k": {"recipe": "ultrachat-200k", "input": "sample"},
     "prep sample trl07": {"recipe": "ultrachat-200k-trl07", "input": "sample"},
     "binarize sample": {"recipe": "ultrafeedback", "input": "sample"},
     "binarize sample paper": {

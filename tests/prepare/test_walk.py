@@ -45,6 +45,7 @@ def assert_the_twin_agrees(command: str, settings: dict[str, Any], out: Path) ->
         {"dedup.exact": False, "dedup.threshold": 0.9},
         {"filter.1.drop": "tail", "truecase.id_from": "raw"},
         {"truecase.enabled": False, "tokenize.control_tokens": "allow"},
+        {"truecase.rules": "h4", "filter.1.at": "anywhere", "filter.1.quotes": "exact"},
     ],
     ids=str,
 )
@@ -104,10 +105,19 @@ PIECES = (
     "ß|é|ça|```py|ǆ|ﬁ|µ|ⓐ|Ⅷ|五|٣|1.|a.|as an AI|as  an\nai|As an AI,|asan "
     "AI|“|”|‘|’|\u2028|\u00a0|\u200b|\x1c|\x85|\u3000|</s|<|user|"
     "\U0001f469\u200d\U0001f4bb|א. ב|ᾳ|ΑΣ|x"
+    "|the end.|is it|. we|. i |, but | i'd|:\n|,\n|- |* |(a) |iv) |    |~~~|class Foo|done\n|j|"
+    "+ 2|-3|2**3|\\|_i|İ|Kelvin K|I don’t|my data"
 )
 
 
-def test_texts_made_of_hard_pieces_come_out_as_from_the_slow_twin(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"truecase.rules": "h4", "filter.1.at": "anywhere", "filter.1.quotes": "exact"}],
+    ids=["careful", "h4"],
+)
+def test_texts_made_of_hard_pieces_come_out_as_from_the_slow_twin(
+    more: dict[str, Any], tmp_path: Path
+) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -125,7 +135,7 @@ def test_texts_made_of_hard_pieces_come_out_as_from_the_slow_twin(tmp_path: Path
             json.dumps({"data": said[start : start + 2]}) + "\n" for start in range(0, len(said), 2)
         )
     )
-    settings = {"dedup.near": False, "filter.1.drop": "tail"}
+    settings = {"dedup.near": False, "filter.1.drop": "tail", **more}
     zephyr_fast.prep(input=path, tokenizer="sample", out=tmp_path / "out", overrides=settings)
     rows = read(path)
     outcomes = Walk("prep", recipe("ultrachat", settings), Tokens(SAMPLE / "tokenizer")).outcomes(

@@ -14,14 +14,14 @@ from typing import Any
 
 import regex
 
+from reference_dedup import exact_key, normal, shingles
 from reference_filters import FILTERS, phrases_in
 from reference_pairs import PRESETS, pairs, score
 from reference_rows import Answers, Refused, Row, dialogue, fields_of, shape_of
 from reference_tokens import Messages, Tokens
-from reference_truecase import truecase
+from reference_truecase import RULES
 
 RECIPES = Path(__file__).parents[2] / "python" / "zephyr_fast" / "recipes"
-NOT_A_WORD = r"[^\p{Alphabetic}\p{N}]"
 MARKER = r"<\|[^<>|\s]{1,40}\|>|<[/A-Za-z_][A-Za-z_0-9]{0,40}>|\[/?[A-Z_]{2,40}\]"
 
 
@@ -59,7 +59,7 @@ def recipe(name: str | Path, settings: Mapping[str, Any] | None = None) -> dict[
     """A packaged recipe, or the file at a path, with its defaults and the keys laid over it."""
     path = name if isinstance(name, Path) else RECIPES / f"{name}.toml"
     defaults: dict[str, dict[str, Any]] = {
-        "truecase": {"enabled": False, "id_from": "clean"},
+        "truecase": {"enabled": False, "rules": "careful", "id_from": "clean"},
         "dedup": {"near": False, "threshold": 0.7},
         "pack": {"seq_len": 2048},
         "shards": {"test_fraction": 0.1},
@@ -75,11 +75,6 @@ def recipe(name: str | Path, settings: Mapping[str, Any] | None = None) -> dict[
     return {**found, **{name: {**table, **found.get(name, {})} for name, table in defaults.items()}}
 
 
-def normal(text: str) -> str:
-    """Lower case, single spaces."""
-    return " ".join(word.lower() for word in regex.split(r"\p{White_Space}+", text) if word)
-
-
 class Walk:
     """One run: `outcomes` gives every row's, in order, as the engine's ledger, shards and text
     must have them.
@@ -88,7 +83,7 @@ class Walk:
     def __init__(self, command: str, rules: dict[str, Any], tokens: Tokens) -> None:
         self.command, self.rules, self.tokens = command, rules, tokens
         self.kept: dict[str, int] = {}
-        self.shingles: dict[int, set[tuple[str, ...]]] = {}
+        self.shingles: dict[int, frozenset[Any]] = {}
         self.control = sorted(
             {*tokens.special, *regex.findall(MARKER, str(tokens.outer.chat_template))}
         )
@@ -136,7 +131,7 @@ class Walk:
                 *((message, "content") for message in context),
                 *((answer, "response") for answer in answers or []),
             ]:
-                said[key], letters_changed = truecase(said[key])
+                said[key], letters_changed = RULES[self.rules["truecase"]["rules"]](said[key])
                 done.letters_changed += letters_changed
         try:
             for table in self.rules.get("filter", []):
@@ -182,9 +177,9 @@ class Walk:
     def _admit(self, done: Outcome, raw: Any, context: Messages) -> None:
         """Repeats an earlier row that stayed: exactly, or in enough of its runs of five words."""
         dedup = self.rules["dedup"]
-        text = normal("\n".join(message["content"] for message in context))
+        texts = [message["content"] for message in context]
         key = (
-            text
+            repr(exact_key(texts))
             if self.command == "prep"
             else repr(raw.strip(b" \t\r\n\x0b\x0c") if isinstance(raw, bytes) else raw)
         )
@@ -194,20 +189,12 @@ class Walk:
             done.outcome, done.reason, done.duplicate_of = "duplicate", "exact", self.kept[key]
             return
         if dedup["near"]:
-            words = [word for word in regex.split(NOT_A_WORD, text) if word]
-            shingles = (
-                {tuple(words[start : start + 5]) for start in range(max(1, len(words) - 4))}
-                if words
-                else set()
-            )
+            own = shingles(texts)
             for earlier, theirs in self.shingles.items():
-                if (
-                    not shingles | theirs
-                    or len(shingles & theirs) / len(shingles | theirs) >= dedup["threshold"]
-                ):
+                if own | theirs and len(own & theirs) / len(own | theirs) >= dedup["threshold"]:
                     done.outcome, done.reason, done.duplicate_of = "duplicate", "near", earlier
                     return
-            self.shingles[done.row_id] = shingles
+            self.shingles[done.row_id] = own
         self.kept.setdefault(key, done.row_id)
 
     def _split(self, context: Messages) -> str:

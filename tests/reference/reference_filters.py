@@ -12,6 +12,11 @@ from reference_rows import Answers, Refused
 from reference_tokens import Messages
 
 LETTER = r"[\p{Alphabetic}\p{N}]"
+SPACE = r"\p{White_Space}"
+CONJUNCTIONS = "and|as|because|but|however|since|so|that|though|unfortunately|while|yet"
+CLAUSE = regex.compile(
+    rf"(?:\A|[,;:(—–….!?]|(?:\A|{SPACE})(?:{CONJUNCTIONS})){SPACE}*\Z", regex.IGNORECASE
+)
 
 
 def structure(table: dict[str, Any], context: Messages, answers: Answers) -> None:
@@ -87,14 +92,27 @@ def phrases(table: dict[str, Any], context: Messages, answers: Answers) -> None:
 
 
 def phrases_in(table: dict[str, Any], context: Messages, answers: Answers) -> set[str]:
-    """The phrases that the assistant says, in its messages or in any of the answers."""
-    said = [_flat(message["content"]) for message in context if message["role"] == "assistant"]
-    said += [_flat(answer["response"]) for answer in answers or []]
+    """The phrases that count in what the assistant says, in its messages or any of the answers."""
+    said = [message["content"] for message in context if message["role"] == "assistant"]
+    said += [answer["response"] for answer in answers or []]
+    at, quotes = table.get("at", "anywhere"), table.get("quotes", "any")
+    if at not in ("anywhere", "opening") or quotes not in ("any", "exact"):
+        raise NotImplementedError(f"at = {at!r}, quotes = {quotes!r}")
+    if at == "opening":
+        said = [sentence for text in said for sentence in _opening(text)]
     return {
         phrase
         for phrase in table.get("phrases", [])
-        if any(_pattern(phrase).search(text) for text in said)
+        for text in said
+        for found in _pattern(phrase, quotes).finditer(_flat(text, quotes), overlapped=True)
+        if at == "anywhere" or CLAUSE.search(_flat(text, quotes)[: found.start()])
     }
+
+
+def _opening(text: str) -> list[str]:
+    """The first two sentences."""
+    parts = regex.split(rf"(?<=[.!?])(?={SPACE})|\n", text)
+    return [part for part in parts if regex.search(rf"[^{SPACE}]", part)][:2]
 
 
 FILTERS: dict[str, Callable[[dict[str, Any], Messages, Answers], None]] = {
@@ -105,12 +123,14 @@ FILTERS: dict[str, Callable[[dict[str, Any], Messages, Answers], None]] = {
 
 
 @cache
-def _pattern(phrase: str) -> regex.Pattern[str]:
-    return regex.compile(rf"(?<!{LETTER}){regex.escape(_flat(phrase))}(?!{LETTER})")
+def _pattern(phrase: str, quotes: str) -> regex.Pattern[str]:
+    return regex.compile(rf"(?<!{LETTER}){regex.escape(_flat(phrase, quotes))}(?!{LETTER})")
 
 
-def _flat(text: str) -> str:
-    """Straight quotes, single spaces, and small ASCII letters: one spelling of a phrase for all."""
-    straight = text.translate(str.maketrans("’‘“”", "''\"\""))
+def _flat(text: str, quotes: str) -> str:
+    """Straight quotes unless exact ones are wanted, single spaces, and small ASCII letters: one
+    spelling of a phrase for all.
+    """
+    straight = text.translate(str.maketrans("’‘“”", "''\"\"")) if quotes == "any" else text
     small = "".join(letter.lower() if letter.isascii() else letter for letter in straight)
     return regex.sub(r"\p{White_Space}+", " ", small)

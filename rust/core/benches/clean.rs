@@ -11,10 +11,13 @@ use zephyr_core::filter;
 use zephyr_core::progress::Watch;
 use zephyr_core::read;
 use zephyr_core::read::shape::detect;
+use zephyr_core::recipe::TruecaseRules;
 use zephyr_core::stage::{Notes, Stage};
 use zephyr_core::truecase::Truecase;
 
 const RECIPE: &str = include_str!("../../../python/zephyr_fast/recipes/ultrachat.toml");
+
+const CAREFUL: Truecase = Truecase(TruecaseRules::Careful);
 
 /// Questions in lower case, and answers of a few paragraphs.
 fn generated() -> Vec<Dialogue> {
@@ -60,9 +63,9 @@ fn bench(criterion: &mut Criterion) {
     group.sample_size(10);
     group.throughput(Throughput::Bytes(bytes as u64));
     let stages: [(&str, &[&dyn Stage]); 3] = [
-        ("truecase", &[&Truecase]),
+        ("truecase", &[&CAREFUL]),
         ("phrases", &[phrases.as_ref()]),
-        ("truecase_and_phrases", &[&Truecase, phrases.as_ref()]),
+        ("truecase_and_phrases", &[&CAREFUL, phrases.as_ref()]),
     ];
     for (name, stages) in stages {
         group.bench_function(name, |bencher| {

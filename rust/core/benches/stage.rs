@@ -22,7 +22,7 @@ use zephyr_core::filter;
 use zephyr_core::pack::pack;
 use zephyr_core::progress::Watch;
 use zephyr_core::read::{self, Chunk, Input, shape};
-use zephyr_core::recipe::{Dedup, TrainOn};
+use zephyr_core::recipe::{Dedup, TrainOn, TruecaseRules};
 use zephyr_core::sample::Sample;
 use zephyr_core::stage::{Notes, Stage};
 use zephyr_core::template::{Template, ZEPHYR};
@@ -175,7 +175,7 @@ fn clean(mut dialogues: Vec<Dialogue>) -> Outcome {
     let bytes = text_bytes(&dialogues);
     let recipe: toml::Table = RECIPE.parse().expect("a recipe");
     let filters = recipe["filter"].as_array().expect("filters");
-    let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(Truecase)];
+    let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(Truecase(TruecaseRules::Careful))];
     stages.extend(
         filters
             .iter()

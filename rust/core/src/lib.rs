@@ -6,10 +6,11 @@
 //! `decontaminate`, `dedup`, `template`, `control_tokens` and `pack` are one step each; `tokenize`
 //! knows ids; `dataset` has the contents of an output directory; `recipe` has every key; `disk` has
 //! every operation on the file system; below them are the types and functions that all share,
-//! `dialogue`, `stage`, `sample`, `normal`, `words`, `progress`, `panics`, `error`; and at the
-//! bottom `simd`, with all of the engine's `unsafe`.
+//! `dialogue`, `stage`, `sample`, `code`, `normal`, `words`, `progress`, `panics`, `error`; and at
+//! the bottom `simd`, with all of the engine's `unsafe`.
 
 pub mod binarize;
+pub mod code;
 pub mod control_tokens;
 pub mod dataset;
 pub mod decontaminate;

@@ -4,33 +4,31 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::words::{each_word, hash_run, runs};
+use super::tokens::Tokens;
+use crate::words::{hash_run, runs};
 
 /// The version of normal form, shingles and hashes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Number of bands in a signature. Rows that share one are compared. 14 × 8 is the default of
 /// datatrove.
 pub const BANDS: usize = 14;
 /// Hashes that must all agree for a band to be shared.
 const ROWS: usize = 8;
-/// Words of a shingle.
+/// Tokens of a shingle.
 const WORDS: usize = 5;
 const SEED: u64 = 1;
 /// 4,096 buckets, 16 KiB: they stay in the fastest cache.
 const BUCKET_BITS_MAX: u32 = 12;
 const HASHES: usize = BANDS * ROWS;
 
-/// The distinct hashes of all runs of five words in ascending order. A shorter text has one hash of
-/// all its words, and an empty text has none.
-pub(super) fn shingles<'text>(texts: impl Iterator<Item = &'text str>) -> Vec<u64> {
-    let mut hashes: Vec<u64> = Vec::new();
-    for text in texts {
-        each_word(text, |hash, _| hashes.push(hash));
-    }
+/// The distinct hashes of all runs of five tokens in ascending order. A shorter dialogue has one hash
+/// of all its tokens, and one without words has none.
+pub(super) fn shingles(tokens: &Tokens) -> Vec<u64> {
+    let hashes = &tokens.hashes;
     let mut shingles = match hashes.len() {
-        0 => Vec::new(),
-        1..WORDS => vec![hash_run(&hashes)],
-        _ => ascending(&runs::<WORDS>(&hashes).collect::<Vec<_>>()),
+        _ if !tokens.has_words => Vec::new(),
+        0..WORDS => vec![hash_run(hashes)],
+        _ => ascending(&runs::<WORDS>(hashes).collect::<Vec<_>>()),
     };
     shingles.dedup();
     shingles

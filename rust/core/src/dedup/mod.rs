@@ -1,5 +1,5 @@
 //! Finds dialogues that repeat an earlier one, exactly or nearly. Near duplicates are searched with
-//! 5-word shingles and MinHash, and confirmed by their exact Jaccard similarity.
+//! shingles of five tokens and MinHash, and confirmed by their exact Jaccard similarity.
 //!
 //! Deduplication has state, so it has two parts: [`sign`] is pure and runs on any thread, and
 //! [`Seen::admit`] is called in row order, so the earliest row is kept. Only kept rows are
@@ -35,19 +35,23 @@
 //! ```
 
 mod minhash;
+mod tokens;
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::code;
 use crate::dialogue::{Dialogue, Role, Turn};
 use crate::disk::Folder;
 use crate::disk::spool::Spool;
 use crate::error::Result;
-use crate::normal::normalise_into;
 use crate::recipe::{Compared, Dedup};
+
+use tokens::Tokens;
 
 pub use minhash::{BANDS, VERSION};
 
@@ -68,7 +72,7 @@ const SHINGLES_RATIO_MAX: usize = 16;
 /// selects.
 #[derive(Debug, Default)]
 pub struct Signature {
-    /// XXH3-128 of the normalized text.
+    /// XXH3-128 of the compared text.
     exact: Option<u128>,
     /// The near-dedup part, if enabled and the text has words.
     near: Option<Near>,
@@ -111,12 +115,18 @@ pub fn sign(dialogue: &Dialogue, dedup: &Dedup) -> Signature {
     if turns.is_empty() {
         return Signature::default();
     }
+    let texts: Vec<(Cow<'_, str>, bool)> = texts_of(dialogue, turns, dedup.of)
+        .map(|text| {
+            let has_code = code::is_in(&text);
+            (text, has_code)
+        })
+        .collect();
     let near = dedup
         .near
-        .then(|| minhash::shingles(turns.iter().map(|turn| turn.text.as_str())))
+        .then(|| minhash::shingles(&tokens_of(&texts)))
         .filter(|shingles| !shingles.is_empty());
     Signature {
-        exact: dedup.is_exact().then(|| hash_text(turns)),
+        exact: dedup.is_exact().then(|| hash_text(&texts)),
         near: near.map(|shingles| Near { bands: minhash::bands(&shingles), shingles }),
     }
 }
@@ -132,12 +142,38 @@ fn compared(dialogue: &Dialogue, of: Compared) -> &[Turn] {
     index.map_or(&[], |index| &turns[index..=index])
 }
 
-fn hash_text(turns: &[Turn]) -> u128 {
-    let mut normal = Vec::with_capacity(turns.iter().map(|turn| turn.text.len() + 1).sum());
-    for turn in turns {
-        normalise_into(&turn.text, &mut normal);
-    }
-    xxh3_128(&normal)
+/// The texts of messages, and as JSON what else a template may show: members such as tool calls, and
+/// the tools of the dialogue.
+fn texts_of<'text>(
+    dialogue: &'text Dialogue,
+    turns: &'text [Turn],
+    of: Compared,
+) -> impl Iterator<Item = Cow<'text, str>> {
+    let inputs = dialogue.inputs.iter().filter(move |_| of == Compared::Dialogue);
+    let inputs = inputs.map(|inputs| {
+        let args = serde_json::Value::from(inputs.args.clone());
+        Cow::Owned(serde_json::json!([inputs.tools, args]).to_string())
+    });
+    let of_turn = |turn: &'text Turn| {
+        let extras = turn.extras.iter().filter(|extras| !extras.members.is_empty());
+        let members = extras
+            .map(|extras| Cow::Owned(serde_json::Value::from(extras.members.clone()).to_string()));
+        std::iter::once(Cow::Borrowed(turn.text.as_str())).chain(members)
+    };
+    turns.iter().flat_map(of_turn).chain(inputs)
+}
+
+/// The tokens of messages, each with whether it has code.
+fn tokens_of(texts: &[(Cow<'_, str>, bool)]) -> Tokens {
+    let mut tokens = Tokens::default();
+    texts.iter().for_each(|(text, has_code)| tokens.add(text, *has_code));
+    tokens
+}
+
+fn hash_text(texts: &[(Cow<'_, str>, bool)]) -> u128 {
+    let mut key = Vec::with_capacity(texts.iter().map(|(text, _)| text.len() + 2).sum());
+    texts.iter().for_each(|(text, has_code)| tokens::append_text(text, *has_code, &mut key));
+    xxh3_128(&key)
 }
 
 /// Signs a row by its raw bytes, which `binarize` compares.

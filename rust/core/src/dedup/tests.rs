@@ -112,6 +112,30 @@ fn rows_outside_the_length_bound_are_followed_no_further_than_others() {
 }
 
 #[test]
+fn tool_calls_and_tools_are_compared_too() {
+    let exact = &Dedup { near: false, ..both() };
+    let asked = |call: &str, tool: &str| {
+        let mut dialogue = dialogue(&["What is the weather?", "", "It is warm and sunny today."]);
+        let value = |text: &str| serde_json::json!({ "name": text });
+        let members = [("tool_calls".to_owned(), value(call))].into_iter().collect();
+        dialogue.turns[1].extras =
+            Some(Box::new(crate::dialogue::Extras { members, ..Default::default() }));
+        let inputs =
+            crate::dialogue::TemplateInputs { tools: Some(value(tool)), ..Default::default() };
+        dialogue.inputs = Some(Box::new(inputs));
+        sign(&dialogue, exact)
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut seen =
+        Seen::new(&Folder::open(folder.path()).expect("opens"), exact).expect("creates its spool");
+    let mut admit = |row, signature| seen.admit(row, &signature).expect("reads its spool");
+    assert_eq!(admit(0, asked("paris", "forecast")), None);
+    assert_eq!(admit(1, asked("rome", "forecast")), None);
+    assert_eq!(admit(2, asked("paris", "thermometer")), None);
+    assert_eq!(admit(3, asked("paris", "forecast")), Some(Repeat::Exact(0)));
+}
+
+#[test]
 fn texts_without_words_are_equal_or_new_but_never_near() {
     let texts = ["😀", "🎉", " 😀 ", ""].map(str::to_owned);
     assert_eq!(admissions(&texts, &both()), [None, None, Some(Repeat::Exact(0)), None]);

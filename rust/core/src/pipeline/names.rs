@@ -6,14 +6,16 @@ use crate::encode;
 use crate::error::{Error, Result};
 use crate::filter;
 use crate::read::{self, shape};
-use crate::recipe::{Action, Compared, IdFrom, Policy, Preset, ScoreBy, Strategy, TrainOn};
+use crate::recipe::{
+    Action, Compared, IdFrom, Policy, Preset, ScoreBy, Strategy, TrainOn, TruecaseRules,
+};
 use crate::stage::Code;
 
 /// A function that returns a list.
 type List = fn() -> Vec<&'static str>;
 
 /// The lists, by kind.
-const LISTS: [(&str, List); 17] = [
+const LISTS: [(&str, List); 18] = [
     ("actions", || Action::NAMES.to_vec()),
     ("acts", || Product::ALL.map(Product::act).to_vec()),
     ("commands", || Product::ALL.map(Product::command).to_vec()),
@@ -31,6 +33,7 @@ const LISTS: [(&str, List); 17] = [
     ("strategies", || Strategy::NAMES.to_vec()),
     ("templates", encode::template_names),
     ("train_on", || TrainOn::NAMES.to_vec()),
+    ("truecase_rules", || TruecaseRules::NAMES.to_vec()),
 ];
 
 /// Prefix of a product's name in the kind of its trained columns. A user cannot choose among these,
@@ -56,13 +59,13 @@ fn trained_columns(kind: &str) -> Option<Vec<&'static str>> {
 /// Cause and remedy of the two kinds of duplicates, in the order of [`Repeat::KINDS`].
 const DUPLICATES: [(&str, &str); 2] = [
     (
-        "The row repeats an earlier one. `prep` compares the text, ignoring case and white space; \
-         `binarize` compares the bytes of the row.",
+        "The row repeats an earlier one. `prep` compares the messages, ignoring case and white space \
+         outside of code; `binarize` compares the bytes of the row.",
         "Set `dedup.exact = false` to keep repeated rows.",
     ),
     (
-        "The dialogue is similar to an earlier one: the Jaccard similarity of their 5-word shingles \
-         is at least `dedup.threshold`.",
+        "The dialogue is similar to an earlier one: the Jaccard similarity of their shingles of five \
+         words or signs is at least `dedup.threshold`.",
         "Raise `dedup.threshold`, or set `dedup.near = false`.",
     ),
 ];

@@ -138,7 +138,7 @@ impl RowPipeline {
         }
         let mut stages: Vec<Box<dyn Stage>> = Vec::new();
         if recipe.truecase.enabled {
-            stages.push(Box::new(Truecase));
+            stages.push(Box::new(Truecase(recipe.truecase.rules)));
         }
         for table in recipe.filters.clone() {
             stages.push(filter::build(table)?);

@@ -4,8 +4,11 @@
 mod named;
 mod read;
 mod show;
+mod truecase;
 
 use serde::{Deserialize, Serialize, Serializer};
+
+pub use truecase::{IdFrom, Truecase, TruecaseRules};
 
 /// Everything that decides the output bytes, except the inputs, the tokenizer and the template.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -98,46 +101,20 @@ impl Default for Source {
     }
 }
 
-/// `[truecase]`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Truecase {
-    /// Whether capitalization is corrected.
-    pub enabled: bool,
-    /// Whether `prompt_id` hashes the prompt before (`raw`) or after (`clean`) correction.
-    pub id_from: IdFrom,
-}
-
-impl Default for Truecase {
-    fn default() -> Truecase {
-        Truecase { enabled: false, id_from: IdFrom::Clean }
-    }
-}
-
-named! {
-    /// Which text the `prompt_id` hashes.
-    pub enum IdFrom {
-        /// The prompt as the source has it.
-        Raw "raw",
-        /// The prompt after correction.
-        Clean "clean",
-    }
-}
-
 /// `[dedup]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Dedup {
-    /// Drop dialogues whose normalised text came before (`prep`), or rows whose bytes did
-    /// (`binarize`). The default is false, or set by the preset.
+    /// Drop dialogues whose messages came before (`prep`; case and white space count only in code),
+    /// or rows whose bytes did (`binarize`). The default is false, or set by the preset.
     pub exact: Option<bool>,
     /// Drop dialogues that nearly repeat an earlier one; only for `prep`.
     pub near: bool,
     /// The part of two dialogues that is compared. Only for `prep`.
     pub of: Compared,
-    /// The Jaccard similarity of 5-word shingles from which two dialogues are near.
+    /// The Jaccard similarity from which two dialogues are near. Shingles have five tokens: words,
+    /// signs of numbers and formulas, borders between messages, and in code also indentation.
     pub threshold: f64,
 }
 

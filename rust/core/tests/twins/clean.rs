@@ -1,10 +1,11 @@
-//! Compares the truecaser and the phrase filter with their reference implementations on hostile
-//! texts and on real rows: the same letters and the same hits.
+//! Compares the phrase filter with its reference implementation on hostile texts and on real rows:
+//! the same hits. The reference implementation of truecasing is in Python.
 
 use proptest::prelude::*;
 use zephyr_core::dialogue::{Dialogue, Replies, Reply, Role, Turn};
 use zephyr_core::filter;
 use zephyr_core::read::shape;
+use zephyr_core::recipe::TruecaseRules;
 use zephyr_core::stage::{Code, Notes, Reason, Stage};
 use zephyr_core::truecase::truecase;
 
@@ -175,11 +176,6 @@ proptest! {
     })]
 
     #[test]
-    fn any_text_gets_the_same_capitals(text in text()) {
-        prop_assert_eq!(truecase(&text), slow::truecase::truecase(&text));
-    }
-
-    #[test]
     fn any_phrase_is_found_as_the_slow_search_finds_it(
         text in text(),
         chosen in prop::sample::subsequence(PHRASES, 1..6),
@@ -207,8 +203,6 @@ fn a_phrase_is_found_wherever_a_block_ends() {
                     PHRASES,
                     &format!("{}{text}{end}", ".".repeat(shift)),
                 );
-                let cased = format!("{}. hello i{end}", "x".repeat(shift));
-                assert_eq!(truecase(&cased), slow::truecase::truecase(&cased));
             }
         }
     }
@@ -218,14 +212,17 @@ fn a_phrase_is_found_wherever_a_block_ends() {
 fn a_megabyte_of_one_mark_takes_no_longer_than_text() {
     for mark in ["\n", ". ", ".\n", "\n ", "i ", "$ ", "` ", "\" ", "(", "AI ", "as an ", "www."] {
         let text = mark.repeat((1 << 20) / mark.len());
-        let _ = truecase(&text);
-        let _ = truecase(&format!("{text}. hello"));
+        for rules in [TruecaseRules::Careful, TruecaseRules::H4] {
+            let _ = truecase(&text, rules);
+            let _ = truecase(&format!("{text}. hello"), rules);
+            let _ = truecase(&format!("hello. {text}"), rules);
+        }
         check_phrases(stage(&["as an AI", "no such"]).as_ref(), &["as an AI", "no such"], &text);
     }
 }
 
 #[test]
-fn real_rows_get_the_same_capitals_and_verdicts() {
+fn real_rows_get_the_same_verdicts() {
     let recipe = include_str!("../../../../python/zephyr_fast/recipes/ultrachat.toml")
         .parse::<toml::Table>()
         .expect("a recipe");
@@ -253,9 +250,6 @@ fn real_rows_get_the_same_capitals_and_verdicts() {
                 continue;
             };
             for turn in dialogue.turns {
-                let small = turn.text.to_lowercase();
-                assert_eq!(truecase(&turn.text), slow::truecase::truecase(&turn.text));
-                assert_eq!(truecase(&small), slow::truecase::truecase(&small));
                 check_phrases(stage.as_ref(), &phrases, &turn.text);
             }
             rows += 1;

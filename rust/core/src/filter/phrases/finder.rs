@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 
-use super::plain;
+use super::{Quotes, plain};
 
 /// Number of positions compared at a time.
 const BLOCK: usize = 32;
@@ -23,6 +23,7 @@ const COMMON: [&str; 24] = [
 /// Phrases, grouped by their search key.
 pub(super) struct Finder {
     needles: Vec<Needle>,
+    quotes: Quotes,
 }
 
 /// A search key for vector comparison, and the phrases that may contain it.
@@ -56,22 +57,22 @@ struct Phrase {
 
 impl Finder {
     /// Builds a finder. Returns `None` if a phrase has no word of two bytes to search for.
-    pub(super) fn new(phrases: &[String]) -> Option<Finder> {
+    pub(super) fn new(phrases: &[String], quotes: Quotes) -> Option<Finder> {
         let mut needles: Vec<Needle> = Vec::new();
         for (number, phrase) in phrases.iter().enumerate() {
-            let (triple, phrase) = Phrase::new(number, &plain(phrase))?;
+            let (triple, phrase) = Phrase::new(number, &plain(phrase, quotes))?;
             match needles.iter_mut().find(|needle| needle.triple == triple) {
                 Some(needle) => needle.phrases.push(phrase),
                 None => needles.push(Needle { triple, phrases: vec![phrase] }),
             }
         }
-        Some(Finder { needles })
+        Some(Finder { needles, quotes })
     }
 
     /// Adds the phrases that occur in the text with no letter or digit directly before or after
-    /// them. They are ordered by their starts, and the longest comes first among those that start
-    /// together.
-    pub(super) fn find(&self, text: &str, hits: &mut Vec<usize>) {
+    /// them, if `keep` accepts the text before them. They are ordered by their starts, and the
+    /// longest comes first among those that start together.
+    pub(super) fn find(&self, text: &str, keep: impl Fn(&str) -> bool, hits: &mut Vec<usize>) {
         let mut found: Vec<(usize, Reverse<usize>, usize)> = Vec::new();
         each_window(text.as_bytes(), |before, window| {
             for needle in self.needles.iter().filter(|needle| needle.triple.is_in(window)) {
@@ -83,7 +84,8 @@ impl Finder {
                             .checked_add_signed(phrase.word_from_triple)?
                             .checked_sub(1)?;
                         phrase
-                            .start(text, word)
+                            .start(text, word, self.quotes)
+                            .filter(|start| keep(&text[..*start]))
                             .map(|start| (start, Reverse(phrase.length), phrase.number))
                     });
                     found.extend(starts);
@@ -190,13 +192,13 @@ impl Phrase {
     }
 
     /// The byte offset at which the phrase starts, if it surrounds the word at offset `word`.
-    fn start(&self, text: &str, word: usize) -> Option<usize> {
+    fn start(&self, text: &str, word: usize, quotes: Quotes) -> Option<usize> {
         let end = word + self.word.len();
         if !text.as_bytes().get(word..end)?.eq_ignore_ascii_case(self.word.as_bytes()) {
             return None;
         }
-        let start = last_matched(text[..word].char_indices().rev(), &self.before)?;
-        last_matched(text[end..].char_indices(), &self.after)?;
+        let start = last_matched(text[..word].char_indices().rev(), &self.before, quotes)?;
+        last_matched(text[end..].char_indices(), &self.after, quotes)?;
         Some(start.unwrap_or(word))
     }
 }
@@ -207,15 +209,14 @@ impl Phrase {
 fn last_matched(
     letters: impl Iterator<Item = (usize, char)>,
     expected: &[char],
+    quotes: Quotes,
 ) -> Option<Option<usize>> {
     let mut in_space = false;
     let mut letters = letters.filter_map(|(offset, letter)| {
         let was_in_space = std::mem::replace(&mut in_space, letter.is_whitespace());
         match letter {
             _ if in_space => (!was_in_space).then_some((offset, ' ')),
-            '’' | '‘' => Some((offset, '\'')),
-            '“' | '”' => Some((offset, '"')),
-            _ => Some((offset, letter)),
+            _ => Some((offset, quotes.plain(letter))),
         }
     });
     let mut last = None;

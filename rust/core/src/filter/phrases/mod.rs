@@ -2,6 +2,7 @@
 //! either in a message or in a completion.
 
 mod finder;
+mod opening;
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, BuildError, MatchKind};
 use serde::Deserialize;
@@ -17,9 +18,49 @@ use finder::Finder;
 pub(super) struct Keys {
     /// The phrases, compared without regard to case.
     phrases: Vec<String>,
+    /// Where in an answer a phrase counts.
+    #[serde(default)]
+    at: Place,
+    /// Which quotation marks a phrase matches.
+    #[serde(default)]
+    quotes: Quotes,
     /// What to drop when a phrase is found.
     #[serde(default)]
     drop: What,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+enum Place {
+    /// Anywhere.
+    #[default]
+    Anywhere,
+    /// In its first two sentences, at the start of a sentence or clause: "I'm sorry, but as an AI
+    /// language model, …", not "She works as an AI engineer".
+    Opening,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize, schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
+enum Quotes {
+    /// Straight and curly ones are equal.
+    #[default]
+    Any,
+    /// Only those of the phrase.
+    Exact,
+}
+
+impl Quotes {
+    /// The character that a character of a phrase or a text is compared as.
+    fn plain(self, letter: char) -> char {
+        match (self, letter) {
+            (Quotes::Any, '’' | '‘') => '\'',
+            (Quotes::Any, '“' | '”') => '"',
+            _ => letter,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -37,6 +78,7 @@ enum What {
 struct Phrases {
     phrases: Vec<String>,
     search: Search,
+    at: Place,
     drop: What,
 }
 
@@ -45,19 +87,21 @@ enum Search {
     /// By their rarest words.
     Words(Finder),
     /// All at once in a plain copy of the text, used if a phrase has no word to search for.
-    Copy(AhoCorasick),
+    Copy(AhoCorasick, Quotes),
 }
 
 pub(super) fn build(table: toml::Table) -> Result<Box<dyn Stage>, toml::de::Error> {
-    let Keys { phrases, drop } = table.try_into()?;
+    let Keys { phrases, at, quotes, drop } = table.try_into()?;
     if phrases.iter().any(|phrase| phrase.trim().is_empty()) {
         return Err(serde::de::Error::custom("`phrases` must not contain an empty phrase"));
     }
-    let search = match Finder::new(&phrases) {
+    let search = match Finder::new(&phrases, quotes) {
         Some(finder) => Search::Words(finder),
-        None => Search::Copy(automaton(&phrases).map_err(serde::de::Error::custom)?),
+        None => {
+            Search::Copy(automaton(&phrases, quotes).map_err(serde::de::Error::custom)?, quotes)
+        }
     };
-    Ok(Box::new(Phrases { phrases, search, drop }))
+    Ok(Box::new(Phrases { phrases, search, at, drop }))
 }
 
 /// Whether a filter's table also truncates dialogues.
@@ -66,17 +110,17 @@ pub(super) fn cuts_turns(table: &toml::Table) -> bool {
         && table.get("drop").and_then(toml::Value::as_str) == Some("tail")
 }
 
-fn automaton(phrases: &[String]) -> Result<AhoCorasick, BuildError> {
+fn automaton(phrases: &[String], quotes: Quotes) -> Result<AhoCorasick, BuildError> {
     AhoCorasickBuilder::new()
         .ascii_case_insensitive(true)
         .match_kind(MatchKind::Standard)
-        .build(phrases.iter().map(|phrase| plain(phrase).into_owned()))
+        .build(phrases.iter().map(|phrase| plain(phrase, quotes).into_owned()))
 }
 
 impl Stage for Phrases {
     fn visit(&self, dialogue: &mut Dialogue, notes: &mut Notes) -> Result<(), Reason> {
         let mut hits: Vec<usize> = Vec::new();
-        dialogue.said_by_assistant().for_each(|text| self.search.find(text, &mut hits));
+        dialogue.said_by_assistant().for_each(|text| self.find(text, &mut hits));
         let Some(first) = hits.first().map(|first| self.phrases[*first].clone()) else {
             return Ok(());
         };
@@ -89,13 +133,22 @@ impl Stage for Phrases {
 }
 
 impl Phrases {
+    /// Adds the phrases that count in a text.
+    fn find(&self, text: &str, hits: &mut Vec<usize>) {
+        match self.at {
+            Place::Anywhere => self.search.find(text, |_| true, hits),
+            Place::Opening => opening::sentences(text)
+                .for_each(|sentence| self.search.find(sentence, opening::starts_clause, hits)),
+        }
+    }
+
     /// Removes the first exchange with a phrase and everything after it, unless no exchange would
     /// remain.
     fn cut(&self, turns: &mut Vec<Turn>) -> bool {
         let mut hits = Vec::new();
         let found = turns.iter().position(|turn| {
             if turn.role == Role::Assistant {
-                self.search.find(&turn.text, &mut hits);
+                self.find(&turn.text, &mut hits);
             }
             !hits.is_empty()
         });
@@ -110,19 +163,20 @@ impl Phrases {
 
 impl Search {
     /// Adds the phrases that occur in the text with no letter or digit directly before or after
-    /// them. They are ordered by their starts, and the longest comes first among those that start
-    /// together.
-    fn find(&self, text: &str, hits: &mut Vec<usize>) {
-        let automaton = match self {
-            Search::Words(finder) => return finder.find(text, hits),
-            Search::Copy(automaton) => automaton,
+    /// them, if `keep` accepts the text before them. They are ordered by their starts, and the
+    /// longest comes first among those that start together.
+    fn find(&self, text: &str, keep: impl Fn(&str) -> bool, hits: &mut Vec<usize>) {
+        let (automaton, quotes) = match self {
+            Search::Words(finder) => return finder.find(text, keep, hits),
+            Search::Copy(automaton, quotes) => (automaton, *quotes),
         };
-        let text = plain(text);
+        let text = plain(text, quotes);
         let mut found: Vec<_> = automaton.find_overlapping_iter(text.as_ref()).collect();
         found.retain(|found| {
             let before = text[..found.start()].chars().next_back();
             let after = text[found.end()..].chars().next();
             ![before, after].into_iter().flatten().any(char::is_alphanumeric)
+                && keep(&text[..found.start()])
         });
         found.sort_by_key(|found| (found.start(), std::cmp::Reverse(found.end()), found.pattern()));
         hits.extend(found.into_iter().map(|found| found.pattern().as_usize()));
@@ -130,7 +184,7 @@ impl Search {
 }
 
 /// Normalizes quotes and spaces, so one spelling of a phrase matches all variants.
-fn plain(text: &str) -> std::borrow::Cow<'_, str> {
+fn plain(text: &str, quotes: Quotes) -> std::borrow::Cow<'_, str> {
     let is_plain = text.is_ascii()
         && !text.contains("  ")
         && !text.contains(['\n', '\t', '\r', '\x0b', '\x0c']);
@@ -144,9 +198,7 @@ fn plain(text: &str) -> std::borrow::Cow<'_, str> {
         match letter {
             _ if is_space && in_space => {}
             _ if is_space => plain.push(' '),
-            '’' | '‘' => plain.push('\''),
-            '“' | '”' => plain.push('"'),
-            _ => plain.push(letter),
+            _ => plain.push(quotes.plain(letter)),
         }
         in_space = is_space;
     }
@@ -224,6 +276,54 @@ mod tests {
             let mut dialogue = Dialogue { turns, ..Dialogue::default() };
             let verdict = stage.visit(&mut dialogue, &mut Notes::default());
             assert_eq!(verdict, Err(Reason::found(Code::Phrase, "as an AI model")));
+        }
+    }
+
+    #[test]
+    fn an_opening_is_the_start_of_a_clause_in_the_first_two_sentences() {
+        // The second list has a phrase without a word to search for.
+        for phrases in [r#"["as an AI", "my data"]"#, r#"["as an AI", "my data", "!?"]"#] {
+            let table = format!("phrases = {phrases}\nat = \"opening\"");
+            let stage = build(table.parse().expect("valid TOML")).expect("valid table");
+            let drops = |text: &str| {
+                let turns = vec![Turn::new(Role::Assistant, text)];
+                let mut dialogue = Dialogue { turns, ..Dialogue::default() };
+                stage.visit(&mut dialogue, &mut Notes::default()).is_err()
+            };
+            for text in [
+                "As an AI, no.",
+                " \n Sure!\n\nAs an AI, no.",
+                "I'm sorry, but as an  AI I can't.",
+                "Well — as an AI, no",
+                "Hello. It is so because as an AI I am.",
+            ] {
+                assert!(drops(text), "{text}");
+            }
+            for text in [
+                "She works as an AI engineer.",
+                "One. Two. As an AI, no.",
+                "One\n\nTwo\nAs an AI, no.",
+                "Split my data first.",
+                "He says \"as an AI\" often.",
+            ] {
+                assert!(!drops(text), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn exact_quotes_match_only_themselves() {
+        for phrases in [r#"["I don't"]"#, r#"["I don't", "!?"]"#] {
+            for (quotes, dropped) in [("any", true), ("exact", false)] {
+                let table = format!("phrases = {phrases}\nquotes = \"{quotes}\"");
+                let stage = build(table.parse().expect("valid TOML")).expect("valid table");
+                for (text, dropped) in [("I don’t", dropped), ("I don't", true)] {
+                    let turns = vec![Turn::new(Role::Assistant, text)];
+                    let mut dialogue = Dialogue { turns, ..Dialogue::default() };
+                    let verdict = stage.visit(&mut dialogue, &mut Notes::default());
+                    assert_eq!(verdict.is_err(), dropped, "{quotes}: {text}");
+                }
+            }
         }
     }
 

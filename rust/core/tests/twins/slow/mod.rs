@@ -4,4 +4,3 @@
 mod fields;
 pub mod phrases;
 pub mod rows;
-pub mod truecase;

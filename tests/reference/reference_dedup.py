@@ -1,0 +1,110 @@
+"""What deduplication compares of a dialogue, slow and obvious: the twin of `dedup/tokens.rs`."""
+
+from collections.abc import Iterable, Iterator
+
+import regex
+
+from reference_code import SPACE, Line, lines_of
+
+WORD = regex.compile(r"[\p{Alphabetic}\p{N}]+")
+SIGNS = "+-*/^=<>~%&|±×÷−–≤≥≠≈"
+OPERAND = regex.compile(r"[\x00-\x7f]\Z|[0-9]")
+BEFORE = regex.compile(rf"([{regex.escape(SIGNS)}]*)[ (]*\Z")
+
+Token = tuple[str, ...]
+"""Its kind and its text: a word, a sign, an indentation or a border between messages."""
+
+
+def normal(text: str) -> str:
+    """Lower case, single spaces."""
+    return " ".join(word.lower() for word in regex.split(rf"{SPACE}+", text) if word)
+
+
+def exact_key(texts: Iterable[str]) -> list[list[str]]:
+    """What two dialogues must share to be exact duplicates: per message, runs of prose without
+    case and white space, and lines of code as they are.
+    """
+    return [[*_parts_of_key(text)] for text in texts]
+
+
+def shingles(texts: Iterable[str]) -> frozenset[tuple[Token, ...]]:
+    """Runs of five tokens, or all of them if there are fewer; none if there is no word."""
+    tokens = [token for number, text in enumerate(texts) for token in _tokens(number, text)]
+    if all(kind[0] != "word" for kind in tokens):
+        return frozenset()
+    return frozenset(tuple(tokens[at : at + 5]) for at in range(max(1, len(tokens) - 4)))
+
+
+def _runs(text: str) -> Iterator[list[Line]]:
+    """Single lines of code, and neighbouring lines of prose together."""
+    prose: list[Line] = []
+    for line in lines_of(text):
+        if line.is_code:
+            yield from [prose] if prose else []
+            yield [line]
+            prose = []
+        else:
+            prose.append(line)
+    yield from [prose] if prose else []
+
+
+def _parts_of_key(text: str) -> Iterator[str]:
+    for run in _runs(text):
+        if run[0].is_code:
+            yield "\n" + regex.sub(rf"{SPACE}+\Z", "", run[0].text)
+        elif prose := normal("\n".join(line.text for line in run)):
+            yield prose
+
+
+def _tokens(number: int, text: str) -> Iterator[Token]:
+    if number:
+        yield ("border",)
+    for run in _runs(text):
+        if run[0].is_code:
+            yield from _tokens_of_code(run[0].text)
+        else:
+            yield from _tokens_of_prose("\n".join(line.text for line in run))
+
+
+def _tokens_of_prose(text: str) -> Iterator[Token]:
+    end = 0
+    for found in WORD.finditer(text):
+        if OPERAND.match(found[0]):
+            yield from _signs(_signs_before(text[end : found.start()], is_first=end == 0))
+        yield ("word", found[0].lower())
+        end = found.end()
+
+
+def _tokens_of_code(line: str) -> Iterator[Token]:
+    line = regex.sub(rf"{SPACE}+\Z", "", line)
+    indent = regex.match(rf"{SPACE}*", line)[0]
+    if indent:
+        yield ("indent", indent)
+    end = len(indent)
+    for found in WORD.finditer(line):
+        yield from _signs(line[end : found.start()], more="!")
+        yield ("word", found[0])
+        end = found.end()
+    yield from _signs(line[end:], more="!")
+
+
+def _signs(text: str, more: str = "") -> Iterator[Token]:
+    for letter in text:
+        if letter in SIGNS + more:
+            yield ("sign", "-" if letter in "−–" else letter)
+
+
+def _signs_before(gap: str, is_first: bool) -> str:
+    """The signs that belong to the number or single letter behind a gap between words."""
+    signs = BEFORE.search(gap)[1]
+    tail = len(gap) - len(gap.rstrip(" ("))
+    head = gap[: len(gap) - tail - len(signs)]
+    is_apart = " " in gap[len(gap) - tail :]
+    starts_line = head.rstrip(" ").endswith("\n") or (is_first and not head.strip(" "))
+    is_bullet = is_apart and starts_line
+    is_emphasis = (
+        not is_apart
+        and set(signs) <= {"*"}
+        and (starts_line or regex.search(rf"{SPACE}\Z", head) is not None)
+    )
+    return "" if is_bullet or is_emphasis else signs
