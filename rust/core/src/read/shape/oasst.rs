@@ -55,7 +55,7 @@ fn id(columns: &Columns<'_>) -> Result<Option<String>, Reason> {
 fn turn(message: &Columns<'_>) -> Result<Turn, Reason> {
     let role = message.text("role")?;
     let role = if role == "prompter" { Role::User } else { Role::named(role) };
-    Ok(Turn { role, text: message.text("text")? })
+    Ok(Turn::new(role, message.text("text")?))
 }
 
 /// The replies to a message, without those that were deleted.

@@ -35,7 +35,7 @@ pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
 pub(super) fn said(columns: &Columns<'_>, name: &str, role: Role) -> Result<Vec<Turn>, Reason> {
     match columns.get(name)? {
         Some(value) if value.starts_with('[') => columns.messages(name),
-        _ => Ok(vec![Turn { role, text: columns.text(name)? }]),
+        _ => Ok(vec![Turn::new(role, columns.text(name)?)]),
     }
 }
 
