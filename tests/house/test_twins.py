@@ -9,7 +9,8 @@ import pytest
 from reference import KNOWN, Walk, recipe
 from reference_filters import FILTERS
 from reference_pairs import PRESETS, SCORES, STRATEGIES, pairs, score
-from reference_rows import SHAPES, VERDICTS, Refused
+from reference_rows import VERDICTS, Refused
+from reference_shapes import SHAPES
 from reference_tokens import Tokens
 from reference_truecase import RULES
 from zephyr_fast._core import names

@@ -14,7 +14,8 @@ import pytest
 
 import zephyr_fast
 from out_folder import ledger, text_rows
-from reference_rows import Refused, dialogue, fields_of
+from reference_rows import Refused, fields_of
+from reference_shapes import dialogue
 
 Row = dict[str, Any]
 TOOL = {"type": "function", "function": {"name": "weather"}}

@@ -17,7 +17,8 @@ import regex
 from reference_dedup import exact_key, normal, shingles
 from reference_filters import FILTERS, phrases_in
 from reference_pairs import PRESETS, pairs, score
-from reference_rows import Answers, Refused, Row, dialogue, fields_of, shape_of
+from reference_rows import Answers, Refused, Row, fields_of
+from reference_shapes import dialogue, id_of, shape_of, usual_shape
 from reference_tokens import Messages, Tokens
 from reference_truecase import RULES
 
@@ -94,18 +95,18 @@ class Walk:
                 raise NotImplementedError(f"the twin knows no {key} = {written!r}")
 
     def outcomes(self, rows: list[Row]) -> list[Outcome]:
-        self.shape = shape_of(rows, self.command)
+        self.forced = self.rules.get("source", {}).get("shape", "auto")
+        self.usual = usual_shape(rows, self.command)
         return [self._outcome(row_id, row) for row_id, row in enumerate(rows)]
 
     def _outcome(self, row_id: int, row: Row) -> Outcome:
         done = Outcome(row_id)
         try:
             fields = fields_of(row.raw)
-            context, answers = dialogue(self.shape, fields)
-            names = ("id", "prompt_id") if self.shape in ("messages", "pair") else ("id",)
-            done.source_id = next(
-                (str(fields[name]) for name in names if fields.get(name) is not None), None
-            )
+            shape = shape_of(fields, self.command) or self.usual
+            shape = shape if self.forced == "auto" else self.forced
+            context, answers = dialogue(shape, fields)
+            done.source_id = id_of(fields, shape)
             self._clean(done, context, answers)
             made = None if answers is None else self._pairs(done, fields, answers)
             self._look_for_control_tokens(
@@ -148,11 +149,11 @@ class Walk:
         strategy, score_by, repair, sources, _ = PRESETS[table.get("preset", "paper")]
         if fields.get("source") in table.get("drop_sources", sources):
             raise Refused("excluded_source")
-        if self.shape == "pair":
+        if all("side" in answer for answer in answers) and answers:
             chosen, rejected = (answer["response"] for answer in answers)
             if chosen == rejected:
                 raise Refused("identical_completions")
-            return [(chosen, rejected, fields.get("score_chosen"), fields.get("score_rejected"))]
+            return [(chosen, rejected, *(answer["score"] for answer in answers))]
         scores = [
             score(answer, table.get("score_by", score_by), table.get("repair", repair))
             for answer in answers

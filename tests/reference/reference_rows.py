@@ -45,6 +45,7 @@ VERDICTS = {
     ),
     **dict.fromkeys(("no_assistant_tokens", "prompt_too_long"), "dropped"),
     **dict.fromkeys(("unsupported_field", "control_token", "prompt_not_prefix"), "quarantined"),
+    "multi_message_completion": "quarantined",
 }
 """Every reason that the twin gives, with what becomes of the row."""
 
@@ -94,23 +95,6 @@ def every(step: int, path: Path, folder: Path) -> Path:
     return part
 
 
-def shape_of(rows: list[Row], command: str) -> str:
-    """Told by the fields of the first row that can be read."""
-    shapes = {
-        "prep": {"messages": "messages", "data": "alternating"},
-        "binarize": {"completions": "completions", "chosen": "pair"},
-    }
-    for row in rows:
-        try:
-            fields = fields_of(row.raw)
-        except Refused:
-            continue
-        for key, shape in shapes[command].items():
-            if key in fields:
-                return shape
-    return {"prep": "alternating", "binarize": "pair"}[command]
-
-
 class Written(dict[str, Any]):
     """An object of JSON that also keeps its entries as they are written, in case a key repeats."""
 
@@ -149,50 +133,50 @@ OF_MESSAGE |= {"ignore", "traindetail", "trainingdetail"}
 OF_ROW = MEDIA | TOOLS | CALLS | MASKS | {"chattemplatekwargs"}
 
 
-def _plain(key: str) -> str:
+def plain_key(key: str) -> str:
     """A key without what sets its spellings apart: `tool_calls`, `toolCalls`, `Tool-Calls`."""
     return key.lower().replace("_", "").replace("-", "")
 
 
-def _entries(value: dict[str, Any]) -> list[tuple[str, Any]]:
+def entries_of(value: dict[str, Any]) -> list[tuple[str, Any]]:
     return value.entries if isinstance(value, Written) else list(value.items())
 
 
-def _said(value: dict[str, Any], names: set[str]) -> list[Any]:
+def said_under(value: dict[str, Any], names: set[str]) -> list[Any]:
     """What an object says under such names, each in any spelling."""
-    return [one for key, one in _entries(value) if _plain(key) in names and _says(one)]
+    return [one for key, one in entries_of(value) if plain_key(key) in names and says(one)]
 
 
-def _says(value: Any) -> bool:
+def says(value: Any) -> bool:
     """Whether a value is more than null, an empty text, or a container of nothing else."""
     if isinstance(value, dict):
-        return any(_says(one) for _, one in _entries(value))
+        return any(says(one) for _, one in entries_of(value))
     if isinstance(value, list):
-        return any(map(_says, value))
+        return any(map(says, value))
     return value is not None and value != ""
 
 
-def _objects(value: Any) -> list[dict[str, Any]]:
+def objects_of(value: Any) -> list[dict[str, Any]]:
     """The objects of a list, whatever else is in it."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
-def _is_one(flag: Any) -> bool:
+def is_one(flag: Any) -> bool:
     return not isinstance(flag, str) and bool(flag == 1)
 
 
-def _check_message(message: dict[str, Any]) -> None:
-    flags = _said(message, FLAGS)
+def check_message(message: dict[str, Any]) -> None:
+    flags = said_under(message, FLAGS)
     is_trained = message.get("role") == "assistant"
     if (
-        _said(message, OF_MESSAGE)
-        or any(not is_trained or not _is_one(flag) for flag in flags)
+        said_under(message, OF_MESSAGE)
+        or any(not is_trained or not is_one(flag) for flag in flags)
         or isinstance(message.get("content"), list)
     ):
         raise Refused("unsupported_field")
 
 
-def _check_fields(fields: dict[str, Any], lists: tuple[str, ...]) -> None:
+def check_fields(fields: dict[str, Any], lists: tuple[str, ...]) -> None:
     """Refuses a row that says something else without a field that its shape does not use. The
     messages are in `lists`.
     """
@@ -202,17 +186,17 @@ def _check_fields(fields: dict[str, Any], lists: tuple[str, ...]) -> None:
     first = next((start for start in starts if isinstance(start, dict)), {})
     said = [first.get("content")] if first.get("role") == "system" else []
     if (
-        _said(fields, OF_ROW)
-        or not all(_is_one(flag) for flag in _said(fields, FLAGS_OF_ROW))
-        or any([prompt] != said or not isinstance(prompt, str) for prompt in _said(fields, SYSTEM))
+        said_under(fields, OF_ROW)
+        or not all(is_one(flag) for flag in said_under(fields, FLAGS_OF_ROW))
+        or any([prompt] != said or not isinstance(prompt, str) for prompt in said_under(fields, SYSTEM))
     ):
         raise Refused("unsupported_field")
     for name in lists:
-        for message in _objects(fields.get(name)):
-            _check_message(message)
+        for message in objects_of(fields.get(name)):
+            check_message(message)
 
 
-def _list_of(value: Any, kind: type) -> list[Any]:
+def list_of(value: Any, kind: type) -> list[Any]:
     if not isinstance(value, list) or any(not isinstance(one, kind) for one in value):
         raise Refused("invalid_row")
     if len(value) > 1024:
@@ -220,8 +204,8 @@ def _list_of(value: Any, kind: type) -> list[Any]:
     return value
 
 
-def _messages(value: Any) -> Messages:
-    messages = _list_of(value, dict)
+def messages_of(value: Any) -> Messages:
+    messages = list_of(value, dict)
     if any(
         not isinstance(message.get(name), str)
         for message in messages
@@ -231,18 +215,18 @@ def _messages(value: Any) -> Messages:
     return [{"role": message["role"], "content": message["content"]} for message in messages]
 
 
-def _alternating(fields: dict[str, Any]) -> tuple[Messages, Answers]:
-    _check_fields(fields, ())
-    data = _list_of(fields.get("data"), str)
+def alternating(fields: dict[str, Any]) -> tuple[Messages, Answers]:
+    check_fields(fields, ())
+    data = list_of(fields.get("data"), str)
     return [
         {"role": "assistant" if n % 2 else "user", "content": text} for n, text in enumerate(data)
     ], None
 
 
-def _dialogue(fields: dict[str, Any]) -> tuple[Messages, Answers]:
-    _check_fields(fields, ("messages", "prompt"))
-    messages, prompt = _messages(fields.get("messages")), fields.get("prompt")
-    if isinstance(prompt, list) and _says(prompt):
+def listed(fields: dict[str, Any]) -> tuple[Messages, Answers]:
+    check_fields(fields, ("messages", "prompt"))
+    messages, prompt = messages_of(fields.get("messages")), fields.get("prompt")
+    if isinstance(prompt, list) and says(prompt):
         if any(not isinstance(message, dict) for message in prompt):
             raise Refused("unsupported_field")
         asked = [{name: message.get(name) for name in ("role", "content")} for message in prompt]
@@ -251,48 +235,35 @@ def _dialogue(fields: dict[str, Any]) -> tuple[Messages, Answers]:
     return messages, None
 
 
-def _completions(fields: dict[str, Any]) -> tuple[Messages, Answers]:
-    _check_fields(fields, ())
-    if any(_said(answer, OF_ANSWER) for answer in _objects(fields.get("completions"))):
+def completions(fields: dict[str, Any]) -> tuple[Messages, Answers]:
+    check_fields(fields, ())
+    if any(said_under(answer, OF_ANSWER) for answer in objects_of(fields.get("completions"))):
         raise Refused("unsupported_field")
     if not isinstance(fields.get("instruction"), str):
         raise Refused("invalid_row")
-    answers = _list_of(fields.get("completions"), dict)
+    answers = list_of(fields.get("completions"), dict)
     if any(not isinstance(answer.get("response"), str | None) for answer in answers):
         raise Refused("invalid_row")
     prompt = {"role": "user", "content": fields["instruction"]}
     return [prompt], [{**answer, "response": answer.get("response") or ""} for answer in answers]
 
 
-def _pair(fields: dict[str, Any]) -> tuple[Messages, Answers]:
-    _check_fields(fields, ("prompt", "chosen", "rejected"))
-    chosen, rejected = _messages(fields.get("chosen")), _messages(fields.get("rejected"))
+def pair(fields: dict[str, Any]) -> tuple[Messages, Answers]:
+    check_fields(fields, ("prompt", "chosen", "rejected"))
+    chosen, rejected = messages_of(fields.get("chosen")), messages_of(fields.get("rejected"))
     ends = [messages[-1:] for messages in (chosen, rejected)]
-    if chosen[:-1] != rejected[:-1] or any(
-        not end or end[0]["role"] != "assistant" for end in ends
-    ):
+    if any(not end or end[0]["role"] != "assistant" for end in ends):
         raise Refused("invalid_row")
+    if chosen[:-1] != rejected[:-1]:
+        raise Refused("multi_message_completion")
     context, prompt = chosen[:-1], fields.get("prompt")
-    if isinstance(prompt, list) and _says(prompt):
-        asked = _messages(prompt)
+    if isinstance(prompt, list) and says(prompt):
+        asked = messages_of(prompt)
         if context and context[: len(asked)] != asked:
             raise Refused("unsupported_field")
         context = context or asked
-    elif _says(prompt):
+    elif says(prompt):
         asked_by_user = [turn["content"].strip() for turn in context if turn["role"] == "user"]
         if not isinstance(prompt, str) or prompt.strip() not in asked_by_user:
             raise Refused("unsupported_field")
     return context, [{"response": end[0]["content"]} for end in ends]
-
-
-SHAPES: dict[str, Callable[[dict[str, Any]], tuple[Messages, Answers]]] = {
-    "alternating": _alternating,
-    "messages": _dialogue,
-    "completions": _completions,
-    "pair": _pair,
-}
-
-
-def dialogue(shape: str, fields: dict[str, Any]) -> tuple[Messages, Answers]:
-    """The messages before any answer that is yet to be picked, and these answers."""
-    return SHAPES[shape](fields)

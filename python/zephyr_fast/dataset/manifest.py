@@ -214,6 +214,7 @@ class Manifest:
     template: TemplateInfo | None
     inputs: tuple[InputEntry, ...]
     rows: Rows
+    shapes: dict[str, int]
     phrases: dict[str, int]
     truecase: TruecaseStats
     structure: StructureStats

@@ -49,6 +49,8 @@ def lines(manifest: Manifest, out: Path) -> list[tuple[str, str]]:
     removed = "".join(f" + {sum(counts.values()):,} {part}" for part, counts in parts.items())
     entries = [("rows", f"{rows.read:,} read = {rows.written:,} written{removed}")]
     entries += [(part, _counts(counts)) for part, counts in parts.items() if counts]
+    if manifest.shapes:
+        entries.append(("shapes", _counts(manifest.shapes)))
     entries += _changes(manifest)
     entries.append(("decontamination", _decontamination(manifest.decontamination)))
     entries += [

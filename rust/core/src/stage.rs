@@ -84,12 +84,16 @@ codes! {
     InvalidRow "invalid_row" Unreadable
         "The row is valid JSON, but does not have the expected shape: a field is missing or has the \
          wrong type."
-        "Check `source.shape` in the recipe. By default it is detected from the first readable row \
-         of each file."
+        "Fix the field that the detail names. `docs/rows.md` lists the known shapes. A row that \
+         has none of these needs other names for its columns."
     UnsupportedField "unsupported_field" Quarantined
         "The row has a field that decides what is trained and that zephyr-fast does not support \
          yet, such as tool calls, images or a message weight of 0."
         "Remove the field, or the row; the detail names the field."
+    MultiMessageCompletion "multi_message_completion" Quarantined
+        "After the messages that they have in common, `chosen` and `rejected` have more than one \
+         message, so they cannot be compared as completions."
+        "Cut both after the first assistant message in which they differ, or remove the row."
     TooManyMessages "too_many_messages" Unreadable
         "The row has more than 1,024 messages."
         "Split the dialogue."

@@ -49,6 +49,8 @@ pub struct Manifest {
     pub inputs: Vec<InputEntry>,
     /// Outcomes of all rows.
     pub rows: Rows,
+    /// Rows by the shape of their columns, see `source.shape`. Rows of no known shape are not counted.
+    pub shapes: BTreeMap<String, u64>,
     /// Dialogues in which each phrase was found.
     pub phrases: BTreeMap<String, u64>,
     /// Changes by truecasing.

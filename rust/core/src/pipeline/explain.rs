@@ -17,10 +17,10 @@ use crate::tokenize::Tokenizer;
 
 /// Explains a raw row.
 pub fn explain(walk: &RowPipeline, row: &[u8]) -> Result<String> {
-    let shape = walk.shape(std::iter::once(row));
-    let Visited { id, prompt_id, notes, outcome } = walk.visit(shape, row, row.len() as u64);
+    let usual = walk.usual_shape(std::iter::once(row));
+    let Visited { shape, id, prompt_id, notes, outcome } = walk.visit(usual, row, row.len() as u64);
     let mut story = json!({
-        "shape": shape.name, "id": id, "prompt_id": prompt_id, "letters_changed": notes.letters_changed,
+        "shape": shape.map(|shape| shape.name), "id": id, "prompt_id": prompt_id, "letters_changed": notes.letters_changed,
         "phrases": notes.phrases, "control_tokens": notes.control_tokens,
     });
     if let Some(sets) = &walk.evaluation_sets {

@@ -192,7 +192,7 @@ fn process_rows(
         let reading = progress.clone();
         scope.spawn(move || read_all(inputs, &reading, &sender));
         let mut next_row = 0;
-        let mut shapes: Vec<Option<&'static Shape>> = vec![None; inputs.len()];
+        let mut shapes: Vec<Option<Option<&'static Shape>>> = vec![None; inputs.len()];
         let mut pending = Round::default();
         loop {
             watch.check()?;
@@ -246,30 +246,30 @@ fn next_round(receiver: &mpsc::Receiver<Result<Chunk>>, round_chunks: usize) -> 
     Ok(chunks)
 }
 
-/// A chunk with its shape and the number of its first row.
+/// A chunk with the usual shape of its input and the number of its first row.
 struct Started {
     chunk: Chunk,
-    shape: &'static Shape,
+    usual: Option<&'static Shape>,
     first_row: i64,
 }
 
 fn start_rows(
     walk: &RowPipeline,
     chunks: Vec<Chunk>,
-    shapes: &mut [Option<&'static Shape>],
+    shapes: &mut [Option<Option<&'static Shape>>],
     next_row: &mut i64,
 ) -> Vec<Started> {
     chunks
         .into_iter()
         .map(|chunk| {
             let known = &mut shapes[chunk.input as usize];
-            let shape = known.unwrap_or_else(|| {
-                walk.shape(chunk.rows.iter().map(|row| &chunk.bytes[row.start..row.end]))
+            let usual = known.unwrap_or_else(|| {
+                walk.usual_shape(chunk.rows.iter().map(|row| &chunk.bytes[row.start..row.end]))
             });
-            *known = Some(shape);
+            *known = Some(usual);
             let first_row = *next_row;
             *next_row += chunk.rows.len() as i64;
-            Started { chunk, shape, first_row }
+            Started { chunk, usual, first_row }
         })
         .collect()
 }
@@ -282,11 +282,11 @@ fn visit(walk: &RowPipeline, started: &[Started], watch: &Watch) -> Result<Vec<R
         .with_min_len(8)
         .map(|(chunk, place)| {
             watch.check()?;
-            let Started { chunk: read, shape, first_row } = &started[chunk];
+            let Started { chunk: read, usual, first_row } = &started[chunk];
             #[cfg(feature = "failpoints")]
             crate::disk::failpoints::pause();
             let raw = read.rows[place].clone();
-            let visited = walk.visit(shape, &read.bytes[raw.start..raw.end], raw.length);
+            let visited = walk.visit(*usual, &read.bytes[raw.start..raw.end], raw.length);
             Ok(Row { row_id: first_row + place as i64, input: read.input, chunk, raw, visited })
         })
         .collect()
@@ -360,7 +360,7 @@ fn finish_row(walk: &RowPipeline, started: &[Started], row: Row) -> output::Row 
     #[cfg(feature = "failpoints")]
     crate::disk::failpoints::pause();
     let Row { row_id, input, chunk, raw, visited } = row;
-    let Visited { id, prompt_id, notes, outcome } = visited;
+    let Visited { shape, id, prompt_id, notes, outcome } = visited;
     let outcome = match outcome {
         Outcome::GoingOn(cleaned) => walk.finish(cleaned),
         ended => ended,
@@ -368,5 +368,5 @@ fn finish_row(walk: &RowPipeline, started: &[Started], row: Row) -> output::Row 
     let is_aside = matches!(outcome, Outcome::Quarantined(_) | Outcome::Unreadable(_));
     let bytes = &started[chunk].chunk.bytes[raw.start..raw.end];
     let aside = is_aside.then(|| QuarantinedRow::new(raw.line, raw.offset, raw.length, bytes));
-    output::Row { row_id, input, raw, id, prompt_id, notes, outcome, aside }
+    output::Row { row_id, input, raw, shape, id, prompt_id, notes, outcome, aside }
 }

@@ -25,6 +25,7 @@ use crate::encode::{Encoded, Encoding, Tokens};
 use crate::error::{Error, Result};
 use crate::pipeline::row::{Cleaned, Outcome, RowPipeline};
 use crate::progress::Watch;
+use crate::read::shape::Shape;
 use crate::read::{Input, RawRow};
 use crate::recipe::Compat;
 use crate::stage::{Notes, Reason};
@@ -36,6 +37,7 @@ pub(super) struct Row {
     pub row_id: i64,
     pub input: i32,
     pub raw: RawRow,
+    pub shape: Option<&'static Shape>,
     pub id: Option<String>,
     pub prompt_id: Option<String>,
     pub notes: Notes,
@@ -78,6 +80,7 @@ pub(super) struct Output<'run> {
     rows: Rows,
     rows_of_input: Vec<u64>,
     changes: Changes,
+    shapes: BTreeMap<String, u64>,
     contamination: Sums,
     first_rows: FirstRows,
     /// Rows whose search for near-duplicates was truncated.
@@ -127,6 +130,7 @@ impl<'run> Output<'run> {
             rows: Rows::default(),
             rows_of_input: vec![0; inputs.len()],
             changes: Changes::default(),
+            shapes: BTreeMap::new(),
             contamination: Sums::default(),
             first_rows: FirstRows::default(),
             near_search_truncated: 0,
@@ -138,6 +142,9 @@ impl<'run> Output<'run> {
         self.rows.read += 1;
         self.rows_of_input[row.input as usize] += 1;
         self.changes.add(&row.notes);
+        if let Some(shape) = row.shape {
+            count(&mut self.shapes, shape.name);
+        }
         let mut contamination = Vec::new();
         if let Some(sets) = &self.walk.evaluation_sets {
             self.contamination.add(sets, &row.notes.contamination);
@@ -318,6 +325,7 @@ impl<'run> Output<'run> {
             }),
             inputs: self.inputs.iter().zip(self.rows_of_input).map(card_of).collect(),
             rows: self.rows,
+            shapes: self.shapes,
             phrases: self.changes.phrases,
             truecase: self.changes.truecase,
             structure: self.changes.structure,

@@ -99,6 +99,8 @@ impl Outcome {
 /// The result of the first half of the pipeline.
 #[derive(Debug)]
 pub struct Visited {
+    /// The shape by which the row was read; `None` if no shape has its columns.
+    pub shape: Option<&'static Shape>,
     /// The source's own id.
     pub id: Option<String>,
     /// SHA-256 of the prompt.
@@ -169,24 +171,25 @@ impl RowPipeline {
         })
     }
 
-    /// Returns the shape of an input: from the recipe, or detected from its first readable row.
+    /// Returns the usual shape of an input: from the recipe, or that of most of its first rows.
     #[must_use]
-    pub fn shape<'row>(&self, mut rows: impl Iterator<Item = &'row [u8]>) -> &'static Shape {
-        let compares = fit::compares(self.product);
-        self.shape
-            .or_else(|| rows.find_map(|row| shape::detect(row, compares)))
-            .unwrap_or_else(|| shape::default_of(compares))
+    pub fn usual_shape<'row>(
+        &self,
+        rows: impl Iterator<Item = &'row [u8]>,
+    ) -> Option<&'static Shape> {
+        self.shape.or_else(|| shape::usual(rows, fit::compares(self.product)))
     }
 
-    /// Reads, cleans, filters and pairs a row. `length` is the row's true length, which `bytes` may
-    /// be cut short of.
+    /// Reads, cleans, filters and pairs a row. `usual` is the usual shape of its input. `length` is
+    /// the row's true length, which `bytes` may be cut short of.
     #[must_use]
-    pub fn visit(&self, shape: &Shape, bytes: &[u8], length: u64) -> Visited {
+    pub fn visit(&self, usual: Option<&'static Shape>, bytes: &[u8], length: u64) -> Visited {
         let mut notes = Notes::default();
-        let mut dialogue = match parse(shape, bytes, length) {
+        let (shape, read) = self.read(usual, bytes, length);
+        let mut dialogue = match read {
             Ok(dialogue) => dialogue,
             Err(reason) => {
-                return Visited { id: None, prompt_id: None, notes, outcome: reason.into() };
+                return Visited { shape, id: None, prompt_id: None, notes, outcome: reason.into() };
             }
         };
         let id = dialogue.id.take();
@@ -200,7 +203,24 @@ impl RowPipeline {
         let judged = passed.and_then(|()| self.judge(dialogue, bytes, &prompt_id, &mut notes));
         let outcome =
             judged.map_or_else(Outcome::from, |cleaned| Outcome::GoingOn(Box::new(cleaned)));
-        Visited { id, prompt_id: Some(prompt_id), notes, outcome }
+        Visited { shape, id, prompt_id: Some(prompt_id), notes, outcome }
+    }
+
+    /// Returns a row as a dialogue, and the shape by which it was read.
+    fn read(
+        &self,
+        usual: Option<&'static Shape>,
+        bytes: &[u8],
+        length: u64,
+    ) -> (Option<&'static Shape>, std::result::Result<Dialogue, Reason>) {
+        if length > LINE_BYTES_MAX as u64 {
+            let detail = format!("{length} bytes (limit: {LINE_BYTES_MAX})");
+            return (None, Err(Reason::found(Code::LineTooLong, detail)));
+        }
+        match self.shape {
+            Some(shape) => (Some(shape), (shape.parse)(bytes)),
+            None => shape::read(bytes, usual, fit::compares(self.product)),
+        }
     }
 
     /// Pairs a cleaned dialogue, looks for control tokens and evaluation sets, and signs it.
@@ -264,17 +284,6 @@ impl RowPipeline {
         let bound = self.recipe.shards.test_fraction * 2_f64.powi(64);
         if (hash as f64) < bound { "test" } else { "train" }
     }
-}
-
-/// A row as a dialogue. `length` is the row's true length, which `bytes` may be cut short of.
-fn parse(shape: &Shape, bytes: &[u8], length: u64) -> std::result::Result<Dialogue, Reason> {
-    if length > LINE_BYTES_MAX as u64 {
-        return Err(Reason::found(
-            Code::LineTooLong,
-            format!("{length} bytes (limit: {LINE_BYTES_MAX})"),
-        ));
-    }
-    (shape.parse)(bytes)
 }
 
 /// Messages of a dialogue with its answer, as the text files hold them.

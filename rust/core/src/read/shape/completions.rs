@@ -1,9 +1,9 @@
 //! Raw UltraFeedback: one instruction, up to four completions with aspect ratings and an overall
 //! score.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
-use super::{Cursor, Id, Level, check_count, fields, object, once};
+use super::{Cursor, Id, Level, check_count, fields, object, once, score};
 use crate::dialogue::{ASPECTS, Dialogue, Replies, Reply, Role, Turn};
 use crate::stage::Reason;
 
@@ -22,13 +22,13 @@ struct Completion {
     response: Option<String>,
     #[serde(default, deserialize_with = "object::maybe")]
     annotations: Option<Annotations>,
-    #[serde(default, deserialize_with = "score")]
+    #[serde(default, deserialize_with = "score::score")]
     overall_score: Option<f64>,
     #[serde(
         default,
         rename = "fine-grained_score",
         alias = "fine_grained_score",
-        deserialize_with = "score"
+        deserialize_with = "score::score"
     )]
     fine_grained_score: Option<f64>,
 }
@@ -48,28 +48,8 @@ struct Annotations {
 /// Rationales are skipped unread: they are two thirds of the file.
 #[derive(Deserialize)]
 struct Annotation {
-    #[serde(default, rename = "Rating", deserialize_with = "score")]
+    #[serde(default, rename = "Rating", deserialize_with = "score::score")]
     rating: Option<f64>,
-}
-
-/// A score as the sources write it: `4`, `4.5`, `"4"`; `"N/A"`, `""` and null are no score.
-fn score<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Number(f64),
-        Text(String),
-        Nothing(()),
-    }
-    Ok(match Written::deserialize(deserializer)? {
-        Written::Number(number) => Some(number),
-        Written::Text(text) => written_number(&text),
-        Written::Nothing(()) => None,
-    })
-}
-
-fn written_number(text: &str) -> Option<f64> {
-    text.trim().parse().ok().filter(|number: &f64| number.is_finite())
 }
 
 impl Row {
@@ -99,9 +79,9 @@ impl Completion {
             "model" => once(&mut model, cursor.maybe(Cursor::text)),
             "response" => once(&mut response, cursor.maybe(Cursor::text)),
             "annotations" => once(&mut annotations, cursor.maybe(Annotations::quick)),
-            "overall_score" => once(&mut overall, quick_score(cursor)),
+            "overall_score" => once(&mut overall, score::quick(cursor)),
             "fine-grained_score" | "fine_grained_score" => {
-                once(&mut fine_grained, quick_score(cursor))
+                once(&mut fine_grained, score::quick(cursor))
             }
             _ => cursor.ignore(key, Level::Answer),
         })?;
@@ -132,17 +112,9 @@ impl Annotation {
     fn quick(cursor: &mut Cursor) -> Option<Annotation> {
         let mut rating = None;
         cursor.object(|cursor, key| {
-            if key == "Rating" { once(&mut rating, quick_score(cursor)) } else { cursor.skip() }
+            if key == "Rating" { once(&mut rating, score::quick(cursor)) } else { cursor.skip() }
         })?;
         Some(Annotation { rating: rating.flatten() })
-    }
-}
-
-/// A score, or `Some(None)` where the source says that there is none.
-fn quick_score(cursor: &mut Cursor) -> Option<Option<f64>> {
-    match cursor.peek()? {
-        b'"' => cursor.borrowed_text().map(|text| written_number(&text)),
-        _ => cursor.maybe(Cursor::float),
     }
 }
 

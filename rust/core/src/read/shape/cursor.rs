@@ -184,6 +184,14 @@ impl<'row> Cursor<'row> {
         found.is_some()
     }
 
+    /// Any value, as it is written.
+    pub(super) fn value(&mut self) -> Option<&'row str> {
+        self.peek()?;
+        let start = self.at;
+        self.skip()?;
+        Some(&self.row[start..self.at])
+    }
+
     /// Any value, passed over, but checked as serde_json checks what it ignores.
     pub(super) fn skip(&mut self) -> Option<()> {
         self.skip_within(DEPTH_MAX)

@@ -1,16 +1,38 @@
 //! Shapes of rows: how one source's JSON object becomes a [`Dialogue`]. A new shape is a file here
 //! and a line in [`SHAPES`].
 
+mod alpaca;
 mod alternating;
+mod answers;
+mod capybara;
+mod columns;
+mod compared;
 mod completions;
 mod cursor;
+mod dolly;
+mod flat;
+mod hh;
 mod messages;
+mod nectar;
+mod oasst;
 mod object;
+mod openai_pair;
 mod pair;
+mod place;
 mod prompt;
+mod prompt_completion;
+mod question_answer;
 mod raw;
+mod refusals;
+mod score;
+mod sharegpt;
+mod text_pair;
+mod told;
+mod transcript;
+mod ultrainteract;
 mod unsupported;
 
+use columns::Columns;
 use cursor::{Cursor, once, whole};
 use serde::Deserialize;
 use unsupported::{ASSISTANT, Level, List};
@@ -23,6 +45,8 @@ use crate::stage::{Code, Reason};
 pub const MESSAGES_MAX: usize = 1024;
 /// Arrays and objects within each other; no source comes near it.
 pub const DEPTH_MAX: usize = 64;
+/// Rows that are looked at to tell the usual shape of a file.
+const ROWS_LOOKED_AT: usize = 512;
 
 fn not_of_shape(detail: impl Into<String>) -> Reason {
     Reason::found(Code::InvalidRow, detail)
@@ -32,8 +56,8 @@ fn not_of_shape(detail: impl Into<String>) -> Reason {
 pub struct Shape {
     /// Its name in recipes.
     pub name: &'static str,
-    /// The field that only rows of this shape have.
-    key: &'static str,
+    /// The columns that tell its rows, see [`told::fits`]; each element alone is enough.
+    told_by: &'static [&'static str],
     /// Whether its rows compare answers (`binarize`) or are plain dialogues (`prep`).
     pub compares: bool,
     /// Reads one row.
@@ -47,11 +71,156 @@ impl std::fmt::Debug for Shape {
 }
 
 /// All shapes. Of two that fit a row, the earlier one is meant.
-pub const SHAPES: [Shape; 4] = [
-    Shape { name: "completions", key: "completions", compares: true, parse: completions::parse },
-    Shape { name: "pair", key: "chosen", compares: true, parse: pair::parse },
-    Shape { name: "messages", key: "messages", compares: false, parse: messages::parse },
-    Shape { name: "alternating", key: "data", compares: false, parse: alternating::parse },
+pub const SHAPES: [Shape; 24] = [
+    Shape {
+        name: "completions",
+        told_by: &["completions:list"],
+        compares: true,
+        parse: completions::parse,
+    },
+    Shape {
+        name: "pair",
+        told_by: &["chosen:list rejected:list"],
+        compares: true,
+        parse: pair::parse,
+    },
+    Shape {
+        name: "ultrainteract",
+        told_by: &["trajectory:list chosen rejected"],
+        compares: true,
+        parse: ultrainteract::parse,
+    },
+    Shape {
+        name: "text_pair",
+        told_by: &[
+            "prompt chosen:text rejected:text",
+            "question chosen:text rejected:text",
+            "instruction chosen:text rejected:text",
+            "input:text chosen:text rejected:text",
+            "instruction chosen_response rejected_response",
+            "prompt chosen_response rejected_response",
+        ],
+        compares: true,
+        parse: text_pair::parse,
+    },
+    Shape { name: "hh", told_by: &["chosen:text rejected:text"], compares: true, parse: hh::parse },
+    Shape {
+        name: "nectar",
+        told_by: &["prompt answers:[rank]"],
+        compares: true,
+        parse: nectar::parse,
+    },
+    Shape {
+        name: "helpsteer",
+        told_by: &[
+            "prompt response_1 response_2 preference_strength",
+            "context response1 response2 overall_preference",
+        ],
+        compares: true,
+        parse: compared::helpsteer,
+    },
+    Shape {
+        name: "shp",
+        told_by: &["history human_ref_A human_ref_B labels"],
+        compares: true,
+        parse: compared::shp,
+    },
+    Shape {
+        name: "pku",
+        told_by: &["prompt response_0 response_1 better_response_id"],
+        compares: true,
+        parse: compared::pku,
+    },
+    Shape {
+        name: "openai_pair",
+        told_by: &["input preferred_output non_preferred_output"],
+        compares: true,
+        parse: openai_pair::parse,
+    },
+    Shape {
+        name: "oasst_ranked",
+        told_by: &["message_tree_id prompt"],
+        compares: true,
+        parse: oasst::ranked,
+    },
+    Shape {
+        name: "kto",
+        told_by: &["prompt completion label"],
+        compares: true,
+        parse: refusals::kto,
+    },
+    Shape {
+        name: "rated",
+        told_by: &["prompt response helpfulness"],
+        compares: true,
+        parse: refusals::rated,
+    },
+    Shape {
+        name: "messages",
+        told_by: &["messages:[role]"],
+        compares: false,
+        parse: messages::parse,
+    },
+    Shape {
+        name: "sharegpt",
+        told_by: &[
+            "conversations:list",
+            "conversation:[from]",
+            "conversation:[role]",
+            "messages:[from]",
+        ],
+        compares: false,
+        parse: sharegpt::parse,
+    },
+    Shape {
+        name: "capybara",
+        told_by: &["conversation:[input]"],
+        compares: false,
+        parse: capybara::parse,
+    },
+    Shape {
+        name: "alternating",
+        told_by: &["data:list"],
+        compares: false,
+        parse: alternating::parse,
+    },
+    Shape {
+        name: "alpaca",
+        told_by: &["instruction output", "input output"],
+        compares: false,
+        parse: alpaca::parse,
+    },
+    Shape {
+        name: "dolly",
+        told_by: &["instruction response"],
+        compares: false,
+        parse: dolly::parse,
+    },
+    Shape {
+        name: "prompt_completion",
+        told_by: &["prompt completion", "prompt response"],
+        compares: false,
+        parse: prompt_completion::parse,
+    },
+    Shape {
+        name: "question_answer",
+        told_by: &["question answer", "question response"],
+        compares: false,
+        parse: question_answer::parse,
+    },
+    Shape {
+        name: "oasst",
+        told_by: &["message_tree_id prompt"],
+        compares: false,
+        parse: oasst::dialogues,
+    },
+    Shape {
+        name: "oasst_message",
+        told_by: &["message_id text role"],
+        compares: false,
+        parse: refusals::oasst_messages,
+    },
+    Shape { name: "text", told_by: &["text"], compares: false, parse: refusals::text },
 ];
 
 /// The names of all shapes.
@@ -67,20 +236,53 @@ pub fn named(name: &str) -> Result<&'static Shape> {
     })
 }
 
-/// The shape of rows none of which can be told: what a command was first made for.
-#[must_use]
-pub fn default_of(compares: bool) -> &'static Shape {
-    let name = if compares { "pair" } else { "alternating" };
-    SHAPES.iter().find(|shape| shape.name == name).expect("a default is one of the shapes")
-}
-
-/// The shape that a row's fields tell, among those that fit the command; `None` where the row is no
-/// JSON object or no known field is there.
+/// The shape that a row's columns tell, among those that fit the command; `None` where the row is no
+/// JSON object or has no known columns.
 #[must_use]
 pub fn detect(row: &[u8], compares: bool) -> Option<&'static Shape> {
-    let fields: std::collections::HashMap<String, serde::de::IgnoredAny> =
-        serde_json::from_slice(row).ok()?;
-    SHAPES.iter().find(|shape| shape.compares == compares && fields.contains_key(shape.key))
+    Columns::of(row).ok().and_then(|row| told::shape(&row, compares))
+}
+
+/// The shape of most of the first rows of a file: its other rows are tried as this one first.
+#[must_use]
+pub fn usual<'row>(
+    rows: impl Iterator<Item = &'row [u8]>,
+    compares: bool,
+) -> Option<&'static Shape> {
+    let mut counts = SHAPES.map(|_| 0_u32);
+    let told = rows.take(ROWS_LOOKED_AT).filter_map(|row| detect(row, compares));
+    for shape in told {
+        counts[SHAPES.iter().position(|other| other.name == shape.name)?] += 1;
+    }
+    let found = SHAPES.iter().zip(counts).filter(|(_, count)| *count > 0);
+    // Of equally many, the earlier shape is meant.
+    found.rev().max_by_key(|(_, count)| *count).map(|(shape, _)| shape)
+}
+
+/// Reads a row by the usual shape of its file, or else by the shape that its own columns tell. Also
+/// returns the shape by which it was read.
+pub fn read(
+    row: &[u8],
+    usual: Option<&'static Shape>,
+    compares: bool,
+) -> (Option<&'static Shape>, std::result::Result<Dialogue, Reason>) {
+    let tried = match usual.map(|shape| (shape, (shape.parse)(row))) {
+        Some((shape, Ok(dialogue))) => return (Some(shape), Ok(dialogue)),
+        Some((shape, Err(reason))) => Some((shape, reason)),
+        None => None,
+    };
+    let columns = match Columns::of(row) {
+        Ok(columns) => columns,
+        Err(reason) => return (usual, Err(reason)),
+    };
+    match (tried, told::shape(&columns, compares)) {
+        (Some((shape, reason)), _) if told::fits(shape, &columns) => (Some(shape), Err(reason)),
+        (_, Some(told)) => (Some(told), (told.parse)(row)),
+        (Some((shape, reason)), None) if told::resembles(shape, &columns) => {
+            (Some(shape), Err(reason))
+        }
+        (_, None) => (None, Err(told::unknown(&columns, compares))),
+    }
 }
 
 /// One message as most sources write it.
@@ -138,16 +340,30 @@ fn fields<'row, T>(
 where
     T: Deserialize<'row>,
 {
+    let text = row_text(row)?;
+    if let Some(fields) = whole(text, quick) {
+        return Ok(fields);
+    }
+    check_depth(text)?;
+    // serde would take the places of an array for the fields in their order.
+    if !text.trim_ascii_start().starts_with('{') {
+        return Err(place::check_object(text).err().unwrap_or_else(|| not_of_shape("")));
+    }
+    unsupported::check(text, lists)?;
+    serde_json::from_str(text).map_err(|error| place::malformed(&error, text))
+}
+
+fn row_text(row: &[u8]) -> std::result::Result<&str, Reason> {
     let text = simdutf8::basic::from_utf8(row).or_else(|_| std::str::from_utf8(row));
-    let text = text.map_err(|error| {
+    text.map_err(|error| {
         Reason::found(
             Code::InvalidUtf8,
             format!("not UTF-8 at byte {} of the row", error.valid_up_to()),
         )
-    })?;
-    if let Some(fields) = whole(text, quick) {
-        return Ok(fields);
-    }
+    })
+}
+
+fn check_depth(text: &str) -> std::result::Result<(), Reason> {
     let depth = depth(text.as_bytes());
     if depth > DEPTH_MAX {
         return Err(Reason::found(
@@ -155,17 +371,7 @@ where
             format!("arrays and objects {depth} deep; at most {DEPTH_MAX}"),
         ));
     }
-    let malformed = |error: serde_json::Error| {
-        let code = if error.is_data() { Code::InvalidRow } else { Code::InvalidJson };
-        Reason::found(code, error.to_string())
-    };
-    // serde would take the places of an array for the fields in their order.
-    if !text.trim_ascii_start().starts_with('{') {
-        serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(malformed)?;
-        return Err(not_of_shape("not a JSON object"));
-    }
-    unsupported::check(text, lists)?;
-    serde_json::from_str(text).map_err(malformed)
+    Ok(())
 }
 
 /// How deep arrays and objects lie within each other; of broken JSON, as far as its strings can be

@@ -3,7 +3,10 @@
 
 use serde::Deserialize;
 
+use super::answers::{self, split};
+use super::columns::Columns;
 use super::prompt::{Prompt, prompt};
+use super::score::{self, Scores};
 use super::unsupported::refused;
 use super::{Cursor, Id, Level, List, Message, fields, not_of_shape, object, once, turns};
 use crate::dialogue::{Dialogue, Pair, Replies, Role, Turn};
@@ -24,15 +27,14 @@ struct Row<'row> {
     chosen: Vec<Message>,
     #[serde(deserialize_with = "object::list")]
     rejected: Vec<Message>,
-    score_chosen: Option<f64>,
-    score_rejected: Option<f64>,
+    #[serde(skip)]
+    scores: Option<Scores>,
 }
 
 impl<'row> Row<'row> {
     fn quick(cursor: &mut Cursor<'row>) -> Option<Row<'row>> {
         let (mut id, mut prompt_id, mut source, mut prompt) = (None, None, None, None);
-        let (mut chosen, mut rejected, mut score_chosen, mut score_rejected) =
-            (None, None, None, None);
+        let (mut chosen, mut rejected, mut scores) = (None, None, score::Found::default());
         cursor.object(|cursor, key| match key {
             "id" => once(&mut id, cursor.maybe(Id::quick)),
             "prompt_id" => once(&mut prompt_id, cursor.maybe(Id::quick)),
@@ -40,9 +42,10 @@ impl<'row> Row<'row> {
             "prompt" => once(&mut prompt, Prompt::quick(cursor)),
             "chosen" => once(&mut chosen, cursor.list(Message::quick)),
             "rejected" => once(&mut rejected, cursor.list(Message::quick)),
-            "score_chosen" => once(&mut score_chosen, cursor.maybe(Cursor::float)),
-            "score_rejected" => once(&mut score_rejected, cursor.maybe(Cursor::float)),
-            _ => cursor.ignore(key, Level::Row),
+            _ => match score::column(key) {
+                Some((index, side)) => once(&mut scores[index][side], score::quick(cursor)),
+                None => cursor.ignore(key, Level::Row),
+            },
         })?;
         Some(Row {
             id: id.flatten(),
@@ -51,27 +54,25 @@ impl<'row> Row<'row> {
             prompt: prompt.unwrap_or_default(),
             chosen: chosen?,
             rejected: rejected?,
-            score_chosen: score_chosen.flatten(),
-            score_rejected: score_rejected.flatten(),
+            scores: Some(score::first(scores)),
         })
     }
 }
 
-pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
-    let row: Row = fields(row, &LISTS, Row::quick)?;
+pub(super) fn parse(json: &[u8]) -> Result<Dialogue, Reason> {
+    let row: Row = fields(json, &LISTS, Row::quick)?;
+    let [score_chosen, score_rejected] = match row.scores {
+        Some(scores) => scores,
+        None => score::of(&Columns::of(json)?)?,
+    };
     let (context, chosen) = split(turns(row.chosen)?, "chosen")?;
     let (context_of_rejected, rejected) = split(turns(row.rejected)?, "rejected")?;
     if context != context_of_rejected {
-        return Err(not_of_shape("`chosen` and `rejected` differ before their last message"));
+        return Err(answers::differ_early());
     }
     let mut context = whole_context(row.prompt, context)?;
     context.shrink_to_fit();
-    let pair = Pair {
-        chosen,
-        rejected,
-        score_chosen: row.score_chosen,
-        score_rejected: row.score_rejected,
-    };
+    let pair = Pair { chosen, rejected, score_chosen, score_rejected };
     let id = row.id.or(row.prompt_id).map(String::from);
     Ok(Dialogue {
         id,
@@ -86,7 +87,7 @@ pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
 fn whole_context(prompt: Prompt<'_>, context: Vec<Turn>) -> Result<Vec<Turn>, Reason> {
     match prompt {
         Prompt::Nothing => Ok(context),
-        Prompt::Malformed(error) => Err(not_of_shape(format!("`prompt`: {error}"))),
+        Prompt::Malformed(error) => Err(not_of_shape(error)),
         Prompt::Messages(messages) => {
             let prompt = turns(messages)?;
             if context.is_empty() {
@@ -115,16 +116,4 @@ fn is_of_user(turn: &Turn) -> bool {
 /// Whether a turn is the user's and has that text, white space around it aside.
 fn says(turn: &Turn, text: &str) -> bool {
     is_of_user(turn) && turn.text.trim() == text.trim()
-}
-
-/// The context and the answer that follows it.
-fn split(mut turns: Vec<Turn>, field: &str) -> Result<(Vec<Turn>, String), Reason> {
-    match turns.pop() {
-        Some(Turn { role: Role::Assistant, text, .. }) => Ok((turns, text)),
-        Some(turn) => Err(not_of_shape(format!(
-            "`{field}` ends with a message of role `{}`, not `assistant`",
-            turn.role.name()
-        ))),
-        None => Err(not_of_shape(format!("`{field}` has no messages"))),
-    }
 }

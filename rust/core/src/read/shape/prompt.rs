@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::raw::{is_empty, text};
-use super::{Cursor, Message, object};
+use super::{Cursor, Message, object, place};
 
 /// What the column holds.
 #[derive(Default)]
@@ -58,5 +58,8 @@ pub(super) fn prompt<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Promp
     }
     let messages: Result<_, serde_json::Error> =
         object::list(&mut serde_json::Deserializer::from_str(value.get()));
-    Ok(messages.map_or_else(|error| Prompt::Malformed(error.to_string()), Prompt::Messages))
+    Ok(messages.map_or_else(
+        |error| Prompt::Malformed(place::told(&error, value.get(), "prompt")),
+        Prompt::Messages,
+    ))
 }

@@ -227,12 +227,19 @@ fn group(key: &str, level: Level) -> Option<&'static Group> {
 /// Refuses a row that has a value in such a field. What is no JSON, or not of the shape, passes:
 /// whoever reads it next says so.
 pub(super) fn check(row: &str, lists: &[List]) -> Result<(), Reason> {
+    check_other(row, lists, &[])
+}
+
+/// As [`check`], but passes columns of the row that its shape uses.
+pub(super) fn check_other(row: &str, lists: &[List], used: &[&str]) -> Result<(), Reason> {
     let Some(row) = Object::of(row) else { return Ok(()) };
     let messages = lists.iter().filter(|(_, level)| *level == Level::Message);
     let first = messages
         .flat_map(|(key, _)| row.lists(key))
         .find_map(|messages| Object::of(messages.first()?.get()));
-    check_object("", &row, Level::Row, first.as_ref())?;
+    let columns = row.0.iter().filter(|(key, _)| !used.contains(&key.as_str()));
+    let columns = Object(columns.map(|(key, value)| (key.clone(), *value)).collect());
+    check_object("", &columns, Level::Row, first.as_ref())?;
     for (key, level) in lists {
         for (index, value) in row.lists(key).flat_map(|list| list.into_iter().enumerate()) {
             let Some(object) = Object::of(value.get()) else { continue };
@@ -246,6 +253,11 @@ pub(super) fn check(row: &str, lists: &[List]) -> Result<(), Reason> {
     Ok(())
 }
 
+/// As [`check`], for a row whose columns are those of an answer.
+pub(super) fn check_answer(row: &str) -> Result<(), Reason> {
+    Object::of(row).map_or(Ok(()), |row| check_object("", &row, Level::Answer, None))
+}
+
 fn check_object(
     path: &str,
     object: &Object<'_>,
@@ -256,9 +268,7 @@ fn check_object(
         let Some(group) = group(key, level) else { continue };
         let is_harmless = match group.harmless {
             Harmless::None => false,
-            Harmless::Trained => {
-                is_one(value) && (level == Level::Row || object.has_text("role", ASSISTANT))
-            }
+            Harmless::Trained => is_one(value) && (level == Level::Row || is_of_assistant(object)),
             Harmless::SystemMessage => {
                 first_message.is_some_and(|message| is_system_message(message, value))
             }
@@ -268,6 +278,10 @@ fn check_object(
         }
     }
     Ok(())
+}
+
+fn is_of_assistant(message: &Object<'_>) -> bool {
+    message.has_text("role", ASSISTANT) || message.has_text("from", "gpt")
 }
 
 /// Content in parts may hold more than text, and templates differ in what they make of it.

@@ -13,15 +13,15 @@ use super::fields::{OF_ANSWER, OF_MESSAGE, lost_field, raw, says};
 /// A dialogue, or the code and the words of the refusal.
 pub type Read = Result<Dialogue, (&'static str, String)>;
 
-/// Reads a row of the shape of that name.
-pub fn parse(shape: &str, row: &[u8]) -> Read {
-    match shape {
+/// Reads a row of the shape of that name, if there is a slow reader of it.
+pub fn parse(shape: &str, row: &[u8]) -> Option<Read> {
+    Some(match shape {
         "alternating" => alternating(row),
         "messages" => messages(row),
         "pair" => pair(row),
         "completions" => completions(row),
-        other => panic!("no shape `{other}`"),
-    }
+        _ => return None,
+    })
 }
 
 fn lost(field: &str) -> (&'static str, String) {
@@ -168,8 +168,14 @@ fn pair(row: &[u8]) -> Read {
         prompt: Option<&'row RawValue>,
         chosen: Vec<Object<Message>>,
         rejected: Vec<Object<Message>>,
+        #[serde(default, deserialize_with = "score")]
         score_chosen: Option<f64>,
+        #[serde(default, deserialize_with = "score")]
         score_rejected: Option<f64>,
+        #[serde(default, deserialize_with = "score")]
+        chosen_rating: Option<f64>,
+        #[serde(default, deserialize_with = "score")]
+        rejected_rating: Option<f64>,
     }
     let split = |messages: Vec<Object<Message>>, field: &str| {
         let mut turns = turns(messages)?;
@@ -190,7 +196,7 @@ fn pair(row: &[u8]) -> Read {
     let (others, rejected) = split(row.rejected, "rejected")?;
     if turns != others {
         return Err((
-            "invalid_row",
+            "multi_message_completion",
             "`chosen` and `rejected` differ before their last message".to_owned(),
         ));
     }
@@ -215,12 +221,11 @@ fn pair(row: &[u8]) -> Read {
         }
         None => turns,
     };
-    let pair = Pair {
-        chosen,
-        rejected,
-        score_chosen: row.score_chosen,
-        score_rejected: row.score_rejected,
+    let (score_chosen, score_rejected) = match (row.score_chosen, row.score_rejected) {
+        (None, None) => (row.chosen_rating, row.rejected_rating),
+        scores => scores,
     };
+    let pair = Pair { chosen, rejected, score_chosen, score_rejected };
     Ok(Dialogue {
         id: row.id.or(row.prompt_id).map(Id::text),
         source: row.source,

@@ -1,0 +1,64 @@
+//! What rows that are one question and its answer have in common: the parts of the question, a
+//! system prompt and earlier exchanges.
+
+use super::columns::Columns;
+use super::{check_count, sharegpt};
+use crate::dialogue::{Dialogue, Replies, Role, Turn};
+use crate::stage::Reason;
+
+/// Stands between the parts of a question.
+pub(super) const BETWEEN: &str = "\n\n";
+
+/// Columns that such rows may have besides question and answer.
+pub(super) const USED: [&str; 2] = ["system", "system_prompt"];
+
+/// The parts of a question, joined; those that are missing or empty are left out.
+pub(super) fn question(columns: &Columns<'_>, parts: &[&str]) -> Result<String, Reason> {
+    let mut said = Vec::new();
+    for part in parts {
+        said.extend(columns.maybe_text(part)?.filter(|text| !text.is_empty()));
+    }
+    Ok(said.join(BETWEEN))
+}
+
+/// The system prompt and the earlier exchanges of a row.
+pub(super) fn before(columns: &Columns<'_>) -> Result<Vec<Turn>, Reason> {
+    let mut turns = Vec::new();
+    if columns.said("history")?.is_some() {
+        let exchanges = columns.list("history")?;
+        check_count(exchanges.len() * 2)?;
+        for exchange in exchanges {
+            let Ok([asked, answered]) = serde_json::from_str::<[String; 2]>(exchange) else {
+                return Err(
+                    columns.wrong("history", "has an element that is not [question, answer]")
+                );
+            };
+            turns.push(Turn::new(Role::User, asked));
+            turns.push(Turn::new(Role::Assistant, answered));
+        }
+    }
+    let system = match columns.first_of(&USED)? {
+        Some(name) => columns.maybe_text(name)?,
+        None => None,
+    };
+    sharegpt::with_system(system, turns)
+}
+
+/// A dialogue of one question and its answer.
+pub(super) fn dialogue(
+    columns: &Columns<'_>,
+    question: String,
+    answer: &str,
+) -> Result<Dialogue, Reason> {
+    columns.check_flat(&USED)?;
+    let mut turns = before(columns)?;
+    turns.push(Turn::new(Role::User, question));
+    turns.push(Turn::new(Role::Assistant, columns.text(answer)?));
+    Ok(Dialogue {
+        id: columns.id()?,
+        source: columns.source()?,
+        turns,
+        replies: Replies::Inline,
+        ..Dialogue::default()
+    })
+}

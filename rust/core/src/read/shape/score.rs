@@ -1,0 +1,79 @@
+//! Scores as sources write them, and the columns that have those of a pair.
+
+use serde::{Deserialize, Deserializer};
+
+use super::Cursor;
+use super::columns::Columns;
+use crate::stage::Reason;
+
+/// The columns that have the scores of a pair, chosen first. The first two that are not both missing
+/// count.
+pub(super) const COLUMNS: [[&str; 2]; 8] = [
+    ["score_chosen", "score_rejected"],
+    ["chosen_score", "rejected_score"],
+    ["chosen_rating", "rejected_rating"],
+    ["chosen-rating", "rejected-rating"],
+    ["chosen_avg_rating", "rejected_avg_rating"],
+    ["chosen-avg-rating", "rejected-avg-rating"],
+    ["rating_chosen", "rating_rejected"],
+    ["reward_chosen", "reward_rejected"],
+];
+
+/// The scores of a pair, chosen first.
+pub(super) type Scores = [Option<f64>; 2];
+
+/// The scores of a pair in each of [`COLUMNS`], where they were found.
+pub(super) type Found = [[Option<Option<f64>>; 2]; COLUMNS.len()];
+
+/// Which of [`COLUMNS`] a key is.
+pub(super) fn column(key: &str) -> Option<(usize, usize)> {
+    COLUMNS.iter().enumerate().find_map(|(index, columns)| {
+        columns.iter().position(|column| *column == key).map(|side| (index, side))
+    })
+}
+
+/// The scores that count.
+pub(super) fn first(found: Found) -> Scores {
+    let scores = found.into_iter().map(|pair| pair.map(Option::flatten));
+    scores.into_iter().find(|pair| pair.iter().any(Option::is_some)).unwrap_or_default()
+}
+
+/// The scores of a row's pair.
+pub(super) fn of(columns: &Columns<'_>) -> Result<Scores, Reason> {
+    for [chosen, rejected] in COLUMNS {
+        let scores = [columns.maybe_number(chosen)?, columns.maybe_number(rejected)?];
+        if scores.iter().any(Option::is_some) {
+            return Ok(scores);
+        }
+    }
+    Ok(Scores::default())
+}
+
+/// A score as the sources write it: `4`, `4.5`, `"4"`; `"N/A"`, `""` and null are no score.
+pub(super) fn score<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(f64),
+        Text(String),
+        Nothing(()),
+    }
+    Ok(match Written::deserialize(deserializer)? {
+        Written::Number(number) => Some(number),
+        Written::Text(text) => written(&text),
+        Written::Nothing(()) => None,
+    })
+}
+
+/// The number that a text says.
+pub(super) fn written(text: &str) -> Option<f64> {
+    text.trim().parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+/// A score, or `Some(None)` where the source says that there is none.
+pub(super) fn quick(cursor: &mut Cursor) -> Option<Option<f64>> {
+    match cursor.peek()? {
+        b'"' => cursor.borrowed_text().map(|text| written(&text)),
+        _ => cursor.maybe(Cursor::float),
+    }
+}

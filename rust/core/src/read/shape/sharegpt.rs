@@ -1,0 +1,240 @@
+//! ShareGPT and its kin: `{"conversations": [{"from": "human", "value": …}, {"from": "gpt", …}]}`,
+//! with or without `system`. The list may be called `conversation`, and its fields `role` and
+//! `content`.
+
+use super::columns::Columns;
+use super::unsupported::refused;
+use super::{Cursor, Id, Level, List, check_count, not_of_shape, once, row_text, whole};
+use crate::dialogue::{Dialogue, Replies, Role, Turn};
+use crate::stage::Reason;
+
+/// The names of the list.
+pub(super) const LISTS: [&str; 3] = ["conversations", "conversation", "messages"];
+const CHECKED: [List; 3] = [
+    ("conversations", Level::Message),
+    ("conversation", Level::Message),
+    ("messages", Level::Message),
+];
+const SPEAKERS: [&str; 2] = ["from", "role"];
+const TEXTS: [&str; 2] = ["value", "content"];
+
+const USERS: [&str; 3] = ["user", "human", "prompter"];
+const ASSISTANTS: [&str; 7] = ["assistant", "gpt", "bot", "model", "chatgpt", "bing", "bard"];
+/// Roles of messages that are neither asked nor answered.
+const TOOLS: [&str; 8] = [
+    "tool",
+    "function",
+    "function_call",
+    "function_response",
+    "observation",
+    "tool_call",
+    "tool_response",
+    "ipython",
+];
+
+/// What a row of this shape says, with its speakers as they are written.
+#[derive(Debug, Clone, PartialEq)]
+struct Row {
+    id: Option<String>,
+    source: Option<String>,
+    system: Option<String>,
+    messages: Vec<(String, String)>,
+}
+
+impl Row {
+    fn quick(cursor: &mut Cursor) -> Option<Row> {
+        let (mut id, mut source, mut system, mut messages) = (None, None, None, None);
+        cursor.object(|cursor, key| match key {
+            "id" => once(&mut id, cursor.maybe(Id::quick)),
+            "source" => once(&mut source, cursor.maybe(Cursor::text)),
+            "system" => once(&mut system, cursor.maybe(Cursor::text)),
+            "conversations" => once(&mut messages, cursor.list(message)),
+            // Of several lists, the first in `LISTS` is meant.
+            "prompt_id" | "conversation" | "messages" => None,
+            _ => cursor.ignore(key, Level::Row),
+        })?;
+        Some(Row {
+            id: id.flatten().map(String::from),
+            source: source.flatten(),
+            system: system.flatten(),
+            messages: messages?,
+        })
+    }
+
+    fn slowly(row: &[u8]) -> Result<Row, Reason> {
+        let columns = Columns::of(row)?;
+        columns.check(&CHECKED, &["system"])?;
+        let list = columns.first_of(&LISTS)?.unwrap_or(LISTS[0]);
+        Ok(Row {
+            id: columns.id()?,
+            source: columns.source()?,
+            system: columns.maybe_text("system")?,
+            messages: spoken(&columns, list)?,
+        })
+    }
+}
+
+/// Speaker and text of a message.
+fn message(cursor: &mut Cursor) -> Option<(String, String)> {
+    let (mut speaker, mut text) = (None, None);
+    cursor.object(|cursor, key| match key {
+        "from" | "role" => once(&mut speaker, cursor.text()),
+        "value" | "content" => once(&mut text, cursor.text()),
+        _ => cursor.ignore_or_flag(key, Level::Message).filter(|is_flag| !is_flag).map(drop),
+    })?;
+    Some((speaker?, text?))
+}
+
+/// Speaker and text of each message in a list.
+fn spoken(columns: &Columns<'_>, list: &str) -> Result<Vec<(String, String)>, Reason> {
+    let objects = columns.objects(list)?;
+    check_count(objects.len())?;
+    objects
+        .iter()
+        .map(|message| Ok((either(message, SPEAKERS)?, either(message, TEXTS)?)))
+        .collect()
+}
+
+/// The text of one of two fields; a message that has both says which one is meant nowhere.
+fn either(message: &Columns<'_>, [first, second]: [&str; 2]) -> Result<String, Reason> {
+    match (message.get(first)?, message.get(second)?) {
+        (Some(_), Some(_)) => Err(message.wrong(first, &format!("and `{second}` are both there"))),
+        (None, Some(_)) => message.text(second),
+        (_, None) => message.text(first),
+    }
+}
+
+pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
+    let quick = whole(row_text(row)?, Row::quick);
+    let row = quick.map_or_else(|| Row::slowly(row), Ok)?;
+    check_count(row.messages.len())?;
+    let turns = row.messages.into_iter().map(turn).collect::<Result<Vec<_>, _>>()?;
+    let turns = with_system(row.system, turns)?;
+    Ok(Dialogue {
+        id: row.id,
+        source: row.source,
+        turns,
+        replies: Replies::Inline,
+        ..Dialogue::default()
+    })
+}
+
+/// The messages of a list whose speakers may be `human` and `gpt`.
+pub(super) fn turns(columns: &Columns<'_>, list: &str) -> Result<Vec<Turn>, Reason> {
+    spoken(columns, list)?.into_iter().map(turn).collect()
+}
+
+fn turn((speaker, text): (String, String)) -> Result<Turn, Reason> {
+    Ok(Turn::new(role(speaker)?, text))
+}
+
+fn role(speaker: String) -> Result<Role, Reason> {
+    let plain = speaker.to_ascii_lowercase();
+    let is = |names: &[&str]| names.contains(&plain.as_str());
+    if is(&USERS) {
+        Ok(Role::User)
+    } else if is(&ASSISTANTS) {
+        Ok(Role::Assistant)
+    } else if plain == "system" {
+        Ok(Role::System)
+    } else if is(&TOOLS) {
+        Err(refused(
+            "from",
+            &format!(
+                "messages of `{plain}` are not read from this shape; write them as `messages` \
+                 with `tool_calls`, or as text of the assistant and the user"
+            ),
+        ))
+    } else {
+        Ok(Role::named(speaker))
+    }
+}
+
+/// Puts a row's own system prompt before its messages.
+pub(super) fn with_system(
+    system: Option<String>,
+    mut turns: Vec<Turn>,
+) -> Result<Vec<Turn>, Reason> {
+    let Some(text) = system.filter(|text| !text.is_empty()) else { return Ok(turns) };
+    match turns.first() {
+        Some(first) if first.role == Role::System && first.text == text => {}
+        Some(first) if first.role == Role::System => {
+            return Err(not_of_shape("`system` and the first message are two system prompts"));
+        }
+        _ => turns.insert(0, Turn::new(Role::System, text)),
+    }
+    Ok(turns)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ROWS: [&str; 12] = [
+        r#"{"id": "a", "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}"#,
+        r#"{"id": 7, "source": "s", "system": "be brief", "conversations": [{"role": "user", "content": "q"}]}"#,
+        r#"{"system": "", "source": ["x"], "conversations": []}"#,
+        r#"{"conversations": [{"from": "human", "value": "\u00e9\n\"", "weight": 1}]}"#,
+        r#"{"conversations": [{"from": "human", "role": "user", "value": "q"}]}"#,
+        r#"{"conversations": [{"value": "q"}, {"from": null, "role": "gpt", "value": "a"}]}"#,
+        r#"{"conversations": [{"from": "gpt", "value": "a", "images": []}], "tools": "[]"}"#,
+        r#"{"conversations": null, "conversation": [{"role": "user", "content": "q"}]}"#,
+        r#"{"conversations": [], "conversations": [{"from": "gpt", "value": "a"}]}"#,
+        r#"{"messages": [{"from": "human", "value": "q"}], "extra": {"deep": [1, {"a": null}]}}"#,
+        r#"{"conversations": [{"from": "tool", "value": "a"}], "tools": ""}"#,
+        r#"{"prompt_id": 3, "id": null, "conversations": [{"from": "GPT", "value": "a"}]}"#,
+    ];
+    const PIECES: [&str; 14] = [
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        "\"",
+        "null",
+        "1",
+        "\"system\": \"s\",",
+        "\"from\": \"gpt\",",
+        "\"value\": \"v\",",
+        "\"tools\": [1],",
+        "{\"from\": \"human\", \"value\": \"v\"},",
+        "\\",
+    ];
+
+    /// What is read fast is what is read slowly.
+    fn check(row: &str) {
+        if let Some(quick) = whole(row, Row::quick) {
+            let slow = Row::slowly(row.as_bytes());
+            assert_eq!(slow.map_err(|reason| reason.detail), Ok(quick), "{row}");
+        }
+    }
+
+    #[test]
+    fn plain_rows_are_read_fast() {
+        for (row, is_quick) in ROWS.iter().zip([true, true, false, false, false]) {
+            assert_eq!(whole(row, Row::quick).is_some(), is_quick, "{row}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn damaged_rows_are_read_fast_as_they_are_read_slowly(
+            row in prop::sample::select(&ROWS[..]),
+            damage in prop::collection::vec(
+                (any::<prop::sample::Index>(), prop::sample::select(&PIECES[..]), 0..3_usize), 0..4,
+            ),
+        ) {
+            let mut row = row.as_bytes().to_vec();
+            for (place, piece, taken) in damage {
+                let place = place.index(row.len() + 1);
+                let end = (place + taken).min(row.len());
+                row.splice(place..end, piece.bytes());
+            }
+            check(&String::from_utf8_lossy(&row));
+        }
+    }
+}
