@@ -108,7 +108,7 @@ pub(super) struct Nesting {
     pub(super) depth: usize,
     pub(super) in_string: bool,
     /// Whether the last byte was a backslash in a string.
-    is_escaped: bool,
+    pub(super) is_escaped: bool,
 }
 
 impl Nesting {
