@@ -110,7 +110,8 @@ def ours(texts: Texts, rules: str) -> Texts:
         overrides: dict[str, Any] = {"shards.tokens": False, "shards.test_fraction": 0.0}
         prep(str(recipe), input=source, out=out, overrides=overrides)
         tables = [pq.read_table(path) for path in sorted(out.glob("**/*.parquet"))]
-    prompts: Texts = pa.concat_tables(tables)["prompt"].to_pylist()
+        texts_written = [table for table in tables if "messages" in table.column_names]
+    prompts: Texts = pa.concat_tables(texts_written)["prompt"].to_pylist()
     assert len(prompts) == len(texts)
     return prompts
 
