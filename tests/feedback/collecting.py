@@ -63,8 +63,8 @@ def started(words: Sequence[object]) -> "subprocess.Popen[str]":
     )
 
 
-def finished(words: Sequence[object]) -> tuple[int, str, str]:
+def finished(words: Sequence[object], timeout: float = 120) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of the command."""
     child = started(words)
-    out, error = child.communicate(timeout=120)
+    out, error = child.communicate(timeout=timeout)
     return child.returncode, out, error

@@ -112,6 +112,11 @@ def test_a_rerun_sends_nothing_and_a_replay_needs_no_server(tmp_path: Path) -> N
     assert json.loads((tmp_path / "out" / "_log" / "summary.json").read_text()) == summary
 
 
+def test_a_replay_without_a_log_leaves_no_directory(tmp_path: Path) -> None:
+    said = collect(tmp_path, "http://127.0.0.1:9/v1", 1, "--pool", POOL, "--replay", code=4)
+    assert "no log to replay" in said and not (tmp_path / "out").exists()
+
+
 def test_a_replay_of_half_a_log_writes_no_rows(tmp_path: Path) -> None:
     with serving(answering()) as server:
         collect(tmp_path, server.url, 3, "--pool", POOL)

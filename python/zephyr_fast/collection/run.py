@@ -17,6 +17,7 @@ from zephyr_fast.endpoint.errors import EndpointError
 from zephyr_fast.endpoint.forecast import Forecast, forecast
 from zephyr_fast.endpoint.log import CallLog
 from zephyr_fast.endpoint.plans import Plan, Settings, collect, replay
+from zephyr_fast.printed import shown
 
 Row = dict[str, Any]
 Plans = Callable[[], Iterable[Plan[Row]]]
@@ -48,28 +49,31 @@ def run(
     plans: Plans,
     endpoints: Endpoints,
     directory: Directory,
+    settings: Mapping[str, Any],
     asking: Asking,
     tally: Callable[[Row], object],
     totals: Callable[[], Mapping[str, Any]],
 ) -> Collected:
-    """Collect what is missing and write the rows. `tally` sees each row as it is written, and
-    `totals` returns what it counted.
+    """Collect what is missing and write the rows. `settings` are what the rows depend on. `tally`
+    sees each row as it is written, and `totals` returns what it counted.
 
     Raises:
+        OutputExistsError: The directory belongs to a run with other settings.
         BudgetError: The budget is used up. No rows are written.
         EndpointError: Calls have no outcome. No rows are written.
     """
     if asking.replays and not directory.has_log():
-        raise InputError(f"`{directory.path}` has no log to replay")
+        raise InputError(f"`{shown(directory.path)}` has no log to replay")
+    directory.claim(settings)
     counts = Counts()
     with directory.open_log(read_only=asking.replays) as log:
         if not asking.replays:
-            settings = Settings(
+            how = Settings(
                 caps=asking.caps,
                 accept_failures=asking.accepts_failures,
                 on_progress=asking.on_progress,
             )
-            report = collect(plans(), endpoints, log, settings)
+            report = collect(plans(), endpoints, log, how)
             report.raise_if_open()
             counts = report.counts
         found: dict[str, Any] = {}

@@ -71,11 +71,9 @@ def collect(job: Job, out: Path, asking: Asking | None = None) -> Collected:
         EndpointError: Calls have no answer; the same job tries them again.
     """
     job.sampling.check()
-    directory = Directory(out)
-    directory.claim(job.settings())
-    tally = Tally()
+    how, tally = asking or Asking(), Tally()
     return running.run(
-        job.plans, job.endpoints, directory, asking or Asking(), tally.count, tally.totals
+        job.plans, job.endpoints, Directory(out), job.settings(), how, tally.count, tally.totals
     )
 
 

@@ -98,11 +98,9 @@ def generate(job: Job, out: Path, asking: Asking | None = None) -> Collected:
         EndpointError: Calls have no answer; the same job tries them again.
     """
     job.check()
-    directory = Directory(out)
-    directory.claim(job.settings())
-    tally = _Tally()
+    how, tally = asking or Asking(), _Tally()
     return running.run(
-        job.plans, job.endpoints, directory, asking or Asking(), tally.count, tally.totals
+        job.plans, job.endpoints, Directory(out), job.settings(), how, tally.count, tally.totals
     )
 
 
