@@ -66,6 +66,7 @@ def test_a_merged_adapter_is_a_model_with_the_same_log_probs(
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "loss": ("dpo", {"loss_type": "simpo"}, "unknown `loss_type` `simpo`; known: sigmoid"),
     "smoothing": ("dpo", {"loss_type": "exo_pair"}, "needs a `label_smoothing` above 0"),
+    "noise": ("sft", {"neftune_noise_alpha": 5.0}, "set `pack: false`"),
     "reference": ("dpo", {"sync_ref_model": True, "use_peft": True}, "sync_ref_model"),
     "wandb": ("sft", {"report_to": "wandb"}, "wandb"),
     "bitsandbytes": ("sft", {"load_in_4bit": True, "use_peft": True}, "bitsandbytes"),
