@@ -124,6 +124,12 @@ def write(
             "quarantined": {},
         },
         "phrases": {},
+        "structure": {
+            "rows_cut": 0,
+            "messages_cut": 0,
+            "rows_starting_with_assistant": 0,
+            "rows_with_repeated_role": 0,
+        },
         "truecase": {"rows": 0, "letters_changed": 0},
         "dedup": {"near_search_truncated": 0},
         "decontamination": {"status": "not checked", "rows_matched": 0, "sets": []},

@@ -7,6 +7,7 @@ prepare    prep, binarize
 inspect    verify
 recipe     recipe show, recipe keys
 train      ref-logprobs, estimate
+training   train, merge
 endpoints  endpoints
 feedback   feedback collect, feedback report
 generate   generate dialogues
@@ -30,19 +31,12 @@ from zephyr_fast.cli.inspect import verify
 from zephyr_fast.cli.prepare import binarize, prep
 from zephyr_fast.cli.recipe import recipe
 from zephyr_fast.cli.train import estimate, ref_logprobs
+from zephyr_fast.cli.training import merge, train
 from zephyr_fast.printed import never_fail_to_encode
 
 _COMMANDS = [
-    prep,
-    binarize,
-    ref_logprobs,
-    verify,
-    estimate,
-    recipe,
-    endpoints,
-    generate,
-    feedback,
-    evaluate,
+    *(prep, binarize, train, ref_logprobs, merge, verify, estimate, recipe),
+    *(endpoints, generate, feedback, evaluate),
 ]
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
@@ -52,7 +46,7 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 def cli() -> None:
     """Turn raw chat and preference data into verified, packed token shards.
 
-    To train on them, run `accelerate launch -m zephyr_fast.train sft|dpo --shards DIR`.
+    To train on them with several GPUs, run `accelerate launch -m zephyr_fast.train sft|dpo …`.
     """
 
 

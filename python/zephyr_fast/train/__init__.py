@@ -22,5 +22,6 @@ model          the model a run starts from, and checks against the shards
 trust          protection against model directories that are malicious or malformed
 checkpoint     checks of a checkpoint before a run resumes from it
 complete       checkpoints from which a run resumes as if it had never stopped
+merge          an adapter and its base model as one model
 ref_logprobs/  stored log-probs of a reference model
 """

@@ -42,6 +42,11 @@ def main(arguments: list[str]) -> int:
     except ZephyrError as error:
         warn(f"error: {_rank()}{shown(without_secrets(_last_line(error)))}")
         return int(error.exit_code)
+    except (ImportError, NotImplementedError, RuntimeError) as error:
+        if not _is_unmet(error):
+            raise
+        warn(f"error: {_rank()}{shown(without_secrets(' '.join(str(error).split())))}")
+        return int(ConfigError.exit_code)
     except KeyboardInterrupt:
         warn(
             f"{_rank()}interrupted; add `--resume_from_checkpoint true` to continue "
@@ -56,6 +61,15 @@ def main(arguments: list[str]) -> int:
             raise
         warn(f"error: {_rank()}{said(error)}")
         return StorageError.exit_code
+
+
+def _is_unmet(error: Exception) -> bool:
+    """Return whether a library reports a missing package or an unsupported combination.
+
+    Their messages name the package or the option; other errors of Python and torch are bugs.
+    """
+    is_missing = isinstance(error, ImportError) or "to be installed" in str(error)
+    return is_missing or type(error) is NotImplementedError
 
 
 def _flush() -> None:
@@ -88,7 +102,7 @@ def _rank() -> str:
 def _run(arguments: list[str]) -> int:
     method, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if method in ("-h", "--help"):
-        print(_usage())
+        print(usage())
     elif method in [one.act for one in Product]:
         module = import_module(f"zephyr_fast.train.{method}")  # one module per training method
         module.main(*module.parse(rest))
@@ -100,7 +114,8 @@ def _run(arguments: list[str]) -> int:
     return 0
 
 
-def _usage() -> str:
+def usage() -> str:
+    """Return the help of `python -m zephyr_fast.train`."""
     from zephyr_fast.train.configs import CONFIGS, packaged
 
     files = sorted(path.name for path in (CONFIGS / "accelerate").glob("*.yaml"))

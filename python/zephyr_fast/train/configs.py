@@ -75,6 +75,25 @@ class ShardArguments:
     )
 
 
+@dataclass
+class WindowArguments(ShardArguments):
+    """The arguments of an SFT run that TRL does not have."""
+
+    teacher: str | None = field(
+        default=None,
+        metadata={
+            "help": (
+                "Teacher model (directory or Hub id) with the same vocabulary. Its token "
+                "probabilities are added to the loss."
+            )
+        },
+    )
+    teacher_weight: float = field(
+        default=0.5,
+        metadata={"help": "Weight of the teacher in the loss; the labels get the rest."},
+    )
+
+
 def packaged() -> list[str]:
     """Return the names of the bundled configs."""
     return sorted(path.stem for path in CONFIGS.glob("*.yaml"))

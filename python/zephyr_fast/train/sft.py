@@ -1,10 +1,10 @@
 """Supervised fine-tuning on packed shards with TRL's SFTTrainer."""
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import trl
 
+from zephyr_fast._core import ConfigError
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.train import configs, packing, run, saving
@@ -17,32 +17,13 @@ if TYPE_CHECKING:
     from trl import ModelConfig, SFTConfig
 
 
-@dataclass
-class WindowArguments(configs.ShardArguments):
-    """The arguments of an SFT run that TRL does not have."""
-
-    teacher: str | None = field(
-        default=None,
-        metadata={
-            "help": (
-                "Teacher model (directory or Hub id) with the same vocabulary. Its token "
-                "probabilities are added to the loss."
-            )
-        },
-    )
-    teacher_weight: float = field(
-        default=0.5,
-        metadata={"help": "Weight of the teacher in the loss; the labels get the rest."},
-    )
-
-
-def parse(arguments: list[str]) -> "tuple[WindowArguments, SFTConfig, ModelConfig]":
+def parse(arguments: list[str]) -> "tuple[configs.WindowArguments, SFTConfig, ModelConfig]":
     """Parse the arguments of `main` from YAML and the command line."""
-    data, training, model = configs.parse(trl.SFTConfig, arguments, WindowArguments)
+    data, training, model = configs.parse(trl.SFTConfig, arguments, configs.WindowArguments)
     return data, training, model
 
 
-def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> None:
+def main(data: configs.WindowArguments, training: "SFTConfig", model: "ModelConfig") -> None:
     """Train on the `train` split of `data.shards`, evaluate on the `test` split of the first.
 
     Saves the model to `training.output_dir`.
@@ -51,9 +32,13 @@ def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> 
         ZephyrError: For invalid or incompatible data, models and options.
     """
     pack = packing.choice(data.pack)
+    if training.neftune_noise_alpha and pack != "false":
+        raise ConfigError(
+            "`neftune_noise_alpha` scales its noise by the length of a row, not by that of a "
+            "packed document; set `pack: false`"
+        )
     manifests = run.read_manifests(data, Product.WINDOWS)
     run.apply_shard_settings(data, training, manifests)
-    training.dataset_kwargs = {"skip_prepare_dataset": True}
     tokenizer = load_tokenizer(data.shards[0], manifests[0])
     tokenizer.chat_template = saving.template_with_bos(data.shards[0], tokenizer)
     start = resolve_model(model, training, manifests, tokenizer)
@@ -81,7 +66,7 @@ def main(data: WindowArguments, training: "SFTConfig", model: "ModelConfig") -> 
 
 
 def _kind(
-    data: WindowArguments, manifests: list[Manifest], tokenizer: "PreTrainedTokenizerBase"
+    data: configs.WindowArguments, manifests: list[Manifest], tokenizer: "PreTrainedTokenizerBase"
 ) -> type[SFTTrainer]:
     """Return the trainer class, after a check of the teacher, if there is one."""
     if data.teacher is None:

@@ -44,7 +44,7 @@ class TokenCountMixin:
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Return the loss, and count the tokens of the batches that train."""
         before, counts = self._total_train_tokens, inputs.pop(TOKEN_COUNTS, None)
-        tokens = inputs["attention_mask"].sum() if counts is None else counts.sum()
+        tokens = _tokens(inputs) if counts is None else counts.sum()
         mask = None if counts is None else _mask(inputs["input_ids"], counts)
         with router_mask(mask):
             result = super().compute_loss(model, inputs, *args, **kwargs)  # type: ignore[misc]
@@ -77,6 +77,16 @@ def router_mask(mask: "torch.Tensor | None") -> Iterator[None]:
         yield
     finally:
         modeling_mixtral.load_balancing_loss_func = stock
+
+
+def _tokens(inputs: dict[str, Any]) -> "torch.Tensor":
+    """Return the tokens of a batch of a collator that does not count them.
+
+    Without an attention mask, padding is not known and counts as well.
+    """
+    mask = inputs.get("attention_mask")
+    tokens: torch.Tensor = (inputs["input_ids"] >= 0).sum() if mask is None else mask.sum()
+    return tokens
 
 
 def _mask(ids: "torch.Tensor", counts: "torch.Tensor") -> "torch.Tensor":

@@ -1,12 +1,14 @@
 """The trainers of TRL that more than one act builds on, reading shards in our order."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import trl
 
 from zephyr_fast._core import ConfigError
 from zephyr_fast.load.collators import IGNORED, Layout, WindowCollator, layout_for
+from zephyr_fast.load.index import IndexRows, is_index
 from zephyr_fast.train import packing
 from zephyr_fast.train.divergence import DivergenceMixin
 from zephyr_fast.train.evaluation import ROWS, ExactEvaluationMixin, Weights
@@ -38,6 +40,29 @@ class SFTTrainer(CheckedTrainerMixin, trl.SFTTrainer):  # type: ignore[misc]  # 
 
     data_collator: WindowCollator
     _is_packed: bool | None = None
+
+    def __init__(
+        self,
+        model: Any,
+        args: Any = None,
+        data_collator: Any = None,
+        train_dataset: Any = None,
+        **rest: Any,
+    ) -> None:
+        args = trl.SFTConfig() if args is None else args
+        if is_index(train_dataset):
+            # TRL would tokenize, truncate to its default of 1,024 tokens and drop columns.
+            args.dataset_kwargs = {"skip_prepare_dataset": True}
+            args.remove_unused_columns = False
+            splits = IndexRows(train_dataset).shards.manifest.splits.values()
+            args.max_length = max(split.seq_len for split in splits)
+        if isinstance(data_collator, WindowCollator):
+            data_collator = replace(data_collator, counts=True)
+        super().__init__(
+            model, args=args, data_collator=data_collator, train_dataset=train_dataset, **rest
+        )
+        if data_collator is None and is_index(train_dataset):
+            self.collate(self.processing_class.pad_token_id)
 
     def collate(self, pad_token_id: int) -> None:
         """Sets the collator, in the layout that the model's attention needs.
