@@ -26,7 +26,7 @@ def settings(judges: tuple[Simulated, ...]) -> dict[str, Any]:
     return {
         "method": "text",
         "judges": [judge.name for judge in judges],
-        "endpoints": {name: {"family": family} for name, family in families.items()},
+        "families": families,
     }
 
 

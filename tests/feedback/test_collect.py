@@ -151,6 +151,19 @@ def test_other_settings_do_not_continue_in_a_directory(tmp_path: Path) -> None:
     assert "holds other files" in said
 
 
+def test_a_family_can_be_added_later(tmp_path: Path) -> None:
+    words = ["--prompts", prompts_file(tmp_path, 2), "--pool", "alpha,beta", "--judge", "judge"]
+    with serving(answering()) as server:
+        collect(tmp_path, server.url, 2, *words[2:4])
+        rows, sent = (tmp_path / "out" / "rows.jsonl").read_bytes(), len(server.asked)
+        file = endpoints_file(tmp_path, server.url, family="mine")
+        run("feedback", "collect", *words, "--endpoints", file, "--out", tmp_path / "out")
+        assert len(server.asked) == sent
+    assert (tmp_path / "out" / "rows.jsonl").read_bytes() == rows
+    settings = json.loads((tmp_path / "out" / "_log" / "settings.json").read_text())
+    assert set(settings["families"].values()) == {"mine"}
+
+
 def test_a_verdict_that_cannot_be_read_is_no_score(tmp_path: Path) -> None:
     with serving(answering(ignores_form=4)) as server:
         collect(tmp_path, server.url, 30, "--pool", POOL)

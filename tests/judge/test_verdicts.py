@@ -77,6 +77,7 @@ def test_each_text_has_its_section() -> None:
     assert isinstance(first, str) and labelled(first, "Rating", FIVE) == Verdict(4)
     assert isinstance(second, str) and outcome(labelled(second, "Rating", FIVE)) is Fault.NO_VERDICT
     assert isinstance(third, str) and labelled(third, "Rating", FIVE) == Verdict(2)
+    assert sections(f"<think>{PARTS}</think>{PARTS}", 3) == sections(PARTS, 3)
     (first, *_, missing) = sections(PARTS, 4)
     assert isinstance(first, str)
     assert isinstance(missing, Unread) and missing.fault is Fault.NO_SECTION

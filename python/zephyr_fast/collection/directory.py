@@ -24,6 +24,9 @@ ROWS, LOG = "rows.jsonl", "_log"
 SETTINGS_BYTES_MAX = 16 << 20
 ROW_BYTES_MAX = 64 << 20
 
+NOT_COMPARED = frozenset({"families"})
+"""Settings that only reports use, so they may change."""
+
 Settings = Mapping[str, Any]
 
 
@@ -51,6 +54,8 @@ class Directory:
                     f"`{shown(self.path)}` belongs to a run with another "
                     f"{', '.join(map(shown, differing))}; use another directory"
                 )
+            if stored.read_bytes() != text:  # a family was added, which answers do not depend on
+                self._write(self._log, "settings.json", [text])
             return
         if self.has_log() or _has_other_files(self.path):
             raise OutputExistsError(
@@ -145,7 +150,6 @@ def described(endpoint: Endpoint) -> dict[str, Any]:
     """
     return {
         "model": endpoint.model,
-        "family": endpoint.family,
         "body": dict(endpoint.body),
         "max_tokens_field": endpoint.max_tokens_field,
     }
@@ -168,5 +172,7 @@ def _row(line: bytes, where: str) -> dict[str, Any]:
 
 def _differing(stored: Settings, given: Settings) -> list[str]:
     return sorted(
-        name for name in stored.keys() | given.keys() if stored.get(name) != given.get(name)
+        name
+        for name in (stored.keys() | given.keys()) - NOT_COMPARED
+        if stored.get(name) != given.get(name)
     )

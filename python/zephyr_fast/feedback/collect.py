@@ -44,6 +44,7 @@ class Job:
             **self.sampling.settings(),
             **self.judging.settings(),
             "endpoints": {name: described(one) for name, one in self.endpoints.items()},
+            "families": {name: one.family for name, one in self.endpoints.items()},
         }
 
     def plans(self) -> Iterator[Plan[Row]]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from zephyr_fast.judge.scale import Fault, Unread, excerpt
+from zephyr_fast.judge.verdict import concluded
 
 _HEADING = re.compile(
     r"^[ \t*_#]{0,12}(?:output for )?(?:answer|text) ([0-9]{1,2})[ \t*_:#]{0,8}$",
@@ -16,8 +17,9 @@ def sections(text: str, count: int) -> Sequence[str | Unread]:
     """Return the part under each heading `Answer 1` to `Answer count`, in this order.
 
     Headings that repeat, count beyond `count` or do not ascend leave no part certain, so then no
-    text has one. A heading that is missing concerns only its own text.
+    text has one. A heading that is missing concerns only its own text. Reasoning is skipped.
     """
+    text = concluded(text)
     found = list(_HEADING.finditer(text))
     numbers = [int(heading[1]) for heading in found]
     if any(later <= earlier for earlier, later in pairwise(numbers)) or any(

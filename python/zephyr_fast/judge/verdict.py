@@ -28,7 +28,7 @@ def labelled(text: str, label: str, scale: Scale, *, is_cut: bool = False) -> Re
         rf"^[ \t*_#-]{{0,12}}{re.escape(label)}[ \t*_]{{0,6}}[:：][ \t*_]{{0,6}}(.*)$",
         re.IGNORECASE | re.MULTILINE,
     )
-    return _agreed([scale.read(found[1]) for found in line.finditer(_concluded(text))], text)
+    return _agreed([scale.read(found[1]) for found in line.finditer(concluded(text))], text)
 
 
 def bracketed(text: str, scale: Scale, *, is_cut: bool = False) -> Reading:
@@ -41,10 +41,10 @@ def bracketed(text: str, scale: Scale, *, is_cut: bool = False) -> Reading:
     """
     if is_cut:
         return Unread(Fault.CUT, "the answer ended at its maximum of tokens")
-    concluded = _concluded(text)
-    lines = [line for line in concluded.splitlines() if line.strip()]
+    rest = concluded(text)
+    lines = [line for line in rest.splitlines() if line.strip()]
     last = _BRACKETED.findall(lines[-1]) if lines else []
-    return _agreed([scale.read(found) for found in last or _BRACKETED.findall(concluded)], text)
+    return _agreed([scale.read(found) for found in last or _BRACKETED.findall(rest)], text)
 
 
 def lettered(text: str, letters: str, *, is_cut: bool = False) -> str | Unread:
@@ -58,9 +58,9 @@ def lettered(text: str, letters: str, *, is_cut: bool = False) -> str | Unread:
     if is_cut:
         return Unread(Fault.CUT, "the answer ended at its maximum of tokens")
     pattern = re.compile(rf"\[\[ ?([{letters}]) ?\]\]")
-    concluded = _concluded(text)
-    lines = [line for line in concluded.splitlines() if line.strip()]
-    found = set((pattern.findall(lines[-1]) if lines else []) or pattern.findall(concluded))
+    rest = concluded(text)
+    lines = [line for line in rest.splitlines() if line.strip()]
+    found = set((pattern.findall(lines[-1]) if lines else []) or pattern.findall(rest))
     if len(found) == 1:
         return str(found.pop())
     fault = Fault.SEVERAL_VERDICTS if found else Fault.NO_VERDICT
@@ -83,7 +83,7 @@ def _written(verdict: Verdict) -> str:
     return "N/A" if verdict.score is None else f"{verdict.score:g}"
 
 
-def _concluded(text: str) -> str:
+def concluded(text: str) -> str:
     """Return the text after a block of reasoning; nothing if the reasoning has no end."""
     ends = list(_REASONING_END.finditer(text))
     rest = text[ends[-1].end() :] if ends else text

@@ -79,9 +79,8 @@ class _Reader:
         try:
             self.method = str(settings["method"])
             self.judges = tuple(map(str, settings["judges"]))
-            self.families = {
-                str(name): str(one["family"]) for name, one in settings["endpoints"].items()
-            }
+            families = settings["families"].items()
+            self.families = {str(name): str(family) for name, family in families}
         except (KeyError, TypeError, AttributeError):
             raise InputError("the directory is not one of `feedback collect`") from None
         self.models: dict[str, int] = {}
