@@ -39,11 +39,13 @@ pub(super) fn prompt(text: &str, field: &str) -> Result<Vec<Turn>, Reason> {
 
 /// Where each marker starts and ends, and whose it is.
 fn starts(text: &str) -> Vec<(usize, usize, Role)> {
-    let found = MARKERS.iter().flat_map(|(marker, role)| {
-        let starts = memchr::memmem::find_iter(text.as_bytes(), marker);
-        starts.map(|start| (start, start + marker.len(), role.clone()))
-    });
-    let mut found: Vec<_> = found.collect();
+    let mut found: Vec<_> = MARKERS
+        .iter()
+        .flat_map(|(marker, role)| {
+            let starts = memchr::memmem::find_iter(text.as_bytes(), marker);
+            starts.map(move |start| (start, start + marker.len(), role.clone()))
+        })
+        .collect();
     found.sort_unstable_by_key(|(start, ..)| *start);
     found
 }
