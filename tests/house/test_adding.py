@@ -112,7 +112,8 @@ ADDED: Mapping[str, Edits] = {
             behind(r"\nmod cursor;", "\nmod dummy;"),
             behind(
                 r"SHAPES: \[Shape; (\d+)\] =\s*\[",
-                'Shape { name: "dummy", key: "dummy", compares: false, parse: dummy::parse }, ',
+                'Shape { name: "dummy", told_by: &["dummy"], compares: false, '
+                "parse: dummy::parse }, ",
             ),
         ],
         "rust/core/tests/twins/slow/rows.rs": [

@@ -27,10 +27,40 @@ REFUSED = {"kto", "rated", "oasst_message", "text"}
 Draw = random.Random
 Row = dict[str, Any]
 
-WORDS = (
-    "hello|i|true|\n\n|\n|\n\nHuman: |\n\nAssistant:| |  |\t|\r\n|é|五|\U0001f469\u200d\U0001f4bb|"
-    "\u2028|\x00|\x1b|\"|\\|{}|</s|<|user|assistant|null|…|x = 1;|Human:|\\u0041|'|\x7f|ß"
-).split("|")
+WORDS = [
+    "hello",
+    "i",
+    "true",
+    "\n\n",
+    "\n",
+    "\n\nHuman: ",
+    "\n\nAssistant:",
+    " ",
+    "  ",
+    "\t",
+    "\r\n",
+    "é",
+    "五",
+    "👩\u200d💻",
+    "\u2028",
+    "\x00",
+    "\x1b",
+    '"',
+    "\\",
+    "{}",
+    "</s",
+    "<",
+    "user",
+    "assistant",
+    "null",
+    "…",
+    "x = 1;",
+    "Human:",
+    "\\u0041",
+    "'",
+    "\x7f",
+    "ß",
+]
 
 
 def words(draw: Draw) -> str:
@@ -360,7 +390,11 @@ def test_a_row_of_no_known_shape_is_told_what_it_might_be(tmp_path: Path) -> Non
     path = lines(tmp_path / "rows.jsonl", rows)
     with pytest.raises(zephyr_fast.TooManyBadRowsError) as caught:
         zephyr_fast.prep("chat", input=path, out=tmp_path / "out", tokenizer=TOKENIZER)
-    for part in ("`query`, `completion`, `score`", "`prompt_completion`", "`query` might be its `prompt`"):
+    for part in (
+        "`query`, `completion`, `score`",
+        "`prompt_completion`",
+        "`query` might be its `prompt`",
+    ):
         assert part in str(caught.value), part
     path = lines(tmp_path / "rows.jsonl", [{"prompt": "q", "chosen": "a", "rejected": "b"}] * 30)
     with pytest.raises(zephyr_fast.TooManyBadRowsError, match="zephyr-fast binarize"):

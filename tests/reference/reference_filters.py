@@ -44,11 +44,11 @@ def _any_order(context: Messages, answers: Answers) -> None:
         while context[-1]["role"] != "assistant":
             context.pop()
     roles = [message["role"] for message in context]
-    if set(roles) <= {"system"}:
+    if set(roles) <= {"system", "developer"}:
         raise Refused("empty_dialogue")
     if any(regex.fullmatch(r"\p{White_Space}*", message["content"]) for message in context):
         raise Refused("empty_turn")
-    if set(roles) - {"system", "user", "assistant"}:
+    if set(roles) - {"system", "developer", "user", "assistant", "tool"}:
         raise Refused("roles_out_of_order")
     if (roles[-1] == "assistant") != (answers is None):
         raise Refused("ends_with_user" if answers is None else "ends_with_assistant")

@@ -5,7 +5,6 @@ reading half of the slow twin.
 import gzip
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -188,7 +187,9 @@ def check_fields(fields: dict[str, Any], lists: tuple[str, ...]) -> None:
     if (
         said_under(fields, OF_ROW)
         or not all(is_one(flag) for flag in said_under(fields, FLAGS_OF_ROW))
-        or any([prompt] != said or not isinstance(prompt, str) for prompt in said_under(fields, SYSTEM))
+        or any(
+            [prompt] != said or not isinstance(prompt, str) for prompt in said_under(fields, SYSTEM)
+        )
     ):
         raise Refused("unsupported_field")
     for name in lists:

@@ -1,5 +1,6 @@
-"""Every shape of rows, slow and obvious: how its columns tell it, and the dialogue that a row holds."""
+"""Every shape of rows, slow and obvious: how its columns tell it, and the dialogue in a row."""
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -67,10 +68,15 @@ def first_has(value: Any, field: str) -> bool:
     return not value or field in value[0]
 
 
-def text(fields: Fields, name: str) -> str:
-    value = fields.get(name)
+def once(fields: Fields, name: str) -> Any:
+    """The value of a field that must not be written twice."""
     if isinstance(fields, Written) and [key for key, _ in fields.entries].count(name) > 1:
         raise Refused("invalid_row")
+    return fields.get(name)
+
+
+def text(fields: Fields, name: str) -> str:
+    value = once(fields, name)
     if not isinstance(value, str):
         raise Refused("invalid_row")
     return value
@@ -81,7 +87,7 @@ def maybe(fields: Fields, name: str) -> str:
 
 
 def rating(fields: Fields, name: str) -> float | None:
-    value = fields.get(name)
+    value = once(fields, name)
     if isinstance(value, bool | list | dict):
         raise Refused("invalid_row")
     return number(value)
@@ -98,9 +104,7 @@ def scores(fields: Fields) -> tuple[float | None, float | None]:
 def two(chosen: str, rejected: str, found: tuple[float | None, float | None]) -> Answers:
     return [
         {"response": text, "side": side, "score": score}
-        for text, side, score in zip(
-            (chosen, rejected), ("chosen", "rejected"), found, strict=True
-        )
+        for text, side, score in zip((chosen, rejected), ("chosen", "rejected"), found, strict=True)
     ]
 
 
@@ -248,11 +252,12 @@ def transcript(said: str) -> Messages:
     """A text with the markers of HH-RLHF, taken apart at each of them."""
     if not is_transcript(said):
         raise Refused("invalid_row")
-    turns = []
-    for part in said.replace("\n\nHuman:", "\0h").replace("\n\nAssistant:", "\0a").split("\0")[1:]:
-        role = {"h": user, "a": assistant}[part[0]]
-        turns.append(role(part[1:].removeprefix(" ")))
-    return turns
+    _, *parts = re.split(r"\n\n(Human|Assistant):", said)
+    says_it = {"Human": user, "Assistant": assistant}
+    return [
+        says_it[who](text.removeprefix(" "))
+        for who, text in zip(parts[::2], parts[1::2], strict=True)
+    ]
 
 
 def transcript_prompt(said: str) -> Messages:
@@ -453,9 +458,7 @@ TOLD: dict[str, dict[str, Callable[[Fields], bool]]] = {
             or there(row, "context", "response1", "response2", "overall_preference")
         ),
         "shp": lambda row: there(row, "history", "human_ref_A", "human_ref_B", "labels"),
-        "pku": lambda row: (
-            there(row, "prompt", "response_0", "response_1", "better_response_id")
-        ),
+        "pku": lambda row: there(row, "prompt", "response_0", "response_1", "better_response_id"),
         "openai_pair": lambda row: there(row, "input", "preferred_output", "non_preferred_output"),
         "oasst_ranked": lambda row: there(row, "message_tree_id", "prompt"),
         "kto": lambda row: there(row, "prompt", "completion", "label"),
@@ -471,8 +474,8 @@ TOLD: dict[str, dict[str, Callable[[Fields], bool]]] = {
         ),
         "capybara": lambda row: first_has(row.get("conversation"), "input"),
         "alternating": lambda row: isinstance(row.get("data"), list),
-        "alpaca": lambda row: there(row, "output") and (
-            there(row, "instruction") or there(row, "input")
+        "alpaca": lambda row: (
+            there(row, "output") and (there(row, "instruction") or there(row, "input"))
         ),
         "dolly": lambda row: there(row, "instruction", "response"),
         "prompt_completion": lambda row: (
@@ -518,4 +521,3 @@ def id_of(fields: Fields, shape: str | None) -> str | None:
     names = ["id"] if shape in ("alternating", "completions") else ["id", "prompt_id"]
     names += ["message_tree_id"] if shape in ("oasst", "oasst_ranked") else []
     return next((str(fields[name]) for name in names if fields.get(name) is not None), None)
-

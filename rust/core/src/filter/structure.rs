@@ -79,6 +79,11 @@ fn is_blank(turn: &Turn) -> bool {
     turn.text.trim().is_empty()
 }
 
+/// Whether a message only instructs the assistant.
+fn is_instruction(turn: &Turn) -> bool {
+    matches!(turn.role, Role::System | Role::Developer)
+}
+
 /// Removes the messages after the last answer. A dialogue without an answer stays as it is.
 fn cut_unanswered(dialogue: &mut Dialogue, notes: &mut Notes) {
     let turns = &mut dialogue.turns;
@@ -90,7 +95,7 @@ fn cut_unanswered(dialogue: &mut Dialogue, notes: &mut Notes) {
 
 fn check_in_any_order(dialogue: &Dialogue) -> Result<(), Reason> {
     let turns = &dialogue.turns;
-    let code = if turns.iter().all(|turn| turn.role == Role::System) {
+    let code = if turns.iter().all(is_instruction) {
         Code::EmptyDialogue
     } else if turns.iter().any(is_blank) {
         Code::EmptyTurn
@@ -111,7 +116,7 @@ fn check_in_any_order(dialogue: &Dialogue) -> Result<(), Reason> {
 
 /// Records the unusual orders of a dialogue that is kept.
 fn note_order(dialogue: &Dialogue, notes: &mut Notes) {
-    let mut spoken = dialogue.turns.iter().filter(|turn| turn.role != Role::System).peekable();
+    let mut spoken = dialogue.turns.iter().filter(|turn| !is_instruction(turn)).peekable();
     notes.starts_with_assistant = spoken.peek().is_some_and(|turn| turn.role == Role::Assistant);
     notes.has_repeated_role = dialogue.turns.windows(2).any(|turns| turns[0].role == turns[1].role);
 }

@@ -179,7 +179,10 @@ impl<'row> Columns<'row> {
     /// the shape reads; messages are searched in `lists`.
     pub(super) fn check(&self, lists: &[List], used: &[&str]) -> Result<(), Reason> {
         let decides = |name: &str| may_decide(name, Level::Row) && !used.contains(&name);
-        if lists.is_empty() && !self.names().any(decides) {
+        let is_list = |name: &str, value: &str| {
+            value.starts_with('[') && lists.iter().any(|(list, _)| *list == name)
+        };
+        if !self.members.iter().any(|(name, value)| decides(name) || is_list(name, value)) {
             return Ok(());
         }
         unsupported::check_other(self.text, lists, used)

@@ -9,7 +9,7 @@ const MARKERS: [(&str, Role); 2] =
 
 /// Whether a text is such a dialogue.
 pub(super) fn is_one(text: &str) -> bool {
-    starts(text).next().is_some_and(|(start, ..)| start == 0)
+    MARKERS.iter().any(|(marker, _)| text.starts_with(marker))
 }
 
 /// The messages of such a text. What follows a marker is taken as it is, without the space that
@@ -18,7 +18,7 @@ pub(super) fn turns(text: &str, field: &str) -> Result<Vec<Turn>, Reason> {
     if !is_one(text) {
         return Err(not_of_shape(format!("`{field}` does not begin with `\\n\\nHuman:`")));
     }
-    let found: Vec<_> = starts(text).collect();
+    let found = starts(text);
     check_count(found.len())?;
     let ends = found.iter().skip(1).map(|(start, ..)| *start).chain([text.len()]);
     let turn = |((_, said, role), end): (&(usize, usize, Role), usize)| {
@@ -38,10 +38,38 @@ pub(super) fn prompt(text: &str, field: &str) -> Result<Vec<Turn>, Reason> {
 }
 
 /// Where each marker starts and ends, and whose it is.
-fn starts(text: &str) -> impl Iterator<Item = (usize, usize, Role)> {
-    memchr::memmem::find_iter(text.as_bytes(), "\n\n").filter_map(move |start| {
-        let (marker, role) =
-            MARKERS.iter().find(|(marker, _)| text[start..].starts_with(marker))?;
-        Some((start, start + marker.len(), role.clone()))
-    })
+fn starts(text: &str) -> Vec<(usize, usize, Role)> {
+    let mut found: Vec<_> = MARKERS
+        .iter()
+        .flat_map(|(marker, role)| {
+            let starts = memchr::memmem::find_iter(text.as_bytes(), marker);
+            starts.map(move |start| (start, start + marker.len(), role.clone()))
+        })
+        .collect();
+    found.sort_unstable_by_key(|(start, ..)| *start);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transcript_is_taken_apart_at_its_markers_alone() {
+        let text =
+            "\n\nHuman: a\n\n\nAssistant:  b \n\nHuman:\n\nAssistant: Human: c\nAssistant: d";
+        let said: Vec<_> = turns(text, "chosen")
+            .expect("is one")
+            .into_iter()
+            .map(|turn| (turn.role.name().to_owned(), turn.text))
+            .collect();
+        let wanted = [
+            ("user", "a\n"),
+            ("assistant", " b "),
+            ("user", ""),
+            ("assistant", "Human: c\nAssistant: d"),
+        ];
+        assert_eq!(said, wanted.map(|(role, text)| (role.to_owned(), text.to_owned())));
+        assert!(turns("Human: a", "chosen").is_err() && turns("", "chosen").is_err());
+    }
 }
