@@ -55,6 +55,8 @@ def snapshot(path: Path) -> None:
     (path / ".gitattributes").write_text("*.parquet filter=lfs\n")
     (path / "dataset_infos.json").write_text('{"default": {"splits": {}}}')
     (path / ".cache" / "huggingface" / "a.jsonl").write_text("{}\n")
+    (path / "_ledger").mkdir()
+    (path / "_ledger" / "part-0.jsonl").write_text("{}\n")
     (path / "data" / "part-0.jsonl").write_bytes(b"".join(LINES.splitlines(True)[:10]))
     pq.write_table(table().slice(10), path / "data" / "more" / "part-1.parquet")
 

@@ -1,4 +1,5 @@
-"""Finds the files of rows in a directory: at any depth, without metadata and hidden files.
+"""Finds the files of rows in a directory: at any depth, without metadata and hidden files. The
+directories of our own ledgers and of unfinished jobs of other tools start with `_`.
 
 Directories that `datasets` wrote (`save_to_disk`) list their files in `state.json`. Others beside
 them, such as the caches of `map`, are not rows of the dataset.
@@ -78,7 +79,7 @@ def _within(
     inner = [
         entry.name
         for entry in entries
-        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
+        if entry.is_dir(follow_symlinks=False) and not entry.name.startswith((".", "_"))
     ]
     if SPLITS in present:
         splits = _described(Path(directory, SPLITS)).get("splits")

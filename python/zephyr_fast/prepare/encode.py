@@ -1,6 +1,5 @@
 """`encode`: dialogues to token ids and labels in memory, for notebooks and other loaders."""
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,7 +65,7 @@ def encode(
     check_template(recipe, path)
     rows = b"".join(_line(number, dialogue) for number, dialogue in enumerate(dialogues))
     stream = _core.encode((path, template, bos), rows.decode())
-    table = pa.ipc.open_stream(io.BytesIO(stream)).read_all()
+    table = pa.ipc.open_stream(pa.py_buffer(stream)).read_all()
     return table if text else table.drop_columns("text")
 
 
