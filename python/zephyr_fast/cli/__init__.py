@@ -11,6 +11,7 @@ endpoints  endpoints
 feedback   feedback collect, feedback report
 generate   generate dialogues
 evaluate   evaluate mt-bench, evaluate alpaca-eval, evaluate score
+compare    compare, radar
 options    the options that prep and binarize share
 asking     the options that commands share which ask models
 errors     the exit code and the message of every failure
@@ -21,6 +22,7 @@ from functools import partial
 import click
 
 from zephyr_fast._core import __version__
+from zephyr_fast.cli.compare import compare, radar
 from zephyr_fast.cli.endpoints import endpoints
 from zephyr_fast.cli.errors import exit_code, leave
 from zephyr_fast.cli.evaluate import evaluate
@@ -43,6 +45,8 @@ _COMMANDS = [
     generate,
     feedback,
     evaluate,
+    compare,
+    radar,
 ]
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
