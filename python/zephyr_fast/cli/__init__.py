@@ -12,6 +12,7 @@ endpoints  endpoints
 feedback   feedback collect, feedback report
 generate   generate dialogues
 evaluate   evaluate mt-bench, evaluate alpaca-eval, evaluate score
+compare    compare, radar
 options    the options that prep and binarize share
 asking     the options that commands share which ask models
 errors     the exit code and the message of every failure
@@ -22,6 +23,7 @@ from functools import partial
 import click
 
 from zephyr_fast._core import __version__
+from zephyr_fast.cli.compare import compare, radar
 from zephyr_fast.cli.endpoints import endpoints
 from zephyr_fast.cli.errors import exit_code, leave
 from zephyr_fast.cli.evaluate import evaluate
@@ -36,7 +38,7 @@ from zephyr_fast.printed import never_fail_to_encode
 
 _COMMANDS = [
     *(prep, binarize, train, ref_logprobs, merge, verify, estimate, recipe),
-    *(endpoints, generate, feedback, evaluate),
+    *(endpoints, generate, feedback, evaluate, compare, radar),
 ]
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 

@@ -10,6 +10,8 @@ local_model        answers of a model in a local directory
 asking             asks the evaluated model and its judges, and returns their replies
 prompts            the judge's prompts
 result             one result: the figures of one model by one judge, as a JSON file
+comparison         a table of results and published figures
+radar              a radar or bars of MT-Bench's categories
 intervals          means and bootstrap intervals
 rows               rows of JSON and JSONL files from others, read with limits
 errors             errors with an exit code of their own

@@ -1,0 +1,155 @@
+"""A table of results and published figures. Results that differ in their judge are not compared.
+
+Published figures are marked with `*` and have their source below the table. Results that are
+compared although they differ are marked with `!`.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from zephyr_fast._core import InputError
+from zephyr_fast.evaluate.result import OVERALL, Figure, Result, differences
+from zephyr_fast.printed import shown
+
+BENCHMARKS = ("mt-bench", "alpaca-eval")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A model of the table.
+
+    Args:
+        model: its name
+        figures: the overall figure by benchmark
+        source: where published figures are from; empty for results
+        differs: whether it is compared although it differs from the first result
+    """
+
+    model: str
+    figures: Mapping[str, Figure]
+    source: str = ""
+    differs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of a table, and the sentences below it."""
+
+    benchmarks: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+    def markdown(self) -> str:
+        """Return the table as Markdown."""
+        head = ["model", *self.benchmarks]
+        lines = [head, ["---"] * len(head)]
+        for row in self.rows:
+            mark = ("*" if row.source else "") + ("!" if row.differs else "")
+            cells = [written(row.figures.get(name)) for name in self.benchmarks]
+            lines.append(
+                [shown(row.model).replace("|", "\\|") + (f" {mark}" if mark else ""), *cells]
+            )
+        text = [f"| {' | '.join(line)} |" for line in lines]
+        return "\n".join([*text, "", *self.notes])
+
+
+def written(figure: Figure | None) -> str:
+    """Return a figure with its error or interval, as the tables show it."""
+    if figure is None:
+        return "–"
+    if figure.value is None:
+        return f"no value ({figure.holes} holes)"
+    text = f"{figure.value:.2f}"
+    if figure.stderr is not None:
+        text += f" ± {figure.stderr:.2f}"
+    elif figure.low is not None and figure.high is not None:
+        text += f" [{figure.low:.2f}, {figure.high:.2f}]"
+    count = f" (n {figure.n:,})" if figure.n else ""
+    return text + count + (f", {figure.holes} holes" if figure.holes else "")
+
+
+def compared(results: Sequence[Result], published: Sequence[str] | None, forced: bool) -> Table:
+    """Return the table of results and published figures.
+
+    Args:
+        results: at least one
+        published: names of published models; None for all
+        forced: compare results that differ, and mark them
+
+    Raises:
+        InputError: results differ, two are of the same model and benchmark, or a name is unknown
+    """
+    check(results, forced)
+    benchmarks = tuple(name for name in BENCHMARKS if any(one.benchmark == name for one in results))
+    if not benchmarks:
+        raise InputError(f"there is no result of {' or '.join(BENCHMARKS)}")
+    first = {name: next(one for one in results if one.benchmark == name) for name in benchmarks}
+    found: dict[str, dict[str, Figure]] = {}
+    differing = set()
+    for one in results:
+        if one.benchmark not in benchmarks:
+            continue
+        known = found.setdefault(one.model, {})
+        if one.benchmark in known:
+            raise InputError(f"two results are of {shown(one.model)} on {one.benchmark}")
+        known[one.benchmark] = one.figures[OVERALL]
+        if differences([first[one.benchmark], one]):
+            differing.add(one.model)
+    rows = [Row(model, known, differs=model in differing) for model, known in found.items()]
+    others = [row for row in _chosen(published) if set(row.figures) & set(benchmarks)]
+    return Table(benchmarks, (*others, *rows), _notes(results, others, benchmarks))
+
+
+def check(results: Sequence[Result], forced: bool) -> None:
+    """Raise InputError for results that differ in judge, prompts, questions or rules."""
+    found = differences(results)
+    if found and not forced:
+        raise InputError(
+            f"the results cannot be compared: {'; '.join(found)}; pass --force to do it anyway"
+        )
+    for one in results:
+        if OVERALL not in one.figures:
+            raise InputError(f"a result of {shown(one.model)} has no `{OVERALL}` figure")
+
+
+def _notes(
+    results: Sequence[Result], others: Sequence[Row], benchmarks: Sequence[str]
+) -> tuple[str, ...]:
+    notes = [f"\\* published: {source}" for source in dict.fromkeys(row.source for row in others)]
+    if others:
+        notes.append("Published figures were judged by GPT-4 with the prompts of their time.")
+    for name in benchmarks:
+        judges = dict.fromkeys(one.judge for one in results if one.benchmark == name)
+        notes.append(f"{name}: judged by {', '.join(shown(judge) for judge in judges)}")
+    notes += [
+        f"! compared although the results differ: {shown(one)}" for one in differences(results)
+    ]
+    return tuple(notes)
+
+
+def _chosen(names: Sequence[str] | None) -> list[Row]:
+    known = published_rows()
+    if names is None:
+        return list(known.values())
+    for name in names:
+        if name not in known:
+            raise InputError(f"no published figures of `{shown(name)}`; known: {', '.join(known)}")
+    return [known[name] for name in names]
+
+
+@cache
+def published_rows() -> Mapping[str, Row]:
+    """Return the published figures by model, from `published.toml`."""
+    given = tomllib.loads((Path(__file__).parent / "published.toml").read_text(encoding="utf-8"))
+    rows = {}
+    for one in given["models"]:
+        figures = {
+            name: Figure(one[name], 0, stderr=one.get(f"{name}-stderr"))
+            for name in BENCHMARKS
+            if name in one
+        }
+        rows[one["name"]] = Row(one["name"], figures, given["sources"][one["source"]])
+    return rows
