@@ -91,6 +91,8 @@ struct Message {
 /// reason. With `prompt`, renders the generation prompt, which has no ranges. `template` is a name
 /// or path, or the text of a recipe, which has several lines.
 pub fn render(tokenizer: &Path, template: &str, dialogues: &str, prompt: bool) -> Result<String> {
+    let dialogues: Vec<Vec<Message>> = serde_json::from_str(dialogues)
+        .map_err(|error| Error::Config(format!("invalid dialogues: {error}")))?;
     let tokenizer = Tokenizer::load(tokenizer)?;
     let template = template_of(template, &tokenizer)?;
     let rendered = dialogues.into_iter().map(|messages| {
@@ -121,8 +123,6 @@ pub(super) fn template_of(template: &str, tokenizer: &Tokenizer) -> Result<Templ
     if of_recipe.is_empty() {
         recipe.template.name = template.to_owned();
     }
-    let dialogues: Vec<Vec<Message>> = serde_json::from_str(dialogues)
-        .map_err(|error| Error::Config(format!("invalid dialogues: {error}")))?;
     Template::load(encode::template_source(&recipe, tokenizer)?)
 }
 
