@@ -84,7 +84,7 @@ def manifest(shard: dict[str, Any], rows: int) -> dict[str, Any]:
         "fingerprint": hashlib.sha256(json.dumps(shard).encode()).hexdigest(),
         "recipe": {"name": "bench", "sha256": "", "text": ""},
         "tokenizer": {"sha256": "", "vocab_size": 32000, "bos": None, "eos": None, "pad": None},
-        "template": {"name": "none", "sha256": ""},
+        "template": {"name": "none", "sha256": "", "end_tokens": [], "ends": [], "foreign_markers": []},
         "inputs": [],
         "rows": {"read": rows, "written": rows, "dropped": {}, "duplicates": {}, "quarantined": {}},
         "phrases": {},

@@ -33,7 +33,7 @@ KNOWN = {
     "tokenize.train_on": ("assistant",),
     "tokenize.control_tokens": ("quarantine", "allow"),
     "shards.tokens": (True,),
-    "template.name": ("zephyr", "tokenizer"),
+    "template.name": ("auto", "zephyr", "tokenizer"),
 }
 """What the twin can do where a key has several words; the first is the default."""
 

@@ -66,6 +66,18 @@ _SHARED = [
         "tokenizer.",
     ),
     click.option(
+        "--template",
+        metavar=f"[{'|'.join(names('templates'))}|FILE]",
+        help="Chat template: `auto` is the tokenizer's own, or Zephyr's if it has none (default: set "
+        "by the recipe).",
+    ),
+    click.option(
+        "--train-end",
+        metavar=choices("train_end"),
+        help="What to do if the template writes no token at the end of an assistant message "
+        "(default: require).",
+    ),
+    click.option(
         "--set",
         "settings",
         multiple=True,

@@ -9,7 +9,7 @@ import click
 from zephyr_fast._core import StorageError
 from zephyr_fast.cli.options import choices, open_channel, pairs, shared
 from zephyr_fast.prepare.recipe import bundled
-from zephyr_fast.printed import channel, detail, note, say, say_json, shown
+from zephyr_fast.printed import channel, detail, note, say, say_json, shown, warn
 from zephyr_fast.untrusted.bounded import read_bytes
 
 MANIFEST_BYTES_MAX = 1 << 30
@@ -31,8 +31,13 @@ def _help(text: str, command: str) -> str:
 @click.argument("recipe", default="ultrachat")
 @shared
 @click.option("--seq-len", type=int, metavar="TOKENS", help="Maximum tokens per packed sequence.")
-def prep(recipe: str, seq_len: int | None, **options: Any) -> None:
-    _run("prep", recipe, {"pack.seq_len": seq_len}, **options)
+@click.option(
+    "--train-on",
+    metavar=choices("train_on"),
+    help="Tokens that carry a label (default: assistant, which is every assistant message).",
+)
+def prep(recipe: str, seq_len: int | None, train_on: str | None, **options: Any) -> None:
+    _run("prep", recipe, {"pack.seq_len": seq_len, "tokenize.train_on": train_on}, **options)
 
 
 @click.command(
@@ -76,6 +81,8 @@ def _run(
     flags: dict[str, Any],
     *,
     out: Path,
+    template: str | None,
+    train_end: str | None,
     settings: tuple[str, ...],
     evaluation_sets: tuple[str, ...],
     dry_run: bool,
@@ -90,6 +97,7 @@ def _run(
     open_channel(quiet, verbose, None if dry_run else log_file, out, options["input"])
     if dry_run and as_json:
         raise click.UsageError("--dry-run and --json exclude each other")
+    flags = flags | {"template.name": template, "tokenize.train_end": train_end}
     overrides = {key: value for key, value in flags.items() if value is not None}
     overrides |= pairs("--set", settings, "KEY=VALUE, e.g. `--set pack.seq_len=512`")
     options["overrides"] = overrides
@@ -111,7 +119,7 @@ def _write(command: str, recipe: str, out: Path, as_json: bool, options: dict[st
     """Run the command, and print the manifest or the summary."""
     from zephyr_fast import prepare
     from zephyr_fast.prepare.progress import ProgressBars
-    from zephyr_fast.prepare.summary import print_summary
+    from zephyr_fast.prepare.summary import print_summary, warnings
 
     _limit_malloc_cache()
     function = {"prep": prepare.prep, "binarize": prepare.binarize}[command]
@@ -124,6 +132,8 @@ def _write(command: str, recipe: str, out: Path, as_json: bool, options: dict[st
             "to do"
         )
     detail(f"done in {time.time() - start:.1f} s")
+    for warning in warnings(manifest):
+        warn(shown(warning))
     if as_json:
         say_json(_text_of(manifest_file).removesuffix("\n"))
     elif not channel.quiet:

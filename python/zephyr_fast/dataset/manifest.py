@@ -103,10 +103,18 @@ class TokenizerInfo:
 
 @dataclass(frozen=True)
 class TemplateInfo:
-    """The chat template of the text."""
+    """The chat template of the text.
+
+    `end_tokens` are the ids of the tokens that end a trained assistant message, where generation
+    must stop, and `ends` are their texts. `foreign_markers` are markers that the tokenizer splits
+    into several tokens, because the template was written for another one.
+    """
 
     name: str
     sha256: str
+    end_tokens: list[int]
+    ends: list[str]
+    foreign_markers: list[str]
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,7 @@ def lines(manifest: Manifest, out: Path) -> list[tuple[str, str]]:
     entries += [(part, _counts(counts)) for part, counts in parts.items() if counts]
     if manifest.shapes:
         entries.append(("shapes", _counts(manifest.shapes)))
+    entries += _encoding(manifest)
     entries += _changes(manifest)
     entries.append(("decontamination", _decontamination(manifest.decontamination)))
     entries += [
@@ -60,6 +61,39 @@ def lines(manifest: Manifest, out: Path) -> list[tuple[str, str]]:
     ]
     files = f"{out}/: manifest.json, {_shards(manifest)}, _ledger/ (the outcome of every row)"
     return [*entries, ("files", files)]
+
+
+def _encoding(manifest: Manifest) -> list[tuple[str, str]]:
+    """Return the entries about the tokenizer and the template, if tokens were written."""
+    tokenizer, template = manifest.tokenizer, manifest.template
+    if tokenizer is None or template is None:
+        return []
+    origin = "the tokenizer's own" if template.name == "tokenizer" else template.name
+    ends = " or ".join(f"`{end}`" for end in template.ends)
+    trained = f"assistant messages end with {ends}" if ends else "no end of a message is trained"
+    eos = f"EOS `{tokenizer.eos}`" if tokenizer.eos else "no EOS"
+    size = f"{tokenizer.vocab_size:,} tokens, {eos}, {tokenizer.sha256[:12]}"
+    return [("tokenizer", size), ("template", f"{origin}; {trained}")]
+
+
+def warnings(manifest: Manifest) -> list[str]:
+    """Return what a user should know about a dataset that was written."""
+    template = manifest.template
+    if template is None:
+        return []
+    found = []
+    if template.foreign_markers:
+        markers = ", ".join(f"`{marker}`" for marker in template.foreign_markers[:4])
+        found.append(
+            f"the template `{template.name}` writes {markers}, which the tokenizer splits into "
+            "several tokens; if the template belongs to another model, use `--template auto`"
+        )
+    if not template.ends:
+        found.append(
+            f"the template `{template.name}` ends no assistant message, so a model trained on this "
+            "dataset does not learn to stop"
+        )
+    return found
 
 
 def _changes(manifest: Manifest) -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ use zephyr_core::filter;
 use zephyr_core::pack::pack;
 use zephyr_core::progress::Watch;
 use zephyr_core::read::{self, Chunk, Input, shape};
-use zephyr_core::recipe::{Dedup, TrainOn, TruecaseRules};
+use zephyr_core::recipe::{Dedup, TruecaseRules};
 use zephyr_core::sample::Sample;
 use zephyr_core::stage::{Notes, Stage};
 use zephyr_core::template::{Template, ZEPHYR};
@@ -152,7 +152,7 @@ impl Bench {
         let (tokenizer, template) = (self.tokenizer(), self.template());
         let sample = |dialogue: &Dialogue| {
             let rendered = template.render(&dialogue.turns).ok()?;
-            let mut sample = tokenizer.sample(&rendered, TrainOn::Assistant).ok()?;
+            let mut sample = tokenizer.sample(&rendered.text, &rendered.trained).ok()?;
             sample.truncate(SEQ_LEN as usize);
             Some(sample)
         };
@@ -209,7 +209,7 @@ fn tokenize((tokenizer, texts): (Tokenizer, Vec<String>)) -> Outcome {
 fn samples((tokenizer, template, dialogues): (Tokenizer, Template, Vec<Dialogue>)) -> Outcome {
     let sample = |dialogue: &Dialogue| {
         let rendered = template.render(&dialogue.turns).ok()?;
-        tokenizer.sample(&rendered, TrainOn::Assistant).ok()
+        tokenizer.sample(&rendered.text, &rendered.trained).ok()
     };
     let samples: Vec<Sample> = dialogues.par_iter().with_min_len(8).filter_map(sample).collect();
     Outcome {

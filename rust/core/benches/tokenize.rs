@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
-use zephyr_core::recipe::TrainOn;
 use zephyr_core::sample::Rendered;
 use zephyr_core::tokenize::Tokenizer;
 
@@ -110,9 +109,8 @@ fn samples(name: &str, tokenizer: &Tokenizer, texts: &[String]) {
     });
     let rendered: Vec<Rendered> = rendered.collect();
     let start = cpu_seconds();
-    let sample = |rendered| {
-        tokenizer.sample(black_box(rendered), TrainOn::Assistant).expect("a sample").ids.len()
-    };
+    let sample =
+        |rendered| tokenizer.sample(&rendered.text, &rendered.trained).expect("a sample").ids.len();
     let tokens: usize = rendered.iter().map(sample).sum();
     report(name, texts, tokens, cpu_seconds() - start);
 }

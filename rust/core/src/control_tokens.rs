@@ -17,17 +17,16 @@ pub struct ControlTokens {
 }
 
 /// The version of these rules.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Maximum number of passes over a text. An inserted space may complete another token that contains
 /// a space.
 const PASSES_MAX: usize = 4;
 
 impl ControlTokens {
-    /// Collects the tokenizer's special tokens and the role markers in the template's output.
-    pub fn new(special: &[String], written: &str, policy: Policy) -> Result<ControlTokens> {
-        let mut tokens = special.to_vec();
-        tokens.extend(markers(written));
+    /// Collects the tokenizer's special tokens and the template's markers.
+    pub fn new(special: &[String], markers: &[String], policy: Policy) -> Result<ControlTokens> {
+        let mut tokens = [special, markers].concat();
         tokens.retain(|token| !token.trim().is_empty());
         tokens.sort();
         tokens.dedup();
@@ -87,6 +86,44 @@ pub(crate) fn markers(written: &str) -> Vec<String> {
     marker.find_iter(written).map(|found| found.as_str().to_owned()).collect()
 }
 
+/// The markers that a template uses for structure, from its source and from texts that it rendered.
+/// `encloses` says whether a part of such a text contains a message.
+///
+/// Templates also mention plain tags, such as `<name>` in their instructions for tools, or write
+/// them around reasoning (`<think>`). Both are ordinary text in a message. A plain tag is structure
+/// only if the template writes it and it has no counterpart, or has a message inside.
+pub(crate) fn structure(
+    source: &str,
+    rendered: &[String],
+    encloses: impl Fn(&str) -> bool,
+) -> Vec<String> {
+    let mut found: Vec<String> =
+        markers(source).into_iter().filter(|marker| plain_tag(marker).is_none()).collect();
+    for text in rendered {
+        found.extend(markers(text).into_iter().filter(|marker| {
+            plain_tag(marker).is_none_or(|name| {
+                let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+                let is_pair = [source, text].iter().any(|text| text.contains(&open))
+                    && [source, text].iter().any(|text| text.contains(&close));
+                let mut inside = text.split(open.as_str()).skip(1);
+                !is_pair
+                    || inside.any(|rest| {
+                        rest.split_once(&close).is_some_and(|(in_it, _)| encloses(in_it))
+                    })
+            })
+        }));
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// The name of a tag like `<name>` or `</name>`.
+fn plain_tag(marker: &str) -> Option<&str> {
+    let name = marker.strip_prefix('<')?.strip_suffix('>')?;
+    (!name.starts_with(['|', '｜']) && !name.ends_with('|')).then(|| name.trim_start_matches('/'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,20 +133,29 @@ mod tests {
     fn special_tokens_and_role_markers_are_found_in_content() {
         let template = "{{ '<|user|>\n' + message['content'] + eos_token }}[INST]";
         let control =
-            ControlTokens::new(&["</s>".to_owned()], template, Policy::Quarantine).expect("builds");
+            ControlTokens::new(&["</s>".to_owned()], &markers(template), Policy::Quarantine)
+                .expect("builds");
         assert_eq!(control.find("a <|user|> b"), Some("<|user|>"));
         assert_eq!(control.find("the tag </s> ends"), Some("</s>"));
         assert_eq!(control.find("[INST] x"), Some("[INST]"));
         assert_eq!(control.find("<|usr|> [inst] a < b"), None);
-        let control =
-            ControlTokens::new(&["</s>".to_owned()], template, Policy::Allow).expect("builds");
+        let control = ControlTokens::new(&["</s>".to_owned()], &markers(template), Policy::Allow)
+            .expect("builds");
         assert_eq!(control.find("</s>"), None);
+    }
+
+    #[test]
+    fn tags_in_prose_and_around_reasoning_are_no_structure() {
+        let source = "Reply with <name>. {{ '<|im_start|>' }}<think></think>[TOOLS]";
+        let rendered = ["<|im_start|><user>q</user><bot>\n<think>\n</think>a<end>".to_owned()];
+        let found = structure(source, &rendered, |text| text.contains('q'));
+        assert_eq!(found, ["</user>", "<bot>", "<end>", "<user>", "<|im_start|>", "[TOOLS]"]);
     }
 
     #[test]
     fn neutralized_text_reads_the_same_and_holds_no_control_token() {
         let tokens = ["</s>", "<s>", "< /s>", "<|user|>", "[INST]"].map(str::to_owned);
-        let control = ControlTokens::new(&tokens, "", Policy::Neutralize).expect("builds");
+        let control = ControlTokens::new(&tokens, &[], Policy::Neutralize).expect("builds");
         let turn = |text: &str| Turn::new(Role::User, text);
         let turns = vec![turn("a</s>b<|user|>"), turn("plain"), turn("<<s>>[INST]"), turn("< /s>")];
         let mut dialogue = Dialogue { turns, ..Dialogue::default() };

@@ -6,10 +6,10 @@ use std::path::Path;
 use crate::dialogue::{Pair, Role, Turn};
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::recipe::{Compat, Recipe, TrainOn};
-use crate::sample::{Sample, TokenPair};
+use crate::recipe::{self, Compat, Recipe, TrainEnd, TrainOn};
+use crate::sample::{Rendered, Sample, TokenPair};
 use crate::stage::{Code, Reason};
-use crate::template::{TEMPLATES, Template, UnknownTemplate};
+use crate::template::{TEMPLATES, Template, TemplateSource};
 use crate::tokenize::Tokenizer;
 
 /// Maximum size of a template's file in bytes. Real templates are far smaller.
@@ -17,8 +17,12 @@ const TEMPLATE_FILE_BYTES_MAX: usize = 1 << 20;
 /// Maximum number of tokens in one row. More indicate damage or an attack.
 const TOKENS_MAX: usize = 1_000_000;
 
-/// The name of the tokenizer's own template in recipes.
+/// The names of the tokenizer's own template in recipes. If it has none, [`AUTO`] is [`OF_BASE`].
 const OF_TOKENIZER: &str = "tokenizer";
+const AUTO: &str = "auto";
+
+/// The template of a base model without a template of its own: the one that Zephyr's base got.
+const OF_BASE: &str = "zephyr";
 
 /// A template and a tokenizer.
 pub struct Encoding {
@@ -74,8 +78,7 @@ impl Encoding {
                     .to_owned(),
             ));
         }
-        let (name, text) = template_text(&recipe.template.name, &tokenizer)?;
-        let template = Template::new(&name, &text, &tokenizer.special, &tokenizer.special_texts())?;
+        let template = Template::load(template_source(recipe, &tokenizer)?)?;
         Ok(Encoding {
             tokenizer,
             template,
@@ -94,7 +97,7 @@ impl Encoding {
             Cow::Borrowed(turns)
         };
         let rendered = self.template.render(&turns)?;
-        let whole = self.tokenizer.sample(&rendered, self.train_on)?;
+        let whole = self.sample(&turns, &rendered)?;
         let (tokens, trained) = (whole.ids.len(), whole.label_tokens());
         check_count(tokens)?;
         let fits = tokens <= self.seq_len || self.compat == Compat::Trl07;
@@ -112,6 +115,58 @@ impl Encoding {
             tokens: Tokens::Sample(sample),
             chars: rendered.text.chars().count(),
         })
+    }
+
+    /// Returns the tokens of a rendered dialogue with the labels that the recipe asks for.
+    fn sample(&self, turns: &[Turn], rendered: &Rendered) -> std::result::Result<Sample, Reason> {
+        let answers =
+            |turns: &[Turn]| turns.iter().filter(|turn| turn.role == Role::Assistant).count();
+        let skipped = match self.train_on {
+            TrainOn::All => return self.tokenizer.sample_of_all(&rendered.text),
+            TrainOn::Assistant => 0,
+            TrainOn::Last => answers(turns).saturating_sub(1),
+            TrainOn::Completion => {
+                let asked = turns.iter().rposition(|turn| turn.role == Role::User);
+                answers(&turns[..asked.map_or(0, |index| index + 1)])
+            }
+        };
+        let trained = rendered.trained_after(skipped).ok_or_else(|| {
+            let why = "the template changes an assistant message, so it is not known which one its \
+                generation tags belong to";
+            Reason::found(Code::MaskNotProvable, why.to_owned())
+        })?;
+        self.tokenizer.sample(&rendered.text, trained)
+    }
+
+    /// The ids of the tokens that end a trained assistant message, as far as each is one token.
+    #[must_use]
+    pub fn end_tokens(&self) -> Vec<u32> {
+        let own = self.tokenizer.added_texts();
+        let last = |end: &String| {
+            let id = |token: &str| self.tokenizer.id_of(token);
+            let of_several = || own.iter().filter(|token| end.ends_with(token.as_str()));
+            id(end).or_else(|| id(of_several().max_by_key(|token| token.len())?))
+        };
+        let mut ids: Vec<u32> = self.template.ends().iter().filter_map(last).collect();
+        ids.extend(self.tokenizer.eos_id().filter(|_| self.compat == Compat::Trl07));
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// Markers of the template that this tokenizer splits into several tokens, which suggests that
+    /// the template was written for another model. Empty for the tokenizer's own template, and for
+    /// Zephyr's with a tokenizer that has none.
+    #[must_use]
+    pub fn foreign_markers(&self) -> Vec<String> {
+        let text = self.template.text();
+        let is_own = match &self.tokenizer.chat_template {
+            Some(own) => own.as_ref().is_ok_and(|own| own.trim_end() == text.trim_end()),
+            None => Template::bundled_name(text) == Some(OF_BASE),
+        };
+        let mut markers = if is_own { Vec::new() } else { self.template.markers() };
+        markers.retain(|marker| self.tokenizer.id_of(marker).is_none());
+        markers
     }
 
     /// Returns the messages as the alignment handbook passed them on at the time: with an empty
@@ -139,8 +194,7 @@ impl Encoding {
                 continue;
             }
             let rendered = self.template.render(&turns[..end]);
-            let Ok(sample) =
-                rendered.and_then(|rendered| self.tokenizer.sample(&rendered, self.train_on))
+            let Ok(sample) = rendered.and_then(|rendered| self.sample(&turns[..end], &rendered))
             else {
                 continue;
             };
@@ -230,40 +284,55 @@ fn check_count(tokens: usize) -> std::result::Result<(), Reason> {
     Ok(())
 }
 
-/// Returns the template of a recipe as the JSON of an [`UnknownTemplate`] unless it is bundled.
+/// Returns the template of a recipe as the JSON of a [`TemplateSource`] unless it is bundled.
 /// Such a template must first be tried with a canary.
 pub fn unknown_template(recipe: &Recipe, tokenizer: &Path) -> Result<Option<String>> {
     if packaged(&recipe.template.name).is_some() {
         return Ok(None);
     }
     let tokenizer = Tokenizer::load_reference(tokenizer)?;
-    let (name, text) = template_text(&recipe.template.name, &tokenizer)?;
-    if Template::is_packaged(&text) {
+    let source = template_source(recipe, &tokenizer)?;
+    if Template::bundled_name(&source.text).is_some() {
         return Ok(None);
     }
-    let control = tokenizer.special_texts();
-    let unknown = UnknownTemplate { name, text, special: tokenizer.special, control };
-    serde_json::to_string(&unknown).map(Some).map_err(|error| Error::Internal(error.to_string()))
+    serde_json::to_string(&source).map(Some).map_err(|error| Error::Internal(error.to_string()))
 }
 
-/// Name and text of the recipe's template.
-pub(crate) fn template_text(name: &str, tokenizer: &Tokenizer) -> Result<(String, String)> {
+/// The recipe's template, with everything that loading it needs.
+pub(crate) fn template_source(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<TemplateSource> {
+    let recipe::Template { name, date, args } = &recipe.template;
+    let (name, text) = template_text(name, tokenizer)?;
+    // That mode trains every token, and an EOS behind each text.
+    let is_trl07 = recipe.compat == Compat::Trl07;
+    Ok(TemplateSource {
+        name,
+        text,
+        special: tokenizer.special.clone(),
+        control: tokenizer.special_texts(),
+        date: date.clone(),
+        args: args.clone(),
+        train_end: if is_trl07 { TrainEnd::AsIs } else { recipe.tokenize.train_end },
+    })
+}
+
+/// Name and text of a template. A tokenizer's own that equals a bundled one gets its name.
+fn template_text(name: &str, tokenizer: &Tokenizer) -> Result<(String, String)> {
     if let Some(text) = packaged(name) {
         return Ok((name.to_owned(), text.to_owned()));
     }
-    match name {
-        OF_TOKENIZER => {
-            let text = tokenizer.chat_template.clone();
-            let text = text.ok_or_else(|| {
-                Error::Config(
-                    "`template.name = \"tokenizer\"`, but the tokenizer has no chat \
-                    template"
-                        .to_owned(),
-                )
-            })?;
-            Ok((name.to_owned(), text))
+    let unusable = |why: &str| Error::Config(format!("`template.name = \"{name}\"`: {why}"));
+    match (name, &tokenizer.chat_template) {
+        (AUTO, None) => template_text(OF_BASE, tokenizer),
+        (AUTO | OF_TOKENIZER, Some(Ok(text))) => {
+            let known = Template::bundled_name(text).filter(|_| name == AUTO);
+            Ok((known.unwrap_or(OF_TOKENIZER).to_owned(), text.clone()))
         }
-        path => template_file(path),
+        (AUTO | OF_TOKENIZER, Some(Err(why))) => Err(unusable(&format!(
+            "{why}; use a .jinja file or one of: {}",
+            template_names().join(", ")
+        ))),
+        (OF_TOKENIZER, None) => Err(unusable("the tokenizer has no chat template")),
+        (path, _) => template_file(path),
     }
 }
 
@@ -275,7 +344,7 @@ fn packaged(name: &str) -> Option<&'static str> {
 /// The template names that recipes can use. Any other value is the path of a file.
 #[must_use]
 pub fn template_names() -> Vec<&'static str> {
-    TEMPLATES.iter().map(|(name, _)| *name).chain([OF_TOKENIZER]).collect()
+    [AUTO, OF_TOKENIZER].into_iter().chain(TEMPLATES.iter().map(|(name, _)| *name)).collect()
 }
 
 fn template_file(path: &str) -> Result<(String, String)> {

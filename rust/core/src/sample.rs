@@ -14,6 +14,24 @@ pub struct Rendered {
     /// Byte ranges of `text` that contribute to the loss, one for each assistant message: its
     /// content and the token that ends it.
     pub trained: Vec<Range<usize>>,
+    /// Byte offsets at which the contents of the assistant messages end, in order. Empty if a
+    /// template with tags of its own changes them, so that they cannot be located.
+    pub answers: Vec<usize>,
+}
+
+impl Rendered {
+    /// The trained ranges without those of the first `skipped` assistant messages, or `None` if it
+    /// is not known to which message a range belongs.
+    #[must_use]
+    pub fn trained_after(&self, skipped: usize) -> Option<&[Range<usize>]> {
+        if skipped == 0 {
+            return Some(&self.trained);
+        }
+        // A range belongs to the first message whose content does not end before it.
+        let end = *self.answers.get(skipped - 1)?;
+        let first = self.trained.partition_point(|range| range.start <= end);
+        Some(&self.trained[first..])
+    }
 }
 
 /// Token ids and which of them carry a label.

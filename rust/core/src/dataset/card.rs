@@ -41,6 +41,13 @@ pub fn render(manifest: &Manifest) -> String {
             &tokenizer.sha256[..12],
             code(&template.name)
         );
+        match template.ends.as_slice() {
+            [] => card.push_str(" (which ends no assistant message)"),
+            ends => {
+                let ends: Vec<String> = ends.iter().map(|end| format!("`{}`", code(end))).collect();
+                let _ = write!(card, " (assistant messages end with {})", ends.join(" or "));
+            }
+        }
     }
     let _ = write!(card, ". Fingerprint `{}`.\n\n", &manifest.fingerprint[..16]);
     let _ = writeln!(

@@ -99,10 +99,18 @@ pub struct TokenizerInfo {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct TemplateInfo {
-    /// Its name in the recipe.
+    /// Its name: that of a bundled template, `tokenizer`, or the name of a file.
     pub name: String,
     /// SHA-256 of its text.
     pub sha256: String,
+    /// The ids of the tokens that end a trained assistant message. Generation must stop at them.
+    /// Empty if no end is trained, or if none is a single token.
+    pub end_tokens: Vec<u32>,
+    /// The texts that end a trained assistant message.
+    pub ends: Vec<String>,
+    /// Markers that the tokenizer splits into several tokens, because the template was written for
+    /// another one.
+    pub foreign_markers: Vec<String>,
 }
 
 /// One input.

@@ -9,14 +9,12 @@ use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
 use rayon::prelude::*;
 
-use crate::encode;
+use super::explain::template_of;
 use crate::error::{Error, Result};
 use crate::progress::Watch;
 use crate::read::shape;
-use crate::recipe::TrainOn;
 use crate::sample::Sample;
 use crate::stage::Reason;
-use crate::template::Template;
 use crate::tokenize::Tokenizer;
 
 /// Dialogues per batch.
@@ -31,16 +29,15 @@ pub type With = (PathBuf, String, bool);
 /// no tokens.
 pub fn encode((tokenizer, template, leads): &With, rows: &str, watch: &Watch) -> Result<Vec<u8>> {
     let tokenizer = Tokenizer::load(tokenizer)?;
-    let (name, text) = encode::template_text(template, &tokenizer)?;
-    let template = Template::new(&name, &text, &tokenizer.special, &tokenizer.special_texts())?;
+    let template = template_of(template, &tokenizer)?;
     let shape = shape::named("messages")?;
     let encoded = |row: &str| -> std::result::Result<(Sample, String), Reason> {
         let dialogue = (shape.parse)(row.as_bytes())?;
         let rendered = template.render(&dialogue.turns)?;
         let sample = if *leads {
-            tokenizer.sample(&rendered, TrainOn::Assistant)?
+            tokenizer.sample(&rendered.text, &rendered.trained)?
         } else {
-            tokenizer.sample_of_text(&rendered)?
+            tokenizer.sample_of_text(&rendered.text, &rendered.trained)?
         };
         Ok((sample, rendered.text.clone()))
     };

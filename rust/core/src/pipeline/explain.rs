@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::dialogue::{Role, Turn};
 use crate::encode::{self, Encoded, Tokens};
 use crate::error::{Error, Result};
+use crate::pipeline::fit;
 use crate::pipeline::row::{Cleaned, Outcome, RowPipeline, Visited};
 use crate::sample::Rendered;
 use crate::template::Template;
@@ -87,25 +88,25 @@ struct Message {
 }
 
 /// Renders dialogues, each a list of messages. Returns text and label ranges in characters, or a
-/// reason. With `prompt`, renders the generation prompt, which has no ranges.
+/// reason. With `prompt`, renders the generation prompt, which has no ranges. `template` is a name
+/// or path, or the text of a recipe, which has several lines.
 pub fn render(tokenizer: &Path, template: &str, dialogues: &str, prompt: bool) -> Result<String> {
     let dialogues: Vec<Vec<Message>> = serde_json::from_str(dialogues)
         .map_err(|error| Error::Config(format!("invalid dialogues: {error}")))?;
     let tokenizer = Tokenizer::load(tokenizer)?;
-    let (name, text) = encode::template_text(template, &tokenizer)?;
-    let template = Template::new(&name, &text, &tokenizer.special, &tokenizer.special_texts())?;
+    let template = template_of(template, &tokenizer)?;
     let rendered = dialogues.into_iter().map(|messages| {
         let turns: Vec<Turn> = messages
             .into_iter()
             .map(|Message { role, content }| Turn::new(Role::named(role), content))
             .collect();
         let rendered = if prompt {
-            template.render_prompt(&turns).map(|text| Rendered { text, trained: Vec::new() })
+            template.render_prompt(&turns).map(|text| Rendered { text, ..Rendered::default() })
         } else {
             template.render(&turns).map(|rendered| Rendered::clone(&rendered))
         };
         match rendered {
-            Ok(Rendered { text, trained }) => {
+            Ok(Rendered { text, trained, .. }) => {
                 json!({"trained": in_characters(&text, &trained), "text": text})
             }
             Err(reason) => json!({"reason": reason.code.word(), "detail": reason.detail}),
@@ -113,6 +114,16 @@ pub fn render(tokenizer: &Path, template: &str, dialogues: &str, prompt: bool) -
     });
     serde_json::to_string(&rendered.collect::<Vec<_>>())
         .map_err(|error| Error::Internal(error.to_string()))
+}
+
+/// Loads a template, given by name or path, or by the text of a recipe, which has several lines.
+pub(super) fn template_of(template: &str, tokenizer: &Tokenizer) -> Result<Template> {
+    let of_recipe = template.contains('\n').then_some(template).unwrap_or_default();
+    let mut recipe = fit::read(of_recipe, "template", &[])?;
+    if of_recipe.is_empty() {
+        recipe.template.name = template.to_owned();
+    }
+    Template::load(encode::template_source(&recipe, tokenizer)?)
 }
 
 /// Byte ranges as pairs of character numbers.

@@ -145,11 +145,23 @@ fn switched_off(recipe: &Recipe) -> Option<(&'static str, &'static str)> {
     let is_trl07 = recipe.compat == Compat::Trl07;
     let has_no_sets = recipe.decontaminate.against.is_empty();
     let compares = recipe.dedup.is_exact() || recipe.dedup.near;
-    let rules: [(&[&'static str], bool, &'static str); 4] = [
+    let rules: [(&[&'static str], bool, &'static str); 6] = [
         (
             &["tokenize.train_on"],
             is_trl07 && recipe.tokenize.train_on != TrainOn::All,
             "`compat = \"trl-0.7\"` trains every token",
+        ),
+        (&["tokenize.train_end"], is_trl07, "`compat = \"trl-0.7\"` appends an EOS to each text"),
+        (
+            &[
+                "template.name",
+                "template.date",
+                "tokenize.train_end",
+                "tokenize.train_on",
+                "tokenize.control_tokens",
+            ],
+            !recipe.shards.tokens,
+            "`shards.tokens` is off",
         ),
         (&["dedup.threshold"], !recipe.dedup.near, "`dedup.near` is off"),
         (&["dedup.of"], !compares, "`dedup.exact` and `dedup.near` are off"),
@@ -254,6 +266,8 @@ mod tests {
         );
         for (text, product, key, value) in [
             ("compat = \"trl-0.7\"\n", Product::Windows, "tokenize.train_on", "assistant"),
+            ("compat = \"trl-0.7\"\n", Product::Windows, "tokenize.train_end", "append"),
+            ("[shards]\ntokens = false\n", Product::Windows, "template.name", "zephyr"),
             ("", Product::Windows, "dedup.threshold", "0.5"),
             ("", Product::Windows, "dedup.of", "prompt"),
             ("", Product::Windows, "decontaminate.action", "flag"),

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::filter;
 use crate::read::{self, shape};
 use crate::recipe::{
-    Action, Compared, IdFrom, Policy, Preset, ScoreBy, Strategy, TrainOn, TruecaseRules,
+    Action, Compared, IdFrom, Policy, Preset, ScoreBy, Strategy, TrainEnd, TrainOn, TruecaseRules,
 };
 use crate::stage::Code;
 
@@ -15,7 +15,7 @@ use crate::stage::Code;
 type List = fn() -> Vec<&'static str>;
 
 /// The lists, by kind.
-const LISTS: [(&str, List); 18] = [
+const LISTS: [(&str, List); 19] = [
     ("actions", || Action::NAMES.to_vec()),
     ("acts", || Product::ALL.map(Product::act).to_vec()),
     ("commands", || Product::ALL.map(Product::command).to_vec()),
@@ -32,6 +32,7 @@ const LISTS: [(&str, List); 18] = [
     ("shapes", shape::names),
     ("strategies", || Strategy::NAMES.to_vec()),
     ("templates", encode::template_names),
+    ("train_end", || TrainEnd::NAMES.to_vec()),
     ("train_on", || TrainOn::NAMES.to_vec()),
     ("truecase_rules", || TruecaseRules::NAMES.to_vec()),
 ];

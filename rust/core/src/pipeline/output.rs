@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use super::changes::Changes;
 use super::no_rows::{self, FirstRows};
 use super::text::Text;
-use super::tokenizer::{tokenizer_card, write_tokenizer};
+use super::tokenizer::{template_card, tokenizer_card, write_tokenizer};
 use super::windows::Waiting;
 use crate::dataset::card;
 use crate::dataset::fingerprint::{ENGINE, MadeFrom};
 use crate::dataset::ledger::{self, Ledger, LedgerRow};
 use crate::dataset::manifest::{
     Decontamination, DedupStats, FileEntry, InputEntry, Manifest, RecipeCopy, Rows, SCHEMA, Split,
-    TemplateInfo,
 };
 use crate::dataset::out_folder::OutputDir;
 use crate::dataset::product::Product;
@@ -21,7 +20,7 @@ use crate::dataset::shard::{ShardRows, Shards};
 use crate::decontaminate::Sums;
 use crate::dedup::Repeat;
 use crate::disk::commit::commit_bytes;
-use crate::encode::{Encoded, Encoding, Tokens};
+use crate::encode::{Encoded, Tokens};
 use crate::error::{Error, Result};
 use crate::pipeline::row::{Cleaned, Outcome, RowPipeline};
 use crate::progress::Watch;
@@ -319,10 +318,7 @@ impl<'run> Output<'run> {
                 text: recipe_text,
             },
             tokenizer: walk.encoding.as_ref().map(tokenizer_card),
-            template: walk.encoding.as_ref().map(|Encoding { template, .. }| TemplateInfo {
-                name: template.name().to_owned(),
-                sha256: template.sha256(),
-            }),
+            template: walk.encoding.as_ref().map(template_card),
             inputs: self.inputs.iter().zip(self.rows_of_input).map(card_of).collect(),
             rows: self.rows,
             shapes: self.shapes,

@@ -149,7 +149,7 @@ impl RowPipeline {
         let control = encoding.as_ref().map(|encoding| {
             ControlTokens::new(
                 &encoding.tokenizer.special_texts(),
-                encoding.template.written(),
+                &encoding.template.markers(),
                 recipe.tokenize.control_tokens,
             )
         });

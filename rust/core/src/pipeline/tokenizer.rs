@@ -1,7 +1,7 @@
 //! Writes the tokenizer and the template of a run, and describes them in the manifest.
 
 use crate::dataset::layout::TOKENIZER;
-use crate::dataset::manifest::{FileEntry, TokenizerInfo};
+use crate::dataset::manifest::{FileEntry, TemplateInfo, TokenizerInfo};
 use crate::dataset::out_folder::OutputDir;
 use crate::disk::commit::commit_bytes;
 use crate::encode::Encoding;
@@ -29,5 +29,17 @@ pub(super) fn tokenizer_card(encoding: &Encoding) -> TokenizerInfo {
         bos: special.bos.clone(),
         eos: special.eos.clone(),
         pad: special.pad.clone().or_else(|| special.eos.clone()),
+    }
+}
+
+/// Describes the template.
+pub(super) fn template_card(encoding: &Encoding) -> TemplateInfo {
+    let Encoding { template, .. } = encoding;
+    TemplateInfo {
+        name: template.name().to_owned(),
+        sha256: template.sha256(),
+        end_tokens: encoding.end_tokens(),
+        ends: template.ends(),
+        foreign_markers: encoding.foreign_markers(),
     }
 }

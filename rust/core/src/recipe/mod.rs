@@ -4,9 +4,12 @@
 mod named;
 mod read;
 mod show;
+mod tokens;
 mod truecase;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
+
+pub use self::tokens::{Policy, Template, Tokenize, TrainEnd, TrainOn};
 
 pub use truecase::{IdFrom, Truecase, TruecaseRules};
 
@@ -275,76 +278,6 @@ named! {
 
 fn max_length() -> usize {
     1024
-}
-
-/// `[template]`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Template {
-    /// A bundled name, `tokenizer` (the tokenizer's own), or the path of a `.jinja` file.
-    #[serde(serialize_with = "base_name")]
-    pub name: String,
-}
-
-impl Default for Template {
-    fn default() -> Template {
-        Template { name: "zephyr".to_owned() }
-    }
-}
-
-/// The path of a file does not affect the output, so only its name is recorded.
-fn base_name<S: Serializer>(name: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(name.rsplit(['/', '\\']).next().unwrap_or(name))
-}
-
-/// `[tokenize]`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Tokenize {
-    /// The tokenizer to use without `--tokenizer`: an id on the Hugging Face Hub, or
-    /// a directory.
-    #[serde(skip_serializing)]
-    pub tokenizer: Option<String>,
-    /// Which tokens are trained.
-    pub train_on: TrainOn,
-    /// Action on rows whose content contains the text of a control token.
-    pub control_tokens: Policy,
-}
-
-impl Default for Tokenize {
-    fn default() -> Tokenize {
-        Tokenize {
-            tokenizer: None,
-            train_on: TrainOn::Assistant,
-            control_tokens: Policy::Quarantine,
-        }
-    }
-}
-
-named! {
-    /// Action on a row whose content contains one.
-    pub enum Policy {
-        /// Quarantine the row, unchanged.
-        Quarantine "quarantine",
-        /// Insert a space after the first character of each, `< /s>` for `</s>`, and keep the row.
-        /// It reads the same to a person, but neither tokenizer nor template can read it as the
-        /// token. Encoding it as text is not enough: Zephyr's role markers are text already.
-        Neutralize "neutralize",
-        /// Keep the row. The tokenizer reads the text as the control token.
-        Allow "allow",
-    }
-}
-
-named! {
-    /// Which tokens carry a label.
-    pub enum TrainOn {
-        /// The assistant's words and the token that ends them.
-        Assistant "assistant",
-        /// Every token, as the original Zephyr run did.
-        All "all",
-    }
 }
 
 /// `[pack]`.

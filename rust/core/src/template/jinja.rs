@@ -4,10 +4,12 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{Environment, ErrorKind, context};
 
+use super::date::{Date, strftime_now};
+use super::ends::Ends;
 use super::limits::{self, Draft};
-use super::mask::{self, EndTokens, Marking};
-use super::{guards, python, source};
-use crate::control_tokens::markers;
+use super::mask::{self, Marking, Mask};
+use super::{TemplateSource, guards, json, python, source};
+use crate::control_tokens::{markers, structure};
 use crate::dialogue::{Role, Turn};
 use crate::error::{Error, Result};
 use crate::sample::Rendered;
@@ -18,11 +20,14 @@ const NAME: &str = "chat_template";
 
 pub(super) struct Jinja {
     by_fuel: Vec<Environment<'static>>,
-    special: SpecialTokens,
+    pub(super) special: SpecialTokens,
     /// Everything the template writes by itself: its source and the output for the canaries.
     pub(super) written: String,
+    /// The markers that it uses for structure.
+    pub(super) markers: Vec<String>,
     pub(super) has_tags: bool,
-    ends: EndTokens,
+    pub(super) ends: Ends,
+    args: Vec<(String, Value)>,
 }
 
 impl std::fmt::Debug for Jinja {
@@ -32,12 +37,8 @@ impl std::fmt::Debug for Jinja {
 }
 
 impl Jinja {
-    pub(super) fn new(
-        name: &str,
-        text: &str,
-        special: &SpecialTokens,
-        control: &[String],
-    ) -> Result<Jinja> {
+    pub(super) fn new(template: &TemplateSource) -> Result<Jinja> {
+        let TemplateSource { name, text, .. } = template;
         let refused = |why: &str| Error::Config(format!("template `{name}` rejected: {why}"));
         if text.len() > limits::TEMPLATE_BYTES_MAX {
             return Err(refused(&format!(
@@ -46,12 +47,7 @@ impl Jinja {
                 limits::TEMPLATE_BYTES_MAX
             )));
         }
-        if text.contains("strftime_now") {
-            return Err(refused(
-                "it calls `strftime_now`, so the output would depend on the date; use a copy with \
-                    a fixed date",
-            ));
-        }
+        let date = date(template.date.as_deref())?;
         let source::Prepared { source, has_tags, odd_escape } = source::prepared(text);
         if let Some(escape) = odd_escape {
             return Err(refused(&format!(
@@ -59,23 +55,25 @@ impl Jinja {
                     write the character itself"
             )));
         }
-        let mut environment = environment();
+        let mut environment = environment(date);
         limits::add(&mut environment, NAME, &source)
             .map_err(|error| refused(&described(&error)))?;
         let by_fuel = limits::by_fuel(environment);
         let mut jinja = Jinja {
             by_fuel,
-            special: special.clone(),
+            special: template.special.clone(),
             written: text.to_owned(),
+            markers: Vec::new(),
             has_tags,
-            ends: EndTokens::default(),
+            ends: Ends::unknown(),
+            args: arguments(template)?,
         };
         let canaries = jinja.canaries().map_err(|error| refused(&described(&error)))?;
-        let mut tokens = control.to_vec();
-        tokens.extend(special.eos.clone());
+        let mut tokens = template.control.clone();
+        tokens.extend(template.special.eos.clone());
         tokens.extend(markers(&jinja.written));
-        jinja.ends =
-            EndTokens::from_trials(&jinja, &canaries, tokens).map_err(|why| refused(&why))?;
+        jinja.ends = Ends::from_trials(&jinja, &canaries, tokens, template.train_end)
+            .map_err(|why| refused(&why))?;
         for canary in &canaries {
             jinja.render(canary).map_err(|reason| refused(&reason.detail.unwrap_or_default()))?;
         }
@@ -92,16 +90,20 @@ impl Jinja {
         let all =
             [&[&round[..]][..], &[&round, &again], &[&system, &round], &[&system, &round, &again]]
                 .map(<[&[Turn]]>::concat);
-        let (mut rendered, mut failure) = (Vec::new(), None);
+        let (mut rendered, mut texts, mut failure) = (Vec::new(), Vec::new(), None);
         for canary in all {
             match self.text(&canary, true, None) {
                 Ok(text) => {
-                    self.written.push_str(&text);
+                    texts.push(text);
                     rendered.push(canary);
                 }
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
+        let said: Vec<&str> = rendered.iter().flatten().map(|turn| turn.text.as_str()).collect();
+        let encloses = |part: &str| said.iter().any(|said| part.contains(said));
+        self.markers = structure(&self.written, &texts, encloses);
+        self.written.push_str(&texts.concat());
         failure.filter(|_| rendered.is_empty()).map_or(Ok(rendered), Err)
     }
 
@@ -116,10 +118,19 @@ impl Jinja {
     }
 
     pub(super) fn render(&self, turns: &[Turn]) -> std::result::Result<Rendered, Reason> {
-        let text = self.render_text(turns)?;
-        let trained = mask::derive(self, &self.ends, turns, &text)
+        let mut text = self.render_text(turns)?;
+        let Mask { mut trained, answers, append } = mask::derive(self, turns, &text)
             .map_err(|why| Reason::found(Code::MaskNotProvable, why))?;
-        Ok(Rendered { text, trained })
+        if let Some(offset) = append {
+            let end = self.ends.appended();
+            text.insert_str(offset, end);
+            // The range of the last message, unless the message is empty.
+            match trained.last_mut().filter(|range| range.end == offset) {
+                Some(range) => range.end += end.len(),
+                None => trained.push(offset..offset + end.len()),
+            }
+        }
+        Ok(Rendered { text, trained, answers })
     }
 
     /// The text of a dialogue, with the generation prompt or without, marked or plain.
@@ -139,7 +150,8 @@ impl Jinja {
         let special =
             self.special.pairs().into_iter().map(|(name, token)| (name, Value::from(token)));
         let tags = marking.map(Marking::tags);
-        let values = Value::from_pairs(special.chain([
+        let args = self.args.iter().map(|(name, value)| (name.as_str(), value.clone()));
+        let values = Value::from_pairs(special.chain(args).chain([
             ("messages", Value::from(messages)),
             ("tools", Value::from(())),
             ("documents", Value::from(())),
@@ -160,8 +172,32 @@ impl Jinja {
 const OPEN: &str = "__open";
 const CLOSE: &str = "__close";
 
+/// The names that arguments of a recipe cannot have.
+const RESERVED: [&str; 4] = ["messages", "tools", "documents", "add_generation_prompt"];
+
+/// The arguments of the recipe, by name.
+fn arguments(template: &TemplateSource) -> Result<Vec<(String, Value)>> {
+    if let Some(name) = template.args.keys().find(|name| {
+        RESERVED.contains(&name.as_str()) || name.starts_with('_') || name.ends_with("_token")
+    }) {
+        return Err(Error::Config(format!(
+            "`template.args.{name}` cannot be set: the value comes from the rows or the tokenizer"
+        )));
+    }
+    Ok(template.args.iter().map(|(name, value)| (name.clone(), json::value(value))).collect())
+}
+
+fn date(text: Option<&str>) -> Result<Option<Date>> {
+    text.map(|text| {
+        Date::parse(text).ok_or_else(|| {
+            Error::Config(format!("`template.date` is `{text}`; expected a day such as 2024-07-26"))
+        })
+    })
+    .transpose()
+}
+
 /// Jinja as `transformers` sets it up for chat templates.
-fn environment() -> Environment<'static> {
+fn environment(date: Option<Date>) -> Environment<'static> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder()
         .trim_blocks(true)
@@ -172,6 +208,7 @@ fn environment() -> Environment<'static> {
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_debug(false);
     python::set_up(&mut environment);
+    environment.add_function("strftime_now", move |format: &str| strftime_now(date, format));
     guards::add(&mut environment);
     environment.add_filter(source::FILTER, |state: &minijinja::State, body: String| {
         let mark = |name: &str| {

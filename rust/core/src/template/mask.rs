@@ -23,7 +23,8 @@
 use std::ops::Range;
 
 use super::jinja::Jinja;
-use super::python::{is_space, strip};
+use super::python::strip;
+use super::thinking;
 use crate::dialogue::{Role, Turn};
 
 /// Which contents are marked, and which part of each.
@@ -33,13 +34,15 @@ struct Contents {
     answers_only: bool,
     /// Whether the white space at each end stays outside, for templates that strip it there.
     strips: [bool; 2],
+    /// Whether the reasoning in an answer is marked on its own, for templates that move or drop it.
+    splits: bool,
 }
 
 /// The marks used in one rendering.
 pub(super) struct Marking {
-    /// An opening and a closing mark each around generation tags, assistant messages and other
-    /// contents.
-    letters: [char; 6],
+    /// An opening and a closing mark each around generation tags, assistant messages, other contents
+    /// and reasoning.
+    letters: [char; 8],
     contents: Option<Contents>,
 }
 
@@ -53,7 +56,17 @@ impl Marking {
     pub(super) fn content(&self, turn: &Turn) -> String {
         let is_answer = turn.role == Role::Assistant;
         match self.contents {
-            Some(Contents { answers_only, strips: [start, end] }) if is_answer || !answers_only => {
+            Some(Contents { answers_only, strips: [start, end], splits })
+                if is_answer || !answers_only =>
+            {
+                let [_, _, open, close, _, _, open_reasoning, close_reasoning] = self.letters;
+                let of_reasoning = [open_reasoning, close_reasoning];
+                if let Some(marked) = (is_answer && splits)
+                    .then(|| thinking::marked(&turn.text, of_reasoning, [open, close], end))
+                    .flatten()
+                {
+                    return marked;
+                }
                 let after_lead =
                     if start { strip(&turn.text, None, true, false) } else { &turn.text };
                 let core = if end { strip(after_lead, None, false, true) } else { after_lead };
@@ -76,18 +89,19 @@ impl Marking {
 
 /// A text whose marks were removed, and the ranges that were between them.
 #[derive(Debug, Default, PartialEq)]
-struct Unmarked {
+pub(super) struct Unmarked {
     text: String,
     tags: Vec<Range<usize>>,
-    answers: Vec<Range<usize>>,
-    others: Vec<Range<usize>>,
+    pub(super) answers: Vec<Range<usize>>,
+    pub(super) others: Vec<Range<usize>>,
+    reasoning: Vec<Range<usize>>,
 }
 
 /// Removes the marks. Returns `None` if a mark has no counterpart.
-fn unmark(marked: &str, letters: [char; 6]) -> Option<Unmarked> {
+fn unmark(marked: &str, letters: [char; 8]) -> Option<Unmarked> {
     let mut unmarked =
         Unmarked { text: String::with_capacity(marked.len()), ..Unmarked::default() };
-    let mut open = [None; 3];
+    let mut open = [None; 4];
     for letter in marked.chars() {
         let Some(index) = letters.iter().position(|mark| *mark == letter) else {
             unmarked.text.push(letter);
@@ -100,19 +114,19 @@ fn unmark(marked: &str, letters: [char; 6]) -> Option<Unmarked> {
             }
         } else {
             let range = open[index / 2].take()?..here;
-            [&mut unmarked.tags, &mut unmarked.answers, &mut unmarked.others][index / 2]
-                .push(range);
+            let Unmarked { tags, answers, others, reasoning, .. } = &mut unmarked;
+            [tags, answers, others, reasoning][index / 2].push(range);
         }
     }
     open.iter().all(Option::is_none).then_some(unmarked)
 }
 
-/// Six of Unicode's non-characters that neither template nor row contains.
-fn unused(jinja: &Jinja, turns: &[Turn]) -> Option<[char; 6]> {
+/// Eight of Unicode's non-characters that neither template nor row contains.
+fn unused(jinja: &Jinja, turns: &[Turn]) -> Option<[char; 8]> {
     let mut unused = ('\u{FDD0}'..='\u{FDEF}').filter(|mark| {
         !jinja.written.contains(*mark) && !turns.iter().any(|turn| turn.text.contains(*mark))
     });
-    let mut letters = ['\0'; 6];
+    let mut letters = ['\0'; 8];
     for letter in &mut letters {
         *letter = unused.next()?;
     }
@@ -123,7 +137,7 @@ fn unused(jinja: &Jinja, turns: &[Turn]) -> Option<[char; 6]> {
 /// assistant message. Without tags, the first such rendering has the widest ranges. With tags,
 /// contents are only compared with them, so a rendering that leaves white space outside is
 /// sufficient.
-fn locate(jinja: &Jinja, turns: &[Turn], text: &str) -> Option<Unmarked> {
+pub(super) fn locate(jinja: &Jinja, turns: &[Turn], text: &str) -> Option<Unmarked> {
     let letters = unused(jinja, turns)?;
     let answers = assistant_indices(turns).count();
     let strips: &[[bool; 2]] = if jinja.has_tags {
@@ -131,24 +145,46 @@ fn locate(jinja: &Jinja, turns: &[Turn], text: &str) -> Option<Unmarked> {
     } else {
         &[[false, false], [true, false], [false, true], [true, true]]
     };
-    let contents = strips.iter().flat_map(|strips| {
-        [false, true].map(|answers_only| Some(Contents { answers_only, strips: *strips }))
+    let has_reasoning =
+        turns.iter().any(|turn| turn.role == Role::Assistant && thinking::is_in(&turn.text));
+    let whole_or_split: &[bool] = if has_reasoning { &[false, true] } else { &[false] };
+    let contents = whole_or_split.iter().flat_map(|splits| {
+        strips.iter().flat_map(|strips| {
+            [false, true].map(|answers_only| {
+                Some(Contents { answers_only, strips: *strips, splits: *splits })
+            })
+        })
     });
     contents.chain(jinja.has_tags.then_some(None)).find_map(|contents| {
         let marked = jinja.text(turns, false, Some(&Marking { letters, contents })).ok()?;
-        unmark(&marked, letters).filter(|found| {
+        let mut found = unmark(&marked, letters).filter(|found| {
             found.text == text && (contents.is_none() || found.answers.len() == answers)
-        })
+        })?;
+        let prompts =
+            assistant_indices(turns).map(|index| begins(jinja, &turns[..index], true, text));
+        thinking::join(text, &mut found.answers, &found.reasoning, prompts)?;
+        Some(found)
     })
 }
 
-/// The trained ranges of a dialogue that renders as `text`, or why they cannot be proven.
-pub(super) fn derive(
-    jinja: &Jinja,
-    ends: &EndTokens,
-    turns: &[Turn],
-    text: &str,
-) -> Result<Vec<Range<usize>>, String> {
+/// The length of the text before a message, if the whole text starts with it.
+fn begins(jinja: &Jinja, turns: &[Turn], prompt: bool, text: &str) -> Option<usize> {
+    let start = jinja.text(turns, prompt, None).ok()?;
+    text.starts_with(&start).then_some(start.len())
+}
+
+/// What is known about the bytes of a text.
+pub(super) struct Mask {
+    /// The ranges that contribute to the loss.
+    pub(super) trained: Vec<Range<usize>>,
+    /// Where the contents of the assistant messages end; empty if they were not located.
+    pub(super) answers: Vec<usize>,
+    /// The offset to insert an end at that the template does not write.
+    pub(super) append: Option<usize>,
+}
+
+/// The mask of a dialogue that renders as `text`, or why it cannot be proven.
+pub(super) fn derive(jinja: &Jinja, turns: &[Turn], text: &str) -> Result<Mask, String> {
     let Some(found) = locate(jinja, turns, text) else {
         return Err(
             "the template changes an assistant message, so it cannot be located in the rendered \
@@ -156,7 +192,7 @@ pub(super) fn derive(
                 .to_owned(),
         );
     };
-    let mut trained: Vec<Range<usize>> = if jinja.has_tags {
+    let mut trained = if jinja.has_tags {
         let holds = |answer: &Range<usize>| {
             found.tags.iter().any(|tag| tag.start <= answer.start && answer.end <= tag.end)
         };
@@ -165,13 +201,10 @@ pub(super) fn derive(
         }
         found.tags.clone()
     } else {
-        found
-            .answers
-            .iter()
-            .map(|answer| Some(answer.start..ends.after(text, answer.end)?))
-            .collect::<Option<_>>()
-            .ok_or("an assistant message is not followed by an end-of-turn token")?
+        found.answers.clone()
     };
+    let last = turns.last().is_some_and(|turn| turn.role == Role::Assistant);
+    let append = jinja.ends.extend(text, &found.answers, &mut trained, jinja.has_tags, last)?;
     trained.retain(|range| !range.is_empty());
     if found
         .others
@@ -181,7 +214,8 @@ pub(super) fn derive(
         return Err("the trained range includes text that is not from the assistant".to_owned());
     }
     compare_prefixes(jinja, turns, text, &trained, &found.answers)?;
-    Ok(trained)
+    let answers = found.answers.iter().map(|answer| answer.end).collect();
+    Ok(Mask { trained, answers, append })
 }
 
 /// Compares with the third derivation. If the text rendered before an assistant message is a prefix
@@ -194,13 +228,7 @@ fn compare_prefixes(
     trained: &[Range<usize>],
     answers: &[Range<usize>],
 ) -> Result<(), String> {
-    let begins = |turns: &[Turn], prompt: bool| {
-        jinja
-            .text(turns, prompt, None)
-            .ok()
-            .filter(|start| text.starts_with(start.as_str()))
-            .map(|start| start.len())
-    };
+    let begins = |turns: &[Turn], prompt: bool| begins(jinja, turns, prompt, text);
     for (number, index) in assistant_indices(turns).enumerate().filter(|(_, index)| *index > 0) {
         let Some(prompt) = begins(&turns[..index], true) else { continue };
         let straddles = |range: &Range<usize>| range.start < prompt && prompt < range.end;
@@ -221,7 +249,7 @@ fn compare_prefixes(
 }
 
 /// The indices of the assistant messages.
-fn assistant_indices(turns: &[Turn]) -> impl Iterator<Item = usize> {
+pub(super) fn assistant_indices(turns: &[Turn]) -> impl Iterator<Item = usize> {
     turns
         .iter()
         .enumerate()
@@ -229,96 +257,14 @@ fn assistant_indices(turns: &[Turn]) -> impl Iterator<Item = usize> {
         .map(|(index, _)| index)
 }
 
-/// What can end an assistant message, derived from the canaries: control tokens, with the white
-/// space before them.
-#[derive(Debug, Default)]
-pub(super) struct EndTokens(Vec<String>);
-
-impl EndTokens {
-    /// Collects the text that follows the assistant messages of the canaries.
-    pub(super) fn from_trials(
-        jinja: &Jinja,
-        canaries: &[Vec<Turn>],
-        mut tokens: Vec<String>,
-    ) -> Result<EndTokens, String> {
-        tokens.retain(|token| !token.trim().is_empty());
-        tokens.sort_by_key(|token| std::cmp::Reverse(token.len()));
-        let mut ends = Vec::new();
-        for turns in canaries {
-            let Ok(text) = jinja.text(turns, false, None) else { continue };
-            let answers = assistant_indices(turns).count();
-            let Some(found) =
-                locate(jinja, turns, &text).filter(|found| found.answers.len() == answers)
-            else {
-                return Err(
-                    "the assistant messages cannot be located in the rendered text".to_owned()
-                );
-            };
-            for (answer, index) in found.answers.iter().zip(assistant_indices(turns)) {
-                // Text that is also written if the dialogue stops after this message belongs to the
-                // message. If other text follows, only the first token does.
-                let stopped = jinja
-                    .text(&turns[..=index], false, None)
-                    .ok()
-                    .filter(|stopped| text.starts_with(stopped.as_str()));
-                let tail = stopped.as_ref().unwrap_or(&text).get(answer.end..).unwrap_or_default();
-                ends.push(tail[..run(tail, &tokens)].to_owned());
-            }
-        }
-        ends.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
-        ends.dedup();
-        Ok(EndTokens(ends))
-    }
-
-    /// Returns the end offset of the end marker after an assistant message that stops at `offset`.
-    fn after(&self, text: &str, offset: usize) -> Option<usize> {
-        self.0
-            .iter()
-            .find(|end| text[offset..].starts_with(end.as_str()))
-            .map(|end| offset + end.len())
-    }
-}
-
-/// Returns the length of the run of tokens at the start of a text, including white space before
-/// them. If other text follows them, the next message may have started within the run, so only the
-/// first token is certain to end this one.
-fn run(text: &str, tokens: &[String]) -> usize {
-    let token_at = |offset: usize| {
-        tokens
-            .iter()
-            .find(|token| text[offset..].starts_with(token.as_str()))
-            .map(|token| offset + token.len())
-    };
-    let start = text.len() - text.trim_start_matches(is_space).len();
-    let Some(first) = token_at(start) else { return 0 };
-    let mut last = first;
-    while let Some(next) = token_at(last) {
-        last = next;
-    }
-    if text[last..].chars().all(is_space) { last } else { first }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::TemplateSource;
     use super::*;
 
     #[test]
-    fn an_answer_ends_with_the_tokens_behind_it_but_not_with_the_next_turns() {
-        let tokens = ["<end>".to_owned(), "<stop>".to_owned()];
-        for (tail, end) in [
-            ("\n<end>\n", "\n<end>"),
-            ("<end><stop>", "<end><stop>"),
-            ("<end><stop>user", "<end>"),
-            ("<end>\n<stop>", "<end>"),
-            ("x<end>", ""),
-        ] {
-            assert_eq!(&tail[..run(tail, &tokens)], end);
-        }
-    }
-
-    #[test]
     fn torn_marks_prove_nothing() {
-        let letters = ['a', 'b', 'c', 'd', 'e', 'f'];
+        let letters = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'];
         let found = unmark("1a2c3db4", letters).expect("marks are whole");
         assert_eq!(
             (found.text.as_str(), &found.tags[0], &found.answers[0]),
@@ -342,12 +288,14 @@ mod tests {
         let by_tags_too = "<user>(q)<e><assistant>{[yes]<e>}";
         for (template, marked) in [(plain.as_str(), by_contents), (tagged, by_tags_too)] {
             let special = crate::tokenize::SpecialTokens::default();
-            let jinja = Jinja::new("t", template, &special, &["<e>".to_owned()]).expect("compiles");
+            let source = TemplateSource::plain("t", template, &special, &["<e>".to_owned()]);
+            let jinja = Jinja::new(&source).expect("compiles");
             let text = jinja.text(&turns, false, None).expect("renders");
             assert_eq!(text, "<user>q<e><assistant>yes<e>");
 
-            let letters = ['{', '}', '[', ']', '(', ')'];
-            let contents = Some(Contents { answers_only: false, strips: [false, false] });
+            let letters = ['{', '}', '[', ']', '(', ')', '/', '\\'];
+            let contents =
+                Some(Contents { answers_only: false, strips: [false, false], splits: false });
             let marking = Marking { letters, contents };
             let rendered = jinja.text(&turns, false, Some(&marking)).expect("renders");
             assert_eq!(rendered, marked);

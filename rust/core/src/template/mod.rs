@@ -5,29 +5,56 @@
 //! settings and functions that `transformers` uses for Jinja, and without access to files, the
 //! network or the clock.
 
+mod date;
+mod ends;
 mod guards;
 mod jinja;
+mod json;
 mod limits;
 mod mask;
 mod page;
 mod python;
 mod source;
+mod strings;
+mod thinking;
 mod tojson;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 pub use self::page::Page;
 
 use self::page::Pages;
+use crate::control_tokens;
 use crate::dialogue::{Role, Turn};
 use crate::error::{Error, Result};
 use crate::normal::sha256_hex;
+use crate::recipe::TrainEnd;
 use crate::sample::Rendered;
 use crate::stage::Reason;
 use crate::tokenize::SpecialTokens;
 
+impl TemplateSource {
+    fn plain(
+        name: &str,
+        text: &str,
+        special: &SpecialTokens,
+        control: &[String],
+    ) -> TemplateSource {
+        TemplateSource {
+            name: name.to_owned(),
+            text: text.to_owned(),
+            special: special.clone(),
+            control: control.to_vec(),
+            date: None,
+            args: Map::new(),
+            train_end: TrainEnd::Require,
+        }
+    }
+}
+
 /// The version of rendering and of the ranges.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The bundled templates, by their names in recipes.
 pub const TEMPLATES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/templates.rs"));
@@ -36,10 +63,10 @@ pub const TEMPLATES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/templ
 /// newline. It is the only one that is rendered natively.
 pub const ZEPHYR: &str = include_str!("../../../../python/zephyr_fast/templates/zephyr.jinja");
 
-/// A template that is not bundled, with everything that a run would load it with, because any of it
+/// A template that is not yet loaded, with everything that a run loads it with, because any of it
 /// may affect whether the template is harmful.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct UnknownTemplate {
+pub struct TemplateSource {
     /// Its name in recipes.
     pub name: String,
     /// Its Jinja source.
@@ -48,6 +75,12 @@ pub struct UnknownTemplate {
     pub special: SpecialTokens,
     /// The texts of all special tokens.
     pub control: Vec<String>,
+    /// The date that `strftime_now` returns.
+    pub date: Option<String>,
+    /// Further arguments of the template.
+    pub args: Map<String, Value>,
+    /// Action if it writes no token at the end of a message.
+    pub train_end: TrainEnd,
 }
 
 /// A template, ready to render.
@@ -68,21 +101,18 @@ enum Kind {
 impl Template {
     /// Compiles a template and renders a canary with it. Rejects templates that cannot be rendered
     /// faithfully.
-    pub fn new(
-        name: &str,
-        text: &str,
-        special: &SpecialTokens,
-        control: &[String],
-    ) -> Result<Template> {
+    pub fn load(mut source: TemplateSource) -> Result<Template> {
         // Jinja drops one newline at the end of a source, so one is dropped here if the template
         // stays the same.
-        let text = text
+        let text = &source.text;
+        source.text = text
             .strip_suffix('\n')
             .filter(|rest| !rest.ends_with(['\n', '\r']))
             .unwrap_or(text)
             .to_owned();
-        let is_zephyr = Some(text.as_str()) == ZEPHYR.strip_suffix('\n');
-        let kind = match (&special.eos, is_zephyr) {
+        check_used(&source)?;
+        let is_zephyr = Some(source.text.as_str()) == ZEPHYR.strip_suffix('\n');
+        let kind = match (&source.special.eos, is_zephyr) {
             (Some(eos), true) => Kind::Zephyr { eos: eos.clone() },
             (None, true) => {
                 return Err(Error::Config(
@@ -91,25 +121,36 @@ impl Template {
                         .to_owned(),
                 ));
             }
-            (_, false) => Kind::Jinja(Box::new(jinja::Jinja::new(name, &text, special, control)?)),
+            (_, false) => Kind::Jinja(Box::new(jinja::Jinja::new(&source)?)),
         };
-        Ok(Template { name: name.to_owned(), text, kind, pages: Pages::default() })
+        Ok(Template { name: source.name, text: source.text, kind, pages: Pages::default() })
     }
 
-    /// Whether a source is that of a bundled template.
+    /// Loads a template without a date and arguments. It must write an end for every message.
+    pub fn new(
+        name: &str,
+        text: &str,
+        special: &SpecialTokens,
+        control: &[String],
+    ) -> Result<Template> {
+        Template::load(TemplateSource::plain(name, text, special, control))
+    }
+
+    /// The name of the bundled template with this source.
     #[must_use]
-    pub fn is_packaged(text: &str) -> bool {
+    pub fn bundled_name(text: &str) -> Option<&'static str> {
         let without_end = |text: &str| text.strip_suffix('\n').unwrap_or(text).to_owned();
-        TEMPLATES.iter().any(|(_, packaged)| without_end(packaged) == without_end(text))
+        let is_same = |bundled: &str| without_end(bundled) == without_end(text);
+        TEMPLATES.iter().find(|(_, bundled)| is_same(bundled)).map(|(name, _)| *name)
     }
 
     /// Loads a template exactly as a run would. A hostile template can exhaust a process's stack or
     /// time, so this should run in a separate process. If it succeeds, so does loading it in the
-    /// run, which takes the same steps. `unknown` is the JSON of a [`UnknownTemplate`].
+    /// run, which takes the same steps. `unknown` is the JSON of a [`TemplateSource`].
     pub fn canary(unknown: &str) -> Result<()> {
-        let unknown: UnknownTemplate =
+        let unknown: TemplateSource =
             serde_json::from_str(unknown).map_err(|error| Error::Internal(error.to_string()))?;
-        Template::new(&unknown.name, &unknown.text, &unknown.special, &unknown.control).map(|_| ())
+        Template::load(unknown).map(|_| ())
     }
 
     /// Its name in recipes.
@@ -124,13 +165,22 @@ impl Template {
         &self.text
     }
 
-    /// Everything the template writes by itself: its source and the output for a few words. It
-    /// contains the role markers, including those that the source only assembles.
+    /// The role markers and other structure that the template writes. Content must not contain
+    /// them.
     #[must_use]
-    pub fn written(&self) -> &str {
+    pub fn markers(&self) -> Vec<String> {
         match &self.kind {
-            Kind::Zephyr { .. } => &self.text,
-            Kind::Jinja(jinja) => &jinja.written,
+            Kind::Zephyr { .. } => control_tokens::structure(&self.text, &[], |_| false),
+            Kind::Jinja(jinja) => jinja.markers.clone(),
+        }
+    }
+
+    /// The texts that end a trained assistant message.
+    #[must_use]
+    pub fn ends(&self) -> Vec<String> {
+        match &self.kind {
+            Kind::Zephyr { eos } => vec![eos.clone()],
+            Kind::Jinja(jinja) => jinja.ends.texts(),
         }
     }
 
@@ -175,6 +225,19 @@ impl Template {
     }
 }
 
+/// Rejects a date and arguments that a template does not read.
+fn check_used(source: &TemplateSource) -> Result<()> {
+    let date = source.date.as_ref().map(|_| ("template.date".to_owned(), "strftime_now"));
+    let args = source.args.keys().map(|name| (format!("template.args.{name}"), name.as_str()));
+    match args.chain(date).find(|(_, name)| !source.text.contains(name)) {
+        Some((key, name)) => Err(Error::Config(format!(
+            "`{key}` has no effect: the template `{}` does not use `{name}`; remove it",
+            source.name
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Renders the Zephyr template: `<|role|>`, the text and EOS, each on one line. Messages with
 /// unknown roles are skipped.
 fn zephyr(turns: &[Turn], eos: &str, rendered: &mut Rendered) {
@@ -190,6 +253,9 @@ fn zephyr(turns: &[Turn], eos: &str, rendered: &mut Rendered) {
         rendered.text.push_str(header);
         let start = rendered.text.len();
         rendered.text.push_str(&turn.text);
+        if turn.role == Role::Assistant {
+            rendered.answers.push(rendered.text.len());
+        }
         rendered.text.push_str(eos);
         if turn.role == Role::Assistant {
             rendered.trained.push(start..rendered.text.len());
@@ -199,190 +265,4 @@ fn zephyr(turns: &[Turn], eos: &str, rendered: &mut Rendered) {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::collection::vec;
-
-    use super::*;
-
-    fn special() -> SpecialTokens {
-        SpecialTokens {
-            bos: Some("<s>".into()),
-            eos: Some("</s>".into()),
-            ..SpecialTokens::default()
-        }
-    }
-
-    fn turns(texts: &[(&str, &str)]) -> Vec<Turn> {
-        texts.iter().map(|(role, text)| Turn::new(Role::named((*role).to_owned()), *text)).collect()
-    }
-
-    #[test]
-    fn zephyrs_golden_string() {
-        let template = Template::new("zephyr", ZEPHYR, &special(), &[]).expect("compiles");
-        let rendered = template
-            .render(&turns(&[("system", ""), ("user", "Hi"), ("assistant", "Yo")]))
-            .expect("renders");
-        assert_eq!(rendered.text, "<|system|>\n</s>\n<|user|>\nHi</s>\n<|assistant|>\nYo</s>\n");
-        assert_eq!(&rendered.text[rendered.trained[0].clone()], "Yo</s>");
-    }
-
-    /// Fails unless the fast path and minijinja render the same.
-    fn check_both(turns: &[Turn]) {
-        let fast = Template::new("zephyr", ZEPHYR, &special(), &[]).expect("compiles");
-        let jinja =
-            jinja::Jinja::new("zephyr", ZEPHYR.trim_end(), &special(), &["</s>".to_owned()])
-                .expect("compiles");
-        assert_eq!(*fast.render(turns).expect("renders"), jinja.render(turns).expect("renders"));
-        assert_eq!(
-            fast.render_prompt(turns).expect("renders"),
-            jinja.render_prompt(turns).expect("renders")
-        );
-    }
-
-    #[test]
-    fn the_fast_path_and_minijinja_render_the_same() {
-        for texts in [
-            &[
-                ("user", "a {{ b }} {% c %}\n"),
-                ("assistant", "\n  x\n\n"),
-                ("tool", "gone"),
-                ("user", ""),
-                ("assistant", " "),
-            ][..],
-            &[("system", "s"), ("user", "ü\u{2028}"), ("assistant", "</s>")][..],
-        ] {
-            check_both(&turns(texts));
-        }
-    }
-
-    const TAGGED: &str = "{% for m in messages %}<{{ m.role }}>\
-        {% if m.role == 'assistant' %}{% generation %}{{ m.content }}<e>{% endgeneration %}\
-        {% else %}{{ m.content }}{% endif %}{% endfor %}";
-    const PLAIN: &str =
-        "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}<e>\n{% endfor %}";
-
-    #[test]
-    fn no_more_pages_are_kept_than_were_used_at_a_time() {
-        for (text, kept) in [(ZEPHYR, 2), (PLAIN, 0)] {
-            let template =
-                Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
-            let turns = turns(&[("user", "q"), ("assistant", "yes")]);
-            for _ in 0..9 {
-                let both = [
-                    template.render(&turns).expect("renders"),
-                    template.render(&turns).expect("renders"),
-                ];
-                assert_eq!(*both[0], *both[1]);
-            }
-            assert_eq!(template.pages.kept(), kept);
-        }
-    }
-
-    #[test]
-    fn masks_are_found_with_generation_tags_and_without() {
-        for text in [TAGGED, PLAIN] {
-            let template =
-                Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
-            let rendered =
-                template.render(&turns(&[("user", "q"), ("assistant", " yes ")])).expect("renders");
-            let expected = if text == TAGGED { " yes <e>" } else { "yes<e>" };
-            assert_eq!(&rendered.text[rendered.trained[0].clone()], expected);
-        }
-    }
-
-    #[test]
-    fn derivations_that_disagree_refuse_the_template_by_name() {
-        let header = "{% for m in messages %}\
-            {% generation %}<{{ m.role }}>{{ m.content }}<e>{% endgeneration %}{% endfor %}";
-        let outside = "{% for m in messages %}<{{ m.role }}>{{ m.content }}\
-            {% generation %}<e>{% endgeneration %}{% endfor %}";
-        let early = "{% for m in messages %}\
-            {% if m.role == 'assistant' %}{% generation %}<a>{{ m.content }}<e>{% endgeneration %}\
-            {% else %}<u>{{ m.content }}<e>{% endif %}{% endfor %}\
-            {% if add_generation_prompt %}<a>{% endif %}";
-        let swallows = "{% for m in messages %}<{{ m.role }}>\
-            {{ m.role if m.role == 'assistant' else m.content }}<e>{% endfor %}";
-        for (text, why) in [
-            (header, "the trained range includes text that is not from the assistant"),
-            (outside, "an assistant message is outside the template's generation tags"),
-            (early, "overlaps the prompt before it"),
-            (swallows, "the assistant messages cannot be located"),
-        ] {
-            let error = Template::new("mine.jinja", text, &special(), &["<e>".to_owned()])
-                .expect_err("refused")
-                .to_string();
-            assert!(error.contains("`mine.jinja`") && error.contains(why), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_row_whose_answer_the_template_changes_is_set_aside() {
-        let text =
-            "{% for m in messages %}<{{ m.role }}>{{ m.content.split('#')[-1] }}<e>{% endfor %}";
-        let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
-        assert!(template.render(&turns(&[("user", "q"), ("assistant", "yes")])).is_ok());
-        let reason =
-            template.render(&turns(&[("user", "q"), ("assistant", "a#b")])).expect_err("set aside");
-        assert_eq!(reason.code.word(), "mask_not_provable");
-    }
-
-    #[test]
-    fn a_row_over_its_cap_is_set_aside_and_the_next_one_is_not() {
-        let text = "{% for m in messages %}{% if m.content == 'bomb' %}\
-            {% for i in range(90000) %}{{ m.content * 9000 }}{% endfor %}{% endif %}\
-            <{{ m.role }}>{{ m.content }}<e>{% endfor %}";
-        let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
-        let reason = template
-            .render(&turns(&[("user", "bomb"), ("assistant", "yes")]))
-            .expect_err("set aside");
-        assert_eq!(reason.code.word(), "template_error");
-        assert!(template.render(&turns(&[("user", "q"), ("assistant", "yes")])).is_ok());
-    }
-
-    proptest::proptest! {
-        #![proptest_config(proptest::test_runner::Config::with_cases(200))]
-
-        #[test]
-        fn trained_ranges_are_the_answers_and_their_ends_in_order(
-            texts in vec(
-                ("[a-c <>{}%\n\u{e9}\u{2028}]{0,12}", "[a-c <>{}%\n\u{fdd0}]{0,12}"),
-                1..5,
-            ),
-        ) {
-            let spoken: Vec<(&str, &str)> = texts
-                .iter()
-                .flat_map(|(ask, say)| [("user", ask.as_str()), ("assistant", say.as_str())])
-                .collect();
-            for (text, end) in [(ZEPHYR, "</s>"), (TAGGED, "<e>")] {
-                let template =
-                    Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
-                let rendered = template.render(&turns(&spoken)).expect("renders");
-                let trained: Vec<&str> =
-                    rendered.trained.iter().map(|range| &rendered.text[range.clone()]).collect();
-                let expected: Vec<String> =
-                    texts.iter().map(|(_, say)| format!("{say}{end}")).collect();
-                proptest::prop_assert_eq!(trained, expected);
-                let mut pairs = rendered.trained.windows(2);
-                proptest::prop_assert!(pairs.all(|pair| pair[0].end <= pair[1].start));
-            }
-        }
-
-        #[test]
-        fn zephyrs_fast_path_writes_what_jinja_writes(
-            spoken in vec(("system|user|assistant|tool", "[a-c <>{}%\n\u{e9}\u{1c}]{0,12}"), 1..6),
-        ) {
-            let turn = |(role, text)| Turn::new(Role::named(role), text);
-            check_both(&spoken.into_iter().map(turn).collect::<Vec<_>>());
-        }
-    }
-
-    #[test]
-    fn a_template_that_asks_for_the_date_or_does_not_compile_is_refused_by_name() {
-        for text in ["{{ strftime_now('%d') }}", "{% for %}", "{{ unknown_function() }}"] {
-            let error = Template::new("mine.jinja", text, &special(), &[])
-                .expect_err("refused")
-                .to_string();
-            assert!(error.contains("mine.jinja"), "{error}");
-        }
-    }
-}
+mod tests;

@@ -19,6 +19,7 @@ impl Pages {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         rendered.text.clear();
         rendered.trained.clear();
+        rendered.answers.clear();
         Page { rendered, pages: Some(self) }
     }
 

@@ -11,7 +11,7 @@ use minijinja::{Environment, Error, ErrorKind, State, filters};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
 use super::guards::text;
-use super::tojson;
+use super::{strings, tojson};
 
 /// minijinja's filters that Jinja lacks or that return different text there.
 const FILTERS_OUT: [&str; 23] = [
@@ -28,8 +28,7 @@ const TESTS_OUT: [&str; 2] = ["lower", "upper"];
 const FUNCTIONS_OUT: [&str; 3] = ["cycler", "joiner", "lipsum"];
 
 /// String methods that minijinja's Python mode only approximates.
-const METHODS_OUT: [&str; 8] =
-    ["format", "isalnum", "isalpha", "isdigit", "islower", "isnumeric", "isupper", "title"];
+const METHODS_OUT: [&str; 6] = ["isalnum", "isalpha", "isdigit", "islower", "isnumeric", "isupper"];
 
 /// Configures an environment to behave like Python's Jinja in `transformers`.
 pub(super) fn set_up(environment: &mut Environment) {
@@ -48,9 +47,19 @@ pub(super) fn set_up(environment: &mut Environment) {
     environment.add_filter("tojson", |state: &State, value: &Value, arguments: Kwargs| {
         tojson::tojson(state, value, &arguments)
     });
+    environment.add_filter("int", strings::int);
+    environment.add_filter("format", |template: &Value, arguments: Rest<Value>| {
+        let template = template.as_str().filter(|_| !template.is_safe());
+        let template = template.ok_or_else(|| differs("the filter `format` on such a value"))?;
+        strings::format_filter(template, arguments)
+    });
+    environment.add_filter("list", |state: &State, value: Value| {
+        check_loop(&value)?;
+        filters::list(state, value)
+    });
     environment.add_filter("reverse", |value: &Value| {
-        if value.is_undefined() {
-            Err(differs("the filter `reverse` on an undefined value"))
+        if value.is_undefined() || value.is_none() {
+            Err(differs("the filter `reverse` on an undefined value or none"))
         } else {
             filters::reverse(value)
         }
@@ -102,6 +111,9 @@ fn text_filters(environment: &mut Environment) {
             Ok::<_, Error>(filter(text))
         });
     }
+    environment.add_filter("title", |value: &Value| {
+        strings::title_of_words(text(value)?.as_str().unwrap_or_default())
+    });
     environment.add_filter(
         "replace",
         |state: &mut State, value: &Value, old: StringInput<'_>, new: StringInput<'_>| {
@@ -129,6 +141,7 @@ fn join(
     value: &Value,
     separator: Option<StringInput<'_>>,
 ) -> Result<Value, Error> {
+    check_loop(value)?;
     let items: Vec<Value> = value.try_iter()?.collect();
     items.iter().try_for_each(check_printable)?;
     filters::join(
@@ -207,6 +220,18 @@ fn method(
                 splits.and_then(|splits| usize::try_from(splits).ok()).unwrap_or(usize::MAX);
             split(text, separator, splits).map(|parts| parts.into_iter().map(Value::from).collect())
         }
+        "rsplit" => {
+            let (separator, splits): (Option<&str>, Option<i64>) = from_args(arguments)?;
+            let splits =
+                splits.and_then(|splits| usize::try_from(splits).ok()).unwrap_or(usize::MAX);
+            strings::rsplit(text, separator, splits)
+                .map(|parts| parts.into_iter().map(Value::from).collect())
+        }
+        "title" => {
+            let () = from_args(arguments)?;
+            strings::title_of_letters(text).map(Value::from)
+        }
+        "format" => strings::format_method(text, arguments).map(Value::from),
         "splitlines" => {
             let (ends,): (Option<bool>,) = from_args(arguments)?;
             Ok(lines(text, ends.unwrap_or(false)).into_iter().map(Value::from).collect())
@@ -232,6 +257,18 @@ pub(super) fn check_printable(value: &Value) -> Result<(), Error> {
         }
         kind => Err(differs(&format!("printing a {kind}"))),
     }
+}
+
+/// Rejects none, over which Python cannot loop.
+pub(super) fn check_loop(value: &Value) -> Result<(), Error> {
+    if value.is_none() {
+        return Err(Error::new(
+            ErrorKind::InvalidOperation,
+            "it loops over a value that is none; transformers fails here too (templates for tools \
+             need rows with `tools`)",
+        ));
+    }
+    Ok(())
 }
 
 pub(super) fn differs(what: &str) -> Error {

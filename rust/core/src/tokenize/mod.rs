@@ -12,23 +12,23 @@ mod fast;
 mod models;
 mod probe;
 mod reference;
+mod special;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 pub use encode::{Encode, Span};
 use reference::Reference;
+pub use special::{OwnTemplate, SpecialTokens};
 
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::normal::sha256_hex;
-use crate::recipe::TrainOn;
-use crate::sample::{Rendered, Sample};
+use crate::sample::Sample;
 use crate::stage::{Code, Reason};
 
 /// The version of the rules for BOS and labels.
@@ -36,35 +36,6 @@ pub const VERSION: u32 = 1;
 
 /// Maximum size of a `tokenizer.json` in bytes. The largest published ones have 35 MB.
 const TOKENIZER_BYTES_MAX: usize = 256 << 20;
-/// Maximum size of a tokenizer's other files in bytes.
-const CONFIG_BYTES_MAX: usize = 16 << 20;
-
-/// The tokens a tokenizer's config names. Templates see them as `bos_token`, `eos_token`, …
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SpecialTokens {
-    /// Begins a text.
-    pub bos: Option<String>,
-    /// Ends a message or a text.
-    pub eos: Option<String>,
-    /// Fills a batch.
-    pub pad: Option<String>,
-    /// Stands for the unknown.
-    pub unk: Option<String>,
-}
-
-impl SpecialTokens {
-    /// The tokens that are set, with their names in templates.
-    #[must_use]
-    pub fn pairs(&self) -> Vec<(&'static str, String)> {
-        let named = [
-            ("bos_token", &self.bos),
-            ("eos_token", &self.eos),
-            ("pad_token", &self.pad),
-            ("unk_token", &self.unk),
-        ];
-        named.into_iter().filter_map(|(name, token)| Some((name, token.clone()?))).collect()
-    }
-}
 
 /// The engine that tokenizes text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +57,7 @@ pub struct Tokenizer {
     /// Its special tokens by use.
     pub special: SpecialTokens,
     /// The chat template in its directory.
-    pub chat_template: Option<String>,
+    pub chat_template: OwnTemplate,
     /// SHA-256 of `tokenizer.json` and of the special tokens, hex.
     pub sha256: String,
     json: Vec<u8>,
@@ -132,12 +103,9 @@ impl Tokenizer {
             ))
         })?;
         let reference = Arc::new(Reference::new(&json, &file)?);
-        let config = config(folder)?;
-        let special = special_tokens(&config);
-        let chat_template = match template_file(folder)? {
-            Some(text) => Some(text),
-            None => config.get("chat_template").and_then(Value::as_str).map(str::to_owned),
-        };
+        let config = special::config(folder)?;
+        let special = SpecialTokens::from_config(&config);
+        let chat_template = special::chat_template(folder, &config)?;
         let lead = reference
             .lead()
             .map_err(|reason| Error::input(&file, reason.detail.unwrap_or_default()))?;
@@ -182,7 +150,9 @@ impl Tokenizer {
         added.into_values().filter(|token| token.special).map(|token| token.content).collect()
     }
 
-    fn added_texts(&self) -> Vec<String> {
+    /// The text of every added token, special or not.
+    #[must_use]
+    pub fn added_texts(&self) -> Vec<String> {
         let added: BTreeMap<_, _> =
             self.reference.inner().get_added_tokens_decoder().into_iter().collect();
         added.into_values().map(|token| token.content).collect()
@@ -199,22 +169,21 @@ impl Tokenizer {
         Ok(ids)
     }
 
+    /// Tokenizes a text and labels every token.
+    pub fn sample_of_all(&self, text: &str) -> std::result::Result<Sample, Reason> {
+        let ids = self.ids(text)?;
+        Ok(Sample { trained: joined(std::iter::once(0..ids.len() as u32).collect()), ids })
+    }
+
     /// Tokenizes a rendered dialogue and converts the ranges of its text that contribute to the
     /// loss into ranges of ids. A token counts if it contains any such character, as in the
     /// assistant masks of `transformers`.
     pub fn sample(
         &self,
-        rendered: &Rendered,
-        train_on: TrainOn,
+        text: &str,
+        trained: &[Range<usize>],
     ) -> std::result::Result<Sample, Reason> {
-        if train_on == TrainOn::All {
-            let ids = self.ids(&rendered.text)?;
-            return Ok(Sample {
-                trained: joined(std::iter::once(0..ids.len() as u32).collect()),
-                ids,
-            });
-        }
-        let Sample { mut ids, mut trained } = self.sample_of_text(rendered)?;
+        let Sample { mut ids, mut trained } = self.sample_of_text(text, trained)?;
         if !ids.starts_with(&self.lead) {
             let shift = self.lead.len() as u32;
             ids.splice(..0, self.lead.iter().copied());
@@ -223,21 +192,30 @@ impl Tokenizer {
         Ok(Sample { ids, trained })
     }
 
-    /// Like [`Tokenizer::sample`], for labels of assistant messages, but adds nothing in front of
-    /// the text.
-    pub fn sample_of_text(&self, rendered: &Rendered) -> std::result::Result<Sample, Reason> {
-        let mut ids = Vec::with_capacity(self.lead.len() + rendered.text.len() / 3 + 8);
+    /// Like [`Tokenizer::sample`], but adds nothing in front of the text.
+    pub fn sample_of_text(
+        &self,
+        text: &str,
+        trained: &[Range<usize>],
+    ) -> std::result::Result<Sample, Reason> {
+        let mut ids = Vec::with_capacity(self.lead.len() + text.len() / 3 + 8);
         let mut spans = Vec::with_capacity(ids.capacity());
-        self.encoder.spans(&rendered.text, &mut ids, &mut spans)?;
+        self.encoder.spans(text, &mut ids, &mut spans)?;
         check_ids(&ids)?;
         ids.shrink_to(ids.len() + self.lead.len());
-        let trained = rendered.trained.iter().map(|range| {
-            let range = whole_characters(&rendered.text, range);
+        let trained = trained.iter().map(|range| {
+            let range = whole_characters(text, range);
             let start = spans.partition_point(|span| span.end as usize <= range.start);
             let end = spans.partition_point(|span| (span.start as usize) < range.end);
             start as u32..end as u32
         });
         Ok(Sample { trained: joined(trained.filter(|range| !range.is_empty()).collect()), ids })
+    }
+
+    /// The id of a text that is one entry of the vocabulary.
+    #[must_use]
+    pub fn id_of(&self, token: &str) -> Option<u32> {
+        self.reference.inner().token_to_id(token)
     }
 
     /// Returns the ids that the tokenizer adds at the start, with capacity for those of the text.
@@ -313,50 +291,4 @@ fn joined(ranges: Vec<Range<u32>>) -> Vec<Range<u32>> {
         }
     }
     joined
-}
-
-/// Reads `tokenizer_config.json`, completed by `special_tokens_map.json`. Returns an empty table if
-/// neither exists.
-fn config(folder: &Path) -> Result<Map<String, Value>> {
-    let mut config = Map::new();
-    for name in ["special_tokens_map.json", "tokenizer_config.json"] {
-        let path = folder.join(name);
-        if let Some(bytes) = optional(&path)? {
-            let table: Map<String, Value> =
-                serde_json::from_slice(&bytes).map_err(|error| Error::input(&path, error))?;
-            config.extend(table.into_iter().filter(|(_, value)| !value.is_null()));
-        }
-    }
-    Ok(config)
-}
-
-/// Reads the template file in the tokenizer's directory, if it exists.
-fn template_file(folder: &Path) -> Result<Option<String>> {
-    let path = folder.join("chat_template.jinja");
-    optional(&path)?
-        .map(|bytes| String::from_utf8(bytes).map_err(|error| Error::input(&path, error)))
-        .transpose()
-}
-
-/// Reads a file in the tokenizer's directory. Returns `None` if it does not exist.
-fn optional(path: &Path) -> Result<Option<Vec<u8>>> {
-    match disk::read(path, CONFIG_BYTES_MAX) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::input(path, error)),
-    }
-}
-
-/// Tokens are strings or objects such as `{"content": …}`.
-fn special_tokens(config: &Map<String, Value>) -> SpecialTokens {
-    let token = |name: &str| {
-        let value = config.get(name)?;
-        value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_owned)
-    };
-    SpecialTokens {
-        bos: token("bos_token"),
-        eos: token("eos_token"),
-        pad: token("pad_token"),
-        unk: token("unk_token"),
-    }
 }

@@ -27,7 +27,7 @@ use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, State};
 
 use self::tree::Guards;
-use super::python::{check_printable, differs, is_namespace};
+use super::python::{check_loop, check_printable, differs, is_namespace};
 
 /// Converts an operand of `~` to text.
 const TEXT: &str = "__text";
@@ -41,6 +41,8 @@ const TAKE_SAFE: [&str; 7] = ["count", "d", "default", "length", "safe", "string
 /// Guards the operands of `<`, `<=`, `>` and `>=`. Slices and concatenated lists have no order like
 /// that of lists.
 const ORDERED: &str = "__ordered";
+/// Guards a value that is looped over.
+const LOOPED: &str = "__looped";
 /// Guards an index in brackets.
 const INDEX: &str = "__index";
 /// A key with the name of a method of Python.
@@ -121,6 +123,7 @@ pub(super) fn add(environment: &mut Environment) {
         ValueKind::Bool => Err(differs("a boolean index")),
         _ => weight::paid(state, value),
     });
+    environment.add_filter(LOOPED, |value: &Value| check_loop(value).map(|()| value.clone()));
     environment.add_filter(ORDERED, |value: &Value| match value.kind() {
         ValueKind::Iterable => Err(differs("comparing slices or concatenated lists")),
         _ => Ok(value.clone()),
@@ -199,6 +202,7 @@ mod tests {
                 "{% for a in b|map('c') %}{% endfor %}{{ a|map('b')|list }}",
                 "{% for a in b|map('c') %}{% endfor %}{{ a|map('b')|list }}",
             ),
+            ("{% for a in b %}{% endfor %}", "{% for a in ((b)|__looped) %}{% endfor %}"),
             (
                 "{{ (a.keys() if b else range(2))|list }}",
                 "{{ (a.keys() if b else range(2))|list }}",

@@ -7,23 +7,26 @@ use minijinja::machinery::ast::{
 use super::forms::{argument_value, end, is_integer, is_lazy, is_loop, is_number, is_text, to};
 use super::outline::Outline;
 use super::{
-    ATTRIBUTE, FLAT, HELD, INDEX, LAZY_FILTERS, LAZY_METHODS, MATERIALIZED, NAMES_OUT, OF_LISTS,
-    OF_MAPS, OF_NUMBERS, OF_TEXTS, ORDERED, PAID, PLAIN, READ, READERS, SAFE, TAKE_SAFE, TEXT, has,
+    ATTRIBUTE, FLAT, HELD, INDEX, LAZY_FILTERS, LAZY_METHODS, LOOPED, MATERIALIZED, NAMES_OUT,
+    OF_LISTS, OF_MAPS, OF_NUMBERS, OF_TEXTS, ORDERED, PAID, PLAIN, READ, READERS, SAFE, TAKE_SAFE,
+    TEXT, has,
 };
 
 /// Filters that compare their input with their arguments, or its items with each other.
 const COMPARE: [&str; 5] = ["map", "reject", "rejectattr", "select", "selectattr"];
 const COMPARE_ITSELF: &str = "dictsort";
 /// Filters that return a text or a number, or fail.
-const PLAIN_FILTERS: [&str; 11] = [
+const PLAIN_FILTERS: [&str; 13] = [
     "abs",
     "capitalize",
     "count",
+    "format",
     "join",
     "length",
     "lower",
     "replace",
     "string",
+    "title",
     "tojson",
     "trim",
     "upper",
@@ -346,7 +349,9 @@ impl Guards<'_> {
             Stmt::Template(template) => self.statements(&template.children),
             Stmt::EmitExpr(emitted) => _ = self.expression(&emitted.expr),
             Stmt::ForLoop(each) => {
-                self.guard(&each.iter, true);
+                let outline = self.guard(&each.iter, true);
+                let is_list = is_lazy(&each.iter) || matches!(each.iter, Expr::List(_));
+                self.filter_if(!is_list, &each.iter, outline, LOOPED);
                 self.all(&each.filter_expr);
                 self.statements(&each.body);
                 self.statements(&each.else_body);
