@@ -106,6 +106,7 @@ fn samples(name: &str, tokenizer: &Tokenizer, texts: &[String]) {
     let rendered = texts.iter().map(|text| Rendered {
         text: text.clone(),
         trained: std::iter::once(0..text.len() / 2).collect(),
+        answers: Vec::new(),
     });
     let rendered: Vec<Rendered> = rendered.collect();
     let start = cpu_seconds();
