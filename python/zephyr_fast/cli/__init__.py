@@ -11,7 +11,9 @@ training   train, merge
 endpoints  endpoints
 feedback   feedback collect, feedback report
 generate   generate dialogues
-evaluate   evaluate mt-bench, evaluate alpaca-eval, evaluate score
+evaluate   evaluate mt-bench, evaluate alpaca-eval
+scores     evaluate leaderboard, evaluate score
+results    how evaluations print their results
 compare    compare, radar
 options    the options that prep and binarize share
 asking     the options that commands share which ask models

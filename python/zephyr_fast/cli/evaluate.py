@@ -1,8 +1,6 @@
 """`zephyr-fast evaluate`: measures a model with judges, or computes figures of existing files."""
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,11 +8,11 @@ import click
 
 from zephyr_fast._core import InputError
 from zephyr_fast.cli import asking
-from zephyr_fast.printed import say, say_json, shown, warn
+from zephyr_fast.cli.results import print_results, with_figure
+from zephyr_fast.cli.scores import leaderboard, score
 
 if TYPE_CHECKING:
     from zephyr_fast.evaluate.asking import Answerer
-    from zephyr_fast.evaluate.result import Result
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -53,6 +51,10 @@ def _model_options(command: Command) -> Command:
 @click.group()
 def evaluate() -> None:
     """Measure a model, or compute the figures of existing judgements."""
+
+
+evaluate.add_command(leaderboard)
+evaluate.add_command(score)
 
 
 @evaluate.command("mt-bench")
@@ -152,7 +154,7 @@ def mt_bench(
     directory.claim(bench.settings_of(job, answerer))
     answers = bench.answers_of(job, answerer, directory, how)
     found = [bench.judged(job, judge, answerer, answers, directory, how) for judge in job.judges]
-    _print(found, allow_holes, as_json)
+    print_results(found, allow_holes, as_json)
 
 
 @evaluate.command("alpaca-eval")
@@ -277,93 +279,7 @@ def alpaca_eval(
             result = with_figure(result, "length-controlled", rate)
         result.write(alpaca.result_path(directory, judge.name))
         found.append(result)
-    _print(found, allow_holes, as_json)
-
-
-@evaluate.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    required=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Result to write, e.g. result.json.",
-)
-@click.option(
-    "--questions",
-    "questions_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="MT-Bench's question.jsonl, which judgements require.",
-)
-@click.option("--model-name", metavar="TEXT", help="The model, if FILE has judgements of several.")
-@click.option(
-    "--set",
-    "set_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="AlpacaEval's instructions, which --length-controlled requires.",
-)
-@click.option(
-    "--length-controlled",
-    "python",
-    metavar="PYTHON",
-    help="Also compute AlpacaEval's length-controlled rate, with this Python that has it.",
-)
-@click.option("--allow-holes", is_flag=True, help="Print figures although scores are missing.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def score(
-    file: Path,
-    out: Path,
-    questions_file: Path | None,
-    model_name: str | None,
-    set_file: Path | None,
-    python: str | None,
-    allow_holes: bool,
-    as_json: bool,
-) -> None:
-    """Compute the figures of existing AlpacaEval annotations or MT-Bench judgements.
-
-    FILE is JSON or JSONL, possibly compressed with gzip. Nothing is sent.
-    """
-    from zephyr_fast.evaluate import scored
-    from zephyr_fast.evaluate.alpaca_eval import read_set
-    from zephyr_fast.evaluate.length_controlled import length_controlled
-    from zephyr_fast.evaluate.mt_bench import read_questions
-    from zephyr_fast.evaluate.rows import read_rows
-
-    if (set_file is None) != (python is None):
-        raise click.UsageError("--set and --length-controlled need each other")
-    rows = read_rows(file)
-    if "preference" in rows[0]:
-        if questions_file is not None or model_name is not None:
-            raise click.UsageError("--questions and --model-name are for judgements of MT-Bench")
-        result = scored.annotations_result(file, rows)
-    elif questions_file is None or python is not None:
-        raise click.UsageError("judgements of MT-Bench require --questions, and no --set")
-    else:
-        results = scored.judgments_results(file, rows, read_questions(questions_file, None))
-        result = _of_model(results, model_name)
-    if python is not None and set_file is not None:
-        rate = length_controlled(rows, read_set(set_file), python)
-        result = with_figure(result, "length-controlled", rate)
-    result.write(out)
-    _print([result], allow_holes, as_json)
-
-
-def _of_model(results: "Sequence[Result]", name: str | None) -> "Result":
-    found = [one for one in results if name in (None, one.model)]
-    if len(found) != 1:
-        known = ", ".join(shown(one.model) for one in results)
-        raise InputError(f"choose one model with --model-name: {known}")
-    return found[0]
-
-
-def with_figure(result: "Result", name: str, value: float) -> "Result":
-    """Return the result with one more figure."""
-    from zephyr_fast.evaluate.result import Figure
-
-    return replace(result, figures={**result.figures, name: Figure(value, result.n)})
+    print_results(found, allow_holes, as_json)
 
 
 def _check_one_source(*given: object) -> None:
@@ -397,36 +313,3 @@ def _answerer(
             f"({error})"
         ) from error
     return local_answerer(model_dir, name)
-
-
-def _print(results: "Sequence[Result]", allow_holes: bool, as_json: bool) -> None:
-    """Print results. HolesError if scores are missing, unless that is allowed."""
-    from zephyr_fast.evaluate.errors import HolesError
-
-    holes = [one for one in results if one.holes]
-    if as_json:
-        say_json(json.dumps([asdict(one) for one in results], indent=1, ensure_ascii=False))
-    for one in () if as_json else results:
-        if one.holes and not allow_holes:
-            continue
-        judge = f", judged by {shown(one.judge)}" if one.judge else ""
-        say(f"{shown(one.model)}, {one.benchmark}{judge}")
-        for name, figure in one.figures.items():
-            say(f"  {shown(name):<18} {_figure(figure)}")
-        for sentence in one.notes:
-            say(f"  {shown(sentence)}")
-    for one in holes:
-        reasons = ", ".join(f"{shown(why)}: {number:,}" for why, number in one.holes.items())
-        missing, asked = sum(one.holes.values()), sum(one.holes.values()) + one.n
-        text = f"{missing:,} of {asked:,} scores of {shown(one.model)} are missing ({reasons})"
-        if not allow_holes:
-            raise HolesError(f"{text}; there is no mean unless you pass --allow-holes")
-        warn(f"warning: {text}")
-
-
-def _figure(figure: Any) -> str:
-    if figure.value is None:
-        return f"no value (n {figure.n:,})"
-    interval = f" [{figure.low:.2f}, {figure.high:.2f}]" if figure.low is not None else ""
-    error = f" ± {figure.stderr:.4f}" if figure.stderr is not None else ""
-    return f"{figure.value:.4f}{error}{interval} (n {figure.n:,})"

@@ -4,6 +4,7 @@ mt_bench           a model answers questions of two turns, and judges rate them
 mt_bench_scores    judgements to figures by turn and category
 alpaca_eval        a judge prefers the model's output or a baseline's
 length_controlled  AlpacaEval's length-controlled rate, by the package `alpaca_eval`
+leaderboard        tasks of lm-eval in a child process
 win_rate           preferences to a win rate
 scored             results of annotations and judgements that exist
 local_model        answers of a model in a local directory
