@@ -301,7 +301,7 @@ def test_hostile_rows_are_read_as_the_slow_twin_reads_them(shape: str, tmp_path:
     counts = manifest(tmp_path / "out")["shapes"]
     assert counts[shape] >= 60
     written = manifest(tmp_path / "out")["rows"]["written"]
-    assert (written == 1) if shape in REFUSED else written > 3
+    assert (written == 1) if shape in REFUSED else written > 1
 
 
 @pytest.mark.parametrize("shape", sorted(set(MADE) - REFUSED - VARIED))
