@@ -23,7 +23,7 @@ from reference_tokens import Messages, Tokens
 from reference_truecase import RULES
 
 RECIPES = Path(__file__).parents[2] / "python" / "zephyr_fast" / "recipes"
-MARKER = r"<\|[^<>|\s]{1,40}\|>|<[/A-Za-z_][A-Za-z_0-9]{0,40}>|\[/?[A-Z_]{2,40}\]"
+MARKER = r"<\|[^<>|\s]{1,40}\|>|\[/?[A-Z_]{2,40}\]"
 
 
 KNOWN = {
