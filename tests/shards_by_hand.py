@@ -114,7 +114,13 @@ def write(
         "fingerprint": hashlib.sha256(json.dumps(cards).encode()).hexdigest(),
         "recipe": {"name": "by hand", "sha256": "", "text": ""},
         "tokenizer": {"sha256": "", "vocab_size": 2048, "bos": "<s>", "eos": "</s>", "pad": "</s>"},
-        "template": {"name": "zephyr", "sha256": "", "end_tokens": [], "ends": [], "foreign_markers": []},
+        "template": {
+            "name": "zephyr",
+            "sha256": "",
+            "end_tokens": [],
+            "ends": [],
+            "foreign_markers": [],
+        },
         "inputs": [],
         "rows": {
             "read": written,

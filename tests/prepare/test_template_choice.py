@@ -1,5 +1,5 @@
-"""Which template a run uses, what ends an answer, and what the template sees: the defaults do what a
-user of another model expects, or the run says what to do.
+"""Which template a run uses, what ends an answer, and what the template sees: the defaults do what
+a user of another model expects, or the run says what to do.
 """
 
 import json
@@ -157,7 +157,9 @@ def test_reasoning_is_trained_where_the_template_writes_it(tmp_path: Path) -> No
     assert got["text"] == text
     assert answers(got) == ["Because.<|im_end|>", "<think>\nWell, <b>.\n</think>\n\nSo.<|im_end|>"]
     # And such rows are written: `<think>` is no control token.
-    out = run(tmp_path, qwen, turns, [*TURNS[:3], {"role": "assistant", "content": "<name>x</name>"}])
+    out = run(
+        tmp_path, qwen, turns, [*TURNS[:3], {"role": "assistant", "content": "<name>x</name>"}]
+    )
     assert "Well, <b>.\n</think>\n\nSo.<|im_end|>" in trained(out)
     assert json.loads((out / "manifest.json").read_text())["rows"]["written"] == 2
 
@@ -221,7 +223,15 @@ def test_only_the_answers_that_the_recipe_names_are_trained(
 
 
 def test_the_summary_names_the_template_and_warns_of_one_for_another_model(tmp_path: Path) -> None:
-    arguments = ["prep", "--input", "sample", "--template", "chatml", "--out", str(tmp_path / "out")]
+    arguments = [
+        "prep",
+        "--input",
+        "sample",
+        "--template",
+        "chatml",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     found = CliRunner().invoke(cli, arguments)
     assert found.exit_code == 0, found.output
     assert "chatml; assistant messages end with `<|im_end|>`" in found.output

@@ -68,8 +68,8 @@ _SHARED = [
     click.option(
         "--template",
         metavar=f"[{'|'.join(names('templates'))}|FILE]",
-        help="Chat template: `auto` is the tokenizer's own, or Zephyr's if it has none (default: set "
-        "by the recipe).",
+        help="Chat template: `auto` is the tokenizer's own, or Zephyr's if it has none (default: "
+        "set by the recipe).",
     ),
     click.option(
         "--train-end",

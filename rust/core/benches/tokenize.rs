@@ -110,8 +110,9 @@ fn samples(name: &str, tokenizer: &Tokenizer, texts: &[String]) {
     });
     let rendered: Vec<Rendered> = rendered.collect();
     let start = cpu_seconds();
-    let sample =
-        |rendered| tokenizer.sample(&rendered.text, &rendered.trained).expect("a sample").ids.len();
+    let sample = |rendered: &Rendered| {
+        tokenizer.sample(&rendered.text, &rendered.trained).expect("a sample").ids.len()
+    };
     let tokens: usize = rendered.iter().map(sample).sum();
     report(name, texts, tokens, cpu_seconds() - start);
 }
