@@ -276,7 +276,9 @@ pub fn read(
         Err(reason) => return (usual, Err(reason)),
     };
     match (tried, told::shape(&columns, compares)) {
-        (Some((shape, reason)), _) if told::fits(shape, &columns) => (Some(shape), Err(reason)),
+        (Some((shape, reason)), Some(told)) if told.name == shape.name => {
+            (Some(shape), Err(reason))
+        }
         (_, Some(told)) => (Some(told), (told.parse)(row)),
         (Some((shape, reason)), None) if told::resembles(shape, &columns) => {
             (Some(shape), Err(reason))
