@@ -98,9 +98,7 @@ def scores(fields: Fields) -> tuple[float | None, float | None]:
 def two(chosen: str, rejected: str, found: tuple[float | None, float | None]) -> Answers:
     return [
         {"response": text, "side": side, "score": score}
-        for text, side, score in zip(
-            (chosen, rejected), ("chosen", "rejected"), found, strict=True
-        )
+        for text, side, score in zip((chosen, rejected), ("chosen", "rejected"), found, strict=True)
     ]
 
 
@@ -453,9 +451,7 @@ TOLD: dict[str, dict[str, Callable[[Fields], bool]]] = {
             or there(row, "context", "response1", "response2", "overall_preference")
         ),
         "shp": lambda row: there(row, "history", "human_ref_A", "human_ref_B", "labels"),
-        "pku": lambda row: (
-            there(row, "prompt", "response_0", "response_1", "better_response_id")
-        ),
+        "pku": lambda row: there(row, "prompt", "response_0", "response_1", "better_response_id"),
         "openai_pair": lambda row: there(row, "input", "preferred_output", "non_preferred_output"),
         "oasst_ranked": lambda row: there(row, "message_tree_id", "prompt"),
         "kto": lambda row: there(row, "prompt", "completion", "label"),
@@ -471,8 +467,8 @@ TOLD: dict[str, dict[str, Callable[[Fields], bool]]] = {
         ),
         "capybara": lambda row: first_has(row.get("conversation"), "input"),
         "alternating": lambda row: isinstance(row.get("data"), list),
-        "alpaca": lambda row: there(row, "output") and (
-            there(row, "instruction") or there(row, "input")
+        "alpaca": lambda row: (
+            there(row, "output") and (there(row, "instruction") or there(row, "input"))
         ),
         "dolly": lambda row: there(row, "instruction", "response"),
         "prompt_completion": lambda row: (
@@ -518,4 +514,3 @@ def id_of(fields: Fields, shape: str | None) -> str | None:
     names = ["id"] if shape in ("alternating", "completions") else ["id", "prompt_id"]
     names += ["message_tree_id"] if shape in ("oasst", "oasst_ranked") else []
     return next((str(fields[name]) for name in names if fields.get(name) is not None), None)
-

@@ -2,13 +2,14 @@
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
-use minijinja::{Environment, ErrorKind, context};
+use minijinja::{Environment, ErrorKind};
 
 use super::limits::{self, Draft};
-use super::mask::{self, EndTokens, Marking};
-use super::{guards, python, source};
+use super::marks::{self, Marking};
+use super::mask::{self, EndTokens};
+use super::{guards, python, source, usage};
 use crate::control_tokens::markers;
-use crate::dialogue::{Role, Turn};
+use crate::dialogue::{Role, Script, Turn};
 use crate::error::{Error, Result};
 use crate::sample::Rendered;
 use crate::stage::{Code, Reason};
@@ -17,6 +18,8 @@ use crate::tokenize::SpecialTokens;
 const NAME: &str = "chat_template";
 
 pub(super) struct Jinja {
+    name: String,
+    source: String,
     by_fuel: Vec<Environment<'static>>,
     special: SpecialTokens,
     /// Everything the template writes by itself: its source and the output for the canaries.
@@ -64,6 +67,8 @@ impl Jinja {
             .map_err(|error| refused(&described(&error)))?;
         let by_fuel = limits::by_fuel(environment);
         let mut jinja = Jinja {
+            name: name.to_owned(),
+            source: text.to_owned(),
             by_fuel,
             special: special.clone(),
             written: text.to_owned(),
@@ -77,7 +82,9 @@ impl Jinja {
         jinja.ends =
             EndTokens::from_trials(&jinja, &canaries, tokens).map_err(|why| refused(&why))?;
         for canary in &canaries {
-            jinja.render(canary).map_err(|reason| refused(&reason.detail.unwrap_or_default()))?;
+            jinja
+                .render(canary.into())
+                .map_err(|reason| refused(&reason.detail.unwrap_or_default()))?;
         }
         Ok(jinja)
     }
@@ -94,7 +101,7 @@ impl Jinja {
                 .map(<[&[Turn]]>::concat);
         let (mut rendered, mut failure) = (Vec::new(), None);
         for canary in all {
-            match self.text(&canary, true, None) {
+            match self.text(Script::from(&canary), true, None) {
                 Ok(text) => {
                     self.written.push_str(&text);
                     rendered.push(canary);
@@ -105,49 +112,64 @@ impl Jinja {
         failure.filter(|_| rendered.is_empty()).map_or(Ok(rendered), Err)
     }
 
-    pub(super) fn render_prompt(&self, turns: &[Turn]) -> std::result::Result<String, Reason> {
-        self.text(turns, true, None)
+    /// The template's name in recipes.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the template's source contains a variable's name.
+    pub(super) fn names(&self, variable: &str) -> bool {
+        let is_of_name = |letter: char| letter.is_alphanumeric() || letter == '_';
+        self.source.match_indices(variable).any(|(start, name)| {
+            !self.source[..start].ends_with(is_of_name)
+                && !self.source[start + name.len()..].starts_with(is_of_name)
+        })
+    }
+
+    pub(super) fn render_prompt(&self, script: Script<'_>) -> std::result::Result<String, Reason> {
+        self.text(script, true, None)
             .map_err(|error| Reason::found(Code::TemplateError, described(&error)))
     }
 
-    pub(super) fn render_text(&self, turns: &[Turn]) -> std::result::Result<String, Reason> {
-        self.text(turns, false, None)
+    pub(super) fn render_text(&self, script: Script<'_>) -> std::result::Result<String, Reason> {
+        self.text(script, false, None)
             .map_err(|error| Reason::found(Code::TemplateError, described(&error)))
     }
 
-    pub(super) fn render(&self, turns: &[Turn]) -> std::result::Result<Rendered, Reason> {
-        let text = self.render_text(turns)?;
-        let trained = mask::derive(self, &self.ends, turns, &text)
+    pub(super) fn render(&self, script: Script<'_>) -> std::result::Result<Rendered, Reason> {
+        let text = self.render_text(script)?;
+        let proven = mask::derive(self, &self.ends, script, &text)
             .map_err(|why| Reason::found(Code::MaskNotProvable, why))?;
-        Ok(Rendered { text, trained })
+        usage::check(self, script, &text, &proven)?;
+        Ok(Rendered { text, trained: proven.trained })
     }
 
     /// The text of a dialogue, with the generation prompt or without, marked or plain.
     pub(super) fn text(
         &self,
-        turns: &[Turn],
+        script: Script<'_>,
         prompt: bool,
         marking: Option<&Marking>,
     ) -> std::result::Result<String, minijinja::Error> {
-        let content = |turn: &Turn| {
-            marking.map_or_else(|| turn.text.clone(), |marking| marking.content(turn))
-        };
-        let messages: Vec<Value> = turns
-            .iter()
-            .map(|turn| context! { role => turn.role.name(), content => content(turn) })
+        let messages: Vec<Value> = (0..)
+            .zip(script.turns)
+            .map(|(index, turn)| marks::message(index, turn, marking))
             .collect();
+        let tools = script.inputs.and_then(|inputs| inputs.tools.as_ref());
+        let args = script.inputs.into_iter().flat_map(|inputs| &inputs.args);
+        let args = args.map(|(name, value)| (name.as_str(), marks::value_of(value)));
         let special =
             self.special.pairs().into_iter().map(|(name, token)| (name, Value::from(token)));
         let tags = marking.map(Marking::tags);
-        let values = Value::from_pairs(special.chain([
+        let values = Value::from_pairs(special.chain(args).chain([
             ("messages", Value::from(messages)),
-            ("tools", Value::from(())),
+            ("tools", tools.map_or_else(|| Value::from(()), marks::value_of)),
             ("documents", Value::from(())),
             ("add_generation_prompt", Value::from(prompt)),
             (OPEN, Value::from(tags.map(|[open, _]| open.to_string()))),
             (CLOSE, Value::from(tags.map(|[_, close]| close.to_string()))),
         ]));
-        let bytes = limits::row_bytes(turns);
+        let bytes = limits::row_bytes(script);
         let mut draft = Draft::new(bytes);
         self.by_fuel[limits::fuel_class(bytes)]
             .get_template(NAME)?

@@ -23,164 +23,162 @@
 use std::ops::Range;
 
 use super::jinja::Jinja;
-use super::python::{is_space, strip};
-use crate::dialogue::{Role, Turn};
+use super::marks::{Calls, Contents, Letters, Marking, Unmarked, can_split, has_parts, unmark};
+use super::parts;
+use super::python::is_space;
+use crate::dialogue::{Role, Script, Turn};
 
-/// Which contents are marked, and which part of each.
-#[derive(Debug, Clone, Copy)]
-struct Contents {
-    /// Only assistant messages, or every message.
-    answers_only: bool,
-    /// Whether the white space at each end stays outside, for templates that strip it there.
-    strips: [bool; 2],
+/// A proven rendering: where everything is, and what of it is trained.
+#[derive(Debug)]
+pub(super) struct Proven {
+    pub(super) trained: Vec<Range<usize>>,
+    /// Whether the content of every message that is no assistant's was found.
+    pub(super) has_all_others: bool,
 }
 
-/// The marks used in one rendering.
-pub(super) struct Marking {
-    /// An opening and a closing mark each around generation tags, assistant messages and other
-    /// contents.
-    letters: [char; 6],
-    contents: Option<Contents>,
-}
-
-impl Marking {
-    /// The marks of generation tags.
-    pub(super) fn tags(&self) -> [char; 2] {
-        [self.letters[0], self.letters[1]]
-    }
-
-    /// Returns the content of a message with its marks.
-    pub(super) fn content(&self, turn: &Turn) -> String {
-        let is_answer = turn.role == Role::Assistant;
-        match self.contents {
-            Some(Contents { answers_only, strips: [start, end] }) if is_answer || !answers_only => {
-                let after_lead =
-                    if start { strip(&turn.text, None, true, false) } else { &turn.text };
-                let core = if end { strip(after_lead, None, false, true) } else { after_lead };
-                let lead = turn.text.len() - after_lead.len();
-                let [open, close] = if is_answer {
-                    [self.letters[2], self.letters[3]]
-                } else {
-                    [self.letters[4], self.letters[5]]
-                };
-                format!(
-                    "{}{open}{core}{close}{}",
-                    &turn.text[..lead],
-                    &turn.text[lead + core.len()..]
-                )
-            }
-            _ => turn.text.clone(),
-        }
-    }
-}
-
-/// A text whose marks were removed, and the ranges that were between them.
-#[derive(Debug, Default, PartialEq)]
-struct Unmarked {
-    text: String,
-    tags: Vec<Range<usize>>,
-    answers: Vec<Range<usize>>,
-    others: Vec<Range<usize>>,
-}
-
-/// Removes the marks. Returns `None` if a mark has no counterpart.
-fn unmark(marked: &str, letters: [char; 6]) -> Option<Unmarked> {
-    let mut unmarked =
-        Unmarked { text: String::with_capacity(marked.len()), ..Unmarked::default() };
-    let mut open = [None; 3];
-    for letter in marked.chars() {
-        let Some(index) = letters.iter().position(|mark| *mark == letter) else {
-            unmarked.text.push(letter);
-            continue;
-        };
-        let here = unmarked.text.len();
-        if index % 2 == 0 {
-            if open[index / 2].replace(here).is_some() {
-                return None;
-            }
-        } else {
-            let range = open[index / 2].take()?..here;
-            [&mut unmarked.tags, &mut unmarked.answers, &mut unmarked.others][index / 2]
-                .push(range);
-        }
-    }
-    open.iter().all(Option::is_none).then_some(unmarked)
-}
-
-/// Six of Unicode's non-characters that neither template nor row contains.
-fn unused(jinja: &Jinja, turns: &[Turn]) -> Option<[char; 6]> {
-    let mut unused = ('\u{FDD0}'..='\u{FDEF}').filter(|mark| {
-        !jinja.written.contains(*mark) && !turns.iter().any(|turn| turn.text.contains(*mark))
-    });
-    let mut letters = ['\0'; 6];
-    for letter in &mut letters {
-        *letter = unused.next()?;
-    }
-    Some(letters)
+/// A marked rendering that equals the plain text without its marks.
+pub(super) struct Located {
+    pub(super) found: Unmarked,
+    pub(super) contents: Option<Contents>,
+    /// The indices of the assistant messages whose content is in `found.answers`, in order.
+    pub(super) whole: Vec<usize>,
+    pub(super) letters: Letters,
 }
 
 /// Finds a marked rendering that equals the plain text without its marks and contains every
 /// assistant message. Without tags, the first such rendering has the widest ranges. With tags,
 /// contents are only compared with them, so a rendering that leaves white space outside is
 /// sufficient.
-fn locate(jinja: &Jinja, turns: &[Turn], text: &str) -> Option<Unmarked> {
-    let letters = unused(jinja, turns)?;
-    let answers = assistant_indices(turns).count();
+fn locate(jinja: &Jinja, script: Script<'_>, text: &str) -> Option<Located> {
+    let letters = Letters::unused(jinja, script)?;
+    ways(jinja, script).find_map(|contents| {
+        let marked = jinja.text(script, false, Some(&Marking { letters, contents })).ok()?;
+        let found = unmark(&marked, letters).filter(|found| found.text == text)?;
+        let is_whole = |index: &usize| {
+            contents.is_some_and(|contents| !contents.is_in_parts(&script.turns[*index]))
+        };
+        let whole: Vec<usize> = assistant_indices(script.turns).filter(is_whole).collect();
+        let has_all = contents.is_none() || found.answers.len() == whole.len();
+        has_all.then_some(Located { found, contents, whole, letters })
+    })
+}
+
+/// The ways to mark a dialogue, in the order in which they are tried.
+fn ways<'row>(
+    jinja: &Jinja,
+    script: Script<'row>,
+) -> impl Iterator<Item = Option<Contents>> + use<'row> {
+    let calls: &[Calls] = if script.turns.iter().any(has_parts) {
+        &[Calls::NamesAndArguments, Calls::Names, Calls::Nothing]
+    } else {
+        &[Calls::Nothing]
+    };
+    let splits: &[bool] =
+        if script.turns.iter().any(can_split) { &[false, true] } else { &[false] };
     let strips: &[[bool; 2]] = if jinja.has_tags {
         &[[true, true]]
     } else {
         &[[false, false], [true, false], [false, true], [true, true]]
     };
-    let contents = strips.iter().flat_map(|strips| {
-        [false, true].map(|answers_only| Some(Contents { answers_only, strips: *strips }))
-    });
-    contents.chain(jinja.has_tags.then_some(None)).find_map(|contents| {
-        let marked = jinja.text(turns, false, Some(&Marking { letters, contents })).ok()?;
-        unmark(&marked, letters).filter(|found| {
-            found.text == text && (contents.is_none() || found.answers.len() == answers)
+    let contents = splits.iter().flat_map(move |splits| {
+        calls.iter().flat_map(move |calls| {
+            strips.iter().flat_map(move |strips| {
+                [false, true].map(|answers_only| {
+                    Some(Contents { answers_only, strips: *strips, splits: *splits, calls: *calls })
+                })
+            })
         })
-    })
+    });
+    contents.chain(jinja.has_tags.then_some(None))
 }
 
 /// The trained ranges of a dialogue that renders as `text`, or why they cannot be proven.
 pub(super) fn derive(
     jinja: &Jinja,
     ends: &EndTokens,
-    turns: &[Turn],
+    script: Script<'_>,
     text: &str,
-) -> Result<Vec<Range<usize>>, String> {
-    let Some(found) = locate(jinja, turns, text) else {
+) -> Result<Proven, String> {
+    let Some(located) = locate(jinja, script, text) else {
         return Err(
             "the template changes an assistant message, so it cannot be located in the rendered \
                 text"
                 .to_owned(),
         );
     };
-    let mut trained: Vec<Range<usize>> = if jinja.has_tags {
-        let holds = |answer: &Range<usize>| {
-            found.tags.iter().any(|tag| tag.start <= answer.start && answer.end <= tag.end)
-        };
-        if !found.answers.iter().all(|answer| answer.is_empty() || holds(answer)) {
-            return Err("an assistant message is outside the template's generation tags".to_owned());
-        }
-        found.tags.clone()
+    let found = &located.found;
+    let mut trained = if jinja.has_tags {
+        tagged(script.turns, &located)?
     } else {
-        found
-            .answers
-            .iter()
-            .map(|answer| Some(answer.start..ends.after(text, answer.end)?))
+        let whole = located.whole.iter().zip(&found.answers);
+        let is_trained = |(index, _): &(&usize, _)| script.turns[**index].is_trained();
+        let mut trained: Vec<Range<usize>> = whole
+            .filter(is_trained)
+            .map(|(_, answer)| Some(answer.start..ends.after(text, answer.end)?))
             .collect::<Option<_>>()
-            .ok_or("an assistant message is not followed by an end-of-turn token")?
+            .ok_or("an assistant message is not followed by an end-of-turn token")?;
+        trained.extend(parts::trained(jinja, ends, script, text, &located)?);
+        trained.sort_by_key(|range| range.start);
+        trained
     };
     trained.retain(|range| !range.is_empty());
-    if found
-        .others
-        .iter()
-        .any(|other| trained.iter().any(|range| range.start < other.end && other.start < range.end))
-    {
+    check_apart(&trained, found)?;
+    compare_prefixes(jinja, script, text, &trained, &located)?;
+    let others = script.turns.iter().filter(|turn| turn.role != Role::Assistant).count();
+    Ok(Proven { trained, has_all_others: found.others.len() == others })
+}
+
+/// Fails if a trained range includes what others say, or overlaps the next one.
+fn check_apart(trained: &[Range<usize>], found: &Unmarked) -> Result<(), String> {
+    let overlaps =
+        |one: &Range<usize>, other: &Range<usize>| one.start < other.end && other.start < one.end;
+    if found.others.iter().any(|other| trained.iter().any(|range| overlaps(range, other))) {
         return Err("the trained range includes text that is not from the assistant".to_owned());
     }
-    compare_prefixes(jinja, turns, text, &trained, &found.answers)?;
+    if trained.windows(2).any(|pair| pair[0].end > pair[1].start) {
+        return Err("the trained ranges of two assistant messages overlap".to_owned());
+    }
+    Ok(())
+}
+
+/// The ranges of the generation tags, without those of messages that are not to be trained.
+fn tagged(turns: &[Turn], located: &Located) -> Result<Vec<Range<usize>>, String> {
+    let Located { found, whole, .. } = located;
+    let parts = found.parts.iter().map(|(index, range)| (*index, range));
+    let spans: Vec<(usize, &Range<usize>)> =
+        whole.iter().copied().zip(&found.answers).chain(parts).collect();
+    let holds =
+        |tag: &Range<usize>, span: &Range<usize>| tag.start <= span.start && span.end <= tag.end;
+    let is_tagged = |span: &Range<usize>| found.tags.iter().any(|tag| holds(tag, span));
+    if spans.iter().any(|(_, span)| !span.is_empty() && !is_tagged(span)) {
+        return Err("an assistant message is outside the template's generation tags".to_owned());
+    }
+    let is_lost = |(index, turn): (usize, &Turn)| {
+        has_parts(turn) && found.parts.iter().all(|(found, _)| *found != index)
+    };
+    if turns.iter().enumerate().any(is_lost) {
+        return Err(
+            "the template changes a call or a reasoning, so it cannot be located".to_owned()
+        );
+    }
+    if turns.iter().all(|turn| turn.role != Role::Assistant || turn.is_trained()) {
+        return Ok(found.tags.clone());
+    }
+    let mut trained = Vec::new();
+    for tag in &found.tags {
+        let within = spans.iter().filter(|(_, span)| holds(tag, span));
+        let mut flags = within.map(|(index, _)| turns[*index].is_trained());
+        let first = flags.next().filter(|first| flags.all(|flag| flag == *first));
+        match first {
+            Some(true) => trained.push(tag.clone()),
+            Some(false) => {}
+            None => {
+                return Err("it is not clear whose text is within a generation tag, and some \
+                    messages are not to be trained"
+                    .to_owned());
+            }
+        }
+    }
     Ok(trained)
 }
 
@@ -189,28 +187,32 @@ pub(super) fn derive(
 /// generation prompt, for example if both contain `<think>`, but must not contain all of it.
 fn compare_prefixes(
     jinja: &Jinja,
-    turns: &[Turn],
+    script: Script<'_>,
     text: &str,
     trained: &[Range<usize>],
-    answers: &[Range<usize>],
+    located: &Located,
 ) -> Result<(), String> {
-    let begins = |turns: &[Turn], prompt: bool| {
+    let begins = |end: usize, prompt: bool| {
         jinja
-            .text(turns, prompt, None)
+            .text(script.until(end), prompt, None)
             .ok()
             .filter(|start| text.starts_with(start.as_str()))
             .map(|start| start.len())
     };
-    for (number, index) in assistant_indices(turns).enumerate().filter(|(_, index)| *index > 0) {
-        let Some(prompt) = begins(&turns[..index], true) else { continue };
+    let found = &located.found;
+    for (number, index) in
+        assistant_indices(script.turns).enumerate().filter(|(_, index)| *index > 0)
+    {
+        let Some(prompt) = begins(index, true) else { continue };
         let straddles = |range: &Range<usize>| range.start < prompt && prompt < range.end;
-        let early = answers
-            .get(number)
+        let answer = located.whole.iter().position(|whole| *whole == index);
+        let early = answer
+            .and_then(|answer| found.answers.get(answer))
             .into_iter()
             .filter(|answer| answer.start < prompt)
             .chain(trained.iter().filter(|range| straddles(range)));
         let Some(first) = early.map(|range| range.start).min() else { continue };
-        if begins(&turns[..index], false).is_none_or(|before| first <= before) {
+        if begins(index, false).is_none_or(|before| first <= before) {
             return Err(format!(
                 "the trained range of assistant message {} overlaps the prompt before it",
                 number + 1
@@ -232,7 +234,12 @@ fn assistant_indices(turns: &[Turn]) -> impl Iterator<Item = usize> {
 /// What can end an assistant message, derived from the canaries: control tokens, with the white
 /// space before them.
 #[derive(Debug, Default)]
-pub(super) struct EndTokens(Vec<String>);
+pub(super) struct EndTokens {
+    /// The ends, the longest first.
+    ends: Vec<String>,
+    /// All control tokens, the longest first.
+    tokens: Vec<String>,
+}
 
 impl EndTokens {
     /// Collects the text that follows the assistant messages of the canaries.
@@ -245,10 +252,11 @@ impl EndTokens {
         tokens.sort_by_key(|token| std::cmp::Reverse(token.len()));
         let mut ends = Vec::new();
         for turns in canaries {
-            let Ok(text) = jinja.text(turns, false, None) else { continue };
+            let Ok(text) = jinja.text(turns.into(), false, None) else { continue };
             let answers = assistant_indices(turns).count();
-            let Some(found) =
-                locate(jinja, turns, &text).filter(|found| found.answers.len() == answers)
+            let Some(found) = locate(jinja, turns.into(), &text)
+                .map(|located| located.found)
+                .filter(|found| found.answers.len() == answers)
             else {
                 return Err(
                     "the assistant messages cannot be located in the rendered text".to_owned()
@@ -258,7 +266,7 @@ impl EndTokens {
                 // Text that is also written if the dialogue stops after this message belongs to the
                 // message. If other text follows, only the first token does.
                 let stopped = jinja
-                    .text(&turns[..=index], false, None)
+                    .text(Script::from(&turns[..=index]), false, None)
                     .ok()
                     .filter(|stopped| text.starts_with(stopped.as_str()));
                 let tail = stopped.as_ref().unwrap_or(&text).get(answer.end..).unwrap_or_default();
@@ -267,15 +275,27 @@ impl EndTokens {
         }
         ends.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
         ends.dedup();
-        Ok(EndTokens(ends))
+        Ok(EndTokens { ends, tokens })
     }
 
     /// Returns the end offset of the end marker after an assistant message that stops at `offset`.
     fn after(&self, text: &str, offset: usize) -> Option<usize> {
-        self.0
+        self.ends
             .iter()
             .find(|end| text[offset..].starts_with(end.as_str()))
             .map(|end| offset + end.len())
+    }
+
+    /// Returns the length of the end of a message at the start of a text that may have brackets of
+    /// the template's own before it, such as `</tool_call>`.
+    pub(super) fn within(&self, tail: &str) -> Option<usize> {
+        let end = self.ends.iter().filter(|end| !end.is_empty());
+        let known = end.filter_map(|end| Some(tail.find(end.as_str())? + end.len())).min();
+        let last = || {
+            let last = |token: &String| Some(tail.rfind(token.as_str())? + token.len());
+            self.tokens.iter().filter_map(last).max()
+        };
+        known.or_else(last).or_else(|| self.after(tail, 0))
     }
 }
 
@@ -317,19 +337,6 @@ mod tests {
     }
 
     #[test]
-    fn torn_marks_prove_nothing() {
-        let letters = ['a', 'b', 'c', 'd', 'e', 'f'];
-        let found = unmark("1a2c3db4", letters).expect("marks are whole");
-        assert_eq!(
-            (found.text.as_str(), &found.tags[0], &found.answers[0]),
-            ("1234", &(1..3), &(2..3))
-        );
-        assert_eq!(unmark("1a2", letters), None);
-        assert_eq!(unmark("b", letters), None);
-        assert_eq!(unmark("aa1bb", letters), None);
-    }
-
-    #[test]
     fn the_example_at_the_head_is_trained_on_its_answer() {
         let tagged = "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}\
             {% generation %}{{ m.content }}<e>{% endgeneration %}\
@@ -338,27 +345,33 @@ mod tests {
         let plain = tagged.replace("{% generation %}", "").replace("{% endgeneration %}", "");
         let turn = |role, text: &str| Turn::new(role, text);
         let turns = [turn(Role::User, "q"), turn(Role::Assistant, "yes")];
+        let script = Script::from(&turns);
         let by_contents = "<user>(q)<e><assistant>[yes]<e>";
         let by_tags_too = "<user>(q)<e><assistant>{[yes]<e>}";
         for (template, marked) in [(plain.as_str(), by_contents), (tagged, by_tags_too)] {
             let special = crate::tokenize::SpecialTokens::default();
             let jinja = Jinja::new("t", template, &special, &["<e>".to_owned()]).expect("compiles");
-            let text = jinja.text(&turns, false, None).expect("renders");
+            let text = jinja.text(script, false, None).expect("renders");
             assert_eq!(text, "<user>q<e><assistant>yes<e>");
 
-            let letters = ['{', '}', '[', ']', '(', ')'];
-            let contents = Some(Contents { answers_only: false, strips: [false, false] });
+            let letters = Letters::of(['{', '}', '[', ']', '(', ')']);
+            let contents = Some(Contents {
+                answers_only: false,
+                strips: [false, false],
+                splits: false,
+                calls: Calls::Nothing,
+            });
             let marking = Marking { letters, contents };
-            let rendered = jinja.text(&turns, false, Some(&marking)).expect("renders");
+            let rendered = jinja.text(script, false, Some(&marking)).expect("renders");
             assert_eq!(rendered, marked);
             let found = unmark(&rendered, letters).expect("marks are whole");
             let tags = jinja.has_tags.then_some(&(21..27));
             assert_eq!((&found.text, found.tags.first()), (&text, tags));
             assert_eq!((&found.others[0], &found.answers[0]), (&(6..7), &(21..24)));
 
-            let trained = jinja.render(&turns).expect("is proven").trained;
+            let trained = jinja.render(script).expect("is proven").trained;
             assert_eq!((trained.len(), &trained[0]), (1, &(21..27)));
-            let prompt = jinja.text(&turns[..1], true, None).expect("renders");
+            let prompt = jinja.text(script.until(1), true, None).expect("renders");
             assert_eq!((prompt.as_str(), prompt.len()), ("<user>q<e><assistant>", 21));
         }
     }

@@ -8,18 +8,22 @@
 mod guards;
 mod jinja;
 mod limits;
+mod marks;
 mod mask;
 mod page;
+mod parts;
 mod python;
 mod source;
 mod tojson;
+mod usage;
+mod zephyr;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::page::Page;
 
 use self::page::Pages;
-use crate::dialogue::{Role, Turn};
+use crate::dialogue::Script;
 use crate::error::{Error, Result};
 use crate::normal::sha256_hex;
 use crate::sample::Rendered;
@@ -27,7 +31,7 @@ use crate::stage::Reason;
 use crate::tokenize::SpecialTokens;
 
 /// The version of rendering and of the ranges.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The bundled templates, by their names in recipes.
 pub const TEMPLATES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/templates.rs"));
@@ -140,61 +144,51 @@ impl Template {
         sha256_hex(self.text.as_bytes())
     }
 
-    /// The text of a whole dialogue.
-    pub fn render(&self, turns: &[Turn]) -> std::result::Result<Page<'_>, Reason> {
+    /// The text of a whole dialogue. Refuses a dialogue of which something would not be in the text.
+    pub fn render<'row>(
+        &self,
+        script: impl Into<Script<'row>>,
+    ) -> std::result::Result<Page<'_>, Reason> {
+        let script = script.into();
         match &self.kind {
             Kind::Zephyr { eos } => {
+                zephyr::check(&self.name, script)?;
                 let mut page = self.pages.blank();
-                zephyr(turns, eos, &mut page.rendered);
+                zephyr::write(script.turns, eos, &mut page.rendered);
                 Ok(page)
             }
-            Kind::Jinja(jinja) => jinja.render(turns).map(Page::from),
+            Kind::Jinja(jinja) => jinja.render(script).map(Page::from),
         }
     }
 
     /// Renders a dialogue without computing which ranges contribute to the loss. Returns `None` if
     /// that would not save much work.
     #[must_use]
-    pub fn text_alone(&self, turns: &[Turn]) -> Option<std::result::Result<String, Reason>> {
+    pub fn text_alone<'row>(
+        &self,
+        script: impl Into<Script<'row>>,
+    ) -> Option<std::result::Result<String, Reason>> {
         match &self.kind {
             Kind::Zephyr { .. } => None,
-            Kind::Jinja(jinja) => Some(jinja.render_text(turns)),
+            Kind::Jinja(jinja) => Some(jinja.render_text(script.into())),
         }
     }
 
     /// Renders the text before a completion: the dialogue so far and the generation prompt.
-    pub fn render_prompt(&self, turns: &[Turn]) -> std::result::Result<String, Reason> {
+    pub fn render_prompt<'row>(
+        &self,
+        script: impl Into<Script<'row>>,
+    ) -> std::result::Result<String, Reason> {
+        let script = script.into();
         match &self.kind {
             Kind::Zephyr { eos } => {
+                zephyr::check(&self.name, script)?;
                 let mut rendered = Rendered::default();
-                zephyr(turns, eos, &mut rendered);
-                Ok(rendered.text + if turns.is_empty() { "" } else { "<|assistant|>\n" })
+                zephyr::write(script.turns, eos, &mut rendered);
+                Ok(rendered.text + if script.turns.is_empty() { "" } else { "<|assistant|>\n" })
             }
-            Kind::Jinja(jinja) => jinja.render_prompt(turns),
+            Kind::Jinja(jinja) => jinja.render_prompt(script),
         }
-    }
-}
-
-/// Renders the Zephyr template: `<|role|>`, the text and EOS, each on one line. Messages with
-/// unknown roles are skipped.
-fn zephyr(turns: &[Turn], eos: &str, rendered: &mut Rendered) {
-    let bytes: usize = turns.iter().map(|turn| turn.text.len() + eos.len() + 16).sum();
-    rendered.text.reserve(bytes);
-    for turn in turns {
-        let header = match turn.role {
-            Role::System => "<|system|>\n",
-            Role::User => "<|user|>\n",
-            Role::Assistant => "<|assistant|>\n",
-            Role::Developer | Role::Tool | Role::Other(_) => continue,
-        };
-        rendered.text.push_str(header);
-        let start = rendered.text.len();
-        rendered.text.push_str(&turn.text);
-        rendered.text.push_str(eos);
-        if turn.role == Role::Assistant {
-            rendered.trained.push(start..rendered.text.len());
-        }
-        rendered.text.push('\n');
     }
 }
 
@@ -203,6 +197,7 @@ mod tests {
     use proptest::collection::vec;
 
     use super::*;
+    use crate::dialogue::{Role, Turn};
 
     fn special() -> SpecialTokens {
         SpecialTokens {
@@ -232,10 +227,13 @@ mod tests {
         let jinja =
             jinja::Jinja::new("zephyr", ZEPHYR.trim_end(), &special(), &["</s>".to_owned()])
                 .expect("compiles");
-        assert_eq!(*fast.render(turns).expect("renders"), jinja.render(turns).expect("renders"));
+        assert_eq!(
+            *fast.render(turns).expect("renders"),
+            jinja.render(turns.into()).expect("renders")
+        );
         assert_eq!(
             fast.render_prompt(turns).expect("renders"),
-            jinja.render_prompt(turns).expect("renders")
+            jinja.render_prompt(turns.into()).expect("renders")
         );
     }
 
@@ -245,7 +243,6 @@ mod tests {
             &[
                 ("user", "a {{ b }} {% c %}\n"),
                 ("assistant", "\n  x\n\n"),
-                ("tool", "gone"),
                 ("user", ""),
                 ("assistant", " "),
             ][..],
@@ -369,7 +366,7 @@ mod tests {
 
         #[test]
         fn zephyrs_fast_path_writes_what_jinja_writes(
-            spoken in vec(("system|user|assistant|tool", "[a-c <>{}%\n\u{e9}\u{1c}]{0,12}"), 1..6),
+            spoken in vec(("system|user|assistant", "[a-c <>{}%\n\u{e9}\u{1c}]{0,12}"), 1..6),
         ) {
             let turn = |(role, text)| Turn::new(Role::named(role), text);
             check_both(&spoken.into_iter().map(turn).collect::<Vec<_>>());

@@ -12,6 +12,9 @@ mod cursor;
 mod dolly;
 mod flat;
 mod hh;
+mod inputs;
+mod members;
+mod message;
 mod messages;
 mod nectar;
 mod oasst;
@@ -34,10 +37,11 @@ mod unsupported;
 
 use columns::Columns;
 use cursor::{Cursor, once, whole};
+use message::Message;
 use serde::Deserialize;
-use unsupported::{ASSISTANT, Level, List};
+use unsupported::{Level, List, Row};
 
-use crate::dialogue::{Dialogue, Role, Turn};
+use crate::dialogue::{Dialogue, Turn};
 use crate::error::{Error, Result};
 use crate::stage::{Code, Reason};
 
@@ -285,37 +289,9 @@ pub fn read(
     }
 }
 
-/// One message as most sources write it.
-#[derive(Deserialize)]
-struct Message {
-    role: String,
-    content: String,
-}
-
-impl Message {
-    fn quick(cursor: &mut Cursor) -> Option<Message> {
-        let (mut role, mut content, mut is_flagged) = (None, None, false);
-        cursor.object(|cursor, key| match key {
-            "role" => once(&mut role, cursor.text()),
-            "content" => once(&mut content, cursor.text()),
-            _ => cursor.ignore_or_flag(key, Level::Message).map(|flag| is_flagged |= flag),
-        })?;
-        let message = Message { role: role?, content: content? };
-        (!is_flagged || message.role == ASSISTANT).then_some(message)
-    }
-
-    /// Whether no member says anything.
-    fn is_empty(&self) -> bool {
-        self.role.is_empty() && self.content.is_empty()
-    }
-}
-
 fn turns(messages: Vec<Message>) -> std::result::Result<Vec<Turn>, Reason> {
     check_count(messages.len())?;
-    Ok(messages
-        .into_iter()
-        .map(|message| Turn::new(Role::named(message.role), message.content))
-        .collect())
+    Ok(messages.into_iter().map(Turn::from).collect())
 }
 
 fn check_count(messages: usize) -> std::result::Result<(), Reason> {
@@ -340,6 +316,30 @@ fn fields<'row, T>(
 where
     T: Deserialize<'row>,
 {
+    fields_of(row, Row::WithoutInputs, lists, quick)
+}
+
+/// As [`fields`], for shapes that read the columns of [`inputs`].
+fn fields_with_inputs<'row, T>(
+    row: &'row [u8],
+    lists: &[List],
+    quick: impl FnOnce(&mut Cursor<'row>) -> Option<T>,
+) -> std::result::Result<T, Reason>
+where
+    T: Deserialize<'row>,
+{
+    fields_of(row, Row::WithInputs, lists, quick)
+}
+
+fn fields_of<'row, T>(
+    row: &'row [u8],
+    kind: Row,
+    lists: &[List],
+    quick: impl FnOnce(&mut Cursor<'row>) -> Option<T>,
+) -> std::result::Result<T, Reason>
+where
+    T: Deserialize<'row>,
+{
     let text = row_text(row)?;
     if let Some(fields) = whole(text, quick) {
         return Ok(fields);
@@ -349,7 +349,7 @@ where
     if !text.trim_ascii_start().starts_with('{') {
         return Err(place::check_object(text).err().unwrap_or_else(|| not_of_shape("")));
     }
-    unsupported::check(text, lists)?;
+    unsupported::check(text, kind, lists)?;
     serde_json::from_str(text).map_err(|error| place::malformed(&error, text))
 }
 

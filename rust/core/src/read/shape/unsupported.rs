@@ -6,7 +6,9 @@
 
 use serde_json::value::RawValue;
 
+use super::message::text_of_part;
 use super::raw::{Object, is_empty, text};
+use super::{inputs, members};
 use crate::stage::{Code, Reason};
 
 /// The kind of object that a field belongs to.
@@ -14,10 +16,19 @@ use crate::stage::{Code, Reason};
 pub(super) enum Level {
     /// The row itself.
     Row,
-    /// A message of a dialogue.
+    /// A message of which only role and content are read.
     Message,
+    /// A message with the members of [`super::members`].
+    Turn,
     /// A scored answer.
     Answer,
+}
+
+/// Whether a shape reads the columns of [`super::inputs`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Row {
+    WithInputs,
+    WithoutInputs,
 }
 
 /// A list of objects within a row: its key, and what its objects are.
@@ -43,6 +54,8 @@ enum Harmless {
     SystemMessage,
 }
 
+/// The name by which [`members::misplaced`] calls any flag.
+pub(super) const FLAG: &str = "weight";
 /// The role whose messages are trained.
 pub(super) const ASSISTANT: &str = "assistant";
 
@@ -50,11 +63,10 @@ const EVERYWHERE: &[Level] = &[Level::Row, Level::Message, Level::Answer];
 const NOT_OF_ANSWERS: &[Level] = &[Level::Row, Level::Message];
 const NOT_OF_ROWS: &[Level] = &[Level::Message, Level::Answer];
 
-const CALL_ADVICE: &str =
-    "tool calls and results are not passed to the template; write them into `content`";
-const WEIGHT_ADVICE: &str = "rows and messages cannot be weighted or left out of training; only 1 \
-    or true is accepted, on a row or an assistant message: remove the field from user and system \
-    messages";
+const CALL_ADVICE: &str = "only `tool_calls`, `tool_call_id` and `tool_plan` of a message are \
+    passed to the template: use these names, or write it into `content`";
+const WEIGHT_ADVICE: &str = "a row cannot be weighted, and a message is trained or not: only 0, 1, \
+    true and false are supported, on messages, and 1 and true on a row";
 const MASK_ADVICE: &str = "messages and parts of them cannot be left out of training; if \
     everything is to be trained, remove the field";
 
@@ -64,7 +76,8 @@ const GROUPS: [Group; 13] = [
         names: &["tools", "functions", "available_tools", "tool_definitions"],
         levels: NOT_OF_ANSWERS,
         harmless: Harmless::None,
-        advice: "tool definitions are not passed to the template; write them into a system message",
+        advice: "the definitions of tools must be in the column `tools` of a row with `messages` or \
+            `chosen`, as a list of objects",
     },
     Group {
         names: &["documents"],
@@ -96,7 +109,7 @@ const GROUPS: [Group; 13] = [
         ],
         levels: NOT_OF_ROWS,
         harmless: Harmless::None,
-        advice: "reasoning is not passed to the template; write it into `content`",
+        advice: "rename it to the member that the template reads, such as `reasoning_content`",
     },
     Group {
         names: &[
@@ -154,7 +167,7 @@ const GROUPS: [Group; 13] = [
         names: &["chat_template_kwargs"],
         levels: &[Level::Row],
         harmless: Harmless::None,
-        advice: "template arguments per row are not supported; set them in a copy of the template",
+        advice: "template arguments are only read from rows with `messages` or `chosen`",
     },
 ];
 
@@ -210,8 +223,7 @@ pub(super) fn may_decide(key: &str, level: Level) -> bool {
     firsts & letter_bit(first) != 0 && group(key, level).is_some()
 }
 
-/// Whether a key at that level is one which only says that this is trained, if it is 1 or true.
-#[cold]
+/// Whether a key at that level is one which says whether this is trained.
 pub(super) fn is_flag(key: &str, level: Level) -> bool {
     group(key, level).is_some_and(|group| group.harmless == Harmless::Trained)
 }
@@ -219,34 +231,47 @@ pub(super) fn is_flag(key: &str, level: Level) -> bool {
 /// The group of a key at that level.
 #[cold]
 fn group(key: &str, level: Level) -> Option<&'static Group> {
+    let level = if level == Level::Turn { Level::Message } else { level };
     GROUPS.iter().find(|group| {
         group.levels.contains(&level) && group.names.iter().any(|name| is_same(key, name))
     })
 }
 
-/// Refuses a row that has a value in such a field. What is no JSON, or not of the shape, passes:
-/// whoever reads it next says so.
-pub(super) fn check(row: &str, lists: &[List]) -> Result<(), Reason> {
-    check_other(row, lists, &[])
+/// Refuses a row that has a value in such a field, or a value that cannot be used in a field that
+/// is read. What is no JSON, or not of the shape, passes: whoever reads it next says so.
+pub(super) fn check(row: &str, kind: Row, lists: &[List]) -> Result<(), Reason> {
+    check_row(row, kind, lists, &[])
 }
 
 /// As [`check`], but passes columns of the row that its shape uses.
 pub(super) fn check_other(row: &str, lists: &[List], used: &[&str]) -> Result<(), Reason> {
+    check_row(row, Row::WithoutInputs, lists, used)
+}
+
+fn check_row(row: &str, kind: Row, lists: &[List], used: &[&str]) -> Result<(), Reason> {
     let Some(row) = Object::of(row) else { return Ok(()) };
-    let messages = lists.iter().filter(|(_, level)| *level == Level::Message);
+    let messages = lists.iter().filter(|(_, level)| matches!(level, Level::Message | Level::Turn));
     let first = messages
         .flat_map(|(key, _)| row.lists(key))
         .find_map(|messages| Object::of(messages.first()?.get()));
     let columns = row.0.iter().filter(|(key, _)| !used.contains(&key.as_str()));
     let columns = Object(columns.map(|(key, value)| (key.clone(), *value)).collect());
-    check_object("", &columns, Level::Row, first.as_ref())?;
+    let read = |key: &str, value: &RawValue| {
+        (kind == Row::WithInputs && inputs::COLUMNS.contains(&key))
+            .then(|| inputs::column(key, value).err())
+    };
+    check_object("", &columns, Level::Row, read, first.as_ref())?;
     for (key, level) in lists {
         for (index, value) in row.lists(key).flat_map(|list| list.into_iter().enumerate()) {
             let Some(object) = Object::of(value.get()) else { continue };
             let path = format!("{key}[{index}].");
-            check_object(&path, &object, *level, None)?;
-            if *level == Level::Message {
-                check_content(&path, &object)?;
+            match level {
+                Level::Turn => check_turn(&path, &object)?,
+                Level::Message => {
+                    check_object(&path, &object, *level, unread, None)?;
+                    check_content(&path, &object, |_| false)?;
+                }
+                Level::Row | Level::Answer => check_object(&path, &object, *level, unread, None)?,
             }
         }
     }
@@ -255,16 +280,54 @@ pub(super) fn check_other(row: &str, lists: &[List], used: &[&str]) -> Result<()
 
 /// As [`check`], for a row whose columns are those of an answer.
 pub(super) fn check_answer(row: &str) -> Result<(), Reason> {
-    Object::of(row).map_or(Ok(()), |row| check_object("", &row, Level::Answer, None))
+    Object::of(row).map_or(Ok(()), |row| check_object("", &row, Level::Answer, unread, None))
 }
 
+/// Says of no field that it is read.
+fn unread(_: &str, _: &RawValue) -> Option<Option<&'static str>> {
+    None
+}
+
+fn check_turn(path: &str, message: &Object<'_>) -> Result<(), Reason> {
+    let mut extras = None;
+    let read = |key: &str, value: &RawValue| {
+        let member = members::member(key)?;
+        Some(members::add(&mut extras, key, member, value).err())
+    };
+    check_object(path, message, Level::Turn, read, None)?;
+    let role = message.all("role").find_map(text).unwrap_or_default();
+    if let Some((key, advice)) = members::misplaced(&role, extras.as_deref()) {
+        let is_it = |key_of: &&(String, &RawValue)| match members::member(&key_of.0) {
+            Some(members::Member::Flag) => key == FLAG && is_one(key_of.1),
+            _ => key_of.0 == key,
+        };
+        let key = message.0.iter().find(is_it).map_or(key, |(key, _)| key);
+        return Err(refused(&format!("{path}{key}"), advice));
+    }
+    check_content(path, message, is_one_text)
+}
+
+/// Whether a content is a list with one part, a text.
+fn is_one_text(content: &RawValue) -> bool {
+    let parts: Vec<&RawValue> = serde_json::from_str(content.get()).unwrap_or_default();
+    matches!(parts[..], [part] if text_of_part(part).is_some())
+}
+
+/// Refuses the fields of an object. `read` says of a field that it is read, and what is wrong with
+/// its value.
 fn check_object(
     path: &str,
     object: &Object<'_>,
     level: Level,
+    mut read: impl FnMut(&str, &RawValue) -> Option<Option<&'static str>>,
     first_message: Option<&Object<'_>>,
 ) -> Result<(), Reason> {
     for (key, value) in &object.0 {
+        match read(key, value) {
+            Some(None) => continue,
+            Some(Some(why)) => return Err(refused(&format!("{path}{key}"), why)),
+            None => {}
+        }
         let Some(group) = group(key, level) else { continue };
         let is_harmless = match group.harmless {
             Harmless::None => false,
@@ -285,14 +348,29 @@ fn is_of_assistant(message: &Object<'_>) -> bool {
 }
 
 /// Content in parts may hold more than text, and templates differ in what they make of it.
-fn check_content(path: &str, message: &Object<'_>) -> Result<(), Reason> {
-    if message.all("content").any(|content| content.get().starts_with('[')) {
-        return Err(refused(
-            &format!("{path}content"),
-            "it is a list of parts; only text is supported: join the parts into one string",
-        ));
+fn check_content(
+    path: &str,
+    message: &Object<'_>,
+    is_fine: impl Fn(&RawValue) -> bool,
+) -> Result<(), Reason> {
+    for content in message.all("content").filter(|content| content.get().starts_with('[')) {
+        if !is_fine(content) {
+            return Err(refused(
+                &format!("{path}content"),
+                "it is a list of parts; only text is supported: join the parts into one string",
+            ));
+        }
     }
     Ok(())
+}
+
+/// The key of the flag by which the last message of a list is not trained.
+#[cold]
+pub(super) fn flag_of_last(row: &[u8], list: &str) -> Option<String> {
+    let row = Object::of(std::str::from_utf8(row).ok()?)?;
+    let last = row.lists(list).find_map(|list| Object::of(list.last()?.get()))?;
+    let mut flags = last.0.into_iter().filter(|(key, _)| is_flag(key, Level::Message));
+    flags.find(|(_, value)| !is_empty(value) && !is_one(value)).map(|(key, _)| key)
 }
 
 pub(super) fn refused(field: &str, advice: &str) -> Reason {

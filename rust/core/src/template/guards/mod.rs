@@ -54,6 +54,8 @@ const PAID: &str = "__paid";
 /// Guards a text that is indexed or sliced. It does nothing itself, but minijinja charges each
 /// filter for the text that it is passed.
 const READ: &str = "__read";
+/// The filter around what is looped over, where Python fails on None.
+const LOOPED: &str = "__looped";
 
 /// Guards a value that is a list in minijinja, but a view, range or iterator in Python. There it is
 /// never empty, can be read only once, has no indices, or equals no list.
@@ -115,6 +117,10 @@ pub(super) fn add(environment: &mut Environment) {
     environment.add_filter(HELD, weight::held);
     environment.add_filter(FLAT, weight::flat);
     environment.add_filter(PAID, weight::paid);
+    environment.add_filter(LOOPED, |value: &Value| match value.kind() {
+        ValueKind::None => Err(differs("looping over `none`")),
+        _ => Ok(value.clone()),
+    });
     environment.add_filter(READ, |value: &Value| value.clone());
     environment.add_filter(INDEX, |state: &State, value: &Value| match value.kind() {
         ValueKind::Number if !value.is_integer() => Err(differs("a non-integer index")),

@@ -7,8 +7,9 @@ use minijinja::machinery::ast::{
 use super::forms::{argument_value, end, is_integer, is_lazy, is_loop, is_number, is_text, to};
 use super::outline::Outline;
 use super::{
-    ATTRIBUTE, FLAT, HELD, INDEX, LAZY_FILTERS, LAZY_METHODS, MATERIALIZED, NAMES_OUT, OF_LISTS,
-    OF_MAPS, OF_NUMBERS, OF_TEXTS, ORDERED, PAID, PLAIN, READ, READERS, SAFE, TAKE_SAFE, TEXT, has,
+    ATTRIBUTE, FLAT, HELD, INDEX, LAZY_FILTERS, LAZY_METHODS, LOOPED, MATERIALIZED, NAMES_OUT,
+    OF_LISTS, OF_MAPS, OF_NUMBERS, OF_TEXTS, ORDERED, PAID, PLAIN, READ, READERS, SAFE, TAKE_SAFE,
+    TEXT, has,
 };
 
 /// Filters that compare their input with their arguments, or its items with each other.
@@ -346,7 +347,8 @@ impl Guards<'_> {
             Stmt::Template(template) => self.statements(&template.children),
             Stmt::EmitExpr(emitted) => _ = self.expression(&emitted.expr),
             Stmt::ForLoop(each) => {
-                self.guard(&each.iter, true);
+                let outline = self.guard(&each.iter, true);
+                self.filter_if(!is_lazy(&each.iter), &each.iter, outline, LOOPED);
                 self.all(&each.filter_expr);
                 self.statements(&each.body);
                 self.statements(&each.else_body);
