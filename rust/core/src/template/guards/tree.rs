@@ -4,7 +4,9 @@ use minijinja::machinery::ast::{
     BinOp, BinOpKind, CallArg, Compare, CompareOpKind, Expr, Filter, IfExpr, Stmt,
 };
 
-use super::forms::{argument_value, end, is_integer, is_lazy, is_loop, is_number, is_text, to};
+use super::forms::{
+    argument_value, end, is_integer, is_lazy, is_loop, is_number, is_stored, is_text, to,
+};
 use super::outline::Outline;
 use super::{
     ATTRIBUTE, FLAT, HELD, INDEX, LAZY_FILTERS, LAZY_METHODS, LOOPED, MATERIALIZED, NAMES_OUT,
@@ -114,16 +116,7 @@ impl Guards<'_> {
     /// Guards a value that is assigned to a name.
     fn named(&mut self, expression: &Expr) {
         let outline = self.expression(expression);
-        let is_list = matches!(
-            expression,
-            Expr::Var(_)
-                | Expr::GetAttr(_)
-                | Expr::GetItem(_)
-                | Expr::List(_)
-                | Expr::Tuple(_)
-                | Expr::Map(_)
-        );
-        self.filter_if(!is_list, expression, outline, FLAT);
+        self.filter_if(!is_stored(expression), expression, outline, FLAT);
     }
 
     /// Guards arguments. Returns whether all of them are plain.

@@ -1,0 +1,195 @@
+//! Refuses rows of which the template would leave something out: nothing may be lost in silence.
+//!
+//! A field is used if the text changes without it. Two kinds of fields may be left out: those that
+//! only connect a call with its result, and the reasoning of earlier messages, if the template
+//! writes the reasoning of a last message.
+
+use serde_json::Value;
+
+use super::jinja::Jinja;
+use super::mask::Proven;
+use crate::dialogue::{CALLS, Content, REASONING, Role, Script, TemplateInputs, Turn};
+use crate::stage::{Code, Reason};
+
+/// What stands in for a content, to see whether it is used.
+const OTHER_CONTENT: &str = "another content";
+
+/// Refuses a row if a field of it is not used in its text.
+pub(super) fn check(
+    jinja: &Jinja,
+    script: Script<'_>,
+    text: &str,
+    proven: &Proven,
+) -> Result<(), Reason> {
+    if let Some(inputs) = script.inputs {
+        check_inputs(jinja, script, inputs, text)?;
+    }
+    if script.turns.iter().any(|turn| turn.content() == Content::Missing) {
+        check_missing_content(jinja, script, text)?;
+    }
+    for (index, turn) in script.turns.iter().enumerate() {
+        if turn.role != Role::Assistant && !proven.has_all_others {
+            let changed = with(script, index, |turn| turn.text = OTHER_CONTENT.to_owned());
+            if is_same(jinja, script, &changed, text) && !turn.text.trim().is_empty() {
+                return Err(unused_turn(jinja.name(), index, turn));
+            }
+        }
+        check_members(jinja, script, index, text)?;
+    }
+    Ok(())
+}
+
+/// Refuses a row if a missing content is not the same as null for the template: it is missing in
+/// JSON, but null once the row has been in a table.
+fn check_missing_content(jinja: &Jinja, script: Script<'_>, text: &str) -> Result<(), Reason> {
+    let mut turns = script.turns.to_vec();
+    let missing = turns.iter_mut().filter_map(|turn| turn.extras.as_mut());
+    missing
+        .filter(|extras| extras.content == Content::Missing)
+        .for_each(|extras| extras.content = Content::Null);
+    if is_same(jinja, script, &turns, text) {
+        return Ok(());
+    }
+    let index = script.turns.iter().position(|turn| turn.content() == Content::Missing);
+    Err(Reason::found(
+        Code::UnsupportedField,
+        format!(
+            "`messages[{}].content`: it is missing, and the template `{}` writes null differently; \
+                write null or an empty string",
+            index.unwrap_or_default(),
+            jinja.name()
+        ),
+    ))
+}
+
+fn check_inputs(
+    jinja: &Jinja,
+    script: Script<'_>,
+    inputs: &TemplateInputs,
+    text: &str,
+) -> Result<(), Reason> {
+    let is_given = |tools: &Value| tools.as_array().is_some_and(|tools| !tools.is_empty());
+    if inputs.tools.as_ref().is_some_and(is_given) {
+        let without = TemplateInputs { tools: None, args: inputs.args.clone() };
+        let without = Script { inputs: Some(&without), ..script };
+        if jinja.text(without, false, None).is_ok_and(|other| other == text) {
+            return Err(unused(jinja.name(), "tools"));
+        }
+    }
+    let is_other = |(name, value): &(&String, &Value)| {
+        jinja.args.get(*name).is_some_and(|of_recipe| of_recipe != *value)
+    };
+    if let Some((name, _)) = inputs.args.iter().find(is_other) {
+        return Err(Reason::found(
+            Code::UnsupportedField,
+            format!(
+                "`chat_template_kwargs.{name}`: the recipe sets `template.args.{name}` to another \
+                    value; remove one of them"
+            ),
+        ));
+    }
+    match inputs.args.keys().find(|name| !jinja.names(name)) {
+        Some(name) => Err(unused(jinja.name(), &format!("chat_template_kwargs.{name}"))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a member that makes no difference, or a call of several.
+fn check_members(
+    jinja: &Jinja,
+    script: Script<'_>,
+    index: usize,
+    text: &str,
+) -> Result<(), Reason> {
+    let turn = &script.turns[index];
+    let Some(extras) = &turn.extras else { return Ok(()) };
+    for (name, value) in &extras.members {
+        if is_link(turn, name) || is_blank(value) {
+            continue;
+        }
+        let without = with(script, index, |turn| remove(turn, name));
+        if is_same(jinja, script, &without, text)
+            && !(REASONING.contains(&name.as_str()) && is_used_if_last(jinja, script, index, name))
+        {
+            return Err(unused(jinja.name(), &format!("messages[{index}].{name}")));
+        }
+        let calls = value.as_array().filter(|_| name == CALLS).map_or(0, Vec::len);
+        for call in (0..calls).filter(|_| calls > 1) {
+            let without = with(script, index, |turn| remove_call(turn, call));
+            if is_same(jinja, script, &without, text) {
+                return Err(unused(jinja.name(), &format!("messages[{index}].{name}[{call}]")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a member only connects a result with its call, or names the tool of a result.
+fn is_link(turn: &Turn, name: &str) -> bool {
+    name == "tool_call_id"
+        || name == "name"
+            && !matches!(turn.role, Role::User | Role::Assistant | Role::System | Role::Developer)
+}
+
+fn is_blank(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.trim().is_empty(),
+        Value::Array(values) => values.is_empty(),
+        _ => false,
+    }
+}
+
+/// Whether a member of a message changes the text of a dialogue that stops with the message.
+fn is_used_if_last(jinja: &Jinja, script: Script<'_>, index: usize, name: &str) -> bool {
+    let stopped = script.until(index + 1);
+    let Ok(text) = jinja.text(stopped, false, None) else { return false };
+    let without = with(stopped, index, |turn| remove(turn, name));
+    !is_same(jinja, script, &without, &text)
+}
+
+/// Whether changed messages have the same text.
+fn is_same(jinja: &Jinja, script: Script<'_>, turns: &[Turn], text: &str) -> bool {
+    jinja.text(Script { turns, ..script }, false, None).is_ok_and(|other| other == text)
+}
+
+fn with(script: Script<'_>, index: usize, change: impl FnOnce(&mut Turn)) -> Vec<Turn> {
+    let mut turns = script.turns.to_vec();
+    change(&mut turns[index]);
+    turns
+}
+
+fn remove(turn: &mut Turn, name: &str) {
+    if let Some(extras) = &mut turn.extras {
+        extras.members.shift_remove(name);
+    }
+}
+
+fn remove_call(turn: &mut Turn, call: usize) {
+    let calls = turn.extras.as_mut().and_then(|extras| extras.members.get_mut(CALLS));
+    if let Some(Value::Array(calls)) = calls {
+        calls.remove(call);
+    }
+}
+
+/// The refusal of a message that is not in the text.
+pub(super) fn unused_turn(template: &str, index: usize, turn: &Turn) -> Reason {
+    let role: String = turn.role.name().chars().take(40).collect();
+    Reason::found(
+        Code::UnsupportedField,
+        format!(
+            "`messages[{index}]`: the template `{template}` ignores this message of role `{role}`; \
+                use a template that writes it, or remove the message"
+        ),
+    )
+}
+
+/// The refusal of a field that makes no difference to the text.
+pub(super) fn unused(template: &str, field: &str) -> Reason {
+    Reason::found(
+        Code::UnsupportedField,
+        format!(
+            "`{field}`: the template `{template}` ignores it; use a template that writes it, or \
+                remove the field"
+        ),
+    )
+}
