@@ -112,9 +112,9 @@ class TemplateInfo:
 
     name: str
     sha256: str
-    end_tokens: list[int]
-    ends: list[str]
-    foreign_markers: list[str]
+    end_tokens: tuple[int, ...]
+    ends: tuple[str, ...]
+    foreign_markers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
