@@ -15,7 +15,7 @@ from zephyr_fast.dataset.typed import typed
 from zephyr_fast.printed import shown
 from zephyr_fast.untrusted.bounded import parse_json, read_bytes
 
-SCHEMA = 2
+SCHEMA = 3
 """The manifest schema that this code reads."""
 
 BYTES_MAX = 64 << 20
