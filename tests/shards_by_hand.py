@@ -107,7 +107,7 @@ def write(
     }
     written = sum(card["rows"] for card in cards.values())
     manifest = {
-        "schema": 2,
+        "schema": 3,
         "kind": kind,
         "engine": "shards_by_hand",
         "semantics": {},
@@ -130,6 +130,7 @@ def write(
             "quarantined": {},
         },
         "phrases": {},
+        "shapes": {},
         "structure": {
             "rows_cut": 0,
             "messages_cut": 0,

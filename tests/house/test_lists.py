@@ -21,7 +21,7 @@ common.
 
 OWNERS = {
     "compared": "recipe/mod.rs",
-    "control_tokens": "recipe/mod.rs",
+    "control_tokens": "recipe/tokens.rs",
     "endings": "read/open.rs",
     "filters": "filter/mod.rs",
     "presets": "recipe/mod.rs",
@@ -29,6 +29,8 @@ OWNERS = {
     "scores": "recipe/mod.rs",
     "shapes": "read/shape/mod.rs",
     "strategies": "recipe/mod.rs",
+    "train_end": "recipe/tokens.rs",
+    "train_on": "recipe/tokens.rs",
 }
 """The one file of the core that holds each list, of those that are long enough."""
 
@@ -39,6 +41,7 @@ OTHERS = {
     ("endings", "dataset/layout.rs"): "endings of the files that are written",
     ("endings", "zephyr_fast/dataset/names.py"): "names of the files that are written",
     ("endings", "zephyr_fast/prepare/spool.py"): "formats that are known by their first bytes",
+    ("templates", "encode.rs"): "the names that are no files, and the template without a name",
     ("scores", "dialogue.rs"): "the fields of UltraFeedback's rows that have these names",
 }
 """Files that hold the same words for something else, and for what."""

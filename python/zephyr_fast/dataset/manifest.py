@@ -15,7 +15,7 @@ from zephyr_fast.dataset.typed import typed
 from zephyr_fast.printed import shown
 from zephyr_fast.untrusted.bounded import parse_json, read_bytes
 
-SCHEMA = 2
+SCHEMA = 3
 """The manifest schema that this code reads."""
 
 BYTES_MAX = 64 << 20
@@ -112,9 +112,9 @@ class TemplateInfo:
 
     name: str
     sha256: str
-    end_tokens: list[int]
-    ends: list[str]
-    foreign_markers: list[str]
+    end_tokens: tuple[int, ...]
+    ends: tuple[str, ...]
+    foreign_markers: tuple[str, ...]
 
 
 @dataclass(frozen=True)

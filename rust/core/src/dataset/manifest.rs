@@ -19,7 +19,7 @@ pub const FILE: &str = "manifest.json";
 /// a terabyte.
 pub(crate) const BYTES_MAX: usize = 64 << 20;
 /// The version of this format.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 /// The text before the manifest's checksum, which is its last field.
 const CHECKSUM_FIELD: &str = ",\n  \"sha256\": \"";
 

@@ -1,17 +1,17 @@
 //! Reads CSV and TSV with a header. Each row becomes a JSON object of texts, as it is in the file:
 //! nothing is taken for a number. An empty cell counts as missing.
 
+use std::collections::VecDeque;
 use std::io::Read;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{CHUNK_BYTES, CHUNK_ROWS_MAX, Chunk, Chunks, Input, LINE_BYTES_MAX, RawRow};
 use crate::error::{Error, Result};
 
 /// The rows of a table.
 pub(super) fn rows(stream: Box<dyn Read + Send>, delimiter: u8, input: &Input) -> Result<Chunks> {
-    let since_row = Arc::new(AtomicUsize::new(0));
-    let stream = ShortRows { stream, since_row: Arc::clone(&since_row) };
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let stream = ShortRows { stream, seen: Arc::clone(&seen) };
     // Rows with fewer or more cells are rows for the quarantine, not the end of the file.
     let mut reader =
         csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(stream);
@@ -19,7 +19,7 @@ pub(super) fn rows(stream: Box<dyn Read + Send>, delimiter: u8, input: &Input) -
     let header = reader.byte_headers().map_err(failed)?.clone();
     let names = names(&header).map_err(|why| Error::input(&input.path, why))?;
     let is_empty = header.is_empty();
-    let rows = Rows { reader, since_row, names, input: input.clone(), is_over: is_empty };
+    let rows = Rows { reader, seen, names, input: input.clone(), is_over: is_empty };
     Ok(Box::new(rows))
 }
 
@@ -45,8 +45,7 @@ fn names(header: &csv::ByteRecord) -> std::result::Result<Vec<Option<Vec<u8>>>, 
 /// A table on its way.
 struct Rows {
     reader: csv::Reader<ShortRows>,
-    /// Bytes that were read since the last row.
-    since_row: Arc<AtomicUsize>,
+    seen: Arc<Mutex<Seen>>,
     names: Vec<Option<Vec<u8>>>,
     input: Input,
     is_over: bool,
@@ -57,18 +56,20 @@ impl Rows {
         let mut chunk = Chunk { input: self.input.ordinal, ..Chunk::default() };
         let mut record = csv::ByteRecord::new();
         while chunk.bytes.len() < CHUNK_BYTES && chunk.rows.len() < CHUNK_ROWS_MAX {
-            self.since_row.store(0, Ordering::Relaxed);
+            locked(&self.seen).since_row = 0;
             if !self.reader.read_byte_record(&mut record)? {
                 self.is_over = true;
                 break;
             }
             let position = record.position().cloned().unwrap_or_else(csv::Position::new);
+            let rest_of_break = u64::from(locked(&self.seen).is_rest_of_break(position.byte()));
+            let offset = position.byte() + rest_of_break;
             let start = chunk.bytes.len();
             self.write(&record, &mut chunk.bytes);
             chunk.rows.push(RawRow {
-                offset: position.byte(),
-                length: self.reader.position().byte() - position.byte(),
-                line: position.line(),
+                offset,
+                length: self.reader.position().byte() - offset,
+                line: position.line() + rest_of_break,
                 start,
                 end: chunk.bytes.len(),
             });
@@ -134,20 +135,59 @@ fn write_text(text: &[u8], json: &mut Vec<u8>) {
 /// unclosed quote turns the rest of the file into one row.
 struct ShortRows {
     stream: Box<dyn Read + Send>,
-    since_row: Arc<AtomicUsize>,
+    seen: Arc<Mutex<Seen>>,
 }
 
 impl Read for ShortRows {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.since_row.load(Ordering::Relaxed) > LINE_BYTES_MAX {
+        if locked(&self.seen).since_row > LINE_BYTES_MAX {
             return Err(std::io::Error::other(format!(
                 "a row exceeds {LINE_BYTES_MAX} bytes; is a closing quote missing?"
             )));
         }
         let read = self.stream.read(buffer)?;
-        self.since_row.fetch_add(read, Ordering::Relaxed);
+        locked(&self.seen).add(buffer.get(..read).unwrap_or_default());
         Ok(read)
     }
+}
+
+/// What is known about the bytes that the CSV reader has taken.
+#[derive(Default)]
+struct Seen {
+    bytes: u64,
+    /// Bytes that were read since the last row.
+    since_row: usize,
+    ends_with_return: bool,
+    /// Where the `\n` of each `\r\n` is. The CSV reader ends a row before it, and counts it to the
+    /// next one.
+    feeds: VecDeque<u64>,
+}
+
+impl Seen {
+    fn add(&mut self, bytes: &[u8]) {
+        for at in memchr::memchr_iter(b'\n', bytes) {
+            let is_second =
+                at.checked_sub(1).map_or(self.ends_with_return, |before| bytes[before] == b'\r');
+            if is_second {
+                self.feeds.push_back(self.bytes + at as u64);
+            }
+        }
+        self.ends_with_return = bytes.last().map_or(self.ends_with_return, |last| *last == b'\r');
+        self.since_row += bytes.len();
+        self.bytes += bytes.len() as u64;
+    }
+
+    /// Whether a row that the CSV reader begins at this byte begins behind it. Rows come in order.
+    fn is_rest_of_break(&mut self, offset: u64) -> bool {
+        while self.feeds.front().is_some_and(|feed| *feed < offset) {
+            self.feeds.pop_front();
+        }
+        self.feeds.front() == Some(&offset)
+    }
+}
+
+fn locked(seen: &Mutex<Seen>) -> std::sync::MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

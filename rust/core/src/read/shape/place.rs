@@ -66,7 +66,9 @@ pub(super) fn told(error: &serde_json::Error, json: &str, base: &str) -> String 
     {
         format!("`{at}` is {}, expected {}", known(&KINDS, found), known(&WANTED, wanted))
     } else if said.starts_with("data did not match any variant") {
-        format!("`{at}` is neither text nor a number")
+        // The error is at the end of the value; of a list, that is the path of its last item.
+        let id = at.rsplit_once('[').map_or(at.as_str(), |(list, _)| list);
+        format!("`{id}` is neither text nor a number")
     } else {
         format!("`{at}`: {said}")
     }
