@@ -26,7 +26,8 @@ ROWS = 40
 Row = dict[str, Any]
 
 # Templates of ours, without and with tags. The second one loops over arguments.
-PLAIN = """{%- if tools %}<tools>{% for tool in tools %}{{ tool | tojson }}{% endfor %}</tools>{% endif %}
+PLAIN = """{%- if tools %}<tools>{% for tool in tools %}{{ tool | tojson }}{% endfor %}</tools>
+{%- endif %}
 {%- for m in messages %}<|{{ m.role }}|>
 {%- if m.role == 'assistant' %}
 {%- if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}
@@ -288,7 +289,10 @@ def test_tools_as_text_are_the_tools_within(tokenizer: Path, tmp_path: Path) -> 
 
 
 def test_content_in_one_part_is_passed_as_a_list(tokenizer: Path, tmp_path: Path) -> None:
-    parts = "{% for m in messages %}<{{ m.role }}>{% for p in m.content %}{{ p.text }}{% endfor %}<e>{% endfor %}"
+    parts = (
+        "{% for m in messages %}<{{ m.role }}>{% for p in m.content %}{{ p.text }}{% endfor %}<e>"
+        "{% endfor %}"
+    )
     both = parts.replace(
         "{% for p in", "{% if m.content is string %}{{ m.content }}{% else %}{% for p in"
     )

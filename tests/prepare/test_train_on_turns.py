@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from out_folder import ledger, shard_rows
 from zephyr_fast import _core, prep
-from zephyr_fast.load.shards import Shards
 
 SAMPLE = Path(_core.__file__).parent / "sample"
 CALL = {"type": "function", "function": {"name": "look", "arguments": {"at": "sky"}}}
@@ -21,9 +21,11 @@ PLAIN = """{%- for m in messages %}<|{{ m.role }}|>
 {{- '' }}</call>{% endfor %}
 {%- else %}{{ m.content }}{% endif %}{{ eos_token }}{% endfor %}
 {%- if add_generation_prompt %}<|assistant|>{% endif %}"""
-TAGGED = PLAIN.replace("'assistant' %}", "'assistant' %}{% generation %}", 1).replace(
-    "{%- else %}", "{{ eos_token }}{% endgeneration %}{%- else %}"
-).replace("{{ m.content }}{% endif %}{{ eos_token }}", "{{ m.content }}{{ eos_token }}{% endif %}")  # fmt: skip
+TAGGED = (
+    PLAIN.replace("'assistant' %}", "'assistant' %}{% generation %}", 1)
+    .replace("{% endif %}{{ eos_token }}", "{{ eos_token }}{% endif %}")
+    .replace("{%- else %}", "{{ eos_token }}{% endgeneration %}{%- else %}")
+)
 LOOK = "Hm.<call>look sky</call></s>"
 
 
@@ -42,8 +44,8 @@ def asked(*flags: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def outcome(folder: Path, template: str, row: dict[str, Any], **overrides: str) -> tuple[str, str]:
-    """The label tokens as text and the reason, one of them empty."""
+def outcome(folder: Path, template: str, row: dict[str, Any], train_on: str) -> str:
+    """The label tokens as text, or the reason."""
     from tokenizers import Tokenizer
 
     of = folder / "of"
@@ -51,9 +53,10 @@ def outcome(folder: Path, template: str, row: dict[str, Any], **overrides: str) 
     shutil.copy(SAMPLE / "tokenizer" / "tokenizer.json", of)
     (of / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": "</s>"}))
     (folder / "t.jinja").write_text(template)
-    (folder / "rows.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(OTHER) + "\n")
+    kept = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+    rows = [row, {**kept, "id": "kept"}]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
     (folder / "r.toml").write_text("")
-    settings = {key.replace("__", "."): value for key, value in overrides.items()}
     prep(
         str(folder / "r.toml"),
         input=folder / "rows.jsonl",
@@ -62,14 +65,50 @@ def outcome(folder: Path, template: str, row: dict[str, Any], **overrides: str) 
         overrides={
             "template.name": str(folder / "t.jinja"),
             "shards.test_fraction": 0.0,
-            "structure.order": "any",
-            **settings,
+            "tokenize.train_on": train_on,
         },
-        max_bad_rows=1.0,
     )
+    first = ledger(folder / "out")[0]
+    if first["reason"]:
+        return str(first["reason"])
     inner = Tokenizer.from_file(str(of / "tokenizer.json"))
-    shards = Shards(folder / "out", "train")
-    labels = [int(label) for part in range(len(shards)) for label in shards[part]["labels"]]
-    said = inner.decode([label for label in labels if label >= 0], skip_special_tokens=False)
-    reasons = json.loads((folder / "out" / "manifest.json").read_text())["rows"]
-    return said.replace("\n", ""), json.dumps(reasons)
+    parts = shard_rows(folder / "out", "train")
+    labels = [label for part in parts for label in part["labels"] if label >= 0]
+    said: str = inner.decode(labels, skip_special_tokens=False)
+    # The answer of the row that is kept in any case, before or after.
+    return said.replace("\n", "").removesuffix("b</s>").removeprefix("b</s>")
+
+
+@pytest.mark.parametrize("template", [PLAIN, TAGGED], ids=["plain", "tagged"])
+@pytest.mark.parametrize(
+    ("train_on", "flags", "expected"),
+    [
+        ("assistant", [], f"Yes.</s>{LOOK}Wet.</s>"),
+        ("last", [], "Wet.</s>"),
+        ("completion", [], f"{LOOK}Wet.</s>"),
+        ("assistant", [{"weight": 0}], f"{LOOK}Wet.</s>"),
+        ("last", [{"weight": 0}], "Wet.</s>"),
+        ("completion", [{"weight": 0}], f"{LOOK}Wet.</s>"),
+        ("completion", [{}, {"train": False}], "Wet.</s>"),
+        ("last", [{}, {"train": False}], "Wet.</s>"),
+        ("completion", [{}, {}, {"train": False}], LOOK),
+        ("last", [{}, {}, {"train": False}], "no_assistant_tokens"),
+        ("all", [{"weight": 0}], "unsupported_field"),
+    ],
+)
+def test_the_recipe_chooses_among_the_trained_messages(
+    template: str, train_on: str, flags: list[dict[str, Any]], expected: str, tmp_path: Path
+) -> None:
+    assert outcome(tmp_path, template, asked(*flags), train_on) == expected
+
+
+def test_an_argument_with_two_values_is_refused_by_name(tmp_path: Path) -> None:
+    template = PLAIN + "{% if mood is defined %}{{ mood }}{% endif %}"
+    (tmp_path / "t.jinja").write_text(template)
+    shutil.copy(SAMPLE / "tokenizer" / "tokenizer.json", tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>"}))
+    recipe = f'template.name = "{tmp_path / "t.jinja"}"\ntemplate.args.mood = "good"\n'
+    rows = [{**asked(), "chat_template_kwargs": {"mood": mood}} for mood in ("good", "bad")]
+    good, bad = json.loads(_core.render(tmp_path, recipe, json.dumps(rows), False))
+    assert good["text"].endswith("good")
+    assert bad["reason"] == "unsupported_field" and "template.args.mood" in bad["detail"]
