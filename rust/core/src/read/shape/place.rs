@@ -27,20 +27,25 @@ const WANTED: [(&str, &str); 5] = [
 
 /// Refuses what is no JSON object.
 pub(super) fn check_object(text: &str) -> Result<(), Reason> {
-    serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| malformed(&error, text))?;
+    check_json(text)?;
     if text.trim_ascii_start().starts_with('{') {
         return Ok(());
     }
     Err(not_of_shape("not a JSON object"))
 }
 
-/// The reason of an error: broken JSON, or JSON of another shape.
+/// Refuses broken JSON.
+fn check_json(text: &str) -> Result<(), Reason> {
+    let checked = serde_json::from_str::<serde::de::IgnoredAny>(text);
+    checked.map(drop).map_err(|error| Reason::found(Code::InvalidJson, error.to_string()))
+}
+
+/// The reason of an error: broken JSON, anywhere in the row, or JSON of another shape.
 pub(super) fn malformed(error: &serde_json::Error, text: &str) -> Reason {
-    if error.is_data() {
-        not_of_shape(told(error, text, ""))
-    } else {
-        Reason::found(Code::InvalidJson, error.to_string())
+    if !error.is_data() {
+        return Reason::found(Code::InvalidJson, error.to_string());
     }
+    check_json(text).err().unwrap_or_else(|| not_of_shape(told(error, text, "")))
 }
 
 /// What is wrong with a value that is valid JSON. `base` is where the value is in the row.

@@ -63,7 +63,10 @@ fn fields<'row, T: Deserialize<'row>>(
     if let Some(field) = lost_field(text, lists, of_element, has_inputs) {
         return Err(lost(&field));
     }
-    serde_json::from_str(text).map_err(malformed)
+    serde_json::from_str(text).map_err(|error| {
+        let broken = serde_json::from_str::<serde::de::IgnoredAny>(text).err();
+        malformed(broken.unwrap_or(error))
+    })
 }
 
 fn check_count(messages: usize) -> Result<(), (&'static str, String)> {
