@@ -89,7 +89,7 @@ def render(of: Path, template: str, *dialogues: list[dict[str, str]], **keys: st
     file.write_text(template, encoding="utf-8")
     recipe = [f'template.name = "{file}"', *(f"{key.replace('__', '.')} = {value}" for key, value in
               keys.items()), ""]  # fmt: skip
-    found: list[Any] = json.loads(_core.render(of, "\n".join(recipe), json.dumps(dialogues), False))
+    found: list[Any] = json.loads(_core.render((of, "\n".join(recipe)), json.dumps(dialogues), False))
     return found
 
 
@@ -153,7 +153,7 @@ def test_reasoning_is_trained_where_the_template_writes_it(tmp_path: Path) -> No
     turns[1]["content"] = "<think>\nHm.\n</think>\n\nBecause."
     turns[3]["content"] = "<think>\nWell, <b>.\n</think>\n\nSo."
     text = AutoTokenizer.from_pretrained(qwen).apply_chat_template(turns, tokenize=False)
-    [got] = json.loads(_core.render(qwen, "tokenizer", json.dumps([turns]), False))
+    [got] = json.loads(_core.render((qwen, "tokenizer"), json.dumps([turns]), False))
     assert got["text"] == text
     assert answers(got) == ["Because.<|im_end|>", "<think>\nWell, <b>.\n</think>\n\nSo.<|im_end|>"]
     # And such rows are written: `<think>` is no control token.

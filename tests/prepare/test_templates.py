@@ -160,7 +160,10 @@ def engine(
 ) -> list[dict]:
     file = folder / f"{re.sub('[^a-z0-9_.-]', '_', name)}.jinja"
     file.write_bytes(template.encode())
-    return json.loads(_core.render((tokenizer, str(file)), json.dumps(dialogues), prompt))
+    given = str(file)
+    if "strftime_now" in template:
+        given = f'template.name = "{file}"\ntemplate.date = "{TODAY}"\n'
+    return json.loads(_core.render((tokenizer, given), json.dumps(dialogues), prompt))
 
 
 @pytest.mark.parametrize("prompt", [False, True], ids=["whole", "prompt"])

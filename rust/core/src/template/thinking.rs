@@ -116,13 +116,21 @@ mod tests {
         let text = "<a>x</a><think>\nhm\n</think>\n\nyes";
         let answers = |prompt| {
             let mut answers = [3..4, 29..32];
-            let joined = join(text, &mut answers, &[16..18], [None, prompt].into_iter());
+            let joined = join(
+                text,
+                &mut answers,
+                std::slice::from_ref(&(16..18)),
+                [None, prompt].into_iter(),
+            );
             joined.map(|()| answers[1].start)
         };
         assert_eq!(answers(None), Some(8));
         assert_eq!(answers(Some(16)), Some(16));
         assert_eq!(answers(Some(5)), Some(8));
         let mut apart = [3..4, 29..32];
-        assert_eq!(join(text, &mut apart, &[9..10], [None, None].into_iter()), None);
+        assert_eq!(
+            join(text, &mut apart, std::slice::from_ref(&(9..10)), [None, None].into_iter()),
+            None
+        );
     }
 }

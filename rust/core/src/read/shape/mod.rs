@@ -10,6 +10,7 @@ mod compared;
 mod completions;
 mod cursor;
 mod dolly;
+mod fields;
 mod flat;
 mod hh;
 mod messages;
@@ -34,6 +35,7 @@ mod unsupported;
 
 use columns::Columns;
 use cursor::{Cursor, once, whole};
+use fields::{check_depth, fields, row_text};
 use serde::Deserialize;
 use unsupported::{ASSISTANT, Level, List};
 
@@ -330,87 +332,6 @@ fn check_count(messages: usize) -> std::result::Result<(), Reason> {
     Ok(())
 }
 
-/// Parses JSON into a shape's own fields, telling broken JSON from JSON of another shape: by
-/// `quick` where that is sure of them, else by serde_json. Refuses a row that would lose a field
-/// which decides what is trained; such fields are searched in the row and in the objects of
-/// `lists`.
-fn fields<'row, T>(
-    row: &'row [u8],
-    lists: &[List],
-    quick: impl FnOnce(&mut Cursor<'row>) -> Option<T>,
-) -> std::result::Result<T, Reason>
-where
-    T: Deserialize<'row>,
-{
-    let text = row_text(row)?;
-    if let Some(fields) = whole(text, quick) {
-        return Ok(fields);
-    }
-    check_depth(text)?;
-    // serde would take the places of an array for the fields in their order.
-    if !text.trim_ascii_start().starts_with('{') {
-        return Err(place::check_object(text).err().unwrap_or_else(|| not_of_shape("")));
-    }
-    unsupported::check(text, lists)?;
-    serde_json::from_str(text).map_err(|error| place::malformed(&error, text))
-}
-
-fn row_text(row: &[u8]) -> std::result::Result<&str, Reason> {
-    let text = simdutf8::basic::from_utf8(row).or_else(|_| std::str::from_utf8(row));
-    text.map_err(|error| {
-        Reason::found(
-            Code::InvalidUtf8,
-            format!("not UTF-8 at byte {} of the row", error.valid_up_to()),
-        )
-    })
-}
-
-fn check_depth(text: &str) -> std::result::Result<(), Reason> {
-    let depth = depth(text.as_bytes());
-    if depth > DEPTH_MAX {
-        return Err(Reason::found(
-            Code::TooDeep,
-            format!("arrays and objects {depth} deep; at most {DEPTH_MAX}"),
-        ));
-    }
-    Ok(())
-}
-
-/// How deep arrays and objects lie within each other; of broken JSON, as far as its strings can be
-/// told.
-fn depth(row: &[u8]) -> usize {
-    let (mut depth, mut deepest, mut rest) = (0_usize, 0, row);
-    while let Some(place) =
-        rest.iter().position(|byte| matches!(byte, b'"' | b'[' | b'{' | b']' | b'}'))
-    {
-        let after = &rest[place + 1..];
-        rest = match rest[place] {
-            b'"' => behind_text(after),
-            opening_or_closing => {
-                depth = if matches!(opening_or_closing, b'[' | b'{') {
-                    depth + 1
-                } else {
-                    depth.saturating_sub(1)
-                };
-                deepest = deepest.max(depth);
-                after
-            }
-        };
-    }
-    deepest
-}
-
-/// What follows a string whose opening quote has been read.
-fn behind_text(mut rest: &[u8]) -> &[u8] {
-    while let Some(place) = memchr::memchr2(b'"', b'\\', rest) {
-        if rest[place] == b'"' {
-            return &rest[place + 1..];
-        }
-        rest = rest.get(place + 2..).unwrap_or_default();
-    }
-    &[]
-}
-
 /// Ids come as strings and as numbers.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -438,20 +359,4 @@ impl From<Id> for String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_an_object_is_a_row_and_broken_json_is_told_from_another_shape() {
-        let parse = named("alternating").expect("is a shape").parse;
-        let code =
-            |row: &str| parse(row.as_bytes()).map_or_else(|reason| reason.code.word(), |_| "row");
-        assert_eq!(code(r#" {"id": "a", "data": ["q", "r"]}"#), "row");
-        for row in [r#"["a", ["q", "r"]]"#, "7", "null", r#""text""#, r#"{"data": "q"}"#, "{}"] {
-            assert_eq!(code(row), "invalid_row", "{row}");
-        }
-        for row in [r#"["a", ["q", "r"]"#, r#"{"data": ["q", "r"]"#, "hello", "NaN"] {
-            assert_eq!(code(row), "invalid_json", "{row}");
-        }
-    }
-}
+mod tests;
