@@ -19,7 +19,12 @@ struct Parts {
 /// last one. The white space after the answer is part of it unless `strips_end`.
 fn parts(text: &str, strips_end: bool) -> Option<Parts> {
     let (first, last) = (text.find(CLOSE)?, text.rfind(CLOSE)? + CLOSE.len());
-    let start = text[..first].rfind(OPEN).map_or(0, |offset| offset + OPEN.len());
+    let open = text[..first].rfind(OPEN);
+    // Text before the reasoning is a part of the answer that neither range would hold.
+    if open.is_some_and(|offset| !text[..offset].chars().all(is_space)) {
+        return None;
+    }
+    let start = open.map_or(0, |offset| offset + OPEN.len());
     let trimmed = |start: usize, end: usize| {
         let core = text[start..end].trim_start_matches(is_space);
         let start = end - core.len();
@@ -109,6 +114,7 @@ mod tests {
         assert_eq!(marked_as(text, true).expect("has both"), "<think>\n{hm}\n</think>\n\n[yes] ");
         assert_eq!(marked_as("hm</think>", false).expect("has both"), "{hm}</think>[]");
         assert_eq!(marked_as("<think>hm", false), None);
+        assert_eq!(marked_as("so <think>hm</think>yes", false), None);
     }
 
     #[test]
