@@ -27,19 +27,19 @@ const WANTED: [(&str, &str); 5] = [
 
 /// Refuses what is no JSON object.
 pub(super) fn check_object(text: &str) -> Result<(), Reason> {
-    serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| malformed(&error, text))?;
+    serde_json::from_str::<serde::de::IgnoredAny>(text)
+        .map_err(|error| Reason::found(Code::InvalidJson, error.to_string()))?;
     if text.trim_ascii_start().starts_with('{') {
         return Ok(());
     }
     Err(not_of_shape("not a JSON object"))
 }
 
-/// The reason of an error: broken JSON, or JSON of another shape.
+/// The reason of an error: broken JSON, wherever in the row it is, or JSON of another shape.
 pub(super) fn malformed(error: &serde_json::Error, text: &str) -> Reason {
-    if error.is_data() {
-        not_of_shape(told(error, text, ""))
-    } else {
-        Reason::found(Code::InvalidJson, error.to_string())
+    match serde_json::from_str::<serde_json::Value>(text) {
+        Err(broken) => Reason::found(Code::InvalidJson, broken.to_string()),
+        Ok(_) => not_of_shape(told(error, text, "")),
     }
 }
 

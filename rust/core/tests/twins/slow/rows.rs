@@ -61,7 +61,13 @@ fn fields<'row, T: Deserialize<'row>>(
     if let Some(field) = lost_field(text, lists, of_element) {
         return Err(lost(&field));
     }
-    serde_json::from_str(text).map_err(malformed)
+    serde_json::from_str(text).map_err(|error| {
+        let broken = serde_json::from_str::<serde_json::Value>(text).err();
+        broken.map_or_else(
+            || ("invalid_row", error.to_string()),
+            |broken| ("invalid_json", broken.to_string()),
+        )
+    })
 }
 
 fn check_count(messages: usize) -> Result<(), (&'static str, String)> {
