@@ -1,5 +1,7 @@
 //! Any chat template but Zephyr's: minijinja set up as `transformers` sets up Jinja, under limits.
 
+use std::ops::Range;
+
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
 use minijinja::{Environment, ErrorKind, context};
@@ -8,7 +10,7 @@ use super::date::{Date, strftime_now};
 use super::ends::Ends;
 use super::limits::{self, Draft};
 use super::mask::{self, Marking, Mask};
-use super::{TemplateSource, guards, json, python, source};
+use super::{TemplateSource, guards, json, left_out, python, source};
 use crate::control_tokens::{markers, structure};
 use crate::dialogue::{Role, Turn};
 use crate::error::{Error, Result};
@@ -75,7 +77,7 @@ impl Jinja {
         jinja.ends = Ends::from_trials(&jinja, &canaries, tokens, template.train_end)
             .map_err(|why| refused(&why))?;
         for canary in &canaries {
-            jinja.render(canary).map_err(|reason| refused(&reason.detail.unwrap_or_default()))?;
+            jinja.rendered(canary).map_err(|reason| refused(&reason.detail.unwrap_or_default()))?;
         }
         Ok(jinja)
     }
@@ -118,8 +120,19 @@ impl Jinja {
     }
 
     pub(super) fn render(&self, turns: &[Turn]) -> std::result::Result<Rendered, Reason> {
+        let (rendered, others) = self.rendered(turns)?;
+        left_out::check(turns, &rendered.text, &others)
+            .map_err(|why| Reason::found(Code::MaskNotProvable, why))?;
+        Ok(rendered)
+    }
+
+    /// A dialogue with its ranges, and the contents of the other messages that were located.
+    fn rendered(
+        &self,
+        turns: &[Turn],
+    ) -> std::result::Result<(Rendered, Vec<Range<usize>>), Reason> {
         let mut text = self.render_text(turns)?;
-        let Mask { mut trained, answers, append } = mask::derive(self, turns, &text)
+        let Mask { mut trained, answers, others, append } = mask::derive(self, turns, &text)
             .map_err(|why| Reason::found(Code::MaskNotProvable, why))?;
         if let Some(offset) = append {
             let end = self.ends.appended();
@@ -130,7 +143,7 @@ impl Jinja {
                 None => trained.push(offset..offset + end.len()),
             }
         }
-        Ok(Rendered { text, trained, answers })
+        Ok((Rendered { text, trained, answers }, others))
     }
 
     /// The text of a dialogue, with the generation prompt or without, marked or plain.

@@ -179,6 +179,8 @@ pub(super) struct Mask {
     pub(super) trained: Vec<Range<usize>>,
     /// Where the contents of the assistant messages end; empty if they were not located.
     pub(super) answers: Vec<usize>,
+    /// The contents of all other messages that were located.
+    pub(super) others: Vec<Range<usize>>,
     /// The offset to insert an end at that the template does not write.
     pub(super) append: Option<usize>,
 }
@@ -215,7 +217,7 @@ pub(super) fn derive(jinja: &Jinja, turns: &[Turn], text: &str) -> Result<Mask, 
     }
     compare_prefixes(jinja, turns, text, &trained, &found.answers)?;
     let answers = found.answers.iter().map(|answer| answer.end).collect();
-    Ok(Mask { trained, answers, append })
+    Ok(Mask { trained, answers, others: found.others, append })
 }
 
 /// Compares with the third derivation. If the text rendered before an assistant message is a prefix

@@ -10,6 +10,7 @@ mod ends;
 mod guards;
 mod jinja;
 mod json;
+mod left_out;
 mod limits;
 mod mask;
 mod page;
@@ -31,7 +32,7 @@ use crate::error::{Error, Result};
 use crate::normal::sha256_hex;
 use crate::recipe::TrainEnd;
 use crate::sample::Rendered;
-use crate::stage::Reason;
+use crate::stage::{Code, Reason};
 use crate::tokenize::SpecialTokens;
 
 impl TemplateSource {
@@ -194,6 +195,12 @@ impl Template {
     pub fn render(&self, turns: &[Turn]) -> std::result::Result<Page<'_>, Reason> {
         match &self.kind {
             Kind::Zephyr { eos } => {
+                let is_unknown =
+                    |turn: &Turn| !matches!(turn.role, Role::System | Role::User | Role::Assistant);
+                if let Some(index) = turns.iter().position(is_unknown) {
+                    let why = left_out::of_role(index, &turns[index].role);
+                    return Err(Reason::found(Code::MaskNotProvable, why));
+                }
                 let mut page = self.pages.blank();
                 zephyr(turns, eos, &mut page.rendered);
                 Ok(page)
