@@ -1,5 +1,7 @@
 //! Finds the fields that a row would lose, with serde_json only.
 
+use std::collections::HashSet;
+
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -61,6 +63,18 @@ pub fn says(value: &RawValue) -> bool {
             None => !["null", "\"\""].contains(&value.get()),
         },
     }
+}
+
+/// Whether any object of a row has a key twice.
+pub fn repeats_a_key(row: &[u8]) -> bool {
+    fn repeats(value: &RawValue) -> bool {
+        if let Some(Raw(fields)) = raw(value) {
+            let keys: HashSet<_> = fields.iter().map(|(key, _)| key).collect();
+            return keys.len() < fields.len() || fields.iter().any(|(_, value)| repeats(value));
+        }
+        raw::<Vec<&RawValue>>(value).is_some_and(|values| values.into_iter().any(repeats))
+    }
+    serde_json::from_slice(row).is_ok_and(repeats)
 }
 
 fn is(object: &Raw, key: &str, text: &str) -> bool {

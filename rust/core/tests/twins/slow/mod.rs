@@ -1,6 +1,6 @@
 //! The reference implementations: slow and simple. The tests in the parent directory compare the
 //! engine with them.
 
-mod fields;
+pub mod fields;
 pub mod phrases;
 pub mod rows;
