@@ -97,8 +97,10 @@ def main() -> None:
         ],
     )
 
-    learnt = [*told_of_loss(read(sft)), *told_of_preference(read(dpo))]
-    show(out, Manifest.read(shards), Manifest.read(prefs), learnt)
+    made_pairs = Manifest.read(prefs)
+    pairs = made_pairs.split("test").examples
+    learnt = [*told_of_loss(read(sft)), *told_of_preference(read(dpo), pairs)]
+    show(out, Manifest.read(shards), made_pairs, learnt)
     if not all(better for _, _, better in learnt):
         sys.exit("the model did not learn; see the logs in " + str(out / "logs"))
 
@@ -147,18 +149,11 @@ def told_of_loss(sft: Numbers) -> list[tuple[str, str, bool]]:
     return [("SFT", f"held-out loss {before:.3f} → {after:.3f}", after < before)]
 
 
-def told_of_preference(dpo: Numbers) -> list[tuple[str, str, bool]]:
+def told_of_preference(dpo: Numbers, pairs: int) -> list[tuple[str, str, bool]]:
     """Return the lines on preference. The accuracy before DPO is that of the SFT model."""
-    before, after, pairs = (
-        dpo[name]
-        for name in (
-            "before_preference_accuracy",
-            "eval_preference_accuracy",
-            "eval_preference_pairs",
-        )
-    )
+    before, after = dpo["before_preference_accuracy"], dpo["eval_preference_accuracy"]
     margins = [dpo[name] for name in ("before_preference_margin", "eval_preference_margin")]
-    accuracy = f"held-out preference accuracy {before:.1%} → {after:.1%} ({pairs:.0f} pairs)"
+    accuracy = f"held-out preference accuracy {before:.1%} → {after:.1%} ({pairs} pairs)"
     return [
         ("DPO", accuracy, after > before),
         ("", f"margin per token {margins[0]:.2f} → {margins[1]:.2f} nats", margins[1] > margins[0]),

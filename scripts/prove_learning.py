@@ -22,6 +22,7 @@ from typing import Any
 
 from demo import CPU, read, relative, run
 from smollm2 import unpacked_model
+from zephyr_fast import Manifest
 
 Numbers = dict[str, Any]
 Curve = list[tuple[int, float]]
@@ -244,7 +245,7 @@ def learn(out: Path, profile: Profile, start: str, seed: int) -> Learnt:
         ],  # all margins are 0 at the start, except for rounding
         told["before_preference_accuracy"],
         told["eval_preference_accuracy"],
-        round(told["eval_preference_pairs"]),
+        Manifest.read(prefs).split("test").examples,
     )
 
 

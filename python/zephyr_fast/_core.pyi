@@ -19,6 +19,7 @@ __all__ = [
     "__version__",
     "canary",
     "describe",
+    "encode",
     "explain",
     "names",
     "pack",

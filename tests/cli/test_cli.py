@@ -99,7 +99,8 @@ def test_the_strategy_of_a_preset_can_be_named_alone(tmp_path: Path) -> None:
 
 def test_an_unknown_recipe_is_told_the_known_ones(tmp_path: Path) -> None:
     told = refusal(2, "prep", "ultrachatt", *SAMPLE, "--out", tmp_path / "out")
-    assert "`ultrachatt`" in told and "ultrachat, ultrachat-200k-trl07, ultrafeedback" in told
+    known = "chat, pairs, ultrachat, ultrachat-200k, ultrachat-200k-trl07, ultrafeedback"
+    assert "`ultrachatt`" in told and known in told
 
 
 def test_what_cannot_be_read_is_named_and_leaves_no_data_set(tmp_path: Path) -> None:

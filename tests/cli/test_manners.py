@@ -178,7 +178,7 @@ def test_help_names_the_bundled_recipes_of_each_command() -> None:
     prep, binarize = (
         " ".join(shell(name, "--help").stdout.split()) for name in ("prep", "binarize")
     )
-    assert "bundled recipe (ultrachat, ultrachat-200k-trl07)" in prep
-    assert "bundled recipe (ultrafeedback)" in binarize
+    assert "bundled recipe (chat, ultrachat, ultrachat-200k, ultrachat-200k-trl07)" in prep
+    assert "bundled recipe (pairs, ultrafeedback)" in binarize
     _, _, commands = shell("--help").stdout.partition("Commands:")
     assert "prep" in commands and "..." not in commands

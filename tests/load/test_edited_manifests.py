@@ -71,7 +71,7 @@ def test_an_edited_manifest_is_found(copy: Path) -> None:
         with pytest.raises(IntegrityError):
             list(Shards(copy, "train"))
             pytest.fail(what)
-    (copy / "manifest.json").write_text(edited(lambda told, split, shard: told.update(schema=3)))
+    (copy / "manifest.json").write_text(edited(lambda told, split, shard: told.update(schema=4)))
     with pytest.raises(InputError, match="update zephyr-fast"):
         Shards(copy, "train")
 

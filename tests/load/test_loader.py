@@ -225,11 +225,6 @@ def test_a_batch_that_is_gathered_from_the_files_is_that_of_its_samples(
             ) <= {-100}
 
 
-def test_a_selection_of_rows_is_refused_as_it_has_another_numbering(folder: Path) -> None:
-    with pytest.raises(ConfigError, match="complete split"):
-        IndexRows(open_shards(folder).select(range(5)))
-
-
 def test_a_loader_that_is_about_to_be_sharded_again_says_so(folder: Path) -> None:
     """accelerate would hand each rank a part of its part: of 23 rows on 2 ranks, half would
     never be read.

@@ -53,7 +53,8 @@ HARMLESS = {
 def stranger(name: str, text: str, special: dict[str, str] | None = None) -> str:
     """A template as `_core.unknown_template` gives it."""
     named = {"bos": "<s>", "eos": "</s>", "pad": None, "unk": None} | (special or {})
-    return json.dumps({"name": name, "text": text, "special": named, "control": []})
+    source = {"name": name, "text": text, "special": named, "control": []}
+    return json.dumps(source | {"date": None, "args": {}, "train_end": "require"})
 
 
 @pytest.mark.parametrize("name", HOSTILE)

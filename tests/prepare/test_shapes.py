@@ -171,3 +171,22 @@ def test_a_row_of_no_known_shape_is_told_what_it_might_be(tmp_path: Path) -> Non
     path = lines(tmp_path / "rows.jsonl", [{"prompt": "q", "chosen": "a", "rejected": "b"}] * 30)
     with pytest.raises(zephyr_fast.TooManyBadRowsError, match="zephyr-fast binarize"):
         zephyr_fast.prep("chat", input=path, out=tmp_path / "out", tokenizer=TOKENIZER)
+
+
+def test_a_row_without_the_question_of_the_usual_shape_is_read_by_its_own_columns(
+    tmp_path: Path,
+) -> None:
+    rows: list[Row] = [{"question": f"q{number}", "answer": "a"} for number in range(9)]
+    rows += [{"prompt": "asked", "response": "said"}, {"answer": "of nothing", "context": "c"}]
+    path = lines(tmp_path / "rows.jsonl", rows)
+    zephyr_fast.prep("chat", input=path, out=tmp_path / "out", overrides={"shards.tokens": False})
+    found = [row["messages"] for row in text_rows(tmp_path / "out", "train")]
+    assert [turn["content"] for turn in found[9]] == ["asked", "said"] and len(found) == 10
+    assert ledger(tmp_path / "out")[10]["reason"] == "invalid_row"
+
+
+def test_an_alpaca_row_may_have_only_its_input(tmp_path: Path) -> None:
+    path = lines(tmp_path / "rows.jsonl", [{"input": "asked", "output": "said"}])
+    zephyr_fast.prep("chat", input=path, out=tmp_path / "out", overrides={"shards.tokens": False})
+    [row] = text_rows(tmp_path / "out", "train")
+    assert [turn["content"] for turn in row["messages"]] == ["asked", "said"]

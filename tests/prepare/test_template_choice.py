@@ -89,7 +89,8 @@ def render(of: Path, template: str, *dialogues: list[dict[str, str]], **keys: st
     file.write_text(template, encoding="utf-8")
     recipe = [f'template.name = "{file}"', *(f"{key.replace('__', '.')} = {value}" for key, value in
               keys.items()), ""]  # fmt: skip
-    found: list[Any] = json.loads(_core.render(of, "\n".join(recipe), json.dumps(dialogues), False))
+    by = (of, "\n".join(recipe))
+    found: list[Any] = json.loads(_core.render(by, json.dumps(dialogues), False))
     return found
 
 
@@ -110,7 +111,8 @@ def test_the_bundled_recipes_use_the_tokenizers_own_template(tmp_path: Path) -> 
     qwen = real_path("tokenizers/qwen3")
     manifest = prep(input="sample", out=tmp_path / "out", tokenizer=qwen)
     assert manifest.template is not None and manifest.template.name == "tokenizer"
-    assert manifest.template.end_tokens == [151_645] and manifest.template.foreign_markers == []
+    assert manifest.template.end_tokens == (151_645,)
+    assert manifest.template.foreign_markers == ()
 
 
 def test_a_list_of_templates_uses_the_one_named_default(tmp_path: Path) -> None:
@@ -153,7 +155,7 @@ def test_reasoning_is_trained_where_the_template_writes_it(tmp_path: Path) -> No
     turns[1]["content"] = "<think>\nHm.\n</think>\n\nBecause."
     turns[3]["content"] = "<think>\nWell, <b>.\n</think>\n\nSo."
     text = AutoTokenizer.from_pretrained(qwen).apply_chat_template(turns, tokenize=False)
-    [got] = json.loads(_core.render(qwen, "tokenizer", json.dumps([turns]), False))
+    [got] = json.loads(_core.render((qwen, "tokenizer"), json.dumps([turns]), False))
     assert got["text"] == text
     assert answers(got) == ["Because.<|im_end|>", "<think>\nWell, <b>.\n</think>\n\nSo.<|im_end|>"]
     # And such rows are written: `<think>` is no control token.

@@ -33,7 +33,11 @@ TODAY = datetime.date.today().isoformat()
 ENDLESS = "it writes no token at the end of an assistant message"
 # They want a content that is a list of typed parts, and write nothing of a string.
 TYPED = "the assistant messages cannot be located in the rendered text"
+# Their tags hold the header, which the prompt has too.
+OVERLAPS = "the trained range of assistant message 1 overlaps the prompt before it"
 REFUSED = {
+    "gptoss_training": OVERLAPS,
+    "muse_glimmer_training": OVERLAPS,
     "idefics3": TYPED,
     "idefics3_training": TYPED,
     "glm4moe": ENDLESS,
@@ -76,7 +80,11 @@ TRAINED = {
         "qwen3_5_nothink_training", "qwen3_5_think_training", "qwen3_6_training",
         "qwen3_8_training", "qwen3_training",
     ],
-    "~<|eot_id|>": ["hub:llama-3", "llama3", "llama3_1", "llama3_training"],
+    "~<|eot_id|>": [
+        "hub:llama-3", "hub:llama-3.2-1b-instruct", "llama3", "llama3_1", "llama3_2",
+        "llama3_training",
+    ],
+    "~<|eot|>": ["muse_glimmer"],
     "~<|end|>": ["phi3", "phi3_5"],
     "~<|end|>\n": ["phi3_5_training", "phi3_training"],
 }  # fmt: skip
@@ -160,7 +168,10 @@ def engine(
 ) -> list[dict]:
     file = folder / f"{re.sub('[^a-z0-9_.-]', '_', name)}.jinja"
     file.write_bytes(template.encode())
-    return json.loads(_core.render((tokenizer, str(file)), json.dumps(dialogues), prompt))
+    given = str(file)
+    if "strftime_now" in template:
+        given = f'template.name = "{file}"\ntemplate.date = "{TODAY}"\n'
+    return json.loads(_core.render((tokenizer, given), json.dumps(dialogues), prompt))
 
 
 @pytest.mark.parametrize("prompt", [False, True], ids=["whole", "prompt"])
@@ -201,8 +212,11 @@ def test_every_answer_and_what_ends_it_is_trained_and_nothing_else(
     turns = [("system", "Be good."), *turns] if name == "hub:mistral-7b-instruct-v0.2" else turns
     messages = [{"role": role, "content": content} for role, content in turns]
     [got] = engine(tokenizer, tmp_path, name, TEMPLATES[name], [messages], prompt=False)
-    [shape] = [shape for shape, names in TRAINED.items() if name in names]
-    wanted = shape.replace("~", "Because.") + shape.replace("~", "So.") + LAST.get(name, "")
+    if name == "gptoss":  # its last answer ends otherwise
+        wanted = "Because.<|end|>So.<|return|>"
+    else:
+        [shape] = [shape for shape, names in TRAINED.items() if name in names]
+        wanted = shape.replace("~", "Because.") + shape.replace("~", "So.") + LAST.get(name, "")
     assert "".join(got["text"][start:end] for start, end in got["trained"]) == wanted
 
 

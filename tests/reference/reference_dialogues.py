@@ -129,16 +129,20 @@ def before(fields: Fields) -> Messages:
     return after_system(maybe(fields, system), turns)
 
 
-def joined(fields: Fields, *names: str) -> str:
-    return "\n\n".join(part for name in names if (part := maybe(fields, name)))
+def joined(fields: Fields, asked: str, about: str) -> str:
+    parts = text(fields, asked), maybe(fields, about)
+    return "\n\n".join(part for part in parts if part)
 
 
-def flat(*questions: str, answers: tuple[str, ...]) -> Callable[[Fields], Said]:
+def flat(
+    asked: str, about: str, answers: tuple[str, ...], either: bool = False
+) -> Callable[[Fields], Said]:
     """A shape of rows with one question, in parts, and one answer."""
 
     def read(fields: Fields) -> Said:
         checked(fields)
-        question = joined(fields, *questions)
+        is_about_alone = either and fields.get(asked) is None and fields.get(about) is not None
+        question = joined(fields, about, asked) if is_about_alone else joined(fields, asked, about)
         answer = next((name for name in answers if fields.get(name) is not None), answers[0])
         return [*before(fields), user(question), assistant(text(fields, answer))], None
 

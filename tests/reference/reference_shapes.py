@@ -225,7 +225,7 @@ SHAPES: dict[str, Callable[[Fields], Said]] = {
     "sharegpt": sharegpt,
     "capybara": capybara,
     "alternating": alternating,
-    "alpaca": flat("instruction", "input", answers=("output",)),
+    "alpaca": flat("instruction", "input", answers=("output",), either=True),
     "dolly": flat("instruction", "context", answers=("response",)),
     "prompt_completion": prompt_completion,
     "question_answer": flat("question", "context", answers=("answer", "response")),

@@ -1,7 +1,7 @@
 """dSFT on packed windows is stock TRL's on their documents, one in a row: loss, metrics,
 gradients; on packaged rows and on hostile ones.
 
-What TRL offers beside goes through: NEFTune, its other losses, adapters. (Pairs have
+What TRL offers beside goes through: its other losses, adapters. (Pairs have
 `test_packed_pairs.py`.)
 """
 
@@ -145,7 +145,7 @@ ADAPTER = {"use_peft": True, "lora_r": 4, "lora_alpha": 64}
 
 @pytest.mark.parametrize(
     "settings",
-    [{"neftune_noise_alpha": 20.0}, {"loss_type": "dft"}, {"label_smoothing_factor": 0.2}, ADAPTER],
+    [{"loss_type": "dft"}, {"label_smoothing_factor": 0.2}, ADAPTER],
     ids=lambda one: next(iter(one)),
 )
 def test_what_trl_offers_beside_gives_the_losses_of_stock_trl(

@@ -40,7 +40,7 @@ def scan_ledger(folder: str | Path) -> pl.LazyFrame:
         >>> import polars as pl
         >>> dropped = scan_ledger(out).filter(pl.col("reason") == "phrase")
         >>> dropped.select("row_id", "outcome").collect().height
-        10
+        5
     """
     parts = sorted(
         path for path in (Path(folder) / "_ledger").glob("part-*.parquet") if path.is_file()

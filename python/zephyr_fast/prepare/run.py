@@ -88,7 +88,7 @@ def prep(recipe: str = "ultrachat", *, out: str | Path, **options: Unpack[RunOpt
     Example:
         >>> manifest = prep(input="sample", overrides={"pack": {"seq_len": 512}}, out=out)
         >>> manifest.rows.read, manifest.rows.written
-        (320, 293)
+        (320, 298)
     """
     return _run("prep", recipe, out, options)
 

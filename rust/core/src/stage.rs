@@ -161,9 +161,10 @@ codes! {
         "Fix the template, or filter such rows. A common cause is a template that rejects system \
          messages."
     MaskNotProvable "mask_not_provable" Quarantined
-        "The assistant's tokens cannot be located in the rendered text, because the chat template \
-         changes, moves or merges messages."
-        "Use a template with `{% generation %}` tags, or set `tokenize.train_on = \"all\"`."
+        "The chat template changes, moves, merges or leaves out messages, so that the assistant's \
+         tokens cannot be located, or a message would be lost."
+        "Use a template that writes each message as it is, with `{% generation %}` tags if needed. \
+         The detail names the message."
     Tokenizer "tokenizer" Quarantined
         "The tokenizer fails on the row."
         "Fix the row or the tokenizer; the detail has the tokenizer's own error."

@@ -130,7 +130,7 @@ pub fn render(tokenizer: &Path, template: &str, dialogues: &str, prompt: bool) -
 
 /// Loads a template, given by name or path, or by the text of a recipe, which has several lines.
 pub(super) fn template_of(template: &str, tokenizer: &Tokenizer) -> Result<Template> {
-    let of_recipe = template.contains('\n').then_some(template).unwrap_or_default();
+    let of_recipe = if template.contains('\n') { template } else { "" };
     let mut recipe = fit::read(of_recipe, "template", &[])?;
     if of_recipe.is_empty() {
         recipe.template.name = template.to_owned();

@@ -153,13 +153,7 @@ fn switched_off(recipe: &Recipe) -> Option<(&'static str, &'static str)> {
         ),
         (&["tokenize.train_end"], is_trl07, "`compat = \"trl-0.7\"` appends an EOS to each text"),
         (
-            &[
-                "template.name",
-                "template.date",
-                "tokenize.train_end",
-                "tokenize.train_on",
-                "tokenize.control_tokens",
-            ],
+            &["template.name", "template.date", "tokenize.train_end", "tokenize.train_on"],
             !recipe.shards.tokens,
             "`shards.tokens` is off",
         ),

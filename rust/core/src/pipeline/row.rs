@@ -9,7 +9,7 @@ use crate::control_tokens::ControlTokens;
 use crate::dataset::product::Product;
 use crate::decontaminate::Index;
 use crate::dedup::{Repeat, Signature, sign, sign_bytes};
-use crate::dialogue::{Dialogue, Extras, Pair, Replies, Turn};
+use crate::dialogue::{Dialogue, Extras, Pair, Replies, Role, Turn};
 use crate::encode::{Encoded, Encoding};
 use crate::error::{Error, Result};
 use crate::filter;
@@ -285,12 +285,16 @@ impl RowPipeline {
 
 /// Refuses a dialogue that role and text alone do not hold, if only these are written.
 fn check_text(dialogue: &Dialogue) -> std::result::Result<(), Reason> {
-    let has_more = |turn: &Turn| turn.extras.as_deref().is_some_and(Extras::says_more);
+    let has_more = |turn: &Turn| {
+        turn.extras.as_deref().is_some_and(Extras::says_more)
+            || turn.role == Role::Assistant && !turn.is_trained()
+    };
     let field = match dialogue.turns.iter().position(has_more) {
         Some(index) => {
-            let extras = dialogue.turns[index].extras.as_ref();
+            let extras = dialogue.turns[index].extras.as_deref();
             let key = extras.and_then(|extras| extras.members.keys().next());
-            format!("messages[{index}].{}", key.map_or("content", String::as_str))
+            let other = if extras.is_some_and(Extras::says_more) { "content" } else { "weight" };
+            format!("messages[{index}].{}", key.map_or(other, String::as_str))
         }
         None if dialogue.inputs.is_some() => "tools".to_owned(),
         None => return Ok(()),

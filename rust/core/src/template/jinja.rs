@@ -10,7 +10,7 @@ use super::ends::Ends;
 use super::limits::{self, Draft};
 use super::marks::{self, Marking};
 use super::mask::{self, Proven};
-use super::{TemplateSource, guards, json, python, source, usage};
+use super::{TemplateSource, guards, json, left_out, python, source, usage};
 use crate::control_tokens::{markers, structure};
 use crate::dialogue::{Role, Script, Turn};
 use crate::error::{Error, Result};
@@ -83,7 +83,7 @@ impl Jinja {
             .map_err(|why| refused(&why))?;
         for canary in &canaries {
             jinja
-                .render(canary.into())
+                .prove(canary.into())
                 .map_err(|reason| refused(&reason.detail.unwrap_or_default()))?;
         }
         Ok(jinja)
@@ -141,10 +141,10 @@ impl Jinja {
     }
 
     pub(super) fn render(&self, script: Script<'_>) -> std::result::Result<Rendered, Reason> {
-        let mut text = self.render_text(script)?;
-        let proven = mask::derive(self, script, &text)
+        let (mut text, proven) = self.prove(script)?;
+        left_out::check(self, script, &text, &proven.others)
             .map_err(|why| Reason::found(Code::MaskNotProvable, why))?;
-        usage::check(self, script, &text, &proven)?;
+        usage::check(self, script, &text)?;
         let Proven { mut trained, answers, append, .. } = proven;
         if let Some(offset) = append {
             let end = self.ends.appended();
@@ -156,6 +156,14 @@ impl Jinja {
             }
         }
         Ok(Rendered { text, trained, answers })
+    }
+
+    /// The text of a dialogue, and where everything is in it.
+    fn prove(&self, script: Script<'_>) -> std::result::Result<(String, Proven), Reason> {
+        let text = self.render_text(script)?;
+        let proven = mask::derive(self, script, &text)
+            .map_err(|why| Reason::found(Code::MaskNotProvable, why))?;
+        Ok((text, proven))
     }
 
     /// The text of a dialogue, with the generation prompt or without, marked or plain.

@@ -222,10 +222,10 @@ impl Marking {
         if let Some(Json::String(name)) = call.get_mut("name") {
             *name = self.part(index, name);
         }
-        if let Some(arguments) = call.get_mut("arguments") {
-            if calls == Calls::NamesAndArguments {
-                self.leaves(index, arguments);
-            }
+        if calls == Calls::NamesAndArguments
+            && let Some(arguments) = call.get_mut("arguments")
+        {
+            self.leaves(index, arguments);
         }
     }
 

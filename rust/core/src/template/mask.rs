@@ -38,8 +38,8 @@ pub(super) struct Proven {
     pub(super) answers: Vec<usize>,
     /// The offset to insert an end at that the template does not write.
     pub(super) append: Option<usize>,
-    /// Whether the content of every message that is no assistant's was found.
-    pub(super) has_all_others: bool,
+    /// The contents of all other messages that were located.
+    pub(super) others: Vec<Range<usize>>,
 }
 
 /// A marked rendering that equals the plain text without its marks.
@@ -141,10 +141,8 @@ pub(super) fn derive(jinja: &Jinja, script: Script<'_>, text: &str) -> Result<Pr
     if append.is_some_and(|offset| trained.iter().any(|range| range.end > offset)) {
         return Err("the last message is not the last one in the text".to_owned());
     }
-    let others = script.turns.iter().filter(|turn| turn.role != Role::Assistant).count();
-    let has_all_others = located.found.others.len() == others;
     let answers = answers(script.turns, &located);
-    Ok(Proven { trained, answers, append, has_all_others })
+    Ok(Proven { trained, answers, append, others: located.found.others })
 }
 
 /// The ranges of contents and parts with the ends behind them, and the offset for an end that is to

@@ -10,6 +10,7 @@ mod ends;
 mod guards;
 mod jinja;
 mod json;
+mod left_out;
 mod limits;
 mod marks;
 mod mask;

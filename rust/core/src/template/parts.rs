@@ -105,11 +105,11 @@ fn start(
     let before = script.until(index);
     if index > 0 {
         let prompt = jinja.text(before, true, None).ok();
-        if let Some(prompt) = &prompt {
-            if text.starts_with(prompt.as_str()) && (room.start..=room.end).contains(&prompt.len())
-            {
-                return Some(prompt.len());
-            }
+        if let Some(prompt) = &prompt
+            && text.starts_with(prompt.as_str())
+            && (room.start..=room.end).contains(&prompt.len())
+        {
+            return Some(prompt.len());
         }
         let alone = jinja.text(before, false, None).ok();
         let opening = prompt
@@ -117,10 +117,10 @@ fn start(
             .zip(alone.as_ref())
             .and_then(|(prompt, alone)| prompt.strip_prefix(alone.as_str()))
             .filter(|opening| !opening.is_empty());
-        if let Some(opening) = opening {
-            if let Some(at) = text[room.clone()].rfind(opening) {
-                return Some(room.start + at + opening.len());
-            }
+        if let Some(opening) = opening
+            && let Some(at) = text[room.clone()].rfind(opening)
+        {
+            return Some(room.start + at + opening.len());
         }
     }
     let mut turns = script.turns.to_vec();

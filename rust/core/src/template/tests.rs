@@ -4,6 +4,7 @@ use proptest::collection::vec;
 
 use super::*;
 use crate::dialogue::{Role, Turn};
+use crate::stage::Code;
 
 fn special() -> SpecialTokens {
     SpecialTokens { bos: Some("<s>".into()), eos: Some("</s>".into()), ..SpecialTokens::default() }
@@ -33,7 +34,13 @@ fn check_both(turns: &[Turn]) {
         &["</s>".to_owned()],
     ))
     .expect("compiles");
-    assert_eq!(*fast.render(turns).expect("renders"), jinja.render(turns.into()).expect("renders"));
+    match fast.render(turns) {
+        Ok(rendered) => assert_eq!(*rendered, jinja.render(turns.into()).expect("renders")),
+        Err(reason) => {
+            assert_eq!(reason.code, Code::MaskNotProvable);
+            assert!(turns.iter().any(|turn| turn.role == Role::Tool), "{turns:?}");
+        }
+    }
     assert_eq!(
         fast.render_prompt(turns).expect("renders"),
         jinja.render_prompt(turns.into()).expect("renders")
@@ -52,6 +59,22 @@ fn the_fast_path_and_minijinja_render_the_same() {
         &[("system", "s"), ("user", "ü\u{2028}"), ("assistant", "</s>")][..],
     ] {
         check_both(&turns(texts));
+    }
+}
+
+#[test]
+fn a_message_that_a_template_leaves_out_is_refused_by_its_role() {
+    let of_known = "{% for m in messages %}{% if m.role in ['user', 'assistant'] %}\
+        <{{ m.role }}>{{ m.content }}<e>{% endif %}{% endfor %}";
+    for text in [ZEPHYR, of_known] {
+        let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
+        for role in ["developer", "tool", "ipython"] {
+            let turns = turns(&[(role, "gone"), ("user", "q"), ("assistant", "yes")]);
+            let reason = template.render(&turns).expect_err("leaves it out");
+            assert_eq!(reason.code, Code::MaskNotProvable);
+            assert!(reason.detail.expect("has a detail").contains(role));
+            assert!(!template.render_prompt(&turns).expect("renders").contains("gone"));
+        }
     }
 }
 

@@ -19,7 +19,12 @@ struct Parts {
 /// last one. The white space after the answer is part of it unless `strips_end`.
 fn parts(text: &str, strips_end: bool) -> Option<Parts> {
     let (first, last) = (text.find(CLOSE)?, text.rfind(CLOSE)? + CLOSE.len());
-    let start = text[..first].rfind(OPEN).map_or(0, |offset| offset + OPEN.len());
+    let open = text[..first].rfind(OPEN);
+    // Text before the reasoning is a part of the answer that neither range would hold.
+    if open.is_some_and(|offset| !text[..offset].chars().all(is_space)) {
+        return None;
+    }
+    let start = open.map_or(0, |offset| offset + OPEN.len());
     let trimmed = |start: usize, end: usize| {
         let core = text[start..end].trim_start_matches(is_space);
         let start = end - core.len();
@@ -109,6 +114,7 @@ mod tests {
         assert_eq!(marked_as(text, true).expect("has both"), "<think>\n{hm}\n</think>\n\n[yes] ");
         assert_eq!(marked_as("hm</think>", false).expect("has both"), "{hm}</think>[]");
         assert_eq!(marked_as("<think>hm", false), None);
+        assert_eq!(marked_as("so <think>hm</think>yes", false), None);
     }
 
     #[test]
@@ -116,13 +122,21 @@ mod tests {
         let text = "<a>x</a><think>\nhm\n</think>\n\nyes";
         let answers = |prompt| {
             let mut answers = [3..4, 29..32];
-            let joined = join(text, &mut answers, &[16..18], [None, prompt].into_iter());
+            let joined = join(
+                text,
+                &mut answers,
+                std::slice::from_ref(&(16..18)),
+                [None, prompt].into_iter(),
+            );
             joined.map(|()| answers[1].start)
         };
         assert_eq!(answers(None), Some(8));
         assert_eq!(answers(Some(16)), Some(16));
         assert_eq!(answers(Some(5)), Some(8));
         let mut apart = [3..4, 29..32];
-        assert_eq!(join(text, &mut apart, &[9..10], [None, None].into_iter()), None);
+        assert_eq!(
+            join(text, &mut apart, std::slice::from_ref(&(9..10)), [None, None].into_iter()),
+            None
+        );
     }
 }

@@ -7,36 +7,18 @@
 use serde_json::Value;
 
 use super::jinja::Jinja;
-use super::mask::Proven;
 use crate::dialogue::{CALLS, Content, REASONING, Role, Script, TemplateInputs, Turn};
 use crate::stage::{Code, Reason};
 
-/// What stands in for a content, to see whether it is used.
-const OTHER_CONTENT: &str = "another content";
-
 /// Refuses a row if a field of it is not used in its text.
-pub(super) fn check(
-    jinja: &Jinja,
-    script: Script<'_>,
-    text: &str,
-    proven: &Proven,
-) -> Result<(), Reason> {
+pub(super) fn check(jinja: &Jinja, script: Script<'_>, text: &str) -> Result<(), Reason> {
     if let Some(inputs) = script.inputs {
         check_inputs(jinja, script, inputs, text)?;
     }
     if script.turns.iter().any(|turn| turn.content() == Content::Missing) {
         check_missing_content(jinja, script, text)?;
     }
-    for (index, turn) in script.turns.iter().enumerate() {
-        if turn.role != Role::Assistant && !proven.has_all_others {
-            let changed = with(script, index, |turn| turn.text = OTHER_CONTENT.to_owned());
-            if is_same(jinja, script, &changed, text) && !turn.text.trim().is_empty() {
-                return Err(unused_turn(jinja.name(), index, turn));
-            }
-        }
-        check_members(jinja, script, index, text)?;
-    }
-    Ok(())
+    (0..script.turns.len()).try_for_each(|index| check_members(jinja, script, index, text))
 }
 
 /// Refuses a row if a missing content is not the same as null for the template: it is missing in
@@ -148,11 +130,12 @@ fn is_used_if_last(jinja: &Jinja, script: Script<'_>, index: usize, name: &str) 
 }
 
 /// Whether changed messages have the same text.
-fn is_same(jinja: &Jinja, script: Script<'_>, turns: &[Turn], text: &str) -> bool {
+pub(super) fn is_same(jinja: &Jinja, script: Script<'_>, turns: &[Turn], text: &str) -> bool {
     jinja.text(Script { turns, ..script }, false, None).is_ok_and(|other| other == text)
 }
 
-fn with(script: Script<'_>, index: usize, change: impl FnOnce(&mut Turn)) -> Vec<Turn> {
+/// The messages of a dialogue with one of them changed.
+pub(super) fn with(script: Script<'_>, index: usize, change: impl FnOnce(&mut Turn)) -> Vec<Turn> {
     let mut turns = script.turns.to_vec();
     change(&mut turns[index]);
     turns
@@ -169,18 +152,6 @@ fn remove_call(turn: &mut Turn, call: usize) {
     if let Some(Value::Array(calls)) = calls {
         calls.remove(call);
     }
-}
-
-/// The refusal of a message that is not in the text.
-pub(super) fn unused_turn(template: &str, index: usize, turn: &Turn) -> Reason {
-    let role: String = turn.role.name().chars().take(40).collect();
-    Reason::found(
-        Code::UnsupportedField,
-        format!(
-            "`messages[{index}]`: the template `{template}` ignores this message of role `{role}`; \
-                use a template that writes it, or remove the message"
-        ),
-    )
 }
 
 /// The refusal of a field that makes no difference to the text.

@@ -4,7 +4,8 @@ use crate::dialogue::{Content, Role, Script, TemplateInputs, Turn};
 use crate::sample::Rendered;
 use crate::stage::{Code, Reason};
 
-use super::usage::{unused, unused_turn};
+use super::left_out;
+use super::usage::unused;
 
 /// Refuses what the template would leave out or fail on: it only writes the text of system, user
 /// and assistant messages.
@@ -28,7 +29,8 @@ fn check_inputs(name: &str, inputs: &TemplateInputs) -> Result<(), Reason> {
 
 fn check_turn(name: &str, index: usize, turn: &Turn) -> Result<(), Reason> {
     if header(turn).is_none() {
-        return Err(unused_turn(name, index, turn));
+        let why = left_out::of_role(index, &turn.role);
+        return Err(Reason::found(Code::MaskNotProvable, why));
     }
     let Some(extras) = &turn.extras else { return Ok(()) };
     let is_said = |value: &serde_json::Value| match value {

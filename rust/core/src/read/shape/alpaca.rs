@@ -7,5 +7,8 @@ use crate::stage::Reason;
 
 pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
     let columns = Columns::of(row)?;
-    flat::dialogue(&columns, flat::question(&columns, &["instruction", "input"])?, "output")
+    let is_input_alone = columns.get("instruction")?.is_none() && columns.get("input")?.is_some();
+    let [asked, about] =
+        if is_input_alone { ["input", "instruction"] } else { ["instruction", "input"] };
+    flat::dialogue(&columns, flat::question(&columns, asked, about)?, "output")
 }

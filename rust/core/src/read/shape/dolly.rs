@@ -7,5 +7,5 @@ use crate::stage::Reason;
 
 pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
     let columns = Columns::of(row)?;
-    flat::dialogue(&columns, flat::question(&columns, &["instruction", "context"])?, "response")
+    flat::dialogue(&columns, flat::question(&columns, "instruction", "context")?, "response")
 }

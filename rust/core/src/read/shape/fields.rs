@@ -1,4 +1,4 @@
-//! Reads the fields of a row: JSON within limits, whose deciding fields are used or refused.
+//! Parses a row into the fields of a shape, after the checks that all shapes share.
 
 use serde::Deserialize;
 

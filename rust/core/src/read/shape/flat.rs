@@ -12,12 +12,11 @@ pub(super) const BETWEEN: &str = "\n\n";
 /// Columns that such rows may have besides question and answer.
 pub(super) const USED: [&str; 2] = ["system", "system_prompt"];
 
-/// The parts of a question, joined; those that are missing or empty are left out.
-pub(super) fn question(columns: &Columns<'_>, parts: &[&str]) -> Result<String, Reason> {
-    let mut said = Vec::new();
-    for part in parts {
-        said.extend(columns.maybe_text(part)?.filter(|text| !text.is_empty()));
-    }
+/// A question and what it is about, joined; a part that is empty is left out. A row without the
+/// question itself is of another shape.
+pub(super) fn question(columns: &Columns<'_>, asked: &str, about: &str) -> Result<String, Reason> {
+    let parts = [Some(columns.text(asked)?), columns.maybe_text(about)?];
+    let said: Vec<String> = parts.into_iter().flatten().filter(|part| !part.is_empty()).collect();
     Ok(said.join(BETWEEN))
 }
 

@@ -93,7 +93,6 @@ pub(super) fn parse(json: &[u8]) -> Result<Dialogue, Reason> {
         turns: context,
         replies: Replies::Pair(pair),
         inputs: Inputs([row.tools, row.chat_template_kwargs]).into_given(),
-        ..Dialogue::default()
     })
 }
 

@@ -27,25 +27,20 @@ const WANTED: [(&str, &str); 5] = [
 
 /// Refuses what is no JSON object.
 pub(super) fn check_object(text: &str) -> Result<(), Reason> {
-    check_json(text)?;
+    serde_json::from_str::<serde::de::IgnoredAny>(text)
+        .map_err(|error| Reason::found(Code::InvalidJson, error.to_string()))?;
     if text.trim_ascii_start().starts_with('{') {
         return Ok(());
     }
     Err(not_of_shape("not a JSON object"))
 }
 
-/// Refuses broken JSON.
-fn check_json(text: &str) -> Result<(), Reason> {
-    let checked = serde_json::from_str::<serde::de::IgnoredAny>(text);
-    checked.map(drop).map_err(|error| Reason::found(Code::InvalidJson, error.to_string()))
-}
-
-/// The reason of an error: broken JSON, anywhere in the row, or JSON of another shape.
+/// The reason of an error: broken JSON, wherever in the row it is, or JSON of another shape.
 pub(super) fn malformed(error: &serde_json::Error, text: &str) -> Reason {
-    if !error.is_data() {
-        return Reason::found(Code::InvalidJson, error.to_string());
+    match serde_json::from_str::<serde_json::Value>(text) {
+        Err(broken) => Reason::found(Code::InvalidJson, broken.to_string()),
+        Ok(_) => not_of_shape(told(error, text, "")),
     }
-    check_json(text).err().unwrap_or_else(|| not_of_shape(told(error, text, "")))
 }
 
 /// What is wrong with a value that is valid JSON. `base` is where the value is in the row.

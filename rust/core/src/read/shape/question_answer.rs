@@ -10,5 +10,5 @@ const ANSWERS: [&str; 2] = ["answer", "response"];
 pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
     let columns = Columns::of(row)?;
     let answer = columns.first_of(&ANSWERS)?.unwrap_or(ANSWERS[0]);
-    flat::dialogue(&columns, flat::question(&columns, &["question", "context"])?, answer)
+    flat::dialogue(&columns, flat::question(&columns, "question", "context")?, answer)
 }

@@ -53,7 +53,7 @@ fn asked(columns: &Columns<'_>) -> Result<Vec<Turn>, Reason> {
     if transcript::is_one(&text) {
         return transcript::prompt(&text, name);
     }
-    Ok(vec![Turn::new(Role::User, flat::question(columns, &[name, "input"])?)])
+    Ok(vec![Turn::new(Role::User, flat::question(columns, name, "input")?)])
 }
 
 /// Refuses a second column that would be the prompt, unless it says the same.

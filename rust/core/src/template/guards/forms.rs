@@ -5,6 +5,23 @@ use minijinja::machinery::ast::{CallArg, Expr};
 
 use super::{LAZY_FILTERS, LAZY_FUNCTION, LAZY_METHODS};
 
+/// Filters that return a text or a number, or fail.
+pub(super) const PLAIN_FILTERS: [&str; 13] = [
+    "abs",
+    "capitalize",
+    "count",
+    "format",
+    "join",
+    "length",
+    "lower",
+    "replace",
+    "string",
+    "title",
+    "tojson",
+    "trim",
+    "upper",
+];
+
 pub(super) fn argument_value<'tree>(argument: &'tree CallArg<'tree>) -> &'tree Expr<'tree> {
     match argument {
         CallArg::Pos(value)

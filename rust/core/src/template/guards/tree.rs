@@ -5,7 +5,8 @@ use minijinja::machinery::ast::{
 };
 
 use super::forms::{
-    argument_value, end, is_integer, is_lazy, is_loop, is_number, is_stored, is_text, to,
+    PLAIN_FILTERS, argument_value, end, is_integer, is_lazy, is_loop, is_number, is_stored,
+    is_text, to,
 };
 use super::outline::Outline;
 use super::{
@@ -17,22 +18,6 @@ use super::{
 /// Filters that compare their input with their arguments, or its items with each other.
 const COMPARE: [&str; 5] = ["map", "reject", "rejectattr", "select", "selectattr"];
 const COMPARE_ITSELF: &str = "dictsort";
-/// Filters that return a text or a number, or fail.
-const PLAIN_FILTERS: [&str; 13] = [
-    "abs",
-    "capitalize",
-    "count",
-    "format",
-    "join",
-    "length",
-    "lower",
-    "replace",
-    "string",
-    "title",
-    "tojson",
-    "trim",
-    "upper",
-];
 /// Attributes of a loop that are numbers or booleans.
 const OF_LOOPS: [&str; 9] =
     ["depth", "depth0", "first", "index", "index0", "last", "length", "revindex", "revindex0"];

@@ -1,5 +1,7 @@
 //! Finds the fields that a row would lose, with serde_json only.
 
+use std::collections::HashSet;
+
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -67,6 +69,18 @@ pub fn says(value: &RawValue) -> bool {
     }
 }
 
+/// Whether any object of a row has a key twice.
+pub fn repeats_a_key(row: &[u8]) -> bool {
+    fn repeats(value: &RawValue) -> bool {
+        if let Some(Raw(fields)) = raw(value) {
+            let keys: HashSet<_> = fields.iter().map(|(key, _)| key).collect();
+            return keys.len() < fields.len() || fields.iter().any(|(_, value)| repeats(value));
+        }
+        raw::<Vec<&RawValue>>(value).is_some_and(|values| values.into_iter().any(repeats))
+    }
+    serde_json::from_slice(row).is_ok_and(repeats)
+}
+
 fn is(object: &Raw, key: &str, text: &str) -> bool {
     object
         .0
@@ -125,10 +139,10 @@ pub fn lost_field(
                     return Some(format!("{key}[{index}].{name}"));
                 }
             }
-            if of_element == OF_MESSAGE {
-                if let Some(name) = misplaced(&element, &extras) {
-                    return Some(format!("{key}[{index}].{name}"));
-                }
+            if of_element == OF_MESSAGE
+                && let Some(name) = misplaced(&element, &extras)
+            {
+                return Some(format!("{key}[{index}].{name}"));
             }
             let is_in_parts = |(name, value): &(String, &RawValue)| {
                 name == "content" && value.get().starts_with('[') && part(value).is_none()
@@ -152,7 +166,7 @@ pub fn add(extras: &mut Extras, name: &str, value: &RawValue) -> bool {
     if extras.members.contains_key(name) {
         return false;
     }
-    if !says(value) && !(is_text && value.get() == r#""""#) {
+    if !(says(value) || is_text && value.get() == r#""""#) {
         return true;
     }
     if names(FLAGS, name) {

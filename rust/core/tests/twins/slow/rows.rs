@@ -64,8 +64,11 @@ fn fields<'row, T: Deserialize<'row>>(
         return Err(lost(&field));
     }
     serde_json::from_str(text).map_err(|error| {
-        let broken = serde_json::from_str::<serde::de::IgnoredAny>(text).err();
-        malformed(broken.unwrap_or(error))
+        let broken = serde_json::from_str::<serde_json::Value>(text).err();
+        broken.map_or_else(
+            || ("invalid_row", error.to_string()),
+            |broken| ("invalid_json", broken.to_string()),
+        )
     })
 }
 
@@ -250,7 +253,6 @@ fn pair(bytes: &[u8]) -> Read {
         turns,
         replies: Replies::Pair(pair),
         inputs: inputs(row.tools, row.chat_template_kwargs),
-        ..Dialogue::default()
     })
 }
 
