@@ -91,12 +91,12 @@ OF_MESSAGES: dict[str, Any] = {
     "thinking": "It asks for a tree.",
     "thought": "It asks for a tree.",
     "thoughts": ["It asks for a tree."],
-    "weight": 0,
-    "train": False,
-    "trained": False,
-    "trainable": False,
-    "training": False,
-    "loss": False,
+    "weight": 0.1,
+    "train": "no",
+    "trained": [0],
+    "trainable": 2,
+    "training": -1,
+    "loss": 1.7,
     "loss_weight": 0.5,
     "loss_scale": 2,
     "train_detail": [{"begin_offset": 0, "end_offset": 2, "train": False}],
@@ -159,7 +159,7 @@ SPELLINGS = {
     "ToolCalls": [CALL],
     "TOOL_CALLS": [CALL],
     "_tool__calls": [CALL],
-    "Weight": 0,
+    "Weight": 0.5,
     "reasoningContent": "It asks for a tree.",
 }
 """Fields of messages under other spellings of their names."""
@@ -173,7 +173,7 @@ def refused_by_prep() -> list[Case]:
     for field, value in OF_MESSAGES.items():
         more = {field: value}
         cases.append((f"messages[1].{field}", lambda n, more=more: chat(n, said=more), chat))
-    for field, value in (("weight", 1), ("train", True), ("loss", False), ("name", "ann")):
+    for field, value in (("weight", 1), ("train", True), ("loss", 0.3), ("name", "ann")):
         more = {field: value}
         cases.append((f"messages[0].{field}", lambda n, more=more: chat(n, asked=more), chat))
     for field, value in OF_ROWS.items():
@@ -271,7 +271,7 @@ def test_the_slow_twin_refuses_the_same_rows(command: str) -> None:
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
 def test_content_in_parts_is_set_aside_by_its_name(ending: str, tmp_path: Path) -> None:
-    parts = {"content": PART}
+    parts = {"content": [*PART, *PART]}
     rows = [chat(0, asked=parts, said=parts)] * 2
     inputs = [saved(tmp_path / f"0.{ending}", rows), saved(tmp_path / f"1.{ending}", [chat(0)])]
     lines = run("prep", inputs, tmp_path / "out")
@@ -342,11 +342,11 @@ def test_a_repeated_or_escaped_key_hides_nothing(tmp_path: Path) -> None:
             dialogue("messages", fields_of(row.encode()))
 
 
-def test_an_untrained_question_is_refused_with_a_way_out(tmp_path: Path) -> None:
-    rows = [chat(0, asked={"weight": 0}, said={"weight": 1}), chat(1, said={"weight": 1})]
+def test_a_trained_question_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    rows = [chat(0, asked={"weight": 1}, said={"weight": 1}), chat(1, asked={"weight": 0})]
     bad, good = run("prep", [saved(tmp_path / "rows.jsonl", rows)], tmp_path / "out")
     assert bad["detail"].startswith("`messages[0].weight`: ")
-    assert "remove the field from user and system messages" in bad["detail"]
+    assert "only assistant messages are trained; remove it" in bad["detail"]
     assert good["outcome"] == "written"
 
 

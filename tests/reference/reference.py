@@ -213,7 +213,7 @@ class Walk:
             raise Refused("no_assistant_tokens")
         done.samples = [{"ids": ids, "labels": labels}]
         done.texts = [
-            {"prompt": _prompt(context), "prompt_id": done.prompt_id, "messages": context}
+            {"prompt": _prompt(context), "prompt_id": done.prompt_id, "messages": _plain(context)}
         ]
 
     def _token_pairs(self, done: Outcome, context: Messages, made: list[Any]) -> None:
@@ -238,6 +238,10 @@ class Walk:
             }
             done.texts.append({**text, "messages": sides[0], **scores})
         done.tokens_truncated = lost
+
+
+def _plain(context: Messages) -> Messages:
+    return [{name: message[name] for name in ("role", "content")} for message in context]
 
 
 def _prompt(context: Messages) -> str:

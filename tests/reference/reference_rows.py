@@ -164,12 +164,19 @@ def is_one(flag: Any) -> bool:
     return not isinstance(flag, str) and bool(flag == 1)
 
 
+def is_flag(flag: Any) -> bool:
+    return isinstance(flag, int | float) and flag in (0, 1)
+
+
 def check_message(message: dict[str, Any]) -> None:
-    flags = said_under(message, FLAGS)
-    is_trained = message.get("role") == "assistant"
+    """The templates that rows are rendered with here write role and content alone."""
+    flags = {is_one(flag) for flag in said_under(message, FLAGS)}
+    may_be_trained = message.get("role") == "assistant"
     if (
         said_under(message, OF_MESSAGE)
-        or any(not is_trained or not is_one(flag) for flag in flags)
+        or any(not is_flag(flag) for flag in said_under(message, FLAGS))
+        or len(flags) > 1
+        or (True in flags and not may_be_trained)
         or isinstance(message.get("content"), list)
     ):
         raise Refused("unsupported_field")
@@ -213,7 +220,16 @@ def messages_of(value: Any) -> Messages:
         for name in ("role", "content")
     ):
         raise Refused("invalid_row")
-    return [{"role": message["role"], "content": message["content"]} for message in messages]
+    return [
+        {"role": message["role"], "content": message["content"]} | _untrained(message)
+        for message in messages
+    ]
+
+
+def _untrained(message: dict[str, Any]) -> dict[str, Any]:
+    """Notes that an answer is not trained."""
+    flags = said_under(message, FLAGS) if message["role"] == "assistant" else []
+    return {"trained": False} if flags and not is_one(flags[0]) else {}
 
 
 def alternating(fields: dict[str, Any]) -> tuple[Messages, Answers]:
@@ -231,7 +247,8 @@ def listed(fields: dict[str, Any]) -> tuple[Messages, Answers]:
         if any(not isinstance(message, dict) for message in prompt):
             raise Refused("unsupported_field")
         asked = [{name: message.get(name) for name in ("role", "content")} for message in prompt]
-        if messages[: len(asked)] != asked:
+        begun = [{name: message[name] for name in ("role", "content")} for message in messages]
+        if begun[: len(asked)] != asked:
             raise Refused("unsupported_field")
     return messages, None
 
@@ -255,6 +272,8 @@ def pair(fields: dict[str, Any]) -> tuple[Messages, Answers]:
     ends = [messages[-1:] for messages in (chosen, rejected)]
     if any(not end or end[0]["role"] != "assistant" for end in ends):
         raise Refused("invalid_row")
+    if any("trained" in end[0] for end in ends):
+        raise Refused("unsupported_field")
     if chosen[:-1] != rejected[:-1]:
         raise Refused("multi_message_completion")
     context, prompt = chosen[:-1], fields.get("prompt")

@@ -47,7 +47,7 @@ class Tokens:
         text = self.render(messages)
         is_trained = [False] * len(text)
         for place, message in enumerate(messages):
-            if message["role"] == "assistant":
+            if message["role"] == "assistant" and message.get("trained", True):
                 until = self.render(messages[: place + 1])
                 said = message["content"] + self.eos
                 assert until == text[: len(until)] and until.endswith(said + "\n")

@@ -96,6 +96,8 @@ pub enum Content {
     Null,
     /// Not at all.
     Missing,
+    /// As a list with one part, which is text.
+    Part,
 }
 
 /// What a message has besides role and content.
@@ -108,6 +110,61 @@ pub struct Extras {
     pub content: Content,
     /// Whether the message contributes to the loss, if the source says so.
     pub trained: Option<bool>,
+}
+
+impl Extras {
+    /// Whether the message cannot be written as role and text alone.
+    #[must_use]
+    pub fn says_more(&self) -> bool {
+        !self.members.is_empty() || self.content != Content::Text
+    }
+}
+
+/// Members in which an assistant thinks. Templates may leave them out of earlier messages.
+pub const REASONING: [&str; 5] =
+    ["reasoning_content", "reasoning", "thinking", "thought", "tool_plan"];
+/// The member with an assistant's calls.
+pub const CALLS: &str = "tool_calls";
+
+/// What a template renders: messages, and what else a row passes to it.
+#[derive(Debug, Clone, Copy)]
+pub struct Script<'row> {
+    /// The messages.
+    pub turns: &'row [Turn],
+    /// Tools and arguments.
+    pub inputs: Option<&'row TemplateInputs>,
+}
+
+impl<'row> Script<'row> {
+    /// The same for the first messages only.
+    #[must_use]
+    pub fn until(self, end: usize) -> Script<'row> {
+        Script { turns: &self.turns[..end], ..self }
+    }
+}
+
+impl<'row> From<&'row [Turn]> for Script<'row> {
+    fn from(turns: &'row [Turn]) -> Self {
+        Script { turns, inputs: None }
+    }
+}
+
+impl<'row> From<&'row Vec<Turn>> for Script<'row> {
+    fn from(turns: &'row Vec<Turn>) -> Self {
+        Script { turns, inputs: None }
+    }
+}
+
+impl<'row, const N: usize> From<&'row [Turn; N]> for Script<'row> {
+    fn from(turns: &'row [Turn; N]) -> Self {
+        Script { turns, inputs: None }
+    }
+}
+
+impl<'row> From<&'row Dialogue> for Script<'row> {
+    fn from(dialogue: &'row Dialogue) -> Self {
+        Script { turns: &dialogue.turns, inputs: dialogue.inputs.as_deref() }
+    }
 }
 
 /// What a row passes to the template besides its messages.
@@ -202,6 +259,19 @@ impl Dialogue {
         turns.map(|turn| turn.text.as_str()).chain(self.answers())
     }
 
+    /// All other texts that may reach the template: those in members of messages, in tools and in
+    /// arguments, the keys of objects included.
+    pub fn other_texts(&self) -> impl Iterator<Item = &str> {
+        let members = self.turns.iter().filter_map(|turn| turn.extras.as_deref());
+        let members = members.flat_map(|extras| extras.members.values());
+        let inputs = self.inputs.as_deref();
+        let tools = inputs.and_then(|inputs| inputs.tools.as_ref());
+        let args = inputs.into_iter().flat_map(|inputs| inputs.args.values());
+        let mut texts = Vec::new();
+        members.chain(tools).chain(args).for_each(|value| gather(value, &mut texts));
+        texts.into_iter()
+    }
+
     /// All that anybody says, to be edited: the turns, then the answers.
     pub fn texts_mut(&mut self) -> impl Iterator<Item = &mut String> {
         let answers = match &mut self.replies {
@@ -210,5 +280,18 @@ impl Dialogue {
             Replies::Pair(pair) => vec![&mut pair.chosen, &mut pair.rejected],
         };
         self.turns.iter_mut().map(|turn| &mut turn.text).chain(answers)
+    }
+}
+
+/// Adds every text within a value.
+fn gather<'row>(value: &'row Value, texts: &mut Vec<&'row str>) {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Value::String(text) => texts.push(text),
+        Value::Array(values) => values.iter().for_each(|value| gather(value, texts)),
+        Value::Object(members) => members.iter().for_each(|(name, value)| {
+            texts.push(name);
+            gather(value, texts);
+        }),
     }
 }

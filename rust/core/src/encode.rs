@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use crate::dialogue::{Pair, Role, Turn};
+use crate::dialogue::{Pair, Role, Script, Turn};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::recipe::{self, Compat, Recipe, TrainEnd, TrainOn};
@@ -90,18 +90,24 @@ impl Encoding {
     }
 
     /// Returns the tokens of a dialogue, or the reason why there are none.
-    pub fn dialogue(&self, turns: &[Turn]) -> std::result::Result<Encoded, Reason> {
+    pub fn dialogue<'row>(
+        &self,
+        script: impl Into<Script<'row>>,
+    ) -> std::result::Result<Encoded, Reason> {
+        let script = script.into();
         let turns = if self.compat == Compat::Trl07 {
-            self.with_system(turns)
+            self.with_system(script.turns)
         } else {
-            Cow::Borrowed(turns)
+            Cow::Borrowed(script.turns)
         };
-        let rendered = self.template.render(&turns)?;
-        let whole = self.sample(&turns, &rendered)?;
+        let script = Script { turns: &turns, ..script };
+        self.check_flags(script.turns)?;
+        let rendered = self.template.render(script)?;
+        let whole = self.sample(script.turns, &rendered)?;
         let (tokens, trained) = (whole.ids.len(), whole.label_tokens());
         check_count(tokens)?;
         let fits = tokens <= self.seq_len || self.compat == Compat::Trl07;
-        let sample = if fits { whole } else { self.cut(&turns, whole) };
+        let sample = if fits { whole } else { self.cut(script, whole) };
         if sample.label_tokens() == 0 {
             let kept = sample.ids.len();
             return Err(Reason::found(
@@ -169,6 +175,21 @@ impl Encoding {
         markers
     }
 
+    /// Refuses a message that is not to be trained if all messages are trained.
+    fn check_flags(&self, turns: &[Turn]) -> std::result::Result<(), Reason> {
+        let is_left_out = |turn: &Turn| turn.role == Role::Assistant && !turn.is_trained();
+        match turns.iter().position(is_left_out) {
+            Some(index) if self.train_on == TrainOn::All => Err(Reason::found(
+                Code::UnsupportedField,
+                format!(
+                    "`messages[{index}]`: it is marked as not trained, but \
+                        `tokenize.train_on = \"all\"` trains all messages; use \"assistant\""
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Returns the messages as the alignment handbook passed them on at the time: with an empty
     /// system message first, if the template supports system messages.
     fn with_system<'row>(&self, turns: &'row [Turn]) -> Cow<'row, [Turn]> {
@@ -183,18 +204,20 @@ impl Encoding {
 
     /// Shortens an over-long dialogue after the last assistant message that fits, or at the token
     /// limit if none fits.
-    fn cut(&self, turns: &[Turn], mut whole: Sample) -> Sample {
-        let ends = turns
+    fn cut(&self, script: Script<'_>, mut whole: Sample) -> Sample {
+        let ends = script
+            .turns
             .iter()
             .enumerate()
             .filter(|(_, turn)| turn.role == Role::Assistant)
             .map(|(index, _)| index + 1);
         for end in ends.rev().skip(1) {
-            if !self.may_fit(&turns[..end]) {
+            if !self.may_fit(script.until(end)) {
                 continue;
             }
-            let rendered = self.template.render(&turns[..end]);
-            let Ok(sample) = rendered.and_then(|rendered| self.sample(&turns[..end], &rendered))
+            let shorter = script.until(end);
+            let rendered = self.template.render(shorter);
+            let Ok(sample) = rendered.and_then(|rendered| self.sample(shorter.turns, &rendered))
             else {
                 continue;
             };
@@ -209,15 +232,20 @@ impl Encoding {
     /// Whether the text has few enough tokens. This separate check saves time, because proving the
     /// mask renders most templates many times, too many to do so at every possible end of a
     /// dialogue.
-    fn may_fit(&self, turns: &[Turn]) -> bool {
-        let Some(text) = self.template.text_alone(turns) else { return true };
+    fn may_fit(&self, script: Script<'_>) -> bool {
+        let Some(text) = self.template.text_alone(script) else { return true };
         text.and_then(|text| self.tokenizer.ids(&text)).is_ok_and(|ids| ids.len() <= self.seq_len)
     }
 
     /// Returns the tokens of a prompt's pairs, or the reason why there are none.
-    pub fn pairs(&self, turns: &[Turn], pairs: &[Pair]) -> std::result::Result<Encoded, Reason> {
+    pub fn pairs<'row>(
+        &self,
+        script: impl Into<Script<'row>>,
+        pairs: &[Pair],
+    ) -> std::result::Result<Encoded, Reason> {
+        let script = script.into();
         let prompt_ids =
-            self.template.render_prompt(turns).and_then(|text| self.tokenizer.ids(&text))?;
+            self.template.render_prompt(script).and_then(|text| self.tokenizer.ids(&text))?;
         let room = self.max_length.checked_sub(prompt_ids.len()).filter(|room| *room > 0);
         let room = room.ok_or_else(|| {
             Reason::found(
@@ -229,7 +257,7 @@ impl Encoding {
         let mut lost = 0;
         for (number, pair) in (0..).zip(pairs) {
             let mut answer = |text: &str| -> std::result::Result<Vec<u32>, Reason> {
-                let mut answer = self.answer(turns, &prompt_ids, text)?;
+                let mut answer = self.answer(script, &prompt_ids, text)?;
                 lost += answer.len().saturating_sub(room);
                 answer.truncate(room);
                 Ok(answer)
@@ -254,14 +282,15 @@ impl Encoding {
     /// must be its prefix.
     fn answer(
         &self,
-        turns: &[Turn],
+        script: Script<'_>,
         prompt: &[u32],
         answer: &str,
     ) -> std::result::Result<Vec<u32>, Reason> {
-        let mut whole = turns.to_vec();
+        let mut whole = script.turns.to_vec();
         whole.push(Turn::new(Role::Assistant, answer));
+        let script = Script { turns: &whole, ..script };
         let ids =
-            self.template.render(&whole).and_then(|rendered| self.tokenizer.ids(&rendered.text))?;
+            self.template.render(script).and_then(|rendered| self.tokenizer.ids(&rendered.text))?;
         check_count(ids.len())?;
         ids.strip_prefix(prompt).map(<[u32]>::to_vec).ok_or_else(|| {
             let index =

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::stage::Stage;
 
 /// The version of all filters' rules.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Builds a filter from its table in the recipe.
 type Build = fn(toml::Table) -> std::result::Result<Box<dyn Stage>, toml::de::Error>;

@@ -2,8 +2,9 @@
 //! assistant message. With `order = "any"`, it keeps every dialogue that has an answer to train on.
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use crate::dialogue::{Dialogue, Replies, Role, Turn};
+use crate::dialogue::{CALLS, Dialogue, Replies, Role, Turn};
 use crate::stage::{Code, Notes, Reason, Stage};
 
 /// Characters of a role's name that a reason repeats: a row may contain a name of any length.
@@ -57,8 +58,8 @@ impl Stage for Structure {
 
 fn check_strictly(dialogue: &Dialogue) -> Result<(), Reason> {
     let turns = &dialogue.turns;
-    let first = usize::from(turns.first().is_some_and(|turn| turn.role == Role::System));
-    let ends_with_user = (turns.len() - first) % 2 == 1;
+    let first = usize::from(turns.first().is_some_and(is_instruction));
+    let ends_with_user = turns.last().is_some_and(|turn| turn.role != Role::Assistant);
     let code = if turns.len() == first {
         Code::EmptyDialogue
     } else if turns.iter().any(is_blank) {
@@ -75,8 +76,11 @@ fn check_strictly(dialogue: &Dialogue) -> Result<(), Reason> {
     Err(code.into())
 }
 
+/// Whether a message says nothing. Calls are enough, and a tool may return nothing.
 fn is_blank(turn: &Turn) -> bool {
-    turn.text.trim().is_empty()
+    let has_calls =
+        || turn.member(CALLS).and_then(Value::as_array).is_some_and(|calls| !calls.is_empty());
+    turn.text.trim().is_empty() && turn.role != Role::Tool && !has_calls()
 }
 
 /// Whether a message only instructs the assistant.
@@ -129,14 +133,25 @@ fn unknown_role(turns: &[Turn]) -> Option<String> {
 }
 
 /// Describes the first message from index `first` on whose role breaks the alternation of user and
-/// assistant.
+/// assistant. Between them, the results of tools may follow an assistant's calls, and its next
+/// message follows the results.
 fn out_of_order(turns: &[Turn], first: usize) -> Option<String> {
-    let mut expected = turns[first..].iter().zip([Role::User, Role::Assistant].iter().cycle());
-    let index = expected.position(|(turn, role)| turn.role != *role)?;
-    let expected = if index % 2 == 0 { Role::User } else { Role::Assistant };
-    let index = first + index;
-    let role = shown(&turns[index].role);
-    Some(format!("message {index} has role `{role}`, expected `{}`", expected.name()))
+    let mut expected = Role::User;
+    let mut may_be_tool = false;
+    for (index, turn) in turns.iter().enumerate().skip(first) {
+        if may_be_tool && turn.role == Role::Tool {
+            expected = Role::Assistant;
+            continue;
+        }
+        if turn.role != expected {
+            let role = shown(&turn.role);
+            let expected = expected.name();
+            return Some(format!("message {index} has role `{role}`, expected `{expected}`"));
+        }
+        may_be_tool = turn.role == Role::Assistant && turn.member(CALLS).is_some();
+        expected = if turn.role == Role::Assistant { Role::User } else { Role::Assistant };
+    }
+    None
 }
 
 fn shown(role: &Role) -> String {
@@ -165,6 +180,40 @@ mod tests {
         assert_eq!(judged(&[(User, " \n"), (Assistant, "b")]), Some("empty_turn"));
         assert_eq!(judged(&[(Assistant, "a"), (User, "b")]), Some("roles_out_of_order"));
         assert_eq!(judged(&[(User, "a"), (Assistant, "b"), (User, "c")]), Some("ends_with_user"));
+    }
+
+    #[test]
+    fn results_follow_calls_and_an_answer_follows_results() {
+        use Role::{Assistant, System, Tool, User};
+        let judged = |roles: &[(Role, &str)], calls: bool| {
+            let mut turns: Vec<Turn> =
+                roles.iter().map(|(role, text)| Turn::new(role.clone(), *text)).collect();
+            let callers = turns.iter_mut().filter(|turn| turn.text == "call");
+            callers.for_each(|turn| {
+                let mut extras = crate::dialogue::Extras::default();
+                let call = serde_json::json!([{"name": "f"}]);
+                extras.members.insert(CALLS.to_owned(), call);
+                turn.extras = calls.then(|| Box::new(extras));
+                turn.text.clear();
+            });
+            let mut dialogue = Dialogue { turns, ..Dialogue::default() };
+            let stage = Structure { order: Order::Strict };
+            let judged = stage.visit(&mut dialogue, &mut Notes::default());
+            judged.err().map(|reason| reason.code.word())
+        };
+        let called = [(User, "a"), (Assistant, "call"), (Tool, ""), (Tool, "r"), (Assistant, "b")];
+        assert_eq!(judged(&called, true), None);
+        assert_eq!(judged(&called, false), Some("empty_turn"));
+        assert_eq!(judged(&called[..2], true), None);
+        assert_eq!(judged(&called[..4], true), Some("ends_with_user"));
+        assert_eq!(judged(&[(Role::Developer, "d"), (User, "a"), (Assistant, "b")], false), None);
+        for roles in [
+            [(User, "a"), (Tool, "r"), (Assistant, "b")],
+            [(User, "a"), (Assistant, "b"), (Tool, "r")],
+            [(System, "s"), (Tool, "r"), (Assistant, "b")],
+        ] {
+            assert_eq!(judged(&roles, true), Some("roles_out_of_order"));
+        }
     }
 
     #[test]

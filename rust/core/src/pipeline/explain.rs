@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::dialogue::{Role, Turn};
@@ -12,6 +12,7 @@ use crate::encode::{self, Encoded, Tokens};
 use crate::error::{Error, Result};
 use crate::pipeline::fit;
 use crate::pipeline::row::{Cleaned, Outcome, RowPipeline, Visited};
+use crate::read::shape;
 use crate::sample::Rendered;
 use crate::template::Template;
 use crate::tokenize::Tokenizer;
@@ -31,11 +32,11 @@ pub fn explain(walk: &RowPipeline, row: &[u8]) -> Result<String> {
     let outcome = match outcome {
         Outcome::GoingOn(cleaned) => {
             let Cleaned { dialogue, .. } = cleaned.as_ref();
-            story["turns"] = dialogue
-                .turns
-                .iter()
-                .map(|turn| json!({"role": turn.role.name(), "text": turn.text}))
-                .collect();
+            story["turns"] = dialogue.turns.iter().map(turn_of).collect();
+            if let Some(inputs) = &dialogue.inputs {
+                story["tools"] = inputs.tools.clone().into();
+                story["chat_template_kwargs"] = inputs.args.clone().into();
+            }
             story["split"] = walk.split(dialogue).into();
             walk.finish(cleaned)
         }
@@ -53,6 +54,19 @@ pub fn explain(walk: &RowPipeline, row: &[u8]) -> Result<String> {
     serde_json::to_string(&story).map_err(|error| Error::Internal(error.to_string()))
 }
 
+/// A message with its calls, reasoning and other members.
+fn turn_of(turn: &Turn) -> Value {
+    let mut shown = json!({"role": turn.role.name(), "text": turn.text});
+    if let Some(extras) = &turn.extras {
+        let members = extras.members.iter().map(|(name, value)| (name.clone(), value.clone()));
+        shown.as_object_mut().into_iter().for_each(|shown| shown.extend(members.clone()));
+        if turn.role == Role::Assistant && !turn.is_trained() {
+            shown["trained"] = false.into();
+        }
+    }
+    shown
+}
+
 fn tell_tokens(walk: &RowPipeline, cleaned: &Cleaned, encoded: Encoded, story: &mut Value) {
     story["tokens_truncated"] = encoded.tokens_truncated.into();
     match encoded.tokens {
@@ -61,7 +75,7 @@ fn tell_tokens(walk: &RowPipeline, cleaned: &Cleaned, encoded: Encoded, story: &
             let rendered = walk
                 .encoding
                 .as_ref()
-                .and_then(|encoding| encoding.template.render(&cleaned.dialogue.turns).ok());
+                .and_then(|encoding| encoding.template.render(&cleaned.dialogue).ok());
             story["text"] = rendered.map(|rendered| rendered.text.clone()).into();
             story["labels"] = sample.labels().into();
             story["ids"] = sample.ids.into();
@@ -80,31 +94,29 @@ fn tell_tokens(walk: &RowPipeline, cleaned: &Cleaned, encoded: Encoded, story: &
     }
 }
 
-/// A message as in chat templates and `transformers`.
-#[derive(Deserialize)]
-struct Message {
-    role: String,
-    content: String,
-}
-
-/// Renders dialogues, each a list of messages. Returns text and label ranges in characters, or a
-/// reason. With `prompt`, renders the generation prompt, which has no ranges. `template` is a name
-/// or path, or the text of a recipe, which has several lines.
+/// Renders dialogues, each a list of messages, or a row with `messages` and what else it passes to
+/// the template. Returns text and label ranges in characters, or a reason. With `prompt`, renders
+/// the generation prompt, which has no ranges. `template` is a name or path, or the text of a
+/// recipe, which has several lines.
 pub fn render(tokenizer: &Path, template: &str, dialogues: &str, prompt: bool) -> Result<String> {
-    let dialogues: Vec<Vec<Message>> = serde_json::from_str(dialogues)
+    let dialogues: Vec<&RawValue> = serde_json::from_str(dialogues)
         .map_err(|error| Error::Config(format!("invalid dialogues: {error}")))?;
     let tokenizer = Tokenizer::load(tokenizer)?;
     let template = template_of(template, &tokenizer)?;
-    let rendered = dialogues.into_iter().map(|messages| {
-        let turns: Vec<Turn> = messages
-            .into_iter()
-            .map(|Message { role, content }| Turn::new(Role::named(role), content))
-            .collect();
-        let rendered = if prompt {
-            template.render_prompt(&turns).map(|text| Rendered { text, ..Rendered::default() })
-        } else {
-            template.render(&turns).map(|rendered| Rendered::clone(&rendered))
-        };
+    let shape = shape::named("messages")?;
+    let rendered = dialogues.into_iter().map(|dialogue| {
+        let mut row = dialogue.get().to_owned();
+        if row.starts_with('[') {
+            row = format!("{{\"messages\":{row}}}");
+        }
+        let rendered = (shape.parse)(row.as_bytes()).and_then(|dialogue| {
+            if prompt {
+                let text = template.render_prompt(&dialogue)?;
+                Ok(Rendered { text, ..Rendered::default() })
+            } else {
+                template.render(&dialogue).map(|rendered| Rendered::clone(&rendered))
+            }
+        });
         match rendered {
             Ok(Rendered { text, trained, .. }) => {
                 json!({"trained": in_characters(&text, &trained), "text": text})

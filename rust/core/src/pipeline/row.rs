@@ -9,7 +9,7 @@ use crate::control_tokens::ControlTokens;
 use crate::dataset::product::Product;
 use crate::decontaminate::Index;
 use crate::dedup::{Repeat, Signature, sign, sign_bytes};
-use crate::dialogue::{Dialogue, Pair, Replies};
+use crate::dialogue::{Dialogue, Extras, Pair, Replies, Role, Turn};
 use crate::encode::{Encoded, Encoding};
 use crate::error::{Error, Result};
 use crate::filter;
@@ -239,11 +239,10 @@ impl RowPipeline {
             .unwrap_or_default();
         let turns = dialogue.turns.iter().map(|turn| turn.text.as_str());
         let answers = pairs.iter().flat_map(|pair| [pair.chosen.as_str(), pair.rejected.as_str()]);
-        if let Some(token) = self
-            .control
-            .as_ref()
-            .and_then(|control| turns.chain(answers).find_map(|text| control.find(text)))
-        {
+        if let Some(token) = self.control.as_ref().and_then(|control| {
+            let texts = turns.chain(answers).chain(dialogue.other_texts());
+            texts.into_iter().find_map(|text| control.find(text))
+        }) {
             return Err(Reason::found(Code::ControlToken, token));
         }
         if let Some(sets) = &self.evaluation_sets {
@@ -264,11 +263,9 @@ impl RowPipeline {
     #[must_use]
     pub fn finish(&self, cleaned: Box<Cleaned>) -> Outcome {
         let encoded = match (&self.encoding, self.product) {
-            (None, _) => Ok(Encoded::of_text()),
-            (Some(encoding), Product::Windows) => encoding.dialogue(&cleaned.dialogue.turns),
-            (Some(encoding), Product::Pairs) => {
-                encoding.pairs(&cleaned.dialogue.turns, &cleaned.pairs)
-            }
+            (None, _) => check_text(&cleaned.dialogue).map(|()| Encoded::of_text()),
+            (Some(encoding), Product::Windows) => encoding.dialogue(&cleaned.dialogue),
+            (Some(encoding), Product::Pairs) => encoding.pairs(&cleaned.dialogue, &cleaned.pairs),
         };
         match encoded {
             Ok(encoded) => Outcome::Written(cleaned, encoded),
@@ -284,6 +281,28 @@ impl RowPipeline {
         let bound = self.recipe.shards.test_fraction * 2_f64.powi(64);
         if (hash as f64) < bound { "test" } else { "train" }
     }
+}
+
+/// Refuses a dialogue that role and text alone do not hold, if only these are written.
+fn check_text(dialogue: &Dialogue) -> std::result::Result<(), Reason> {
+    let has_more = |turn: &Turn| {
+        turn.extras.as_deref().is_some_and(Extras::says_more)
+            || turn.role == Role::Assistant && !turn.is_trained()
+    };
+    let field = match dialogue.turns.iter().position(has_more) {
+        Some(index) => {
+            let extras = dialogue.turns[index].extras.as_deref();
+            let key = extras.and_then(|extras| extras.members.keys().next());
+            let other = if extras.is_some_and(Extras::says_more) { "content" } else { "weight" };
+            format!("messages[{index}].{}", key.map_or(other, String::as_str))
+        }
+        None if dialogue.inputs.is_some() => "tools".to_owned(),
+        None => return Ok(()),
+    };
+    Err(Reason::found(
+        Code::UnsupportedField,
+        format!("`{field}`: a text dataset holds roles and contents only; write tokens instead"),
+    ))
 }
 
 /// Messages of a dialogue with its answer, as the text files hold them.

@@ -21,7 +21,7 @@ use std::ops::Range;
 use super::jinja::Jinja;
 use super::mask::{assistant_indices, locate};
 use super::python::is_space;
-use crate::dialogue::Turn;
+use crate::dialogue::{Script, Turn};
 use crate::recipe::TrainEnd;
 
 /// The ends of assistant messages.
@@ -34,12 +34,20 @@ pub(super) struct Ends {
     /// The text that is appended to a last message without an end.
     appended: Option<String>,
     policy: TrainEnd,
+    /// The tokens that open a message.
+    openers: Vec<String>,
 }
 
 impl Ends {
     /// Knows no ends yet, so every message may be without one.
     pub(super) fn unknown() -> Ends {
-        Ends { known: Vec::new(), tokens: Vec::new(), appended: None, policy: TrainEnd::AsIs }
+        Ends {
+            known: Vec::new(),
+            tokens: Vec::new(),
+            appended: None,
+            policy: TrainEnd::AsIs,
+            openers: Vec::new(),
+        }
     }
 
     /// Finds the ends in the canaries. `tokens` are all control tokens.
@@ -56,10 +64,11 @@ impl Ends {
         let scan = Scan { openers: openers(jinja, canaries, &tokens), tokens: &tokens, eos };
         let (mut known, mut is_missing) = (Vec::new(), false);
         for turns in canaries {
-            let Ok(text) = jinja.text(turns, false, None) else { continue };
+            let Ok(text) = jinja.text(turns.into(), false, None) else { continue };
             let answers = assistant_indices(turns).count();
-            let Some(found) =
-                locate(jinja, turns, &text).filter(|found| found.answers.len() == answers)
+            let Some(found) = locate(jinja, turns.into(), &text)
+                .map(|located| located.found)
+                .filter(|found| found.answers.len() == answers)
             else {
                 return Err(
                     "the assistant messages cannot be located in the rendered text".to_owned()
@@ -67,7 +76,7 @@ impl Ends {
             };
             for (answer, index) in found.answers.iter().zip(assistant_indices(turns)) {
                 let gap = gap(&text, answer.end, &found.others);
-                let stopped = jinja.text(&turns[..=index], false, None).ok();
+                let stopped = jinja.text(Script::from(&turns[..=index]), false, None).ok();
                 let own = stopped
                     .as_deref()
                     .and_then(|stopped| stopped.strip_prefix(&text[..answer.end]))
@@ -83,7 +92,8 @@ impl Ends {
             (policy == TrainEnd::Append).then(|| known.first().cloned().or(scan.eos)).flatten();
         known.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
         known.dedup();
-        let ends = Ends { known, tokens, appended, policy };
+        let openers = scan.openers;
+        let ends = Ends { known, tokens, appended, policy, openers };
         if jinja.has_tags { Ok(ends) } else { ends.checked(is_missing) }
     }
 
@@ -165,6 +175,23 @@ impl Ends {
         self.tokens.iter().any(|token| text.contains(token.as_str()))
     }
 
+    /// Returns the length up to the end of a message, at the start of a text that may have brackets
+    /// of the template's own before that end, such as `</tool_call>`. Calls may have an end of
+    /// their own: it is the last token before one that opens a message.
+    pub(super) fn within(&self, tail: &str) -> Option<usize> {
+        let known = self.known.iter().filter_map(|end| {
+            let token = end.trim_start_matches(is_space);
+            Some((tail.find(token)?, std::cmp::Reverse(token.len())))
+        });
+        if let Some((at, std::cmp::Reverse(length))) = known.min() {
+            return Some(at + length);
+        }
+        let opener = self.openers.iter().filter_map(|opener| tail.find(opener.as_str())).min();
+        let own = &tail[..opener.unwrap_or(tail.len())];
+        let last = |token: &String| Some(own.rfind(token.as_str())? + token.len());
+        self.tokens.iter().filter_map(last).max()
+    }
+
     /// Returns the end offset of the end behind an assistant message that stops at `offset`.
     fn after(&self, text: &str, offset: usize) -> Option<usize> {
         self.known
@@ -203,8 +230,8 @@ fn openers(jinja: &Jinja, canaries: &[Vec<Turn>], tokens: &[String]) -> Vec<Stri
     };
     let mut openers = Vec::new();
     for turns in canaries {
-        openers.extend(jinja.text(turns, false, None).ok().as_deref().and_then(first));
-        let asked = &turns[..turns.len() - 1];
+        openers.extend(jinja.text(turns.into(), false, None).ok().as_deref().and_then(first));
+        let asked = Script::from(&turns[..turns.len() - 1]);
         let texts = [false, true].map(|prompt| jinja.text(asked, prompt, None));
         if let [Ok(without), Ok(with)] = texts {
             openers.extend(with.strip_prefix(&without).and_then(first));

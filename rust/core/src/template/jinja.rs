@@ -1,18 +1,18 @@
 //! Any chat template but Zephyr's: minijinja set up as `transformers` sets up Jinja, under limits.
 
-use std::ops::Range;
-
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Value;
-use minijinja::{Environment, ErrorKind, context};
+use minijinja::{Environment, ErrorKind};
+use serde_json::{Map, Value as Json};
 
 use super::date::{Date, strftime_now};
 use super::ends::Ends;
 use super::limits::{self, Draft};
-use super::mask::{self, Marking, Mask};
-use super::{TemplateSource, guards, json, left_out, python, source};
+use super::marks::{self, Marking};
+use super::mask::{self, Proven};
+use super::{TemplateSource, guards, json, left_out, python, source, usage};
 use crate::control_tokens::{markers, structure};
-use crate::dialogue::{Role, Turn};
+use crate::dialogue::{Role, Script, Turn};
 use crate::error::{Error, Result};
 use crate::sample::Rendered;
 use crate::stage::{Code, Reason};
@@ -21,6 +21,8 @@ use crate::tokenize::SpecialTokens;
 const NAME: &str = "chat_template";
 
 pub(super) struct Jinja {
+    name: String,
+    source: String,
     by_fuel: Vec<Environment<'static>>,
     pub(super) special: SpecialTokens,
     /// Everything the template writes by itself: its source and the output for the canaries.
@@ -29,7 +31,8 @@ pub(super) struct Jinja {
     pub(super) markers: Vec<String>,
     pub(super) has_tags: bool,
     pub(super) ends: Ends,
-    args: Vec<(String, Value)>,
+    /// The arguments of the recipe.
+    pub(super) args: Map<String, Json>,
 }
 
 impl std::fmt::Debug for Jinja {
@@ -62,13 +65,15 @@ impl Jinja {
             .map_err(|error| refused(&described(&error)))?;
         let by_fuel = limits::by_fuel(environment);
         let mut jinja = Jinja {
+            name: name.to_owned(),
+            source: text.to_owned(),
             by_fuel,
             special: template.special.clone(),
             written: text.to_owned(),
             markers: Vec::new(),
             has_tags,
             ends: Ends::unknown(),
-            args: arguments(template)?,
+            args: arguments(template)?.clone(),
         };
         let canaries = jinja.canaries().map_err(|error| refused(&described(&error)))?;
         let mut tokens = template.control.clone();
@@ -77,7 +82,9 @@ impl Jinja {
         jinja.ends = Ends::from_trials(&jinja, &canaries, tokens, template.train_end)
             .map_err(|why| refused(&why))?;
         for canary in &canaries {
-            jinja.rendered(canary).map_err(|reason| refused(&reason.detail.unwrap_or_default()))?;
+            jinja
+                .prove(canary.into())
+                .map_err(|reason| refused(&reason.detail.unwrap_or_default()))?;
         }
         Ok(jinja)
     }
@@ -94,7 +101,7 @@ impl Jinja {
                 .map(<[&[Turn]]>::concat);
         let (mut rendered, mut texts, mut failure) = (Vec::new(), Vec::new(), None);
         for canary in all {
-            match self.text(&canary, true, None) {
+            match self.text(Script::from(&canary), true, None) {
                 Ok(text) => {
                     texts.push(text);
                     rendered.push(canary);
@@ -109,31 +116,36 @@ impl Jinja {
         failure.filter(|_| rendered.is_empty()).map_or(Ok(rendered), Err)
     }
 
-    pub(super) fn render_prompt(&self, turns: &[Turn]) -> std::result::Result<String, Reason> {
-        self.text(turns, true, None)
+    /// The template's name in recipes.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the template's source contains a variable's name.
+    pub(super) fn names(&self, variable: &str) -> bool {
+        let is_of_name = |letter: char| letter.is_alphanumeric() || letter == '_';
+        self.source.match_indices(variable).any(|(start, name)| {
+            !self.source[..start].ends_with(is_of_name)
+                && !self.source[start + name.len()..].starts_with(is_of_name)
+        })
+    }
+
+    pub(super) fn render_prompt(&self, script: Script<'_>) -> std::result::Result<String, Reason> {
+        self.text(script, true, None)
             .map_err(|error| Reason::found(Code::TemplateError, described(&error)))
     }
 
-    pub(super) fn render_text(&self, turns: &[Turn]) -> std::result::Result<String, Reason> {
-        self.text(turns, false, None)
+    pub(super) fn render_text(&self, script: Script<'_>) -> std::result::Result<String, Reason> {
+        self.text(script, false, None)
             .map_err(|error| Reason::found(Code::TemplateError, described(&error)))
     }
 
-    pub(super) fn render(&self, turns: &[Turn]) -> std::result::Result<Rendered, Reason> {
-        let (rendered, others) = self.rendered(turns)?;
-        left_out::check(turns, &rendered.text, &others)
+    pub(super) fn render(&self, script: Script<'_>) -> std::result::Result<Rendered, Reason> {
+        let (mut text, proven) = self.prove(script)?;
+        left_out::check(self, script, &text, &proven.others)
             .map_err(|why| Reason::found(Code::MaskNotProvable, why))?;
-        Ok(rendered)
-    }
-
-    /// A dialogue with its ranges, and the contents of the other messages that were located.
-    fn rendered(
-        &self,
-        turns: &[Turn],
-    ) -> std::result::Result<(Rendered, Vec<Range<usize>>), Reason> {
-        let mut text = self.render_text(turns)?;
-        let Mask { mut trained, answers, others, append } = mask::derive(self, turns, &text)
-            .map_err(|why| Reason::found(Code::MaskNotProvable, why))?;
+        usage::check(self, script, &text)?;
+        let Proven { mut trained, answers, append, .. } = proven;
         if let Some(offset) = append {
             let end = self.ends.appended();
             text.insert_str(offset, end);
@@ -143,36 +155,44 @@ impl Jinja {
                 None => trained.push(offset..offset + end.len()),
             }
         }
-        Ok((Rendered { text, trained, answers }, others))
+        Ok(Rendered { text, trained, answers })
+    }
+
+    /// The text of a dialogue, and where everything is in it.
+    fn prove(&self, script: Script<'_>) -> std::result::Result<(String, Proven), Reason> {
+        let text = self.render_text(script)?;
+        let proven = mask::derive(self, script, &text)
+            .map_err(|why| Reason::found(Code::MaskNotProvable, why))?;
+        Ok((text, proven))
     }
 
     /// The text of a dialogue, with the generation prompt or without, marked or plain.
     pub(super) fn text(
         &self,
-        turns: &[Turn],
+        script: Script<'_>,
         prompt: bool,
         marking: Option<&Marking>,
     ) -> std::result::Result<String, minijinja::Error> {
-        let content = |turn: &Turn| {
-            marking.map_or_else(|| turn.text.clone(), |marking| marking.content(turn))
-        };
-        let messages: Vec<Value> = turns
-            .iter()
-            .map(|turn| context! { role => turn.role.name(), content => content(turn) })
+        let messages: Vec<Value> = (0..)
+            .zip(script.turns)
+            .map(|(index, turn)| marks::message(index, turn, marking))
             .collect();
+        let tools = script.inputs.and_then(|inputs| inputs.tools.as_ref());
+        let of_row = script.inputs.into_iter().flat_map(|inputs| &inputs.args);
+        let args = self.args.iter().chain(of_row);
+        let args = args.map(|(name, value)| (name.as_str(), json::value(value)));
         let special =
             self.special.pairs().into_iter().map(|(name, token)| (name, Value::from(token)));
         let tags = marking.map(Marking::tags);
-        let args = self.args.iter().map(|(name, value)| (name.as_str(), value.clone()));
         let values = Value::from_pairs(special.chain(args).chain([
             ("messages", Value::from(messages)),
-            ("tools", Value::from(())),
+            ("tools", tools.map_or_else(|| Value::from(()), json::value)),
             ("documents", Value::from(())),
             ("add_generation_prompt", Value::from(prompt)),
             (OPEN, Value::from(tags.map(|[open, _]| open.to_string()))),
             (CLOSE, Value::from(tags.map(|[_, close]| close.to_string()))),
         ]));
-        let bytes = limits::row_bytes(turns);
+        let bytes = limits::row_bytes(script);
         let mut draft = Draft::new(bytes);
         self.by_fuel[limits::fuel_class(bytes)]
             .get_template(NAME)?
@@ -188,8 +208,8 @@ const CLOSE: &str = "__close";
 /// The names that arguments of a recipe cannot have.
 const RESERVED: [&str; 4] = ["messages", "tools", "documents", "add_generation_prompt"];
 
-/// The arguments of the recipe, by name.
-fn arguments(template: &TemplateSource) -> Result<Vec<(String, Value)>> {
+/// The arguments of the recipe, by name, if none has the name of another variable.
+fn arguments(template: &TemplateSource) -> Result<&Map<String, Json>> {
     if let Some(name) = template.args.keys().find(|name| {
         RESERVED.contains(&name.as_str()) || name.starts_with('_') || name.ends_with("_token")
     }) {
@@ -197,7 +217,7 @@ fn arguments(template: &TemplateSource) -> Result<Vec<(String, Value)>> {
             "`template.args.{name}` cannot be set: the value comes from the rows or the tokenizer"
         )));
     }
-    Ok(template.args.iter().map(|(name, value)| (name.clone(), json::value(value))).collect())
+    Ok(&template.args)
 }
 
 fn date(text: Option<&str>) -> Result<Option<Date>> {

@@ -3,28 +3,40 @@
 
 use std::ops::Range;
 
+use super::jinja::Jinja;
 use super::python::is_space;
-use crate::dialogue::{Role, Turn};
+use super::usage::{is_same, with};
+use crate::dialogue::{Role, Script};
+
+/// What a content is replaced by, to see whether it is used.
+const OTHER_CONTENT: &str = "another content";
 
 /// Fails if a message of anyone but the assistant is not in the text. `others` are the contents that
 /// were located by marks. If the template changes them, so that they have no marks, each message is
-/// searched as it is, and as JSON writes it.
-pub(super) fn check(turns: &[Turn], text: &str, others: &[Range<usize>]) -> Result<(), String> {
-    let wanted = || turns.iter().enumerate().filter(|(_, turn)| turn.role != Role::Assistant);
-    let count = wanted().count();
-    if others.len() == count {
+/// searched as it is, and as JSON writes it. Another message may say the same, so the text must also
+/// change with the message.
+pub(super) fn check(
+    jinja: &Jinja,
+    script: Script<'_>,
+    text: &str,
+    others: &[Range<usize>],
+) -> Result<(), String> {
+    let wanted =
+        || script.turns.iter().enumerate().filter(|(_, turn)| turn.role != Role::Assistant);
+    if others.len() == wanted().count() {
         return Ok(());
     }
-    let named = |(index, turn): (usize, &Turn)| {
-        format!("the template leaves out or changes message {index} of role `{}`", turn.role.name())
-    };
-    match wanted().find(|(_, turn)| !is_in(text, &turn.text)).map(named) {
-        Some(why) => Err(why),
-        None if !others.is_empty() && others.len() < count => {
-            Err("the template leaves out a message that is not the assistant's".to_owned())
+    for (index, turn) in wanted() {
+        let is_blank = turn.text.trim_matches(is_space).is_empty();
+        let changed = with(script, index, |turn| turn.text = OTHER_CONTENT.to_owned());
+        if !is_in(text, &turn.text) || !is_blank && is_same(jinja, script, &changed, text) {
+            let role = turn.role.name();
+            return Err(format!(
+                "the template leaves out or changes message {index} of role `{role}`"
+            ));
         }
-        None => Ok(()),
     }
+    Ok(())
 }
 
 /// Refuses the first message with a role that a template has no header for.
@@ -40,21 +52,40 @@ fn is_in(text: &str, content: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::TemplateSource;
     use super::*;
+    use crate::dialogue::Turn;
+    use crate::tokenize::SpecialTokens;
+
+    /// Checks a dialogue that a template renders with one expression for each question.
+    fn checked(question: &str, texts: &[&str]) -> Result<(), String> {
+        let template = format!(
+            "{{% for m in messages %}}<{{{{ m.role }}}}>{{{{ m.content if m.role == 'assistant' \
+            else {question} }}}}<e>{{% endfor %}}"
+        );
+        let special = SpecialTokens::default();
+        let source = TemplateSource::plain("t", &template, &special, &["<e>".to_owned()]);
+        let jinja = Jinja::new(&source).expect("compiles");
+        let roles = [Role::Developer, Role::User, Role::Assistant];
+        let turns: Vec<Turn> =
+            roles.into_iter().zip(texts).map(|(role, text)| Turn::new(role, *text)).collect();
+        let text = jinja.render_text((&turns).into()).expect("renders");
+        check(&jinja, (&turns).into(), &text, &[])
+    }
 
     #[test]
     fn a_message_that_is_not_in_the_text_is_named() {
-        let turns = [
-            Turn::new(Role::Developer, "Be brief."),
-            Turn::new(Role::User, " say \"x\" "),
-            Turn::new(Role::Assistant, "x"),
-        ];
-        let one = std::slice::from_ref(&(0..1));
-        assert_eq!(check(&turns, "anything", &[0..1, 2..3]), Ok(()));
-        assert_eq!(check(&turns, "Be brief. say \"x\"", &[]), Ok(()));
-        assert_eq!(check(&turns, r#"Be brief. {"q":"say \"x\""}"#, &[]), Ok(()));
-        let why = check(&turns, "say \"x\" x", one).expect_err("leaves one out");
-        assert_eq!(why, "the template leaves out or changes message 0 of role `developer`");
-        assert!(check(&turns, "Be brief. say \"x\"", one).is_err());
+        let texts = ["Be brief.", " say \"x\" ", "x"];
+        for whole in ["m.content", "m.content | trim", "m.content | tojson"] {
+            assert_eq!(checked(whole, &texts), Ok(()), "{whole}");
+        }
+        for part in ["m.content | upper", "m.content[:4]", "''"] {
+            let why = checked(part, &texts).expect_err("leaves one out");
+            assert_eq!(why, "the template leaves out or changes message 0 of role `developer`");
+        }
+        let first = "messages[0].content";
+        let why = checked(first, &["the same", "the same", "x"]).expect_err("leaves one out");
+        assert_eq!(why, "the template leaves out or changes message 1 of role `user`");
+        assert_eq!(checked(first, &["x", " ", "x"]), Ok(()));
     }
 }

@@ -7,9 +7,10 @@
 use std::io::{Error, Write};
 
 use minijinja::Environment;
+use serde_json::Value;
 
 use super::guards;
-use crate::dialogue::Turn;
+use crate::dialogue::{Script, TemplateInputs, Turn};
 
 /// Maximum size of a template in bytes. The longest template in TRL has 20 KB.
 pub(super) const TEMPLATE_BYTES_MAX: usize = 64 << 10;
@@ -58,8 +59,29 @@ pub(super) fn by_fuel(mut environment: Environment<'static>) -> Vec<Environment<
 }
 
 /// The size of a row, which determines its limits.
-pub(super) fn row_bytes(turns: &[Turn]) -> usize {
-    turns.iter().map(|turn| turn.text.len() + turn.role.name().len() + 1024).sum()
+pub(super) fn row_bytes(script: Script<'_>) -> usize {
+    script.turns.iter().map(turn_bytes).sum::<usize>() + script.inputs.map_or(0, inputs_bytes)
+}
+
+fn turn_bytes(turn: &Turn) -> usize {
+    let members = turn.extras.iter().flat_map(|extras| extras.members.values());
+    turn.text.len() + turn.role.name().len() + 1024 + members.map(json_bytes).sum::<usize>()
+}
+
+fn inputs_bytes(inputs: &TemplateInputs) -> usize {
+    inputs.tools.iter().chain(inputs.args.values()).map(json_bytes).sum()
+}
+
+/// The size of a value as JSON, nearly: enough for each value within to count.
+fn json_bytes(value: &Value) -> usize {
+    8 + match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 16,
+        Value::String(text) => text.len(),
+        Value::Array(values) => values.iter().map(json_bytes).sum(),
+        Value::Object(members) => {
+            members.iter().map(|(name, value)| name.len() + json_bytes(value)).sum()
+        }
+    }
 }
 
 /// The index of the environment for a row of this size.

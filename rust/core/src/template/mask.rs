@@ -23,201 +23,234 @@
 use std::ops::Range;
 
 use super::jinja::Jinja;
-use super::python::strip;
-use super::thinking;
-use crate::dialogue::{Role, Turn};
+use super::marks::{
+    Calls, Contents, Letters, Marking, Thinking, Unmarked, can_split, has_parts, unmark,
+};
+use super::{parts, thinking};
+use crate::dialogue::{Role, Script, Turn};
 
-/// Which contents are marked, and which part of each.
-#[derive(Debug, Clone, Copy)]
-struct Contents {
-    /// Only assistant messages, or every message.
-    answers_only: bool,
-    /// Whether the white space at each end stays outside, for templates that strip it there.
-    strips: [bool; 2],
-    /// Whether the reasoning in an answer is marked on its own, for templates that move or drop it.
-    splits: bool,
-}
-
-/// The marks used in one rendering.
-pub(super) struct Marking {
-    /// An opening and a closing mark each around generation tags, assistant messages, other contents
-    /// and reasoning.
-    letters: [char; 8],
-    contents: Option<Contents>,
-}
-
-impl Marking {
-    /// The marks of generation tags.
-    pub(super) fn tags(&self) -> [char; 2] {
-        [self.letters[0], self.letters[1]]
-    }
-
-    /// Returns the content of a message with its marks.
-    pub(super) fn content(&self, turn: &Turn) -> String {
-        let is_answer = turn.role == Role::Assistant;
-        match self.contents {
-            Some(Contents { answers_only, strips: [start, end], splits })
-                if is_answer || !answers_only =>
-            {
-                let [_, _, open, close, _, _, open_reasoning, close_reasoning] = self.letters;
-                let of_reasoning = [open_reasoning, close_reasoning];
-                if let Some(marked) = (is_answer && splits)
-                    .then(|| thinking::marked(&turn.text, of_reasoning, [open, close], end))
-                    .flatten()
-                {
-                    return marked;
-                }
-                let after_lead =
-                    if start { strip(&turn.text, None, true, false) } else { &turn.text };
-                let core = if end { strip(after_lead, None, false, true) } else { after_lead };
-                let lead = turn.text.len() - after_lead.len();
-                let [open, close] = if is_answer {
-                    [self.letters[2], self.letters[3]]
-                } else {
-                    [self.letters[4], self.letters[5]]
-                };
-                format!(
-                    "{}{open}{core}{close}{}",
-                    &turn.text[..lead],
-                    &turn.text[lead + core.len()..]
-                )
-            }
-            _ => turn.text.clone(),
-        }
-    }
-}
-
-/// A text whose marks were removed, and the ranges that were between them.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Unmarked {
-    text: String,
-    tags: Vec<Range<usize>>,
-    pub(super) answers: Vec<Range<usize>>,
+/// A proven rendering: where everything is, and what of it is trained.
+#[derive(Debug)]
+pub(super) struct Proven {
+    /// The ranges that contribute to the loss.
+    pub(super) trained: Vec<Range<usize>>,
+    /// Where the contents of all assistant messages end, in order; empty if one was not located.
+    pub(super) answers: Vec<usize>,
+    /// The offset to insert an end at that the template does not write.
+    pub(super) append: Option<usize>,
+    /// The contents of all other messages that were located.
     pub(super) others: Vec<Range<usize>>,
-    reasoning: Vec<Range<usize>>,
 }
 
-/// Removes the marks. Returns `None` if a mark has no counterpart.
-fn unmark(marked: &str, letters: [char; 8]) -> Option<Unmarked> {
-    let mut unmarked =
-        Unmarked { text: String::with_capacity(marked.len()), ..Unmarked::default() };
-    let mut open = [None; 4];
-    for letter in marked.chars() {
-        let Some(index) = letters.iter().position(|mark| *mark == letter) else {
-            unmarked.text.push(letter);
-            continue;
-        };
-        let here = unmarked.text.len();
-        if index % 2 == 0 {
-            if open[index / 2].replace(here).is_some() {
-                return None;
-            }
-        } else {
-            let range = open[index / 2].take()?..here;
-            let Unmarked { tags, answers, others, reasoning, .. } = &mut unmarked;
-            [tags, answers, others, reasoning][index / 2].push(range);
+/// A marked rendering that equals the plain text without its marks.
+pub(super) struct Located {
+    pub(super) found: Unmarked,
+    pub(super) contents: Option<Contents>,
+    /// The indices of the assistant messages whose content is in `found.answers`, in order.
+    pub(super) whole: Vec<usize>,
+    pub(super) letters: Letters,
+}
+
+impl Located {
+    /// Where an assistant message was found: its content, or from its first part to its last.
+    fn span(&self, index: usize) -> Option<Range<usize>> {
+        match self.whole.iter().position(|whole| *whole == index) {
+            Some(number) => self.found.answers.get(number).cloned(),
+            None => parts::own_parts(self.found.parts.iter(), index),
         }
     }
-    open.iter().all(Option::is_none).then_some(unmarked)
-}
-
-/// Eight of Unicode's non-characters that neither template nor row contains.
-fn unused(jinja: &Jinja, turns: &[Turn]) -> Option<[char; 8]> {
-    let mut unused = ('\u{FDD0}'..='\u{FDEF}').filter(|mark| {
-        !jinja.written.contains(*mark) && !turns.iter().any(|turn| turn.text.contains(*mark))
-    });
-    let mut letters = ['\0'; 8];
-    for letter in &mut letters {
-        *letter = unused.next()?;
-    }
-    Some(letters)
 }
 
 /// Finds a marked rendering that equals the plain text without its marks and contains every
 /// assistant message. Without tags, the first such rendering has the widest ranges. With tags,
 /// contents are only compared with them, so a rendering that leaves white space outside is
 /// sufficient.
-pub(super) fn locate(jinja: &Jinja, turns: &[Turn], text: &str) -> Option<Unmarked> {
-    let letters = unused(jinja, turns)?;
-    let answers = assistant_indices(turns).count();
+pub(super) fn locate(jinja: &Jinja, script: Script<'_>, text: &str) -> Option<Located> {
+    let letters = Letters::unused(jinja, script)?;
+    ways(jinja, script).find_map(|contents| {
+        let marked = jinja.text(script, false, Some(&Marking { letters, contents })).ok()?;
+        let mut found = unmark(&marked, letters).filter(|found| found.text == text)?;
+        let is_whole = |index: &usize| {
+            contents.is_some_and(|contents| !contents.is_in_parts(&script.turns[*index]))
+        };
+        let whole: Vec<usize> = assistant_indices(script.turns).filter(is_whole).collect();
+        let has_all = contents.is_none() || found.answers.len() == whole.len();
+        let prompts = whole.iter().map(|index| begins(jinja, script.until(*index), true, text));
+        thinking::join(text, &mut found.answers, &found.reasoning, prompts).filter(|()| has_all)?;
+        Some(Located { found, contents, whole, letters })
+    })
+}
+
+/// The ways to mark a dialogue, in the order in which they are tried.
+fn ways<'row>(
+    jinja: &Jinja,
+    script: Script<'row>,
+) -> impl Iterator<Item = Option<Contents>> + use<'row> {
+    let calls: &[Calls] = if script.turns.iter().any(has_parts) {
+        &[Calls::NamesAndArguments, Calls::Names, Calls::Nothing]
+    } else {
+        &[Calls::Nothing]
+    };
+    let thinking: &[Thinking] = if script.turns.iter().any(can_split) {
+        &[Thinking::Whole, Thinking::Apart, Thinking::InParts]
+    } else {
+        &[Thinking::Whole]
+    };
     let strips: &[[bool; 2]] = if jinja.has_tags {
         &[[true, true]]
     } else {
         &[[false, false], [true, false], [false, true], [true, true]]
     };
-    let has_reasoning =
-        turns.iter().any(|turn| turn.role == Role::Assistant && thinking::is_in(&turn.text));
-    let whole_or_split: &[bool] = if has_reasoning { &[false, true] } else { &[false] };
-    let contents = whole_or_split.iter().flat_map(|splits| {
-        strips.iter().flat_map(|strips| {
-            [false, true].map(|answers_only| {
-                Some(Contents { answers_only, strips: *strips, splits: *splits })
+    let contents = thinking.iter().flat_map(move |thinking| {
+        calls.iter().flat_map(move |calls| {
+            strips.iter().flat_map(move |strips| {
+                [false, true].map(|answers_only| {
+                    let (strips, thinking, calls) = (*strips, *thinking, *calls);
+                    Some(Contents { answers_only, strips, thinking, calls })
+                })
             })
         })
     });
-    contents.chain(jinja.has_tags.then_some(None)).find_map(|contents| {
-        let marked = jinja.text(turns, false, Some(&Marking { letters, contents })).ok()?;
-        let mut found = unmark(&marked, letters).filter(|found| {
-            found.text == text && (contents.is_none() || found.answers.len() == answers)
-        })?;
-        let prompts =
-            assistant_indices(turns).map(|index| begins(jinja, &turns[..index], true, text));
-        thinking::join(text, &mut found.answers, &found.reasoning, prompts)?;
-        Some(found)
-    })
+    contents.chain(jinja.has_tags.then_some(None))
 }
 
-/// The length of the text before a message, if the whole text starts with it.
-fn begins(jinja: &Jinja, turns: &[Turn], prompt: bool, text: &str) -> Option<usize> {
-    let start = jinja.text(turns, prompt, None).ok()?;
+/// The length of the text of the first messages, if the whole text starts with it.
+fn begins(jinja: &Jinja, before: Script<'_>, prompt: bool, text: &str) -> Option<usize> {
+    let start = jinja.text(before, prompt, None).ok()?;
     text.starts_with(&start).then_some(start.len())
 }
 
-/// What is known about the bytes of a text.
-pub(super) struct Mask {
-    /// The ranges that contribute to the loss.
-    pub(super) trained: Vec<Range<usize>>,
-    /// Where the contents of the assistant messages end; empty if they were not located.
-    pub(super) answers: Vec<usize>,
-    /// The contents of all other messages that were located.
-    pub(super) others: Vec<Range<usize>>,
-    /// The offset to insert an end at that the template does not write.
-    pub(super) append: Option<usize>,
-}
-
-/// The mask of a dialogue that renders as `text`, or why it cannot be proven.
-pub(super) fn derive(jinja: &Jinja, turns: &[Turn], text: &str) -> Result<Mask, String> {
-    let Some(found) = locate(jinja, turns, text) else {
+/// The trained ranges of a dialogue that renders as `text`, or why they cannot be proven.
+pub(super) fn derive(jinja: &Jinja, script: Script<'_>, text: &str) -> Result<Proven, String> {
+    let Some(located) = locate(jinja, script, text) else {
         return Err(
             "the template changes an assistant message, so it cannot be located in the rendered \
                 text"
                 .to_owned(),
         );
     };
-    let mut trained = if jinja.has_tags {
-        let holds = |answer: &Range<usize>| {
-            found.tags.iter().any(|tag| tag.start <= answer.start && answer.end <= tag.end)
-        };
-        if !found.answers.iter().all(|answer| answer.is_empty() || holds(answer)) {
-            return Err("an assistant message is outside the template's generation tags".to_owned());
-        }
-        found.tags.clone()
+    let (mut trained, append) = if jinja.has_tags {
+        of_tags(jinja, script.turns, text, &located)?
     } else {
-        found.answers.clone()
+        of_contents(jinja, script, text, &located)?
     };
-    let last = turns.last().is_some_and(|turn| turn.role == Role::Assistant);
-    let append = jinja.ends.extend(text, &found.answers, &mut trained, jinja.has_tags, last)?;
     trained.retain(|range| !range.is_empty());
-    if found
-        .others
-        .iter()
-        .any(|other| trained.iter().any(|range| range.start < other.end && other.start < range.end))
-    {
+    trained.sort_by_key(|range| range.start);
+    check_apart(&trained, &located.found)?;
+    compare_prefixes(jinja, script, text, &trained, &located)?;
+    if append.is_some_and(|offset| trained.iter().any(|range| range.end > offset)) {
+        return Err("the last message is not the last one in the text".to_owned());
+    }
+    let answers = answers(script.turns, &located);
+    Ok(Proven { trained, answers, append, others: located.found.others })
+}
+
+/// The ranges of contents and parts with the ends behind them, and the offset for an end that is to
+/// be appended.
+fn of_contents(
+    jinja: &Jinja,
+    script: Script<'_>,
+    text: &str,
+    located: &Located,
+) -> Result<(Vec<Range<usize>>, Option<usize>), String> {
+    let turns = script.turns;
+    let wanted = located.whole.iter().filter(|index| turns[**index].is_trained());
+    let answers: Vec<Range<usize>> = wanted.filter_map(|index| located.span(*index)).collect();
+    let mut trained = answers.clone();
+    let last = turns.last().is_some_and(Turn::is_trained)
+        && located.whole.last().is_some_and(|index| index + 1 == turns.len());
+    let append = jinja.ends.extend(text, &answers, &mut trained, false, last)?;
+    trained.extend(parts::trained(jinja, script, text, located)?);
+    Ok((trained, append))
+}
+
+/// The ranges of the template's tags, and the offset for an end that is to be appended.
+fn of_tags(
+    jinja: &Jinja,
+    turns: &[Turn],
+    text: &str,
+    located: &Located,
+) -> Result<(Vec<Range<usize>>, Option<usize>), String> {
+    let mut trained = tagged(turns, located)?;
+    let wanted = assistant_indices(turns).filter(|index| turns[*index].is_trained());
+    let spans: Vec<Range<usize>> = wanted.filter_map(|index| located.span(index)).collect();
+    let last = turns.last().is_some_and(Turn::is_trained);
+    let append = jinja.ends.extend(text, &spans, &mut trained, true, last)?;
+    let is_whole = located.whole.last().is_some_and(|index| index + 1 == turns.len());
+    if append.is_some() && !is_whole {
+        return Err("no end can be appended to a message with calls or reasoning".to_owned());
+    }
+    Ok((trained, append))
+}
+
+/// Where the contents of all assistant messages end. Empty if it is not known to which message each
+/// range belongs: one was not located, they are not in order, or a tag touches none of them.
+fn answers(turns: &[Turn], located: &Located) -> Vec<usize> {
+    let spans: Option<Vec<Range<usize>>> =
+        assistant_indices(turns).map(|index| located.span(index)).collect();
+    let spans = spans.unwrap_or_default();
+    let is_in_order = spans.windows(2).all(|pair| pair[0].end <= pair[1].start);
+    let is_of_one = |tag: &Range<usize>| {
+        tag.is_empty() || spans.iter().any(|span| tag.start <= span.end && span.start <= tag.end)
+    };
+    if !is_in_order || !located.found.tags.iter().all(is_of_one) {
+        return Vec::new();
+    }
+    spans.into_iter().map(|span| span.end).collect()
+}
+
+/// Fails if a trained range includes what others say, or overlaps the next one.
+fn check_apart(trained: &[Range<usize>], found: &Unmarked) -> Result<(), String> {
+    let overlaps =
+        |one: &Range<usize>, other: &Range<usize>| one.start < other.end && other.start < one.end;
+    if found.others.iter().any(|other| trained.iter().any(|range| overlaps(range, other))) {
         return Err("the trained range includes text that is not from the assistant".to_owned());
     }
-    compare_prefixes(jinja, turns, text, &trained, &found.answers)?;
-    let answers = found.answers.iter().map(|answer| answer.end).collect();
-    Ok(Mask { trained, answers, others: found.others, append })
+    if trained.windows(2).any(|pair| pair[0].end > pair[1].start) {
+        return Err("the trained ranges of two assistant messages overlap".to_owned());
+    }
+    Ok(())
+}
+
+/// The ranges of the generation tags, without those of messages that are not to be trained.
+fn tagged(turns: &[Turn], located: &Located) -> Result<Vec<Range<usize>>, String> {
+    let Located { found, whole, .. } = located;
+    let parts = found.parts.iter().map(|(index, range)| (*index, range));
+    let spans: Vec<(usize, &Range<usize>)> =
+        whole.iter().copied().zip(&found.answers).chain(parts).collect();
+    let holds =
+        |tag: &Range<usize>, span: &Range<usize>| tag.start <= span.start && span.end <= tag.end;
+    let is_tagged = |span: &Range<usize>| found.tags.iter().any(|tag| holds(tag, span));
+    if spans.iter().any(|(_, span)| !span.is_empty() && !is_tagged(span)) {
+        return Err("an assistant message is outside the template's generation tags".to_owned());
+    }
+    let is_lost = |(index, turn): (usize, &Turn)| {
+        has_parts(turn) && found.parts.iter().all(|(found, _)| *found != index)
+    };
+    if turns.iter().enumerate().any(is_lost) {
+        return Err(
+            "the template changes a call or a reasoning, so it cannot be located".to_owned()
+        );
+    }
+    if turns.iter().all(|turn| turn.role != Role::Assistant || turn.is_trained()) {
+        return Ok(found.tags.clone());
+    }
+    let mut trained = Vec::new();
+    for tag in &found.tags {
+        let within = spans.iter().filter(|(_, span)| holds(tag, span));
+        let mut flags = within.map(|(index, _)| turns[*index].is_trained());
+        let first = flags.next().filter(|first| flags.all(|flag| flag == *first));
+        match first {
+            Some(true) => trained.push(tag.clone()),
+            Some(false) => {}
+            None => {
+                return Err("it is not clear whose text is within a generation tag, and some \
+                    messages are not to be trained"
+                    .to_owned());
+            }
+        }
+    }
+    Ok(trained)
 }
 
 /// Compares with the third derivation. If the text rendered before an assistant message is a prefix
@@ -225,22 +258,26 @@ pub(super) fn derive(jinja: &Jinja, turns: &[Turn], text: &str) -> Result<Mask, 
 /// generation prompt, for example if both contain `<think>`, but must not contain all of it.
 fn compare_prefixes(
     jinja: &Jinja,
-    turns: &[Turn],
+    script: Script<'_>,
     text: &str,
     trained: &[Range<usize>],
-    answers: &[Range<usize>],
+    located: &Located,
 ) -> Result<(), String> {
-    let begins = |turns: &[Turn], prompt: bool| begins(jinja, turns, prompt, text);
-    for (number, index) in assistant_indices(turns).enumerate().filter(|(_, index)| *index > 0) {
-        let Some(prompt) = begins(&turns[..index], true) else { continue };
+    let begins = |end: usize, prompt: bool| begins(jinja, script.until(end), prompt, text);
+    let found = &located.found;
+    for (number, index) in
+        assistant_indices(script.turns).enumerate().filter(|(_, index)| *index > 0)
+    {
+        let Some(prompt) = begins(index, true) else { continue };
         let straddles = |range: &Range<usize>| range.start < prompt && prompt < range.end;
-        let early = answers
-            .get(number)
+        let answer = located.whole.iter().position(|whole| *whole == index);
+        let early = answer
+            .and_then(|answer| found.answers.get(answer))
             .into_iter()
             .filter(|answer| answer.start < prompt)
             .chain(trained.iter().filter(|range| straddles(range)));
         let Some(first) = early.map(|range| range.start).min() else { continue };
-        if begins(&turns[..index], false).is_none_or(|before| first <= before) {
+        if begins(index, false).is_none_or(|before| first <= before) {
             return Err(format!(
                 "the trained range of assistant message {} overlaps the prompt before it",
                 number + 1
@@ -265,19 +302,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn torn_marks_prove_nothing() {
-        let letters = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'];
-        let found = unmark("1a2c3db4", letters).expect("marks are whole");
-        assert_eq!(
-            (found.text.as_str(), &found.tags[0], &found.answers[0]),
-            ("1234", &(1..3), &(2..3))
-        );
-        assert_eq!(unmark("1a2", letters), None);
-        assert_eq!(unmark("b", letters), None);
-        assert_eq!(unmark("aa1bb", letters), None);
-    }
-
-    #[test]
     fn the_example_at_the_head_is_trained_on_its_answer() {
         let tagged = "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}\
             {% generation %}{{ m.content }}<e>{% endgeneration %}\
@@ -286,29 +310,34 @@ mod tests {
         let plain = tagged.replace("{% generation %}", "").replace("{% endgeneration %}", "");
         let turn = |role, text: &str| Turn::new(role, text);
         let turns = [turn(Role::User, "q"), turn(Role::Assistant, "yes")];
+        let script = Script::from(&turns);
         let by_contents = "<user>(q)<e><assistant>[yes]<e>";
         let by_tags_too = "<user>(q)<e><assistant>{[yes]<e>}";
         for (template, marked) in [(plain.as_str(), by_contents), (tagged, by_tags_too)] {
             let special = crate::tokenize::SpecialTokens::default();
             let source = TemplateSource::plain("t", template, &special, &["<e>".to_owned()]);
             let jinja = Jinja::new(&source).expect("compiles");
-            let text = jinja.text(&turns, false, None).expect("renders");
+            let text = jinja.text(script, false, None).expect("renders");
             assert_eq!(text, "<user>q<e><assistant>yes<e>");
 
-            let letters = ['{', '}', '[', ']', '(', ')', '/', '\\'];
-            let contents =
-                Some(Contents { answers_only: false, strips: [false, false], splits: false });
+            let letters = Letters::of(['{', '}', '[', ']', '(', ')']);
+            let contents = Some(Contents {
+                answers_only: false,
+                strips: [false, false],
+                thinking: Thinking::Whole,
+                calls: Calls::Nothing,
+            });
             let marking = Marking { letters, contents };
-            let rendered = jinja.text(&turns, false, Some(&marking)).expect("renders");
+            let rendered = jinja.text(script, false, Some(&marking)).expect("renders");
             assert_eq!(rendered, marked);
             let found = unmark(&rendered, letters).expect("marks are whole");
             let tags = jinja.has_tags.then_some(&(21..27));
             assert_eq!((&found.text, found.tags.first()), (&text, tags));
             assert_eq!((&found.others[0], &found.answers[0]), (&(6..7), &(21..24)));
 
-            let trained = jinja.render(&turns).expect("is proven").trained;
+            let trained = jinja.render(script).expect("is proven").trained;
             assert_eq!((trained.len(), &trained[0]), (1, &(21..27)));
-            let prompt = jinja.text(&turns[..1], true, None).expect("renders");
+            let prompt = jinja.text(script.until(1), true, None).expect("renders");
             assert_eq!((prompt.as_str(), prompt.len()), ("<user>q<e><assistant>", 21));
         }
     }

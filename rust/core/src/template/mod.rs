@@ -12,13 +12,17 @@ mod jinja;
 mod json;
 mod left_out;
 mod limits;
+mod marks;
 mod mask;
 mod page;
+mod parts;
 mod python;
 mod source;
 mod strings;
 mod thinking;
 mod tojson;
+mod usage;
+mod zephyr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -27,12 +31,12 @@ pub use self::page::Page;
 
 use self::page::Pages;
 use crate::control_tokens;
-use crate::dialogue::{Role, Turn};
+use crate::dialogue::Script;
 use crate::error::{Error, Result};
 use crate::normal::sha256_hex;
 use crate::recipe::TrainEnd;
 use crate::sample::Rendered;
-use crate::stage::{Code, Reason};
+use crate::stage::Reason;
 use crate::tokenize::SpecialTokens;
 
 impl TemplateSource {
@@ -191,43 +195,50 @@ impl Template {
         sha256_hex(self.text.as_bytes())
     }
 
-    /// The text of a whole dialogue.
-    pub fn render(&self, turns: &[Turn]) -> std::result::Result<Page<'_>, Reason> {
+    /// The text of a whole dialogue. Refuses a dialogue of which something would not be in the text.
+    pub fn render<'row>(
+        &self,
+        script: impl Into<Script<'row>>,
+    ) -> std::result::Result<Page<'_>, Reason> {
+        let script = script.into();
         match &self.kind {
             Kind::Zephyr { eos } => {
-                let is_unknown =
-                    |turn: &Turn| !matches!(turn.role, Role::System | Role::User | Role::Assistant);
-                if let Some(index) = turns.iter().position(is_unknown) {
-                    let why = left_out::of_role(index, &turns[index].role);
-                    return Err(Reason::found(Code::MaskNotProvable, why));
-                }
+                zephyr::check(&self.name, script)?;
                 let mut page = self.pages.blank();
-                zephyr(turns, eos, &mut page.rendered);
+                zephyr::write(script.turns, eos, &mut page.rendered);
                 Ok(page)
             }
-            Kind::Jinja(jinja) => jinja.render(turns).map(Page::from),
+            Kind::Jinja(jinja) => jinja.render(script).map(Page::from),
         }
     }
 
     /// Renders a dialogue without computing which ranges contribute to the loss. Returns `None` if
     /// that would not save much work.
     #[must_use]
-    pub fn text_alone(&self, turns: &[Turn]) -> Option<std::result::Result<String, Reason>> {
+    pub fn text_alone<'row>(
+        &self,
+        script: impl Into<Script<'row>>,
+    ) -> Option<std::result::Result<String, Reason>> {
         match &self.kind {
             Kind::Zephyr { .. } => None,
-            Kind::Jinja(jinja) => Some(jinja.render_text(turns)),
+            Kind::Jinja(jinja) => Some(jinja.render_text(script.into())),
         }
     }
 
-    /// Renders the text before a completion: the dialogue so far and the generation prompt.
-    pub fn render_prompt(&self, turns: &[Turn]) -> std::result::Result<String, Reason> {
+    /// Renders the text before a completion: the dialogue so far and the generation prompt. Only
+    /// [`Template::render`], which is called for the completion, refuses what would be left out.
+    pub fn render_prompt<'row>(
+        &self,
+        script: impl Into<Script<'row>>,
+    ) -> std::result::Result<String, Reason> {
+        let script = script.into();
         match &self.kind {
             Kind::Zephyr { eos } => {
                 let mut rendered = Rendered::default();
-                zephyr(turns, eos, &mut rendered);
-                Ok(rendered.text + if turns.is_empty() { "" } else { "<|assistant|>\n" })
+                zephyr::write(script.turns, eos, &mut rendered);
+                Ok(rendered.text + if script.turns.is_empty() { "" } else { "<|assistant|>\n" })
             }
-            Kind::Jinja(jinja) => jinja.render_prompt(turns),
+            Kind::Jinja(jinja) => jinja.render_prompt(script),
         }
     }
 }
@@ -242,32 +253,6 @@ fn check_used(source: &TemplateSource) -> Result<()> {
             source.name
         ))),
         None => Ok(()),
-    }
-}
-
-/// Renders the Zephyr template: `<|role|>`, the text and EOS, each on one line. Messages with
-/// unknown roles are skipped.
-fn zephyr(turns: &[Turn], eos: &str, rendered: &mut Rendered) {
-    let bytes: usize = turns.iter().map(|turn| turn.text.len() + eos.len() + 16).sum();
-    rendered.text.reserve(bytes);
-    for turn in turns {
-        let header = match turn.role {
-            Role::System => "<|system|>\n",
-            Role::User => "<|user|>\n",
-            Role::Assistant => "<|assistant|>\n",
-            Role::Developer | Role::Tool | Role::Other(_) => continue,
-        };
-        rendered.text.push_str(header);
-        let start = rendered.text.len();
-        rendered.text.push_str(&turn.text);
-        if turn.role == Role::Assistant {
-            rendered.answers.push(rendered.text.len());
-        }
-        rendered.text.push_str(eos);
-        if turn.role == Role::Assistant {
-            rendered.trained.push(start..rendered.text.len());
-        }
-        rendered.text.push('\n');
     }
 }
 

@@ -3,6 +3,8 @@
 use proptest::collection::vec;
 
 use super::*;
+use crate::dialogue::{Role, Turn};
+use crate::stage::Code;
 
 fn special() -> SpecialTokens {
     SpecialTokens { bos: Some("<s>".into()), eos: Some("</s>".into()), ..SpecialTokens::default() }
@@ -33,7 +35,7 @@ fn check_both(turns: &[Turn]) {
     ))
     .expect("compiles");
     match fast.render(turns) {
-        Ok(rendered) => assert_eq!(*rendered, jinja.render(turns).expect("renders")),
+        Ok(rendered) => assert_eq!(*rendered, jinja.render(turns.into()).expect("renders")),
         Err(reason) => {
             assert_eq!(reason.code, Code::MaskNotProvable);
             assert!(turns.iter().any(|turn| turn.role == Role::Tool), "{turns:?}");
@@ -41,7 +43,7 @@ fn check_both(turns: &[Turn]) {
     }
     assert_eq!(
         fast.render_prompt(turns).expect("renders"),
-        jinja.render_prompt(turns).expect("renders")
+        jinja.render_prompt(turns.into()).expect("renders")
     );
 }
 

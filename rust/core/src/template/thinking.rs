@@ -6,8 +6,8 @@ use std::ops::Range;
 use super::python::is_space;
 
 /// The tags around reasoning, as models and datasets write them.
-const OPEN: &str = "<think>";
-const CLOSE: &str = "</think>";
+pub(super) const OPEN: &str = "<think>";
+pub(super) const CLOSE: &str = "</think>";
 
 /// The parts of a message with reasoning, as byte offsets without the white space around them.
 struct Parts {

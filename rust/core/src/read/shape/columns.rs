@@ -7,8 +7,9 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::cursor::{Cursor, whole};
+use super::deciding::{Level, may_decide};
 use super::raw::{self, Object};
-use super::unsupported::{self, Level, List, may_decide};
+use super::unsupported::{self, List};
 use super::{check_depth, not_of_shape, place, row_text};
 use crate::dialogue::Turn;
 use crate::stage::Reason;
@@ -154,7 +155,14 @@ impl<'row> Columns<'row> {
         let path = format!("{}{name}", self.path);
         let messages = messages
             .map_err(|error: serde_json::Error| not_of_shape(place::told(&error, value, &path)))?;
-        super::turns(messages)
+        let turns = super::turns(messages)?;
+        match turns.iter().position(|turn| turn.extras.is_some()) {
+            Some(index) => Err(unsupported::refused(
+                &format!("{path}[{index}]"),
+                "this shape reads role and content alone; write the row as `messages`",
+            )),
+            None => Ok(turns),
+        }
     }
 
     /// The row's own id, if it is a text or a number.

@@ -9,7 +9,9 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
-use super::unsupported::{Level, is_flag, may_decide};
+use serde_json::value::RawValue;
+
+use super::deciding::{Level, is_flag, may_decide};
 use crate::simd::bits::{WINDOW, bits};
 
 /// Values deeper than this are left to serde_json.
@@ -172,6 +174,14 @@ impl<'row> Cursor<'row> {
             b't' => self.word("true"),
             _ => (self.float()? == 1.0).then_some(()),
         }
+    }
+
+    /// Any value, as it is written.
+    pub(super) fn raw(&mut self) -> Option<&'row RawValue> {
+        self.peek()?;
+        let start = self.at;
+        self.skip()?;
+        serde_json::from_str(&self.row[start..self.at]).ok()
     }
 
     /// Passes over null, an empty text, list or object; false where something else is next.

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 
 use super::cursor::{Cursor, whole};
-use super::unsupported::List;
-use super::{DEPTH_MAX, not_of_shape, place, unsupported};
+use super::unsupported::{self, List, Row};
+use super::{DEPTH_MAX, not_of_shape, place};
 use crate::stage::{Code, Reason};
 
 /// Parses JSON into a shape's own fields, telling broken JSON from JSON of another shape: by
@@ -13,6 +13,30 @@ use crate::stage::{Code, Reason};
 /// `lists`.
 pub(super) fn fields<'row, T>(
     row: &'row [u8],
+    lists: &[List],
+    quick: impl FnOnce(&mut Cursor<'row>) -> Option<T>,
+) -> Result<T, Reason>
+where
+    T: Deserialize<'row>,
+{
+    fields_of(row, Row::WithoutInputs, lists, quick)
+}
+
+/// As [`fields`], for shapes that read the columns of [`inputs`].
+pub(super) fn fields_with_inputs<'row, T>(
+    row: &'row [u8],
+    lists: &[List],
+    quick: impl FnOnce(&mut Cursor<'row>) -> Option<T>,
+) -> Result<T, Reason>
+where
+    T: Deserialize<'row>,
+{
+    fields_of(row, Row::WithInputs, lists, quick)
+}
+
+fn fields_of<'row, T>(
+    row: &'row [u8],
+    kind: Row,
     lists: &[List],
     quick: impl FnOnce(&mut Cursor<'row>) -> Option<T>,
 ) -> Result<T, Reason>
@@ -28,7 +52,7 @@ where
     if !text.trim_ascii_start().starts_with('{') {
         return Err(place::check_object(text).err().unwrap_or_else(|| not_of_shape("")));
     }
-    unsupported::check(text, lists)?;
+    unsupported::check(text, kind, lists)?;
     serde_json::from_str(text).map_err(|error| place::malformed(&error, text))
 }
 
@@ -78,7 +102,7 @@ fn depth(row: &[u8]) -> usize {
 }
 
 /// What follows a string whose opening quote has been read.
-fn behind_text(mut rest: &[u8]) -> &[u8] {
+pub(super) fn behind_text(mut rest: &[u8]) -> &[u8] {
     while let Some(place) = memchr::memchr2(b'"', b'\\', rest) {
         if rest[place] == b'"' {
             return &rest[place + 1..];

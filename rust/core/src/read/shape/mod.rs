@@ -9,10 +9,14 @@ mod columns;
 mod compared;
 mod completions;
 mod cursor;
+mod deciding;
 mod dolly;
 mod fields;
 mod flat;
 mod hh;
+mod inputs;
+mod members;
+mod message;
 mod messages;
 mod nectar;
 mod oasst;
@@ -35,11 +39,13 @@ mod unsupported;
 
 use columns::Columns;
 use cursor::{Cursor, once, whole};
-use fields::{check_depth, fields, row_text};
+use deciding::Level;
+use fields::{check_depth, fields, fields_with_inputs, row_text};
+use message::Message;
 use serde::Deserialize;
-use unsupported::{ASSISTANT, Level, List};
+use unsupported::List;
 
-use crate::dialogue::{Dialogue, Role, Turn};
+use crate::dialogue::{Dialogue, Turn};
 use crate::error::{Error, Result};
 use crate::stage::{Code, Reason};
 
@@ -289,37 +295,9 @@ pub fn read(
     }
 }
 
-/// One message as most sources write it.
-#[derive(Deserialize)]
-struct Message {
-    role: String,
-    content: String,
-}
-
-impl Message {
-    fn quick(cursor: &mut Cursor) -> Option<Message> {
-        let (mut role, mut content, mut is_flagged) = (None, None, false);
-        cursor.object(|cursor, key| match key {
-            "role" => once(&mut role, cursor.text()),
-            "content" => once(&mut content, cursor.text()),
-            _ => cursor.ignore_or_flag(key, Level::Message).map(|flag| is_flagged |= flag),
-        })?;
-        let message = Message { role: role?, content: content? };
-        (!is_flagged || message.role == ASSISTANT).then_some(message)
-    }
-
-    /// Whether no member says anything.
-    fn is_empty(&self) -> bool {
-        self.role.is_empty() && self.content.is_empty()
-    }
-}
-
 fn turns(messages: Vec<Message>) -> std::result::Result<Vec<Turn>, Reason> {
     check_count(messages.len())?;
-    Ok(messages
-        .into_iter()
-        .map(|message| Turn::new(Role::named(message.role), message.content))
-        .collect())
+    Ok(messages.into_iter().map(Turn::from).collect())
 }
 
 fn check_count(messages: usize) -> std::result::Result<(), Reason> {

@@ -2,19 +2,23 @@
 //! the last message. The messages before it are in both lists, or in a list of their own, `prompt`.
 
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::answers::{self, split};
+use super::answers;
 use super::columns::Columns;
+use super::inputs::{self, Inputs};
 use super::prompt::{Prompt, prompt};
 use super::score::{self, Scores};
-use super::unsupported::refused;
-use super::{Cursor, Id, Level, List, Message, fields, not_of_shape, object, once, turns};
+use super::unsupported::{flag_of_last, refused};
+use super::{
+    Cursor, Id, Level, List, Message, fields_with_inputs, not_of_shape, object, once, turns,
+};
 use crate::dialogue::{Dialogue, Pair, Replies, Role, Turn};
 use crate::stage::Reason;
 
 /// Where the messages of a row are.
 const LISTS: [List; 3] =
-    [("prompt", Level::Message), ("chosen", Level::Message), ("rejected", Level::Message)];
+    [("prompt", Level::Turn), ("chosen", Level::Turn), ("rejected", Level::Turn)];
 
 #[derive(Deserialize)]
 struct Row<'row> {
@@ -29,12 +33,17 @@ struct Row<'row> {
     rejected: Vec<Message>,
     #[serde(skip)]
     scores: Option<Scores>,
+    #[serde(default, deserialize_with = "inputs::tools")]
+    tools: Option<Value>,
+    #[serde(default, deserialize_with = "inputs::args")]
+    chat_template_kwargs: Option<Value>,
 }
 
 impl<'row> Row<'row> {
     fn quick(cursor: &mut Cursor<'row>) -> Option<Row<'row>> {
         let (mut id, mut prompt_id, mut source, mut prompt) = (None, None, None, None);
         let (mut chosen, mut rejected, mut scores) = (None, None, score::Found::default());
+        let mut inputs = Inputs::default();
         cursor.object(|cursor, key| match key {
             "id" => once(&mut id, cursor.maybe(Id::quick)),
             "prompt_id" => once(&mut prompt_id, cursor.maybe(Id::quick)),
@@ -42,11 +51,13 @@ impl<'row> Row<'row> {
             "prompt" => once(&mut prompt, Prompt::quick(cursor)),
             "chosen" => once(&mut chosen, cursor.list(Message::quick)),
             "rejected" => once(&mut rejected, cursor.list(Message::quick)),
+            "tools" | "chat_template_kwargs" => inputs.quick(cursor, key),
             _ => match score::column(key) {
                 Some((index, side)) => once(&mut scores[index][side], score::quick(cursor)),
                 None => cursor.ignore(key, Level::Row),
             },
         })?;
+        let Inputs([tools, chat_template_kwargs]) = inputs;
         Some(Row {
             id: id.flatten(),
             prompt_id: prompt_id.flatten(),
@@ -55,18 +66,20 @@ impl<'row> Row<'row> {
             chosen: chosen?,
             rejected: rejected?,
             scores: Some(score::first(scores)),
+            tools,
+            chat_template_kwargs,
         })
     }
 }
 
 pub(super) fn parse(json: &[u8]) -> Result<Dialogue, Reason> {
-    let row: Row = fields(json, &LISTS, Row::quick)?;
+    let row: Row = fields_with_inputs(json, &LISTS, Row::quick)?;
     let [score_chosen, score_rejected] = match row.scores {
         Some(scores) => scores,
         None => score::of(&Columns::of(json)?)?,
     };
-    let (context, chosen) = split(turns(row.chosen)?, "chosen")?;
-    let (context_of_rejected, rejected) = split(turns(row.rejected)?, "rejected")?;
+    let (context, chosen) = split(turns(row.chosen)?, json, "chosen")?;
+    let (context_of_rejected, rejected) = split(turns(row.rejected)?, json, "rejected")?;
     if context != context_of_rejected {
         return Err(answers::differ_early());
     }
@@ -79,7 +92,7 @@ pub(super) fn parse(json: &[u8]) -> Result<Dialogue, Reason> {
         source: row.source,
         turns: context,
         replies: Replies::Pair(pair),
-        ..Dialogue::default()
+        inputs: Inputs([row.tools, row.chat_template_kwargs]).into_given(),
     })
 }
 
@@ -116,4 +129,15 @@ fn is_of_user(turn: &Turn) -> bool {
 /// Whether a turn is the user's and has that text, white space around it aside.
 fn says(turn: &Turn, text: &str) -> bool {
     is_of_user(turn) && turn.text.trim() == text.trim()
+}
+
+/// The context and the answer that follows it, which must be trained and have nothing but text.
+fn split(turns: Vec<Turn>, row: &[u8], field: &str) -> Result<(Vec<Turn>, String), Reason> {
+    let last = turns.last().filter(|last| last.role == Role::Assistant);
+    if last.is_some_and(|last| !last.is_trained()) {
+        let key = flag_of_last(row, field).unwrap_or_default();
+        let advice = "the last message of a pair is always trained; remove the row or the flag";
+        return Err(refused(&format!("{field}[{}].{key}", turns.len() - 1), advice));
+    }
+    answers::split(turns, field)
 }

@@ -65,6 +65,19 @@ pub(super) fn is_lazy(expression: &Expr) -> bool {
     }
 }
 
+/// Whether the value is stored already: it has a name, or is a literal list, tuple or map.
+pub(super) fn is_stored(expression: &Expr) -> bool {
+    matches!(
+        expression,
+        Expr::Var(_)
+            | Expr::GetAttr(_)
+            | Expr::GetItem(_)
+            | Expr::List(_)
+            | Expr::Tuple(_)
+            | Expr::Map(_)
+    )
+}
+
 pub(super) fn end(expression: &Expr) -> usize {
     to(expression.span())
 }

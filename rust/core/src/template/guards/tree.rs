@@ -5,7 +5,8 @@ use minijinja::machinery::ast::{
 };
 
 use super::forms::{
-    PLAIN_FILTERS, argument_value, end, is_integer, is_lazy, is_loop, is_number, is_text, to,
+    PLAIN_FILTERS, argument_value, end, is_integer, is_lazy, is_loop, is_number, is_stored,
+    is_text, to,
 };
 use super::outline::Outline;
 use super::{
@@ -100,16 +101,7 @@ impl Guards<'_> {
     /// Guards a value that is assigned to a name.
     fn named(&mut self, expression: &Expr) {
         let outline = self.expression(expression);
-        let is_list = matches!(
-            expression,
-            Expr::Var(_)
-                | Expr::GetAttr(_)
-                | Expr::GetItem(_)
-                | Expr::List(_)
-                | Expr::Tuple(_)
-                | Expr::Map(_)
-        );
-        self.filter_if(!is_list, expression, outline, FLAT);
+        self.filter_if(!is_stored(expression), expression, outline, FLAT);
     }
 
     /// Guards arguments. Returns whether all of them are plain.

@@ -4,13 +4,17 @@ use std::collections::HashSet;
 
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 use serde_json::value::RawValue;
+use zephyr_core::dialogue::Extras;
 
 /// Fields of a row that cause an error if they contain anything. Separators and capitals do not matter.
 const OF_ROW: &str = "tools functions available_tools tool_definitions documents tool_calls \
     function_calls image images image_url audio audios input_audio video videos weight loss_weight \
     loss_scale train trained trainable mask masked system system_prompt system_message \
     system_instruction developer chat_template_kwargs";
+/// Members of messages that the template may read, by these exact names.
+const TEXTS: &str = "reasoning_content reasoning thinking thought tool_plan tool_call_id name";
 /// As `OF_ROW`, in a message.
 pub const OF_MESSAGE: &str = "tools functions available_tools tool_definitions documents tool_calls \
     function_calls tool_call function_call tool_call_id tool_plan tool_results reasoning_content \
@@ -85,7 +89,12 @@ fn is(object: &Raw, key: &str, text: &str) -> bool {
 }
 
 /// The name of the first field that a row would lose.
-pub fn lost_field(row: &str, key_lists: &[&str], of_element: &str) -> Option<String> {
+pub fn lost_field(
+    row: &str,
+    key_lists: &[&str],
+    of_element: &str,
+    has_inputs: bool,
+) -> Option<String> {
     let row: Raw = serde_json::from_str(row).ok()?;
     let mut lists: Vec<(&str, Vec<&RawValue>)> = Vec::new();
     for key in key_lists {
@@ -104,6 +113,12 @@ pub fn lost_field(row: &str, key_lists: &[&str], of_element: &str) -> Option<Str
     };
     let is_one = |value: &RawValue| value.get() == "true" || value.get().parse() == Ok(1.0);
     for (name, value) in &row.0 {
+        if has_inputs && ["tools", "chat_template_kwargs"].contains(&name.as_str()) {
+            if input(name, value).is_none() {
+                return Some(name.clone());
+            }
+            continue;
+        }
         let is_fine =
             names("system system_prompt system_message system_instruction developer", name)
                 && is_first_message(value)
@@ -115,15 +130,22 @@ pub fn lost_field(row: &str, key_lists: &[&str], of_element: &str) -> Option<Str
     for (key, list) in &lists {
         for (index, element) in list.iter().enumerate() {
             let Some(element) = raw::<Raw>(element) else { continue };
+            let mut extras = Extras::default();
             for (name, value) in &element.0 {
-                let is_fine =
-                    names(FLAGS, name) && is_one(value) && is(&element, "role", "assistant");
-                if names(of_element, name) && says(value) && !is_fine {
+                let is_read = of_element == OF_MESSAGE && is_read(name);
+                if is_read && !add(&mut extras, name, value)
+                    || !is_read && names(of_element, name) && says(value)
+                {
                     return Some(format!("{key}[{index}].{name}"));
                 }
             }
+            if of_element == OF_MESSAGE
+                && let Some(name) = misplaced(&element, &extras)
+            {
+                return Some(format!("{key}[{index}].{name}"));
+            }
             let is_in_parts = |(name, value): &(String, &RawValue)| {
-                name == "content" && value.get().starts_with('[')
+                name == "content" && value.get().starts_with('[') && part(value).is_none()
             };
             if of_element == OF_MESSAGE && element.0.iter().any(is_in_parts) {
                 return Some(format!("{key}[{index}].content"));
@@ -131,4 +153,136 @@ pub fn lost_field(row: &str, key_lists: &[&str], of_element: &str) -> Option<Str
         }
     }
     None
+}
+
+/// Whether a member of a message is read.
+pub fn is_read(name: &str) -> bool {
+    name == "tool_calls" || TEXTS.split_whitespace().any(|text| text == name) || names(FLAGS, name)
+}
+
+/// Adds a member that is read; false if its value cannot be used.
+pub fn add(extras: &mut Extras, name: &str, value: &RawValue) -> bool {
+    let is_text = TEXTS.split_whitespace().any(|text| text == name);
+    if extras.members.contains_key(name) {
+        return false;
+    }
+    if !(says(value) || is_text && value.get() == r#""""#) {
+        return true;
+    }
+    if names(FLAGS, name) {
+        let flag = match value.get() {
+            "true" => true,
+            "false" => false,
+            number => match number.parse::<f64>() {
+                Ok(number) if number == 0.0 || number == 1.0 => number == 1.0,
+                _ => return false,
+            },
+        };
+        let before = extras.trained.replace(flag);
+        return before.is_none_or(|before| before == flag);
+    }
+    let Some(value) = exact(value.get()) else { return false };
+    let is_fine = match &value {
+        Value::String(_) => is_text,
+        Value::Array(calls) => !is_text && calls.iter().all(Value::is_object),
+        _ => false,
+    };
+    extras.members.insert(name.to_owned(), value);
+    is_fine
+}
+
+/// A value whose numbers Python reads in the same way.
+fn exact(json: &str) -> Option<Value> {
+    let (mut in_text, mut escaped, mut number) = (false, false, String::new());
+    for letter in json.chars().chain([' ']) {
+        if !in_text && (letter.is_ascii_digit() || "+-.eE".contains(letter)) {
+            number.push(letter);
+            continue;
+        }
+        let is_whole = number.contains(|letter: char| letter.is_ascii_digit())
+            && !number.contains(['.', 'e', 'E']);
+        if is_whole && (number == "-0" || number.len() > 18) {
+            return None;
+        }
+        number.clear();
+        match letter {
+            _ if escaped => escaped = false,
+            '\\' if in_text => escaped = true,
+            '"' => in_text = !in_text,
+            _ => {}
+        }
+    }
+    serde_json::from_str(json).ok()
+}
+
+/// A column that is passed to the template: its value, if it has one; `None` if it is refused.
+pub fn input(name: &str, value: &RawValue) -> Option<Option<Value>> {
+    if value.get() != "[]" && !says(value) {
+        return Some(None);
+    }
+    let value = match exact(value.get())? {
+        Value::String(text) if text.trim().is_empty() => return Some(None),
+        Value::String(text) => exact(&text)?,
+        value => value,
+    };
+    let taken = "messages conversation chat_template tools documents add_generation_prompt \
+        continue_final_message tokenize padding truncation max_length return_tensors return_dict \
+        return_assistant_tokens_mask tokenizer_kwargs self bos_token eos_token pad_token unk_token \
+        sep_token cls_token";
+    let is_fine = match &value {
+        Value::Null => return Some(None),
+        Value::Array(tools) if name == "tools" => tools.iter().all(Value::is_object),
+        Value::Array(none) if none.is_empty() => return Some(None),
+        Value::Object(args) if name != "tools" => !args.keys().any(|name| {
+            taken.split_whitespace().any(|taken| taken == name) || name.starts_with("__")
+        }),
+        _ => false,
+    };
+    is_fine.then_some(Some(value))
+}
+
+/// The member that a message of its role cannot have.
+fn misplaced(message: &Raw, extras: &Extras) -> Option<String> {
+    let role =
+        message.0.iter().find(|(name, value)| name == "role" && raw::<String>(value).is_some());
+    let role = role.and_then(|(_, value)| raw::<String>(value)).unwrap_or_default();
+    let speaks = ["system", "developer", "user", "assistant"].contains(&role.as_str());
+    if extras.members.contains_key("tool_call_id") && speaks {
+        return Some("tool_call_id".to_owned());
+    }
+    if role == "assistant" {
+        return None;
+    }
+    if extras.members.contains_key("tool_calls") {
+        return Some("tool_calls".to_owned());
+    }
+    let flag = message.0.iter().find(|(name, value)| {
+        names(FLAGS, name) && (value.get() == "true" || value.get().parse() == Ok(1.0))
+    });
+    flag.filter(|_| extras.trained == Some(true)).map(|(name, _)| name.clone())
+}
+
+/// The text of a content that is a list of one part, a text.
+pub fn part(content: &RawValue) -> Option<String> {
+    let parts: Vec<&RawValue> = raw(content)?;
+    let [part] = parts[..] else { return None };
+    let Raw(members) = raw(part)?;
+    let all = |name: &'static str| members.iter().filter(move |(key, _)| key == name);
+    let is_known = |(name, value): &(String, &RawValue)| {
+        ["type", "text"].contains(&name.as_str()) || value.get() == "null"
+    };
+    if !members.iter().all(is_known) || all("type").count() != 1 || all("text").count() != 1 {
+        return None;
+    }
+    let text = |name: &'static str| all(name).next().and_then(|(_, value)| raw::<String>(value));
+    text("text").filter(|_| text("type").as_deref() == Some("text"))
+}
+
+/// The key of the flag by which the last message of a list is not trained.
+pub fn flag_of_last(row: &str, list: &str) -> Option<String> {
+    let row: Raw = serde_json::from_str(row).ok()?;
+    let (_, messages) = row.0.iter().find(|(name, _)| name == list)?;
+    let Raw(members) = raw(raw::<Vec<&RawValue>>(messages)?.last()?)?;
+    let is_no = |value: &RawValue| value.get() == "false" || value.get().parse() == Ok(0.0);
+    members.into_iter().find(|(name, value)| names(FLAGS, name) && is_no(value)).map(|(key, _)| key)
 }

@@ -2,5 +2,6 @@
 //! engine with them.
 
 pub mod fields;
+mod message;
 pub mod phrases;
 pub mod rows;

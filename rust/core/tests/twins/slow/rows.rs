@@ -8,7 +8,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use zephyr_core::dialogue::{Dialogue, Pair, Replies, Reply, Role, Turn};
 
-use super::fields::{OF_ANSWER, OF_MESSAGE, lost_field, raw, says};
+use super::fields::{OF_ANSWER, OF_MESSAGE, flag_of_last, lost_field, raw, says};
+use super::message::{Column, Message, inputs};
 
 /// A dialogue, or the code and the words of the refusal.
 pub type Read = Result<Dialogue, (&'static str, String)>;
@@ -32,6 +33,7 @@ fn fields<'row, T: Deserialize<'row>>(
     row: &'row [u8],
     lists: &[&str],
     of_element: &str,
+    has_inputs: bool,
 ) -> Result<T, (&'static str, String)> {
     let text = std::str::from_utf8(row).map_err(|error| {
         ("invalid_utf8", format!("not UTF-8 at byte {} of the row", error.valid_up_to()))
@@ -58,7 +60,7 @@ fn fields<'row, T: Deserialize<'row>>(
         serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(malformed)?;
         return Err(("invalid_row", "not a JSON object".to_owned()));
     }
-    if let Some(field) = lost_field(text, lists, of_element) {
+    if let Some(field) = lost_field(text, lists, of_element, has_inputs) {
         return Err(lost(&field));
     }
     serde_json::from_str(text).map_err(|error| {
@@ -113,18 +115,9 @@ impl Id {
     }
 }
 
-#[derive(Deserialize)]
-struct Message {
-    role: String,
-    content: String,
-}
-
 fn turns(messages: Vec<Object<Message>>) -> Result<Vec<Turn>, (&'static str, String)> {
     check_count(messages.len())?;
-    Ok(messages
-        .into_iter()
-        .map(|message| Turn::new(Role::named(message.0.role), message.0.content))
-        .collect())
+    Ok(messages.into_iter().map(|message| message.0.turn()).collect())
 }
 
 fn alternating(row: &[u8]) -> Read {
@@ -133,7 +126,7 @@ fn alternating(row: &[u8]) -> Read {
         id: Option<Id>,
         data: Vec<String>,
     }
-    let row: Row = fields(row, &[], "")?;
+    let row: Row = fields(row, &[], "", false)?;
     check_count(row.data.len())?;
     let speakers = [Role::User, Role::Assistant].into_iter().cycle();
     let turns =
@@ -150,8 +143,12 @@ fn messages(row: &[u8]) -> Read {
         #[serde(borrow)]
         prompt: Option<&'row RawValue>,
         messages: Vec<Object<Message>>,
+        #[serde(default, borrow)]
+        tools: Column<'row>,
+        #[serde(default, borrow)]
+        chat_template_kwargs: Column<'row>,
     }
-    let row: Row = fields(row, &["messages", "prompt"], OF_MESSAGE)?;
+    let row: Row = fields(row, &["messages", "prompt"], OF_MESSAGE, true)?;
     let turns = turns(row.messages)?;
     let prompt = row.prompt.filter(|prompt| prompt.get().starts_with('[') && says(prompt));
     if let Some(prompt) = prompt {
@@ -161,10 +158,11 @@ fn messages(row: &[u8]) -> Read {
         }
     }
     let id = row.id.or(row.prompt_id).map(Id::text);
-    Ok(Dialogue { id, source: row.source, turns, ..Dialogue::default() })
+    let inputs = inputs(row.tools, row.chat_template_kwargs);
+    Ok(Dialogue { id, source: row.source, turns, inputs, ..Dialogue::default() })
 }
 
-fn pair(row: &[u8]) -> Read {
+fn pair(bytes: &[u8]) -> Read {
     #[derive(Deserialize)]
     struct Row<'row> {
         id: Option<Id>,
@@ -182,9 +180,26 @@ fn pair(row: &[u8]) -> Read {
         chosen_rating: Option<f64>,
         #[serde(default, deserialize_with = "score")]
         rejected_rating: Option<f64>,
+        #[serde(default, borrow)]
+        tools: Column<'row>,
+        #[serde(default, borrow)]
+        chat_template_kwargs: Column<'row>,
     }
     let split = |messages: Vec<Object<Message>>, field: &str| {
         let mut turns = turns(messages)?;
+        let last = turns.last().filter(|turn| turn.role == Role::Assistant);
+        let place = turns.len().saturating_sub(1);
+        if let Some(extras) = last.and_then(|last| last.extras.as_deref()) {
+            let key = extras.members.keys().next().map_or("content", String::as_str);
+            if extras.says_more() {
+                return Err(lost(&format!("{field}[{place}].{key}")));
+            }
+            if extras.trained == Some(false) {
+                let text = std::str::from_utf8(bytes).unwrap_or_default();
+                let key = flag_of_last(text, field).unwrap_or_default();
+                return Err(lost(&format!("{field}[{place}].{key}")));
+            }
+        }
         match turns.pop() {
             Some(Turn { role: Role::Assistant, text, .. }) => Ok((turns, text)),
             Some(turn) => Err((
@@ -197,7 +212,7 @@ fn pair(row: &[u8]) -> Read {
             None => Err(("invalid_row", format!("`{field}` has no messages"))),
         }
     };
-    let row: Row = fields(row, &["prompt", "chosen", "rejected"], OF_MESSAGE)?;
+    let row: Row = fields(bytes, &["prompt", "chosen", "rejected"], OF_MESSAGE, true)?;
     let (turns, chosen) = split(row.chosen, "chosen")?;
     let (others, rejected) = split(row.rejected, "rejected")?;
     if turns != others {
@@ -237,7 +252,7 @@ fn pair(row: &[u8]) -> Read {
         source: row.source,
         turns,
         replies: Replies::Pair(pair),
-        ..Dialogue::default()
+        inputs: inputs(row.tools, row.chat_template_kwargs),
     })
 }
 
@@ -249,7 +264,7 @@ fn completions(row: &[u8]) -> Read {
         instruction: String,
         completions: Vec<Object<Completion>>,
     }
-    let row: Row = fields(row, &["completions"], OF_ANSWER)?;
+    let row: Row = fields(row, &["completions"], OF_ANSWER, false)?;
     check_count(row.completions.len())?;
     Ok(Dialogue {
         id: row.id.map(Id::text),

@@ -1,0 +1,248 @@
+//! The fields that decide what is trained but that no shape uses, see [`super::unsupported`], and how
+//! their names are found in any spelling.
+
+/// The kind of object that a field belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level {
+    /// The row itself.
+    Row,
+    /// A message of which only role and content are read.
+    Message,
+    /// A message with the members of [`super::members`].
+    Turn,
+    /// A scored answer.
+    Answer,
+}
+
+/// Fields that are refused for one reason.
+pub(super) struct Group {
+    names: &'static [&'static str],
+    levels: &'static [Level],
+    /// Which values change nothing, besides empty ones.
+    pub(super) harmless: Harmless,
+    /// Why the fields are refused, and the way out.
+    pub(super) advice: &'static str,
+}
+
+/// Values of a field under which a row means the same without it.
+#[derive(PartialEq, Eq)]
+pub(super) enum Harmless {
+    None,
+    /// 1 or true on a row or on an assistant's message, which is trained in any case.
+    Trained,
+    /// The text of the system message that the dialogue begins with.
+    SystemMessage,
+}
+
+const EVERYWHERE: &[Level] = &[Level::Row, Level::Message, Level::Answer];
+const NOT_OF_ANSWERS: &[Level] = &[Level::Row, Level::Message];
+const NOT_OF_ROWS: &[Level] = &[Level::Message, Level::Answer];
+
+const CALL_ADVICE: &str = "only `tool_calls`, `tool_call_id` and `tool_plan` of a message are \
+    passed to the template: use these names, or write it into `content`";
+const WEIGHT_ADVICE: &str = "a row cannot be weighted, and a message is trained or not: only 0, 1, \
+    true and false are supported, on messages, and 1 and true on a row";
+const MASK_ADVICE: &str = "messages and parts of them cannot be left out of training; if \
+    everything is to be trained, remove the field";
+
+/// The fields, as most sources spell them, see [`is_same`].
+const GROUPS: [Group; 13] = [
+    Group {
+        names: &["tools", "functions", "available_tools", "tool_definitions"],
+        levels: NOT_OF_ANSWERS,
+        harmless: Harmless::None,
+        advice: "the definitions of tools must be in the column `tools` of a row with `messages` or \
+            `chosen`, as a list of objects",
+    },
+    Group {
+        names: &["documents"],
+        levels: NOT_OF_ANSWERS,
+        harmless: Harmless::None,
+        advice: "documents are not passed to the template; write them into a message",
+    },
+    Group {
+        names: &["tool_calls", "function_calls"],
+        levels: EVERYWHERE,
+        harmless: Harmless::None,
+        advice: CALL_ADVICE,
+    },
+    Group {
+        names: &["tool_call", "function_call", "tool_call_id", "tool_plan", "tool_results"],
+        levels: NOT_OF_ROWS,
+        harmless: Harmless::None,
+        advice: CALL_ADVICE,
+    },
+    Group {
+        names: &[
+            "reasoning_content",
+            "reasoning_details",
+            "reasoning",
+            "thinking_content",
+            "thinking",
+            "thoughts",
+            "thought",
+        ],
+        levels: NOT_OF_ROWS,
+        harmless: Harmless::None,
+        advice: "rename it to the member that the template reads, such as `reasoning_content`",
+    },
+    Group {
+        names: &[
+            "image",
+            "images",
+            "image_url",
+            "audio",
+            "audios",
+            "input_audio",
+            "video",
+            "videos",
+        ],
+        levels: EVERYWHERE,
+        harmless: Harmless::None,
+        advice: "only text is supported",
+    },
+    Group {
+        names: &["weight", "loss_weight", "loss_scale", "train", "trained", "trainable"],
+        levels: NOT_OF_ANSWERS,
+        harmless: Harmless::Trained,
+        advice: WEIGHT_ADVICE,
+    },
+    // On a row, these are often what a trainer measured.
+    Group {
+        names: &["training", "loss"],
+        levels: &[Level::Message],
+        harmless: Harmless::Trained,
+        advice: WEIGHT_ADVICE,
+    },
+    Group {
+        names: &["mask", "masked"],
+        levels: NOT_OF_ANSWERS,
+        harmless: Harmless::None,
+        advice: MASK_ADVICE,
+    },
+    Group {
+        names: &["ignore", "train_detail", "training_detail"],
+        levels: &[Level::Message],
+        harmless: Harmless::None,
+        advice: MASK_ADVICE,
+    },
+    Group {
+        names: &["name", "refusal"],
+        levels: &[Level::Message],
+        harmless: Harmless::None,
+        advice: "it is not passed to the template; write it into `content` or remove it",
+    },
+    Group {
+        names: &["system", "system_prompt", "system_message", "system_instruction", "developer"],
+        levels: &[Level::Row],
+        harmless: Harmless::SystemMessage,
+        advice: "make it the first message, with role `system`",
+    },
+    Group {
+        names: &["chat_template_kwargs"],
+        levels: &[Level::Row],
+        harmless: Harmless::None,
+        advice: "template arguments are only read from rows with `messages` or `chosen`",
+    },
+];
+
+/// More letters than a name has.
+const LETTERS_MAX: usize = 24;
+
+/// By the number of letters of a name, a bit for each letter that one begins with.
+const FIRST_LETTERS: [u32; LETTERS_MAX] = first_letters();
+
+const fn first_letters() -> [u32; LETTERS_MAX] {
+    let (mut bits, mut group) = ([0; LETTERS_MAX], 0);
+    while group < GROUPS.len() {
+        let (names, mut name) = (GROUPS[group].names, 0);
+        while name < names.len() {
+            let (bytes, mut at, mut letters) = (names[name].as_bytes(), 0, 0);
+            while at < bytes.len() {
+                letters += !is_separator(bytes[at]) as usize;
+                at += 1;
+            }
+            bits[letters] |= letter_bit(bytes[0]);
+            name += 1;
+        }
+        group += 1;
+    }
+    bits
+}
+
+/// Capitals have the bits of their small letters.
+const fn letter_bit(letter: u8) -> u32 {
+    1 << (letter & 31)
+}
+
+const fn is_separator(byte: u8) -> bool {
+    matches!(byte, b'_' | b'-')
+}
+
+/// The letters of a key, small, without what separates its words.
+fn letters(key: &str) -> impl Iterator<Item = u8> {
+    key.bytes().filter(|byte| !is_separator(*byte)).map(|byte| byte.to_ascii_lowercase())
+}
+
+/// Whether two keys are spellings of one name: `tool_calls`, `toolCalls`, `Tool-Calls`.
+fn is_same(key: &str, name: &str) -> bool {
+    letters(key).eq(letters(name))
+}
+
+/// Whether a key at that level names such a field. Most keys are told by the number of their
+/// letters and by their first.
+pub(super) fn may_decide(key: &str, level: Level) -> bool {
+    let mut bytes = key.bytes().filter(|byte| !is_separator(*byte));
+    let Some(first) = bytes.next() else { return false };
+    let firsts = FIRST_LETTERS.get(1 + bytes.count()).copied().unwrap_or_default();
+    firsts & letter_bit(first) != 0 && group(key, level).is_some()
+}
+
+/// Whether a key at that level is one which says whether this is trained.
+pub(super) fn is_flag(key: &str, level: Level) -> bool {
+    group(key, level).is_some_and(|group| group.harmless == Harmless::Trained)
+}
+
+/// The group of a key at that level.
+#[cold]
+pub(super) fn group(key: &str, level: Level) -> Option<&'static Group> {
+    let level = if level == Level::Turn { Level::Message } else { level };
+    GROUPS.iter().find(|group| {
+        group.levels.contains(&level) && group.names.iter().any(|name| is_same(key, name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_found_in_every_spelling_and_stands_once() {
+        let names: Vec<_> = GROUPS
+            .iter()
+            .flat_map(|group| group.names.iter().map(|name| (*name, group.levels[0])))
+            .collect();
+        for (index, (name, level)) in names.iter().enumerate() {
+            for key in [
+                (*name).to_owned(),
+                name.replace('_', ""),
+                name.replace('_', "-"),
+                format!("_{}__", name.to_uppercase()),
+            ] {
+                assert!(may_decide(&key, *level), "{key}");
+            }
+            assert!(names[..index].iter().all(|(other, _)| !is_same(other, name)), "{name}");
+        }
+        let others = ["", "_", "content", "models", "correct_answers", "tool", "system_", "\u{e9}"];
+        for key in others.into_iter().chain([&*"x".repeat(64), &*"tools".repeat(9)]) {
+            assert!(!may_decide(key, Level::Answer), "{key}");
+        }
+    }
+
+    #[test]
+    fn flags_are_known_where_they_may_be() {
+        assert!(is_flag("weight", Level::Row) && is_flag("Weight", Level::Message));
+        assert!(is_flag("loss", Level::Message) && !is_flag("loss", Level::Row));
+        assert!(!is_flag("mask", Level::Message) && !is_flag("weight", Level::Answer));
+    }
+}
