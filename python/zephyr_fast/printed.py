@@ -155,8 +155,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return "; did you mean `…`?" with the known word closest to `word`, or an empty text."""
     from difflib import get_close_matches
 
-    closest = get_close_matches(word[:100], list(known), n=1, cutoff=0.6)
-    return f"; did you mean `{closest[0]}`?" if closest else ""
+    names = {name.lstrip("-"): name for name in known}  # dashes are not what options have in common
+    closest = get_close_matches(word[:100].lstrip("-"), list(names), n=1, cutoff=0.6)
+    return f"; did you mean `{names[closest[0]]}`?" if closest else ""
 
 
 def say_json(text: str) -> None:

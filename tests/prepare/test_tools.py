@@ -124,7 +124,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rendered(tokenizer: Path, file: Path, template: str, rows: list[Row]) -> list[Row]:
     file.write_bytes(template.encode())
-    found: list[Row] = json.loads(_core.render(tokenizer, str(file), json.dumps(rows), False))
+    found: list[Row] = json.loads(_core.render((tokenizer, str(file)), json.dumps(rows), False))
     return found
 
 

@@ -109,6 +109,6 @@ def test_an_argument_with_two_values_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>"}))
     recipe = f'template.name = "{tmp_path / "t.jinja"}"\ntemplate.args.mood = "good"\n'
     rows = [{**asked(), "chat_template_kwargs": {"mood": mood}} for mood in ("good", "bad")]
-    good, bad = json.loads(_core.render(tmp_path, recipe, json.dumps(rows), False))
+    good, bad = json.loads(_core.render((tmp_path, recipe), json.dumps(rows), False))
     assert good["text"].endswith("good")
     assert bad["reason"] == "unsupported_field" and "template.args.mood" in bad["detail"]

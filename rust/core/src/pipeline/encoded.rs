@@ -34,7 +34,7 @@ pub fn encode((tokenizer, template, leads): &With, rows: &str, watch: &Watch) ->
     let shape = shape::named("messages")?;
     let encoded = |row: &str| -> std::result::Result<(Sample, String), Reason> {
         let dialogue = shape.parse_whole(row.as_bytes(), &mut Unread::default())?;
-        let rendered = template.render(&dialogue.turns)?;
+        let rendered = template.render(&dialogue)?;
         let sample = if *leads {
             tokenizer.sample(&rendered.text, &rendered.trained)?
         } else {

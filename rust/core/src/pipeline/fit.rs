@@ -269,6 +269,8 @@ mod tests {
             let refused = error(text, product, &[(key, value)]);
             assert!(refused.starts_with(&format!("`{key}` has no effect")), "{key}: {refused}");
         }
+        let table = error("", Product::Windows, &[("dedup", "{ threshold = 0.5 }")]);
+        assert!(table.starts_with("`dedup.threshold` has no effect"), "{table}");
         let in_effect = [("binarize.preset", "h4-v1"), ("dedup.exact", "false")];
         assert_eq!(error("[binarize]\n", Product::Pairs, &in_effect), "");
         let near = [("dedup.near", "true"), ("dedup.threshold", "0.5"), ("dedup.of", "prompt")];

@@ -187,7 +187,7 @@ proptest::proptest! {
 
     #[test]
     fn zephyrs_fast_path_writes_what_jinja_writes(
-        spoken in vec(("system|user|assistant", "[a-c <>{}%\n\u{e9}\u{1c}]{0,12}"), 1..6),
+        spoken in vec(("system|user|assistant|tool", "[a-c <>{}%\n\u{e9}\u{1c}]{0,12}"), 1..6),
     ) {
         let turn = |(role, text)| Turn::new(Role::named(role), text);
         check_both(&spoken.into_iter().map(turn).collect::<Vec<_>>());

@@ -7,8 +7,14 @@
 use serde_json::Value;
 
 use super::jinja::Jinja;
+use super::marks::STAND_IN;
 use crate::dialogue::{CALLS, Content, REASONING, Role, Script, TemplateInputs, Turn};
 use crate::stage::{Code, Reason};
+
+/// The member of a call that holds its name and arguments, unless the call itself does.
+const FUNCTION: &str = "function";
+/// Members of a call that only connect it with its result, or say what every call is.
+const CALL_LINKS: [&str; 3] = ["id", "type", "index"];
 
 /// Refuses a row if a field of it is not used in its text.
 pub(super) fn check(jinja: &Jinja, script: Script<'_>, text: &str) -> Result<(), Reason> {
@@ -50,14 +56,7 @@ fn check_inputs(
     inputs: &TemplateInputs,
     text: &str,
 ) -> Result<(), Reason> {
-    let is_given = |tools: &Value| tools.as_array().is_some_and(|tools| !tools.is_empty());
-    if inputs.tools.as_ref().is_some_and(is_given) {
-        let without = TemplateInputs { tools: None, args: inputs.args.clone() };
-        let without = Script { inputs: Some(&without), ..script };
-        if jinja.text(without, false, None).is_ok_and(|other| other == text) {
-            return Err(unused(jinja.name(), "tools"));
-        }
-    }
+    check_tools(jinja, script, inputs, text)?;
     let is_other = |(name, value): &(&String, &Value)| {
         jinja.args.get(*name).is_some_and(|of_recipe| of_recipe != *value)
     };
@@ -76,7 +75,46 @@ fn check_inputs(
     }
 }
 
-/// Refuses a member that makes no difference, or a call of several.
+/// Refuses tools that make no difference, or one of several. A tool whose name is in the text is
+/// used. The names get a number each for this, because a call may contain the same name.
+fn check_tools(
+    jinja: &Jinja,
+    script: Script<'_>,
+    inputs: &TemplateInputs,
+    text: &str,
+) -> Result<(), Reason> {
+    let Some(Value::Array(tools)) = &inputs.tools else { return Ok(()) };
+    let render = |tools: Option<Value>| {
+        let inputs = TemplateInputs { tools, args: inputs.args.clone() };
+        jinja.text(Script { inputs: Some(&inputs), ..script }, false, None)
+    };
+    let is_same = |tools| render(tools).is_ok_and(|other| other == text);
+    if !tools.is_empty() && is_same(None) {
+        return Err(unused(jinja.name(), "tools"));
+    }
+    if tools.len() < 2 {
+        return Ok(());
+    }
+    let number = |index: usize| format!("{STAND_IN}{index}{STAND_IN}");
+    let mut numbered = tools.clone();
+    for (index, tool) in numbered.iter_mut().enumerate() {
+        let holder = if tool.get("function").is_some() { &mut tool["function"] } else { tool };
+        if let Some(Value::String(name)) = holder.get_mut("name") {
+            name.push_str(&number(index));
+        }
+    }
+    let numbered = render(Some(numbered.into())).unwrap_or_default();
+    for index in (0..tools.len()).filter(|index| !numbered.contains(&number(*index))) {
+        let mut others = tools.clone();
+        others.remove(index);
+        if is_same(Some(others.into())) {
+            return Err(unused(jinja.name(), &format!("tools[{index}]")));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a member that makes no difference, or a part of a call.
 fn check_members(
     jinja: &Jinja,
     script: Script<'_>,
@@ -95,11 +133,42 @@ fn check_members(
         {
             return Err(unused(jinja.name(), &format!("messages[{index}].{name}")));
         }
-        let calls = value.as_array().filter(|_| name == CALLS).map_or(0, Vec::len);
-        for call in (0..calls).filter(|_| calls > 1) {
-            let without = with(script, index, |turn| remove_call(turn, call));
-            if is_same(jinja, script, &without, text) {
-                return Err(unused(jinja.name(), &format!("messages[{index}].{name}[{call}]")));
+        if let Some(calls) = value.as_array().filter(|_| name == CALLS) {
+            check_calls(jinja, script, index, calls, text)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a call of several, or a member of a call, that makes no difference.
+fn check_calls(
+    jinja: &Jinja,
+    script: Script<'_>,
+    index: usize,
+    calls: &[Value],
+    text: &str,
+) -> Result<(), Reason> {
+    let is_unused = |change: &dyn Fn(&mut Vec<Value>)| {
+        let without = with(script, index, |turn| change_calls(turn, change));
+        is_same(jinja, script, &without, text)
+    };
+    for (number, call) in calls.iter().enumerate() {
+        let path = format!("messages[{index}].{CALLS}[{number}]");
+        if calls.len() > 1 && is_unused(&|calls| drop(calls.remove(number))) {
+            return Err(unused(jinja.name(), &path));
+        }
+        let has_function = call.get(FUNCTION).is_some_and(Value::is_object);
+        let (holder, path) =
+            if has_function { (&call[FUNCTION], path + "." + FUNCTION) } else { (call, path) };
+        for (name, value) in holder.as_object().into_iter().flatten() {
+            let is_needed = !value.is_null() && !is_blank(value) && !CALL_LINKS.contains(&&**name);
+            let without = |calls: &mut Vec<Value>| {
+                let call = &mut calls[number];
+                let holder = if has_function { &mut call[FUNCTION] } else { call };
+                holder.as_object_mut().map(|members| members.shift_remove(name));
+            };
+            if is_needed && is_unused(&without) {
+                return Err(unused(jinja.name(), &format!("{path}.{name}")));
             }
         }
     }
@@ -117,6 +186,7 @@ fn is_blank(value: &Value) -> bool {
     match value {
         Value::String(text) => text.trim().is_empty(),
         Value::Array(values) => values.is_empty(),
+        Value::Object(members) => members.is_empty(),
         _ => false,
     }
 }
@@ -147,10 +217,10 @@ fn remove(turn: &mut Turn, name: &str) {
     }
 }
 
-fn remove_call(turn: &mut Turn, call: usize) {
+fn change_calls(turn: &mut Turn, change: &dyn Fn(&mut Vec<Value>)) {
     let calls = turn.extras.as_mut().and_then(|extras| extras.members.get_mut(CALLS));
     if let Some(Value::Array(calls)) = calls {
-        calls.remove(call);
+        change(calls);
     }
 }
 
