@@ -63,7 +63,7 @@ pub struct Input {
     pub modified: Option<SystemTime>,
 }
 
-/// One row as it was read: its position in the input, and its byte range in the chunk.
+/// One row of an input: its position there, and its byte range in the chunk.
 #[derive(Debug, Clone)]
 pub struct RawRow {
     /// Offset of the row in the decompressed stream, or its row number in columnar files.
