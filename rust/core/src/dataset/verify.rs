@@ -1,5 +1,5 @@
-//! Verifies an output directory: checks every byte of the files that the manifest lists and the
-//! checksum of the manifest itself, and finds files that it does not list.
+//! Verifies an output directory: checks every byte of the files that the manifest lists, checks
+//! that the counts in the manifest agree, and finds files that it does not list.
 //!
 //! The directory is untrusted. No link in it is followed. Only regular files are opened, and none
 //! is read past the size in the manifest. Only directories that a run writes are searched. If there
