@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 VERSION = 1
-"""Version of the permutation. Raise it if results change; checkpoints store it."""
+"""Version of the permutation, stored in checkpoints. Raise it if results change."""
 
 Indices = npt.NDArray[np.int64]
 
