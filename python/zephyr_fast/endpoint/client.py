@@ -132,7 +132,7 @@ class Client:
         return await self._first(request, endpoint)
 
     async def _first(self, request: Request, endpoint: Endpoint) -> Outcome:
-        """Send a call, and pass its outcome to all who asked for the same call in the meantime."""
+        """Send a call, and share its outcome with identical calls made in the meantime."""
         sharing = self._sharing[request.key] = []
         try:
             if self._source is None:

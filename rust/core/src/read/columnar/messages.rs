@@ -68,7 +68,7 @@ impl Messages {
     fn of(source: Source, at: u64) -> Read<Messages> {
         let (decoder, waiting) = (StreamDecoder::new(), Default::default());
         let mut messages = Messages { source, at, decoder, waiting, first: None, is_over: false };
-        // The decoder returns the schema, which has no body, only once more bytes follow. The first
+        // The decoder returns the schema, which has no body, only after further bytes. The first
         // batch may be decoded in the same call.
         while messages.decoder.schema().is_none() && !messages.is_over {
             messages.read_message()?;
