@@ -20,5 +20,5 @@ line        formats one line of that file
 batch       writes and reads the files of a Batch API
 forecast    what a run will take, without sending anything
 probe       what an endpoint really does
-errors      errors with an exit code of their own
+errors      errors with their own exit codes
 """

@@ -11,7 +11,7 @@
 //! # use zephyr_core::code::lines;
 //! let text = "Here is the loop:\nfor i in a:\n    f(i)\ng\n\nIt calls `f(i)` for each item.";
 //! let code: Vec<bool> = lines(text).iter().map(|line| line.is_code).collect();
-//! // The first line ends its group. `g` is next to an indented line. Inline code is no sign of code.
+//! // The first line ends its group. `g` is next to an indented line. Inline code does not count.
 //! assert_eq!(code, [false, true, true, true, false, false]);
 //! ```
 

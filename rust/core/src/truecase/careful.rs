@@ -126,8 +126,8 @@ fn ends_sentence(line: &str) -> bool {
     line.ends_with(['!', '?']) || line.strip_suffix('.').is_some_and(|line| !dot_is_no_end(line))
 }
 
-/// The first letter of the sentence that begins at `from`, and whether it is small. `None` if there
-/// is no letter, or if its word is a name.
+/// The first letter of the sentence that begins at `from`, and whether it is small. `None` if
+/// it has no letters, or if its word is a name.
 fn start(line: &str, from: usize) -> Option<(usize, bool)> {
     let rest = line[from..].trim_start().trim_start_matches(OPENERS);
     let letter = rest.chars().next()?;
