@@ -181,7 +181,9 @@ class Client:
             if isinstance(outcome, Answer) or outcome.reason.is_final:
                 return outcome
             if outcome.reason is Reason.DISCONNECTED and free:
-                free = 0  # often an idle connection that the server was closing
+                free = (
+                    0  # often an idle connection that the server was closing: not the call's fault
+                )
                 continue
             attempt += 1
             wait = retry.wait_before(

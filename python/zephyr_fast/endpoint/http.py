@@ -52,7 +52,7 @@ class Http:
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
         self._session = aiohttp.ClientSession(
             connector=connector,
-            auto_decompress=False,  # decompressed below, with a limit
+            auto_decompress=False,  # unpacked below, within a bound
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
         )
@@ -70,9 +70,7 @@ class Http:
     def post(
         self, request: Request, endpoint: Endpoint, deadline: float
     ) -> Coroutine[Any, Any, Reply]:
-        """Return the server's reply by a deadline on the loop's clock. Raises Lost if there is
-        none.
-        """
+        """The server's reply, by a time of the loop's clock. Lost if there is none."""
         return self._reply("POST", "/chat/completions", endpoint, request.body, deadline)
 
     async def models(self, endpoint: Endpoint) -> list[str]:
