@@ -1,4 +1,4 @@
-"""One POST: deadlines, a size cap, no redirects. What goes wrong on the way becomes a failure."""
+"""Sends one POST with deadlines, a size limit and no redirects. Errors become failures."""
 
 import asyncio
 import ssl
@@ -20,12 +20,14 @@ from zephyr_fast.endpoint.reasons import Reason
 from zephyr_fast.printed import without_secrets
 
 BODY_BYTES_MAX = 4 << 20
-"""Size of a reply, unpacked: 32 answers of 4,096 tokens with 20 log-probs each stay below it."""
+"""Maximum decompressed size of a reply. 32 answers of 4,096 tokens with 20 log-probs each are
+smaller.
+"""
 
 CONNECT_SECONDS = 10.0
 
-# Servers close idle connections, uvicorn after 5 s; a request on a connection that is about to be
-# closed is lost, so ours are given up earlier.
+# Servers close idle connections, uvicorn after 5 s. A request on a connection that is about to be
+# closed is lost, so idle connections are closed earlier.
 _IDLE_SECONDS = 4.0
 
 _MODELS_SHOWN = 20
@@ -72,7 +74,7 @@ class Http:
         return self._reply("POST", "/chat/completions", endpoint, request.body, deadline)
 
     async def models(self, endpoint: Endpoint) -> list[str]:
-        """Names of the server's models; none if it does not list them."""
+        """Return the names of the server's models, or no names if it does not list them."""
         from zephyr_fast.untrusted.bounded import parse_json
 
         try:
@@ -109,7 +111,7 @@ class Http:
             raise _lost(error, endpoint) from None  # its context would hold the headers
 
     def _address(self, endpoint: Endpoint, path: str) -> tuple[URL, dict[str, str]]:
-        """URL and headers; thousands of calls share them."""
+        """Return URL and headers, which are shared by thousands of calls."""
         known = self._addresses.get((endpoint.name, path))
         if known is None:
             known = URL(endpoint.url + path), _headers(endpoint)
@@ -150,8 +152,8 @@ async def _piece(response: aiohttp.ClientResponse, stall_seconds: float) -> byte
 
 
 def unpacked(content: bytes) -> bytes:
-    """The content of a gzip or zlib body, never more than `BODY_BYTES_MAX`. Lost otherwise."""
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # finds out whether gzip or zlib
+    """Return the content of a gzip or zlib body, at most `BODY_BYTES_MAX`, or raise Lost."""
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # detects gzip or zlib
     try:
         plain = unpacker.decompress(content, BODY_BYTES_MAX + 1)
     except zlib.error as error:
@@ -180,7 +182,7 @@ def _lost(error: Exception, endpoint: Endpoint) -> Lost:
 
 
 def _why(error: Exception) -> tuple[Reason, bool]:
-    """The reason of an exception, and whether the server may have read the request."""
+    """Return the reason of an exception, and whether the server may have read the request."""
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
         return Reason.TLS, False
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
@@ -197,7 +199,7 @@ def _why(error: Exception) -> tuple[Reason, bool]:
 
 
 def _retry_after(text: str | None) -> float | None:
-    """Seconds of a `Retry-After` header, which has a number or a date."""
+    """Return the seconds of a `Retry-After` header, which contains a number or a date."""
     if text is None:
         return None
     try:
@@ -208,4 +210,4 @@ def _retry_after(text: str | None) -> float | None:
             seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
         except (ValueError, OverflowError):
             return None
-    return max(0.0, seconds) if seconds == seconds else None  # NaN is no number
+    return max(0.0, seconds) if seconds == seconds else None  # false for NaN

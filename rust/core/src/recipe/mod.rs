@@ -1,4 +1,5 @@
-//! A data recipe: TOML in, each key with its default out; unknown keys fail with file and line.
+//! A data recipe, read from TOML. Missing keys get defaults, and unknown keys are errors that name
+//! file and line.
 
 #[macro_use]
 mod named;
