@@ -117,8 +117,8 @@ pub struct Dedup {
     pub near: bool,
     /// The part of two dialogues that is compared. Only for `prep`.
     pub of: Compared,
-    /// The Jaccard similarity from which two dialogues are near. Shingles have five tokens: words,
-    /// signs of numbers and formulas, borders between messages, and in code also indentation.
+    /// The Jaccard similarity of the shingles of five words from which two dialogues are near. If
+    /// both have at most 64 words, their signs, code and borders between messages count too.
     pub threshold: f64,
 }
 
