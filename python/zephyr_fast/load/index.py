@@ -91,7 +91,7 @@ class Selection:
         if isinstance(shards, Mixture) and shards.weights is not None:
             raise ConfigError("rows of a weighted mixture cannot be selected")
         self._shards, self._rows = shards, rows
-        self.kind, self.manifest = shards.kind, shards.manifest
+        self.kind, self.manifests = shards.kind, shards.manifests
         digest = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
         self.identity = hashlib.sha256(f"{shards.identity} {digest}".encode()).hexdigest()
 

@@ -132,6 +132,11 @@ class Shards:
         return self.manifest.kind
 
     @property
+    def manifests(self) -> list[Manifest]:
+        """The manifest, in a list as for several datasets."""
+        return [self.manifest]
+
+    @property
     def identity(self) -> str:
         """SHA-256 of the manifest, in hex."""
         return hashlib.sha256(read_bytes(self.folder / "manifest.json", BYTES_MAX)).hexdigest()
