@@ -182,6 +182,10 @@ class Shards:
         """
         return np.concatenate([self._batch_lengths(number) for number in range(len(self._batches))])
 
+    def batches(self) -> Iterator[Batch]:
+        """Yield all columns of each batch, verified, as views of the mapped file."""
+        return (self._batch(number) for number in range(len(self._batches)))
+
     def _batch_lengths(self, number: int) -> npt.NDArray[np.int64]:
         return columns.lengths(self.kind, self._batch(number))
 
