@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from train_runs import train, words
 from zephyr_fast import ref_logprobs
@@ -45,16 +46,28 @@ CASES = [
 
 
 @pytest.fixture(scope="session")
+def starts(start: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The base model of each kind. A quantized one has widths of whole blocks."""
+    torch.manual_seed(0)
+    config = AutoConfig.from_pretrained(start, hidden_size=128, intermediate_size=256)
+    config.head_dim = 128 // config.num_attention_heads
+    wide = tmp_path_factory.mktemp("model") / "wide"
+    AutoModelForCausalLM.from_config(config).save_pretrained(wide)
+    return dict.fromkeys(TUNES, start) | {"qlora": wide}
+
+
+@pytest.fixture(scope="session")
 def adapters(
-    shards: Path, start: Path, tmp_path_factory: pytest.TempPathFactory
+    shards: Path, starts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    """A trained adapter of each kind; that of LoRA is also continued on a quantized base."""
+    """A trained adapter of each kind."""
     folder = tmp_path_factory.mktemp("adapters")
-    found = {
-        tune: train("sft", shards, start, folder / tune, learning_rate=1e-2, **TUNES[tune])
-        for tune in ("lora", "dora")
+    settings = {**TUNES["lora"], "learning_rate": 1e-2}
+    return {
+        "lora": train("sft", shards, starts["lora"], folder / "lora", **settings),
+        "dora": train("sft", shards, starts["dora"], folder / "dora", **settings, use_dora=True),
+        "qlora": train("sft", shards, starts["qlora"], folder / "qlora", **settings),
     }
-    return found | {"qlora": found["lora"]}
 
 
 def skip_without_bitsandbytes(tune: str) -> None:
@@ -73,7 +86,7 @@ def test_a_resumed_run_equals_one_that_never_stopped(
     method: str,
     ranks: tuple[int, int],
     request: pytest.FixtureRequest,
-    start: Path,
+    starts: dict[str, Path],
     tmp_path: Path,
 ) -> None:
     skip_without_bitsandbytes(tune)
@@ -82,7 +95,7 @@ def test_a_resumed_run_equals_one_that_never_stopped(
         settings["lora_dropout"] = 0.0  # other ranks draw other numbers
     act = "sft" if method == "sft" else "dpo"
     data: Path = request.getfixturevalue("shards" if act == "sft" else "prefs")
-    model = start
+    model = starts[tune]
     if method.startswith("adapter"):
         model = request.getfixturevalue("adapters")[tune]
     if method.endswith("stored"):
