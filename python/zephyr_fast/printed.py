@@ -126,6 +126,18 @@ def say(line: str) -> None:
         raise StorageError(f"cannot write to stdout: {error.strerror or error}") from error
 
 
+def say_part(text: str) -> None:
+    """Print a part of a text on stdout at once. Line ends and tabs are kept. Raises StorageError if
+    that fails.
+    """
+    try:
+        click.echo("".join(one if one in "\n\t" else shown(one) for one in text), nl=False)
+    except BrokenPipeError:
+        raise  # as in `say`
+    except OSError as error:
+        raise StorageError(f"cannot write to stdout: {error.strerror or error}") from error
+
+
 def warn(line: str) -> None:
     """Print an error or a warning on stderr. A closed stderr is ignored."""
     channel.log(line)
