@@ -181,9 +181,9 @@ class Client:
             if isinstance(outcome, Answer) or outcome.reason.is_final:
                 return outcome
             if outcome.reason is Reason.DISCONNECTED and free:
-                free = (
-                    0  # often an idle connection that the server was closing: not the call's fault
-                )
+                # Often an idle connection that the server was closing, which is not the call's
+                # fault. The next attempt gets a new connection.
+                free = 0
                 continue
             attempt += 1
             wait = retry.wait_before(

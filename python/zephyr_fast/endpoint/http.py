@@ -3,11 +3,10 @@
 import asyncio
 import ssl
 import zlib
-from collections.abc import Coroutine
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import aiohttp
 from yarl import URL
@@ -42,20 +41,21 @@ class Lost(Exception):
 
 
 class Http:
-    """Sends requests over a pool of connections. An asynchronous context manager."""
+    """Sends requests over a pool of connections. An asynchronous context manager.
+
+    A request whose connection was lost is sent again over a new connection: the idle ones may all
+    be about to be closed.
+    """
 
     def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
+        self._pool: aiohttp.ClientSession | None = None
+        self._unpooled: aiohttp.ClientSession | None = None
+        self._disconnected: set[str] = set()
         self._addresses: dict[tuple[str, str], tuple[URL, dict[str, str]]] = {}
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            auto_decompress=False,  # unpacked below, within a bound
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-        )
+        self._pool = _session(aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS))
+        self._unpooled = _session(aiohttp.TCPConnector(limit=0, force_close=True))
         return self
 
     async def __aexit__(
@@ -64,14 +64,21 @@ class Http:
         error: BaseException | None,
         where: TracebackType | None,
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in (self._pool, self._unpooled):
+            if session is not None:
+                await session.close()
 
-    def post(
-        self, request: Request, endpoint: Endpoint, deadline: float
-    ) -> Coroutine[Any, Any, Reply]:
+    async def post(self, request: Request, endpoint: Endpoint, deadline: float) -> Reply:
         """The server's reply, by a time of the loop's clock. Lost if there is none."""
-        return self._reply("POST", "/chat/completions", endpoint, request.body, deadline)
+        session = self._unpooled if request.key in self._disconnected else self._pool
+        self._disconnected.discard(request.key)
+        path = "/chat/completions"
+        try:
+            return await self._reply(session, "POST", path, endpoint, request.body, deadline)
+        except Lost as lost:
+            if lost.failure.reason is Reason.DISCONNECTED:
+                self._disconnected.add(request.key)
+            raise
 
     async def models(self, endpoint: Endpoint) -> list[str]:
         """Return the names of the server's models, or no names if it does not list them."""
@@ -79,7 +86,7 @@ class Http:
 
         try:
             deadline = asyncio.get_running_loop().time() + CONNECT_SECONDS
-            reply = await self._reply("GET", "/models", endpoint, None, deadline)
+            reply = await self._reply(self._pool, "GET", "/models", endpoint, None, deadline)
             content = parse_json(reply.body) if reply.status == 200 else {}
         except (Lost, ValueError):
             return []
@@ -90,15 +97,21 @@ class Http:
         return [name[:100] for name in known[:_MODELS_SHOWN]]
 
     async def _reply(
-        self, method: str, path: str, endpoint: Endpoint, body: bytes | None, deadline: float
+        self,
+        session: aiohttp.ClientSession | None,
+        method: str,
+        path: str,
+        endpoint: Endpoint,
+        body: bytes | None,
+        deadline: float,
     ) -> Reply:
-        assert self._session is not None, "entered first"
+        assert session is not None, "entered first"
         url, headers = self._address(endpoint, path)
         until = min(deadline, asyncio.get_running_loop().time() + endpoint.attempt_seconds)
         try:
             async with (
                 asyncio.timeout_at(until),
-                self._session.request(
+                session.request(
                     method, url, data=body, headers=headers, allow_redirects=False
                 ) as response,
             ):
@@ -117,6 +130,15 @@ class Http:
             known = URL(endpoint.url + path), _headers(endpoint)
             self._addresses[endpoint.name, path] = known
         return known
+
+
+def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        auto_decompress=False,  # unpacked below, within a bound
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+    )
 
 
 def _headers(endpoint: Endpoint) -> dict[str, str]:
