@@ -53,6 +53,13 @@ macro_rules! codes {
                 match self { $(Code::$name => Ending::$ending,)* }
             }
 
+            /// Whether the row ends because of its form or of a limit, not because a filter excludes
+            /// what it says.
+            #[must_use]
+            pub fn is_structural(self) -> bool {
+                self.ending() != Ending::Dropped || STRUCTURAL.contains(&self)
+            }
+
             /// The cause, in a sentence.
             #[must_use]
             pub fn cause(self) -> &'static str {
@@ -182,6 +189,19 @@ codes! {
          pair cannot be split."
         "Use a template whose generation prompt is a prefix of the full text, such as `zephyr`."
 }
+
+/// Reasons that drop a row because of its form or of a limit.
+const STRUCTURAL: [Code; 9] = [
+    Code::EmptyDialogue,
+    Code::EmptyTurn,
+    Code::RolesOutOfOrder,
+    Code::EndsWithUser,
+    Code::EndsWithAssistant,
+    Code::TooFewCompletions,
+    Code::NoScores,
+    Code::NoAssistantTokens,
+    Code::PromptTooLong,
+];
 
 /// The reason for which a row is not written: a code that is counted, and details.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -125,6 +125,13 @@ pub struct InputEntry {
     pub bytes: u64,
     /// Rows read from it.
     pub rows: u64,
+    /// Columns of its rows that were not used, by name. Columns without content do not count, nor
+    /// those of rows that could not be read.
+    #[serde(default)]
+    pub unused_columns: Vec<String>,
+    /// Whether there are more such columns than are listed.
+    #[serde(default)]
+    pub has_more_unused_columns: bool,
 }
 
 /// Outcomes of all rows. `read = written + dropped + duplicates + quarantined`.

@@ -13,6 +13,7 @@ use super::explain::template_of;
 use crate::error::{Error, Result};
 use crate::progress::Watch;
 use crate::read::shape;
+use crate::read::shape::unread::Unread;
 use crate::sample::Sample;
 use crate::stage::Reason;
 use crate::tokenize::Tokenizer;
@@ -32,7 +33,7 @@ pub fn encode((tokenizer, template, leads): &With, rows: &str, watch: &Watch) ->
     let template = template_of(template, &tokenizer)?;
     let shape = shape::named("messages")?;
     let encoded = |row: &str| -> std::result::Result<(Sample, String), Reason> {
-        let dialogue = (shape.parse)(row.as_bytes())?;
+        let dialogue = shape.parse_whole(row.as_bytes(), &mut Unread::default())?;
         let rendered = template.render(&dialogue)?;
         let sample = if *leads {
             tokenizer.sample(&rendered.text, &rendered.trained)?
