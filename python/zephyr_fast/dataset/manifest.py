@@ -154,7 +154,7 @@ class TruecaseStats:
 
 @dataclass(frozen=True)
 class StructureStats:
-    """What the filter `structure` cut or let pass with `order = "any"`."""
+    """Rows that the filter `structure` changed, or accepted because of `order = "any"`."""
 
     rows_cut: int
     messages_cut: int

@@ -273,7 +273,7 @@ impl Found {
 pub struct Match {
     /// Its number in the index.
     pub instance: u32,
-    /// Its words that are in shared grams; all, where it is short.
+    /// Number of its words that are in shared grams. All its words if it is short.
     pub shared_words: u32,
     /// Whether a user turn equals the instance, ignoring case and white space.
     pub exact: bool,

@@ -268,7 +268,7 @@ impl Manifest {
         Ok(format!("{fields}{CHECKSUM_FIELD}{}\"\n}}\n", sha256_hex(fields.as_bytes())))
     }
 
-    /// Reads the manifest of a directory; `None` if it has no manifest.
+    /// Reads the manifest of a directory, or returns `None` if it has no manifest.
     pub fn read(folder: &Folder) -> Result<Option<Manifest>> {
         let path = folder.path_of(FILE);
         let text = match folder.read(FILE, BYTES_MAX) {

@@ -21,8 +21,8 @@ use crate::tokenize::Tokenizer;
 /// Dialogues per batch.
 const BATCH_ROWS: usize = 1_024;
 
-/// What dialogues are encoded with: the path of a tokenizer, the name or path of a template, and
-/// whether the ids that the tokenizer puts in front of every text are added.
+/// How dialogues are encoded: the path of a tokenizer, the name or path of a template, and whether
+/// to add the IDs that the tokenizer prepends to every text.
 pub type With = (PathBuf, String, bool);
 
 /// Encodes rows with `messages`, one JSON object per line. Returns an Arrow IPC stream with the

@@ -94,8 +94,8 @@ fn resolve_pairs(recipe: &mut Recipe) -> Result<()> {
             "this recipe has no [binarize] table; use `zephyr-fast prep`, or a recipe with one such as `ultrafeedback`",
         );
     };
-    // Published datasets that kept repeated rows are rebuilt with them, unless the recipe says
-    // otherwise.
+    // Presets that rebuild published datasets keep repeated rows if those datasets did, unless the
+    // recipe overrides it.
     let drops = binarize.preset.is_some_and(Preset::drops_duplicates);
     recipe.dedup.exact.get_or_insert(drops);
     binarize::resolve(binarize);

@@ -76,11 +76,11 @@ pub struct Job {
 /// Options of a run. They never change the bytes of its output.
 #[derive(Debug, Clone, Default)]
 pub struct RunOptions {
-    /// Number of threads; `None` uses one per core.
+    /// Number of threads. `None` uses one per core.
     pub threads: Option<usize>,
     /// Whether a different dataset may be replaced.
     pub overwrite: bool,
-    /// Maximum resident memory of this process in bytes; `None` is unlimited.
+    /// Maximum resident memory of this process in bytes. `None` means no limit.
     pub max_memory: Option<u64>,
     /// Unreadable rows allowed. `None` allows 20 or 0.1 % of the rows, whichever is more, and at
     /// most 1,000: the total is unknown while the run reads, so a larger share could not stop it
@@ -216,7 +216,7 @@ fn process_rows(
     })
 }
 
-/// Reads all inputs, in order, on a separate thread; ends early when nobody listens any more.
+/// Reads all inputs in order, on a separate thread. Stops early once the receiver is dropped.
 fn read_all(inputs: &[Input], progress: &Progress, sender: &mpsc::SyncSender<Result<Chunk>>) {
     for input in inputs {
         let chunks = match read::chunks(input, progress) {
@@ -236,7 +236,7 @@ fn read_all(inputs: &[Input], progress: &Progress, sender: &mpsc::SyncSender<Res
     }
 }
 
-/// Returns the chunks of the next round; empty once all inputs are read.
+/// Returns the chunks of the next round, or no chunks once all inputs are read.
 fn next_round(receiver: &mpsc::Receiver<Result<Chunk>>, round_chunks: usize) -> Result<Vec<Chunk>> {
     let mut chunks = Vec::with_capacity(round_chunks);
     while chunks.len() < round_chunks {

@@ -69,7 +69,7 @@ const DUPLICATES: [(&str, &str); 2] = [
     ),
     (
         "The dialogue is similar to an earlier one: the Jaccard similarity of their shingles of five \
-         words or signs is at least `dedup.threshold`.",
+         words is at least `dedup.threshold`.",
         "Raise `dedup.threshold`, or set `dedup.near = false`.",
     ),
 ];

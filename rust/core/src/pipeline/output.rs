@@ -97,8 +97,8 @@ struct SplitOutput {
     tokens: TokenOutput,
 }
 
-/// Samples wait in a spool until all lengths are known; pairs need no packing and go straight to
-/// their shards.
+/// Samples wait in a spool until all lengths are known. Pairs are not packed, so they go directly
+/// to their shards.
 enum TokenOutput {
     None,
     Samples(Waiting),

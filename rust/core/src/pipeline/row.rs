@@ -1,7 +1,7 @@
 //! Processes a single row, from raw bytes to tokens. Deduplication is excluded, so any thread may
 //! run this.
 //!
-//! [`RowPipeline::visit`] processes a row up to deduplication; [`RowPipeline::finish`] encodes a
+//! [`RowPipeline::visit`] processes a row up to deduplication. [`RowPipeline::finish`] encodes a
 //! row that is kept.
 
 use crate::binarize::Rules;
@@ -33,7 +33,7 @@ pub struct RowPipeline {
     pub product: Product,
     /// The recipe, resolved.
     pub recipe: Recipe,
-    /// Template and tokenizer; `None` for a text-only dataset.
+    /// Template and tokenizer, or `None` for a text-only dataset.
     pub encoding: Option<Encoding>,
     /// The evaluation sets to search for, if the recipe names any.
     pub evaluation_sets: Option<Index>,
@@ -100,7 +100,7 @@ impl Outcome {
 /// The result of the first half of the pipeline.
 #[derive(Debug)]
 pub struct Visited {
-    /// The shape by which the row was read; `None` if no shape has its columns.
+    /// The shape by which the row was read, or `None` if its columns match no shape.
     pub shape: Option<&'static Shape>,
     /// The source's own id.
     pub id: Option<String>,

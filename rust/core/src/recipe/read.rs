@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 /// Bytes of a recipe, and of a value that is overridden in it. The recipes that come with the
 /// package have 2 KB at most.
 const TEXT_BYTES_MAX: usize = 1 << 20;
-/// Bytes and parts of a dotted key; the longest key there is has 33 bytes and 3 parts.
+/// Maximum bytes and parts of a dotted key. The longest existing key has 33 bytes and 3 parts.
 const KEY_BYTES_MAX: usize = 256;
 const KEY_PARTS_MAX: usize = 16;
 /// Keys that are overridden in a recipe.
@@ -21,9 +21,8 @@ const SHOWN_MAX: usize = 60;
 const SAID_MAX: usize = 400;
 
 impl Recipe {
-    /// Reads a recipe. `name` is its name in errors; `overrides` are dotted keys with values as
-    /// TOML; `check_filter` is asked about every `[[filter]]`, whose keys only the filter itself
-    /// knows.
+    /// Reads a recipe. `name` is its name in errors, and `overrides` are dotted keys with values as
+    /// TOML. `check_filter` checks every `[[filter]]`, because its keys are defined by the filter.
     pub fn read(
         text: &str,
         name: &str,
