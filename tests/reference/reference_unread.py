@@ -12,8 +12,8 @@ QUESTION = {"prompt", "question", "query", "instruction", "input", "context", "p
 QUESTION |= {"history", "choices", "options"}
 ANSWER = {"answer", "response", "output", "completion", "solution", "rationale", "explanation"}
 DIALOGUE = {"messages", "conversations", "conversation"}
-OF_PARTS = ("alpaca", "dolly", "prompt_completion", "question_answer")
-OF_MESSAGES = ("messages", "sharegpt", "capybara", "alternating", "oasst")
+OF_PARTS = ("alpaca", "dolly", "prompt_completion", "question_answer", "oasst")
+OF_MESSAGES = ("messages", "sharegpt", "capybara", "alternating")
 
 
 def read_by(shape: str, fields: Fields) -> set[str]:
