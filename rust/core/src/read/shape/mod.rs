@@ -82,7 +82,7 @@ enum Reader {
 }
 
 impl Shape {
-    /// Whether its rows have a list of messages, which is whole without any other column.
+    /// Whether its rows have a list of messages, which needs no other column.
     fn lists_messages(&self) -> bool {
         self.told_by.iter().any(|columns| columns.contains(':'))
     }

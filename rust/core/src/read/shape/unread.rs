@@ -58,7 +58,7 @@ fn part(name: &str) -> Option<Part> {
     PARTS.iter().find(|(known, _)| is_same(name, known)).map(|(_, part)| *part)
 }
 
-/// Whether JSON is one of the values that are told to say nothing by their first bytes.
+/// Whether a value is empty. Lists and objects of empty values count as content.
 fn says_nothing(value: &str) -> bool {
     matches!(value, "null" | "\"\"" | "[]" | "{}")
 }
