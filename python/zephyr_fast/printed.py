@@ -60,7 +60,7 @@ def shown(text: object, characters_max: int = CHARACTERS_MAX) -> str:
 def in_markdown(text: object, characters_max: int = 200) -> str:
     """Return the text as part of a line or a table cell of Markdown, without links, code or HTML.
 
-    Other punctuation stays as it is, so that common names can be read in a terminal, too.
+    Other punctuation is unchanged, so common names are readable in a terminal, too.
     """
     return _MARKS.sub(r"\\\g<0>", shown(text, characters_max)).replace("://", "\\://")
 
