@@ -73,7 +73,7 @@ def asked(
 ) -> list[T]:
     """Ask until all plans are complete, and return their results in order.
 
-    A local model has a log of its own, and the caps do not count its tokens.
+    The calls of a local model are in a separate log, and the caps do not count its tokens.
 
     Raises:
         BudgetError: the caps are reached
