@@ -277,7 +277,7 @@ def alpaca_eval(
         if python:
             rate = length_controlled(annotations, rows, python)
             result = with_figure(result, "length-controlled", rate)
-        result.write(alpaca.result_path(directory, judge.name))
+        directory.write_file(alpaca.result_file(judge.name), result.chunks())
         found.append(result)
     print_results(found, allow_holes, as_json)
 

@@ -82,13 +82,17 @@ class Result:
     figures: Mapping[str, Figure] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    def chunks(self) -> list[bytes]:
+        """Return the content of the result's file."""
+        text = json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, ensure_ascii=False)
+        return [text.encode(), b"\n"]
+
     def write(self, path: Path) -> None:
         """Write the result. Raises StorageError."""
-        text = json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, ensure_ascii=False)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with Folder.open(path.parent) as folder:
-                folder.write(path.name, [text.encode(), b"\n"])
+                folder.write(path.name, self.chunks())
         except OSError as error:
             raise StorageError(f"cannot write `{shown(path)}`: {error.strerror}") from error
 
