@@ -13,7 +13,7 @@ from pathlib import Path
 
 from zephyr_fast._core import InputError
 from zephyr_fast.evaluate.leaderboard import TASKS
-from zephyr_fast.evaluate.result import OVERALL, Figure, Result, differences
+from zephyr_fast.evaluate.result import OVERALL, Figure, Result, counted_holes, differences
 from zephyr_fast.printed import in_markdown, shown
 
 JUDGED = ("mt-bench", "alpaca-eval")
@@ -62,14 +62,14 @@ def written(figure: Figure | None) -> str:
     if figure is None:
         return "–"
     if figure.value is None:
-        return f"no value ({figure.holes} holes)"
+        return f"no value ({counted_holes(figure.holes)})"
     text = f"{figure.value:.2f}"
     if figure.stderr is not None:
         text += f" ± {figure.stderr:.2f}"
     elif figure.low is not None and figure.high is not None:
         text += f" [{figure.low:.2f}, {figure.high:.2f}]"
     count = f" (n {figure.n:,})" if figure.n else ""
-    return text + count + (f", {figure.holes} holes" if figure.holes else "")
+    return text + count + (f", {counted_holes(figure.holes)}" if figure.holes else "")
 
 
 def compared(results: Sequence[Result], published: Sequence[str] | None, forced: bool) -> Table:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from zephyr_fast._core import InputError
 from zephyr_fast.evaluate.comparison import check, differing
 from zephyr_fast.evaluate.mt_bench_scores import BENCHMARK, TURNS
-from zephyr_fast.evaluate.result import OVERALL, Figure, Result, differences
+from zephyr_fast.evaluate.result import OVERALL, Figure, Result, counted_holes, differences
 from zephyr_fast.printed import in_markdown, shown
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def table(results: Sequence[Result], categories: Sequence[str]) -> str:
 def cell(figure: Figure) -> str:
     """Return a figure as the table has it; the holes of one that is not complete."""
     value = "–" if figure.value is None else f"{figure.value:.2f}"
-    return f"{value} ({figure.holes} holes)" if figure.holes else value
+    return f"{value} ({counted_holes(figure.holes)})" if figure.holes else value
 
 
 def _draw_radar(drawing: "Drawing", results: Sequence[Result], categories: Sequence[str]) -> None:

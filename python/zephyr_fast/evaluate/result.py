@@ -46,6 +46,15 @@ class Figure:
     stderr: float | None = None
 
 
+def counted_holes(number: int) -> str:
+    """Return a number of holes in words.
+
+    >>> counted_holes(1), counted_holes(20)
+    ('1 hole', '20 holes')
+    """
+    return f"{number:,} hole{'' if number == 1 else 's'}"
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """The figures of one model on one benchmark.
