@@ -1,7 +1,7 @@
 """Run four reliability tests on other packages and on zephyr-fast, and write the results into
 docs/reliability.md.
 
-    # all tests, about two minutes; `make compare` runs this
+    # all tests, about two minutes (or: make compare)
     python scripts/compare_reliability.py
     # print the tables and change no file
     python scripts/compare_reliability.py --print

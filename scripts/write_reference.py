@@ -105,7 +105,7 @@ its values.""",
 
 
 def section_of(key: str) -> str:
-    """Return the TOML header under which a key is written; empty for keys before all tables."""
+    """Return the TOML header of a key. It is empty for keys before all tables."""
     table_name = key.rpartition(".")[0]
     return (
         f"[[{table_name.removesuffix('.N')}]]"

@@ -1,8 +1,9 @@
 """Turn raw chat and preference data into verified token shards, and train dSFT and dDPO on them.
 
 Every command of the command line is also a function: `prep`, `binarize`, `verify` and `estimate`.
-`scan_ledger` reads the outcome of every row. With the `train` extra there are also `open_shards`
-and `ref_logprobs`. Imports are light: only `zephyr_fast.train` loads torch and TRL.
+`scan_ledger` reads the outcome of every row. With the `train` extra there are also `open_shards`,
+`open_documents` and `ref_logprobs`. Imports are light: only `zephyr_fast.train` loads torch and
+TRL.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from zephyr_fast.prepare.progress import Progress
 if TYPE_CHECKING:
     from zephyr_fast.costs import Estimate, estimate
     from zephyr_fast.dataset.ledger import scan_ledger
+    from zephyr_fast.load.documents import open_documents
     from zephyr_fast.load.index import open_shards
     from zephyr_fast.load.shards import Shards
     from zephyr_fast.prepare.encode import encode
@@ -55,6 +57,7 @@ __all__ = [
     "binarize",
     "encode",
     "estimate",
+    "open_documents",
     "open_shards",
     "prep",
     "ref_logprobs",
@@ -67,6 +70,7 @@ _LAZY = {
     "Shards": "zephyr_fast.load.shards",
     "encode": "zephyr_fast.prepare.encode",
     "estimate": "zephyr_fast.costs",
+    "open_documents": "zephyr_fast.load.documents",
     "open_shards": "zephyr_fast.load.index",
     "scan_ledger": "zephyr_fast.dataset.ledger",
     "ref_logprobs": "zephyr_fast.train.ref_logprobs.compute",

@@ -13,6 +13,7 @@ from typing import Any
 
 from zephyr_fast._core import ConfigError, InputError, IntegrityError
 from zephyr_fast.dataset.manifest import Manifest, Split
+from zephyr_fast.dataset.product import Product
 from zephyr_fast.printed import brief, without_secrets
 from zephyr_fast.train import config_file, configs
 from zephyr_fast.untrusted.bounded import parse_json, read_bytes
@@ -33,6 +34,9 @@ GPUS_MAX = 10**7
 
 TFLOPS_MAX = 1e9
 
+ADAMW = ("adamw_torch", "adamw_torch_fused")
+"""Optimizers with two moments per weight, in the dtype of the weight."""
+
 MFU = 0.4
 """Model FLOPs utilization, as commonly reported for packed training of 7 B parameters on eight
 such GPUs.
@@ -41,11 +45,12 @@ such GPUs.
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of a decoder that determine its FLOPs. `matmul` excludes the embeddings, which
-    are only looked up.
+    """The sizes of a decoder that determine its FLOPs and memory. `matmul` excludes the
+    embeddings, which are only looked up. `parameters` counts all weights except biases.
     """
 
     matmul: int
+    parameters: int
     layers: int
     attention_width: int
 
@@ -71,7 +76,10 @@ class Shape:
         width = heads * _width(config, "head_dim", where, max(hidden // heads, 1))
         keys_values = 2 * width * _width(config, "num_key_value_heads", where, heads) // heads
         layer = hidden * (2 * width + keys_values) + 3 * hidden * inner
-        return cls(layers * layer + hidden * vocabulary, layers, width)
+        matmul = layers * layer + hidden * vocabulary
+        lookups = 0 if config.get("tie_word_embeddings") is True else hidden * vocabulary
+        norms = (2 * layers + 1) * hidden
+        return cls(matmul, matmul + lookups + norms, layers, width)
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,10 @@ class Estimate:
     """The cost of a run.
 
     Tokens are counted over all epochs. `tokens_seen` counts a pair's prompt twice, once for each
-    completion. `unit` names the examples of a step: sequences or pairs.
+    completion. `unit` names the examples of a step: sequences or pairs. `state_bytes` is the memory
+    per GPU of weights, gradients, optimizer state and a reference model, if they are sharded over
+    all GPUs. Activations come on top. It is None with an adapter, and with an optimizer other than
+    AdamW.
     """
 
     examples_per_step: int
@@ -93,6 +104,7 @@ class Estimate:
     mfu: float
     peak_tflops: float
     gpus: int
+    state_bytes: int | None
 
 
 def estimate(
@@ -173,7 +185,20 @@ def estimate(
         mfu=mfu,
         peak_tflops=peak_tflops,
         gpus=gpus,
+        state_bytes=_state_bytes(shape, given, manifest.kind, gpus),
     )
+
+
+def _state_bytes(shape: Shape, given: Mapping[str, Any], product: Product, gpus: int) -> int | None:
+    """Return the bytes per GPU of weights, gradients, AdamW's two moments and the reference.
+
+    FSDP2 and ZeRO-3 keep all of them in float32 (ZeRO-3 in other proportions, with the same sum).
+    """
+    if given.get("use_peft") or given.get("optim", "adamw_torch") not in ADAMW:
+        return None
+    size = 2 if gpus == 1 and given.get("dtype") in ("bfloat16", "float16") else 4
+    has_reference = product.needs_reference and not given.get("precompute_ref_log_probs")
+    return -(-shape.parameters * size * (5 if has_reference else 4) // gpus)
 
 
 def summary(found: Estimate) -> list[tuple[str, str]]:
@@ -181,7 +206,7 @@ def summary(found: Estimate) -> list[tuple[str, str]]:
     epochs = f"{found.epochs:g} epoch{'' if found.epochs == 1 else 's'}"
     gpus = f"{found.gpus} GPU{'' if found.gpus == 1 else 's'}"
     steps = f"{found.steps:,} step{'' if found.steps == 1 else 's'}"
-    return [
+    lines = [
         ("steps", f"{steps} × {found.examples_per_step:,} {found.unit} ({epochs} on {gpus})"),
         (
             "tokens",
@@ -194,6 +219,10 @@ def summary(found: Estimate) -> list[tuple[str, str]]:
             f"assuming {found.mfu:.0%} of {found.peak_tflops:g} TFLOP/s per GPU",
         ),
     ]
+    if found.state_bytes is not None:
+        memory = f"{found.state_bytes / 2**30:.3g} GiB per GPU for weights, gradients and optimizer"
+        lines.append(("memory", f"{memory}, sharded over all GPUs; activations come on top"))
+    return lines
 
 
 def _duration(hours: float) -> str:

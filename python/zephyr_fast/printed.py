@@ -76,7 +76,7 @@ def said(error: BaseException) -> str:
 
 
 class Channel:
-    """What a command prints besides its results, and the log file that repeats it."""
+    """Messages of a command other than its results, which are also written to a log file."""
 
     def __init__(self) -> None:
         self.quiet = self.verbose = False
@@ -126,6 +126,18 @@ def say(line: str) -> None:
         raise StorageError(f"cannot write to stdout: {error.strerror or error}") from error
 
 
+def say_part(text: str) -> None:
+    """Print a part of a text on stdout at once. Line ends and tabs are kept. Raises StorageError if
+    that fails.
+    """
+    try:
+        click.echo("".join(one if one in "\n\t" else shown(one) for one in text), nl=False)
+    except BrokenPipeError:
+        raise  # as in `say`
+    except OSError as error:
+        raise StorageError(f"cannot write to stdout: {error.strerror or error}") from error
+
+
 def warn(line: str) -> None:
     """Print an error or a warning on stderr. A closed stderr is ignored."""
     channel.log(line)
@@ -155,8 +167,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return "; did you mean `…`?" with the known word closest to `word`, or an empty text."""
     from difflib import get_close_matches
 
-    closest = get_close_matches(word[:100], list(known), n=1, cutoff=0.6)
-    return f"; did you mean `{closest[0]}`?" if closest else ""
+    names = {name.lstrip("-"): name for name in known}  # dashes must not count as a similarity
+    closest = get_close_matches(word[:100].lstrip("-"), list(names), n=1, cutoff=0.6)
+    return f"; did you mean `{names[closest[0]]}`?" if closest else ""
 
 
 def say_json(text: str) -> None:

@@ -2,7 +2,7 @@
 
 `peer` is the common approach: load_dataset → map clean → map tokenize → TRL's packing →
 save_to_disk. `pieces` combines the fastest libraries by hand: msgspec → re → join → gigatoken →
-TRL's packing → Arrow, without masks. The others are variants of `prep`, listed in OURS.
+TRL's packing → Arrow, without masks. The others are variants of `prep`, see `OURS`.
 The script receives one job as JSON and prints one report as JSON:
 
     python scripts/benchmarks/end_to_end_contenders.py '{"contender": "peer", …}'

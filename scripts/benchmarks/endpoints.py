@@ -3,9 +3,9 @@ the scan of a log at the start of a rerun.
 
     python scripts/benchmarks/endpoints.py [--calls 3000] [--in-flight 10000] [--answers 100000]
 
-The server is a process of its own on this machine and answers with 200 words; calls in flight wait
-until all of them have arrived. Processor time is that of the client alone: sockets, JSON, keys,
-budget and both lines of the log.
+The server is a separate process on this machine and answers with 200 words. Calls in flight wait
+until all of them have arrived. Only the processor time of the client is measured: sockets, JSON,
+keys, budget and both lines of the log.
 """
 
 import asyncio
@@ -109,7 +109,7 @@ def scan(answers: int) -> tuple[float, int]:
 
 
 def main() -> None:
-    """Each measurement runs in a process of its own, so that peaks of memory are its own."""
+    """Run each measurement in a separate process, so that its peak memory is not shared."""
     parser = parser_of(__doc__)
     parser.add_argument("--calls", type=int, default=3_000)
     parser.add_argument("--in-flight", type=int, default=10_000)

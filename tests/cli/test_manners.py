@@ -34,6 +34,13 @@ def test_a_typo_gets_a_suggestion(words: list[str], suggestion: str) -> None:
 def test_a_word_that_is_like_no_other_gets_none() -> None:
     assert "did you mean" not in refusal(2, "prep", *SAMPLE, "--out", "out", "--set", "zzz=1")
     assert "did you mean" not in refusal(2, "xylophone")
+    assert "did you mean" not in refusal(2, "prep", *SAMPLE, "--out", "out", "--frobnicate")
+
+
+@pytest.mark.parametrize("group", [[], ["evaluate"], ["feedback"], ["generate"], ["recipe"]])
+def test_no_summary_of_a_command_is_cut_off(group: list[str]) -> None:
+    _, commands = shell(*group, "--help", COLUMNS="80").stdout.split("Commands:")
+    assert "..." not in commands
 
 
 def test_options_that_exclude_each_other_are_an_error(tmp_path: Path) -> None:

@@ -13,7 +13,10 @@ import pytest
 
 from asking import call, endpoint_at, run, texts
 from faulty_server import GOOD, Action, Asked, answered, completion, raw, serving
+from zephyr_fast.endpoint.call import Outcome
 from zephyr_fast.endpoint.http import BODY_BYTES_MAX, Lost, unpacked
+from zephyr_fast.endpoint.log import CallLog
+from zephyr_fast.endpoint.plans import Plan, collect, replay
 
 QUICK = {"retry_seconds": 0.01, "attempts": 3}
 
@@ -131,6 +134,33 @@ def test_an_idle_connection_that_was_closed_costs_no_attempt(tmp_path: Path) -> 
         endpoint = endpoint_at(server.url, attempts=1, concurrency=1)
         report, outcomes = run([call(str(i)) for i in range(50)], endpoint, tmp_path / "log")
     assert texts(outcomes) == ["fine"] * 50, report.counts
+
+
+def test_the_retry_after_a_closed_connection_takes_no_other_idle_one(tmp_path: Path) -> None:
+    """Four idle connections are there, and the server closes each as it is used again."""
+    arrived: list[int] = []
+
+    async def once_each(asked: Asked, writer: asyncio.StreamWriter) -> bool:
+        if asked.connection in arrived:
+            return False
+        arrived.append(asked.connection)
+        while len(arrived) < 4:  # all at once, so that none uses the connection of another
+            await asyncio.sleep(0.001)
+        writer.write(GOOD)
+        await writer.drain()
+        return True
+
+    def plan() -> Plan[list[Outcome]]:
+        first = yield [call(str(number)) for number in range(4)]
+        return [*first, *(yield [call("last")])]
+
+    with serving(once_each) as server, CallLog(tmp_path / "log") as log:
+        endpoints = {"teacher": endpoint_at(server.url, attempts=1)}
+        report = collect([plan()], endpoints, log)
+        (outcomes,) = replay([plan()], endpoints, log)
+        connections = [asked.connection for asked in server.asked]
+    assert texts(outcomes or []) == ["fine"] * 5, report.counts
+    assert len(connections) == 6 and connections[4] in connections[:4] and len(arrived) == 5
 
 
 def test_a_certificate_that_nobody_signed_switches_the_endpoint_off(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_a_judge_that_writes_another_language_is_one_line(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"turns": ["only one"]}, "row 3: question 83 has 1 turns; MT-Bench needs two turns"),
+        ({"turns": ["only one"]}, "row 3: question 83 has 1 turn; MT-Bench needs two turns"),
         ({"turns": ["a", ""]}, "row 3: question 83 has 2 turns; MT-Bench needs two turns with"),
         ({"turns": None}, "row 3: question 83 has no turns"),
         ({"category": "maths"}, "row 3: question 83 needs a `category`; known: writing"),

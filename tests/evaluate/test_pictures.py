@@ -54,7 +54,10 @@ def several(count: int) -> list[Result]:
 def test_no_text_covers_another_and_all_are_within_the_picture(count: int, bars: bool) -> None:
     from matplotlib.text import Text
 
-    picture = drawn(several(count), CATEGORIES, bars)
+    shown = several(count)  # with every mark that a picture can have
+    other = {"judge": LONG, "prompts": "x", "questions": "x", "rules": "judgments"}
+    shown[-1] = replace(shown[-1], judge_versions=("v",), **other)
+    picture = drawn(shown, CATEGORIES, bars)
     picture.canvas.draw()
     boxes = [
         (one.get_text(), one.get_window_extent())
@@ -143,6 +146,12 @@ def test_results_of_different_judges_are_one_line(command: str, tmp_path: Path) 
     assert "mt-bench `judge`: 'gpt-4' and 'other-judge'; pass --force" in line
     done = shell(command, *files, *more, "--force")
     assert done.returncode == 0
+    if command == "radar":
+        for kind in ("svg", "md"):
+            text = (tmp_path / f"x.{kind}").read_text()
+            assert "2!  b (" in text and "1  a (" in text and "! compared although" in text
+        assert "differ from 1: judge" in (tmp_path / "x.svg").read_text()
+        assert "'gpt-4' and 'other-judge'" in (tmp_path / "x.md").read_text()
     if command == "compare":
         assert "| b ! | 5.00 (n 80) |" in done.stdout and "| a | 5.00 (n 80) |" in done.stdout
         assert "! compared although the results differ" in done.stdout
@@ -158,6 +167,35 @@ def test_the_table_marks_published_figures_and_their_source(tmp_path: Path) -> N
     assert "no published figures of `nobody`; known: Zephyr-7B" in line
     none = shell("compare", tmp_path / "a.json", "--published", "none", "--json")
     assert [row["model"] for row in json.loads(none.stdout)["rows"]] == ["mine"]
+
+
+def leaderboard(model: str, **figures: float) -> Result:
+    found = {name: Figure(value, 100, stderr=1.5) for name, value in figures.items()}
+    mean = {"overall": Figure(1.0, 1)} if len(found) == 4 else {}
+    one = result(model, VALUES, judge="", prompts="", rules="lm-eval 0.4.13")
+    notes = ("only 100 examples per task",)
+    return replace(one, benchmark="leaderboard", unit="percent", figures=mean | found, notes=notes)
+
+
+def test_the_table_has_a_column_for_each_task_of_the_leaderboard(tmp_path: Path) -> None:
+    four = {"arc_challenge": 50.0, "hellaswag": 60.0, "mmlu": 25.0, "truthfulqa_mc2": 40.0}
+    leaderboard("mine", **{"ifeval strict": 12.5}, **four).write(tmp_path / "tasks.json")
+    result("mine", VALUES).write(tmp_path / "mt-bench.json")
+    done = shell("compare", tmp_path / "tasks.json", tmp_path / "mt-bench.json")
+    assert done.returncode == 0, done.stderr
+    head, _, first, *rows = done.stdout.splitlines()
+    tasks = "arc_challenge | hellaswag | mmlu | truthfulqa_mc2"
+    assert head == f"| model | mt-bench | {tasks} | ifeval strict |"
+    assert first == "| Zephyr-7B * | 7.34 | 62.03 | 84.52 | 61.44 | 57.44 | – |"
+    (mine,) = [row for row in rows if row.startswith("| mine")]
+    assert mine.startswith("| mine | 5.00 (n 80) | 50.00 ± 1.50 (n 100) | 60.00 ± 1.50 (n 100) |")
+    assert "leaderboard: by lm-eval 0.4.13" in done.stdout and "mt-bench: judged by" in done.stdout
+    assert "mine: only 100 examples per task" in done.stdout
+    assert "from the lm-eval of their time" in done.stdout
+    other = replace(leaderboard("other", mmlu=30.0), rules="lm-eval 0.4.14")
+    other.write(tmp_path / "other.json")
+    line = refusal(4, "compare", tmp_path / "tasks.json", tmp_path / "other.json")
+    assert "leaderboard `rules`: 'lm-eval 0.4.13' and 'lm-eval 0.4.14'; pass --force" in line
 
 
 def test_published_figures_are_those_of_the_paper() -> None:

@@ -16,7 +16,7 @@ import pytest
 import xxhash
 
 from real_data import DATA, needs_real_data
-from reference_dedup import exact_key, shingles
+from reference_dedup import exact_key, marked, shingles, similarity
 from zephyr_fast import ConfigError, prep, scan_ledger
 
 RECIPE = (
@@ -91,6 +91,7 @@ def missed_and_found(dialogues: Dialogues, kept: Iterable[int]) -> tuple[int, in
         shared = Counter(earlier for shingle in told for earlier in by_shingle[shingle])
         is_near = any(
             count / (len(told) + sizes[earlier] - count) >= THRESHOLD
+            and similarity(turns, dialogues[earlier]) >= THRESHOLD
             for earlier, count in shared.items()
         )
         missed += is_near and row in stay
@@ -108,18 +109,18 @@ def kept_by_datasketch(dialogues: Dialogues) -> list[int]:
     """
     from datasketch import MinHash, MinHashLSH
 
-    index, kept, all_shingles = MinHashLSH(num_perm=112, params=(14, 8)), [], {}
+    index, kept = MinHashLSH(num_perm=112, params=(14, 8)), []
     told_by_row = [shingles(turns) for turns in dialogues]
     tokens = [[repr(shingle).encode() for shingle in told] for told in told_by_row]
     hashes = MinHash.bulk(tokens, num_perm=112, seed=1, hashfunc=xxhash.xxh32_intdigest)
-    for row, (told, minhash) in enumerate(zip(told_by_row, hashes, strict=True)):
+    for row, minhash in enumerate(hashes):
         if any(
-            jaccard(told, all_shingles[earlier]) >= THRESHOLD for earlier in index.query(minhash)
+            similarity(dialogues[row], dialogues[earlier]) >= THRESHOLD
+            for earlier in index.query(minhash)
         ):
             continue
         index.insert(row, minhash)
         kept.append(row)
-        all_shingles[row] = told
     return kept
 
 
@@ -137,18 +138,24 @@ def check_flagged(dialogues: Dialogues, ledger: pl.DataFrame) -> None:
         if reason == "exact":
             assert exact_key(dialogues[earlier]) == exact_key(dialogues[row])
         else:
-            both = (shingles(dialogues[earlier]), shingles(dialogues[row]))
-            assert jaccard(*both) >= THRESHOLD
+            both = (dialogues[earlier], dialogues[row])
+            assert jaccard(*map(shingles, both)) >= similarity(*both) >= THRESHOLD
 
 
 def test_flagged_pairs_are_near_and_few_near_rows_are_missed(tmp_path: Path) -> None:
-    dialogues = templated(1500, random.Random(3))
-    ledger = run(tmp_path, dialogues)
-    check_flagged(dialogues, ledger)
-    missed, found = missed_and_found(dialogues, kept(ledger))
-    their_missed, their_found = missed_and_found(dialogues, kept_by_datasketch(dialogues))
-    assert found > 300
-    assert found / (found + missed) >= their_found / (their_found + their_missed) - 0.01
+    ours, theirs = [0, 0], [0, 0]
+    # One corpus decides nothing: which rows share a band is chance, so either tool finds up to two
+    # hundredths more than the other.
+    for seed in range(1, 9):
+        dialogues = templated(1500, random.Random(seed))
+        ledger = run(tmp_path, dialogues)
+        check_flagged(dialogues, ledger)
+        for counts, stay in ((ours, kept(ledger)), (theirs, kept_by_datasketch(dialogues))):
+            missed, found = missed_and_found(dialogues, stay)
+            assert found > 300
+            counts[0] += missed
+            counts[1] += found
+    assert ours[1] / sum(ours) >= theirs[1] / sum(theirs) - 0.01
 
 
 def test_survivors_depend_neither_on_threads_nor_on_which_equal_row_comes_first(
@@ -199,6 +206,19 @@ def test_rows_that_differ_in_signs_code_or_borders_stay_apart(tmp_path: Path) ->
     assert ledger["duplicate_of"].to_list() == [None] * 2 * len(pairs)
 
 
+def test_case_lines_and_tails_hide_no_near_row_with_code(tmp_path: Path) -> None:
+    """Rows of an answer with code, and versions that are formatted differently."""
+    code = "".join(f"    Total{n} = total_of(n - {n})  # Adds {n} to it\n" for n in range(12))
+    row = ["How do I add all of these up?", f"Like this:\n```python\ndef f(n):\n{code}```\nDone."]
+    versions = [
+        [text.upper() for text in row],
+        [" ".join(text.split()) for text in row],
+        [row[0], row[1][: len(row[1]) * 9 // 10]],
+    ]
+    ledger = run(tmp_path, [row, *versions])
+    assert ledger["duplicate_of"].to_list() == [None, 0, 0, 0]
+
+
 def test_case_and_white_space_of_prose_do_not_count(tmp_path: Path) -> None:
     dialogues = [
         ["What is a tree", "A plant,\nwith a trunk."],
@@ -221,13 +241,13 @@ def test_tokens_of_hard_texts_are_those_of_the_slow_twin(tmp_path: Path) -> None
         ["".join(chance.choices(pieces, k=chance.randrange(1, 7))) for _ in range(2)]
         for _ in range(4_000)
     ]
-    dialogues = [turns for turns in dialogues if len(shingles(turns)) < 2]
+    dialogues = [turns for turns in dialogues if len(marked(turns)) < 2]
     recipe = {"dedup.exact": False}
     ledger = run(tmp_path, dialogues, overrides=recipe)
     first: dict[Any, int] = {}
     expected = []
     for row, turns in enumerate(dialogues):
-        told = shingles(turns)
+        told = marked(turns) if shingles(turns) else None
         earlier = first.setdefault(told, row) if told else row
         expected.append(None if earlier == row else earlier)
     assert ledger["duplicate_of"].to_list() == expected

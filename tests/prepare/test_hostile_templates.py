@@ -24,6 +24,10 @@ HOSTILE = {path.stem: path.read_text() for path in FIXTURES} | {
     "index_chain": "{{ messages" + "[1]" * 20_000 + " }}" + WRITES,
     "call_chain": "{{ messages" + "()" * 32_000 + " }}" + WRITES,
     "concat_chain": "{{ 'a'" + "~'a'" * 16_000 + " }}" + WRITES,
+    "names_joined": "{{ a" + "~a" * 30_000 + " }}" + WRITES,
+    "names_in_turn": "{{ a" + " and b or c" * 5_000 + " }}" + WRITES,
+    "text_and_numbers": "{{ 'a'" + "+1" * 20_000 + " }}" + WRITES,
+    "minuses_of_a_name": "{{ " + "-" * 60_000 + "a }}" + WRITES,
     "nested_ifs": "{% if 1 %}" * 2_800 + "{% endif %}" * 2_800 + WRITES,
     "nested_filters": "{% filter upper %}" * 1_900 + "a" + "{% endfilter %}" * 1_900 + WRITES,
     "nested_loops_in_source": "{% for i in [1, 2] %}" * 1_900
@@ -36,7 +40,8 @@ HOSTILE = {path.stem: path.read_text() for path in FIXTURES} | {
 }
 # Refused for their source alone, whatever is rendered.
 COMPILED = {
-    "parentheses", "attribute_chain", "index_chain", "call_chain", "concat_chain", "nested_ifs",
+    "parentheses", "attribute_chain", "index_chain", "call_chain", "concat_chain", "names_joined",
+    "names_in_turn", "text_and_numbers", "minuses_of_a_name", "nested_ifs",
     "nested_filters", "nested_loops_in_source", "repeat_chain", "self_block",
     "slice_chain", "too_long", "extends_self", "import_self", "include_self",
 }  # fmt: skip

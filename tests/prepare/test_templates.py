@@ -50,7 +50,7 @@ REFUSED = {
 
 # What is trained of two answers, `Because.` and `So.`, by template. `~` stands for the answer.
 TRAINED = {
-    "~</s>": ["zephyr", "hub:mistral-7b-instruct-v0.2", "hub:zephyr-7b-beta-composed"],
+    "~</s>": ["bundled:zephyr", "hub:mistral-7b-instruct-v0.2", "hub:zephyr-7b-beta-composed"],
     "~<|END_OF_TURN_TOKEN|>": ["cohere", "cohere_training"],
     "~<|END_RESPONSE|><|END_OF_TURN_TOKEN|>": ["cohere2", "cohere2_training"],
     "~<｜end▁of▁sentence｜>": ["deepseek_r1_distill", "deepseekv3"],
@@ -123,7 +123,8 @@ def dialogue(draw: random.Random) -> Messages:
 
 
 def templates() -> Iterator[tuple[str, str]]:
-    yield "zephyr", (PACKAGE / "templates" / "zephyr.jinja").read_text()
+    for path in sorted((PACKAGE / "templates").glob("*.jinja")):
+        yield f"bundled:{path.stem}", path.read_text(encoding="utf-8")
     for path in sorted((Path(trl.__file__).parent / "chat_templates").glob("*.jinja")):
         yield path.stem, path.read_text(encoding="utf-8")
     for folder in sorted((DATA / "tokenizers").glob("*")):

@@ -1,6 +1,7 @@
 """What deduplication compares of a dialogue, slow and obvious: the twin of `dedup/tokens.rs`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import regex
 
@@ -11,6 +12,12 @@ SIGNS = "+-*/^=<>~%&|±×÷−–≤≥≠≈"
 OPERAND = regex.compile(r"[\x00-\x7f]\Z|[0-9]")
 BEFORE = regex.compile(rf"([{regex.escape(SIGNS)}]*)[ (]*\Z")
 
+MARKED_WORDS_MAX = 64
+SENTENCE = regex.compile(
+    rf"(?:(?<=\A|{SPACE})\p{{Alphabetic}}+{SPACE}+){{4}}\p{{Alphabetic}}+(?=\Z|{SPACE})"
+)
+
+T = TypeVar("T")
 Token = tuple[str, ...]
 """Its kind and its text: a word, a sign, an indentation or a border between messages."""
 
@@ -27,11 +34,32 @@ def exact_key(texts: Iterable[str]) -> list[list[str]]:
     return [[*_parts_of_key(text)] for text in texts]
 
 
-def shingles(texts: Iterable[str]) -> frozenset[tuple[Token, ...]]:
-    """Runs of five tokens, or all of them if there are fewer; none if there is no word."""
-    tokens = [token for number, text in enumerate(texts) for token in _tokens(number, text)]
-    if all(kind[0] != "word" for kind in tokens):
+def shingles(texts: Iterable[str]) -> frozenset[tuple[str, ...]]:
+    """Runs of five words, or all of them if there are fewer; none if there is no word."""
+    words = _words(texts)
+    return _fives(words) if words else frozenset()
+
+
+def marked(texts: Sequence[str]) -> frozenset[tuple[Token, ...]]:
+    """Runs of five tokens of a short row, which two short rows must share too."""
+    if len(_words(texts)) > MARKED_WORDS_MAX:
         return frozenset()
+    return _fives([token for number, text in enumerate(texts) for token in _tokens(number, text)])
+
+
+def similarity(one: Sequence[str], other: Sequence[str]) -> float:
+    """The Jaccard similarity of the words of two dialogues, or, if both are short, that of all
+    tokens if it is lower.
+    """
+    pairs = [(shingles(one), shingles(other)), (marked(one), marked(other))]
+    return min(len(a & b) / len(a | b) for a, b in pairs if a and b)
+
+
+def _words(texts: Iterable[str]) -> list[str]:
+    return [word.lower() for text in texts for word in WORD.findall(text)]
+
+
+def _fives(tokens: Sequence[T]) -> frozenset[tuple[T, ...]]:
     return frozenset(tuple(tokens[at : at + 5]) for at in range(max(1, len(tokens) - 4)))
 
 
@@ -39,6 +67,7 @@ def _runs(text: str) -> Iterator[list[Line]]:
     """Single lines of code, and neighbouring lines of prose together."""
     prose: list[Line] = []
     for line in lines_of(text):
+        line.is_code &= SENTENCE.search(line.text) is None
         if line.is_code:
             yield from [prose] if prose else []
             yield [line]

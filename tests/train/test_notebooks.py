@@ -75,6 +75,14 @@ def test_a_selection_of_rows_is_trained_and_no_other_row(
     assert sorted(read) == [3, 3, 5, 5, 8, 8]
 
 
+def test_a_column_that_map_adds_is_in_the_rows(shards: Path) -> None:
+    rows = open_shards(shards).map(lambda row: {"tokens": len(row["input_ids"])})
+    samples = IndexRows(rows).samples([0, 1])
+    for index, row in enumerate([Shards(shards, "train")[0], Shards(shards, "train")[1]]):
+        assert rows[index]["tokens"] == samples[index]["tokens"] == len(row["input_ids"])
+        assert rows[index]["input_ids"].tolist() == row["input_ids"].tolist()
+
+
 def test_a_selection_keeps_its_rows_with_lengths_and_columns(shards: Path) -> None:
     few = open_shards(shards).select([5, 3, 8])
     rows = Shards(shards, "train")

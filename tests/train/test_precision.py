@@ -7,7 +7,7 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig
 
 from train_runs import SETTINGS, history, train, words
@@ -55,6 +55,19 @@ def test_a_new_adapter_on_a_bfloat16_base_is_trained_and_saved_in_float32(
         torch.float32
     }
     assert history(out)[0]["weights_moved"] > 0.3  # of B, which starts at 0; A follows
+
+
+def test_a_quantized_model_learns_after_an_evaluation(
+    shards: Path, start: Path, tmp_path: Path
+) -> None:
+    """bitsandbytes packs weights for inference on some processors, without a gradient."""
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    config = AutoConfig.from_pretrained(start, hidden_size=128, intermediate_size=256, head_dim=32)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "wide")
+    settings = {"use_peft": True, "load_in_4bit": True, "eval_strategy": "steps", "eval_steps": 1}
+    out = train("sft", shards, tmp_path / "wide", tmp_path / "out", max_steps=3, **settings)
+    steps = [entry for entry in history(out) if "grad_norm" in entry]
+    assert len(steps) == 3 and all(entry["grad_norm"] > 0 for entry in steps)
 
 
 def test_a_run_in_which_no_weight_moves_stops_and_says_why(

@@ -1,11 +1,13 @@
 """A resumed run equals one that never stopped, in every combination that is accepted.
 
-A few combinations run by default; set ZEPHYR_FAST_RESUME_MATRIX to run all of them.
+A few combinations run by default; set ZEPHYR_FAST_RESUME_MATRIX to run all of them. Those of QLoRA
+need bitsandbytes, which also runs on a CPU.
 """
 
 import os
 import re
 import shutil
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from train_runs import train, words
 from zephyr_fast import ref_logprobs
@@ -22,6 +25,7 @@ TUNES: dict[str, dict[str, Any]] = {
     "full": {},
     "lora": {"use_peft": True, "lora_dropout": 0.2},
     "dora": {"use_peft": True, "use_dora": True},
+    "qlora": {"use_peft": True, "lora_dropout": 0.2, "load_in_4bit": True},
 }
 METHODS = ("sft", "dpo memory", "dpo stored", "adapter memory", "adapter stored")
 RANKS = ((1, 1), (1, 2), (2, 1), (2, 2))
@@ -36,21 +40,39 @@ CASES = [
     case
     for case in product(TUNES, METHODS, RANKS)
     if (case[0] != "full" or not case[1].startswith("adapter"))  # the adapter is what trains
+    and (case[0] != "qlora" or not case[1].endswith("stored"))  # refused, see below
     and (case in DEFAULT or os.environ.get("ZEPHYR_FAST_RESUME_MATRIX"))
 ]
 
 
 @pytest.fixture(scope="session")
+def starts(start: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The base model of each kind. A quantized one has widths of whole blocks."""
+    torch.manual_seed(0)
+    config = AutoConfig.from_pretrained(start, hidden_size=128, intermediate_size=256)
+    config.head_dim = 128 // config.num_attention_heads
+    wide = tmp_path_factory.mktemp("model") / "wide"
+    AutoModelForCausalLM.from_config(config).save_pretrained(wide)
+    return dict.fromkeys(TUNES, start) | {"qlora": wide}
+
+
+@pytest.fixture(scope="session")
 def adapters(
-    shards: Path, start: Path, tmp_path_factory: pytest.TempPathFactory
+    shards: Path, starts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
     """A trained adapter of each kind."""
     folder = tmp_path_factory.mktemp("adapters")
+    settings = {**TUNES["lora"], "learning_rate": 1e-2}
     return {
-        tune: train("sft", shards, start, folder / tune, learning_rate=1e-2, **settings)
-        for tune, settings in TUNES.items()
-        if settings
+        "lora": train("sft", shards, starts["lora"], folder / "lora", **settings),
+        "dora": train("sft", shards, starts["dora"], folder / "dora", **settings, use_dora=True),
+        "qlora": train("sft", shards, starts["qlora"], folder / "qlora", **settings),
     }
+
+
+def skip_without_bitsandbytes(tune: str) -> None:
+    if tune == "qlora" and not find_spec("bitsandbytes"):
+        pytest.skip("bitsandbytes is not installed")
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
@@ -64,15 +86,16 @@ def test_a_resumed_run_equals_one_that_never_stopped(
     method: str,
     ranks: tuple[int, int],
     request: pytest.FixtureRequest,
-    start: Path,
+    starts: dict[str, Path],
     tmp_path: Path,
 ) -> None:
+    skip_without_bitsandbytes(tune)
     settings = {**TUNES[tune], "max_steps": 4, "save_strategy": "steps", "save_steps": 2}
-    if ranks != (1, 1):
-        settings |= {"lora_dropout": 0.0} if tune != "full" else {}
+    if ranks[0] != ranks[1] and tune != "full":
+        settings["lora_dropout"] = 0.0  # other ranks draw other numbers
     act = "sft" if method == "sft" else "dpo"
     data: Path = request.getfixturevalue("shards" if act == "sft" else "prefs")
-    model = start
+    model = starts[tune]
     if method.startswith("adapter"):
         model = request.getfixturevalue("adapters")[tune]
     if method.endswith("stored"):
@@ -87,10 +110,19 @@ def test_a_resumed_run_equals_one_that_never_stopped(
     before = weights(whole / "checkpoint-2")
     assert any(not torch.equal(before[name], one) for name, one in expected.items())
     for name, one in expected.items():
-        if ranks == (1, 1):
+        if ranks[0] == ranks[1]:
             assert torch.equal(found[name], one), name
         else:
             torch.testing.assert_close(found[name], one, rtol=1e-4, atol=1e-5)
+
+
+def test_a_stored_reference_of_a_quantized_model_is_refused(
+    prefs: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {**TUNES["qlora"], "precompute_ref_log_probs": True}
+    assert main(words("dpo", prefs, start, tmp_path, **settings)) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ") and "the reference is the quantized model" in error
 
 
 def test_an_updated_reference_is_saved_and_restored(

@@ -1,16 +1,18 @@
 """What is saved is ready to chat: it stops where trained turns end, and begins as documents do."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tokenizers import AddedToken
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from trl import SFTConfig
 
-from train_runs import train
-from zephyr_fast import Shards, prep
+from train_runs import SETTINGS, train
+from zephyr_fast import IntegrityError, Manifest, Shards, open_shards, prep
 from zephyr_fast.train.saving import end_tokens, template_with_bos
+from zephyr_fast.train.trainers import SFTTrainer
 
 SAVES = {"save_strategy": "steps", "save_steps": 1}
 
@@ -42,7 +44,7 @@ def test_a_model_stops_at_the_token_that_ends_trained_turns_and_at_eos(
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(ended / "tokenizer")
     unknown = tokenizer.convert_tokens_to_ids("<unk>")
-    assert end_tokens(str(ended), tokenizer) == [unknown]
+    assert end_tokens([Manifest.read(ended)], tokenizer) == [unknown]
     out = train("sft", ended, start, tmp_path, **SAVES)
     for folder in (out, out / "checkpoint-1"):
         stops = GenerationConfig.from_pretrained(folder).eos_token_id
@@ -72,17 +74,52 @@ def test_the_saved_template_begins_as_the_documents_of_the_data_do(
 ) -> None:
     data = request.getfixturevalue("shards" if act == "sft" else "prefs")
     tokenizer = AutoTokenizer.from_pretrained(data / "tokenizer")
-    tokenizer.chat_template = template_with_bos(str(data), tokenizer)
+    tokenizer.chat_template = template_with_bos(Shards(data, "train"), tokenizer)
     ids = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], return_dict=False)
     row = Shards(data, "train")[0]
     trained = row["input_ids" if act == "sft" else "prompt_ids"]
     assert ids[0] == trained[0] == tokenizer.bos_token_id != ids[1]
     assert ids[:4] == trained[:4].tolist() or not np.array_equal(trained[1:3], ids[1:3])
-    assert template_with_bos(str(data), tokenizer) == tokenizer.chat_template
+    assert template_with_bos(Shards(data, "train"), tokenizer) == tokenizer.chat_template
 
 
-def test_a_token_that_rarely_ends_a_turn_does_not_stop_the_model(shards: Path) -> None:
-    """Of a turn that was truncated, say."""
+def test_several_datasets_give_the_union_of_their_end_tokens(
+    shards: Path, ended: Path, tmp_path: Path
+) -> None:
     tokenizer = AutoTokenizer.from_pretrained(shards / "tokenizer")
-    tokenizer.add_tokens([AddedToken("never", special=True)])
-    assert end_tokens(str(shards), tokenizer) == [tokenizer.eos_token_id]
+    manifests = [Manifest.read(shards), Manifest.read(ended)]
+    unknown = tokenizer.convert_tokens_to_ids("<unk>")
+    assert end_tokens(manifests, tokenizer) == sorted([unknown, tokenizer.eos_token_id])
+    wrong = replace(manifests[0], template=replace(manifests[0].template, end_tokens=(9_999,)))
+    with pytest.raises(IntegrityError, match="lists 9999 as a token that ends messages"):
+        end_tokens([wrong], tokenizer)
+
+
+def test_a_model_that_learns_no_single_end_token_comes_with_a_warning(
+    shards: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "chatml"
+    keys = {"pack.seq_len": 256, "template.name": "chatml"}
+    prep(input="sample", out=data, overrides=keys)
+    train("sft", data, start, tmp_path / "out", max_steps=1)
+    said = capsys.readouterr().err
+    assert "may not stop by itself, because messages end with `<|im_end|>`, which is" in said
+    train("sft", shards, start, tmp_path / "out", max_steps=1)
+    assert "may not stop" not in capsys.readouterr().err
+
+
+def test_a_model_of_a_notebook_stops_and_begins_as_one_of_the_command_does(
+    ended: Path, start: Path, tmp_path: Path
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(ended / "tokenizer")
+    tokenizer.chat_template = tokenizer.chat_template.replace("{{ bos_token }}", "")
+    trainer = SFTTrainer(
+        str(start),
+        args=SFTConfig(str(tmp_path), **SETTINGS),
+        train_dataset=open_shards(ended).select(range(4)),
+        processing_class=tokenizer,
+    )
+    trainer.save_model(tmp_path)
+    stops = GenerationConfig.from_pretrained(tmp_path).eos_token_id
+    assert sorted(stops) == sorted([tokenizer.convert_tokens_to_ids("<unk>"), 2])
+    assert AutoTokenizer.from_pretrained(tmp_path).chat_template.startswith("{{ bos_token }}")

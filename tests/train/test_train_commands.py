@@ -63,11 +63,19 @@ def test_a_merged_adapter_is_a_model_with_the_same_log_probs(
     assert not (tmp_path / "other").exists()
 
 
+BEST = {"load_best_model_at_end": True, "metric_for_best_model": "nothing", "save_steps": 1}
+BEST |= {"save_strategy": "steps", "eval_strategy": "steps", "eval_steps": 1}
+
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "loss": ("dpo", {"loss_type": "simpo"}, "unknown `loss_type` `simpo`; known: sigmoid"),
     "smoothing": ("dpo", {"loss_type": "exo_pair"}, "needs a `label_smoothing` above 0"),
     "noise": ("sft", {"neftune_noise_alpha": 5.0}, "set `pack: false`"),
     "reference": ("dpo", {"sync_ref_model": True, "use_peft": True}, "sync_ref_model"),
+    "orpo": ("dpo", {"loss_type": "orpo"}, "unknown `loss_type` `orpo`; known: sigmoid"),
+    "json": ("sft", {"model_init_kwargs": "{a"}, "`--model_init_kwargs` is not valid JSON"),
+    "free": ("dpo", {"padding_free": True}, "`--padding_free` has no effect"),
+    "metric": ("sft", BEST, "`metric_for_best_model` training argument is set to 'eval_nothing'"),
+    "model": ("sft", {"model_name_or_path": "/a/b/c"}, "no such directory: `/a/b/c`"),
     "wandb": ("sft", {"report_to": "wandb"}, "wandb"),
     "bitsandbytes": ("sft", {"load_in_4bit": True, "use_peft": True}, "bitsandbytes"),
     "flash_attn": ("sft", {"attn_implementation": "flash_attention_2"}, "FlashAttention2"),

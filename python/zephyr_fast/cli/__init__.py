@@ -7,7 +7,7 @@ prepare    prep, binarize
 inspect    verify
 recipe     recipe show, recipe keys
 train      ref-logprobs, estimate
-training   train, merge
+training   train, merge, chat
 endpoints  endpoints
 feedback   feedback collect, feedback report
 generate   generate dialogues
@@ -35,11 +35,11 @@ from zephyr_fast.cli.inspect import verify
 from zephyr_fast.cli.prepare import binarize, prep
 from zephyr_fast.cli.recipe import recipe
 from zephyr_fast.cli.train import estimate, ref_logprobs
-from zephyr_fast.cli.training import merge, train
+from zephyr_fast.cli.training import chat, merge, train
 from zephyr_fast.printed import never_fail_to_encode
 
 _COMMANDS = [
-    *(prep, binarize, train, ref_logprobs, merge, verify, estimate, recipe),
+    *(prep, binarize, train, ref_logprobs, merge, chat, verify, estimate, recipe),
     *(endpoints, generate, feedback, evaluate, compare, radar),
 ]
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}

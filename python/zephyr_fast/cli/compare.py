@@ -22,7 +22,7 @@ _RESULTS = click.argument(
 )
 
 
-@click.command()
+@click.command(short_help="Compare results of `evaluate`.")
 @_RESULTS
 @click.option(
     "--published",
@@ -48,7 +48,7 @@ def compare(results: tuple[Path, ...], published: str | None, force: bool, as_js
             say(line)
 
 
-@click.command()
+@click.command(short_help="Draw MT-Bench categories as a radar.")
 @_RESULTS
 @click.option(
     "--out",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from zephyr_fast.endpoint.endpoints import Endpoint
 
 
-@click.command()
+@click.command(short_help="List model endpoints, or check them.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--check", "checks", is_flag=True, help="Ask each endpoint what it really does.")
 @click.option("--dry-run", is_flag=True, help="Print what --check would cost; send nothing.")

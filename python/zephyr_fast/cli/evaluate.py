@@ -48,7 +48,7 @@ def _model_options(command: Command) -> Command:
     return command
 
 
-@click.group()
+@click.group(short_help="Measure a model: MT-Bench, AlpacaEval, leaderboard.")
 def evaluate() -> None:
     """Measure a model, or compute the figures of existing judgements."""
 
@@ -57,7 +57,7 @@ evaluate.add_command(leaderboard)
 evaluate.add_command(score)
 
 
-@evaluate.command("mt-bench")
+@evaluate.command("mt-bench", short_help="Answer MT-Bench and rate the answers.")
 @click.option(
     "--questions",
     "questions_file",
@@ -157,7 +157,7 @@ def mt_bench(
     print_results(found, allow_holes, as_json)
 
 
-@evaluate.command("alpaca-eval")
+@evaluate.command("alpaca-eval", short_help="Compare outputs with a baseline's: win rate.")
 @click.option(
     "--set",
     "set_file",

@@ -10,7 +10,7 @@ from zephyr_fast.cli import asking
 from zephyr_fast.printed import say, say_json, shown, warn
 
 
-@click.group()
+@click.group(short_help="Collect AI feedback and report judges' biases.")
 def feedback() -> None:
     """Collect AI feedback on the answers of models, and report the biases of the judges."""
 
@@ -188,7 +188,7 @@ def _print_counts(summary: dict[str, Any]) -> None:
         )
 
 
-@feedback.command()
+@feedback.command(short_help="Report failures and biases of the judges.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.option(

@@ -15,7 +15,7 @@ def generate() -> None:
     """Generate training dialogues with a teacher model."""
 
 
-@generate.command()
+@generate.command(short_help="Generate dialogues with a teacher.")
 @click.option("--teacher", required=True, metavar="NAME", help="Endpoint that answers.")
 @click.option(
     "--user-model",

@@ -18,7 +18,7 @@ def recipe() -> None:
     """Show recipes and their keys."""
 
 
-@recipe.command()
+@recipe.command(short_help="Print a recipe as TOML.")
 @click.argument("name")
 @click.option(
     "--set",
@@ -43,7 +43,7 @@ def show(name: str, settings: tuple[str, ...]) -> None:
     say(toml)
 
 
-@recipe.command()
+@recipe.command(short_help="List the keys of recipes.")
 @click.argument("pattern", default="")
 def keys(pattern: str) -> None:
     """List the keys of recipes with type, default and meaning.

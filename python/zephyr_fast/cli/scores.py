@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from zephyr_fast.evaluate.result import Result
 
 
-@click.command()
+@click.command(short_help="Run Open LLM Leaderboard tasks with lm-eval.")
 @click.option(
     "--model",
     "model_dir",
@@ -74,7 +74,7 @@ def leaderboard(
     print_results([run(job, Directory(out))], False, as_json)
 
 
-@click.command()
+@click.command(short_help="Score existing annotations or judgments.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--out",

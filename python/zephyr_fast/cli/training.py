@@ -1,6 +1,8 @@
-"""`zephyr-fast train` and `zephyr-fast merge`: train on shards, and merge an adapter."""
+"""`zephyr-fast train`, `merge` and `chat`: train on shards, and use the resulting model."""
 
 import dataclasses
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import click
 
 from zephyr_fast._core import InputError
 from zephyr_fast.dataset.product import Product
-from zephyr_fast.printed import say, shown
+from zephyr_fast.printed import note, say, say_part, shown
 
 _ACTS = [one.act for one in Product]
 _PASSED = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
@@ -43,6 +45,58 @@ def merge(adapter: str, out: Path, **options: Any) -> None:
     except ImportError as error:
         raise InputError(_missing("merge", error)) from error
     say(shown(str(merged(adapter, out, **options))))
+
+
+@click.command(short_help="Chat with a model.")
+@click.argument("model", metavar="MODEL")
+@click.option("--system", metavar="TEXT", help="System message.")
+@click.option(
+    "--max-tokens",
+    "tokens_max",
+    type=click.IntRange(1),
+    default=512,
+    show_default=True,
+    help="Maximum tokens of an answer.",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0, 100),
+    default=0.7,
+    show_default=True,
+    help="Sampling temperature; 0 takes the most likely token.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sampling.")
+def chat(model: str, **options: Any) -> None:
+    """Chat with MODEL, a directory or Hub id of a model or adapter.
+
+    Each line of stdin is a message, and `/new` starts a new dialogue. The model answers with its
+    own chat template, and stops at the tokens of its generation config.
+    """
+    try:
+        from zephyr_fast.train.chat import Chat
+    except ImportError as error:
+        raise InputError(_missing("chat", error)) from error
+    dialogue = Chat(model, **options)
+    note("type a message; `/new` starts a new dialogue, Ctrl-D ends")
+    for text in _typed():
+        if text == "/new":
+            dialogue.forget()
+        elif text:
+            answer = dialogue.answer(text, say_part)
+            say("")
+            if not answer.is_ended:
+                note(f"(the model did not stop within {answer.tokens} tokens)")
+
+
+def _typed() -> Iterator[str]:
+    """Yield the lines of stdin, with a prompt on a terminal."""
+    sys.stdin.reconfigure(errors="replace")  # type: ignore[union-attr]  # bytes that are not UTF-8
+    prompt = "> " if sys.stdin.isatty() else ""
+    while True:
+        try:
+            yield input(prompt).strip()
+        except EOFError:
+            return
 
 
 def _missing(command: str, error: ImportError) -> str:

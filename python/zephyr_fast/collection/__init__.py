@@ -1,8 +1,8 @@
-"""What commands share that ask many questions and write the answers as rows of a directory.
+"""Shared by commands that send many calls and write the answers as rows in a directory.
 
-run          asks what is open, then writes the rows from the log alone
-directory    the files of such a directory, and the settings that it belongs to
-prompt_file  messages of a prompt in a text file, with names to fill in
+run          sends the open calls, then writes the rows from the log only
+directory    the files of such a directory, and the settings that it was created with
+prompt_file  messages of a prompt in a text file, with placeholders
 prompts      prompts and seeds from JSONL, Parquet or text files
-drawn        choices by hash, so that order and number of rows do not matter
+drawn        choices by hash, independent of the order and number of rows
 """

@@ -2,7 +2,7 @@
 
 rows.jsonl            the rows, written last, once every call has an outcome
 _log/calls.jsonl      every call and its outcome, append-only
-_log/settings.json    what the rows depend on: another run cannot continue in the directory
+_log/settings.json    the settings of the rows: runs with other settings cannot continue here
 _log/summary.json     counts, and the SHA-256 of the rows
 """
 
@@ -68,7 +68,9 @@ class Directory:
         self._write(self._log, "settings.json", [text])
 
     def settings(self) -> dict[str, Any]:
-        """Return the stored settings. InputError if there are none, IntegrityError if damaged."""
+        """Return the stored settings. InputError if there are no settings, IntegrityError if
+        damaged.
+        """
         path = self._log / "settings.json"
         try:
             found = parse_json(read_bytes(path, SETTINGS_BYTES_MAX))
@@ -112,7 +114,7 @@ class Directory:
         return summary
 
     def read(self) -> Iterator[dict[str, Any]]:
-        """Yield the rows. InputError if there are none, IntegrityError for a line that is no row.
+        """Yield the rows. InputError if there are no rows, IntegrityError for an invalid line.
 
         A row is not checked beyond being an object: it may have been edited.
         """
@@ -145,8 +147,8 @@ def written(fields: Mapping[str, Any]) -> bytes:
 
 
 def described(endpoint: Endpoint) -> dict[str, Any]:
-    """Return what answers depend on: the model and what is sent with each call, without address
-    and key.
+    """Return the part of an endpoint that answers depend on: the model and the fields sent with
+    each call, without address and key.
     """
     return {
         "model": endpoint.model,
@@ -156,7 +158,7 @@ def described(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _has_other_files(path: Path) -> bool:
-    """Whether there is anything but a log directory, which a killed run may leave empty."""
+    """Whether there are files other than the log directory, which a killed run may leave empty."""
     return path.exists() and any(entry.name != LOG for entry in path.iterdir())
 
 

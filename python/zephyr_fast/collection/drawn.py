@@ -1,4 +1,4 @@
-"""Choices by hash of a seed and names, so that neither order nor number of rows matters."""
+"""Choices by the hash of a seed and names, independent of the order and number of rows."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

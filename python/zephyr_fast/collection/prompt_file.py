@@ -1,12 +1,12 @@
-"""Messages of a prompt in a text file, with names in double braces to fill in.
+"""Reads the messages of a prompt from a text file, with placeholders in double braces.
 
     === system
     You compare answers.
     === user
     Question: {{instruction}}
 
-Several turns of user and assistant show a model what to do. Values are inserted once, so braces in
-them stay as they are.
+Several turns of user and assistant are examples for the model. Values are inserted once, so braces
+in them are kept.
 """
 
 import hashlib
@@ -90,8 +90,8 @@ def read_text(path: Path) -> str:
 
 
 def lines(path: Path) -> list[str]:
-    """Return the lines of a text file without empty lines and comments (`#`). InputError if there
-    are none.
+    """Return the lines of a text file without empty lines and comments (`#`). InputError if no
+    lines remain.
     """
     found = [line.strip() for line in read_text(path).splitlines()]
     found = [line for line in found if line and not line.startswith("#")]

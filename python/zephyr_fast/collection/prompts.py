@@ -23,7 +23,7 @@ _ALL_COLUMNS = (*_COLUMNS, "incorrect_answers")
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt. `id` is unique within a run; without one in the row, the SHA-256 of the text."""
+    """One prompt. `id` is unique within a run. It defaults to the SHA-256 of the text."""
 
     id: str
     text: str
@@ -155,7 +155,7 @@ def _text(where: str, row: Mapping[str, Any], key: str) -> str | None:
 
 def _answers(where: str, row: Mapping[str, Any], key: str) -> tuple[str, ...]:
     value = row.get(key)
-    if value is None or value == ["None"]:  # how UltraFeedback writes that there are none
+    if value is None or value == ["None"]:  # UltraFeedback's form for an empty list
         return ()
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise InputError(f"{where}: `{key}` is not a list of texts but {brief(value)}")

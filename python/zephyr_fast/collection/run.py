@@ -1,7 +1,7 @@
-"""Asks every call that has no outcome yet, then writes the rows from the log alone.
+"""Sends every call that has no outcome yet, then writes the rows from the log only.
 
-Rows are a pure function of their plans and the log. So a run that was killed and continued, a run
-that was not, and a replay without any server write the same bytes.
+Rows are a pure function of their plans and the log. An uninterrupted run, a run that was killed and
+resumed, and a replay without a server therefore write the same bytes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,8 +26,8 @@ Plans = Callable[[], Iterable[Plan[Row]]]
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """How a run asks. `replays`: nothing is sent. `accepts_failures`: calls that stay without an
-    answer are failures of their rows instead of stopping the run.
+    """Settings of a run. `replays`: no call is sent. `accepts_failures`: a call without an answer
+    becomes a failure of its row, and does not stop the run.
     """
 
     caps: Caps = field(default_factory=Caps)
@@ -38,7 +38,7 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What a run wrote, what it sent, and what all runs in the directory spent."""
+    """Rows that a run wrote, calls that it sent, and the cost of all runs in the directory."""
 
     summary: dict[str, Any]
     counts: Counts
@@ -54,8 +54,8 @@ def run(
     tally: Callable[[Row], object],
     totals: Callable[[], Mapping[str, Any]],
 ) -> Collected:
-    """Collect what is missing and write the rows. `settings` are what the rows depend on. `tally`
-    sees each row as it is written, and `totals` returns what it counted.
+    """Send the missing calls and write the rows. `settings` are the values that the rows depend on.
+    `tally` is called with each row that is written, and `totals` returns its counts.
 
     Raises:
         OutputExistsError: The directory belongs to a run with other settings.
@@ -100,7 +100,7 @@ def _rows(
 
 
 def estimate(plans: Plans, endpoints: Endpoints, directory: Directory) -> list[Forecast]:
-    """Return what the run will send to each endpoint. Sends and writes nothing."""
+    """Return the estimate for each endpoint. Sends and writes nothing."""
     if not directory.has_log():
         return forecast(plans(), endpoints)
     with directory.open_log(read_only=True) as log:

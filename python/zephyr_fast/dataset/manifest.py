@@ -119,12 +119,18 @@ class TemplateInfo:
 
 @dataclass(frozen=True)
 class InputEntry:
-    """One input file and its BLAKE3. Its index in the list is the `input` column of the ledger."""
+    """One input file and its BLAKE3. Its index in the list is the `input` column of the ledger.
+
+    `unused_columns` are columns with content that no row used. If `has_more_unused_columns` is
+    true, there are others that are not listed.
+    """
 
     name: str
     blake3: str
     bytes: int
     rows: int
+    unused_columns: tuple[str, ...] = ()
+    has_more_unused_columns: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,7 @@ class TruecaseStats:
 
 @dataclass(frozen=True)
 class StructureStats:
-    """What the filter `structure` cut or let pass with `order = "any"`."""
+    """Rows that the filter `structure` changed, or accepted because of `order = "any"`."""
 
     rows_cut: int
     messages_cut: int

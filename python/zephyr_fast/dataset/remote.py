@@ -1,12 +1,12 @@
 """Downloads datasets from URLs (`hf://datasets/…`, `https://…`, see `address.py`) into a cache, and
 verifies each file.
 
-    ~/.cache/zephyr-fast/              or $ZEPHYR_FAST_CACHE; owned by the user, and not a link
+    ~/.cache/zephyr-fast/              or $ZEPHYR_FAST_CACHE, owned by the user and not a link
         <URL and manifest, 32 hex digits>/
-            locks/                     one file per download; processes wait for each other
+            locks/                     one file per download, for which processes wait
             data/                      the only directory that a manifest's names refer to
-                tokenizer/  manifest.json       downloaded at once; another dataset under the
-                                                same URL gets another entry
+                tokenizer/  manifest.json       downloaded at once (another dataset under the
+                                                same URL gets another entry)
                 train-00000.arrow …             downloaded on first use, or earlier by the
                                                 prefetching threads
 

@@ -45,7 +45,7 @@ def verify(folder: str | Path, *, raise_on_error: bool = True) -> VerifyReport:
     Raises:
         IntegrityError: There are problems (the message names the first), or the manifest cannot
             be parsed.
-        InputError: The directory is missing or holds no dataset.
+        InputError: The directory is missing or is not a dataset.
     """
     fields = json.loads(_core.verify(folder))
     problems = tuple(Problem(**one) for one in fields["problems"])

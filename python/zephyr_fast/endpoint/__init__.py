@@ -1,24 +1,24 @@
-"""Asks language models behind any OpenAI-compatible HTTP API, many at once, and pays once.
+"""Calls language models through OpenAI-compatible HTTP APIs, concurrently, and pays only once.
 
 Rows become plans (generators of calls), plans become answers, and every answer is in an
 append-only log before it is used. A rerun sends only the calls that have no answer there.
 
-plans       drives plans against endpoints, or replays them from the log alone
-client      one call: its slot, its budget, its retries, its lines in the log
-call        what is asked, what comes back, and the key that names a call
-reasons     why a call failed, and what follows from each reason
+plans       runs plans against endpoints, or replays them from the log only
+client      sends one call: its slot, its budget, its retries, its lines in the log
+call        calls, outcomes, and the key that identifies a call
+reasons     the reasons why a call can fail, and their consequences
 endpoints   reads the TOML file that names servers, models, limits and prices
-secret      an API key that no text shows
-http        one POST: deadlines, a size cap, no redirects
-reader      the bytes of a reply to an answer or a failure
-pace        requests and tokens a minute, pauses, concurrency: pure arithmetic on a clock
-lane        the queue of calls in front of one endpoint
-retry       when a failed call is tried again
-budget      what was spent and what is reserved, never above the cap
+secret      an API key that is never printed
+http        sends one POST with deadlines, a size limit and no redirects
+reader      parses the bytes of a reply into an answer or a failure
+pace        computes the limits per minute, pauses and concurrency, without a clock
+lane        the queue of calls to one endpoint
+retry       decides when a failed call is tried again
+budget      tracks the amounts spent and reserved, never above the cap
 log         the file of calls
-line        one line of that file
-batch       files of a Batch API, out and in
+line        formats one line of that file
+batch       writes and reads the files of a Batch API
 forecast    what a run will take, without sending anything
 probe       what an endpoint really does
-errors      errors with an exit code of their own
+errors      errors with their own exit codes
 """

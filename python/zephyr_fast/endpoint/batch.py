@@ -1,8 +1,8 @@
-"""Files of a Batch API, out and in.
+"""Writes and reads the files of a Batch API.
 
-    export    open calls of the plans -> JSONL; each is `sent` in the log, with its reserve
-    results   the provider's result and error files -> answers in the log
-    release   a file that was never uploaded -> its calls are open again
+    export    writes open calls as JSONL, each with a `sent` line and its reserve in the log
+    results   reads the provider's result and error files into the log
+    release   reopens the calls of a file that was never uploaded
 
 A plan whose later calls depend on earlier answers takes one export and one import per step.
 """
@@ -31,7 +31,9 @@ T = TypeVar("T")
 
 CALLS_MAX = 50_000
 FILE_BYTES_MAX = 200_000_000
-"""Limits of a batch file; the strictest in use. The next export has the calls that are left."""
+"""Limits of a batch file, the strictest of the providers in use. Calls that do not fit go into the
+next export.
+"""
 
 LINE_BYTES_MAX = 16 << 20
 
@@ -40,8 +42,8 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import made of each line: new answers, failures by whether they are final, keys that
-    no plan asked for, and lines that were not needed, since their call has an outcome or is open.
+    """Counts of an import: new answers, failures by whether they are final, keys that belong to no
+    call of the plans, and lines that were not needed because their call has an outcome or is open.
     """
 
     answered: int
@@ -59,13 +61,14 @@ def export(
     path: Path,
     caps: Caps | None = None,
 ) -> int:
-    """Writes the calls to endpoint `name` that have no outcome into a new file. Gives their number.
+    """Write the calls to endpoint `name` that have no outcome into a new file, and return their
+    number.
 
-    Without such a call no file is written. An export that was interrupted is finished by the next
-    one to the same file.
+    If there are no such calls, no file is written. An interrupted export is completed by the next
+    export to the same file.
 
-    Errors: InputError if the file exists or its name has unusual characters; BudgetError, with
-    nothing written, if the calls could cost more than the caps allow.
+    Raises InputError if the file exists or its name has unusual characters. Raises BudgetError, and
+    writes no file, if the calls could cost more than the caps allow.
     """
     if not _NAME.fullmatch(path.name):
         raise InputError(
@@ -88,7 +91,8 @@ def export(
     if not requests:
         return 0
     _write(draft, map(_exported, requests))
-    # The log goes before the file's name: a file whose calls are not in it could be paid twice.
+    # The log is written before the file gets its name: calls in a file that the log does not know
+    # could be paid for twice.
     for request in requests:
         log.sent(request.key, name, reserves[request.key], batch=path.name)
     log.sync()
@@ -97,7 +101,7 @@ def export(
 
 
 def _finished(draft: Path, path: Path, log: CallLog) -> int:
-    """Finishes an export that was interrupted: the file gets the calls that the log has in it."""
+    """Complete an interrupted export: write the calls that the log assigns to the file."""
     try:
         held = draft.read_bytes().splitlines(keepends=True)
     except FileNotFoundError:
@@ -185,11 +189,11 @@ def _rename(draft: Path, path: Path) -> None:
 def results(
     plans: Iterable[Plan[T]], endpoints: Endpoints, log: CallLog, paths: Iterable[Path]
 ) -> Imported:
-    """Writes the outcomes of a provider's result and error files into the log.
+    """Write the outcomes of a provider's result and error files into the log.
 
-    Results may come in any order. Calls that failed or expired are open again; calls that no file
-    mentions stay in their batch. An answer is used even if its call is in no batch, such as one
-    that was released after all: it was paid for.
+    Results may come in any order. Calls that failed or expired are open again. Calls that no file
+    mentions stay in their batch. An answer is used even if its call is not in a batch, for example
+    because it was released, since it was paid for.
     """
     found, lines = _best(paths)
     waiting, counts = set(found), {"answered": 0, "failed": 0, "left_open": 0}
@@ -216,7 +220,9 @@ def results(
 
 
 def _best(paths: Iterable[Path]) -> tuple[dict[str, dict[str, Any]], int]:
-    """The first answer to each call, or its first error without one; and the number of lines."""
+    """Return the first answer to each call, or its first error if it has no answer, and the number
+    of lines.
+    """
     found: dict[str, dict[str, Any]] = {}
     lines = 0
     for path in paths:
@@ -242,7 +248,7 @@ def _kind(outcome: Outcome) -> str:
 def _write_outcome(request: Request, endpoint: Endpoint, outcome: Outcome, log: CallLog) -> None:
     number = log.last_attempt(request.key)
     if request.key not in log.batched:
-        number += 1  # what another attempt has reserved stays spent
+        number += 1  # cost reserved by another attempt stays spent
     cost = cost_of(outcome, endpoint, _reserve(request, endpoint))
     final = _kind(outcome) != "left_open"
     log.ended(request.key, number, endpoint.name, cost, outcome, is_final=final)
@@ -280,8 +286,8 @@ def _result(line: bytes, where: str) -> tuple[str, dict[str, Any]]:
 
 
 def release(log: CallLog, name: str) -> int:
-    """Opens the calls again that were exported to file `name`, which was never uploaded. Gives
-    their number. What they had reserved is free again.
+    """Reopen the calls that were exported to file `name`, which was never uploaded, and return
+    their number. Their reserved cost becomes available again.
     """
     keys = [key for key, batch in log.batched.items() if batch == name]
     for key in keys:

@@ -1,7 +1,7 @@
-"""What was spent and what is reserved for calls in flight, never above the cap.
+"""Tracks the amounts spent and reserved for calls in flight. Their sum never exceeds the cap.
 
-Every call reserves the most that it can cost before it is sent, and settles afterwards. Amounts
-are whole nano-USD and tokens, so sums are exact.
+Every call reserves its maximum cost before it is sent, and is settled afterwards. Amounts are
+integers of nano-USD and tokens, so sums are exact.
 
     >>> budget = Budget(cap=Cost(nanousd=10, tokens=None), spent=Cost(4, 0))
     >>> budget.reserve(Cost(6, 100)), budget.reserve(Cost(1, 1))
@@ -20,7 +20,7 @@ from zephyr_fast.printed import shown
 
 
 class Cost(NamedTuple):
-    """An amount: nano-USD and tokens. In a cap, None is no cap."""
+    """An amount: nano-USD and tokens. In a cap, None means no limit."""
 
     nanousd: int | None
     tokens: int | None
@@ -28,13 +28,13 @@ class Cost(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """What a run may cost, over all its resumes. None is no cap."""
+    """The limits on the cost of a run, including its resumes. None means no limit."""
 
     usd: float | None = None
     tokens: int | None = None
 
     def checked(self, endpoints: Endpoints) -> Cost:
-        """The caps as amounts. InputError if an endpoint has no prices and USD are capped."""
+        """Return the caps as amounts. InputError if USD are capped without prices."""
         if self.usd is not None:
             for endpoint in endpoints.values():
                 if not endpoint.has_prices:
@@ -47,7 +47,7 @@ class Caps:
 
 
 class Budget:
-    """A cap, what was spent, and what is reserved."""
+    """A cap, the amount spent, and the amount reserved."""
 
     def __init__(self, cap: Cost, spent: Cost) -> None:
         self.cap = cap
@@ -57,11 +57,11 @@ class Budget:
 
     @property
     def spent(self) -> Cost:
-        """What was spent, without what is reserved."""
+        """Return the amount spent, without the amount reserved."""
         return Cost(self._spent_nanousd, self._spent_tokens)
 
     def reserve(self, cost: Cost) -> bool:
-        """Reserves an amount. False, and nothing reserved, if the cap could be passed."""
+        """Reserve an amount. Return False, and reserve nothing, if the cap could be exceeded."""
         nanousd, tokens = cost.nanousd or 0, cost.tokens or 0
         committed_nanousd = self._spent_nanousd + self._held_nanousd + nanousd
         committed_tokens = self._spent_tokens + self._held_tokens + tokens
@@ -75,7 +75,7 @@ class Budget:
         return True
 
     def settle(self, reserved: Cost, spent: Cost) -> None:
-        """Replaces a reserved amount by what was spent."""
+        """Replace a reserved amount by the amount spent."""
         self._held_nanousd -= reserved.nanousd or 0
         self._held_tokens -= reserved.tokens or 0
         self.reserved_calls -= 1
@@ -84,7 +84,7 @@ class Budget:
 
 
 def usd(nanousd: int | None) -> str:
-    """An amount as people read it.
+    """Format an amount for people.
 
     >>> usd(1_234_500_000)
     '$1.2345'

@@ -1,4 +1,4 @@
-"""What is asked, what comes back, and the key that names a call for good."""
+"""Calls, their outcomes, and the permanent key that identifies a call."""
 
 import hashlib
 import json
@@ -20,11 +20,11 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One question to one endpoint. What is None is left to the server.
+    """One question to one endpoint. Fields that are None are left to the server.
 
-    `max_tokens` is required, or a budget could not be held. `top_logprobs` above 0 asks for the
-    log-probs of that many tokens at each place. `sample` tells calls apart that ask the same
-    thing more than once.
+    `max_tokens` is required, because the cost must have an upper bound. `top_logprobs` above 0
+    requests the log-probs of that many tokens at each position. `sample` distinguishes calls that
+    ask the same thing repeatedly.
     """
 
     endpoint: str
@@ -49,13 +49,13 @@ class Usage:
 
     @property
     def tokens(self) -> int:
-        """Both together, as budgets and limits count them."""
+        """Return input and output tokens together, as budgets and limits count them."""
         return self.input_tokens + self.output_tokens
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprob:
-    """One token of an answer with its log-prob, and the likeliest tokens in its place."""
+    """One token of an answer with its log-prob, and the most likely tokens at its position."""
 
     token: str
     logprob: float
@@ -64,7 +64,7 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One text of an answer. `finish` is the server's word; `length` means that it was cut."""
+    """One text of an answer. `finish` is the server's reason for its end: `length` if truncated."""
 
     text: str
     finish: str | None
@@ -72,13 +72,13 @@ class Choice:
 
     @property
     def is_cut(self) -> bool:
-        """Whether the text ends because the tokens ran out."""
+        """Whether the text ends because it reached the maximum number of tokens."""
         return self.finish == "length"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """As many choices as were asked for, none of them empty."""
+    """As many choices as requested. None of them is empty."""
 
     choices: tuple[Choice, ...]
     model: str | None
@@ -87,16 +87,17 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The first choice's text."""
+        """Return the text of the first choice."""
         return self.choices[0].text
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A call without an answer. `detail` is the server's text or the error's, without keys.
+    """The outcome of a call without an answer. `detail` is the text of the server or of the error,
+    without keys.
 
-    `may_be_billed`: the server may have worked on it and charged for it without telling how much.
-    `retry_after`: seconds that the server asked to wait.
+    `may_be_billed`: The server may have processed the call and charged an unknown amount for it.
+    `retry_after`: Seconds to wait before a retry, as requested by the server.
     """
 
     reason: Reason
@@ -112,7 +113,7 @@ Outcome = Answer | Failure
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A call as it is sent: its body, its key, and the most tokens that it can take."""
+    """A call ready to be sent: its body, its key, and its maximum number of tokens."""
 
     call: Call
     body: bytes
@@ -121,23 +122,23 @@ class Request:
 
     @property
     def output_tokens_max(self) -> int:
-        """Tokens that the server may write."""
+        """Return the maximum number of tokens that the server may write."""
         return self.call.max_tokens * self.call.n
 
     @property
     def tokens_max(self) -> int:
-        """Tokens that the call can take, input and output."""
+        """Return the maximum number of tokens of the call, input and output."""
         return self.input_tokens_max + self.output_tokens_max
 
 
-_TOKENS_PER_MESSAGE = 16  # What a chat template adds around a message: 4 to 11 in known templates.
+_TOKENS_PER_MESSAGE = 16  # Added by a chat template per message: 4 to 11 in known templates.
 
 
 def request_of(call: Call, endpoint: Endpoint) -> Request:
-    """The request of a call. InputError for a call that cannot be sent.
+    """Return the request of a call. InputError for a call that cannot be sent.
 
     The key is the SHA-256 of the body, the endpoint's name and the sample's number. The body is
-    canonical JSON, so equal calls have equal keys; the name is part of it because servers of
+    canonical JSON, so equal calls have equal keys. The name is included because servers of
     different models often call them all `default`.
     """
     if call.max_tokens < 1 or call.n < 1 or call.top_logprobs < 0 or not call.messages:
@@ -147,7 +148,7 @@ def request_of(call: Call, endpoint: Endpoint) -> Request:
     except (UnicodeEncodeError, ValueError) as error:
         raise InputError(f"a call cannot be written as JSON: {error}") from error
     named = b"\n".join((body, endpoint.name.encode(), str(call.sample).encode()))
-    # A byte-level tokenizer makes at most one token of a byte, so this is an upper bound.
+    # A byte-level tokenizer produces at most one token per byte, so this is an upper bound.
     bound = sum(
         len(message.content.encode()) + len(message.role) + _TOKENS_PER_MESSAGE
         for message in call.messages
@@ -156,7 +157,7 @@ def request_of(call: Call, endpoint: Endpoint) -> Request:
 
 
 def canonical(value: object) -> bytes:
-    """JSON with sorted keys and no spaces, in UTF-8."""
+    """Return JSON with sorted keys and no spaces, in UTF-8."""
     text = json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )

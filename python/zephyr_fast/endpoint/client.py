@@ -1,8 +1,8 @@
-"""One call: its slot, its budget, its retries, its lines in the log.
+"""Sends one call: its slot, its budget, its retries, and its lines in the log.
 
-The order of an attempt is what keeps the promises: a slot of the lane, then a reserve of the
-budget, then the `sent` line, then the request, then the line of what became of it. Only then is
-the outcome anybody's to use.
+The order of the steps of an attempt is essential: a slot of the lane, then a reservation in the
+budget, then the `sent` line, then the request, then the line of its outcome. Only then may the
+outcome be used.
 """
 
 import asyncio
@@ -26,25 +26,29 @@ from zephyr_fast.endpoint.reasons import Reason
 from zephyr_fast.printed import shown
 
 BAD_REQUESTS_MAX = 10
-"""An endpoint that rejects so many requests, and answers none, is switched off: the fault is in
-all of them.
+"""An endpoint that rejects this many requests without a single answer is switched off, because the
+fault then affects all requests.
 """
 
 
 class Source(Protocol):
-    """Where replies come from."""
+    """The source of replies."""
 
     def post(
         self, request: Request, endpoint: Endpoint, deadline: float
     ) -> Coroutine[Any, Any, Reply]:
-        """The reply to a request, by a time of the loop's clock. Lost if there is none."""
+        """Return the reply to a request by a deadline on the loop's clock. Raises Lost if there is
+        none.
+        """
 
     async def models(self, endpoint: Endpoint) -> list[str]:
-        """Names of the server's models."""
+        """Return the names of the server's models."""
 
 
 class Abandoned(Exception):
-    """A call stays open: a rerun will send it again. `why` is a reason's name or a word."""
+    """Raised for a call that stays open, so a rerun sends it again. `why` is a reason's name or a
+    word.
+    """
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -53,11 +57,11 @@ class Abandoned(Exception):
 
 @dataclass(slots=True)
 class Counts:
-    """What became of the calls of a run, each counted once.
+    """Outcomes of the calls of a run, each counted once.
 
-    `answered` were answered now, `reused` had an outcome in the log. `failed` counts final
-    failures by reason, `left_open` what a rerun will ask again. `models` has, by endpoint, the
-    names that replies gave, with their numbers.
+    `answered` counts calls answered in this run, and `reused` those with an outcome in the log.
+    `failed` counts final failures by reason, and `left_open` the calls that a rerun sends again.
+    `models` counts, per endpoint, the model names in its replies.
     """
 
     answered: int = 0
@@ -69,7 +73,7 @@ class Counts:
 
 
 class Client:
-    """Asks endpoints, within one event loop. `source` None sends nothing."""
+    """Sends calls to endpoints within one event loop. If `source` is None, no call is sent."""
 
     def __init__(
         self,
@@ -97,7 +101,7 @@ class Client:
         self._bad_requests: Counter[str] = Counter()
 
     def stop(self, error: ZephyrError | None = None) -> None:
-        """Sends no more calls. Those in flight may end; the others stay open."""
+        """Send no more calls. Those in flight may finish, and the others stay open."""
         self.error = self.error or error
         self._stopped.set()
         for lane in self.lanes.values():
@@ -105,9 +109,10 @@ class Client:
         self._wake_for_budget()
 
     async def ask(self, call: Call) -> Outcome:
-        """The answer to a call, or its final failure. Abandoned if it stays open.
+        """Return the answer to a call, or its final failure. Raises Abandoned if the call stays
+        open.
 
-        An outcome in the log is returned as it is. A call that is already in flight is not sent
+        An outcome in the log is returned unchanged. A call that is already in flight is not sent
         twice.
         """
         endpoint = self._endpoints.get(call.endpoint)
@@ -127,7 +132,7 @@ class Client:
         return await self._first(request, endpoint)
 
     async def _first(self, request: Request, endpoint: Endpoint) -> Outcome:
-        """Asks, and gives the outcome to everyone who asked the same meanwhile."""
+        """Send a call, and share its outcome with identical calls made in the meantime."""
         sharing = self._sharing[request.key] = []
         try:
             if self._source is None:
@@ -169,16 +174,16 @@ class Client:
                 slot = await lane.enter(request.tokens_max)
             except Closed:
                 raise Abandoned(lane.off.reason.value if lane.off else "stopped") from None
-            except TooLong:  # the server said nothing about this call, so it is never given up
+            except TooLong:  # the server has not seen this call, so it is never given up
                 raise Abandoned(Reason.DEADLINE.value) from None
             deadline = deadline or clock() + endpoint.deadline_seconds
             outcome = await self._attempt(request, endpoint, slot, deadline)
             if isinstance(outcome, Answer) or outcome.reason.is_final:
                 return outcome
             if outcome.reason is Reason.DISCONNECTED and free:
-                free = (
-                    0  # often an idle connection that the server was closing: not the call's fault
-                )
+                # Often an idle connection that the server was closing, which is not the call's
+                # fault. The next attempt gets a new connection.
+                free = 0
                 continue
             attempt += 1
             wait = retry.wait_before(
@@ -200,7 +205,7 @@ class Client:
     async def _attempt(
         self, request: Request, endpoint: Endpoint, slot: Slot, deadline: float
     ) -> Outcome:
-        """One request, with its reserve and its two lines."""
+        """Send one request, with its reservation and its two log lines."""
         lane, tokens_used = self.lanes[endpoint.name], 0
         try:
             reserve = Cost(
@@ -208,7 +213,7 @@ class Client:
                 request.tokens_max,
             )
             await self._reserve(reserve)
-            cost = reserve  # also of a call that ends in an exception: it may have been sent
+            cost = reserve  # also if the call ends in an exception, because it may have been sent
             try:
                 number = self.log.sent(request.key, endpoint.name, reserve)
                 self.counts.attempts += 1
@@ -260,7 +265,7 @@ class Client:
                 settled.set_result(None)
 
     def _observe(self, lane: Lane, slot: Slot, outcome: Outcome) -> None:
-        """Has the lane learn from an outcome, before the slot is given to the next call."""
+        """Update the lane after an outcome, before the slot is used for the next call."""
         if isinstance(outcome, Answer):
             lane.accepted(slot)
             self._bad_requests[lane.endpoint.name] = -1
@@ -290,7 +295,9 @@ class Client:
 
 
 def cost_of(outcome: Outcome, endpoint: Endpoint, reserve: Cost) -> Cost:
-    """What a call cost: by the server's usage; its reserve if it may be billed without any."""
+    """Return the cost of a call: by the server's usage, or its reserve if it may be billed without
+    one.
+    """
     usage = outcome.usage
     if usage is not None:
         return Cost(endpoint.nanousd(usage.input_tokens, usage.output_tokens), usage.tokens)
@@ -304,7 +311,7 @@ def _last(failure: Failure) -> str:
 
 
 def budget_error(budget: Budget, cost: Cost) -> BudgetError:
-    """The error of a call that the budget has no room for."""
+    """Return the error for a call that would exceed the budget."""
     spent = budget.spent
     if budget.cap.nanousd is not None:
         needs, used = usd(cost.nanousd), usd(spent.nanousd)

@@ -33,7 +33,8 @@ _MAX_TOKENS_FIELDS = ("max_tokens", "max_completion_tokens")
 _NOT_IN_BODY = frozenset(
     (*_MAX_TOKENS_FIELDS, "model", "messages", "n", "best_of", "stream", "logprobs", "top_logprobs")
 )
-"""Fields that decide what a call costs or how its reply is read; only the call itself sets them."""
+"""Fields that affect the cost of a call or the form of its reply. Only the call itself sets them.
+"""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -42,11 +43,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class Endpoint:
     """One model behind one server.
 
-    `deadline_seconds` bounds a call with all its retries, from its first attempt;
-    `attempt_seconds` bounds one attempt, `stall_seconds` the wait for the next bytes of a reply
-    that has begun. `retry_seconds` is the first wait before a retry, which doubles. Prices are
-    nano-USD per token, so that sums are exact; None if unknown. `body` holds fields that every
-    request to this endpoint carries besides those of the call.
+    `deadline_seconds` limits a call including its retries, from its first attempt.
+    `attempt_seconds` limits one attempt, and `stall_seconds` the wait for the next bytes of a reply
+    that has begun. `retry_seconds` is the wait before the first retry, and doubles with each retry.
+    Prices are in nano-USD per token, so sums are exact, or None if unknown. `body` holds additional
+    fields of every request to this endpoint.
     """
 
     name: str
@@ -70,17 +71,17 @@ class Endpoint:
 
     @property
     def has_prices(self) -> bool:
-        """Whether a budget in USD can be held here."""
+        """Whether a budget in USD can be enforced for this endpoint."""
         return self.nanousd_per_input_token is not None
 
     def without_key(self, text: str) -> str:
-        """A text of the server without the API key. Shorten it afterwards: half a key, at the end
-        of a text that was cut, is not found.
+        """Return a text of the server without the API key. Truncate it only afterwards, because
+        half a key at the end of a truncated text would not be found.
         """
         return self.key.hidden_in(text) if self.key else text
 
     def nanousd(self, input_tokens: int, output_tokens: int) -> int:
-        """What so many tokens cost; 0 without prices."""
+        """Return the cost of these tokens, or 0 without prices."""
         return input_tokens * (self.nanousd_per_input_token or 0) + output_tokens * (
             self.nanousd_per_output_token or 0
         )
@@ -99,7 +100,7 @@ _KNOWN = (*_TEXTS, *_COUNTS, *_SECONDS, *_PRICES, "strict_model", "body")
 
 
 def load(path: Path) -> dict[str, Endpoint]:
-    """The endpoints of a file, by name. InputError, which names file, endpoint and key."""
+    """Return the endpoints of a file by name. InputError names file, endpoint and key."""
     try:
         table = tomllib.loads(read_bytes(path, FILE_BYTES_MAX).decode())
     except OSError as error:
@@ -201,7 +202,7 @@ def _key(where: str, path: Path, values: dict[str, Any]) -> Secret | None:
 
 
 def _hides_keys(url: str) -> bool:
-    """Whether nobody on the way can read a request: by TLS, or since it never leaves."""
+    """Whether requests cannot be read on the way: they use TLS, or never leave this machine."""
     parts = urlsplit(url)
     if parts.scheme == "https" or parts.hostname == "localhost":
         return True
@@ -212,7 +213,7 @@ def _hides_keys(url: str) -> bool:
 
 
 def described(endpoint: Endpoint) -> dict[str, Any]:
-    """The endpoint as JSON has it; of the key only whether there is one, and where it is from."""
+    """Return the endpoint as JSON, with only the existence and the source of the API key."""
     values = {known.name: getattr(endpoint, known.name) for known in fields(endpoint)}
     source = endpoint.key.source if endpoint.key else None
     return values | {"key": source is not None, "key_source": source, "body": dict(endpoint.body)}

@@ -1,4 +1,4 @@
-"""Errors of asking models that have an exit code of their own."""
+"""Errors of calls to language models. Each has its own exit code."""
 
 from zephyr_fast._core import ZephyrError
 

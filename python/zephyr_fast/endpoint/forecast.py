@@ -1,7 +1,7 @@
-"""What a run will take, without sending anything: calls, tokens, cost, time.
+"""Estimates a run without sending anything: calls, tokens, cost and time.
 
-Calls that the log answers cost nothing and teach how many tokens the model makes of a byte, and
-how long its answers are. Later calls of a plan are built on stand-in answers of that length.
+Calls with an outcome in the log cost nothing. They show how many bytes the model has per token, and
+how long its answers are. Later calls of a plan are built on placeholder answers of that length.
 """
 
 from collections.abc import Iterable
@@ -20,12 +20,12 @@ _BYTES_PER_TOKEN = 4.0  # English in the vocabularies in use has 3.8 to 4.6.
 
 @dataclass(slots=True)
 class Forecast:
-    """What one endpoint will be asked for.
+    """The expected load of one endpoint.
 
-    Output tokens are expected ones if the log has answers to go by, otherwise the most that is
-    possible. `nanousd_max` is what the calls reserve: a token for each byte of a prompt, and
-    `max_tokens` for each text. Retries are not included. Both are None without prices.
-    `seconds_min` is what the limits a minute allow.
+    Output tokens are the expected number if the log has answers, and otherwise the maximum.
+    `nanousd_max` is the amount that the calls reserve: one token per byte of a prompt, and
+    `max_tokens` per text. It does not include retries. Both costs are None without prices.
+    `seconds_min` is the shortest time within the limits per minute.
     """
 
     endpoint: str
@@ -41,7 +41,7 @@ class Forecast:
 
 @dataclass(slots=True)
 class _Evidence:
-    """Sums over one endpoint's calls: those that are open, and those that the log answers."""
+    """Totals over one endpoint's calls: open ones, and those with an outcome in the log."""
 
     calls: int = 0
     input_bytes: int = 0
@@ -55,7 +55,7 @@ class _Evidence:
     known_texts: int = 0
 
     def learn(self, request: Request, usage: Usage) -> None:
-        """Takes note of what an answered call took."""
+        """Add the token counts of an answered call."""
         self.known_bytes += _bytes_of(request)
         self.known_input += usage.input_tokens
         self.known_output += usage.output_tokens
@@ -63,11 +63,11 @@ class _Evidence:
 
     @property
     def bytes_per_token(self) -> float:
-        """Bytes of a prompt that are one token."""
+        """Return the bytes of a prompt per token."""
         return self.known_bytes / self.known_input if self.known_input else _BYTES_PER_TOKEN
 
     def expected(self, request: Request) -> int:
-        """Tokens that each text of an answer will have."""
+        """Return the expected tokens of each text of an answer."""
         if not self.known_texts:
             return request.call.max_tokens
         return min(request.call.max_tokens, round(self.known_output / self.known_texts))
@@ -76,7 +76,7 @@ class _Evidence:
 def forecast(
     plans: Iterable[Plan[T]], endpoints: Endpoints, log: CallLog | None = None
 ) -> list[Forecast]:
-    """What the plans will take, for each endpoint that they use."""
+    """Return the estimate for each endpoint that the plans use."""
     evidence: dict[str, _Evidence] = {}
     seen: set[str] = set()
 
@@ -109,7 +109,8 @@ def _bytes_of(request: Request) -> int:
 
 
 def _stand_in(request: Request, tokens: int) -> Answer:
-    # Answers to different calls differ, or calls that are built on them would count as one.
+    # Answers to different calls must differ. Otherwise, calls that are built on them would count as
+    # one.
     text = request.key[:8] + " word" * max(0, round(tokens * _BYTES_PER_TOKEN / 5) - 2)
     return Answer((Choice(text, "stop"),) * request.call.n, None, None, None)
 

@@ -1,13 +1,12 @@
-"""One POST: deadlines, a size cap, no redirects. What goes wrong on the way becomes a failure."""
+"""Sends one POST with deadlines, a size limit and no redirects. Errors become failures."""
 
 import asyncio
 import ssl
 import zlib
-from collections.abc import Coroutine
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import aiohttp
 from yarl import URL
@@ -20,12 +19,14 @@ from zephyr_fast.endpoint.reasons import Reason
 from zephyr_fast.printed import without_secrets
 
 BODY_BYTES_MAX = 4 << 20
-"""Size of a reply, unpacked: 32 answers of 4,096 tokens with 20 log-probs each stay below it."""
+"""Maximum decompressed size of a reply. 32 answers of 4,096 tokens with 20 log-probs each are
+smaller.
+"""
 
 CONNECT_SECONDS = 10.0
 
-# Servers close idle connections, uvicorn after 5 s; a request on a connection that is about to be
-# closed is lost, so ours are given up earlier.
+# Servers close idle connections, uvicorn after 5 s. A request on a connection that is about to be
+# closed is lost, so idle connections are closed earlier.
 _IDLE_SECONDS = 4.0
 
 _MODELS_SHOWN = 20
@@ -40,20 +41,21 @@ class Lost(Exception):
 
 
 class Http:
-    """Sends requests over a pool of connections. An asynchronous context manager."""
+    """Sends requests over a pool of connections. An asynchronous context manager.
+
+    A request whose connection was lost is sent again over a new connection: the idle ones may all
+    be about to be closed.
+    """
 
     def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
+        self._pool: aiohttp.ClientSession | None = None
+        self._unpooled: aiohttp.ClientSession | None = None
+        self._disconnected: set[str] = set()
         self._addresses: dict[tuple[str, str], tuple[URL, dict[str, str]]] = {}
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS)
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            auto_decompress=False,  # unpacked below, within a bound
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-        )
+        self._pool = _session(aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS))
+        self._unpooled = _session(aiohttp.TCPConnector(limit=0, force_close=True))
         return self
 
     async def __aexit__(
@@ -62,22 +64,29 @@ class Http:
         error: BaseException | None,
         where: TracebackType | None,
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in (self._pool, self._unpooled):
+            if session is not None:
+                await session.close()
 
-    def post(
-        self, request: Request, endpoint: Endpoint, deadline: float
-    ) -> Coroutine[Any, Any, Reply]:
+    async def post(self, request: Request, endpoint: Endpoint, deadline: float) -> Reply:
         """The server's reply, by a time of the loop's clock. Lost if there is none."""
-        return self._reply("POST", "/chat/completions", endpoint, request.body, deadline)
+        session = self._unpooled if request.key in self._disconnected else self._pool
+        self._disconnected.discard(request.key)
+        path = "/chat/completions"
+        try:
+            return await self._reply(session, "POST", path, endpoint, request.body, deadline)
+        except Lost as lost:
+            if lost.failure.reason is Reason.DISCONNECTED:
+                self._disconnected.add(request.key)
+            raise
 
     async def models(self, endpoint: Endpoint) -> list[str]:
-        """Names of the server's models; none if it does not list them."""
+        """Return the names of the server's models, or no names if it does not list them."""
         from zephyr_fast.untrusted.bounded import parse_json
 
         try:
             deadline = asyncio.get_running_loop().time() + CONNECT_SECONDS
-            reply = await self._reply("GET", "/models", endpoint, None, deadline)
+            reply = await self._reply(self._pool, "GET", "/models", endpoint, None, deadline)
             content = parse_json(reply.body) if reply.status == 200 else {}
         except (Lost, ValueError):
             return []
@@ -88,15 +97,21 @@ class Http:
         return [name[:100] for name in known[:_MODELS_SHOWN]]
 
     async def _reply(
-        self, method: str, path: str, endpoint: Endpoint, body: bytes | None, deadline: float
+        self,
+        session: aiohttp.ClientSession | None,
+        method: str,
+        path: str,
+        endpoint: Endpoint,
+        body: bytes | None,
+        deadline: float,
     ) -> Reply:
-        assert self._session is not None, "entered first"
+        assert session is not None, "entered first"
         url, headers = self._address(endpoint, path)
         until = min(deadline, asyncio.get_running_loop().time() + endpoint.attempt_seconds)
         try:
             async with (
                 asyncio.timeout_at(until),
-                self._session.request(
+                session.request(
                     method, url, data=body, headers=headers, allow_redirects=False
                 ) as response,
             ):
@@ -109,12 +124,21 @@ class Http:
             raise _lost(error, endpoint) from None  # its context would hold the headers
 
     def _address(self, endpoint: Endpoint, path: str) -> tuple[URL, dict[str, str]]:
-        """URL and headers; thousands of calls share them."""
+        """Return URL and headers, which are shared by thousands of calls."""
         known = self._addresses.get((endpoint.name, path))
         if known is None:
             known = URL(endpoint.url + path), _headers(endpoint)
             self._addresses[endpoint.name, path] = known
         return known
+
+
+def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        auto_decompress=False,  # unpacked below, within a bound
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
+    )
 
 
 def _headers(endpoint: Endpoint) -> dict[str, str]:
@@ -150,8 +174,8 @@ async def _piece(response: aiohttp.ClientResponse, stall_seconds: float) -> byte
 
 
 def unpacked(content: bytes) -> bytes:
-    """The content of a gzip or zlib body, never more than `BODY_BYTES_MAX`. Lost otherwise."""
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # finds out whether gzip or zlib
+    """Return the content of a gzip or zlib body, at most `BODY_BYTES_MAX`, or raise Lost."""
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # detects gzip or zlib
     try:
         plain = unpacker.decompress(content, BODY_BYTES_MAX + 1)
     except zlib.error as error:
@@ -180,7 +204,7 @@ def _lost(error: Exception, endpoint: Endpoint) -> Lost:
 
 
 def _why(error: Exception) -> tuple[Reason, bool]:
-    """The reason of an exception, and whether the server may have read the request."""
+    """Return the reason of an exception, and whether the server may have read the request."""
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
         return Reason.TLS, False
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
@@ -197,7 +221,7 @@ def _why(error: Exception) -> tuple[Reason, bool]:
 
 
 def _retry_after(text: str | None) -> float | None:
-    """Seconds of a `Retry-After` header, which has a number or a date."""
+    """Return the seconds of a `Retry-After` header, which contains a number or a date."""
     if text is None:
         return None
     try:
@@ -208,4 +232,4 @@ def _retry_after(text: str | None) -> float | None:
             seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
         except (ValueError, OverflowError):
             return None
-    return max(0.0, seconds) if seconds == seconds else None  # NaN is no number
+    return max(0.0, seconds) if seconds == seconds else None  # false for NaN

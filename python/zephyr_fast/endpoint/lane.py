@@ -1,4 +1,4 @@
-"""The queue of calls in front of one endpoint: first come, first served, as its pace allows."""
+"""The queue of calls to one endpoint: first come, first served, at the endpoint's pace."""
 
 import asyncio
 from collections import deque
@@ -11,23 +11,23 @@ from zephyr_fast.endpoint.reasons import Reason
 
 
 class Closed(Exception):
-    """The endpoint takes no more calls: it was switched off, or the run is ending."""
+    """Raised if the endpoint takes no more calls: it was switched off, or the run is ending."""
 
 
 class TooLong(Exception):
-    """The endpoint is paused for longer than a call may take."""
+    """Raised if the endpoint is paused for longer than a call may take."""
 
 
 @dataclass(slots=True)
 class Slot:
-    """A call's place in flight."""
+    """The slot of a call in flight."""
 
     tokens: int
     round: int
 
 
 class Lane:
-    """Lets calls in and out. All methods belong to one event loop, whose clock it reads."""
+    """Admits and releases calls. All methods run in one event loop, whose clock they read."""
 
     def __init__(self, endpoint: Endpoint, concurrency: int) -> None:
         self.endpoint = endpoint
@@ -38,7 +38,9 @@ class Lane:
         self._is_closed = False
 
     async def enter(self, tokens: int) -> Slot:
-        """Waits for a slot. Closed if there will be none; TooLong if it would take too long."""
+        """Wait for a slot. Raises Closed if there will be none, and TooLong if it would take too
+        long.
+        """
         loop = asyncio.get_running_loop()
         if self._is_closed:
             raise Closed
@@ -55,29 +57,31 @@ class Lane:
             raise
 
     def leave(self, slot: Slot, tokens_used: int) -> None:
-        """Gives a slot back."""
+        """Release a slot."""
         self.pace.end(slot.tokens, tokens_used)
         self._admit()
 
     def accepted(self, slot: Slot) -> None:
-        """The server answered."""
+        """Record that the server answered."""
         self.pace.accepted(asyncio.get_running_loop().time(), slot.round)
 
     def rejected(self, slot: Slot, retry_after: float | None) -> None:
-        """The server rejected a call for its load. Calls that cannot wait so long are let go."""
+        """Record that the server rejected a call because of its load. Calls that cannot wait long
+        enough fail.
+        """
         now = asyncio.get_running_loop().time()
         self.pace.rejected(now, slot.round, retry_after, self.endpoint.retry_seconds)
         if self.pace.paused_for(now) > self.endpoint.deadline_seconds:
             self._dismiss(TooLong())
 
     def switch_off(self, failure: Failure) -> None:
-        """Takes no more calls, for good."""
+        """Take no more calls, permanently."""
         if self.off is None:
             self.off = failure
         self.close()
 
     def close(self) -> None:
-        """Takes no more calls; those that wait are let go."""
+        """Take no more calls, and fail those that wait."""
         self._is_closed = True
         self._dismiss(Closed())
 
@@ -114,5 +118,5 @@ class Lane:
 
 
 def overloaded(failure: Failure) -> bool:
-    """Whether a failure says that the server has too much to do."""
+    """Whether a failure indicates an overloaded server."""
     return failure.reason is Reason.RATE_LIMITED or failure.status in (503, 529)

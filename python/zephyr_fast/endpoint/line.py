@@ -1,4 +1,4 @@
-"""One line of the call log: its head, which a scan reads, and its body, which a replay reads.
+"""Formats lines of the call log. A scan reads only the head of a line, and a replay also its body.
 
 {"sent":KEY,"attempt":1,"endpoint":NAME,"nanousd":RESERVED,"tokens":RESERVED}
 {"answer":KEY,"attempt":1,"endpoint":NAME,"nanousd":COST,"tokens":USED,"choices":…}
@@ -23,7 +23,7 @@ _HEAD = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a scan knows of a line. `batch` names the file that a call was exported to."""
+    """The fields of a line's head. `batch` is the name of the file that a call was exported to."""
 
     kind: str
     key: str
@@ -36,11 +36,11 @@ class Head:
 
 
 def head_of(line: bytes) -> Head | None:
-    """The head of a line; None if it is no line of a log."""
+    """Return the head of a line, or None if it is not a line of a log."""
     found = _HEAD.match(line)
     if found is None or not line.endswith(b"}"):
         return None
-    if line[found.end() :].startswith(b',"batch":'):  # a name that the head cannot hold
+    if line[found.end() :].startswith(b',"batch":'):  # a name that the head does not support
         return None
     kind, key, attempt, endpoint, nanousd, tokens, batch, final = found.groups()
     return Head(
@@ -56,7 +56,7 @@ def head_of(line: bytes) -> Head | None:
 
 
 def sent(key: str, attempt: int, endpoint: str, reserved: Cost, batch: str | None) -> bytes:
-    """The line of a call that is about to be sent."""
+    """Return the line of a call that is about to be sent."""
     fields = _head("sent", key, attempt, endpoint, reserved)
     return _line(fields if batch is None else fields | {"batch": batch})
 
@@ -64,7 +64,7 @@ def sent(key: str, attempt: int, endpoint: str, reserved: Cost, batch: str | Non
 def ended(
     key: str, attempt: int, endpoint: str, cost: Cost, outcome: Outcome, *, is_final: bool
 ) -> bytes:
-    """The line of a call that has ended."""
+    """Return the line of a call that has ended."""
     usage = outcome.usage and [outcome.usage.input_tokens, outcome.usage.output_tokens]
     if isinstance(outcome, Answer):
         return _line(
@@ -89,7 +89,7 @@ def ended(
 
 
 def outcome_of(line: bytes) -> Outcome:
-    """The outcome in a line of an answer or a failure. ValueError if it holds none."""
+    """Return the outcome in a line of an answer or a failure. ValueError if there is none."""
     try:
         fields = json.loads(line)
         usage = Usage(*fields["usage"]) if fields["usage"] is not None else None

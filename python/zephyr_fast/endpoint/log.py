@@ -1,9 +1,9 @@
 """The file of calls: append-only, one line per event, readable after any crash.
 
-A `sent` line goes before each request and an `answer` or `failure` line behind it. Lines are
-written with one system call each, so `kill -9` can only cut the last one, which the next run
-removes. A `sent` line without an end is a call that may have been paid for: its reserve stays
-spent. The first outcome of a key counts, and a later one only costs.
+A `sent` line is written before each request, and an `answer` or `failure` line after it. Each line
+is written with one system call, so `kill -9` can only truncate the last one, which the next run
+removes. A call with a `sent` line but no outcome may have been paid for, so its reserve stays
+spent. Only the first outcome of a key is used. Later ones add to the cost.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ from zephyr_fast.endpoint.line import Head
 from zephyr_fast.printed import shown
 
 LINE_BYTES_MAX = 16 << 20
-"""Longest line: a reply's bytes at most, twice escaped."""
+"""Maximum line length: the bytes of a reply, escaped twice."""
 
 _LENGTH_BITS = 25
 _SCAN_BYTES = 4 << 20
@@ -31,7 +31,7 @@ _SCAN_BYTES = 4 << 20
 class CallLog:
     """An open log, with an index of its outcomes. Close it, or use it as a context manager.
 
-    `spent` counts every ended call and the reserves of those without an end.
+    `spent` counts every ended call, and the reserves of calls without an outcome.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -40,14 +40,14 @@ class CallLog:
         self._open: dict[tuple[bytes, int], Cost] = {}
         self._attempts: dict[bytes, int] = {}
         self.batched: dict[str, str] = {}
-        """Calls that were exported and have no result yet: by key, the name of the file."""
+        """Exported calls that have no result yet: by key, the name of the file."""
         self._nanousd = self._tokens = 0
         self._end = 0
         self._is_dirty = self._is_broken = False
         self._handle = _opened(path, read_only)
         try:
             self._scan(cut_tail=not read_only)
-            if not read_only and not self._end:  # a new file: its name is to last as well
+            if not read_only and not self._end:  # a new file, whose name must also be durable
                 sync_directory(path)
         except OSError as error:
             os.close(self._handle)
@@ -68,7 +68,7 @@ class CallLog:
         self.close()
 
     def close(self) -> None:
-        """Syncs and closes the file, and lets the lock go."""
+        """Sync and close the file, and release the lock."""
         try:
             self.sync()
         finally:
@@ -82,7 +82,7 @@ class CallLog:
 
     @property
     def spent(self) -> Cost:
-        """What all calls cost, calls without an end by their reserve."""
+        """Return the cost of all calls. Calls without an outcome count with their reserve."""
         reserved = self._open.values()
         return Cost(
             self._nanousd + sum(cost.nanousd or 0 for cost in reserved),
@@ -90,7 +90,7 @@ class CallLog:
         )
 
     def outcome(self, key: str) -> Outcome | None:
-        """The first final outcome of a call. IntegrityError if its line is damaged."""
+        """Return the first final outcome of a call. IntegrityError if its line is damaged."""
         place = self._places.get(bytes.fromhex(key))
         if place is None:
             return None
@@ -105,11 +105,11 @@ class CallLog:
             ) from None
 
     def _line_number(self, offset: int) -> int:
-        """The number of the line at a byte, from 1."""
+        """Return the number of the line at a byte offset, from 1."""
         return 1 + sum(start < offset for start, _ in _lines(self._handle))
 
     def sent(self, key: str, endpoint: str, reserved: Cost, batch: str | None = None) -> int:
-        """Writes that a call is about to be sent. Gives the number of the attempt."""
+        """Record that a call is about to be sent, and return the number of the attempt."""
         attempt = self._attempts.get(bytes.fromhex(key), 0) + 1
         self._append(line.sent(key, attempt, endpoint, reserved, batch))
         return attempt
@@ -124,19 +124,19 @@ class CallLog:
         *,
         is_final: bool,
     ) -> None:
-        """Writes what became of a call."""
+        """Record the outcome of a call."""
         self._append(line.ended(key, attempt, endpoint, cost, outcome, is_final=is_final))
 
     def last_attempt(self, key: str) -> int:
-        """The number of the last attempt at a call; 0 if there was none."""
+        """Return the number of the last attempt at a call, or 0 if there was no attempt."""
         return self._attempts.get(bytes.fromhex(key), 0)
 
     def reserved(self, key: str, attempt: int) -> Cost:
-        """What a call without an end has reserved."""
+        """Return the amount that a call without an outcome has reserved."""
         return self._open.get((bytes.fromhex(key), attempt), Cost(0, 0))
 
     def sync(self) -> None:
-        """Has the disk hold what was written. StorageError if it cannot."""
+        """Sync the file to disk. StorageError if that fails."""
         if not self._is_dirty:
             return
         self._is_dirty = False
@@ -159,13 +159,13 @@ class CallLog:
             self._remove_end(len(text) - len(rest))
             raise _unwritable(self.path, error) from error
         self._is_dirty = True
-        # Another writer would be locked out; where locks do not work, the end is not ours to know.
+        # The lock excludes other writers, but where locks do not work, one may have moved the end.
         end = os.lseek(self._handle, 0, os.SEEK_CUR)
         self._note(head, end - len(text), len(text) - 1)
         self._end = end
 
     def _remove_end(self, written: int) -> None:
-        """Removes half a line, so that the next one does not continue it."""
+        """Remove an incomplete line, so that the next one does not continue it."""
         if not written:
             return
         try:
@@ -207,7 +207,7 @@ class CallLog:
 
 
 def _lines(handle: int) -> Iterator[tuple[int, bytes]]:
-    """Offset and bytes of each line that has an end."""
+    """Yield offset and bytes of each complete line."""
     start, rest = 0, b""
     while block := os.pread(handle, _SCAN_BYTES, start + len(rest)):
         *whole, rest = (rest + block).split(b"\n")
@@ -247,7 +247,7 @@ def _lock(handle: int, path: Path) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Has the disk hold the name of a file. OSError if it cannot."""
+    """Sync the directory of a file, so that its name is durable. Raises OSError."""
     handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

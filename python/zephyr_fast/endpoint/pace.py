@@ -1,9 +1,11 @@
-"""Requests and tokens a minute, pauses, and concurrency: arithmetic on times that it is given.
+"""Limits requests and tokens per minute, pauses and concurrency. Has no clock: callers pass the
+time.
 
-Requests are spaced evenly, since a burst of a whole minute's requests followed by more of them
-passes the limit of a server that counts over any 60 seconds. Concurrency halves once for each
-group of calls that a server rejects, and grows by one for each full round of answers. A limit that
-nobody told is guessed from how many requests the server took in the minute before it closed.
+Requests are spaced evenly, because a burst of a full minute's requests followed by more of them
+exceeds the limit of a server that counts over any 60 seconds. Concurrency halves once for each
+group of calls that a server rejects, and grows by one for each full round of answers. An unknown
+limit is guessed from the number of requests that the server accepted in the minute before it
+rejected one.
 
     >>> pace = Pace(requests_per_minute=60, tokens_per_minute=None, concurrency=8)
     >>> pace.start(now=0.0, tokens=1)
@@ -14,17 +16,17 @@ nobody told is guessed from how many requests the server took in the minute befo
 
 from collections import deque
 
-_MARGIN = 1.02  # Requests arrive later or earlier than they were sent; 2 % keeps a minute below.
+_MARGIN = 1.02  # Requests may arrive early or late. 2 % keeps any minute below the limit.
 _BURST_SECONDS = 0.25  # Time that may be caught up after the event loop was late.
-_PAUSE_SECONDS_MAX = 60.0  # Of pauses that double.
+_PAUSE_SECONDS_MAX = 60.0  # For pauses that double.
 
-# A server that was closed for so long counts requests a minute; a shorter time may be its load.
+# A server that rejected calls for this long limits requests per minute. A shorter time may be load.
 _WINDOW_SECONDS = 5.0
-_SLOWER, _FASTER = 1.05, 0.9995  # After a rejection, after an answer: a limit that was guessed.
+_SLOWER, _FASTER = 1.05, 0.9995  # Of a guessed limit, after a rejection and an answer.
 
 
 class Pace:
-    """When the next call to an endpoint may start. Times are seconds of any clock."""
+    """Computes when the next call to an endpoint may start. Times are seconds of any clock."""
 
     def __init__(
         self, requests_per_minute: int | None, tokens_per_minute: int | None, concurrency: int
@@ -36,25 +38,27 @@ class Pace:
         self.in_flight = 0
         self._round = 0
         self._next_request = self._next_tokens = self._paused_until = float("-inf")
-        # A limit that nobody told: requests that were accepted before the server rejected one.
+        # Times of the requests that the server accepted before it rejected one, to guess an unknown
+        # limit.
         self._accepted: deque[float] = deque()
         self._closed_at: float | None = None
         self._rejections = 0
         self._guessed_seconds = 0.0
 
     def has_slot(self) -> bool:
-        """Whether concurrency allows one more call."""
+        """Whether the concurrency limit allows one more call."""
         return self.in_flight < max(1, int(self.concurrency))
 
     def ready_at(self) -> float:
-        """The time from which a call may start, concurrency aside.
+        """Return the earliest time for the next call, apart from concurrency.
 
-        A call of more tokens than a minute allows starts like any other; those after it wait.
+        A call with more tokens than the limit per minute starts like any other, and the calls after
+        it wait.
         """
         return max(self._next_request, self._next_tokens, self._paused_until)
 
     def start(self, now: float, tokens: int) -> int:
-        """Counts a call that starts now. Gives the round that it belongs to."""
+        """Count a call that starts now, and return the round that it belongs to."""
         self.in_flight += 1
         seconds = max(self._told_seconds, self._guessed_seconds)
         late = _BURST_SECONDS if seconds < _BURST_SECONDS else 0.0
@@ -63,12 +67,12 @@ class Pace:
         return self._round
 
     def end(self, tokens: int, tokens_used: int) -> None:
-        """Counts a call that has ended; what it did not use of its tokens is given back."""
+        """Count a call that has ended, and release the tokens that it did not use."""
         self.in_flight -= 1
         self._next_tokens -= max(0, tokens - tokens_used) * self._token_seconds
 
     def accepted(self, now: float, round_started: int) -> None:
-        """The server answered: concurrency grows back."""
+        """Record that the server answered, so that concurrency grows."""
         self._accepted.append(now)
         while self._accepted[0] < (self._closed_at or now) - 60:
             self._accepted.popleft()
@@ -86,10 +90,11 @@ class Pace:
     def rejected(
         self, now: float, round_started: int, retry_after: float | None, first_seconds: float
     ) -> None:
-        """The server rejected a call for its load: everyone pauses, concurrency halves.
+        """Record that the server rejected a call because of its load: all calls pause, and
+        concurrency halves.
 
-        Calls that were in flight when it halved are one and the same round: it halves once.
-        Without `retry_after` the pause is `first_seconds`, and doubles until a call is accepted.
+        Calls that were in flight when it halved belong to the same round, so it halves only once.
+        Without `retry_after`, the pause is `first_seconds`, and doubles until a call is accepted.
         """
         if round_started == self._round:
             self._round += 1
@@ -102,5 +107,5 @@ class Pace:
         self._paused_until = max(self._paused_until, now + seconds)
 
     def paused_for(self, now: float) -> float:
-        """Seconds that the endpoint is still paused."""
+        """Return the remaining seconds of the endpoint's pause."""
         return max(0.0, self._paused_until - now)

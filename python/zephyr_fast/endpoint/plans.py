@@ -1,14 +1,14 @@
-"""Drives plans against endpoints, or replays them from the log alone.
+"""Runs plans against endpoints, or replays them from the log only.
 
-A plan is a generator that yields calls and is sent their outcomes, and returns what it made:
+A plan is a generator that yields calls, receives their outcomes, and returns a result:
 
     def dialogue(first: Call) -> Plan[str]:
         (outcome,) = yield [first]
         return outcome.text if isinstance(outcome, Answer) else ""
 
-`collect` runs many plans at once until every call has an outcome in the log. `replay` runs them
-one by one, in their order, from that log: no server, and the same results each time. A plan must
-depend on nothing but its row and the outcomes.
+`collect` runs many plans at once until every call has an outcome in the log. `replay` runs them one
+by one, in order, from that log, without a server and with the same results each time. A plan must
+depend only on its row and the outcomes.
 """
 
 import asyncio
@@ -34,17 +34,17 @@ T = TypeVar("T")
 Plan = Generator[Sequence[Call], Sequence[Outcome], T]
 
 INTERRUPT_SECONDS = 5.0
-"""How long calls in flight may go on after Ctrl-C."""
+"""Maximum seconds that calls in flight continue after Ctrl-C."""
 
 _SYNC_SECONDS = 1.0
 _SPARE_WORKERS = 256
-_SPARE_FILES = 64  # Open files besides connections: the log, the package's own, the terminal.
+_SPARE_FILES = 64  # Open files other than connections: the log, the package's own, the terminal.
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a run asks. `source` None is HTTP. `accept_failures` makes failures final that a rerun
-    would otherwise try again. `on_progress` is called about once a second.
+    """Settings of a run. `source` None means HTTP. With `accept_failures`, failures that a rerun
+    would retry become final. `on_progress` is called about once a second.
     """
 
     caps: Caps = field(default_factory=Caps)
@@ -55,9 +55,10 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run did. `spent` covers all runs on the log, reserves of lost calls included.
+    """Counts and cost of a run. `spent` covers all runs on the log, including reserves of lost
+    calls.
 
-    `off` has the failure that switched an endpoint off, `error` what stopped the run.
+    `off` has the failure that switched an endpoint off, and `error` the error that stopped the run.
     """
 
     counts: Counts
@@ -68,7 +69,7 @@ class Report:
     error: ZephyrError | None
 
     def raise_if_open(self) -> None:
-        """Raises what stopped the run, or EndpointError if calls are left without an outcome."""
+        """Raise the error that stopped the run, or EndpointError if calls have no outcome."""
         if self.error is not None:
             raise self.error
         if not self.plans_open:
@@ -88,19 +89,17 @@ class Report:
 def collect(
     plans: Iterable[Plan[T]], endpoints: Endpoints, log: CallLog, settings: Settings | None = None
 ) -> Report:
-    """Asks until every call of the plans has an outcome in the log, or the run is stopped.
+    """Send calls until every call of the plans has an outcome in the log, or the run is stopped.
 
-    Errors: InputError for calls that cannot be sent; what stops a run is in the report.
-    KeyboardInterrupt once calls in flight have ended, or after `INTERRUPT_SECONDS`. What
-    `on_progress` raises stops the run and is raised.
+    Raises InputError for calls that cannot be sent. An error that stops the run is in the report.
+    Raises KeyboardInterrupt once calls in flight have ended, or after `INTERRUPT_SECONDS`. An
+    exception of `on_progress` stops the run and is raised.
     """
     return asyncio.run(_collect(iter(plans), endpoints, log, settings or Settings()))
 
 
 def replay(plans: Iterable[Plan[T]], endpoints: Endpoints, log: CallLog) -> Iterator[T | None]:
-    """The results of the plans, in their order, from the log alone; None for one that is not
-    complete.
-    """
+    """Return the results of the plans in order, from the log only. None for an incomplete plan."""
     for plan in plans:
         yield driven(plan, endpoints, lambda request: log.outcome(request.key))
 
@@ -108,9 +107,9 @@ def replay(plans: Iterable[Plan[T]], endpoints: Endpoints, log: CallLog) -> Iter
 def driven(
     plan: Plan[T], endpoints: Endpoints, outcome_of: Callable[[Request], Outcome | None]
 ) -> T | None:
-    """The result of one plan, with outcomes from a function; None if it has none for some call.
+    """Return the result of one plan, with outcomes from a function. None if a call has no outcome.
 
-    All calls of a step are looked up, also after one without an outcome.
+    All calls of a step are looked up, even after one without an outcome.
     """
     try:
         calls = next(plan)
@@ -128,7 +127,7 @@ def driven(
 
 
 class _Run:
-    """Workers that take one plan after another until there are none."""
+    """Workers that process one plan after another until all plans are done."""
 
     def __init__(self, plans: Iterator[Plan[T]], client: Client) -> None:
         self._plans, self._client = plans, client
@@ -139,7 +138,8 @@ class _Run:
     async def work(self) -> None:
         try:
             for plan in self._plans:
-                # Calls that the log answers never wait, so timers and replies would.
+                # Calls with an outcome in the log never wait, so without this timers and replies
+                # would be delayed.
                 await asyncio.sleep(0)
                 if self.interrupted or self.progress_error:
                     return
@@ -158,7 +158,7 @@ class _Run:
         try:
             calls = next(plan)
             while True:
-                # One call needs no task of its own, nor the memory of one.
+                # A single call runs without a separate task, which would take memory.
                 alone = len(calls) == 1
                 calls = plan.send(
                     [await self._client.ask(calls[0])] if alone else await self._ask_all(calls)
@@ -195,7 +195,7 @@ async def _collect(
         )
         run = _Run(plans, client)
         in_flight = sum((concurrency or {n: e.concurrency for n, e in endpoints.items()}).values())
-        # Some more than can be in flight, so that no slot is idle while a row is prepared.
+        # More workers than calls in flight, so that no slot is idle while a row is prepared.
         count = in_flight + min(in_flight // 4 + 8, _SPARE_WORKERS)
         workers = [asyncio.ensure_future(run.work()) for _ in range(count)]
         ticking = asyncio.ensure_future(_tick(run, client, settings.on_progress))
@@ -232,7 +232,7 @@ async def _tick(run: _Run, client: Client, on_progress: Callable[[Counts], objec
             continue
         try:
             on_progress(client.counts)
-        except Exception as error:  # raised once calls in flight have ended; syncs go on
+        except Exception as error:  # raised once calls in flight have ended
             run.progress_error = error
             client.stop()
 
@@ -260,7 +260,9 @@ def _stop_on_interrupt(
 
 
 def _concurrency(endpoints: Endpoints) -> dict[str, int]:
-    """Calls in flight for each endpoint, so that all connections together may be open."""
+    """Return the calls in flight for each endpoint, so that all their connections may be open at
+    once.
+    """
     wanted = {name: endpoint.concurrency for name, endpoint in endpoints.items()}
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     room = max(1, files - _SPARE_FILES)

@@ -1,7 +1,7 @@
-"""Finds out what an endpoint really does: a few short calls, each of which could be ignored.
+"""Detects the features that an endpoint really supports, with a few short calls.
 
-Many servers answer a request with status 200 and ignore parts of it. So each feature is judged by
-what came back, never by the status.
+Many servers answer a request with status 200 and ignore parts of it. Each feature is therefore
+detected from the reply, never from the status.
 """
 
 import tempfile
@@ -24,7 +24,7 @@ _TOKENS = 24
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Whether an endpoint does something, and how that was seen."""
+    """Whether an endpoint supports a feature, and how that was detected."""
 
     feature: str
     verdict: Verdict
@@ -35,20 +35,20 @@ _Probe = Generator[Sequence[Call], Sequence[Outcome], Finding]
 
 
 def check(endpoint: Endpoint) -> list[Finding]:
-    """What the endpoint does. Asks 15 short questions; one failing does not stop the
+    """Return the features of the endpoint. Sends 15 short calls. A failed one does not stop the
     others.
     """
     return [finding for name in _PROBES for finding in _checked(name, endpoint)]
 
 
 def cost(endpoint: Endpoint) -> Forecast:
-    """What `check` would take."""
+    """Return the cost of `check`."""
     plans = (probe(endpoint) for probe in _PROBES.values())
     return forecast(plans, {endpoint.name: endpoint})[0]
 
 
 def _checked(feature: str, endpoint: Endpoint) -> Iterator[Finding]:
-    """Asks in a run of its own, since an ignored field would switch the endpoint off."""
+    """Check a feature in a separate run, because an ignored field would switch the endpoint off."""
     brief = replace(
         endpoint, attempts=min(endpoint.attempts, 3), deadline_seconds=endpoint.attempt_seconds
     )

@@ -1,7 +1,7 @@
 """Turns the bytes of a reply into an answer or a failure. No network, no clock.
 
-A server that ignores part of a question answers it with status 200 all the same. So what was
-asked for is checked: the number of choices, a text in each, log-probs where they were asked for.
+A server that ignores part of a request still answers with status 200. The reply is therefore
+checked against the request: the number of choices, a text in each, and log-probs if requested.
 """
 
 import json
@@ -25,11 +25,12 @@ from zephyr_fast.endpoint.reasons import Reason
 from zephyr_fast.untrusted.bounded import parse_json
 
 DETAIL_CHARACTERS_MAX = 2_000
-"""Characters of a server's text that a failure keeps."""
+"""Characters of a server's text that are kept in a failure."""
 
 _RETRIED_STATUSES = frozenset({408, 409, 425, 429})
 _BILLED_STATUSES = frozenset({408, 500, 502, 504, 524})
-"""With these a server may have worked on the request, or a proxy in front of it gave up waiting."""
+"""With these statuses, a server may have processed the request, or a proxy stopped waiting for it.
+"""
 
 _QUOTA = re.compile(
     r"insufficient_quota|billing_hard_limit|billing_not_active|credit balance", re.I
@@ -54,14 +55,14 @@ class Reply:
 
 
 class _Unusable(Exception):
-    """A reply that is no answer, with its reason."""
+    """Raised for a reply that is not a usable answer, with the reason."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         self.reason, self.detail = reason, detail
 
 
 def read(request: Request, endpoint: Endpoint, reply: Reply) -> Outcome:
-    """The answer in a reply, or why there is none."""
+    """Return the answer in a reply, or the failure."""
     outcome = _outcome(request.call, endpoint, reply)
     return _without_key(outcome, endpoint)
 
@@ -83,7 +84,7 @@ def _outcome(call: Call, endpoint: Endpoint, reply: Reply) -> Outcome:
 def _parsed(endpoint: Endpoint, body: bytes) -> dict[str, Any]:
     try:
         text = body.decode()
-        parse_json(text)  # bounds depth and width
+        parse_json(text)  # limits depth and width
         content = json.loads(text, parse_constant=_no_number)
     except ValueError as error:
         excerpt = endpoint.without_key(body.decode(errors="backslashreplace"))[:200]
@@ -162,8 +163,8 @@ def _scored(given: object) -> tuple[str, float]:
 
 
 def _usage(given: object) -> Usage | None:
-    """What the server counted; None if it cannot be: every prompt has a token. Tokens that only
-    the total has, such as those of hidden reasoning, count as output.
+    """Return the server's token counts, or None if they are impossible, since every prompt has a
+    token. Tokens that only the total includes, such as hidden reasoning, count as output.
     """
     if not isinstance(given, dict):
         return None
@@ -195,15 +196,17 @@ def _is_unicode(text: str) -> bool:
 
 
 def _text_or_none(value: object) -> str | None:
-    """A short text, such as a model's name. A long one is not cut: it could end in half a key."""
+    """Return a short text, such as a model's name. A long one is dropped, not truncated, because it
+    could then end in half a key.
+    """
     if not isinstance(value, str):
         return None
     return value if len(value) <= 200 else f"({len(value):,} characters)"
 
 
 def _error_in_200(endpoint: Endpoint, reply: Reply, content: dict[str, Any]) -> Failure:
-    """An error that came with status 200; the status it should have had is often within. It may
-    be billed like an answer.
+    """Return the failure for an error with status 200. The body often contains the correct status.
+    It may be billed like an answer.
     """
     error = content.get("error")
     code = error.get("code") if isinstance(error, dict) else content.get("code")
@@ -251,7 +254,7 @@ def _object_or_empty(body: bytes) -> dict[str, Any]:
 
 
 def _complaint(endpoint: Endpoint, body: bytes, content: dict[str, Any]) -> tuple[str, str]:
-    """Code and text of an error, in the shapes that servers use; otherwise the body's start."""
+    """Return code and text of an error in a common form, or else the start of the body."""
     start = endpoint.without_key(body.decode(errors="backslashreplace"))[:DETAIL_CHARACTERS_MAX]
     error = content.get("error", content)
     if not isinstance(error, dict):
@@ -262,8 +265,8 @@ def _complaint(endpoint: Endpoint, body: bytes, content: dict[str, Any]) -> tupl
 
 
 def _without_key(outcome: Outcome, endpoint: Endpoint) -> Outcome:
-    """The outcome, if the reply does not hold the API key; a key in an answer makes it a failure
-    instead of being cut out, since no answer's text is ever changed.
+    """Return the outcome if the reply does not contain the API key. A key in an answer makes the
+    answer a failure. It is not removed, because answers are never changed.
     """
     if isinstance(outcome, Failure):
         detail = endpoint.without_key(outcome.detail)

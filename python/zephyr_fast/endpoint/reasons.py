@@ -1,16 +1,16 @@
-"""Why a call failed, and what follows from each reason: the one list.
+"""The reasons why a call can fail, and the consequence of each.
 
-Four consequences. A reason is *retried* until the call's attempts or its deadline run out. It is
-*final* if asking again would get the same, so a rerun takes it from the log. It switches the
-endpoint *off* if every other call there would fail alike. The others leave the call open: a rerun
-sends it again.
+There are four consequences. A *retried* reason is retried until the call runs out of attempts or
+time. A *final* reason would occur again, so a rerun takes it from the log. An *off* reason would
+affect every other call to the endpoint, so it switches the endpoint off. Other reasons leave the
+call open, so a rerun sends it again.
 """
 
 from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why a call has no answer."""
+    """The reason why a call has no answer."""
 
     # Retried.
     RATE_LIMITED = "rate_limited"
@@ -35,7 +35,7 @@ class Reason(StrEnum):
     UNSUPPORTED_N = "unsupported_n"
     UNSUPPORTED_LOGPROBS = "unsupported_logprobs"
     WRONG_MODEL = "wrong_model"
-    # Neither: left open.
+    # Left open.
     BAD_REQUEST = "bad_request"
     REDIRECTED = "redirected"
     TOO_LARGE = "too_large"
@@ -51,12 +51,12 @@ class Reason(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether a rerun would get the same and so does not ask again."""
+        """Whether a rerun would fail in the same way, so that it does not send the call again."""
         return self in _FINAL
 
     @property
     def switches_off(self) -> bool:
-        """Whether every other call to the endpoint would fail alike."""
+        """Whether every other call to the endpoint would fail in the same way."""
         return self in _OFF
 
 

@@ -1,4 +1,4 @@
-"""When a failed call is tried again: the one layer of retries.
+"""Decides when a failed call is tried again. There are no other retries.
 
 >>> from zephyr_fast.endpoint.reasons import Reason
 >>> wait_before(1, Failure(Reason.SERVER_ERROR), "00", attempts=6, first_seconds=1) <= 2
@@ -18,10 +18,11 @@ LAST_SECONDS = 60.0
 def wait_before(
     attempt: int, failure: Failure, key: str, *, attempts: int, first_seconds: float
 ) -> float | None:
-    """Seconds until the next attempt; None if there is none. `attempt` counts from 1.
+    """Return the seconds until the next attempt, or None if there is none. `attempt` counts from 1.
 
-    Rejections for a rate limit are bounded by the deadline alone: the server works, and will
-    answer when it is this call's turn. Waits double, and a hash spreads them over the upper half.
+    Rejections because of a rate limit are only limited by the deadline, because the server works
+    and will answer later. Waits double, and a hash spreads them over the upper half of the
+    interval.
     """
     if not failure.reason.is_retried:
         return None
@@ -30,5 +31,5 @@ def wait_before(
     longest = min(LAST_SECONDS, first_seconds * 2 ** min(attempt, 10))
     drawn = hashlib.sha256(f"{key} {attempt}".encode()).digest()
     seconds = longest * (1 + int.from_bytes(drawn[:4]) / (1 << 32)) / 2
-    # The lane keeps everyone waiting for Retry-After; afterwards the calls need no spreading.
+    # The lane already delays all calls for Retry-After, so they need no spreading afterwards.
     return failure.retry_after if failure.retry_after is not None else seconds

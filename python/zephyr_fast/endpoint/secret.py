@@ -1,4 +1,4 @@
-"""An API key that no text shows: not `repr`, not an error, not the log."""
+"""An API key that is never printed: not by `repr`, in an error or in the log."""
 
 import os
 from pathlib import Path
@@ -8,17 +8,17 @@ from zephyr_fast.printed import shown
 from zephyr_fast.untrusted.bounded import read_bytes
 
 CHARACTERS_MAX = 4_096
-"""Longest key that is read; a signed token has about 1,500 characters."""
+"""Maximum key length. A signed token has about 1,500 characters."""
 
 SECRET_CHARACTERS_MIN = 8
-"""Shorter keys are placeholders such as `EMPTY`, which local servers ask for; an answer may hold
+"""Shorter keys are placeholders such as `EMPTY`, which local servers require. An answer may contain
 such a word.
 """
 
 
 class Secret:
-    """A key. Only `reveal` gives it away, and only the HTTP header asks for it. `source` says where
-    the key is from.
+    """A key. Only `reveal` returns it, for the HTTP header. `source` describes where the key was
+    read.
     """
 
     __slots__ = ("_value", "source")
@@ -37,20 +37,20 @@ class Secret:
         raise TypeError("a key is not pickled")
 
     def reveal(self) -> str:
-        """The key itself."""
+        """Return the key itself."""
         return self._value
 
     def is_in(self, text: str) -> bool:
-        """Whether a text gives the key away; placeholders are no secret."""
+        """Whether a text contains the key. Placeholders are not secret."""
         return len(self._value) >= SECRET_CHARACTERS_MIN and self._value in text
 
     def hidden_in(self, text: str) -> str:
-        """The text without the key."""
+        """Return the text without the key."""
         return text.replace(self._value, "…") if self.is_in(text) else text
 
 
 def from_environment(variable: str) -> Secret:
-    """The key in an environment variable. InputError, which names the variable, if it is unset."""
+    """Return the key in an environment variable. InputError, with its name, if it is unset."""
     value = os.environ.get(variable, "").strip()
     if not value:
         raise InputError(f"the environment variable `{shown(variable)}` is not set")
@@ -58,7 +58,7 @@ def from_environment(variable: str) -> Secret:
 
 
 def from_file(path: Path) -> Secret:
-    """The key in a file, without the line end. InputError if it cannot be read."""
+    """Return the key in a file, without the line end. InputError if the file cannot be read."""
     try:
         value = read_bytes(path, CHARACTERS_MAX).decode("ascii").strip()
     except (OSError, UnicodeDecodeError):  # its text could hold the key

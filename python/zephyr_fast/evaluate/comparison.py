@@ -1,7 +1,8 @@
 """A table of results and published figures. Results that differ in their judge are not compared.
 
-Published figures are marked with `*` and have their source below the table. Results that are
-compared although they differ are marked with `!`.
+MT-Bench and AlpacaEval have a column each, and the leaderboard has one for each task. Published
+figures are marked with `*` and have their source below the table. Results that are compared
+although they differ are marked with `!`.
 """
 
 import tomllib
@@ -11,10 +12,12 @@ from functools import cache
 from pathlib import Path
 
 from zephyr_fast._core import InputError
+from zephyr_fast.evaluate.leaderboard import TASKS
 from zephyr_fast.evaluate.result import OVERALL, Figure, Result, differences
 from zephyr_fast.printed import shown
 
-BENCHMARKS = ("mt-bench", "alpaca-eval")
+JUDGED = ("mt-bench", "alpaca-eval")
+"""Benchmarks with one column, their overall figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,7 @@ class Row:
 
     Args:
         model: its name
-        figures: the overall figure by benchmark
+        figures: a figure by the name of its column
         source: where published figures are from; empty for results
         differs: whether it is compared although it differs from the first result
     """
@@ -38,17 +41,17 @@ class Row:
 class Table:
     """Rows of a table, and the sentences below it."""
 
-    benchmarks: tuple[str, ...]
+    columns: tuple[str, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
 
     def markdown(self) -> str:
         """Return the table as Markdown."""
-        head = ["model", *self.benchmarks]
+        head = ["model", *(shown(name).replace("|", "\\|") for name in self.columns)]
         lines = [head, ["---"] * len(head)]
         for row in self.rows:
             mark = ("*" if row.source else "") + ("!" if row.differs else "")
-            cells = [written(row.figures.get(name)) for name in self.benchmarks]
+            cells = [written(row.figures.get(name)) for name in self.columns]
             lines.append(
                 [shown(row.model).replace("|", "\\|") + (f" {mark}" if mark else ""), *cells]
             )
@@ -83,24 +86,40 @@ def compared(results: Sequence[Result], published: Sequence[str] | None, forced:
         InputError: results differ, two are of the same model and benchmark, or a name is unknown
     """
     check(results, forced)
-    benchmarks = tuple(name for name in BENCHMARKS if any(one.benchmark == name for one in results))
-    if not benchmarks:
-        raise InputError(f"there is no result of {' or '.join(BENCHMARKS)}")
-    first = {name: next(one for one in results if one.benchmark == name) for name in benchmarks}
+    different = differing(results)
+    seen: set[tuple[str, str]] = set()
     found: dict[str, dict[str, Figure]] = {}
-    differing = set()
     for one in results:
-        if one.benchmark not in benchmarks:
-            continue
-        known = found.setdefault(one.model, {})
-        if one.benchmark in known:
+        if (one.model, one.benchmark) in seen:
             raise InputError(f"two results are of {shown(one.model)} on {one.benchmark}")
-        known[one.benchmark] = one.figures[OVERALL]
-        if differences([first[one.benchmark], one]):
-            differing.add(one.model)
-    rows = [Row(model, known, differs=model in differing) for model, known in found.items()]
-    others = [row for row in _chosen(published) if set(row.figures) & set(benchmarks)]
-    return Table(benchmarks, (*others, *rows), _notes(results, others, benchmarks))
+        seen.add((one.model, one.benchmark))
+        found.setdefault(one.model, {}).update(_columns(one))
+    marked = {results[number].model for number in different}
+    rows = [Row(model, known, differs=model in marked) for model, known in found.items()]
+    named = dict.fromkeys(name for row in rows for name in row.figures)
+    columns = tuple(sorted(named, key=lambda name: _ORDER.get(name, len(_ORDER))))
+    others = [row for row in _chosen(published) if row.figures.keys() & named.keys()]
+    return Table(columns, (*others, *rows), _notes(results, others, columns))
+
+
+_ORDER = {name: number for number, name in enumerate((*JUDGED, *TASKS))}
+
+
+def _columns(result: Result) -> Mapping[str, Figure]:
+    """The figures of a result by column."""
+    if result.benchmark in JUDGED:
+        return {result.benchmark: result.figures[OVERALL]}
+    return {name: one for name, one in result.figures.items() if name != OVERALL}
+
+
+def differing(results: Sequence[Result]) -> set[int]:
+    """Return the indexes of results that differ from the first one of their benchmark."""
+    first: dict[str, Result] = {}
+    return {
+        number
+        for number, one in enumerate(results)
+        if differences([first.setdefault(one.benchmark, one), one])
+    }
 
 
 def check(results: Sequence[Result], forced: bool) -> None:
@@ -111,19 +130,24 @@ def check(results: Sequence[Result], forced: bool) -> None:
             f"the results cannot be compared: {'; '.join(found)}; pass --force to do it anyway"
         )
     for one in results:
-        if OVERALL not in one.figures:
+        if one.benchmark in JUDGED and OVERALL not in one.figures:
             raise InputError(f"a result of {shown(one.model)} has no `{OVERALL}` figure")
 
 
 def _notes(
-    results: Sequence[Result], others: Sequence[Row], benchmarks: Sequence[str]
+    results: Sequence[Result], others: Sequence[Row], columns: Sequence[str]
 ) -> tuple[str, ...]:
     notes = [f"\\* published: {source}" for source in dict.fromkeys(row.source for row in others)]
-    if others:
+    shares = {name for row in others for name in row.figures if name in columns}
+    if shares & set(JUDGED):
         notes.append("Published figures were judged by GPT-4 with the prompts of their time.")
-    for name in benchmarks:
-        judges = dict.fromkeys(one.judge for one in results if one.benchmark == name)
-        notes.append(f"{name}: judged by {', '.join(shown(judge) for judge in judges)}")
+    if shares & set(TASKS):
+        notes.append("Published figures of tasks are from the lm-eval of their time.")
+    for name in dict.fromkeys(one.benchmark for one in results):
+        own = [one for one in results if one.benchmark == name]
+        by = dict.fromkeys(shown(one.judge or one.rules) for one in own)
+        notes.append(f"{name}: {'judged by' if own[0].judge else 'by'} {', '.join(by)}")
+        notes += [f"{shown(one.model)}: {shown(text)}" for one in own for text in one.notes]
     notes += [
         f"! compared although the results differ: {shown(one)}" for one in differences(results)
     ]
@@ -148,7 +172,7 @@ def published_rows() -> Mapping[str, Row]:
     for one in given["models"]:
         figures = {
             name: Figure(one[name], 0, stderr=one.get(f"{name}-stderr"))
-            for name in BENCHMARKS
+            for name in (*JUDGED, *TASKS)
             if name in one
         }
         rows[one["name"]] = Row(one["name"], figures, given["sources"][one["source"]])

@@ -15,8 +15,9 @@ from zephyr_fast.endpoint.reader import Reply
 from zephyr_fast.endpoint.reasons import Reason
 from zephyr_fast.evaluate.asking import Answerer
 from zephyr_fast.printed import shown
+from zephyr_fast.train.chat import load
 from zephyr_fast.train.ref_logprobs.weights import weights_digest
-from zephyr_fast.train.trust import check_folder, check_kernels, never_ask, refused
+from zephyr_fast.train.trust import check_folder
 
 _SECONDS_MAX = 10_000_000.0
 NAME = "local-model"
@@ -30,22 +31,7 @@ class LocalModel:
         check_folder(str(path))
         if not path.is_dir():
             raise InputError(f"`{shown(path)}` is not a directory")
-        never_ask()
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        with refused(f"the tokenizer of `{shown(path)}`"):
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
-        if not self._tokenizer.chat_template:
-            raise InputError(
-                f"the tokenizer of `{shown(path)}` has no chat template; add a "
-                "`chat_template.jinja` to the directory"
-            )
-        with refused(f"the model in `{shown(path)}`"):
-            self._model: Any = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=False)
-        check_kernels(self._model.config, str(path))
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model = self._model.to(device).eval()
+        self._tokenizer, self._model = load(str(path))
         self._lock = asyncio.Lock()
 
     async def post(self, request: Request, endpoint: Endpoint, deadline: float) -> Reply:

@@ -348,5 +348,6 @@ def _identified(where: str, row: Mapping[str, Any]) -> int:
 def _check_turns(where: str, turns: object) -> None:
     is_text = isinstance(turns, list) and all(isinstance(one, str) and one for one in turns)
     if not is_text or not isinstance(turns, list) or len(turns) != 2:
-        count = f"{len(turns)} turns" if isinstance(turns, list) else "no turns"
+        number = len(turns) if isinstance(turns, list) else 0
+        count = f"{number or 'no'} turn{'' if number == 1 else 's'}"
         raise InputError(f"{where} has {count}; MT-Bench needs two turns with text")

@@ -2,7 +2,8 @@
 
 Series differ in color (Okabe and Ito's palette), line style and marker. The axis is always 0 to
 10. A category with missing scores is not joined to its neighbors. Results that were computed from
-existing judgements, such as published ones, have dashed lines.
+existing judgements, such as published ones, have dashed lines. Results that are shown although they
+differ from the first one are marked with `!`.
 """
 
 import io
@@ -11,9 +12,9 @@ from math import nan, tau
 from typing import TYPE_CHECKING, Any
 
 from zephyr_fast._core import InputError
-from zephyr_fast.evaluate.comparison import check
+from zephyr_fast.evaluate.comparison import check, differing
 from zephyr_fast.evaluate.mt_bench_scores import BENCHMARK, TURNS
-from zephyr_fast.evaluate.result import OVERALL, Figure, Result
+from zephyr_fast.evaluate.result import OVERALL, Figure, Result, differences
 from zephyr_fast.printed import shown
 
 if TYPE_CHECKING:
@@ -64,8 +65,9 @@ def drawn(results: Sequence[Result], categories: Sequence[str], bars: bool) -> "
         ) from error
     drawing = Drawing(figsize=_SIZE, dpi=100, facecolor="white")
     FigureCanvasAgg(drawing)
-    drawing.text(0.5, 0.955, "MT-Bench by category", ha="center", fontsize=15)
-    drawing.text(0.5, 0.915, subtitle(results), ha="center", fontsize=10)
+    drawing.text(0.5, 0.96, "MT-Bench by category", ha="center", fontsize=15)
+    drawing.text(0.5, 0.928, subtitle(results), ha="center", fontsize=10)
+    drawing.text(0.5, 0.9, "; ".join(_differing_fields(results)), ha="center", fontsize=9)
     if bars:
         _draw_bars(drawing, results, categories)
     else:
@@ -82,13 +84,25 @@ def subtitle(results: Sequence[Result]) -> str:
     return f"judge: {judges}; n = {n} scores per model"
 
 
-def label(number: int, result: Result) -> str:
-    """Return a result's name in the legend."""
+def labels(results: Sequence[Result]) -> list[str]:
+    """Return the names of results in the legend, with what a reader must know of each."""
+    different = differing(results)
+    return [_label(n + 1, one, n in different) for n, one in enumerate(results)]
+
+
+def _label(number: int, result: Result, differs: bool) -> str:
     holes = sum(result.holes.values())
     details = [f"n {result.n}"]
     details += [f"holes: {holes}"] if holes else []
     details += ["existing judgements"] if result.rules == PUBLISHED_RULES else []
-    return f"{number}  {shown(result.model, _NAME_CHARACTERS)} ({', '.join(details)})"
+    mark = "!" if differs else ""
+    return f"{number}{mark}  {shown(result.model, _NAME_CHARACTERS)} ({', '.join(details)})"
+
+
+def _differing_fields(results: Sequence[Result]) -> list[str]:
+    """What differs between results that are shown together all the same, as a sentence."""
+    found = [one.partition("`")[2].partition("`")[0] for one in differences(results)]
+    return [f"! compared although these differ from 1: {', '.join(found)}"] if found else []
 
 
 def rendered(drawing: "Drawing", kind: str) -> bytes:
@@ -107,13 +121,16 @@ def rendered(drawing: "Drawing", kind: str) -> bytes:
 
 def table(results: Sequence[Result], categories: Sequence[str]) -> str:
     """Return the numbers of the picture as a Markdown table."""
-    head = ["category", *(label(number, one) for number, one in enumerate(results, start=1))]
+    head = ["category", *labels(results)]
     rows = [head, ["---"] * len(head)]
     rows += [
         [name, *(cell(one.figures[name]) for one in results)] for name in (*categories, OVERALL)
     ]
     lines = [f"| {' | '.join(text.replace('|', ' ') for text in row)} |" for row in rows]
-    return "\n".join([*lines, "", subtitle(results), ""])
+    marked = [
+        f"! compared although the results differ: {shown(one)}" for one in differences(results)
+    ]
+    return "\n".join([*lines, "", subtitle(results), *marked, ""])
 
 
 def cell(figure: Figure) -> str:
@@ -129,16 +146,15 @@ def _draw_radar(drawing: "Drawing", results: Sequence[Result], categories: Seque
     axes.set_ylim(0, AXIS_MAX)
     angles = [tau * position / len(categories) for position in range(len(categories))]
     axes.set_xticks(angles, categories)
-    axes.tick_params(axis="x", pad=15)
+    axes.tick_params(axis="x", pad=22)
     axes.set_yticks([2, 4, 6, 8, 10], ["2", "4", "6", "8", "10"], fontsize=8, color="#444444")
     axes.set_rlabel_position(180 / len(categories))
+    named = labels(results)
     for number, one in enumerate(results):
         figures = [one.figures[name] for name in categories]
         joined = [nan if f.holes or f.value is None else f.value for f in figures]
         style = _style(number, one)
-        line = axes.plot(
-            [*angles, 0.0], [*joined, joined[0]], **style, label=label(number + 1, one)
-        )
+        line = axes.plot([*angles, 0.0], [*joined, joined[0]], **style, label=named[number])
         line[0].set_gid(f"series-{number + 1}")
         partial = [
             (a, f.value) for a, f in zip(angles, figures, strict=True) if f.holes and f.value
@@ -158,7 +174,7 @@ def _draw_bars(drawing: "Drawing", results: Sequence[Result], categories: Sequen
     axes: Any = drawing.add_axes((0.06, 0.36, 0.52, 0.48))
     axes.set_ylim(0, AXIS_MAX)
     axes.set_ylabel("score (95 % interval)")
-    width = 0.8 / len(results)
+    width, named = 0.8 / len(results), labels(results)
     for number, one in enumerate(results):
         places = [position + (number + 0.5) * width - 0.4 for position in range(len(categories))]
         figures = [one.figures[name] for name in categories]
@@ -171,7 +187,7 @@ def _draw_bars(drawing: "Drawing", results: Sequence[Result], categories: Sequen
             color=style["color"],
             hatch=("", "//", "..", "xx", "\\\\", "++")[number],
             edgecolor="white",
-            label=label(number + 1, one),
+            label=named[number],
         )
         known = [
             (at, f.value, f.value - f.low, f.high - f.value)
@@ -207,9 +223,11 @@ def _draw_table(drawing: "Drawing", results: Sequence[Result], categories: Seque
     left, top, step = 0.63, 0.80, 0.052
     width = min(0.09, 0.25 / len(results))
     names = (*categories, OVERALL)
+    different = differing(results)
     for position, _ in enumerate(results):
-        at = left + 0.11 + width * position
-        drawing.text(at, top + step, f"{position + 1}", ha="center", fontsize=10, weight="bold")
+        at, number = left + 0.11 + width * position, f"{position + 1}"
+        number += "!" if position in different else ""
+        drawing.text(at, top + step, number, ha="center", fontsize=10, weight="bold")
     for row, name in enumerate(names):
         height = top - step * row
         weight = "bold" if name == OVERALL else "normal"

@@ -1,6 +1,7 @@
 """Turn a dataset into batches: memory-mapped rows in an order that a run can resume.
 
 index         `open_shards`: a split as the `datasets.Dataset` that trainers expect
+documents     `open_documents`: a split with one document per row, for other trainers
 shards        `Shards`: the rows of a split by number, verified before their first use
 columns       the columns of the shards, per product
 samples       access to many rows at once, and the type of one sample

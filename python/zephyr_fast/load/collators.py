@@ -174,7 +174,7 @@ def _labels(sample: Sample) -> Ints:
 
 
 def _best_fit(lengths: Ints) -> list[Ints]:
-    """Return the documents of each row; no row is longer than the longest document.
+    """Return the documents of each row. No row is longer than the longest document.
 
     Documents are assigned from long to short, each to the row with the least sufficient room.
     """

@@ -68,7 +68,7 @@ def check(product: Product, batch: Batch) -> None:
 
 
 def lengths(product: Product, batch: Batch) -> npt.NDArray[np.int64]:
-    """Return the tokens per sample, [rows] int64; for a pair, prompt plus longer completion."""
+    """Return the tokens per sample, [rows] int64. For a pair: prompt plus longer completion."""
     sizes = {
         name: np.diff(column.offsets).astype(np.int64)
         for name, column in batch.items()

@@ -24,16 +24,20 @@ _OWN = ("row", "length")
 
 
 class Fetch:
-    """Transform of an index dataset: maps row numbers to samples with their trained columns."""
+    """Transform of an index dataset: maps row numbers to samples with their trained columns.
+
+    Columns that `Dataset.map` has added are kept.
+    """
 
     def __init__(self, shards: Shards | Mixture) -> None:
         self.shards = shards
 
     def __call__(self, batch: dict[str, list[int]]) -> dict[str, list[Any]]:
         samples = self.shards.samples(batch["row"])
-        return {
+        fetched = {
             name: [sample[name] for sample in samples] for name in self.shards.kind.trained_columns
         }
+        return fetched | {name: batch[name] for name in batch if name not in _OWN}
 
 
 def open_shards(folder: str | Path, split: str = "train") -> Dataset:
@@ -91,7 +95,7 @@ class Selection:
         if isinstance(shards, Mixture) and shards.weights is not None:
             raise ConfigError("rows of a weighted mixture cannot be selected")
         self._shards, self._rows = shards, rows
-        self.kind, self.manifest = shards.kind, shards.manifest
+        self.kind, self.manifests = shards.kind, shards.manifests
         digest = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
         self.identity = hashlib.sha256(f"{shards.identity} {digest}".encode()).hexdigest()
 

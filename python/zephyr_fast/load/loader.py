@@ -26,7 +26,7 @@ class Rows(Protocol):
     """The source of a loader: samples by row number, many at a time."""
 
     def samples(self, rows: Sequence[int] | Indices) -> Sequence[Sample]:
-        """Return the samples of these rows; row `PADDING` gives one without label tokens."""
+        """Return the samples of these rows. Row `PADDING` gives one without label tokens."""
         ...
 
 

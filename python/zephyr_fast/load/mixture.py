@@ -57,6 +57,11 @@ class Mixture:
         return self.parts[0].manifest
 
     @property
+    def manifests(self) -> list[Manifest]:
+        """The manifests of all datasets."""
+        return [part.manifest for part in self.parts]
+
+    @property
     def identity(self) -> str:
         """SHA-256, in hex, of the datasets and their weights."""
         parts = [part.identity for part in self.parts]

@@ -30,7 +30,7 @@ class Order(Protocol):
         ...
 
     def rows(self, indices: Indices) -> Indices:
-        """Return the row at each index; rows of several datasets are numbered consecutively."""
+        """Return the row at each index. Rows of several datasets are numbered consecutively."""
         ...
 
 
@@ -45,7 +45,7 @@ class Shuffled:
 
 
 class Mixed:
-    """Datasets interleaved by weight; each repeats a row only after all its rows were read.
+    """Datasets interleaved by weight. Each repeats a row only after all its rows were read.
 
     An epoch has as many indices as the datasets have rows in total. A dataset with a large weight
     is therefore read more than once per epoch, and one with a small weight less than once. Weights

@@ -1,9 +1,9 @@
 """The shuffled order of an epoch: a permutation of 0 … size - 1, computed per index.
 
 It is never stored. A Feistel network permutes the numbers below the next power of 4. A result out
-of range is permuted again until it is in range ("cycle walking", Black and Rogaway 2002: the result
-is a bijection of the smaller range, and takes fewer than four rounds on average). Every index costs
-the same, so a run resumes anywhere immediately, and ranks and workers need not exchange numbers.
+of range is permuted again until it is in range. This is a bijection of the smaller range, and takes
+fewer than four rounds on average (Black and Rogaway 2002). Every index costs the same, so a run
+resumes anywhere immediately, and ranks and workers need not exchange numbers.
 
 Example with ten numbers: the next power of 4 is 16, so the network permutes 4-bit numbers by mixing
 and swapping their halves:
@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 VERSION = 1
-"""Version of the permutation. Raise it if results change; checkpoints store it."""
+"""Version of the permutation, stored in checkpoints. Raise it if results change."""
 
 Indices = npt.NDArray[np.int64]
 

@@ -26,7 +26,7 @@ def check_ranks(state: RankState) -> None:
 
 
 def compare(gathered: Sequence[RankState]) -> None:
-    """Raise ConfigError unless all states are equal; name each difference and its ranks."""
+    """Raise ConfigError, with each difference and its ranks, unless all states are equal."""
     differences = []
     for name in sorted(set().union(*gathered)):
         values = [str(state.get(name, "unset")) for state in gathered]

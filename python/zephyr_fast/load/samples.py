@@ -19,7 +19,7 @@ _NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", 0)
 
 
 class Spans:
-    """Start and length of each row's lists, in 4-byte units of its file; filled by batch."""
+    """Start and length of each row's lists, in 4-byte units of its file. Filled by batch."""
 
     def __init__(self, names: Sequence[str], ends: Sequence[int]) -> None:
         """Create an empty table.
@@ -35,7 +35,7 @@ class Spans:
         self.table = _zeros((ends[-1] if ends else 0) + 1, 2 * len(names) + 1)
 
     def add(self, rows: slice, starts: Sequence[Int64s], lengths: Sequence[Int64s]) -> None:
-        """Record the spans of some rows, one array per column; `files` must have their file."""
+        """Record the spans of some rows, one array per column. `files` must have their file."""
         self.table[rows] = np.stack([*starts, *lengths, np.ones_like(lengths[0])], axis=1)
 
     def files_of(self, rows: Int64s) -> list[Int32s]:

@@ -132,6 +132,11 @@ class Shards:
         return self.manifest.kind
 
     @property
+    def manifests(self) -> list[Manifest]:
+        """The manifest, in a list as for several datasets."""
+        return [self.manifest]
+
+    @property
     def identity(self) -> str:
         """SHA-256 of the manifest, in hex."""
         return hashlib.sha256(read_bytes(self.folder / "manifest.json", BYTES_MAX)).hexdigest()
@@ -176,6 +181,10 @@ class Shards:
         Reads and verifies every batch.
         """
         return np.concatenate([self._batch_lengths(number) for number in range(len(self._batches))])
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield all columns of each batch, verified, as views of the mapped file."""
+        return (self._batch(number) for number in range(len(self._batches)))
 
     def _batch_lengths(self, number: int) -> npt.NDArray[np.int64]:
         return columns.lengths(self.kind, self._batch(number))

@@ -4,7 +4,7 @@ Step k of a run reads the indices from `start(k)` on, as many as all ranks read 
 not depend on the number of ranks or workers or on the device batch size, so all of them give the
 same steps. `remainder` decides about the last indices of an epoch if they do not fill a step:
 
-carry  they start the next epoch; the last step of the run is filled from one more epoch
+carry  they start the next epoch, and the last step of the run is filled from another
 pad    the step is filled with samples without label tokens: row `PADDING`
 drop   they are skipped in this epoch (`Stream.dropped` counts them)
 
@@ -60,7 +60,7 @@ class LoaderState:
     """The data position in a checkpoint: the dataset, the order and the next sample."""
 
     data_sha256: str
-    """`identity` of the rows; for one dataset, the SHA-256 of its manifest."""
+    """`identity` of the rows. For one dataset, the SHA-256 of its manifest."""
     seed: int
     epoch: int
     index_in_epoch: int

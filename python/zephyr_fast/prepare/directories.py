@@ -1,8 +1,10 @@
-"""Finds the files of rows in a directory: at any depth, without metadata and hidden files. The
-directories of our own ledgers and of unfinished jobs of other tools start with `_`.
+"""Finds the files of rows in a directory, at any depth.
 
-Directories that `datasets` wrote (`save_to_disk`) list their files in `state.json`. Others beside
-them, such as the caches of `map`, are not rows of the dataset.
+Metadata, hidden files, and directories that start with `_` are skipped. Such directories contain
+ledgers, or the output of unfinished jobs of other tools.
+
+Directories written by `datasets` (`save_to_disk`) list their files in `state.json`. Other files in
+them, such as the caches of `map`, are not part of the dataset.
 """
 
 import json

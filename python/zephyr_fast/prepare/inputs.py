@@ -36,7 +36,7 @@ TOKENIZER_FILES = [
 
 
 class NotDownloadedError(InputError):
-    """Files are not on this disk, and must not be downloaded now. Its text says so of them."""
+    """Raised if files are not on this disk and must not be downloaded. The message names them."""
 
 
 def find_inputs(

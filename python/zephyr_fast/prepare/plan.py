@@ -26,7 +26,7 @@ from zephyr_fast.prepare.run import (
 )
 
 HEAD_BYTES = 1 << 20
-"""Bytes of each file, as it is on disk, that are read to estimate its rows."""
+"""Bytes of each file, before decompression, that are read to estimate its rows."""
 
 UNPACKED_BYTES_MAX = 64 << 20
 """Bytes that these may unpack to. The rows of a file that unpacks to more are not estimated."""

@@ -31,7 +31,7 @@ class Recipe:
 
     @property
     def arguments(self) -> tuple[str, str, tuple[tuple[str, str], ...]]:
-        """The recipe as the core takes it."""
+        """The recipe in the form that the core expects."""
         return self.text, self.name, self.overrides
 
     def setting(self, dotted: str) -> str | None:

@@ -38,11 +38,11 @@ _MAGIC = {
     b"ARROW1": ".arrow",
     b"\xff\xff\xff\xff": ".arrow",
 }
-"""The first bytes of what may come through stdin, besides JSON, with the ending it gets."""
+"""First bytes of the formats that stdin may contain other than JSON, with their file endings."""
 
 
 class Spool:
-    """A temporary directory, made when it is first used and removed on exit."""
+    """A temporary directory, created on first use and removed on exit."""
 
     def __init__(self) -> None:
         self._directory: TemporaryDirectory[str] | None = None
@@ -60,7 +60,7 @@ class Spool:
             self._directory.cleanup()
 
     def stdin(self, name: str) -> Path:
-        """Store what comes through stdin (`-`), or through another open file (`/dev/fd/3`)."""
+        """Store the contents of stdin (`-`) or of another open file (`/dev/fd/3`)."""
         if name == "-":
             if sys.stdin is None or sys.stdin.isatty():
                 raise InputError("`--input -` reads rows from stdin, and nothing is piped into it")
@@ -134,7 +134,7 @@ class Spool:
         return path
 
     def _path(self, name: str) -> Path:
-        """Return the path of a new file, in a directory of its own."""
+        """Return the path of a new file, in a separate directory."""
         if self._directory is None:
             try:
                 self._directory = TemporaryDirectory(prefix="zephyr-fast-")
@@ -147,7 +147,7 @@ class Spool:
 
 
 class _stored:
-    """Turns an error of the disk into a StorageError that says where the file is."""
+    """Turn an error of the disk into a StorageError with the path of the file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -77,7 +77,7 @@ def _encoding(manifest: Manifest) -> list[tuple[str, str]]:
 
 
 def warnings(manifest: Manifest) -> list[str]:
-    """Return what a user should know about a dataset that was written."""
+    """Return the warnings about a dataset that was written."""
     template = manifest.template
     if template is None:
         return []

@@ -23,5 +23,6 @@ trust          protection against model directories that are malicious or malfor
 checkpoint     checks of a checkpoint before a run resumes from it
 complete       checkpoints from which a run resumes as if it had never stopped
 merge          an adapter and its base model as one model
+chat           a dialogue with a saved model or adapter
 ref_logprobs/  stored log-probs of a reference model
 """

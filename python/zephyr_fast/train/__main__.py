@@ -42,10 +42,11 @@ def main(arguments: list[str]) -> int:
     except ZephyrError as error:
         warn(f"error: {_rank()}{shown(without_secrets(_last_line(error)))}")
         return int(error.exit_code)
-    except (ImportError, NotImplementedError, RuntimeError) as error:
+    except (ImportError, NotImplementedError, RuntimeError, KeyError) as error:
         if not _is_unmet(error):
             raise
-        warn(f"error: {_rank()}{shown(without_secrets(' '.join(str(error).split())))}")
+        text = str(error.args[0] if isinstance(error, KeyError) else error)
+        warn(f"error: {_rank()}{shown(without_secrets(' '.join(text.split())))}")
         return int(ConfigError.exit_code)
     except KeyboardInterrupt:
         warn(
@@ -69,7 +70,8 @@ def _is_unmet(error: Exception) -> bool:
     Their messages name the package or the option; other errors of Python and torch are bugs.
     """
     is_missing = isinstance(error, ImportError) or "to be installed" in str(error)
-    return is_missing or type(error) is NotImplementedError
+    is_unknown_metric = isinstance(error, KeyError) and "metric_for_best_model" in str(error)
+    return is_missing or is_unknown_metric or type(error) is NotImplementedError
 
 
 def _flush() -> None:

@@ -4,6 +4,7 @@ Keys without effect and keys of older recipes are rejected, and the error names 
 """
 
 import difflib
+import json
 import math
 import os
 import re
@@ -154,6 +155,7 @@ def parse(
         dest = options[flag].dest if flag in options else flag.removeprefix("--").replace("-", "_")
         _check_key(dest, f"`{flag}`", known if flag in options else known - {dest})
     _check_shards_given(given, flags, "-h" in rest)
+    _check_json(rest)
     os.environ.update(environment)
     try:
         # TRL's config reader would open the file again.
@@ -183,6 +185,22 @@ def _check_shards_given(given: Mapping[str, Any], flags: list[str], is_help: boo
             "no data to train on; pass `--shards DIR`, the output directory of `zephyr-fast prep` "
             "or `binarize`"
         )
+
+
+def _check_json(words: list[str]) -> None:
+    """Raise ConfigError for a table that is not valid JSON, and name its flag.
+
+    The parsers of TRL and transformers name neither the flag nor the file.
+    """
+    flag = ""
+    for word in words:
+        if word.startswith("--"):
+            flag, _, word = word.partition("=")
+        if word.startswith("{") and flag.endswith(("kwargs", "config")):
+            try:
+                json.loads(word)
+            except (ValueError, RecursionError) as error:
+                raise ConfigError(f"`{flag}` is not valid JSON: {error}") from error
 
 
 def _split(arguments: list[str]) -> tuple[Path | None, list[str]]:

@@ -16,6 +16,7 @@ from trl.trainer import dpo_trainer
 from zephyr_fast._core import ConfigError
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.load.collators import PairCollator, layout_for
+from zephyr_fast.load.index import IndexRows
 from zephyr_fast.train import configs, packing, run, saving
 from zephyr_fast.train.complete import ReferenceMixin
 from zephyr_fast.train.evaluation import ROWS, Weights
@@ -187,8 +188,8 @@ def main(data: configs.ShardArguments, training: "DPOConfig", model: "ModelConfi
     manifests = run.read_manifests(data, Product.PAIRS)
     run.apply_shard_settings(data, training, manifests)
     tokenizer = load_tokenizer(data.shards[0], manifests[0])
-    tokenizer.chat_template = saving.template_with_bos(data.shards[0], tokenizer)
     train_dataset, eval_dataset = run.open_splits(data, training, manifests[0])
+    tokenizer.chat_template = saving.template_with_bos(IndexRows(train_dataset).shards, tokenizer)
     if training.precompute_ref_log_probs:
         keys = attach.keys_of_run(training, model, manifests)
         train_dataset = attach.with_reference(train_dataset, data.shards, keys, "train")
@@ -209,7 +210,7 @@ def main(data: configs.ShardArguments, training: "DPOConfig", model: "ModelConfi
             peft_config=start.peft_config,
         )
     trainer.remainder = data.remainder
-    trainer.end_token_ids = saving.end_tokens(data.shards[0], tokenizer)
+    trainer.end_token_ids = saving.end_tokens(manifests, tokenizer)
     trainer.pack = pack
     if pack != "false":
         trainer.pack_pairs()

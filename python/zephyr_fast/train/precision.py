@@ -40,6 +40,7 @@ class PrecisionMixin:
         if hasattr(self.model, "peft_config"):
             for weights in _trained(self.model):
                 weights.data = weights.data.float()
+        _keep_gradients(self.model)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Train; see `Trainer.train`.
@@ -104,6 +105,17 @@ def _reason(model: Any, optimizer: Any) -> str:
 def _cause(model: Any) -> str:
     dtypes = sorted({str(one.dtype).removeprefix("torch.") for one in _trained(model)})
     return f"steps may be too small for weights in {' and '.join(dtypes)}"
+
+
+def _keep_gradients(model: Any) -> None:
+    """Keep bitsandbytes from packing 4-bit weights for inference on a CPU.
+
+    It does so in an evaluation, and never unpacks them for training. A packed layer has no
+    gradient, so all steps after an evaluation would silently move nothing.
+    """
+    for module in model.modules():
+        if getattr(module, "support_avx512bf16_for_cpu", False):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _trained(model: Any) -> list[Any]:

@@ -12,6 +12,7 @@ from zephyr_fast.train.checkpoint import resuming
 from zephyr_fast.train.complete import check_complete, check_reference, newest_complete
 from zephyr_fast.train.configs import ShardArguments
 from zephyr_fast.train.model import log, read_manifest
+from zephyr_fast.train.saving import without_end
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -64,6 +65,8 @@ def apply_shard_settings(
     training.do_eval = (
         training.do_eval or training.eval_strategy != "no" or bool(training.eval_on_start)
     )
+    if warning := without_end(manifests):
+        log(warning)
     read = [manifest.split("train") for manifest in manifests]
     if training.do_eval and "test" in manifests[0].splits:
         read.append(manifests[0].split("test"))

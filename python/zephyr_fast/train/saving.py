@@ -1,21 +1,24 @@
 """Trainer mixin that saves models which are ready to chat, in checkpoints and at the end."""
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from zephyr_fast._core import IntegrityError
+from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.load.collators import IGNORED
+from zephyr_fast.load.index import Selection
+from zephyr_fast.load.mixture import Mixture
 from zephyr_fast.load.samples import Sample
 from zephyr_fast.load.shards import Shards
+from zephyr_fast.printed import shown
+
+Rows = Shards | Mixture | Selection
 
 ROWS = 256
-"""Rows of a dataset from which its end tokens are taken."""
-
-SHARE = 0.01
-"""Share of trained turns that a token must end; less often, a truncated turn ends with it."""
+"""Rows of a dataset that are searched for a document without BOS."""
 
 
 class SavingMixin:
@@ -61,29 +64,44 @@ class SavingMixin:
         return next(iter(ids)) if len(ids) == 1 else sorted(ids) or None
 
 
-def end_tokens(shards: str, tokenizer: Any) -> list[int]:
-    """Return the ids of the special tokens that end the trained turns of a dataset.
+def end_tokens(manifests: Sequence[Manifest], tokenizer: Any) -> list[int]:
+    """Return the ids of the tokens that end the trained messages of the datasets.
 
     A model stops when it generates one of them. They are often not the tokenizer's EOS: Llama-3
-    ends turns with `<|eot_id|>`.
+    ends messages with `<|eot_id|>`. Several datasets give the union, because the model learns all
+    of them.
+
+    Raises:
+        IntegrityError: If a manifest lists an id that the tokenizer does not have.
     """
-    last = Counter(id for sample in _some(shards) for id in _last_of_turns(sample))
-    special = {id for id, token in tokenizer.added_tokens_decoder.items() if token.special} | set(
-        tokenizer.all_special_ids
-    )
-    least = SHARE * sum(last.values())
-    return sorted(id for id, count in last.items() if id in special and count >= least)
+    known = set(tokenizer.get_vocab().values())
+    ids = {id for manifest in manifests for id in manifest.require_tokens()[1].end_tokens}
+    if unknown := sorted(ids - known):
+        raise IntegrityError(
+            f"the manifest lists {unknown[0]} as a token that ends messages, but the shards' "
+            "tokenizer has no such id; rebuild the dataset"
+        )
+    return sorted(ids)
 
 
-def template_with_bos(shards: str, tokenizer: Any) -> Any:
-    """Return the chat template, beginning with BOS if all documents of the dataset do.
+def without_end(manifests: Sequence[Manifest]) -> str | None:
+    """Return a warning if no single token ends the trained messages, so a model may not stop."""
+    templates = [manifest.require_tokens()[1] for manifest in manifests]
+    if any(template.end_tokens for template in templates):
+        return None
+    ends = " or ".join(f"`{shown(end, 40)}`" for end in templates[0].ends)
+    reason = f"messages end with {ends}, which is several tokens" if ends else "no end is trained"
+    return f"warning: the model may not stop by itself, because {reason}"
+
+
+def template_with_bos(rows: Rows, tokenizer: Any) -> Any:
+    """Return the chat template, beginning with BOS if all documents of the rows do.
 
     The tokenizer adds BOS to text, but not to what a chat template renders. So a model would get
     chats without the token that began each document in training.
     """
     bos, template = tokenizer.bos_token, tokenizer.chat_template
-    starts = {int(_first(sample)) for sample in _some(shards)}
-    if bos is None or starts != {tokenizer.bos_token_id}:
+    if bos is None or {_first(sample) for sample in _some(rows)} != {tokenizer.bos_token_id}:
         return template
     if isinstance(template, dict):
         return {name: _with_bos(one, bos) for name, one in template.items()}
@@ -96,24 +114,11 @@ def _with_bos(template: Any, bos: str) -> Any:
     return "{{ bos_token }}" + template if is_bare else template
 
 
-def _some(shards: str) -> Sequence[Sample]:
-    """Return rows of the `train` split, evenly spread."""
-    rows = Shards(shards, "train")
+def _some(rows: Rows) -> Sequence[Sample]:
+    """Return some of the rows, evenly spread."""
     return rows.samples(np.unique(np.linspace(0, len(rows) - 1, ROWS).astype(np.int64)))
 
 
 def _first(sample: Sample) -> int:
     ids = sample["prompt_ids"] if "prompt_ids" in sample else sample["input_ids"]
     return int(ids[0]) if len(ids) else IGNORED
-
-
-def _last_of_turns(sample: Sample) -> list[int]:
-    """Return the last token of each trained turn."""
-    if "chosen_ids" in sample:
-        return [int(sample[side][-1]) for side in ("chosen_ids", "rejected_ids")]
-    labels = np.append(sample["labels"], IGNORED)
-    ends = np.cumsum(sample["seq_lengths"]) - 1  # a turn also ends with its document
-    is_last = (labels[:-1] != IGNORED) & (labels[1:] == IGNORED)
-    is_last[ends] |= labels[:-1][ends] != IGNORED
-    found: list[int] = sample["labels"][is_last].tolist()
-    return found

@@ -7,7 +7,7 @@ import trl
 from zephyr_fast._core import ConfigError
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.dataset.product import Product
-from zephyr_fast.train import configs, packing, run, saving
+from zephyr_fast.train import configs, packing, run
 from zephyr_fast.train.model import load_tokenizer, model_name, resolve_model
 from zephyr_fast.train.trainers import SFTTrainer
 from zephyr_fast.train.trust import refused_weights
@@ -40,7 +40,6 @@ def main(data: configs.WindowArguments, training: "SFTConfig", model: "ModelConf
     manifests = run.read_manifests(data, Product.WINDOWS)
     run.apply_shard_settings(data, training, manifests)
     tokenizer = load_tokenizer(data.shards[0], manifests[0])
-    tokenizer.chat_template = saving.template_with_bos(data.shards[0], tokenizer)
     start = resolve_model(model, training, manifests, tokenizer)
     train_dataset, eval_dataset = run.open_splits(data, training, manifests[0])
 
@@ -55,7 +54,6 @@ def main(data: configs.WindowArguments, training: "SFTConfig", model: "ModelConf
             peft_config=start.peft_config,
         )
     trainer.remainder = data.remainder
-    trainer.end_token_ids = saving.end_tokens(data.shards[0], tokenizer)
     if data.teacher:
         trainer.set_teacher(data.teacher, data.teacher_weight)
 

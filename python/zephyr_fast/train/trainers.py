@@ -15,7 +15,7 @@ from zephyr_fast.train.evaluation import ROWS, ExactEvaluationMixin, Weights
 from zephyr_fast.train.model import log
 from zephyr_fast.train.ordered import OrderedTrainerMixin
 from zephyr_fast.train.precision import PrecisionMixin
-from zephyr_fast.train.saving import SavingMixin
+from zephyr_fast.train.saving import SavingMixin, end_tokens, template_with_bos
 from zephyr_fast.train.token_counts import TokenCountMixin
 
 
@@ -50,19 +50,25 @@ class SFTTrainer(CheckedTrainerMixin, trl.SFTTrainer):  # type: ignore[misc]  # 
         **rest: Any,
     ) -> None:
         args = trl.SFTConfig() if args is None else args
-        if is_index(train_dataset):
+        rows = IndexRows(train_dataset).shards if is_index(train_dataset) else None
+        if rows is not None:
             # TRL would tokenize, truncate to its default of 1,024 tokens and drop columns.
             args.dataset_kwargs = {"skip_prepare_dataset": True}
             args.remove_unused_columns = False
-            splits = IndexRows(train_dataset).shards.manifest.splits.values()
-            args.max_length = max(split.seq_len for split in splits)
+            args.max_length = max(
+                split.seq_len for manifest in rows.manifests for split in manifest.splits.values()
+            )
         if isinstance(data_collator, WindowCollator):
             data_collator = replace(data_collator, counts=True)
         super().__init__(
             model, args=args, data_collator=data_collator, train_dataset=train_dataset, **rest
         )
-        if data_collator is None and is_index(train_dataset):
-            self.collate(self.processing_class.pad_token_id)
+        if rows is not None:
+            tokenizer = self.processing_class
+            tokenizer.chat_template = template_with_bos(rows, tokenizer)
+            self.end_token_ids = end_tokens(rows.manifests, tokenizer)
+            if data_collator is None:
+                self.collate(tokenizer.pad_token_id)
 
     def collate(self, pad_token_id: int) -> None:
         """Sets the collator, in the layout that the model's attention needs.

@@ -31,6 +31,9 @@ def check_folder(name: str) -> None:
 
     Names that are not directories, such as Hub ids, pass.
     """
+    is_path = os.path.isabs(name) or name.startswith(".") or name.count("/") > 1
+    if is_path and not os.path.lexists(name):
+        raise InputError(f"no such directory: `{name}`")
     if not os.path.isdir(name):
         if os.path.lexists(name) and not name.endswith((".json", ".gguf")):
             raise InputError(

@@ -6,7 +6,7 @@ _NO_EFFECT = "has no effect, because the shards already contain token ids; "
 _LENGTH_KEYS = " or ".join(f"`{one.length_key}` ({one.command})" for one in Product)
 _LENGTH = _NO_EFFECT + f"set {_LENGTH_KEYS} in the data recipe"
 _PACKING = (
-    _NO_EFFECT + "`zephyr-fast prep` packs them, and packed documents do not attend to each other"
+    _NO_EFFECT + "`pack` decides whether documents share a row, and they never attend to each other"
 )
 _COMMANDS = "` or `".join(one.command for one in Product)
 _SOURCE = f"is replaced by `shards`, the output directory of `zephyr-fast {_COMMANDS}`"

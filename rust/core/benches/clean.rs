@@ -39,7 +39,7 @@ fn dialogues() -> Vec<Dialogue> {
         .map(|chunk| chunk.expect("reads"));
     let parsed = chunks.flat_map(|chunk| {
         let rows = chunk.rows.iter().map(|row| &chunk.bytes[row.start..row.end]);
-        rows.filter_map(|row| (detect(row, false)?.parse)(row).ok()).collect::<Vec<_>>()
+        rows.filter_map(|row| detect(row, false)?.parse(row).ok()).collect::<Vec<_>>()
     });
     parsed.collect()
 }

@@ -56,7 +56,7 @@ fn bench(criterion: &mut Criterion) {
     group.bench_function("chunks", |bencher| {
         bencher.iter(|| chunks(&input).map(|chunk| chunk.rows.len()).sum::<usize>())
     });
-    let parsed = |chunk: &Chunk| rows(chunk).filter(|row| (shape.parse)(row).is_ok()).count();
+    let parsed = |chunk: &Chunk| rows(chunk).filter(|row| shape.parse(row).is_ok()).count();
     group.bench_function("rows_to_dialogues", |bencher| {
         bencher.iter(|| held.iter().map(parsed).sum::<usize>())
     });

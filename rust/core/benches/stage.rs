@@ -93,7 +93,7 @@ impl Bench {
         let parse = |chunk: Chunk| {
             let row = |row: &read::RawRow| {
                 let row = &chunk.bytes[row.start..row.end];
-                (shape::detect(row, false)?.parse)(row).ok()
+                shape::detect(row, false)?.parse(row).ok()
             };
             chunk.rows.iter().filter_map(row).collect::<Vec<_>>()
         };
@@ -108,7 +108,7 @@ impl Bench {
         let shape = shape::detect(&first.bytes[row.start..row.end], false).expect("a known shape");
         let parse = |chunk: Chunk| {
             let rows = chunk.rows.iter().map(|row| &chunk.bytes[row.start..row.end]);
-            let dialogues: Vec<Dialogue> = rows.filter_map(|row| (shape.parse)(row).ok()).collect();
+            let dialogues: Vec<Dialogue> = rows.filter_map(|row| shape.parse(row).ok()).collect();
             (chunk.bytes.len(), black_box(dialogues).len())
         };
         let read: Vec<_> = if rayon::current_num_threads() == 1 {

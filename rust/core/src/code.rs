@@ -1,5 +1,5 @@
-//! Which lines of a text are code, markup or maths: truecasing leaves them alone, and deduplication
-//! compares their case and indentation.
+//! Finds the lines of a text that are code, markup or maths. Truecasing does not change them, and
+//! deduplication compares their case and indentation.
 //!
 //! A line of a fenced block is code. Outside of blocks, lines without an empty line between them
 //! form a group, and a line that ends with a colon ends its group. All lines of a group are code if
@@ -11,7 +11,7 @@
 //! # use zephyr_core::code::lines;
 //! let text = "Here is the loop:\nfor i in a:\n    f(i)\ng\n\nIt calls `f(i)` for each item.";
 //! let code: Vec<bool> = lines(text).iter().map(|line| line.is_code).collect();
-//! // The first line ends its group. `g` is next to an indented line. Inline code is no sign of code.
+//! // The first line ends its group. `g` is next to an indented line. Inline code does not count.
 //! assert_eq!(code, [false, true, true, true, false, false]);
 //! ```
 
@@ -20,7 +20,7 @@ use std::borrow::Cow;
 /// Starts of lines of code: comments, prompts, decorators, tables and docstrings.
 const STARTS: [&str; 12] =
     ["# ", "#!", "//", "/*", "*/", "-- ", "$ ", "@", "% ", "|", "\"\"\"", "'''"];
-/// Words that are a statement on a line of their own.
+/// Words that form a complete statement by themselves.
 const ALONE: [&str; 16] = [
     "begin", "break", "continue", "do", "done", "else", "end", "endif", "esac", "fi", "finally",
     "loop", "pass", "return", "then", "try",
@@ -49,13 +49,13 @@ pub struct Line<'text> {
     pub is_code: bool,
 }
 
-/// Whether any line of a text is code. It is much faster than [`lines`] if none is.
+/// Whether any line of a text is code. This is much faster than [`lines`] if no line is.
 #[must_use]
 pub fn is_in(text: &str) -> bool {
     split(text).any(|line| is_fence(line) || looks_like_code(line))
 }
 
-/// Every line of a text, with whether it is code.
+/// Returns every line of a text, marked as code or not.
 #[must_use]
 pub fn lines(text: &str) -> Vec<Line<'_>> {
     let mut lines: Vec<Line<'_>> = Vec::new();
@@ -105,7 +105,7 @@ fn looks_like_code(line: &str) -> bool {
     if line.starts_with("    ") || line.starts_with('\t') {
         return true;
     }
-    // What is quoted in a line matters only if there is a mark of code or of a quotation.
+    // Quoted parts of a line matter only if it contains a mark of code or of a quotation.
     if !has_mark(line.as_bytes()) {
         return reads_like_code(visible(line));
     }

@@ -87,7 +87,7 @@ pub(crate) fn markers(written: &str) -> Vec<String> {
 }
 
 /// The markers that a template uses for structure, from its source and from texts that it rendered.
-/// `encloses` says whether a part of such a text contains a message.
+/// `encloses` is true if a part of such a text contains a message.
 ///
 /// Templates also mention plain tags, such as `<name>` in their instructions for tools, or write
 /// them around reasoning (`<think>`). Both are ordinary text in a message. A plain tag is structure

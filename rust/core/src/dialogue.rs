@@ -1,9 +1,9 @@
-//! The record that passes through the pipeline: a dialogue, its turns, and the replies that compete
-//! for its last word.
+//! The data that passes through the pipeline: a dialogue, its turns, and the completions for its
+//! last turn.
 
 use serde_json::{Map, Value};
 
-/// Who speaks. Templates see the lower-case name.
+/// The role of a message. Templates see its name in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
     /// Instructions before the first user turn.
@@ -12,7 +12,7 @@ pub enum Role {
     Developer,
     /// The person.
     User,
-    /// The model; only its words are trained.
+    /// The model. Only its messages are trained on.
     Assistant,
     /// The result of a tool call.
     Tool,
@@ -34,7 +34,7 @@ impl Role {
         }
     }
 
-    /// The role a source wrote.
+    /// The role with the name that a source uses.
     #[must_use]
     pub fn named(name: String) -> Role {
         match name.as_str() {
@@ -51,22 +51,22 @@ impl Role {
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn {
-    /// Who speaks.
+    /// Its role.
     pub role: Role,
-    /// What is said, as the source has it. Empty if the content is null or missing.
+    /// The content as in the source. Empty if it is null or missing.
     pub text: String,
-    /// What the message has besides role and content. Most messages have nothing.
+    /// Further members besides role and content. Most messages have no others.
     pub extras: Option<Box<Extras>>,
 }
 
 impl Turn {
-    /// A message that has a role and a content only.
+    /// Creates a message that only has a role and a content.
     #[must_use]
     pub fn new(role: Role, text: impl Into<String>) -> Turn {
         Turn { role, text: text.into(), extras: None }
     }
 
-    /// A member of the message besides role and content.
+    /// Returns a member of the message other than role and content.
     #[must_use]
     pub fn member(&self, name: &str) -> Option<&Value> {
         self.extras.as_ref()?.members.get(name)
@@ -100,11 +100,11 @@ pub enum Content {
     Part,
 }
 
-/// What a message has besides role and content.
+/// The members of a message other than role and content.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extras {
     /// The members that a template may read, such as `tool_calls`, `reasoning_content` or `name`,
-    /// by the names and in the order of the source. None of them is null.
+    /// under the names and in the order of the source. Null members are omitted.
     pub members: Map<String, Value>,
     /// How the content was written.
     pub content: Content,
@@ -167,7 +167,7 @@ impl<'row> From<&'row Dialogue> for Script<'row> {
     }
 }
 
-/// What a row passes to the template besides its messages.
+/// The parts of a row that are passed to the template in addition to its messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TemplateInputs {
     /// The definitions of the tools that the assistant may call.
@@ -184,18 +184,18 @@ pub const ASPECTS: [&str; 4] = ["instruction_following", "honesty", "truthfulnes
 pub struct Reply {
     /// The answer, byte for byte as the source has it.
     pub text: String,
-    /// The model that wrote it, where the source says so.
+    /// The model that wrote it, if known.
     pub model: Option<String>,
     /// The critique's overall score, 1 to 10.
     pub overall: Option<f64>,
-    /// The four aspect ratings, 1 to 5; `None` where the source says `N/A` or nothing. Order:
-    /// [`ASPECTS`].
+    /// The four aspect ratings from 1 to 5, in the order of [`ASPECTS`]. `None` for `N/A` or a
+    /// missing rating.
     pub ratings: [Option<f64>; 4],
-    /// The published mean of the ratings, where present.
+    /// The published mean of the ratings, if present.
     pub fine_grained: Option<f64>,
 }
 
-/// A preference: which of two answers is better.
+/// A preference between two answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pair {
     /// The better answer.
@@ -208,42 +208,43 @@ pub struct Pair {
     pub score_rejected: Option<f64>,
 }
 
-/// Where the answer to the last user turn is found.
+/// The form of the answer to the last user turn.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum Replies {
-    /// In the turns themselves.
+    /// The last turn is the answer.
     #[default]
     Inline,
-    /// In scored candidates, not yet ordered into pairs.
+    /// Scored completions, not yet formed into pairs.
     Scored(Vec<Reply>),
-    /// In a pair that the source has already made.
+    /// A pair that the source formed.
     Pair(Pair),
 }
 
-/// One row of any source, in one form.
+/// One row of any source, in a common form.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Dialogue {
-    /// The row's own id, where the source has one.
+    /// The row's ID in the source, if it has one.
     pub id: Option<String>,
-    /// The data set it came from (`truthful_qa`, `sharegpt`, …), where the source says so.
+    /// The dataset it came from (`truthful_qa`, `sharegpt`, …), if known.
     pub source: Option<String>,
     /// The messages, oldest first.
     pub turns: Vec<Turn>,
-    /// Where the last answer is found.
+    /// The answers to the last user turn.
     pub replies: Replies,
-    /// Tools and template arguments. Most rows have none.
+    /// Tools and template arguments. Most rows have neither.
     pub inputs: Option<Box<TemplateInputs>>,
 }
 
 impl Dialogue {
-    /// The first user turn: what `prompt` and `prompt_id` are made of. Empty where nobody asks.
+    /// The first user turn, from which `prompt` and `prompt_id` are derived. Empty if there is no
+    /// user turn.
     #[must_use]
     pub fn prompt(&self) -> &str {
         self.turns.iter().find(|turn| turn.role == Role::User).map_or("", |turn| turn.text.as_str())
     }
 
-    /// The answers that compete for the last word, each an assistant's turn behind the others; none
-    /// where the turns have the last word already.
+    /// The completions for the last turn, each of which would be an assistant message after the
+    /// turns. Empty if the turns already contain the answer.
     #[must_use]
     pub fn answers(&self) -> Vec<&str> {
         match &self.replies {
@@ -253,7 +254,7 @@ impl Dialogue {
         }
     }
 
-    /// All that the assistant says: its turns, then the answers.
+    /// Every text of the assistant: its turns, then the completions.
     pub fn said_by_assistant(&self) -> impl Iterator<Item = &str> {
         let turns = self.turns.iter().filter(|turn| turn.role == Role::Assistant);
         turns.map(|turn| turn.text.as_str()).chain(self.answers())
@@ -272,7 +273,7 @@ impl Dialogue {
         texts.into_iter()
     }
 
-    /// All that anybody says, to be edited: the turns, then the answers.
+    /// Every text, for editing: the turns, then the completions.
     pub fn texts_mut(&mut self) -> impl Iterator<Item = &mut String> {
         let answers = match &mut self.replies {
             Replies::Inline => Vec::new(),

@@ -21,7 +21,8 @@ const TOKENS_MAX: usize = 1_000_000;
 const OF_TOKENIZER: &str = "tokenizer";
 const AUTO: &str = "auto";
 
-/// The template of a base model without a template of its own: the one that Zephyr's base got.
+/// The template for a base model whose tokenizer has no template. Zephyr was trained on such a
+/// model with it.
 const OF_BASE: &str = "zephyr";
 
 /// A template and a tokenizer.
@@ -123,7 +124,7 @@ impl Encoding {
         })
     }
 
-    /// Returns the tokens of a rendered dialogue with the labels that the recipe asks for.
+    /// Returns the tokens of a rendered dialogue with the labels that the recipe selects.
     fn sample(&self, turns: &[Turn], rendered: &Rendered) -> std::result::Result<Sample, Reason> {
         let answers =
             |turns: &[Turn]| turns.iter().filter(|turn| turn.role == Role::Assistant).count();
@@ -162,7 +163,7 @@ impl Encoding {
 
     /// Markers of the template that this tokenizer splits into several tokens, which suggests that
     /// the template was written for another model. Empty for the tokenizer's own template, and for
-    /// Zephyr's with a tokenizer that has none.
+    /// Zephyr's if the tokenizer has no template.
     #[must_use]
     pub fn foreign_markers(&self) -> Vec<String> {
         let text = self.template.text();
@@ -331,7 +332,7 @@ pub fn unknown_template(recipe: &Recipe, tokenizer: &Path) -> Result<Option<Stri
 pub(crate) fn template_source(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<TemplateSource> {
     let recipe::Template { name, date, args } = &recipe.template;
     let (name, text) = template_text(name, tokenizer)?;
-    // That mode trains every token, and an EOS behind each text.
+    // In that mode, every token is trained on, including an EOS after each text.
     let is_trl07 = recipe.compat == Compat::Trl07;
     Ok(TemplateSource {
         name,

@@ -1,13 +1,13 @@
 //! zephyr-core: a pipeline from raw dialogues to verified token shards. It does not depend on
 //! Python.
 //!
-//! The modules, from top to bottom; each may only use modules below it. `pipeline` defines the
-//! order of the steps; `encode` turns text into tokens; `read`, `truecase`, `filter`, `binarize`,
-//! `decontaminate`, `dedup`, `template`, `control_tokens` and `pack` are one step each; `tokenize`
-//! knows ids; `dataset` has the contents of an output directory; `recipe` has every key; `disk` has
-//! every operation on the file system; below them are the types and functions that all share,
-//! `dialogue`, `stage`, `sample`, `code`, `normal`, `words`, `progress`, `panics`, `error`; and at
-//! the bottom `simd`, with all of the engine's `unsafe`.
+//! These are the modules from top to bottom. Each may only use modules below it. `pipeline` defines
+//! the order of the steps, and `encode` turns text into tokens. `read`, `truecase`, `filter`,
+//! `binarize`, `decontaminate`, `dedup`, `template`, `control_tokens` and `pack` are one step each.
+//! `tokenize` converts text to ids, `dataset` has the contents of an output directory, `recipe` has
+//! every key, and `disk` has every operation on the file system. Below them are the shared types
+//! and functions: `dialogue`, `stage`, `sample`, `code`, `normal`, `words`, `progress`, `panics`
+//! and `error`. At the bottom is `simd`, with all of the engine's `unsafe`.
 
 pub mod binarize;
 pub mod code;

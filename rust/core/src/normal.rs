@@ -64,8 +64,8 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// The first eight bytes of a SHA-256 as a number. All random choices use it, with a key of what
-/// they decide.
+/// Returns the first eight bytes of a SHA-256 as a number. All random choices use it, with a key
+/// that identifies the choice.
 #[must_use]
 pub fn hash64(key: &str) -> u64 {
     let digest = Sha256::digest(key.as_bytes());

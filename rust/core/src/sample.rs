@@ -15,7 +15,7 @@ pub struct Rendered {
     /// content and the token that ends it.
     pub trained: Vec<Range<usize>>,
     /// Byte offsets at which the contents of the assistant messages end, in order. Empty if a
-    /// template with tags of its own changes them, so that they cannot be located.
+    /// template with its own tags changes them, so that they cannot be located.
     pub answers: Vec<usize>,
 }
 

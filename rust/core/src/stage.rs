@@ -53,6 +53,13 @@ macro_rules! codes {
                 match self { $(Code::$name => Ending::$ending,)* }
             }
 
+            /// Whether the row ends because of its form or of a limit, not because a filter excludes
+            /// what it says.
+            #[must_use]
+            pub fn is_structural(self) -> bool {
+                self.ending() != Ending::Dropped || STRUCTURAL.contains(&self)
+            }
+
             /// The cause, in a sentence.
             #[must_use]
             pub fn cause(self) -> &'static str {
@@ -183,6 +190,19 @@ codes! {
         "Use a template whose generation prompt is a prefix of the full text, such as `zephyr`."
 }
 
+/// Reasons that drop a row because of its form or of a limit.
+const STRUCTURAL: [Code; 9] = [
+    Code::EmptyDialogue,
+    Code::EmptyTurn,
+    Code::RolesOutOfOrder,
+    Code::EndsWithUser,
+    Code::EndsWithAssistant,
+    Code::TooFewCompletions,
+    Code::NoScores,
+    Code::NoAssistantTokens,
+    Code::PromptTooLong,
+];
+
 /// The reason for which a row is not written: a code that is counted, and details.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
@@ -253,7 +273,7 @@ impl Found {
 pub struct Match {
     /// Its number in the index.
     pub instance: u32,
-    /// Its words that are in shared grams; all, where it is short.
+    /// Number of its words that are in shared grams. All its words if it is short.
     pub shared_words: u32,
     /// Whether a user turn equals the instance, ignoring case and white space.
     pub exact: bool,

@@ -64,7 +64,7 @@ const TICKS_OF_GRACE: u32 = 15;
 /// Runs work on a separate thread, without the GIL, while this thread handles Ctrl-C and reports
 /// progress.
 ///
-/// Ctrl-C always takes effect. Work checks often whether it is cancelled; if something keeps it
+/// Ctrl-C always takes effect. Work checks often whether it is cancelled. If something keeps it
 /// from checking, its thread is abandoned. An abandoned thread commits no file, since every commit
 /// checks first, and it ends with the process.
 pub(crate) fn enter<T: Send + 'static>(
@@ -106,8 +106,8 @@ pub(crate) fn enter<T: Send + 'static>(
     }
 }
 
-/// Waits for one tick. The receiver is not `Sync`, so a shared reference to it could not be used
-/// inside `detach`; an exclusive one can.
+/// Waits for one tick. The receiver is not `Sync`, so `detach` needs an exclusive reference to it,
+/// not a shared one.
 fn wait<T>(receiver: &mut mpsc::Receiver<T>) -> Result<T, mpsc::RecvTimeoutError> {
     receiver.recv_timeout(TICK)
 }

@@ -62,13 +62,13 @@ fn explain_row(
     })
 }
 
-/// Renders dialogues; returns JSON: text and label ranges in characters, or a reason.
+/// Renders dialogues. Returns JSON: text and label ranges in characters, or a reason.
 #[pyfunction]
 fn render(py: Python<'_>, by: (PathBuf, String), rows: String, prompt: bool) -> PyResult<String> {
     border::enter(py, None, move |_| explain::render(&by.0, &by.1, &rows, prompt))
 }
 
-/// Encodes dialogues, one per line; returns an Arrow stream: ids, labels and text.
+/// Encodes dialogues, one per line. Returns an Arrow stream with ids, labels and text.
 #[pyfunction]
 fn encode(py: Python<'_>, by: encoded::With, rows: String) -> PyResult<Vec<u8>> {
     border::enter(py, None, move |watch| encoded::encode(&by, &rows, watch))
@@ -116,7 +116,7 @@ fn names(py: Python<'_>, kind: String) -> PyResult<Vec<&'static str>> {
     border::enter(py, None, move |_| pipeline::names::names(&kind))
 }
 
-/// Describes `reasons`: (code, outcome, cause, remedy); `errors`: (class, exit code, meaning, remedy).
+/// Describes `reasons` (code, outcome, cause, remedy) or `errors` (class, exit code, meaning, remedy).
 #[pyfunction]
 fn describe(py: Python<'_>, kind: String) -> PyResult<Vec<pipeline::names::Description>> {
     border::enter(py, None, move |_| pipeline::names::describe(&kind))

@@ -10,16 +10,25 @@ from zephyr_fast.feedback.report.estimates import Estimate
 from zephyr_fast.feedback.report.report import Judge, Report, sections
 
 _STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
+:root{color-scheme:light dark;--text:#222;--soft:#555;--rule:#ddd;--ink:#0072b2;--zero:#d55e00}
+@media(prefers-color-scheme:dark){
+:root{--text:#e6e6e6;--soft:#b0b0b0;--rule:#444;--ink:#56b4e9;--zero:#e69f00}
+body{background:#181a1b}}
+body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;
+color:var(--text)}
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}
 table{border-collapse:collapse;width:100%}
-td{padding:.2rem .8rem .2rem 0;border-bottom:1px solid #ddd;vertical-align:top}
-td:first-child{width:17rem;color:#555}
-svg{max-width:100%;height:auto;margin:.5rem 0}figcaption{color:#555;font-size:.9rem}
-figure{margin:1rem 0}
+td{padding:.2rem .8rem .2rem 0;border-bottom:1px solid var(--rule);vertical-align:top}
+td:first-child{width:17rem;color:var(--soft)}
+figure{margin:1rem 0;overflow-x:auto}figcaption{color:var(--soft);font-size:.9rem}
+svg{margin:.5rem 0}svg text{fill:var(--text)}svg .end{fill:var(--soft)}
+@media(max-width:40rem){td:first-child{width:9rem}}
 """
-_WIDTH, _LEFT, _RIGHT, _ROW = 720, 220, 30, 26
-_INK, _LINE, _ZERO = "#0072b2", "#999", "#d55e00"
+_WIDTH, _RIGHT, _ROW = 620, 30, 26
+_CHARACTERS, _CHARACTER = 28, 7.5
+"""Longest label of a bar, and the width of one of its characters."""
+
+_INK, _LINE, _ZERO = "var(--ink)", "var(--soft)", "var(--zero)"
 
 Bar = tuple[str, float, float, float]
 """Label, value, and the ends of its interval."""
@@ -79,30 +88,31 @@ def _figure(caption: str, bars: Sequence[Bar], neutral: float) -> str:
     space = (high - low or 1.0) * 0.08
     low, high = low - space, high + space
     height = _ROW * len(bars) + 34
+    names = [one if len(one) <= _CHARACTERS else one[: _CHARACTERS - 1] + "…" for one, *_ in bars]
+    left = 30 + _CHARACTER * max(map(len, names))
 
     def x(value: float) -> float:
-        return _LEFT + (value - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT)
+        return left + (value - low) / (high - low) * (_WIDTH - left - _RIGHT)
 
     bottom = height - 24
     parts = [
         f'<line x1="{x(neutral):.1f}" y1="0" x2="{x(neutral):.1f}" y2="{bottom}" '
         f'stroke="{_ZERO}" stroke-dasharray="4 3"/>'
     ]
-    for row, (label, value, start, end) in enumerate(bars):
+    for row, (name, (_, value, start, end)) in enumerate(zip(names, bars, strict=True)):
         y = _ROW * row + _ROW / 2
-        name = label if len(label) <= 28 else label[:27] + "…"
         parts.append(
-            f'<text x="{_LEFT - 12}" y="{y + 4:.1f}" text-anchor="end">{escape(name)}</text>'
+            f'<text x="{left - 12:g}" y="{y + 4:.1f}" text-anchor="end">{escape(name)}</text>'
             f'<line x1="{x(start):.1f}" y1="{y}" x2="{x(end):.1f}" y2="{y}" stroke="{_INK}" '
             f'stroke-width="2"/><circle cx="{x(value):.1f}" cy="{y}" r="4" fill="{_INK}"/>'
         )
     parts.append(
-        f'<line x1="{_LEFT}" y1="{bottom}" x2="{_WIDTH - _RIGHT}" y2="{bottom}" stroke="{_LINE}"/>'
+        f'<line x1="{left:g}" y1="{bottom}" x2="{_WIDTH - _RIGHT}" y2="{bottom}" stroke="{_LINE}"/>'
     )
     ends = [one for one in (low + space, high - space) if abs(x(one) - x(neutral)) > 48]
     for value in (neutral, *ends):
         parts.append(
-            f'<text x="{x(value):.1f}" y="{height - 6}" text-anchor="middle" fill="#555">'
+            f'<text x="{x(value):.1f}" y="{height - 6}" text-anchor="middle" class="end">'
             f"{value:.2f}</text>"
         )
     drawing = (

@@ -125,6 +125,13 @@ pub struct InputEntry {
     pub bytes: u64,
     /// Rows read from it.
     pub rows: u64,
+    /// Columns of its rows that were not used, by name. Columns without content do not count, nor
+    /// those of rows that could not be read.
+    #[serde(default)]
+    pub unused_columns: Vec<String>,
+    /// Whether there are more such columns than are listed.
+    #[serde(default)]
+    pub has_more_unused_columns: bool,
 }
 
 /// Outcomes of all rows. `read = written + dropped + duplicates + quarantined`.
@@ -261,7 +268,7 @@ impl Manifest {
         Ok(format!("{fields}{CHECKSUM_FIELD}{}\"\n}}\n", sha256_hex(fields.as_bytes())))
     }
 
-    /// Reads the manifest of a directory; `None` if it has no manifest.
+    /// Reads the manifest of a directory, or returns `None` if it has no manifest.
     pub fn read(folder: &Folder) -> Result<Option<Manifest>> {
         let path = folder.path_of(FILE);
         let text = match folder.read(FILE, BYTES_MAX) {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::dataset::manifest::{Manifest, SCHEMA};
 use crate::error::{Error, Result};
 
-/// The schema of a manifest as it is written: a field is required unless it may be left out.
+/// The schema of a written manifest: a field is required unless it may be omitted.
 fn schema() -> Result<Value> {
     let settings = SchemaSettings::draft2020_12().for_serialize();
     let schema = settings.into_generator().into_root_schema_for::<Manifest>();

@@ -18,7 +18,7 @@ use crate::sample::{Sample, TokenPair, append_labels};
 
 /// The version of the format of these files.
 pub const VERSION: u32 = 1;
-/// A batch closes once it holds about this much; in small shards, an eighth of a shard.
+/// A batch is complete once it has about this many bytes, or an eighth of a small shard.
 const BATCH_BYTES: usize = 2 << 20;
 
 /// A column of lists that is being built.

@@ -1,9 +1,9 @@
-//! Verifies an output directory: every file that the manifest names byte by byte, its own sums, and
-//! that nothing lies there besides.
+//! Verifies an output directory: checks every byte of the files that the manifest lists, checks
+//! that the counts in the manifest agree, and finds files that it does not list.
 //!
-//! The directory may be anybody's. No link in it is followed, nothing but a regular file is opened,
-//! no file is read past the size that the manifest says, only directories that a run writes are
-//! searched, and what is wrong is counted where it is too much to tell.
+//! The directory is untrusted. No link in it is followed. Only regular files are opened, and none
+//! is read past the size in the manifest. Only directories that a run writes are searched. If there
+//! are very many problems, the rest are only counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -25,61 +25,61 @@ use crate::normal::hex;
 use crate::progress::Watch;
 
 const BLOCK_BYTES: usize = 1 << 20;
-/// Problems that a report tells one by one.
+/// Maximum number of problems that a report lists.
 const PROBLEMS_MAX: usize = 1_000;
-/// What helps where a directory is made of links, as the cache of the Hugging Face Hub is.
+/// The advice for a directory of links, such as the cache of the Hugging Face Hub.
 const RESOLVE: &str = "copy the dataset with links resolved (`cp -rL`) and verify the copy";
 
-/// What was looked at, and what is wrong with it.
+/// The number of verified files, bytes and batches, and the problems.
 #[derive(Debug, Default, Serialize)]
 pub struct Report {
-    /// Files that the manifests name.
+    /// Number of files that the manifests list.
     pub files: u64,
-    /// Their bytes.
+    /// Size of these files in bytes.
     pub bytes: u64,
-    /// Batches of shards.
+    /// Number of batches in shards.
     pub batches: u64,
-    /// Everything that is not as it was written; empty where all is well.
+    /// Everything that differs from the manifest. Empty if the dataset is intact.
     pub problems: Vec<Problem>,
 }
 
 impl Report {
-    /// The report as one line of JSON.
+    /// Returns the report as one line of JSON.
     pub fn to_json(&self) -> Result<String> {
         serde_json::to_string(self).map_err(|error| Error::Internal(error.to_string()))
     }
 }
 
-/// One thing that is not as it was written.
+/// A difference from the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// The file's path in the directory.
     pub file: String,
     /// The batch of the shard, from 0.
     pub batch: Option<usize>,
-    /// Where the batch starts in the file.
+    /// Offset of the batch in the file.
     pub offset: Option<u64>,
-    /// The fault, in a sentence.
+    /// What is wrong, in a sentence.
     pub message: String,
 }
 
 impl Problem {
-    /// A problem of a file as a whole.
+    /// A problem that concerns an entire file.
     pub(crate) fn of(file: &str, message: impl Into<String>) -> Problem {
         Problem { file: file.to_owned(), batch: None, offset: None, message: message.into() }
     }
 }
 
-/// A file that must be there.
+/// A file that must exist.
 pub(crate) struct ExpectedFile {
     pub(crate) file: String,
-    /// Its size, where the manifest says it.
+    /// Its size, if the manifest records it.
     pub(crate) bytes: Option<u64>,
     pub(crate) sha256: String,
     pub(crate) batches: Vec<BatchEntry>,
 }
 
-/// Verifies a directory. Reads all of it, a few megabytes at a time; writes nothing.
+/// Verifies a directory. Reads all of it, a few megabytes at a time, and writes nothing.
 pub fn verify(folder: &Path, watch: &Watch) -> Result<Report> {
     let not_a_dataset =
         |why: &str| Error::Input(format!("`{}` is not a dataset: {why}", folder.display()));
@@ -108,7 +108,7 @@ pub fn verify(folder: &Path, watch: &Watch) -> Result<Report> {
     let checked =
         expected.par_iter().map(|file| check(&top, file, watch)).collect::<Result<Vec<_>>>()?;
     damage.extend(checked.iter().flat_map(|(_, found)| found.iter().cloned()));
-    // Last: a damaged file is worse than one too many.
+    // These come last, because a damaged file is worse than an unlisted one.
     damage.extend(unlisted);
     Ok(Report {
         files: expected.len() as u64,
@@ -132,7 +132,7 @@ fn read_manifest(top: &Folder) -> Result<Option<Manifest>> {
     Manifest::read(top)
 }
 
-/// Files that are named twice are damage; each is looked at once.
+/// Reports files that are listed twice as problems, and keeps each of them once.
 fn of_one_name_each(expected: Vec<ExpectedFile>, damage: &mut Vec<Problem>) -> Vec<ExpectedFile> {
     let mut names = BTreeSet::new();
     let mut once = |file: &ExpectedFile| {
@@ -145,7 +145,7 @@ fn of_one_name_each(expected: Vec<ExpectedFile>, damage: &mut Vec<Problem>) -> V
     expected.into_iter().filter(|file| once(file)).collect()
 }
 
-/// The first of what is wrong, and how much more there is, `more` that was only counted included.
+/// The first problems and the number of the others, including the `more` that were only counted.
 fn cut(mut damage: Vec<Problem>, more: usize) -> Vec<Problem> {
     let more = more + damage.len().saturating_sub(PROBLEMS_MAX);
     damage.truncate(PROBLEMS_MAX);
@@ -175,8 +175,8 @@ fn of_manifest(manifest: &Manifest) -> Vec<ExpectedFile> {
     expected
 }
 
-/// What no manifest names: the first of it, and how much more there is. Names that start with a dot
-/// are left to whoever keeps books here, as git does, but drafts are ours.
+/// The first unlisted files and the number of the others. Names that start with a dot are ignored,
+/// because tools such as git use them, except for drafts of this program.
 fn unlisted_files(
     top: &Folder,
     expected: &[ExpectedFile],
@@ -188,7 +188,7 @@ fn unlisted_files(
     Ok((strays.found.into_values().collect(), strays.more))
 }
 
-/// The search for strays: the first of them by name, and how many more there are.
+/// The search for unlisted files: the first of them by name, and the number of the others.
 struct UnlistedFiles<'run> {
     named: BTreeSet<&'run str>,
     watch: &'run Watch,
@@ -197,8 +197,8 @@ struct UnlistedFiles<'run> {
 }
 
 impl UnlistedFiles<'_> {
-    /// Searches a directory that a run writes, and those of its directories that a run writes:
-    /// three levels at most.
+    /// Searches a directory that a run writes, and its subdirectories that a run writes, at most
+    /// three levels in total.
     fn search(&mut self, folder: &Folder, level: Level, within: &str) -> Result<()> {
         let failed = |error| Error::input(folder.path(), error);
         for entry in folder.entries().map_err(failed)? {
@@ -250,7 +250,7 @@ fn is_someone_elses(name: &OsStr) -> bool {
     name.starts_with(b".") && !name.starts_with(TEMPORARY_PREFIX.as_bytes())
 }
 
-/// Reads one file, once; gives its size and what is wrong with it.
+/// Reads one file once. Returns its size and its problems.
 fn check(top: &Folder, expected: &ExpectedFile, watch: &Watch) -> Result<(u64, Vec<Problem>)> {
     watch.check()?;
     if !layout::is_file_of_data_set(&expected.file) {
@@ -285,7 +285,7 @@ fn check(top: &Folder, expected: &ExpectedFile, watch: &Watch) -> Result<(u64, V
     }
 }
 
-/// Opens a file, no link followed anywhere on the way; gives its length too.
+/// Opens a file without following any link in its path. Also returns its length.
 fn open(folder: &Folder, path: &str) -> std::io::Result<(File, u64)> {
     if let Some((name, within)) = path.split_once('/') {
         return open(&folder.folder(name)?, within);
@@ -309,7 +309,7 @@ struct Hashing<'run> {
 impl Hashing<'_> {
     fn read_all(&mut self, expected: &ExpectedFile) -> std::io::Result<Vec<Problem>> {
         let mut damage = Vec::new();
-        // One byte more than there should be shows that a file is too long; it may never end.
+        // Reading one byte more than expected shows that a file is too long. It may be endless.
         let end = expected.bytes.unwrap_or(self.length).saturating_add(1);
         for (number, batch) in expected.batches.iter().enumerate() {
             let mut xxh3 = Xxh3::new();

@@ -4,17 +4,16 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::tokens::Tokens;
 use crate::words::{hash_run, runs};
 
 /// The version of normal form, shingles and hashes.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Number of bands in a signature. Rows that share one are compared. 14 × 8 is the default of
 /// datatrove.
 pub const BANDS: usize = 14;
 /// Hashes that must all agree for a band to be shared.
 const ROWS: usize = 8;
-/// Tokens of a shingle.
+/// Words of a shingle.
 const WORDS: usize = 5;
 const SEED: u64 = 1;
 /// 4,096 buckets, 16 KiB: they stay in the fastest cache.
@@ -22,12 +21,11 @@ const BUCKET_BITS_MAX: u32 = 12;
 const HASHES: usize = BANDS * ROWS;
 
 /// The distinct hashes of all runs of five tokens in ascending order. A shorter dialogue has one hash
-/// of all its tokens, and one without words has none.
-pub(super) fn shingles(tokens: &Tokens) -> Vec<u64> {
-    let hashes = &tokens.hashes;
+/// of all its tokens, and one without tokens has none.
+pub(super) fn shingles(hashes: &[u64]) -> Vec<u64> {
     let mut shingles = match hashes.len() {
-        _ if !tokens.has_words => Vec::new(),
-        0..WORDS => vec![hash_run(hashes)],
+        0 => Vec::new(),
+        1..WORDS => vec![hash_run(hashes)],
         _ => ascending(&runs::<WORDS>(hashes).collect::<Vec<_>>()),
     };
     shingles.dedup();

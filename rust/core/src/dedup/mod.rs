@@ -1,5 +1,7 @@
 //! Finds dialogues that repeat an earlier one, exactly or nearly. Near duplicates are searched with
-//! shingles of five tokens and MinHash, and confirmed by their exact Jaccard similarity.
+//! shingles of five words and MinHash, and confirmed by their exact Jaccard similarity. In short
+//! rows, a sign or an indentation can be the whole difference, so their signs and code must be
+//! similar too.
 //!
 //! Deduplication has state, so it has two parts: [`sign`] is pure and runs on any thread, and
 //! [`Seen::admit`] is called in row order, so the earliest row is kept. Only kept rows are
@@ -35,25 +37,23 @@
 //! ```
 
 mod minhash;
+mod signature;
 mod tokens;
 
-use std::borrow::Cow;
 use std::cmp::Reverse;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use xxhash_rust::xxh3::xxh3_128;
 
-use crate::code;
-use crate::dialogue::{Dialogue, Role, Turn};
 use crate::disk::Folder;
 use crate::disk::spool::Spool;
 use crate::error::Result;
-use crate::recipe::{Compared, Dedup};
+use crate::recipe::Dedup;
 
-use tokens::Tokens;
+use signature::Near;
 
 pub use minhash::{BANDS, VERSION};
+pub use signature::{Signature, sign, sign_bytes};
 
 /// Maximum number of rows with the same band key that are compared, the newest first. Longer runs
 /// consist of rows that share a template without being near duplicates, and comparing them would
@@ -67,23 +67,6 @@ const COMPARED_MAX: usize = 256;
 /// this many times its own.
 const SHINGLES_FREE: usize = 1 << 17;
 const SHINGLES_RATIO_MAX: usize = 16;
-
-/// The part of a dialogue that is compared. Empty if the dialogue lacks the part that the recipe
-/// selects.
-#[derive(Debug, Default)]
-pub struct Signature {
-    /// XXH3-128 of the compared text.
-    exact: Option<u128>,
-    /// The near-dedup part, if enabled and the text has words.
-    near: Option<Near>,
-}
-
-#[derive(Debug)]
-struct Near {
-    bands: [u32; BANDS],
-    /// Hashes of the shingles, ascending, each once.
-    shingles: Vec<u64>,
-}
 
 /// The earlier row that a row repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,83 +91,9 @@ impl Repeat {
     }
 }
 
-/// Signs a dialogue. The result depends only on the text and the recipe.
-#[must_use]
-pub fn sign(dialogue: &Dialogue, dedup: &Dedup) -> Signature {
-    let turns = compared(dialogue, dedup.of);
-    if turns.is_empty() {
-        return Signature::default();
-    }
-    let texts: Vec<(Cow<'_, str>, bool)> = texts_of(dialogue, turns, dedup.of)
-        .map(|text| {
-            let has_code = code::is_in(&text);
-            (text, has_code)
-        })
-        .collect();
-    let near = dedup
-        .near
-        .then(|| minhash::shingles(&tokens_of(&texts)))
-        .filter(|shingles| !shingles.is_empty());
-    Signature {
-        exact: dedup.is_exact().then(|| hash_text(&texts)),
-        near: near.map(|shingles| Near { bands: minhash::bands(&shingles), shingles }),
-    }
-}
-
-/// The messages that the recipe compares.
-fn compared(dialogue: &Dialogue, of: Compared) -> &[Turn] {
-    let turns = &dialogue.turns;
-    let index = match of {
-        Compared::Dialogue => return turns,
-        Compared::Prompt => turns.iter().position(|turn| turn.role == Role::User),
-        Compared::LastReply => turns.iter().rposition(|turn| turn.role == Role::Assistant),
-    };
-    index.map_or(&[], |index| &turns[index..=index])
-}
-
-/// The texts of messages, and as JSON what else a template may show: members such as tool calls, and
-/// the tools of the dialogue.
-fn texts_of<'text>(
-    dialogue: &'text Dialogue,
-    turns: &'text [Turn],
-    of: Compared,
-) -> impl Iterator<Item = Cow<'text, str>> {
-    let inputs = dialogue.inputs.iter().filter(move |_| of == Compared::Dialogue);
-    let inputs = inputs.map(|inputs| {
-        let args = serde_json::Value::from(inputs.args.clone());
-        Cow::Owned(serde_json::json!([inputs.tools, args]).to_string())
-    });
-    let of_turn = |turn: &'text Turn| {
-        let extras = turn.extras.iter().filter(|extras| !extras.members.is_empty());
-        let members = extras
-            .map(|extras| Cow::Owned(serde_json::Value::from(extras.members.clone()).to_string()));
-        std::iter::once(Cow::Borrowed(turn.text.as_str())).chain(members)
-    };
-    turns.iter().flat_map(of_turn).chain(inputs)
-}
-
-/// The tokens of messages, each with whether it has code.
-fn tokens_of(texts: &[(Cow<'_, str>, bool)]) -> Tokens {
-    let mut tokens = Tokens::default();
-    texts.iter().for_each(|(text, has_code)| tokens.add(text, *has_code));
-    tokens
-}
-
-fn hash_text(texts: &[(Cow<'_, str>, bool)]) -> u128 {
-    let mut key = Vec::with_capacity(texts.iter().map(|(text, _)| text.len() + 2).sum());
-    texts.iter().for_each(|(text, has_code)| tokens::append_text(text, *has_code, &mut key));
-    xxh3_128(&key)
-}
-
-/// Signs a row by its raw bytes, which `binarize` compares.
-#[must_use]
-pub fn sign_bytes(row: &[u8]) -> Signature {
-    Signature { exact: Some(xxh3_128(row.trim_ascii())), near: None }
-}
-
 /// The dialogues kept so far. With both kinds of dedup, each takes 8 bytes for the row, 16 for the
-/// exact hash, 56 for band keys, 56 for chains, 8 in the spool, and 5 in each of 15 tables that are
-/// at least seven sixteenths full: 316 at most.
+/// exact hash, 56 for band keys, 56 for chains, 16 in the spool, and 5 in each of 15 tables that are
+/// at least seven sixteenths full: 324 at most.
 pub struct Seen {
     /// Per kept dialogue: its row.
     rows: Vec<i64>,
@@ -199,7 +108,7 @@ pub struct Seen {
     newest: [HashTable<u32>; BANDS],
     /// Per kept dialogue: per band, the one before it in its chain, plus one.
     before: Vec<[u32; BANDS]>,
-    /// Per kept dialogue: its shingles.
+    /// Per kept dialogue, two records: its shingles of words, and those of all tokens.
     shingles: Spool,
     threshold: f64,
     near_search_truncated: u64,
@@ -267,12 +176,24 @@ impl Seen {
         self.near_search_truncated += u64::from(is_followed_short || is_compared_short);
         for kept in candidates {
             self.comparisons += 1;
-            self.shingles.read(kept as usize, &mut self.buffer)?;
-            if jaccard(&near.shingles, self.buffer.as_chunks().0) >= self.threshold {
+            if self.is_similar(near, kept as usize)? {
                 return Ok(Some(self.rows[kept as usize]));
             }
         }
         Ok(None)
+    }
+
+    /// Whether a row shares enough shingles of words with a kept one and, if both are short, enough
+    /// shingles of all tokens.
+    fn is_similar(&mut self, near: &Near, kept: usize) -> Result<bool> {
+        self.shingles.read(2 * kept, &mut self.buffer)?;
+        if jaccard(&near.shingles, self.buffer.as_chunks().0) < self.threshold {
+            return Ok(false);
+        }
+        self.shingles.read(2 * kept + 1, &mut self.buffer)?;
+        Ok(near.marked.is_empty()
+            || self.buffer.is_empty()
+            || jaccard(&near.marked, self.buffer.as_chunks().0) >= self.threshold)
     }
 
     /// Kept dialogues that share a band and have a suitable length to be near duplicates, once per
@@ -287,7 +208,7 @@ impl Seen {
             let mut followed = 0;
             while next != 0 && followed < FOLLOWED_MAX {
                 let kept = (next - 1) as usize;
-                if bound(near.shingles.len(), self.shingles.length(kept) / 8) >= self.threshold {
+                if bound(near.shingles.len(), self.count(kept)) >= self.threshold {
                     found.push(next - 1);
                 }
                 followed += 1;
@@ -307,7 +228,7 @@ impl Seen {
         counted.sort_by_key(|(kept, bands)| (Reverse(*bands), Reverse(*kept)));
         let mut room = SHINGLES_FREE.max(own.saturating_mul(SHINGLES_RATIO_MAX));
         let mut fits = |kept: u32| {
-            let left = room.checked_sub(self.shingles.length(kept as usize) / 8);
+            let left = room.checked_sub(self.count(kept as usize));
             room = left.unwrap_or(0);
             left.is_some()
         };
@@ -320,6 +241,11 @@ impl Seen {
         compared.sort_unstable();
         let is_cut_short = compared.len() < counted.len();
         (compared, is_cut_short)
+    }
+
+    /// The number of shingles of words of a kept row.
+    fn count(&self, kept: usize) -> usize {
+        self.shingles.length(2 * kept) / 8
     }
 
     fn remember(&mut self, row: i64, signature: &Signature) -> Result<()> {
@@ -338,9 +264,11 @@ impl Seen {
             self.keys.push([0; BANDS]);
             self.before.push([0; BANDS]);
             self.shingles.push_u64(&[])?;
+            self.shingles.push_u64(&[])?;
         }
         self.keys.push(near.bands);
         self.shingles.push_u64(&near.shingles)?;
+        self.shingles.push_u64(&near.marked)?;
         let mut before = [0; BANDS];
         for (band, key) in near.bands.iter().enumerate() {
             let keys = &self.keys;

@@ -2,7 +2,8 @@
 //! takes a known number of bytes.
 
 use super::*;
-use crate::dialogue::Turn;
+use crate::dialogue::{Dialogue, Role, Turn};
+use crate::recipe::Compared;
 
 fn dialogue(texts: &[&str]) -> Dialogue {
     let roles = [Role::User, Role::Assistant].into_iter().cycle();
@@ -103,12 +104,29 @@ fn rows_outside_the_length_bound_are_followed_no_further_than_others() {
         let near = Near {
             bands: [7; BANDS],
             shingles: (0..shingles).map(|position| position << 20 | row as u64).collect(),
+            marked: Vec::new(),
         };
         seen.admit(row, &Signature { exact: None, near: Some(near) }).expect("writes its spool");
     };
     (0..FOLLOWED_MAX as i64 + 5).for_each(|row| admit(row, 1 + 100 * (row as u64 % 2)));
     admit(5_000, 10);
     assert!(seen.near_search_truncated() >= 1);
+}
+
+#[test]
+fn marks_separate_short_rows_alone() {
+    let code = |lines: usize| -> String {
+        (0..lines).map(|line| format!("    let Name{line} = a{line} - b{line};\n")).collect()
+    };
+    for (lines, is_near) in [(3, false), (40, true)] {
+        let text = code(lines);
+        let changes = [text.to_uppercase(), text.replace("    ", ""), text.replace('-', "+")];
+        let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for other in changes.into_iter().chain([flat]) {
+            let expected = is_near.then_some(Repeat::Near(0));
+            assert_eq!(admissions(&[text.clone(), other.clone()], &both())[1], expected, "{other}");
+        }
+    }
 }
 
 #[test]
@@ -209,6 +227,7 @@ fn a_kept_row_costs_less_than_four_hundred_bytes() {
         let near = Near {
             bands: std::array::from_fn(|band| hash(band as u64) as u32),
             shingles: vec![row, row + 1],
+            marked: vec![row],
         };
         let signature = Signature {
             exact: Some(u128::from(hash(100)) << 64 | u128::from(hash(101))),

@@ -1,8 +1,9 @@
 //! What deduplication compares of a message: the text for exact duplicates, and tokens for near ones.
 //!
-//! Outside of code, case and white space do not matter. In code, case and indentation do. Signs
-//! count as words do: `2+2` is not `2-2`, and `-10.5` is not `10.5`. A border between messages
-//! counts too, so the messages `a b` and `c` are not `a` and `b c`.
+//! Outside of code, case and white space do not matter. In code, case and indentation do, except in
+//! lines with a sentence, such as comments. Signs count as words do: `2+2` is not `2-2`, and `-10.5`
+//! is not `10.5`. A border between messages counts too, so the messages `a b` and `c` are not `a`
+//! and `b c`.
 
 use std::ops::Range;
 
@@ -16,6 +17,9 @@ use crate::words::{each_word, hash_run};
 const BORDER: u8 = 0xFF;
 /// The token between two messages.
 const BORDER_TOKEN: u64 = 0x5851_F42D_4C95_7F2D;
+/// So many words in a row make a sentence. Code rarely has more than four, as in `public static void
+/// main`.
+const SENTENCE_WORDS: usize = 5;
 /// Seeds of the hashes of tokens that are not lowercase words.
 const CASED: u64 = 1;
 const INDENT: u64 = 2;
@@ -54,7 +58,7 @@ pub(super) fn append_text(text: &str, has_code: bool, key: &mut Vec<u8>) {
     if !has_code {
         return normalise_into(text, key);
     }
-    for line in code::lines(text) {
+    for line in lines(text) {
         if line.is_code {
             key.push(b'\n');
             key.extend_from_slice(line.text.trim_end().as_bytes());
@@ -65,13 +69,35 @@ pub(super) fn append_text(text: &str, has_code: bool, key: &mut Vec<u8>) {
     }
 }
 
-/// The tokens of a dialogue.
+/// The lines of a text. Those with a sentence are prose, also in code.
+fn lines(text: &str) -> Vec<Line<'_>> {
+    let mut lines = code::lines(text);
+    lines.iter_mut().for_each(|line| line.is_code &= !has_sentence(line.text));
+    lines
+}
+
+/// Whether five words follow each other with only white space between them.
+fn has_sentence(line: &str) -> bool {
+    let is_word = |word: &str| word.chars().all(char::is_alphabetic);
+    let mut length = 0;
+    line.split_whitespace().any(|word| {
+        length = if is_word(word) { length + 1 } else { 0 };
+        length == SENTENCE_WORDS
+    })
+}
+
+/// The hashes of the words of messages, in order.
+pub(super) fn words<'text>(texts: impl Iterator<Item = &'text str>) -> Vec<u64> {
+    let mut hashes = Vec::new();
+    texts.for_each(|text| each_word(text, |hash, _| hashes.push(hash)));
+    hashes
+}
+
+/// The tokens of a dialogue: words, signs, indentations of code and borders between messages.
 #[derive(Default)]
 pub(super) struct Tokens {
     /// Their hashes, in order.
     pub(super) hashes: Vec<u64>,
-    /// Whether one of them is a word.
-    pub(super) has_words: bool,
     has_messages: bool,
 }
 
@@ -84,7 +110,7 @@ impl Tokens {
         if !has_code {
             return self.add_prose(text);
         }
-        let lines = code::lines(text);
+        let lines = lines(text);
         for part in lines.chunk_by(|line, next| !line.is_code && !next.is_code) {
             let (first, last) = (part[0], part[part.len() - 1]);
             if first.is_code {
@@ -106,7 +132,6 @@ impl Tokens {
             self.hashes.push(hash);
             end = word.end;
         });
-        self.has_words |= end > 0;
     }
 
     fn add_code(&mut self, line: Line<'_>) {
@@ -123,7 +148,6 @@ impl Tokens {
             let hash =
                 if has_capital(word) { xxh3_64_with_seed(word.as_bytes(), CASED) } else { hash };
             self.hashes.push(hash);
-            self.has_words = true;
         });
         self.add_signs(&text[end..]);
     }
@@ -222,6 +246,24 @@ mod tests {
         assert_eq!(key(&[one]), key(&[other]));
         let (one, other) = ("See HERE:\n    f(x)  \n\nAnd   so", "see here:\n    f(x)\n\nand so");
         assert_eq!(key(&[one]), key(&[other]));
+    }
+
+    #[test]
+    fn sentences_are_prose_also_in_code() {
+        for (one, other) in [
+            ("# Add all of the numbers\nf(x)", "# add all of  the numbers\nf(x)"),
+            (
+                "In this task, Sort\\nwords by their own length only",
+                "in this task, sort\\nwords by their own length only",
+            ),
+        ] {
+            assert_eq!(tokens(&[one]), tokens(&[other]), "{one}, {other}");
+            assert_eq!(key(&[one]), key(&[other]), "{one}, {other}");
+        }
+        assert_ne!(
+            tokens(&["public static void Main(x)"]),
+            tokens(&["public static void main(x)"])
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Files on their way: written under a temporary name, then given their own, which nothing may
-//! have.
+//! Files that are being written. They have a temporary name until they are renamed to their final
+//! name, which must not exist.
 
 use std::fs::File;
 use std::io::{ErrorKind, Result, Write};
@@ -11,7 +11,7 @@ use super::{Folder, Stepped, TEMPORARY_PREFIX, step};
 #[cfg(feature = "failpoints")]
 use crate::disk::failpoints::sabotaged;
 
-/// Names tried for a draft; a second one is needed only where somebody guessed the first.
+/// How many temporary names are tried. A second one is needed only if somebody guessed the first.
 const DRAFT_NAMES_MAX: usize = 16;
 
 impl Folder {
@@ -110,7 +110,8 @@ impl DraftFile {
         rustix::fs::renameat_with(folder, &self.name, folder, target, RenameFlags::NOREPLACE)
     }
 
-    /// A second name, which fails if there is one; the first goes when this is dropped.
+    /// Links the file to its final name, which fails if that name exists. The temporary name is
+    /// removed when this is dropped.
     pub(super) fn link_to_new(&self, target: &str) -> Result<()> {
         let folder = &*self.folder.handle;
         Ok(rustix::fs::linkat(folder, &self.name, folder, target, AtFlags::empty())?)

@@ -65,8 +65,8 @@ pub(crate) fn open(path: &Path) -> Result<File> {
     }))
 }
 
-/// Reads a small file whole, links followed; one that is longer than `bytes_max` is refused,
-/// however much there is of it.
+/// Reads a small file completely, following links. Fails if it is longer than `bytes_max`, without
+/// reading the rest.
 pub(crate) fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>> {
     read_whole(open(path)?, bytes_max)
 }
@@ -185,8 +185,8 @@ impl Folder {
     }
 
     fn open_within(&self, name: &str, flags: OFlags) -> Result<File> {
-        // Without NONBLOCK, opening a FIFO waits for its writer. For files and directories it
-        // changes nothing.
+        // Without NONBLOCK, opening a FIFO waits for its writer. The flag has no effect on files
+        // and directories.
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         match rustix::fs::openat(&*self.handle, name, flags, FILE_MODE) {
             Ok(handle) => Ok(File::from(handle)),
@@ -198,13 +198,13 @@ impl Folder {
         }
     }
 
-    /// Reads a small file whole; one that is longer than `bytes_max` is refused, however much there
-    /// is of it.
+    /// Reads a small file completely. Fails if it is longer than `bytes_max`, without reading the
+    /// rest.
     pub(crate) fn read(&self, name: &str, bytes_max: usize) -> Result<Vec<u8>> {
         read_whole(self.file(name)?, bytes_max)
     }
 
-    /// Returns the kind of an entry, without following links; `None` if it does not exist.
+    /// Returns the kind of an entry, without following links, or `None` if it does not exist.
     pub(crate) fn kind(&self, name: impl AsRef<OsStr>) -> Result<Option<Kind>> {
         Ok(self.stat(name.as_ref())?.map(|stat| Kind::of(&stat)))
     }
@@ -217,7 +217,7 @@ impl Folder {
             .is_some_and(|there| (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)))
     }
 
-    /// Whether an entry of another directory is still this directory.
+    /// Whether an entry of another directory still refers to this directory.
     pub(crate) fn is_named(&self, above: &Folder, name: &str) -> Result<bool> {
         above.names(name, &File::from(self.handle.try_clone()?))
     }
@@ -274,8 +274,8 @@ impl Folder {
         self.unlink_empty(name)
     }
 
-    /// Removes a directory's files whose names `is_ours` knows, those in `last` after all others,
-    /// then the directory if it is empty: one step.
+    /// Removes a directory's files whose names `is_ours` accepts, those in `last` after all others,
+    /// then the directory if it is empty. This counts as one step.
     pub(crate) fn remove_flat(
         &self,
         name: &str,
@@ -309,7 +309,7 @@ impl Folder {
 
     fn unlink_empty(&self, name: &str) -> Result<()> {
         match self.unlink(name, AtFlags::REMOVEDIR) {
-            // Systems differ in which of the two they say.
+            // Systems differ in which of the two errors they return.
             Err(error)
                 if matches!(
                     error.kind(),

@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// An append-only file of records; memory holds one offset a record and one buffer.
+/// An append-only file of records. Memory holds one offset per record and one buffer.
 pub struct Spool {
     path: PathBuf,
     file: Stepped<File>,

@@ -1,5 +1,4 @@
-//! What must hold of a directory's handle: nothing is reached through a link, nothing but files is
-//! read.
+//! Guarantees of a directory handle: links are never followed, and only regular files are read.
 
 use std::os::unix::fs::symlink;
 

@@ -88,7 +88,7 @@ fn is_instruction(turn: &Turn) -> bool {
     matches!(turn.role, Role::System | Role::Developer)
 }
 
-/// Removes the messages after the last answer. A dialogue without an answer stays as it is.
+/// Removes the messages after the last answer. A dialogue without an answer is not changed.
 fn cut_unanswered(dialogue: &mut Dialogue, notes: &mut Notes) {
     let turns = &mut dialogue.turns;
     let last = turns.iter().rposition(|turn| turn.role == Role::Assistant);
@@ -125,7 +125,7 @@ fn note_order(dialogue: &Dialogue, notes: &mut Notes) {
     notes.has_repeated_role = dialogue.turns.windows(2).any(|turns| turns[0].role == turns[1].role);
 }
 
-/// Describes the first message whose role is none of those that are known.
+/// Describes the first message whose role is unknown.
 fn unknown_role(turns: &[Turn]) -> Option<String> {
     let index = turns.iter().position(|turn| matches!(turn.role, Role::Other(_)))?;
     let role = shown(&turns[index].role);

@@ -13,6 +13,7 @@ use super::explain::template_of;
 use crate::error::{Error, Result};
 use crate::progress::Watch;
 use crate::read::shape;
+use crate::read::shape::unread::Unread;
 use crate::sample::Sample;
 use crate::stage::Reason;
 use crate::tokenize::Tokenizer;
@@ -20,8 +21,8 @@ use crate::tokenize::Tokenizer;
 /// Dialogues per batch.
 const BATCH_ROWS: usize = 1_024;
 
-/// What dialogues are encoded with: the path of a tokenizer, the name or path of a template, and
-/// whether the ids that the tokenizer puts in front of every text are added.
+/// How dialogues are encoded: the path of a tokenizer, the name or path of a template, and whether
+/// to add the IDs that the tokenizer prepends to every text.
 pub type With = (PathBuf, String, bool);
 
 /// Encodes rows with `messages`, one JSON object per line. Returns an Arrow IPC stream with the
@@ -32,7 +33,7 @@ pub fn encode((tokenizer, template, leads): &With, rows: &str, watch: &Watch) ->
     let template = template_of(template, &tokenizer)?;
     let shape = shape::named("messages")?;
     let encoded = |row: &str| -> std::result::Result<(Sample, String), Reason> {
-        let dialogue = (shape.parse)(row.as_bytes())?;
+        let dialogue = shape.parse_whole(row.as_bytes(), &mut Unread::default())?;
         let rendered = template.render(&dialogue)?;
         let sample = if *leads {
             tokenizer.sample(&rendered.text, &rendered.trained)?

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::fit;
 use crate::pipeline::row::{Cleaned, Outcome, RowPipeline, Visited};
 use crate::read::shape;
+use crate::read::shape::unread::Unread;
 use crate::sample::Rendered;
 use crate::template::Template;
 use crate::tokenize::Tokenizer;
@@ -20,10 +21,11 @@ use crate::tokenize::Tokenizer;
 /// Explains a raw row.
 pub fn explain(walk: &RowPipeline, row: &[u8]) -> Result<String> {
     let usual = walk.usual_shape(std::iter::once(row));
-    let Visited { shape, id, prompt_id, notes, outcome } = walk.visit(usual, row, row.len() as u64);
+    let Visited { shape, id, prompt_id, notes, outcome, unread } =
+        walk.visit(usual, row, row.len() as u64, &mut Unread::default());
     let mut story = json!({
         "shape": shape.map(|shape| shape.name), "id": id, "prompt_id": prompt_id, "letters_changed": notes.letters_changed,
-        "phrases": notes.phrases, "control_tokens": notes.control_tokens,
+        "phrases": notes.phrases, "control_tokens": notes.control_tokens, "unused_columns": unread,
     });
     if let Some(sets) = &walk.evaluation_sets {
         story["contamination"] =
@@ -109,7 +111,7 @@ pub fn render(tokenizer: &Path, template: &str, dialogues: &str, prompt: bool) -
         if row.starts_with('[') {
             row = format!("{{\"messages\":{row}}}");
         }
-        let rendered = (shape.parse)(row.as_bytes()).and_then(|dialogue| {
+        let rendered = shape.parse(row.as_bytes()).and_then(|dialogue| {
             if prompt {
                 let text = template.render_prompt(&dialogue)?;
                 Ok(Rendered { text, ..Rendered::default() })

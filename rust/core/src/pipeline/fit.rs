@@ -94,8 +94,8 @@ fn resolve_pairs(recipe: &mut Recipe) -> Result<()> {
             "this recipe has no [binarize] table; use `zephyr-fast prep`, or a recipe with one such as `ultrafeedback`",
         );
     };
-    // Published datasets that kept repeated rows are rebuilt with them, unless the recipe says
-    // otherwise.
+    // Presets that rebuild published datasets keep repeated rows if those datasets did, unless the
+    // recipe overrides it.
     let drops = binarize.preset.is_some_and(Preset::drops_duplicates);
     recipe.dedup.exact.get_or_insert(drops);
     binarize::resolve(binarize);
@@ -269,6 +269,8 @@ mod tests {
             let refused = error(text, product, &[(key, value)]);
             assert!(refused.starts_with(&format!("`{key}` has no effect")), "{key}: {refused}");
         }
+        let table = error("", Product::Windows, &[("dedup", "{ threshold = 0.5 }")]);
+        assert!(table.starts_with("`dedup.threshold` has no effect"), "{table}");
         let in_effect = [("binarize.preset", "h4-v1"), ("dedup.exact", "false")];
         assert_eq!(error("[binarize]\n", Product::Pairs, &in_effect), "");
         let near = [("dedup.near", "true"), ("dedup.threshold", "0.5"), ("dedup.of", "prompt")];

@@ -9,6 +9,7 @@ mod changes;
 pub mod encoded;
 pub mod explain;
 pub mod fit;
+mod inputs_read;
 mod memory;
 pub mod names;
 mod no_rows;
@@ -40,6 +41,7 @@ use crate::normal::sha256_hex;
 use crate::pipeline::row::{Outcome, RowPipeline, Visited};
 use crate::progress::Watch;
 use crate::read::shape::Shape;
+use crate::read::shape::unread::Unread;
 use crate::read::{self, Chunk, Input, Progress, RawRow};
 use crate::recipe::Recipe;
 use crate::tokenize::Tokenizer;
@@ -74,11 +76,11 @@ pub struct Job {
 /// Options of a run. They never change the bytes of its output.
 #[derive(Debug, Clone, Default)]
 pub struct RunOptions {
-    /// Number of threads; `None` uses one per core.
+    /// Number of threads. `None` uses one per core.
     pub threads: Option<usize>,
     /// Whether a different dataset may be replaced.
     pub overwrite: bool,
-    /// Maximum resident memory of this process in bytes; `None` is unlimited.
+    /// Maximum resident memory of this process in bytes. `None` means no limit.
     pub max_memory: Option<u64>,
     /// Unreadable rows allowed. `None` allows 20 or 0.1 % of the rows, whichever is more, and at
     /// most 1,000: the total is unknown while the run reads, so a larger share could not stop it
@@ -214,7 +216,7 @@ fn process_rows(
     })
 }
 
-/// Reads all inputs, in order, on a separate thread; ends early when nobody listens any more.
+/// Reads all inputs in order, on a separate thread. Stops early once the receiver is dropped.
 fn read_all(inputs: &[Input], progress: &Progress, sender: &mpsc::SyncSender<Result<Chunk>>) {
     for input in inputs {
         let chunks = match read::chunks(input, progress) {
@@ -234,7 +236,7 @@ fn read_all(inputs: &[Input], progress: &Progress, sender: &mpsc::SyncSender<Res
     }
 }
 
-/// Returns the chunks of the next round; empty once all inputs are read.
+/// Returns the chunks of the next round, or no chunks once all inputs are read.
 fn next_round(receiver: &mpsc::Receiver<Result<Chunk>>, round_chunks: usize) -> Result<Vec<Chunk>> {
     let mut chunks = Vec::with_capacity(round_chunks);
     while chunks.len() < round_chunks {
@@ -274,19 +276,37 @@ fn start_rows(
         .collect()
 }
 
+/// The unread columns of the rows that a thread visits one after the other.
+#[derive(Default)]
+struct Columns {
+    input: i32,
+    unread: Unread,
+}
+
+impl Columns {
+    /// Those of an input.
+    fn of_input(&mut self, input: i32) -> &mut Unread {
+        if self.input != input {
+            *self = Columns { input, unread: Unread::default() };
+        }
+        &mut self.unread
+    }
+}
+
 fn visit(walk: &RowPipeline, started: &[Started], watch: &Watch) -> Result<Vec<Row>> {
     let places =
         |chunk: usize| (0..started[chunk].chunk.rows.len()).map(move |place| (chunk, place));
     let rows: Vec<(usize, usize)> = (0..started.len()).flat_map(places).collect();
     rows.into_par_iter()
         .with_min_len(8)
-        .map(|(chunk, place)| {
+        .map_init(Columns::default, |columns, (chunk, place)| {
             watch.check()?;
             let Started { chunk: read, usual, first_row } = &started[chunk];
             #[cfg(feature = "failpoints")]
             crate::disk::failpoints::pause();
             let raw = read.rows[place].clone();
-            let visited = walk.visit(*usual, &read.bytes[raw.start..raw.end], raw.length);
+            let bytes = &read.bytes[raw.start..raw.end];
+            let visited = walk.visit(*usual, bytes, raw.length, columns.of_input(read.input));
             Ok(Row { row_id: first_row + place as i64, input: read.input, chunk, raw, visited })
         })
         .collect()
@@ -360,7 +380,7 @@ fn finish_row(walk: &RowPipeline, started: &[Started], row: Row) -> output::Row 
     #[cfg(feature = "failpoints")]
     crate::disk::failpoints::pause();
     let Row { row_id, input, chunk, raw, visited } = row;
-    let Visited { shape, id, prompt_id, notes, outcome } = visited;
+    let Visited { shape, id, prompt_id, notes, outcome, unread } = visited;
     let outcome = match outcome {
         Outcome::GoingOn(cleaned) => walk.finish(cleaned),
         ended => ended,
@@ -368,5 +388,5 @@ fn finish_row(walk: &RowPipeline, started: &[Started], row: Row) -> output::Row 
     let is_aside = matches!(outcome, Outcome::Quarantined(_) | Outcome::Unreadable(_));
     let bytes = &started[chunk].chunk.bytes[raw.start..raw.end];
     let aside = is_aside.then(|| QuarantinedRow::new(raw.line, raw.offset, raw.length, bytes));
-    output::Row { row_id, input, raw, shape, id, prompt_id, notes, outcome, aside }
+    output::Row { row_id, input, raw, shape, id, prompt_id, notes, outcome, aside, unread }
 }

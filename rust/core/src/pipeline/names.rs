@@ -15,7 +15,7 @@ use crate::stage::Code;
 type List = fn() -> Vec<&'static str>;
 
 /// The lists, by kind.
-const LISTS: [(&str, List); 19] = [
+const LISTS: [(&str, List); 20] = [
     ("actions", || Action::NAMES.to_vec()),
     ("acts", || Product::ALL.map(Product::act).to_vec()),
     ("commands", || Product::ALL.map(Product::command).to_vec()),
@@ -31,6 +31,9 @@ const LISTS: [(&str, List); 19] = [
     ("scores", || ScoreBy::NAMES.to_vec()),
     ("shapes", shape::names),
     ("strategies", || Strategy::NAMES.to_vec()),
+    ("structural_reasons", || {
+        Code::ALL.iter().filter(|code| code.is_structural()).map(|code| code.word()).collect()
+    }),
     ("templates", encode::template_names),
     ("train_end", || TrainEnd::NAMES.to_vec()),
     ("train_on", || TrainOn::NAMES.to_vec()),
@@ -66,7 +69,7 @@ const DUPLICATES: [(&str, &str); 2] = [
     ),
     (
         "The dialogue is similar to an earlier one: the Jaccard similarity of their shingles of five \
-         words or signs is at least `dedup.threshold`.",
+         words is at least `dedup.threshold`.",
         "Raise `dedup.threshold`, or set `dedup.near = false`.",
     ),
 ];

@@ -27,7 +27,7 @@ impl FirstRows {
     }
 }
 
-/// Fails if nothing was packed, although rows were kept.
+/// Fails if no sequence was packed although rows were kept.
 pub(super) fn check_examples(splits: &BTreeMap<String, Split>) -> Result<()> {
     if splits.values().any(|split| split.examples > 0) {
         return Ok(());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::changes::Changes;
+use super::inputs_read::InputsRead;
 use super::no_rows::{self, FirstRows};
 use super::text::Text;
 use super::tokenizer::{template_card, tokenizer_card, write_tokenizer};
@@ -11,7 +12,7 @@ use crate::dataset::card;
 use crate::dataset::fingerprint::{ENGINE, MadeFrom};
 use crate::dataset::ledger::{self, Ledger, LedgerRow};
 use crate::dataset::manifest::{
-    Decontamination, DedupStats, FileEntry, InputEntry, Manifest, RecipeCopy, Rows, SCHEMA, Split,
+    Decontamination, DedupStats, FileEntry, Manifest, RecipeCopy, Rows, SCHEMA, Split,
 };
 use crate::dataset::out_folder::OutputDir;
 use crate::dataset::product::Product;
@@ -42,6 +43,8 @@ pub(super) struct Row {
     pub notes: Notes,
     pub outcome: Outcome,
     pub aside: Option<QuarantinedRow>,
+    /// Columns that were not read, unless an earlier row of the same thread had them.
+    pub unread: Vec<String>,
 }
 
 /// Tokens that go into shards.
@@ -77,7 +80,7 @@ pub(super) struct Output<'run> {
     quarantine: Quarantine,
     splits: Vec<SplitOutput>,
     rows: Rows,
-    rows_of_input: Vec<u64>,
+    inputs_read: InputsRead,
     changes: Changes,
     shapes: BTreeMap<String, u64>,
     contamination: Sums,
@@ -94,8 +97,8 @@ struct SplitOutput {
     tokens: TokenOutput,
 }
 
-/// Samples wait in a spool until all lengths are known; pairs need no packing and go straight to
-/// their shards.
+/// Samples wait in a spool until all lengths are known. Pairs are not packed, so they go directly
+/// to their shards.
 enum TokenOutput {
     None,
     Samples(Waiting),
@@ -127,7 +130,7 @@ impl<'run> Output<'run> {
             quarantine: Quarantine::new(folder.folder(quarantine::FOLDER)?),
             splits: SPLITS.into_iter().map(split).collect::<Result<_>>()?,
             rows: Rows::default(),
-            rows_of_input: vec![0; inputs.len()],
+            inputs_read: InputsRead::new(inputs),
             changes: Changes::default(),
             shapes: BTreeMap::new(),
             contamination: Sums::default(),
@@ -139,7 +142,7 @@ impl<'run> Output<'run> {
     /// Records the next row.
     pub(super) fn push(&mut self, row: Row) -> Result<()> {
         self.rows.read += 1;
-        self.rows_of_input[row.input as usize] += 1;
+        self.inputs_read.add(row.input, row.unread);
         self.changes.add(&row.notes);
         if let Some(shape) = row.shape {
             count(&mut self.shapes, shape.name);
@@ -296,12 +299,6 @@ impl<'run> Output<'run> {
             splits.insert(split.name.to_owned(), split.finish(walk, folder, watch)?);
         }
         no_rows::check_examples(&splits)?;
-        let card_of = |(input, rows): (&Input, u64)| InputEntry {
-            name: input.name.clone(),
-            blake3: input.blake3.clone(),
-            bytes: input.bytes,
-            rows,
-        };
         let sets = walk.evaluation_sets.as_ref();
         let decontamination = sets.map_or_else(Decontamination::not_checked, |sets| {
             self.contamination.report(sets, &walk.recipe.decontaminate)
@@ -319,7 +316,7 @@ impl<'run> Output<'run> {
             },
             tokenizer: walk.encoding.as_ref().map(tokenizer_card),
             template: walk.encoding.as_ref().map(template_card),
-            inputs: self.inputs.iter().zip(self.rows_of_input).map(card_of).collect(),
+            inputs: self.inputs_read.entries(self.inputs),
             rows: self.rows,
             shapes: self.shapes,
             phrases: self.changes.phrases,

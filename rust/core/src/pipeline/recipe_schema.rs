@@ -129,7 +129,7 @@ fn properties<'a>(schema: &'a Value, pointer: &str) -> Vec<(String, &'a Value)> 
     node.into_iter().flatten().map(|(name, value)| (name.clone(), value)).collect()
 }
 
-/// The command that uses a key; nothing if both do.
+/// The command that uses a key, or `None` if both do.
 fn only_command(key: &str) -> Result<Option<&'static str>> {
     if key.starts_with("binarize.") {
         return Ok(Some(Product::Pairs.command()));
@@ -143,7 +143,7 @@ fn only_command(key: &str) -> Result<Option<&'static str>> {
     Ok(is_refused.then_some(Product::Windows.command()))
 }
 
-/// What the error says that a key must be, if it refuses this value.
+/// The constraint on a key, taken from the error that this value causes, if it is rejected.
 fn rule_of(key: &str, value: &str) -> Option<String> {
     let overrides = [(key.to_owned(), value.to_owned())];
     let refused = fit::read("", FILE, &overrides).err()?.to_string();

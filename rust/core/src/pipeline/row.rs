@@ -1,7 +1,7 @@
 //! Processes a single row, from raw bytes to tokens. Deduplication is excluded, so any thread may
 //! run this.
 //!
-//! [`RowPipeline::visit`] processes a row up to deduplication; [`RowPipeline::finish`] encodes a
+//! [`RowPipeline::visit`] processes a row up to deduplication. [`RowPipeline::finish`] encodes a
 //! row that is kept.
 
 use serde_json::Value;
@@ -19,6 +19,7 @@ use crate::normal::{hash64, normalised, sha256_hex};
 use crate::pipeline::fit;
 use crate::progress::Watch;
 use crate::read::LINE_BYTES_MAX;
+use crate::read::shape::unread::Unread;
 use crate::read::shape::{self, Shape};
 use crate::recipe::{Action, IdFrom, Recipe};
 use crate::stage::{Code, Ending, Notes, Reason, Stage};
@@ -34,7 +35,7 @@ pub struct RowPipeline {
     pub product: Product,
     /// The recipe, resolved.
     pub recipe: Recipe,
-    /// Template and tokenizer; `None` for a text-only dataset.
+    /// Template and tokenizer, or `None` for a text-only dataset.
     pub encoding: Option<Encoding>,
     /// The evaluation sets to search for, if the recipe names any.
     pub evaluation_sets: Option<Index>,
@@ -101,7 +102,7 @@ impl Outcome {
 /// The result of the first half of the pipeline.
 #[derive(Debug)]
 pub struct Visited {
-    /// The shape by which the row was read; `None` if no shape has its columns.
+    /// The shape by which the row was read, or `None` if its columns match no shape.
     pub shape: Option<&'static Shape>,
     /// The source's own id.
     pub id: Option<String>,
@@ -111,6 +112,8 @@ pub struct Visited {
     pub notes: Notes,
     /// Its outcome so far.
     pub outcome: Outcome,
+    /// Columns that were not read, without those that an earlier row of the same thread had.
+    pub unread: Vec<String>,
 }
 
 impl RowPipeline {
@@ -183,17 +186,26 @@ impl RowPipeline {
     }
 
     /// Reads, cleans, filters and pairs a row. `usual` is the usual shape of its input. `length` is
-    /// the row's true length, which `bytes` may be cut short of.
+    /// the row's true length, which `bytes` may be cut short of. `unread` knows the columns that
+    /// earlier rows of the input had.
     #[must_use]
-    pub fn visit(&self, usual: Option<&'static Shape>, bytes: &[u8], length: u64) -> Visited {
+    pub fn visit(
+        &self,
+        usual: Option<&'static Shape>,
+        bytes: &[u8],
+        length: u64,
+        unread: &mut Unread,
+    ) -> Visited {
         let mut notes = Notes::default();
-        let (shape, read) = self.read(usual, bytes, length);
+        let (shape, read) = self.read(usual, bytes, length, unread);
         let mut dialogue = match read {
             Ok(dialogue) => dialogue,
             Err(reason) => {
-                return Visited { shape, id: None, prompt_id: None, notes, outcome: reason.into() };
+                let (outcome, unread) = (reason.into(), Vec::new());
+                return Visited { shape, id: None, prompt_id: None, notes, outcome, unread };
             }
         };
+        let unread = unread.take_new();
         let id = dialogue.id.take();
         let raw_prompt_id = (self.recipe.truecase.id_from == IdFrom::Raw)
             .then(|| sha256_hex(dialogue.prompt().as_bytes()));
@@ -205,7 +217,7 @@ impl RowPipeline {
         let judged = passed.and_then(|()| self.judge(dialogue, bytes, &prompt_id, &mut notes));
         let outcome =
             judged.map_or_else(Outcome::from, |cleaned| Outcome::GoingOn(Box::new(cleaned)));
-        Visited { shape, id, prompt_id: Some(prompt_id), notes, outcome }
+        Visited { shape, id, prompt_id: Some(prompt_id), notes, outcome, unread }
     }
 
     /// Returns a row as a dialogue, and the shape by which it was read.
@@ -214,14 +226,15 @@ impl RowPipeline {
         usual: Option<&'static Shape>,
         bytes: &[u8],
         length: u64,
+        unread: &mut Unread,
     ) -> (Option<&'static Shape>, std::result::Result<Dialogue, Reason>) {
         if length > LINE_BYTES_MAX as u64 {
             let detail = format!("{length} bytes (limit: {LINE_BYTES_MAX})");
             return (None, Err(Reason::found(Code::LineTooLong, detail)));
         }
         match self.shape {
-            Some(shape) => (Some(shape), (shape.parse)(bytes)),
-            None => shape::read(bytes, usual, fit::compares(self.product)),
+            Some(shape) => (Some(shape), shape.parse_whole(bytes, unread)),
+            None => shape::read(bytes, usual, fit::compares(self.product), unread),
         }
     }
 

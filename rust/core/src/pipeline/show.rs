@@ -4,7 +4,8 @@ use super::fit;
 use crate::dataset::product::Product;
 use crate::error::Result;
 
-/// Returns a recipe with every key as TOML, as it is or as it runs. Arguments as in [`fit::read`].
+/// Returns a recipe with every key as TOML, either as written or as it runs. The arguments are
+/// those of [`fit::read`].
 pub fn toml(
     text: &str,
     name: &str,

@@ -145,7 +145,7 @@ impl Encoder {
     fn write(&mut self, batch: RecordBatch) -> Result<()> {
         match self.batches.as_ref().map(|batches| batches.send(batch)) {
             Some(Ok(())) => Ok(()),
-            // The thread has stopped; its result has the error.
+            // The thread has stopped, and its result contains the error.
             _ => self
                 .end()
                 .and(Err(Error::Internal("text was written after the file was closed".to_owned()))),

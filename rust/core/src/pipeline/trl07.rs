@@ -1,10 +1,11 @@
 //! Windows as TRL 0.7 cut them, which trained Zephyr: texts joined with an extra EOS after each,
 //! cut every `seq_len` tokens.
 //!
-//! Facts of its `ConstantLengthDataset`: a buffer collects texts, in row order, until they have
-//! `seq_len` × 3.6 × 1,024 characters; its tokens are cut into windows, and the tail that fills
-//! none is dropped. Attention crossed documents, and every token was trained. It then shuffled the
-//! windows of a buffer without a seed; here they stay in order, since trainers shuffle anyway.
+//! Facts of its `ConstantLengthDataset`: a buffer collects texts in row order until they have
+//! `seq_len` × 3.6 × 1,024 characters. Its tokens are cut into windows, and a final part that does
+//! not fill a window is dropped. Attention crosses documents, and every token is trained on. TRL
+//! shuffled the windows of a buffer without a seed. Here they keep their order, since trainers
+//! shuffle anyway.
 
 use std::sync::atomic::Ordering;
 

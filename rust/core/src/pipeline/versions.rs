@@ -1,5 +1,5 @@
-//! Inputs of the fingerprint besides the recipe: the versions of all rules, the inputs, and the
-//! evaluation sets.
+//! The parts of the fingerprint other than the recipe: the versions of all rules, the inputs, and
+//! the evaluation sets.
 
 use std::collections::BTreeMap;
 

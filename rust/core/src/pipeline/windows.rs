@@ -35,7 +35,7 @@ pub(super) struct Written {
 }
 
 impl Waiting {
-    /// Nobody yet; samples wait in a file of this name.
+    /// Starts without samples. They will wait in a file of this name.
     pub(super) fn new(folder: &Folder, name: &str) -> Result<Waiting> {
         Ok(Waiting {
             spool: Spool::create(folder, name)?,

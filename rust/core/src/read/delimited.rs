@@ -1,5 +1,5 @@
-//! Reads CSV and TSV with a header. Each row becomes a JSON object of texts, as it is in the file:
-//! nothing is taken for a number. An empty cell counts as missing.
+//! Reads CSV and TSV files with a header. Each row becomes a JSON object. Every value is a string,
+//! exactly as in the file, and no text is converted to a number. An empty cell counts as missing.
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 pub(super) fn rows(stream: Box<dyn Read + Send>, delimiter: u8, input: &Input) -> Result<Chunks> {
     let seen = Arc::new(Mutex::new(Seen::default()));
     let stream = ShortRows { stream, seen: Arc::clone(&seen) };
-    // Rows with fewer or more cells are rows for the quarantine, not the end of the file.
+    // Rows with fewer or more cells go to the quarantine. They do not end the file.
     let mut reader =
         csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(stream);
     let failed = |error: csv::Error| Error::input(&input.path, error);
@@ -23,7 +23,7 @@ pub(super) fn rows(stream: Box<dyn Read + Send>, delimiter: u8, input: &Input) -
     Ok(Box::new(rows))
 }
 
-/// The columns' names as JSON. A column without a name has none to be used by.
+/// The column names as JSON strings, `None` for a column without a name, which is skipped.
 fn names(header: &csv::ByteRecord) -> std::result::Result<Vec<Option<Vec<u8>>>, String> {
     for (index, name) in header.iter().enumerate().filter(|(_, name)| !name.is_empty()) {
         let shown = String::from_utf8_lossy(name);
@@ -42,7 +42,7 @@ fn names(header: &csv::ByteRecord) -> std::result::Result<Vec<Option<Vec<u8>>>, 
     Ok(header.iter().map(|name| (!name.is_empty()).then(|| quoted(name))).collect())
 }
 
-/// A table on its way.
+/// The state of a table that is being read.
 struct Rows {
     reader: csv::Reader<ShortRows>,
     seen: Arc<Mutex<Seen>>,
@@ -77,7 +77,8 @@ impl Rows {
         Ok(chunk)
     }
 
-    /// Writes a row as JSON: an object, or, if it has other cells than the header, their list.
+    /// Writes a row as JSON: an object, or an array if its number of cells differs from the
+    /// header's.
     fn write(&self, record: &csv::ByteRecord, json: &mut Vec<u8>) {
         let is_row = record.len() == self.names.len();
         json.push(if is_row { b'{' } else { b'[' });
@@ -117,7 +118,8 @@ impl Iterator for Rows {
     }
 }
 
-/// Writes text as JSON. Bytes that are not UTF-8 stay, so that the row is reported for them.
+/// Writes text as a JSON string. Bytes that are not UTF-8 are kept, so that the row is quarantined
+/// for them.
 fn write_text(text: &[u8], json: &mut Vec<u8>) {
     json.push(b'"');
     for byte in text {
@@ -131,8 +133,8 @@ fn write_text(text: &[u8], json: &mut Vec<u8>) {
     json.push(b'"');
 }
 
-/// A stream that fails once a row reads too much of it. The CSV reader has no such limit, and an
-/// unclosed quote turns the rest of the file into one row.
+/// A stream that fails once a single row has read too many bytes. The CSV reader has no such limit,
+/// and an unclosed quote turns the rest of the file into one row.
 struct ShortRows {
     stream: Box<dyn Read + Send>,
     seen: Arc<Mutex<Seen>>,
@@ -151,15 +153,15 @@ impl Read for ShortRows {
     }
 }
 
-/// What is known about the bytes that the CSV reader has taken.
+/// The bytes that the CSV reader has consumed so far.
 #[derive(Default)]
 struct Seen {
     bytes: u64,
-    /// Bytes that were read since the last row.
+    /// Bytes read since the last row.
     since_row: usize,
     ends_with_return: bool,
-    /// Where the `\n` of each `\r\n` is. The CSV reader ends a row before it, and counts it to the
-    /// next one.
+    /// Offsets of the `\n` of each `\r\n`. The CSV reader ends a row before the `\n` and counts it
+    /// as part of the next row.
     feeds: VecDeque<u64>,
 }
 
@@ -177,7 +179,8 @@ impl Seen {
         self.bytes += bytes.len() as u64;
     }
 
-    /// Whether a row that the CSV reader begins at this byte begins behind it. Rows come in order.
+    /// Whether `offset` is such a `\n`, so that the row really starts one byte later. Must be
+    /// called with ascending offsets.
     fn is_rest_of_break(&mut self, offset: u64) -> bool {
         while self.feeds.front().is_some_and(|feed| *feed < offset) {
             self.feeds.pop_front();

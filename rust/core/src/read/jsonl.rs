@@ -1,17 +1,17 @@
-//! Cuts a stream of JSON lines into chunks of whole lines, each line with its place in the stream.
+//! Splits a stream of JSON lines into chunks of complete lines, each with its offset in the stream.
 
 use super::text::Text;
 use super::{CHUNK_ROWS_MAX, Chunk, KEPT_OF_LONG_ROW, LINE_BYTES_MAX, RawRow};
 use crate::error::Result;
 
-/// The lines of one input. `pending` of its text starts at a line's start.
+/// The lines of one input. `pending` of its text starts at the start of a line.
 pub(super) struct Lines {
     text: Text,
-    /// Lines handed on so far, blank ones included.
+    /// Lines returned so far, including blank ones.
     lines: u64,
-    /// Bytes of the line at the head of `pending` that were dropped because the line is too long.
+    /// Bytes dropped from the line at the start of `pending` because the line is too long.
     dropped: u64,
-    /// Whether `pending` holds a whole line already, which a chunk had no room for.
+    /// Whether `pending` already holds a complete line that did not fit into the last chunk.
     has_line: bool,
 }
 
@@ -21,7 +21,7 @@ impl Lines {
         Lines { text, lines: 0, dropped: 0, has_line }
     }
 
-    /// Reads until `pending` holds at least one whole line, or the stream ends.
+    /// Reads until `pending` holds at least one complete line, or until the stream ends.
     fn fill(&mut self) -> Result<()> {
         let mut searched = 0;
         while !self.text.ended && !self.has_line {
@@ -40,7 +40,7 @@ impl Lines {
         Ok(())
     }
 
-    /// Takes whole lines off the head of `pending`, as many as a chunk has room for.
+    /// Removes complete lines from the start of `pending`, as many as fit into a chunk.
     fn take(&mut self) -> Chunk {
         let Text { pending, offset, ended, input, .. } = &mut self.text;
         let whole = if *ended {

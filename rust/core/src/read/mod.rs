@@ -1,5 +1,5 @@
-//! Reads raw files row by row: names and digests the inputs, opens them by their ending, and hands
-//! on chunks of whole rows.
+//! Reads raw files row by row: computes the digest of each input, opens it by its file name ending,
+//! and returns chunks of complete rows.
 
 mod columnar;
 mod delimited;
@@ -24,65 +24,65 @@ use crate::progress::Watch;
 
 pub use open::endings;
 
-/// The version of the rules that turn the bytes of an input into rows and dialogues.
-pub const VERSION: u32 = 3;
+/// Version of the rules that turn the bytes of an input into rows and dialogues.
+pub const VERSION: u32 = 4;
 
-/// A longer line is not a row; it goes to quarantine.
+/// A longer line is not parsed. Its row is quarantined.
 pub const LINE_BYTES_MAX: usize = 16 << 20;
 
-/// What of an over-long row is kept for the quarantine.
+/// Bytes of an over-long row that are kept for the quarantine.
 const KEPT_OF_LONG_ROW: usize = 64 << 10;
 
 const MIB: u64 = 1 << 20;
 
-/// What a compressed input may unpack to: this many bytes, or this many times what was read of it.
-/// Chat data packs 3:1 to 10:1.
+/// Limits for the decompressed size of an input: this many bytes, or this many times the bytes read
+/// from it. Chat data compresses 3:1 to 10:1.
 const UNPACKED_BYTES_FREE: u64 = 64 << 20;
 const UNPACKED_RATIO_MAX: u64 = 200;
 
-/// A chunk closes at the first row that reaches this many bytes.
+/// A chunk is complete at the first row that reaches this many bytes.
 pub(crate) const CHUNK_BYTES: usize = 512 << 10;
-/// A chunk closes at this many rows as well: on its way, a row takes some hundreds of bytes
-/// whatever it says.
+/// A chunk is also complete at this many rows, because even an empty row takes some hundred bytes
+/// of memory while it is processed.
 const CHUNK_ROWS_MAX: usize = 8_192;
 
 /// One input file.
 #[derive(Debug, Clone)]
 pub struct Input {
-    /// Its place in input order.
+    /// Its index in input order.
     pub ordinal: i32,
-    /// Where it lies now; never written anywhere.
+    /// Its current path, which is never written to any output.
     pub path: PathBuf,
     /// Its base name.
     pub name: String,
-    /// BLAKE3 of the file as it lies on disk, hex.
+    /// BLAKE3 digest of the file on disk, as hexadecimal text.
     pub blake3: String,
-    /// Its size on disk.
+    /// Its size on disk in bytes.
     pub bytes: u64,
-    /// When it was last written, where the disk knows.
+    /// Time of the last modification, if the file system records it.
     pub modified: Option<SystemTime>,
 }
 
-/// One row as it was read: where it stands, and its bytes within the chunk.
+/// One row of an input: its position there, and its byte range in the chunk.
 #[derive(Debug, Clone)]
 pub struct RawRow {
-    /// Where the row starts in the decompressed stream; in columnar files, its number.
+    /// Offset of the row in the decompressed stream, or its row number in columnar files.
     pub offset: u64,
-    /// Its length in the decompressed stream; 0 in columnar files.
+    /// Its length in the decompressed stream, or 0 in columnar files.
     pub length: u64,
-    /// The line it stands on, from 1; in columnar files, its number from 1.
+    /// Its line number, from 1. In columnar files, its row number from 1.
     pub line: u64,
-    /// Its bytes within [`Chunk::bytes`]: one JSON object. Cut short where `length` exceeds
+    /// Start of its bytes in [`Chunk::bytes`]: one JSON object, truncated if `length` exceeds
     /// [`LINE_BYTES_MAX`].
     pub start: usize,
     /// The end of its bytes.
     pub end: usize,
 }
 
-/// A run of whole rows of one input.
+/// Consecutive complete rows of one input.
 #[derive(Debug, Default)]
 pub struct Chunk {
-    /// The input's ordinal.
+    /// The index of the input.
     pub input: i32,
     /// The rows' bytes.
     pub bytes: Vec<u8>,
@@ -90,17 +90,17 @@ pub struct Chunk {
     pub rows: Vec<RawRow>,
 }
 
-/// How far reading has come, and whether somebody asked to stop: readers look at it whenever they
-/// read of a file.
+/// The number of bytes read so far, and whether the run was cancelled. Readers check it on every
+/// read.
 #[derive(Debug, Clone, Default)]
 pub struct Progress {
-    /// Bytes read, as they lie on disk.
+    /// Bytes read, counted as stored on disk (compressed).
     pub bytes: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
 }
 
 impl Progress {
-    /// Stops when a watch says so.
+    /// Shares the cancellation flag of a watch.
     #[must_use]
     pub fn of(watch: &Watch) -> Progress {
         Progress { bytes: Arc::default(), stop: Arc::clone(&watch.stop) }
@@ -110,8 +110,8 @@ impl Progress {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// An error once somebody asked to stop. What it says is not seen: [`chunks`] puts
-    /// [`Error::Interrupted`] in its place.
+    /// Returns an error once the run was cancelled. Its message is never shown, because [`chunks`]
+    /// replaces it with [`Error::Interrupted`].
     fn check(&self) -> std::io::Result<()> {
         if self.is_stopped() { Err(std::io::Error::other("stopped")) } else { Ok(()) }
     }
@@ -120,14 +120,14 @@ impl Progress {
 /// A source of chunks.
 pub type Chunks = Box<dyn Iterator<Item = Result<Chunk>> + Send>;
 
-/// Digests the inputs and puts them in input order: by base name, then by digest, so that folders
-/// and argument order do not matter.
+/// Computes the digests of the inputs and sorts them by base name, then by digest, so that neither
+/// directories nor the order of arguments matter.
 pub fn inputs(paths: &[PathBuf], watch: &Watch) -> Result<Vec<Input>> {
     if paths.is_empty() {
         return Err(Error::Input("no input files".to_owned()));
     }
-    // Endings before any folder is claimed: a mistyped name must not leave an unfinished run
-    // behind.
+    // Check all endings before the output directory is created: a mistyped name must not leave an
+    // unfinished run there.
     let mut inputs = paths
         .par_iter()
         .map(|path| open::check_name(path).and_then(|()| digest(path, watch)))
@@ -139,8 +139,8 @@ pub fn inputs(paths: &[PathBuf], watch: &Watch) -> Result<Vec<Input>> {
     Ok(inputs)
 }
 
-/// Opens an input by its ending. The last of the chunks is an error if the file is no longer the
-/// one that was digested.
+/// Opens an input by its file name ending. The last chunk is an error if the file has changed since
+/// its digest was computed.
 pub fn chunks(input: &Input, progress: &Progress) -> Result<Chunks> {
     let (read, stopping) = (input.clone(), progress.clone());
     let changed = std::iter::once_with(move || read.check_unchanged())
@@ -150,8 +150,8 @@ pub fn chunks(input: &Input, progress: &Progress) -> Result<Chunks> {
     Ok(Box::new(chunks.map(move |chunk| chunk.map_err(&or_stopped))))
 }
 
-/// Names and digests one file, whatever its ending. BLAKE3, for every run reads all of its inputs
-/// once for this alone: SHA-256 took a quarter of `binarize`.
+/// Computes the digest of one file, whatever its ending. BLAKE3 is used because every run reads all
+/// of its inputs just for this, and SHA-256 took a quarter of the time of `binarize`.
 pub fn digest(path: &Path, watch: &Watch) -> Result<Input> {
     let failed = |error: std::io::Error| Error::input(path, error);
     let mut file = disk::open(path).map_err(failed)?;
@@ -182,8 +182,8 @@ pub fn digest(path: &Path, watch: &Watch) -> Result<Input> {
 }
 
 impl Input {
-    /// An error if the file was written since it was digested: its rows would not be those that the
-    /// manifest names.
+    /// Returns an error if the file was written since its digest was computed, because its rows
+    /// would differ from those that the manifest names.
     pub(crate) fn check_unchanged(&self) -> Result<()> {
         let metadata =
             std::fs::metadata(&self.path).map_err(|error| Error::input(&self.path, error))?;
@@ -197,12 +197,12 @@ impl Input {
     }
 }
 
-/// What so many packed bytes may unpack to.
+/// The maximum decompressed size of an input with `packed` compressed bytes.
 fn unpacked_max(packed: u64) -> u64 {
     UNPACKED_BYTES_FREE.max(packed.saturating_mul(UNPACKED_RATIO_MAX))
 }
 
-/// What an input is refused with that unpacks to more.
+/// The message for an input that exceeds that limit.
 fn bomb() -> String {
     format!(
         "it unpacks to more than {UNPACKED_RATIO_MAX} times its size, as bombs do; if it is none, \

@@ -1,5 +1,5 @@
-//! Opens an input by the ending of its name, which says what its rows are written as and what the
-//! file is compressed with.
+//! Opens an input by the ending of its name, which determines the format of its rows and the
+//! compression.
 
 use std::io::Read;
 use std::path::Path;
@@ -11,17 +11,17 @@ use super::unpack::{Codec, unpacked};
 use super::{Chunks, Input, Progress, columnar, delimited};
 use crate::error::{Error, Result};
 
-/// What the rows of a file are written as.
+/// The format of a file's rows.
 #[derive(Clone, Copy)]
 enum Format {
     Json,
-    /// A table of text with this delimiter.
+    /// A text table with this delimiter.
     Table(u8),
     Parquet,
     Arrow,
 }
 
-/// The endings of the names of files that are read.
+/// The supported file name endings.
 const ENDINGS: [(&str, Format, Codec); 29] = [
     (".jsonl", Format::Json, Codec::None),
     (".jsonl.gz", Format::Json, Codec::Gzip),
@@ -54,13 +54,13 @@ const ENDINGS: [(&str, Format, Codec); 29] = [
     (".feather", Format::Arrow, Codec::None),
 ];
 
-/// The endings of the names of files that are read. Case does not matter.
+/// Returns the supported file name endings. Case does not matter.
 #[must_use]
 pub fn endings() -> Vec<&'static str> {
     ENDINGS.iter().map(|(ending, ..)| *ending).collect()
 }
 
-/// Fails for a file whose name has another ending.
+/// Fails if the name of a file has an unsupported ending.
 pub(super) fn check_name(path: &Path) -> Result<()> {
     format_of(path).map(drop)
 }
@@ -92,7 +92,7 @@ pub(super) fn open(input: &Input, progress: &Progress) -> Result<Chunks> {
     }
 }
 
-/// The rows of JSON text, one per line or in a document.
+/// The rows of JSON text, one per line or in a JSON document.
 pub(super) fn rows(stream: Box<dyn Read + Send>, input: &Input) -> Result<Chunks> {
     let text = Text::new(stream, input)?;
     Ok(match form_of(&text.pending, text.ended) {

@@ -1,4 +1,4 @@
-//! The decompressed bytes of a text input, a piece at a time.
+//! The decompressed bytes of a text input, read in pieces.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -10,20 +10,20 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// Byte order marks of UTF-16.
 const UTF_16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
-/// The bytes of a stream that were read and not yet handed on.
+/// The bytes of a stream that were read but not yet returned.
 pub(super) struct Text {
     stream: Box<dyn Read + Send>,
     path: PathBuf,
-    /// The ordinal of the input.
+    /// The index of the input.
     pub(super) input: i32,
     pub(super) pending: Vec<u8>,
-    /// The position of `pending` in the stream.
+    /// Offset of `pending` in the stream.
     pub(super) offset: u64,
     pub(super) ended: bool,
 }
 
 impl Text {
-    /// Reads the first piece, without a byte order mark.
+    /// Reads the first piece and removes a byte order mark.
     pub(super) fn new(stream: Box<dyn Read + Send>, input: &Input) -> Result<Text> {
         let mut text = Text {
             stream,
@@ -63,7 +63,7 @@ impl Text {
         std::mem::replace(&mut self.pending, rest)
     }
 
-    /// An error that names the file.
+    /// Returns an error that names the file.
     pub(super) fn error(&self, cause: impl std::fmt::Display) -> Error {
         Error::input(&self.path, cause)
     }

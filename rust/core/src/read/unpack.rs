@@ -1,4 +1,4 @@
-//! Decompresses an input, with limits on the memory of a decoder and on the size of what comes out.
+//! Decompresses an input, with limits on the memory of the decoder and on the size of the output.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Error, Read, Result};
@@ -12,12 +12,12 @@ use super::{Input, Progress, bomb, unpacked_max};
 use crate::disk;
 use crate::error;
 
-/// The largest window of zstd, as a power of two: what its decoder keeps in memory.
+/// The largest zstd window, as a power of two. The decoder keeps a window in memory.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
-/// Memory of the decoder of xz in KiB. Files of `xz -9` need 65 MiB.
+/// Memory limit of the xz decoder in KiB. Files of `xz -9` need 65 MiB.
 const XZ_MEMORY_KIB_MAX: u32 = 128 << 10;
 
-/// What a file is compressed with.
+/// The compression of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Codec {
     None,
@@ -54,10 +54,10 @@ pub(super) fn unpacked(
     Ok(Box::new(NoBomb { stream, unpacked: 0, packed, progress: progress.clone() }))
 }
 
-/// The content of all members of a gzip file. Programs that write in blocks fill the last one with
+/// The content of all members of a gzip file. Programs that write in blocks pad the last block with
 /// zeros, which are skipped.
 struct Members<R> {
-    /// `None` behind the last member.
+    /// `None` after the last member.
     member: Option<GzDecoder<R>>,
 }
 
@@ -98,11 +98,11 @@ fn next_member<R: BufRead>(mut file: R) -> Result<Option<GzDecoder<R>>> {
     }
 }
 
-/// A file that counts what is read from it, for the progress bar.
+/// A file that counts the bytes read from it, for the progress bar.
 struct Counted {
     file: File,
     progress: Progress,
-    /// Bytes read of this file alone.
+    /// Bytes read from this file only.
     packed: Arc<AtomicU64>,
 }
 
@@ -116,7 +116,7 @@ impl Read for Counted {
     }
 }
 
-/// An unpacked stream that ends in an error once it grows as only a bomb's does.
+/// A decompressed stream that fails once it exceeds the limit for decompression bombs.
 struct NoBomb {
     stream: Box<dyn Read + Send>,
     unpacked: u64,

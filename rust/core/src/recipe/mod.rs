@@ -1,4 +1,5 @@
-//! A data recipe: TOML in, each key with its default out; unknown keys fail with file and line.
+//! A data recipe, read from TOML. Missing keys get defaults, and unknown keys are errors that name
+//! file and line.
 
 #[macro_use]
 mod named;
@@ -116,8 +117,8 @@ pub struct Dedup {
     pub near: bool,
     /// The part of two dialogues that is compared. Only for `prep`.
     pub of: Compared,
-    /// The Jaccard similarity from which two dialogues are near. Shingles have five tokens: words,
-    /// signs of numbers and formulas, borders between messages, and in code also indentation.
+    /// The Jaccard similarity of the shingles of five words from which two dialogues are near. If
+    /// both have at most 64 words, their signs, code and borders between messages count too.
     pub threshold: f64,
 }
 

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 /// Bytes of a recipe, and of a value that is overridden in it. The recipes that come with the
 /// package have 2 KB at most.
 const TEXT_BYTES_MAX: usize = 1 << 20;
-/// Bytes and parts of a dotted key; the longest key there is has 33 bytes and 3 parts.
+/// Maximum bytes and parts of a dotted key. The longest existing key has 33 bytes and 3 parts.
 const KEY_BYTES_MAX: usize = 256;
 const KEY_PARTS_MAX: usize = 16;
 /// Keys that are overridden in a recipe.
@@ -21,9 +21,8 @@ const SHOWN_MAX: usize = 60;
 const SAID_MAX: usize = 400;
 
 impl Recipe {
-    /// Reads a recipe. `name` is its name in errors; `overrides` are dotted keys with values as
-    /// TOML; `check_filter` is asked about every `[[filter]]`, whose keys only the filter itself
-    /// knows.
+    /// Reads a recipe. `name` is its name in errors, and `overrides` are dotted keys with values as
+    /// TOML. `check_filter` checks every `[[filter]]`, because its keys are defined by the filter.
     pub fn read(
         text: &str,
         name: &str,
@@ -40,11 +39,12 @@ impl Recipe {
             ))
         };
         let mut recipe: Recipe = toml::from_str(text).map_err(|error| at(&error))?;
+        let mut overridden = Vec::new();
         check_filters(text, name, &check_filter)?;
         if !overrides.is_empty() {
             let mut table: toml::Table = toml::from_str(text).map_err(|error| at(&error))?;
             for (key, value) in overrides {
-                set(&mut table, key, value)?;
+                overridden.extend(set(&mut table, key, value)?);
             }
             let keys: Vec<_> = overrides
                 .iter()
@@ -63,7 +63,7 @@ impl Recipe {
             }
         }
         recipe.check(name)?;
-        recipe.overridden = overrides.iter().map(|(key, _)| key.clone()).collect();
+        recipe.overridden = overridden;
         Ok(recipe)
     }
 
@@ -172,8 +172,9 @@ fn check_filters(
     Ok(())
 }
 
-/// Sets the value of a dotted key. A number within the key is a list index.
-fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<()> {
+/// Sets the value of a dotted key, and returns the keys that were set. A number within the key is a
+/// list index.
+fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<Vec<String>> {
     let wrong = |why: &str| Error::Config(format!("--set {key}={}: {why}", head(value, SHOWN_MAX)));
     // A value that is not valid TOML is used as a string: `--set binarize.preset=argilla`.
     let value = format!("value = {value}")
@@ -181,6 +182,33 @@ fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<()> {
         .ok()
         .and_then(|mut table| table.remove("value"))
         .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+    let mut values = Vec::new();
+    flatten(key, value, &mut values);
+    values
+        .into_iter()
+        .map(|(key, value)| insert(table, &key, value, &wrong).map(|()| key))
+        .collect()
+}
+
+/// Lists the dotted keys of a value. A table only sets its own keys, so
+/// `--set 'dedup={threshold=0.5}'` keeps the other keys of `[dedup]`.
+fn flatten(key: &str, value: toml::Value, values: &mut Vec<(String, toml::Value)>) {
+    match value {
+        toml::Value::Table(table) if !table.is_empty() => {
+            table
+                .into_iter()
+                .for_each(|(name, value)| flatten(&format!("{key}.{name}"), value, values));
+        }
+        value => values.push((key.to_owned(), value)),
+    }
+}
+
+fn insert(
+    table: &mut toml::Table,
+    key: &str,
+    value: toml::Value,
+    wrong: &impl Fn(&str) -> Error,
+) -> Result<()> {
     let (path, last) = key.rsplit_once('.').unwrap_or(("", key));
     let mut here = table;
     let mut parts = path.split('.').filter(|part| !part.is_empty()).peekable();
@@ -259,6 +287,17 @@ mod tests {
         assert!(
             error("", &[("pack.seq", "1")]).starts_with("--set pack.seq=1: unknown field `seq`")
         );
+    }
+
+    #[test]
+    fn a_table_sets_its_own_keys_only() {
+        let overrides = [("dedup".to_owned(), "{ threshold = 0.5, of = \"prompt\" }".to_owned())];
+        let recipe =
+            Recipe::read("[dedup]\nnear = true\n", "x", &overrides, known).expect("is a recipe");
+        assert!(recipe.dedup.near);
+        assert_eq!(recipe.dedup.threshold, 0.5);
+        assert_eq!(recipe.overridden, ["dedup.of", "dedup.threshold"]);
+        assert!(error("", &[("dedup", "{ nearr = 1 }")]).contains("unknown field `nearr`"));
     }
 
     #[test]

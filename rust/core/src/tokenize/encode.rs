@@ -24,7 +24,7 @@ pub trait Encode: Debug + Send + Sync {
     fn spans(&self, text: &str, ids: &mut Vec<u32>, spans: &mut Vec<Span>) -> Result<(), Reason>;
 }
 
-/// Receives tokens as they are found.
+/// Receives tokens while they are found.
 pub(super) trait Sink {
     /// Whether spans are collected.
     const SPANS: bool;

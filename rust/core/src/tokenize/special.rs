@@ -93,8 +93,8 @@ pub(super) fn config(folder: &Path) -> Result<Map<String, Value>> {
 }
 
 /// The tokenizer's own chat template: a file next to it, or the one in its config. A config may
-/// list several by name; `transformers` uses `default` unless a caller names another. The inner
-/// error says why a template that exists cannot be used.
+/// list several by name. `transformers` uses `default` unless the caller selects another one. The
+/// inner error is the reason why an existing template cannot be used.
 pub(super) fn chat_template(folder: &Path, config: &Map<String, Value>) -> Result<OwnTemplate> {
     let path = folder.join("chat_template.jinja");
     if let Some(bytes) = optional(&path)? {

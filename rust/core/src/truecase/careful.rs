@@ -1,14 +1,14 @@
 //! The rule `careful`: it changes only messages that lack capitals, and only their prose.
 //!
-//! 1. A sentence begins at the first letter of a message, behind `.`, `!` or `?` and white space,
-//!    and at a paragraph that ends like one. Abbreviations, initials, list numbers and ellipses end
-//!    no sentence, and names such as `iPhone` or `foo.py` have no other capital.
+//! 1. A sentence begins at the first letter of a message, after `.`, `!` or `?` and white space,
+//!    and at a paragraph that ends like one. Abbreviations, initials, list numbers and ellipses do
+//!    not end a sentence. Names such as `iPhone` or `foo.py` keep their case.
 //! 2. A message lacks capitals if at least half of these letters are small: its first one, and
-//!    those behind a dot. If not, nothing changes.
-//! 3. Otherwise, all beginnings of sentences get a capital. So does the pronoun `i` if the message
-//!    is English and has no variable `i`.
-//! 4. Lines of code, markup, maths, verse and CSV, first letters of list items, links, addresses and
-//!    inline code take no part in any of this.
+//!    those after a dot. If it does not, nothing changes.
+//! 3. Otherwise, every sentence starts with a capital. So does the pronoun `i` if the message is
+//!    English and has no variable `i`.
+//! 4. Lines of code, markup, maths, verse and CSV, first letters of list items, links, addresses
+//!    and inline code are ignored throughout.
 
 use super::prose::{self, CLOSERS, Kind};
 use super::{pronoun, protect, scan};
@@ -30,8 +30,8 @@ const ABBREVIATIONS: [&str; 28] = [
 struct Start {
     offset: usize,
     is_small: bool,
-    /// Whether it tells if the message lacks capitals. Behind `!` and `?`, and at the start of
-    /// paragraphs, a small letter may be right.
+    /// Whether it counts when checking if the message lacks capitals. After `!` and `?`, and at the
+    /// start of paragraphs, a small letter may be right.
     tells: bool,
 }
 
@@ -64,8 +64,8 @@ pub(super) fn judged(text: &str) -> Vec<usize> {
     offsets
 }
 
-/// Whether any letter that tells if a message lacks capitals may be small. It is false for most
-/// messages, and much faster than the rule.
+/// Whether the message may lack capitals: any of the counted letters may be small. This is false
+/// for most messages, and much faster than the full rule.
 fn may_lack_capitals(text: &str) -> bool {
     let begins_small =
         |rest: &str| rest.trim_start().trim_start_matches(OPENERS).starts_with(char::is_lowercase);
@@ -109,7 +109,7 @@ fn starts(lines: &[(crate::code::Line<'_>, Kind)]) -> Vec<Start> {
     starts
 }
 
-/// Offsets behind the sentences that end within a line, and whether a dot ends them.
+/// Offsets after the sentences that end within a line, and whether each ends with a dot.
 fn ends(line: &str) -> impl Iterator<Item = (usize, bool)> + '_ {
     memchr::memchr3_iter(b'.', b'!', b'?', line.as_bytes()).filter_map(|offset| {
         let is_dot = line.as_bytes()[offset] == b'.';
@@ -126,8 +126,8 @@ fn ends_sentence(line: &str) -> bool {
     line.ends_with(['!', '?']) || line.strip_suffix('.').is_some_and(|line| !dot_is_no_end(line))
 }
 
-/// The first letter of the sentence that begins at `from`, and whether it is small. `None` if there
-/// is no letter, or if its word is a name.
+/// The first letter of the sentence that begins at `from`, and whether it is small. `None` if
+/// it has no letters, or if its word is a name.
 fn start(line: &str, from: usize) -> Option<(usize, bool)> {
     let rest = line[from..].trim_start().trim_start_matches(OPENERS);
     let letter = rest.chars().next()?;

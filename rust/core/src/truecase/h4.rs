@@ -1,13 +1,13 @@
-//! The rule of ultrachat_200k, reconstructed: every published row that is known to us is a fixed
+//! The rule of ultrachat_200k, reconstructed: every published row that we know is a fixed
 //! point of it. Four replacements in every message, without exceptions for code, links or
 //! abbreviations:
 //!
-//! 1. the first character of a message, if it is a small letter;
-//! 2. a small letter after `. `;
-//! 3. ` i ` with a space on both sides;
-//! 4. ` i'`.
+//! 1. the first character of a message, if it is a small letter
+//! 2. a small letter after `. `
+//! 3. ` i ` with a space on both sides
+//! 4. ` i'`
 //!
-//! Letters after `!`, `?`, `."` or a line break stay.
+//! Letters after `!`, `?`, `."` or a line break are not changed.
 
 use super::scan;
 

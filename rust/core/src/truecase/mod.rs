@@ -1,6 +1,6 @@
 //! Truecasing: capitals at the start of sentences, and for the pronoun `i`. There are two rules.
-//! `careful` changes only messages that lack capitals, and no code. `h4` repeats what the authors
-//! of ultrachat_200k did.
+//! `careful` changes only messages that lack capitals, and never code. `h4` repeats the processing
+//! by the authors of ultrachat_200k.
 //!
 //! Both depend only on the original text, so the order of the edits does not matter.
 

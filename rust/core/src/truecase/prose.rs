@@ -5,7 +5,7 @@ use crate::code::{self, Line};
 
 /// Marks that may be between a terminator and the white space after it.
 pub(super) const CLOSERS: [char; 6] = ['"', '\'', ')', ']', '”', '’'];
-/// What a list begins its items with.
+/// Characters that start list items.
 const BULLETS: [char; 9] = ['-', '*', '+', '•', '–', '—', '·', '◦', '▪'];
 
 /// How a line takes part in truecasing.

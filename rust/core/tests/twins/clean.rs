@@ -246,7 +246,7 @@ fn real_rows_get_the_same_verdicts() {
         let bytes = zstd::stream::decode_all(file).expect("zstd");
         // Every seventh row, because the reference search builds a new automaton for each text.
         for row in bytes.split(|byte| *byte == b'\n').step_by(7) {
-            let Ok(dialogue) = (shape::named("alternating").expect("is a shape").parse)(row) else {
+            let Ok(dialogue) = shape::named("alternating").expect("is a shape").parse(row) else {
                 continue;
             };
             for turn in dialogue.turns {

@@ -19,7 +19,7 @@ pub fn check(row: &[u8]) {
     for shape in &SHAPES {
         // The others have no fast reader of their own, or compare it in unit tests.
         let Some(slow) = slow::rows::parse(shape.name, row) else { continue };
-        let fast = (shape.parse)(row).map_err(|reason| (reason.code.word(), seen(reason)));
+        let fast = shape.parse(row).map_err(|reason| (reason.code.word(), seen(reason)));
         assert_same(&reworded(fast, &slow, row), &slow, shape.name, row);
     }
 }
@@ -252,8 +252,8 @@ proptest! {
     ) {
         let list = texts.join(" , ");
         let row = format!(r#"{{"id":{id},"data":[{list}],"skipped":[{list}]}}"#);
-        let parse = shape::named("alternating").expect("is a shape").parse;
-        let read = parse(row.as_bytes()).expect("a row");
+        let shape = shape::named("alternating").expect("is a shape");
+        let read = shape.parse(row.as_bytes()).expect("a row");
         let wanted: Vec<String> =
             texts.iter().map(|text| serde_json::from_str(text).expect("a string")).collect();
         prop_assert_eq!(read.turns.into_iter().map(|turn| turn.text).collect::<Vec<_>>(), wanted);

@@ -10,14 +10,14 @@ use crate::disk::{Folder, Kind, TEMPORARY_PREFIX};
 use crate::error::{Error, Result};
 use crate::progress::Watch;
 
-/// Maximum bytes of a run record; usual ones have some hundreds.
+/// Maximum size of a run record. They normally have a few hundred bytes.
 const NOTE_BYTES_MAX: usize = 64 << 10;
 
 /// The state of a directory that may be claimed.
 pub(super) enum Found {
     /// The finished dataset of the same run.
     Finished(Box<Manifest>),
-    /// This run may replace all contents.
+    /// This run may delete the contents.
     Free {
         /// Whether an unfinished run left its record.
         has_note: bool,
@@ -210,7 +210,7 @@ enum Earlier {
     None,
     /// It is intact.
     Whole(Box<Manifest>),
-    /// It is one of this program, and this is wrong with it.
+    /// This program wrote it, but it is invalid for this reason.
     Damaged(String),
 }
 

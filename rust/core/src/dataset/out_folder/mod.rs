@@ -2,8 +2,8 @@
 //! run, and never taken from a finished run without `--overwrite`.
 //!
 //! It belongs to zephyr-fast if it contains a manifest or, in `_work`, a run record. Only entries
-//! that `layout.rs` lists are removed; all others stay. If one of those names is another kind of
-//! entry, above all a link, the run fails.
+//! that `layout.rs` lists are removed. If one of those names is another kind of entry, above all a
+//! link, the run fails.
 
 mod lock;
 mod look;
@@ -22,7 +22,7 @@ use crate::progress::Watch;
 use lock::take_lock;
 use look::{Found, look};
 
-/// Times that another run may end or be cleared while this one claims the directory.
+/// How often another run may end or be cleared while this one claims the directory.
 const TRIES_MAX: usize = 100;
 
 /// A directory that this run may write to.
@@ -30,7 +30,7 @@ const TRIES_MAX: usize = 100;
 pub struct OutputDir {
     top: Folder,
     work: Folder,
-    /// Held until the run ends; the system releases it even after a kill.
+    /// Held until the run ends. The system releases it even if the process is killed.
     _lock: File,
     /// The record of this run. Another run would have replaced it.
     note: File,
@@ -41,13 +41,12 @@ pub struct OutputDir {
 pub enum Claim {
     /// The same dataset is already there.
     Finished(Box<Manifest>),
-    /// The directory belongs to zephyr-fast to fill.
+    /// The directory, which this run may now write to.
     Free(OutputDir),
 }
 
 impl OutputDir {
-    /// Claims a directory for a run. `overwrite` gives it up even if another run's dataset is in
-    /// it.
+    /// Claims a directory for a run. With `overwrite`, the dataset of another run in it is deleted.
     pub fn claim(
         path: &Path,
         made_from: &MadeFrom,

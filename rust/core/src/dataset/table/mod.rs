@@ -1,5 +1,5 @@
-//! Parquet files for people and for queries: row groups cut by content, zstd on one thread, no
-//! writer's name that changes.
+//! Writes Parquet files for reading and queries. Row groups are cut by content and compressed with
+//! zstd on one thread. The name of the writing program never changes, so neither do the bytes.
 
 mod twin;
 
@@ -20,15 +20,15 @@ use crate::disk::commit::{Committed, Draft};
 use crate::error::{Error, Result};
 use twin::Twin;
 
-/// Rows of a row group at most.
+/// Maximum rows in a row group.
 const GROUP_ROWS: usize = 65_536;
-/// A row group is closed once it holds about this much: it waits in memory until then, and whoever
-/// reads the file on many threads wants several.
+/// A row group is complete once it holds about this many bytes. It is kept in memory until then,
+/// and readers with many threads need several groups.
 const GROUP_BYTES: usize = 8 << 20;
-/// Level 3 makes text a sixth smaller, and a run without tokens a sixth longer.
+/// Level 3 would make text a sixth smaller, but a run without tokens a sixth slower.
 const ZSTD_LEVEL: i32 = 1;
 
-/// A Parquet file on its way.
+/// A Parquet file that is being written.
 pub struct Table {
     file: SerializedFileWriter<Draft>,
     factory: ArrowRowGroupWriterFactory,
@@ -39,20 +39,20 @@ pub struct Table {
     rows: u64,
 }
 
-/// The row group that is filled now.
+/// The row group that is being filled.
 struct Group {
     columns: Vec<ArrowColumnWriter>,
     rows: usize,
 }
 
 impl Table {
-    /// A new file.
+    /// Creates a file.
     pub fn create(folder: &Folder, name: &str, schema: SchemaRef) -> Result<Table> {
         Table::open(Draft::create(folder, name)?, schema, None)
     }
 
-    /// A new file whose column `copy` is always the column `original`, which comes before it: it is
-    /// encoded and compressed once.
+    /// Creates a file whose column `copy` always equals the column `original` before it, so that it
+    /// is encoded and compressed only once.
     pub fn with_twin(
         folder: &Folder,
         name: &str,
@@ -94,7 +94,7 @@ impl Table {
         self.append(batch).map_err(|error| Error::storage(&self.target, error))
     }
 
-    /// Ends the file and gives it its name.
+    /// Completes the file and renames it to its final name.
     pub fn commit(mut self) -> Result<Committed> {
         let failed = |error| Error::storage(&self.target, error);
         end_group(&mut self.file, self.group.take(), self.twin.as_mut()).map_err(failed)?;
@@ -137,7 +137,7 @@ impl Table {
     }
 }
 
-/// Writes a row group, if there is one, after those before it.
+/// Writes a row group, if there is one, after the earlier ones.
 fn end_group(
     file: &mut SerializedFileWriter<Draft>,
     group: Option<Group>,

@@ -1,5 +1,6 @@
-//! A column that is always the same as another before it: the other's pages are kept when they are
-//! written, and written again under its name, so they are encoded and compressed once.
+//! Writes a column that is always equal to an earlier one. The encoded pages of the original column
+//! are kept when they are written, and written again as those of the copy, so they are encoded and
+//! compressed only once.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -17,7 +18,8 @@ use parquet::schema::types::{ColumnDescPtr, SchemaDescriptor};
 
 use crate::disk::commit::Draft;
 
-/// Two columns by their leaves: a list of messages has one for the contents and one for the roles.
+/// An original column and its copy, as ranges of leaf columns: a list of messages has one leaf for
+/// the contents and one for the roles.
 pub(super) struct Twin {
     original: Range<usize>,
     copy: Range<usize>,
@@ -26,7 +28,7 @@ pub(super) struct Twin {
 }
 
 impl Twin {
-    /// The columns of these names, of one type.
+    /// Finds two columns of the same type by name.
     pub(super) fn new(schema: &SchemaDescriptor, original: &str, copy: &str) -> Twin {
         let leaves = |name: &str| {
             let mut found = (0..schema.num_columns())
@@ -42,24 +44,24 @@ impl Twin {
         }
     }
 
-    /// What keeps the original's pages.
+    /// A page store that keeps the pages of the original.
     pub(super) fn pages(&self) -> Arc<dyn PageStoreFactory> {
         Arc::new(Pages { original: self.original.clone(), kept: self.kept.clone() })
     }
 
-    /// Whether a leaf is not encoded but copied.
+    /// Whether a leaf is a copy, so it must not be encoded.
     pub(super) fn is_copy(&self, leaf: usize) -> bool {
         self.copy.contains(&leaf)
     }
 
-    /// Takes note of an encoded leaf before it is written.
+    /// Keeps the metadata of an encoded leaf if it belongs to the original.
     pub(super) fn encoded(&mut self, leaf: usize, closed: &ColumnCloseResult) {
         if self.original.contains(&leaf) {
             self.closed.insert(leaf, closed.clone());
         }
     }
 
-    /// Writes a leaf of the copy: the original's pages, as they were written.
+    /// Writes a leaf of the copy: the encoded pages of the original, unchanged.
     pub(super) fn write_copy(
         &mut self,
         leaf: usize,
@@ -77,8 +79,8 @@ impl Twin {
     }
 }
 
-/// What is known of encoded pages, for another column. The dictionary is counted as the first page,
-/// where it is written, not as the last, where the encoder ended it.
+/// Returns the metadata of encoded pages for another column. The dictionary page is counted first,
+/// where it is written, although the encoder finished it last.
 fn renamed(mut closed: ColumnCloseResult, column: ColumnDescPtr) -> Result<ColumnCloseResult> {
     let of = &closed.metadata;
     let mut renamed = ColumnChunkMetaData::builder(column)
@@ -108,7 +110,7 @@ fn renamed(mut closed: ColumnCloseResult, column: ColumnDescPtr) -> Result<Colum
     closed.update_dictionary_location(dictionary)
 }
 
-/// Pages in the order in which they were written, by leaf.
+/// Encoded pages by leaf, in the order in which they were written.
 #[derive(Debug, Clone, Default)]
 struct Kept(Arc<Mutex<HashMap<usize, Vec<u8>>>>);
 
@@ -118,7 +120,7 @@ impl Kept {
     }
 }
 
-/// Makes the places where a leaf's pages wait for the end of their row group.
+/// Creates the stores that hold a leaf's pages until the end of their row group.
 #[derive(Debug)]
 struct Pages {
     original: Range<usize>,
@@ -137,7 +139,7 @@ impl PageStoreFactory for Pages {
     }
 }
 
-/// A place that keeps what is taken out of it.
+/// A page store that also keeps a copy of every page taken from it.
 struct Keeping {
     leaf: usize,
     waiting: InMemoryPageStore,

@@ -1,9 +1,9 @@
-//! Reads an Arrow IPC file by its footer, which says where each message is: dictionaries first,
-//! then batches.
+//! Reads an Arrow IPC file by its footer, which lists the position of each message: dictionaries
+//! first, then batches.
 //!
-//! Nothing that the footer says is taken on trust: messages lie one behind the other between the
-//! file's start and its footer, so that there are no more of them than the file has room for, and
-//! none is read twice.
+//! The footer is not trusted. Its messages must follow each other between the start of the file and
+//! the footer without overlap, so there are no more of them than the file has room for, and none is
+//! read twice.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -19,9 +19,9 @@ use super::message::{BODY_BYTES_MAX, Read, Source};
 use super::{Batch, refuse};
 use crate::read::MIB;
 
-/// Bytes of a footer: a block has 24, so that this is enough for two million batches.
+/// Maximum footer size. A block takes 24 bytes, so this is enough for two million batches.
 const FOOTER_BYTES_MAX: u64 = 64 << 20;
-/// The length of a message, which comes before it.
+/// Bytes of the length field before a message.
 const PREFIX_BYTES: u64 = 8;
 
 /// The batches of a file.
@@ -59,7 +59,7 @@ impl Blocks {
         })
     }
 
-    /// A whole message, decompressed, and the lengths of its parts.
+    /// A complete decompressed message, and the lengths of its parts.
     fn message(&mut self, block: &Block) -> Read<(Block, Buffer)> {
         let (start, head_bytes, body_bytes) = place(block).ok_or_else(malformed)?;
         if body_bytes > BODY_BYTES_MAX {
@@ -104,7 +104,8 @@ impl Iterator for Blocks {
     }
 }
 
-/// Dictionaries and batches, which lie one behind the other.
+/// Returns the blocks of the dictionaries and of the batches, after checking that they do not
+/// overlap.
 fn blocks(footer: &Footer<'_>, end: u64) -> Read<(Vec<Block>, Vec<Block>)> {
     let dictionaries: Vec<Block> = footer.dictionaries().into_iter().flatten().copied().collect();
     let batches: Vec<Block> = footer.recordBatches().into_iter().flatten().copied().collect();
@@ -135,8 +136,8 @@ fn blocks(footer: &Footer<'_>, end: u64) -> Read<(Vec<Block>, Vec<Block>)> {
     Ok((dictionaries, batches))
 }
 
-/// Where a message starts, and the bytes of its head and body; nothing where the footer has
-/// negative ones.
+/// Offset of a message and the sizes of its head and body, or `None` if the footer has negative
+/// numbers.
 fn place(block: &Block) -> Option<(u64, u64, u64)> {
     let body = u64::try_from(block.bodyLength()).ok()?;
     Some((u64::try_from(block.offset()).ok()?, u64::try_from(block.metaDataLength()).ok()?, body))

@@ -1,8 +1,8 @@
-//! Decompresses the buffers of an Arrow message, and writes the message anew without compression.
+//! Decompresses the buffers of an Arrow message, and rewrites the message without compression.
 //!
-//! Arrow's reader is built without its codecs, because they trust a buffer's word for its size and
-//! do not stop at it. Here each buffer is decompressed into exactly as many bytes as it says, if
-//! the file may still unpack to so many.
+//! Arrow's reader is built without its codecs, because they trust the size that a buffer declares
+//! and do not stop at it. Here each buffer is decompressed to exactly its declared size, if the
+//! limit for the file permits that.
 
 use arrow_buffer::Buffer;
 use arrow_ipc::{
@@ -17,14 +17,14 @@ use super::message::{BODY_BYTES_MAX, CONTINUATION, Read};
 use super::refuse;
 use crate::read::bomb;
 
-/// Messages and buffers start at multiples of this.
+/// Messages and buffers are aligned to this many bytes.
 const ALIGNMENT: usize = 8;
-/// What a buffer says in place of its size if it is not compressed.
+/// The declared size of a buffer that is not compressed.
 const NOT_COMPRESSED: i64 = -1;
 
 /// Decompresses the messages of one file.
 pub(super) struct Unpacker {
-    /// Bytes that the file may still unpack to.
+    /// Bytes that may still be decompressed from this file.
     room: u64,
     zstd: Codec,
 }
@@ -34,8 +34,8 @@ impl Unpacker {
         Unpacker { room, zstd: Codec::new(Compression::ZSTD(ZstdLevel::default())) }
     }
 
-    /// Head and body of a message without compression. `head` is a flatbuffer without the length
-    /// before it.
+    /// Returns head and body of a message without compression. `head` is a flatbuffer without its
+    /// length prefix.
     pub(super) fn unpacked(&mut self, head: &[u8], body: &[u8]) -> Read<(Buffer, Buffer)> {
         let message = root_as_message(head).map_err(|_| malformed())?;
         let dictionary = message.header_as_dictionary_batch();
@@ -100,7 +100,7 @@ fn slice(body: &[u8], start: i64, length: i64) -> Option<&[u8]> {
     body.get(start..start.checked_add(length)?)
 }
 
-/// The head of the same message for a body with these buffers.
+/// Writes the head of the same message for a body with these buffers.
 fn rewritten(
     message: &Message<'_>,
     batch: &RecordBatch<'_>,

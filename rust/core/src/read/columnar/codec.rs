@@ -1,11 +1,11 @@
-//! Unpacks a page of Parquet into exactly as many bytes as its header says, whatever it was packed
-//! with.
+//! Decompresses a Parquet page into exactly as many bytes as its header declares, with any
+//! supported codec.
 
 use std::io::Read;
 
 use parquet::basic::Compression;
 
-/// What pages of one column were packed with. Tables of zstd are kept from page to page.
+/// The compression codec of one column's pages. The tables of zstd are kept from page to page.
 pub(super) struct Codec {
     with: Compression,
     zstd: Option<zstd::bulk::Decompressor<'static>>,
@@ -16,8 +16,8 @@ impl Codec {
         Codec { with, zstd: None }
     }
 
-    /// Unpacks behind what `unpacked` holds; ends in an error unless `length` bytes come out, and
-    /// never makes more.
+    /// Appends the decompressed bytes to `unpacked`. Fails unless there are exactly `length` of
+    /// them, and never produces more.
     pub(super) fn unpack(
         &mut self,
         packed: &[u8],
@@ -83,7 +83,7 @@ fn into_slice(
 }
 
 fn read(stream: impl Read, length: usize, unpacked: &mut Vec<u8>) -> std::io::Result<()> {
-    // A byte more than there may be tells a longer stream from one that ends.
+    // Reading one byte more than allowed detects a stream that is too long.
     stream.take(length as u64 + 1).read_to_end(unpacked).map(drop)
 }
 
@@ -93,7 +93,7 @@ fn bare_lz4(packed: &[u8], length: usize, unpacked: &mut Vec<u8>) -> std::io::Re
     })
 }
 
-/// Unpacks a frame of LZ4 behind what `unpacked` holds; never makes more than a byte too many.
+/// Appends a decompressed LZ4 frame to `unpacked`, with at most one byte too many.
 pub(super) fn lz4_frame(
     packed: &[u8],
     length: usize,
@@ -102,11 +102,11 @@ pub(super) fn lz4_frame(
     read(lz4_flex::frame::FrameDecoder::new(packed), length, unpacked)
 }
 
-/// Unpacks bytes of one kind behind what a vector holds.
+/// Appends decompressed bytes of one format to a vector.
 type Unpack = fn(&[u8], usize, &mut Vec<u8>) -> std::io::Result<()>;
 
-/// What was called LZ4 before LZ4_RAW: Hadoop's blocks, or by other writers a frame or a bare
-/// block.
+/// The codec called LZ4 before LZ4_RAW existed: Hadoop's blocks, or a frame or a bare block from
+/// other writers.
 fn lz4(packed: &[u8], length: usize, unpacked: &mut Vec<u8>) -> std::io::Result<()> {
     let start = unpacked.len();
     let kinds: [Unpack; 3] = [hadoop, lz4_frame, bare_lz4];
@@ -119,7 +119,7 @@ fn lz4(packed: &[u8], length: usize, unpacked: &mut Vec<u8>) -> std::io::Result<
     Err(other("a page packed with LZ4 is malformed"))
 }
 
-/// Blocks with their sizes, unpacked and packed, before each.
+/// Blocks that are each preceded by their decompressed and compressed sizes.
 fn hadoop(mut packed: &[u8], length: usize, unpacked: &mut Vec<u8>) -> std::io::Result<()> {
     let start = unpacked.len();
     while !packed.is_empty() {

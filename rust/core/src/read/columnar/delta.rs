@@ -1,18 +1,18 @@
-//! What the values of a page in Parquet's DELTA_BYTE_ARRAY come to: each repeats the start of the
-//! one before it, so that few bytes may stand for any number.
+//! Computes the decoded size of a page in Parquet's DELTA_BYTE_ARRAY encoding. Each value repeats
+//! the start of the previous one, so a few bytes can decode to any number of bytes.
 
 use super::thrift::{Broken, Read, Thrift};
 
-/// Bytes of all values together. `bytes` are the page's values, without levels; there are
-/// `values_max` of them at most.
+/// Returns the bytes of all values together. `bytes` holds the page's values without levels, at
+/// most `values_max` of them.
 pub(super) fn total_bytes(bytes: &[u8], values_max: u64) -> Read<u64> {
     let mut reader = Thrift::new(bytes);
     let prefixes = sum(&mut reader, values_max)?;
     Ok(prefixes.saturating_add(sum(&mut reader, values_max)?))
 }
 
-/// The sum of one run of lengths in DELTA_BINARY_PACKED: the differences from one to the next, in
-/// blocks of packed bits. What follows the run is next. Numbers and signs are written as in Thrift.
+/// Sums one run of lengths in DELTA_BINARY_PACKED, which stores differences in blocks of packed
+/// bits. Leaves the reader after the run. Numbers and signs are encoded as in Thrift.
 fn sum(reader: &mut Thrift, values_max: u64) -> Read<u64> {
     let (block, parts, mut left) = (reader.unsigned()?, reader.unsigned()?, reader.unsigned()?);
     let mut length = reader.signed()?;
@@ -41,7 +41,7 @@ fn sum(reader: &mut Thrift, values_max: u64) -> Read<u64> {
             } else {
                 packed(&mut length, step, count, width, reader.rest())?
             });
-            // The last part may be cut off behind its last value.
+            // The last part may be truncated after its last value.
             reader.step_over(per_part as usize * width as usize / 8);
             left -= count;
         }
@@ -49,8 +49,8 @@ fn sum(reader: &mut Thrift, values_max: u64) -> Read<u64> {
     Ok(sum)
 }
 
-/// The sum of lengths that differ by the same step, in a step of its own: they take no bits, and so
-/// may be any number.
+/// Sums lengths that all differ by the same step. They take no bits in the page, so their count is
+/// not bounded by its size. This is done in one step, however many there are.
 fn even(length: &mut i64, step: i64, count: u64) -> Read<u64> {
     let first = i128::from(*length) + i128::from(step);
     let last = i128::from(*length) + i128::from(step) * i128::from(count);
@@ -61,7 +61,7 @@ fn even(length: &mut i64, step: i64, count: u64) -> Read<u64> {
     Ok(u64::try_from((first + last) * i128::from(count) / 2).unwrap_or(u64::MAX))
 }
 
-/// The sum of lengths whose differences, less the step, are packed in `width` bits each.
+/// Sums lengths whose differences, minus the step, are packed in `width` bits each.
 fn packed(length: &mut i64, step: i64, count: u64, width: u32, bytes: &[u8]) -> Read<u64> {
     let mut sum = 0_u64;
     for place in 0..count {
@@ -74,7 +74,7 @@ fn packed(length: &mut i64, step: i64, count: u64, width: u32, bytes: &[u8]) -> 
     Ok(sum)
 }
 
-/// The number in `width` bits, from bit `from` on.
+/// Returns the number in the `width` bits that start at bit `from`.
 fn bits(bytes: &[u8], from: u64, width: u32) -> Read<u64> {
     if width > 32 {
         return Err(Broken::Malformed);

@@ -1,5 +1,5 @@
-//! Looks through the footer of a Parquet file before its reader does, which builds trees by
-//! recursion and lists by their word.
+//! Checks the footer of a Parquet file before its reader parses it, because that reader recurses
+//! without a limit and allocates lists of any declared length.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -7,23 +7,26 @@ use std::os::unix::fs::FileExt;
 use super::thrift::{Broken, Read, Thrift, kind};
 use crate::read::MIB;
 
-/// Bytes of a footer. A set of ten million rows in groups of a thousand has some 15 MB.
+/// Maximum footer size. A dataset of ten million rows in groups of a thousand has a footer of some
+/// 15 MB.
 const FOOTER_BYTES_MAX: u64 = 64 << 20;
-/// Levels of a schema: as deep as rows may be as JSON.
+/// Maximum depth of a schema, equal to the depth limit of JSON rows.
 const SCHEMA_DEPTH_MAX: usize = 64;
-/// Groups and columns of a schema.
+/// Maximum number of groups and columns in a schema.
 const SCHEMA_PARTS_MAX: usize = 10_000;
-/// Bytes of all columns' full names: the reader writes the names of a column's groups down for each
-/// column.
+/// Maximum total size of all full column names. The reader stores the names of all enclosing groups
+/// for each column.
 const NAME_BYTES_MAX: usize = 16 << 20;
-/// Bytes of all values of a fixed length in one row; a row with more of them would be too long.
+/// Maximum total size of all fixed-length values in one row. A row with more of them would be too
+/// long.
 const FIXED_BYTES_MAX: i64 = 1 << 20;
-/// Columns of all row groups together: their descriptions take half a kilobyte each.
+/// Maximum number of columns in all row groups together. Each of them takes half a kilobyte of
+/// metadata.
 const COLUMN_CHUNKS_MAX: usize = 500_000;
-/// What a file ends with, behind the length of its footer.
+/// The last bytes of a file, after the length of its footer.
 const MAGIC: &[u8; 4] = b"PAR1";
 
-/// Reads a file's footer, or says why it is not handed to the reader.
+/// Reads the footer of a file, or returns the reason why it is rejected.
 pub(super) fn read(file: &File, file_bytes: u64) -> Result<Vec<u8>, String> {
     let failed = |error: std::io::Error| error.to_string();
     let mut tail = [0; 8];
@@ -53,20 +56,20 @@ pub(super) fn read(file: &File, file_bytes: u64) -> Result<Vec<u8>, String> {
     }
 }
 
-/// What was seen of a footer.
+/// The state of a footer check.
 #[derive(Default)]
 struct Look {
-    /// Why it is refused, where that is not for its form.
+    /// The reason for rejecting the footer, if it is well formed but exceeds a limit.
     refusal: Option<String>,
     column_chunks: usize,
     name_bytes: usize,
     fixed_bytes: i64,
 }
 
-/// A group of a schema whose members follow.
+/// A group of a schema that is followed by its members.
 struct Group {
     members_left: usize,
-    /// Bytes of its full name.
+    /// Size of its full name.
     name_bytes: usize,
 }
 
@@ -101,7 +104,7 @@ impl Look {
         Ok(())
     }
 
-    /// One group or column; `left` of them follow.
+    /// Checks one group or column. `left` more of them follow.
     fn part(&mut self, thrift: &mut Thrift<'_>, open: &mut Vec<Group>, left: usize) -> Read<()> {
         let (mut members, mut name_bytes, mut fixed_bytes) = (0, 0, 0);
         thrift.fields(|thrift, id, of| match id {

@@ -1,8 +1,8 @@
-//! Values that Arrow's JSON writer refuses, or writes as something that is not in the file.
+//! Encodes values that Arrow's JSON writer rejects, or writes as something that is not in the file.
 //!
-//! It writes bytes as hex digits, which would be trained as if they were the text; only an id may
-//! be written so. And one column that it cannot write, such as a time in a named zone, makes it
-//! refuse the whole file, although no shape may need that column.
+//! It writes bytes as hexadecimal digits, which would be trained on as if they were the text. Only
+//! an ID may be written that way. It also rejects the entire file because of a single column that
+//! it cannot write, such as a time in a named zone, even if no shape needs that column.
 
 use std::io::Write;
 
@@ -18,12 +18,12 @@ use arrow_json::writer::NullableEncoder;
 use arrow_json::{Encoder, EncoderFactory, EncoderOptions};
 use arrow_schema::{ArrowError, DataType, FieldRef, TimeUnit};
 
-/// Fields whose bytes are written as hex digits if they are no text.
+/// Fields whose bytes are written as hexadecimal digits if they are not text.
 const IDS: [&str; 2] = ["id", "prompt_id"];
-/// The field whose bytes count as missing if they are no text.
+/// The field whose bytes count as missing if they are not text.
 const SOURCE: &str = "source";
 
-/// Writes these values our way, and leaves all others to Arrow.
+/// Encodes these values, and leaves all others to Arrow.
 #[derive(Debug)]
 pub(super) struct Values;
 
@@ -39,7 +39,7 @@ impl EncoderFactory for Values {
             DataType::Binary => Box::new(Bytes(array.as_binary::<i32>(), other)),
             DataType::LargeBinary => Box::new(Bytes(array.as_binary::<i64>(), other)),
             DataType::BinaryView => Box::new(Bytes(array.as_binary_view(), other)),
-            // A digest or a UUID, which Arrow writes as hex digits.
+            // A digest or a UUID, which Arrow writes as hexadecimal digits.
             DataType::FixedSizeBinary(_) if other == Other::Hex => return Ok(None),
             DataType::FixedSizeBinary(_) => Box::new(Bytes(array.as_fixed_size_binary(), other)),
             DataType::Timestamp(unit, Some(zone)) if zone.parse::<Tz>().is_err() => match unit {
@@ -55,7 +55,7 @@ impl EncoderFactory for Values {
     }
 }
 
-/// Whether JSON has no form for values of a type.
+/// Whether values of a type cannot be represented in JSON.
 fn is_unwritable(kind: &DataType) -> bool {
     match kind {
         DataType::Union(..) => true,
@@ -69,10 +69,10 @@ fn is_unwritable(kind: &DataType) -> bool {
     }
 }
 
-/// What bytes that are no text are written as.
+/// How bytes that are not text are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Other {
-    /// An object, which no shape takes for a text.
+    /// As an object, which no shape accepts as a text.
     Object,
     Hex,
     Null,
@@ -88,8 +88,8 @@ impl Other {
     }
 }
 
-/// Bytes, as text if they are UTF-8; older writers of Parquet do not say which of their columns
-/// hold text.
+/// Writes bytes as text if they are UTF-8. Older Parquet writers do not mark the columns that hold
+/// text.
 struct Bytes<A>(A, Other);
 
 impl<'a, A: ArrayAccessor<Item = &'a [u8]>> Encoder for Bytes<A> {
@@ -116,7 +116,7 @@ fn write_hex(json: &mut Vec<u8>, bytes: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Times in a zone that is given by name, written in UTC.
+/// Writes times in a named zone in UTC.
 struct Instants<'a, T: ArrowTimestampType>(&'a PrimitiveArray<T>);
 
 fn instants<'a, T: ArrowTimestampType>(array: &'a dyn Array) -> Box<dyn Encoder + 'a> {
@@ -134,7 +134,7 @@ impl<T: ArrowTimestampType> Encoder for Instants<'_, T> {
     }
 }
 
-/// Values that have no form in JSON; an object stands for each.
+/// Values that JSON cannot represent. Each is written as an object.
 struct Unwritable;
 
 impl Encoder for Unwritable {

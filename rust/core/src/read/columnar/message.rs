@@ -1,5 +1,5 @@
-//! Reads the messages of an Arrow IPC file one by one, each bounded by its head before its body is
-//! read.
+//! Reads the messages of an Arrow IPC file one by one. The head of a message is checked before its
+//! body is read.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -12,18 +12,19 @@ use super::buffers::Unpacker;
 use super::refuse;
 use crate::read::{MIB, unpacked_max};
 
-/// Bytes of a message's head.
+/// Maximum size of the head of a message.
 const HEAD_BYTES_MAX: u64 = 64 << 20;
-/// What comes before the length of a message.
+/// The bytes before the length of a message.
 pub(super) const CONTINUATION: [u8; 4] = [0xFF; 4];
-/// Bytes of a message's body: Arrow's lists of 32 bits reach as far.
+/// Maximum size of the body of a message, which is also the limit of Arrow lists with 32-bit
+/// offsets.
 pub(super) const BODY_BYTES_MAX: u64 = 2 << 30;
-/// Times that dictionaries may grow: each time, all that there is of one is copied.
+/// How often dictionaries may grow. Each time, the entire dictionary is copied.
 const GROWTHS_MAX: usize = 256;
 
 pub(super) type Read<T> = Result<T, ArrowError>;
 
-/// Where messages are read from: a file, up to its footer.
+/// The file that messages are read from, up to its footer.
 pub(super) struct Source {
     file: File,
     end: u64,
@@ -33,9 +34,9 @@ pub(super) struct Source {
 
 /// The head of a message that may be decoded.
 pub(super) struct Head {
-    /// Its bytes, with what says how long it is.
+    /// Its bytes, including the length prefix.
     pub(super) bytes: Buffer,
-    /// Where its content starts, behind its length.
+    /// Start of its content, after the length prefix.
     start: usize,
     pub(super) body_bytes: u64,
     pub(super) is_schema: bool,
@@ -48,7 +49,7 @@ impl Source {
         Source { file, end, growths_left: GROWTHS_MAX, unpacker }
     }
 
-    /// Head and body of a message, decompressed.
+    /// Returns the head and body of a message, decompressed.
     pub(super) fn unpacked(&mut self, head: Head, body: Buffer) -> Read<(Buffer, Buffer)> {
         if !head.is_compressed {
             return Ok((head.bytes, body));
@@ -56,7 +57,7 @@ impl Source {
         self.unpacker.unpacked(&head.bytes[head.start..], &body)
     }
 
-    /// The head of the message at a place; nothing where the messages end.
+    /// Returns the head of the message at an offset, or `None` at the end of the messages.
     pub(super) fn head(&mut self, at: u64) -> Read<Option<Head>> {
         let Some((length, head_start)) = self.head_length(at)? else { return Ok(None) };
         if length > HEAD_BYTES_MAX {
@@ -82,21 +83,21 @@ impl Source {
         Ok(Some(Head { bytes, start, body_bytes, is_schema, is_compressed }))
     }
 
-    /// The length of a message's head, and where it starts behind the length; nothing where the
-    /// messages end.
+    /// Returns the length of a message's head and the size of its prefix, or `None` at the end of
+    /// the messages.
     fn head_length(&self, at: u64) -> Read<Option<(u64, u64)>> {
         if at == self.end {
             return Ok(None);
         }
         let first = self.read(at, 4)?;
-        // Streams from before 2019 have the length alone.
+        // Streams from before 2019 have only the length.
         let (bytes, start) =
             if first[..] == CONTINUATION { (self.read(at + 4, 4)?, 8) } else { (first, 4) };
         let length = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
         Ok((length > 0).then_some((u64::from(length), start)))
     }
 
-    /// Bytes of messages, which must be there.
+    /// Reads bytes of messages. Fails if the file ends before them.
     pub(super) fn read(&self, at: u64, length: u64) -> Read<Buffer> {
         if at.checked_add(length).is_none_or(|end| end > self.end) {
             return Err(refuse("it ends in the middle of a message; is it complete?"));

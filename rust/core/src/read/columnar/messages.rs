@@ -1,5 +1,5 @@
-//! Reads Arrow IPC message by message: streams, and files, most of which hold a stream behind their
-//! first bytes. The others are read by their footer, see [`blocks`].
+//! Reads Arrow IPC message by message: streams, and files that contain a stream after their first
+//! bytes, as most do. Other files are read by their footer, see [`blocks`].
 //!
 //! [`blocks`]: super::blocks
 
@@ -17,18 +17,18 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::read::{Chunks, Input, Progress};
 
-/// What a file starts and ends with.
+/// The first and last bytes of a file.
 const MAGIC: &[u8; 6] = b"ARROW1";
-/// Where a file's stream starts.
+/// Offset of the stream in a file.
 const STREAM_START: u64 = 8;
 /// The end of a stream.
 const END: [u8; 8] = [0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0];
 
-/// The rows of an Arrow IPC file, or of an Arrow IPC stream under the same ending (what `datasets`
-/// writes).
+/// The rows of an Arrow IPC file, or of an Arrow IPC stream with the same file name ending (as
+/// `datasets` writes it).
 pub(in crate::read) fn arrow(input: &Input, progress: &Progress) -> Result<Chunks> {
     let file = disk::open(&input.path).map_err(|error| Error::input(&input.path, error))?;
-    // The schema is read here: what is no Arrow is refused before any row.
+    // Read the schema now, so that a file in another format is rejected before any row.
     let batches = sure(|| open(file, input.bytes))
         .flatten()
         .map_err(|error| Error::input(&input.path, said(&error)))?;
@@ -44,8 +44,8 @@ fn open(file: File, bytes: u64) -> Read<Box<dyn Iterator<Item = Batch> + Send>> 
     }
     let (footer_start, footer_bytes) = footer_place(&file, bytes)?;
     let mut source = Source::of(file.try_clone()?, footer_start);
-    // Polars writes the schema in a form of its own here, and others put in more room: only the
-    // footer tells where the messages are.
+    // Polars writes the schema in a nonstandard form here, and other writers leave a gap, so that
+    // only the footer has the positions of the messages.
     if source.head(STREAM_START).is_ok_and(|head| head.is_some_and(|head| head.is_schema)) {
         return Ok(Box::new(Messages::of(source, STREAM_START)?));
     }
@@ -57,7 +57,7 @@ struct Messages {
     source: Source,
     at: u64,
     decoder: StreamDecoder,
-    /// Bytes of messages that were not yet decoded.
+    /// Bytes of messages that are not yet decoded.
     waiting: [Buffer; 2],
     /// A batch that was decoded with the schema.
     first: Option<RecordBatch>,
@@ -68,8 +68,8 @@ impl Messages {
     fn of(source: Source, at: u64) -> Read<Messages> {
         let (decoder, waiting) = (StreamDecoder::new(), Default::default());
         let mut messages = Messages { source, at, decoder, waiting, first: None, is_over: false };
-        // A schema, which has no body, is decoded once there is something behind it, and a batch
-        // may come along.
+        // The decoder returns the schema, which has no body, only after further bytes. The first
+        // batch may be decoded in the same call.
         while messages.decoder.schema().is_none() && !messages.is_over {
             messages.read_message()?;
             messages.first = messages.decode()?;
@@ -81,7 +81,7 @@ impl Messages {
         }
     }
 
-    /// A batch, where one is complete.
+    /// Decodes a batch, if a complete one is waiting.
     fn decode(&mut self) -> Read<Option<RecordBatch>> {
         for bytes in &mut self.waiting {
             while !bytes.is_empty() {
@@ -93,7 +93,7 @@ impl Messages {
         Ok(None)
     }
 
-    /// Reads the next message, or the end, into `waiting`.
+    /// Reads the next message, or the end marker, into `waiting`.
     fn read_message(&mut self) -> Read<()> {
         let Some(head) = self.source.head(self.at)? else {
             self.is_over = true;
@@ -131,7 +131,7 @@ impl Iterator for Messages {
     }
 }
 
-/// Where a file's footer starts, behind the messages, and its length.
+/// Offset of a file's footer, which follows the messages, and its length.
 fn footer_place(file: &File, bytes: u64) -> Read<(u64, u64)> {
     let mut tail = [0; 10];
     let tail_start = bytes

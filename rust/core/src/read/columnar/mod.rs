@@ -1,9 +1,9 @@
-//! Reads Parquet and Arrow files. Each row becomes the JSON object it would be as a line, so that
-//! shapes have one form to read.
+//! Reads Parquet and Arrow files. Each row is converted to a JSON object, as it would be in a JSON
+//! lines file, so shapes parse only one format.
 //!
-//! A few bytes of such a file can stand for any number of rows of any size. What a batch holds is
-//! bounded where it is read, see [`row_groups`] and [`messages`]; what it says as JSON is bounded
-//! here, before a byte of it is written.
+//! A few bytes of such a file can expand to any number of rows of any size. The memory of a batch
+//! is bounded when it is read, see [`row_groups`] and [`messages`]. Its size as JSON is bounded
+//! here, before any of it is written.
 
 mod blocks;
 mod buffers;
@@ -36,25 +36,25 @@ use crate::error::Error;
 pub(super) use messages::arrow;
 pub(super) use row_groups::parquet;
 
-/// Rows taken at once; a row of chat data is about 5 KB.
+/// Rows per batch. A row of chat data has about 5 KB.
 const BATCH_ROWS: usize = 256;
-/// Bytes of text, names and numbers that are turned into JSON at once, unless one row has more.
+/// Bytes of text, names and numbers that are converted to JSON at once, unless a single row has
+/// more.
 const SLICE_BYTES_MAX: usize = 4 << 20;
-/// What a row counts for at least in what a file may unpack to: one that says nothing takes no
-/// bytes of the file, however many there are. A short dialogue has as many.
+/// The least that a row counts towards the decompression limit of a file. Empty rows take no bytes
+/// of the file, however many there are. A short dialogue has about this many bytes.
 const ROW_BYTES_LEAST: u64 = 32;
 
-/// What a reader gives: batches, until it fails.
+/// An item of a reader: a batch, or an error that ends the iteration.
 type Batch = Result<RecordBatch, ArrowError>;
 
-/// What a reader says; that it could not go on, where it panics, as Arrow's readers may on a
-/// malformed file.
+/// Runs `read`, and turns a panic into an error: Arrow's readers may panic on a malformed file.
 fn sure<T>(read: impl FnOnce() -> T) -> Result<T, ArrowError> {
     catch_unwind(AssertUnwindSafe(read))
         .map_err(|_| ArrowError::ParseError("the file is malformed".to_owned()))
 }
 
-/// Turns batches into chunks.
+/// Converts batches to chunks.
 fn chunks<B>(input: &Input, batches: B, progress: &Progress) -> Chunks
 where
     B: Iterator<Item = Batch> + Send + 'static,
@@ -71,8 +71,8 @@ where
         has_failed: false,
     };
     Box::new(rows.map(move |chunk| {
-        // Columnar readers jump about in the file; the bar follows the rows' bytes and ends where
-        // the file ends.
+        // Columnar readers do not read a file in order. The progress bar advances by the bytes of
+        // the rows, up to the size of the file.
         let step = chunk.as_ref().map_or(0, |chunk| (chunk.bytes.len() as u64).min(bytes_left));
         bytes_left -= step;
         progress.bytes.fetch_add(step, Ordering::Relaxed);
@@ -81,7 +81,7 @@ where
     }))
 }
 
-/// An error without the words for its kind that the crates put before one of ours.
+/// The message of an error without the kind that the crates prepend to it.
 fn said(error: &ArrowError) -> String {
     const KIND: &str = "Parquet error: ";
     let told = match error {
@@ -91,7 +91,7 @@ fn said(error: &ArrowError) -> String {
     told.rsplit_once(KIND).map_or(told.clone(), |(_, why)| why.to_owned())
 }
 
-/// An error of ours, as Arrow's readers hand it on.
+/// Wraps a message in an error that passes through Arrow's readers unchanged.
 fn refuse(why: impl Into<String>) -> ArrowError {
     ArrowError::ExternalError(why.into().into())
 }
@@ -100,11 +100,11 @@ fn refuse(why: impl Into<String>) -> ArrowError {
 struct Rows<B> {
     batches: B,
     input: i32,
-    /// The batch on its way, and its first row that is not yet handed on.
+    /// The current batch, and its first row that was not yet returned.
     batch: Option<RecordBatch>,
     start: usize,
     rows_before: u64,
-    /// Bytes of JSON that the file may still come to.
+    /// Bytes of JSON that may still be written for this file.
     room: u64,
     has_failed: bool,
 }
@@ -113,7 +113,7 @@ impl<B: Iterator<Item = Batch>> Iterator for Rows<B> {
     type Item = Result<Chunk, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // Behind a failure there is nothing to be had: a reader that panicked may be in any state.
+        // No more rows after a failure, because a reader that panicked may be in any state.
         if self.has_failed {
             return None;
         }
@@ -136,7 +136,7 @@ impl<B: Iterator<Item = Batch>> Rows<B> {
         }
     }
 
-    /// The next rows of the batch, as many as are small enough together.
+    /// Returns the next rows of the batch, as many as are small enough together.
     fn slice(&mut self) -> Result<Chunk, ArrowError> {
         let Some(batch) = &self.batch else { return Ok(Chunk::default()) };
         let mut count = BATCH_ROWS.min(batch.num_rows() - self.start);
@@ -158,7 +158,7 @@ impl<B: Iterator<Item = Batch>> Rows<B> {
         Ok(chunk)
     }
 
-    /// A row that is too large to be written down.
+    /// Returns an empty row in the place of one that is too large to be converted.
     fn long_row(&mut self, bytes: usize) -> Chunk {
         let row = RawRow {
             offset: self.rows_before,
@@ -180,7 +180,7 @@ impl<B: Iterator<Item = Batch>> Rows<B> {
         let mut rows = Vec::with_capacity(batch.num_rows());
         let mut start = 0;
         for newline in memchr::memchr_iter(b'\n', &bytes) {
-            // Escapes may make a row longer than it was.
+            // Escapes may make a row longer than estimated.
             let is_long = newline - start > LINE_BYTES_MAX;
             let length = if is_long { (newline - start) as u64 } else { 0 };
             let end = if is_long { start + KEPT_OF_LONG_ROW } else { newline };

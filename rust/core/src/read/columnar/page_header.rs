@@ -1,14 +1,14 @@
-//! What the header of a Parquet page says of the page, read from Thrift.
+//! Reads the header of a Parquet page from Thrift.
 
 use super::thrift::{Broken, Read, Thrift, kind};
 
-/// What a page says of itself.
+/// The fields of a page header that are needed.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Header {
     pub kind: i32,
     pub unpacked: usize,
     pub packed: usize,
-    /// Values of a data page, nulls included, or of a dictionary.
+    /// Number of values, including nulls for a data page.
     pub values: u32,
     pub encoding: i32,
     pub definition_encoding: i32,
@@ -25,7 +25,7 @@ pub(super) const DATA: i32 = 0;
 pub(super) const DICTIONARY: i32 = 2;
 pub(super) const DATA_V2: i32 = 3;
 
-/// The header that starts here.
+/// Reads the header at the current position.
 pub(super) fn read(thrift: &mut Thrift<'_>) -> Read<Header> {
     let mut header = Header::default();
     let mut has_kind = false;

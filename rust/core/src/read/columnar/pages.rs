@@ -1,7 +1,8 @@
-//! Reads the pages of a Parquet column, each bounded by its header before it is unpacked.
+//! Reads the pages of a Parquet column. The header of each page is checked before the page is
+//! decompressed.
 //!
-//! The parquet crate's own reader of pages takes a header's word: 2 GiB for a page, and of gzip and
-//! brotli as much as comes out.
+//! The page reader of the parquet crate trusts a header: it reads pages of up to 2 GiB, and does
+//! not limit the output of gzip and brotli.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -20,21 +21,21 @@ use super::page_header::{self, DATA, DATA_V2, DICTIONARY, Header};
 use super::thrift::{Broken, Thrift};
 use crate::read::{MIB, bomb};
 
-/// Bytes of a page. Writers cut pages at a megabyte, but pyarrow looks only after every 1,024 rows:
-/// with half a megabyte in each, it gets here.
+/// Maximum page size. Writers start a new page after a megabyte, but pyarrow checks the size only
+/// every 1,024 rows. With half a megabyte per row, its pages reach this limit.
 const PAGE_BYTES_MAX: usize = 512 << 20;
-/// Bytes of a page's header, statistics included.
+/// Maximum size of a page header, including statistics.
 const HEADER_BYTES_MAX: usize = 16 << 20;
-/// What is read of a header at first: nearly all are shorter.
+/// Bytes of a header that are read at first. Nearly all headers are shorter.
 const HEADER_BYTES_USUAL: usize = 256;
 
-/// What may still be read, over all columns of a file.
+/// Bytes that may still be read, over all columns of a file.
 pub(super) struct Room {
-    /// For the batch that is being read.
+    /// For the current batch.
     batch: AtomicU64,
-    /// Whether that was too little.
+    /// Whether the limit of the batch was exceeded.
     is_batch_full: AtomicBool,
-    /// For the whole file.
+    /// For the entire file.
     file: AtomicU64,
 }
 
@@ -47,17 +48,17 @@ impl Room {
         }
     }
 
-    /// What the file has left.
+    /// Bytes that may still be read from the file.
     pub(super) fn left(&self) -> u64 {
         self.file.load(Ordering::Relaxed)
     }
 
-    /// Sets what the file has left: pages that are read once more count once.
+    /// Sets the bytes that may still be read, so that pages that are read again count only once.
     pub(super) fn restore(&self, left: u64) {
         self.file.store(left, Ordering::Relaxed);
     }
 
-    /// Lets the next batch have this much.
+    /// Sets the limit of the next batch.
     pub(super) fn start_batch(&self, bytes: u64) {
         self.batch.store(bytes, Ordering::Relaxed);
         self.is_batch_full.store(false, Ordering::Relaxed);
@@ -90,7 +91,7 @@ pub(super) struct Pages {
     room: Arc<Room>,
     codec: Codec,
     column: ColumnChunkMetaData,
-    /// Where the next page, or its data where the header is read, starts.
+    /// Offset of the next page, or of its data once the header was read.
     at: u64,
     left: u64,
     rows_of_group: u64,
@@ -98,7 +99,7 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    /// The pages that a column's description leads to, which must lie in the file.
+    /// Returns the pages of a column. Fails if they are outside the file.
     pub(super) fn of(
         file: Arc<File>,
         file_bytes: u64,
@@ -122,7 +123,7 @@ impl Pages {
         })
     }
 
-    /// The header of the next page, which stays the next one.
+    /// Reads the header of the next page, without advancing to the page after it.
     fn header(&mut self) -> Result<Option<Header>> {
         while self.next.is_none() && self.left > 0 {
             let (header, length) = self.read_header()?;
@@ -139,7 +140,7 @@ impl Pages {
         Ok(self.next)
     }
 
-    /// Goes past the data of a page.
+    /// Skips the data of a page.
     fn pass(&mut self, header: &Header) {
         self.at += header.packed as u64;
         self.left -= header.packed as u64;
@@ -178,7 +179,7 @@ impl Pages {
                 .split_at_checked(levels)
                 .ok_or_else(|| ParquetError::General("a page has no levels".to_owned()))?;
             unpacked.extend_from_slice(head);
-            // No bytes at all stand for a page of nulls, with whatever packs that.
+            // A page of only nulls has no data, whatever its codec.
             if header.unpacked > levels {
                 self.codec.unpack(rest, header.unpacked - levels, &mut unpacked)?;
             }
@@ -192,7 +193,7 @@ impl Pages {
         as_page(&header, Bytes::from(bytes))
     }
 
-    /// Whether a page may be unpacked.
+    /// Fails if a page must not be decompressed.
     fn check(&self, header: &Header) -> Result<()> {
         let is_nested = self.column.column_descr().max_rep_level() > 0;
         let (unpacked, values) = (header.unpacked as u64, u64::from(header.values));
@@ -209,8 +210,8 @@ impl Pages {
         {
             return refuse("a page's levels are longer than the page".to_owned());
         }
-        // A dictionary has a place for each value before the first one is read. A row of a flat
-        // column has one value.
+        // The reader allocates space for all values of a dictionary in advance. A row of a flat
+        // column has exactly one value.
         let values_max = match header.kind {
             DICTIONARY => unpacked.max(header.packed as u64) / self.bytes_of_value(4).max(1),
             _ if is_nested => u64::MAX,
@@ -219,7 +220,8 @@ impl Pages {
         if values > values_max {
             return refuse("a page claims more values than there is room for".to_owned());
         }
-        // A row may take all values of a column of lists, with two bytes for each of two levels.
+        // A single row may contain all values of a list column, with two bytes for each of two
+        // levels.
         let nested = if is_nested && header.kind != DICTIONARY {
             values.saturating_mul(self.bytes_of_value(16) + 4)
         } else {
@@ -228,7 +230,7 @@ impl Pages {
         self.room.take(unpacked.max(header.packed as u64).saturating_add(nested))
     }
 
-    /// Bytes of a value, where it is not text: text has a length of `of_text` bytes.
+    /// Bytes per value, where `of_text` is the result for text.
     fn bytes_of_value(&self, of_text: u64) -> u64 {
         match self.column.column_descr().physical_type() {
             Type::BOOLEAN => 1,
@@ -242,7 +244,7 @@ impl Pages {
         }
     }
 
-    /// Bytes of the values of a page whose values repeat each other.
+    /// Bytes of a page's values in DELTA_BYTE_ARRAY, where values repeat parts of each other.
     fn repeated_bytes(&self, header: &Header, page: &[u8]) -> Result<u64> {
         let malformed = || ParquetError::General("a page's values are malformed".to_owned());
         let mut at = (header.definition_bytes + header.repetition_bytes) as usize;
@@ -266,7 +268,7 @@ impl Pages {
     }
 }
 
-/// The bytes that a page's levels of one kind take.
+/// Bytes of the repetition or definition levels of a page.
 fn level_bytes(page: &[u8], level_max: i16, encoding: i32, values: u32) -> Option<usize> {
     if level_max == 0 {
         return Some(0);
@@ -307,7 +309,7 @@ fn as_page(header: &Header, buf: Bytes) -> Result<Page> {
     })
 }
 
-/// An encoding by its number in Parquet's specification.
+/// The encoding with this number in the Parquet specification.
 #[expect(deprecated, reason = "old files have levels in BIT_PACKED")]
 fn encoding(number: i32) -> Result<Encoding> {
     const ALL: [Encoding; 9] = [

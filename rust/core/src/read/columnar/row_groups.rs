@@ -1,8 +1,8 @@
-//! Reads a Parquet file, one row group after the other.
+//! Reads a Parquet file, one row group after another.
 //!
-//! Text is read as views, so that a cell costs a few bytes however often its text is repeated. What
-//! a batch takes in is counted page by page; one that takes too much is read again with fewer rows,
-//! down to one.
+//! Text is read as views, so that a cell costs a few bytes however often its text is repeated. The
+//! memory of a batch is counted page by page. A batch that needs too much is read again with fewer
+//! rows, down to one.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -22,11 +22,12 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::read::{Chunks, Input, MIB, Progress, unpacked_max};
 
-/// What a batch of several rows may take in; chat data take a megabyte or two.
+/// Memory limit of a batch of several rows. Chat data needs a megabyte or two.
 const BATCH_BYTES_MAX: u64 = 128 << 20;
-/// What a single row may take in: it may be the first of long pages in many columns.
+/// Memory limit of a single row, which is higher because the row may be the first of long pages in
+/// many columns.
 const ROW_BYTES_MAX: u64 = 1 << 30;
-/// How much smaller a batch is read the next time.
+/// The factor by which the next batch is smaller after one that was too large.
 const FEWER: usize = 16;
 
 /// The rows of a Parquet file.
@@ -48,13 +49,13 @@ struct Groups {
     levels: FieldLevels,
     room: Arc<Room>,
     reader: Option<ParquetRecordBatchReader>,
-    /// The row group after the one that is being read.
+    /// Index of the row group after the current one.
     next: usize,
-    /// Rows of the row group that were handed on, and those that are read again before the next
-    /// one.
+    /// Rows of the row group that were returned, and how many of them are to be skipped when they
+    /// are read again.
     done: usize,
     again: usize,
-    /// What the file had left at the start of the row group.
+    /// Bytes that the file had left at the start of the row group.
     left: u64,
     batch_rows: usize,
 }
@@ -105,7 +106,7 @@ impl Groups {
         Ok(())
     }
 
-    /// Reads the row group again, with fewer rows at once.
+    /// Starts the row group again, with fewer rows per batch.
     fn shrink(&mut self) -> std::result::Result<(), ArrowError> {
         if self.batch_rows == 1 {
             let row = self.done + 1;
@@ -162,7 +163,7 @@ impl Iterator for Groups {
     }
 }
 
-/// One row group, as the reader of its columns asks for it.
+/// One row group, in the form that the column readers require.
 struct Group<'file> {
     number: usize,
     file: &'file Arc<File>,
@@ -197,7 +198,7 @@ impl RowGroups for Group<'_> {
     }
 }
 
-/// The one run of pages that a column has in a row group.
+/// The single sequence of pages of a column in a row group.
 struct Column(Option<Pages>);
 
 impl Iterator for Column {
@@ -210,7 +211,7 @@ impl Iterator for Column {
 
 impl PageIterator for Column {}
 
-/// The same fields with their text as views.
+/// The same fields, with text and bytes as views.
 fn with_views(fields: &Fields) -> Fields {
     fields.iter().map(with_view).collect()
 }

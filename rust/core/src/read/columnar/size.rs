@@ -1,8 +1,8 @@
-//! How much rows of a batch say, before a byte of it is written: about what they take as JSON
-//! without its escapes, never more than a little.
+//! Estimates the size of a batch's rows as JSON before any of it is written. Escapes are not
+//! counted, and the result is never more than slightly too high.
 //!
-//! Counting stops once it is clear that the rows are too many, so that it costs no more than what
-//! they may be.
+//! Counting stops once the rows are known to be too large, so it costs no more than the largest
+//! permitted rows.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -18,12 +18,12 @@ use arrow_schema::{DataType, UnionMode};
 
 use super::LINE_BYTES_MAX;
 
-/// What a number, a truth, a null or a bracket takes at least, with its comma.
+/// Minimum bytes of a number, boolean, null or bracket, including its comma.
 const LEAST: usize = 2;
-/// Counting stops here.
+/// Counting stops at this size.
 const ENOUGH: usize = LINE_BYTES_MAX + 1;
 
-/// The bytes of `count` rows from `start` on, or more than a row may have.
+/// Bytes of `count` rows from `start` on, or more than the maximum for a row.
 pub(super) fn of_rows(batch: &RecordBatch, start: usize, count: usize) -> usize {
     let fields = batch.schema_ref().fields().iter();
     let columns =
@@ -31,7 +31,7 @@ pub(super) fn of_rows(batch: &RecordBatch, start: usize, count: usize) -> usize 
     of_members(columns, start, count)
 }
 
-/// The bytes of objects with these members.
+/// Bytes of objects with these members.
 fn of_members<'a>(
     members: impl Iterator<Item = (&'a str, &'a ArrayRef)>,
     start: usize,
@@ -40,7 +40,7 @@ fn of_members<'a>(
     let mut bytes = count.saturating_mul(LEAST);
     for (name, member) in members {
         let part = member.slice(start, count);
-        // A member that is null is left out.
+        // Members that are null are not written.
         bytes = bytes
             .saturating_add((count - part.null_count()).saturating_mul(name.len() + LEAST))
             .saturating_add(of(&part));
@@ -51,13 +51,13 @@ fn of_members<'a>(
     bytes
 }
 
-/// The bytes of all values of an array.
+/// Bytes of all values of an array.
 fn of(array: &ArrayRef) -> usize {
     let least = array.len().saturating_mul(LEAST);
     let more = match array.data_type() {
         DataType::Utf8 => of_bytes::<types::Utf8Type>(array),
         DataType::LargeUtf8 => of_bytes::<types::LargeUtf8Type>(array),
-        // Bytes are written as hex.
+        // Bytes are written as hexadecimal digits.
         DataType::Binary => of_bytes::<types::BinaryType>(array).saturating_mul(2),
         DataType::LargeBinary => of_bytes::<types::LargeBinaryType>(array).saturating_mul(2),
         DataType::Utf8View => of_views::<types::StringViewType>(array),
@@ -116,14 +116,14 @@ fn of_list<O: OffsetSizeTrait>(array: &GenericListArray<O>) -> usize {
     between(std::slice::from_ref(array.values()), array.value_offsets())
 }
 
-/// The bytes of the values that offsets lead to.
+/// Bytes of the values that the offsets refer to.
 fn between<O: OffsetSizeTrait>(values: &[ArrayRef], offsets: &[O]) -> usize {
     let (start, count) =
         (offsets.first().map_or(0, |first| first.as_usize()), first_to_last(offsets));
     sum(values.iter().map(|values| of(&values.slice(start, count))))
 }
 
-/// Lists that may have values in common, each counted for itself.
+/// Bytes of lists that may share values. Shared values count once per list.
 fn of_list_view<O: OffsetSizeTrait>(array: &GenericListViewArray<O>) -> usize {
     let (starts, counts) = (array.value_offsets(), array.value_sizes());
     let lists = starts.iter().zip(counts);
@@ -132,8 +132,8 @@ fn of_list_view<O: OffsetSizeTrait>(array: &GenericListViewArray<O>) -> usize {
 
 fn of_dictionary(array: &ArrayRef) -> usize {
     fn of_keys<K: ArrowDictionaryKeyType>(array: &arrow_array::DictionaryArray<K>) -> usize {
-        // The values are asked one by one, and each at least once: a dictionary of text, by far the
-        // most usual, is quick to ask.
+        // Each key is looked up on its own. That is fast for a dictionary of text, by far the most
+        // common kind.
         sum(array.keys_iter().flatten().map(|key| of(&array.values().slice(key, 1))))
     }
     downcast_dictionary_array!(
@@ -154,7 +154,7 @@ fn of_union(array: &UnionArray, mode: UnionMode) -> usize {
     }))
 }
 
-/// The sum, as far as it matters. Each part counts for something, so that there is an end to them.
+/// Sums the parts up to the limit. Each part counts as at least one byte, so the loop always ends.
 fn sum(parts: impl Iterator<Item = usize>) -> usize {
     let mut bytes = 0_usize;
     for part in parts {

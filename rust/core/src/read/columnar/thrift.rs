@@ -1,10 +1,10 @@
-//! Reads Thrift's compact protocol, as far as Parquet uses it: strictly, without copying, and
-//! without trusting a length.
+//! Reads the part of Thrift's compact protocol that Parquet uses. It is strict, does not copy, and
+//! trusts no length.
 
-/// Structs, lists and maps within each other. Parquet's own go six deep.
+/// Maximum nesting of structs, lists and maps. Parquet nests them six deep.
 const DEPTH_MAX: usize = 24;
 
-/// What a value is, as the protocol numbers it.
+/// The protocol's numbers for the types of values.
 pub(super) mod kind {
     pub(in super::super) const TRUE: u8 = 1;
     pub(in super::super) const FALSE: u8 = 2;
@@ -14,18 +14,18 @@ pub(super) mod kind {
     pub(in super::super) const STRUCT: u8 = 12;
 }
 
-/// Why bytes are no Thrift.
+/// Why bytes could not be parsed as Thrift.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Broken {
-    /// They end too early; more of them may help.
+    /// They end too early, so reading more of them may help.
     Short,
-    /// They break a rule.
+    /// They violate the protocol.
     Malformed,
 }
 
 pub(super) type Read<T> = Result<T, Broken>;
 
-/// Bytes, and how far they are read.
+/// Bytes, and the current position in them.
 pub(super) struct Thrift<'bytes> {
     bytes: &'bytes [u8],
     pub(super) at: usize,
@@ -46,7 +46,7 @@ impl<'bytes> Thrift<'bytes> {
         Ok(byte)
     }
 
-    /// So many bytes.
+    /// Returns the next `count` bytes.
     pub(super) fn take(&mut self, count: u64) -> Read<&'bytes [u8]> {
         let count = usize::try_from(count)
             .ok()
@@ -57,17 +57,17 @@ impl<'bytes> Thrift<'bytes> {
         Ok(taken)
     }
 
-    /// The bytes that are not read yet.
+    /// The bytes that were not read yet.
     pub(super) fn rest(&self) -> &'bytes [u8] {
         &self.bytes[self.at..]
     }
 
-    /// Steps over so many bytes, or over all that are left.
+    /// Skips `count` bytes, or all that are left.
     pub(super) fn step_over(&mut self, count: usize) {
         self.at += count.min(self.left());
     }
 
-    /// A number without a sign.
+    /// Reads an unsigned number.
     pub(super) fn unsigned(&mut self) -> Read<u64> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {
@@ -80,13 +80,13 @@ impl<'bytes> Thrift<'bytes> {
         Err(Broken::Malformed)
     }
 
-    /// A number with a sign.
+    /// Reads a signed number.
     pub(super) fn signed(&mut self) -> Read<i64> {
         let number = self.unsigned()?;
         Ok((number >> 1) as i64 ^ -((number & 1) as i64))
     }
 
-    /// A number of 32 bits, which a field of that kind must be.
+    /// Reads a 32-bit number. Fails if the field has another type.
     pub(super) fn int32(&mut self, of: u8) -> Read<i32> {
         if of != kind::I32 {
             return Err(Broken::Malformed);
@@ -94,7 +94,7 @@ impl<'bytes> Thrift<'bytes> {
         i32::try_from(self.signed()?).map_err(|_| Broken::Malformed)
     }
 
-    /// Text or bytes.
+    /// Reads text or bytes.
     pub(super) fn binary(&mut self, of: u8) -> Read<&'bytes [u8]> {
         if of != kind::BINARY {
             return Err(Broken::Malformed);
@@ -103,8 +103,8 @@ impl<'bytes> Thrift<'bytes> {
         self.take(length)
     }
 
-    /// The fields of a struct; `visit` reads the value of each. They must ascend, so that none
-    /// comes twice.
+    /// Reads the fields of a struct, with `visit` for the value of each. Their IDs must ascend, so
+    /// no field is read twice.
     pub(super) fn fields(
         &mut self,
         mut visit: impl FnMut(&mut Self, i16, u8) -> Read<()>,
@@ -123,7 +123,8 @@ impl<'bytes> Thrift<'bytes> {
         }
     }
 
-    /// The head of a list: how many values follow, and of what kind. Each takes a byte at least.
+    /// Reads the head of a list: the number and type of its values. Each value takes at least one
+    /// byte.
     pub(super) fn list(&mut self, of: u8) -> Read<(usize, u8)> {
         if of != kind::LIST {
             return Err(Broken::Malformed);
@@ -137,10 +138,10 @@ impl<'bytes> Thrift<'bytes> {
         Ok((count, head & 0x0F))
     }
 
-    /// Reads past a field's value.
+    /// Skips the value of a field.
     pub(super) fn skip(&mut self, of: u8) -> Read<()> {
         match of {
-            // A field's own kind says which.
+            // The type of the field already contains the value.
             kind::TRUE | kind::FALSE => Ok(()),
             of => self.skip_value(of, DEPTH_MAX),
         }

@@ -1,7 +1,7 @@
-//! Tells a JSON document from JSON lines by the first bytes of a text, and follows brackets and
-//! strings.
+//! Distinguishes a JSON document from JSON lines by the first bytes of a text, and tracks brackets
+//! and strings.
 
-/// Members of an object that are read as its rows if they are arrays of objects. Lists within a
+/// Members of an object that are read as its rows if they are arrays of objects. Lists inside a
 /// row, such as `messages`, have other names.
 const ROWS: [&[u8]; 7] =
     [b"data", b"rows", b"examples", b"instances", b"samples", b"records", b"train"];
@@ -18,22 +18,23 @@ pub(in crate::read) enum Form {
 /// Where the rows of a document begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::read) struct Start {
-    /// The number of bytes before the first row.
+    /// Number of bytes before the first row.
     pub(super) from: usize,
     pub(super) around: Around,
 }
 
-/// What encloses the rows.
+/// The JSON value that contains the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Around {
-    /// Nothing: objects follow each other.
+    /// The rows are not enclosed: objects follow each other.
     Nothing,
     Array,
-    /// An array that is a member of an object.
+    /// The rows are in an array that is a member of an object.
     Member,
 }
 
-/// Tells the form from the first bytes of a text. `is_all` if there are no others.
+/// Detects the form from the first bytes of a text. `is_all` means that the text has no further
+/// bytes.
 pub(in crate::read) fn form_of(head: &[u8], is_all: bool) -> Form {
     let before = head.len() - head.trim_ascii_start().len();
     let text = &head[before..];
@@ -46,7 +47,7 @@ pub(in crate::read) fn form_of(head: &[u8], is_all: bool) -> Form {
     let is_one_line = |end: usize| is_all && text[end..].trim_ascii().is_empty();
     let is_row = match line_end {
         Some(end) => !is_one_line(end),
-        // A string does not end with its line: it is a row that was cut off.
+        // A string cannot continue on the next line, so this is a row that was cut off.
         None => nesting.in_string && !others.is_empty(),
     };
     if is_row {
@@ -71,7 +72,7 @@ fn starts_with_value(text: &[u8]) -> bool {
     values.next().is_some_and(|value| value.is_ok())
 }
 
-/// The position of the first row within an object that is a list of rows.
+/// Returns the position of the first row if the text is an object that contains a list of rows.
 fn rows_of_object(text: &[u8]) -> Option<usize> {
     let skip = |at: usize| {
         let rest = text.get(at..)?;
@@ -107,12 +108,12 @@ fn rows_of_object(text: &[u8]) -> Option<usize> {
 pub(super) struct Nesting {
     pub(super) depth: usize,
     pub(super) in_string: bool,
-    /// Whether the last byte was a backslash in a string.
+    /// Whether the last byte was a backslash inside a string.
     pub(super) is_escaped: bool,
 }
 
 impl Nesting {
-    /// Goes on through a value, and returns where it ends if it does within these bytes.
+    /// Continues through a value, and returns the position of its end if the end is in `bytes`.
     pub(super) fn value_end(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         while at < bytes.len() {
@@ -126,7 +127,7 @@ impl Nesting {
             match bytes[at] {
                 b'"' => self.in_string = true,
                 b'{' | b'[' => self.depth += 1,
-                // The end of a number, or of a word.
+                // The end of a number or of a literal.
                 b'}' | b']' | b',' | b' ' | b'\t' | b'\r' | b'\n' if self.depth == 0 => {
                     return Some(at);
                 }
@@ -143,7 +144,7 @@ impl Nesting {
         None
     }
 
-    /// Goes on through a string, and returns where it ends if it does within these bytes.
+    /// Continues through a string, and returns the position of its end if the end is in `bytes`.
     fn string_end(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = usize::from(std::mem::take(&mut self.is_escaped));
         while let Some(found) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest))

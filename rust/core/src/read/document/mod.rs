@@ -1,9 +1,9 @@
-//! Cuts a JSON document into rows as it is read: an array of rows, an object around such an array
-//! (`{"data": [{…}, …]}`), or objects that are printed over several lines each.
+//! Splits a JSON document into rows while reading it. The document is an array of rows, an object
+//! with such an array (`{"data": [{…}, …]}`), or objects that are printed over several lines each.
 //!
-//! Only brackets and strings are followed here. Whether a row is valid JSON is for its shape to
-//! say, so one bad row does not cost the others. Memory holds a piece of the file and one row,
-//! however long the array is.
+//! Only brackets and strings are tracked here. Whether a row is valid JSON is checked when its
+//! shape is parsed, so one bad row does not affect the others. Memory holds a piece of the file and
+//! one row, however long the array is.
 
 mod form;
 #[cfg(test)]
@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use form::{Around, Nesting};
 pub(super) use form::{Form, Start, form_of};
 
-/// What comes next.
+/// The next thing to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// A row, or the end.
@@ -23,7 +23,7 @@ enum State {
     Inside,
     /// A comma, or the end.
     After,
-    /// What follows the array.
+    /// The text after the array.
     Behind,
 }
 
@@ -32,18 +32,18 @@ pub(in crate::read) struct Values {
     text: Text,
     around: Around,
     state: State,
-    /// The bytes of `pending` that were looked at.
+    /// Number of bytes of `pending` that were scanned.
     at: usize,
-    /// Where the row on its way starts, and in which line.
+    /// Start and line number of the current row.
     start: usize,
     line: u64,
     nesting: Nesting,
-    /// Bytes of this row that were dropped because it is too long.
+    /// Bytes dropped from this row because it is too long.
     dropped: u64,
-    /// The line breaks before `counted`, a position in `pending`.
+    /// Number of line breaks before `counted`, a position in `pending`.
     breaks: u64,
     counted: usize,
-    /// The object around the array, and whether an array in it has just been opened.
+    /// State of the object around the array, and whether an array in it was just opened.
     object: Nesting,
     has_opened: bool,
     failure: Option<Error>,
@@ -70,7 +70,7 @@ impl Values {
         }
     }
 
-    /// Goes through `pending` and adds the rows that end in it, as many as a chunk has room for.
+    /// Scans `pending` and appends the rows that end in it, as many as fit into a chunk.
     fn scan(&mut self, rows: &mut Vec<RawRow>) -> Result<()> {
         while self.at < self.text.pending.len() && rows.len() < CHUNK_ROWS_MAX {
             if self.state != State::Inside {
@@ -83,7 +83,7 @@ impl Values {
             };
             self.at += length;
             rows.push(self.row());
-            // What follows a row that was cut is at other positions than it seems.
+            // After a truncated row, positions in `pending` no longer match those of the stream.
             if self.dropped > 0 {
                 break;
             }
@@ -103,7 +103,7 @@ impl Values {
         }
     }
 
-    /// Looks at a byte that belongs to no row.
+    /// Processes a byte that is not part of a row.
     fn step(&mut self, byte: u8) -> Result<()> {
         if byte.is_ascii_whitespace() {
             self.at += 1;
@@ -135,7 +135,7 @@ impl Values {
         Ok(())
     }
 
-    /// Looks at a byte of the object behind its array.
+    /// Processes a byte of the object after its array.
     fn step_behind(&mut self, byte: u8) -> Result<()> {
         if self.object.depth == 0 {
             return Err(self.behind("object"));
@@ -167,7 +167,7 @@ impl Values {
         ))
     }
 
-    /// The number of the line that is looked at.
+    /// The number of the current line.
     fn line_here(&mut self) -> u64 {
         self.count_breaks(self.at);
         self.breaks + 1
@@ -180,7 +180,7 @@ impl Values {
         }
     }
 
-    /// Removes what is no longer needed from `pending`: all but the row on its way.
+    /// Removes everything before the current row from `pending` and returns it.
     fn take(&mut self) -> Vec<u8> {
         let count = if self.state == State::Inside { self.start } else { self.at };
         self.count_breaks(count);
@@ -194,7 +194,7 @@ impl Values {
         self.text.take(count)
     }
 
-    /// Reads on. Of a row that is too long only the beginning is kept.
+    /// Reads more bytes. Of a row that is too long, only the beginning is kept.
     fn read_more(&mut self) -> Result<()> {
         drop(self.take());
         let held = self.text.pending.len();
@@ -207,7 +207,7 @@ impl Values {
         self.text.read_more()
     }
 
-    /// An error if the document is not complete where the file ends.
+    /// Returns an error if the file ends before the document does.
     fn check_complete(&mut self) -> Result<()> {
         let is_complete = match (self.state, self.around) {
             (State::Before | State::After, Around::Nothing) => true,

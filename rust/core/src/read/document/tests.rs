@@ -1,11 +1,11 @@
-//! Documents of every form, whole, damaged and generated.
+//! Documents of every form: intact, damaged and generated.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::read::{CHUNK_BYTES, Input, open};
 
-/// Line and text of each row, then the error, if there is one.
+/// Line number and text of each row, and the error, if any.
 fn read(text: &[u8]) -> (Vec<(u64, String)>, Option<String>) {
     let path = std::path::PathBuf::from("x.json");
     let (name, blake3) = (String::new(), String::new());
@@ -68,7 +68,7 @@ fn rows_are_found_in_every_form_of_a_document() {
 
 #[test]
 fn lines_stay_lines() {
-    // Rows of which the first is a list, is broken, or has a list of rows' name.
+    // The first row is a list, is broken, or has a member whose name is that of a list of rows.
     assert_eq!(lines_of("[1,2]\n{\"a\":1}\n"), [1, 2]);
     assert_eq!(lines_of("{\n{\"a\":1}\n{\"a\":2}\n"), [1, 2, 3]);
     assert_eq!(lines_of("[{\"a\":\"cut\n{\"a\":1}\n"), [1, 2]);

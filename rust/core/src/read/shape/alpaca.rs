@@ -5,10 +5,10 @@ use super::{columns::Columns, flat};
 use crate::dialogue::Dialogue;
 use crate::stage::Reason;
 
-pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
-    let columns = Columns::of(row)?;
+pub(super) fn parse(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
     let is_input_alone = columns.get("instruction")?.is_none() && columns.get("input")?.is_some();
     let [asked, about] =
         if is_input_alone { ["input", "instruction"] } else { ["instruction", "input"] };
-    flat::dialogue(&columns, flat::question(&columns, asked, about)?, "output")
+    // Some sources have Dolly's name for the input.
+    flat::dialogue(columns, flat::question(columns, asked, &[about, "context"])?, "output")
 }

@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use super::{Cursor, Id, Level, check_count, fields, once};
+use super::unread::Unread;
+use super::{Cursor, Id, Kind, Wanted, check_count, fields, once};
 use crate::dialogue::{Dialogue, Role, Turn};
 use crate::stage::Reason;
 
@@ -13,19 +14,25 @@ struct Row {
 }
 
 impl Row {
-    fn quick(cursor: &mut Cursor) -> Option<Row> {
+    fn quick(cursor: &mut Cursor, unread: &mut Unread) -> Option<Row> {
         let (mut id, mut data) = (None, None);
         cursor.object(|cursor, key| match key {
             "id" => once(&mut id, cursor.maybe(Id::quick)),
             "data" => once(&mut data, cursor.list(Cursor::text)),
-            _ => cursor.ignore(key, Level::Row),
+            _ => unread.pass(cursor, key),
         })?;
         Some(Row { id: id.flatten(), data: data? })
     }
 }
 
-pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
-    let row: Row = fields(row, &[], Row::quick)?;
+const WANTED: Wanted = Wanted {
+    kind: Kind::WithoutInputs,
+    lists: &[],
+    is_read: |name, _| matches!(name, "id" | "data"),
+};
+
+pub(super) fn parse(row: &[u8], unread: &mut Unread) -> Result<Dialogue, Reason> {
+    let row: Row = fields(row, &WANTED, unread, Row::quick)?;
     check_count(row.data.len())?;
     let speakers = [Role::User, Role::Assistant].into_iter().cycle();
     let turns =

@@ -7,8 +7,7 @@ use crate::stage::Reason;
 
 const LISTS: [List; 1] = [("conversation", Level::Message)];
 
-pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
-    let columns = Columns::of(row)?;
+pub(super) fn parse(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
     columns.check(&LISTS, &["system"])?;
     let exchanges = columns.objects("conversation")?;
     check_count(exchanges.len() * 2)?;

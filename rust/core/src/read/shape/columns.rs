@@ -3,6 +3,7 @@
 //! Errors name the field and say what it is in JSON's words.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use serde_json::value::RawValue;
 
@@ -21,25 +22,31 @@ pub(super) struct Columns<'row> {
     /// Where it is in the row, as `messages[3].`; empty for the row itself.
     path: String,
     members: Vec<(Cow<'row, str>, &'row str)>,
+    /// Which members were asked for; empty for an object within a row.
+    read: Vec<Cell<bool>>,
 }
 
 impl<'row> Columns<'row> {
     /// Finds the columns of a row.
     pub(super) fn of(row: &'row [u8]) -> Result<Columns<'row>, Reason> {
         let text = row_text(row)?;
-        if let Some(members) = whole(text, members) {
-            return Ok(Columns { text, path: String::new(), members });
-        }
-        check_depth(text)?;
-        place::check_object(text)?;
-        Columns::slowly(text, String::new())
-            .ok_or_else(|| not_of_shape("the row cannot be read as a JSON object"))
+        let mut columns = match whole(text, members) {
+            Some(members) => Columns { text, path: String::new(), members, read: Vec::new() },
+            None => {
+                check_depth(text)?;
+                place::check_object(text)?;
+                Columns::slowly(text, String::new())
+                    .ok_or_else(|| not_of_shape("the row cannot be read as a JSON object"))?
+            }
+        };
+        columns.read.resize(columns.members.len(), Cell::new(false));
+        Ok(columns)
     }
 
     /// Finds the fields of an object within a row.
     fn within(text: &'row str, path: String) -> Option<Columns<'row>> {
         match whole(text, members) {
-            Some(members) => Some(Columns { text, path, members }),
+            Some(members) => Some(Columns { text, path, members, read: Vec::new() }),
             None => Columns::slowly(text, path),
         }
     }
@@ -47,7 +54,7 @@ impl<'row> Columns<'row> {
     fn slowly(text: &'row str, path: String) -> Option<Columns<'row>> {
         let members = Object::of(text)?.0.into_iter();
         let members = members.map(|(key, value)| (Cow::Owned(key), value.get())).collect();
-        Some(Columns { text, path, members })
+        Some(Columns { text, path, members, read: Vec::new() })
     }
 
     /// The names, as often as they are written.
@@ -57,12 +64,27 @@ impl<'row> Columns<'row> {
 
     /// The JSON of a field; `None` if it is missing or null.
     pub(super) fn get(&self, name: &str) -> Result<Option<&'row str>, Reason> {
-        let mut found = self.members.iter().filter(|(key, _)| key == name);
-        let value = found.next().map(|(_, value)| *value);
+        let mut found = self.members.iter().enumerate().filter(|(_, (key, _))| key == name);
+        let first = found.next();
         if found.next().is_some() {
             return Err(self.wrong(name, "is written twice"));
         }
-        Ok(value.filter(|value| *value != "null"))
+        let Some((index, (_, value))) = first else { return Ok(None) };
+        if let Some(is_read) = self.read.get(index) {
+            is_read.set(true);
+        }
+        Ok(Some(*value).filter(|value| *value != "null"))
+    }
+
+    /// Names and values.
+    pub(super) fn members(&self) -> impl Iterator<Item = (&str, &'row str)> {
+        self.members.iter().map(|(name, value)| (name.as_ref(), *value))
+    }
+
+    /// The columns of a row that nothing has asked for.
+    pub(super) fn unread(&self) -> impl Iterator<Item = (&str, &'row str)> {
+        let members = self.members().zip(&self.read);
+        members.filter(|(_, is_read)| !is_read.get()).map(|(member, _)| member)
     }
 
     /// The JSON of a field that holds something: not null, an empty text, list or object.
@@ -167,14 +189,11 @@ impl<'row> Columns<'row> {
 
     /// The row's own id, if it is a text or a number.
     pub(super) fn id(&self) -> Result<Option<String>, Reason> {
-        for name in ["id", "prompt_id"] {
-            let Some(value) = self.get(name)? else { continue };
-            let id = serde_json::from_str::<super::Id>(value);
-            return id
-                .map(|id| Some(id.into()))
-                .map_err(|_| self.expected(name, value, "text or a number"));
-        }
-        Ok(None)
+        let values = [("id", self.get("id")?), ("prompt_id", self.get("prompt_id")?)];
+        let found = values.into_iter().find_map(|(name, value)| Some((name, value?)));
+        let Some((name, value)) = found else { return Ok(None) };
+        let id = serde_json::from_str::<super::Id>(value);
+        id.map(|id| Some(id.into())).map_err(|_| self.expected(name, value, "text or a number"))
     }
 
     /// Where the row comes from, if `source` is a text.

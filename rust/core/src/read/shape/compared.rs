@@ -14,10 +14,9 @@ struct Sides([(String, Option<f64>); 2]);
 
 /// HelpSteer: `preference_strength`, or `overall_preference`, below 0 prefers the first answer. The
 /// chosen one gets its strength as its score, the other one 0.
-pub(super) fn helpsteer(row: &[u8]) -> Result<Dialogue, Reason> {
+pub(super) fn helpsteer(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
     const LISTS: [List; 2] = [("context", Level::Message), ("prompt", Level::Message)];
     const STRENGTHS: [&str; 2] = ["preference_strength", "overall_preference"];
-    let columns = Columns::of(row)?;
     let strength = columns.number(columns.first_of(&STRENGTHS)?.unwrap_or(STRENGTHS[0]))?;
     let prompt = columns.first_of(&["prompt", "context"])?.unwrap_or("prompt");
     let answer =
@@ -26,7 +25,7 @@ pub(super) fn helpsteer(row: &[u8]) -> Result<Dialogue, Reason> {
     let second = answer(["response_2", "response2"])?;
     columns.check(&LISTS, &flat::USED)?;
     columns.check_flat(&flat::USED)?;
-    let turns = prompt_completion::said(&columns, prompt, Role::User)?;
+    let turns = prompt_completion::said(columns, prompt, Role::User)?;
     if turns.iter().any(|turn| turn.text.contains(HELPSTEER_MARKER)) {
         let advice = "its messages are joined by `<extra_id_1>`; write them as a list of messages";
         return Err(refused(prompt, advice));
@@ -38,31 +37,29 @@ pub(super) fn helpsteer(row: &[u8]) -> Result<Dialogue, Reason> {
         strength if strength > 0.0 => 1,
         _ => return Err(Reason::found(Code::Tie, "the strength of the preference is 0")),
     };
-    dialogue(&columns, turns, sides, better)
+    dialogue(columns, turns, sides, better)
 }
 
 /// SHP: `labels` 1 prefers `human_ref_A`, and 0 `human_ref_B`.
-pub(super) fn shp(row: &[u8]) -> Result<Dialogue, Reason> {
-    let columns = Columns::of(row)?;
-    let better = choice(&columns, "labels")?;
+pub(super) fn shp(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
+    let better = choice(columns, "labels")?;
     let sides = Sides([
         (columns.text("human_ref_A")?, columns.maybe_number("score_A")?),
         (columns.text("human_ref_B")?, columns.maybe_number("score_B")?),
     ]);
     columns.check_flat(&flat::USED)?;
     let turns = vec![Turn::new(Role::User, columns.text("history")?)];
-    dialogue(&columns, turns, sides, 1 - better)
+    dialogue(columns, turns, sides, 1 - better)
 }
 
 /// PKU-SafeRLHF: `better_response_id` is the number of the better answer.
-pub(super) fn pku(row: &[u8]) -> Result<Dialogue, Reason> {
-    let columns = Columns::of(row)?;
-    let better = choice(&columns, "better_response_id")?;
+pub(super) fn pku(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
+    let better = choice(columns, "better_response_id")?;
     let sides = Sides([(columns.text("response_0")?, None), (columns.text("response_1")?, None)]);
     columns.check_flat(&flat::USED)?;
-    let mut turns = flat::before(&columns)?;
+    let mut turns = flat::before(columns)?;
     turns.push(Turn::new(Role::User, columns.text("prompt")?));
-    dialogue(&columns, turns, sides, better)
+    dialogue(columns, turns, sides, better)
 }
 
 /// A column that is 0 or 1.

@@ -3,7 +3,8 @@
 
 use serde::Deserialize;
 
-use super::{Cursor, Id, Level, check_count, fields, object, once, score};
+use super::unread::Unread;
+use super::{Cursor, Id, Kind, Level, Wanted, check_count, fields, object, once, score};
 use crate::dialogue::{ASPECTS, Dialogue, Replies, Reply, Role, Turn};
 use crate::stage::Reason;
 
@@ -53,14 +54,14 @@ struct Annotation {
 }
 
 impl Row {
-    fn quick(cursor: &mut Cursor) -> Option<Row> {
+    fn quick(cursor: &mut Cursor, unread: &mut Unread) -> Option<Row> {
         let (mut id, mut source, mut instruction, mut completions) = (None, None, None, None);
         cursor.object(|cursor, key| match key {
             "id" => once(&mut id, cursor.maybe(Id::quick)),
             "source" => once(&mut source, cursor.maybe(Cursor::text)),
             "instruction" => once(&mut instruction, cursor.text()),
             "completions" => once(&mut completions, cursor.list(Completion::quick)),
-            _ => cursor.ignore(key, Level::Row),
+            _ => unread.pass(cursor, key),
         })?;
         Some(Row {
             id: id.flatten(),
@@ -118,8 +119,14 @@ impl Annotation {
     }
 }
 
-pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
-    let row: Row = fields(row, &[("completions", Level::Answer)], Row::quick)?;
+const WANTED: Wanted = Wanted {
+    kind: Kind::WithoutInputs,
+    lists: &[("completions", Level::Answer)],
+    is_read: |name, _| matches!(name, "id" | "source" | "instruction" | "completions"),
+};
+
+pub(super) fn parse(row: &[u8], unread: &mut Unread) -> Result<Dialogue, Reason> {
+    let row: Row = fields(row, &WANTED, unread, Row::quick)?;
     check_count(row.completions.len())?;
     Ok(Dialogue {
         id: row.id.map(String::from),

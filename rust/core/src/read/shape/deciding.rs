@@ -185,7 +185,7 @@ fn letters(key: &str) -> impl Iterator<Item = u8> {
 }
 
 /// Whether two keys are spellings of one name: `tool_calls`, `toolCalls`, `Tool-Calls`.
-fn is_same(key: &str, name: &str) -> bool {
+pub(super) fn is_same(key: &str, name: &str) -> bool {
     letters(key).eq(letters(name))
 }
 

@@ -5,7 +5,9 @@ use super::{columns::Columns, flat};
 use crate::dialogue::Dialogue;
 use crate::stage::Reason;
 
-pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
-    let columns = Columns::of(row)?;
-    flat::dialogue(&columns, flat::question(&columns, "instruction", "context")?, "response")
+/// Some sources have Alpaca's name for the context.
+const ABOUT: [&str; 2] = ["context", "input"];
+
+pub(super) fn parse(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
+    flat::dialogue(columns, flat::question(columns, "instruction", &ABOUT)?, "response")
 }

@@ -2,58 +2,50 @@
 
 use serde::Deserialize;
 
+use super::columns::Columns;
 use super::cursor::{Cursor, whole};
+use super::unread::Unread;
 use super::unsupported::{self, List, Row};
 use super::{DEPTH_MAX, not_of_shape, place};
 use crate::stage::{Code, Reason};
 
+/// What the fields of a shape are.
+pub(super) struct Wanted {
+    /// Whether [`super::inputs`] are among them.
+    pub(super) kind: Row,
+    /// The lists of objects, which are searched for fields that decide what is trained.
+    pub(super) lists: &'static [List],
+    /// Whether the shape reads a column of that name and value.
+    pub(super) is_read: fn(&str, &str) -> bool,
+}
+
 /// Parses JSON into a shape's own fields, telling broken JSON from JSON of another shape: by
 /// `quick` where that is sure of them, else by serde_json. Refuses a row that would lose a field
-/// which decides what is trained; such fields are searched in the row and in the objects of
-/// `lists`.
+/// which decides what is trained; such fields are searched in the row and in its lists.
 pub(super) fn fields<'row, T>(
     row: &'row [u8],
-    lists: &[List],
-    quick: impl FnOnce(&mut Cursor<'row>) -> Option<T>,
-) -> Result<T, Reason>
-where
-    T: Deserialize<'row>,
-{
-    fields_of(row, Row::WithoutInputs, lists, quick)
-}
-
-/// As [`fields`], for shapes that read the columns of [`inputs`].
-pub(super) fn fields_with_inputs<'row, T>(
-    row: &'row [u8],
-    lists: &[List],
-    quick: impl FnOnce(&mut Cursor<'row>) -> Option<T>,
-) -> Result<T, Reason>
-where
-    T: Deserialize<'row>,
-{
-    fields_of(row, Row::WithInputs, lists, quick)
-}
-
-fn fields_of<'row, T>(
-    row: &'row [u8],
-    kind: Row,
-    lists: &[List],
-    quick: impl FnOnce(&mut Cursor<'row>) -> Option<T>,
+    wanted: &Wanted,
+    unread: &mut Unread,
+    quick: impl FnOnce(&mut Cursor<'row>, &mut Unread) -> Option<T>,
 ) -> Result<T, Reason>
 where
     T: Deserialize<'row>,
 {
     let text = row_text(row)?;
-    if let Some(fields) = whole(text, quick) {
+    if let Some(fields) = whole(text, |cursor| quick(cursor, unread)) {
         return Ok(fields);
     }
+    unread.begin();
     check_depth(text)?;
     // serde would take the places of an array for the fields in their order.
     if !text.trim_ascii_start().starts_with('{') {
         return Err(place::check_object(text).err().unwrap_or_else(|| not_of_shape("")));
     }
-    unsupported::check(text, kind, lists)?;
-    serde_json::from_str(text).map_err(|error| place::malformed(&error, text))
+    unsupported::check(text, wanted.kind, wanted.lists)?;
+    let fields = serde_json::from_str(text).map_err(|error| place::malformed(&error, text))?;
+    let columns = Columns::of(row)?;
+    unread.add_all(columns.members().filter(|(name, value)| !(wanted.is_read)(name, value)));
+    Ok(fields)
 }
 
 pub(super) fn row_text(row: &[u8]) -> Result<&str, Reason> {

@@ -2,6 +2,7 @@
 //! system prompt and earlier exchanges.
 
 use super::columns::Columns;
+use super::unsupported::refused;
 use super::{check_count, sharegpt};
 use crate::dialogue::{Dialogue, Replies, Role, Turn};
 use crate::stage::Reason;
@@ -12,10 +13,22 @@ pub(super) const BETWEEN: &str = "\n\n";
 /// Columns that such rows may have besides question and answer.
 pub(super) const USED: [&str; 2] = ["system", "system_prompt"];
 
-/// A question and what it is about, joined; a part that is empty is left out. A row without the
-/// question itself is of another shape.
-pub(super) fn question(columns: &Columns<'_>, asked: &str, about: &str) -> Result<String, Reason> {
-    let parts = [Some(columns.text(asked)?), columns.maybe_text(about)?];
+/// A question and what it is about, joined; a part that is empty is left out. What it is about is
+/// the first of these columns that says anything. A row without the question itself is of another
+/// shape.
+pub(super) fn question(
+    columns: &Columns<'_>,
+    asked: &str,
+    about: &[&str],
+) -> Result<String, Reason> {
+    let mut said = None;
+    for name in about {
+        said = columns.maybe_text(name)?.filter(|text| !text.is_empty());
+        if said.is_some() {
+            break;
+        }
+    }
+    let parts = [Some(columns.text(asked)?), said];
     let said: Vec<String> = parts.into_iter().flatten().filter(|part| !part.is_empty()).collect();
     Ok(said.join(BETWEEN))
 }
@@ -36,11 +49,20 @@ pub(super) fn before(columns: &Columns<'_>) -> Result<Vec<Turn>, Reason> {
             turns.push(Turn::new(Role::Assistant, answered));
         }
     }
-    let system = match columns.first_of(&USED)? {
-        Some(name) => columns.maybe_text(name)?,
-        None => None,
-    };
-    sharegpt::with_system(system, turns)
+    sharegpt::with_system(system(columns)?, turns)
+}
+
+/// The system prompt, under either name.
+fn system(columns: &Columns<'_>) -> Result<Option<String>, Reason> {
+    let [first, second] = USED.map(|name| columns.maybe_text(name));
+    let [first, second] = [first?, second?].map(|text| text.filter(|text| !text.is_empty()));
+    match (first, second) {
+        (Some(first), Some(second)) if first != second => Err(refused(
+            USED[1],
+            "`system` is there too and says something else; remove one of them",
+        )),
+        (first, second) => Ok(first.or(second)),
+    }
 }
 
 /// A dialogue of one question and its answer.

@@ -6,10 +6,9 @@ use super::{answers, score, transcript};
 use crate::dialogue::Dialogue;
 use crate::stage::Reason;
 
-pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
-    let columns = Columns::of(row)?;
+pub(super) fn parse(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
     columns.check_flat(&[])?;
-    dialogue(&columns)
+    dialogue(columns)
 }
 
 /// The dialogue of two transcripts.

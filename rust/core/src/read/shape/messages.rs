@@ -7,13 +7,22 @@ use serde_json::Value;
 
 use super::inputs::{self, Inputs};
 use super::prompt::{Prompt, prompt};
+use super::unread::Unread;
 use super::unsupported::refused;
-use super::{Cursor, Id, Level, List, Message, fields_with_inputs, object, once, turns};
+use super::{Cursor, Id, Kind, Level, Message, Wanted, fields, object, once, turns};
 use crate::dialogue::{Dialogue, Turn};
 use crate::stage::Reason;
 
-/// Where the messages of a row are; the dialogue comes first.
-const LISTS: [List; 2] = [("messages", Level::Turn), ("prompt", Level::Turn)];
+const WANTED: Wanted = Wanted {
+    kind: Kind::WithInputs,
+    // The dialogue comes first.
+    lists: &[("messages", Level::Turn), ("prompt", Level::Turn)],
+    is_read: |name, value| match name {
+        "prompt" => !value.starts_with('"'),
+        "id" | "prompt_id" | "source" | "messages" => true,
+        _ => inputs::COLUMNS.contains(&name),
+    },
+};
 
 #[derive(Deserialize)]
 struct Row<'row> {
@@ -31,7 +40,7 @@ struct Row<'row> {
 }
 
 impl<'row> Row<'row> {
-    fn quick(cursor: &mut Cursor<'row>) -> Option<Row<'row>> {
+    fn quick(cursor: &mut Cursor<'row>, unread: &mut Unread) -> Option<Row<'row>> {
         let (mut id, mut prompt_id, mut source, mut prompt, mut messages) =
             (None, None, None, None, None);
         let mut inputs = Inputs::default();
@@ -39,10 +48,14 @@ impl<'row> Row<'row> {
             "id" => once(&mut id, cursor.maybe(Id::quick)),
             "prompt_id" => once(&mut prompt_id, cursor.maybe(Id::quick)),
             "source" => once(&mut source, cursor.maybe(Cursor::text)),
-            "prompt" => once(&mut prompt, Prompt::quick_unless_text(cursor)),
+            "prompt" if cursor.peek() == Some(b'"') => {
+                once(&mut prompt, Some(Prompt::Nothing))?;
+                unread.pass(cursor, key)
+            }
+            "prompt" => once(&mut prompt, Prompt::quick(cursor)),
             "messages" => once(&mut messages, cursor.list(Message::quick)),
             "tools" | "chat_template_kwargs" => inputs.quick(cursor, key),
-            _ => cursor.ignore(key, Level::Row),
+            _ => unread.pass(cursor, key),
         })?;
         let Inputs([tools, chat_template_kwargs]) = inputs;
         Some(Row {
@@ -57,8 +70,8 @@ impl<'row> Row<'row> {
     }
 }
 
-pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
-    let row: Row = fields_with_inputs(row, &LISTS, Row::quick)?;
+pub(super) fn parse(row: &[u8], unread: &mut Unread) -> Result<Dialogue, Reason> {
+    let row: Row = fields(row, &WANTED, unread, Row::quick)?;
     let id = row.id.or(row.prompt_id).map(String::from);
     let turns = turns(row.messages)?;
     check_prompt(row.prompt, &turns)?;

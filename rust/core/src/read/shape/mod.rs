@@ -35,15 +35,17 @@ mod text_pair;
 mod told;
 mod transcript;
 mod ultrainteract;
+pub mod unread;
 mod unsupported;
 
 use columns::Columns;
 use cursor::{Cursor, once, whole};
 use deciding::Level;
-use fields::{check_depth, fields, fields_with_inputs, row_text};
+use fields::{Wanted, check_depth, fields, row_text};
 use message::Message;
 use serde::Deserialize;
-use unsupported::List;
+use unread::Unread;
+use unsupported::{List, Row as Kind};
 
 use crate::dialogue::{Dialogue, Turn};
 use crate::error::{Error, Result};
@@ -68,8 +70,48 @@ pub struct Shape {
     told_by: &'static [&'static str],
     /// Whether its rows compare answers (`binarize`) or are plain dialogues (`prep`).
     pub compares: bool,
+    reader: Reader,
+}
+
+/// How the rows of a shape are read.
+enum Reader {
+    /// By a reader that finds the columns itself, and says which of them it does not read.
+    Row(fn(&[u8], &mut Unread) -> std::result::Result<Dialogue, Reason>),
+    /// From its columns.
+    Columns(fn(&Columns<'_>) -> std::result::Result<Dialogue, Reason>),
+}
+
+impl Shape {
     /// Reads one row.
-    pub parse: fn(&[u8]) -> std::result::Result<Dialogue, Reason>,
+    pub fn parse(&self, row: &[u8]) -> std::result::Result<Dialogue, Reason> {
+        self.read(row, &mut Unread::default())
+    }
+
+    /// Reads one row, and notes the columns that are not read.
+    fn read(&self, row: &[u8], unread: &mut Unread) -> std::result::Result<Dialogue, Reason> {
+        unread.begin();
+        match self.reader {
+            Reader::Row(read) => read(row, unread),
+            Reader::Columns(read) => {
+                let columns = Columns::of(row)?;
+                let dialogue = read(&columns)?;
+                unread.add_all(columns.unread());
+                Ok(dialogue)
+            }
+        }
+    }
+
+    /// As [`Shape::parse`], but refuses a row of which a part would be lost. `unread` has the columns
+    /// that are not read.
+    pub fn parse_whole(
+        &self,
+        row: &[u8],
+        unread: &mut Unread,
+    ) -> std::result::Result<Dialogue, Reason> {
+        let dialogue = self.read(row, unread)?;
+        unread.check(self, &dialogue)?;
+        Ok(dialogue)
+    }
 }
 
 impl std::fmt::Debug for Shape {
@@ -84,19 +126,19 @@ pub const SHAPES: [Shape; 24] = [
         name: "completions",
         told_by: &["completions:list"],
         compares: true,
-        parse: completions::parse,
+        reader: Reader::Row(completions::parse),
     },
     Shape {
         name: "pair",
         told_by: &["chosen:list rejected:list"],
         compares: true,
-        parse: pair::parse,
+        reader: Reader::Row(pair::parse),
     },
     Shape {
         name: "ultrainteract",
         told_by: &["trajectory:list chosen rejected"],
         compares: true,
-        parse: ultrainteract::parse,
+        reader: Reader::Columns(ultrainteract::parse),
     },
     Shape {
         name: "text_pair",
@@ -109,14 +151,19 @@ pub const SHAPES: [Shape; 24] = [
             "prompt chosen_response rejected_response",
         ],
         compares: true,
-        parse: text_pair::parse,
+        reader: Reader::Columns(text_pair::parse),
     },
-    Shape { name: "hh", told_by: &["chosen:text rejected:text"], compares: true, parse: hh::parse },
+    Shape {
+        name: "hh",
+        told_by: &["chosen:text rejected:text"],
+        compares: true,
+        reader: Reader::Columns(hh::parse),
+    },
     Shape {
         name: "nectar",
         told_by: &["prompt answers:[rank]"],
         compares: true,
-        parse: nectar::parse,
+        reader: Reader::Columns(nectar::parse),
     },
     Shape {
         name: "helpsteer",
@@ -125,49 +172,49 @@ pub const SHAPES: [Shape; 24] = [
             "context response1 response2 overall_preference",
         ],
         compares: true,
-        parse: compared::helpsteer,
+        reader: Reader::Columns(compared::helpsteer),
     },
     Shape {
         name: "shp",
         told_by: &["history human_ref_A human_ref_B labels"],
         compares: true,
-        parse: compared::shp,
+        reader: Reader::Columns(compared::shp),
     },
     Shape {
         name: "pku",
         told_by: &["prompt response_0 response_1 better_response_id"],
         compares: true,
-        parse: compared::pku,
+        reader: Reader::Columns(compared::pku),
     },
     Shape {
         name: "openai_pair",
         told_by: &["input preferred_output non_preferred_output"],
         compares: true,
-        parse: openai_pair::parse,
+        reader: Reader::Columns(openai_pair::parse),
     },
     Shape {
         name: "oasst_ranked",
         told_by: &["message_tree_id prompt"],
         compares: true,
-        parse: oasst::ranked,
+        reader: Reader::Columns(oasst::ranked),
     },
     Shape {
         name: "kto",
         told_by: &["prompt completion label"],
         compares: true,
-        parse: refusals::kto,
+        reader: Reader::Columns(refusals::kto),
     },
     Shape {
         name: "rated",
         told_by: &["prompt response helpfulness"],
         compares: true,
-        parse: refusals::rated,
+        reader: Reader::Columns(refusals::rated),
     },
     Shape {
         name: "messages",
         told_by: &["messages:[role]"],
         compares: false,
-        parse: messages::parse,
+        reader: Reader::Row(messages::parse),
     },
     Shape {
         name: "sharegpt",
@@ -178,57 +225,62 @@ pub const SHAPES: [Shape; 24] = [
             "messages:[from]",
         ],
         compares: false,
-        parse: sharegpt::parse,
+        reader: Reader::Row(sharegpt::parse),
     },
     Shape {
         name: "capybara",
         told_by: &["conversation:[input]"],
         compares: false,
-        parse: capybara::parse,
+        reader: Reader::Columns(capybara::parse),
     },
     Shape {
         name: "alternating",
         told_by: &["data:list"],
         compares: false,
-        parse: alternating::parse,
+        reader: Reader::Row(alternating::parse),
     },
     Shape {
         name: "alpaca",
         told_by: &["instruction output", "input output"],
         compares: false,
-        parse: alpaca::parse,
+        reader: Reader::Columns(alpaca::parse),
     },
     Shape {
         name: "dolly",
         told_by: &["instruction response"],
         compares: false,
-        parse: dolly::parse,
+        reader: Reader::Columns(dolly::parse),
     },
     Shape {
         name: "prompt_completion",
         told_by: &["prompt completion", "prompt response"],
         compares: false,
-        parse: prompt_completion::parse,
+        reader: Reader::Columns(prompt_completion::parse),
     },
     Shape {
         name: "question_answer",
         told_by: &["question answer", "question response"],
         compares: false,
-        parse: question_answer::parse,
+        reader: Reader::Columns(question_answer::parse),
     },
     Shape {
         name: "oasst",
         told_by: &["message_tree_id prompt"],
         compares: false,
-        parse: oasst::dialogues,
+        reader: Reader::Columns(oasst::dialogues),
     },
     Shape {
         name: "oasst_message",
         told_by: &["message_id text role"],
         compares: false,
-        parse: refusals::oasst_messages,
+        reader: Reader::Columns(refusals::oasst_messages),
     },
-    Shape { name: "text", told_by: &["text"], compares: false, parse: refusals::text },
+    Shape {
+        name: "text",
+        told_by: &["text"],
+        compares: false,
+        reader: Reader::Columns(refusals::text),
+    },
 ];
 
 /// The names of all shapes.
@@ -268,13 +320,14 @@ pub fn usual<'row>(
 }
 
 /// Reads a row by the usual shape of its file, or else by the shape that its own columns tell. Also
-/// returns the shape by which it was read.
+/// returns the shape by which it was read. `unread` has the columns that the shape does not read.
 pub fn read(
     row: &[u8],
     usual: Option<&'static Shape>,
     compares: bool,
+    unread: &mut Unread,
 ) -> (Option<&'static Shape>, std::result::Result<Dialogue, Reason>) {
-    let tried = match usual.map(|shape| (shape, (shape.parse)(row))) {
+    let tried = match usual.map(|shape| (shape, shape.parse_whole(row, unread))) {
         Some((shape, Ok(dialogue))) => return (Some(shape), Ok(dialogue)),
         Some((shape, Err(reason))) => Some((shape, reason)),
         None => None,
@@ -287,7 +340,7 @@ pub fn read(
         (Some((shape, reason)), Some(told)) if told.name == shape.name => {
             (Some(shape), Err(reason))
         }
-        (_, Some(told)) => (Some(told), (told.parse)(row)),
+        (_, Some(told)) => (Some(told), told.parse_whole(row, unread)),
         (Some((shape, reason)), None) if told::resembles(shape, &columns) => {
             (Some(shape), Err(reason))
         }

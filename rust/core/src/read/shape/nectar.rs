@@ -8,14 +8,13 @@ use crate::stage::Reason;
 
 const LISTS: [List; 1] = [("answers", Level::Answer)];
 
-pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
-    let columns = Columns::of(row)?;
+pub(super) fn parse(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
     columns.check(&LISTS, &flat::USED)?;
     let answers = columns.objects("answers")?;
     check_count(answers.len())?;
     let replies = answers.iter().map(reply).collect::<Result<Vec<_>, _>>()?;
     let prompt = columns.text("prompt")?;
-    let mut turns = flat::before(&columns)?;
+    let mut turns = flat::before(columns)?;
     if transcript::is_one(&prompt) {
         turns.extend(transcript::prompt(&prompt, "prompt")?);
     } else {

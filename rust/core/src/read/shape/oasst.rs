@@ -8,8 +8,7 @@ use super::{MESSAGES_MAX, check_count, not_of_shape};
 use crate::dialogue::{Dialogue, Replies, Reply, Role, Turn};
 use crate::stage::Reason;
 
-pub(super) fn dialogues(row: &[u8]) -> Result<Dialogue, Reason> {
-    let columns = Columns::of(row)?;
+pub(super) fn dialogues(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
     columns.check(&[], &[])?;
     let mut turns = Vec::new();
     let mut message = Some(columns.object("prompt")?);
@@ -19,7 +18,7 @@ pub(super) fn dialogues(row: &[u8]) -> Result<Dialogue, Reason> {
         message = best(replies(&here)?)?;
     }
     Ok(Dialogue {
-        id: id(&columns)?,
+        id: id(columns)?,
         source: columns.source()?,
         turns,
         replies: Replies::Inline,
@@ -27,8 +26,7 @@ pub(super) fn dialogues(row: &[u8]) -> Result<Dialogue, Reason> {
     })
 }
 
-pub(super) fn ranked(row: &[u8]) -> Result<Dialogue, Reason> {
-    let columns = Columns::of(row)?;
+pub(super) fn ranked(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
     columns.check(&[], &[])?;
     let prompt = columns.object("prompt")?;
     let answers = replies(&prompt)?;
@@ -40,7 +38,7 @@ pub(super) fn ranked(row: &[u8]) -> Result<Dialogue, Reason> {
     let replies = Replies::Scored(answers.collect::<Result<Vec<_>, Reason>>()?);
     let turns = vec![turn(&prompt)?];
     Ok(Dialogue {
-        id: id(&columns)?,
+        id: id(columns)?,
         source: columns.source()?,
         turns,
         replies,

@@ -10,8 +10,7 @@ use crate::stage::Reason;
 const LISTS: [List; 2] =
     [("preferred_output", Level::Message), ("non_preferred_output", Level::Message)];
 
-pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
-    let columns = Columns::of(row)?;
+pub(super) fn parse(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
     columns.check(&LISTS, &[])?;
     let input = columns.object("input")?;
     // The input is a row within the row, with fields of its own.

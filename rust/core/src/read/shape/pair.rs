@@ -9,16 +9,20 @@ use super::columns::Columns;
 use super::inputs::{self, Inputs};
 use super::prompt::{Prompt, prompt};
 use super::score::{self, Scores};
+use super::unread::Unread;
 use super::unsupported::{flag_of_last, refused};
-use super::{
-    Cursor, Id, Level, List, Message, fields_with_inputs, not_of_shape, object, once, turns,
-};
+use super::{Cursor, Id, Kind, Level, Message, Wanted, fields, not_of_shape, object, once, turns};
 use crate::dialogue::{Dialogue, Pair, Replies, Role, Turn};
 use crate::stage::Reason;
 
-/// Where the messages of a row are.
-const LISTS: [List; 3] =
-    [("prompt", Level::Turn), ("chosen", Level::Turn), ("rejected", Level::Turn)];
+const WANTED: Wanted = Wanted {
+    kind: Kind::WithInputs,
+    lists: &[("prompt", Level::Turn), ("chosen", Level::Turn), ("rejected", Level::Turn)],
+    is_read: |name, _| match name {
+        "id" | "prompt_id" | "source" | "prompt" | "chosen" | "rejected" => true,
+        _ => inputs::COLUMNS.contains(&name) || score::column(name).is_some(),
+    },
+};
 
 #[derive(Deserialize)]
 struct Row<'row> {
@@ -40,7 +44,7 @@ struct Row<'row> {
 }
 
 impl<'row> Row<'row> {
-    fn quick(cursor: &mut Cursor<'row>) -> Option<Row<'row>> {
+    fn quick(cursor: &mut Cursor<'row>, unread: &mut Unread) -> Option<Row<'row>> {
         let (mut id, mut prompt_id, mut source, mut prompt) = (None, None, None, None);
         let (mut chosen, mut rejected, mut scores) = (None, None, score::Found::default());
         let mut inputs = Inputs::default();
@@ -54,7 +58,7 @@ impl<'row> Row<'row> {
             "tools" | "chat_template_kwargs" => inputs.quick(cursor, key),
             _ => match score::column(key) {
                 Some((index, side)) => once(&mut scores[index][side], score::quick(cursor)),
-                None => cursor.ignore(key, Level::Row),
+                None => unread.pass(cursor, key),
             },
         })?;
         let Inputs([tools, chat_template_kwargs]) = inputs;
@@ -72,8 +76,8 @@ impl<'row> Row<'row> {
     }
 }
 
-pub(super) fn parse(json: &[u8]) -> Result<Dialogue, Reason> {
-    let row: Row = fields_with_inputs(json, &LISTS, Row::quick)?;
+pub(super) fn parse(json: &[u8], unread: &mut Unread) -> Result<Dialogue, Reason> {
+    let row: Row = fields(json, &WANTED, unread, Row::quick)?;
     let [score_chosen, score_rejected] = match row.scores {
         Some(scores) => scores,
         None => score::of(&Columns::of(json)?)?,

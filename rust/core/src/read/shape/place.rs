@@ -208,7 +208,7 @@ mod tests {
             ),
         ] {
             let shape = named(shape).expect("is a shape");
-            let reason = (shape.parse)(row.as_bytes()).expect_err(row);
+            let reason = shape.parse(row.as_bytes()).expect_err(row);
             assert_eq!(reason.detail.as_deref(), Some(wanted), "{row}");
         }
     }

@@ -38,14 +38,6 @@ impl<'row> Prompt<'row> {
             _ => None,
         }
     }
-
-    /// As [`Prompt::quick`], where a text does not matter: it passes for nothing.
-    pub(super) fn quick_unless_text(cursor: &mut Cursor<'row>) -> Option<Prompt<'row>> {
-        match cursor.peek()? {
-            b'"' => cursor.skip().map(|()| Prompt::Nothing),
-            _ => Prompt::quick(cursor),
-        }
-    }
 }
 
 pub(super) fn prompt<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Prompt<'de>, D::Error> {

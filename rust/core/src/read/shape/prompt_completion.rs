@@ -13,14 +13,13 @@ const ANSWERS: [&str; 2] = ["completion", "response"];
 const LISTS: [List; 3] =
     [("prompt", Level::Message), ("completion", Level::Message), ("response", Level::Message)];
 
-pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
-    let columns = Columns::of(row)?;
-    check_label(&columns)?;
+pub(super) fn parse(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
+    check_label(columns)?;
     columns.check(&LISTS, &flat::USED)?;
     let answer = columns.first_of(&ANSWERS)?.unwrap_or(ANSWERS[0]);
-    let mut turns = flat::before(&columns)?;
-    turns.extend(said(&columns, "prompt", Role::User)?);
-    turns.extend(said(&columns, answer, Role::Assistant)?);
+    let mut turns = flat::before(columns)?;
+    turns.extend(said(columns, "prompt", Role::User)?);
+    turns.extend(said(columns, answer, Role::Assistant)?);
     columns.check_flat(&flat::USED)?;
     Ok(Dialogue {
         id: columns.id()?,

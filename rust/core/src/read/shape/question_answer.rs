@@ -5,10 +5,10 @@ use super::{columns::Columns, flat};
 use crate::dialogue::Dialogue;
 use crate::stage::Reason;
 
+const ABOUT: [&str; 2] = ["context", "input"];
 const ANSWERS: [&str; 2] = ["answer", "response"];
 
-pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
-    let columns = Columns::of(row)?;
+pub(super) fn parse(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
     let answer = columns.first_of(&ANSWERS)?.unwrap_or(ANSWERS[0]);
-    flat::dialogue(&columns, flat::question(&columns, "question", "context")?, answer)
+    flat::dialogue(columns, flat::question(columns, "question", &ABOUT)?, answer)
 }

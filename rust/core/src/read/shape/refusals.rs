@@ -6,8 +6,7 @@ use crate::dialogue::Dialogue;
 use crate::stage::Reason;
 
 /// Plain text, `{"text": …}`: nothing says what is asked and what is answered.
-pub(super) fn text(row: &[u8]) -> Result<Dialogue, Reason> {
-    Columns::of(row)?;
+pub(super) fn text(_: &Columns<'_>) -> Result<Dialogue, Reason> {
     Err(refused(
         "text",
         "plain text does not say what to ask and what to answer; write `messages`, or `prompt` and \
@@ -16,8 +15,7 @@ pub(super) fn text(row: &[u8]) -> Result<Dialogue, Reason> {
 }
 
 /// Single messages of Open Assistant: each row is one message of a tree.
-pub(super) fn oasst_messages(row: &[u8]) -> Result<Dialogue, Reason> {
-    Columns::of(row)?;
+pub(super) fn oasst_messages(_: &Columns<'_>) -> Result<Dialogue, Reason> {
     Err(refused(
         "parent_id",
         "the row is a single message of a dialogue; use the files with whole trees (`.trees`)",
@@ -25,8 +23,7 @@ pub(super) fn oasst_messages(row: &[u8]) -> Result<Dialogue, Reason> {
 }
 
 /// KTO: `{"prompt": …, "completion": …, "label": true}`, one completion that is good or bad.
-pub(super) fn kto(row: &[u8]) -> Result<Dialogue, Reason> {
-    Columns::of(row)?;
+pub(super) fn kto(_: &Columns<'_>) -> Result<Dialogue, Reason> {
     Err(refused(
         "label",
         "rows that are labelled as good or bad (KTO) are not pairs; join a good and a bad completion \
@@ -35,8 +32,7 @@ pub(super) fn kto(row: &[u8]) -> Result<Dialogue, Reason> {
 }
 
 /// HelpSteer: one rated answer in a row.
-pub(super) fn rated(row: &[u8]) -> Result<Dialogue, Reason> {
-    Columns::of(row)?;
+pub(super) fn rated(_: &Columns<'_>) -> Result<Dialogue, Reason> {
     Err(refused(
         "response",
         "the row has one rated answer, so there is nothing to compare; join the answers of each \

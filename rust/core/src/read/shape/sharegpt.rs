@@ -3,6 +3,7 @@
 //! `content`.
 
 use super::columns::Columns;
+use super::unread::Unread;
 use super::unsupported::refused;
 use super::{Cursor, Id, Level, List, check_count, not_of_shape, once, row_text, whole};
 use crate::dialogue::{Dialogue, Replies, Role, Turn};
@@ -42,7 +43,7 @@ struct Row {
 }
 
 impl Row {
-    fn quick(cursor: &mut Cursor) -> Option<Row> {
+    fn quick(cursor: &mut Cursor, unread: &mut Unread) -> Option<Row> {
         let (mut id, mut source, mut system, mut messages) = (None, None, None, None);
         cursor.object(|cursor, key| match key {
             "id" => once(&mut id, cursor.maybe(Id::quick)),
@@ -51,7 +52,7 @@ impl Row {
             "conversations" => once(&mut messages, cursor.list(message)),
             // Of several lists, the first in `LISTS` is meant.
             "prompt_id" | "conversation" | "messages" => None,
-            _ => cursor.ignore(key, Level::Row),
+            _ => unread.pass(cursor, key),
         })?;
         Some(Row {
             id: id.flatten().map(String::from),
@@ -61,16 +62,19 @@ impl Row {
         })
     }
 
-    fn slowly(row: &[u8]) -> Result<Row, Reason> {
+    fn slowly(row: &[u8], unread: &mut Unread) -> Result<Row, Reason> {
         let columns = Columns::of(row)?;
         columns.check(&CHECKED, &["system"])?;
         let list = columns.first_of(&LISTS)?.unwrap_or(LISTS[0]);
-        Ok(Row {
+        let row = Row {
             id: columns.id()?,
             source: columns.source()?,
             system: columns.maybe_text("system")?,
             messages: spoken(&columns, list)?,
-        })
+        };
+        unread.begin();
+        unread.add_all(columns.unread());
+        Ok(row)
     }
 }
 
@@ -104,9 +108,9 @@ fn either(message: &Columns<'_>, [first, second]: [&str; 2]) -> Result<String, R
     }
 }
 
-pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
-    let quick = whole(row_text(row)?, Row::quick);
-    let row = quick.map_or_else(|| Row::slowly(row), Ok)?;
+pub(super) fn parse(row: &[u8], unread: &mut Unread) -> Result<Dialogue, Reason> {
+    let quick = whole(row_text(row)?, |cursor| Row::quick(cursor, unread));
+    let row = quick.map_or_else(|| Row::slowly(row, unread), Ok)?;
     check_count(row.messages.len())?;
     let turns = row.messages.into_iter().map(turn).collect::<Result<Vec<_>, _>>()?;
     let turns = with_system(row.system, turns)?;
@@ -205,8 +209,10 @@ mod tests {
 
     /// What is read fast is what is read slowly.
     fn check(row: &str) {
-        if let Some(quick) = whole(row, Row::quick) {
-            let slow = Row::slowly(row.as_bytes());
+        let [mut of_quick, mut of_slow] = [Unread::default(), Unread::default()];
+        if let Some(quick) = whole(row, |cursor| Row::quick(cursor, &mut of_quick)) {
+            let slow = Row::slowly(row.as_bytes(), &mut of_slow);
+            assert_eq!(of_quick, of_slow, "{row}");
             assert_eq!(slow.map_err(|reason| reason.detail), Ok(quick), "{row}");
         }
     }
@@ -214,7 +220,11 @@ mod tests {
     #[test]
     fn plain_rows_are_read_fast() {
         for (row, is_quick) in ROWS.iter().zip([true, true, false, false, false]) {
-            assert_eq!(whole(row, Row::quick).is_some(), is_quick, "{row}");
+            assert_eq!(
+                whole(row, |cursor| Row::quick(cursor, &mut Unread::default())).is_some(),
+                is_quick,
+                "{row}"
+            );
         }
     }
 

@@ -4,9 +4,9 @@ use super::*;
 
 #[test]
 fn only_an_object_is_a_row_and_broken_json_is_told_from_another_shape() {
-    let parse = named("alternating").expect("is a shape").parse;
+    let shape = named("alternating").expect("is a shape");
     let code =
-        |row: &str| parse(row.as_bytes()).map_or_else(|reason| reason.code.word(), |_| "row");
+        |row: &str| shape.parse(row.as_bytes()).map_or_else(|reason| reason.code.word(), |_| "row");
     assert_eq!(code(r#" {"id": "a", "data": ["q", "r"]}"#), "row");
     for row in [r#"["a", ["q", "r"]]"#, "7", "null", r#""text""#, r#"{"data": "q"}"#, "{}"] {
         assert_eq!(code(row), "invalid_row", "{row}");

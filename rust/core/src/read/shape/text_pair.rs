@@ -13,16 +13,15 @@ const CHOSEN: [&str; 2] = ["chosen", "chosen_response"];
 const REJECTED: [&str; 2] = ["rejected", "rejected_response"];
 const LISTS: [List; 1] = [("prompt", Level::Message)];
 
-pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
-    let columns = Columns::of(row)?;
+pub(super) fn parse(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
     columns.check(&LISTS, &flat::USED)?;
     columns.check_flat(&flat::USED)?;
-    let mut turns = flat::before(&columns)?;
-    turns.extend(asked(&columns)?);
+    let mut turns = flat::before(columns)?;
+    turns.extend(asked(columns)?);
     if columns.maybe_text("chosen")?.is_some_and(|text| transcript::is_one(&text)) {
-        return of_transcripts(&columns, &turns);
+        return of_transcripts(columns, &turns);
     }
-    let [score_chosen, score_rejected] = score::of(&columns)?;
+    let [score_chosen, score_rejected] = score::of(columns)?;
     let side =
         |names: &[&'static str; 2]| columns.text(columns.first_of(names)?.unwrap_or(names[0]));
     let pair =
@@ -53,7 +52,7 @@ fn asked(columns: &Columns<'_>) -> Result<Vec<Turn>, Reason> {
     if transcript::is_one(&text) {
         return transcript::prompt(&text, name);
     }
-    Ok(vec![Turn::new(Role::User, flat::question(columns, name, "input")?)])
+    Ok(vec![Turn::new(Role::User, flat::question(columns, name, &["input"])?)])
 }
 
 /// Refuses a second column that would be the prompt, unless it says the same.

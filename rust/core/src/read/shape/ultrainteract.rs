@@ -8,12 +8,11 @@ use crate::stage::Reason;
 
 const LISTS: [List; 1] = [("trajectory", Level::Message)];
 
-pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
-    let columns = Columns::of(row)?;
+pub(super) fn parse(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
     columns.check(&LISTS, &[])?;
     columns.check_flat(&[])?;
-    let turns = sharegpt::turns(&columns, "trajectory")?;
-    let [score_chosen, score_rejected] = score::of(&columns)?;
+    let turns = sharegpt::turns(columns, "trajectory")?;
+    let [score_chosen, score_rejected] = score::of(columns)?;
     let pair = Pair {
         chosen: columns.text("chosen")?,
         rejected: columns.text("rejected")?,

@@ -16,6 +16,7 @@
 //! 1e16      score: 10000000000000000.0     an error, since Python would write 1e+16
 //! ```
 
+mod folding;
 mod forms;
 mod outline;
 mod tree;
@@ -24,7 +25,7 @@ mod weight;
 use minijinja::machinery::parse;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Value, ValueKind};
-use minijinja::{Environment, Error, State};
+use minijinja::{Environment, Error, ErrorKind, State};
 
 use self::tree::Guards;
 use super::python::{check_loop, check_printable, differs, is_namespace};
@@ -166,6 +167,10 @@ pub(super) fn guarded(source: &str, syntax: SyntaxConfig) -> Result<String, Erro
     guards.statement(&parse(source, "", syntax)?);
     if let Some(what) = guards.refused {
         return Err(differs(&what));
+    }
+    if guards.folding.is_exceeded() {
+        let long = "an expression has too many operators; assign parts of it with `set`";
+        return Err(Error::new(ErrorKind::SyntaxError, long));
     }
     guards.edits.sort_by_key(|edit| edit.start);
     let (mut guarded, mut at) = (String::with_capacity(source.len()), 0);

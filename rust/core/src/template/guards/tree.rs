@@ -4,6 +4,7 @@ use minijinja::machinery::ast::{
     BinOp, BinOpKind, CallArg, Compare, CompareOpKind, Expr, Filter, IfExpr, Stmt,
 };
 
+use super::folding::Folding;
 use super::forms::{
     PLAIN_FILTERS, argument_value, end, is_integer, is_lazy, is_loop, is_number, is_stored,
     is_text, to,
@@ -40,13 +41,20 @@ pub(super) struct Guards<'source> {
     pub edits: Vec<Edit>,
     /// The unsupported feature, if the source uses one.
     pub refused: Option<String>,
+    pub folding: Folding,
     has_safe: bool,
 }
 
 impl Guards<'_> {
     /// Creates an empty list of guards.
     pub(super) fn new(source: &str) -> Guards<'_> {
-        Guards { source, edits: Vec::new(), refused: None, has_safe: source.contains(SAFE) }
+        Guards {
+            source,
+            edits: Vec::new(),
+            refused: None,
+            folding: Folding::default(),
+            has_safe: source.contains(SAFE),
+        }
     }
 
     fn edit(&mut self, start: usize, end: usize, text: &str) {
@@ -120,7 +128,11 @@ impl Guards<'_> {
 
     /// Guards an expression. With `is_read`, a resulting list is read only once, from start to end.
     fn guard(&mut self, expression: &Expr, is_read: bool) -> Outline {
+        let is_constant = self.folding.enter(expression, self.edits.len());
         let outline = self.inner(expression, is_read);
+        if is_constant {
+            self.folding.leave(self.edits.len());
+        }
         if !is_read && is_lazy(expression) {
             self.filter(expression, outline, MATERIALIZED);
         }

@@ -1,5 +1,5 @@
 //! Groups ASCII characters by the characters that they merge with, so one byte per pair of
-//! neighbors tells whether they may merge.
+//! neighbors shows whether they may merge.
 //!
 //! If two rows are combined, a group joins everything that any of its members joins. An extra pair
 //! loses a cut, but never changes a token, because text that does not merge may stay together.
