@@ -94,6 +94,5 @@ mod tests {
         assert_eq!(visits("{{ 1 ~ 2 ~ 3 }}"), 5 + 25);
         assert_eq!(visits("{{ [1, [2, a]] }}"), 5 + 1 + 3 + 1 + 1);
         assert_eq!(visits("{{ not not not a }}"), 4 + 3 + 2 + 1);
-
     }
 }
