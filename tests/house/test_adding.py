@@ -81,11 +81,12 @@ impl Stage for Dummy {
 SHAPE = """//! The same as raw UltraChat.
 
 use super::alternating;
+use super::unread::Unread;
 use crate::dialogue::Dialogue;
 use crate::stage::Reason;
 
-pub(super) fn parse(row: &[u8]) -> Result<Dialogue, Reason> {
-    alternating::parse(row)
+pub(super) fn parse(row: &[u8], unread: &mut Unread) -> Result<Dialogue, Reason> {
+    alternating::parse(row, unread)
 }
 """
 
@@ -113,7 +114,7 @@ ADDED: Mapping[str, Edits] = {
             behind(
                 r"SHAPES: \[Shape; (\d+)\] =\s*\[",
                 'Shape { name: "dummy", told_by: &["dummy"], compares: false, '
-                "parse: dummy::parse }, ",
+                "reader: Reader::Row(dummy::parse) }, ",
             ),
         ],
         "rust/core/tests/twins/slow/rows.rs": [

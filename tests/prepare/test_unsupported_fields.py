@@ -309,7 +309,7 @@ def test_empty_values_and_weights_that_change_nothing_are_no_refusal(tmp_path: P
     # Fields that decide nothing, though others of their name do at other places.
     rows.append(chat(41, loss=2.0, training=0, name="x", thinking="z", tool_choice="auto"))
     rows.append(begun(42))
-    rows.append(chat(43, prompt="A text is not read."))
+    rows.append(chat(43, prompt=chat(43)["messages"][0]["content"]))
     lines = run("prep", [saved(tmp_path / "rows.jsonl", rows)], tmp_path / "out")
     assert [line["outcome"] for line in lines] == ["written"] * len(rows), lines
     assert [text["messages"] for text in text_rows(tmp_path / "out", "train")] == [

@@ -21,6 +21,7 @@ from reference_rows import Answers, Refused, Row, fields_of
 from reference_shapes import dialogue, id_of, shape_of, usual_shape
 from reference_tokens import Messages, Tokens
 from reference_truecase import RULES
+from reference_unread import check_unread
 
 RECIPES = Path(__file__).parents[2] / "python" / "zephyr_fast" / "recipes"
 MARKER = r"<\|[^<>|\s]{1,40}\|>|\[/?[A-Z_]{2,40}\]"
@@ -106,6 +107,7 @@ class Walk:
             shape = shape_of(fields, self.command) or self.usual
             shape = shape if self.forced == "auto" else self.forced
             context, answers = dialogue(shape, fields)
+            check_unread(shape, fields, context, answers)
             done.source_id = id_of(fields, shape)
             self._clean(done, context, answers)
             made = None if answers is None else self._pairs(done, fields, answers)

@@ -125,24 +125,30 @@ def before(fields: Fields) -> Messages:
             if len(exchange) != 2 or any(not isinstance(said, str) for said in exchange):
                 raise Refused("invalid_row")
             turns += [user(exchange[0]), assistant(exchange[1])]
-    system = "system" if fields.get("system") is not None else "system_prompt"
-    return after_system(maybe(fields, system), turns)
+    prompts = [maybe(fields, name) for name in ("system", "system_prompt")]
+    if all(prompts) and prompts[0] != prompts[1]:
+        raise Refused("unsupported_field")
+    return after_system(prompts[0] or prompts[1], turns)
 
 
-def joined(fields: Fields, asked: str, about: str) -> str:
-    parts = text(fields, asked), maybe(fields, about)
+def joined(fields: Fields, asked: str, *about: str) -> str:
+    """A question, and the first of the columns about it that says anything."""
+    said = next((said for said in (maybe(fields, name) for name in about) if said), "")
+    parts = text(fields, asked), said
     return "\n\n".join(part for part in parts if part)
 
 
 def flat(
-    asked: str, about: str, answers: tuple[str, ...], either: bool = False
+    asked: str, about: tuple[str, str], answers: tuple[str, ...], either: bool = False
 ) -> Callable[[Fields], Said]:
     """A shape of rows with one question, in parts, and one answer."""
 
     def read(fields: Fields) -> Said:
         checked(fields)
-        is_about_alone = either and fields.get(asked) is None and fields.get(about) is not None
-        question = joined(fields, about, asked) if is_about_alone else joined(fields, asked, about)
+        first, second = about
+        is_about_alone = either and fields.get(asked) is None and fields.get(first) is not None
+        names = (first, asked, second) if is_about_alone else (asked, *about)
+        question = joined(fields, *names)
         answer = next((name for name in answers if fields.get(name) is not None), answers[0])
         return [*before(fields), user(question), assistant(text(fields, answer))], None
 

@@ -2,10 +2,16 @@
 
 from pathlib import Path
 
-from zephyr_fast._core import StorageError
+from zephyr_fast._core import StorageError, describe, names
 from zephyr_fast.dataset.manifest import Decontamination, Manifest
 from zephyr_fast.dataset.names import SPLITS
 from zephyr_fast.printed import channel, say, shown
+
+COLUMNS_NAMED = 12
+"""Unused columns that the summary names. The manifest has all of them."""
+
+SHARE_WARNED = 0.05
+"""Share of the rows from which on one structural reason is a warning."""
 
 
 def print_summary(manifest: Manifest, out: Path) -> None:
@@ -51,6 +57,7 @@ def lines(manifest: Manifest, out: Path) -> list[tuple[str, str]]:
     entries += [(part, _counts(counts)) for part, counts in parts.items() if counts]
     if manifest.shapes:
         entries.append(("shapes", _counts(manifest.shapes)))
+    entries += _unused_columns(manifest)
     entries += _encoding(manifest)
     entries += _changes(manifest)
     entries.append(("decontamination", _decontamination(manifest.decontamination)))
@@ -78,10 +85,10 @@ def _encoding(manifest: Manifest) -> list[tuple[str, str]]:
 
 def warnings(manifest: Manifest) -> list[str]:
     """Return the warnings about a dataset that was written."""
+    found = _frequent_reasons(manifest)
     template = manifest.template
     if template is None:
-        return []
-    found = []
+        return found
     if template.foreign_markers:
         markers = ", ".join(f"`{marker}`" for marker in template.foreign_markers[:4])
         found.append(
@@ -94,6 +101,31 @@ def warnings(manifest: Manifest) -> list[str]:
             "dataset does not learn to stop"
         )
     return found
+
+
+def _unused_columns(manifest: Manifest) -> list[tuple[str, str]]:
+    """Return the entry about columns with content that no row of an input used."""
+    found = sorted({name for entry in manifest.inputs for name in entry.unused_columns})
+    if not found:
+        return []
+    more = len(found) - COLUMNS_NAMED
+    listed = ", ".join(found[:COLUMNS_NAMED]) + (f" and {more} more" if more > 0 else "")
+    if any(entry.has_more_unused_columns for entry in manifest.inputs):
+        listed += " (and others that the manifest does not list)"
+    return [("columns not used", listed)]
+
+
+def _frequent_reasons(manifest: Manifest) -> list[str]:
+    """Return a warning for each structural reason that removed more than 5 % of the rows."""
+    rows, structural = manifest.rows, names("structural_reasons")
+    remedies = {code: remedy for code, _, _, remedy in describe("reasons")}
+    counts = {**rows.dropped, **rows.quarantined}
+    return [
+        f"{count:,} of {rows.read:,} rows ({count / rows.read:.0%}) were not written for the "
+        f"reason `{code}`. {remedies[code].rstrip('.')}"
+        for code, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        if code in structural and count > SHARE_WARNED * rows.read
+    ]
 
 
 def _changes(manifest: Manifest) -> list[tuple[str, str]]:

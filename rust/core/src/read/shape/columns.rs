@@ -22,7 +22,7 @@ pub(super) struct Columns<'row> {
     /// Where it is in the row, as `messages[3].`; empty for the row itself.
     path: String,
     members: Vec<(Cow<'row, str>, &'row str)>,
-    /// Which members were asked for; empty for an object within a row.
+    /// Which members were read; empty for an object within a row.
     read: Vec<Cell<bool>>,
 }
 
@@ -81,7 +81,7 @@ impl<'row> Columns<'row> {
         self.members.iter().map(|(name, value)| (name.as_ref(), *value))
     }
 
-    /// The columns of a row that nothing has asked for.
+    /// The columns of a row that were not read.
     pub(super) fn unread(&self) -> impl Iterator<Item = (&str, &'row str)> {
         let members = self.members().zip(&self.read);
         members.filter(|(_, is_read)| !is_read.get()).map(|(member, _)| member)

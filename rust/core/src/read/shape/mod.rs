@@ -82,6 +82,11 @@ enum Reader {
 }
 
 impl Shape {
+    /// Whether its rows have a list of messages, which needs no other column.
+    fn lists_messages(&self) -> bool {
+        self.told_by.iter().any(|columns| columns.contains(':'))
+    }
+
     /// Reads one row.
     pub fn parse(&self, row: &[u8]) -> std::result::Result<Dialogue, Reason> {
         self.read(row, &mut Unread::default())

@@ -54,14 +54,11 @@ const PARTS: [(&str, Part); 20] = [
     ("conversation", Part::Dialogue),
 ];
 
-/// Shapes whose rows are made of single parts: a dialogue in a list is whole without any of them.
-const OF_PARTS: [&str; 4] = ["alpaca", "dolly", "prompt_completion", "question_answer"];
-
 fn part(name: &str) -> Option<Part> {
     PARTS.iter().find(|(known, _)| is_same(name, known)).map(|(_, part)| *part)
 }
 
-/// Whether JSON is one of the values that are told to say nothing by their first bytes.
+/// Whether a value is empty. Lists and objects of empty values count as content.
 fn says_nothing(value: &str) -> bool {
     matches!(value, "null" | "\"\"" | "[]" | "{}")
 }
@@ -140,8 +137,9 @@ impl Unread {
                 Some(Part::Question) => true,
                 // Compared rows say themselves what is compared.
                 Some(Part::Dialogue) => !shape.compares,
-                Some(Part::Answer) if OF_PARTS.contains(&shape.name) => true,
-                Some(Part::Answer) => !shape.compares && !ends_with_answer(dialogue),
+                Some(Part::Answer) => {
+                    !shape.compares && !(shape.lists_messages() && ends_with_answer(dialogue))
+                }
                 None => false,
             };
             if is_needed && !is_said(value, dialogue) {
