@@ -19,6 +19,12 @@ demo: develop ## Run prep, binarize, SFT and DPO on the bundled rows (about 2 mi
 prove: develop ## Train SFT and DPO from three seeds and plot the results (5 minutes or more, output in proof/)
 	$(BIN)/python scripts/prove_learning.py --out proof
 
+# The model's file is converted once, with a package that nothing else needs.
+.PHONY: story
+story: develop ## Run the recipe from a teacher to a radar with SmolLM2-135M (about 10 minutes, output in story/)
+	test -d story/smollm2 || $(BIN)/python -m pip install --quiet gguf
+	scripts/zephyr.sh --out story
+
 .PHONY: test
 test: lint test-rust test-python ## Run all tests, lints and type checks
 

@@ -23,6 +23,8 @@ CHARACTERS_MAX = 4_000
 
 _LOG_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
+_MARKS = re.compile(r"[\\`*\[\]<>|&~]")  # of Markdown and HTML
+
 _TAIL = 1_000  # An error ends with its remedy, so a long line is shortened in the middle.
 
 _READ_MAX = 1 << 20  # Characters of an error that are searched for secrets.
@@ -53,6 +55,14 @@ def shown(text: object, characters_max: int = CHARACTERS_MAX) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in line
     )
+
+
+def in_markdown(text: object, characters_max: int = 200) -> str:
+    """Return the text as part of a line or a table cell of Markdown, without links, code or HTML.
+
+    Other punctuation is unchanged, so common names are readable in a terminal, too.
+    """
+    return _MARKS.sub(r"\\\g<0>", shown(text, characters_max)).replace("://", "\\://")
 
 
 def brief(value: object) -> str:

@@ -34,7 +34,15 @@ def served(model: Path, names: tuple[str, ...]) -> Iterator[str]:
         port = free.getsockname()[1]
     words = [option for name in names for option in ("--model", f"{name}={model}")]
     child = subprocess.Popen(
-        [sys.executable, str(ROOT / "scripts" / "model_server.py"), *words, "--port", str(port)],
+        [
+            sys.executable,
+            str(ROOT / "scripts" / "model_server.py"),
+            *words,
+            "--port",
+            str(port),
+            "--max-tokens",
+            "64",
+        ],
         env=os.environ | {"PYTHONPATH": PYTHONPATH, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -81,6 +89,8 @@ def test_the_server_honors_every_part_of_a_request(tiny: Path, tmp_path: Path) -
             for number, seed in enumerate((1, 1, 2))
         )
         assert one == same != other
+        longest = answer(url, tmp_path / "long", max_tokens=500, seed=1)
+        assert longest.usage and longest.usage.output_tokens <= 64 and longest.choices[0].is_cut
         several = answer(url, tmp_path / "n", n=3)
         assert len({choice.text for choice in several.choices}) == 3
         free = {answer(url, tmp_path / f"free{n}", sample=n).text for n in range(3)}
@@ -97,6 +107,18 @@ def test_the_server_honors_every_part_of_a_request(tiny: Path, tmp_path: Path) -
         assert [found.text for found in together if isinstance(found, Answer)] == [
             found.text for found in alone if isinstance(found, Answer)
         ]
+
+
+def test_the_server_ends_with_its_input(tiny: Path) -> None:
+    words = ["--model", f"tiny={tiny}", "--port", "0", "--until-eof"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "model_server.py"), *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(not CHAT_MODEL, reason="set ZEPHYR_FAST_CHAT_MODEL to a chat model's directory")

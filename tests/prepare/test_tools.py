@@ -47,6 +47,8 @@ TAGGED = """{%- for tool in tools or [] %}{{ tool | tojson(indent=2) }}{% endfor
 {%- else %}{{ m.content }}<e>{% endif %}
 {% endfor %}"""
 
+READS_NO_REASONING = {"qwen2_5", "llama3_1", "qwen3_vl"}
+
 TEXTS = [
     "word", " Two words.\n", "{{ braces }}", "Grüße 日本語", "\x1c\x85\u2028", '"quoted" \\n',
     "</think>", "<tool_call>", "[w]", "{\"a\": 1}", "x" * 200, "None", "",
@@ -67,7 +69,7 @@ def call(draw: random.Random, number: int) -> Row:
 
 def answer(draw: random.Random, reasoning: str) -> Row:
     message: Row = {"role": "assistant", "content": draw.choice(TEXTS) + "!"}
-    if draw.random() < 0.4:
+    if reasoning and draw.random() < 0.4:
         message[reasoning] = draw.choice(TEXTS)
     return message
 
@@ -97,7 +99,7 @@ def row(draw: random.Random, reasoning: str) -> Row:
 
 
 def templates() -> Iterator[tuple[str, str, str]]:
-    """Name, text, and the member with which the template reads reasoning."""
+    """Name, text, and the member with which the template reads reasoning, if it does."""
     yield "plain", PLAIN, "reasoning_content"
     yield "tagged", TAGGED, "thinking"
     folder = Path(trl.__file__).parent / "chat_templates"
@@ -105,7 +107,8 @@ def templates() -> Iterator[tuple[str, str, str]]:
         "qwen2_5", "qwen3", "qwen3_training", "qwen3_5_think", "glm4moe_training", "llama3_1",
         "lfm2_2_5_v2", "nemotron_3_nano", "nemotron_3_nano_training", "qwen3_vl",
     ):  # fmt: skip
-        yield name, (folder / f"{name}.jinja").read_text(encoding="utf-8"), "reasoning_content"
+        reasoning = "" if name in READS_NO_REASONING else "reasoning_content"
+        yield name, (folder / f"{name}.jinja").read_text(encoding="utf-8"), reasoning
     config = DATA / "tokenizers" / "qwen3" / "tokenizer_config.json"
     if config.exists():
         yield "hub", json.loads(config.read_text())["chat_template"], "reasoning_content"
@@ -237,20 +240,22 @@ def test_what_a_template_ignores_is_refused_by_name(tokenizer: Path, tmp_path: P
     for template, row, field in [
         (zephyr, whole, "tools"),
         (zephyr, without_tools, "messages[1].reasoning_content"),
-        (zephyr, silent, "messages[2]"),
         (zephyr, named, "messages[0].name"),
         (zephyr, argued, "chat_template_kwargs.mood"),
         (blind, whole, "tools"),
         (blind, without_tools, "messages[1].reasoning_content"),
         (blind, named, "messages[0].name"),
         (blind, argued, "chat_template_kwargs.mood"),
-        (deaf, silent, "messages[2]"),
         (PLAIN, named, "messages[0].name"),
     ]:
         [got] = rendered(tokenizer, tmp_path / "t.jinja", template, [row])
         assert got.get("reason") == "unsupported_field", (template, row, got)
         assert got["detail"].startswith(f"`{field}`: "), got
         assert "t.jinja" in got["detail"], got
+    for template in (zephyr, deaf):
+        [got] = rendered(tokenizer, tmp_path / "t.jinja", template, [silent])
+        assert got["reason"] == "mask_not_provable", got
+        assert "message 2" in got["detail"] and "`tool`" in got["detail"], got
     [got] = rendered(tokenizer, tmp_path / "t.jinja", blind, [silent])
     assert "text" in got
 
@@ -261,6 +266,67 @@ def test_a_call_of_several_that_is_ignored_is_refused(tokenizer: Path, tmp_path:
     row["messages"][1]["tool_calls"] *= 2
     [got] = rendered(tokenizer, tmp_path / "t.jinja", first_only, [row])
     assert got["detail"].startswith("`messages[1].tool_calls["), got
+
+
+@pytest.mark.parametrize("member", ["name", "arguments"])
+def test_a_member_of_a_call_that_is_ignored_is_refused(
+    member: str, tokenizer: Path, tmp_path: Path
+) -> None:
+    without = PLAIN.replace("<call>{{ call.function.name }}", "<call>")
+    if member == "arguments":
+        start, end = PLAIN.index("{{- call.function.arguments if"), PLAIN.index("</call>")
+        without = PLAIN[:start] + PLAIN[end:]
+    row = marked("plain")
+    row["messages"][1]["tool_calls"][0]["index"] = 0
+    [whole] = rendered(tokenizer, tmp_path / "t.jinja", PLAIN, [row])
+    assert "text" in whole, whole
+    [got] = rendered(tokenizer, tmp_path / "t.jinja", without, [row])
+    assert got["detail"].startswith(f"`messages[1].tool_calls[0].function.{member}`: "), got
+
+
+def test_a_tool_of_several_that_is_ignored_is_refused(tokenizer: Path, tmp_path: Path) -> None:
+    """Though a call has the name of that tool."""
+    row = marked("plain")
+    row["tools"] = [{"type": "function", "function": {"name": "other"}}, *row["tools"]]
+    [whole] = rendered(tokenizer, tmp_path / "t.jinja", PLAIN, [row])
+    assert "text" in whole, whole
+    first_only = PLAIN.replace("for tool in tools %}", "for tool in tools[:1] %}")
+    [got] = rendered(tokenizer, tmp_path / "t.jinja", first_only, [row])
+    assert got["detail"].startswith("`tools[1]`: "), got
+
+
+TWINS = {
+    "qwen2_5": "", "qwen3_vl": "", "qwen3": "reasoning_content",
+    "qwen3_5_think": "reasoning_content", "nemotron_3_nano": "reasoning_content",
+    "lfm2_v2": "",
+}  # fmt: skip
+"""Templates that TRL also has with tags, and the member with their reasoning."""
+OPENINGS = re.compile(r"\s*(<think>\s*(</think>\s*)?)?")
+"""What the tags of TRL may include before the first word of the assistant."""
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_without_tags_the_ranges_are_those_of_the_tagged_twin(
+    name: str, tokenizer: Path, tmp_path: Path
+) -> None:
+    """Also where TRL begins or ends with white space that the prompt or the next message has."""
+    folder = Path(trl.__file__).parent / "chat_templates"
+    plain, tagged = (folder / f"{name}{end}.jinja" for end in ("", "_training"))
+    draw = random.Random(f"{SEED} {name} twin")
+    rows = [row(draw, TWINS[name]) for _ in range(ROWS)]
+    compared = 0
+    text = plain.read_text(encoding="utf-8")
+    for made, got in zip(rows, rendered(tokenizer, tmp_path / "t.jinja", text, rows), strict=True):
+        theirs, ranges = expected(tagged.read_text(encoding="utf-8"), made)
+        if "reason" in got or got["text"] != theirs:
+            continue
+        compared += 1
+        assert len(got["trained"]) == len(ranges), (made, got, ranges)
+        for (start, end), (first, last) in zip(got["trained"], ranges, strict=True):
+            assert first <= start and end <= last, (made, got, ranges)
+            assert OPENINGS.fullmatch(theirs[first:start]), (made, got, ranges)
+            assert not theirs[end:last].strip(), (made, got, ranges)
+    assert compared >= 4, f"only {compared} rows have the same text"
 
 
 def test_looping_over_null_fails_as_it_does_in_python(tokenizer: Path, tmp_path: Path) -> None:

@@ -152,6 +152,8 @@ OF_ROWS: dict[str, Any] = {
     "developer": "Be brief.",
     "chat_template_kwargs": {"enable_thinking": False},
 }
+NAMED = {"chat_template_kwargs": "chat_template_kwargs.enable_thinking"}
+"""What is named where a shape passes the field to the template, which ignores it."""
 SPELLINGS = {
     "toolCalls": [CALL],
     "toolcalls": [CALL],
@@ -178,7 +180,7 @@ def refused_by_prep() -> list[Case]:
         cases.append((f"messages[0].{field}", lambda n, more=more: chat(n, asked=more), chat))
     for field, value in OF_ROWS.items():
         more = {field: value}
-        cases.append((field, lambda n, more=more: chat(n, **more), chat))
+        cases.append((NAMED.get(field, field), lambda n, more=more: chat(n, **more), chat))
         cases.append((field, lambda n, more=more: data(n, **more), data))
     for field, value in SPELLINGS.items():
         more = {field: value}
@@ -202,7 +204,7 @@ def refused_by_binarize() -> list[Case]:
         cases.append((f"completions[0].{field}", lambda n, more=more: scored(n, more), scored))
     for field, value in OF_ROWS.items():
         more = {field: value}
-        cases.append((field, lambda n, more=more: pair(n, **more), pair))
+        cases.append((NAMED.get(field, field), lambda n, more=more: pair(n, **more), pair))
         cases.append((field, lambda n, more=more: scored(n, **more), scored))
     cases.append(("prompt", lambda n: bare(n, "Name a moss."), asked))
     cases.append(("prompt", lambda n: pair(n, prompt="In French: name a fish."), asked))

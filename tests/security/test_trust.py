@@ -12,8 +12,9 @@ import pytest
 
 from planted_code import Bomb, model_with_code, on_a_terminal, with_code
 from shell import command
-from zephyr_fast import InputError, Manifest
+from zephyr_fast import InputError, Manifest, OutputExistsError
 from zephyr_fast.train.__main__ import main
+from zephyr_fast.train.merge import merge
 from zephyr_fast.train.model import base_of_adapter, load_tokenizer
 from zephyr_fast.train.ref_logprobs.weights import weights_digest
 
@@ -85,10 +86,30 @@ def test_on_a_terminal_nobody_is_asked(
         command("ref-logprobs", data, "--model", start)[0],
         command("ref-logprobs", prefs, "--model", model)[0],
         [*train, "--shards", str(shards), "--model_name_or_path", str(model)],
+        command("merge", adapter_of(model, tmp_path / "adapter"), tmp_path / "merged")[0],
     ):
         code, printed = on_a_terminal(line, environment)
         assert code in (2, 4) and "error: " in printed and "[y/N]" not in printed, printed
         assert not (tmp_path / "canary").exists()
+
+
+def adapter_of(model: Path, folder: Path) -> Path:
+    """An adapter without weights."""
+    folder.mkdir()
+    config = {"peft_type": "LORA", "base_model_name_or_path": str(model), "r": 4}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_a_merged_model_is_not_written_through_a_link(start: Path, tmp_path: Path) -> None:
+    adapter, victim = adapter_of(start, tmp_path / "adapter"), tmp_path / "victim"
+    victim.mkdir()
+    for planted in (".merged.partial", "merged"):
+        (tmp_path / planted).symlink_to(victim if planted != "merged" else tmp_path / "nowhere")
+        with pytest.raises(OutputExistsError, match=rf"{planted}` (is not a directory|exists)"):
+            merge(str(adapter), tmp_path / "merged")
+        assert not any(victim.iterdir())
+        (tmp_path / planted).unlink()
 
 
 def test_a_models_code_runs_if_the_user_says_so_and_a_teachers_never(

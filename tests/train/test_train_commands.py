@@ -75,7 +75,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "json": ("sft", {"model_init_kwargs": "{a"}, "`--model_init_kwargs` is not valid JSON"),
     "free": ("dpo", {"padding_free": True}, "`--padding_free` has no effect"),
     "metric": ("sft", BEST, "`metric_for_best_model` training argument is set to 'eval_nothing'"),
-    "model": ("sft", {"model_name_or_path": "/a/b/c"}, "no such directory: `/a/b/c`"),
+    "model": ("sft", {"model_name_or_path": "/a/b/c"}, "the model `/a/b/c`: no such directory"),
     "wandb": ("sft", {"report_to": "wandb"}, "wandb"),
     "bitsandbytes": ("sft", {"load_in_4bit": True, "use_peft": True}, "bitsandbytes"),
     "flash_attn": ("sft", {"attn_implementation": "flash_attention_2"}, "FlashAttention2"),

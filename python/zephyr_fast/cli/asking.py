@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+OUT = click.option(
+    "--out",
+    required=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Output directory (created if missing). The same command continues in it.",
+)
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
 _SHARED = [
     click.option(
         "--endpoints",
@@ -26,13 +35,7 @@ _SHARED = [
         type=click.Path(path_type=Path),
         help="TOML file of model endpoints (see `zephyr-fast endpoints`).",
     ),
-    click.option(
-        "--out",
-        required=True,
-        metavar="DIR",
-        type=click.Path(path_type=Path),
-        help="Output directory (created if missing). The same command continues in it.",
-    ),
+    OUT,
     click.option("--seed", type=click.IntRange(0), default=1, help="Seed of all random choices."),
     click.option(
         "--budget",
@@ -57,7 +60,7 @@ _SHARED = [
     click.option(
         "--dry-run", is_flag=True, help="Print calls, tokens and cost; send and write nothing."
     ),
-    click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+    AS_JSON,
 ]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from zephyr_fast._core import InputError
+from zephyr_fast.cli import asking
 from zephyr_fast.printed import say, say_json, shown
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--check", "checks", is_flag=True, help="Ask each endpoint what it really does.")
 @click.option("--dry-run", is_flag=True, help="Print what --check would cost; send nothing.")
 @click.option("--only", "names", multiple=True, metavar="NAME", help="One endpoint. Repeatable.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@asking.AS_JSON
 def endpoints(
     file: Path, checks: bool, dry_run: bool, names: tuple[str, ...], as_json: bool
 ) -> int | None:

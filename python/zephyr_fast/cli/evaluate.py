@@ -8,7 +8,7 @@ import click
 
 from zephyr_fast._core import InputError
 from zephyr_fast.cli import asking
-from zephyr_fast.cli.results import print_results, with_figure
+from zephyr_fast.cli.results import ALLOW_HOLES, print_results, with_figure
 from zephyr_fast.cli.scores import leaderboard, score
 
 if TYPE_CHECKING:
@@ -34,11 +34,7 @@ _MODEL = [
         metavar="TEXT",
         help='System message for the evaluated model (default: none; "" sends an empty one).',
     ),
-    click.option(
-        "--allow-holes",
-        is_flag=True,
-        help="Print figures although scores are missing, instead of exit code 3.",
-    ),
+    ALLOW_HOLES,
 ]
 
 
@@ -277,7 +273,7 @@ def alpaca_eval(
         if python:
             rate = length_controlled(annotations, rows, python)
             result = with_figure(result, "length-controlled", rate)
-        result.write(alpaca.result_path(directory, judge.name))
+        directory.write_file(alpaca.result_file(judge.name), result.chunks())
         found.append(result)
     print_results(found, allow_holes, as_json)
 

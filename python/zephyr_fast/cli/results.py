@@ -5,10 +5,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from zephyr_fast.printed import say, say_json, shown, warn
 
 if TYPE_CHECKING:
     from zephyr_fast.evaluate.result import Result
+
+ALLOW_HOLES = click.option(
+    "--allow-holes",
+    is_flag=True,
+    help="Print figures although scores are missing, instead of exit code 3.",
+)
 
 
 def with_figure(result: "Result", name: str, value: float) -> "Result":

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from zephyr_fast._core import InputError
-from zephyr_fast.cli.results import print_results, with_figure
+from zephyr_fast.cli import asking
+from zephyr_fast.cli.results import ALLOW_HOLES, print_results, with_figure
 from zephyr_fast.printed import shown
 
 if TYPE_CHECKING:
@@ -23,13 +24,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Local directory of the evaluated model.",
 )
-@click.option(
-    "--out",
-    required=True,
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Output directory (created if missing). The same command continues in it.",
-)
+@asking.OUT
 @click.option(
     "--tasks",
     default="arc_challenge,hellaswag,mmlu,truthfulqa_mc2",
@@ -44,7 +39,7 @@ if TYPE_CHECKING:
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Use only N examples per task.")
 @click.option("--python", metavar="PYTHON", help="Python that has lm-eval (default: this one).")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@asking.AS_JSON
 def leaderboard(
     model_dir: Path,
     out: Path,
@@ -104,8 +99,8 @@ def leaderboard(
     metavar="PYTHON",
     help="Also compute AlpacaEval's length-controlled rate, with this Python that has it.",
 )
-@click.option("--allow-holes", is_flag=True, help="Print figures although scores are missing.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@ALLOW_HOLES
+@asking.AS_JSON
 def score(
     file: Path,
     out: Path,

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from zephyr_fast.dataset.folder import Folder
 from zephyr_fast.endpoint.endpoints import Endpoint
 from zephyr_fast.endpoint.log import CallLog
 from zephyr_fast.printed import shown
-from zephyr_fast.untrusted.bounded import parse_json, read_bytes
+from zephyr_fast.untrusted.bounded import open_regular, parse_json
 
 ROWS, LOG = "rows.jsonl", "_log"
 SETTINGS_BYTES_MAX = 16 << 20
@@ -46,26 +47,25 @@ class Directory:
                 that are not from such a run.
         """
         text = written(settings)
-        stored = self._log / "settings.json"
-        if stored.exists():
+        if (self._log / "settings.json").exists():
             differing = _differing(self.settings(), json.loads(text))
             if differing:
                 raise OutputExistsError(
                     f"`{shown(self.path)}` belongs to a run with another "
                     f"{', '.join(map(shown, differing))}; use another directory"
                 )
-            if stored.read_bytes() != text:  # a family was added, which answers do not depend on
-                self._write(self._log, "settings.json", [text])
+            if self._stored() != text:  # a family was added, which answers do not depend on
+                self.write_file(f"{LOG}/settings.json", [text])
             return
         if self.has_log() or _has_other_files(self.path):
             raise OutputExistsError(
                 f"`{shown(self.path)}` holds other files; use another directory"
             )
         try:
-            self._log.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StorageError(f"cannot create `{shown(self._log)}`: {error.strerror}") from error
-        self._write(self._log, "settings.json", [text])
+            raise StorageError(f"cannot create `{shown(self.path)}`: {error.strerror}") from error
+        self.write_file(f"{LOG}/settings.json", [text])
 
     def settings(self) -> dict[str, Any]:
         """Return the stored settings. InputError if there are no settings, IntegrityError if
@@ -73,7 +73,7 @@ class Directory:
         """
         path = self._log / "settings.json"
         try:
-            found = parse_json(read_bytes(path, SETTINGS_BYTES_MAX))
+            found = parse_json(self._stored())
         except OSError as error:
             raise InputError(
                 f"`{shown(self.path)}` is not a directory of collected rows: cannot read "
@@ -85,9 +85,17 @@ class Directory:
             raise IntegrityError(f"`{shown(path)}` is damaged: it is not a JSON object")
         return found
 
-    def open_log(self, *, read_only: bool = False) -> CallLog:
-        """Open the log of calls."""
-        return CallLog(self._log / "calls.jsonl", read_only=read_only)
+    def _stored(self) -> bytes:
+        with Folder.open(self.path) as folder, folder.child(LOG) as logs:
+            return logs.read("settings.json", SETTINGS_BYTES_MAX)
+
+    def open_log(self, name: str = "calls.jsonl", *, read_only: bool = False) -> CallLog:
+        """Open the log of calls, or another one in `_log`. InputError if that is a link."""
+        try:
+            with Folder.open(self.path) as folder, folder.child(LOG) as logs:
+                return CallLog(self._log / name, read_only=read_only, directory=logs.handle)
+        except OSError as error:
+            raise InputError(f"cannot open `{shown(self._log)}`: {error.strerror}") from error
 
     def has_log(self) -> bool:
         """Whether there is a log of calls."""
@@ -107,10 +115,10 @@ class Directory:
                 number += 1
                 yield line
 
-        self._write(self.path, ROWS, chunks())
+        self.write_file(ROWS, chunks())
         summary = {"rows": number, "sha256": digest.hexdigest(), **counts}
         text = json.dumps(summary, indent=1, ensure_ascii=False).encode() + b"\n"
-        self._write(self._log, "summary.json", [text])
+        self.write_file(f"{LOG}/summary.json", [text])
         return summary
 
     def read(self) -> Iterator[dict[str, Any]]:
@@ -119,7 +127,7 @@ class Directory:
         A row is not checked beyond being an object: it may have been edited.
         """
         try:
-            with open(self.rows, "rb") as file:
+            with open_regular(self.rows, follows=False) as file:
                 number = 0
                 while line := file.readline(ROW_BYTES_MAX):
                     number += 1
@@ -130,14 +138,20 @@ class Directory:
                 "call has an answer"
             ) from error
 
-    def _write(self, path: Path, name: str, chunks: Iterable[bytes]) -> None:
+    def write_file(self, name: str, chunks: Iterable[bytes]) -> Path:
+        """Write a file atomically, also in a subdirectory, which is created if missing and must
+        not be a link. Returns its path. Raises StorageError.
+        """
+        above, _, last = name.rpartition("/")
         try:
-            folder = Folder.open(path)
+            self.path.mkdir(parents=True, exist_ok=True)
+            folder = Folder.open(self.path)
         except OSError as error:
-            raise StorageError(f"cannot open `{shown(path)}`: {error.strerror}") from error
-        with folder:
-            folder.sweep(name)
-            folder.write(name, chunks)
+            raise StorageError(f"cannot open `{shown(self.path)}`: {error.strerror}") from error
+        with folder, folder.made_child(above) if above else nullcontext(folder) as place:
+            place.sweep(last)
+            place.write(last, chunks)
+        return self.path / name
 
 
 def written(fields: Mapping[str, Any]) -> bytes:

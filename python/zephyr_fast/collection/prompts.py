@@ -13,9 +13,11 @@ from typing import Any
 from zephyr_fast._core import InputError
 from zephyr_fast.collection.prompt_file import lines
 from zephyr_fast.printed import brief, shown
-from zephyr_fast.untrusted.bounded import parse_json
+from zephyr_fast.untrusted.bounded import open_regular, parse_json
 
 LINE_BYTES_MAX = 16 << 20
+
+_BATCH_ROWS = 16  # Few, because a dictionary can repeat a large text in every row.
 
 _COLUMNS = ("instruction", "prompt", "id", "prompt_id", "source", "correct_answers")
 _ALL_COLUMNS = (*_COLUMNS, "incorrect_answers")
@@ -86,7 +88,7 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _of_jsonl(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             number = 0
             while line := file.readline(LINE_BYTES_MAX + 1):
                 number += 1
@@ -111,10 +113,10 @@ def _of_parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with open_regular(path) as source, pq.ParquetFile(source) as file:
             columns = [name for name in file.schema_arrow.names if name in _ALL_COLUMNS]
             number = 0
-            for batch in file.iter_batches(batch_size=1_000, columns=columns):
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"`{shown(path)}`, row {number}", row

@@ -25,7 +25,7 @@ from zephyr_fast.endpoint.plans import Plan, driven
 from zephyr_fast.endpoint.reader import DETAIL_CHARACTERS_MAX, Reply, read
 from zephyr_fast.endpoint.reasons import Reason
 from zephyr_fast.printed import shown
-from zephyr_fast.untrusted.bounded import parse_json
+from zephyr_fast.untrusted.bounded import open_regular, parse_json
 
 T = TypeVar("T")
 
@@ -36,6 +36,8 @@ next export.
 """
 
 LINE_BYTES_MAX = 16 << 20
+
+_WRITING = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
@@ -103,7 +105,8 @@ def export(
 def _finished(draft: Path, path: Path, log: CallLog) -> int:
     """Complete an interrupted export: write the calls that the log assigns to the file."""
     try:
-        held = draft.read_bytes().splitlines(keepends=True)
+        with open_regular(draft, follows=False) as file:
+            held = file.read().splitlines(keepends=True)
     except FileNotFoundError:
         raise InputError(
             f"`{shown(path.name)}` was exported before and its calls wait for results; export to "
@@ -169,7 +172,7 @@ def _reserve(request: Request, endpoint: Endpoint) -> Cost:
 
 def _write(path: Path, lines: Iterable[bytes]) -> None:
     try:
-        with open(path, "wb") as file:
+        with os.fdopen(os.open(path, _WRITING, 0o666), "wb") as file:
             file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
@@ -266,7 +269,7 @@ def _outcome(request: Request, endpoint: Endpoint, fields: dict[str, Any]) -> Ou
 
 def _results(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             number = 0
             while line := file.readline(LINE_BYTES_MAX + 1):
                 number += 1

@@ -34,7 +34,12 @@ class CallLog:
     `spent` counts every ended call, and the reserves of calls without an outcome.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, read_only: bool = False, directory: int | None = None
+    ) -> None:
+        """Open the log. `directory` is a handle of the directory that `path` is in, if there is
+        one.
+        """
         self.path = path
         self._places: dict[bytes, int] = {}
         self._open: dict[tuple[bytes, int], Cost] = {}
@@ -44,7 +49,7 @@ class CallLog:
         self._nanousd = self._tokens = 0
         self._end = 0
         self._is_dirty = self._is_broken = False
-        self._handle = _opened(path, read_only)
+        self._handle = _opened(path, read_only, directory)
         try:
             self._scan(cut_tail=not read_only)
             if not read_only and not self._end:  # a new file, whose name must also be durable
@@ -218,11 +223,12 @@ def _lines(handle: int) -> Iterator[tuple[int, bytes]]:
             raise IntegrityError(f"a line has more than {LINE_BYTES_MAX:,} bytes")
 
 
-def _opened(path: Path, read_only: bool) -> int:
+def _opened(path: Path, read_only: bool, directory: int | None) -> int:
     flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_APPEND | os.O_CREAT
     flags |= os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        handle = os.open(path, flags, 0o644)
+        name = path if directory is None else path.name
+        handle = os.open(name, flags, 0o644, dir_fd=directory)
     except OSError as error:
         raise InputError(f"cannot open `{shown(path)}`: {error.strerror}") from error
     try:

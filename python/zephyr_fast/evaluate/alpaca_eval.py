@@ -28,7 +28,6 @@ from zephyr_fast.evaluate.asking import (
     began,
     file_name,
     one_call,
-    put,
     versions,
 )
 from zephyr_fast.evaluate.prompts import BUNDLED, digest_of
@@ -174,7 +173,7 @@ def outputs_of(job: Job, answerer: Answerer, out: Directory, how: Asking) -> lis
         {name: getattr(one, name) for name in Row.__slots__ if name != "hole" or one.hole}
         for one in found
     ]
-    put(out, "outputs.json", [json.dumps(rows, indent=1, ensure_ascii=False).encode(), b"\n"])
+    out.write_file("outputs.json", [json.dumps(rows, indent=1, ensure_ascii=False).encode(), b"\n"])
     return found
 
 
@@ -211,7 +210,7 @@ def judged(
         rows.append(_annotation(job, judge, base, own, reply))
     name = file_name(judge.name)
     text = json.dumps(rows, indent=1, ensure_ascii=False)
-    put(out, f"annotations/{name}.json", [text.encode(), b"\n"])
+    out.write_file(f"annotations/{name}.json", [text.encode(), b"\n"])
     models, fingerprints = versions(said)
     result = Result(
         BENCHMARK,
@@ -229,9 +228,9 @@ def judged(
     return result, rows
 
 
-def result_path(out: Directory, judge: str) -> Path:
-    """Return the file of a judge's result."""
-    return out.path / "results" / f"{file_name(judge)}.json"
+def result_file(judge: str) -> str:
+    """Return the name of the file of a judge's result, within the output directory."""
+    return f"results/{file_name(judge)}.json"
 
 
 def is_model_first(seed: int, instruction: str) -> bool:

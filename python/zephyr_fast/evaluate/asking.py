@@ -3,13 +3,11 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
-from zephyr_fast._core import InputError, StorageError
+from zephyr_fast._core import InputError
 from zephyr_fast.collection.directory import LOG, Directory
 from zephyr_fast.collection.run import Asking
-from zephyr_fast.dataset.folder import Folder
 from zephyr_fast.endpoint.budget import Caps
 from zephyr_fast.endpoint.call import Answer, Call, Choice, Outcome
 from zephyr_fast.endpoint.client import Source
@@ -17,7 +15,6 @@ from zephyr_fast.endpoint.endpoints import Endpoint, Endpoints
 from zephyr_fast.endpoint.errors import EndpointError
 from zephyr_fast.endpoint.log import CallLog
 from zephyr_fast.endpoint.plans import Plan, Settings, collect, replay
-from zephyr_fast.printed import shown
 
 T = TypeVar("T")
 
@@ -76,7 +73,7 @@ def asked(
 ) -> list[T]:
     """Ask until all plans are complete, and return their results in order.
 
-    A local model has a log of its own, and the caps do not count its tokens.
+    The calls of a local model are in a separate log, and the caps do not count its tokens.
 
     Raises:
         BudgetError: the caps are reached
@@ -104,7 +101,7 @@ def asked(
 
 def _log(directory: Directory, is_local: bool, read_only: bool) -> CallLog:
     if is_local:
-        return CallLog(directory.path / LOG / _LOCAL_LOG, read_only=read_only)
+        return directory.open_log(_LOCAL_LOG, read_only=read_only)
     return directory.open_log(read_only=read_only)
 
 
@@ -112,18 +109,6 @@ def began(directory: Directory) -> datetime:
     """Return when the evaluation in a directory began, in UTC: when its settings were stored."""
     seconds = (directory.path / LOG / "settings.json").stat().st_mtime
     return datetime.fromtimestamp(int(seconds), UTC)
-
-
-def put(directory: Directory, name: str, chunks: Iterable[bytes]) -> Path:
-    """Write a file of the output directory atomically. `name` may be in a subdirectory."""
-    path = directory.path / name
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with Folder.open(path.parent) as folder:
-            folder.write(path.name, chunks)
-    except OSError as error:
-        raise StorageError(f"cannot write `{shown(path)}`: {error.strerror}") from error
-    return path
 
 
 def file_name(name: str) -> str:

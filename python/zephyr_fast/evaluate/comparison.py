@@ -13,8 +13,8 @@ from pathlib import Path
 
 from zephyr_fast._core import InputError
 from zephyr_fast.evaluate.leaderboard import TASKS
-from zephyr_fast.evaluate.result import OVERALL, Figure, Result, differences
-from zephyr_fast.printed import shown
+from zephyr_fast.evaluate.result import OVERALL, Figure, Result, counted_holes, differences
+from zephyr_fast.printed import in_markdown, shown
 
 JUDGED = ("mt-bench", "alpaca-eval")
 """Benchmarks with one column, their overall figure."""
@@ -52,9 +52,7 @@ class Table:
         for row in self.rows:
             mark = ("*" if row.source else "") + ("!" if row.differs else "")
             cells = [written(row.figures.get(name)) for name in self.columns]
-            lines.append(
-                [shown(row.model).replace("|", "\\|") + (f" {mark}" if mark else ""), *cells]
-            )
+            lines.append([in_markdown(row.model) + (f" {mark}" if mark else ""), *cells])
         text = [f"| {' | '.join(line)} |" for line in lines]
         return "\n".join([*text, "", *self.notes])
 
@@ -64,14 +62,14 @@ def written(figure: Figure | None) -> str:
     if figure is None:
         return "–"
     if figure.value is None:
-        return f"no value ({figure.holes} holes)"
+        return f"no value ({counted_holes(figure.holes)})"
     text = f"{figure.value:.2f}"
     if figure.stderr is not None:
         text += f" ± {figure.stderr:.2f}"
     elif figure.low is not None and figure.high is not None:
         text += f" [{figure.low:.2f}, {figure.high:.2f}]"
     count = f" (n {figure.n:,})" if figure.n else ""
-    return text + count + (f", {figure.holes} holes" if figure.holes else "")
+    return text + count + (f", {counted_holes(figure.holes)}" if figure.holes else "")
 
 
 def compared(results: Sequence[Result], published: Sequence[str] | None, forced: bool) -> Table:
@@ -145,11 +143,16 @@ def _notes(
         notes.append("Published figures of tasks are from the lm-eval of their time.")
     for name in dict.fromkeys(one.benchmark for one in results):
         own = [one for one in results if one.benchmark == name]
-        by = dict.fromkeys(shown(one.judge or one.rules) for one in own)
+        by = dict.fromkeys(in_markdown(one.judge or one.rules) for one in own)
         notes.append(f"{name}: {'judged by' if own[0].judge else 'by'} {', '.join(by)}")
-        notes += [f"{shown(one.model)}: {shown(text)}" for one in own for text in one.notes]
+        notes += [
+            f"{in_markdown(one.model)}: {in_markdown(text, 400)}"
+            for one in own
+            for text in one.notes
+        ]
     notes += [
-        f"! compared although the results differ: {shown(one)}" for one in differences(results)
+        f"! compared although the results differ: {in_markdown(one, 400)}"
+        for one in differences(results)
     ]
     return tuple(notes)
 

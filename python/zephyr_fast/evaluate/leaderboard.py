@@ -12,6 +12,7 @@ from typing import Any
 
 from zephyr_fast._core import InputError
 from zephyr_fast.collection.directory import Directory
+from zephyr_fast.dataset.folder import Folder
 from zephyr_fast.evaluate.asking import began
 from zephyr_fast.evaluate.intervals import Z95
 from zephyr_fast.evaluate.result import OVERALL, Figure, Result
@@ -82,6 +83,7 @@ def run(job: Job, directory: Directory) -> Result:
     for name in job.tasks:
         output = directory.path / "lm-eval" / name
         if not (reports := _reports(output)):
+            _create(directory.path, name)
             note(f"lm-eval runs {shown(name)}")
             _run_task(job, name, output)
             reports = _reports(output)
@@ -89,8 +91,14 @@ def run(job: Job, directory: Directory) -> Result:
             raise InputError(f"lm-eval wrote no results to `{shown(output)}`")
         found[name] = read_json(reports[-1])
     result = _result(job, found, began(directory).isoformat())
-    result.write(directory.path / "results" / "leaderboard.json")
+    directory.write_file("results/leaderboard.json", result.chunks())
     return result
+
+
+def _create(path: Path, name: str) -> None:
+    """Create the directory that lm-eval writes to. StorageError if it is a link."""
+    with Folder.open(path) as top, top.made_child("lm-eval") as tasks, tasks.made_child(name):
+        return
 
 
 def _reports(output: Path) -> list[Path]:

@@ -24,7 +24,6 @@ from zephyr_fast.evaluate.asking import (
     began,
     file_name,
     one_call,
-    put,
     reply_of,
     versions,
 )
@@ -145,7 +144,7 @@ def answers_of(job: Job, answerer: Answerer, out: Directory, how: Asking) -> lis
         }
         problems = [one.problem for one in turns.replies]
         rows.append(row | ({"holes": problems} if any(problems) else {}))
-    put(out, f"model_answer/{file_name(answerer.model)}.jsonl", jsonl(rows))
+    out.write_file(f"model_answer/{file_name(answerer.model)}.jsonl", jsonl(rows))
     return found
 
 
@@ -196,7 +195,7 @@ def judged(
         prompt = call.messages[-1].content if isinstance(call, Call) else ""
         rows.append(_row(job, judge, answerer.model, number, turn, prompt, reply))
         rows[-1]["tstamp"] = began(out).timestamp()
-    put(out, f"model_judgment/{file_name(judge.name)}_single.jsonl", jsonl(rows))
+    out.write_file(f"model_judgment/{file_name(judge.name)}_single.jsonl", jsonl(rows))
     n, holes, figures = figures_of(rows, job.questions)
     cut = sum(one.choice.is_cut for turns in answers for one in turns.replies if one.choice)
     notes = (f"{cut:,} answers ended at their maximum of tokens",) if cut else ()
@@ -217,7 +216,7 @@ def judged(
         figures,
         notes,
     )
-    result.write(out.path / "results" / f"{file_name(judge.name)}.json")
+    out.write_file(f"results/{file_name(judge.name)}.json", result.chunks())
     return result
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from zephyr_fast._core import InputError
 from zephyr_fast.evaluate.comparison import check, differing
 from zephyr_fast.evaluate.mt_bench_scores import BENCHMARK, TURNS
-from zephyr_fast.evaluate.result import OVERALL, Figure, Result, differences
-from zephyr_fast.printed import shown
+from zephyr_fast.evaluate.result import OVERALL, Figure, Result, counted_holes, differences
+from zephyr_fast.printed import in_markdown, shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -66,7 +66,7 @@ def drawn(results: Sequence[Result], categories: Sequence[str], bars: bool) -> "
     drawing = Drawing(figsize=_SIZE, dpi=100, facecolor="white")
     FigureCanvasAgg(drawing)
     drawing.text(0.5, 0.96, "MT-Bench by category", ha="center", fontsize=15)
-    drawing.text(0.5, 0.928, subtitle(results), ha="center", fontsize=10)
+    drawing.text(0.5, 0.928, _drawable(subtitle(results)), ha="center", fontsize=10)
     drawing.text(0.5, 0.9, "; ".join(_differing_fields(results)), ha="center", fontsize=9)
     if bars:
         _draw_bars(drawing, results, categories)
@@ -105,6 +105,11 @@ def _differing_fields(results: Sequence[Result]) -> list[str]:
     return [f"! compared although these differ from 1: {', '.join(found)}"] if found else []
 
 
+def _drawable(text: str) -> str:
+    """Return a text as matplotlib draws it literally: a pair of `$` would enclose a formula."""
+    return shown(text, 200).replace("$", r"\$")
+
+
 def rendered(drawing: "Drawing", kind: str) -> bytes:
     """Return the picture as `png` or `svg`. Texts of an SVG are text, and equal pictures have
     equal bytes.
@@ -126,17 +131,18 @@ def table(results: Sequence[Result], categories: Sequence[str]) -> str:
     rows += [
         [name, *(cell(one.figures[name]) for one in results)] for name in (*categories, OVERALL)
     ]
-    lines = [f"| {' | '.join(text.replace('|', ' ') for text in row)} |" for row in rows]
+    lines = [f"| {' | '.join(in_markdown(text) for text in row)} |" for row in rows]
     marked = [
-        f"! compared although the results differ: {shown(one)}" for one in differences(results)
+        f"! compared although the results differ: {in_markdown(one, 400)}"
+        for one in differences(results)
     ]
-    return "\n".join([*lines, "", subtitle(results), *marked, ""])
+    return "\n".join([*lines, "", in_markdown(subtitle(results), 4_000), *marked, ""])
 
 
 def cell(figure: Figure) -> str:
     """Return a figure as the table has it; the holes of one that is not complete."""
     value = "–" if figure.value is None else f"{figure.value:.2f}"
-    return f"{value} ({figure.holes} holes)" if figure.holes else value
+    return f"{value} ({counted_holes(figure.holes)})" if figure.holes else value
 
 
 def _draw_radar(drawing: "Drawing", results: Sequence[Result], categories: Sequence[str]) -> None:
@@ -145,7 +151,7 @@ def _draw_radar(drawing: "Drawing", results: Sequence[Result], categories: Seque
     axes.set_theta_direction(-1)
     axes.set_ylim(0, AXIS_MAX)
     angles = [tau * position / len(categories) for position in range(len(categories))]
-    axes.set_xticks(angles, categories)
+    axes.set_xticks(angles, [_drawable(name) for name in categories])
     axes.tick_params(axis="x", pad=22)
     axes.set_yticks([2, 4, 6, 8, 10], ["2", "4", "6", "8", "10"], fontsize=8, color="#444444")
     axes.set_rlabel_position(180 / len(categories))
@@ -154,7 +160,9 @@ def _draw_radar(drawing: "Drawing", results: Sequence[Result], categories: Seque
         figures = [one.figures[name] for name in categories]
         joined = [nan if f.holes or f.value is None else f.value for f in figures]
         style = _style(number, one)
-        line = axes.plot([*angles, 0.0], [*joined, joined[0]], **style, label=named[number])
+        line = axes.plot(
+            [*angles, 0.0], [*joined, joined[0]], **style, label=_drawable(named[number])
+        )
         line[0].set_gid(f"series-{number + 1}")
         partial = [
             (a, f.value) for a, f in zip(angles, figures, strict=True) if f.holes and f.value
@@ -187,7 +195,7 @@ def _draw_bars(drawing: "Drawing", results: Sequence[Result], categories: Sequen
             color=style["color"],
             hatch=("", "//", "..", "xx", "\\\\", "++")[number],
             edgecolor="white",
-            label=named[number],
+            label=_drawable(named[number]),
         )
         known = [
             (at, f.value, f.value - f.low, f.high - f.value)
@@ -197,7 +205,8 @@ def _draw_bars(drawing: "Drawing", results: Sequence[Result], categories: Sequen
         if known:
             at, value, below, above = zip(*known, strict=True)
             axes.errorbar(at, value, yerr=[below, above], fmt="none", ecolor="#333333", capsize=2)
-    axes.set_xticks(range(len(categories)), categories, rotation=35, ha="right")
+    names = [_drawable(name) for name in categories]
+    axes.set_xticks(range(len(categories)), names, rotation=35, ha="right")
     _legend(axes, -0.32)
 
 
@@ -231,14 +240,14 @@ def _draw_table(drawing: "Drawing", results: Sequence[Result], categories: Seque
     for row, name in enumerate(names):
         height = top - step * row
         weight = "bold" if name == OVERALL else "normal"
-        drawing.text(left, height, name, fontsize=10, weight=weight)
+        drawing.text(left, height, _drawable(name), fontsize=10, weight=weight)
         for position, one in enumerate(results):
             figure = one.figures[name]
             text = "–" if figure.value is None else f"{figure.value:.2f}"
             text += "°" if figure.holes else ""
             place = (left + 0.11 + width * position, height)
             drawn_text = drawing.text(*place, text, ha="center", fontsize=9.5, weight=weight)
-            drawn_text.set_gid(f"cell-{position + 1}-{name}")
+            drawn_text.set_gid(f"cell-{position + 1}-{shown(name, 200)}")
     if any(one.holes for one in results):
         height = top - step * len(names)
         drawing.text(left, height, "° some scores are missing", fontsize=9)

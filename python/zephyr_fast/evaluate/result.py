@@ -46,6 +46,15 @@ class Figure:
     stderr: float | None = None
 
 
+def counted_holes(number: int) -> str:
+    """Return a number of holes in words.
+
+    >>> counted_holes(1), counted_holes(20)
+    ('1 hole', '20 holes')
+    """
+    return f"{number:,} hole{'' if number == 1 else 's'}"
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """The figures of one model on one benchmark.
@@ -82,13 +91,17 @@ class Result:
     figures: Mapping[str, Figure] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    def chunks(self) -> list[bytes]:
+        """Return the content of the result's file."""
+        text = json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, ensure_ascii=False)
+        return [text.encode(), b"\n"]
+
     def write(self, path: Path) -> None:
         """Write the result. Raises StorageError."""
-        text = json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1, ensure_ascii=False)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with Folder.open(path.parent) as folder:
-                folder.write(path.name, [text.encode(), b"\n"])
+                folder.write(path.name, self.chunks())
         except OSError as error:
             raise StorageError(f"cannot write `{shown(path)}`: {error.strerror}") from error
 

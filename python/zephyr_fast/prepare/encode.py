@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Dialogue = Sequence[Mapping[str, Any]] | Mapping[str, Any]
-"""A list of messages, or a row with the key `messages`."""
+"""A list of messages, or a row with the key `messages`, and `tools` if it has them."""
 
 
 def encode(
@@ -32,7 +32,8 @@ def encode(
     cleaned or truncated. The tokenizer is loaded by each call, so pass many dialogues at once.
 
     Args:
-        dialogues: Each a list of messages (`{"role": …, "content": …}`), or a row with `messages`.
+        dialogues: Each a list of messages (`{"role": …, "content": …}`), or a row with `messages`
+            and, if it has them, `tools` and `chat_template_kwargs`.
         tokenizer: Directory, tokenizer.json, Hub id, or "sample".
         template: Name of a bundled template, the path of a .jinja file, or "tokenizer" for the
             tokenizer's own.

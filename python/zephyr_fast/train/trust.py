@@ -33,7 +33,7 @@ def check_folder(name: str) -> None:
     """
     is_path = os.path.isabs(name) or name.startswith(".") or name.count("/") > 1
     if is_path and not os.path.lexists(name):
-        raise InputError(f"no such directory: `{name}`")
+        raise InputError(f"cannot load the model `{name}`: no such directory")
     if not os.path.isdir(name):
         if os.path.lexists(name) and not name.endswith((".json", ".gguf")):
             raise InputError(

@@ -6,7 +6,7 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 CONTAINERS_MAX = 1_000_000
 """Maximum objects and lists in one JSON text. Each uses up to 200 bytes of memory. A manifest has
@@ -25,8 +25,23 @@ def read_bytes(path: str | Path, bytes_max: int) -> bytes:
 
     A FIFO never blocks, and devices are not read.
     """
+    return read_handle(_opened(path), path, bytes_max)
+
+
+def open_regular(path: str | Path, *, follows: bool = True) -> BinaryIO:
+    """Open a regular file for reading. OSError for any other kind of file, and with `follows`
+    False for a link.
+    """
+    file = os.fdopen(_opened(path, 0 if follows else os.O_NOFOLLOW), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(0, "it is not a regular file", str(path))
+    return file
+
+
+def _opened(path: str | Path, flags: int = 0) -> int:
     # Without O_NONBLOCK, opening a FIFO waits for its writer. It has no effect on a regular file.
-    return read_handle(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), path, bytes_max)
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
 
 
 def read_handle(handle: int, path: str | Path, bytes_max: int) -> bytes:

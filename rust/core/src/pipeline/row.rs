@@ -4,12 +4,14 @@
 //! [`RowPipeline::visit`] processes a row up to deduplication. [`RowPipeline::finish`] encodes a
 //! row that is kept.
 
+use serde_json::Value;
+
 use crate::binarize::Rules;
 use crate::control_tokens::ControlTokens;
 use crate::dataset::product::Product;
 use crate::decontaminate::Index;
 use crate::dedup::{Repeat, Signature, sign, sign_bytes};
-use crate::dialogue::{Dialogue, Extras, Pair, Replies, Role, Turn};
+use crate::dialogue::{Content, Dialogue, Pair, Replies, Role, Turn};
 use crate::encode::{Encoded, Encoding};
 use crate::error::{Error, Result};
 use crate::filter;
@@ -298,17 +300,16 @@ impl RowPipeline {
 
 /// Refuses a dialogue that role and text alone do not hold, if only these are written.
 fn check_text(dialogue: &Dialogue) -> std::result::Result<(), Reason> {
-    let has_more = |turn: &Turn| {
-        turn.extras.as_deref().is_some_and(Extras::says_more)
-            || turn.role == Role::Assistant && !turn.is_trained()
+    let field_of = |(index, turn): (usize, &Turn)| {
+        let extras = turn.extras.as_deref()?;
+        let is_said = |(_, value): &(&String, &Value)| **value != "";
+        let member = extras.members.iter().find(is_said).map(|(name, _)| name.as_str());
+        let content = (extras.content != Content::Text).then_some("content");
+        let flag = (turn.role == Role::Assistant && !turn.is_trained()).then_some("weight");
+        Some(format!("messages[{index}].{}", member.or(content).or(flag)?))
     };
-    let field = match dialogue.turns.iter().position(has_more) {
-        Some(index) => {
-            let extras = dialogue.turns[index].extras.as_deref();
-            let key = extras.and_then(|extras| extras.members.keys().next());
-            let other = if extras.is_some_and(Extras::says_more) { "content" } else { "weight" };
-            format!("messages[{index}].{}", key.map_or(other, String::as_str))
-        }
+    let field = match dialogue.turns.iter().enumerate().find_map(field_of) {
+        Some(field) => field,
         None if dialogue.inputs.is_some() => "tools".to_owned(),
         None => return Ok(()),
     };

@@ -97,7 +97,7 @@ pub(super) fn misplaced(
     extras: Option<&Extras>,
 ) -> Option<(&'static str, &'static str)> {
     let extras = extras?;
-    if extras.members.contains_key(ID)
+    if extras.members.get(ID).is_some_and(|id| id != "")
         && matches!(role, "system" | "developer" | "user" | ASSISTANT)
     {
         return Some((ID, "it belongs to the result of a call, in a message of role `tool`"));

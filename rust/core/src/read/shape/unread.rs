@@ -138,7 +138,7 @@ impl Unread {
                 // Compared rows say themselves what is compared.
                 Some(Part::Dialogue) => !shape.compares,
                 Some(Part::Answer) => {
-                    !shape.compares && !(shape.lists_messages() && ends_with_answer(dialogue))
+                    !(shape.compares || shape.lists_messages() && ends_with_answer(dialogue))
                 }
                 None => false,
             };

@@ -247,7 +247,7 @@ fn misplaced(message: &Raw, extras: &Extras) -> Option<String> {
         message.0.iter().find(|(name, value)| name == "role" && raw::<String>(value).is_some());
     let role = role.and_then(|(_, value)| raw::<String>(value)).unwrap_or_default();
     let speaks = ["system", "developer", "user", "assistant"].contains(&role.as_str());
-    if extras.members.contains_key("tool_call_id") && speaks {
+    if extras.members.get("tool_call_id").is_some_and(|id| id != "") && speaks {
         return Some("tool_call_id".to_owned());
     }
     if role == "assistant" {

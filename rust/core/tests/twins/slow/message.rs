@@ -127,10 +127,14 @@ impl<'de> Deserialize<'de> for Said {
                 Ok(Said::Null)
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Said, A::Error> {
-                let part: &RawValue = parts.next_element()?.expect("a part, as was checked");
-                let list = RawValue::from_string(format!("[{part}]")).expect("a list");
-                assert!(parts.next_element::<&RawValue>()?.is_none(), "one part, as was checked");
-                Ok(Said::Part(fields::part(&list).expect("a text, as was checked")))
+                let part = parts.next_element::<&RawValue>()?.and_then(|part| {
+                    fields::part(&RawValue::from_string(format!("[{part}]")).expect("a list"))
+                });
+                // Of a row that is JSON, this was checked. Otherwise, any error will do.
+                match (part, parts.next_element::<&RawValue>()?) {
+                    (Some(text), None) => Ok(Said::Part(text)),
+                    _ => Err(Error::invalid_type(Unexpected::Seq, &self)),
+                }
             }
         }
         deserializer.deserialize_any(Any)
