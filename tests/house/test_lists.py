@@ -29,6 +29,7 @@ OWNERS = {
     "scores": "recipe/mod.rs",
     "shapes": "read/shape/mod.rs",
     "strategies": "recipe/mod.rs",
+    "structural_reasons": "stage.rs",
     "train_end": "recipe/tokens.rs",
     "train_on": "recipe/tokens.rs",
 }

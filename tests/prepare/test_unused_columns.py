@@ -95,13 +95,13 @@ LOST: list[tuple[str, str, Row]] = [
     ("prep", "context", {"messages": PLAIN, "context": "The council never met in Lund."}),
     ("prep", "history", {"messages": PLAIN, "history": [["a", "b"]]}),
     ("prep", "response", {"conversations": ASKED, "response": "In spring."}),
-    ("prep", "messages",
+    ("prep", "conversations",
      {"conversations": [*ASKED, {"from": "gpt", "value": "x"}], "messages": PLAIN}),
     ("prep", "question", {"data": ["When?", "In spring."], "question": "Where?"}),
     ("prep", "system_prompt",
      {"question": "When?", "answer": "x", "system": "Brief!", "system_prompt": "Long!"}),
     ("binarize", "context", {"prompt": "When?", "chosen": "a", "rejected": "b", "context": LONG}),
-    ("binarize", "input", {"prompt": PLAIN[:1], "chosen": "a", "rejected": "b", "input": LONG}),
+    ("binarize", "input", {"prompt": PLAIN[:1], "chosen": "a", "rejected": "b", "input": "Brief!"}),
 ]  # fmt: skip
 
 
