@@ -151,8 +151,8 @@ ADDED: Mapping[str, Edits] = {
         ],
         f"{CORE}/dedup/mod.rs": [
             behind(
-                r"pub fn sign\(dialogue: &Dialogue, dedup: &Dedup\) -> Signature \{",
-                "\n    if dedup.dummy > 1 {\n        return Signature::default();\n    }",
+                r"pub fn new\(folder: &Folder, dedup: &Dedup\) -> Result<Seen> \{",
+                "\n        assert!(dedup.dummy > 0);",
             )
         ],
     },
