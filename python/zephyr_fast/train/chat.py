@@ -63,7 +63,7 @@ class Chat:
 
         Args:
             text: The message. It and the answer become part of the dialogue.
-            write: Called with each part of the answer as soon as it is generated.
+            write: Called with each new part of the answer.
 
         Raises:
             InputError: If the dialogue is too long for the model, or the template rejects it.

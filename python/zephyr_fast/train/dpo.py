@@ -136,7 +136,7 @@ class DPOTrainer(ReferenceMixin, CheckedTrainerMixin, trl.DPOTrainer):  # type: 
     def _packed_if_isolated(self, model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
         """Return the batch, padded unless the model is proven to isolate packed completions.
 
-        This is done once before the first step, with the model as it is sharded and quantized.
+        This is done once before the first step, with the sharded and quantized model.
         """
         if "packed" in inputs and not self._isolates(model, inputs):
             return {name: value for name, value in inputs.items() if name != "packed"}

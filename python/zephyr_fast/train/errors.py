@@ -1,4 +1,4 @@
-"""Errors of training that have an exit code of their own."""
+"""Errors of training with their own exit code."""
 
 from zephyr_fast._core import ZephyrError
 

@@ -3,7 +3,7 @@
 transformers averages the means of batches, so its numbers change with the batch size and the
 number of ranks: a short last batch counts as much as a full one, and rows are repeated to give
 each rank a batch. Here, every row counts once, and each batch mean is weighted by the tokens or
-pairs that it is a mean of. An evaluation also leaves the random number generators as they were, so
+pairs that it is a mean of. An evaluation also leaves the random number generators unchanged, so
 a model learns the same with and without it.
 """
 
@@ -23,7 +23,7 @@ Weights = dict[str, int]
 
 
 class ExactEvaluationMixin:
-    """Mixin to put before a subclass of TRL's trainers; `weights` tells what a batch counts.
+    """Mixin to put before a subclass of TRL's trainers; `weights` returns what a batch counts.
 
     Trainers with `compute_metrics` keep the evaluation of transformers.
     """

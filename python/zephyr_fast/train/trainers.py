@@ -1,4 +1,4 @@
-"""The trainers of TRL that more than one act builds on, reading shards in our order."""
+"""The trainers of TRL that several training methods build on, reading shards in our order."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -95,7 +95,7 @@ class SFTTrainer(CheckedTrainerMixin, trl.SFTTrainer):  # type: ignore[misc]  # 
         return {ROWS: int((inputs["labels"][:, 1:] != IGNORED).sum())}
 
     def packed_models(self) -> list[Any]:
-        """The models that are given packed rows, as they are sharded and quantized."""
+        """Return the models that get packed rows, after they were sharded and quantized."""
         return [self.model_wrapped]
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
