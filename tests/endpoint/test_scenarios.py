@@ -172,8 +172,11 @@ def test_a_fault_of_the_endpoint_switches_it_off(
         assert len(server.asked) <= 2
     assert report.off["teacher"].reason == reason and says in report.off["teacher"].detail
     assert report.plans_open == 30 and set(report.counts.left_open) == {reason}
-    with pytest.raises(EndpointError, match=f"`teacher` was switched off: {reason}"):
+    with pytest.raises(
+        EndpointError, match=f"; endpoint `teacher` was switched off: {reason}"
+    ) as e:
         report.raise_if_open()
+    assert "\n" not in str(e.value), "an error is one line"
 
 
 def test_log_probs_that_were_asked_for_and_are_absent_switch_it_off(tmp_path: Path) -> None:

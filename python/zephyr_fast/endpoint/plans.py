@@ -76,7 +76,7 @@ class Report:
             return
         reasons = ", ".join(f"{why}: {n:,}" for why, n in self.counts.left_open.most_common())
         off = "".join(
-            f"\nendpoint `{name}` was switched off: {failure.reason.value} "
+            f"; endpoint `{name}` was switched off: {failure.reason.value} "
             f"({failure.status or 'no status'}) {shown(failure.detail, 500)}"
             for name, failure in self.off.items()
         )
