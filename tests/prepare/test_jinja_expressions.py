@@ -20,6 +20,7 @@ MESSAGES = [
     {"role": "assistant", "content": "Yes."},
 ]
 WRITES = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>\n{% endfor %}"
+SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
 SETS = (
     "{% set c = messages[0].content %}{% set l = [3, 1, 2] %}"
     "{% set d = {'b': 1, 'a': [true, none, 1.5]} %}{% set ns = namespace(n=1) %}"
@@ -37,9 +38,7 @@ EXPRESSIONS = (
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
     shutil.copy(SAMPLE / "tokenizer.json", folder)
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps({"bos_token": "<s>", "eos_token": "</s>"})
-    )
+    (folder / "tokenizer_config.json").write_text(json.dumps(SPECIAL))
     return folder
 
 
@@ -70,3 +69,23 @@ def test_the_engine_writes_what_python_writes_or_refuses(
     if " at 0x" in text:
         return  # An address, another one each time.
     assert got["text"] == text
+
+
+@pytest.mark.parametrize("opens", ["{% raw %}", "{%- raw %}", "{% raw -%}", "{%raw%}"])
+@pytest.mark.parametrize("closes", ["{% endraw %}", "{%- endraw %}", "{% endraw -%}"])
+def test_raw_blocks_keep_the_line_ends_that_python_keeps(
+    opens: str, closes: str, tokenizer: Path, tmp_path: Path
+) -> None:
+    lines = f"\n  {opens}\n\n  {{{{ x }}}}\n  {closes}\n\n."
+    for part in (
+        lines,
+        lines.replace("\n\n", "\n"),
+        lines.replace("\n", "\r\n"),
+        f"{opens}x{closes}",
+    ):
+        template = f"{WRITES}[{part}]"
+        file = tmp_path / "raw.jinja"
+        file.write_bytes(template.encode())
+        [got] = json.loads(_core.render((tokenizer, str(file)), json.dumps([MESSAGES]), True))
+        [text], _ = chat.render_jinja_template([MESSAGES], chat_template=template, **SPECIAL)
+        assert got["text"] == text

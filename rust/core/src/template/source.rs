@@ -29,13 +29,16 @@ pub(super) fn prepared(text: &str) -> Prepared {
     // Comments, raw blocks, expressions and other tags are matched as units, so a tag inside a
     // string stays a string.
     let pattern = format!(
-        r#"(?s)(?P<comment>\{{#.*?#\}})|(?P<raw>\{{%[-+]?\s*raw\s*[-+]?%\}}.*?\{{%[-+]?\s*endraw\s*[-+]?%\}})|\{{\{{(?:{STRING}|[^"'])*?\}}\}}|\{{%(?P<before>[-+]?)\s*(?P<end>end)?generation\s*(?P<after>[-+]?)%\}}|\{{%(?:{STRING}|[^"'])*?%\}}"#
+        r#"(?s)(?P<comment>\{{#.*?#\}})|(?P<raw>(?P<opens>\{{%[-+]?\s*raw\s*[-+]?%\}}).*?\{{%[-+]?\s*endraw\s*[-+]?%\}})|\{{\{{(?:{STRING}|[^"'])*?\}}\}}|\{{%(?P<before>[-+]?)\s*(?P<end>end)?generation\s*(?P<after>[-+]?)%\}}|\{{%(?:{STRING}|[^"'])*?%\}}"#
     );
     let pattern = Regex::new(&pattern).expect("the constant pattern is valid");
     let (mut has_tags, mut odd) = (false, None);
     let source = pattern.replace_all(text, |found: &Captures| {
         let (Some(before), Some(after)) = (found.name("before"), found.name("after")) else {
-            if found.name("comment").or(found.name("raw")).is_none() {
+            if let Some(opens) = found.name("opens") {
+                return raw_block(&found[0], opens.len());
+            }
+            if found.name("comment").is_none() {
                 odd = odd.take().or_else(|| odd_escape(&found[0]));
             }
             return found[0].to_owned();
@@ -50,6 +53,13 @@ pub(super) fn prepared(text: &str) -> Prepared {
         }
     });
     Prepared { source: source.into_owned(), has_tags, odd_escape: odd }
+}
+
+/// A raw block whose first line end stays, as in Jinja. minijinja drops one, as after other tags.
+fn raw_block(block: &str, opens: usize) -> String {
+    let (tag, rest) = block.split_at(opens);
+    let keeps = rest.starts_with('\n') && !tag.ends_with("-%}") && !tag.ends_with("+%}");
+    if keeps { format!("{tag}\n{rest}") } else { block.to_owned() }
 }
 
 /// A string in a tag, and an escape in a string. Compiled once, because a template can have
@@ -80,6 +90,17 @@ mod tests {
             "a {%- filter __generation %}{% with %}b{%+ endwith %}{% endfilter -%}\n"
         );
         assert!(has_tags);
+    }
+
+    #[test]
+    fn the_first_line_end_of_a_raw_block_is_doubled_unless_it_is_cut_off() {
+        for (text, expected) in [
+            ("{% raw %}\n{{ x }}\n{% endraw %}\n.", "{% raw %}\n\n{{ x }}\n{% endraw %}\n."),
+            ("{%- raw -%}\nx{% endraw %}", "{%- raw -%}\nx{% endraw %}"),
+            ("{% raw %}x\n{% endraw %}", "{% raw %}x\n{% endraw %}"),
+        ] {
+            assert_eq!(prepared(text).source, expected);
+        }
     }
 
     #[test]
