@@ -63,8 +63,8 @@ TRAINED = {
     "~<end_of_turn>\n": ["gemma3_training", "gemma_training"],
     "\n<think></think>\n~<|user|>": ["glm4moe_training"],
     "~<|im_end|>": [
-        "hub:qwen3", "lfm2", "lfm2_v2", "nemotron_3_5_lightning", "nemotron_3_nano",
-        "nemotron_3_super", "nemotron_3_ultra", "qwen2_5", "qwen2_5_vl", "qwen3",
+        "bundled:chatml", "hub:qwen3", "lfm2", "lfm2_v2", "nemotron_3_5_lightning",
+        "nemotron_3_nano", "nemotron_3_super", "nemotron_3_ultra", "qwen2_5", "qwen2_5_vl", "qwen3",
         "qwen3_5_nothink", "qwen3_5_think", "qwen3_6", "qwen3_8", "qwen3_instruct_2507", "qwen3_vl",
     ],
     "~<|im_end|>\n": [

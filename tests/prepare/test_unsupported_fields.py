@@ -14,7 +14,7 @@ import pytest
 
 import zephyr_fast
 from out_folder import ledger, text_rows
-from reference_rows import Refused, fields_of
+from reference_rows import Refused, check_tools, fields_of
 from reference_shapes import dialogue
 
 Row = dict[str, Any]
@@ -268,7 +268,7 @@ def test_the_slow_twin_refuses_the_same_rows(command: str) -> None:
         shape = next((shapes[key] for key in bad(1) if key in shapes), "completions")
         dialogue(shape, good(1))
         with pytest.raises(Refused, match="unsupported_field"):
-            pytest.fail(f"{field}: {dialogue(shape, bad(1))}")
+            pytest.fail(f"{field}: {check_tools(dialogue(shape, bad(1))[0])}")
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])

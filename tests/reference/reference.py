@@ -17,7 +17,7 @@ import regex
 from reference_dedup import exact_key, normal, shingles
 from reference_filters import FILTERS, phrases_in
 from reference_pairs import PRESETS, pairs, score
-from reference_rows import Answers, Refused, Row, fields_of
+from reference_rows import Answers, Refused, Row, check_tools, fields_of
 from reference_shapes import dialogue, id_of, shape_of, usual_shape
 from reference_tokens import Messages, Tokens
 from reference_truecase import RULES
@@ -207,6 +207,7 @@ class Walk:
         return "test" if draw < self.rules["shards"]["test_fraction"] * 2**64 else "train"
 
     def _sample(self, done: Outcome, context: Messages) -> None:
+        check_tools(context)
         ids, labels, done.tokens_truncated = self.tokens.cut_sample(
             context, self.rules["pack"]["seq_len"]
         )

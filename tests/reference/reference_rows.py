@@ -204,6 +204,12 @@ def check_fields(fields: dict[str, Any], lists: tuple[str, ...]) -> None:
             check_message(message)
 
 
+def check_tools(messages: Messages) -> None:
+    """Refuses a dialogue with tools when it is rendered: the templates here do not write them."""
+    if any("has_tools" in message for message in messages):
+        raise Refused("unsupported_field")
+
+
 def list_of(value: Any, kind: type) -> list[Any]:
     if not isinstance(value, list) or any(not isinstance(one, kind) for one in value):
         raise Refused("invalid_row")
@@ -241,8 +247,12 @@ def alternating(fields: dict[str, Any]) -> tuple[Messages, Answers]:
 
 
 def listed(fields: dict[str, Any]) -> tuple[Messages, Answers]:
-    check_fields(fields, ("messages", "prompt"))
+    tools = fields.get("tools")
+    has_tools = bool(objects_of(tools)) and objects_of(tools) == tools and says(tools)
+    rest = {name: one for name, one in fields.items() if name != "tools"} if has_tools else fields
+    check_fields(rest, ("messages", "prompt"))
     messages, prompt = messages_of(fields.get("messages")), fields.get("prompt")
+    messages = [message | {"has_tools": True} if has_tools else message for message in messages]
     if isinstance(prompt, list) and says(prompt):
         if any(not isinstance(message, dict) for message in prompt):
             raise Refused("unsupported_field")
