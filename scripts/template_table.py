@@ -89,7 +89,7 @@ ROWS = {
 }
 
 EQUAL, BOTH, REFUSED = "equal", "both refuse", "refused"
-NONE = "none"
+NONE = "no token"
 EXTRA, DIFFERENT = "rendered only here", "different"
 
 
