@@ -127,8 +127,6 @@ pub struct InputEntry {
     pub rows: u64,
     /// Columns of its rows that were not used, by name. Columns without content do not count, nor
     /// those of rows that could not be read.
-    // Earlier builds did not write this field and the next one, so the JSON Schema does not require
-    // them.
     #[serde(default)]
     #[cfg_attr(test, schemars(skip_serializing_if = "Vec::is_empty"))]
     pub unused_columns: Vec<String>,
