@@ -15,8 +15,7 @@ use crate::recipe::Action;
 
 /// The manifest's own file name.
 pub const FILE: &str = "manifest.json";
-/// Maximum bytes of a manifest. A batch of about 2 MB needs 140 bytes, so this allows a dataset of
-/// a terabyte.
+/// Maximum bytes of a manifest. A batch of 2 MB needs 140 bytes, so a dataset may have a terabyte.
 pub(crate) const BYTES_MAX: usize = 64 << 20;
 /// The version of this format.
 pub const SCHEMA: u32 = 3;
