@@ -268,6 +268,14 @@ def test_a_call_of_several_that_is_ignored_is_refused(tokenizer: Path, tmp_path:
     assert got["detail"].startswith("`messages[1].tool_calls["), got
 
 
+def test_more_calls_than_can_be_checked_are_refused(tokenizer: Path, tmp_path: Path) -> None:
+    """Each is checked by a rendering of all, so this would take quadratic time."""
+    row = marked("plain")
+    row["messages"][1]["tool_calls"] *= 5_000
+    [got] = rendered(tokenizer, tmp_path / "t.jinja", PLAIN, [row])
+    assert got["detail"].startswith("`tool_calls`: too many to check"), got
+
+
 @pytest.mark.parametrize("member", ["name", "arguments"])
 def test_a_member_of_a_call_that_is_ignored_is_refused(
     member: str, tokenizer: Path, tmp_path: Path

@@ -16,8 +16,15 @@ const FUNCTION: &str = "function";
 /// Members of a call that only connect it with its result, or say what every call is.
 const CALL_LINKS: [&str; 3] = ["id", "type", "index"];
 
+/// Maximum work for the checks of one row: the number of renderings times the bytes of each. It
+/// allows a hundred calls in half a megabyte. Without a limit, a row of calls takes quadratic time.
+const WORK_MAX: usize = 256 << 20;
+/// So many renderings are always allowed, because a long row may have a few calls.
+const RENDERINGS_MIN: usize = 16;
+
 /// Refuses a row if a field of it is not used in its text.
 pub(super) fn check(jinja: &Jinja, script: Script<'_>, text: &str) -> Result<(), Reason> {
+    check_work(script, text.len())?;
     if let Some(inputs) = script.inputs {
         check_inputs(jinja, script, inputs, text)?;
     }
@@ -25,6 +32,42 @@ pub(super) fn check(jinja: &Jinja, script: Script<'_>, text: &str) -> Result<(),
         check_missing_content(jinja, script, text)?;
     }
     (0..script.turns.len()).try_for_each(|index| check_members(jinja, script, index, text))
+}
+
+/// Refuses a row with so many tools or calls that checking each would take too long.
+fn check_work(script: Script<'_>, text_bytes: usize) -> Result<(), Reason> {
+    let tools = script.inputs.and_then(|inputs| inputs.tools.as_ref());
+    let mut members: Vec<(&String, &Value)> = Vec::new();
+    for turn in script.turns {
+        let all = turn.extras.iter().flat_map(|extras| &extras.members);
+        members.extend(all.filter(|(name, _)| !is_link(turn, name)));
+    }
+    let of_tools = tools.and_then(Value::as_array).map_or(0, Vec::len);
+    let of_members: usize = members.iter().map(|(name, value)| renderings(name, value)).sum();
+    let values = members.iter().map(|(_, value)| *value).chain(tools);
+    let bytes = text_bytes + values.map(|value| value.to_string().len()).sum::<usize>();
+    let all = of_tools + of_members;
+    if all <= RENDERINGS_MIN || all.saturating_mul(bytes) <= WORK_MAX {
+        return Ok(());
+    }
+    let field = if of_tools > of_members { "tools" } else { CALLS };
+    Err(Reason::found(
+        Code::UnsupportedField,
+        format!(
+            "`{field}`: too many to check that the template writes each: {all} renderings of \
+                {bytes} bytes; split the dialogue"
+        ),
+    ))
+}
+
+/// How often a dialogue is rendered to check one member of a message.
+fn renderings(name: &str, value: &Value) -> usize {
+    let of_call = |call: &Value| {
+        let holder = call.get(FUNCTION).filter(|function| function.is_object()).unwrap_or(call);
+        1 + holder.as_object().map_or(0, serde_json::Map::len)
+    };
+    let calls = value.as_array().filter(|_| name == CALLS);
+    1 + calls.into_iter().flatten().map(of_call).sum::<usize>()
 }
 
 /// Refuses a row if a missing content is not the same as null for the template: it is missing in
@@ -233,4 +276,27 @@ pub(super) fn unused(template: &str, field: &str) -> Reason {
                 remove the field"
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialogue::Extras;
+
+    #[test]
+    fn the_work_of_a_row_has_a_limit_and_a_few_renderings_are_free() {
+        let call = serde_json::json!({"function": {"name": "f", "arguments": {"x": 1}}});
+        let checked = |calls: usize, text_bytes: usize| {
+            let calls = Value::from(vec![call.clone(); calls]);
+            let members = [(CALLS.to_owned(), calls)].into_iter().collect();
+            let extras = Some(Box::new(Extras { members, ..Extras::default() }));
+            let turns = [Turn { extras, ..Turn::new(Role::Assistant, "a") }];
+            check_work((&turns[..]).into(), text_bytes)
+        };
+        assert!(checked(100, 500 << 10).is_ok());
+        assert!(checked(5, 16 << 20).is_ok());
+        assert!(checked(6, 16 << 20).is_err());
+        let refused = checked(10_000, 500 << 10).expect_err("is too much");
+        assert!(refused.detail.is_some_and(|detail| detail.starts_with("`tool_calls`: too many")));
+    }
 }
