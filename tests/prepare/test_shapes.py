@@ -165,7 +165,7 @@ def test_a_row_of_no_known_shape_is_told_what_it_might_be(tmp_path: Path) -> Non
     for part in (
         "`query`, `completion`, `score`",
         "`prompt_completion`",
-        "`query` might be its `prompt`",
+        "if `query` is its `prompt`, add `--map prompt=query`",
     ):
         assert part in str(caught.value), part
     path = lines(tmp_path / "rows.jsonl", [{"prompt": "q", "chosen": "a", "rejected": "b"}] * 30)

@@ -16,7 +16,7 @@ import regex
 
 from reference_dedup import exact_key, normal, shingles
 from reference_filters import FILTERS, phrases_in
-from reference_pairs import PRESETS, pairs, score
+from reference_pairs import PRESETS, doubt, pairs, score
 from reference_rows import Answers, Refused, Row, check_tools, fields_of
 from reference_shapes import dialogue, id_of, shape_of, usual_shape
 from reference_tokens import Messages, Tokens
@@ -53,6 +53,7 @@ class Outcome:
     letters_changed: int = 0
     tokens_truncated: int | None = None
     phrases: set[str] = field(default_factory=set)
+    doubts: list[str] = field(default_factory=list)
     texts: list[dict[str, Any]] = field(default_factory=list)
     samples: list[dict[str, Any]] = field(default_factory=list)
 
@@ -85,6 +86,10 @@ class Walk:
     def __init__(self, command: str, rules: dict[str, Any], tokens: Tokens) -> None:
         self.command, self.rules, self.tokens = command, rules, tokens
         self.kept: dict[str, int] = {}
+        self.preferred: set[tuple[str, str, str]] = set()
+        table = rules.get("binarize", {})
+        drops = "keep" if "preset" in table else "drop"
+        self.drops_doubtful = table.get("doubtful_pairs", drops) == "drop"
         self.shingles: dict[int, frozenset[Any]] = {}
         self.control = sorted(
             {*tokens.special, *regex.findall(MARKER, str(tokens.outer.chat_template))}
@@ -114,12 +119,15 @@ class Walk:
             self._look_for_control_tokens(
                 [m["content"] for m in context] + [text for pair in made or [] for text in pair[:2]]
             )
+            if made is not None:
+                made = self._settle(done, made, [doubt(pair) for pair in made])
             self._admit(done, row.raw, context)
             done.split = self._split(context)
             if done.duplicate_of is None and made is None:
                 self._sample(done, context)
             elif done.duplicate_of is None:
-                self._token_pairs(done, context, made or [])
+                made = self._compare(done, context, made or [])
+                self._token_pairs(done, context, made)
         except Refused as refused:
             done.outcome, done.reason = refused.outcome, refused.reason
             done.samples, done.texts = [], []
@@ -171,6 +179,30 @@ class Walk:
             raise Refused(made)
         return made
 
+    def _settle(self, done: Outcome, made: list[Any], doubts: list[str | None]) -> list[Any]:
+        """The pairs without those that teach nothing or the wrong thing, if these are dropped."""
+        found = [name for name in doubts if name is not None]
+        done.doubts += found
+        if not self.drops_doubtful:
+            return made
+        left = [pair for pair, name in zip(made, doubts, strict=True) if name is None]
+        if not left:
+            raise Refused(found[0])
+        return left
+
+    def _compare(self, done: Outcome, context: Messages, made: list[Any]) -> list[Any]:
+        """The pairs without those of which an earlier row says the opposite."""
+        prompt = repr(exact_key([message["content"] for message in context]))
+        opposite = [
+            "contradicts_row"
+            if pair[0] != pair[1] and (prompt, pair[1], pair[0]) in self.preferred
+            else None
+            for pair in made
+        ]
+        said = zip(made, opposite, strict=True)
+        self.preferred |= {(prompt, pair[0], pair[1]) for pair, found in said if found is None}
+        return self._settle(done, made, opposite)
+
     def _look_for_control_tokens(self, texts: list[str]) -> None:
         if self.rules["tokenize"]["control_tokens"] == "quarantine" and any(
             token in text for text in texts for token in self.control
@@ -220,15 +252,19 @@ class Walk:
         ]
 
     def _token_pairs(self, done: Outcome, context: Messages, made: list[Any]) -> None:
-        lost = 0
-        for number, (chosen, rejected, score_chosen, score_rejected) in enumerate(made):
+        lost, doubts = 0, list[str | None]()
+        for chosen, rejected, score_chosen, score_rejected in made:
             ids = self.tokens.pair(
                 context, chosen, rejected, self.rules["binarize"].get("max_length", 1024)
             )
             if isinstance(ids, str):
                 raise Refused(ids)
+            is_same = ids[0]["chosen_ids"] == ids[0]["rejected_ids"]
+            doubts.append("identical_when_truncated" if is_same else None)
+            if is_same and self.drops_doubtful:
+                continue
             scores = {"score_chosen": score_chosen, "score_rejected": score_rejected}
-            done.samples.append({**ids[0], **scores, "pair": number})
+            done.samples.append({**ids[0], **scores, "pair": len(done.samples)})
             lost += ids[1]
             sides = [
                 [*context, {"role": "assistant", "content": text}] for text in (chosen, rejected)
@@ -240,6 +276,7 @@ class Walk:
                 "rejected": sides[1],
             }
             done.texts.append({**text, "messages": sides[0], **scores})
+        self._settle(done, made, doubts)
         done.tokens_truncated = lost
 
 

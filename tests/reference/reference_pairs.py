@@ -109,6 +109,18 @@ def pairs(
     return made or "identical_completions"
 
 
+def doubt(pair: Pair) -> str | None:
+    """Why a pair teaches nothing or the wrong thing, as far as it shows before it is cut."""
+    chosen, _, score_chosen, score_rejected = pair
+    if not chosen.strip():
+        return "empty_chosen"
+    if score_chosen is None or score_rejected is None:
+        return None
+    if score_chosen == score_rejected:
+        return "tie"
+    return "rejected_scores_higher" if score_chosen < score_rejected else None
+
+
 def _pick(places: list[int], seed: int, prompt_id: str) -> list[int]:
     """One of them, by the first eight bytes of a SHA-256 over seed and prompt."""
     draw = int.from_bytes(hashlib.sha256(f"{seed}:{prompt_id}:0".encode()).digest()[:8], "big")

@@ -44,6 +44,8 @@ VERDICTS = {
     ),
     **dict.fromkeys(("no_assistant_tokens", "prompt_too_long"), "dropped"),
     **dict.fromkeys(("unsupported_field", "control_token", "prompt_not_prefix"), "quarantined"),
+    **dict.fromkeys(("empty_chosen", "rejected_scores_higher", "contradicts_row"), "dropped"),
+    "identical_when_truncated": "dropped",
     "multi_message_completion": "quarantined",
 }
 """Every reason that the twin gives, with what becomes of the row."""

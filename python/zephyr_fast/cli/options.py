@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from zephyr_fast._core import ConfigError, names
+from zephyr_fast.prepare.recipe import quoted
 from zephyr_fast.printed import channel
 from zephyr_fast.untrusted.limits import COUNT_MAX, THREADS_MAX
 
@@ -83,6 +84,14 @@ _SHARED = [
         multiple=True,
         metavar="KEY=VALUE",
         help="Override a recipe key, e.g. `dedup.near=false`. Repeatable.",
+    ),
+    click.option(
+        "--map",
+        "own_names",
+        multiple=True,
+        metavar="NAME=YOURS",
+        help="Say how your rows call a column (`prompt=question`) or a field of messages "
+        "(`content=text`), or which role a word stands for (`role.bot=assistant`). Repeatable.",
     ),
     click.option(
         "--decontaminate",
@@ -171,6 +180,19 @@ def pairs(option: str, given: tuple[str, ...], example: str) -> dict[str, str]:
             raise ConfigError(f"{option} {text}: expected {example}")
         found[name] = value
     return found
+
+
+def of_map(given: tuple[str, ...]) -> dict[str, str]:
+    """Return the recipe keys that the `--map` options set."""
+    example = "NAME=YOURS, e.g. `--map prompt=question`, or `--map role.bot=assistant`"
+    keys = {}
+    for name, value in pairs("--map", given, example).items():
+        table, dot, word = name.partition(".")
+        if dot and table != "role":
+            raise ConfigError(f"--map {name}={value}: expected {example}")
+        key = f"source.roles.{quoted(word)}" if dot else f"source.columns.{quoted(name)}"
+        keys[key] = quoted(value)
+    return keys
 
 
 def _check_few(option: str, given: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from zephyr_fast._core import StorageError
-from zephyr_fast.cli.options import choices, open_channel, pairs, shared
+from zephyr_fast.cli.options import choices, of_map, open_channel, pairs, shared
 from zephyr_fast.prepare.recipe import bundled
 from zephyr_fast.printed import channel, detail, note, say, say_json, shown, warn
 from zephyr_fast.untrusted.bounded import read_bytes
@@ -84,6 +84,7 @@ def _run(
     template: str | None,
     train_end: str | None,
     settings: tuple[str, ...],
+    own_names: tuple[str, ...],
     evaluation_sets: tuple[str, ...],
     dry_run: bool,
     as_json: bool,
@@ -99,6 +100,7 @@ def _run(
         raise click.UsageError("--dry-run and --json exclude each other")
     flags = flags | {"template.name": template, "tokenize.train_end": train_end}
     overrides = {key: value for key, value in flags.items() if value is not None}
+    overrides |= of_map(own_names)
     overrides |= pairs("--set", settings, "KEY=VALUE, e.g. `--set pack.seq_len=512`")
     options["overrides"] = overrides
     options["input"] = options["input"] or None

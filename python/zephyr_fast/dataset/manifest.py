@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -236,6 +236,7 @@ class Manifest:
     decontamination: Decontamination
     splits: dict[str, Split]
     files: tuple[FileEntry, ...]
+    doubtful_pairs: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: str | Path) -> "Manifest":

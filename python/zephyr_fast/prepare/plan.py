@@ -57,7 +57,7 @@ class InputFile:
 
 
 def plan(
-    command: str, recipe: str, out: str | Path, options: RunOptions | dict[str, Any]
+    command: str, recipe: str | Path, out: str | Path, options: RunOptions | dict[str, Any]
 ) -> list[tuple[str, str]]:
     """Return what `prep` or `binarize` would do with these arguments, as (label, value) lines.
 

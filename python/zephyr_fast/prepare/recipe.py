@@ -60,12 +60,12 @@ def bundled(command: str | None = None) -> list[str]:
     return [path.stem for path in paths]
 
 
-def read(name: str, settings: Mapping[str, Value] | None = None) -> Recipe:
+def read(name: str | Path, settings: Mapping[str, Value] | None = None) -> Recipe:
     """Read the bundled recipe of that name, or the TOML file at that path, and check every key.
 
     Raises ConfigError with file and line.
     """
-    known = bundled()
+    known, name = bundled(), str(name)
     path = RECIPES / f"{name}.toml" if name in known else Path(name)
     shown = path.name if name in known else name.encode("utf-8", "backslashreplace").decode()
     try:
@@ -121,7 +121,7 @@ def against(recipe: Recipe, sets: Mapping[str, str]) -> Recipe:
     tables = written if override is not None else written.get("decontaminate", {})
     kept = [table for table in tables.get("against", []) if table.get("name") not in found]
     inline = [
-        "{" + ", ".join(f"{key} = {_toml_string(str(text))}" for key, text in table.items()) + "}"
+        "{" + ", ".join(f"{key} = {quoted(str(text))}" for key, text in table.items()) + "}"
         for table in [*kept, *found.values()]
     ]
     overrides = (*recipe.overrides, ("decontaminate.against", f"[{', '.join(inline)}]"))
@@ -157,6 +157,8 @@ def _dotted(settings: Mapping[str, Value], above: str = "") -> Iterator[tuple[st
             raise _core.ConfigError(f"the name of a recipe key must be text, not {brief(key)}")
         if isinstance(value, Mapping):
             yield from _dotted(value, f"{above}{key}.")
+        elif above == "source.roles." and "." in key:  # a word of the rows
+            yield f"{above}{quoted(key)}", value
         else:
             yield f"{above}{key}", value
 
@@ -171,7 +173,7 @@ def _toml(value: Value) -> str:
 def _toml_inner(value: Value) -> str:
     """Return a value within a list or a table as TOML."""
     if isinstance(value, str):
-        return _toml_string(value)
+        return quoted(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
@@ -179,7 +181,7 @@ def _toml_inner(value: Value) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_toml_inner, value))}]"
     if isinstance(value, Mapping):
-        items = (f"{_toml_string(str(key))} = {_toml_inner(of)}" for key, of in value.items())
+        items = (f"{quoted(str(key))} = {_toml_inner(of)}" for key, of in value.items())
         return f"{{{', '.join(items)}}}"
     raise _core.ConfigError(
         "the value of a recipe key must be text, a number, true or false, a list or a table of "
@@ -187,9 +189,9 @@ def _toml_inner(value: Value) -> str:
     )
 
 
-def _toml_string(text: str) -> str:
-    """Return text in quotes. JSON escapes the same characters except DEL. Characters outside the
-    first plane are not escaped, because JSON writes them as two halves.
+def quoted(text: str) -> str:
+    """Return text in quotes, as TOML. JSON escapes the same characters except DEL. Characters
+    outside the first plane are not escaped, because JSON writes them as two halves.
     """
     return json.dumps(_utf8(text), ensure_ascii=False).replace("\x7f", "\\u007f")
 

@@ -40,7 +40,9 @@ class RunOptions(TypedDict, total=False):
     on_progress: Callable[[Progress], object] | None
 
 
-def prep(recipe: str = "ultrachat", *, out: str | Path, **options: Unpack[RunOptions]) -> Manifest:
+def prep(
+    recipe: str | Path = "ultrachat", *, out: str | Path, **options: Unpack[RunOptions]
+) -> Manifest:
     """Clean, filter, deduplicate, tokenize and pack dialogues.
 
     If `out` already holds the result of the same run, nothing is written.
@@ -94,7 +96,7 @@ def prep(recipe: str = "ultrachat", *, out: str | Path, **options: Unpack[RunOpt
 
 
 def binarize(
-    recipe: str = "ultrafeedback", *, out: str | Path, **options: Unpack[RunOptions]
+    recipe: str | Path = "ultrafeedback", *, out: str | Path, **options: Unpack[RunOptions]
 ) -> Manifest:
     """Turn scored completions, or existing pairs, into preference pairs (text and tokens).
 
@@ -128,7 +130,7 @@ def check_options(command: str, options: RunOptions) -> None:
         raise _core.ConfigError("--strict and --max-bad-rows exclude each other; drop one of them")
 
 
-def resolve_recipe(recipe: str, options: RunOptions) -> Recipe:
+def resolve_recipe(recipe: str | Path, options: RunOptions) -> Recipe:
     """Return the checked recipe with all overrides and evaluation sets."""
     found = read(recipe, options.get("overrides"))
     return against(found, options.get("decontaminate") or {})
@@ -164,7 +166,7 @@ def _inputs(command: str, recipe: Recipe, given: object, spool: Spool) -> list[P
     )
 
 
-def _resolve(command: str, recipe: str, options: RunOptions, spool: Spool) -> Resolved:
+def _resolve(command: str, recipe: str | Path, options: RunOptions, spool: Spool) -> Resolved:
     """Find everything that a run reads, and try an unknown template."""
     check_options(command, options)
     found = resolve_recipe(recipe, options)
@@ -182,7 +184,7 @@ def check_template(recipe: Recipe, tokenizer: Path | None) -> None:
             canary.check(unknown)
 
 
-def _run(command: str, recipe: str, out: str | Path, options: RunOptions) -> Manifest:
+def _run(command: str, recipe: str | Path, out: str | Path, options: RunOptions) -> Manifest:
     with Spool() as spool:
         found = _resolve(command, recipe, options, spool)
         manifest = _core.run(

@@ -129,8 +129,8 @@ def _frequent_reasons(manifest: Manifest) -> list[str]:
 
 
 def _changes(manifest: Manifest) -> list[tuple[str, str]]:
-    """Return the entries about near-duplicates, phrases, capital letters and the order of
-    messages, if there are any.
+    """Return the entries about near-duplicates, phrases, capital letters, doubtful pairs and the
+    order of messages, if there are any.
     """
     entries = []
     if manifest.dedup.near_search_truncated:
@@ -151,6 +151,8 @@ def _changes(manifest: Manifest) -> list[tuple[str, str]]:
                 f"{manifest.truecase.rows:,} rows",
             )
         )
+    if manifest.doubtful_pairs:
+        entries.append(("doubtful pairs", _doubtful_pairs(manifest)))
     structure = manifest.structure
     unusual = {
         f"{structure.messages_cut:,} messages after the last answer removed": structure.rows_cut,
@@ -161,6 +163,12 @@ def _changes(manifest: Manifest) -> list[tuple[str, str]]:
         kept = [f"{what} in {rows:,} rows" for what, rows in unusual.items() if rows]
         entries.append(("structure", "; ".join(kept)))
     return entries
+
+
+def _doubtful_pairs(manifest: Manifest) -> str:
+    kept = 'doubtful_pairs = "keep"' in manifest.recipe.text
+    what = "kept, see `binarize.doubtful_pairs`" if kept else "left out of rows with other pairs"
+    return f"{_counts(manifest.doubtful_pairs)} ({what})"
 
 
 def _decontamination(found: Decontamination) -> str:

@@ -111,6 +111,20 @@ pub struct TokenPair {
     pub score_rejected: Option<f64>,
 }
 
+impl TokenPair {
+    /// All tokens.
+    #[must_use]
+    pub fn token_count(&self) -> usize {
+        self.prompt_ids.len() + self.label_tokens()
+    }
+
+    /// Those of the completions.
+    #[must_use]
+    pub fn label_tokens(&self) -> usize {
+        self.chosen_ids.len() + self.rejected_ids.len()
+    }
+}
+
 /// Appends a document's labels.
 pub fn append_labels(ids: &[u32], trained: &[Range<u32>], labels: &mut Vec<i32>) {
     let start = labels.len();

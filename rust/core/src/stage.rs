@@ -91,12 +91,13 @@ codes! {
     InvalidRow "invalid_row" Unreadable
         "The row is valid JSON, but does not have the expected shape: a field is missing or has the \
          wrong type."
-        "Fix the field that the detail names. `docs/rows.md` lists the known shapes. A row that \
-         has none of these needs other names for its columns."
+        "Fix the field that the detail names. `docs/rows.md` lists the known shapes. If \
+         your columns have other names, use `--map`."
     UnsupportedField "unsupported_field" Quarantined
         "The row has a field that decides what is trained and that zephyr-fast does not support \
          yet, such as tool calls, images or a message weight of 0."
-        "Remove the field, or the row; the detail names the field."
+        "List the column in `source.ignore`, or remove the row. The detail names the field; that of a \
+         message is listed as `messages.weight`."
     MultiMessageCompletion "multi_message_completion" Quarantined
         "After the messages that they have in common, `chosen` and `rejected` have more than one \
          message, so they cannot be compared as completions."
@@ -150,8 +151,23 @@ codes! {
         "No completion has the score that decides."
         "Choose another score with `--score-by`."
     Tie "tie" Dropped
-        "No completion scores lower than the best one."
-        "Choose a strategy that accepts ties, such as `--strategy best-vs-random`."
+        "No completion scores lower than the best one, or the two of a pair have the same score."
+        "Choose a strategy that accepts ties, such as `--strategy best-vs-random`, and set \
+         `binarize.doubtful_pairs = \"keep\"`."
+    EmptyChosen "empty_chosen" Dropped
+        "The chosen completion is empty or only white space."
+        "Fix or remove the row. `binarize.doubtful_pairs = \"keep\"` keeps such pairs."
+    RejectedScoresHigher "rejected_scores_higher" Dropped
+        "The rejected completion has a higher score than the chosen one."
+        "Swap the two, or fix the scores. `binarize.doubtful_pairs = \"keep\"` keeps such pairs."
+    ContradictsRow "contradicts_row" Dropped
+        "An earlier row with the same prompt prefers the completion that this one rejects. The \
+         detail has the number of that row."
+        "Decide which row is right, and remove the other. `binarize.doubtful_pairs = \"keep\"` keeps \
+         both."
+    IdenticalWhenTruncated "identical_when_truncated" Dropped
+        "The chosen and the rejected completion are equal within `binarize.max_length` tokens."
+        "Raise `--max-length`. `binarize.doubtful_pairs = \"keep\"` keeps such pairs."
     IdenticalCompletions "identical_completions" Dropped
         "The chosen and the rejected completion would be the same text."
         "No change is needed: such a pair teaches nothing."
@@ -191,7 +207,7 @@ codes! {
 }
 
 /// Reasons that drop a row because of its form or of a limit.
-const STRUCTURAL: [Code; 9] = [
+const STRUCTURAL: [Code; 14] = [
     Code::EmptyDialogue,
     Code::EmptyTurn,
     Code::RolesOutOfOrder,
@@ -199,6 +215,11 @@ const STRUCTURAL: [Code; 9] = [
     Code::EndsWithAssistant,
     Code::TooFewCompletions,
     Code::NoScores,
+    Code::Tie,
+    Code::EmptyChosen,
+    Code::RejectedScoresHigher,
+    Code::ContradictsRow,
+    Code::IdenticalWhenTruncated,
     Code::NoAssistantTokens,
     Code::PromptTooLong,
 ];

@@ -4,16 +4,17 @@
 //! Facts of the presets: HuggingFaceH4/ultrafeedback_binarized (`create_dataset.py`),
 //! argilla/ultrafeedback-binarized-preferences, and arXiv 2310.16944 §4.1.
 
+pub mod doubts;
 mod draws;
 mod score;
 mod strategy;
 
 use crate::dialogue::{Dialogue, Pair, Replies};
-use crate::recipe::{self, Preset, ScoreBy, Strategy};
+use crate::recipe::{self, DoubtfulPairs, Preset, ScoreBy, Strategy};
 use crate::stage::{Code, Reason};
 
 /// The version of these rules.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// All settings for forming the pairs of a row.
 #[derive(Debug, Clone)]
@@ -43,6 +44,9 @@ fn fill(preset: Preset, recipe: &mut recipe::Binarize) {
 /// Writes the preset's choices, or the defaults, into the recipe, so the manifest's copy contains
 /// them.
 pub fn resolve(recipe: &mut recipe::Binarize) {
+    let has_preset = recipe.preset.is_some();
+    let doubtful = if has_preset { DoubtfulPairs::Keep } else { DoubtfulPairs::Drop };
+    recipe.doubtful_pairs.get_or_insert(doubtful);
     fill(recipe.preset.unwrap_or(Preset::Paper), recipe);
 }
 

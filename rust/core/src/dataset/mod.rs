@@ -4,6 +4,7 @@
 pub mod card;
 #[cfg(test)]
 mod columns;
+mod counts;
 mod files;
 pub mod fingerprint;
 pub(crate) mod layout;

@@ -53,7 +53,7 @@ use crate::recipe::Dedup;
 use signature::Near;
 
 pub use minhash::{BANDS, VERSION};
-pub use signature::{Signature, sign, sign_bytes};
+pub use signature::{Signature, sign, sign_bytes, sign_dialogue};
 
 /// Maximum number of rows with the same band key that are compared, the newest first. Longer runs
 /// consist of rows that share a template without being near duplicates, and comparing them would

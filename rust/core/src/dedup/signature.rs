@@ -40,12 +40,7 @@ pub fn sign(dialogue: &Dialogue, dedup: &Dedup) -> Signature {
     if turns.is_empty() {
         return Signature::default();
     }
-    let texts: Vec<(Cow<'_, str>, bool)> = texts_of(dialogue, turns, dedup.of)
-        .map(|text| {
-            let has_code = code::is_in(&text);
-            (text, has_code)
-        })
-        .collect();
+    let texts = with_code(texts_of(dialogue, turns, dedup.of));
     Signature {
         exact: dedup.is_exact().then(|| hash_text(&texts)),
         near: if dedup.near { sign_near(&texts) } else { None },
@@ -93,6 +88,15 @@ fn texts_of<'text>(
     turns.iter().flat_map(of_turn).chain(inputs)
 }
 
+/// Texts, each with whether it has code.
+fn with_code<'text>(texts: impl Iterator<Item = Cow<'text, str>>) -> Vec<(Cow<'text, str>, bool)> {
+    let with_code = |text: Cow<'text, str>| {
+        let has_code = code::is_in(&text);
+        (text, has_code)
+    };
+    texts.map(with_code).collect()
+}
+
 /// The tokens of messages, each with whether it has code.
 fn tokens_of(texts: &[(Cow<'_, str>, bool)]) -> Vec<u64> {
     let mut tokens = Tokens::default();
@@ -104,6 +108,12 @@ fn hash_text(texts: &[(Cow<'_, str>, bool)]) -> u128 {
     let mut key = Vec::with_capacity(texts.iter().map(|(text, _)| text.len() + 2).sum());
     texts.iter().for_each(|(text, has_code)| tokens::append_text(text, *has_code, &mut key));
     xxh3_128(&key)
+}
+
+/// The hash of all messages of a dialogue, and of what else a template may show.
+#[must_use]
+pub fn sign_dialogue(dialogue: &Dialogue) -> u128 {
+    hash_text(&with_code(texts_of(dialogue, &dialogue.turns, Compared::Dialogue)))
 }
 
 /// Signs a row by its raw bytes, which `binarize` compares.

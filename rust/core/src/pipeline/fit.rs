@@ -6,6 +6,7 @@ use crate::dataset::product::Product;
 use crate::error::{Error, Result};
 use crate::filter;
 use crate::read::shape;
+use crate::read::shape::renamed::Renaming;
 use crate::recipe::{Compat, Dedup, Pack, Preset, Recipe, Tokenize, TrainOn};
 
 /// Reads a recipe and validates the names that only the steps know. The arguments are those of
@@ -15,6 +16,7 @@ pub fn read(text: &str, name: &str, overrides: &[(String, String)]) -> Result<Re
     if recipe.source.shape != "auto" {
         shape::named(&recipe.source.shape)?;
     }
+    Renaming::of(&recipe.source)?;
     Ok(recipe)
 }
 

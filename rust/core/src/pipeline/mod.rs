@@ -4,6 +4,7 @@
 //! While a round is encoded and written, the next one is cleaned, so no core waits for the serial
 //! parts.
 
+mod admission;
 mod bad_rows;
 mod changes;
 pub mod encoded;
@@ -35,7 +36,6 @@ use crate::dataset::manifest::Manifest;
 use crate::dataset::out_folder::{Claim, OutputDir};
 use crate::dataset::product::Product;
 use crate::dataset::quarantine::QuarantinedRow;
-use crate::dedup::Seen;
 use crate::error::{Error, Result};
 use crate::normal::sha256_hex;
 use crate::pipeline::row::{Outcome, RowPipeline, Visited};
@@ -45,6 +45,7 @@ use crate::read::shape::unread::Unread;
 use crate::read::{self, Chunk, Input, Progress, RawRow};
 use crate::recipe::Recipe;
 use crate::tokenize::Tokenizer;
+use admission::Admission;
 use bad_rows::BadRows;
 use output::Output;
 
@@ -122,13 +123,16 @@ fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {
     watch.bytes_total.store(inputs.iter().map(|input| input.bytes).sum(), Ordering::Relaxed);
     let bad_rows = BadRows::new(&inputs, &job.options);
     let mut output = Output::new(&walk, &folder, &inputs)?;
-    let mut seen = Seen::new(folder.work(), &walk.recipe.dedup)?;
+    let mut admission = Admission::new(&walk, folder.work(), bad_rows)?;
     let memory = job.options.max_memory;
-    let rows_read = process_rows(&walk, &inputs, watch, memory, &mut seen, &mut output, bad_rows)?;
+    let rows_read = process_rows(&walk, &inputs, watch, memory, &mut admission, &mut output)?;
+    if let Some(renaming) = walk.renaming.as_ref().filter(|_| rows_read > 0) {
+        renaming.check_found()?;
+    }
     output.check_conserved(rows_read)?;
     output.check_some_written()?;
-    output.near_search_truncated = seen.near_search_truncated();
-    drop(seen);
+    output.near_search_truncated = admission.near_search_truncated();
+    drop(admission);
     let name = Path::new(&job.recipe_name)
         .file_stem()
         .map_or_else(|| job.recipe_name.clone(), |stem| stem.to_string_lossy().into_owned());
@@ -180,9 +184,8 @@ fn process_rows(
     inputs: &[Input],
     watch: &Watch,
     memory: Option<u64>,
-    seen: &mut Seen,
+    admission: &mut Admission<'_>,
     output: &mut Output,
-    mut bad_rows: BadRows<'_>,
 ) -> Result<u64> {
     let round_chunks = round_chunks(memory);
     let (sender, receiver) = mpsc::sync_channel(round_chunks);
@@ -208,9 +211,9 @@ fn process_rows(
                 || finish(walk, std::mem::take(&mut pending), watch, |row| output.push(row)),
             );
             written?;
-            pending = Round { started, rows: admit(visited?, seen, &mut bad_rows)? };
+            pending = Round { started, rows: admission.admit(visited?)? };
             if is_last && pending.rows.is_empty() {
-                return bad_rows.check_total(next_row as u64).map(|()| next_row as u64);
+                return admission.check_total(next_row as u64).map(|()| next_row as u64);
             }
         }
     })
@@ -312,31 +315,6 @@ fn visit(walk: &RowPipeline, started: &[Started], watch: &Watch) -> Result<Vec<R
         .collect()
 }
 
-/// Marks duplicates and counts unreadable rows, in row order.
-fn admit(mut rows: Vec<Row>, seen: &mut Seen, bad_rows: &mut BadRows<'_>) -> Result<Vec<Row>> {
-    for row in &mut rows {
-        match &row.visited.outcome {
-            Outcome::GoingOn(cleaned) => {
-                let repeat = cleaned
-                    .signature
-                    .as_ref()
-                    .map(|signature| seen.admit(row.row_id, signature))
-                    .transpose()?
-                    .flatten();
-                if let Some(repeat) = repeat {
-                    row.visited.outcome = Outcome::Duplicate(repeat);
-                }
-            }
-            Outcome::Unreadable(reason) => bad_rows.add(reason, row.input, &row.raw)?,
-            Outcome::Dropped(_)
-            | Outcome::Duplicate(_)
-            | Outcome::Quarantined(_)
-            | Outcome::Written(..) => {}
-        }
-    }
-    Ok(rows)
-}
-
 /// Encodes the rows that are kept, and passes every row on in row order.
 fn finish(
     walk: &RowPipeline,
@@ -357,7 +335,7 @@ fn finish(
         watch.rows.fetch_add(1, Ordering::Relaxed);
         if let Outcome::Written(_, encoded) = &written.outcome {
             watch.written.fetch_add(1, Ordering::Relaxed);
-            watch.tokens.fetch_add(output::token_count(encoded) as u64, Ordering::Relaxed);
+            watch.tokens.fetch_add(encoded.token_count() as u64, Ordering::Relaxed);
         }
         push(written)?;
     }

@@ -47,30 +47,6 @@ pub(super) struct Row {
     pub unread: Vec<String>,
 }
 
-/// Tokens that go into shards.
-pub(super) fn token_count(encoded: &Encoded) -> usize {
-    match &encoded.tokens {
-        Tokens::None => 0,
-        Tokens::Sample(sample) => sample.ids.len(),
-        Tokens::Pairs(pairs) => pairs
-            .iter()
-            .map(|(_, pair)| {
-                pair.prompt_ids.len() + pair.chosen_ids.len() + pair.rejected_ids.len()
-            })
-            .sum(),
-    }
-}
-
-fn trained_count(encoded: &Encoded) -> usize {
-    match &encoded.tokens {
-        Tokens::None => 0,
-        Tokens::Sample(sample) => sample.label_tokens(),
-        Tokens::Pairs(pairs) => {
-            pairs.iter().map(|(_, pair)| pair.chosen_ids.len() + pair.rejected_ids.len()).sum()
-        }
-    }
-}
-
 /// All files that are being written, and the counts.
 pub(super) struct Output<'run> {
     walk: &'run RowPipeline,
@@ -83,6 +59,7 @@ pub(super) struct Output<'run> {
     inputs_read: InputsRead,
     changes: Changes,
     shapes: BTreeMap<String, u64>,
+    doubtful_pairs: BTreeMap<String, u64>,
     contamination: Sums,
     first_rows: FirstRows,
     /// Rows whose search for near-duplicates was truncated.
@@ -133,6 +110,7 @@ impl<'run> Output<'run> {
             inputs_read: InputsRead::new(inputs),
             changes: Changes::default(),
             shapes: BTreeMap::new(),
+            doubtful_pairs: BTreeMap::new(),
             contamination: Sums::default(),
             first_rows: FirstRows::default(),
             near_search_truncated: 0,
@@ -192,7 +170,7 @@ impl<'run> Output<'run> {
             .iter_mut()
             .find(|split| split.name == name)
             .expect("the split of a row must be train or test");
-        let (tokens, trained) = (token_count(encoded), trained_count(encoded));
+        let (tokens, trained) = (encoded.token_count(), encoded.label_tokens());
         self.rows.written += 1;
         split.sums.rows += 1;
         split.sums.tokens += tokens as u64;
@@ -200,6 +178,9 @@ impl<'run> Output<'run> {
         split.sums.tokens_truncated += encoded.tokens_truncated as u64;
         split.sums.label_tokens_truncated += encoded.label_tokens_truncated as u64;
         split.sums.rows_truncated += u64::from(encoded.tokens_truncated > 0);
+        for code in &cleaned.doubts {
+            count(&mut self.doubtful_pairs, code.word());
+        }
         entry.split = Some(name);
         if self.walk.encoding.is_some() {
             entry.tokens = Some(tokens as i32);
@@ -221,9 +202,7 @@ impl<'run> Output<'run> {
                     if let ShardRows::Pairs(rows) = &mut shards.rows {
                         rows.add(entry.row_id, *number, pair);
                     }
-                    shards.row_added(
-                        pair.prompt_ids.len() + pair.chosen_ids.len() + pair.rejected_ids.len(),
-                    )?;
+                    shards.row_added(pair.token_count())?;
                 }
             }
             _ => {
@@ -323,6 +302,7 @@ impl<'run> Output<'run> {
             truecase: self.changes.truecase,
             structure: self.changes.structure,
             dedup: DedupStats { near_search_truncated: self.near_search_truncated },
+            doubtful_pairs: self.doubtful_pairs,
             decontamination,
             splits,
             files,

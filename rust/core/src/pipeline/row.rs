@@ -7,6 +7,7 @@
 use serde_json::Value;
 
 use crate::binarize::Rules;
+use crate::binarize::doubts::{self, Verdict};
 use crate::control_tokens::ControlTokens;
 use crate::dataset::product::Product;
 use crate::decontaminate::Index;
@@ -19,9 +20,10 @@ use crate::normal::{hash64, normalised, sha256_hex};
 use crate::pipeline::fit;
 use crate::progress::Watch;
 use crate::read::LINE_BYTES_MAX;
+use crate::read::shape::renamed::Renaming;
 use crate::read::shape::unread::Unread;
 use crate::read::shape::{self, Shape};
-use crate::recipe::{Action, IdFrom, Recipe};
+use crate::recipe::{Action, DoubtfulPairs, IdFrom, Recipe};
 use crate::stage::{Code, Ending, Notes, Reason, Stage};
 use crate::tokenize::Tokenizer;
 use crate::truecase::Truecase;
@@ -43,6 +45,8 @@ pub struct RowPipeline {
     rules: Option<Rules>,
     control: Option<ControlTokens>,
     shape: Option<&'static Shape>,
+    /// The names that the recipe gives to the columns and roles of the rows.
+    pub renaming: Option<Renaming>,
 }
 
 /// A row that is still kept: parsed, cleaned, paired and signed.
@@ -54,6 +58,23 @@ pub struct Cleaned {
     pub pairs: Vec<Pair>,
     /// Its signature for deduplication, if enabled.
     pub signature: Option<Signature>,
+    /// What its pairs say, to compare with other rows.
+    pub verdicts: Vec<Verdict>,
+    /// Pairs that teach nothing or the wrong thing, kept or not.
+    pub doubts: Vec<Code>,
+}
+
+impl Cleaned {
+    /// Records the doubts about pairs, one entry per pair, and removes these pairs if `drops`.
+    /// Returns the reason of a doubt if no pair is left.
+    pub fn settle(
+        &mut self,
+        doubts: &[Option<Reason>],
+        drops: bool,
+    ) -> std::result::Result<(), Reason> {
+        self.doubts.extend(doubts.iter().flatten().map(|reason| reason.code));
+        if drops { doubts::remove(&mut self.pairs, doubts) } else { Ok(()) }
+    }
 }
 
 /// The outcome of a row. It starts as `GoingOn` and ends as another variant.
@@ -163,6 +184,7 @@ impl RowPipeline {
             "auto" => None,
             name => Some(shape::named(name)?),
         };
+        let renaming = Renaming::of(&recipe.source)?;
         let evaluation_sets = Index::load(&recipe.decontaminate, watch)?;
         Ok(RowPipeline {
             product,
@@ -173,6 +195,7 @@ impl RowPipeline {
             rules,
             control: control.transpose()?,
             shape,
+            renaming,
         })
     }
 
@@ -182,7 +205,13 @@ impl RowPipeline {
         &self,
         rows: impl Iterator<Item = &'row [u8]>,
     ) -> Option<&'static Shape> {
-        self.shape.or_else(|| shape::usual(rows, fit::compares(self.product)))
+        let compares = fit::compares(self.product);
+        self.shape.or_else(|| match &self.renaming {
+            None => shape::usual(rows, compares),
+            Some(renaming) => {
+                shape::usual(rows.filter_map(|row| renaming.apply(row).ok()), compares)
+            }
+        })
     }
 
     /// Reads, cleans, filters and pairs a row. `usual` is the usual shape of its input. `length` is
@@ -232,9 +261,13 @@ impl RowPipeline {
             let detail = format!("{length} bytes (limit: {LINE_BYTES_MAX})");
             return (None, Err(Reason::found(Code::LineTooLong, detail)));
         }
-        match self.shape {
+        let read = |bytes: &[u8], unread: &mut Unread| match self.shape {
             Some(shape) => (Some(shape), shape.parse_whole(bytes, unread)),
             None => shape::read(bytes, usual, fit::compares(self.product), unread),
+        };
+        match &self.renaming {
+            None => read(bytes, unread),
+            Some(renaming) => renaming.read(bytes, unread, read),
         }
     }
 
@@ -266,23 +299,43 @@ impl RowPipeline {
                 return Err(Reason::found(Code::Contaminated, sets.names(&notes.contamination)));
             }
         }
+        let of_pair = |pair: &Pair| doubts::of(pair).map(Reason::from);
+        let doubtful: Vec<Option<Reason>> = pairs.iter().map(of_pair).collect();
         let dedup = &self.recipe.dedup;
         let signature = (dedup.is_exact() || dedup.near).then(|| match self.product {
             Product::Windows => sign(&dialogue, dedup),
             Product::Pairs => sign_bytes(bytes),
         });
-        Ok(Cleaned { dialogue, pairs, signature })
+        let mut cleaned =
+            Cleaned { dialogue, pairs, signature, verdicts: Vec::new(), doubts: Vec::new() };
+        cleaned.settle(&doubtful, self.drops_doubtful())?;
+        cleaned.verdicts = doubts::verdicts(&cleaned.dialogue, &cleaned.pairs);
+        Ok(cleaned)
+    }
+
+    /// Whether pairs that teach nothing or the wrong thing are dropped.
+    pub(super) fn drops_doubtful(&self) -> bool {
+        let binarize = self.recipe.binarize.as_ref();
+        binarize.and_then(|binarize| binarize.doubtful_pairs) == Some(DoubtfulPairs::Drop)
     }
 
     /// Encodes a row that is kept. Returns its tokens, or the reason for which it has no tokens.
     #[must_use]
-    pub fn finish(&self, cleaned: Box<Cleaned>) -> Outcome {
+    pub fn finish(&self, mut cleaned: Box<Cleaned>) -> Outcome {
+        let drops = self.drops_doubtful();
         let encoded = match (&self.encoding, self.product) {
             (None, _) => check_text(&cleaned.dialogue).map(|()| Encoded::of_text()),
             (Some(encoding), Product::Windows) => encoding.dialogue(&cleaned.dialogue),
-            (Some(encoding), Product::Pairs) => encoding.pairs(&cleaned.dialogue, &cleaned.pairs),
+            (Some(encoding), Product::Pairs) => {
+                encoding.pairs(&cleaned.dialogue, &cleaned.pairs, !drops)
+            }
         };
-        match encoded {
+        let settled = encoded.and_then(|encoded| {
+            let doubt = |is_one: &bool| is_one.then(|| Code::IdenticalWhenTruncated.into());
+            let doubts: Vec<Option<Reason>> = encoded.identical.iter().map(doubt).collect();
+            cleaned.settle(&doubts, drops).map(|()| encoded)
+        });
+        match settled {
             Ok(encoded) => Outcome::Written(cleaned, encoded),
             Err(reason) => reason.into(),
         }

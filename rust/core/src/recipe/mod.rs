@@ -8,6 +8,8 @@ mod show;
 mod tokens;
 mod truecase;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 pub use self::tokens::{Policy, Template, Tokenize, TrainEnd, TrainOn};
@@ -97,11 +99,30 @@ pub struct Source {
     /// Which revision.
     #[serde(skip_serializing)]
     pub revision: Option<String>,
+    /// Columns that are not read, even if they would be used or refused. `messages.weight` is the
+    /// field `weight` of each message in `messages`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
+    /// How the rows call a column, such as `prompt = "question"`, or a field of messages, such as
+    /// `content = "text"`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub columns: BTreeMap<String, String>,
+    /// Which role a word of the rows stands for, such as `bot = "assistant"`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub roles: BTreeMap<String, String>,
 }
 
 impl Default for Source {
     fn default() -> Source {
-        Source { shape: "auto".to_owned(), hub: None, files: None, revision: None }
+        Source {
+            shape: "auto".to_owned(),
+            hub: None,
+            files: None,
+            revision: None,
+            ignore: Vec::new(),
+            columns: BTreeMap::new(),
+            roles: BTreeMap::new(),
+        }
     }
 }
 
@@ -207,6 +228,11 @@ pub struct Binarize {
     pub repair: Option<bool>,
     /// Rows of these sources are dropped.
     pub drop_sources: Option<Vec<String>>,
+    /// What happens to pairs that teach nothing or the wrong thing: an empty chosen completion, one
+    /// that scores no higher than the rejected one, two that are equal once they are truncated, and
+    /// the opposite of an earlier row. Without a preset they are dropped. Presets keep them, as the
+    /// published datasets do. The manifest counts them.
+    pub doubtful_pairs: Option<DoubtfulPairs>,
     /// Tokens of prompt and answer together; longer pairs are cut as TRL's `keep_start` does.
     #[serde(default = "max_length")]
     pub max_length: usize,
@@ -254,6 +280,16 @@ named! {
         /// Rejected is what CPython's `random.choice`, seeded with 42 in every row, draws first
         /// that is not the chosen one.
         BestVsDraw "best-vs-draw",
+    }
+}
+
+named! {
+    /// What happens to pairs that teach nothing or the wrong thing.
+    pub enum DoubtfulPairs {
+        /// They are not written.
+        Drop "drop",
+        /// They are written.
+        Keep "keep",
     }
 }
 

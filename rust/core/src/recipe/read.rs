@@ -195,9 +195,10 @@ fn set(table: &mut toml::Table, key: &str, value: &str) -> Result<Vec<String>> {
 fn flatten(key: &str, value: toml::Value, values: &mut Vec<(String, toml::Value)>) {
     match value {
         toml::Value::Table(table) if !table.is_empty() => {
-            table
-                .into_iter()
-                .for_each(|(name, value)| flatten(&format!("{key}.{name}"), value, values));
+            for (name, value) in table {
+                let name = if name.contains(['.', '"']) { quoted(name) } else { name };
+                flatten(&format!("{key}.{name}"), value, values);
+            }
         }
         value => values.push((key.to_owned(), value)),
     }
@@ -209,9 +210,10 @@ fn insert(
     value: toml::Value,
     wrong: &impl Fn(&str) -> Error,
 ) -> Result<()> {
-    let (path, last) = key.rsplit_once('.').unwrap_or(("", key));
+    let mut path = parts_of(key);
+    let last = path.pop().unwrap_or_default();
     let mut here = table;
-    let mut parts = path.split('.').filter(|part| !part.is_empty()).peekable();
+    let mut parts = path.into_iter().filter(|part| !part.is_empty());
     while let Some(part) = parts.next() {
         let next = here.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
         here = match next {
@@ -228,8 +230,27 @@ fn insert(
             _ => return Err(wrong("part of the key is a value, not a table")),
         };
     }
-    here.insert(last.to_owned(), value);
+    here.insert(last, value);
     Ok(())
+}
+
+/// The parts of a dotted key. A part with dots is in quotes, as in TOML: `source.roles."gpt-3.5"`.
+fn parts_of(key: &str) -> Vec<String> {
+    let plain = || key.split('.').map(str::to_owned).collect();
+    if !key.contains('"') || key.contains('\n') {
+        return plain();
+    }
+    let Ok(mut table) = format!("{key} = 0").parse::<toml::Table>() else { return plain() };
+    let mut parts = Vec::new();
+    while let Some((name, value)) = table.into_iter().next() {
+        parts.push(name);
+        table = if let toml::Value::Table(inner) = value { inner } else { toml::Table::new() };
+    }
+    parts
+}
+
+fn quoted(text: String) -> String {
+    toml::Value::String(text).to_string()
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ impl<'row> Columns<'row> {
     }
 
     /// Finds the fields of an object within a row.
-    fn within(text: &'row str, path: String) -> Option<Columns<'row>> {
+    pub(super) fn within(text: &'row str, path: String) -> Option<Columns<'row>> {
         match whole(text, members) {
             Some(members) => Some(Columns { text, path, members, read: Vec::new() }),
             None => Columns::slowly(text, path),
@@ -252,7 +252,7 @@ fn members<'row>(cursor: &mut Cursor<'row>) -> Option<Vec<(Cow<'row, str>, &'row
 }
 
 /// The elements of a list, as JSON; `None` where the value is no list.
-fn elements(value: &str) -> Option<Vec<&str>> {
+pub(super) fn elements(value: &str) -> Option<Vec<&str>> {
     if let Some(elements) = whole(value, |cursor| cursor.list(Cursor::value)) {
         return Some(elements);
     }

@@ -29,6 +29,7 @@ mod prompt_completion;
 mod question_answer;
 mod raw;
 mod refusals;
+pub mod renamed;
 mod score;
 mod sharegpt;
 mod text_pair;
@@ -310,12 +311,12 @@ pub fn detect(row: &[u8], compares: bool) -> Option<&'static Shape> {
 
 /// The shape of most of the first rows of a file: its other rows are tried as this one first.
 #[must_use]
-pub fn usual<'row>(
-    rows: impl Iterator<Item = &'row [u8]>,
+pub fn usual(
+    rows: impl Iterator<Item = impl AsRef<[u8]>>,
     compares: bool,
 ) -> Option<&'static Shape> {
     let mut counts = SHAPES.map(|_| 0_u32);
-    let told = rows.take(ROWS_LOOKED_AT).filter_map(|row| detect(row, compares));
+    let told = rows.take(ROWS_LOOKED_AT).filter_map(|row| detect(row.as_ref(), compares));
     for shape in told {
         counts[SHAPES.iter().position(|other| other.name == shape.name)?] += 1;
     }

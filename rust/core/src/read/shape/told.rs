@@ -82,7 +82,10 @@ fn nearest(row: &Columns<'_>, compares: bool) -> String {
     let missing = names(columns).find(|name| !has(name));
     let free = row.names().find(|name| !names(columns).any(|wanted| wanted == *name));
     let hint = match (missing, free) {
-        (Some(missing), Some(free)) => format!("; `{}` might be its `{missing}`", head(free)),
+        (Some(missing), Some(free)) => {
+            let free = head(free);
+            format!("; if `{free}` is its `{missing}`, add `--map {missing}={free}`")
+        }
         (Some(missing), None) => format!("; it has no `{missing}`"),
         (None, _) => ", but its columns have other types".to_owned(),
     };

@@ -147,13 +147,24 @@ impl Unread {
                     name,
                     &format!(
                         "rows of shape `{}` do not use this column, and the dialogue does not say \
-                         the same; write it into a message, or remove the column",
+                         the same; write it into a message, or list the column in `source.ignore`",
                         shape.name
                     ),
                 ));
             }
         }
         Ok(())
+    }
+
+    /// Whether this row has a column of that name that is not read, and no earlier one had.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.new.iter().any(|new| new == head(name))
+    }
+
+    /// Takes over the columns of a row that was read by itself.
+    pub(super) fn take_over(&mut self, row: Unread) {
+        self.begin();
+        row.new.iter().for_each(|name| self.note(name));
     }
 
     /// The names that no earlier row had, once a row is read.

@@ -1,29 +1,25 @@
 //! Turns the text of kept rows into token ids with the chat template and the tokenizer.
 
+mod choice;
+mod encoded;
+
 use std::borrow::Cow;
-use std::path::Path;
 
 use crate::dialogue::{Pair, Role, Script, Turn};
-use crate::disk;
 use crate::error::{Error, Result};
-use crate::recipe::{self, Compat, Recipe, TrainEnd, TrainOn};
+use crate::recipe::{Compat, Recipe, TrainOn};
 use crate::sample::{Rendered, Sample, TokenPair};
 use crate::stage::{Code, Reason};
-use crate::template::{TEMPLATES, Template, TemplateSource};
+use crate::template::Template;
 use crate::tokenize::Tokenizer;
+use choice::OF_BASE;
 
-/// Maximum size of a template's file in bytes. Real templates are far smaller.
-const TEMPLATE_FILE_BYTES_MAX: usize = 1 << 20;
+pub(crate) use choice::template_source;
+pub use choice::{template_names, unknown_template};
+pub use encoded::{Encoded, Tokens};
+
 /// Maximum number of tokens in one row. More indicate damage or an attack.
 const TOKENS_MAX: usize = 1_000_000;
-
-/// The names of the tokenizer's own template in recipes. If it has none, [`AUTO`] is [`OF_BASE`].
-const OF_TOKENIZER: &str = "tokenizer";
-const AUTO: &str = "auto";
-
-/// The template for a base model whose tokenizer has no template. Zephyr was trained on such a
-/// model with it.
-const OF_BASE: &str = "zephyr";
 
 /// A template and a tokenizer.
 pub struct Encoding {
@@ -35,38 +31,6 @@ pub struct Encoding {
     train_on: TrainOn,
     seq_len: usize,
     max_length: usize,
-}
-
-/// The tokens of a row, and the number of truncated ones.
-#[derive(Debug)]
-pub struct Encoded {
-    /// The tokens.
-    pub tokens: Tokens,
-    /// Tokens cut off.
-    pub tokens_truncated: usize,
-    /// The number of those that contribute to the loss.
-    pub label_tokens_truncated: usize,
-    /// Characters of a dialogue's text.
-    pub chars: usize,
-}
-
-impl Encoded {
-    /// The result for a row whose text is written without tokens.
-    #[must_use]
-    pub fn of_text() -> Encoded {
-        Encoded { tokens: Tokens::None, tokens_truncated: 0, label_tokens_truncated: 0, chars: 0 }
-    }
-}
-
-/// The tokens of a dialogue or of pairs.
-#[derive(Debug)]
-pub enum Tokens {
-    /// No tokens, because only text is written.
-    None,
-    /// A dialogue.
-    Sample(Sample),
-    /// Pairs, each with its number within the row.
-    Pairs(Vec<(i32, TokenPair)>),
 }
 
 impl Encoding {
@@ -121,6 +85,7 @@ impl Encoding {
             label_tokens_truncated: trained - sample.label_tokens(),
             tokens: Tokens::Sample(sample),
             chars: rendered.text.chars().count(),
+            identical: Vec::new(),
         })
     }
 
@@ -238,11 +203,13 @@ impl Encoding {
         text.and_then(|text| self.tokenizer.ids(&text)).is_ok_and(|ids| ids.len() <= self.seq_len)
     }
 
-    /// Returns the tokens of a prompt's pairs, or the reason why there are none.
+    /// Returns the tokens of a prompt's pairs, or the reason why there are none. Without
+    /// `keeps_identical`, pairs whose completions are equal once truncated get no tokens.
     pub fn pairs<'row>(
         &self,
         script: impl Into<Script<'row>>,
         pairs: &[Pair],
+        keeps_identical: bool,
     ) -> std::result::Result<Encoded, Reason> {
         let script = script.into();
         let prompt_ids =
@@ -256,14 +223,22 @@ impl Encoding {
         })?;
         let mut encoded = Vec::with_capacity(pairs.len());
         let mut lost = 0;
-        for (number, pair) in (0..).zip(pairs) {
+        let mut identical = Vec::with_capacity(pairs.len());
+        for pair in pairs {
+            let mut lost_here = 0;
             let mut answer = |text: &str| -> std::result::Result<Vec<u32>, Reason> {
                 let mut answer = self.answer(script, &prompt_ids, text)?;
-                lost += answer.len().saturating_sub(room);
+                lost_here += answer.len().saturating_sub(room);
                 answer.truncate(room);
                 Ok(answer)
             };
             let (chosen_ids, rejected_ids) = (answer(&pair.chosen)?, answer(&pair.rejected)?);
+            identical.push(chosen_ids == rejected_ids);
+            if chosen_ids == rejected_ids && !keeps_identical {
+                continue;
+            }
+            lost += lost_here;
+            let number = encoded.len() as i32;
             let (score_chosen, score_rejected) = (pair.score_chosen, pair.score_rejected);
             let prompt_ids = prompt_ids.clone();
             encoded.push((
@@ -276,6 +251,7 @@ impl Encoding {
             tokens_truncated: lost,
             label_tokens_truncated: lost,
             chars: 0,
+            identical,
         })
     }
 
@@ -312,83 +288,4 @@ fn check_count(tokens: usize) -> std::result::Result<(), Reason> {
         ));
     }
     Ok(())
-}
-
-/// Returns the template of a recipe as the JSON of a [`TemplateSource`] unless it is bundled.
-/// Such a template must first be tried with a canary.
-pub fn unknown_template(recipe: &Recipe, tokenizer: &Path) -> Result<Option<String>> {
-    if packaged(&recipe.template.name).is_some() {
-        return Ok(None);
-    }
-    let tokenizer = Tokenizer::load_reference(tokenizer)?;
-    let source = template_source(recipe, &tokenizer)?;
-    if Template::bundled_name(&source.text).is_some() {
-        return Ok(None);
-    }
-    serde_json::to_string(&source).map(Some).map_err(|error| Error::Internal(error.to_string()))
-}
-
-/// The recipe's template, with everything that loading it needs.
-pub(crate) fn template_source(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<TemplateSource> {
-    let recipe::Template { name, date, args } = &recipe.template;
-    let (name, text) = template_text(name, tokenizer)?;
-    // In that mode, every token is trained on, including an EOS after each text.
-    let is_trl07 = recipe.compat == Compat::Trl07;
-    Ok(TemplateSource {
-        name,
-        text,
-        special: tokenizer.special.clone(),
-        control: tokenizer.special_texts(),
-        date: date.clone(),
-        args: args.clone(),
-        train_end: if is_trl07 { TrainEnd::AsIs } else { recipe.tokenize.train_end },
-    })
-}
-
-/// Name and text of a template. A tokenizer's own that equals a bundled one gets its name.
-fn template_text(name: &str, tokenizer: &Tokenizer) -> Result<(String, String)> {
-    if let Some(text) = packaged(name) {
-        return Ok((name.to_owned(), text.to_owned()));
-    }
-    let unusable = |why: &str| Error::Config(format!("`template.name = \"{name}\"`: {why}"));
-    match (name, &tokenizer.chat_template) {
-        (AUTO, None) => template_text(OF_BASE, tokenizer),
-        (AUTO | OF_TOKENIZER, Some(Ok(text))) => {
-            let known = Template::bundled_name(text).filter(|_| name == AUTO);
-            Ok((known.unwrap_or(OF_TOKENIZER).to_owned(), text.clone()))
-        }
-        (AUTO | OF_TOKENIZER, Some(Err(why))) => Err(unusable(&format!(
-            "{why}; use a .jinja file or one of: {}",
-            template_names().join(", ")
-        ))),
-        (OF_TOKENIZER, None) => Err(unusable("the tokenizer has no chat template")),
-        (path, _) => template_file(path),
-    }
-}
-
-/// The text of a bundled template.
-fn packaged(name: &str) -> Option<&'static str> {
-    TEMPLATES.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
-}
-
-/// The template names that recipes can use. Any other value is the path of a file.
-#[must_use]
-pub fn template_names() -> Vec<&'static str> {
-    [AUTO, OF_TOKENIZER].into_iter().chain(TEMPLATES.iter().map(|(name, _)| *name)).collect()
-}
-
-fn template_file(path: &str) -> Result<(String, String)> {
-    let failed = |error: &dyn std::fmt::Display| {
-        Error::Config(format!(
-            "cannot read template `{path}`: {error}; use a .jinja file or one of: {}",
-            template_names().join(", ")
-        ))
-    };
-    let bytes =
-        disk::read(Path::new(path), TEMPLATE_FILE_BYTES_MAX).map_err(|error| failed(&error))?;
-    let text = String::from_utf8(bytes).map_err(|error| failed(&error))?;
-    let base = Path::new(path)
-        .file_name()
-        .map_or_else(|| path.to_owned(), |base| base.to_string_lossy().into_owned());
-    Ok((base, text))
 }
