@@ -165,15 +165,24 @@ def completions(draw: Draw) -> Row:
     return {"instruction": said(draw), "completions": answers, "source": "s"}
 
 
+def shared(draw: Draw) -> Row:
+    """A ShareGPT row: messages, some with a flag, or texts alone."""
+    if draw.random() < 0.1:
+        return {"conversations": [said(draw) for _ in range(draw.randrange(1, 5))]}
+    speaker, text = draw.choice(["from", "role"]), draw.choice(["value", "content"])
+    messages: list[Row] = [{**message} for message in spoken(draw, speaker, text)]
+    if draw.random() < 0.3:
+        flag = draw.choice(["weight", "train", "loss_mask", "train_on_turn", "num_images"])
+        for message in messages:
+            message[flag] = draw.choice([0, 1, None, False, True, 0.5])
+    return {draw.choice(["conversations", "conversation"]): messages}
+
+
 MADE: dict[str, Callable[[Draw], Row]] = {
     "messages": lambda draw: {"messages": listed(draw, "system", "user", "assistant", "user")},
     "sharegpt": lambda draw: maybe(
         draw,
-        {
-            draw.choice(["conversations", "conversation"]): spoken(
-                draw, draw.choice(["from", "role"]), draw.choice(["value", "content"])
-            )
-        },
+        shared(draw),
         system=said(draw),
     ),
     "capybara": lambda draw: {"conversation": exchanges(draw)},
@@ -181,6 +190,11 @@ MADE: dict[str, Callable[[Draw], Row]] = {
     "alpaca": lambda draw: (
         flat("instruction", "input", "output")(draw)
         | ({"history": [[said(draw), said(draw)]]} if draw.random() < 0.3 else {})
+        | (
+            {"instruction": None, "input": listed(draw, "user", "assistant", "user")}
+            if draw.random() < 0.1
+            else {}
+        )
     ),
     "dolly": flat("instruction", "context", "response"),
     "prompt_completion": lambda draw: maybe(

@@ -42,7 +42,10 @@ OTHERS = {
     ("endings", "dataset/layout.rs"): "endings of the files that are written",
     ("endings", "zephyr_fast/dataset/names.py"): "names of the files that are written",
     ("endings", "zephyr_fast/prepare/spool.py"): "formats that are known by their first bytes",
-    ("templates", "encode/choice.rs"): "the names that are no files, and the template without a name",
+    (
+        "templates",
+        "encode/choice.rs",
+    ): "the names that are no files, and the one of no name",
     ("scores", "dialogue.rs"): "the fields of UltraFeedback's rows that have these names",
 }
 """Files that hold the same words for something else, and for what."""

@@ -1,15 +1,20 @@
 """The shapes of plain dialogues, slow and obvious, and what all shapes share."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 from reference_pairs import number
 from reference_rows import (
+    FLAGS,
     OF_ANSWER,
     Answers,
     Refused,
     Written,
     check_fields,
+    entries_of,
+    is_one,
+    is_told_by_a_word,
     list_of,
     messages_of,
     said_under,
@@ -20,6 +25,7 @@ from reference_tokens import Messages
 Fields = dict[str, Any]
 Said = tuple[Messages, Answers]
 
+SYSTEM = ("system", "system_prompt")
 USERS = ("user", "human", "prompter")
 ASSISTANTS = ("assistant", "gpt", "bot", "model", "chatgpt", "bing", "bard")
 TOOLS = ("tool", "function", "function_call", "function_response", "observation")
@@ -108,11 +114,17 @@ def after_system(prompt: str, context: Messages) -> Messages:
     return [{"role": "system", "content": prompt}, *context]
 
 
-def checked(fields: Fields, *lists: str, flat: bool = True) -> None:
+def checked(
+    fields: Fields,
+    *lists: str,
+    flat: bool = True,
+    assistants: tuple[str, ...] = ("assistant",),
+) -> None:
     """Refuses fields that would be lost. A system prompt is read."""
-    used = {key: value for key, value in fields.items() if key not in ("system", "system_prompt")}
-    check_fields(used, lists)
-    if flat and said_under(fields, OF_ANSWER):
+    used = {key: value for key, value in fields.items() if key not in SYSTEM}
+    check_fields(used, lists, assistants)
+    worded = any(is_told_by_a_word(key, one, "answer", True) for key, one in entries_of(fields))
+    if flat and (said_under(fields, OF_ANSWER) or worded):
         raise Refused("unsupported_field")
 
 
@@ -147,6 +159,10 @@ def flat(
         checked(fields)
         first, second = about
         is_about_alone = either and fields.get(asked) is None and fields.get(first) is not None
+        if is_about_alone and isinstance(fields.get(first), list):
+            check_fields({key: one for key, one in fields.items() if key not in SYSTEM}, (first,))
+            asked_before = [*before(fields), *messages_of(fields[first])]
+            return [*asked_before, assistant(text(fields, answers[0]))], None
         names = (first, asked, second) if is_about_alone else (asked, *about)
         question = joined(fields, *names)
         answer = next((name for name in answers if fields.get(name) is not None), answers[0])
@@ -157,7 +173,10 @@ def flat(
 
 def spoken(value: Any) -> Messages:
     """Messages with `from` or `role`, and `value` or `content`."""
-    turns = []
+    turns: Messages = []
+    if isinstance(value, list) and value and isinstance(value[0], str):
+        said_by = itertools.cycle((user, assistant))
+        return [say(said) for say, said in zip(said_by, list_of(value, str), strict=False)]
     for message in list_of(value, dict):
         names = []
         for pair_of in (("from", "role"), ("value", "content")):
@@ -172,13 +191,15 @@ def spoken(value: Any) -> Messages:
         role = speaker
         for known, ours in ((USERS, "user"), (ASSISTANTS, "assistant"), (("system",), "system")):
             role = ours if lower in known else role
-        turns.append({"role": role, "content": said})
+        flags = [flag for flag in said_under(message, FLAGS) if role == "assistant"]
+        is_left_out = bool(flags) and not is_one(flags[0])
+        turns.append({"role": role, "content": said} | ({"trained": False} if is_left_out else {}))
     return turns
 
 
 def sharegpt(fields: Fields) -> Said:
     lists = ("conversations", "conversation", "messages")
-    checked(fields, *lists, flat=False)
+    checked(fields, *lists, flat=False, assistants=ASSISTANTS)
     name = next((name for name in lists if fields.get(name) is not None), lists[0])
     return after_system(maybe(fields, "system"), spoken(fields.get(name))), None
 

@@ -5,6 +5,7 @@ reading half of the slow twin.
 import gzip
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,11 @@ def fields_of(raw: bytes | dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-MEDIA = {"image", "images", "imageurl", "audio", "audios", "inputaudio", "video", "videos"}
+MEDIA_WORDS = {"image", "images", "audio", "audios", "video", "videos"}
+MEDIA_WORDS |= {"attachment", "attachments"}
+WEIGHT_WORDS, MASK_WORDS = {"weight", "weights"}, {"mask", "masks", "masked"}
+TRAINED_WORDS = {"train", "trained", "training", "trainable", "loss"}
+MEDIA = MEDIA_WORDS | {"imageurl", "inputaudio"}
 REASONING = {"reasoningcontent", "reasoningdetails", "reasoning"}
 REASONING |= {"thinkingcontent", "thinking", "thoughts", "thought"}
 CALLS = {"toolcalls", "functioncalls"}
@@ -137,6 +142,33 @@ OF_ROW = MEDIA | TOOLS | CALLS | MASKS | {"chattemplatekwargs"}
 def plain_key(key: str) -> str:
     """A key without what sets its spellings apart: `tool_calls`, `toolCalls`, `Tool-Calls`."""
     return key.lower().replace("_", "").replace("-", "")
+
+
+def words_of(key: str) -> list[str]:
+    """The words of a name: `train_on_turn`, `lossMask`."""
+    spaced = re.sub("(?<=[a-z])(?=[A-Z])", "_", key.strip("_-"))
+    return (
+        [word.lower() for word in re.split("[_-]+", spaced)] if len(key.strip("_-")) <= 64 else []
+    )
+
+
+def is_told_by_a_word(key: str, value: Any, level: str, is_trained: bool) -> bool:
+    """Whether a name of several words decides by its last one, or in a message by its first, and
+    its value says more than that everything is as usual.
+    """
+    words = words_of(key)
+    named = {"row": OF_ROW | FLAGS_OF_ROW, "message": OF_MESSAGE | FLAGS, "answer": OF_ANSWER}[
+        level
+    ]
+    if len(words) < 2 or not says(value) or plain_key(key) in named:
+        return False
+    places = {words[-1], words[0]} if level == "message" else {words[-1]}
+    flags = {"row": WEIGHT_WORDS, "message": WEIGHT_WORDS | TRAINED_WORDS, "answer": set[str]()}
+    if places & flags[level]:
+        return not (is_one(value) and is_trained)
+    if places & MASK_WORDS and level != "answer":
+        return words != ["attention", "mask"] or level == "message"
+    return bool(places & MEDIA_WORDS) and not (value is False or (value == 0 and value != ""))
 
 
 def entries_of(value: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -170,12 +202,15 @@ def is_flag(flag: Any) -> bool:
     return isinstance(flag, int | float) and flag in (0, 1)
 
 
-def check_message(message: dict[str, Any]) -> None:
+def check_message(message: dict[str, Any], assistants: tuple[str, ...] = ("assistant",)) -> None:
     """The templates that rows are rendered with here write role and content alone."""
     flags = {is_one(flag) for flag in said_under(message, FLAGS)}
-    may_be_trained = message.get("role") == "assistant"
+    speaker = message.get("role") or (message.get("from") if len(assistants) > 1 else None)
+    may_be_trained = isinstance(speaker, str) and speaker.lower() in assistants
+    is_named = message.get("role") == "assistant" or message.get("from") == "gpt"
     if (
         said_under(message, OF_MESSAGE)
+        or any(is_told_by_a_word(key, one, "message", is_named) for key, one in entries_of(message))
         or any(not is_flag(flag) for flag in said_under(message, FLAGS))
         or len(flags) > 1
         or (True in flags and not may_be_trained)
@@ -184,7 +219,11 @@ def check_message(message: dict[str, Any]) -> None:
         raise Refused("unsupported_field")
 
 
-def check_fields(fields: dict[str, Any], lists: tuple[str, ...]) -> None:
+def check_fields(
+    fields: dict[str, Any],
+    lists: tuple[str, ...],
+    assistants: tuple[str, ...] = ("assistant",),
+) -> None:
     """Refuses a row that says something else without a field that its shape does not use. The
     messages are in `lists`.
     """
@@ -195,6 +234,7 @@ def check_fields(fields: dict[str, Any], lists: tuple[str, ...]) -> None:
     said = [first.get("content")] if first.get("role") == "system" else []
     if (
         said_under(fields, OF_ROW)
+        or any(is_told_by_a_word(key, one, "row", True) for key, one in entries_of(fields))
         or not all(is_one(flag) for flag in said_under(fields, FLAGS_OF_ROW))
         or any(
             [prompt] != said or not isinstance(prompt, str) for prompt in said_under(fields, SYSTEM)
@@ -203,7 +243,7 @@ def check_fields(fields: dict[str, Any], lists: tuple[str, ...]) -> None:
         raise Refused("unsupported_field")
     for name in lists:
         for message in objects_of(fields.get(name)):
-            check_message(message)
+            check_message(message, assistants)
 
 
 def check_tools(messages: Messages) -> None:
@@ -267,7 +307,11 @@ def listed(fields: dict[str, Any]) -> tuple[Messages, Answers]:
 
 def completions(fields: dict[str, Any]) -> tuple[Messages, Answers]:
     check_fields(fields, ())
-    if any(said_under(answer, OF_ANSWER) for answer in objects_of(fields.get("completions"))):
+    if any(
+        said_under(answer, OF_ANSWER)
+        or any(is_told_by_a_word(key, one, "answer", True) for key, one in entries_of(answer))
+        for answer in objects_of(fields.get("completions"))
+    ):
         raise Refused("unsupported_field")
     if not isinstance(fields.get("instruction"), str):
         raise Refused("invalid_row")

@@ -114,8 +114,8 @@ codes! {
     RolesOutOfOrder "roles_out_of_order" Dropped
         "After an optional system message, the roles do not alternate between user and assistant, \
          starting with the user. With `order = \"any\"`: a message has an unknown role."
-        "Set `order = \"any\"` of the filter `structure`, as the recipes `chat` and `pairs` do. Rename \
-         an unknown role in the data."
+        "Set `order = \"any\"` of the filter `structure`, as the recipes `chat` and `pairs` do. Say \
+         what an unknown role is with `--map`, e.g. `--map role.bot=assistant`."
     EndsWithUser "ends_with_user" Dropped
         "The last message is the user's, so it has no answer to train on. With `order = \"any\"`: \
          there is no answer at all."

@@ -144,6 +144,26 @@ impl<'row> Columns<'row> {
         elements(value).ok_or_else(|| self.expected(name, value, "a list"))
     }
 
+    /// Where the object is in the row, as `messages[3].`.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The elements of a list that begins with a text: texts, all of them. `None` for other lists.
+    pub(super) fn texts(&self, name: &str) -> Result<Option<Vec<String>>, Reason> {
+        let elements = self.list(name)?;
+        if !elements.first().is_some_and(|first| first.starts_with('"')) {
+            return Ok(None);
+        }
+        let texts = elements.into_iter().enumerate().map(|(index, element)| {
+            serde_json::from_str(element).map_err(|_| {
+                let place = format!("{}{name}[{index}]", self.path);
+                not_of_shape(format!("`{place}` is {}, expected text", kind(element)))
+            })
+        });
+        texts.collect::<Result<_, _>>().map(Some)
+    }
+
     /// The elements of a list of objects that must be there.
     pub(super) fn objects(&self, name: &str) -> Result<Vec<Columns<'row>>, Reason> {
         let elements = self.list(name)?;

@@ -8,6 +8,8 @@ pub(super) enum Level {
     Row,
     /// A message of which only role and content are read.
     Message,
+    /// A message of which role, content and whether it is trained are read.
+    Spoken,
     /// A message with the members of [`super::members`].
     Turn,
     /// A scored answer.
@@ -32,6 +34,8 @@ pub(super) enum Harmless {
     Trained,
     /// The text of the system message that the dialogue begins with.
     SystemMessage,
+    /// 0 or false: a number of images may be there without an image.
+    Absent,
 }
 
 const EVERYWHERE: &[Level] = &[Level::Row, Level::Message, Level::Answer];
@@ -96,6 +100,8 @@ const GROUPS: [Group; 13] = [
             "input_audio",
             "video",
             "videos",
+            "attachment",
+            "attachments",
         ],
         levels: EVERYWHERE,
         harmless: Harmless::None,
@@ -146,6 +152,48 @@ const GROUPS: [Group; 13] = [
     },
 ];
 
+/// Words that tell such a field by their place in its name, in addition to [`GROUPS`]: `loss_mask`,
+/// `train_on_turn`, `experimental_attachments`. On a row, only the last word counts.
+const WORDS: [Group; 4] = [
+    Group {
+        names: &["train", "trained", "training", "trainable", "loss"],
+        levels: &[Level::Message],
+        harmless: Harmless::Trained,
+        advice: WEIGHT_ADVICE,
+    },
+    Group {
+        names: &["weight", "weights"],
+        levels: NOT_OF_ANSWERS,
+        harmless: Harmless::Trained,
+        advice: WEIGHT_ADVICE,
+    },
+    Group {
+        names: &["mask", "masks", "masked"],
+        levels: NOT_OF_ANSWERS,
+        harmless: Harmless::None,
+        advice: MASK_ADVICE,
+    },
+    Group {
+        names: &[
+            "image",
+            "images",
+            "audio",
+            "audios",
+            "video",
+            "videos",
+            "attachment",
+            "attachments",
+        ],
+        levels: EVERYWHERE,
+        harmless: Harmless::Absent,
+        advice: "only text is supported",
+    },
+];
+/// What a tokenizer writes, so a row of text may still have it.
+const ATTENTION_MASK: &str = "attention_mask";
+/// Longer names are not searched for words.
+const WORDY_BYTES_MAX: usize = 64;
+
 /// More letters than a name has.
 const LETTERS_MAX: usize = 24;
 
@@ -195,21 +243,56 @@ pub(super) fn may_decide(key: &str, level: Level) -> bool {
     let mut bytes = key.bytes().filter(|byte| !is_separator(*byte));
     let Some(first) = bytes.next() else { return false };
     let firsts = FIRST_LETTERS.get(1 + bytes.count()).copied().unwrap_or_default();
-    firsts & letter_bit(first) != 0 && group(key, level).is_some()
+    firsts & letter_bit(first) != 0 && named_group(key, level).is_some()
+        || word_group(key, level).is_some()
 }
 
 /// Whether a key at that level is one which says whether this is trained.
 pub(super) fn is_flag(key: &str, level: Level) -> bool {
-    group(key, level).is_some_and(|group| group.harmless == Harmless::Trained)
+    named_group(key, level).is_some_and(|group| group.harmless == Harmless::Trained)
 }
 
 /// The group of a key at that level.
 #[cold]
 pub(super) fn group(key: &str, level: Level) -> Option<&'static Group> {
-    let level = if level == Level::Turn { Level::Message } else { level };
+    named_group(key, level).or_else(|| word_group(key, level))
+}
+
+fn named_group(key: &str, level: Level) -> Option<&'static Group> {
+    let level = of_message(level);
     GROUPS.iter().find(|group| {
         group.levels.contains(&level) && group.names.iter().any(|name| is_same(key, name))
     })
+}
+
+fn of_message(level: Level) -> Level {
+    match level {
+        Level::Turn | Level::Spoken => Level::Message,
+        Level::Row | Level::Message | Level::Answer => level,
+    }
+}
+
+/// The group of a key of several words, by its last one, and in messages also by its first.
+fn word_group(key: &str, level: Level) -> Option<&'static Group> {
+    let level = of_message(level);
+    let key = key.trim_matches(['_', '-']);
+    let bytes = key.as_bytes();
+    // Words begin behind a separator, and in camel case with a capital.
+    let begins = |at: usize| {
+        is_separator(bytes[at - 1]) && !is_separator(bytes[at])
+            || bytes[at].is_ascii_uppercase() && bytes[at - 1].is_ascii_lowercase()
+    };
+    let last = (1..bytes.len().min(WORDY_BYTES_MAX)).rev().find(|at| begins(*at))?;
+    if bytes.len() > WORDY_BYTES_MAX || is_same(key, ATTENTION_MASK) {
+        return None;
+    }
+    let first = (1..=last).find(|at| begins(*at)).unwrap_or(last);
+    let (first, last) = (key.get(..first)?.trim_end_matches(['_', '-']), key.get(last..)?);
+    let is_in_place = |name: &&str| {
+        last.eq_ignore_ascii_case(name)
+            || level == Level::Message && first.eq_ignore_ascii_case(name)
+    };
+    WORDS.iter().find(|group| group.levels.contains(&level) && group.names.iter().any(is_in_place))
 }
 
 #[cfg(test)]
@@ -237,6 +320,28 @@ mod tests {
         for key in others.into_iter().chain([&*"x".repeat(64), &*"tools".repeat(9)]) {
             assert!(!may_decide(key, Level::Answer), "{key}");
         }
+    }
+
+    #[test]
+    fn words_of_a_name_tell_what_it_decides() {
+        for key in
+            ["loss_mask", "train_on_turn", "lossMask", "Experimental-Attachments", "a_image_"]
+        {
+            assert!(may_decide(key, Level::Message), "{key}");
+        }
+        for key in ["sample_weight", "label_masks", "num_images", "exampleWeights"] {
+            assert!(may_decide(key, Level::Row), "{key}");
+        }
+        for key in ["used_in_training", "attention_mask", "train_split", "mask_of_row", "weight_id"]
+        {
+            assert!(!may_decide(key, Level::Row), "{key}");
+        }
+        for key in
+            ["image_caption_text", "unmask", "role", "_", "__", "\u{e9}_\u{e9}", "lossy_text"]
+        {
+            assert!(!may_decide(key, Level::Message), "{key}");
+        }
+        assert!(!is_flag("train_on_turn", Level::Message));
     }
 
     #[test]

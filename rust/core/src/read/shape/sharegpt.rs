@@ -1,20 +1,22 @@
 //! ShareGPT and its kin: `{"conversations": [{"from": "human", "value": …}, {"from": "gpt", …}]}`,
 //! with or without `system`. The list may be called `conversation`, and its fields `role` and
-//! `content`.
+//! `content`. A list of texts alternates between user and assistant, as in LIMA.
 
 use super::columns::Columns;
+use super::deciding::is_flag;
+use super::members::{Member, add};
 use super::unread::Unread;
 use super::unsupported::refused;
 use super::{Cursor, Id, Level, List, check_count, not_of_shape, once, row_text, whole};
-use crate::dialogue::{Dialogue, Replies, Role, Turn};
+use crate::dialogue::{Dialogue, Extras, Replies, Role, Turn};
 use crate::stage::Reason;
 
 /// The names of the list.
 pub(super) const LISTS: [&str; 3] = ["conversations", "conversation", "messages"];
 const CHECKED: [List; 3] = [
-    ("conversations", Level::Message),
-    ("conversation", Level::Message),
-    ("messages", Level::Message),
+    ("conversations", Level::Spoken),
+    ("conversation", Level::Spoken),
+    ("messages", Level::Spoken),
 ];
 const SPEAKERS: [&str; 2] = ["from", "role"];
 const TEXTS: [&str; 2] = ["value", "content"];
@@ -39,7 +41,15 @@ struct Row {
     id: Option<String>,
     source: Option<String>,
     system: Option<String>,
-    messages: Vec<(String, String)>,
+    messages: Vec<Spoken>,
+}
+
+/// A message: who says what, and whether the source says that it is trained.
+#[derive(Debug, Clone, PartialEq)]
+struct Spoken {
+    speaker: String,
+    text: String,
+    trained: Option<bool>,
 }
 
 impl Row {
@@ -78,25 +88,49 @@ impl Row {
     }
 }
 
-/// Speaker and text of a message.
-fn message(cursor: &mut Cursor) -> Option<(String, String)> {
+/// A message without a flag.
+fn message(cursor: &mut Cursor) -> Option<Spoken> {
     let (mut speaker, mut text) = (None, None);
     cursor.object(|cursor, key| match key {
         "from" | "role" => once(&mut speaker, cursor.text()),
         "value" | "content" => once(&mut text, cursor.text()),
         _ => cursor.ignore_or_flag(key, Level::Message).filter(|is_flag| !is_flag).map(drop),
     })?;
-    Some((speaker?, text?))
+    Some(Spoken { speaker: speaker?, text: text?, trained: None })
 }
 
-/// Speaker and text of each message in a list.
-fn spoken(columns: &Columns<'_>, list: &str) -> Result<Vec<(String, String)>, Reason> {
+/// The messages of a list.
+fn spoken(columns: &Columns<'_>, list: &str) -> Result<Vec<Spoken>, Reason> {
+    if let Some(texts) = columns.texts(list)? {
+        check_count(texts.len())?;
+        let speakers = [USERS[0], ASSISTANTS[0]].into_iter().cycle();
+        let messages = texts.into_iter().zip(speakers);
+        return Ok(messages
+            .map(|(text, speaker)| Spoken { speaker: speaker.to_owned(), text, trained: None })
+            .collect());
+    }
     let objects = columns.objects(list)?;
     check_count(objects.len())?;
-    objects
-        .iter()
-        .map(|message| Ok((either(message, SPEAKERS)?, either(message, TEXTS)?)))
-        .collect()
+    let read = |message: &Columns<'_>| {
+        let (speaker, text) = (either(message, SPEAKERS)?, either(message, TEXTS)?);
+        Ok(Spoken { trained: trained(message, &speaker)?, speaker, text })
+    };
+    objects.iter().map(read).collect()
+}
+
+/// Whether a message is trained, if it says so.
+fn trained(message: &Columns<'_>, speaker: &str) -> Result<Option<bool>, Reason> {
+    let mut extras = None;
+    for (name, value) in message.members().filter(|(name, _)| is_flag(name, Level::Spoken)) {
+        let place = format!("{}{name}", message.path());
+        let value = serde_json::from_str(value).map_err(|_| refused(&place, "is not readable"))?;
+        add(&mut extras, name, Member::Flag, value).map_err(|why| refused(&place, why))?;
+        let is_trained = extras.as_ref().and_then(|extras| extras.trained);
+        if is_trained == Some(true) && !ASSISTANTS.contains(&&*speaker.to_ascii_lowercase()) {
+            return Err(refused(&place, "only assistant messages are trained; remove it"));
+        }
+    }
+    Ok(extras.and_then(|extras| extras.trained))
 }
 
 /// The text of one of two fields; a message that has both says which one is meant nowhere.
@@ -128,8 +162,13 @@ pub(super) fn turns(columns: &Columns<'_>, list: &str) -> Result<Vec<Turn>, Reas
     spoken(columns, list)?.into_iter().map(turn).collect()
 }
 
-fn turn((speaker, text): (String, String)) -> Result<Turn, Reason> {
-    Ok(Turn::new(role(speaker)?, text))
+fn turn(Spoken { speaker, text, trained }: Spoken) -> Result<Turn, Reason> {
+    let role = role(speaker)?;
+    // Other messages are not trained in any case.
+    let extras = trained
+        .filter(|_| role == Role::Assistant)
+        .map(|trained| Box::new(Extras { trained: Some(trained), ..Extras::default() }));
+    Ok(Turn { role, text, extras })
 }
 
 fn role(speaker: String) -> Result<Role, Reason> {

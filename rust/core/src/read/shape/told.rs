@@ -80,7 +80,18 @@ fn nearest(row: &Columns<'_>, compares: bool) -> String {
     let Some((shape, columns)) = best else { return String::new() };
     let wanted = names(columns).map(shown).collect::<Vec<_>>().join(", ");
     let missing = names(columns).find(|name| !has(name));
-    let free = row.names().find(|name| !names(columns).any(|wanted| wanted == *name));
+    if known(columns) == 0 {
+        let example = if compares { "chosen" } else { "completion" };
+        return format!(
+            "if its columns have other names, add e.g. `--map prompt=…` and `--map {example}=…`"
+        );
+    }
+    // The longest text is likelier than an id.
+    let is_free = |(name, value): &(&str, &str)| {
+        value.starts_with('"') && !names(columns).any(|wanted| wanted == *name)
+    };
+    let free = row.members().filter(is_free).max_by_key(|(_, value)| value.len());
+    let free = free.map(|(name, _)| name);
     let hint = match (missing, free) {
         (Some(missing), Some(free)) => {
             let free = head(free);

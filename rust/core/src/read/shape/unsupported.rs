@@ -40,7 +40,9 @@ pub(super) fn check_other(row: &str, lists: &[List], used: &[&str]) -> Result<()
 
 fn check_row(row: &str, kind: Row, lists: &[List], used: &[&str]) -> Result<(), Reason> {
     let Some(row) = Object::of(row) else { return Ok(()) };
-    let messages = lists.iter().filter(|(_, level)| matches!(level, Level::Message | Level::Turn));
+    let messages = lists
+        .iter()
+        .filter(|(_, level)| matches!(level, Level::Message | Level::Spoken | Level::Turn));
     let first = messages
         .flat_map(|(key, _)| row.lists(key))
         .find_map(|messages| Object::of(messages.first()?.get()));
@@ -57,6 +59,16 @@ fn check_row(row: &str, kind: Row, lists: &[List], used: &[&str]) -> Result<(), 
             let path = format!("{key}[{index}].");
             match level {
                 Level::Turn => check_turn(&path, &object)?,
+                Level::Spoken => {
+                    let mut extras = None;
+                    let read = |key: &str, value: &RawValue| {
+                        let flag =
+                            members::member(key).filter(|it| *it == members::Member::Flag)?;
+                        Some(members::add(&mut extras, key, flag, value).err())
+                    };
+                    check_object(&path, &object, *level, read, None)?;
+                    check_content(&path, &object, |_| false)?;
+                }
                 Level::Message => {
                     check_object(&path, &object, *level, unread, None)?;
                     check_content(&path, &object, |_| false)?;
@@ -121,6 +133,7 @@ fn check_object(
         let Some(group) = group(key, level) else { continue };
         let is_harmless = match group.harmless {
             Harmless::None => false,
+            Harmless::Absent => matches!(value.get(), "0" | "false"),
             Harmless::Trained => is_one(value) && (level == Level::Row || is_of_assistant(object)),
             Harmless::SystemMessage => {
                 first_message.is_some_and(|message| is_system_message(message, value))

@@ -10,7 +10,7 @@ use zephyr_core::dialogue::Extras;
 
 /// Fields of a row that cause an error if they contain anything. Separators and capitals do not matter.
 const OF_ROW: &str = "tools functions available_tools tool_definitions documents tool_calls \
-    function_calls image images image_url audio audios input_audio video videos weight loss_weight \
+    function_calls image images image_url audio audios input_audio video videos attachment attachments weight loss_weight \
     loss_scale train trained trainable mask masked system system_prompt system_message \
     system_instruction developer chat_template_kwargs";
 /// Members of messages that the template may read, by these exact names.
@@ -19,17 +19,65 @@ const TEXTS: &str = "reasoning_content reasoning thinking thought tool_plan tool
 pub const OF_MESSAGE: &str = "tools functions available_tools tool_definitions documents tool_calls \
     function_calls tool_call function_call tool_call_id tool_plan tool_results reasoning_content \
     reasoning_details reasoning thinking_content thinking thoughts thought image images image_url \
-    audio audios input_audio video videos weight loss_weight loss_scale train trained trainable \
+    audio audios input_audio video videos attachment attachments weight loss_weight loss_scale train trained trainable \
     training loss mask masked ignore train_detail training_detail name refusal";
 /// As `OF_ROW`, in a scored answer.
 pub const OF_ANSWER: &str = "tool_calls function_calls tool_call function_call tool_call_id tool_plan \
     tool_results reasoning_content reasoning_details reasoning thinking_content thinking thoughts \
-    thought image images image_url audio audios input_audio video videos";
+    thought image images image_url audio audios input_audio video videos attachment attachments";
 const FLAGS: &str = "weight loss_weight loss_scale train trained trainable training loss";
+
+/// Words that decide as the last one of a name of several. In a message, the first one counts too.
+const MEDIA: &str = "image images audio audios video videos attachment attachments";
+const WEIGHTS: &str = "weight weights";
+const MASKS: &str = "mask masks masked";
+const TRAINED: &str = "train trained training trainable loss";
 
 fn names(list: &str, key: &str) -> bool {
     let plain = |name: &str| name.to_ascii_lowercase().replace(['_', '-'], "");
     list.split_whitespace().any(|name| plain(name) == plain(key))
+}
+
+/// Whether a field decides, by its name or by a word of it, and its value says something.
+fn decides(list: &str, key: &str, value: &RawValue, is_trained: bool) -> bool {
+    says(value)
+        && (names(list, key)
+            || word_group(list, key).is_some_and(|group| {
+                let is_zero = matches!(value.get(), "0" | "false");
+                let is_flag = [WEIGHTS, TRAINED].contains(&group);
+                !(group == MEDIA && is_zero || is_flag && is_trained && is_one(value))
+            }))
+}
+
+fn is_one(value: &RawValue) -> bool {
+    value.get() == "true" || value.get().parse() == Ok(1.0)
+}
+
+/// The words above of which a name has one in its place, for one of the lists above.
+fn word_group(list: &str, key: &str) -> Option<&'static str> {
+    let mut spaced = String::new();
+    let mut before = ' ';
+    for letter in key.trim_matches(['_', '-']).chars() {
+        if before.is_ascii_lowercase() && letter.is_ascii_uppercase() {
+            spaced.push(' ');
+        }
+        spaced.push(if matches!(letter, '_' | '-') { ' ' } else { letter.to_ascii_lowercase() });
+        before = letter;
+    }
+    let words: Vec<&str> = spaced.split(' ').filter(|word| !word.is_empty()).collect();
+    let [first, .., last] = words[..] else { return None };
+    if key.trim_matches(['_', '-']).len() > 64 || words == ["attention", "mask"] {
+        return None;
+    }
+    let groups: &[&'static str] = match list {
+        OF_ANSWER => &[MEDIA],
+        OF_ROW => &[WEIGHTS, MASKS, MEDIA],
+        _ => &[TRAINED, WEIGHTS, MASKS, MEDIA],
+    };
+    let has = |list: &str, word: &str| list.split(' ').any(|known| known == word);
+    let is_in_place =
+        |group: &&&'static str| has(group, last) || list == OF_MESSAGE && has(group, first);
+    groups.iter().find(is_in_place).copied()
 }
 
 /// An object with all of its entries, including those with a repeated key.
@@ -111,7 +159,6 @@ pub fn lost_field(
                 && raw::<String>(prompt).is_some_and(|prompt| is(start, "content", &prompt))
         })
     };
-    let is_one = |value: &RawValue| value.get() == "true" || value.get().parse() == Ok(1.0);
     for (name, value) in &row.0 {
         if has_inputs && ["tools", "chat_template_kwargs"].contains(&name.as_str()) {
             if input(name, value).is_none() {
@@ -123,7 +170,7 @@ pub fn lost_field(
             names("system system_prompt system_message system_instruction developer", name)
                 && is_first_message(value)
                 || names(FLAGS, name) && is_one(value);
-        if names(OF_ROW, name) && says(value) && !is_fine {
+        if decides(OF_ROW, name, value, true) && !is_fine {
             return Some(name.clone());
         }
     }
@@ -134,7 +181,8 @@ pub fn lost_field(
             for (name, value) in &element.0 {
                 let is_read = of_element == OF_MESSAGE && is_read(name);
                 if is_read && !add(&mut extras, name, value)
-                    || !is_read && names(of_element, name) && says(value)
+                    || !is_read
+                        && decides(of_element, name, value, is(&element, "role", "assistant"))
                 {
                     return Some(format!("{key}[{index}].{name}"));
                 }
