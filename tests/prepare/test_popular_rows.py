@@ -121,7 +121,10 @@ def test_a_column_that_its_name_tells_refuses_the_row(
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ({"query": "a query", "response": "a longer text", "type": "t"}, "`--map instruction=query`"),
+        (
+            {"query": "a query", "response": "a longer text", "type": "t"},
+            "`--map instruction=query`",
+        ),
         ({"id": "1", "answers": "a", "tools": "t"}, "`--map prompt=…` and `--map completion=…`"),
         ({"messages": [{"role": "USER", "content": "q"}, ANSWERED]}, "unknown role `USER`"),
     ],

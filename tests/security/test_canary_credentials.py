@@ -88,12 +88,10 @@ def good(**changes: Any) -> Action:
 
 SERVERS: dict[str, Action] = {
     "400": told(lambda key: refused("400 Bad", f"bad key {key}")),
-    "401": told(lambda key: refused("401 Unauthorized", f"bad key {key}")),
     "503": told(lambda key: refused("503 Busy", key, f"Retry-After: {key}", type=key)),
     "500": told(lambda key: raw("500 Oops", b"x" * (2_000 - len(key) + 2) + key.encode())),
     "status": told(lambda key: raw(f"500 {key}", b"")),
     "redirect": told(lambda key: raw("302 Found", b"", f"Location: http://127.0.0.1:9/?k={key}")),
-    "broken": told(lambda key: raw("200 OK", b'{"' + key.encode())),
     "no HTTP": told(lambda key: f"{key} {key}\r\n{key}\r\n\r\n".encode()),
     "answer": good(content=" {}"),
     "model": good(model="m{}"),
