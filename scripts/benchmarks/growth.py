@@ -163,11 +163,9 @@ def seconds(case: Case, size: int | None, folder: Path) -> float:
     ]
     for key, value in (case.settings | {"shards.text": "false"}).items():
         command += ["--set", f"{key}={value}"]
-    if case.instances is not None and size is not None:
-        command += [
-            "--decontaminate",
-            f"set={write_rows(folder / 'set.jsonl', case.instances(size))}:q",
-        ]
+    if case.instances is not None:  # also for one row: `decontaminate.action` requires a set
+        instances = write_rows(folder / "set.jsonl", case.instances(size or 1))
+        command += ["--decontaminate", f"set={instances}:q"]
     ended = run_process([*command, "--threads", "1", "--overwrite"])
     if ended.code not in (0, 3):
         raise SystemExit(f"{case.stage}: exit code {ended.code}: {ended.last_words()}")

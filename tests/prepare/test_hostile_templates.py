@@ -121,7 +121,9 @@ def test_the_child_has_no_files_and_no_network(tmp_path: Path) -> None:
         "run": "os.execv('/bin/true', ['true'])",
         "connect": "socket.create_connection(('127.0.0.1', 9))",
     }
-    code = "import os, socket\nfrom zephyr_fast.prepare.canary import confine\nconfine()\n"
+    code = (
+        "import os, socket\nfrom zephyr_fast.untrusted.child import confine\nconfine(1 << 28, 60)\n"
+    )
     for name, attempt in tries.items():
         code += f"try:\n    {attempt}\nexcept OSError:\n    print({name!r}, flush=True)\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from zephyr_fast._core import InputError
+from zephyr_fast.collection import parquet
 from zephyr_fast.collection.prompt_file import lines
 from zephyr_fast.printed import brief, shown
 from zephyr_fast.untrusted.bounded import open_regular, parse_json
 
 LINE_BYTES_MAX = 16 << 20
 
-_BATCH_ROWS = 16  # Few, because a dictionary can repeat a large text in every row.
-
-_COLUMNS = ("instruction", "prompt", "id", "prompt_id", "source", "correct_answers")
-_ALL_COLUMNS = (*_COLUMNS, "incorrect_answers")
+_ANSWERS = ("correct_answers", "incorrect_answers")
+_COLUMNS = ("instruction", "prompt", "id", "prompt_id", "source", *_ANSWERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,19 +108,8 @@ def _of_jsonl(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _of_parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with open_regular(path) as source, pq.ParquetFile(source) as file:
-            columns = [name for name in file.schema_arrow.names if name in _ALL_COLUMNS]
-            number = 0
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=columns):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"`{shown(path)}`, row {number}", row
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"cannot read `{shown(path)}`: {shown(error)}") from error
+    for number, row in enumerate(parquet.read(path, _COLUMNS), start=1):
+        yield f"`{shown(path)}`, row {number}", row
 
 
 def _prompt(where: str, row: Mapping[str, Any]) -> Prompt:
@@ -133,9 +121,7 @@ def _prompt(where: str, row: Mapping[str, Any]) -> Prompt:
     except UnicodeEncodeError:
         raise InputError(f"{where}: the prompt has a lone surrogate") from None
     name = _one_of(where, row, "id", "prompt_id") or hashlib.sha256(text.encode()).hexdigest()
-    correct, incorrect = (
-        _answers(where, row, key) for key in ("correct_answers", "incorrect_answers")
-    )
+    correct, incorrect = (_answers(where, row, key) for key in _ANSWERS)
     return Prompt(name, text, _text(where, row, "source") or "", correct, incorrect)
 
 

@@ -138,7 +138,8 @@ def _endpoint(path: Path, name: str, given: object) -> Endpoint:
 def _checked(where: str, key: str, value: Any) -> Any:
     if key in _TEXTS:
         if not isinstance(value, str) or not value:
-            raise InputError(f"{where}: `{key}` is a text, not {brief(value)}")
+            # The value is not repeated: it could be a key.
+            raise InputError(f"{where}: `{key}` is a text, not of type {type(value).__name__}")
         if key == "max_tokens_field" and value not in _MAX_TOKENS_FIELDS:
             raise InputError(f"{where}: `{key}` is one of {', '.join(_MAX_TOKENS_FIELDS)}")
         return _url(where, value) if key == "url" else value

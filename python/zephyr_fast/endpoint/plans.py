@@ -33,7 +33,7 @@ from zephyr_fast.printed import shown, warn
 T = TypeVar("T")
 Plan = Generator[Sequence[Call], Sequence[Outcome], T]
 
-INTERRUPT_SECONDS = 5.0
+INTERRUPT_SECONDS = 1.5
 """Maximum seconds that calls in flight continue after Ctrl-C."""
 
 _SYNC_SECONDS = 1.0

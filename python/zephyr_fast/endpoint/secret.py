@@ -1,6 +1,7 @@
 """An API key that is never printed: not by `repr`, in an error or in the log."""
 
 import os
+import re
 from pathlib import Path
 
 from zephyr_fast._core import InputError
@@ -14,6 +15,9 @@ SECRET_CHARACTERS_MIN = 8
 """Shorter keys are placeholders such as `EMPTY`, which local servers require. An answer may contain
 such a word.
 """
+
+
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
 
 
 class Secret:
@@ -50,19 +54,27 @@ class Secret:
 
 
 def from_environment(variable: str) -> Secret:
-    """Return the key in an environment variable. InputError, with its name, if it is unset."""
+    """Return the key in an environment variable. InputError if it is unset. A text that is hardly
+    a name is not repeated, because it could be the key itself.
+    """
     value = os.environ.get(variable, "").strip()
-    if not value:
-        raise InputError(f"the environment variable `{shown(variable)}` is not set")
-    return _named(value, f"the environment variable `{shown(variable)}`")
+    if value:
+        return _named(value, f"the environment variable `{shown(variable)}`")
+    if not _VARIABLE.fullmatch(variable):
+        raise InputError("the variable that `key_env` names is not set; is it the key itself?")
+    raise InputError(f"the environment variable `{variable}` is not set")
 
 
 def from_file(path: Path) -> Secret:
-    """Return the key in a file, without the line end. InputError if the file cannot be read."""
+    """Return the key in a file, without the line end. InputError if the file cannot be read. The
+    path is then not repeated, because it could be the key itself.
+    """
     try:
         value = read_bytes(path, CHARACTERS_MAX).decode("ascii").strip()
-    except (OSError, UnicodeDecodeError):  # its text could hold the key
-        raise InputError(f"cannot read an API key from `{shown(path)}`") from None
+    except UnicodeDecodeError:  # its text could hold the key
+        raise InputError("cannot read an API key from `key_file`: it is not ASCII") from None
+    except OSError as error:
+        raise InputError(f"cannot read an API key from `key_file`: {error.strerror}") from None
     return _named(value, f"`{shown(path)}`")
 
 

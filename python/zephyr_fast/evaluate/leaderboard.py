@@ -18,8 +18,11 @@ from zephyr_fast.evaluate.intervals import Z95
 from zephyr_fast.evaluate.result import OVERALL, Figure, Result
 from zephyr_fast.evaluate.rows import digest, read_json
 from zephyr_fast.printed import note, shown
+from zephyr_fast.untrusted.child import SAFE_PATH
 
 BENCHMARK = "leaderboard"
+
+_SCRIPT = f"{SAFE_PATH}import runpy\nrunpy.run_module('lm_eval', None, '__main__', True)\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,7 @@ def _reports(output: Path) -> list[Path]:
 
 
 def _run_task(job: Job, name: str, output: Path) -> None:
-    words = [job.python, "-m", "lm_eval", "--model", "hf", "--tasks", name]
+    words = [job.python, "-c", _SCRIPT, "--model", "hf", "--tasks", name]
     words += ["--model_args", f"pretrained={job.model.resolve()}", "--output_path", str(output)]
     if name in TASKS:
         words += ["--num_fewshot", str(TASKS[name].shots)]

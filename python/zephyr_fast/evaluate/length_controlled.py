@@ -12,6 +12,7 @@ from typing import Any
 from zephyr_fast._core import InputError
 from zephyr_fast.evaluate.alpaca_eval import SET_SIZE, Row
 from zephyr_fast.printed import shown
+from zephyr_fast.untrusted.child import SAFE_PATH
 
 _SCRIPT = """
 import json, sys
@@ -63,7 +64,7 @@ def length_controlled(
     kept = [{name: row.get(name) for name in (*names, "preference")} for row in rows]
     try:
         done = subprocess.run(
-            [python, "-c", _SCRIPT],
+            [python, "-c", SAFE_PATH + _SCRIPT],
             input=json.dumps(kept),
             capture_output=True,
             text=True,

@@ -57,14 +57,24 @@ def drawn(results: Sequence[Result], categories: Sequence[str], bars: bool) -> "
     Raises InputError if matplotlib is missing.
     """
     try:
+        import matplotlib
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure as Drawing
     except ImportError as error:
         raise InputError(
             "matplotlib is missing: run pip install '.[plots]' in a checkout"
         ) from error
-    drawing = Drawing(figsize=_SIZE, dpi=100, facecolor="white")
-    FigureCanvasAgg(drawing)
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # not those of a `matplotlibrc` in the current directory
+        drawing = Drawing(figsize=_SIZE, dpi=100, facecolor="white")
+        FigureCanvasAgg(drawing)
+        _draw(drawing, results, categories, bars)
+    return drawing
+
+
+def _draw(
+    drawing: "Drawing", results: Sequence[Result], categories: Sequence[str], bars: bool
+) -> None:
     drawing.text(0.5, 0.96, "MT-Bench by category", ha="center", fontsize=15)
     drawing.text(0.5, 0.928, _drawable(subtitle(results)), ha="center", fontsize=10)
     drawing.text(0.5, 0.9, "; ".join(_differing_fields(results)), ha="center", fontsize=9)
@@ -73,7 +83,6 @@ def drawn(results: Sequence[Result], categories: Sequence[str], bars: bool) -> "
     else:
         _draw_radar(drawing, results, categories)
     _draw_table(drawing, results, categories)
-    return drawing
 
 
 def subtitle(results: Sequence[Result]) -> str:
@@ -117,7 +126,9 @@ def rendered(drawing: "Drawing", kind: str) -> bytes:
     import matplotlib
 
     buffer = io.BytesIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "zephyr-fast"}):
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "zephyr-fast"})
         metadata: dict[str, Any] = {"Title": "MT-Bench by category"}
         metadata |= {"Date": None} if kind == "svg" else {}
         drawing.savefig(buffer, format=kind, metadata=metadata)
