@@ -21,7 +21,13 @@ from zephyr_fast.train import configs, packing, run, saving
 from zephyr_fast.train.complete import ReferenceMixin
 from zephyr_fast.train.evaluation import ROWS, Weights
 from zephyr_fast.train.metrics import preferences
-from zephyr_fast.train.model import load_tokenizer, log, model_name, resolve_model
+from zephyr_fast.train.model import (
+    load_tokenizer,
+    log,
+    model_name,
+    resolve_model,
+    warn_of_other_ids,
+)
 from zephyr_fast.train.padding_free import pack_forward
 from zephyr_fast.train.ref_logprobs import attach
 from zephyr_fast.train.ref_logprobs.store import COLUMNS
@@ -188,6 +194,7 @@ def main(data: configs.ShardArguments, training: "DPOConfig", model: "ModelConfi
     manifests = run.read_manifests(data, Product.PAIRS)
     run.apply_shard_settings(data, training, manifests)
     tokenizer = load_tokenizer(data.shards[0], manifests[0])
+    warn_of_other_ids(tokenizer, data.shards[0], manifests[0])
     train_dataset, eval_dataset = run.open_splits(data, training, manifests[0])
     tokenizer.chat_template = saving.template_with_bos(IndexRows(train_dataset).shards, tokenizer)
     if training.precompute_ref_log_probs:
