@@ -25,7 +25,7 @@ from tiny_models import build
 from train_runs import SETTINGS, history, words
 from zephyr_fast import Shards, binarize
 from zephyr_fast.train.__main__ import main
-from zephyr_fast.train.dpo import LOSSES
+from zephyr_fast.train.effects import LOSSES, SMOOTHED, UNWEIGHTED
 from zephyr_fast.train.ref_logprobs.compute import ref_logprobs
 
 STEPS = 2
@@ -37,15 +37,10 @@ ARCHITECTURES = [
 LENGTHS = (1, 3, 12, 40, 110)
 """Words of a prompt or completion. One word is about two tokens."""
 
-SMOOTHED = {"exo_pair", "robust", "aot", "aot_unpaired"}
-"""The losses that `label_smoothing` changes."""
-
 ADAPTER: dict[str, Any] = {
     **{"use_peft": True, "lora_r": 4, "lora_alpha": 64, "lora_dropout": 0.0},
     "lora_target_modules": ["all-linear"],
 }
-
-UNWEIGHTED = {"aot", "aot_unpaired"}
 
 
 @dataclass(frozen=True)
@@ -105,11 +100,11 @@ def _options(draw: random.Random, losses: list[str]) -> dict[str, Any]:
         "loss_weights": [round(draw.uniform(0.2, 2), 2) for _ in losses],
         "beta": draw.choice([0.01, 0.1, 0.5]),
     }
-    if SMOOTHED & set(losses):
+    if set(SMOOTHED) & set(losses):
         options["label_smoothing"] = draw.choice([1e-3, 0.1, 0.3])
     if "discopop" in losses:
         options["discopop_tau"] = 0.5  # the default, 0.05, multiplies rounding by 20
-    if draw.random() < 0.5 and not UNWEIGHTED & set(losses):
+    if draw.random() < 0.5 and not set(UNWEIGHTED) & set(losses):
         options["use_weighting"] = True
     return options
 
