@@ -39,6 +39,8 @@ REFUSED: list[Case] = [
     ("sft", {"model_revision": "v2"}, "`model_revision` has no effect"),
     ("sft", {"activation_checkpointing_kwargs": '{"a": 1}'}, "has an unknown key `a`"),
     ("sft", {"torch_compile": True, "torch_compile_mode": "fast"}, "`torch_compile_mode` `fast`"),
+    ("sft", {"activation_offloading": True}, "`activation_offloading` needs a GPU"),
+    ("sft", {"teacher_weight": 0.3}, "`teacher_weight` has no effect without `teacher`"),
     ("dpo", {"neftune_noise_alpha": 5.0}, "set `pack: false`"),
     ("dpo", {"label_smoothing": 0.1}, "one of the losses exo_pair, robust, aot"),
     ("dpo", {"label_smoothing": 0.7, "loss_type": "robust"}, "from 0 to below 0.5, not 0.7"),
@@ -99,6 +101,35 @@ def test_what_an_optimizer_or_a_schedule_does_not_accept_is_one_line(
     code, error = code_and_error(words(act, shards, start, tmp_path, **settings), capsys)
     assert code == 2
     assert error.startswith("error: ") and expected in error
+
+
+@pytest.mark.parametrize("act", ["sft", "dpo"])
+@pytest.mark.parametrize(
+    "flag", ["lora_target_modules", "lora_modules_to_save", "lora_target_parameters"]
+)
+def test_a_name_of_an_adapter_that_matches_nothing_is_named(
+    act: str,
+    flag: str,
+    request: pytest.FixtureRequest,
+    start: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """peft only refuses a list in which no name matches."""
+    known = {"lora_target_modules": ["q_proj"], "lora_modules_to_save": ["embed_tokens"]}
+    names = [*known.get(flag, []), "qproj"]
+    data = request.getfixturevalue("shards" if act == "sft" else "prefs")
+    line = [*words(act, data, start, tmp_path, use_peft=True), f"--{flag}", *names]
+    code, error = code_and_error(line, capsys)
+    assert (code, error) == (2, f"error: `{flag}`: `qproj` matches nothing in the model")
+
+
+def test_names_of_an_adapter_that_match_are_accepted(
+    shards: Path, start: Path, tmp_path: Path
+) -> None:
+    line = words("sft", shards, start, tmp_path, use_peft=True, max_steps=1)
+    line += ["--lora_target_modules", "q_proj", "self_attn.k_proj"]
+    assert main([*line, "--lora_modules_to_save", "embed_tokens", "norm"]) == 0
 
 
 ACCEPTED: list[tuple[str, dict[str, Any]]] = [

@@ -18,6 +18,7 @@ from zephyr_fast.dataset.product import Product
 from zephyr_fast.load.collators import PairCollator, layout_for
 from zephyr_fast.load.index import IndexRows
 from zephyr_fast.train import configs, packing, run, saving
+from zephyr_fast.train.adapter_targets import check_targets
 from zephyr_fast.train.complete import ReferenceMixin
 from zephyr_fast.train.effects import check_preferences
 from zephyr_fast.train.evaluation import ROWS, Weights
@@ -203,6 +204,8 @@ def main(data: configs.ShardArguments, training: "DPOConfig", model: "ModelConfi
             quantization_config=start.quantization_config,
             peft_config=start.peft_config,
         )
+    if start.peft_config is not None:
+        check_targets(trainer.model, model)
     trainer.remainder = data.remainder
     trainer.end_token_ids = saving.end_tokens(manifests, tokenizer)
     trainer.pack = pack

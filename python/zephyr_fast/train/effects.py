@@ -86,6 +86,10 @@ def check_effects(training: Any, model: Any, given: Iterable[str]) -> None:
         raise ConfigError("`lora_task_type` must be CAUSAL_LM; other tasks have other losses")
     if training.fp16 and training.device.type == "cpu":
         raise ConfigError("`fp16` has no effect on a CPU; remove it, or set `bf16: true`")
+    if training.activation_offloading and training.device.type == "cpu":
+        raise ConfigError(
+            "`activation_offloading` needs a GPU, whose activations it moves"
+        )
     if "do_train" in given and not training.do_train:
         raise ConfigError(
             "`do_train: false` has no effect; to evaluate only, set `num_train_epochs: 0`"
