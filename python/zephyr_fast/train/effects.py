@@ -15,7 +15,7 @@ LOSSES = (
     *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard"),
     *("aot", "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
 )
-"""The values of `loss_type` that TRL implements; it would fail for others in the first step."""
+"""The values of `loss_type` that TRL implements. It would fail for others in the first step."""
 
 SMOOTHED = ("exo_pair", "robust", "aot", "aot_unpaired")
 """The losses that depend on `label_smoothing`."""
@@ -87,9 +87,7 @@ def check_effects(training: Any, model: Any, given: Iterable[str]) -> None:
     if training.fp16 and training.device.type == "cpu":
         raise ConfigError("`fp16` has no effect on a CPU; remove it, or set `bf16: true`")
     if training.activation_offloading and training.device.type == "cpu":
-        raise ConfigError(
-            "`activation_offloading` needs a GPU, whose activations it moves"
-        )
+        raise ConfigError("`activation_offloading` needs a GPU, whose activations it moves")
     if "do_train" in given and not training.do_train:
         raise ConfigError(
             "`do_train: false` has no effect; to evaluate only, set `num_train_epochs: 0`"
@@ -164,7 +162,7 @@ def _check_tables(training: Any) -> None:
 
 
 def _check_steps(training: Any) -> None:
-    """Raise ConfigError for intervals of 0 steps; transformers would never save, or use others."""
+    """Raise ConfigError for intervals of 0 steps, with which transformers would never save."""
     for action in ("save", "eval"):
         strategy, steps = (getattr(training, f"{action}_{part}") for part in ("strategy", "steps"))
         if strategy == "steps" and steps is not None and steps <= 0:

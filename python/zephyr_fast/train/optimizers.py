@@ -13,12 +13,12 @@ class OptimizerMixin:
     args: Any
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the optimizer; raise ConfigError for arguments that it does not accept."""
+        """Return the optimizer, or raise ConfigError for arguments that it does not accept."""
         with _named(f"`optim: {_name(self.args.optim)}`", "optim_args"):
             return super().create_optimizer(*args, **kwargs)  # type: ignore[misc]
 
     def create_scheduler(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the schedule; raise ConfigError for arguments that it does not accept."""
+        """Return the schedule, or raise ConfigError for arguments that it does not accept."""
         schedule = f"`lr_scheduler_type: {_name(self.args.lr_scheduler_type)}`"
         with _named(schedule, "lr_scheduler_kwargs"):
             return super().create_scheduler(*args, **kwargs)  # type: ignore[misc]

@@ -51,7 +51,7 @@ class ResumeMixin:
     _frozen: str | None = None
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Train; see `Trainer.train`.
+        """Train as `Trainer.train` does.
 
         Raises:
             ConfigError: If the checkpoint to resume from belongs to another model, adapter,
