@@ -13,7 +13,11 @@ from zephyr_fast._core import ConfigError, InputError, IntegrityError
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.printed import brief, shown, without_secrets
+<<<<<<< HEAD
 from zephyr_fast.train.tokenizer_ids import differs, differs_from_file
+=======
+from zephyr_fast.train.architecture import check_architecture
+>>>>>>> train19
 from zephyr_fast.train.trust import (
     check_adapter,
     check_folder,
@@ -240,7 +244,9 @@ def check_fit(
     check_folder(name)
     never_ask()
     with refused(f"the model `{name}`"):
-        config = AutoConfig.from_pretrained(name, trust_remote_code=trust).get_text_config()
+        whole = AutoConfig.from_pretrained(name, trust_remote_code=trust)
+        check_architecture(whole, name, is_loaded=not _has_only_config(name))
+        config = whole.get_text_config()
         vocabulary = int(config.vocab_size)
     check_kernels(config, name)
     positions = _positions_max(config)

@@ -13,13 +13,17 @@ from zephyr_fast.train import packing
 from zephyr_fast.train.divergence import DivergenceMixin
 from zephyr_fast.train.evaluation import ROWS, ExactEvaluationMixin, Weights
 from zephyr_fast.train.model import log, warn_of_other_ids
+from zephyr_fast.train.optimizers import OptimizerMixin
 from zephyr_fast.train.ordered import OrderedTrainerMixin
 from zephyr_fast.train.precision import PrecisionMixin
+from zephyr_fast.train.resumed import ResumeMixin
 from zephyr_fast.train.saving import SavingMixin, end_tokens, template_with_bos
 from zephyr_fast.train.token_counts import TokenCountMixin
 
 
 class CheckedTrainerMixin(
+    ResumeMixin,
+    OptimizerMixin,
     SavingMixin,
     PrecisionMixin,
     DivergenceMixin,
