@@ -8,7 +8,10 @@ import pytest
 
 from zephyr_fast import InputError
 from zephyr_fast.evaluate.intervals import bootstrap, mean
+from zephyr_fast.evaluate.mt_bench_scores import Questions, fastchat_rating, figures_of
 from zephyr_fast.evaluate.result import Figure, Result, differences, read_result
+from zephyr_fast.evaluate.win_rate import win_rate
+from zephyr_fast.judge.scale import Unread
 
 RESULT = Result(
     "mt-bench",
@@ -87,7 +90,51 @@ def test_the_bootstrap_covers_the_mean_and_repeats() -> None:
 
     found = bootstrap(groups, statistic)  # type: ignore[arg-type]
     low, high = found["a"]
-    assert low < 2.5 < high and found["b"] == (10.0, 10.0) and "none" not in found
+    assert low < 2.5 < high and "none" not in found
+    assert "b" not in found, "equal scores do not tell how certain their mean is"
     # A normal approximation: ±1.96·σ/√n with σ = 1.118 and n = 20.
     assert high - low == pytest.approx(2 * 1.96 * 1.118 / 20**0.5, rel=0.1)
     assert found == bootstrap(groups, statistic)  # type: ignore[arg-type]
+
+
+def scored(pairs: dict[str, list[tuple[int, int]]]) -> dict[str, Figure]:
+    """Figures of scores by category; -1 is a hole."""
+    questions: dict[int, dict[str, object]] = {}
+    rows: list[dict[str, object]] = []
+    for category, turns in pairs.items():
+        for pair in turns:
+            number = len(questions)
+            questions[number] = {"category": category, "turns": ["a", "b"]}
+            rows += [
+                {"question_id": number, "turn": turn, "score": score}
+                for turn, score in enumerate(pair, start=1)
+            ]
+    return figures_of(rows, Questions(questions, {}), 100)[2]
+
+
+def test_a_category_with_one_question_has_no_interval_and_leaves_none_to_the_mean() -> None:
+    lone = scored({"math": [(1, 9)], "stem": [(2, 8)]})
+    assert {(one.low, one.high) for one in lone.values()} == {(None, None)}
+    mixed = scored({"math": [(1, 9)], "stem": [(2, 8), (3, 4), (5, 5)]})
+    assert mixed["stem"].low is not None and mixed["math"].low is None
+    assert mixed["overall"].low is None, "it would leave the uncertainty of math out"
+    known = scored({"math": [(1, 9), (4, 4)], "stem": [(2, 8), (3, 4)]})
+    assert known["overall"].low is not None and known["turn 1"].low is not None
+    holes = scored({"math": [(1, 9), (4, -1)], "stem": [(2, 8), (3, 4)]})
+    assert holes["turn 1"].low is not None and holes["turn 2"].low is None
+    assert holes["overall"].low is not None
+    none = scored({"math": [(-1, -1), (-1, -1)], "stem": [(2, 8), (3, 4)]})
+    assert none["math"].value is None and none["overall"].low is not None
+
+
+def test_rows_that_are_all_equal_have_no_interval() -> None:
+    for preferences in ([2.0] * 5, [1.5, 1.5], [1.0]):
+        found = win_rate(preferences)
+        assert found.value is not None and (found.low, found.high) == (None, None)
+    assert win_rate([2.0] * 5).stderr == 0, "as AlpacaEval has it"
+
+
+def test_a_rating_of_300_digits_is_no_rating() -> None:
+    for digits in (301, 400, 5_000):
+        assert isinstance(fastchat_rating(f"[[{'9' * digits}]]", False), Unread)
+    assert fastchat_rating("[[1995]]", False) == 1995

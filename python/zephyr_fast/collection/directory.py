@@ -155,9 +155,15 @@ class Directory:
 
 
 def written(fields: Mapping[str, Any]) -> bytes:
-    """Return a row as a line of JSON. Fields keep their order."""
+    """Return a row as a line of JSON. Fields keep their order. InputError for a text that is not
+    Unicode, such as the bytes of an option in another encoding.
+    """
     text = json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode() + b"\n"
+    try:
+        return text.encode() + b"\n"
+    except UnicodeEncodeError as error:
+        around = text[max(0, error.start - 40) : error.end]
+        raise InputError(f"a text is not Unicode: {shown(around)}") from None
 
 
 def described(endpoint: Endpoint) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from zephyr_fast.endpoint.call import (
 )
 from zephyr_fast.endpoint.endpoints import Endpoint
 from zephyr_fast.endpoint.reasons import Reason
-from zephyr_fast.untrusted.bounded import parse_json
+from zephyr_fast.untrusted.bounded import is_unicode, parse_json
 
 DETAIL_CHARACTERS_MAX = 2_000
 """Characters of a server's text that are kept in a failure."""
@@ -132,7 +132,7 @@ def _choice(call: Call, given: object) -> Choice:
         raise _Unusable(Reason.EMPTY, f"a choice has {what} (finish_reason: {ended})")
     if not isinstance(text, str):
         raise _Unusable(Reason.INVALID_JSON, "a choice's content is not a text")
-    if not _is_unicode(text):
+    if not is_unicode(text):
         escaped = text.encode("unicode_escape").decode()
         raise _Unusable(Reason.INVALID_UNICODE, f"a lone surrogate in: {escaped}")
     if call.json_object and not finish.is_cut(ended) and not _is_json_object(text):
@@ -198,14 +198,6 @@ def _is_json_object(text: str) -> bool:
         return isinstance(parse_json(text), dict)
     except ValueError:
         return False
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _text_or_none(value: object) -> str | None:
