@@ -328,3 +328,13 @@ def test_judgements_that_cannot_be_counted_are_named(
     path = written(tmp_path / "rows.jsonl", rows)
     line = refusal(4, "evaluate", "score", path, *given, "--out", tmp_path / "r.json")
     assert words in line
+
+
+def test_a_name_of_many_characters_is_a_file_of_the_disk(tmp_path: Path) -> None:
+    """A file name has at most 255 bytes, and a character up to 4."""
+    with serving(judging()) as server:
+        words = job(tmp_path, server.url, "--name", "模型/β" * 40)
+        assert shell(*words).returncode == 0
+    (path,) = (tmp_path / "out" / "model_answer").iterdir()
+    assert path.name.startswith("模型_β") and len(path.name.encode()) < 120
+    assert "a text is not Unicode" in refusal(4, *words[:-2], "--name", "\udcff")

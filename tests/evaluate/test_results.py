@@ -31,6 +31,12 @@ RESULT = Result(
 )
 
 
+def figure(**changes: object) -> dict[str, object]:
+    """Figures of a result, one of them damaged."""
+    good = {"value": 5, "n": 2, "holes": 0, "low": None, "high": None, "stderr": None}
+    return {"overall": good | changes}
+
+
 def test_a_result_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     RESULT.write(tmp_path / "deep" / "r.json")
     assert read_result(tmp_path / "deep" / "r.json") == RESULT
@@ -47,6 +53,14 @@ def test_a_result_is_read_back_as_it_was_written(tmp_path: Path) -> None:
         ("notes", "x", "`notes` is 'x'"),
         ("figures", {"overall": {"value": 1}}, "figure `overall` is"),
         ("figures", [], "`figures` is []"),
+        ("unit", "miles", "'mt-bench' in the unit 'miles' is unknown"),
+        ("benchmark", "x", "'x' in the unit 'score' is unknown"),
+        ("figures", figure(value=11), "`value` of figure `overall` is 11, not 0 to 10"),
+        ("figures", figure(value=-5), "`value` of figure `overall` is -5, not 0 to 10"),
+        ("figures", figure(low=2, high=1), "has an interval that ends before it begins"),
+        ("figures", figure(low=2), "has half an interval"),
+        ("figures", figure(stderr=-1), "`stderr` of figure `overall` is -1"),
+        ("figures", figure(n=0), "figure `overall` has a value from no scores"),
     ],
 )
 def test_a_damaged_result_is_refused_by_field(
@@ -58,6 +72,12 @@ def test_a_damaged_result_is_refused_by_field(
     with pytest.raises(InputError) as refused:
         read_result(tmp_path / "r.json")
     assert words in str(refused.value)
+
+
+def test_only_the_rules_of_fastchat_leave_the_scale(tmp_path: Path) -> None:
+    high = replace(RESULT, rules="fastchat", figures={"overall": Figure(205.5, 10)})
+    high.write(tmp_path / "r.json")
+    assert read_result(tmp_path / "r.json") == high
 
 
 def test_a_figure_that_is_not_finite_is_refused(tmp_path: Path) -> None:

@@ -232,6 +232,27 @@ def test_a_student_answers_on_policy(tmp_path: Path) -> None:
             assert answer["model"] == f"{one['model']}-chat"
 
 
+def test_a_student_that_is_also_in_the_pool_answers_once_more(tmp_path: Path) -> None:
+    """The same call would be answered once, and its text counted as two answers."""
+    words = ("--pool", "alpha,beta", "--student", "alpha", "--samples", 2, "--principles", "none")
+    with serving(answering()) as server:
+        collect(tmp_path, server.url, 8, *words)
+        asked = [one.fields for one in server.asked if one.fields["model"] == "alpha-chat"]
+    assert len(asked) == 24
+    for row in read(tmp_path / "out" / "rows.jsonl"):
+        assert sorted(row["models"]) == ["alpha", "alpha", "alpha", "beta"]
+        answers = row["_provenance"]["answers"]
+        assert len({one["key"] for one in answers}) == 4
+        assert sorted(one["sample"] for one in answers) == [0, 0, 1, 2]
+
+
+def test_the_student_may_be_the_judge(tmp_path: Path) -> None:
+    with serving(answering()) as server:
+        collect(tmp_path, server.url, 4, "--pool", "alpha,beta", "--student", "judge")
+    for row in read(tmp_path / "out" / "rows.jsonl"):
+        assert sorted(row["models"]) == ["alpha", "beta", "judge"]
+
+
 def test_a_model_that_refuses_leaves_the_others(tmp_path: Path) -> None:
     refusal = refused("400 Bad Request", "content_filter", code="content_filter")
     fine = answering()
@@ -286,6 +307,14 @@ def test_options_without_effect_are_refused(tmp_path: Path) -> None:
         (("--pool", "alpha,beta", "--verdict", "expected", "--swap"), "`--swap` has no effect"),
         (("--pool", "alpha,beta", "--mass-min", 0.1), "--mass-min has no effect"),
         (("--pool", "alpha,,beta"), "different names"),
+        (
+            ("--pool", "alpha", "--k", 0, "--student", "beta", "--samples", 2),
+            "`--pool` has no effect with `--k 0`",
+        ),
+        (("--pool", "alpha,beta", "--temperature", "nan"), "nan is not a number"),
+        (("--pool", "alpha,beta", "--budget", "nan"), "nan is not a number"),
+        (("--pool", "alpha,beta", "--mass-min", "nan"), "nan is not a number"),
+        (("--pool", "alpha,beta", "--max-tokens", 10**30), "not in the range"),
     ):
         said = collect(tmp_path, "http://127.0.0.1:9/v1", 1, *words, code=2)
         assert named in said

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from zephyr_fast._core import InputError
+from zephyr_fast.cli.options import Real
 from zephyr_fast.printed import note, say, say_json, shown
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ _SHARED = [
     click.option("--seed", type=click.IntRange(0), default=1, help="Seed of all random choices."),
     click.option(
         "--budget",
-        type=click.FloatRange(0, 1e9, min_open=True),
+        type=Real(0, 1e9, min_open=True),
         metavar="USD",
         help="Maximum cost, over all runs in the output directory. Requires prices.",
     ),
@@ -100,8 +101,11 @@ def shared(command: Command) -> Callable[..., Any]:
     return found
 
 
+TOKENS = click.IntRange(1, 100_000_000)
+"""Tokens of one text: more than any model writes, and few enough to count what they cost."""
+
 MAX_TOKENS = click.option(
-    "--max-tokens", type=click.IntRange(1), default=1024, help="Maximum tokens of an answer."
+    "--max-tokens", type=TOKENS, default=1024, help="Maximum tokens of an answer."
 )
 
 

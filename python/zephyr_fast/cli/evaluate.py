@@ -8,6 +8,7 @@ import click
 
 from zephyr_fast._core import InputError
 from zephyr_fast.cli import asking
+from zephyr_fast.cli.options import Real
 from zephyr_fast.cli.results import ALLOW_HOLES, print_results, with_figure
 from zephyr_fast.cli.scores import leaderboard, score
 
@@ -182,9 +183,7 @@ def mt_bench(
     type=click.Path(path_type=Path),
     help="Prompt for the judge (default: bundled).",
 )
-@click.option(
-    "--temperature", type=click.FloatRange(0, 2), default=0.7, help="Of the evaluated model."
-)
+@click.option("--temperature", type=Real(0, 2), default=0.7, help="Of the evaluated model.")
 @click.option(
     "--length-controlled",
     "python",

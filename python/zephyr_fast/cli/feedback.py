@@ -7,6 +7,7 @@ import click
 
 from zephyr_fast._core import InputError, StorageError
 from zephyr_fast.cli import asking
+from zephyr_fast.cli.options import Real
 from zephyr_fast.printed import say, say_json, shown, warn
 
 
@@ -53,7 +54,7 @@ def feedback() -> None:
 @click.option("--swap", "swaps", is_flag=True, help="Also ask judges with each order reversed.")
 @click.option(
     "--mass-min",
-    type=click.FloatRange(0, 1),
+    type=Real(0, 1),
     help="With `--verdict expected`: minimum probability of digits of the scale (default: 0.5).",
 )
 @click.option(
@@ -68,12 +69,12 @@ def feedback() -> None:
     type=click.Path(path_type=Path),
     help="Directory of prompts for the judges (default: bundled).",
 )
-@click.option("--temperature", type=click.FloatRange(0, 2), default=1.0, help="For answers.")
-@click.option("--top-p", type=click.FloatRange(0, 1), default=1.0, help="For answers.")
+@click.option("--temperature", type=Real(0, 2), default=1.0, help="For answers.")
+@click.option("--top-p", type=Real(0, 1), default=1.0, help="For answers.")
 @asking.MAX_TOKENS
 @click.option(
     "--judge-max-tokens",
-    type=click.IntRange(1),
+    type=asking.TOKENS,
     help="Maximum tokens of a judge's answer (default: 1024).",
 )
 @asking.shared

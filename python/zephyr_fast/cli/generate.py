@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from zephyr_fast.cli import asking
+from zephyr_fast.cli.options import Real
 from zephyr_fast.printed import say
 
 
@@ -47,11 +48,11 @@ def generate() -> None:
     "those of the sector. Repeatable.",
 )
 @click.option("--rounds", metavar="MIN-MAX", help="Messages of the user (default: the sector's).")
-@click.option("--temperature", type=click.FloatRange(0, 2), default=1.0, help="Of both models.")
+@click.option("--temperature", type=Real(0, 2), default=1.0, help="Of both models.")
 @asking.MAX_TOKENS
 @click.option(
     "--user-max-tokens",
-    type=click.IntRange(1),
+    type=asking.TOKENS,
     default=256,
     help="Maximum tokens of a message of the user.",
 )

@@ -57,6 +57,8 @@ class Directory:
             if self._stored() != text:  # a family was added, which answers do not depend on
                 self.write_file(f"{LOG}/settings.json", [text])
             return
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"`{shown(self.path)}` is not a directory")
         if self.has_log() or _has_other_files(self.path):
             raise OutputExistsError(
                 f"`{shown(self.path)}` holds other files; use another directory"
