@@ -209,6 +209,24 @@ def test_a_model_directory_without_a_template_is_one_line(tmp_path: Path) -> Non
         calls = len(server.asked)
         assert shell(*given, *more, "--allow-holes").stdout == done.stdout
         assert len(server.asked) == calls, "nothing is asked again"
+    for template, ending, words in (
+        (
+            "{{ raise_exception('no system messages') }}",
+            "chat template fails on messages of system, user: no system messages",
+            ("--system", "Be short.", "--out", tmp_path / "other"),
+        ),
+        (
+            "{{ '' }}",
+            "chat template makes nothing of the messages",
+            ("--out", tmp_path / "another"),
+        ),
+        ("{{ '' }}", "has no log to replay", ("--out", tmp_path / "none", "--replay")),
+    ):
+        (model / "chat_template.jinja").write_text(template)
+        done = shell(*given, *more, *words)
+        assert done.returncode == 4, done.stderr
+        assert done.stderr.splitlines()[-1].endswith(ending)
+    assert not (tmp_path / "none").exists()
     (answers,) = (tmp_path / "out" / "model_answer").iterdir()
     assert answers.name == "model.jsonl" and len(rows_of(answers)) == 8
 
@@ -313,6 +331,8 @@ def fast_figures(rows: Sequence[dict[str, Any]], known: Questions) -> list[float
         ({"score": 11}, "`score` is 11, not from 1 to 10"),
         ({"score": None}, "`score` is None, not a number"),
         ({"turn": 3}, "`turn` is 3"),
+        ({"turn": True}, "`turn` is True"),
+        ({"judge": ["\ud800", "single-v1"]}, "`judge` is ["),
         ({"question_id": 7}, "there is no question 7"),
         ({"question_id": 81, "turn": 1}, "row 2 repeats question 81, turn 1"),
         ({"judge": ["other", "single-v1"]}, "row 2 is of another judge"),

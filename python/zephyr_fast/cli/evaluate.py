@@ -140,7 +140,7 @@ def mt_bench(
         return
     answerer = _answerer(known, answers_from, model_dir, name)
     directory = Directory(shared.out)
-    directory.claim(bench.settings_of(job, answerer))
+    directory.claim(bench.settings_of(job, answerer), replays=how.replays)
     answers = bench.answers_of(job, answerer, directory, how)
     found = [bench.judged(job, judge, answerer, answers, directory, how) for judge in job.judges]
     print_results(found, allow_holes, shared.as_json)
@@ -241,12 +241,13 @@ def alpaca_eval(
     directory = Directory(shared.out)
     if outputs_file:
         outputs = alpaca.read_outputs(outputs_file, rows)
-        directory.claim(
-            alpaca.settings_of(job, outputs[0].generator, alpaca.described_outputs(outputs))
-        )
+        source = alpaca.described_outputs(outputs)
+        settings = alpaca.settings_of(job, outputs[0].generator, source)
+        directory.claim(settings, replays=how.replays)
     else:
         answerer = _answerer(known, answers_from, model_dir, name)
-        directory.claim(alpaca.settings_of(job, answerer.model, described(answerer.endpoint)))
+        settings = alpaca.settings_of(job, answerer.model, described(answerer.endpoint))
+        directory.claim(settings, replays=how.replays)
         outputs = alpaca.outputs_of(job, answerer, directory, how)
     found = []
     for judge in job.judges:

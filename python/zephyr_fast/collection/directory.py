@@ -39,13 +39,16 @@ class Directory:
         self.rows = path / ROWS
         self._log = path / LOG
 
-    def claim(self, settings: Settings) -> None:
+    def claim(self, settings: Settings, *, replays: bool = False) -> None:
         """Store the settings, or check that they equal those that are stored.
 
         Raises:
+            InputError: The run `replays`, and there is no log to replay.
             OutputExistsError: The directory belongs to a run with other settings, or holds files
                 that are not from such a run.
         """
+        if replays and not self.has_log():
+            raise InputError(f"`{shown(self.path)}` has no log to replay")
         text = written(settings)
         if (self._log / "settings.json").exists():
             differing = _differing(self.settings(), json.loads(text))

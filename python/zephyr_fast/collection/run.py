@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from zephyr_fast._core import InputError
 from zephyr_fast.collection.directory import Directory
 from zephyr_fast.endpoint.budget import Caps, Cost
 from zephyr_fast.endpoint.client import Counts
@@ -18,7 +17,6 @@ from zephyr_fast.endpoint.errors import EndpointError
 from zephyr_fast.endpoint.forecast import Forecast, forecast
 from zephyr_fast.endpoint.log import CallLog
 from zephyr_fast.endpoint.plans import Plan, Settings, collect, replay
-from zephyr_fast.printed import shown
 
 Row = dict[str, Any]
 
@@ -92,9 +90,7 @@ def run(job: Job, out: Path, asking: Asking, tally: Tally) -> Collected:
     """
     job.check()
     directory, counts = Directory(out), Counts()
-    if asking.replays and not directory.has_log():
-        raise InputError(f"`{shown(directory.path)}` has no log to replay")
-    directory.claim(job.settings())
+    directory.claim(job.settings(), replays=asking.replays)
     with directory.open_log(read_only=asking.replays) as log:
         if not asking.replays:
             how = Settings(

@@ -16,6 +16,7 @@ from zephyr_fast.evaluate.rows import digest, text_field
 from zephyr_fast.judge.scale import Fault, Scale, Unread, excerpt
 from zephyr_fast.judge.verdict import bracketed
 from zephyr_fast.printed import brief, shown
+from zephyr_fast.untrusted.bounded import is_unicode
 
 BENCHMARK = "mt-bench"
 HOLE = "hole"
@@ -176,18 +177,19 @@ def check_judgments(
 def judge_of(where: str, row: Mapping[str, Any]) -> str:
     """Return the judge of a row. Raises InputError."""
     judge = row.get("judge")
-    if not isinstance(judge, list) or not judge or not isinstance(judge[0], str):
+    name = judge[0] if isinstance(judge, list) and judge else None
+    if not isinstance(name, str) or not is_unicode(name):
         raise InputError(f"{where}: `judge` is {brief(judge)}, not a list of model and prompt")
-    return judge[0]
+    return name
 
 
 def _key(where: str, row: Mapping[str, Any], questions: Questions) -> tuple[int, int]:
     number, turn = row.get("question_id"), row.get("turn")
     if type(number) is not int or number not in questions.by_id:
         raise InputError(f"{where}: there is no question {brief(number)}")
-    if turn not in (1, 2):
+    if type(turn) is not int or turn not in (1, 2):
         raise InputError(f"{where}: `turn` is {brief(turn)}, not 1 or 2")
-    return number, int(turn)
+    return number, turn
 
 
 def _score(where: str, value: object) -> float:
