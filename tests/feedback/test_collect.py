@@ -1,5 +1,6 @@
 """Feedback on answers becomes raw UltraFeedback rows that `binarize` reads, from a real server."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from click.testing import CliRunner
 
 from answering_server import answering, digest_of
 from collecting import MODELS, endpoints_file, prompts_file, read, written
-from faulty_server import answered, completion, refused, serving
+from faulty_server import Asked, answered, completion, refused, serving
 from zephyr_fast import _core, binarize
 from zephyr_fast.cli import cli
 from zephyr_fast.cli.errors import exit_code
@@ -273,7 +274,15 @@ def test_a_model_that_refuses_leaves_the_others(tmp_path: Path) -> None:
 
 
 def test_equal_answers_are_reported(tmp_path: Path) -> None:
-    with serving(answered(completion("the same"))) as server:
+    judge = answering()
+
+    async def same(asked: Asked, writer: asyncio.StreamWriter) -> bool:
+        if asked.fields["model"] == "judge-chat" and not isinstance(judge, bytes):
+            return await judge(asked, writer)
+        writer.write(answered(completion("the same")))
+        return True
+
+    with serving(same) as server:
         said = collect(tmp_path, server.url, 2, "--pool", "alpha,beta")
     assert "2 rows have only equal answers" in said
 
@@ -353,3 +362,10 @@ def test_the_text_of_prep_can_be_used_as_prompts(tmp_path: Path) -> None:
     prep(input="sample", out=tmp_path / "shards")
     found = prompts.load([tmp_path / "shards" / "text"], limit=3)
     assert len(found.rows) == 3 and all(len(one.id) == 64 for one in found.rows)
+
+
+def test_feedback_without_two_scores_is_no_success(tmp_path: Path) -> None:
+    with serving(answered(completion("我不会打分。"))) as server:
+        said = collect(tmp_path, server.url, 3, "--pool", "alpha,beta", code=3)
+        assert "none of the 3 rows in" in said and "(no_section: 24, no_verdict: 6)" in said
+    assert len(read(tmp_path / "out" / "rows.jsonl")) == 3

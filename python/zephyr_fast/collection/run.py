@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from zephyr_fast._core import NoRowsWrittenError
 from zephyr_fast.collection.directory import Directory
 from zephyr_fast.endpoint.budget import Caps, Cost
 from zephyr_fast.endpoint.client import Counts
@@ -17,6 +18,7 @@ from zephyr_fast.endpoint.errors import EndpointError
 from zephyr_fast.endpoint.forecast import Forecast, forecast
 from zephyr_fast.endpoint.log import CallLog
 from zephyr_fast.endpoint.plans import Plan, Settings, collect, replay
+from zephyr_fast.printed import shown
 
 Row = dict[str, Any]
 
@@ -46,6 +48,13 @@ class Tally(Protocol):
 
     def totals(self) -> Mapping[str, Any]:
         """Return all counts."""
+
+    @property
+    def usable(self) -> int:
+        """The number of rows that training can use."""
+
+    def faults(self) -> Mapping[str, int]:
+        """Return the reasons why rows are not usable, with the number of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,7 @@ def run(job: Job, out: Path, asking: Asking, tally: Tally) -> Collected:
         OutputExistsError: The directory belongs to another job.
         BudgetError: The budget is used up. No rows are written; a higher budget continues the job.
         EndpointError: Calls have no answer. No rows are written; the same job tries them again.
+        NoRowsWrittenError: No row can be used. The rows are written, with their reasons.
     """
     job.check()
     directory, counts = Directory(out), Counts()
@@ -103,7 +113,17 @@ def run(job: Job, out: Path, asking: Asking, tally: Tally) -> Collected:
             counts = report.counts
         found: dict[str, Any] = {}
         summary = directory.write(_rows(job, log, tally, found), found)
+        if not tally.usable:
+            raise _nothing_usable(directory, summary["rows"], tally)
         return Collected(summary, counts, log.spent)
+
+
+def _nothing_usable(directory: Directory, rows: int, tally: Tally) -> NoRowsWrittenError:
+    reasons = ", ".join(f"{shown(why)}: {number:,}" for why, number in tally.faults().items())
+    return NoRowsWrittenError(
+        f"none of the {rows:,} rows in `{shown(directory.rows)}` can be used for training "
+        f"({reasons or 'no answers'})"
+    )
 
 
 def _rows(job: Job, log: CallLog, tally: Tally, found: dict[str, Any]) -> Iterator[Row]:

@@ -196,6 +196,13 @@ class _Tally:
         if row["_provenance"]["ended"]:
             self.ended[row["_provenance"]["ended"]] += 1
 
+    @property
+    def usable(self) -> int:
+        return self.rounds.total() - self.rounds[0]
+
+    def faults(self) -> Mapping[str, int]:
+        return dict(self.ended.most_common())
+
     def totals(self) -> dict[str, Any]:
         return {
             "dialogues_by_rounds": {str(n): self.rounds[n] for n in sorted(self.rounds)},
