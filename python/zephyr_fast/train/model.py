@@ -13,11 +13,8 @@ from zephyr_fast._core import ConfigError, InputError, IntegrityError
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.printed import brief, shown, without_secrets
-<<<<<<< HEAD
-from zephyr_fast.train.tokenizer_ids import differs, differs_from_file
-=======
 from zephyr_fast.train.architecture import check_architecture
->>>>>>> train19
+from zephyr_fast.train.tokenizer_ids import differs, differs_from_file
 from zephyr_fast.train.trust import (
     check_adapter,
     check_folder,
