@@ -14,16 +14,22 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 out=story endpoints=$here/zephyr/endpoints.toml model= rounds=1
+usage() {
+    echo "usage: $0 [--out DIR] [--endpoints TOML] [--model DIR] [--rounds N]" >&2
+    exit 2
+}
 while [ $# -gt 0 ]; do
+    [ $# -gt 1 ] || usage
     case $1 in
         --out) out=$2 ;;
         --endpoints) endpoints=$2 ;;
         --model) model=$2 ;;
         --rounds) rounds=$2 ;;
-        *) echo "usage: $0 [--out DIR] [--endpoints TOML] [--model DIR] [--rounds N]" >&2; exit 2 ;;
+        *) usage ;;
     esac
     shift 2
 done
+[[ $rounds =~ ^[1-9][0-9]?$ ]] || usage
 
 DIALOGUES=${DIALOGUES:-6}
 PROMPTS=${PROMPTS:-5}
@@ -143,8 +149,16 @@ if [ -e "$out/settings" ] && [ "$(cat "$out/settings")" != "$settings" ]; then
     exit 5
 fi
 echo "$settings" >"$out/settings"
-local_names=" $(zephyr-fast endpoints "$endpoints" |
-    sed -n "s|^\([^:]*\): .* at http://127.0.0.1:$port/.*|\1|p" | tr '\n' ' ')"
+listed=$(zephyr-fast endpoints "$endpoints")
+local_names=" $(sed -n "s|^\([^:]*\): .* at http://127.0.0.1:$port/.*|\1|p" <<<"$listed" | tr '\n' ' ')"
+models=(base sft)
+for ((number = 1; number <= rounds; number++)); do models+=("dpo$number"); done
+for name in teacher judge "${models[@]}"; do
+    if ! grep -q "^$name: " <<<"$listed"; then
+        echo "$endpoints has no [endpoints.$name], which $rounds round(s) of DPO need" >&2
+        exit 4
+    fi
+done
 
 if is_open dialogues; then
     serve "teacher=$model"
@@ -157,11 +171,10 @@ step shards zephyr-fast prep ultrachat --input "$out/dialogues/rows.jsonl" \
     --set shards.test_fraction=0 --tokenizer "$model" --seq-len "$SEQ_LEN" --out "$out/shards"
 train sft sft "$out/shards" "$model"
 
-models=(base sft) student=sft
+student=sft
 for ((number = 1; number <= rounds; number++)); do
     improve "$number" "$student" "dpo$number"
     student=dpo$number
-    models+=("$student")
 done
 
 results=() served=("judge=$model" "base=$model") benches=()

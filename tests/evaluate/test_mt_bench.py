@@ -209,6 +209,24 @@ def test_a_model_directory_without_a_template_is_one_line(tmp_path: Path) -> Non
         calls = len(server.asked)
         assert shell(*given, *more, "--allow-holes").stdout == done.stdout
         assert len(server.asked) == calls, "nothing is asked again"
+    for template, ending, words in (
+        (
+            "{{ raise_exception('no system messages') }}",
+            "chat template fails on messages of system, user: no system messages",
+            ("--system", "Be short.", "--out", tmp_path / "other"),
+        ),
+        (
+            "{{ '' }}",
+            "chat template makes nothing of the messages",
+            ("--out", tmp_path / "another"),
+        ),
+        ("{{ '' }}", "has no log to replay", ("--out", tmp_path / "none", "--replay")),
+    ):
+        (model / "chat_template.jinja").write_text(template)
+        done = shell(*given, *more, *words)
+        assert done.returncode == 4, done.stderr
+        assert done.stderr.splitlines()[-1].endswith(ending)
+    assert not (tmp_path / "none").exists()
     (answers,) = (tmp_path / "out" / "model_answer").iterdir()
     assert answers.name == "model.jsonl" and len(rows_of(answers)) == 8
 
@@ -313,6 +331,8 @@ def fast_figures(rows: Sequence[dict[str, Any]], known: Questions) -> list[float
         ({"score": 11}, "`score` is 11, not from 1 to 10"),
         ({"score": None}, "`score` is None, not a number"),
         ({"turn": 3}, "`turn` is 3"),
+        ({"turn": True}, "`turn` is True"),
+        ({"judge": ["\ud800", "single-v1"]}, "`judge` is ["),
         ({"question_id": 7}, "there is no question 7"),
         ({"question_id": 81, "turn": 1}, "row 2 repeats question 81, turn 1"),
         ({"judge": ["other", "single-v1"]}, "row 2 is of another judge"),
@@ -328,3 +348,13 @@ def test_judgements_that_cannot_be_counted_are_named(
     path = written(tmp_path / "rows.jsonl", rows)
     line = refusal(4, "evaluate", "score", path, *given, "--out", tmp_path / "r.json")
     assert words in line
+
+
+def test_a_name_of_many_characters_is_a_file_of_the_disk(tmp_path: Path) -> None:
+    """A file name has at most 255 bytes, and a character up to 4."""
+    with serving(judging()) as server:
+        words = job(tmp_path, server.url, "--name", "模型/β" * 40)
+        assert shell(*words).returncode == 0
+    (path,) = (tmp_path / "out" / "model_answer").iterdir()
+    assert path.name.startswith("模型_β") and len(path.name.encode()) < 120
+    assert "a text is not Unicode" in refusal(4, *words[:-2], "--name", "\udcff")

@@ -213,6 +213,16 @@ def test_what_does_not_fit_a_picture_or_a_table_is_refused() -> None:
     fewer = {name: figure for name, figure in one.figures.items() if name != "math"}
     with pytest.raises(InputError, match="has other categories"):
         categories_of([one, replace(one, figures=fewer)], False)
+    few = {name: figure for name, figure in one.figures.items() if name in ("overall", "math")}
+    with pytest.raises(InputError, match="needs 3 to 8 categories, not 1; --bars shows fewer"):
+        categories_of([replace(one, figures=few)], False)
+    assert categories_of([replace(one, figures=few)], False, at_least=1) == ["math"]
+    many = one.figures | {"cooking": Figure(5.0, 20)}
+    with pytest.raises(InputError, match="needs 3 to 8 categories, not 9"):
+        categories_of([replace(one, figures=many)], False)
+    beyond = one.figures | {"math": Figure(11.5, 20)}
+    with pytest.raises(InputError, match=r"math of a is 11\.5, beyond the axis of 10"):
+        categories_of([replace(one, figures=beyond, rules="fastchat")], False)
     with pytest.raises(InputError, match="two results are of a on mt-bench"):
         compared([one, one], [], False)
     with pytest.raises(InputError, match="has no `overall` figure"):

@@ -22,7 +22,7 @@ from faulty_server import Action, Asked, FaultyServer, answered, serving
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 SAMPLE = Path(__file__).parents[2] / "python" / "zephyr_fast" / "sample"
-NAMES = ("teacher", "judge", "base", "sft", "dpo1")
+NAMES = ("teacher", "judge", "base", "sft", "dpo1", "dpo2")
 CONCURRENCY = 2
 KILLS = 3
 LONG = bool(os.environ.get("ZEPHYR_FAST_LONG"))
@@ -79,10 +79,11 @@ def with_models(start: Path, out: Path) -> Path:
     model = out.parent / "start"
     shutil.copytree(start, model)
     shutil.copytree(SAMPLE / "tokenizer", model, dirs_exist_ok=True)
-    for name in () if LONG else ("sft", "dpo1"):
+    for name in () if LONG else ("sft", "dpo1", "dpo2"):
         shutil.copytree(model, out / name)
     (out / "done").mkdir(parents=True)
-    for name in () if LONG else ("sft", "ref-logprobs-1", "dpo1"):
+    trained = ("sft", "ref-logprobs-1", "dpo1", "ref-logprobs-2", "dpo2")
+    for name in () if LONG else trained:
         (out / "done" / name).touch()
     return model
 
@@ -107,9 +108,16 @@ def test_killed_at_random_points_the_script_ends_with_a_radar(start: Path, tmp_p
         again = started(*words)
         repeated, _ = again.communicate(timeout=120)
         assert again.returncode == 0 and len(server.asked) == asked, repeated
+        second = started(*words, "--rounds", 2)
+        longer, _ = second.communicate(timeout=900)
+        assert second.returncode == 0 and "| dpo2 |" in longer, longer
+        answered_later = {one.fields["model"] for one in server.asked[asked:]}
+        assert answered_later == {"teacher", "dpo1", "dpo2", "judge"}, "sft and base are done"
+        answers = [row["models"] for row in read(out / "feedback-2" / "rows.jsonl")]
+        assert all(sorted(names) == ["dpo1", "dpo1", "teacher"] for names in answers)
     logs = sorted(out.rglob("calls.jsonl"))
     places = [log.parents[1].name for log in logs]
-    assert places == ["dialogues", "feedback-1", "base", "dpo1", "sft"]
+    assert places == ["dialogues", "feedback-1", "feedback-2", "base", "dpo1", "dpo2", "sft"]
     assert paid_twice(logs) <= KILLS * CONCURRENCY * 3, "teacher, student and judge"
     for name in ("base", "sft", "dpo1"):
         result = json.loads((out / "mt-bench" / name / "results" / "judge.json").read_text())
@@ -127,7 +135,23 @@ def test_the_files_of_the_script_are_read_by_the_commands() -> None:
     from zephyr_fast.evaluate.mt_bench import TEMPERATURES, prompts_of, read_questions
 
     folder = SCRIPTS / "zephyr"
-    assert list(load(folder / "endpoints.toml")) == [*NAMES, "dpo2"]
+    assert list(load(folder / "endpoints.toml")) == [*NAMES]
     found = read_questions(folder / "questions.jsonl", folder / "references.jsonl")
     assert {one["category"] for one in found.by_id.values()} == set(TEMPERATURES)
     assert len(prompts_of(folder / "judge_prompts")) == 4
+
+
+def test_what_the_script_cannot_do_is_said_before_it_begins(tmp_path: Path) -> None:
+    endpoints = endpoints_of(tmp_path, "http://127.0.0.1:9/v1")
+    words = ["--out", tmp_path / "story", "--endpoints", endpoints, "--model", tmp_path]
+    for more, code, line in (
+        (["--rounds", 3], 4, "has no [endpoints.dpo3], which 3 round(s) of DPO need"),
+        (["--rounds", 0], 2, "usage: "),
+        (["--rounds", "many"], 2, "usage: "),
+        (["--rounds"], 2, "usage: "),
+        (["--turns", 2], 2, "usage: "),
+    ):
+        child = started(*words, *more)
+        text, _ = child.communicate(timeout=60)
+        assert child.returncode == code and line in text.splitlines()[-1], text
+    assert not list((tmp_path / "story").glob("*/rows.jsonl"))

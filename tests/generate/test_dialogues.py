@@ -165,3 +165,27 @@ def test_sectors_can_be_replaced_and_faults_in_them_are_named(tmp_path: Path) ->
         (folder / name).write_text(files[name], encoding="utf-8")
     with pytest.raises(_core.InputError, match="known: mine"):
         load("other", tmp_path / "sectors")
+
+
+@pytest.mark.parametrize(
+    ("message", "finish", "reason"),
+    [
+        ({"content": " \n"}, "stop", "empty"),
+        ({"content": "", "reasoning_content": "The user …"}, "stop", "empty"),
+        ({"content": "half of a"}, "MAX_TOKENS", "cut"),
+        ({"content": "Let me look.", "tool_calls": [{"id": "1"}]}, "tool_calls", "tool_call"),
+    ],
+)
+def test_dialogues_without_a_round_are_no_success(
+    message: dict[str, str], finish: str, reason: str, tmp_path: Path
+) -> None:
+    choice = {"message": message, "finish_reason": finish}
+    with serving(answered({"model": "x", "choices": [choice]})) as server:
+        words = ["generate", "dialogues", "--teacher", "alpha", "--count", 4]
+        words += ["--endpoints", endpoints_file(tmp_path, server.url), "--out", tmp_path / "out"]
+        for _ in range(2):
+            code, out, error = finished(words)
+            assert code == 3 and not out
+            assert error.startswith("error: none of the 4 rows in") and f"({reason}: 4)" in error
+        assert len(server.asked) == 4
+    assert [row["data"] for row in read(tmp_path / "out" / "rows.jsonl")] == [[]] * 4

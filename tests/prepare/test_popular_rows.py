@@ -41,7 +41,7 @@ def test_slimorca_weighs_its_messages(tmp_path: Path) -> None:
     row = {
         "conversations": [dict(zip(("from", "value", "weight"), one, strict=True)) for one in said]
     }
-    line = run(row, tmp_path / "out", tokenizer=TOKENIZER, template="zephyr")
+    line = run(row, tmp_path / "out", tokenizer=TOKENIZER, overrides={"template.name": "zephyr"})
     assert (line["outcome"], line["reason"]) == ("written", None)
     labels = documents(tmp_path / "out", "train")[0]["labels"]
     trained = [label for label in labels if label != -100]

@@ -2,20 +2,24 @@
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from zephyr_fast._core import InputError
+from zephyr_fast.cli.options import Real
 from zephyr_fast.printed import note, say, say_json, shown
 
 if TYPE_CHECKING:
-    from zephyr_fast.collection.run import Asking, Collected
+    from zephyr_fast.collection.run import Asking, Collected, Job
     from zephyr_fast.endpoint.endpoints import Endpoint
     from zephyr_fast.endpoint.forecast import Forecast
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+JobOf = TypeVar("JobOf", bound="Job")
 
 OUT = click.option(
     "--out",
@@ -39,7 +43,7 @@ _SHARED = [
     click.option("--seed", type=click.IntRange(0), default=1, help="Seed of all random choices."),
     click.option(
         "--budget",
-        type=click.FloatRange(0, 1e9, min_open=True),
+        type=Real(0, 1e9, min_open=True),
         metavar="USD",
         help="Maximum cost, over all runs in the output directory. Requires prices.",
     ),
@@ -64,11 +68,45 @@ _SHARED = [
 ]
 
 
-def shared(command: Command) -> Command:
-    """Add the shared options to a command."""
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The values of the shared options, by their names in the list above."""
+
+    endpoints_file: Path
+    out: Path
+    seed: int
+    budget: float | None
+    budget_tokens: int | None
+    accept_failures: bool
+    replays: bool
+    dry_run: bool
+    as_json: bool
+
+    def endpoints(self, names: Iterable[str]) -> "dict[str, Endpoint]":
+        """Return the named endpoints of the file. InputError for a name that is not in it."""
+        return chosen(self.endpoints_file, names)
+
+
+def shared(command: Command) -> Callable[..., Any]:
+    """Add the shared options to a command, which gets their values as its argument `shared`."""
+
+    @wraps(command)
+    def unpacked(**options: Any) -> Any:
+        values = {one.name: options.pop(one.name) for one in fields(Shared)}
+        return command(shared=Shared(**values), **options)
+
+    found: Callable[..., Any] = unpacked
     for option in reversed(_SHARED):
-        command = option(command)
-    return command
+        found = option(found)
+    return found
+
+
+TOKENS = click.IntRange(1, 100_000_000)
+"""Tokens of one text: more than any model writes, and few enough to count what they cost."""
+
+MAX_TOKENS = click.option(
+    "--max-tokens", type=TOKENS, default=1024, help="Maximum tokens of an answer."
+)
 
 
 def chosen(file: Path, names: Iterable[str]) -> "dict[str, Endpoint]":
@@ -83,9 +121,7 @@ def chosen(file: Path, names: Iterable[str]) -> "dict[str, Endpoint]":
     return {name: found[name] for name in dict.fromkeys(names)}
 
 
-def asking(
-    budget: float | None, budget_tokens: int | None, accept_failures: bool, replays: bool
-) -> "Asking":
+def asking(shared: Shared) -> "Asking":
     """Return how a run asks, with a status line every ten seconds or so."""
     try:
         from zephyr_fast.collection.run import Asking
@@ -105,7 +141,27 @@ def asking(
         if ticks % 10 == 0:
             note(f"{counts.answered:,} calls answered, {counts.reused:,} from the log")
 
-    return Asking(Caps(budget, budget_tokens), replays, accept_failures, progress)
+    caps = Caps(shared.budget, shared.budget_tokens)
+    return Asking(caps, shared.replays, shared.accept_failures, progress)
+
+
+def collected(
+    collect: "Callable[[JobOf, Path, Asking], Collected]",
+    job: "JobOf",
+    shared: Shared,
+    how: "Asking",
+) -> "Collected | None":
+    """Collect the rows of a job and print the summary; with --dry-run, print what it would send and
+    return None.
+    """
+    from zephyr_fast.collection.run import estimate
+
+    if shared.dry_run:
+        print_forecasts(estimate(job, shared.out), shared.as_json)
+        return None
+    found = collect(job, shared.out, how)
+    print_collected(found, shared.out, shared.as_json)
+    return found
 
 
 def print_forecasts(forecasts: "list[Forecast]", as_json: bool) -> None:

@@ -69,7 +69,7 @@ def radar(results: tuple[Path, ...], out: Path, bars: bool, force: bool) -> None
     from zephyr_fast.evaluate.result import read_result
 
     found = [read_result(path) for path in results]
-    categories = picture.categories_of(found, force)
+    categories = picture.categories_of(found, force, 1 if bars else 3)
     drawing = picture.drawn(found, categories, bars)
     stem = out.with_suffix("") if out.suffix in (".png", ".svg", ".md") else out
     files = {

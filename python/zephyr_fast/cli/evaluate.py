@@ -8,6 +8,7 @@ import click
 
 from zephyr_fast._core import InputError
 from zephyr_fast.cli import asking
+from zephyr_fast.cli.options import Real
 from zephyr_fast.cli.results import ALLOW_HOLES, print_results, with_figure
 from zephyr_fast.cli.scores import leaderboard, score
 
@@ -107,15 +108,7 @@ def mt_bench(
     judges: str,
     system: str | None,
     allow_holes: bool,
-    endpoints_file: Path,
-    out: Path,
-    seed: int,
-    budget: float | None,
-    budget_tokens: int | None,
-    accept_failures: bool,
-    replays: bool,
-    dry_run: bool,
-    as_json: bool,
+    shared: asking.Shared,
 ) -> None:
     """Let a model answer MT-Bench and judges rate its answers.
 
@@ -125,7 +118,7 @@ def mt_bench(
     source = click.get_current_context().get_parameter_source("seed")
     if source is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("--seed has no effect: MT-Bench makes no random choice")
-    how = asking.asking(budget, budget_tokens, accept_failures, replays)
+    how = asking.asking(shared)
     from zephyr_fast.collection.directory import Directory
     from zephyr_fast.evaluate import mt_bench as bench
 
@@ -133,7 +126,7 @@ def mt_bench(
     if no_references == (references_file is not None):
         raise click.UsageError("pass --references FILE or --no-references")
     names = _names(judges)
-    known = asking.chosen(endpoints_file, [*names, *([answers_from] if answers_from else [])])
+    known = shared.endpoints([*names, *([answers_from] if answers_from else [])])
     job = bench.Job(
         bench.read_questions(questions_file, references_file, first),
         known,
@@ -142,15 +135,15 @@ def mt_bench(
         compat or "strict",
         system,
     )
-    if dry_run:
-        asking.print_forecasts(bench.forecasts(job, answers_from), as_json)
+    if shared.dry_run:
+        asking.print_forecasts(bench.forecasts(job, answers_from), shared.as_json)
         return
     answerer = _answerer(known, answers_from, model_dir, name)
-    directory = Directory(out)
-    directory.claim(bench.settings_of(job, answerer))
+    directory = Directory(shared.out)
+    directory.claim(bench.settings_of(job, answerer), replays=how.replays)
     answers = bench.answers_of(job, answerer, directory, how)
     found = [bench.judged(job, judge, answerer, answers, directory, how) for judge in job.judges]
-    print_results(found, allow_holes, as_json)
+    print_results(found, allow_holes, shared.as_json)
 
 
 @evaluate.command("alpaca-eval", short_help="Compare outputs with a baseline's: win rate.")
@@ -190,9 +183,7 @@ def mt_bench(
     type=click.Path(path_type=Path),
     help="Prompt for the judge (default: bundled).",
 )
-@click.option(
-    "--temperature", type=click.FloatRange(0, 2), default=0.7, help="Of the evaluated model."
-)
+@click.option("--temperature", type=Real(0, 2), default=0.7, help="Of the evaluated model.")
 @click.option(
     "--length-controlled",
     "python",
@@ -215,22 +206,14 @@ def alpaca_eval(
     judges: str,
     system: str | None,
     allow_holes: bool,
-    endpoints_file: Path,
-    out: Path,
-    seed: int,
-    budget: float | None,
-    budget_tokens: int | None,
-    accept_failures: bool,
-    replays: bool,
-    dry_run: bool,
-    as_json: bool,
+    shared: asking.Shared,
 ) -> None:
     """Let judges compare a model's outputs with those of a baseline.
 
     Writes DIR/outputs.json, DIR/annotations/JUDGE.json and DIR/results/JUDGE.json. Exit code 3 if
     a comparison has no preference.
     """
-    how = asking.asking(budget, budget_tokens, accept_failures, replays)
+    how = asking.asking(shared)
     from zephyr_fast.collection.directory import Directory, described
     from zephyr_fast.evaluate import alpaca_eval as alpaca
     from zephyr_fast.evaluate.length_controlled import length_controlled
@@ -239,9 +222,7 @@ def alpaca_eval(
     if outputs_file and (name is not None or system is not None):
         raise click.UsageError("--name and --system have no effect with --outputs")
     rows = alpaca.read_set(set_file)
-    known = asking.chosen(
-        endpoints_file, [*_names(judges), *([answers_from] if answers_from else [])]
-    )
+    known = shared.endpoints([*_names(judges), *([answers_from] if answers_from else [])])
     job = alpaca.Job(
         rows,
         alpaca.read_outputs(baseline_file, rows),
@@ -249,23 +230,24 @@ def alpaca_eval(
         [known[one] for one in _names(judges)],
         method,
         alpaca.prompt_of(method, judge_prompt),
-        seed,
+        shared.seed,
         system,
         temperature,
     )
-    if dry_run:
+    if shared.dry_run:
         outputs = alpaca.read_outputs(outputs_file, rows) if outputs_file else None
-        asking.print_forecasts(alpaca.forecasts(job, answers_from, outputs), as_json)
+        asking.print_forecasts(alpaca.forecasts(job, answers_from, outputs), shared.as_json)
         return
-    directory = Directory(out)
+    directory = Directory(shared.out)
     if outputs_file:
         outputs = alpaca.read_outputs(outputs_file, rows)
-        directory.claim(
-            alpaca.settings_of(job, outputs[0].generator, alpaca.described_outputs(outputs))
-        )
+        source = alpaca.described_outputs(outputs)
+        settings = alpaca.settings_of(job, outputs[0].generator, source)
+        directory.claim(settings, replays=how.replays)
     else:
         answerer = _answerer(known, answers_from, model_dir, name)
-        directory.claim(alpaca.settings_of(job, answerer.model, described(answerer.endpoint)))
+        settings = alpaca.settings_of(job, answerer.model, described(answerer.endpoint))
+        directory.claim(settings, replays=how.replays)
         outputs = alpaca.outputs_of(job, answerer, directory, how)
     found = []
     for judge in job.judges:
@@ -275,7 +257,7 @@ def alpaca_eval(
             result = with_figure(result, "length-controlled", rate)
         directory.write_file(alpaca.result_file(judge.name), result.chunks())
         found.append(result)
-    print_results(found, allow_holes, as_json)
+    print_results(found, allow_holes, shared.as_json)
 
 
 def _check_one_source(*given: object) -> None:

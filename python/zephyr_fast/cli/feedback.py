@@ -7,6 +7,7 @@ import click
 
 from zephyr_fast._core import InputError, StorageError
 from zephyr_fast.cli import asking
+from zephyr_fast.cli.options import Real
 from zephyr_fast.printed import say, say_json, shown, warn
 
 
@@ -53,7 +54,7 @@ def feedback() -> None:
 @click.option("--swap", "swaps", is_flag=True, help="Also ask judges with each order reversed.")
 @click.option(
     "--mass-min",
-    type=click.FloatRange(0, 1),
+    type=Real(0, 1),
     help="With `--verdict expected`: minimum probability of digits of the scale (default: 0.5).",
 )
 @click.option(
@@ -68,56 +69,38 @@ def feedback() -> None:
     type=click.Path(path_type=Path),
     help="Directory of prompts for the judges (default: bundled).",
 )
-@click.option("--temperature", type=click.FloatRange(0, 2), default=1.0, help="For answers.")
-@click.option("--top-p", type=click.FloatRange(0, 1), default=1.0, help="For answers.")
-@click.option(
-    "--max-tokens", type=click.IntRange(1), default=1024, help="Maximum tokens of an answer."
-)
+@click.option("--temperature", type=Real(0, 2), default=1.0, help="For answers.")
+@click.option("--top-p", type=Real(0, 1), default=1.0, help="For answers.")
+@asking.MAX_TOKENS
 @click.option(
     "--judge-max-tokens",
-    type=click.IntRange(1),
+    type=asking.TOKENS,
     help="Maximum tokens of a judge's answer (default: 1024).",
 )
 @asking.shared
 def collect(
-    prompt_files: tuple[Path, ...],
-    limit: int | None,
-    endpoints_file: Path,
-    out: Path,
-    dry_run: bool,
-    as_json: bool,
-    budget: float | None,
-    budget_tokens: int | None,
-    accept_failures: bool,
-    replays: bool,
-    **options: Any,
+    prompt_files: tuple[Path, ...], limit: int | None, shared: asking.Shared, **options: Any
 ) -> None:
     """Let models answer prompts and judges rate the answers.
 
     Writes DIR/rows.jsonl, an input of `zephyr-fast binarize ultrafeedback`. If the run stops, the
     same command continues and sends only what has no answer yet.
     """
-    how = asking.asking(budget, budget_tokens, accept_failures, replays)
+    how = asking.asking(shared)
     from zephyr_fast.collection import prompts
     from zephyr_fast.feedback.collect import collect as collect_feedback
-    from zephyr_fast.feedback.collect import estimate
 
     found = prompts.load(prompt_files, limit)
     if found.repeated:
         warn(f"{found.repeated:,} prompts occur a second time and are skipped")
-    job = _job(found, endpoints_file, **options)
-    if dry_run:
-        asking.print_forecasts(estimate(job, out), as_json)
-        return
-    collected = collect_feedback(job, out, how)
-    asking.print_collected(collected, out, as_json)
-    if not as_json:
+    collected = asking.collected(collect_feedback, _job(found, shared, **options), shared, how)
+    if collected and not shared.as_json:
         _print_counts(collected.summary)
 
 
 def _job(
     found: Any,
-    endpoints_file: Path,
+    shared: asking.Shared,
     *,
     pool: str,
     count: int | None,
@@ -133,7 +116,6 @@ def _job(
     top_p: float,
     max_tokens: int,
     judge_max_tokens: int | None,
-    seed: int,
 ) -> Any:
     from zephyr_fast.feedback import judging, principles
     from zephyr_fast.feedback.answers import Sampling
@@ -162,8 +144,8 @@ def _job(
     settings: dict[str, Any] = {"mass_min": mass_min, "max_tokens": judge_max_tokens}
     given = {name: value for name, value in settings.items() if value is not None}
     how = judging.load(method, judging_models, judge_prompts, swaps=swaps, **given)
-    endpoints = asking.chosen(endpoints_file, used(sampling, judging_models))
-    return Job(found, endpoints, sampling, how, seed)
+    endpoints = shared.endpoints(used(sampling, judging_models))
+    return Job(found, endpoints, sampling, how, shared.seed)
 
 
 def _names(option: str, text: str) -> tuple[str, ...]:

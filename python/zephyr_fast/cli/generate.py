@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from zephyr_fast.cli import asking
+from zephyr_fast.cli.options import Real
 from zephyr_fast.printed import say
 
 
@@ -47,13 +48,11 @@ def generate() -> None:
     "those of the sector. Repeatable.",
 )
 @click.option("--rounds", metavar="MIN-MAX", help="Messages of the user (default: the sector's).")
-@click.option("--temperature", type=click.FloatRange(0, 2), default=1.0, help="Of both models.")
-@click.option(
-    "--max-tokens", type=click.IntRange(1), default=1024, help="Maximum tokens of an answer."
-)
+@click.option("--temperature", type=Real(0, 2), default=1.0, help="Of both models.")
+@asking.MAX_TOKENS
 @click.option(
     "--user-max-tokens",
-    type=click.IntRange(1),
+    type=asking.TOKENS,
     default=256,
     help="Maximum tokens of a message of the user.",
 )
@@ -69,16 +68,9 @@ def dialogues(
     sectors_dir: Path | None,
     seed_files: tuple[Path, ...],
     rounds: str | None,
-    endpoints_file: Path,
-    out: Path,
-    dry_run: bool,
-    as_json: bool,
-    budget: float | None,
-    budget_tokens: int | None,
-    accept_failures: bool,
-    replays: bool,
     teacher: str,
     user: str | None,
+    shared: asking.Shared,
     **options: Any,
 ) -> None:
     """Let a teacher answer instructions that a model writes, for several rounds.
@@ -86,9 +78,9 @@ def dialogues(
     Writes DIR/rows.jsonl, an input of `zephyr-fast prep ultrachat`. If the run stops, the same
     command continues and sends only what has no answer yet.
     """
-    how = asking.asking(budget, budget_tokens, accept_failures, replays)
+    how = asking.asking(shared)
     from zephyr_fast.collection import prompts
-    from zephyr_fast.generate.dialogues import Job, estimate
+    from zephyr_fast.generate.dialogues import Job
     from zephyr_fast.generate.dialogues import generate as generate_dialogues
     from zephyr_fast.generate.sectors import BUNDLED, load
 
@@ -96,18 +88,15 @@ def dialogues(
     seeds = [one.text for one in prompts.load(seed_files).rows] if seed_files else None
     job = Job(
         [load(name, sectors_dir or BUNDLED, seeds) for name in names],
-        asking.chosen(endpoints_file, [teacher, *([user] if user else [])]),
+        shared.endpoints([teacher, *([user] if user else [])]),
         teacher,
         user=user,
         rounds=_pair(rounds) if rounds else None,
+        seed=shared.seed,
         **options,
     )
-    if dry_run:
-        asking.print_forecasts(estimate(job, out), as_json)
-        return
-    collected = generate_dialogues(job, out, how)
-    asking.print_collected(collected, out, as_json)
-    if not as_json and (ended := collected.summary["ended_early"]):
+    collected = asking.collected(generate_dialogues, job, shared, how)
+    if collected and not shared.as_json and (ended := collected.summary["ended_early"]):
         listed = ", ".join(f"{reason}: {number:,}" for reason, number in ended.items())
         say(f"dialogues that ended early: {listed}")
 

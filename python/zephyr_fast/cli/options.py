@@ -25,6 +25,19 @@ and far below the system's limit for an argument.
 """
 
 
+class Real(click.FloatRange):
+    """A number within a range. Unlike `click.FloatRange`, it refuses NaN."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Parse the number, or report a wrong option."""
+        number = float(super().convert(value, param, ctx))
+        if number != number:
+            self.fail(f"{value} is not a number", param, ctx)
+        return number
+
+
 def size(text: str) -> int:
     """Parse bytes: `600MB` (powers of ten), `2GiB` (powers of two) or a plain number."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(i?)B?", text, re.IGNORECASE)

@@ -1,5 +1,6 @@
 """`evaluate leaderboard` and `evaluate score`, which ask no judge."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ from zephyr_fast.printed import shown
 
 if TYPE_CHECKING:
     from zephyr_fast.evaluate.result import Result
+
+
+_TASK = re.compile(r"\w[\w.+-]*", re.ASCII)
 
 
 @click.command(short_help="Run Open LLM Leaderboard tasks with lm-eval.")
@@ -60,7 +64,7 @@ def leaderboard(
     from zephyr_fast.train.ref_logprobs.weights import weights_digest
 
     names = [name.strip() for name in tasks.split(",") if name.strip()]
-    if not names or len(set(names)) < len(names) or any("/" in name for name in names):
+    if not names or len(set(names)) < len(names) or not all(map(_TASK.fullmatch, names)):
         raise click.UsageError("--tasks takes different names, separated by commas")
     if not model_dir.is_dir():
         raise InputError(f"`{shown(model_dir)}` is not a directory")

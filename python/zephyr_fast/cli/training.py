@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from zephyr_fast._core import InputError
+from zephyr_fast.cli.options import Real
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.printed import note, say, say_part, shown
 
@@ -60,7 +61,7 @@ def merge(adapter: str, out: Path, **options: Any) -> None:
 )
 @click.option(
     "--temperature",
-    type=click.FloatRange(0, 100),
+    type=Real(0, 100),
     default=0.7,
     show_default=True,
     help="Sampling temperature; 0 takes the most likely token.",

@@ -39,13 +39,16 @@ class Directory:
         self.rows = path / ROWS
         self._log = path / LOG
 
-    def claim(self, settings: Settings) -> None:
+    def claim(self, settings: Settings, *, replays: bool = False) -> None:
         """Store the settings, or check that they equal those that are stored.
 
         Raises:
+            InputError: The run `replays`, and there is no log to replay.
             OutputExistsError: The directory belongs to a run with other settings, or holds files
                 that are not from such a run.
         """
+        if replays and not self.has_log():
+            raise InputError(f"`{shown(self.path)}` has no log to replay")
         text = written(settings)
         if (self._log / "settings.json").exists():
             differing = _differing(self.settings(), json.loads(text))
@@ -57,6 +60,8 @@ class Directory:
             if self._stored() != text:  # a family was added, which answers do not depend on
                 self.write_file(f"{LOG}/settings.json", [text])
             return
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"`{shown(self.path)}` is not a directory")
         if self.has_log() or _has_other_files(self.path):
             raise OutputExistsError(
                 f"`{shown(self.path)}` holds other files; use another directory"
@@ -155,9 +160,15 @@ class Directory:
 
 
 def written(fields: Mapping[str, Any]) -> bytes:
-    """Return a row as a line of JSON. Fields keep their order."""
+    """Return a row as a line of JSON. Fields keep their order. InputError for a text that is not
+    Unicode, such as the bytes of an option in another encoding.
+    """
     text = json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.encode() + b"\n"
+    try:
+        return text.encode() + b"\n"
+    except UnicodeEncodeError as error:
+        around = text[max(0, error.start - 40) : error.end]
+        raise InputError(f"a text is not Unicode: {shown(around)}") from None
 
 
 def described(endpoint: Endpoint) -> dict[str, Any]:

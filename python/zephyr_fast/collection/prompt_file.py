@@ -82,7 +82,7 @@ def load(
 def read_text(path: Path) -> str:
     """Return a small text file. InputError if it cannot be read or is not UTF-8."""
     try:
-        return read_bytes(path, FILE_BYTES_MAX).decode()
+        return read_bytes(path, FILE_BYTES_MAX).decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"cannot read `{shown(path)}`: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -93,7 +93,8 @@ def lines(path: Path) -> list[str]:
     """Return the lines of a text file without empty lines and comments (`#`). InputError if no
     lines remain.
     """
-    found = [line.strip() for line in read_text(path).splitlines()]
+    # Not `splitlines`, which also splits at U+2028 and the like, within a text.
+    found = [line.strip() for line in re.split(r"\r\n|\n|\r", read_text(path))]
     found = [line for line in found if line and not line.startswith("#")]
     if not found:
         raise InputError(f"`{shown(path)}` has no lines")

@@ -1,4 +1,5 @@
 """Reads prompts: text files with one per line, JSONL, or Parquet as `prep` writes it.
+In a text file, empty lines and lines that start with `#` are skipped.
 
 A row of JSONL or Parquet needs `instruction` or `prompt`. `id` or `prompt_id`, `source`,
 `correct_answers` and `incorrect_answers` are used if present. Other fields are ignored.
@@ -14,7 +15,7 @@ from zephyr_fast._core import InputError
 from zephyr_fast.collection import parquet
 from zephyr_fast.collection.prompt_file import lines
 from zephyr_fast.printed import brief, shown
-from zephyr_fast.untrusted.bounded import open_regular, parse_json
+from zephyr_fast.untrusted.bounded import is_unicode, open_regular, parse_json
 
 LINE_BYTES_MAX = 16 << 20
 
@@ -97,7 +98,7 @@ def _of_jsonl(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 if not line.strip():
                     continue
                 try:
-                    row = parse_json(line.decode())
+                    row = parse_json(line.decode("utf-8-sig" if number == 1 else "utf-8"))
                 except ValueError as error:
                     raise InputError(f"{where} is not JSON: {shown(error)}") from None
                 if not isinstance(row, dict):
@@ -116,10 +117,6 @@ def _prompt(where: str, row: Mapping[str, Any]) -> Prompt:
     text = _one_of(where, row, "instruction", "prompt")
     if text is None or not text.strip():
         raise InputError(f"{where} has no `instruction` or `prompt`")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{where}: the prompt has a lone surrogate") from None
     name = _one_of(where, row, "id", "prompt_id") or hashlib.sha256(text.encode()).hexdigest()
     correct, incorrect = (_answers(where, row, key) for key in _ANSWERS)
     return Prompt(name, text, _text(where, row, "source") or "", correct, incorrect)
@@ -138,6 +135,8 @@ def _text(where: str, row: Mapping[str, Any], key: str) -> str | None:
         return str(value)
     if value is not None and not isinstance(value, str):
         raise InputError(f"{where}: `{key}` is not a text but {brief(value)}")
+    if value is not None and not is_unicode(value):
+        raise InputError(f"{where}: `{key}` has a lone surrogate")
     return value
 
 
@@ -147,4 +146,6 @@ def _answers(where: str, row: Mapping[str, Any], key: str) -> tuple[str, ...]:
         return ()
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise InputError(f"{where}: `{key}` is not a list of texts but {brief(value)}")
+    if not all(map(is_unicode, value)):
+        raise InputError(f"{where}: `{key}` has a lone surrogate")
     return tuple(value)

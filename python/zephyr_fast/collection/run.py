@@ -6,9 +6,10 @@ resumed, and a replay without a server therefore write the same bytes.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
-from zephyr_fast._core import InputError
+from zephyr_fast._core import NoRowsWrittenError
 from zephyr_fast.collection.directory import Directory
 from zephyr_fast.endpoint.budget import Caps, Cost
 from zephyr_fast.endpoint.client import Counts
@@ -20,8 +21,40 @@ from zephyr_fast.endpoint.plans import Plan, Settings, collect, replay
 from zephyr_fast.printed import shown
 
 Row = dict[str, Any]
-Plans = Callable[[], Iterable[Plan[Row]]]
-"""Returns the plans from the start, each time that it is called."""
+
+
+class Job(Protocol):
+    """What is collected: everything that the rows depend on."""
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """The endpoints that the plans ask, by name."""
+
+    def check(self) -> None:
+        """Check the options. ConfigError if one is out of range."""
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return what another run in the same directory must have in common."""
+
+    def plans(self) -> Iterable[Plan[Row]]:
+        """Return a plan for each row, in order, each time that it is called."""
+
+
+class Tally(Protocol):
+    """Counts over the rows that are written."""
+
+    def count(self, row: Row) -> object:
+        """Count one row."""
+
+    def totals(self) -> Mapping[str, Any]:
+        """Return all counts."""
+
+    @property
+    def usable(self) -> int:
+        """The number of rows that training can use."""
+
+    def faults(self) -> Mapping[str, int]:
+        """Return the reasons why rows are not usable, with the number of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,27 +78,29 @@ class Collected:
     spent: Cost
 
 
-def run(
-    plans: Plans,
-    endpoints: Endpoints,
-    directory: Directory,
-    settings: Mapping[str, Any],
-    asking: Asking,
-    tally: Callable[[Row], object],
-    totals: Callable[[], Mapping[str, Any]],
-) -> Collected:
-    """Send the missing calls and write the rows. `settings` are the values that the rows depend on.
-    `tally` is called with each row that is written, and `totals` returns its counts.
+def run(job: Job, out: Path, asking: Asking, tally: Tally) -> Collected:
+    """Send the missing calls of a job and write `out/rows.jsonl`. The same job continues in the
+    directory and sends only what has no answer yet.
+
+    Args:
+        job: what is collected
+        out: output directory, created if missing
+        asking: budget, and whether failures are accepted or everything is replayed
+        tally: counts each row that is written, for the summary
+
+    Returns:
+        The summary, the counts of calls, and what was spent.
 
     Raises:
-        OutputExistsError: The directory belongs to a run with other settings.
-        BudgetError: The budget is used up. No rows are written.
-        EndpointError: Calls have no outcome. No rows are written.
+        ConfigError: An option is out of range.
+        OutputExistsError: The directory belongs to another job.
+        BudgetError: The budget is used up. No rows are written; a higher budget continues the job.
+        EndpointError: Calls have no answer. No rows are written; the same job tries them again.
+        NoRowsWrittenError: No row can be used. The rows are written, with their reasons.
     """
-    if asking.replays and not directory.has_log():
-        raise InputError(f"`{shown(directory.path)}` has no log to replay")
-    directory.claim(settings)
-    counts = Counts()
+    job.check()
+    directory, counts = Directory(out), Counts()
+    directory.claim(job.settings(), replays=asking.replays)
     with directory.open_log(read_only=asking.replays) as log:
         if not asking.replays:
             how = Settings(
@@ -73,35 +108,40 @@ def run(
                 accept_failures=asking.accepts_failures,
                 on_progress=asking.on_progress,
             )
-            report = collect(plans(), endpoints, log, how)
+            report = collect(job.plans(), job.endpoints, log, how)
             report.raise_if_open()
             counts = report.counts
         found: dict[str, Any] = {}
-        summary = directory.write(_rows(plans, endpoints, log, tally, totals, found), found)
+        summary = directory.write(_rows(job, log, tally, found), found)
+        if not tally.usable:
+            raise _nothing_usable(directory, summary["rows"], tally)
         return Collected(summary, counts, log.spent)
 
 
-def _rows(
-    plans: Plans,
-    endpoints: Endpoints,
-    log: CallLog,
-    tally: Callable[[Row], object],
-    totals: Callable[[], Mapping[str, Any]],
-    found: dict[str, Any],
-) -> Iterator[Row]:
-    for number, row in enumerate(replay(plans(), endpoints, log), start=1):
+def _nothing_usable(directory: Directory, rows: int, tally: Tally) -> NoRowsWrittenError:
+    reasons = ", ".join(f"{shown(why)}: {number:,}" for why, number in tally.faults().items())
+    return NoRowsWrittenError(
+        f"none of the {rows:,} rows in `{shown(directory.rows)}` can be used for training "
+        f"({reasons or 'no answers'})"
+    )
+
+
+def _rows(job: Job, log: CallLog, tally: Tally, found: dict[str, Any]) -> Iterator[Row]:
+    for number, row in enumerate(replay(job.plans(), job.endpoints, log), start=1):
         if row is None:
             raise EndpointError(
                 f"row {number:,} is not complete in the log; run the command without --replay"
             )
-        tally(row)
+        tally.count(row)
         yield row
-    found.update(totals())
+    found.update(tally.totals())
 
 
-def estimate(plans: Plans, endpoints: Endpoints, directory: Directory) -> list[Forecast]:
-    """Return the estimate for each endpoint. Sends and writes nothing."""
+def estimate(job: Job, out: Path) -> list[Forecast]:
+    """Return calls, tokens and cost of what has no answer yet. Sends and writes nothing."""
+    job.check()
+    directory = Directory(out)
     if not directory.has_log():
-        return forecast(plans(), endpoints)
+        return forecast(job.plans(), job.endpoints)
     with directory.open_log(read_only=True) as log:
-        return forecast(plans(), endpoints, log)
+        return forecast(job.plans(), job.endpoints, log)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zephyr_fast._core import InputError
+from zephyr_fast.endpoint import finish
 from zephyr_fast.endpoint.endpoints import Endpoint
 from zephyr_fast.endpoint.reasons import Reason
 
@@ -64,7 +65,7 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One text of an answer. `finish` is the server's reason for its end: `length` if truncated."""
+    """One text of an answer. `finish` is the server's reason for its end, such as `stop`."""
 
     text: str
     finish: str | None
@@ -73,7 +74,7 @@ class Choice:
     @property
     def is_cut(self) -> bool:
         """Whether the text ends because it reached the maximum number of tokens."""
-        return self.finish == "length"
+        return finish.is_cut(self.finish)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,11 @@ from zephyr_fast.endpoint.reasons import Reason
 from zephyr_fast.printed import shown
 
 BAD_REQUESTS_MAX = 10
-"""An endpoint that rejects this many requests without a single answer is switched off, because the
-fault then affects all requests.
+"""An endpoint that rejects this many requests, or sends this many replies that are not answers,
+without a single answer is switched off, because the fault then affects all requests.
 """
+
+_NOT_ANSWERS = frozenset({Reason.BAD_RESPONSE, Reason.INVALID_JSON, Reason.NO_CHOICES})
 
 
 class Source(Protocol):
@@ -273,15 +275,23 @@ class Client:
             lane.rejected(slot, outcome.retry_after)
         elif outcome.reason.switches_off:
             lane.switch_off(outcome)
-        elif outcome.reason is Reason.BAD_REQUEST and self._bad_requests[lane.endpoint.name] >= 0:
-            self._bad_requests[lane.endpoint.name] += 1
-            if self._bad_requests[lane.endpoint.name] >= BAD_REQUESTS_MAX:
-                lane.switch_off(outcome)
+        elif outcome.reason is Reason.BAD_REQUEST:
+            self._note_bad(lane, outcome)
+
+    def _note_bad(self, lane: Lane, failure: Failure) -> None:
+        """Count a call that failed, unless the endpoint has answered another one."""
+        name = lane.endpoint.name
+        if self._bad_requests[name] >= 0:
+            self._bad_requests[name] += 1
+            if self._bad_requests[name] >= BAD_REQUESTS_MAX:
+                lane.switch_off(failure)
 
     def _failed(self, request: Request, endpoint: Endpoint, failure: Failure) -> Outcome:
         lane = self.lanes[endpoint.name]
         if failure.reason is Reason.UNREACHABLE:  # the last of all attempts
             lane.switch_off(failure)
+        if failure.reason in _NOT_ANSWERS:
+            self._note_bad(lane, failure)
         if lane.off is not None:
             raise Abandoned(failure.reason.value)
         return self._given_up(request, endpoint, failure)

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 import zlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -116,7 +117,7 @@ class Http:
                 ) as response,
             ):
                 content = await _body(response, endpoint)
-                after = _retry_after(response.headers.get("Retry-After"))
+                after = _retry_after(response.headers)
                 return Reply(response.status, content, after)
         except Lost:
             raise
@@ -220,16 +221,26 @@ def _why(error: Exception) -> tuple[Reason, bool]:
     return Reason.BAD_RESPONSE, True  # a status line or headers that are not HTTP
 
 
-def _retry_after(text: str | None) -> float | None:
-    """Return the seconds of a `Retry-After` header, which contains a number or a date."""
-    if text is None:
-        return None
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of a `Retry-After` header, which contains a number or a date.
+
+    A date counts from the reply's own `Date`, so it does not matter whether this machine's clock
+    is right. A time that is over is no time to wait.
+    """
+    text = headers.get("Retry-After", "")
     try:
         seconds = float(text)
     except ValueError:
-        try:
-            when = parsedate_to_datetime(text)
-            seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
-        except (ValueError, OverflowError):
+        later = _date(text)
+        if later is None:
             return None
-    return max(0.0, seconds) if seconds == seconds else None  # false for NaN
+        seconds = (later - (_date(headers.get("Date", "")) or datetime.now(UTC))).total_seconds()
+    return seconds if seconds > 0 else None  # also false for NaN
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        when = parsedate_to_datetime(text)
+        return when.replace(tzinfo=when.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

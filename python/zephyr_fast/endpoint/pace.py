@@ -94,7 +94,8 @@ class Pace:
         concurrency halves.
 
         Calls that were in flight when it halved belong to the same round, so it halves only once.
-        Without `retry_after`, the pause is `first_seconds`, and doubles until a call is accepted.
+        Without `retry_after`, or with a shorter one than `first_seconds`, the pause is
+        `first_seconds`, and doubles until a call is accepted.
         """
         if round_started == self._round:
             self._round += 1
@@ -103,7 +104,8 @@ class Pace:
             self._rejections += 1
             self._guessed_seconds *= _SLOWER
         doubled = first_seconds * 2 ** min(self._rejections - 1, 20)
-        seconds = min(_PAUSE_SECONDS_MAX, doubled) if retry_after is None else retry_after
+        asked = retry_after or 0.0
+        seconds = asked if asked >= first_seconds else min(_PAUSE_SECONDS_MAX, doubled)
         self._paused_until = max(self._paused_until, now + seconds)
 
     def paused_for(self, now: float) -> float:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
+from zephyr_fast.endpoint import finish
 from zephyr_fast.endpoint.call import (
     Answer,
     Call,
@@ -22,7 +23,7 @@ from zephyr_fast.endpoint.call import (
 )
 from zephyr_fast.endpoint.endpoints import Endpoint
 from zephyr_fast.endpoint.reasons import Reason
-from zephyr_fast.untrusted.bounded import parse_json
+from zephyr_fast.untrusted.bounded import is_unicode, parse_json
 
 DETAIL_CHARACTERS_MAX = 2_000
 """Characters of a server's text that are kept in a failure."""
@@ -83,7 +84,7 @@ def _outcome(call: Call, endpoint: Endpoint, reply: Reply) -> Outcome:
 
 def _parsed(endpoint: Endpoint, body: bytes) -> dict[str, Any]:
     try:
-        text = body.decode()
+        text = body.decode("utf-8-sig")
         parse_json(text)  # limits depth and width
         content = json.loads(text, parse_constant=_no_number)
     except ValueError as error:
@@ -101,7 +102,8 @@ def _no_number(name: str) -> NoReturn:
 def _answer(call: Call, endpoint: Endpoint, content: dict[str, Any], usage: Usage | None) -> Answer:
     given = content.get("choices")
     if not isinstance(given, list) or not given:
-        raise _Unusable(Reason.NO_CHOICES, "the reply has no choices")
+        excerpt = endpoint.without_key(json.dumps(content, ensure_ascii=False))[:200]
+        raise _Unusable(Reason.NO_CHOICES, f"the reply has no choices: {excerpt}")
     if len(given) != call.n:
         detail = f"requested {call.n} choices, received {len(given)}"
         raise _Unusable(Reason.UNSUPPORTED_N, detail)
@@ -116,20 +118,31 @@ def _choice(call: Call, given: object) -> Choice:
     if not isinstance(given, dict) or not isinstance(given.get("message"), dict):
         raise _Unusable(Reason.INVALID_JSON, "a choice has no message")
     message = given["message"]
-    finish = _text_or_none(given.get("finish_reason"))
+    ended = _text_or_none(given.get("finish_reason"))
     text = message.get("content")
-    if finish == "content_filter" or message.get("refusal"):
-        raise _Unusable(Reason.REFUSED, str(message.get("refusal") or text or finish))
-    if text is None or text == "":
-        raise _Unusable(Reason.EMPTY, f"a choice has no text (finish_reason: {finish})")
+    if finish.is_refused(ended) or message.get("refusal"):
+        raise _Unusable(Reason.REFUSED, str(message.get("refusal") or text or ended))
+    if finish.is_broken(ended):
+        raise _Unusable(Reason.SERVER_ERROR, f"the server gave up (finish_reason: {ended})")
+    if finish.is_tool_call(ended) or message.get("tool_calls"):
+        raise _Unusable(Reason.TOOL_CALL, "the model called a tool, and no tool was offered")
+    if text is None or text == "" or _is_blank(call, text):
+        has_reasoning = message.get("reasoning_content") or message.get("reasoning")
+        what = "only reasoning" if has_reasoning else "no text"
+        raise _Unusable(Reason.EMPTY, f"a choice has {what} (finish_reason: {ended})")
     if not isinstance(text, str):
         raise _Unusable(Reason.INVALID_JSON, "a choice's content is not a text")
-    if not _is_unicode(text):
+    if not is_unicode(text):
         escaped = text.encode("unicode_escape").decode()
         raise _Unusable(Reason.INVALID_UNICODE, f"a lone surrogate in: {escaped}")
-    if call.json_object and finish != "length" and not _is_json_object(text):
+    if call.json_object and not finish.is_cut(ended) and not _is_json_object(text):
         raise _Unusable(Reason.NOT_JSON, text)
-    return Choice(text, finish, _logprobs(given) if call.top_logprobs else None)
+    return Choice(text, ended, _logprobs(given) if call.top_logprobs else None)
+
+
+def _is_blank(call: Call, text: object) -> bool:
+    """Whether a text has only spaces. With log-probs, a space can be the one token to read."""
+    return isinstance(text, str) and not text.strip() and not call.top_logprobs
 
 
 def _logprobs(given: dict[str, Any]) -> tuple[TokenLogprob, ...]:
@@ -185,14 +198,6 @@ def _is_json_object(text: str) -> bool:
         return isinstance(parse_json(text), dict)
     except ValueError:
         return False
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _text_or_none(value: object) -> str | None:

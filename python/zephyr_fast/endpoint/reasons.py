@@ -25,6 +25,7 @@ class Reason(StrEnum):
     REFUSED = "refused"
     TOO_LONG = "too_long"
     EMPTY = "empty"
+    TOOL_CALL = "tool_call"
     NOT_JSON = "not_json"
     INVALID_UNICODE = "invalid_unicode"
     # These switch the endpoint off.
@@ -73,7 +74,14 @@ _RETRIED = frozenset(
     }
 )
 _FINAL = frozenset(
-    {Reason.REFUSED, Reason.TOO_LONG, Reason.EMPTY, Reason.NOT_JSON, Reason.INVALID_UNICODE}
+    {
+        Reason.REFUSED,
+        Reason.TOO_LONG,
+        Reason.EMPTY,
+        Reason.TOOL_CALL,
+        Reason.NOT_JSON,
+        Reason.INVALID_UNICODE,
+    }
 )
 _OFF = frozenset(
     {

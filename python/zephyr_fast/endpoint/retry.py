@@ -31,5 +31,7 @@ def wait_before(
     longest = min(LAST_SECONDS, first_seconds * 2 ** min(attempt, 10))
     drawn = hashlib.sha256(f"{key} {attempt}".encode()).digest()
     seconds = longest * (1 + int.from_bytes(drawn[:4]) / (1 << 32)) / 2
-    # The lane already delays all calls for Retry-After, so they need no spreading afterwards.
-    return failure.retry_after if failure.retry_after is not None else seconds
+    # The lane already delays all calls for Retry-After, so they need no spreading afterwards. A
+    # shorter time than the first wait would let a server that always rejects be asked endlessly.
+    asked = failure.retry_after or 0.0
+    return asked if asked >= first_seconds else seconds

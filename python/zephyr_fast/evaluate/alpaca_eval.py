@@ -36,7 +36,7 @@ from zephyr_fast.evaluate.rows import digest, read_rows, text_field
 from zephyr_fast.evaluate.win_rate import discrete, games, win_rate
 from zephyr_fast.judge.scale import Fault, Unread
 from zephyr_fast.judge.verdict import lettered
-from zephyr_fast.printed import shown
+from zephyr_fast.printed import brief, shown
 
 BENCHMARK = "alpaca-eval"
 SET_SIZE = 805
@@ -90,16 +90,16 @@ class Job:
     temperature: float = 0.7
 
 
-def read_set(path: Path) -> list[Row]:
+def read_set(path: Path, required: Sequence[str] = ("instruction",)) -> list[Row]:
     """Read instructions, with outputs if there are any. Raises InputError."""
     rows: list[Row] = []
     seen: dict[str, int] = {}
     for number, given in enumerate(read_rows(path), start=1):
         where = f"`{shown(path)}`: row {number}"
-        texts = {name: text_field(where, given, name) for name in Row.__slots__ if name in given}
-        row = Row(
-            **({"instruction": text_field(where, given, "instruction"), "dataset": ""} | texts)
-        )
+        names = [name for name in Row.__slots__ if name in given or name in required]
+        row = Row(**({"dataset": ""} | {name: text_field(where, given, name) for name in names}))
+        if not row.instruction.strip():
+            raise InputError(f"{where} has an empty `instruction`")
         if row.instruction in seen:
             first = seen[row.instruction]
             raise InputError(f"{where} repeats the instruction of row {first}")
@@ -109,19 +109,22 @@ def read_set(path: Path) -> list[Row]:
 
 
 def read_outputs(path: Path, rows: Sequence[Row]) -> list[Row]:
-    """Read the outputs of one model for these instructions, in their order. Raises InputError."""
-    given = read_set(path)
+    """Read the outputs of one model for these instructions, in their order. An output may be empty,
+    as some of the published baseline are. Raises InputError.
+    """
+    given = read_set(path, ("instruction", "output", "generator"))
     where = f"`{shown(path)}`"
     if len(given) != len(rows):
         raise InputError(f"{where} has {len(given):,} outputs for {len(rows):,} instructions")
     for number, (one, row) in enumerate(zip(given, rows, strict=True), start=1):
         if one.instruction != row.instruction:
             raise InputError(f"{where}: row {number} has a different instruction than the set")
-        if not one.output and not one.hole:
-            raise InputError(f"{where}: row {number} has no output")
-    names = {one.generator for one in given}
-    if len(names) != 1 or "" in names:
-        raise InputError(f"{where} needs one `generator` in all rows, not {len(names)}")
+    names = {one.generator: number for number, one in reversed([*enumerate(given, start=1)])}
+    if "" in names:
+        raise InputError(f"{where}: row {names['']} has no `generator`")
+    if len(names) != 1:
+        listed = ", ".join(map(brief, sorted(names)[:4]))
+        raise InputError(f"{where} needs one `generator` in all rows, not {len(names)}: {listed}")
     return given
 
 
@@ -224,8 +227,18 @@ def judged(
         began(out).isoformat(),
         "percent",
         *figures_of([row["preference"] for row in rows], [row.get("hole", "") for row in rows]),
+        _notes(job, outputs),
     )
     return result, rows
+
+
+def _notes(job: Job, outputs: Sequence[Row]) -> tuple[str, ...]:
+    empty = [
+        sum(not row.output and not row.hole for row in rows) for rows in (job.baseline, outputs)
+    ]
+    return (f"{empty[0]:,} outputs of the baseline and {empty[1]:,} of the model are empty",) * any(
+        empty
+    )
 
 
 def result_file(judge: str) -> str:

@@ -112,9 +112,9 @@ def began(directory: Directory) -> datetime:
 
 
 def file_name(name: str) -> str:
-    """Return a name as a file name: without slashes and leading dots, at most 100 characters."""
+    """Return a name as a file name: without slashes and leading dots, at most 100 bytes."""
     safe = "".join(char if char.isalnum() or char in "._-" else "_" for char in name)
-    return safe.lstrip(".")[:100] or "_"
+    return safe.lstrip(".").encode()[:100].decode(errors="ignore") or "_"
 
 
 def versions(replies: Sequence[Reply]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -32,7 +32,8 @@ def bootstrap(
     statistic: Callable[[Mapping[str, Sequence[Question]]], Mapping[str, float | None]],
     resamples: int = RESAMPLES,
 ) -> dict[str, tuple[float, float]]:
-    """Return the 2.5 % and 97.5 % quantiles of each number of a statistic.
+    """Return the 2.5 % and 97.5 % quantiles of each number of a statistic. A number that is equal
+    in all resamples is left out: its questions are too few or too alike to tell how certain it is.
 
     Args:
         groups: questions by category; each resample draws as many of each, with replacement
@@ -50,7 +51,9 @@ def bootstrap(
             if value is not None:
                 found.setdefault(name, []).append(value)
     return {
-        name: (_quantile(values, 0.025), _quantile(values, 0.975)) for name, values in found.items()
+        name: (_quantile(values, 0.025), _quantile(values, 0.975))
+        for name, values in found.items()
+        if max(values) > min(values)
     }
 
 

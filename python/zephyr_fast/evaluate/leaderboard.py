@@ -4,9 +4,11 @@ Tasks are named one by one: lm-eval's group `openllm` has other tasks and metric
 finished is not run again in the same directory.
 """
 
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,10 @@ from zephyr_fast._core import InputError
 from zephyr_fast.collection.directory import Directory
 from zephyr_fast.dataset.folder import Folder
 from zephyr_fast.evaluate.asking import began
-from zephyr_fast.evaluate.intervals import Z95
 from zephyr_fast.evaluate.result import OVERALL, Figure, Result
 from zephyr_fast.evaluate.rows import digest, read_json
-from zephyr_fast.printed import note, shown
+from zephyr_fast.evaluate.win_rate import percent_interval
+from zephyr_fast.printed import brief, note, shown
 from zephyr_fast.untrusted.child import SAFE_PATH
 
 BENCHMARK = "leaderboard"
@@ -40,6 +42,9 @@ TASKS: Mapping[str, Task] = {
     "truthfulqa_mc2": Task(0, "acc"),
 }
 """The four tasks of the Zephyr paper. Other tasks run with lm-eval's own shots and metrics."""
+
+_SHARE = re.compile(r"(.*_)?acc(_.*)?|exact_match.*|em|f1|contains|pass@\d+")
+"""Metrics of lm-eval that are shares from 0 to 1. Perplexity, BLEU and others have another unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,9 @@ def _run_task(job: Job, name: str, output: Path) -> None:
     if job.limit is not None:
         words += ["--limit", str(job.limit)]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            words, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
     except OSError as error:
         raise InputError(f"cannot run `{shown(job.python)}`: {error.strerror}") from None
     if done.returncode != 0:
@@ -130,20 +137,28 @@ def _run_task(job: Job, name: str, output: Path) -> None:
 
 def _result(job: Job, found: Mapping[str, Any], created: str) -> Result:
     figures: dict[str, Figure] = {}
+    notes = [f"only {job.limit:,} examples per task"] if job.limit is not None else []
     versions: dict[str, Any] = {}
     harness = set()
     for name, report in found.items():
         try:
             figures |= _figures(name, report)
+            notes += _not_shares(name, report)
             versions[name] = [report["versions"], report["n-shot"]]
             harness.add(str(report["lm_eval_version"]))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"cannot read lm-eval's results of {shown(name)}: {error}") from None
+        except KeyError as error:
+            raise InputError(
+                f"lm-eval's results of {shown(name)} have no {shown(error)}; results of "
+                "version 0.4.13 can be read"
+            ) from None
+        except (TypeError, AttributeError, ValueError) as error:
+            raise InputError(
+                f"cannot read lm-eval's results of {shown(name)}: {shown(error)}"
+            ) from None
     four = [figures[name].value for name in TASKS if name in figures]
     if len(four) == len(TASKS):
         mean = sum(value for value in four if value is not None) / len(four)
         figures = {OVERALL: Figure(mean, sum(one.n for one in figures.values())), **figures}
-    limits = (f"only {job.limit:,} examples per task",) if job.limit is not None else ()
     return Result(
         BENCHMARK,
         job.model.resolve().name,
@@ -158,31 +173,53 @@ def _result(job: Job, found: Mapping[str, Any], created: str) -> Result:
         sum(one.n for name, one in figures.items() if name != OVERALL),
         {},
         figures,
-        limits,
+        tuple(notes),
     )
 
 
 def _figures(name: str, report: Mapping[str, Any]) -> dict[str, Figure]:
-    """The figure of one of the four tasks by its name, or all metrics of another task."""
+    """The figure of one of the four tasks by its name, or all shares of another task."""
     scores = report["results"][name]
     samples = report["n-samples"]
     n = sum(int(one["effective"]) for one in samples.values())
     if name in TASKS:
         return {name: _figure(scores, f"{TASKS[name].metric},none", n)}
-    metrics = [
+    shares = [key for key in _metrics(scores) if _SHARE.fullmatch(key.partition(",")[0])]
+    return {f"{name} {key.removesuffix(',none')}": _figure(scores, key, n) for key in shares}
+
+
+def _not_shares(name: str, report: Mapping[str, Any]) -> list[str]:
+    """The metrics of another task that are not percentages, as sentences."""
+    scores = report["results"][name]
+    others = [key for key in _metrics(scores) if not _SHARE.fullmatch(key.partition(",")[0])]
+    return [
+        f"{name} {key.removesuffix(',none')}: {_finite(key, scores[key])!r}, in lm-eval's unit"
+        for key in others
+        if name not in TASKS
+    ]
+
+
+def _metrics(scores: Mapping[str, Any]) -> list[str]:
+    return [
         key
         for key, value in scores.items()
         if "," in key and "_stderr," not in key and isinstance(value, int | float)
     ]
-    return {f"{name} {key.removesuffix(',none')}": _figure(scores, key, n) for key in metrics}
 
 
 def _figure(scores: Mapping[str, Any], key: str, n: int) -> Figure:
     metric, _, kind = key.partition(",")
-    value = 100 * float(scores[key])
+    value = _finite(key, scores[key])
+    if not 0 <= value <= 1:
+        raise ValueError(f"`{key}` is {value:g}, not a share from 0 to 1")
     given = scores.get(f"{metric}_stderr,{kind}")
-    if not isinstance(given, int | float):
-        return Figure(value, n)
-    stderr = 100 * float(given)
-    low, high = max(0.0, value - Z95 * stderr), min(100.0, value + Z95 * stderr)
-    return Figure(value, n, 0, low, high, stderr)
+    if not isinstance(given, int | float):  # lm-eval writes "N/A"
+        return Figure(100 * value, n)
+    stderr = 100 * _finite(f"{metric}_stderr", given)
+    return Figure(100 * value, n, 0, *percent_interval(100 * value, stderr), stderr)
+
+
+def _finite(key: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise ValueError(f"`{key}` is {brief(value)}, not a number")
+    return float(value)

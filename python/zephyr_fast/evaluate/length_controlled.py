@@ -67,7 +67,8 @@ def length_controlled(
             [python, "-c", SAFE_PATH + _SCRIPT],
             input=json.dumps(kept),
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=_SECONDS_MAX,
             check=False,
         )
@@ -75,7 +76,10 @@ def length_controlled(
         raise InputError(f"cannot run `{shown(python)}`: {shown(error, 300)}") from None
     last = [line for line in done.stdout.splitlines() if line.startswith("FOUND ")]
     if done.returncode == 0 and last:
-        return float(last[-1].removeprefix("FOUND "))
+        rate = float(last[-1].removeprefix("FOUND "))
+        if 0 <= rate <= 100:
+            return rate
+        raise InputError(f"`{shown(python)}` computed {rate:g}, not a percentage")
     error_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
     hint = "; install alpaca_eval and setuptools<81 there" if "No module" in error_line else ""
     raise InputError(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from zephyr_fast._core import InputError
-from zephyr_fast.endpoint.call import Failure, Request
+from zephyr_fast.endpoint.call import Call, Failure, Request
 from zephyr_fast.endpoint.endpoints import Endpoint
 from zephyr_fast.endpoint.http import Lost
 from zephyr_fast.endpoint.reader import Reply
@@ -47,10 +47,7 @@ class LocalModel:
         import torch
 
         call = request.call
-        messages = [{"role": one.role, "content": one.content} for one in call.messages]
-        ids = self._tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
-        )["input_ids"].to(self._model.device)
+        ids = self._encoded(call).to(self._model.device)
         prompt = ids.shape[1]
         positions = getattr(self._model.config, "max_position_embeddings", None)
         room = call.max_tokens if positions is None else min(call.max_tokens, positions - prompt)
@@ -76,6 +73,24 @@ class LocalModel:
             )[0, prompt:]
         text = self._tokenizer.decode(output, skip_special_tokens=True).strip()
         return _reply(endpoint.model, text, prompt, len(output), self._ended(output.tolist()))
+
+    def _encoded(self, call: Call) -> Any:
+        """The prompt's ids. InputError if the chat template refuses the messages."""
+        from jinja2 import TemplateError
+
+        messages = [{"role": one.role, "content": one.content} for one in call.messages]
+        try:
+            ids = self._tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+            )["input_ids"]
+        except TemplateError as error:
+            roles = ", ".join(one.role for one in call.messages)
+            raise InputError(
+                f"the model's chat template fails on messages of {roles}: {shown(error, 300)}"
+            ) from None
+        if not ids.shape[1]:
+            raise InputError("the model's chat template makes nothing of the messages")
+        return ids
 
     def _ended(self, ids: list[int]) -> bool:
         """Whether the model ended its text."""

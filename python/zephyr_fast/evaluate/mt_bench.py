@@ -33,6 +33,7 @@ from zephyr_fast.evaluate.result import Result
 from zephyr_fast.evaluate.rows import digest, jsonl, read_rows
 from zephyr_fast.judge.scale import Unread
 from zephyr_fast.printed import shown
+from zephyr_fast.untrusted.bounded import is_unicode
 
 ANSWER_TOKENS_MAX = 1_024
 JUDGE_TOKENS_MAX = 2_048
@@ -345,8 +346,10 @@ def _identified(where: str, row: Mapping[str, Any]) -> int:
 
 
 def _check_turns(where: str, turns: object) -> None:
-    is_text = isinstance(turns, list) and all(isinstance(one, str) and one for one in turns)
+    is_text = isinstance(turns, list) and all(isinstance(one, str) and one.strip() for one in turns)
     if not is_text or not isinstance(turns, list) or len(turns) != 2:
         number = len(turns) if isinstance(turns, list) else 0
         count = f"{number or 'no'} turn{'' if number == 1 else 's'}"
         raise InputError(f"{where} has {count}; MT-Bench needs two turns with text")
+    if not all(map(is_unicode, turns)):
+        raise InputError(f"{where} has a turn with a lone surrogate")

@@ -16,6 +16,7 @@ from zephyr_fast.evaluate.rows import digest, text_field
 from zephyr_fast.judge.scale import Fault, Scale, Unread, excerpt
 from zephyr_fast.judge.verdict import bracketed
 from zephyr_fast.printed import brief, shown
+from zephyr_fast.untrusted.bounded import is_unicode
 
 BENCHMARK = "mt-bench"
 HOLE = "hole"
@@ -60,9 +61,11 @@ def fastchat_rating(text: str, is_cut: bool) -> float | Unread:
     for pattern in _FASTCHAT:
         if match := pattern.search(text):
             try:
-                return float(ast.literal_eval(match[1]))
+                rating = float(ast.literal_eval(match[1]))
             except (SyntaxError, ValueError, OverflowError):
                 return Unread(Fault.NOT_A_NUMBER, excerpt(match[1]))
+            # A sum of larger numbers would not be finite.
+            return rating if rating < 1e300 else Unread(Fault.OUT_OF_RANGE, excerpt(match[1]))
     return Unread(Fault.NO_VERDICT)
 
 
@@ -92,7 +95,8 @@ def figures_of(
     for number, one in questions.by_id.items():
         pair = (scores.get((number, 1)), scores.get((number, 2)))
         groups.setdefault(one["category"], []).append(pair)
-    values, intervals = means(groups), bootstrap(groups, means, resamples)
+    values, ends = means(groups), bootstrap(groups, means, resamples)
+    intervals = {name: one for name, one in ends.items() if not _has_lone(name, groups)}
     missing = {name: _holes(name, groups) for name in values}
     counts = {name: _count(name, groups) for name in values}
     figures = {
@@ -118,6 +122,19 @@ def _all(name: str, groups: Mapping[str, Sequence[Question]]) -> list[float | No
     if name in TURNS:
         return [pair[TURNS.index(name)] for pair in every]
     return [score for pair in every for score in pair]
+
+
+def _has_lone(name: str, groups: Mapping[str, Sequence[Question]]) -> bool:
+    """Whether a category of a figure has a score of only one question. All resamples draw that
+    one, so an interval would leave its uncertainty out.
+    """
+    own = {name: groups[name]} if name in groups else groups
+    turns = [TURNS.index(name)] if name in TURNS else [0, 1]
+    scored = [
+        sum(any(pair[turn] is not None for turn in turns) for pair in pairs)
+        for pairs in own.values()
+    ]
+    return 1 in scored
 
 
 def _count(name: str, groups: Mapping[str, Sequence[Question]]) -> int:
@@ -160,18 +177,19 @@ def check_judgments(
 def judge_of(where: str, row: Mapping[str, Any]) -> str:
     """Return the judge of a row. Raises InputError."""
     judge = row.get("judge")
-    if not isinstance(judge, list) or not judge or not isinstance(judge[0], str):
+    name = judge[0] if isinstance(judge, list) and judge else None
+    if not isinstance(name, str) or not is_unicode(name):
         raise InputError(f"{where}: `judge` is {brief(judge)}, not a list of model and prompt")
-    return judge[0]
+    return name
 
 
 def _key(where: str, row: Mapping[str, Any], questions: Questions) -> tuple[int, int]:
     number, turn = row.get("question_id"), row.get("turn")
     if type(number) is not int or number not in questions.by_id:
         raise InputError(f"{where}: there is no question {brief(number)}")
-    if turn not in (1, 2):
+    if type(turn) is not int or turn not in (1, 2):
         raise InputError(f"{where}: `turn` is {brief(turn)}, not 1 or 2")
-    return number, int(turn)
+    return number, turn
 
 
 def _score(where: str, value: object) -> float:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 SERIES_MAX = 6
+CATEGORIES_MAX = 8
 AXIS_MAX = 10.0
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00")
 _MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -31,8 +32,9 @@ _NAME_CHARACTERS = 40
 PUBLISHED_RULES = "judgments"
 
 
-def categories_of(results: Sequence[Result], forced: bool) -> list[str]:
-    """Check that the results fit one picture, and return their categories in order.
+def categories_of(results: Sequence[Result], forced: bool, at_least: int = 3) -> list[str]:
+    """Check that the results fit one picture, and return their categories in order. `at_least` is
+    the number of categories that the picture needs.
 
     Raises InputError for results of other benchmarks, too many, or results that differ.
     """
@@ -46,8 +48,18 @@ def categories_of(results: Sequence[Result], forced: bool) -> list[str]:
     for one in results:
         if [name for name in one.figures if name not in (OVERALL, *TURNS)] != found:
             raise InputError(f"the result of {shown(one.model)} has other categories")
-    if len(found) < 3:
-        raise InputError("a radar needs at least three categories")
+    if not at_least <= len(found) <= CATEGORIES_MAX:
+        bars = "; --bars shows fewer" if 0 < len(found) < at_least else ""
+        raise InputError(
+            f"a picture needs {at_least} to {CATEGORIES_MAX} categories, not {len(found)}{bars}"
+        )
+    for one in results:
+        for name in found:
+            if (one.figures[name].value or 0) > AXIS_MAX:
+                raise InputError(
+                    f"{shown(name)} of {shown(one.model)} is {one.figures[name].value:g}, beyond "
+                    f"the axis of {AXIS_MAX:g}; FastChat reads ratings that are not on the scale"
+                )
     return found
 
 

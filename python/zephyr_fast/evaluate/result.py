@@ -22,6 +22,14 @@ SCHEMA = 1
 OVERALL = "overall"
 """Name of the figure that sums a result up."""
 
+BENCHMARKS = ("mt-bench", "alpaca-eval", "leaderboard")
+
+_HIGHEST = {"score": 10.0, "percent": 100.0}
+"""Units, with the highest value of a figure."""
+
+_UNLIMITED = "fastchat"
+"""Rules that read ratings of any size."""
+
 _BYTES_MAX = 4 << 20
 _FIGURES_MAX = 1_000
 
@@ -142,6 +150,10 @@ def _result(given: Mapping[str, Any]) -> Result:
     if missing := [name for name in names if name not in given]:
         raise ValueError(f"no `{missing[0]}`")
     figures = _mapping(given, "figures")
+    if given["benchmark"] not in BENCHMARKS or given["unit"] not in _HIGHEST:
+        what = f"{brief(given['benchmark'])} in the unit {brief(given['unit'])}"
+        raise ValueError(f"the benchmark {what} is unknown")
+    highest = 1e300 if given["rules"] == _UNLIMITED else _HIGHEST[given["unit"]]
     if len(figures) > _FIGURES_MAX:
         raise ValueError(f"more than {_FIGURES_MAX:,} figures")
     return Result(
@@ -157,7 +169,7 @@ def _result(given: Mapping[str, Any]) -> Result:
         unit=_text(given, "unit"),
         n=_count(given["n"], "n"),
         holes={name: _count(n, "holes") for name, n in _mapping(given, "holes").items()},
-        figures={name: _figure(name, one) for name, one in figures.items()},
+        figures={name: _figure(name, one, highest) for name, one in figures.items()},
         notes=_texts(given, "notes"),
     )
 
@@ -187,7 +199,7 @@ def _count(value: object, name: str) -> int:
     return value
 
 
-def _figure(name: str, given: object) -> Figure:
+def _figure(name: str, given: object, highest: float) -> Figure:
     if not isinstance(given, dict) or given.keys() != {one.name for one in fields(Figure)}:
         raise ValueError(f"figure `{shown(name)}` is {brief(given)}")
     numbers = {key: given[key] for key in ("value", "low", "high", "stderr")}
@@ -195,4 +207,14 @@ def _figure(name: str, given: object) -> Figure:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if value is not None and (not number or not math.isfinite(value)):
             raise ValueError(f"`{key}` of figure `{shown(name)}` is {brief(value)}")
+        if value is not None and not 0 <= value <= highest:
+            raise ValueError(
+                f"`{key}` of figure `{shown(name)}` is {value:g}, not 0 to {highest:g}"
+            )
+    if given["value"] is not None and given["n"] == 0:
+        raise ValueError(f"figure `{shown(name)}` has a value from no scores")
+    if (given["low"] is None) != (given["high"] is None):
+        raise ValueError(f"figure `{shown(name)}` has half an interval")
+    if given["low"] is not None and given["low"] > given["high"]:
+        raise ValueError(f"figure `{shown(name)}` has an interval that ends before it begins")
     return Figure(n=_count(given["n"], "n"), holes=_count(given["holes"], "holes"), **numbers)

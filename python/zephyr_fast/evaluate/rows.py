@@ -3,6 +3,8 @@
 import gzip
 import hashlib
 import json
+import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 
 from zephyr_fast._core import InputError
 from zephyr_fast.printed import brief, shown
-from zephyr_fast.untrusted.bounded import parse_json, read_bytes
+from zephyr_fast.untrusted.bounded import is_unicode, parse_json, read_bytes
 
 FILE_BYTES_MAX = 256 << 20
 """Maximum bytes of a file of questions, answers or annotations, after decompression."""
@@ -19,7 +21,7 @@ FILE_BYTES_MAX = 256 << 20
 def read_json(path: Path, bytes_max: int = FILE_BYTES_MAX) -> Any:
     """Parse a JSON file, which may be compressed with gzip. Raises InputError."""
     try:
-        return parse_json(_content(path, bytes_max))
+        return parse_json(_content(path, bytes_max).removeprefix(BOM_UTF8).decode())
     except ValueError as error:
         raise InputError(f"cannot read `{shown(path)}`: invalid JSON: {shown(error)}") from None
 
@@ -29,7 +31,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
     Raises InputError, which names the line or index of a row that is not an object.
     """
-    text = _content(path, FILE_BYTES_MAX).strip()
+    text = _content(path, FILE_BYTES_MAX).removeprefix(BOM_UTF8).strip()
     if text.startswith(b"["):
         return _objects(path, "item", read_json(path))
     parsed = []
@@ -37,7 +39,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            parsed.append(parse_json(line))
+            parsed.append(parse_json(line.decode()))
         except ValueError as error:
             raise InputError(f"`{shown(path)}`:{number}: invalid JSON: {shown(error)}") from None
     return _objects(path, "row", parsed)
@@ -46,6 +48,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def text_field(where: str, row: Mapping[str, Any], name: str) -> str:
     """Return a field that must be text. `where` names the row in the InputError."""
     value = row.get(name)
+    if isinstance(value, str) and not is_unicode(value):
+        raise InputError(f"{where}: `{name}` has a lone surrogate")
     if not isinstance(value, str):
         problem = f"is {brief(value)}, not text" if name in row else "is missing"
         raise InputError(f"{where}: `{name}` {problem}")
@@ -84,7 +88,7 @@ def _content(path: Path, bytes_max: int) -> bytes:
                 content = file.read(bytes_max + 1)
         if len(content) > bytes_max:
             raise OSError(0, f"it has more than {bytes_max:,} bytes")
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot read `{shown(path)}`: {shown(reason)}") from error
     return content

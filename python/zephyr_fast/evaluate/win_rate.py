@@ -37,7 +37,8 @@ def checked(where: str, value: object) -> float | None:
 def win_rate(preferences: Iterable[float | None]) -> Figure:
     """Return the mean of `preference - 1` in percent over all rows that have one.
 
-    The interval is the mean ± 1.96 standard errors. Both are None for fewer than two rows.
+    The interval is the mean ± 1.96 standard errors. Both are None for fewer than two rows, and the
+    interval is None if all rows are equal: they are too few or too alike to tell how certain it is.
     """
     known, holes = _known(preferences)
     if not known:
@@ -48,8 +49,14 @@ def win_rate(preferences: Iterable[float | None]) -> Figure:
         return Figure(value, len(known), holes)
     variance = sum(((one - mean) ** 2 for one in known), Fraction(0)) / (len(known) - 1)
     stderr = 100 * sqrt(variance / len(known))
-    low, high = max(0.0, value - Z95 * stderr), min(100.0, value + Z95 * stderr)
-    return Figure(value, len(known), holes, low, high, stderr)
+    return Figure(value, len(known), holes, *percent_interval(value, stderr), stderr)
+
+
+def percent_interval(value: float, stderr: float) -> tuple[float | None, float | None]:
+    """Return the 95 % interval of a mean in percent. None without variation."""
+    if stderr <= 0:
+        return None, None
+    return max(0.0, value - Z95 * stderr), min(100.0, value + Z95 * stderr)
 
 
 def discrete(preferences: Iterable[float | None]) -> list[float | None]:

@@ -34,6 +34,8 @@ class Sampling:
             raise ConfigError(
                 f"`--k` must be from 0 to the {len(self.pool)} models of the pool, not {self.count}"
             )
+        if self.pool and not self.count:
+            raise ConfigError("`--pool` has no effect with `--k 0`")
         if self.student is None and self.samples:
             raise ConfigError("`--samples` requires `--student`")
         if self.student is not None and self.samples < 1:
@@ -90,7 +92,10 @@ def candidates(sampling: Sampling, prompt: Prompt, seed: int) -> list[Candidate]
     models = drawn.shuffled(sorted(sampling.pool), seed, "pool", prompt.id)[: sampling.count]
     found = [_candidate(sampling, prompt, seed, model) for model in models]
     if sampling.student is not None:
-        found += [Candidate(sampling.student, sample, "", "") for sample in range(sampling.samples)]
+        # The pool may contain the student. Without a principle, it then has sample 0 already.
+        first = int(Candidate(sampling.student, 0, "", "") in found)
+        samples = range(first, first + sampling.samples)
+        found += [Candidate(sampling.student, sample, "", "") for sample in samples]
     return drawn.shuffled(found, seed, "candidates", prompt.id)
 
 

@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from zephyr_fast.collection import drawn
-from zephyr_fast.collection import run as running
-from zephyr_fast.collection.directory import Directory, described
+from zephyr_fast.collection.directory import described
 from zephyr_fast.collection.prompts import Prompt, Prompts
-from zephyr_fast.collection.run import Asking, Collected
+from zephyr_fast.collection.run import Asking, Collected, run
 from zephyr_fast.endpoint.call import Answer, Call, request_of
 from zephyr_fast.endpoint.endpoints import Endpoints
-from zephyr_fast.endpoint.forecast import Forecast
 from zephyr_fast.endpoint.plans import Plan
 from zephyr_fast.feedback import answers, judging, rows
 from zephyr_fast.feedback.answers import Completion, Sampling
@@ -35,6 +33,10 @@ class Job:
     judging: Judging
     seed: int = 1
 
+    def check(self) -> None:
+        """Check that each prompt gets two to nine answers. ConfigError otherwise."""
+        self.sampling.check()
+
     def settings(self) -> Mapping[str, Any]:
         """Return what another run in the same directory must have in common."""
         return {
@@ -53,35 +55,10 @@ class Job:
 
 
 def collect(job: Job, out: Path, asking: Asking | None = None) -> Collected:
-    """Collect feedback and write `out/rows.jsonl` in the shape of raw UltraFeedback.
-
-    The same job continues in the directory and sends only what has no answer yet.
-
-    Args:
-        job: Prompts, models, judges and seed.
-        out: Output directory, created if missing.
-        asking: Budget, and whether failures are accepted or everything is replayed.
-
-    Returns:
-        The summary, the counts of calls, and what was spent.
-
-    Raises:
-        ConfigError: An option is out of range.
-        OutputExistsError: The directory belongs to another job.
-        BudgetError: The budget is used up; the job can continue with a higher one.
-        EndpointError: Calls have no answer; the same job tries them again.
+    """Collect feedback and write `out/rows.jsonl` in the shape of raw UltraFeedback. `run` of
+    `collection.run` documents how a job continues, and the errors.
     """
-    job.sampling.check()
-    how, tally = asking or Asking(), Tally()
-    return running.run(
-        job.plans, job.endpoints, Directory(out), job.settings(), how, tally.count, tally.totals
-    )
-
-
-def estimate(job: Job, out: Path) -> list[Forecast]:
-    """Return calls, tokens and cost of what has no answer yet. Sends and writes nothing."""
-    job.sampling.check()
-    return running.estimate(job.plans, job.endpoints, Directory(out))
+    return run(job, out, asking or Asking(), Tally())
 
 
 def plan(job: Job, prompt: Prompt) -> Plan[Row]:

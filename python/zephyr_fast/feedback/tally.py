@@ -15,7 +15,7 @@ class Tally:
         self.cut: Counter[str] = Counter()
         self.failed: dict[str, Counter[str]] = {}
         self.verdicts: Counter[str] = Counter()
-        self.faults: dict[str, Counter[str]] = {}
+        self.faults_of: dict[str, Counter[str]] = {}
         self.usable = self.equal = 0
 
     def count(self, row: Row) -> None:
@@ -29,10 +29,15 @@ class Tally:
         for verdict in provenance["verdicts"]:
             faults = [fault for fault in verdict.get("faults", []) if fault]
             self.verdicts[verdict["judge"]] += len(verdict["order"]) - len(faults)
-            self.faults.setdefault(verdict["judge"], Counter()).update(faults)
+            self.faults_of.setdefault(verdict["judge"], Counter()).update(faults)
         scored = [one for one in completions if one["overall_score"] is not None]
         self.usable += len(scored) >= 2
         self.equal += len(completions) > 1 and len({one["response"] for one in completions}) == 1
+
+    def faults(self) -> Mapping[str, int]:
+        """Return the reasons of answers and verdicts that are missing, the most frequent first."""
+        both = (*self.failed.values(), *self.faults_of.values())
+        return dict(sum(both, Counter()).most_common())
 
     def totals(self) -> dict[str, Any]:
         """Return all counts, sorted by name."""
@@ -43,7 +48,7 @@ class Tally:
             "cut": _sorted(self.cut),
             "failed": {name: _sorted(found) for name, found in sorted(self.failed.items())},
             "verdicts": _sorted(self.verdicts),
-            "faults": {name: _sorted(found) for name, found in sorted(self.faults.items())},
+            "faults": {name: _sorted(found) for name, found in sorted(self.faults_of.items())},
         }
 
 

@@ -12,12 +12,10 @@ from typing import Any
 
 from zephyr_fast._core import ConfigError
 from zephyr_fast.collection import drawn
-from zephyr_fast.collection import run as running
-from zephyr_fast.collection.directory import Directory, described
-from zephyr_fast.collection.run import Asking, Collected
+from zephyr_fast.collection.directory import described
+from zephyr_fast.collection.run import Asking, Collected, run
 from zephyr_fast.endpoint.call import Answer, Call, Message, Outcome, request_of
 from zephyr_fast.endpoint.endpoints import Endpoints
-from zephyr_fast.endpoint.forecast import Forecast
 from zephyr_fast.endpoint.plans import Plan
 from zephyr_fast.generate.sectors import ROUNDS_MAX, Sector
 
@@ -78,36 +76,13 @@ class Job:
 
 
 def generate(job: Job, out: Path, asking: Asking | None = None) -> Collected:
-    """Generate dialogues and write `out/rows.jsonl` in the shape of raw UltraChat.
+    """Generate dialogues and write `out/rows.jsonl` in the shape of raw UltraChat. `run` of
+    `collection.run` documents how a job continues, and the errors.
 
-    The same job continues in the directory and sends only what has no answer yet. A dialogue whose
-    first answer failed has an empty list of messages, which `prep` drops with a reason.
-
-    Args:
-        job: Sectors, models, count and seed.
-        out: Output directory, created if missing.
-        asking: Budget, and whether failures are accepted or everything is replayed.
-
-    Returns:
-        The summary, the counts of calls, and what was spent.
-
-    Raises:
-        ConfigError: An option is out of range.
-        OutputExistsError: The directory belongs to another job.
-        BudgetError: The budget is used up; the job can continue with a higher one.
-        EndpointError: Calls have no answer; the same job tries them again.
+    A dialogue whose first answer failed has an empty list of messages, which `prep` drops with a
+    reason.
     """
-    job.check()
-    how, tally = asking or Asking(), _Tally()
-    return running.run(
-        job.plans, job.endpoints, Directory(out), job.settings(), how, tally.count, tally.totals
-    )
-
-
-def estimate(job: Job, out: Path) -> list[Forecast]:
-    """Return calls, tokens and cost of what has no answer yet. Sends and writes nothing."""
-    job.check()
-    return running.estimate(job.plans, job.endpoints, Directory(out))
+    return run(job, out, asking or Asking(), _Tally())
 
 
 @dataclass(slots=True)
@@ -220,6 +195,13 @@ class _Tally:
         self.rounds[len(row["data"]) // 2] += 1
         if row["_provenance"]["ended"]:
             self.ended[row["_provenance"]["ended"]] += 1
+
+    @property
+    def usable(self) -> int:
+        return self.rounds.total() - self.rounds[0]
+
+    def faults(self) -> Mapping[str, int]:
+        return dict(self.ended.most_common())
 
     def totals(self) -> dict[str, Any]:
         return {

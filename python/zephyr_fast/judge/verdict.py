@@ -11,6 +11,8 @@ from zephyr_fast.judge.scale import Fault, Reading, Scale, Unread, Verdict, exce
 _REASONING_END = re.compile(r"</(?:think|thinking|reasoning)>", re.IGNORECASE)
 _REASONING_START = re.compile(r"\s*<(?:think|thinking|reasoning)>", re.IGNORECASE)
 _BRACKETED = re.compile(r"\[\[([^\[\]\n]{0,40})\]\]")
+_INDEX = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,60})(?:\[\[[^\[\]\n]{0,40}\]\])+")
+_LABELS = frozenset({"rating", "score", "verdict"})
 
 
 def labelled(text: str, label: str, scale: Scale, *, is_cut: bool = False) -> Reading:
@@ -34,17 +36,15 @@ def labelled(text: str, label: str, scale: Scale, *, is_cut: bool = False) -> Re
 def bracketed(text: str, scale: Scale, *, is_cut: bool = False) -> Reading:
     """Read the number in double brackets, such as `Rating: [[4]]`.
 
-    Brackets in the last line count. Without any there, all those of the text have to agree.
+    Brackets in the last line count. Without any there, all those of the text have to agree. An
+    index in code, such as `a[[0]]`, is not a verdict.
 
     >>> bracketed('Write it as "[[5]]", they said.\\nRating: [[2]]', Scale(1, 10))
     Verdict(score=2.0)
     """
     if is_cut:
         return Unread(Fault.CUT, "the answer ended at its maximum of tokens")
-    rest = concluded(text)
-    lines = [line for line in rest.splitlines() if line.strip()]
-    last = _BRACKETED.findall(lines[-1]) if lines else []
-    return _agreed([scale.read(found) for found in last or _BRACKETED.findall(rest)], text)
+    return _agreed([scale.read(found) for found in _in_brackets(_BRACKETED, text)], text)
 
 
 def lettered(text: str, letters: str, *, is_cut: bool = False) -> str | Unread:
@@ -57,14 +57,22 @@ def lettered(text: str, letters: str, *, is_cut: bool = False) -> str | Unread:
     """
     if is_cut:
         return Unread(Fault.CUT, "the answer ended at its maximum of tokens")
-    pattern = re.compile(rf"\[\[ ?([{letters}]) ?\]\]")
-    rest = concluded(text)
-    lines = [line for line in rest.splitlines() if line.strip()]
-    found = set((pattern.findall(lines[-1]) if lines else []) or pattern.findall(rest))
+    found = set(_in_brackets(re.compile(rf"\[\[ ?([{letters}]) ?\]\]"), text))
     if len(found) == 1:
-        return str(found.pop())
+        return found.pop()
     fault = Fault.SEVERAL_VERDICTS if found else Fault.NO_VERDICT
     return Unread(fault, ", ".join(sorted(found)) or excerpt(text[-200:]))
+
+
+def _in_brackets(pattern: re.Pattern[str], text: str) -> list[str]:
+    """Return what is in brackets in the last line that is not empty, or else in the whole text."""
+
+    def without_index(found: re.Match[str]) -> str:
+        return found[0] if found[1].lower() in _LABELS else found[1]
+
+    rest = _INDEX.sub(without_index, concluded(text))
+    lines = [line for line in rest.splitlines() if line.strip()]
+    return (pattern.findall(lines[-1]) if lines else []) or pattern.findall(rest)
 
 
 def _agreed(readings: list[Reading], text: str) -> Reading:

@@ -96,6 +96,7 @@ class Selection:
             raise ConfigError("rows of a weighted mixture cannot be selected")
         self._shards, self._rows = shards, rows
         self.kind, self.manifests = shards.kind, shards.manifests
+        self.folder = shards.folder
         digest = hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
         self.identity = hashlib.sha256(f"{shards.identity} {digest}".encode()).hexdigest()
 

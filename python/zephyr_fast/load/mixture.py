@@ -47,6 +47,11 @@ class Mixture:
         return int(self._ends[-1])
 
     @property
+    def folder(self) -> Path:
+        """The directory of the first dataset; all have the same tokenizer and template."""
+        return self.parts[0].folder
+
+    @property
     def kind(self) -> Product:
         """The product that the datasets contain."""
         return self.parts[0].kind

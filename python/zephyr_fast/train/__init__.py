@@ -17,11 +17,17 @@ saving         models that are ready to generate, in checkpoints and at the end
 metrics        the share of pairs whose chosen completion has the higher log-prob
 configs        arguments from YAML and the command line, and replacements of old keys
 unsupported_keys  keys that are rejected, with their replacements
+ranges         numbers that are out of range
+effects        options that would have no effect on a run
+adapter_targets  names of an adapter that match nothing in the model
 config_file    a YAML parser for untrusted files
 model          the model a run starts from, and checks against the shards
+architecture   models that are not language models, or lack weights
 trust          protection against model directories that are malicious or malformed
 checkpoint     checks of a checkpoint before a run resumes from it
 complete       checkpoints from which a run resumes as if it had never stopped
+resumed        checkpoints of another model, adapter, reference or optimizer
+optimizers     errors that name the option of an optimizer or schedule
 merge          an adapter and its base model as one model
 chat           a dialogue with a saved model or adapter
 ref_logprobs/  stored log-probs of a reference model

@@ -14,7 +14,7 @@ from typing import Any
 
 from zephyr_fast._core import InputError, ZephyrError
 from zephyr_fast.printed import brief
-from zephyr_fast.train.configs import WHOLE_MAX
+from zephyr_fast.train.ranges import WHOLE_MAX
 from zephyr_fast.train.trust import check_folder, read_json
 
 PICKLES = ("*.pt", "*.pth", "*.bin")

@@ -9,7 +9,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -17,29 +17,11 @@ from zephyr_fast._core import ConfigError, InputError
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.printed import brief, without_secrets
 from zephyr_fast.train.config_file import read
+from zephyr_fast.train.effects import check_effects
+from zephyr_fast.train.ranges import WHOLE_MAX, check_numbers
 from zephyr_fast.train.unsupported_keys import UNSUPPORTED_KEYS
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-
-WHOLE_MAX = 2**53
-"""Maximum integer, far above any step or token count, and exact as a float."""
-
-BOUNDS: dict[str, tuple[float, float]] = {
-    "per_device_train_batch_size": (1, 2**31 - 1),
-    "per_device_eval_batch_size": (1, 2**31 - 1),
-    "gradient_accumulation_steps": (1, 2**31 - 1),
-    "num_train_epochs": (0, 2**31 - 1),
-    "max_steps": (-1, 2**53),
-    "learning_rate": (0, 1e9),
-    "seed": (0, 2**32 - 1),
-    "data_seed": (0, 2**32 - 1),
-    "dataloader_num_workers": (0, 4_096),
-    "dataloader_prefetch_factor": (1, 2**31 - 1),
-    "save_total_limit": (0, 2**31 - 1),
-    "pad_to_multiple_of": (1, 2**31 - 1),
-}
-"""Minimum and maximum of numbers that are used as divisors, counts or seeds."""
-
 
 _MADE_BY = " or ".join(f"`zephyr-fast {one.command}` ({one.act})" for one in Product)
 _PADDED = ", ".join(one.act for one in Product if one.can_pad)
@@ -151,9 +133,11 @@ def parse(
         _check_key(key, f"{where}`{key}`", known)
         _check_value(value, actions[key], f"{where}`{key}`")
     flags = [word.partition("=")[0] for word in rest if word.startswith("--")]
+    chosen = set(given)
     for flag in flags:
         dest = options[flag].dest if flag in options else flag.removeprefix("--").replace("-", "_")
         _check_key(dest, f"`{flag}`", known if flag in options else known - {dest})
+        chosen.add(dest)
     _check_shards_given(given, flags, "-h" in rest)
     _check_json(rest)
     os.environ.update(environment)
@@ -172,7 +156,9 @@ def parse(
     ) as error:
         # TRL and transformers raise these for incompatible values and for wrong types.
         raise ConfigError(f"{where}{' '.join(str(error).split())}") from error
-    _check_numbers(parsed[1], where)
+    check_numbers(parsed[1], where)
+    check_numbers(parsed[2], where)
+    check_effects(parsed[1], parsed[2], chosen)
     return parsed
 
 
@@ -329,22 +315,6 @@ LISTS: dict[str, Callable[[object], bool]] = {
     "shards": lambda part: isinstance(part, str),
     "shard_weights": _is_number,
 }
-
-
-def _check_numbers(training: Any, where: str) -> None:
-    """Raise ConfigError for numbers out of range; transformers would fail later, obscurely."""
-    for key in (one.name for one in fields(training)):
-        value = getattr(training, key)
-        if isinstance(value, float) and math.isnan(value):
-            raise ConfigError(f"{where}`{key}` is not a number")
-        if isinstance(value, int) and abs(value) > WHOLE_MAX:
-            raise ConfigError(f"{where}`{key}` is {brief(value)}, which is too large")
-    for key, (least, most) in BOUNDS.items():
-        value = getattr(training, key, None)
-        if value is not None and not (_is_number(value) and least <= value <= most):
-            raise ConfigError(
-                f"{where}`{key}` must be from {least} to {most:,}, not {brief(value)}"
-            )
 
 
 def _check_key(key: str, shown: str, known: set[str]) -> None:

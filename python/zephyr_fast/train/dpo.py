@@ -18,10 +18,18 @@ from zephyr_fast.dataset.product import Product
 from zephyr_fast.load.collators import PairCollator, layout_for
 from zephyr_fast.load.index import IndexRows
 from zephyr_fast.train import configs, packing, run, saving
+from zephyr_fast.train.adapter_targets import check_targets
 from zephyr_fast.train.complete import ReferenceMixin
+from zephyr_fast.train.effects import check_preferences
 from zephyr_fast.train.evaluation import ROWS, Weights
 from zephyr_fast.train.metrics import preferences
-from zephyr_fast.train.model import load_tokenizer, log, model_name, resolve_model
+from zephyr_fast.train.model import (
+    load_tokenizer,
+    log,
+    model_name,
+    resolve_model,
+    warn_of_other_ids,
+)
 from zephyr_fast.train.padding_free import pack_forward
 from zephyr_fast.train.ref_logprobs import attach
 from zephyr_fast.train.ref_logprobs.store import COLUMNS
@@ -31,13 +39,6 @@ from zephyr_fast.train.trust import refused_weights
 if TYPE_CHECKING:
     from datasets import Dataset
     from trl import DPOConfig, ModelConfig
-
-
-LOSSES = (
-    *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard"),
-    *("aot", "aot_unpaired", "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm"),
-)
-"""The values of `loss_type` that TRL implements; it would fail for others in the first step."""
 
 
 class DPOTrainer(ReferenceMixin, CheckedTrainerMixin, trl.DPOTrainer):  # type: ignore[misc]  # TRL is untyped
@@ -184,10 +185,11 @@ def main(data: configs.ShardArguments, training: "DPOConfig", model: "ModelConfi
         ZephyrError: For invalid or incompatible data, models and options.
     """
     pack = packing.choice(data.pack)
-    _check_losses(training)
+    check_preferences(training, pack)
     manifests = run.read_manifests(data, Product.PAIRS)
     run.apply_shard_settings(data, training, manifests)
     tokenizer = load_tokenizer(data.shards[0], manifests[0])
+    warn_of_other_ids(tokenizer, data.shards[0], manifests[0])
     train_dataset, eval_dataset = run.open_splits(data, training, manifests[0])
     tokenizer.chat_template = saving.template_with_bos(IndexRows(train_dataset).shards, tokenizer)
     if training.precompute_ref_log_probs:
@@ -209,6 +211,8 @@ def main(data: configs.ShardArguments, training: "DPOConfig", model: "ModelConfi
             quantization_config=start.quantization_config,
             peft_config=start.peft_config,
         )
+    if start.peft_config is not None:
+        check_targets(trainer.model, model)
     trainer.remainder = data.remainder
     trainer.end_token_ids = saving.end_tokens(manifests, tokenizer)
     trainer.pack = pack
@@ -216,16 +220,6 @@ def main(data: configs.ShardArguments, training: "DPOConfig", model: "ModelConfi
         trainer.pack_pairs()
 
     run.run_training(trainer)
-
-
-def _check_losses(training: "DPOConfig") -> None:
-    given = training.loss_type
-    losses = [given] if isinstance(given, str) else list(given)
-    for loss in losses:
-        if loss not in LOSSES:
-            raise ConfigError(f"unknown `loss_type` `{loss}`; known: {', '.join(LOSSES)}")
-    if "exo_pair" in losses and not training.label_smoothing > 0:
-        raise ConfigError("`loss_type: exo_pair` needs a `label_smoothing` above 0, e.g. 1e-3")
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from zephyr_fast._core import ConfigError, InputError, IntegrityError
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.printed import brief, shown, without_secrets
+from zephyr_fast.train.architecture import check_architecture
+from zephyr_fast.train.tokenizer_ids import differs, differs_from_file
 from zephyr_fast.train.trust import (
     check_adapter,
     check_folder,
@@ -75,7 +77,7 @@ def load_tokenizer(folder: str, manifest: Manifest) -> "PreTrainedTokenizerBase"
     """
     from transformers import AutoTokenizer
 
-    contents = _tokenizer_files(folder, manifest)
+    contents = tokenizer_files(folder, manifest)
     if "tokenizer.json" not in contents:
         raise InputError(f"`{folder}` has no `tokenizer` directory; copy the complete dataset")
     _check_no_code(
@@ -95,7 +97,7 @@ def load_tokenizer(folder: str, manifest: Manifest) -> "PreTrainedTokenizerBase"
     return tokenizer
 
 
-def _tokenizer_files(folder: str, manifest: Manifest) -> dict[str, bytes]:
+def tokenizer_files(folder: str, manifest: Manifest) -> dict[str, bytes]:
     """Return the contents of the `tokenizer` directory by name.
 
     Raises IntegrityError if they do not match the manifest.
@@ -117,6 +119,27 @@ def _tokenizer_files(folder: str, manifest: Manifest) -> dict[str, bytes]:
                 f"`{path}` was changed after the shards were built: its checksum does not match"
             )
     return contents
+
+
+def warn_of_other_ids(
+    tokenizer: "PreTrainedTokenizerBase", folder: str, manifest: Manifest
+) -> None:
+    """Warn if the tokenizer that a trainer saves gives other ids than the shards have.
+
+    Args:
+        tokenizer: The trainer's tokenizer.
+        folder: Directory of the dataset.
+        manifest: Its manifest.
+
+    Raises:
+        IntegrityError: If the tokenizer of the dataset does not match the manifest.
+    """
+    content = tokenizer_files(folder, manifest).get("tokenizer.json")
+    if content and (example := differs_from_file(tokenizer, content)):
+        log(
+            "warning: the trainer's tokenizer, which is saved with the model, gives other ids than "
+            f"those of the shards, such as {example}; use the tokenizer in `{folder}/tokenizer`"
+        )
 
 
 def _check_no_code(config: bytes, where: str) -> None:
@@ -218,7 +241,9 @@ def check_fit(
     check_folder(name)
     never_ask()
     with refused(f"the model `{name}`"):
-        config = AutoConfig.from_pretrained(name, trust_remote_code=trust).get_text_config()
+        whole = AutoConfig.from_pretrained(name, trust_remote_code=trust)
+        check_architecture(whole, name, is_loaded=not _has_only_config(name))
+        config = whole.get_text_config()
         vocabulary = int(config.vocab_size)
     check_kernels(config, name)
     positions = _positions_max(config)
@@ -258,14 +283,16 @@ def _positions_max(config: "PreTrainedConfig") -> int | None:
 def _check_same_ids(name: str, tokenizer: "PreTrainedTokenizerBase", trust: bool) -> None:
     """Raise ConfigError if a token has different ids in the shards and the model.
 
-    Wrong ids would train on noise, which looks like a high loss.
+    Wrong ids would train on noise, which looks like a high loss. A tokenizer of the same tokens can
+    still split texts in another way. That is a matter of serving, so it is a warning.
     """
     from transformers import AutoTokenizer
 
     if os.path.isdir(name) and not list(Path(name).glob("tokenizer*")):
         return
     try:
-        model_ids = AutoTokenizer.from_pretrained(name, trust_remote_code=trust).get_vocab()
+        of_model = AutoTokenizer.from_pretrained(name, trust_remote_code=trust)
+        model_ids, example = of_model.get_vocab(), differs(of_model, tokenizer)
     except (OSError, ValueError):  # a model without a tokenizer
         return
     except BaseException as error:  # readers of damaged or hostile files raise anything
@@ -282,6 +309,11 @@ def _check_same_ids(name: str, tokenizer: "PreTrainedTokenizerBase", trust: bool
             f"the shards were built with another tokenizer than that of `{name}`: "
             f"{moved!r} is id {shard_ids[moved]} in the shards and {model_ids[moved]} in the "
             f"model; rebuild them with `--tokenizer {name}`"
+        )
+    if example:
+        log(
+            f"warning: with the tokenizer of `{name}`, transformers gives other ids than those of "
+            f"the shards: {example}; serve the trained model with the tokenizer saved with it"
         )
 
 

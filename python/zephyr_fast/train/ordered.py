@@ -23,8 +23,8 @@ from zephyr_fast.load.loader import Batches, Loader, Part, Workers
 from zephyr_fast.load.rank_check import RankState, check_ranks
 from zephyr_fast.load.stream import PADDING, LoaderState, Remainder, Stream, other_version
 from zephyr_fast.train.complete import newest_complete
-from zephyr_fast.train.configs import WHOLE_MAX
 from zephyr_fast.train.model import log
+from zephyr_fast.train.ranges import WHOLE_MAX
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader

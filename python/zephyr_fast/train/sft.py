@@ -8,6 +8,8 @@ from zephyr_fast._core import ConfigError
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.train import configs, packing, run
+from zephyr_fast.train.adapter_targets import check_targets
+from zephyr_fast.train.effects import check_noise
 from zephyr_fast.train.model import load_tokenizer, model_name, resolve_model
 from zephyr_fast.train.trainers import SFTTrainer
 from zephyr_fast.train.trust import refused_weights
@@ -32,11 +34,9 @@ def main(data: configs.WindowArguments, training: "SFTConfig", model: "ModelConf
         ZephyrError: For invalid or incompatible data, models and options.
     """
     pack = packing.choice(data.pack)
-    if training.neftune_noise_alpha and pack != "false":
-        raise ConfigError(
-            "`neftune_noise_alpha` scales its noise by the length of a row, not by that of a "
-            "packed document; set `pack: false`"
-        )
+    check_noise(training, pack)
+    if data.teacher is None and data.teacher_weight != configs.WindowArguments.teacher_weight:
+        raise ConfigError("`teacher_weight` has no effect without `teacher`")
     manifests = run.read_manifests(data, Product.WINDOWS)
     run.apply_shard_settings(data, training, manifests)
     tokenizer = load_tokenizer(data.shards[0], manifests[0])
@@ -53,6 +53,8 @@ def main(data: configs.WindowArguments, training: "SFTConfig", model: "ModelConf
             quantization_config=start.quantization_config,
             peft_config=start.peft_config,
         )
+    if start.peft_config is not None:
+        check_targets(trainer.model, model)
     trainer.remainder = data.remainder
     if data.teacher:
         trainer.set_teacher(data.teacher, data.teacher_weight)

@@ -12,14 +12,18 @@ from zephyr_fast.load.index import IndexRows, is_index
 from zephyr_fast.train import packing
 from zephyr_fast.train.divergence import DivergenceMixin
 from zephyr_fast.train.evaluation import ROWS, ExactEvaluationMixin, Weights
-from zephyr_fast.train.model import log
+from zephyr_fast.train.model import log, warn_of_other_ids
+from zephyr_fast.train.optimizers import OptimizerMixin
 from zephyr_fast.train.ordered import OrderedTrainerMixin
 from zephyr_fast.train.precision import PrecisionMixin
+from zephyr_fast.train.resumed import ResumeMixin
 from zephyr_fast.train.saving import SavingMixin, end_tokens, template_with_bos
 from zephyr_fast.train.token_counts import TokenCountMixin
 
 
 class CheckedTrainerMixin(
+    ResumeMixin,
+    OptimizerMixin,
     SavingMixin,
     PrecisionMixin,
     DivergenceMixin,
@@ -65,6 +69,7 @@ class SFTTrainer(CheckedTrainerMixin, trl.SFTTrainer):  # type: ignore[misc]  # 
         )
         if rows is not None:
             tokenizer = self.processing_class
+            warn_of_other_ids(tokenizer, str(rows.folder), rows.manifests[0])
             tokenizer.chat_template = template_with_bos(rows, tokenizer)
             self.end_token_ids = end_tokens(rows.manifests, tokenizer)
             if data_collator is None:

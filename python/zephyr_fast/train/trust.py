@@ -17,6 +17,7 @@ from typing import Any
 
 from zephyr_fast._core import ConfigError, InputError, ZephyrError
 from zephyr_fast.printed import brief
+from zephyr_fast.train.architecture import no_missing_weights
 from zephyr_fast.untrusted.bounded import parse_json, read_bytes
 
 JSON_BYTES_MAX = 64 << 20
@@ -162,13 +163,14 @@ def refused_model(what: str) -> Iterator[None]:
 def refused_weights(what: str) -> Iterator[None]:
     """Convert errors of loading weights, in a block that also builds a trainer.
 
-    Other errors of torch pass unchanged. A ValueError of TRL or transformers means incompatible
-    options.
+    Files that lack weights are an error as well. Other errors of torch pass unchanged. A ValueError
+    of TRL or transformers means incompatible options.
     """
     from safetensors import SafetensorError
 
     try:
-        yield
+        with no_missing_weights(what):
+            yield
     except ZephyrError:
         raise
     except ValueError as error:

@@ -14,6 +14,7 @@ _SPLITS = _SOURCE + "; it contains the splits `train` and `test`"
 _TEMPLATE = _NO_EFFECT + "set `template.name` in the data recipe; the shards include the template"
 _TOKENIZER = _NO_EFFECT + "training uses the tokenizer in their `tokenizer` directory"
 _LOSS = _NO_EFFECT + "set `tokenize.train_on` in the data recipe"
+_NO_METRICS = "has no effect, because the command has no `compute_metrics` that would use it"
 _NOT_NEEDED = "is no longer needed; remove it: "
 
 UNSUPPORTED_KEYS = {
@@ -74,6 +75,19 @@ UNSUPPORTED_KEYS = {
     "completion_only_loss": _LOSS,
     "eos_token": _TOKENIZER,
     "pad_token": _TOKENIZER,
+    "shuffle_dataset": _NO_EFFECT + "rows are read in an order that depends on `seed`",
+    "length_column_name": _NO_EFFECT + "`train_sampling_strategy: group_by_length` knows their "
+    "lengths",
+    "precompute_ref_batch_size": "has no effect: `zephyr-fast ref-logprobs` stores the reference "
+    "log-probs",
+    "do_predict": "has no effect: predictions are not written; see `zephyr-fast generate`",
+    "prediction_loss_only": _NO_METRICS,
+    "include_for_metrics": _NO_METRICS,
+    "batch_eval_metrics": _NO_METRICS,
+    "eval_accumulation_steps": _NO_METRICS,
+    "eval_do_concat_batches": _NO_METRICS,
+    "eval_use_gather_object": _NO_METRICS,
+    "label_names": _NO_METRICS,
     "logging_nan_inf_filter": _NOT_NEEDED + "a loss that is NaN or infinite stops the run",
     "remove_unused_columns": _NOT_NEEDED + "shards contain only the columns used in training",
     # Names that zephyr-fast used before.

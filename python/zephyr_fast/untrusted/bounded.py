@@ -68,5 +68,18 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("its values are nested too deep") from None
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8. JSON can escape half a surrogate pair, which cannot.
+
+    >>> is_unicode("é"), is_unicode(json.loads('"\\ud800"'))
+    (True, False)
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _count(text: str | bytes, mark: str) -> int:
     return text.count(mark) if isinstance(text, str) else text.count(mark.encode())

@@ -133,7 +133,7 @@ def _same_winner(verdicts: Verdicts, one: int, other: int) -> Estimate | None:
     first = winners(verdicts.overall[:, one], verdicts.prompt, verdicts.prompts)
     second = winners(verdicts.overall[:, other], verdicts.prompt, verdicts.prompts)
     decided = np.flatnonzero((first >= 0) & (second >= 0))
-    return estimates.mean(np.array(first[decided] == second[decided], dtype=np.float64))
+    return estimates.share(np.array(first[decided] == second[decided], dtype=np.float64), decided)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +160,6 @@ def left_out(verdicts: Verdicts) -> tuple[LeftOut, ...]:
         without = winners(rest, verdicts.prompt, verdicts.prompts)
         decided = np.flatnonzero((full >= 0) & (without >= 0))
         differs = np.array(full[decided] != without[decided], dtype=np.float64)
-        changed = estimates.mean(differs)
+        changed = estimates.share(differs, decided)
         found.append(LeftOut(verdicts.judges[judge], changed))
     return tuple(found)

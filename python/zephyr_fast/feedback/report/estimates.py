@@ -16,6 +16,9 @@ Ints = npt.NDArray[np.int64]
 Z = 1.959963984540054
 """Quantile of the normal distribution for 95 %."""
 
+TAIL = 0.025
+_ROUNDING = 1e-12  # Relative errors below this are rounding errors of equal observations.
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -40,12 +43,22 @@ class Flatness:
 def share(hits: Floats, prompts: Ints) -> Estimate | None:
     """Return the share of ones among observations, each of a prompt. None with fewer than two
     prompts.
+
+    Observations that are all equal have no variance. Their interval is that of Clopper and Pearson
+    for as many observations as prompts.
     """
+    names = len(np.unique(prompts))
+    if names > 1 and hits.min() == hits.max():
+        value, reach = float(hits[0]), 1 - (TAIL ** (1 / names))
+        low, high = (value - reach, value) if value else (value, value + reach)
+        return Estimate(value, low, high, len(hits), names)
     return slope(np.ones_like(hits), hits, prompts)
 
 
 def slope(x: Floats, y: Floats, prompts: Ints) -> Estimate | None:
-    """Return the slope of y on x through the origin. None if it cannot be estimated."""
+    """Return the slope of y on x through the origin. None if it cannot be estimated, also because
+    all observations agree exactly, so that nothing tells how certain it is.
+    """
     names, units = np.unique(prompts, return_inverse=True)
     scale = float((x * x).sum())
     if len(names) < 2 or scale <= 0:
@@ -57,6 +70,8 @@ def slope(x: Floats, y: Floats, prompts: Ints) -> Estimate | None:
     sums = np.bincount(units, weights=x * (y - value * x)) / (1 - shares)
     freedom = len(names) - 1
     error = math.sqrt(float((sums**2).sum()) * freedom / len(names)) / scale
+    if error <= _ROUNDING * max(abs(value), 1.0):
+        return None
     # Close to the quantile of Student's t for 10 degrees of freedom and more.
     reach = (Z + (Z**3 + Z) / (4 * freedom)) * error
     return Estimate(value, value - reach, value + reach, len(y), len(names))
@@ -64,7 +79,7 @@ def slope(x: Floats, y: Floats, prompts: Ints) -> Estimate | None:
 
 def mean(values: Floats) -> Estimate | None:
     """Return the mean of one value per prompt."""
-    return share(values, np.arange(len(values)))
+    return slope(np.ones_like(values), values, np.arange(len(values)))
 
 
 def centered(values: Floats, prompts: Ints) -> Floats:
@@ -114,7 +129,11 @@ def chi2_tail(chi2: float, df: int) -> float:
     return min(tail, 1.0)
 
 
-def interval(samples: Floats) -> tuple[float, float]:
-    """Return the 95 % interval of bootstrap samples."""
+def interval(samples: Floats) -> tuple[float | None, float | None]:
+    """Return the 95 % interval of bootstrap samples. None if they are all equal, because the
+    prompts are too few or too alike to tell how certain a number is.
+    """
+    if not len(samples) or np.ptp(samples) <= _ROUNDING * max(float(np.abs(samples).max()), 1.0):
+        return None, None
     low, high = np.percentile(samples, [2.5, 97.5])
     return float(low), float(high)

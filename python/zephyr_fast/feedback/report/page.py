@@ -64,9 +64,14 @@ def _plots(found: Report) -> dict[str, list[str]]:
             caption = "Rating by position in the list, relative to the mean of the list"
             plots[f"judge {judge.name}"] = [_figure(caption, bars, 0.0)]
     if found.ranking:
-        strengths = [(one.model, one.strength, one.low, one.high) for one in found.ranking]
+        strengths = [
+            (one.model, one.strength, one.low, one.high)
+            for one in found.ranking
+            if one.low is not None and one.high is not None
+        ]
         caption = "Strength of the models with 95 % intervals"
-        plots["models, by Bradley-Terry strength"] = [_figure(caption, strengths, 0.0)]
+        if strengths:
+            plots["models, by Bradley-Terry strength"] = [_figure(caption, strengths, 0.0)]
     shares = _bars(found.judges)
     if shares:
         caption = "Share of decided pairs in which the longer answer wins"

@@ -21,13 +21,13 @@ _TOLERANCE = 1e-10
 @dataclass(frozen=True, slots=True)
 class Strength:
     """A model's log-strength; two models that differ by d win with odds of exp(d). The interval is
-    from resampled prompts.
+    from resampled prompts, and None if they are too few or too alike.
     """
 
     model: str
     strength: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     comparisons: int
 
 

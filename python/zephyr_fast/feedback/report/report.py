@@ -105,7 +105,7 @@ def sections(found: Report) -> Iterator[Section]:
         [
             (
                 shown(one.model),
-                f"{one.strength:+.3f} [{one.low:+.3f}, {one.high:+.3f}] from {one.comparisons:,} "
+                f"{one.strength:+.3f}{_ends(one.low, one.high, '+.3f')} from {one.comparisons:,} "
                 "comparisons",
             )
             for one in found.ranking
@@ -148,7 +148,7 @@ def _of_judge(judge: Judge, method: str) -> list[tuple[str, str]]:
 def _of_agreement(found: Agreement, left_out: tuple[LeftOut, ...]) -> list[tuple[str, str]]:
     value = "not measured"
     if found.alpha is not None:
-        value = f"{found.alpha:.3f} [{found.alpha_low:.3f}, {found.alpha_high:.3f}]"
+        value = f"{found.alpha:.3f}{_ends(found.alpha_low, found.alpha_high, '.3f')}"
     lines = [(f"Krippendorff's α ({found.metric})", value)]
     for pair in found.pairs:
         kappa = "" if pair.kappa is None else f"κ {pair.kappa:.3f}, "
@@ -173,6 +173,12 @@ def number(found: Estimate | None, neutral: float | None = None) -> str:
     if found is None:
         return "not measured"
     return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]{_verdict(found, neutral)}"
+
+
+def _ends(low: float | None, high: float | None, form: str) -> str:
+    if low is None or high is None:
+        return " (no interval: too few prompts, or too alike)"
+    return f" [{low:{form}}, {high:{form}}]"
 
 
 def _verdict(found: Estimate, neutral: float | None) -> str:

@@ -97,6 +97,8 @@ class _Reader:
         completions, first = row["completions"], len(self.overall)
         for completion in completions:
             model = self.models.setdefault(str(completion["model"]), len(self.models))
+            if not isinstance(completion["response"], str):
+                raise ValueError("a response is not a text")
             length = len(completion["response"])
             for column, value in zip(self.columns, (number, model, length), strict=True):
                 column.append(value)
@@ -122,7 +124,8 @@ class _Reader:
                 counts.not_available += 1
             else:
                 counts.numbers += 1
-            scores.append(float("nan") if fault is not None or score == "N/A" else float(score))
+            known = fault is None and score != "N/A"
+            scores.append(_checked(score, verdict["aspect"]) if known else float("nan"))
         if len(scores) != len(order):
             raise ValueError("`order` and `scores` differ in length")
         if verdict["aspect"] == OVERALL:
@@ -148,6 +151,14 @@ class _Reader:
             self.counts,
             dict(self.flaws),
         )
+
+
+def _checked(score: object, aspect: str) -> float:
+    highest = 10 if aspect == OVERALL else 5
+    is_number = isinstance(score, int | float) and not isinstance(score, bool)
+    if not is_number or not 1 <= score <= highest:  # type: ignore[operator]
+        raise ValueError(f"the score {score} of `{aspect}` is not a number from 1 to {highest}")
+    return float(score)  # type: ignore[arg-type]
 
 
 def pairs(verdicts: Verdicts) -> tuple[Ints, Ints]:

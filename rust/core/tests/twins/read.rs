@@ -28,7 +28,9 @@ pub fn check(row: &[u8]) {
 fn seen(reason: Reason) -> String {
     let detail = reason.detail.unwrap_or_default();
     match reason.code {
-        Code::UnsupportedField => detail.split(':').next().unwrap_or_default().to_owned(),
+        Code::UnsupportedField => {
+            detail.split_once("`: ").map(|(field, _)| format!("{field}`")).unwrap_or(detail)
+        }
         _ => detail,
     }
 }
