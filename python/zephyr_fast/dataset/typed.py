@@ -107,7 +107,7 @@ def _fields(kind: type, value: object, where: Location) -> Any:
             given[field.name] = typed(
                 types_by_name[field.name], value[field.name], (where, field.name)
             )
-        elif field.default is dataclasses.MISSING:
+        elif field.default is field.default_factory is dataclasses.MISSING:
             raise IntegrityError(
                 f"`{shown(_spelt(where), 400)}` has no `{field.name}`; the manifest is damaged or "
                 "was edited"
