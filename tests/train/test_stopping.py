@@ -47,7 +47,7 @@ class Setup:
     template: str
     base_end: str
     system: str = ""
-    """A system message of every dialogue; the template of Mistral at hand fails without one."""
+    """A system message of every dialogue. The template of Mistral at hand fails without one."""
 
 
 REAL = {

@@ -48,7 +48,7 @@ class Mixture:
 
     @property
     def folder(self) -> Path:
-        """The directory of the first dataset; all have the same tokenizer and template."""
+        """The directory of the first dataset. All have the same tokenizer and template."""
         return self.parts[0].folder
 
     @property

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SPECIAL_MAX = 16
-"""Maximum number of special tokens that are tried; some tokenizers have hundreds."""
+"""Maximum number of special tokens that are tried. Some tokenizers have hundreds."""
 
 AROUND = ("Hi{}\nHi", "Hi{} a", "{}Hi", "{}\n{}", "Hi {} \n")
 """Texts with a special token, as templates write it between messages."""
