@@ -22,6 +22,7 @@ effects        options that would have no effect on a run
 adapter_targets  names of an adapter that match nothing in the model
 config_file    a YAML parser for untrusted files
 model          the model a run starts from, and checks against the shards
+tokenizer_ids  a warning where transformers tokenizes otherwise than the shards were
 architecture   models that are not language models, or lack weights
 trust          protection against model directories that are malicious or malformed
 checkpoint     checks of a checkpoint before a run resumes from it

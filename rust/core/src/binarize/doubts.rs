@@ -1,5 +1,5 @@
-//! Pairs that teach nothing or the wrong thing, and the preferences of earlier rows, which a row may
-//! contradict.
+//! Doubtful pairs, which teach the model nothing or the wrong thing, and the preferences of earlier
+//! rows, which a row may contradict.
 //!
 //! An example:
 //!
@@ -34,8 +34,8 @@ use crate::dedup::sign_dialogue;
 use crate::dialogue::{Dialogue, Pair};
 use crate::stage::{Code, Reason};
 
-/// The reason for which a pair teaches nothing or the wrong thing, as far as it shows in the pair
-/// itself, before it is truncated.
+/// The reason for which a pair is doubtful, as far as the pair itself shows it before it is
+/// truncated.
 #[must_use]
 pub fn of(pair: &Pair) -> Option<Code> {
     if pair.chosen.trim().is_empty() {
@@ -60,7 +60,7 @@ pub fn remove(pairs: &mut Vec<Pair>, doubts: &[Option<Reason>]) -> Result<(), Re
     }
 }
 
-/// What a pair says: a hash of its prompt and both completions, and that of the opposite.
+/// The preference of a pair: a hash of its prompt and both completions, and that of the opposite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
     said: u128,
@@ -90,7 +90,7 @@ pub struct Preferences {
 }
 
 impl Preferences {
-    /// The first row that says the opposite.
+    /// The first row with the opposite preference.
     #[must_use]
     pub fn contradicted_by(&self, verdict: Verdict) -> Option<i64> {
         // A pair of two equal completions says nothing.

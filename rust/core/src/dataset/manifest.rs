@@ -61,8 +61,8 @@ pub struct Manifest {
     pub structure: StructureStats,
     /// Limits of deduplication.
     pub dedup: DedupStats,
-    /// Pairs of written rows that teach nothing or the wrong thing, by reason. `doubtful_pairs` of the
-    /// recipe says whether they are written or left out. Rows without any other pair are dropped.
+    /// Doubtful pairs of written rows, by reason. The recipe key `binarize.doubtful_pairs` decides
+    /// whether they are written. Rows without any other pair are dropped.
     #[serde(default)]
     #[cfg_attr(test, schemars(skip_serializing_if = "BTreeMap::is_empty"))]
     pub doubtful_pairs: BTreeMap<String, u64>,

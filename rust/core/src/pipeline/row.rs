@@ -58,9 +58,9 @@ pub struct Cleaned {
     pub pairs: Vec<Pair>,
     /// Its signature for deduplication, if enabled.
     pub signature: Option<Signature>,
-    /// What its pairs say, to compare with other rows.
+    /// The verdicts of its pairs, to compare with other rows.
     pub verdicts: Vec<Verdict>,
-    /// Pairs that teach nothing or the wrong thing, kept or not.
+    /// The reasons of doubtful pairs, kept or not.
     pub doubts: Vec<Code>,
 }
 
@@ -313,7 +313,7 @@ impl RowPipeline {
         Ok(cleaned)
     }
 
-    /// Whether pairs that teach nothing or the wrong thing are dropped.
+    /// Whether doubtful pairs are dropped.
     pub(super) fn drops_doubtful(&self) -> bool {
         let binarize = self.recipe.binarize.as_ref();
         binarize.and_then(|binarize| binarize.doubtful_pairs) == Some(DoubtfulPairs::Drop)

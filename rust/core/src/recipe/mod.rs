@@ -228,7 +228,7 @@ pub struct Binarize {
     pub repair: Option<bool>,
     /// Rows of these sources are dropped.
     pub drop_sources: Option<Vec<String>>,
-    /// What happens to pairs that teach nothing or the wrong thing: an empty chosen completion, one
+    /// Action on pairs that teach nothing or the wrong thing: an empty chosen completion, one
     /// that scores no higher than the rejected one, two that are equal once they are truncated, and
     /// the opposite of an earlier row. Without a preset they are dropped. Presets keep them, as the
     /// published datasets do. The manifest counts them.
@@ -284,7 +284,7 @@ named! {
 }
 
 named! {
-    /// What happens to pairs that teach nothing or the wrong thing.
+    /// Action on doubtful pairs.
     pub enum DoubtfulPairs {
         /// They are not written.
         Drop "drop",

@@ -152,7 +152,7 @@ const GROUPS: [Group; 13] = [
     },
 ];
 
-/// Words that tell such a field by their place in its name, in addition to [`GROUPS`]: `loss_mask`,
+/// Words that mark such a field as the first or last of its name, in addition to [`GROUPS`]: `loss_mask`,
 /// `train_on_turn`, `experimental_attachments`. On a row, only the last word counts.
 const WORDS: [Group; 4] = [
     Group {

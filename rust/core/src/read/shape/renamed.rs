@@ -44,7 +44,7 @@ const ROLES: [&str; 5] = ["system", "developer", "user", "assistant", "tool"];
 /// A row that was read, or why it was not.
 type Read = std::result::Result<Dialogue, Reason>;
 
-/// The names that a recipe gives to columns, fields and roles.
+/// The names of columns, fields and roles in a recipe.
 #[derive(Debug)]
 pub struct Renaming {
     columns: Vec<Name>,

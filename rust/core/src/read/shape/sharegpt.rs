@@ -35,7 +35,7 @@ const TOOLS: [&str; 8] = [
     "ipython",
 ];
 
-/// What a row of this shape says, with its speakers as they are written.
+/// The contents of a row of this shape, with its speakers as they are written.
 #[derive(Debug, Clone, PartialEq)]
 struct Row {
     id: Option<String>,
@@ -44,7 +44,7 @@ struct Row {
     messages: Vec<Spoken>,
 }
 
-/// A message: who says what, and whether the source says that it is trained.
+/// A message: its speaker, its text, and whether it is trained, if the source has a flag.
 #[derive(Debug, Clone, PartialEq)]
 struct Spoken {
     speaker: String,
@@ -118,7 +118,7 @@ fn spoken(columns: &Columns<'_>, list: &str) -> Result<Vec<Spoken>, Reason> {
     objects.iter().map(read).collect()
 }
 
-/// Whether a message is trained, if it says so.
+/// Whether a message is trained, if it has a flag.
 fn trained(message: &Columns<'_>, speaker: &str) -> Result<Option<bool>, Reason> {
     let mut extras = None;
     for (name, value) in message.members().filter(|(name, _)| is_flag(name, Level::Spoken)) {
