@@ -14,7 +14,8 @@ import xxhash
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from zephyr_fast.dataset.manifest import seal
-from zephyr_fast.load.columns import SCHEMAS
+from zephyr_fast.dataset.product import Product
+from zephyr_fast.load.columns import SCHEMAS, id_columns
 
 SAMPLE = Path(__file__).parents[1] / "python" / "zephyr_fast" / "sample"
 Dialogue = list[dict[str, str]]
@@ -139,6 +140,7 @@ def write(
         },
         "truecase": {"rows": 0, "letters_changed": 0},
         "dedup": {"near_search_truncated": 0},
+        "doubtful_pairs": {},
         "decontamination": {"status": "not checked", "rows_matched": 0, "sets": []},
         "splits": cards,
         "files": [_file(folder, path) for path in sorted((folder / "tokenizer").iterdir())],
@@ -180,7 +182,7 @@ def _split(
 def _shard(
     folder: Path, file: str, kind: str, batches: Iterable[list[dict[str, Any]]]
 ) -> dict[str, Any]:
-    ids = ("input_ids", "prompt_ids", "chosen_ids", "rejected_ids")
+    ids = id_columns(Product(kind))
     schema, cards, rows, tokens, end = SCHEMAS[kind], [], 0, 0, 0
     records = [pa.RecordBatch.from_pylist(batch, schema=schema) for batch in batches]
     with pa.OSFile(str(folder / file), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:

@@ -165,17 +165,20 @@ def estimate(
         (steps, steps / per_epoch) if steps > 0 else (math.ceil(per_epoch * epochs), epochs)
     )
 
-    seen, documents = manifest.kind.tokens_seen(split), max(manifest.kind.documents(split), 1)
+    seen, documents = (
+        manifest.kind.facts.tokens_seen(split),
+        max(manifest.kind.facts.documents(split), 1),
+    )
     forward = 2 * seen * (shape.matmul + shape.layers * shape.attention_width * seen / documents)
     passes = (2.0 if given.get("use_peft") else 3.0) * epochs
-    if manifest.kind.needs_reference:
+    if manifest.kind.facts.needs_reference:
         passes += 1.0 if given.get("precompute_ref_log_probs") else epochs
     flops = forward * passes
     hours = flops / (peak_tflops * 1e12 * mfu) / 3600
     trained = round(split.label_tokens * epochs)
     return Estimate(
         examples_per_step=per_step,
-        unit=manifest.kind.unit,
+        unit=manifest.kind.facts.unit,
         steps=steps,
         epochs=epochs,
         tokens_seen=round(seen * epochs),
@@ -197,7 +200,7 @@ def _state_bytes(shape: Shape, given: Mapping[str, Any], product: Product, gpus:
     if given.get("use_peft") or given.get("optim", "adamw_torch") not in ADAMW:
         return None
     size = 2 if gpus == 1 and given.get("dtype") in ("bfloat16", "float16") else 4
-    has_reference = product.needs_reference and not given.get("precompute_ref_log_probs")
+    has_reference = product.facts.needs_reference and not given.get("precompute_ref_log_probs")
     return -(-shape.parameters * size * (5 if has_reference else 4) // gpus)
 
 

@@ -96,6 +96,7 @@ def manifest(shard: dict[str, Any], rows: int) -> dict[str, Any]:
         "phrases": {},
         "truecase": {"rows": 0, "letters_changed": 0},
         "dedup": {"near_search_truncated": 0},
+        "doubtful_pairs": {},
         "decontamination": {"status": "not checked", "rows_matched": 0, "sets": []},
         "splits": {"train": split},
         "files": [],

@@ -9,6 +9,8 @@ from zephyr_fast.dataset.manifest import Split
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.dataset.typed import typed
 from zephyr_fast.load.columns import SCHEMAS, id_columns, layouts
+from zephyr_fast.prepare.inputs import find_inputs
+from zephyr_fast.prepare.recipe import bundled, read
 
 SPLIT = Split(
     rows=3,
@@ -33,11 +35,11 @@ def test_the_products_are_those_of_the_core() -> None:
 
 @pytest.mark.parametrize("product", Product)
 def test_a_product_has_an_answer_to_every_question(product: Product) -> None:
-    properties = [name for name, one in vars(Product).items() if isinstance(one, property)]
-    assert len(properties) > 5
-    assert not [name for name in properties if getattr(product, name) is None]
-    assert product.summary(SPLIT, has_tokens=True) != product.summary(SPLIT, has_tokens=False)
-    assert product.tokens_seen(SPLIT) and product.documents(SPLIT)
+    facts = product.facts
+    assert Product.of_command(product.command) is product
+    assert facts.summary(SPLIT, True) != facts.summary(SPLIT, False)
+    assert facts.tokens_seen(SPLIT) and facts.documents(SPLIT)
+    assert find_inputs(product.command, read(bundled(product.command)[0]), ["sample"])[0].is_file()
 
 
 @pytest.mark.parametrize("product", Product)
@@ -56,11 +58,11 @@ def test_an_unknown_word_is_refused_and_not_taken_for_another_product(word: Any)
 
 def test_the_words_of_a_summary() -> None:
     windows, pairs = Product.WINDOWS, Product.PAIRS
-    assert windows.summary(SPLIT, has_tokens=False) == "3 dialogues, text only"
-    assert pairs.summary(SPLIT, has_tokens=False) == "2 pairs from 3 prompts, text only"
+    assert windows.facts.summary(SPLIT, False) == "3 dialogues, text only"
+    assert pairs.facts.summary(SPLIT, False) == "2 pairs from 3 prompts, text only"
     cut = "2 pairs from 3 prompts, 100 tokens, 7 tokens truncated at 64"
-    assert pairs.summary(SPLIT, has_tokens=True) == cut
-    assert windows.summary(SPLIT, has_tokens=True) == (
+    assert pairs.facts.summary(SPLIT, True) == cut
+    assert windows.facts.summary(SPLIT, True) == (
         "3 dialogues in 2 sequences of 64 tokens (78.1% full); 100 tokens, 40% with labels, "
         "7 tokens of 1 over-long dialogues truncated"
     )

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+import commands
 import zephyr_fast
-from zephyr_fast import Manifest, binarize, estimate, prep, scan_ledger, verify
+from zephyr_fast import Manifest, estimate, prep, scan_ledger, verify
+from zephyr_fast._core import names
 
-FUNCTIONS = [prep, binarize, Manifest.read, estimate, scan_ledger]
+RUNS = [commands.function(command) for command in names("commands")]
+FUNCTIONS = [*RUNS, Manifest.read, estimate, scan_ledger]
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +24,10 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda one: one.__qualname__)
 def test_the_example_prints_what_it_shows(function: Any, dataset: Path, tmp_path: Path) -> None:
-    is_run = function in (prep, binarize)
-    names = vars(zephyr_fast) | {"out": tmp_path / "out" if is_run else dataset}
-    names |= {"estimate": estimate, "scan_ledger": scan_ledger}
-    found = doctest.DocTestFinder(recurse=False).find(function, "example", globs=names)[0]
+    is_run = function in RUNS
+    known = vars(zephyr_fast) | {"out": tmp_path / "out" if is_run else dataset}
+    known |= {"estimate": estimate, "scan_ledger": scan_ledger}
+    found = doctest.DocTestFinder(recurse=False).find(function, "example", globs=known)[0]
     assert found.examples
     runner = doctest.DocTestRunner()
     assert runner.run(found).failed == 0

@@ -102,7 +102,8 @@ def test_a_key_has_its_meaning_and_a_default_that_the_engine_takes(key: recipe_k
     assert key.meaning and key.kind
     if key.default in ("required", "unset") or ".N." in key.name:
         return
-    table = "[binarize]\n" if key.name.startswith("binarize.") else ""
+    first = key.name.split(".")[0]
+    table = f"[{first}]\n" if first in _core.names("commands") else ""
     assert _core.resolve((table, "x", [(key.name, key.default)]), as_run=False)
     shown = tomllib.loads(_core.resolve((table, "x", []), as_run=True))
     for part in key.name.split("."):

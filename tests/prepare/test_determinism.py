@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import commands
 import zephyr_fast
 from out_folder import files, manifest, shard_rows, text_rows
 from reference_rows import every
@@ -164,7 +165,7 @@ def test_real_rows_give_the_same_bytes_for_any_threads(
     command: str, name: str, real: Path, tmp_path: Path
 ) -> None:
     path = every(5 if command == "prep" else 1, real / name, tmp_path)
-    verb = zephyr_fast.prep if command == "prep" else zephyr_fast.binarize
+    verb = commands.function(command)
     tokenizer = real / "tokenizers" / "zephyr-7b-beta-composed"
     for threads in (1, 2, 3, 7):
         verb(input=path, tokenizer=tokenizer, out=tmp_path / str(threads), threads=threads)

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import commands
 import zephyr_fast
 from out_folder import assert_is_what_the_twin_says, ledger, manifest, text_rows
 from reference import Walk, recipe
@@ -19,7 +20,7 @@ def run(command: str, name: str, rows: list[Any], folder: Path, **settings: Any)
     """Run a recipe on rows, compare the result with the slow twin's, and return the directory."""
     path, out = folder / "rows.jsonl", folder / "out"
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-    function = {"prep": zephyr_fast.prep, "binarize": zephyr_fast.binarize}[command]
+    function = commands.function(command)
     function(name, input=path, tokenizer=TOKENIZER, out=out, overrides=settings)
     walk = Walk(command, recipe(name, settings), Tokens(TOKENIZER))
     assert_is_what_the_twin_says(out, read(path), walk.outcomes(read(path)))

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import commands
 import zephyr_fast
 from out_folder import ledger, manifest, text_rows
 from shell import shell
@@ -29,7 +30,7 @@ def saved(path: Path, rows: list[Row]) -> Path:
 
 
 def run(command: str, path: Path, out: Path, *options: str) -> CompletedProcess[str]:
-    recipe = {"prep": "chat", "binarize": "pairs"}[command]
+    recipe = commands.PLAIN[command]
     settings = ["--set", "shards.tokens=false", "--set", "dedup.exact=false"]
     return shell(command, recipe, "-i", path, "--out", out, *settings, *options)
 

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
+import commands
 import zephyr_fast
 from bad_rows import BAD, BROKEN, DEEP, MANY, SHAPELESS, good, quarantine, written
 from out_folder import ledger, manifest
@@ -83,7 +84,7 @@ def check_one_bad_row(
 ) -> None:
     at, out = {"first": 0, "middle": 3, "last": 6}[place], path.parent / "out"
     lines.insert(at, bad)
-    run = zephyr_fast.prep if command == "prep" else zephyr_fast.binarize
+    run = commands.function(command)
     run(input=written(path, lines), tokenizer="sample", out=out, overrides=settings)
     rows = manifest(out)["rows"]
     assert (rows["read"], rows["written"], rows["quarantined"], rows["dropped"]) == (

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import commands
 import zephyr_fast
 from out_folder import assert_is_what_the_twin_says, ledger, manifest, text_rows
 from reference import Walk, recipe
@@ -20,7 +21,7 @@ from reference_tokens import Tokens
 from shaped_rows import MADE, Row
 
 TOKENIZER = Path(zephyr_fast.__file__).parent / "sample" / "tokenizer"
-RECIPES = {"prep": "chat", "binarize": "pairs"}
+RECIPES = commands.PLAIN
 COMMANDS = {shape: command for command, shapes in TOLD.items() for shape in shapes}
 REFUSED = {"kto", "rated", "oasst_message", "text"}
 
@@ -32,7 +33,7 @@ LENIENT = {"completions", "hh", "nectar", "oasst", "oasst_ranked", "pair", "text
 
 def compare(command: str, path: Path, out: Path, **settings: Any) -> None:
     """Run the neutral recipe on a file, and compare every row with the slow twin's."""
-    function = {"prep": zephyr_fast.prep, "binarize": zephyr_fast.binarize}[command]
+    function = commands.function(command)
     name = RECIPES[command]
     settings = {"tokenize.control_tokens": "allow", **settings}
     function(
@@ -84,7 +85,7 @@ def test_rows_of_parquet_are_read_as_those_of_lines(shape: str, tmp_path: Path) 
     columns = list(rows[0])
     table = pa.Table.from_pylist([{name: row.get(name) for name in columns} for row in rows])
     pq.write_table(table, tmp_path / "rows.parquet")
-    function = {"prep": zephyr_fast.prep, "binarize": zephyr_fast.binarize}[COMMANDS[shape]]
+    function = commands.function(COMMANDS[shape])
     made = {}
     for kind, path in {
         "lines": lines(tmp_path / "rows.jsonl", table.to_pylist()),

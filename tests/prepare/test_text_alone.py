@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+import commands
 import zephyr_fast
 from out_folder import files, ledger, manifest, text_rows
 from zephyr_fast.cli import cli
@@ -17,11 +18,11 @@ from zephyr_fast.dataset.manifest import seal
 from zephyr_fast.dataset.verify import verify
 
 SAMPLE = Path(zephyr_fast.__file__).parent / "sample"
-ROWS = {"prep": SAMPLE / "ultrachat.jsonl", "binarize": SAMPLE / "ultrafeedback.jsonl"}
+ROWS = commands.SAMPLES
 
 
 def run(command: str, out: Path, input: Path, *, tokens: bool, **settings: Any) -> None:
-    verb = {"prep": zephyr_fast.prep, "binarize": zephyr_fast.binarize}[command]
+    verb = commands.function(command)
     # Only a tokenizer finds control tokens and over-long prompts; without these two the same rows
     # stay.
     same = (
@@ -82,7 +83,7 @@ def test_real_rows_give_the_same_text_with_and_without_tokens(
 def test_threads_do_not_change_a_byte_and_the_same_run_is_left_as_it_is(tmp_path: Path) -> None:
     for command, path in ROWS.items():
         for threads in (1, 2, 4):
-            verb = {"prep": zephyr_fast.prep, "binarize": zephyr_fast.binarize}[command]
+            verb = commands.function(command)
             verb(
                 input=path,
                 out=tmp_path / f"{command}-{threads}",

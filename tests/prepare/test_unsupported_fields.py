@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import zephyr_fast
+import commands
 from out_folder import ledger, text_rows
 from reference_rows import Refused, check_tools, fields_of
 from reference_shapes import dialogue
@@ -238,7 +238,7 @@ def saved(path: Path, rows: list[Row]) -> Path:
 
 
 def run(command: str, inputs: list[Path], out: Path) -> list[Row]:
-    act = zephyr_fast.prep if command == "prep" else zephyr_fast.binarize
+    act = commands.function(command)
     act(input=inputs, tokenizer="sample", out=out, overrides=PLAIN[command])
     return ledger(out)
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import zephyr_fast
+import commands
 from out_folder import ledger, manifest, text_rows
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.prepare.summary import lines, warnings
@@ -21,8 +21,8 @@ LONG = "The council of Lund met in the spring."
 
 
 def run(command: str, path: Path, out: Path, **options: Any) -> Manifest:
-    function = {"prep": zephyr_fast.prep, "binarize": zephyr_fast.binarize}[command]
-    recipe = {"prep": "chat", "binarize": "pairs"}[command]
+    function = commands.function(command)
+    recipe = commands.PLAIN[command]
     overrides = {"shards.tokens": False, "dedup.exact": False}
     return function(recipe, input=path, out=out, overrides=overrides, **options)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import commands
 import zephyr_fast
 from out_folder import assert_is_what_the_twin_says, ledger
 from reference import Walk, recipe
@@ -18,15 +19,12 @@ from reference_tokens import Tokens
 from zephyr_fast.prepare.recipe import read as read_recipe
 
 SAMPLE = Path(zephyr_fast.__file__).parent / "sample"
-ROWS = {
-    "prep": ("ultrachat", SAMPLE / "ultrachat.jsonl"),
-    "binarize": ("ultrafeedback", SAMPLE / "ultrafeedback.jsonl"),
-}
+ROWS = {command: (commands.PUBLISHED[command], path) for command, path in commands.SAMPLES.items()}
 
 
 def assert_the_twin_agrees(command: str, settings: dict[str, Any], out: Path) -> None:
     name, path = ROWS[command]
-    run = zephyr_fast.prep if command == "prep" else zephyr_fast.binarize
+    run = commands.function(command)
     run(name, input="sample", out=out, overrides=settings)
     rows = read(path)
     assert_is_what_the_twin_says(
@@ -171,7 +169,7 @@ def test_a_filter_drops_what_the_slow_twin_drops(command: str, reason: str, tmp_
     name, path = ROWS[command]
     rules = with_filter(name, FILTERS[reason], tmp_path)
     run, out = (
-        {"prep": zephyr_fast.prep, "binarize": zephyr_fast.binarize}[command],
+        commands.function(command),
         tmp_path / "out",
     )
     rows = read(path)

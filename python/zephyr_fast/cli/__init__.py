@@ -32,26 +32,31 @@ from zephyr_fast.cli.evaluate import evaluate
 from zephyr_fast.cli.feedback import feedback
 from zephyr_fast.cli.generate import generate
 from zephyr_fast.cli.inspect import verify
-from zephyr_fast.cli.prepare import binarize, prep
+from zephyr_fast.cli.prepare import COMMANDS
 from zephyr_fast.cli.recipe import recipe
 from zephyr_fast.cli.train import estimate, ref_logprobs
 from zephyr_fast.cli.training import chat, merge, train
+from zephyr_fast.dataset.product import Product
 from zephyr_fast.printed import never_fail_to_encode
 
 _COMMANDS = [
-    *(prep, binarize, train, ref_logprobs, merge, chat, verify, estimate, recipe),
+    *(*COMMANDS, train, ref_logprobs, merge, chat, verify, estimate, recipe),
     *(endpoints, generate, feedback, evaluate, compare, radar),
 ]
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 120}
 
 
-@click.group(commands=_COMMANDS, context_settings=_SETTINGS)
+_HELP = f"""Turn raw chat and preference data into verified, packed token shards.
+
+To train on them with several GPUs, run
+`accelerate launch -m zephyr_fast.train {"|".join(one.act for one in Product)} …`.
+"""
+
+
+@click.group(commands=_COMMANDS, context_settings=_SETTINGS, help=_HELP)
 @click.version_option(__version__, prog_name="zephyr-fast")
 def cli() -> None:
-    """Turn raw chat and preference data into verified, packed token shards.
-
-    To train on them with several GPUs, run `accelerate launch -m zephyr_fast.train sft|dpo …`.
-    """
+    """The group of all commands."""
 
 
 def main() -> None:

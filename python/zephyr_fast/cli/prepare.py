@@ -75,6 +75,10 @@ def binarize(
     _run("binarize", recipe, {f"binarize.{key}": value for key, value in keys.items()}, **options)
 
 
+COMMANDS = (prep, binarize)
+"""The commands of this file, one per product."""
+
+
 def _run(
     command: str,
     recipe: str,
@@ -119,15 +123,15 @@ def _run(
 
 def _write(command: str, recipe: str, out: Path, as_json: bool, options: dict[str, Any]) -> None:
     """Run the command, and print the manifest or the summary."""
-    from zephyr_fast import prepare
     from zephyr_fast.prepare.progress import ProgressBars
+    from zephyr_fast.prepare.run import make
     from zephyr_fast.prepare.summary import print_summary, warnings
 
     _limit_malloc_cache()
-    function = {"prep": prepare.prep, "binarize": prepare.binarize}[command]
     manifest_file, before, start = out / "manifest.json", _mtime(out / "manifest.json"), time.time()
     with ProgressBars(hidden=channel.quiet) as bars:
-        manifest = function(recipe, out=out, on_progress=bars.update, **options)
+        given: Any = {**options, "on_progress": bars.update}
+        manifest = make(command, recipe, out, given)
     if before is not None and before == _mtime(manifest_file):
         note(
             f"`{shown(out)}` is up to date (same inputs, recipe and tokenizer); there is nothing "

@@ -17,8 +17,13 @@ _ACTS = [one.act for one in Product]
 _PASSED = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 
-@click.command(short_help="Train with SFT or DPO on shards.", context_settings=_PASSED)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[sft|dpo] [ARGUMENTS]…")
+@click.command(
+    short_help=f"Train with {' or '.join(act.upper() for act in _ACTS)} on shards.",
+    context_settings=_PASSED,
+)
+@click.argument(
+    "arguments", nargs=-1, type=click.UNPROCESSED, metavar=f"[{'|'.join(_ACTS)}] [ARGUMENTS]…"
+)
 def train(arguments: tuple[str, ...]) -> int | None:
     """Train on shards with TRL; the same as `python -m zephyr_fast.train`."""
     if not {"-h", "--help"}.isdisjoint(arguments):

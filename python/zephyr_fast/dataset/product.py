@@ -1,10 +1,11 @@
 """The kinds of dataset: packed sequences of dialogues, or pairs of completions of one prompt.
 
-Everything that depends on the kind is a method here, or (if it needs numpy) a function of
-`load/columns.py`. Each is a `match` without a default, so the type checker reports every method
-that lacks a new kind. Facts that the core knows are read from the core.
+All that Python knows of a kind is its entry of `_FACTS`; other modules ask a `Product`. Facts that
+the core knows are read from the core.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from typing import Protocol
@@ -40,6 +41,11 @@ class Product(StrEnum):
     PAIRS = "preference"
 
     @property
+    def facts(self) -> "Facts":
+        """What Python knows of it."""
+        return _FACTS[self]
+
+    @property
     def command(self) -> str:
         """The command that writes it."""
         return _fact("commands", self)
@@ -56,105 +62,63 @@ class Product(StrEnum):
         """
         return _names(f"trained_columns:{self}")
 
-    @property
-    def training(self) -> str:
-        """A description of its training, for a help text."""
-        match self:
-            case Product.WINDOWS:
-                return "supervised training on the packed shards"
-            case Product.PAIRS:
-                return "direct preference optimization on the pairs"
-
-    @property
-    def unit(self) -> str:
-        """The plural name of its examples."""
-        match self:
-            case Product.WINDOWS:
-                return "sequences"
-            case Product.PAIRS:
-                return "pairs"
-
-    @property
-    def length_key(self) -> str:
-        """The recipe key that limits the tokens of an example."""
-        match self:
-            case Product.WINDOWS:
-                return "seq_len"
-            case Product.PAIRS:
-                return "max_length"
-
-    @property
-    def counted_bytes_min(self) -> int:
-        """Bytes that the core counts for the smallest row, to decide when a batch is full."""
-        match self:
-            case Product.WINDOWS:
-                return 8  # one id and its label
-            case Product.PAIRS:
-                return 28  # scores, row id and number of the pair
-
-    @property
-    def row_bytes_min(self) -> int:
-        """Minimum bytes of a row in a file: a 4-byte offset for each list, and the values."""
-        match self:
-            case Product.WINDOWS:
-                return 28
-            case Product.PAIRS:
-                return 40
-
-    @property
-    def can_pad(self) -> bool:
-        """Whether there can be an example that does not contribute to the loss."""
-        match self:
-            case Product.WINDOWS:
-                return True  # by its labels
-            case Product.PAIRS:
-                return False  # a loss on pairs has no weights
-
-    @property
-    def varies_in_length(self) -> bool:
-        """Whether sorting examples by length reduces padding."""
-        match self:
-            case Product.WINDOWS:
-                return False  # packed sequences all have about `seq_len` tokens
-            case Product.PAIRS:
-                return True
-
-    @property
-    def needs_reference(self) -> bool:
-        """Whether its loss uses the log-probs of a reference model."""
-        match self:
-            case Product.WINDOWS:
-                return False
-            case Product.PAIRS:
-                return True
-
-    def documents(self, split: Sums) -> int:
-        """Number of separate token sequences that a model processes in an epoch."""
-        match self:
-            case Product.WINDOWS:
-                return split.rows
-            case Product.PAIRS:
-                return 2 * split.examples
-
-    def tokens_seen(self, split: Sums) -> int:
-        """Tokens that a model processes in an epoch. A pair's prompt precedes both completions."""
-        match self:
-            case Product.WINDOWS:
-                return split.tokens
-            case Product.PAIRS:
-                return 2 * split.tokens - split.label_tokens
-
-    def summary(self, split: Sums, has_tokens: bool) -> str:
-        """Describe a split in a phrase, for the summary of a run."""
-        match self:
-            case Product.WINDOWS:
-                return _windows(split) if has_tokens else f"{split.rows:,} dialogues, text only"
-            case Product.PAIRS:
-                pairs = f"{split.examples:,} pairs from {split.rows:,} prompts"
-                return f"{pairs}, {_pair_tokens(split)}" if has_tokens else f"{pairs}, text only"
+    @classmethod
+    def of_command(cls, command: str) -> "Product":
+        """Return the product that a command writes."""
+        return next(product for product in cls if product.command == command)
 
 
-def _windows(split: Sums) -> str:
+@dataclass(frozen=True)
+class Column:
+    """A column of the shards: its name, and the numpy name of its numbers' type."""
+
+    name: str
+    dtype: str
+    is_list: bool = False
+    may_be_null: bool = False
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What Python knows of a product."""
+
+    training: str
+    """A description of its training, for a help text."""
+    unit: str
+    """The plural name of its examples."""
+    length_key: str
+    """The recipe key that limits the tokens of an example."""
+    sample: str
+    """The file of bundled rows in `sample/`."""
+    columns: tuple[Column, ...]
+    """The columns of its shards, in the order in which a batch stores them."""
+    ids: tuple[tuple[str, ...], ...]
+    """The columns with token ids. An example is as long as the sum over these groups, of which each
+    has the length of its longest column.
+    """
+    counted_bytes_min: int
+    """Bytes that the core counts for the smallest row, to decide when a batch is full."""
+    row_bytes_min: int
+    """Minimum bytes of a row in a file: a 4-byte offset for each list, and the values."""
+    is_packed: bool
+    """Whether an example holds documents, with labels and with their lengths in `seq_lengths`."""
+    can_pad: bool
+    """Whether there can be an example that does not contribute to the loss."""
+    varies_in_length: bool
+    """Whether sorting examples by length reduces padding."""
+    needs_reference: bool
+    """Whether its loss uses the log-probs of a reference model."""
+    documents: Callable[[Sums], int]
+    """Returns the number of separate token sequences that a model processes in an epoch."""
+    tokens_seen: Callable[[Sums], int]
+    """Returns the tokens that a model processes in an epoch."""
+    summary: Callable[[Sums, bool], str]
+    """Describes a split, with tokens or without, in a phrase for the summary of a run."""
+
+
+def _windows(split: Sums, has_tokens: bool) -> str:
+    if not has_tokens:
+        return f"{split.rows:,} dialogues, text only"
     cut = (
         f", {split.tokens_truncated:,} tokens of {split.rows_truncated:,} over-long dialogues "
         "truncated"
@@ -167,13 +131,63 @@ def _windows(split: Sums) -> str:
     )
 
 
-def _pair_tokens(split: Sums) -> str:
-    cut = (
-        f", {split.tokens_truncated:,} tokens truncated at {split.seq_len:,}"
-        if split.tokens_truncated
-        else ""
-    )
-    return f"{split.tokens:,} tokens{cut}"
+def _pairs(split: Sums, has_tokens: bool) -> str:
+    pairs = f"{split.examples:,} pairs from {split.rows:,} prompts"
+    if not has_tokens:
+        return f"{pairs}, text only"
+    cut = f", {split.tokens_truncated:,} tokens truncated at {split.seq_len:,}"
+    return f"{pairs}, {split.tokens:,} tokens{cut if split.tokens_truncated else ''}"
+
+
+_FACTS = {
+    Product.WINDOWS: Facts(
+        training="supervised training on the packed shards",
+        unit="sequences",
+        length_key="seq_len",
+        sample="ultrachat.jsonl",
+        columns=(
+            Column("input_ids", "<i4", is_list=True),
+            Column("labels", "<i4", is_list=True),
+            Column("seq_lengths", "<i4", is_list=True),
+            Column("row_ids", "<i8", is_list=True),
+        ),
+        ids=(("input_ids",),),
+        counted_bytes_min=8,  # one id and its label
+        row_bytes_min=28,
+        is_packed=True,
+        can_pad=True,  # by its labels
+        varies_in_length=False,  # packed sequences all have about `seq_len` tokens
+        needs_reference=False,
+        documents=lambda split: split.rows,
+        tokens_seen=lambda split: split.tokens,
+        summary=_windows,
+    ),
+    Product.PAIRS: Facts(
+        training="direct preference optimization on the pairs",
+        unit="pairs",
+        length_key="max_length",
+        sample="ultrafeedback.jsonl",
+        columns=(
+            Column("prompt_ids", "<i4", is_list=True),
+            Column("chosen_ids", "<i4", is_list=True),
+            Column("rejected_ids", "<i4", is_list=True),
+            Column("score_chosen", "<f8", may_be_null=True),
+            Column("score_rejected", "<f8", may_be_null=True),
+            Column("row_id", "<i8"),
+            Column("pair", "<i4"),
+        ),
+        ids=(("prompt_ids",), ("chosen_ids", "rejected_ids")),
+        counted_bytes_min=28,  # scores, row id and number of the pair
+        row_bytes_min=40,
+        is_packed=False,  # a prompt can be combined with any two completions
+        can_pad=False,  # a loss on pairs has no weights
+        varies_in_length=True,
+        needs_reference=True,
+        documents=lambda split: 2 * split.examples,
+        tokens_seen=lambda split: 2 * split.tokens - split.label_tokens,  # the prompt is read twice
+        summary=_pairs,
+    ),
+}
 
 
 def _fact(kind: str, product: Product) -> str:

@@ -19,7 +19,7 @@ ROWS_UNPROVEN = 1 << 20
 """Number of rows above which the files are checked for holes, in addition to their size."""
 
 _BATCH_CLOSES = 2 << 20
-"""Bytes of rows, as counted by `Product.counted_bytes_min`, at which the core ends a batch."""
+"""Bytes of rows, as counted by `Facts.counted_bytes_min`, at which the core ends a batch."""
 
 
 def check_size(folder: Path, card: ShardEntry) -> None:
@@ -80,7 +80,8 @@ def check_batches(folder: Path, card: ShardEntry, product: Product) -> None:
                 f"{BATCH_BYTES_MAX:,} bytes"
             )
         if batch.examples > min(
-            batch.bytes // product.row_bytes_min, _BATCH_CLOSES // product.counted_bytes_min + 1
+            batch.bytes // product.facts.row_bytes_min,
+            _BATCH_CLOSES // product.facts.counted_bytes_min + 1,
         ):
             raise IntegrityError(
                 f"`{folder}/manifest.json`: batch {index} of `{card.file}` has {batch.bytes} bytes "
@@ -99,7 +100,7 @@ def check_room(folder: Path, cards: Sequence[ShardEntry], product: Product) -> N
     any size without using disk space.
     """
     for card in cards:
-        needed = card.examples * product.row_bytes_min
+        needed = card.examples * product.facts.row_bytes_min
         if _data_bytes(folder / card.file, needed) < needed:
             raise IntegrityError(
                 f"shard `{folder / card.file}` is mostly empty, and cannot contain "

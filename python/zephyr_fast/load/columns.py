@@ -1,4 +1,4 @@
-"""The columns of each product's shards, their layout in a batch, and their invariants.
+"""The columns of a product's shards as numpy and Arrow see them, and their invariants.
 
 They are part of the format, so a damaged schema message in a file is harmless.
 """
@@ -15,29 +15,13 @@ from zephyr_fast.untrusted.message import Column, Layout, Lists
 Batch = dict[str, Column]
 """A record batch: columns by name."""
 
-_INT32, _INT64, _FLOAT64 = np.dtype("<i4"), np.dtype("<i8"), np.dtype("<f8")
-
 
 def layouts(product: Product) -> tuple[Layout, ...]:
     """Return the columns in the order in which a batch stores them."""
-    match product:
-        case Product.WINDOWS:
-            return (
-                Layout("input_ids", _INT32, is_list=True),
-                Layout("labels", _INT32, is_list=True),
-                Layout("seq_lengths", _INT32, is_list=True),
-                Layout("row_ids", _INT64, is_list=True),
-            )
-        case Product.PAIRS:
-            return (
-                Layout("prompt_ids", _INT32, is_list=True),
-                Layout("chosen_ids", _INT32, is_list=True),
-                Layout("rejected_ids", _INT32, is_list=True),
-                Layout("score_chosen", _FLOAT64, is_list=False, may_be_null=True),
-                Layout("score_rejected", _FLOAT64, is_list=False, may_be_null=True),
-                Layout("row_id", _INT64, is_list=False),
-                Layout("pair", _INT32, is_list=False),
-            )
+    return tuple(
+        Layout(one.name, np.dtype(one.dtype), is_list=one.is_list, may_be_null=one.may_be_null)
+        for one in product.facts.columns
+    )
 
 
 def _schema(product: Product) -> pa.Schema:
@@ -51,20 +35,13 @@ SCHEMAS: Mapping[str, pa.Schema] = {product: _schema(product) for product in Pro
 
 def id_columns(product: Product) -> tuple[str, ...]:
     """Return the columns whose values a model looks up in its embedding table."""
-    match product:
-        case Product.WINDOWS:
-            return ("input_ids",)
-        case Product.PAIRS:
-            return ("prompt_ids", "chosen_ids", "rejected_ids")
+    return tuple(name for group in product.facts.ids for name in group)
 
 
 def check(product: Product, batch: Batch) -> None:
     """Raise ValueError if columns of a batch contradict each other."""
-    match product:
-        case Product.WINDOWS:
-            _check_windows(batch)
-        case Product.PAIRS:
-            pass  # a prompt can be combined with any two completions
+    if product.facts.is_packed:
+        _check_packed(batch)
 
 
 def lengths(product: Product, batch: Batch) -> npt.NDArray[np.int64]:
@@ -74,15 +51,15 @@ def lengths(product: Product, batch: Batch) -> npt.NDArray[np.int64]:
         for name, column in batch.items()
         if isinstance(column, Lists)
     }
-    match product:
-        case Product.WINDOWS:
-            return sizes["input_ids"]
-        case Product.PAIRS:
-            longer: npt.NDArray[np.int64] = np.maximum(sizes["chosen_ids"], sizes["rejected_ids"])
-            return sizes["prompt_ids"] + longer
+    longest = [
+        np.maximum.reduce([sizes[name] for name in group], dtype=np.int64)
+        for group in product.facts.ids
+    ]
+    total: npt.NDArray[np.int64] = np.add.reduce(longest, dtype=np.int64)
+    return total
 
 
-def _check_windows(batch: Batch) -> None:
+def _check_packed(batch: Batch) -> None:
     """Raise ValueError unless labels match the ids and documents add up to sequences."""
     ids, labels, lengths = batch["input_ids"], batch["labels"], batch["seq_lengths"]
     assert isinstance(ids, Lists) and isinstance(labels, Lists) and isinstance(lengths, Lists)

@@ -85,7 +85,7 @@ class Mixture:
         return self.parts[number], row - (int(self._ends[number - 1]) if number else 0)
 
     def samples(self, rows: Sequence[int] | Indices) -> Sequence[Sample]:
-        """Return the samples of these rows; see `Shards.samples`."""
+        """Return the samples of these rows (see `Shards.samples`)."""
         numbers = np.searchsorted(self._ends, rows, side="right").tolist()
         samples: list[Sample] = []
         for row, number in zip(rows, numbers, strict=True):
@@ -94,7 +94,7 @@ class Mixture:
         return samples
 
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Return the tokens per sample; see `Shards.lengths`."""
+        """Return the tokens per sample (see `Shards.lengths`)."""
         return np.concatenate([part.lengths() for part in self.parts])
 
 

@@ -168,7 +168,7 @@ class Shards:
 
     def _padding(self) -> Sample:
         """Return a sample without label tokens."""
-        if not self.kind.can_pad:
+        if not self.kind.facts.can_pad:
             raise ConfigError(
                 "`remainder: pad` is not supported for preference pairs; use `carry` or `drop`"
             )
@@ -176,7 +176,7 @@ class Shards:
         return sample | {"labels": np.full_like(sample["labels"], -100)}
 
     def lengths(self) -> npt.NDArray[np.int64]:
-        """Return the tokens per sample, [rows] int64; for a pair, prompt plus longer completion.
+        """Return the tokens per sample, [rows] int64. For a pair: prompt and longer completion.
 
         Reads and verifies every batch.
         """

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from zephyr_fast._core import ConfigError, InputError, names
 from zephyr_fast.dataset.address import Address, refuse_cut_url
+from zephyr_fast.dataset.product import Product
 from zephyr_fast.prepare.directories import files_of, is_supported, refuse_several_splits
 from zephyr_fast.prepare.recipe import Recipe
 from zephyr_fast.prepare.spool import Spool
@@ -16,7 +17,6 @@ from zephyr_fast.printed import brief, without_secrets
 from zephyr_fast.untrusted.matching import matches
 
 BUNDLED = Path(__file__).parents[1] / "sample"
-BUNDLED_ROWS = {"prep": BUNDLED / "ultrachat.jsonl", "binarize": BUNDLED / "ultrafeedback.jsonl"}
 BUNDLED_TOKENIZER = BUNDLED / "tokenizer"
 
 _ENDINGS = [ending for ending in names("endings") if ending.count(".") == 1]
@@ -52,7 +52,7 @@ def find_inputs(
     Raises NotDownloadedError instead of reading or downloading anything without a spool.
     """
     if [str(name) for name in given] == ["sample"]:
-        return [BUNDLED_ROWS[command]]
+        return [BUNDLED / Product.of_command(command).facts.sample]
     if given:
         return list(dict.fromkeys(path for name in given for path in _found(str(name), spool)))
     download = spool is not None

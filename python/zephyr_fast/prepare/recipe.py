@@ -52,12 +52,19 @@ class Recipe:
 
 
 def bundled(command: str | None = None) -> list[str]:
-    """Return the names of the bundled recipes: all, or those of `prep` or `binarize`."""
+    """Return the names of the bundled recipes: all, or those of a command."""
     paths = sorted(RECIPES.glob("*.toml"), key=lambda path: path.stem)
     if command is not None:
-        makes_pairs = command == "binarize"
-        paths = [path for path in paths if ("[binarize]" in path.read_text("utf-8")) == makes_pairs]
+        paths = [path for path in paths if _command_of(path.read_text("utf-8")) == command]
     return [path.stem for path in paths]
+
+
+def _command_of(text: str) -> str:
+    """Return the command that a recipe is for: the one that its only table is named after, or else
+    the first.
+    """
+    tables, commands = tomllib.loads(text), _core.names("commands")
+    return next((command for command in commands if command in tables), commands[0])
 
 
 def read(name: str | Path, settings: Mapping[str, Value] | None = None) -> Recipe:

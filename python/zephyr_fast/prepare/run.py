@@ -92,7 +92,7 @@ def prep(
         >>> manifest.rows.read, manifest.rows.written
         (320, 298)
     """
-    return _run("prep", recipe, out, options)
+    return make("prep", recipe, out, options)
 
 
 def binarize(
@@ -106,7 +106,7 @@ def binarize(
         >>> binarize(input="sample", out=out).splits["train"].examples
         222
     """
-    return _run("binarize", recipe, out, options)
+    return make("binarize", recipe, out, options)
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,8 @@ def check_template(recipe: Recipe, tokenizer: Path | None) -> None:
             canary.check(unknown)
 
 
-def _run(command: str, recipe: str | Path, out: str | Path, options: RunOptions) -> Manifest:
+def make(command: str, recipe: str | Path, out: str | Path, options: RunOptions) -> Manifest:
+    """Run a command. Arguments, return value and exceptions are those of `prep`."""
     with Spool() as spool:
         found = _resolve(command, recipe, options, spool)
         manifest = _core.run(

@@ -62,7 +62,7 @@ def lines(manifest: Manifest, out: Path) -> list[tuple[str, str]]:
     entries += _changes(manifest)
     entries.append(("decontamination", _decontamination(manifest.decontamination)))
     entries += [
-        (name, manifest.kind.summary(manifest.splits[name], manifest.tokenizer is not None))
+        (name, manifest.kind.facts.summary(manifest.splits[name], manifest.tokenizer is not None))
         for name in SPLITS
         if name in manifest.splits
     ]

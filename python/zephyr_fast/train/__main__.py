@@ -14,8 +14,8 @@ USAGE = """Usage: python -m zephyr_fast.train {{{methods}}} [--config NAME_OR_PA
 
 {summaries}
 
-Every field of TRL's SFTConfig (or DPOConfig) and ModelConfig is an argument and a key of the YAML
-file. Arguments override the file. Run {helps} for the list.
+Every field of ModelConfig and of TRL's config for the method, such as SFTConfig, is an argument and
+a key of the YAML file. Arguments override the file. Run {helps} for the list.
 
 Bundled configs: {configs}
 
@@ -124,7 +124,7 @@ def usage() -> str:
     return USAGE.format(
         methods=",".join(one.act for one in Product),
         summaries="\n".join(
-            f"  {one.act}  {one.training} of `zephyr-fast {one.command}`" for one in Product
+            f"  {one.act}  {one.facts.training} of `zephyr-fast {one.command}`" for one in Product
         ),
         helps=" or ".join(f"`{one.act} --help`" for one in Product),
         configs=", ".join(packaged()),

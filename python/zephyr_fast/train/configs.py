@@ -24,7 +24,7 @@ from zephyr_fast.train.unsupported_keys import UNSUPPORTED_KEYS
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 _MADE_BY = " or ".join(f"`zephyr-fast {one.command}` ({one.act})" for one in Product)
-_PADDED = ", ".join(one.act for one in Product if one.can_pad)
+_PADDED = ", ".join(one.act for one in Product if one.facts.can_pad)
 
 
 @dataclass

@@ -88,7 +88,7 @@ def open_splits(
     train = open_shards(data.shards[0], "train")
     if len(data.shards) > 1 or data.shard_weights:
         train = index(Mixture(data.shards, "train", data.shard_weights or None))
-    elif manifest.kind.varies_in_length and training.train_sampling_strategy != "random":
+    elif manifest.kind.facts.varies_in_length and training.train_sampling_strategy != "random":
         train = with_lengths(train)
     return train, open_shards(data.shards[0], "test") if training.do_eval else None
 

@@ -3,7 +3,7 @@
 from zephyr_fast.dataset.product import Product
 
 _NO_EFFECT = "has no effect, because the shards already contain token ids; "
-_LENGTH_KEYS = " or ".join(f"`{one.length_key}` ({one.command})" for one in Product)
+_LENGTH_KEYS = " or ".join(f"`{one.facts.length_key}` ({one.command})" for one in Product)
 _LENGTH = _NO_EFFECT + f"set {_LENGTH_KEYS} in the data recipe"
 _PACKING = (
     _NO_EFFECT + "`pack` decides whether documents share a row, and they never attend to each other"
