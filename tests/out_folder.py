@@ -99,7 +99,7 @@ def assert_is_what_the_twin_says(folder: Path, rows: list[Row], outcomes: list[O
     sums = manifest(folder)
     assert Counter(phrase for wanted in outcomes for phrase in wanted.phrases) == sums["phrases"]
     doubts = Counter(name for o in outcomes if o.outcome == "written" for name in o.doubts)
-    assert sums["doubtful_pairs"] == doubts
+    assert sums["doubtful_pairs"] == doubts, (sums["doubtful_pairs"], dict(doubts))
     assert sums["truecase"] == {
         "rows": sum(o.letters_changed > 0 for o in outcomes),
         "letters_changed": sum(o.letters_changed for o in outcomes),

@@ -7,6 +7,8 @@ import math
 import random
 from typing import Any
 
+import regex
+
 ASPECTS = ("instruction_following", "honesty", "truthfulness", "helpfulness")
 
 # Strategy, score, repair, sources dropped, whether repeated rows are dropped: ZEPHYR's published
@@ -112,7 +114,7 @@ def pairs(
 def doubt(pair: Pair) -> str | None:
     """Why a pair teaches nothing or the wrong thing, as far as it shows before it is cut."""
     chosen, _, score_chosen, score_rejected = pair
-    if not chosen.strip():
+    if regex.fullmatch(r"\p{White_Space}*", chosen):
         return "empty_chosen"
     if score_chosen is None or score_rejected is None:
         return None
