@@ -17,6 +17,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from shards_by_hand import SAMPLE
 from train_runs import train, words
 from zephyr_fast import InputError, ref_logprobs
 from zephyr_fast.train.__main__ import main
@@ -34,8 +35,6 @@ def bert() -> Any:
 
 
 def classifier() -> Any:
-    from conftest import SAMPLE
-
     return AutoModelForSequenceClassification.from_config(
         AutoConfig.from_pretrained(SAMPLE / "model")
     )

@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, TrainerCallback
 from transformers import trainer as transformers_trainer
 from trl import DPOConfig, DPOTrainer, ModelConfig, get_peft_config
 
-from conftest import SAMPLE
+from shards_by_hand import SAMPLE
 from tiny_models import build
 from train_runs import SETTINGS, history, words
 from zephyr_fast import Shards, binarize
