@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from zephyr_fast._core import InputError, StorageError
-from zephyr_fast.dataset import download
 from zephyr_fast.dataset.address import Address
 from zephyr_fast.prepare.directories import is_supported
 
@@ -73,6 +72,8 @@ class Spool:
 
     def url(self, address: Address) -> Path:
         """Download a file. Raises InputError, without the secrets of its URL."""
+        from zephyr_fast.dataset import download  # imports an HTTP client, which few runs need
+
         name = address.path.rpartition("/")[2]
         if not is_supported(name):
             raise InputError(

@@ -25,7 +25,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "num_train_epochs": (0, _COUNT_MAX),
     "max_steps": (-1, WHOLE_MAX),
     "learning_rate": (0, _REAL_MAX),
-    "weight_decay": (0, _REAL_MAX),
+    "weight_decay": (0, 3e38),  # up to the largest float32
     "adam_beta1": (0, _BELOW_1),
     "adam_beta2": (0, _BELOW_1),
     "adam_epsilon": (0, _REAL_MAX),

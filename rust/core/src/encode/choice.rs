@@ -6,7 +6,7 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::recipe::{self, Compat, Recipe, TrainEnd};
 use crate::template::{TEMPLATES, Template, TemplateSource};
-use crate::tokenize::Tokenizer;
+use crate::tokenize::{OwnTemplate, Tokenizer};
 
 /// Maximum size of a template's file in bytes. Real templates are far smaller.
 const TEMPLATE_FILE_BYTES_MAX: usize = 1 << 20;
@@ -25,18 +25,20 @@ pub fn unknown_template(recipe: &Recipe, tokenizer: &Path) -> Result<Option<Stri
     if packaged(&recipe.template.name).is_some() {
         return Ok(None);
     }
-    let tokenizer = Tokenizer::load_reference(tokenizer)?;
-    let source = template_source(recipe, &tokenizer)?;
-    if Template::bundled_name(&source.text).is_some() {
+    // Loading the tokenizer takes longer than the rest of a small run, and its vocabulary matters
+    // only to the canary.
+    let (_, text) = template_text(&recipe.template.name, &Tokenizer::own_template(tokenizer)?)?;
+    if Template::bundled_name(&text).is_some() {
         return Ok(None);
     }
+    let source = template_source(recipe, &Tokenizer::load_reference(tokenizer)?)?;
     serde_json::to_string(&source).map(Some).map_err(|error| Error::Internal(error.to_string()))
 }
 
 /// The recipe's template, with everything that loading it needs.
 pub(crate) fn template_source(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<TemplateSource> {
     let recipe::Template { name, date, args } = &recipe.template;
-    let (name, text) = template_text(name, tokenizer)?;
+    let (name, text) = template_text(name, &tokenizer.chat_template)?;
     // In that mode, every token is trained on, including an EOS after each text.
     let is_trl07 = recipe.compat == Compat::Trl07;
     Ok(TemplateSource {
@@ -51,13 +53,13 @@ pub(crate) fn template_source(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<
 }
 
 /// Name and text of a template. A tokenizer's own that equals a bundled one gets its name.
-fn template_text(name: &str, tokenizer: &Tokenizer) -> Result<(String, String)> {
+fn template_text(name: &str, own: &OwnTemplate) -> Result<(String, String)> {
     if let Some(text) = packaged(name) {
         return Ok((name.to_owned(), text.to_owned()));
     }
     let unusable = |why: &str| Error::Config(format!("`template.name = \"{name}\"`: {why}"));
-    match (name, &tokenizer.chat_template) {
-        (AUTO, None) => template_text(OF_BASE, tokenizer),
+    match (name, own) {
+        (AUTO, None) => template_text(OF_BASE, own),
         (AUTO | OF_TOKENIZER, Some(Ok(text))) => {
             let known = Template::bundled_name(text).filter(|_| name == AUTO);
             Ok((known.unwrap_or(OF_TOKENIZER).to_owned(), text.clone()))

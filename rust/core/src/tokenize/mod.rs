@@ -16,7 +16,7 @@ mod special;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -87,14 +87,16 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
+    /// Reads only the chat template of the tokenizer at a path.
+    pub fn own_template(path: &Path) -> Result<OwnTemplate> {
+        let (folder, _) = folder_and_file(path);
+        special::chat_template(folder, &special::config(folder)?)
+    }
+
     /// Loads a tokenizer with the `tokenizers` crate as its engine. [`Tokenizer::load`] must
     /// produce equal results.
     pub fn load_reference(path: &Path) -> Result<Tokenizer> {
-        let (folder, file) = if path.is_dir() {
-            (path, path.join("tokenizer.json"))
-        } else {
-            (path.parent().unwrap_or(path), path.to_owned())
-        };
+        let (folder, file) = folder_and_file(path);
         let json = disk::read(&file, TOKENIZER_BYTES_MAX).map_err(|error| {
             Error::Input(format!(
                 "cannot read tokenizer `{}`: {error}; expected a directory with a tokenizer.json, \
@@ -291,4 +293,13 @@ fn joined(ranges: Vec<Range<u32>>) -> Vec<Range<u32>> {
         }
     }
     joined
+}
+
+/// The directory of a tokenizer's files and its `tokenizer.json`, for the path of either.
+fn folder_and_file(path: &Path) -> (&Path, PathBuf) {
+    if path.is_dir() {
+        (path, path.join("tokenizer.json"))
+    } else {
+        (path.parent().unwrap_or(path), path.to_owned())
+    }
 }
