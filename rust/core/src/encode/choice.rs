@@ -25,8 +25,8 @@ pub fn unknown_template(recipe: &Recipe, tokenizer: &Path) -> Result<Option<Stri
     if packaged(&recipe.template.name).is_some() {
         return Ok(None);
     }
-    // Loading the tokenizer takes longer than the rest of a small run, and its vocabulary matters
-    // only to the canary.
+    // The tokenizer is loaded only for the canary, because that is slower than the rest of a small
+    // run.
     let (_, text) = template_text(&recipe.template.name, &Tokenizer::own_template(tokenizer)?)?;
     if Template::bundled_name(&text).is_some() {
         return Ok(None);

@@ -277,7 +277,7 @@ fn word_group(key: &str, level: Level) -> Option<&'static Group> {
     let level = of_message(level);
     let key = key.trim_matches(['_', '-']);
     let bytes = key.as_bytes();
-    // Words begin behind a separator, and in camel case with a capital.
+    // Words begin after a separator, and in camel case with a capital.
     let begins = |at: usize| {
         is_separator(bytes[at - 1]) && !is_separator(bytes[at])
             || bytes[at].is_ascii_uppercase() && bytes[at - 1].is_ascii_lowercase()
