@@ -336,9 +336,7 @@ mod tests {
         {
             assert!(!may_decide(key, Level::Row), "{key}");
         }
-        for key in
-            ["image_caption_text", "unmask", "role", "_", "__", "\u{e9}_\u{e9}", "lossy_text"]
-        {
+        for key in ["caption_of_it", "unmask", "role", "_", "__", "\u{e9}_\u{e9}", "lossy_text"] {
             assert!(!may_decide(key, Level::Message), "{key}");
         }
         assert!(!is_flag("train_on_turn", Level::Message));
