@@ -172,6 +172,21 @@ def test_a_name_that_does_nothing_is_refused(
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
+def test_an_ignored_column_that_no_row_has_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path / "rows.jsonl", [{"messages": TALKED}])
+    for name in ("promt", "messages.wieght", "content"):
+        ended = run("prep", path, tmp_path / "out", "--set", f'source.ignore=["{name}"]')
+        assert ended.returncode == 2, ended.stderr
+        assert f"`source.ignore`: no row has `{name}`" in ended.stderr
+
+
+def test_a_mapped_column_is_missed_behind_many_others(tmp_path: Path) -> None:
+    row = {"question": "q", "answer": "a"} | {f"column{n}": n for n in range(99)} | {"tip": "t"}
+    path = saved(tmp_path / "rows.jsonl", [row, {"question": "q", "answer": "a"}])
+    assert run("prep", path, tmp_path / "out", "--map", "hint=tip").returncode == 0
+    assert ledger(tmp_path / "out")[0]["reason"] == "unsupported_field"
+
+
 def test_a_row_that_would_lose_a_column_is_refused_by_name(tmp_path: Path) -> None:
     rows: list[Row] = [
         {"question": "q", "answer": "a"},

@@ -71,6 +71,20 @@ def test_an_input_may_be_a_list_of_messages(tmp_path: Path) -> None:
     assert [turn["content"] for turn in turns] == ["s", "q", "a", "q", "b"]
 
 
+@pytest.mark.parametrize("other", ["s", "another"])
+@pytest.mark.parametrize("names", [("input", "output"), ("prompt", "completion")])
+def test_a_system_prompt_in_a_column_and_in_the_messages_is_there_once(
+    names: tuple[str, str], other: str, tmp_path: Path
+) -> None:
+    asked, answered = names
+    row = {asked: [{"role": "system", "content": "s"}, ASKED], answered: "a", "system": other}
+    line = run(row, tmp_path / "out", overrides=TEXT)
+    assert line["reason"] == (None if other == "s" else "invalid_row")
+    if other == "s":
+        turns = text_rows(tmp_path / "out", "train")[0]["messages"]
+        assert [turn["content"] for turn in turns] == ["s", "q", "a"]
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

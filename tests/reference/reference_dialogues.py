@@ -128,8 +128,8 @@ def checked(
         raise Refused("unsupported_field")
 
 
-def before(fields: Fields) -> Messages:
-    """System prompt and earlier exchanges."""
+def after(fields: Fields, asked: Messages) -> Messages:
+    """Messages after the system prompt and the earlier exchanges of a row."""
     turns: Messages = []
     history = fields.get("history")
     if says(history):
@@ -140,7 +140,7 @@ def before(fields: Fields) -> Messages:
     prompts = [maybe(fields, name) for name in ("system", "system_prompt")]
     if all(prompts) and prompts[0] != prompts[1]:
         raise Refused("unsupported_field")
-    return after_system(prompts[0] or prompts[1], turns)
+    return after_system(prompts[0] or prompts[1], [*turns, *asked])
 
 
 def joined(fields: Fields, asked: str, *about: str) -> str:
@@ -161,12 +161,12 @@ def flat(
         is_about_alone = either and fields.get(asked) is None and fields.get(first) is not None
         if is_about_alone and isinstance(fields.get(first), list):
             check_fields({key: one for key, one in fields.items() if key not in SYSTEM}, (first,))
-            asked_before = [*before(fields), *messages_of(fields[first])]
-            return [*asked_before, assistant(text(fields, answers[0]))], None
+            said = [*messages_of(fields[first]), assistant(text(fields, answers[0]))]
+            return after(fields, said), None
         names = (first, asked, second) if is_about_alone else (asked, *about)
         question = joined(fields, *names)
         answer = next((name for name in answers if fields.get(name) is not None), answers[0])
-        return [*before(fields), user(question), assistant(text(fields, answer))], None
+        return after(fields, [user(question), assistant(text(fields, answer))]), None
 
     return read
 
@@ -226,7 +226,7 @@ def prompt_completion(fields: Fields) -> Said:
     checked(fields, "prompt", "completion", "response")
     answer = "completion" if fields.get("completion") is not None else "response"
     turns = side(fields, "prompt", user) + side(fields, answer, assistant)
-    return [*before(fields), *turns], None
+    return after(fields, turns), None
 
 
 def replies_of(message: Fields) -> list[Fields]:

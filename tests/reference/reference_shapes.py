@@ -7,8 +7,8 @@ from collections.abc import Callable
 from reference_dialogues import (
     Fields,
     Said,
+    after,
     assistant,
-    before,
     capybara,
     checked,
     first_has,
@@ -100,7 +100,7 @@ def text_pair(fields: Fields) -> Said:
             asked = transcript_prompt(fields[name])
         else:
             asked = [user(joined(fields, name, "input"))]
-    context = [*before(fields), *asked]
+    context = after(fields, asked)
     sides = [n if there(fields, n) else f"{n}_response" for n in ("chosen", "rejected")]
     if is_transcript(maybe(fields, "chosen")):
         found, answers = of_transcripts(fields)
@@ -129,7 +129,7 @@ def nectar(fields: Fields) -> Said:
         answers.append({"response": text(answer, "answer"), "overall_score": score})
     prompt = text(fields, "prompt")
     asked = transcript_prompt(prompt) if is_transcript(prompt) else [user(prompt)]
-    return [*before(fields), *asked], answers
+    return after(fields, asked), answers
 
 
 def helpsteer(fields: Fields) -> Said:
@@ -174,7 +174,7 @@ def pku(fields: Fields) -> Said:
     checked(fields)
     better = choice(fields, "better_response_id")
     sides = [text(fields, f"response_{n}") for n in (better, 1 - better)]
-    context = [*before(fields), user(text(fields, "prompt"))]
+    context = after(fields, [user(text(fields, "prompt"))])
     return context, two(sides[0], sides[1], (None, None))
 
 

@@ -164,10 +164,10 @@ def _dotted(settings: Mapping[str, Value], above: str = "") -> Iterator[tuple[st
             raise _core.ConfigError(f"the name of a recipe key must be text, not {brief(key)}")
         if isinstance(value, Mapping):
             yield from _dotted(value, f"{above}{key}.")
-        elif above == "source.roles." and "." in key:  # a word of the rows
-            yield f"{above}{quoted(key)}", value
         else:
-            yield f"{above}{key}", value
+            # A key of a table is one name. At the top, `pack.seq_len` is short for a table.
+            name = quoted(key) if above and "." in key else key
+            yield f"{above}{name}", value
 
 
 def _toml(value: Value) -> str:

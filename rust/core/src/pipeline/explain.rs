@@ -71,6 +71,10 @@ fn turn_of(turn: &Turn) -> Value {
 
 fn tell_tokens(walk: &RowPipeline, cleaned: &Cleaned, encoded: Encoded, story: &mut Value) {
     story["tokens_truncated"] = encoded.tokens_truncated.into();
+    if !cleaned.doubts.is_empty() {
+        let doubts: Vec<&str> = cleaned.doubts.iter().map(|code| code.word()).collect();
+        story["doubtful_pairs"] = doubts.into();
+    }
     match encoded.tokens {
         Tokens::None => {}
         Tokens::Sample(sample) => {

@@ -12,8 +12,8 @@ pub(super) fn parse(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
     if is_input_alone && columns.get("input")?.is_some_and(|input| input.starts_with('[')) {
         columns.check(&[("input", Level::Message)], &flat::USED)?;
         columns.check_flat(&flat::USED)?;
-        let mut turns = flat::before(columns)?;
-        turns.extend(prompt_completion::said(columns, "input", Role::User)?);
+        let before = flat::before(columns)?;
+        let mut turns = before.then(prompt_completion::said(columns, "input", Role::User)?)?;
         turns.push(Turn::new(Role::Assistant, columns.text("output")?));
         let (id, source) = (columns.id()?, columns.source()?);
         return Ok(Dialogue { id, source, turns, ..Dialogue::default() });

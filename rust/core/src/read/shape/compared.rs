@@ -57,8 +57,8 @@ pub(super) fn pku(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
     let better = choice(columns, "better_response_id")?;
     let sides = Sides([(columns.text("response_0")?, None), (columns.text("response_1")?, None)]);
     columns.check_flat(&flat::USED)?;
-    let mut turns = flat::before(columns)?;
-    turns.push(Turn::new(Role::User, columns.text("prompt")?));
+    let before = flat::before(columns)?;
+    let turns = before.then(vec![Turn::new(Role::User, columns.text("prompt")?)])?;
     dialogue(columns, turns, sides, better)
 }
 

@@ -49,8 +49,13 @@ const WEIGHT_ADVICE: &str = "a row cannot be weighted, and a message is trained 
 const MASK_ADVICE: &str = "messages and parts of them cannot be left out of training; if \
     everything is to be trained, remove the field";
 
+/// Words for what is no text.
+const MEDIA: [&str; 8] =
+    ["image", "images", "audio", "audios", "video", "videos", "attachment", "attachments"];
+const MEDIA_ADVICE: &str = "only text is supported";
+
 /// The fields, as most sources spell them, see [`is_same`].
-const GROUPS: [Group; 13] = [
+const GROUPS: [Group; 14] = [
     Group {
         names: &["tools", "functions", "available_tools", "tool_definitions"],
         levels: NOT_OF_ANSWERS,
@@ -90,22 +95,12 @@ const GROUPS: [Group; 13] = [
         harmless: Harmless::None,
         advice: "rename it to the member that the template reads, such as `reasoning_content`",
     },
+    Group { names: &MEDIA, levels: EVERYWHERE, harmless: Harmless::None, advice: MEDIA_ADVICE },
     Group {
-        names: &[
-            "image",
-            "images",
-            "image_url",
-            "audio",
-            "audios",
-            "input_audio",
-            "video",
-            "videos",
-            "attachment",
-            "attachments",
-        ],
+        names: &["image_url", "input_audio"],
         levels: EVERYWHERE,
         harmless: Harmless::None,
-        advice: "only text is supported",
+        advice: MEDIA_ADVICE,
     },
     Group {
         names: &["weight", "loss_weight", "loss_scale", "train", "trained", "trainable"],
@@ -173,21 +168,7 @@ const WORDS: [Group; 4] = [
         harmless: Harmless::None,
         advice: MASK_ADVICE,
     },
-    Group {
-        names: &[
-            "image",
-            "images",
-            "audio",
-            "audios",
-            "video",
-            "videos",
-            "attachment",
-            "attachments",
-        ],
-        levels: EVERYWHERE,
-        harmless: Harmless::Absent,
-        advice: "only text is supported",
-    },
+    Group { names: &MEDIA, levels: EVERYWHERE, harmless: Harmless::Absent, advice: MEDIA_ADVICE },
 ];
 /// What a tokenizer writes, so a row of text may still have it.
 const ATTENTION_MASK: &str = "attention_mask";

@@ -34,8 +34,21 @@ pub(super) fn question(
 }
 
 /// The system prompt and the earlier exchanges of a row.
-pub(super) fn before(columns: &Columns<'_>) -> Result<Vec<Turn>, Reason> {
-    let mut turns = Vec::new();
+pub(super) struct Before {
+    system: Option<String>,
+    history: Vec<Turn>,
+}
+
+impl Before {
+    /// Adds the messages that follow. If they begin with the system prompt as well, it is there once.
+    pub(super) fn then(self, messages: Vec<Turn>) -> Result<Vec<Turn>, Reason> {
+        sharegpt::with_system(self.system, [self.history, messages].concat())
+    }
+}
+
+/// Reads the system prompt and the earlier exchanges of a row.
+pub(super) fn before(columns: &Columns<'_>) -> Result<Before, Reason> {
+    let mut history = Vec::new();
     if columns.said("history")?.is_some() {
         let exchanges = columns.list("history")?;
         check_count(exchanges.len() * 2)?;
@@ -45,11 +58,11 @@ pub(super) fn before(columns: &Columns<'_>) -> Result<Vec<Turn>, Reason> {
                     columns.wrong("history", "has an element that is not [question, answer]")
                 );
             };
-            turns.push(Turn::new(Role::User, asked));
-            turns.push(Turn::new(Role::Assistant, answered));
+            history.push(Turn::new(Role::User, asked));
+            history.push(Turn::new(Role::Assistant, answered));
         }
     }
-    sharegpt::with_system(system(columns)?, turns)
+    Ok(Before { system: system(columns)?, history })
 }
 
 /// The system prompt, under either name.
@@ -72,9 +85,9 @@ pub(super) fn dialogue(
     answer: &str,
 ) -> Result<Dialogue, Reason> {
     columns.check_flat(&USED)?;
-    let mut turns = before(columns)?;
-    turns.push(Turn::new(Role::User, question));
-    turns.push(Turn::new(Role::Assistant, columns.text(answer)?));
+    let before = before(columns)?;
+    let answer = Turn::new(Role::Assistant, columns.text(answer)?);
+    let turns = before.then(vec![Turn::new(Role::User, question), answer])?;
     Ok(Dialogue {
         id: columns.id()?,
         source: columns.source()?,

@@ -14,12 +14,12 @@ pub(super) fn parse(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
     check_count(answers.len())?;
     let replies = answers.iter().map(reply).collect::<Result<Vec<_>, _>>()?;
     let prompt = columns.text("prompt")?;
-    let mut turns = flat::before(columns)?;
-    if transcript::is_one(&prompt) {
-        turns.extend(transcript::prompt(&prompt, "prompt")?);
+    let before = flat::before(columns)?;
+    let turns = before.then(if transcript::is_one(&prompt) {
+        transcript::prompt(&prompt, "prompt")?
     } else {
-        turns.push(Turn::new(Role::User, prompt));
-    }
+        vec![Turn::new(Role::User, prompt)]
+    })?;
     let (id, source) = (columns.id()?, columns.source()?);
     Ok(Dialogue { id, source, turns, replies: Replies::Scored(replies), ..Dialogue::default() })
 }

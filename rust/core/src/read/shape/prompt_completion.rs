@@ -17,8 +17,8 @@ pub(super) fn parse(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
     check_label(columns)?;
     columns.check(&LISTS, &flat::USED)?;
     let answer = columns.first_of(&ANSWERS)?.unwrap_or(ANSWERS[0]);
-    let mut turns = flat::before(columns)?;
-    turns.extend(said(columns, "prompt", Role::User)?);
+    let before = flat::before(columns)?;
+    let mut turns = before.then(said(columns, "prompt", Role::User)?)?;
     turns.extend(said(columns, answer, Role::Assistant)?);
     columns.check_flat(&flat::USED)?;
     Ok(Dialogue {

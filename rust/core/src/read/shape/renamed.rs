@@ -50,7 +50,7 @@ pub struct Renaming {
     columns: Vec<Name>,
     fields: Vec<Name>,
     roles: Vec<Name>,
-    ignored: Vec<String>,
+    ignored: Vec<Name>,
 }
 
 /// One name.
@@ -106,8 +106,9 @@ impl Renaming {
                 return wrong(format!("source.roles.{theirs}"), &why);
             }
         }
+        let ignored = source.ignore.iter().map(|name| Name::new(name, name)).collect();
         let roles = source.roles.iter().map(|(theirs, ours)| Name::new(theirs, ours)).collect();
-        Ok(Some(Renaming { columns, fields, roles, ignored: source.ignore.clone() }))
+        Ok(Some(Renaming { columns, fields, roles, ignored }))
     }
 
     /// The row with the names that shapes know. A row that is no JSON object stays as it is: its
@@ -132,7 +133,7 @@ impl Renaming {
             Ok(row) => row,
             Err(reason) => return (None, Err(reason)),
         };
-        let mut own = Unread::default();
+        let mut own = Unread::watching(self.columns.iter().map(|one| one.ours.clone()).collect());
         let (shape, dialogue) = read(&row, &mut own);
         let name = shape.map_or("", |shape| shape.name);
         let dialogue = dialogue.and_then(|dialogue| self.check_read(&own, name).map(|()| dialogue));
@@ -142,14 +143,14 @@ impl Renaming {
 
     /// Refuses a row of which the shape does not read a column that the recipe names.
     fn check_read(&self, unread: &Unread, shape: &str) -> std::result::Result<(), Reason> {
-        match self.columns.iter().find(|name| unread.has(&name.ours)) {
+        let found = unread.found();
+        match self.columns.iter().find(|name| found == Some(name.ours.as_str())) {
             None => Ok(()),
-            Some(name) => Err(refused(
-                &name.theirs,
+            Some(Name { theirs, ours, .. }) => Err(refused(
+                theirs,
                 &format!(
-                    "`source.columns.{}` names this column, but rows of shape `{shape}` have no \
-                     such column; remove it from `source.columns`",
-                    name.ours
+                    "`source.columns.{ours}` names this column, but rows of shape `{shape}` do not \
+                     use it; remove it from `source.columns`"
                 ),
             )),
         }
@@ -166,6 +167,8 @@ impl Renaming {
             format!("`source.columns.{ours}`: no message has a field `{theirs}`")
         } else if let Some(index) = missing(&self.roles) {
             format!("`source.roles`: no message has the role `{}`", self.roles[index].theirs)
+        } else if let Some(index) = missing(&self.ignored) {
+            format!("`source.ignore`: no row has `{}`", self.ignored[index].theirs)
         } else {
             return Ok(());
         };
@@ -185,7 +188,7 @@ impl Renaming {
         written.push('{');
         for (name, value) in object.members() {
             let place = format!("{path}{name}");
-            if self.ignored.contains(&place) {
+            if ours(&self.ignored, &place).is_some() {
                 continue;
             }
             let renamed = match ours(names, name) {

@@ -16,8 +16,7 @@ const LISTS: [List; 1] = [("prompt", Level::Message)];
 pub(super) fn parse(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
     columns.check(&LISTS, &flat::USED)?;
     columns.check_flat(&flat::USED)?;
-    let mut turns = flat::before(columns)?;
-    turns.extend(asked(columns)?);
+    let turns = flat::before(columns)?.then(asked(columns)?)?;
     if columns.maybe_text("chosen")?.is_some_and(|text| transcript::is_one(&text)) {
         return of_transcripts(columns, &turns);
     }

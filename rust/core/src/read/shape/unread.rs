@@ -79,6 +79,9 @@ pub struct Unread {
     new: Vec<String>,
     /// The columns of this row that may be lost parts, with their JSON.
     parts: Vec<(String, String)>,
+    /// Columns that must be read, and one of them that is not.
+    watched: Vec<String>,
+    found: Option<String>,
 }
 
 impl Unread {
@@ -86,6 +89,7 @@ impl Unread {
     pub(super) fn begin(&mut self) {
         self.new.clear();
         self.parts.clear();
+        self.found = None;
     }
 
     /// Passes over the value of a column that the shape does not read; `None` where it may decide
@@ -122,6 +126,9 @@ impl Unread {
     }
 
     fn note(&mut self, name: &str) {
+        if self.watched.iter().any(|watched| watched == name) {
+            self.found = Some(name.to_owned());
+        }
         let name = head(name);
         let is_listed = self.known.iter().any(|known| known.name == name)
             || self.new.iter().any(|new| new == name);
@@ -156,9 +163,14 @@ impl Unread {
         Ok(())
     }
 
-    /// Whether this row has a column of that name that is not read, and no earlier one had.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.new.iter().any(|new| new == head(name))
+    /// For a single row whose unread columns may be one of these.
+    pub(super) fn watching(names: Vec<String>) -> Unread {
+        Unread { watched: names, ..Unread::default() }
+    }
+
+    /// The watched column that the row has and its shape does not read.
+    pub(super) fn found(&self) -> Option<&str> {
+        self.found.as_deref()
     }
 
     /// Takes over the columns of a row that was read by itself.
