@@ -13,6 +13,7 @@ from out_folder import assert_is_what_the_twin_says, ledger, manifest, shard_row
 from reference import Walk, recipe
 from reference_rows import read
 from reference_tokens import Tokens
+from zephyr_fast import _core
 from zephyr_fast.prepare.summary import lines, warnings
 
 TOKENIZER = Path(zephyr_fast.__file__).parent / "sample" / "tokenizer"
@@ -93,6 +94,15 @@ def test_they_are_kept_and_counted_if_the_recipe_says_so(path: Path, tmp_path: P
     assert entry.startswith("contradicts_row 2, ") and "(kept, " in entry
     kept = shard_rows(tmp_path / "out", "train")
     assert sum(row["chosen_ids"] == row["rejected_ids"] for row in kept) == 1
+
+
+def test_a_row_is_explained_with_its_doubtful_pairs() -> None:
+    row = json.dumps(completions(("a", 5.0), ("b", 5.0))).encode()
+    text = '[binarize]\nscore_by = "overall"\nstrategy = "best-vs-random"\ndoubtful_pairs = '
+    story = json.loads(_core.explain("binarize", (f'{text}"keep"', "test", []), TOKENIZER, row))
+    assert (story["outcome"], story["doubtful_pairs"]) == ("written", ["tie"])
+    story = json.loads(_core.explain("binarize", (f'{text}"drop"', "test", []), TOKENIZER, row))
+    assert (story["outcome"], story["reason"]) == ("dropped", "tie")
 
 
 def test_only_the_doubtful_pairs_of_a_row_are_left_out(tmp_path: Path) -> None:
