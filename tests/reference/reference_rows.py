@@ -167,7 +167,7 @@ def is_told_by_a_word(key: str, value: Any, level: str, is_trained: bool) -> boo
     if places & flags[level]:
         return not (is_one(value) and is_trained)
     if places & MASK_WORDS and level != "answer":
-        return words != ["attention", "mask"] or level == "message"
+        return plain_key(key) != "attentionmask" or level == "message"
     return bool(places & MEDIA_WORDS) and not (value is False or (value == 0 and value != ""))
 
 

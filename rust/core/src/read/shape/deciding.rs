@@ -264,7 +264,7 @@ fn word_group(key: &str, level: Level) -> Option<&'static Group> {
             || bytes[at].is_ascii_uppercase() && bytes[at - 1].is_ascii_lowercase()
     };
     let last = (1..bytes.len().min(WORDY_BYTES_MAX)).rev().find(|at| begins(*at))?;
-    if bytes.len() > WORDY_BYTES_MAX || is_same(key, ATTENTION_MASK) {
+    if bytes.len() > WORDY_BYTES_MAX || level == Level::Row && is_same(key, ATTENTION_MASK) {
         return None;
     }
     let first = (1..=last).find(|at| begins(*at)).unwrap_or(last);
@@ -305,16 +305,27 @@ mod tests {
 
     #[test]
     fn words_of_a_name_tell_what_it_decides() {
-        for key in
-            ["loss_mask", "train_on_turn", "lossMask", "Experimental-Attachments", "a_image_"]
-        {
+        for key in [
+            "loss_mask",
+            "attention_mask",
+            "train_on_turn",
+            "lossMask",
+            "Experimental-Attachments",
+            "a_image_",
+        ] {
             assert!(may_decide(key, Level::Message), "{key}");
         }
         for key in ["sample_weight", "label_masks", "num_images", "exampleWeights"] {
             assert!(may_decide(key, Level::Row), "{key}");
         }
-        for key in ["used_in_training", "attention_mask", "train_split", "mask_of_row", "weight_id"]
-        {
+        for key in [
+            "used_in_training",
+            "attention_mask",
+            "aTtention-Mask",
+            "train_split",
+            "mask_of_row",
+            "weight_id",
+        ] {
             assert!(!may_decide(key, Level::Row), "{key}");
         }
         for key in ["caption_of_it", "unmask", "role", "_", "__", "\u{e9}_\u{e9}", "lossy_text"] {

@@ -66,7 +66,7 @@ fn word_group(list: &str, key: &str) -> Option<&'static str> {
     }
     let words: Vec<&str> = spaced.split(' ').filter(|word| !word.is_empty()).collect();
     let [first, .., last] = words[..] else { return None };
-    if key.trim_matches(['_', '-']).len() > 64 || words == ["attention", "mask"] {
+    if key.trim_matches(['_', '-']).len() > 64 || list == OF_ROW && names("attention_mask", key) {
         return None;
     }
     let groups: &[&'static str] = match list {
