@@ -10,6 +10,7 @@ supports such a restriction.
 import json
 import subprocess
 import sys
+from functools import lru_cache
 
 from zephyr_fast import _core
 from zephyr_fast.untrusted.child import command, confine
@@ -23,6 +24,7 @@ COMMAND = command(__name__)
 WALL_SECONDS = 600  # For a busy machine. The limits above stop hostile templates.
 
 
+@lru_cache(maxsize=8)  # The result is always the same. An exception is not kept.
 def check(request: str) -> None:
     """Raise ConfigError if loading the template exceeds the limits of the child process. Errors
     of the template itself are reported by the run.

@@ -1,6 +1,7 @@
 """`encode`: dialogues to token ids and labels in memory, for notebooks and other loaders."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,8 @@ def encode(
 
     Ids and labels equal those of `apply_chat_template(…, return_assistant_tokens_mask=True)` in
     `transformers`. Unlike there, the template needs no `{% generation %}` marks. Nothing is
-    cleaned or truncated. The tokenizer is loaded by each call, so pass many dialogues at once.
+    cleaned or truncated. The tokenizer of the last call is kept, and is loaded again if its files
+    have changed.
 
     Args:
         dialogues: Each a list of messages (`{"role": …, "content": …}`), or a row with `messages`
@@ -64,12 +66,24 @@ def encode(
     path = find_tokenizer(recipe, tokenizer, [])
     assert path is not None, "the recipe writes tokens"
     check_template(recipe, path)
-    rows = b"".join(_line(number, dialogue) for number, dialogue in enumerate(dialogues))
-    stream = _core.encode((path, template, bos), rows.decode())
-    table = pa.ipc.open_stream(pa.py_buffer(stream)).read_all()
-    return table if text else table.drop_columns("text")
+    rows = "".join(_line(number, dialogue) for number, dialogue in enumerate(dialogues))
+    stream = _core.encode((path, template, bos, text), rows)
+    return pa.ipc.open_stream(pa.py_buffer(stream)).read_all()
 
 
-def _line(number: int, dialogue: Dialogue) -> bytes:
-    row = dialogue if isinstance(dialogue, Mapping) else {"messages": list(dialogue)}
-    return json_line(row, f"dialogue {number}")
+def _line(number: int, dialogue: Dialogue) -> str:
+    if isinstance(dialogue, Mapping):
+        return json_line(dialogue, f"dialogue {number}").decode()
+    messages = list(dialogue)
+    try:
+        # Five times as fast as the JSON encoder, whose text is the same.
+        texts = [
+            f'{{"role": {quoted(message["role"])}, "content": {quoted(message["content"])}}}'
+            for message in messages
+            if type(message) is dict and len(message) == 2
+        ]
+    except (TypeError, KeyError):
+        texts = []
+    if len(texts) == len(messages):
+        return f'{{"messages": [{", ".join(texts)}]}}\n'
+    return json_line({"messages": messages}, f"dialogue {number}").decode()

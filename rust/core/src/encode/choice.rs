@@ -31,7 +31,7 @@ pub fn unknown_template(recipe: &Recipe, tokenizer: &Path) -> Result<Option<Stri
     if Template::bundled_name(&text).is_some() {
         return Ok(None);
     }
-    let source = template_source(recipe, &Tokenizer::load_reference(tokenizer)?)?;
+    let source = template_source(recipe, &Tokenizer::load(tokenizer)?)?;
     serde_json::to_string(&source).map(Some).map_err(|error| Error::Internal(error.to_string()))
 }
 

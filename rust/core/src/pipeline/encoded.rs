@@ -3,83 +3,132 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow_array::builder::{Int32Builder, ListBuilder, StringBuilder};
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::types::Int32Type;
+use arrow_array::{ArrayRef, GenericListArray, PrimitiveArray, RecordBatch, StringArray};
+use arrow_buffer::{Buffer, OffsetBuffer};
 use arrow_ipc::writer::StreamWriter;
-use arrow_schema::ArrowError;
+use arrow_schema::{ArrowError, DataType, Field};
 use rayon::prelude::*;
 
 use super::explain::template_of;
 use crate::error::{Error, Result};
 use crate::progress::Watch;
-use crate::read::shape;
 use crate::read::shape::unread::Unread;
-use crate::sample::Sample;
+use crate::read::shape::{self, Shape};
+use crate::sample::append_labels;
 use crate::stage::Reason;
+use crate::template::Template;
 use crate::tokenize::Tokenizer;
 
-/// Dialogues per batch.
-const BATCH_ROWS: usize = 1_024;
+/// Dialogues that a thread encodes together, so that it uses the same memory for each of them.
+const BATCH_ROWS: usize = 256;
+/// Tokens or bytes of text at which a batch ends early. Arrow counts them in 31 bits.
+const BATCH_LENGTH: usize = 1 << 24;
 
-/// How dialogues are encoded: the path of a tokenizer, the name or path of a template, and whether
-/// to add the IDs that the tokenizer prepends to every text.
-pub type With = (PathBuf, String, bool);
+/// How dialogues are encoded: the path of a tokenizer, the name or path of a template, whether to
+/// add the IDs that the tokenizer prepends to every text, and whether to return the text.
+pub type With = (PathBuf, String, bool, bool);
 
 /// Encodes rows with `messages`, one JSON object per line. Returns an Arrow IPC stream with the
-/// columns `input_ids`, `labels` and `text`. Nothing is truncated. Fails at the first row that has
-/// no tokens.
-pub fn encode((tokenizer, template, leads): &With, rows: &str, watch: &Watch) -> Result<Vec<u8>> {
-    let tokenizer = Tokenizer::load(tokenizer)?;
-    let template = template_of(template, &tokenizer)?;
+/// columns `input_ids`, `labels` and, if requested, `text`. Nothing is truncated. Fails at the
+/// first row that has no tokens.
+pub fn encode(with: &With, rows: &str, watch: &Watch) -> Result<Vec<u8>> {
+    let tokenizer = Tokenizer::load(&with.0)?;
+    let template = template_of(&with.1, &tokenizer)?;
     let shape = shape::named("messages")?;
-    let encoded = |row: &str| -> std::result::Result<(Sample, String), Reason> {
-        let dialogue = shape.parse_whole(row.as_bytes(), &mut Unread::default())?;
-        let rendered = template.render(&dialogue)?;
-        let sample = if *leads {
-            tokenizer.sample(&rendered.text, &rendered.trained)?
-        } else {
-            tokenizer.sample_of_text(&rendered.text, &rendered.trained)?
-        };
-        Ok((sample, rendered.text.clone()))
-    };
+    let encoder = Encoder { tokenizer, template, shape, leads: with.2, has_text: with.3 };
     let rows: Vec<&str> = rows.lines().collect();
-    let samples = rows
-        .par_iter()
+    let batches: Vec<Result<Vec<Columns>>> = rows
+        .par_chunks(BATCH_ROWS)
         .enumerate()
-        .map(|(number, row)| {
+        .map(|(number, rows)| encoder.encode(number * BATCH_ROWS, rows, watch))
+        .collect();
+    encoder.stream(batches)
+}
+
+struct Encoder {
+    tokenizer: Tokenizer,
+    template: Template,
+    shape: &'static Shape,
+    leads: bool,
+    has_text: bool,
+}
+
+/// The values of a batch, with the length of each row's part.
+#[derive(Default)]
+struct Columns {
+    ids: Vec<i32>,
+    labels: Vec<i32>,
+    tokens: Vec<usize>,
+    text: String,
+    bytes: Vec<usize>,
+}
+
+impl Encoder {
+    /// Encodes rows, of which the first has that number.
+    fn encode(&self, first: usize, rows: &[&str], watch: &Watch) -> Result<Vec<Columns>> {
+        let (mut batches, mut columns) = (Vec::new(), Columns::default());
+        for (number, row) in rows.iter().enumerate() {
             watch.check()?;
-            encoded(row).map_err(|reason| {
+            self.add(row, &mut columns).map_err(|reason| {
+                let number = first + number;
                 let (code, detail) = (reason.code.word(), reason.detail.unwrap_or_default());
                 Error::Input(format!("cannot encode dialogue {number}: {code}: {detail}"))
-            })
-        })
-        .collect::<Result<Vec<_>>>()?;
-    stream(&samples).map_err(|error| Error::Internal(error.to_string()))
-}
-
-fn stream(samples: &[(Sample, String)]) -> std::result::Result<Vec<u8>, ArrowError> {
-    let mut writer = StreamWriter::try_new(Vec::new(), &batch(&[])?.schema())?;
-    for samples in samples.chunks(BATCH_ROWS) {
-        writer.write(&batch(samples)?)?;
+            })?;
+            if columns.ids.len().max(columns.text.len()) >= BATCH_LENGTH {
+                batches.push(std::mem::take(&mut columns));
+            }
+        }
+        batches.push(columns);
+        Ok(batches)
     }
-    writer.into_inner()
-}
 
-fn batch(samples: &[(Sample, String)]) -> std::result::Result<RecordBatch, ArrowError> {
-    let mut ids = ListBuilder::new(Int32Builder::new());
-    let mut labels = ListBuilder::new(Int32Builder::new());
-    let mut texts = StringBuilder::new();
-    for (sample, text) in samples {
-        ids.values().append_slice(&sample.ids.iter().map(|id| *id as i32).collect::<Vec<_>>());
-        ids.append(true);
-        labels.values().append_slice(&sample.labels());
-        labels.append(true);
-        texts.append_value(text);
+    fn add(&self, row: &str, columns: &mut Columns) -> std::result::Result<(), Reason> {
+        let dialogue = self.shape.parse_whole(row.as_bytes(), &mut Unread::default())?;
+        let rendered = self.template.render(&dialogue)?;
+        let sample = if self.leads {
+            self.tokenizer.sample(&rendered.text, &rendered.trained)?
+        } else {
+            self.tokenizer.sample_of_text(&rendered.text, &rendered.trained)?
+        };
+        columns.ids.extend(sample.ids.iter().map(|id| *id as i32));
+        append_labels(&sample.ids, &sample.trained, &mut columns.labels);
+        columns.tokens.push(sample.ids.len());
+        if self.has_text {
+            columns.text.push_str(&rendered.text);
+            columns.bytes.push(rendered.text.len());
+        }
+        Ok(())
     }
-    let columns: [(&str, ArrayRef); 3] = [
-        ("input_ids", Arc::new(ids.finish())),
-        ("labels", Arc::new(labels.finish())),
-        ("text", Arc::new(texts.finish())),
-    ];
-    RecordBatch::try_from_iter(columns)
+
+    /// Writes the batches up to the first that failed, whose error is returned.
+    fn stream(&self, batches: Vec<Result<Vec<Columns>>>) -> Result<Vec<u8>> {
+        let failed = |error: ArrowError| Error::Internal(error.to_string());
+        let schema = self.batch(Columns::default()).map_err(failed)?.schema();
+        let mut writer = StreamWriter::try_new(Vec::new(), &schema).map_err(failed)?;
+        for batches in batches {
+            for columns in batches? {
+                let batch = self.batch(columns).map_err(failed)?;
+                writer.write(&batch).map_err(failed)?;
+            }
+        }
+        writer.into_inner().map_err(failed)
+    }
+
+    fn batch(&self, columns: Columns) -> std::result::Result<RecordBatch, ArrowError> {
+        let Columns { ids, labels, tokens, text, bytes } = columns;
+        let list = |values: Vec<i32>| -> std::result::Result<ArrayRef, ArrowError> {
+            let item = Arc::new(Field::new_list_field(DataType::Int32, true));
+            let offsets = OffsetBuffer::from_lengths(tokens.iter().copied());
+            let values = Arc::new(PrimitiveArray::<Int32Type>::new(values.into(), None));
+            Ok(Arc::new(GenericListArray::<i32>::try_new(item, offsets, values, None)?))
+        };
+        let mut named = vec![("input_ids", list(ids)?), ("labels", list(labels)?)];
+        if self.has_text {
+            let offsets = OffsetBuffer::from_lengths(bytes);
+            let texts = StringArray::try_new(offsets, Buffer::from(text.into_bytes()), None)?;
+            named.push(("text", Arc::new(texts)));
+        }
+        RecordBatch::try_from_iter(named)
+    }
 }

@@ -1,7 +1,9 @@
 //! Any chat template but Zephyr's: minijinja set up as `transformers` sets up Jinja, under limits.
 
+use std::sync::Arc;
+
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Value;
+use minijinja::value::{Object, Value};
 use minijinja::{Environment, ErrorKind};
 use serde_json::{Map, Value as Json};
 
@@ -33,6 +35,8 @@ pub(super) struct Jinja {
     pub(super) ends: Ends,
     /// The arguments of the recipe.
     pub(super) args: Map<String, Json>,
+    /// These and the special tokens, as the template sees them.
+    fixed: Arc<Vec<(String, Value)>>,
 }
 
 impl std::fmt::Debug for Jinja {
@@ -74,6 +78,7 @@ impl Jinja {
             has_tags,
             ends: Ends::unknown(),
             args: arguments(template)?.clone(),
+            fixed: Arc::new(fixed(template)),
         };
         let canaries = jinja.canaries().map_err(|error| refused(&described(&error)))?;
         let mut tokens = template.control.clone();
@@ -173,25 +178,34 @@ impl Jinja {
         prompt: bool,
         marking: Option<&Marking>,
     ) -> std::result::Result<String, minijinja::Error> {
-        let messages: Vec<Value> = (0..)
+        let messages = (0..)
             .zip(script.turns)
             .map(|(index, turn)| marks::message(index, turn, marking))
             .collect();
+        self.text_of(script, messages, prompt, marking)
+    }
+
+    /// The text of a dialogue whose messages already are as the template sees them.
+    pub(super) fn text_of(
+        &self,
+        script: Script<'_>,
+        messages: Vec<Value>,
+        prompt: bool,
+        marking: Option<&Marking>,
+    ) -> std::result::Result<String, minijinja::Error> {
         let tools = script.inputs.and_then(|inputs| inputs.tools.as_ref());
-        let of_row = script.inputs.into_iter().flat_map(|inputs| &inputs.args);
-        let args = self.args.iter().chain(of_row);
-        let args = args.map(|(name, value)| (name.as_str(), json::value(value)));
-        let special =
-            self.special.pairs().into_iter().map(|(name, token)| (name, Value::from(token)));
-        let tags = marking.map(Marking::tags);
-        let values = Value::from_pairs(special.chain(args).chain([
-            ("messages", Value::from(messages)),
-            ("tools", tools.map_or_else(|| Value::from(()), json::value)),
-            ("documents", Value::from(())),
-            ("add_generation_prompt", Value::from(prompt)),
-            (OPEN, Value::from(tags.map(|[open, _]| open.to_string()))),
-            (CLOSE, Value::from(tags.map(|[_, close]| close.to_string()))),
-        ]));
+        let args = script.inputs.into_iter().flat_map(|inputs| &inputs.args);
+        let [open, close] = marking
+            .map_or_else(Default::default, |marking| marking.tags().map(|tag| tag.to_string()));
+        let variables = Variables {
+            messages: Value::from(messages),
+            tools: tools.map_or_else(|| Value::from(()), json::value),
+            prompt: Value::from(prompt),
+            tags: [open, close].map(Value::from),
+            of_row: args.map(|(name, value)| (name.clone(), json::value(value))).collect(),
+            fixed: Arc::clone(&self.fixed),
+        };
+        let values = Value::from_object(variables);
         let bytes = limits::row_bytes(script);
         let mut draft = Draft::new(bytes);
         self.by_fuel[limits::fuel_class(bytes)]
@@ -201,12 +215,57 @@ impl Jinja {
     }
 }
 
+/// What a template can name in one rendering. Most of it is shared, not copied.
+#[derive(Debug)]
+struct Variables {
+    messages: Value,
+    tools: Value,
+    prompt: Value,
+    tags: [Value; 2],
+    of_row: Vec<(String, Value)>,
+    fixed: Arc<Vec<(String, Value)>>,
+}
+
+impl Object for Variables {
+    fn get_value(self: &Arc<Self>, name: &Value) -> Option<Value> {
+        self.get_value_by_str(name.as_str()?)
+    }
+
+    fn get_value_by_str(self: &Arc<Self>, name: &str) -> Option<Value> {
+        let [open, close] = &self.tags;
+        Some(match name {
+            MESSAGES => self.messages.clone(),
+            TOOLS => self.tools.clone(),
+            DOCUMENTS => Value::from(()),
+            PROMPT => self.prompt.clone(),
+            OPEN => open.clone(),
+            CLOSE => close.clone(),
+            // Arguments of the row go before those of the recipe, and both before special tokens.
+            _ => {
+                let all = self.of_row.iter().chain(self.fixed.iter());
+                all.into_iter().find(|(known, _)| known == name)?.1.clone()
+            }
+        })
+    }
+}
+
+/// The special tokens and the arguments of the recipe, which go before them.
+fn fixed(template: &TemplateSource) -> Vec<(String, Value)> {
+    let args = template.args.iter().map(|(name, value)| (name.clone(), json::value(value)));
+    let tokens = template.special.pairs().into_iter();
+    args.chain(tokens.map(|(name, token)| (name.to_owned(), Value::from(token)))).collect()
+}
+
 /// The internal names of the marks for generation tags.
 const OPEN: &str = "__open";
 const CLOSE: &str = "__close";
 
+const MESSAGES: &str = "messages";
+const TOOLS: &str = "tools";
+const DOCUMENTS: &str = "documents";
+const PROMPT: &str = "add_generation_prompt";
 /// The names that arguments of a recipe cannot have.
-const RESERVED: [&str; 4] = ["messages", "tools", "documents", "add_generation_prompt"];
+const RESERVED: [&str; 4] = [MESSAGES, TOOLS, DOCUMENTS, PROMPT];
 
 /// The arguments of the recipe, by name, if none has the name of another variable.
 fn arguments(template: &TemplateSource) -> Result<&Map<String, Json>> {
@@ -244,13 +303,7 @@ fn environment(date: Option<Date>) -> Environment<'static> {
     environment.add_function("strftime_now", move |format: &str| strftime_now(date, format));
     guards::add(&mut environment);
     environment.add_filter(source::FILTER, |state: &minijinja::State, body: String| {
-        let mark = |name: &str| {
-            state
-                .lookup(name)
-                .filter(|mark| !mark.is_none())
-                .map(|mark| mark.to_string())
-                .unwrap_or_default()
-        };
+        let mark = |name: &str| state.lookup(name).map(|mark| mark.to_string()).unwrap_or_default();
         format!("{}{body}{}", mark(OPEN), mark(CLOSE))
     });
     environment

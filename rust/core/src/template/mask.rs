@@ -22,9 +22,11 @@
 
 use std::ops::Range;
 
+use minijinja::Value;
+
 use super::jinja::Jinja;
 use super::marks::{
-    Calls, Contents, Letters, Marking, Thinking, Unmarked, can_split, has_parts, unmark,
+    self, Calls, Contents, Letters, Marking, Thinking, Unmarked, can_split, has_parts, unmark,
 };
 use super::{parts, thinking};
 use crate::dialogue::{Role, Script, Turn};
@@ -263,7 +265,13 @@ fn compare_prefixes(
     trained: &[Range<usize>],
     located: &Located,
 ) -> Result<(), String> {
-    let begins = |end: usize, prompt: bool| begins(jinja, script.until(end), prompt, text);
+    let messages: Vec<Value> =
+        (0..).zip(script.turns).map(|(index, turn)| marks::message(index, turn, None)).collect();
+    let begins = |end: usize, prompt: bool| {
+        let start =
+            jinja.text_of(script.until(end), messages[..end].to_vec(), prompt, None).ok()?;
+        text.starts_with(&start).then_some(start.len())
+    };
     let found = &located.found;
     for (number, index) in
         assistant_indices(script.turns).enumerate().filter(|(_, index)| *index > 0)

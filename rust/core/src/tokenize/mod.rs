@@ -17,7 +17,7 @@ mod special;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value, json};
 
@@ -46,8 +46,11 @@ pub enum Engine {
     Reference(String),
 }
 
-/// A tokenizer and the configuration in its directory.
-#[derive(Debug)]
+/// The tokenizer that was loaded last.
+static LAST: Mutex<Option<Tokenizer>> = Mutex::new(None);
+
+/// A tokenizer and the configuration in its directory. Its copies share their memory.
+#[derive(Debug, Clone)]
 pub struct Tokenizer {
     reference: Arc<Reference>,
     encoder: Arc<dyn Encode>,
@@ -60,17 +63,48 @@ pub struct Tokenizer {
     pub chat_template: OwnTemplate,
     /// SHA-256 of `tokenizer.json` and of the special tokens, hex.
     pub sha256: String,
+    files: Arc<Files>,
+}
+
+/// What a tokenizer is made of.
+#[derive(Debug, PartialEq, Eq)]
+struct Files {
     json: Vec<u8>,
     config: Map<String, Value>,
+    chat_template: OwnTemplate,
+}
+
+impl Files {
+    /// Reads the files of a directory.
+    fn read(folder: &Path, file: &Path) -> Result<Files> {
+        let json = disk::read(file, TOKENIZER_BYTES_MAX).map_err(|error| {
+            Error::Input(format!(
+                "cannot read tokenizer `{}`: {error}; expected a directory with a tokenizer.json, \
+                    or a tokenizer.json file",
+                file.display()
+            ))
+        })?;
+        let config = special::config(folder)?;
+        let chat_template = special::chat_template(folder, &config)?;
+        Ok(Files { json, config, chat_template })
+    }
 }
 
 impl Tokenizer {
     /// Loads a directory with `tokenizer.json` (and `tokenizer_config.json`,
     /// `chat_template.jinja`), or a `tokenizer.json` file. Uses the fast engine if it supports all
-    /// parts of the tokenizer and passes its self-check, else the `tokenizers` crate.
+    /// parts of the tokenizer and passes its self-check, else the `tokenizers` crate. The one that
+    /// was loaded last is kept, and returned again if no byte of its files has changed.
     pub fn load(path: &Path) -> Result<Tokenizer> {
-        let mut tokenizer = Tokenizer::load_reference(path)?;
-        match fast::build(Arc::clone(&tokenizer.reference), &tokenizer.json) {
+        let (folder, file) = folder_and_file(path);
+        let files = Files::read(folder, &file)?;
+        let last = || LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = last().as_ref().filter(|last| *last.files == files).cloned();
+        if let Some(same) = same {
+            return Ok(same);
+        }
+        let mut tokenizer = Tokenizer::with_reference(files, &file)?;
+        match fast::build(Arc::clone(&tokenizer.reference), &tokenizer.files.json) {
             Err(reason) => tokenizer.engine = Engine::Reference(reason),
             Ok(fast) => match probe::difference(
                 &fast,
@@ -84,6 +118,7 @@ impl Tokenizer {
                 }
             },
         }
+        *last() = Some(tokenizer.clone());
         Ok(tokenizer)
     }
 
@@ -97,32 +132,26 @@ impl Tokenizer {
     /// produce equal results.
     pub fn load_reference(path: &Path) -> Result<Tokenizer> {
         let (folder, file) = folder_and_file(path);
-        let json = disk::read(&file, TOKENIZER_BYTES_MAX).map_err(|error| {
-            Error::Input(format!(
-                "cannot read tokenizer `{}`: {error}; expected a directory with a tokenizer.json, \
-                    or a tokenizer.json file",
-                file.display()
-            ))
-        })?;
-        let reference = Arc::new(Reference::new(&json, &file)?);
-        let config = special::config(folder)?;
-        let special = SpecialTokens::from_config(&config);
-        let chat_template = special::chat_template(folder, &config)?;
+        Tokenizer::with_reference(Files::read(folder, &file)?, &file)
+    }
+
+    fn with_reference(files: Files, file: &Path) -> Result<Tokenizer> {
+        let Files { json, config, chat_template } = &files;
+        let reference = Arc::new(Reference::new(json, file)?);
+        let special = SpecialTokens::from_config(config);
         let lead = reference
             .lead()
-            .map_err(|reason| Error::input(&file, reason.detail.unwrap_or_default()))?;
-        let sha256 = sha256_hex(format!("{}{:?}", sha256_hex(&json), special.pairs()).as_bytes());
-        let engine = Engine::Reference("requested explicitly".to_owned());
+            .map_err(|reason| Error::input(file, reason.detail.unwrap_or_default()))?;
+        let sha256 = sha256_hex(format!("{}{:?}", sha256_hex(json), special.pairs()).as_bytes());
         Ok(Tokenizer {
             encoder: reference.clone(),
             reference,
-            engine,
+            engine: Engine::Reference("requested explicitly".to_owned()),
             lead,
             special,
-            chat_template,
+            chat_template: chat_template.clone(),
             sha256,
-            json,
-            config,
+            files: Arc::new(files),
         })
     }
 
@@ -239,7 +268,7 @@ impl Tokenizer {
     /// The files from which `transformers` loads this tokenizer with this template, as names and
     /// bytes.
     pub fn files(&self, template: &str) -> Result<Vec<(&'static str, Vec<u8>)>> {
-        let mut config = self.config.clone();
+        let mut config = self.files.config.clone();
         for key in [
             "added_tokens_decoder",
             "sp_model_kwargs",
@@ -262,7 +291,7 @@ impl Tokenizer {
         config.insert("chat_template".to_owned(), json!(template));
         let config = serde_json::to_vec_pretty(&config)
             .map_err(|error| Error::Internal(error.to_string()))?;
-        Ok(vec![("tokenizer.json", self.json.clone()), ("tokenizer_config.json", config)])
+        Ok(vec![("tokenizer.json", self.files.json.clone()), ("tokenizer_config.json", config)])
     }
 }
 
