@@ -11,12 +11,15 @@ import sys
 from importlib.metadata import version
 from math import inf
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from tiny_models import ALL, build, tokens  # noqa: E402
+from zephyr_fast import ConfigError  # noqa: E402
 from zephyr_fast.train import packing  # noqa: E402
+from zephyr_fast.train.causality import check_model  # noqa: E402
 
 TITLE = """# Architectures
 
@@ -32,7 +35,16 @@ checks three things:
 - The log-probs of a document do not change at all when only the tokens of other documents change.
 - They are those of the document alone, except for rounding.
 - Within one document, the same change does change later log-probs. A model that hardly depends on
-  its context, e.g. with small random weights in bfloat16, proves nothing and is not packed.
+  its context, e.g. with small random weights in bfloat16, cannot show this and is not packed.
+
+The proof takes 36 forward passes with 23 rows' worth of tokens in total, and the check that the
+model is [causal](training.md#what-is-refused) takes 4 more rows and 2 short passes. A step has one
+forward and one backward pass, which costs as much as two forward passes. So both cost at most 27 /
+3,000 = 0.9 % of 1,000 steps with one row each, and 0.2 % with four. Measured for the bundled model
+on a CPU, in CPU seconds with rows of 1,024 tokens: 1.7 s for the proof, 0.4 s for the check, and
+0.93 s for each step of four rows. So both cost 0.23 % of 1,000 steps. With flash attention, the
+proof and the step both process all rows of a batch, so the share is 0.8 %. DPO proves the model
+and its reference.
 
 With one document per row, each row is padded to the longest document of the batch. A packed
 sequence of one long and many short documents becomes many rows, so a run may need much more memory.
@@ -62,9 +74,18 @@ def rows(name: str) -> list[str]:
         proof = packing.prove(model, tokens(), "rows", width=256)
         values = (proof.measure.difference, proof.measure.leak)
         shown = " | ".join("error" if one == inf else f"{one:.1e}" for one in values)
-        outcome = "packed" if proof.holds else "one document per row"
+        outcome = _refusal(model) or ("packed" if proof.holds else "one document per row")
         lines.append(f"| `{name}` | {attention} | {shown} | {outcome} |\n")
     return lines
+
+
+def _refusal(model: Any) -> str | None:
+    try:
+        check_model(model, tokens(), width=256)
+    except ConfigError as error:
+        reason = "its logits are not those of TRL" if "logits" in str(error) else str(error)
+        return f"refused: {reason}"
+    return None
 
 
 def main() -> None:

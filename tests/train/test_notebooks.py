@@ -96,3 +96,23 @@ def test_a_selection_keeps_its_rows_with_lengths_and_columns(shards: Path) -> No
     assert (
         IndexRows(open_shards(shards).select([3, 5, 8])).shards.identity != chosen.shards.identity
     )
+
+
+def test_input_tokens_without_padding_are_counted_with_their_ends(
+    shards: Path, start: Path, tmp_path: Path
+) -> None:
+    """The padding of a tokenizer is often its EOS, which ends every message of the data."""
+    tokenizer = AutoTokenizer.from_pretrained(shards / "tokenizer")
+    tokenizer.pad_token = tokenizer.eos_token
+    settings = {**SETTINGS, "train_sampling_strategy": "sequential"}
+    trainer = SFTTrainer(
+        str(start),
+        args=SFTConfig(str(tmp_path), include_num_input_tokens_seen="non_padding", **settings),
+        train_dataset=open_shards(shards),
+        processing_class=tokenizer,
+    )
+    trainer.train()
+    rows = Shards(shards, "train").samples(range(4))
+    assert any((row["input_ids"] == tokenizer.eos_token_id).any() for row in rows)
+    expected = sum(len(row["input_ids"]) for row in rows)
+    assert trainer.state.num_input_tokens_seen == expected

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from train_runs import train, words
+from zephyr_fast import ConfigError
 from zephyr_fast.train import dpo, sft
 from zephyr_fast.train.__main__ import main
 from zephyr_fast.train.effects import LOSSES, SMOOTHED
@@ -27,6 +28,28 @@ REFUSED: list[Case] = [
     ("dpo", {"max_steps": 0}, "`max_steps: 0` would train `num_train_epochs`"),
     ("sft", {"ignore_data_skip": True}, "a resumed run continues at its exact row"),
     ("sft", {"save_strategy": "steps", "save_steps": 0}, "`save_steps` must be above 0"),
+    ("sft", {"eval_strategy": "steps", "eval_steps": 0}, "`eval_steps` must be above 0"),
+    (
+        "sft",
+        {"eval_strategy": "steps", "eval_steps": "inf"},
+        "`eval_steps` must be above 0 and fin",
+    ),
+    ("dpo", {"eval_strategy": "steps", "eval_steps": -1}, "set `eval_strategy: no`"),
+    ("sft", {"save_strategy": "steps", "save_steps": "nan"}, "`save_steps` must be above 0"),
+    ("sft", {"logging_steps": 0}, "to never log, set `logging_strategy: no`"),
+    ("sft", {"logging_steps": -5}, "`logging_steps` must be above 0 and finite, not -5"),
+    ("sft", {"eval_strategy": "epoch", "eval_steps": 2}, "without `eval_strategy: steps`; it is"),
+    ("dpo", {"save_strategy": "epoch", "save_steps": 2}, "without `save_strategy: steps`; it is"),
+    ("sft", {"eval_steps": 2}, "`eval_steps` has no effect without `eval_strategy: steps`"),
+    ("sft", {"lr_scheduler_type": "constant", "warmup_steps": 2}, "constant_with_warmup"),
+    ("sft", {"optim": "sgd", "adam_beta1": 0.5}, "an optimizer of the Adam family"),
+    ("sft", {"optim": "adafactor", "adam_epsilon": 1e-6}, "an optimizer of the Adam family"),
+    ("sft", {"eval_delay": 5}, "`eval_delay` has no effect without `eval_strategy: steps`"),
+    ("sft", {"metric_for_best_model": "loss"}, "without `load_best_model_at_end: true`"),
+    ("sft", {"load_best_model_at_end": True}, "set `eval_strategy` and `save_strategy`"),
+    ("sft", {"greater_is_better": True}, "without `load_best_model_at_end: true`"),
+    ("sft", {"loss_type": "dft", "label_smoothing_factor": 0.1}, "without `loss_type: nll`"),
+    ("sft", {"bf16_full_eval": True}, "evaluations are part of training and use its precision"),
     ("sft", {"save_total_limit": 0}, "`save_total_limit` must be from 1"),
     ("sft", {"max_grad_norm": -1}, "`max_grad_norm` must be from 0"),
     ("sft", {"weight_decay": -1}, "`weight_decay` must be from 0"),
@@ -51,6 +74,7 @@ REFUSED: list[Case] = [
     ("dpo", {"loss_weights": -1}, "`loss_weights` must be at least 0"),
     ("dpo", {"f_divergence_type": "kl"}, "unknown `f_divergence_type` `kl`; known: reverse_kl"),
     ("dpo", {"f_alpha_divergence_coef": 0.9}, "without `f_divergence_type: alpha_divergence`"),
+    ("dpo", {"ref_model": "m"}, "the reference is the model that the run starts from"),
     ("dpo", {"discopop_tau": 0.9}, "without `loss_type: discopop`"),
     ("dpo", {"discopop_tau": 0, "loss_type": "discopop"}, "`discopop_tau` must be above 0"),
     ("dpo", {"ref_model_sync_steps": 2}, "without `sync_ref_model: true`"),
@@ -136,6 +160,14 @@ ACCEPTED: list[tuple[str, dict[str, Any]]] = [
     *(("dpo", {"loss_type": loss, "label_smoothing": 0.1}) for loss in SMOOTHED),
     *(("dpo", {"loss_type": loss}) for loss in LOSSES if loss != "exo_pair"),
     ("dpo", {"loss_type": "discopop", "discopop_tau": 0.9}),
+    ("sft", {"eval_strategy": "steps", "eval_steps": 0.5, "eval_delay": 1}),
+    ("sft", {"optim": "galore_adamw", "optim_target_modules": "q_proj"}),
+    ("sft", {"optim": "apollo_adamw", "optim_target_modules": "q_proj"}),
+    ("sft", {"eval_strategy": "no", "eval_steps": 5}),
+    ("sft", {"save_strategy": "no", "save_steps": 0}),
+    ("sft", {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 2}),
+    ("sft", {"optim": "adamw_torch", "adam_beta1": 0.5, "label_smoothing_factor": 0.1}),
+    ("sft", {"save_strategy": "best", "metric_for_best_model": "loss", "eval_strategy": "epoch"}),
     ("dpo", {"f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 0.9}),
     ("dpo", {"sync_ref_model": True, "ref_model_mixup_alpha": 0.9, "ref_model_sync_steps": 1}),
     ("dpo", {"neftune_noise_alpha": 5.0, "pack": "false"}),
@@ -165,3 +197,18 @@ def test_zero_epochs_evaluate_and_train_nothing(shards: Path, start: Path, tmp_p
 
     first, second = load(before), load(after)
     assert all((first[name] == second[name]).all() for name in first)
+
+
+def test_intervals_of_a_file_are_checked_with_its_name(tmp_path: Path) -> None:
+    """An interval that is `null` is not set, and a strategy of the command line counts."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("eval_steps: 0\neval_strategy: steps\n", encoding="utf-8")
+    line = [*words("sft", tmp_path, tmp_path, tmp_path)[1:], "--config", str(file)]
+    with pytest.raises(ConfigError, match=f"{file}: `eval_steps` must be above 0"):
+        sft.parse(line)
+    sft.parse([*line, "--eval_strategy", "no"])
+    file.write_text("liger_kernel_config: {rope: true}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="has no effect without `use_liger_kernel: true`"):
+        sft.parse(line)
+    file.write_text("eval_steps: null\neval_strategy: epoch\n", encoding="utf-8")
+    sft.parse(line)

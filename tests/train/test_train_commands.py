@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
+import shards_by_hand
 from train_runs import train, words
 from zephyr_fast import InputError, OutputExistsError
 from zephyr_fast.train.__main__ import main
@@ -72,6 +73,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "noise": ("sft", {"neftune_noise_alpha": 5.0}, "set `pack: false`"),
     "reference": ("dpo", {"sync_ref_model": True, "use_peft": True}, "sync_ref_model"),
     "orpo": ("dpo", {"loss_type": "orpo"}, "unknown `loss_type` `orpo`; known: sigmoid"),
+    "kto_pair": ("dpo", {"loss_type": "kto_pair"}, "`kto_pair` has its own trainer in TRL"),
+    "aot_pair": ("dpo", {"loss_type": "aot_pair"}, "TRL has renamed it to `aot`"),
     "json": ("sft", {"model_init_kwargs": "{a"}, "`--model_init_kwargs` is not valid JSON"),
     "free": ("dpo", {"padding_free": True}, "`--padding_free` has no effect"),
     "metric": ("sft", BEST, "`metric_for_best_model` training argument is set to 'eval_nothing'"),
@@ -97,3 +100,36 @@ def test_a_missing_package_or_an_impossible_option_is_one_line(
     assert main(words(act, data, start, tmp_path, **settings)) in (2, 4)
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ") and expected in error
+
+
+@pytest.mark.parametrize(
+    ("method", "expected"),
+    [
+        (
+            "kto",
+            "`kto` has its own trainer in TRL, which tokenizes text itself: give it the `text`",
+        ),
+        ("ORPO", "`ORPO` has its own trainer in TRL"),
+        ("cpo", "or use `dpo`"),
+        ("simpo", "or use `dpo`"),
+        ("ipo", "set `loss_type: ipo`"),
+        ("online-dpo", "generates while it trains"),
+        ("distill", "is `sft` with `--teacher MODEL`"),
+        ("sftt", "expected `sft` or `dpo`, not `sftt`"),
+    ],
+)
+def test_another_method_is_refused_with_what_to_do(
+    method: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([method, "--shards", "s"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and expected in lines[0]
+
+
+def test_a_dataset_without_rows_to_train_on_is_named(
+    start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"input_ids": [1, 5, 6], "labels": [-100, 5, 6], "seq_lengths": [3], "row_ids": [0]}
+    folder = shards_by_hand.write(tmp_path / "shards", "sft", {"test": [row]}, 64)
+    assert main(words("sft", folder, start, tmp_path / "out")) == 2
+    assert f"`{folder}` has no `train` split" in capsys.readouterr().err

@@ -7,6 +7,8 @@ run            the steps common to all methods: settings, splits, training, eval
 ordered        a trainer mixin that reads shards in order and resumes at the exact row
 packing        the decision to pack documents, and unpacking if the model does not isolate them
 isolation      the measurement behind it; `isolation_documents` has the documents it uses
+causality      a check that the model is causal, and has the log-probs of its logits
+dropout        DPO without dropout
 padding_free   packing of completions inside the model's forward pass
 evaluation     exact means over the rows of an evaluation
 divergence     stops a run whose loss, gradient or weights are not finite
@@ -17,6 +19,7 @@ saving         models that are ready to generate, in checkpoints and at the end
 metrics        the share of pairs whose chosen completion has the higher log-prob
 configs        arguments from YAML and the command line, and replacements of old keys
 unsupported_keys  keys that are rejected, with their replacements
+intervals      intervals of 0 steps, or without effect
 ranges         numbers that are out of range
 effects        options that would have no effect on a run
 adapter_targets  names of an adapter that match nothing in the model

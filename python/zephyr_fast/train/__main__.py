@@ -8,6 +8,7 @@ from importlib import import_module
 from zephyr_fast._core import ConfigError, StorageError, ZephyrError
 from zephyr_fast.dataset.product import Product
 from zephyr_fast.printed import never_fail_to_encode, said, shown, warn, without_secrets
+from zephyr_fast.train.unsupported_keys import UNSUPPORTED_METHODS
 
 USAGE = """Usage: python -m zephyr_fast.train {{{methods}}} [--config NAME_OR_PATH] --shards DIR … \
 [--any_trl_argument VALUE …]
@@ -109,6 +110,8 @@ def _run(arguments: list[str]) -> int:
         module = import_module(f"zephyr_fast.train.{method}")  # one module per training method
         module.main(*module.parse(rest))
     else:
+        if reason := UNSUPPORTED_METHODS.get(method.lower().replace("-", "_")):
+            raise ConfigError(f"`{method}` {reason}")
         expected = " or ".join(f"`{one.act}`" for one in Product)
         raise ConfigError(
             f"expected {expected}, not `{method}`; see `python -m zephyr_fast.train --help`"

@@ -18,6 +18,7 @@ from zephyr_fast.dataset.product import Product
 from zephyr_fast.printed import brief, without_secrets
 from zephyr_fast.train.config_file import read
 from zephyr_fast.train.effects import check_effects
+from zephyr_fast.train.intervals import check_intervals
 from zephyr_fast.train.ranges import WHOLE_MAX, check_numbers
 from zephyr_fast.train.unsupported_keys import UNSUPPORTED_KEYS
 
@@ -144,6 +145,7 @@ def parse(
     try:
         # TRL's config reader would open the file again.
         parser.set_defaults_with_config(**given)
+        check_intervals(parser.parse_args(rest), chosen, where)
         parsed = tuple(parser.parse_args_into_dataclasses(args=rest, look_for_args_file=False))
     except (
         ValueError,

@@ -81,9 +81,9 @@ class DistillationTrainer(SFTTrainer):
         )
         log(f"distilling from `{name}` with weight {weight:g}")
 
-    def packed_models(self) -> list[Any]:
+    def trained_models(self) -> list[Any]:
         """The student and the teacher."""
-        return [*super().packed_models(), self.teacher]
+        return [*super().trained_models(), self.teacher]
 
     def compute_loss(
         self,

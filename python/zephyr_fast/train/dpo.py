@@ -20,6 +20,7 @@ from zephyr_fast.load.index import IndexRows
 from zephyr_fast.train import configs, packing, run, saving
 from zephyr_fast.train.adapter_targets import check_targets
 from zephyr_fast.train.complete import ReferenceMixin
+from zephyr_fast.train.dropout import disable_dropout
 from zephyr_fast.train.effects import check_preferences
 from zephyr_fast.train.evaluation import ROWS, Weights
 from zephyr_fast.train.metrics import preferences
@@ -57,6 +58,10 @@ class DPOTrainer(ReferenceMixin, CheckedTrainerMixin, trl.DPOTrainer):  # type: 
             else nullcontext()
         ):
             super().__init__(model=model, args=args, **rest)
+        if args.disable_dropout:
+            for one in (self.model, self.ref_model):
+                if one is not None:
+                    disable_dropout(one)
 
     def _prepare_dataset(self, dataset: "Dataset", *_args: Any, **_kwargs: Any) -> "Dataset":
         return dataset

@@ -10,6 +10,8 @@ from dataclasses import fields
 from typing import Any
 
 from zephyr_fast._core import ConfigError
+from zephyr_fast.train.model import log
+from zephyr_fast.train.unsupported_keys import UNSUPPORTED_LOSSES
 
 LOSSES = (
     *("sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard"),
@@ -29,6 +31,14 @@ _ADAPTER = (
     *("lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_target_parameters"),
     *("lora_modules_to_save", "use_rslora", "use_dora"),
 )
+
+_WITHOUT_BETAS = (
+    *("sgd", "adagrad", "rmsprop", "adafactor", "galore_adafactor", "lomo", "adalomo"),
+    "schedule_free_sgd",
+)
+"""The beginnings of the names of optimizers that have no `adam_*` settings."""
+
+_WITHOUT_WARMUP = ("constant", "reduce_lr_on_plateau", "greedy")
 
 NEEDS: dict[tuple[str, ...], tuple[str, Callable[[Any, Any], bool]]] = {
     _ADAPTER: ("`use_peft: true`", lambda _training, model: model.use_peft),
@@ -52,9 +62,41 @@ NEEDS: dict[tuple[str, ...], tuple[str, Callable[[Any, Any], bool]]] = {
         f"one of the losses {', '.join(SMOOTHED)}",
         lambda training, _model: bool(set(SMOOTHED) & set(training.loss_type)),
     ),
+    ("label_smoothing_factor",): (
+        "`loss_type: nll`",
+        lambda training, _model: training.loss_type != "dft",
+    ),
+    ("warmup_steps",): (
+        "a schedule with a warmup; set `lr_scheduler_type: constant_with_warmup`",
+        lambda training, _model: training.lr_scheduler_type not in _WITHOUT_WARMUP,
+    ),
+    ("adam_beta1", "adam_beta2", "adam_epsilon"): (
+        "an optimizer of the Adam family (`optim`)",
+        lambda training, _model: not training.optim.value.startswith(_WITHOUT_BETAS),
+    ),
+    ("eval_delay",): (
+        "`eval_strategy: steps` or `epoch`",
+        lambda training, _model: training.eval_strategy != "no",
+    ),
+    ("load_best_model_at_end",): (
+        "evaluations and checkpoints; set `eval_strategy` and `save_strategy`",
+        lambda training, _model: "no" not in (training.eval_strategy, training.save_strategy),
+    ),
+    ("metric_for_best_model", "greater_is_better"): (
+        "`load_best_model_at_end: true` or `save_strategy: best`",
+        lambda training, _model: (
+            training.load_best_model_at_end
+            or training.save_strategy == "best"
+            or training.lr_scheduler_type in _WITHOUT_WARMUP[1:]  # they read it
+        ),
+    ),
+    ("liger_kernel_config",): (
+        "`use_liger_kernel: true`",
+        lambda training, _model: training.use_liger_kernel,
+    ),
     ("optim_target_modules",): (
         "an optimizer that projects gradients (`optim: galore_…` or `apollo_…`)",
-        lambda training, _model: str(training.optim).startswith(("galore", "apollo", "lomo")),
+        lambda training, _model: training.optim.value.startswith(("galore", "apollo")),
     ),
     ("optim_args",): (
         "an optimizer that reads them, which these do not: adamw_torch, adamw_torch_fused, "
@@ -97,8 +139,12 @@ def check_effects(training: Any, model: Any, given: Iterable[str]) -> None:
             "`ignore_data_skip` has no effect, because a resumed run continues at its exact row; "
             "start a new run with the checkpoint as `--model_name_or_path`"
         )
+    if "lora_dropout" in given and model.lora_dropout and getattr(training, "disable_dropout", 0):
+        log(
+            "warning: `lora_dropout` has no effect, because `disable_dropout` is true unless it is "
+            "set to false"
+        )
     _check_tables(training)
-    _check_steps(training)
     if model.model_revision != "main" and os.path.isdir(str(model.model_name_or_path)):
         raise ConfigError(
             f"`model_revision` has no effect, because `{model.model_name_or_path}` is a directory"
@@ -112,7 +158,8 @@ def check_preferences(training: Any, pack: str) -> None:
     losses = training.loss_type
     for loss in losses:
         if loss not in LOSSES:
-            raise ConfigError(f"unknown `loss_type` `{loss}`; known: {', '.join(LOSSES)}")
+            hint = f"; {UNSUPPORTED_LOSSES[loss]}" if loss in UNSUPPORTED_LOSSES else ""
+            raise ConfigError(f"unknown `loss_type` `{loss}`; known: {', '.join(LOSSES)}{hint}")
     if "exo_pair" in losses and not training.label_smoothing > 0:
         raise ConfigError("`loss_type: exo_pair` needs a `label_smoothing` above 0, e.g. 1e-3")
     if training.use_weighting and (found := [loss for loss in losses if loss in UNWEIGHTED]):
@@ -159,14 +206,6 @@ def _check_tables(training: Any) -> None:
                 f"unknown `torch_compile_mode` `{training.torch_compile_mode}`; known: "
                 f"{', '.join(modes)}"
             )
-
-
-def _check_steps(training: Any) -> None:
-    """Raise ConfigError for intervals of 0 steps, with which transformers would never save."""
-    for action in ("save", "eval"):
-        strategy, steps = (getattr(training, f"{action}_{part}") for part in ("strategy", "steps"))
-        if strategy == "steps" and steps is not None and steps <= 0:
-            raise ConfigError(f"`{action}_steps` must be above 0, not {steps}")
 
 
 def _is_changed(training: Any, model: Any, key: str) -> bool:

@@ -97,13 +97,13 @@ def measure(
         UnfitError: If the model does not support packed documents.
     """
     vocabulary = model_of(model).config.get_text_config().vocab_size
-    forward = partial(_log_probs, model, device or next(model.parameters()).device)
+    forward = partial(log_probs, model, device or next(model.parameters()).device)
     rounding = _rounding(model, autocast)
     sets = (
         short_documents(tokens, vocabulary),
         long_documents(tokens, vocabulary, width, windows if layout == "varlen" else 1),
     )
-    with _at_rest(model):
+    with at_rest(model):
         measures = [_measured(forward, one, layout, rounding) for one in sets]
     control = max(one.control for one in measures)
     return worst([one._replace(control=control) for one in measures])
@@ -266,7 +266,7 @@ def _rounding(model: Any, autocast: "torch.dtype | None") -> float | None:
     return None if coarsest <= torch.finfo(torch.float32).eps else coarsest
 
 
-def _log_probs(model: Any, device: Any, inputs: dict[str, Any]) -> "torch.Tensor":
+def log_probs(model: Any, device: Any, inputs: dict[str, Any]) -> "torch.Tensor":
     """Return the log-prob of each token but the first of a row, [R, W - 1] float32."""
     import torch
 
@@ -283,7 +283,7 @@ def _log_probs(model: Any, device: Any, inputs: dict[str, Any]) -> "torch.Tensor
 
 
 @contextmanager
-def _at_rest(model: Any) -> Iterator[None]:
+def at_rest(model: Any) -> Iterator[None]:
     """Disable dropout and gradients; restore the modes of all modules and the generators after."""
     import torch
 

@@ -78,7 +78,7 @@ def short_documents(tokens: "torch.Tensor | Ids", vocabulary: int) -> Documents:
     Every second row lacks its last document, so that it ends with padding.
     """
     rows = [row if index % 2 == 0 else row[:-1] for index, row in enumerate(_rotations(LENGTHS))]
-    return Documents(_documents(tokens, vocabulary, LENGTHS), [rows], len(LENGTHS))
+    return Documents(cut(tokens, vocabulary, LENGTHS), [rows], len(LENGTHS))
 
 
 def long_documents(
@@ -96,7 +96,7 @@ def long_documents(
         [[number + len(row) * window for number in row] for window in range(windows)]
         for row in _rotations(lengths)
     ]
-    return Documents(_documents(tokens, vocabulary, lengths * windows), batches, len(lengths))
+    return Documents(cut(tokens, vocabulary, lengths * windows), batches, len(lengths))
 
 
 def _rotations(lengths: Sequence[int]) -> list[list[int]]:
@@ -104,7 +104,7 @@ def _rotations(lengths: Sequence[int]) -> list[list[int]]:
     return [numbers[shift:] + numbers[:shift] for shift in numbers]
 
 
-def _documents(tokens: "torch.Tensor | Ids", vocabulary: int, lengths: Sequence[int]) -> list[Ids]:
+def cut(tokens: "torch.Tensor | Ids", vocabulary: int, lengths: Sequence[int]) -> list[Ids]:
     """Cut documents from these tokens, which are repeated if there are too few.
 
     If they are monotonous, other tokens are used.

@@ -23,10 +23,16 @@ if TYPE_CHECKING:
 def read_manifests(data: ShardArguments, product: Product) -> list[Manifest]:
     """Read the manifests of all datasets, and replace URLs in `data` with their local copies.
 
-    Raises ConfigError if a dataset has another product.
+    Raises ConfigError if a dataset has another product or no `train` split.
     """
     data.shards = [str(local(directory)) for directory in data.shards]
-    return [read_manifest(directory, product) for directory in data.shards]
+    manifests = [read_manifest(directory, product) for directory in data.shards]
+    for directory, manifest in zip(data.shards, manifests, strict=True):
+        if "train" not in manifest.splits:
+            raise ConfigError(
+                f"`{directory}` has no `train` split, so there is nothing to train on"
+            )
+    return manifests
 
 
 def hide_token(training: "SFTConfig | DPOConfig") -> None:

@@ -23,6 +23,7 @@ class TokenCountMixin:
     """Mixin to put before a subclass of TRL's trainers, which log `num_tokens`."""
 
     accelerator: Any
+    args: Any
     model: Any
     state: Any
     _metrics: Any
@@ -40,6 +41,18 @@ class TokenCountMixin:
         attributes = {"num_tokens": self._total_train_tokens}
         self.state.stateful_callbacks[STORED_AS] = {"args": {}, "attributes": attributes}
         super()._save_checkpoint(*args, **kwargs)  # type: ignore[misc]
+
+    def _track_num_input_tokens(self, inputs: dict[str, Any]) -> None:
+        """Count for `include_num_input_tokens_seen`.
+
+        transformers would not count EOS without an attention mask, where it is also the padding.
+        """
+        counts = inputs.get(TOKEN_COUNTS)
+        if counts is None or self.args.include_num_input_tokens_seen != "non_padding":
+            super()._track_num_input_tokens(inputs)  # type: ignore[misc]
+            return
+        tokens = counts.sum().reshape(1).to(self.args.device)
+        self.state.num_input_tokens_seen += int(self.accelerator.gather(tokens).sum())
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Return the loss, and count the tokens of the batches that train."""

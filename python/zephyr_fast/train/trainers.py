@@ -10,6 +10,7 @@ from zephyr_fast._core import ConfigError
 from zephyr_fast.load.collators import IGNORED, Layout, WindowCollator, layout_for
 from zephyr_fast.load.index import IndexRows, is_index
 from zephyr_fast.train import packing
+from zephyr_fast.train.causality import CausalityMixin
 from zephyr_fast.train.divergence import DivergenceMixin
 from zephyr_fast.train.evaluation import ROWS, ExactEvaluationMixin, Weights
 from zephyr_fast.train.model import log, warn_of_other_ids
@@ -29,6 +30,7 @@ class CheckedTrainerMixin(
     DivergenceMixin,
     ExactEvaluationMixin,
     TokenCountMixin,
+    CausalityMixin,
     OrderedTrainerMixin,
 ):
     """What the trainers of all methods share."""
@@ -99,10 +101,6 @@ class SFTTrainer(CheckedTrainerMixin, trl.SFTTrainer):  # type: ignore[misc]  # 
         """Return the label tokens of a batch, which the loss is a mean over."""
         return {ROWS: int((inputs["labels"][:, 1:] != IGNORED).sum())}
 
-    def packed_models(self) -> list[Any]:
-        """Return the models that get packed rows, after they were sharded and quantized."""
-        return [self.model_wrapped]
-
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The batch on its device; unpacked where the proof, on the first batch, fails."""
         inputs = super()._prepare_inputs(inputs)
@@ -111,7 +109,7 @@ class SFTTrainer(CheckedTrainerMixin, trl.SFTTrainer):  # type: ignore[misc]  # 
         if self._is_packed is None:
             self._is_packed = all(
                 packing.allowed(self.pack, self._proof(model, inputs))
-                for model in self.packed_models()
+                for model in self.trained_models()
             )
         if self._is_packed:
             return inputs

@@ -15,6 +15,8 @@ _TEMPLATE = _NO_EFFECT + "set `template.name` in the data recipe; the shards inc
 _TOKENIZER = _NO_EFFECT + "training uses the tokenizer in their `tokenizer` directory"
 _LOSS = _NO_EFFECT + "set `tokenize.train_on` in the data recipe"
 _NO_METRICS = "has no effect, because the command has no `compute_metrics` that would use it"
+_FULL_EVAL = "has no effect, because evaluations are part of training and use its precision"
+_REFERENCE = "is not supported: the reference is the model that the run starts from"
 _NOT_NEEDED = "is no longer needed; remove it: "
 
 UNSUPPORTED_KEYS = {
@@ -41,6 +43,9 @@ UNSUPPORTED_KEYS = {
     "push_to_hub_model_id": "is renamed to `hub_model_id`",
     "rpo_alpha": "is replaced by `loss_type: [sigmoid, sft]` with `loss_weights: [1.0, ALPHA]`",
     "reference_free": "was removed from TRL",
+    "ref_model": _REFERENCE,
+    "ref_model_name_or_path": _REFERENCE,
+    "ref_model_init_kwargs": _REFERENCE,
     "generate_during_eval": "was removed from TRL",
     "ref_adapter_name": _NOT_NEEDED + "the reference of an adapter is its initial state",
     "model_adapter_name": _NOT_NEEDED + "the adapter is named `default`",
@@ -81,6 +86,8 @@ UNSUPPORTED_KEYS = {
     "precompute_ref_batch_size": "has no effect: `zephyr-fast ref-logprobs` stores the reference "
     "log-probs",
     "do_predict": "has no effect: predictions are not written; see `zephyr-fast generate`",
+    "bf16_full_eval": _FULL_EVAL,
+    "fp16_full_eval": _FULL_EVAL,
     "prediction_loss_only": _NO_METRICS,
     "include_for_metrics": _NO_METRICS,
     "batch_eval_metrics": _NO_METRICS,
@@ -97,3 +104,37 @@ UNSUPPORTED_KEYS = {
     "tail": "is renamed to `remainder`",
 }
 """The reason why a key is rejected, and the replacement, by key."""
+
+_OTHER_TRAINER = (
+    "has its own trainer in TRL, which tokenizes text itself: give it the `text` directory of "
+    "`zephyr-fast binarize`"
+)
+
+UNSUPPORTED_METHODS = {
+    **{
+        name: f"{_OTHER_TRAINER}, or use `dpo`"
+        for name in ("kto", "orpo", "cpo", "simpo", "reward", "bco")
+    },
+    **{
+        name: f"is a loss of `dpo`: set `loss_type: {loss}`"
+        for name, loss in (("ipo", "ipo"), ("apo", "apo_zero"), ("aot", "aot"))
+    },
+    **{
+        name: "generates while it trains, which is not supported; use TRL"
+        for name in ("grpo", "rloo", "ppo", "online_dpo", "gkd")
+    },
+    "distill": "is `sft` with `--teacher MODEL`",
+}
+"""Training methods that are not commands, and what to do instead, by name."""
+
+UNSUPPORTED_LOSSES = {
+    **{name: f"`{name}` {_OTHER_TRAINER}" for name in ("simpo", "orpo", "cpo", "kto", "kto_pair")},
+    "bco": "TRL names it `bco_pair`",
+    "exo": "TRL names it `exo_pair`",
+    "nca": "TRL names it `nca_pair`",
+    "sppo": "TRL names it `sppo_hard`",
+    "apo": "TRL has `apo_zero` and `apo_down`",
+    "aot_pair": "TRL has renamed it to `aot`, and what was `aot` to `aot_unpaired`",
+    "dpo": "TRL names it `sigmoid`",
+}
+"""Values of `loss_type` that TRL's DPO does not have, and what to do instead."""

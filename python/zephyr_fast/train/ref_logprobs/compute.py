@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from zephyr_fast._core import ConfigError, InputError, IntegrityError
 from zephyr_fast.dataset.manifest import Manifest
@@ -21,6 +22,7 @@ from zephyr_fast.load.collators import PairCollator, layout_for
 from zephyr_fast.load.samples import Sample
 from zephyr_fast.load.shards import Shards
 from zephyr_fast.train import packing
+from zephyr_fast.train.causality import check_model
 from zephyr_fast.train.model import base_of_adapter, check_fit, load_tokenizer, log, read_manifest
 from zephyr_fast.train.padding_free import pack_forward
 from zephyr_fast.train.ref_logprobs import store
@@ -182,7 +184,9 @@ def _compute(
     policy = _load(model, key.dtype, attention)
     shards = {split: Shards(prefs, split) for split in {part.split for part in parts}}
     _try_forward(policy, model)
-    collate = _collator(policy, prefs)
+    tokens, longest = _some_tokens(prefs)
+    check_model(policy, tokens, width=longest)
+    collate = _collator(policy, tokens, longest)
     for done, part in enumerate(parts, 1):
         samples = [shards[part.split][row] for row in range(part.first, part.first + part.pairs)]
         store.write_part(_path(prefs, key, part), _log_probs(policy, collate, samples))
@@ -222,17 +226,11 @@ def _try_forward(model: Any, name: str) -> None:
         model(input_ids=ids, labels=ids, use_cache=False, fused_lm_head=True)
 
 
-def _collator(model: Any, prefs: str | Path) -> PairCollator:
-    """Return a collator that packs if the model is proven to isolate packed completions.
+def _some_tokens(prefs: str | Path) -> tuple[npt.NDArray[np.int64], int]:
+    """Return tokens of the first pairs of the first split, and the longest row of all splits.
 
-    The proof uses the first pairs of the first split, so that all processes get the same result.
+    So all processes check and prove the model with the same tokens.
     """
-    padded = PairCollator(pad_token_id=0)
-    try:
-        layout = layout_for(model.config._attn_implementation)
-    except ConfigError as error:
-        log(f"{error}; continuing with one completion per row, which is slower")
-        return padded
     manifest = read_manifest(str(prefs), Product.PAIRS)
     first = next(name for name, split in sorted(manifest.splits.items()) if split.examples)
     pairs, count = Shards(prefs, first), min(2, manifest.split(first).examples)
@@ -243,7 +241,17 @@ def _collator(model: Any, prefs: str | Path) -> PairCollator:
             for name in ("prompt_ids", "chosen_ids", "rejected_ids")
         ]
     )
-    longest = max(split.seq_len for split in manifest.splits.values())
+    return tokens, max(split.seq_len for split in manifest.splits.values())
+
+
+def _collator(model: Any, tokens: npt.NDArray[np.int64], longest: int) -> PairCollator:
+    """Return a collator that packs if the model is proven to isolate packed completions."""
+    padded = PairCollator(pad_token_id=0)
+    try:
+        layout = layout_for(model.config._attn_implementation)
+    except ConfigError as error:
+        log(f"{error}; continuing with one completion per row, which is slower")
+        return padded
     completions = max(2, -(-TOKENS_PER_BATCH // longest))
     proof = packing.prove(model, tokens, layout, width=longest, windows=completions)
     return replace(padded, layout=layout) if packing.allowed("auto", proof) else padded
