@@ -106,6 +106,7 @@ impl Tokenizer {
         })?;
         let reference = Arc::new(Reference::new(&json, &file)?);
         let config = special::config(folder)?;
+        special::check_whole(&config, folder)?;
         let special = SpecialTokens::from_config(&config);
         let chat_template = special::chat_template(folder, &config)?;
         let lead = reference
