@@ -27,7 +27,7 @@ impl Guards<'_> {
         let mut before: Vec<&str> = Vec::new();
         for (target, value) in &with.assignments {
             let start = self.named(value);
-            self.check_names(&self.source[start..end(value)], &before, "`with`");
+            self.check_names(value, start, &before, "`with`");
             match target {
                 Expr::Var(name) => before.push(name.id),
                 _ if with.assignments.len() > 1 => {
@@ -43,14 +43,17 @@ impl Guards<'_> {
         let names: Vec<&str> = of.args.iter().filter_map(name).collect();
         for default in &of.defaults {
             let start = self.named(default);
-            self.check_names(&self.source[start..end(default)], &names, "a default of a macro");
+            self.check_names(default, start, &names, "a default of a macro");
         }
     }
 
     /// Refuses a value that reads one of these names.
-    fn check_names(&mut self, value: &str, names: &[&str], place: &str) {
+    fn check_names(&mut self, value: &Expr, start: usize, names: &[&str], place: &str) {
+        if matches!(value, Expr::Const(_)) {
+            return;
+        }
         let is_of_name = |letter: char| letter.is_alphanumeric() || letter == '_';
-        let mut words = value.split(|letter| !is_of_name(letter));
+        let mut words = self.source[start..end(value)].split(|letter| !is_of_name(letter));
         if let Some(read) = words.find(|word| names.contains(word)) {
             self.refused = Some(format!("reading `{read}` in {place}"));
         }
@@ -158,6 +161,7 @@ mod tests {
             ("{% with a = a %}{% endwith %}", false),
             ("{% macro m(a, b=a.x) %}{% endmacro %}", true),
             ("{% macro m(a, b=c) %}{% endmacro %}", false),
+            ("{% macro m(a, b='a') %}{% endmacro %}", false),
             ("{% for a in b %}{% else %}{% if c %}{% set d = 1 %}{% endif %}{% endfor %}", true),
             ("{% for a in b %}{% set d = 1 %}{% else %}{{ d }}{% endfor %}", false),
             ("{% call(a='b') m() %}{% endcall %}", true),
