@@ -1,5 +1,5 @@
-"""Expressions of Jinja: the engine writes what Python's Jinja writes, or refuses; never other
-text.
+"""Expressions and statements of Jinja: the engine writes what Python's Jinja writes, or refuses;
+never other text.
 """
 
 import json
@@ -27,11 +27,9 @@ SETS = (
 )
 
 # One a line; add one and it is a test. `c` is a content, `l` a list, `d` a map, `ns` a namespace.
-EXPRESSIONS = (
-    (Path(__file__).parents[1] / "fixtures" / "jinja_expressions.txt")
-    .read_text(encoding="utf-8")
-    .splitlines()
-)
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+EXPRESSIONS = (FIXTURES / "jinja_expressions.txt").read_text(encoding="utf-8").splitlines()
+STATEMENTS = (FIXTURES / "jinja_statements.txt").read_text(encoding="utf-8").splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +44,18 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_engine_writes_what_python_writes_or_refuses(
     expression: str, tokenizer: Path, tmp_path: Path
 ) -> None:
-    template = f"{SETS}{WRITES}[{{{{ {expression} }}}}]"
-    file = tmp_path / "expression.jinja"
+    compare(f"{SETS}{WRITES}[{{{{ {expression} }}}}]", tokenizer, tmp_path)
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_statements_write_what_python_writes_or_are_refused(
+    statement: str, tokenizer: Path, tmp_path: Path
+) -> None:
+    compare(f"{SETS}{WRITES}[{statement}]", tokenizer, tmp_path)
+
+
+def compare(template: str, tokenizer: Path, folder: Path) -> None:
+    file = folder / "expression.jinja"
     file.write_text(template, encoding="utf-8")
     try:
         [got] = json.loads(_core.render((tokenizer, str(file)), json.dumps([MESSAGES]), True))

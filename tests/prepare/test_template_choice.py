@@ -242,3 +242,21 @@ def test_the_summary_names_the_template_and_warns_of_one_for_another_model(tmp_p
     silent = ["prep", "--input", "sample", "--out", str(tmp_path / "own")]
     found = CliRunner().invoke(cli, silent)
     assert "splits" not in found.output and "zephyr; assistant messages end" in found.output
+
+
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "special_tokens_map.json"])
+def test_a_tokenizer_that_splits_special_tokens_is_refused(file: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    of = tokenizer(tmp_path / "of")
+    run(tmp_path, tokenizer(tmp_path / "whole", split_special_tokens=False), TURNS)
+    path = of / file
+    config = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps(config | {"split_special_tokens": True}))
+    if file == "tokenizer_config.json":
+        # What the setting does: the same text has other ids than those of `tokenizer.json`.
+        [end] = transformers.AutoTokenizer.from_pretrained(tmp_path / "out" / "tokenizer").encode(
+            "</s>", add_special_tokens=False
+        )
+        assert len(transformers.AutoTokenizer.from_pretrained(of).tokenize("</s>")) > 1, end
+    with pytest.raises(ConfigError, match="`split_special_tokens` to true"):
+        run(tmp_path / "of", of, TURNS)

@@ -12,8 +12,11 @@ mod jinja;
 mod json;
 mod left_out;
 mod limits;
+mod lists;
 mod marks;
+mod markup;
 mod mask;
+mod methods;
 mod page;
 mod parts;
 mod python;
@@ -59,7 +62,7 @@ impl TemplateSource {
 }
 
 /// The version of rendering and of the ranges.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The bundled templates, by their names in recipes.
 pub const TEMPLATES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/templates.rs"));

@@ -6,12 +6,13 @@
 
 use std::collections::HashSet;
 
-use minijinja::value::{Kwargs, Rest, StringInput, Value, ValueKind, from_args};
+use minijinja::value::{Rest, StringInput, Value, ValueKind, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, filters};
-use minijinja_contrib::pycompat::unknown_method_callback;
 
 use super::guards::text;
-use super::{strings, tojson};
+use super::lists::{Passed, arguments, values};
+use super::markup::{escape, marked_as, unmarked};
+use super::{lists, methods, strings, tojson};
 
 /// minijinja's filters that Jinja lacks or that return different text there.
 const FILTERS_OUT: [&str; 23] = [
@@ -21,14 +22,11 @@ const FILTERS_OUT: [&str; 23] = [
 ];
 
 /// minijinja's tests that differ from Jinja's.
-const TESTS_OUT: [&str; 2] = ["lower", "upper"];
+const TESTS_OUT: [&str; 4] = ["filter", "lower", "test", "upper"];
 
 /// Functions of Jinja that minijinja lacks. Without an error, an undefined name would render as an
 /// empty string.
 const FUNCTIONS_OUT: [&str; 3] = ["cycler", "joiner", "lipsum"];
-
-/// String methods that minijinja's Python mode only approximates.
-const METHODS_OUT: [&str; 6] = ["isalnum", "isalpha", "isdigit", "islower", "isnumeric", "isupper"];
 
 /// Configures an environment to behave like Python's Jinja in `transformers`.
 pub(super) fn set_up(environment: &mut Environment) {
@@ -38,28 +36,38 @@ pub(super) fn set_up(environment: &mut Environment) {
     for name in TESTS_OUT {
         environment.remove_test(name);
     }
-    environment.set_unknown_method_callback(method);
+    environment.set_unknown_method_callback(methods::call);
     environment.set_formatter(|out, state, value| {
         check_printable(value)?;
         minijinja::escape_formatter(out, state, value)
     });
     text_filters(environment);
-    environment.add_filter("tojson", |state: &State, value: &Value, arguments: Kwargs| {
-        tojson::tojson(state, value, &arguments)
+    lists::add(environment);
+    environment.add_filter("tojson", |state: &State, value: &Value, passed: Passed| {
+        tojson::tojson(state, value, &values(passed))
     });
     environment.add_filter("int", strings::int);
+    environment.add_filter("float", strings::float);
+    environment.add_filter("round", |value: &Value, passed: Passed| {
+        strings::round(value, &values(passed))
+    });
+    environment.add_filter("indent", |state: &State, value: &Value, passed: Passed| {
+        let text = value.as_str().filter(|_| !value.is_safe());
+        let text = text.ok_or_else(|| differs("the filter `indent` on such a value"))?;
+        strings::indent(state, text, &values(passed))
+    });
     environment.add_filter("format", |template: &Value, arguments: Rest<Value>| {
         let template = template.as_str().filter(|_| !template.is_safe());
         let template = template.ok_or_else(|| differs("the filter `format` on such a value"))?;
-        strings::format_filter(template, arguments)
+        strings::format_filter(template, &arguments)
     });
     environment.add_filter("list", |state: &State, value: Value| {
         check_loop(&value)?;
         filters::list(state, value)
     });
     environment.add_filter("reverse", |value: &Value| {
-        if value.is_undefined() || value.is_none() {
-            Err(differs("the filter `reverse` on an undefined value or none"))
+        if value.is_undefined() || value.is_none() || value.is_safe() {
+            Err(differs("the filter `reverse` on such a value"))
         } else {
             filters::reverse(value)
         }
@@ -114,24 +122,29 @@ fn text_filters(environment: &mut Environment) {
     environment.add_filter("title", |value: &Value| {
         strings::title_of_words(text(value)?.as_str().unwrap_or_default())
     });
-    environment.add_filter(
-        "replace",
-        |state: &mut State, value: &Value, old: StringInput<'_>, new: StringInput<'_>| {
-            check_printable(value)?;
-            let (text,) = from_args(std::slice::from_ref(value))?;
-            filters::replace(state, text, old, new)
-        },
-    );
-    environment.add_filter(
-        "trim",
-        |state: &State, value: &Value, letters: Option<&str>| match value.kind() {
-            ValueKind::String => {
-                pay_for(state, letters)?;
-                Ok(Value::from(strip(value.as_str().unwrap_or_default(), letters, true, true)))
-            }
-            _ => Err(differs("the filter `trim` on a non-string")),
-        },
-    );
+    environment.add_filter("replace", replace);
+    environment.add_filter("trim", |state: &State, value: &Value, passed: Passed| {
+        let [letters] = arguments(&values(passed), ["chars"])?;
+        let (letters,): (Option<&str>,) = from_args(std::slice::from_ref(&letters))?;
+        pay_for(state, letters)?;
+        let text = text(value)?;
+        let text = strip(text.as_str().unwrap_or_default(), letters, true, true);
+        Ok::<_, Error>(marked_as(value, text.to_owned()))
+    });
+    // Not `e`: guards look for the names of filters that mark text.
+    environment.add_filter("escape", escape);
+}
+
+/// Replaces all occurrences of a text, or the first ones. The result is never marked as safe.
+fn replace(state: &mut State, value: &Value, passed: Rest<Value>) -> Result<Value, Error> {
+    let (old, new, count) = match &passed[..] {
+        [old, new] => (old, new, None),
+        [old, new, count] if count.is_integer() => (old, new, Some(count.clone())),
+        _ => return Err(differs("the filter `replace` with such arguments")),
+    };
+    let [value, old, new] = [text(value)?, text(old)?, text(new)?].map(|text| unmarked(&text));
+    let passed: Vec<Value> = [old, new].into_iter().chain(count).collect();
+    methods::call(state, &value, "replace", &passed)
 }
 
 /// Joins items as text and rejects those that Python would print differently. Joining by attribute
@@ -165,7 +178,7 @@ pub(super) fn is_space(letter: char) -> bool {
 }
 
 /// Charges for the characters to strip. minijinja itself charges only for the text.
-fn pay_for(state: &State, letters: Option<&str>) -> Result<(), Error> {
+pub(super) fn pay_for(state: &State, letters: Option<&str>) -> Result<(), Error> {
     state.consume_fuel(letters.map_or(0, str::len) as u64 / 64)
 }
 
@@ -184,61 +197,6 @@ pub(super) fn strip<'text>(
     };
     let text = if start { text.trim_start_matches(goes) } else { text };
     if end { text.trim_end_matches(goes) } else { text }
-}
-
-fn method(
-    state: &mut State,
-    value: &Value,
-    name: &str,
-    arguments: &[Value],
-) -> Result<Value, Error> {
-    let Some(text) = value.as_str() else {
-        return match (name, arguments) {
-            // An undefined default is a default like any other.
-            ("get", [key, default]) if value.kind() == ValueKind::Map && default.is_undefined() => {
-                value.get_item(key)
-            }
-            _ => unknown_method_callback(state, value, name, arguments),
-        };
-    };
-    if value.is_safe() {
-        return Err(differs(&format!("the method `{name}` on a string marked as safe")));
-    }
-    match name {
-        "strip" | "lstrip" | "rstrip" => {
-            let (letters,): (Option<&str>,) = from_args(arguments)?;
-            pay_for(state, letters)?;
-            Ok(Value::from(strip(text, letters, name != "rstrip", name != "lstrip")))
-        }
-        "isspace" => {
-            let () = from_args(arguments)?;
-            Ok(Value::from(!text.is_empty() && text.chars().all(is_space)))
-        }
-        "split" => {
-            let (separator, splits): (Option<&str>, Option<i64>) = from_args(arguments)?;
-            let splits =
-                splits.and_then(|splits| usize::try_from(splits).ok()).unwrap_or(usize::MAX);
-            split(text, separator, splits).map(|parts| parts.into_iter().map(Value::from).collect())
-        }
-        "rsplit" => {
-            let (separator, splits): (Option<&str>, Option<i64>) = from_args(arguments)?;
-            let splits =
-                splits.and_then(|splits| usize::try_from(splits).ok()).unwrap_or(usize::MAX);
-            strings::rsplit(text, separator, splits)
-                .map(|parts| parts.into_iter().map(Value::from).collect())
-        }
-        "title" => {
-            let () = from_args(arguments)?;
-            strings::title_of_letters(text).map(Value::from)
-        }
-        "format" => strings::format_method(text, arguments).map(Value::from),
-        "splitlines" => {
-            let (ends,): (Option<bool>,) = from_args(arguments)?;
-            Ok(lines(text, ends.unwrap_or(false)).into_iter().map(Value::from).collect())
-        }
-        _ if METHODS_OUT.contains(&name) => Err(differs(&format!("the string method `{name}`"))),
-        _ => unknown_method_callback(state, value, name, arguments),
-    }
 }
 
 /// Rejects values that Python prints differently: lists and maps have other quotes and escapes,
@@ -279,7 +237,7 @@ pub(super) fn differs(what: &str) -> Error {
 }
 
 /// `str.split`: at a separator, or at runs of white space.
-fn split<'text>(
+pub(super) fn split<'text>(
     text: &'text str,
     separator: Option<&str>,
     splits: usize,
@@ -304,7 +262,7 @@ fn split<'text>(
 }
 
 /// `str.splitlines`: splits at every line end that Python recognizes.
-fn lines(text: &str, ends: bool) -> Vec<&str> {
+pub(super) fn lines(text: &str, ends: bool) -> Vec<&str> {
     let is_end = |letter: char| {
         matches!(
             letter,

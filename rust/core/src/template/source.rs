@@ -10,6 +10,8 @@ pub(super) const FILTER: &str = "__generation";
 
 /// A string literal in Jinja.
 const STRING: &str = r#""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"#;
+/// What is in the tags of a block that stores or filters its text. A `set` with a value is no block.
+const BLOCK: &str = r#"end(?:set|filter)|filter\s(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^"'])*?|set\s+[A-Za-z_][\w.]*(?:\s*\|(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^"'])*?)?"#;
 
 /// A template's source, prepared for minijinja.
 pub(super) struct Prepared {
@@ -29,7 +31,7 @@ pub(super) fn prepared(text: &str) -> Prepared {
     // Comments, raw blocks, expressions and other tags are matched as units, so a tag inside a
     // string stays a string.
     let pattern = format!(
-        r#"(?s)(?P<comment>\{{#.*?#\}})|(?P<raw>(?P<opens>\{{%[-+]?\s*raw\s*[-+]?%\}}).*?\{{%[-+]?\s*endraw\s*[-+]?%\}})|\{{\{{(?:{STRING}|[^"'])*?\}}\}}|\{{%(?P<before>[-+]?)\s*(?P<end>end)?generation\s*(?P<after>[-+]?)%\}}|\{{%(?:{STRING}|[^"'])*?%\}}"#
+        r#"(?s)(?P<comment>\{{#.*?#\}})|(?P<raw>(?P<opens>\{{%[-+]?\s*raw\s*[-+]?%\}}).*?\{{%[-+]?\s*endraw\s*[-+]?%\}})|\{{\{{(?:{STRING}|[^"'])*?\}}\}}|\{{%(?P<before>[-+]?)\s*(?P<end>end)?generation\s*(?P<after>[-+]?)%\}}|\{{%(?P<lead>[-+]?)\s*(?P<block>{BLOCK})\s*(?P<tail>[-+]?)%\}}|\{{%(?:{STRING}|[^"'])*?%\}}"#
     );
     let pattern = Regex::new(&pattern).expect("the constant pattern is valid");
     let (mut has_tags, mut odd) = (false, None);
@@ -41,7 +43,7 @@ pub(super) fn prepared(text: &str) -> Prepared {
             if found.name("comment").is_none() {
                 odd = odd.take().or_else(|| odd_escape(&found[0]));
             }
-            return found[0].to_owned();
+            return scoped(found).unwrap_or_else(|| found[0].to_owned());
         };
         has_tags = true;
         let (before, after) = (before.as_str(), after.as_str());
@@ -53,6 +55,18 @@ pub(super) fn prepared(text: &str) -> Prepared {
         }
     });
     Prepared { source: source.into_owned(), has_tags, odd_escape: odd }
+}
+
+/// The tag of a block that stores or filters its text, with a scope: in Jinja, a `set` inside it is
+/// not visible outside.
+fn scoped(found: &Captures) -> Option<String> {
+    let [lead, block, tail] = ["lead", "block", "tail"].map(|name| found.name(name));
+    let (lead, block, tail) = (lead?.as_str(), block?.as_str(), tail?.as_str());
+    Some(if block.starts_with("end") {
+        format!("{{%{lead} endwith %}}{{% {block} {tail}%}}")
+    } else {
+        format!("{{%{lead} {block} %}}{{% with {tail}%}}")
+    })
 }
 
 /// A raw block whose first line end stays, as in Jinja. minijinja drops one, as after other tags.
@@ -90,6 +104,28 @@ mod tests {
             "a {%- filter __generation %}{% with %}b{%+ endwith %}{% endfilter -%}\n"
         );
         assert!(has_tags);
+    }
+
+    #[test]
+    fn blocks_that_store_or_filter_their_text_get_a_scope() {
+        for (text, expected) in [
+            ("{%- set a -%}b{% endset +%}", "{%- set a %}{% with -%}b{% endwith %}{% endset +%}"),
+            (
+                "{% set a|replace('%}', x=1) %}{%endset%}",
+                "{% set a|replace('%}', x=1) %}{% with %}{% endwith %}{% endset %}",
+            ),
+            (
+                "{% filter upper -%}{% endfilter %}",
+                "{% filter upper %}{% with -%}{% endwith %}{% endfilter %}",
+            ),
+            (
+                "{% set a = 1 %}{% set a, b = c %}{% set a=1|d %}",
+                "{% set a = 1 %}{% set a, b = c %}{% set a=1|d %}",
+            ),
+            ("{% set ns.a = 1 %}{{ '{% set a %}' }}", "{% set ns.a = 1 %}{{ '{% set a %}' }}"),
+        ] {
+            assert_eq!(prepared(text).source, expected);
+        }
     }
 
     #[test]

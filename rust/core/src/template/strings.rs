@@ -1,14 +1,17 @@
 //! Python's string functions that minijinja lacks or only approximates: `int`, `title`, `format` and
 //! `rsplit`. Whatever is not certain to give Python's result is an error.
 
-use minijinja::value::{Rest, Value, ValueKind};
-use minijinja::{Error, ErrorKind};
+use minijinja::value::{Value, ValueKind};
+use minijinja::{Error, ErrorKind, State};
 
 use super::guards::text;
-use super::python::{differs, is_space};
+use super::lists::arguments;
+use super::python::{differs, is_space, lines};
 
 /// Digits of a number that is read from a text. More may not fit.
 const DIGITS_MAX: usize = 15;
+/// Spaces that `indent` writes before a line at most.
+const INDENT_MAX: usize = 64;
 
 /// The filter `int`: the integer that a value spells, or the default.
 pub(super) fn int(value: &Value, default: Option<Value>) -> Result<Value, Error> {
@@ -105,30 +108,141 @@ pub(super) fn format_method(template: &str, arguments: &[Value]) -> Result<Strin
     Ok(written + rest)
 }
 
-/// The filter `format`, for `%s`, `%d` and `%%`.
-pub(super) fn format_filter(template: &str, arguments: Rest<Value>) -> Result<String, Error> {
-    let unsupported = || differs("such a use of the filter `format`");
-    let (mut written, mut letters) = (String::new(), template.chars());
+/// The filter `format`, for the conversions `s`, `d` and `f`, and `%%`.
+pub(super) fn format_filter(template: &str, arguments: &[Value]) -> Result<String, Error> {
+    let unsupported = || differs("such a format");
+    let (mut written, mut rest) = (String::new(), template);
     let mut values = arguments.iter();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '%' => match letters.next() {
-                Some('%') => written.push('%'),
-                Some(kind @ ('s' | 'd')) => {
-                    let value = values.next().ok_or_else(unsupported)?;
-                    let fits = kind == 's' || (value.is_integer() && value.is_number());
-                    if !fits {
-                        return Err(unsupported());
-                    }
-                    written.push_str(&printed(value)?);
-                }
-                _ => return Err(unsupported()),
-            },
-            _ => written.push(letter),
+    while let Some((before, after)) = rest.split_once('%') {
+        written.push_str(before);
+        let length = after.find(|letter: char| !letter.is_ascii_digit() && letter != '.');
+        let (sizes, behind) = after.split_at(length.ok_or_else(unsupported)?);
+        let kind = behind.chars().next().ok_or_else(unsupported)?;
+        rest = &behind[kind.len_utf8()..];
+        if (sizes, kind) == ("", '%') {
+            written.push('%');
+            continue;
         }
+        let value = values.next().ok_or_else(unsupported)?;
+        written.push_str(&converted(value, sizes, kind)?.ok_or_else(unsupported)?);
     }
     if values.next().is_some() || arguments.is_empty() {
         return Err(unsupported());
+    }
+    Ok(written + rest)
+}
+
+/// A value behind `%`: a text, an integer with a width, or a number with so many decimals.
+fn converted(value: &Value, sizes: &str, kind: char) -> Result<Option<String>, Error> {
+    let size = |text: &str| text.parse::<usize>().ok().filter(|_| text.len() <= 2);
+    if (sizes, kind) == ("", 's') {
+        return printed(value).map(Some);
+    }
+    let is_integer = value.is_number() && value.is_integer();
+    Ok(match (sizes, sizes.strip_prefix('.'), kind) {
+        ("", _, 'd') if is_integer => Some(value.to_string()),
+        (sizes, None, 'd') if is_integer => {
+            let integer = value.as_i64();
+            let width = sizes.strip_prefix('0').unwrap_or(sizes);
+            integer.zip(size(width)).map(|(integer, width)| {
+                if sizes.starts_with('0') {
+                    format!("{integer:0width$}")
+                } else {
+                    format!("{integer:width$}")
+                }
+            })
+        }
+        (_, Some(decimals), 'f') if value.is_number() => {
+            let number = f64::try_from(value.clone()).ok().filter(|number| number.abs() < 1e15);
+            number.zip(size(decimals)).map(|(number, decimals)| format!("{number:.decimals$}"))
+        }
+        _ => None,
+    })
+}
+
+/// The operator `%` behind a text, which formats a value or those of a tuple.
+pub(super) fn percent(template: &str, value: &Value) -> Result<String, Error> {
+    if !value.is_tuple() {
+        return format_filter(template, std::slice::from_ref(value));
+    }
+    let values: Vec<Value> = value.try_iter()?.collect();
+    format_filter(template, &values)
+}
+
+/// The filter `float`: the number that a value spells, or the default.
+pub(super) fn float(value: &Value, default: Option<Value>) -> Result<Value, Error> {
+    let unclear = || differs("the filter `float` on such a value");
+    let default = default.unwrap_or_else(|| Value::from(0.0));
+    let text = match value.kind() {
+        ValueKind::Number if !value.is_integer() => return Ok(value.clone()),
+        ValueKind::Number => value.to_string(),
+        ValueKind::String => value.as_str().unwrap_or_default().trim_matches(is_space).to_owned(),
+        ValueKind::None => return Ok(default),
+        _ => return Err(unclear()),
+    };
+    if text.is_ascii() && !text.bytes().any(|byte| byte.is_ascii_digit()) {
+        // `inf` and `nan` in any case are numbers.
+        let is_word =
+            text.to_ascii_lowercase().contains("inf") || text.to_ascii_lowercase().contains("nan");
+        return if is_word { Err(unclear()) } else { Ok(default) };
+    }
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(&text);
+    let is_plain = digits.len() <= DIGITS_MAX
+        && digits.split('.').count() <= 2
+        && digits.starts_with(|letter: char| letter.is_ascii_digit())
+        && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let number = text.parse::<f64>().ok().filter(|_| is_plain).ok_or_else(unclear)?;
+    Ok(Value::from(number))
+}
+
+/// The filter `round`, for a precision of at most 15 digits.
+pub(super) fn round(value: &Value, passed: &[Value]) -> Result<Value, Error> {
+    let unclear = || differs("the filter `round` on such values");
+    let [precision, method] = arguments(passed, ["precision", "method"])?;
+    let precision = match precision.as_usize() {
+        _ if precision.is_undefined() => 0,
+        Some(digits) if precision.is_integer() && digits <= DIGITS_MAX => digits,
+        _ => return Err(unclear()),
+    };
+    let method = method.as_str().unwrap_or(if method.is_undefined() { "common" } else { "" });
+    if value.is_integer() && method == "common" {
+        return Ok(value.clone());
+    }
+    let number = f64::try_from(value.clone()).ok().filter(|number| number.abs() < 1e15);
+    let number = number.filter(|_| value.is_number()).ok_or_else(unclear)?;
+    let factor = 10_f64.powi(precision as i32);
+    let rounded = match method {
+        // The decimal digits of the exact number, as in Python.
+        "common" => format!("{number:.precision$}").parse().map_err(|_| unclear())?,
+        "ceil" => (number * factor).ceil() / factor,
+        "floor" => (number * factor).floor() / factor,
+        _ => return Err(unclear()),
+    };
+    // Python's own integers are never a negative zero.
+    Ok(Value::from(if method == "common" { rounded } else { rounded + 0.0 }))
+}
+
+/// The filter `indent`: white space before every line but the first and the blank ones.
+pub(super) fn indent(state: &State, text: &str, passed: &[Value]) -> Result<String, Error> {
+    let unclear = || differs("such an indent of the filter `indent`");
+    let [width, first, blank] = arguments(passed, ["width", "first", "blank"])?;
+    let indent = match (width.as_str(), width.as_usize()) {
+        _ if width.is_undefined() => " ".repeat(4),
+        (Some(indent), _) => indent.to_owned(),
+        (None, Some(spaces)) if width.is_integer() && spaces <= INDENT_MAX => " ".repeat(spaces),
+        _ => return Err(unclear()),
+    };
+    let text = format!("{text}\n");
+    let lines = lines(&text, false);
+    state.consume_fuel((lines.len() * (indent.len() + 1)) as u64 / 16)?;
+    let mut written = String::new();
+    for (index, line) in lines.iter().enumerate() {
+        let is_indented = match index {
+            0 => first.is_true(),
+            _ => blank.is_true() || !line.is_empty(),
+        };
+        written.extend([if index > 0 { "\n" } else { "" }, if is_indented { &indent } else { "" }]);
+        written.push_str(line);
     }
     Ok(written)
 }

@@ -1,39 +1,80 @@
 //! The `tojson` filter as `transformers` defines it for chat templates: Python's `json.dumps(value,
 //! ensure_ascii=False)` without HTML escaping.
 
-use minijinja::value::{Kwargs, Value, ValueKind};
+use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
 
-use super::python::check_printable;
+use super::lists::arguments;
+use super::python::{check_printable, differs, is_namespace};
 
-/// Lists within lists at most, and spaces of indentation at most.
+/// Lists within lists at most, and bytes of indentation or of a separator at most.
 const DEPTH_MAX: usize = 64;
-const INDENT_MAX: usize = 16;
+const INDENT_MAX: i64 = 16;
 
-/// The filter. It supports Python's argument `indent` and accepts `ensure_ascii=False`, which is
-/// its only behavior. Other arguments are an error.
-pub(super) fn tojson(state: &State, value: &Value, arguments: &Kwargs) -> Result<Value, Error> {
-    let indent: Option<usize> = arguments.get("indent")?;
-    let ascii: Option<bool> = arguments.get("ensure_ascii")?;
-    arguments.assert_all_used()?;
-    if ascii == Some(true) || indent.is_some_and(|indent| indent > INDENT_MAX) {
-        return Err(Error::new(
-            ErrorKind::InvalidOperation,
-            format!(
-                "`tojson` does not support `ensure_ascii=True` or an indent above {INDENT_MAX}"
-            ),
-        ));
+/// The filter, with the arguments of `transformers`: `ensure_ascii`, `indent`, `separators` and
+/// `sort_keys`.
+pub(super) fn tojson(state: &State, value: &Value, passed: &[Value]) -> Result<Value, Error> {
+    let names = ["ensure_ascii", "indent", "separators", "sort_keys"];
+    let [ascii, indent, separators, sort_keys] = arguments(passed, names)?;
+    let indent = indentation(&indent)?;
+    let between = if indent.is_some() { "," } else { ", " };
+    let mut json = Json {
+        state,
+        text: String::new(),
+        indent,
+        separators: [between.to_owned(), ": ".to_owned()],
+        is_ascii: ascii.is_true(),
+        sorts: sort_keys.is_true(),
+    };
+    if !separators.is_undefined() && !separators.is_none() {
+        json.separators = pair(&separators)?;
     }
-    let mut json = Json { state, text: String::new(), indent };
     json.write(value, 0)?;
     Ok(Value::from(json.text))
+}
+
+/// What is written once for each level in front of a line; `None` if all is on one line.
+fn indentation(indent: &Value) -> Result<Option<String>, Error> {
+    if indent.is_undefined() || indent.is_none() {
+        return Ok(None);
+    }
+    let spaces = match (indent.as_str(), indent.as_i64()) {
+        (Some(text), _) => text.to_owned(),
+        (None, Some(count)) if count <= INDENT_MAX => " ".repeat(count.max(0) as usize),
+        _ => String::new(),
+    };
+    let is_read = indent.as_str().is_some() || indent.as_i64().is_some_and(|at| at <= INDENT_MAX);
+    if !is_read || spaces.len() > INDENT_MAX as usize {
+        return Err(differs(&format!("`tojson` with an indent above {INDENT_MAX}")));
+    }
+    Ok(Some(spaces))
+}
+
+/// The separators between items, and between a key and its value.
+fn pair(separators: &Value) -> Result<[String; 2], Error> {
+    let wrong = || differs("`tojson` with such separators");
+    let separators: Vec<Value> = match separators.kind() {
+        ValueKind::Seq => separators.try_iter()?.collect(),
+        _ => return Err(wrong()),
+    };
+    let [Some(item), Some(key)] = [0, 1].map(|at| separators.get(at).and_then(Value::as_str))
+    else {
+        return Err(wrong());
+    };
+    if separators.len() != 2 || item.len().max(key.len()) > INDENT_MAX as usize {
+        return Err(wrong());
+    }
+    Ok([item.to_owned(), key.to_owned()])
 }
 
 /// JSON on its way.
 struct Json<'run, 'env, 'source> {
     state: &'run State<'env, 'source>,
     text: String,
-    indent: Option<usize>,
+    indent: Option<String>,
+    separators: [String; 2],
+    is_ascii: bool,
+    sorts: bool,
 }
 
 impl Json<'_, '_, '_> {
@@ -49,13 +90,21 @@ impl Json<'_, '_, '_> {
             }
             ValueKind::None => self.text.push_str("null"),
             ValueKind::Seq | ValueKind::Iterable => {
-                self.write_all(['[', ']'], value, depth, |_, _| Ok(()))?
+                let items = value.try_iter()?.map(|item| (None, item));
+                self.write_all(['[', ']'], items, depth)?;
             }
-            ValueKind::Map => self.write_all(['{', '}'], value, depth, |json, key| {
-                json.quote(&key.to_string())?;
-                json.text.push_str(": ");
-                Ok(())
-            })?,
+            ValueKind::Map if is_namespace(value) => return Err(differs("JSON of a namespace")),
+            ValueKind::Map => {
+                let mut keys: Vec<Value> = value.try_iter()?.collect();
+                if self.sorts {
+                    self.sort(&mut keys)?;
+                }
+                let members: Result<Vec<_>, Error> = keys
+                    .into_iter()
+                    .map(|key| Ok((Some(key.clone()), value.get_item(&key)?)))
+                    .collect();
+                self.write_all(['{', '}'], members?.into_iter(), depth)?;
+            }
             ValueKind::String => self.quote(value.as_str().unwrap_or_default())?,
             ValueKind::Bool => self.text.push_str(if value.is_true() { "true" } else { "false" }),
             ValueKind::Number => {
@@ -72,26 +121,25 @@ impl Json<'_, '_, '_> {
         Ok(())
     }
 
-    /// Writes the items of a list, or the keys and values of a map, between its brackets, with
-    /// Python's separators.
+    /// Writes the items of a list, or the keys and values of a map, between its brackets.
     fn write_all(
         &mut self,
         [open, close]: [char; 2],
-        value: &Value,
+        items: impl Iterator<Item = (Option<Value>, Value)>,
         depth: usize,
-        mut write_key: impl FnMut(&mut Self, &Value) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let is_map = open == '{';
         let mut is_empty = true;
         self.text.push(open);
-        for item in value.try_iter()? {
+        for (key, item) in items {
             if !is_empty {
-                self.text.push_str(if self.indent.is_some() { "," } else { ", " });
+                self.text.push_str(&self.separators[0]);
             }
             is_empty = false;
             self.line(depth + 1);
-            write_key(self, &item)?;
-            let item = if is_map { value.get_item(&item)? } else { item };
+            if let Some(key) = key {
+                self.key(&key)?;
+                self.text.push_str(&self.separators[1]);
+            }
             self.write(&item, depth + 1)?;
         }
         if !is_empty {
@@ -101,21 +149,55 @@ impl Json<'_, '_, '_> {
         Ok(())
     }
 
+    /// Sorts keys, which Python can compare if all of them are texts.
+    fn sort(&self, keys: &mut [Value]) -> Result<(), Error> {
+        if keys.len() > 1 && keys.iter().any(|key| key.as_str().is_none()) {
+            return Err(differs("`tojson` that sorts other keys than texts"));
+        }
+        let bytes: usize = keys.iter().filter_map(Value::as_str).map(str::len).sum();
+        let rounds = u64::from(keys.len().max(1).ilog2()) + 1;
+        self.state.consume_fuel((keys.len() + bytes / 64) as u64 * rounds)?;
+        keys.sort_by(|one, other| one.as_str().cmp(&other.as_str()));
+        Ok(())
+    }
+
+    fn key(&mut self, key: &Value) -> Result<(), Error> {
+        let text = match key.kind() {
+            ValueKind::String => return self.quote(key.as_str().unwrap_or_default()),
+            ValueKind::Bool => if key.is_true() { "true" } else { "false" }.to_owned(),
+            ValueKind::None => "null".to_owned(),
+            ValueKind::Number if key.is_integer() => key.to_string(),
+            kind => return Err(differs(&format!("`tojson` with a key that is a {kind}"))),
+        };
+        self.quote(&text)
+    }
+
     fn line(&mut self, depth: usize) {
-        if let Some(indent) = self.indent {
+        if let Some(indent) = &self.indent {
             self.text.push('\n');
-            self.text.extend(std::iter::repeat_n(' ', indent * depth));
+            self.text.push_str(&indent.repeat(depth));
         }
     }
 
     /// Writes a string as serde_json and Python do: only control characters, quotes and backslashes
-    /// are escaped.
+    /// are escaped, and all but ASCII if that is asked for.
     fn quote(&mut self, text: &str) -> Result<(), Error> {
         self.state.consume_fuel(text.len() as u64 / 16)?;
-        self.text.push_str(
-            &serde_json::to_string(text)
-                .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?,
-        );
+        let quoted = serde_json::to_string(text)
+            .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
+        if !self.is_ascii {
+            self.text.push_str(&quoted);
+            return Ok(());
+        }
+        for letter in quoted.chars() {
+            if matches!(letter, ' '..='~') {
+                self.text.push(letter);
+                continue;
+            }
+            for unit in letter.encode_utf16(&mut [0; 2]) {
+                self.text.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
         Ok(())
     }
 }

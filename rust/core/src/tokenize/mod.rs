@@ -85,6 +85,7 @@ impl Files {
             ))
         })?;
         let config = special::config(folder)?;
+        special::check_whole(&config, folder)?;
         let chat_template = special::chat_template(folder, &config)?;
         Ok(Files { json, config, chat_template })
     }

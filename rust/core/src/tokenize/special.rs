@@ -92,6 +92,20 @@ pub(super) fn config(folder: &Path) -> Result<Map<String, Value>> {
     Ok(config)
 }
 
+/// Rejects a config that makes `transformers` split special tokens. Here each is one token, as in
+/// `tokenizer.json`, so a model would be served with other ids than those it was trained on.
+pub(super) fn check_whole(config: &Map<String, Value>, folder: &Path) -> Result<()> {
+    match config.get("split_special_tokens") {
+        None | Some(Value::Null | Value::Bool(false)) => Ok(()),
+        Some(set) => Err(Error::Config(format!(
+            "the tokenizer `{}` sets `split_special_tokens` to {set}, with which transformers \
+                splits special tokens into several, and a model could not learn to stop at one; \
+                set it to false in tokenizer_config.json and special_tokens_map.json",
+            folder.display()
+        ))),
+    }
+}
+
 /// The tokenizer's own chat template: a file next to it, or the one in its config. A config may
 /// list several by name. `transformers` uses `default` unless the caller selects another one. The
 /// inner error is the reason why an existing template cannot be used.

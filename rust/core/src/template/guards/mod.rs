@@ -18,7 +18,10 @@
 
 mod folding;
 mod forms;
+mod lookups;
+mod operators;
 mod outline;
+mod scopes;
 mod tree;
 mod weight;
 
@@ -28,17 +31,32 @@ use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State};
 
 use self::tree::Guards;
+use super::markup::{plus, unmarked};
 use super::python::{check_loop, check_printable, differs, is_namespace};
+use super::strings::percent;
 
 /// Converts an operand of `~` to text.
 const TEXT: &str = "__text";
 /// Jinja's filter for text that must not be escaped. In Python, such text escapes whatever it is
-/// added to, and it stays marked when it is sliced or changed in case. Any operation on it is
+/// added to, and it stays marked when it is sliced or changed in case. Other operations on it are
 /// therefore rejected.
 const SAFE: &str = "safe";
+/// Jinja's filter that escapes text for HTML and marks it.
+const ESCAPE: &str = "escape";
 const PLAIN: &str = "__plain";
-/// Filters that accept such text unchanged.
-const TAKE_SAFE: [&str; 7] = ["count", "d", "default", "length", "safe", "string", "tojson"];
+/// Filters that treat such text as Python does.
+const TAKE_SAFE: [&str; 11] = [
+    "count", "d", "default", ESCAPE, "join", "length", "replace", SAFE, "string", "tojson", "trim",
+];
+/// Guards an argument of a macro with a default.
+const PASSED: &str = "__passed";
+/// An index in brackets, and a path of keys, that may name a method.
+const ITEM: &str = "__item";
+const PATHS: &str = "__paths";
+/// The operator `+` in templates that mark text.
+const PLUS: &str = "__plus";
+/// The operator `%` behind a text.
+const PERCENT: &str = "__percent";
 /// Guards the operands of `<`, `<=`, `>` and `>=`. Slices and concatenated lists have no order like
 /// that of lists.
 const ORDERED: &str = "__ordered";
@@ -63,12 +81,23 @@ const READ: &str = "__read";
 const MATERIALIZED: &str = "__materialized";
 
 /// The filters, methods and function that return such lists.
-const LAZY_FILTERS: [&str; 7] =
-    ["items", "map", "reject", "rejectattr", "reverse", "select", "selectattr"];
+const LAZY_FILTERS: [&str; 10] = [
+    "batch",
+    "items",
+    "map",
+    "reject",
+    "rejectattr",
+    "reverse",
+    "select",
+    "selectattr",
+    "slice",
+    "unique",
+];
 const LAZY_METHODS: [&str; 3] = ["items", "keys", "values"];
 const LAZY_FUNCTION: &str = "range";
 /// Filters that read it once, from its start to its end, as loops and `in` do.
-const READERS: [&str; 13] = [
+const READERS: [&str; 20] = [
+    "batch",
     "count",
     "first",
     "items",
@@ -77,15 +106,21 @@ const READERS: [&str; 13] = [
     "length",
     "list",
     "map",
+    "max",
+    "min",
     "reject",
     "rejectattr",
     "reverse",
     "select",
     "selectattr",
+    "slice",
+    "sort",
+    "sum",
+    "unique",
 ];
 
-/// Names with a special meaning in Jinja.
-const NAMES_OUT: [&str; 3] = ["kwargs", "self", "varargs"];
+/// Names with a special meaning in Jinja, or here.
+const NAMES_OUT: [&str; 5] = ["__close", "__open", "kwargs", "self", "varargs"];
 
 /// Methods and attributes of Python's types.
 const OF_MAPS: &str = "clear copy fromkeys get items keys pop popitem setdefault update values";
@@ -102,9 +137,38 @@ fn has(names: &str, name: &str) -> bool {
     names.split(' ').any(|one| one == name)
 }
 
+/// Whether any type has a method or attribute of this name in Python.
+fn names_method(name: &str) -> bool {
+    [OF_MAPS, OF_LISTS, OF_TEXTS, OF_NUMBERS].iter().any(|methods| has(methods, name))
+}
+
+/// Whether a value's type has a method or attribute of this name in Python.
+pub(super) fn is_method(value: &Value, name: &str) -> bool {
+    let methods = match value.kind() {
+        ValueKind::Map if !is_namespace(value) => OF_MAPS,
+        ValueKind::Seq | ValueKind::Iterable => OF_LISTS,
+        ValueKind::String => OF_TEXTS,
+        ValueKind::Number | ValueKind::Bool => OF_NUMBERS,
+        _ => "",
+    };
+    has(methods, name)
+}
+
 /// Adds the filters that guarded sources call.
 pub(super) fn add(environment: &mut Environment) {
-    environment.add_filter(TEXT, text);
+    // Joined text is not marked as safe in Python.
+    environment.add_filter(TEXT, |value: &Value| text(value).map(|text| unmarked(&text)));
+    environment.add_filter(PLUS, plus);
+    environment.add_filter(PERCENT, percent);
+    environment.add_filter(PASSED, |value: &Value| {
+        if value.is_undefined() {
+            Err(differs("an undefined argument of a macro with a default"))
+        } else {
+            Ok(value.clone())
+        }
+    });
+    environment.add_filter(ITEM, lookups::item);
+    environment.add_filter(PATHS, lookups::paths);
     environment.add_filter(SAFE, |value: &Value| {
         text(value).map(|text| Value::from_safe_string(text.to_string()))
     });
@@ -124,20 +188,19 @@ pub(super) fn add(environment: &mut Environment) {
         ValueKind::Bool => Err(differs("a boolean index")),
         _ => weight::paid(state, value),
     });
-    environment.add_filter(LOOPED, |value: &Value| check_loop(value).map(|()| value.clone()));
+    environment.add_filter(LOOPED, |state: &State, value: &Value| {
+        check_loop(value)?;
+        // A loop over a text knows its length in Python.
+        let Some(text) = value.as_str() else { return Ok(value.clone()) };
+        state.consume_fuel(text.len() as u64)?;
+        Ok::<_, Error>(text.chars().map(Value::from).collect())
+    });
     environment.add_filter(ORDERED, |value: &Value| match value.kind() {
         ValueKind::Iterable => Err(differs("comparing slices or concatenated lists")),
         _ => Ok(value.clone()),
     });
     environment.add_filter(ATTRIBUTE, |value: &Value, name: &str| {
-        let methods = match value.kind() {
-            ValueKind::Map if !is_namespace(value) => OF_MAPS,
-            ValueKind::Seq | ValueKind::Iterable => OF_LISTS,
-            ValueKind::String => OF_TEXTS,
-            ValueKind::Number | ValueKind::Bool => OF_NUMBERS,
-            _ => "",
-        };
-        if has(methods, name) {
+        if is_method(value, name) {
             Err(differs(&format!("using the method `{name}` without calling it")))
         } else {
             value.get_attr(name)
@@ -201,7 +264,7 @@ mod tests {
             ("{{ loop.index ~ -a|trim }}", "{{ ((loop.index)|__text) ~ ((-a|trim)|__text) }}"),
             (
                 "{{ a[1]['b'][i - 1][x:2] }}",
-                "{{ ((((((a)|__read)[1]['b'])|__read)[((i - 1)|__index)])|__read)[((x)|__index):2] }}",
+                "{{ ((((((((a)|__read)[1]['b'])|__read))|__item(((i - 1)|__index))))|__read)[((x)|__index):2] }}",
             ),
             (
                 "{% for a in b|map('c') %}{% endfor %}{{ a|map('b')|list }}",
@@ -231,7 +294,7 @@ mod tests {
             ),
             (
                 "{% set ns.count = [a ~ b['c' ~ d], {'e': f}] %}",
-                "{% set ns.count = (([((a)|__text) ~ ((((b)|__read)[(('c' ~ ((d)|__text))|__index)])|__text), {'e': ((f)|__held)}])|__held) %}",
+                "{% set ns.count = (([((a)|__text) ~ ((((((b)|__read))|__item((('c' ~ ((d)|__text))|__index))))|__text), {'e': ((f)|__held)}])|__held) %}",
             ),
             (
                 "{% set a = b if c else d %}{% set e = (f) if g else 1 %}",

@@ -1,8 +1,6 @@
 //! Finds the positions in a template's syntax tree that need guards.
 
-use minijinja::machinery::ast::{
-    BinOp, BinOpKind, CallArg, Compare, CompareOpKind, Expr, Filter, IfExpr, Stmt,
-};
+use minijinja::machinery::ast::{BinOp, BinOpKind, CallArg, Expr, Filter, IfExpr, Spanned, Stmt};
 
 use super::folding::Folding;
 use super::forms::{
@@ -10,10 +8,10 @@ use super::forms::{
     is_text, to,
 };
 use super::outline::Outline;
+use super::scopes::{self, Macros};
 use super::{
-    ATTRIBUTE, FLAT, HELD, INDEX, LAZY_FILTERS, LAZY_METHODS, LOOPED, MATERIALIZED, NAMES_OUT,
-    OF_LISTS, OF_MAPS, OF_NUMBERS, OF_TEXTS, ORDERED, PAID, PLAIN, READ, READERS, SAFE, TAKE_SAFE,
-    TEXT, has,
+    ATTRIBUTE, ESCAPE, FLAT, HELD, INDEX, LAZY_FILTERS, LAZY_METHODS, LOOPED, MATERIALIZED,
+    NAMES_OUT, ORDERED, PAID, PLAIN, READ, READERS, SAFE, TAKE_SAFE, TEXT, names_method,
 };
 
 /// Filters that compare their input with their arguments, or its items with each other.
@@ -36,12 +34,13 @@ pub(super) struct Edit {
 
 /// The guards of a source.
 pub(super) struct Guards<'source> {
-    source: &'source str,
+    pub(super) source: &'source str,
     /// In the order of discovery. The inner one of several with the same end comes first.
     pub edits: Vec<Edit>,
     /// The unsupported feature, if the source uses one.
     pub refused: Option<String>,
     pub folding: Folding,
+    pub(super) macros: Macros,
     has_safe: bool,
 }
 
@@ -53,16 +52,17 @@ impl Guards<'_> {
             edits: Vec::new(),
             refused: None,
             folding: Folding::default(),
-            has_safe: source.contains(SAFE),
+            macros: Macros::new(),
+            has_safe: source.contains(SAFE) || source.contains(ESCAPE),
         }
     }
 
-    fn edit(&mut self, start: usize, end: usize, text: &str) {
+    pub(super) fn edit(&mut self, start: usize, end: usize, text: &str) {
         self.edits.push(Edit { start, end, text: text.to_owned() });
     }
 
     /// Sends an expression's value through a filter.
-    fn filter(&mut self, expression: &Expr, outline: Outline, name: &str) {
+    pub(super) fn filter(&mut self, expression: &Expr, outline: Outline, name: &str) {
         let end = end(expression);
         // Separate brackets, because an operator that follows belongs to the value, not the filter.
         self.edit(outline.start, outline.start, "((");
@@ -70,7 +70,13 @@ impl Guards<'_> {
     }
 
     /// Adds a filter if requested and if the value may not be plain.
-    fn filter_if(&mut self, is_asked: bool, expression: &Expr, outline: Outline, name: &str) {
+    pub(super) fn filter_if(
+        &mut self,
+        is_asked: bool,
+        expression: &Expr,
+        outline: Outline,
+        name: &str,
+    ) {
         if is_asked && !outline.is_plain {
             self.filter(expression, outline, name);
         }
@@ -84,9 +90,7 @@ impl Guards<'_> {
     }
 
     fn key(&mut self, of: &Expr, outline: Outline, name: &str, end: usize) {
-        let is_method =
-            [OF_MAPS, OF_LISTS, OF_TEXTS, OF_NUMBERS].iter().any(|methods| has(methods, name));
-        if !is_method || is_loop(of) {
+        if !names_method(name) || is_loop(of) {
             return;
         }
         let dot = self.source[..end - name.len()].trim_end().len() - 1;
@@ -106,10 +110,11 @@ impl Guards<'_> {
         outline.start
     }
 
-    /// Guards a value that is assigned to a name.
-    fn named(&mut self, expression: &Expr) {
+    /// Guards a value that is assigned to a name. Returns where the expression starts.
+    pub(super) fn named(&mut self, expression: &Expr) -> usize {
         let outline = self.expression(expression);
         self.filter_if(!is_stored(expression), expression, outline, FLAT);
+        outline.start
     }
 
     /// Guards arguments. Returns whether all of them are plain.
@@ -122,12 +127,12 @@ impl Guards<'_> {
         outlines.iter().all(|outline| outline.is_plain)
     }
 
-    fn expression(&mut self, expression: &Expr) -> Outline {
+    pub(super) fn expression(&mut self, expression: &Expr) -> Outline {
         self.guard(expression, false)
     }
 
     /// Guards an expression. With `is_read`, a resulting list is read only once, from start to end.
-    fn guard(&mut self, expression: &Expr, is_read: bool) -> Outline {
+    pub(super) fn guard(&mut self, expression: &Expr, is_read: bool) -> Outline {
         let is_constant = self.folding.enter(expression, self.edits.len());
         let outline = self.inner(expression, is_read);
         if is_constant {
@@ -194,6 +199,7 @@ impl Guards<'_> {
                 self.side(&lookup.expr, of, self.has_safe, PLAIN);
                 self.filter_if(!is_text(&lookup.subscript_expr), &lookup.expr, of, READ);
                 self.index(&lookup.subscript_expr);
+                self.replace_lookup(lookup, of.start);
                 Outline::at(of.start, 0)
             }
             Expr::Call(call) => self.call(&call.expr, &call.args),
@@ -240,40 +246,15 @@ impl Guards<'_> {
         let Some((value, of)) = of else { return Outline::at(usize::MAX, 0) };
         self.side(value, of, self.has_safe && !TAKE_SAFE.contains(&filter.name), PLAIN);
         self.filter_if(pays || filter.name == COMPARE_ITSELF, value, of, PAID);
+        if let Some(paths) = self.paths_of(filter) {
+            self.filter(value, of, &paths);
+        }
         let nesting = of.nesting + u32::from(LAZY_FILTERS.contains(&filter.name));
         Outline { start: of.start, nesting, is_plain: PLAIN_FILTERS.contains(&filter.name) }
     }
 
-    /// Guards a chain of comparisons and returns its start. Operands of equality and `in` are
-    /// charged unless the value on the other side is plain.
-    fn comparison(&mut self, comparison: &Compare) -> usize {
-        let mut sides = vec![(&comparison.expr, self.expression(&comparison.expr))];
-        for operation in &comparison.ops {
-            let is_read = matches!(operation.op, CompareOpKind::In | CompareOpKind::NotIn);
-            sides.push((&operation.expr, self.guard(&operation.expr, is_read)));
-        }
-        for (index, (side, outline)) in sides.iter().enumerate() {
-            // The operators before and after this side, each with the opposite side.
-            let before = index.checked_sub(1).map(|last| (comparison.ops[last].op, sides[last].1));
-            let behind = comparison.ops.get(index).map(|next| (next.op, sides[index + 1].1));
-            let mut near = before.iter().chain(&behind);
-            let orders = |kind: CompareOpKind| {
-                matches!(
-                    kind,
-                    CompareOpKind::Lt | CompareOpKind::Lte | CompareOpKind::Gt | CompareOpKind::Gte
-                )
-            };
-            if near.clone().any(|(kind, _)| orders(*kind)) {
-                self.side(side, *outline, true, ORDERED);
-            } else {
-                self.filter_if(near.any(|(_, across)| !across.is_plain), side, *outline, PAID);
-            }
-        }
-        sides[0].1.start
-    }
-
     /// Guards one side of an operator, unless it is a literal or an operand that it joined itself.
-    fn side(&mut self, side: &Expr, outline: Outline, is_asked: bool, name: &str) {
+    pub(super) fn side(&mut self, side: &Expr, outline: Outline, is_asked: bool, name: &str) {
         let is_spelled = matches!(side, Expr::Const(_)) && (name != TEXT || is_text(side));
         let is_joined = matches!(side, Expr::BinOp(inner) if matches!(inner.op, BinOpKind::Concat));
         if is_asked && !is_spelled && !is_joined {
@@ -281,7 +262,7 @@ impl Guards<'_> {
         }
     }
 
-    fn operation(&mut self, operation: &BinOp) -> Outline {
+    fn operation(&mut self, operation: &Spanned<BinOp>) -> Outline {
         let left = self.expression(&operation.left);
         let right = self.guard(&operation.right, matches!(operation.op, BinOpKind::In));
         let is_order =
@@ -294,12 +275,13 @@ impl Guards<'_> {
             self.side(
                 side,
                 outline,
-                self.has_safe && matches!(operation.op, BinOpKind::Add | BinOpKind::Mul),
+                self.has_safe && matches!(operation.op, BinOpKind::Mul),
                 PLAIN,
             );
             self.side(side, outline, matches!(operation.op, BinOpKind::Concat), TEXT);
             self.filter_if(pays, side, outline, PAID);
         }
+        self.replace_operator(operation, left.start, self.has_safe);
         let nesting = left.nesting.max(right.nesting);
         let (is_plain, nesting) = match operation.op {
             // Adding to a text or a number yields a text or a number, or an error.
@@ -319,7 +301,7 @@ impl Guards<'_> {
             if matches!(callee, Expr::Var(function) if HOLD.contains(&function.id)) {
                 self.arguments(arguments, HELD);
             } else {
-                arguments.iter().for_each(|argument| self.named(argument_value(argument)));
+                self.passed(callee, arguments);
             }
             return Outline::at(of.start, 0);
         };
@@ -336,14 +318,23 @@ impl Guards<'_> {
     /// Adds the guards of a statement. Assignment targets are names, so they stay unchanged.
     pub(super) fn statement(&mut self, statement: &Stmt) {
         match statement {
-            Stmt::Template(template) => self.statements(&template.children),
+            Stmt::Template(template) => {
+                scopes::collect(&template.children, &mut self.macros);
+                self.statements(&template.children);
+            }
             Stmt::EmitExpr(emitted) => _ = self.expression(&emitted.expr),
             Stmt::ForLoop(each) => {
                 let outline = self.guard(&each.iter, true);
-                let is_list = is_lazy(&each.iter) || matches!(each.iter, Expr::List(_));
+                let may_be_text =
+                    matches!(&each.iter, Expr::Filter(filter) if filter.name == "reverse");
+                let is_list =
+                    is_lazy(&each.iter) && !may_be_text || matches!(each.iter, Expr::List(_));
                 self.filter_if(!is_list, &each.iter, outline, LOOPED);
                 self.all(&each.filter_expr);
                 self.statements(&each.body);
+                if scopes::assigns(&each.else_body) {
+                    self.refused = Some("`set` behind the `else` of a loop".to_owned());
+                }
                 self.statements(&each.else_body);
             }
             Stmt::IfCond(choice) => {
@@ -352,14 +343,14 @@ impl Guards<'_> {
                 self.statements(&choice.false_body);
             }
             Stmt::WithBlock(with) => {
-                with.assignments.iter().for_each(|(_, value)| self.named(value));
+                self.with_block(with);
                 self.statements(&with.body);
             }
             Stmt::Set(set) if matches!(set.target, Expr::GetAttr(_)) => {
                 let outline = self.expression(&set.expr);
                 self.filter_if(true, &set.expr, outline, HELD);
             }
-            Stmt::Set(set) => self.named(&set.expr),
+            Stmt::Set(set) => _ = self.named(&set.expr),
             Stmt::SetBlock(set) => {
                 self.all(&set.filter);
                 self.statements(&set.body);
@@ -371,12 +362,14 @@ impl Guards<'_> {
             }
             Stmt::Block(block) => self.statements(&block.body),
             Stmt::Macro(macro_) => {
-                macro_.defaults.iter().for_each(|default| self.named(default));
+                self.defaults(macro_);
                 self.statements(&macro_.body);
             }
             Stmt::CallBlock(block) => {
                 self.call(&block.call.expr, &block.call.args);
-                block.macro_decl.defaults.iter().for_each(|default| self.named(default));
+                if !block.macro_decl.defaults.is_empty() {
+                    self.refused = Some("a default of a `call` block".to_owned());
+                }
                 self.statements(&block.macro_decl.body);
             }
             Stmt::Do(done) => _ = self.call(&done.call.expr, &done.call.args),
