@@ -11,7 +11,7 @@ from zephyr_fast.dataset.product import Product
 from zephyr_fast.prepare.inputs import BUNDLED
 from zephyr_fast.prepare.recipe import bundled
 
-SAMPLES = {one.command: BUNDLED / one.facts.sample for one in Product}
+SAMPLES = {one.command: BUNDLED / f"{one.facts.recipe}.jsonl" for one in Product}
 """By command, its bundled rows."""
 
 PUBLISHED = {command: SAMPLES[command].stem for command in names("commands")}

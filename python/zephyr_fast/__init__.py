@@ -24,8 +24,8 @@ from zephyr_fast._core import (
 )
 from zephyr_fast.dataset.manifest import Manifest
 from zephyr_fast.dataset.verify import VerifyReport, verify
-from zephyr_fast.prepare import binarize, prep
 from zephyr_fast.prepare.progress import Progress
+from zephyr_fast.prepare.run import binarize, prep
 
 if TYPE_CHECKING:
     from zephyr_fast.costs import Estimate, estimate

@@ -17,8 +17,7 @@ import pytest
 import regex
 
 from real_data import DATA, needs_real_data
-from zephyr_fast import ConfigError, InputError, prep, scan_ledger
-from zephyr_fast.prepare import binarize
+from zephyr_fast import ConfigError, InputError, binarize, prep, scan_ledger
 
 BARE = "[truecase]\nenabled = false\n[tokenize]\ncontrol_tokens = 'allow'\n"
 """A recipe that lets every row reach the check."""

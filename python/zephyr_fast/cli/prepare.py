@@ -1,6 +1,7 @@
 """`zephyr-fast prep` and `zephyr-fast binarize`: raw rows to a dataset."""
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import click
 
 from zephyr_fast._core import StorageError
 from zephyr_fast.cli.options import choices, of_map, open_channel, pairs, shared
+from zephyr_fast.dataset.product import Product
 from zephyr_fast.prepare.recipe import bundled
 from zephyr_fast.printed import channel, detail, note, say, say_json, shown, warn
 from zephyr_fast.untrusted.bounded import read_bytes
@@ -18,64 +20,75 @@ another kind of file is rejected.
 """
 
 
-def _help(text: str, command: str) -> str:
-    """Return the help of a command, with the names of the bundled recipes that it runs."""
+@dataclass(frozen=True)
+class Flag:
+    """A flag of a recipe key: `--seq-len` for `pack.seq_len`."""
+
+    key: str
+    metavar: str
+    help: str
+    type: type = str
+
+    @property
+    def name(self) -> str:
+        """The last part of the key."""
+        return self.key.rpartition(".")[2]
+
+
+_FLAGS = {
+    Product.WINDOWS: [
+        Flag("pack.seq_len", "TOKENS", "Maximum tokens per packed sequence.", int),
+        Flag(
+            "tokenize.train_on",
+            choices("train_on"),
+            "Tokens that carry a label (default: assistant, which is every assistant message).",
+        ),
+    ],
+    Product.PAIRS: [
+        Flag("binarize.preset", choices("presets"), "Published rule set for choosing pairs."),
+        Flag(
+            "binarize.strategy",
+            choices("strategies"),
+            "How completions are paired (default: set by the preset).",
+        ),
+        Flag(
+            "binarize.score_by",
+            choices("scores"),
+            "Score used to rank completions (default: set by the preset).",
+        ),
+        Flag(
+            "binarize.max_length",
+            "TOKENS",
+            "Maximum tokens of prompt plus completion. Longer completions are truncated.",
+            int,
+        ),
+    ],
+}
+"""By product, the flags that only its command has."""
+
+
+def _command(product: Product) -> click.Command:
+    """Return the command that builds a product."""
+    command, flags = product.command, _FLAGS.get(product, [])
+
+    def build(recipe: str, **options: Any) -> None:
+        settings = {flag.key: options.pop(flag.name) for flag in flags}
+        _run(command, recipe, settings, **options)
+
+    for flag in reversed(flags):
+        option = f"--{flag.name.replace('_', '-')}"
+        build = click.option(option, type=flag.type, metavar=flag.metavar, help=flag.help)(build)
+    build = click.argument("recipe", default=product.facts.recipe)(shared(build))
     known = ", ".join(bundled(command))
-    return f"{text}\n\nRECIPE is a bundled recipe ({known}) or the path of a TOML file."
+    return click.command(
+        command,
+        short_help=product.facts.building,
+        help=f"{product.facts.building}\n\n"
+        f"RECIPE is a bundled recipe ({known}) or the path of a TOML file.",
+    )(build)
 
 
-@click.command(
-    short_help="Clean, deduplicate, tokenize and pack dialogues.",
-    help=_help("Clean, filter, deduplicate, tokenize and pack dialogues.", "prep"),
-)
-@click.argument("recipe", default="ultrachat")
-@shared
-@click.option("--seq-len", type=int, metavar="TOKENS", help="Maximum tokens per packed sequence.")
-@click.option(
-    "--train-on",
-    metavar=choices("train_on"),
-    help="Tokens that carry a label (default: assistant, which is every assistant message).",
-)
-def prep(recipe: str, seq_len: int | None, train_on: str | None, **options: Any) -> None:
-    _run("prep", recipe, {"pack.seq_len": seq_len, "tokenize.train_on": train_on}, **options)
-
-
-@click.command(
-    short_help="Turn scored completions into preference pairs.",
-    help=_help("Turn scored completions into preference pairs (text and tokens).", "binarize"),
-)
-@click.argument("recipe", default="ultrafeedback")
-@shared
-@click.option("--preset", metavar=choices("presets"), help="Published rule set for choosing pairs.")
-@click.option(
-    "--strategy",
-    metavar=choices("strategies"),
-    help="How completions are paired (default: set by the preset).",
-)
-@click.option(
-    "--score-by",
-    metavar=choices("scores"),
-    help="Score used to rank completions (default: set by the preset).",
-)
-@click.option(
-    "--max-length",
-    type=int,
-    metavar="TOKENS",
-    help="Maximum tokens of prompt plus completion. Longer completions are truncated.",
-)
-def binarize(
-    recipe: str,
-    preset: str | None,
-    strategy: str | None,
-    score_by: str | None,
-    max_length: int | None,
-    **options: Any,
-) -> None:
-    keys = {"preset": preset, "strategy": strategy, "score_by": score_by, "max_length": max_length}
-    _run("binarize", recipe, {f"binarize.{key}": value for key, value in keys.items()}, **options)
-
-
-COMMANDS = (prep, binarize)
+COMMANDS = tuple(_command(product) for product in Product)
 """The commands of this file, one per product."""
 
 

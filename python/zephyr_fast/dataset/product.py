@@ -82,14 +82,16 @@ class Column:
 class Facts:
     """What Python knows of a product."""
 
+    building: str
+    """A description of its command, for a help text."""
     training: str
     """A description of its training, for a help text."""
     unit: str
     """The plural name of its examples."""
     length_key: str
     """The recipe key that limits the tokens of an example."""
-    sample: str
-    """The file of bundled rows in `sample/`."""
+    recipe: str
+    """The name of its default recipe, and of the bundled rows in `sample/`."""
     columns: tuple[Column, ...]
     """The columns of its shards, in the order in which a batch stores them."""
     ids: tuple[tuple[str, ...], ...]
@@ -141,10 +143,11 @@ def _pairs(split: Sums, has_tokens: bool) -> str:
 
 _FACTS = {
     Product.WINDOWS: Facts(
+        building="Clean, filter, deduplicate, tokenize and pack dialogues.",
         training="supervised training on the packed shards",
         unit="sequences",
         length_key="seq_len",
-        sample="ultrachat.jsonl",
+        recipe="ultrachat",
         columns=(
             Column("input_ids", "<i4", is_list=True),
             Column("labels", "<i4", is_list=True),
@@ -163,10 +166,11 @@ _FACTS = {
         summary=_windows,
     ),
     Product.PAIRS: Facts(
+        building="Turn scored completions into preference pairs (text and tokens).",
         training="direct preference optimization on the pairs",
         unit="pairs",
         length_key="max_length",
-        sample="ultrafeedback.jsonl",
+        recipe="ultrafeedback",
         columns=(
             Column("prompt_ids", "<i4", is_list=True),
             Column("chosen_ids", "<i4", is_list=True),

@@ -12,7 +12,3 @@ canary       tries an unknown chat template in a separate process first
 progress     the counters of a run, and progress bars
 summary      the short table that a finished run prints
 """
-
-from zephyr_fast.prepare.run import Paths, RunOptions, binarize, prep
-
-__all__ = ["Paths", "RunOptions", "binarize", "prep"]

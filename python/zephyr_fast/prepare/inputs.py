@@ -52,7 +52,7 @@ def find_inputs(
     Raises NotDownloadedError instead of reading or downloading anything without a spool.
     """
     if [str(name) for name in given] == ["sample"]:
-        return [BUNDLED / Product.of_command(command).facts.sample]
+        return [BUNDLED / f"{Product.of_command(command).facts.recipe}.jsonl"]
     if given:
         return list(dict.fromkeys(path for name in given for path in _found(str(name), spool)))
     download = spool is not None

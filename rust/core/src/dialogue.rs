@@ -208,6 +208,25 @@ pub struct Pair {
     pub score_rejected: Option<f64>,
 }
 
+/// An example of a product that is not packed: completions of the prompt, and numbers. The product
+/// names both.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Example {
+    /// The completions.
+    pub completions: Vec<String>,
+    /// The numbers.
+    pub numbers: Vec<Option<f64>>,
+}
+
+impl From<Pair> for Example {
+    fn from(pair: Pair) -> Example {
+        Example {
+            completions: vec![pair.chosen, pair.rejected],
+            numbers: vec![pair.score_chosen, pair.score_rejected],
+        }
+    }
+}
+
 /// The form of the answer to the last user turn.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum Replies {

@@ -1,5 +1,5 @@
 //! The forms of a dialogue: rendered text with the ranges that contribute to the loss, then token
-//! ids with the same ranges, and the ids of a pair.
+//! ids with the same ranges, and the ids of a prompt with its completions.
 
 use std::ops::Range;
 
@@ -96,32 +96,26 @@ impl Sample {
     }
 }
 
-/// A pair as token ids.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TokenPair {
+/// A prompt and the completions of its examples as token ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
     /// BOS to generation prompt.
     pub prompt_ids: Vec<u32>,
-    /// The preferred completion, including EOS.
-    pub chosen_ids: Vec<u32>,
-    /// The other one.
-    pub rejected_ids: Vec<u32>,
-    /// The score of the preferred completion.
-    pub score_chosen: Option<f64>,
-    /// The other one's.
-    pub score_rejected: Option<f64>,
+    /// By example, the ids of each of its completions, including EOS.
+    pub examples: Vec<Vec<Vec<u32>>>,
 }
 
-impl TokenPair {
-    /// All tokens.
+impl Answered {
+    /// All tokens. Each example has the prompt once.
     #[must_use]
     pub fn token_count(&self) -> usize {
-        self.prompt_ids.len() + self.label_tokens()
+        self.prompt_ids.len() * self.examples.len() + self.label_tokens()
     }
 
     /// Those of the completions.
     #[must_use]
     pub fn label_tokens(&self) -> usize {
-        self.chosen_ids.len() + self.rejected_ids.len()
+        self.examples.iter().flatten().map(Vec::len).sum()
     }
 }
 

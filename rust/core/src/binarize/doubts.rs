@@ -51,7 +51,7 @@ pub fn of(pair: &Pair) -> Option<Code> {
 
 /// Removes the pairs with a doubt, or the row if it has no other pair. `doubts` has one entry per
 /// pair.
-pub fn remove(pairs: &mut Vec<Pair>, doubts: &[Option<Reason>]) -> Result<(), Reason> {
+pub fn remove<T>(pairs: &mut Vec<T>, doubts: &[Option<Reason>]) -> Result<(), Reason> {
     let mut kept = doubts.iter().map(Option::is_none);
     pairs.retain(|_| kept.next().unwrap_or(true));
     match doubts.iter().flatten().next() {

@@ -62,7 +62,7 @@ pub struct LedgerRow {
     pub label_tokens: Option<i32>,
     /// Tokens truncated.
     pub tokens_truncated: Option<i32>,
-    /// Pairs written.
+    /// Examples written, such as pairs. Null if dialogues are packed.
     pub pairs: Option<i32>,
     /// Matches with evaluation sets; empty if there are no matches.
     pub contamination: Vec<Contamination>,

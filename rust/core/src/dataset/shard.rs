@@ -7,14 +7,14 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch};
 use arrow_buffer::{OffsetBuffer, ScalarBuffer};
 use arrow_ipc::writer::FileWriter;
-use arrow_schema::{DataType, Field};
+use arrow_schema::{DataType, Field, SchemaRef};
 
 use crate::dataset::manifest::{BatchEntry, ShardEntry};
-use crate::dataset::product::Product;
+use crate::dataset::product::{Completions, Product};
 use crate::disk::Folder;
 use crate::disk::commit::Draft;
 use crate::error::{Error, Result};
-use crate::sample::{Sample, TokenPair, append_labels};
+use crate::sample::{Sample, append_labels};
 
 /// The version of the format of these files.
 pub const VERSION: u32 = 1;
@@ -115,52 +115,66 @@ impl WindowRows {
     }
 }
 
-/// Preference pairs, row by row.
-#[derive(Default)]
-pub struct PairRows {
+/// Prompts with completions, example by example.
+pub struct CompletionRows {
     prompt_ids: Lists<i32>,
-    chosen_ids: Lists<i32>,
-    rejected_ids: Lists<i32>,
-    score_chosen: Vec<Option<f64>>,
-    score_rejected: Vec<Option<f64>>,
+    completion_ids: Vec<Lists<i32>>,
+    numbers: Vec<Vec<Option<f64>>>,
     row_id: Vec<i64>,
-    pair: Vec<i32>,
+    index: Vec<i32>,
 }
 
-impl PairRows {
-    /// Adds a pair: the `pair`-th of its row.
-    pub fn add(&mut self, row_id: i64, pair: i32, tokens: &TokenPair) {
-        for (lists, ids) in [
-            (&mut self.prompt_ids, &tokens.prompt_ids),
-            (&mut self.chosen_ids, &tokens.chosen_ids),
-            (&mut self.rejected_ids, &tokens.rejected_ids),
-        ] {
+impl CompletionRows {
+    fn new(completions: &Completions) -> CompletionRows {
+        CompletionRows {
+            prompt_ids: Lists::default(),
+            completion_ids: completions.each.iter().map(|_| Lists::default()).collect(),
+            numbers: completions.numbers.iter().map(|_| Vec::new()).collect(),
+            row_id: Vec::new(),
+            index: Vec::new(),
+        }
+    }
+
+    /// Adds an example: the `index`-th of its row, with the ids of its prompt and completions, and
+    /// its numbers.
+    pub fn add(
+        &mut self,
+        row_id: i64,
+        index: i32,
+        ids: (&[u32], &[Vec<u32>]),
+        numbers: &[Option<f64>],
+    ) {
+        let (prompt, completions) = ids;
+        let all = std::iter::once(prompt).chain(completions.iter().map(Vec::as_slice));
+        let columns = std::iter::once(&mut self.prompt_ids).chain(&mut self.completion_ids);
+        for (lists, ids) in columns.zip(all) {
             lists.values.extend(ids.iter().map(|id| *id as i32));
             lists.close();
         }
-        self.score_chosen.push(tokens.score_chosen);
-        self.score_rejected.push(tokens.score_rejected);
+        for (column, number) in self.numbers.iter_mut().zip(numbers) {
+            column.push(*number);
+        }
         self.row_id.push(row_id);
-        self.pair.push(pair);
+        self.index.push(index);
     }
 
     fn bytes(&self) -> usize {
-        4 * (self.prompt_ids.values.len()
-            + self.chosen_ids.values.len()
-            + self.rejected_ids.values.len())
-            + 28 * self.row_id.len()
+        let completions = self.completion_ids.iter().map(|lists| lists.values.len());
+        4 * (self.prompt_ids.values.len() + completions.sum::<usize>())
+            + (8 * self.numbers.len() + 12) * self.row_id.len()
     }
 
     fn take(&mut self) -> Vec<ArrayRef> {
-        vec![
-            int32_lists(&mut self.prompt_ids),
-            int32_lists(&mut self.chosen_ids),
-            int32_lists(&mut self.rejected_ids),
-            Arc::new(Float64Array::from(std::mem::take(&mut self.score_chosen))),
-            Arc::new(Float64Array::from(std::mem::take(&mut self.score_rejected))),
-            Arc::new(Int64Array::from(std::mem::take(&mut self.row_id))),
-            Arc::new(Int32Array::from(std::mem::take(&mut self.pair))),
-        ]
+        let mut columns = vec![int32_lists(&mut self.prompt_ids)];
+        columns.extend(self.completion_ids.iter_mut().map(int32_lists));
+        columns.extend(
+            self.numbers
+                .iter_mut()
+                .map(|numbers| Arc::new(Float64Array::from(std::mem::take(numbers))) as ArrayRef),
+        );
+        columns.push(Arc::new(Int64Array::from(std::mem::take(&mut self.row_id))));
+        columns.push(Arc::new(Int32Array::from(std::mem::take(&mut self.index))));
+        columns
     }
 }
 
@@ -168,35 +182,23 @@ impl PairRows {
 pub enum ShardRows {
     /// Packed sequences.
     Windows(WindowRows),
-    /// Preference pairs.
-    Pairs(PairRows),
-}
-
-impl From<Product> for ShardRows {
-    /// No rows yet.
-    fn from(product: Product) -> ShardRows {
-        match product {
-            Product::Windows => ShardRows::Windows(WindowRows::default()),
-            Product::Pairs => ShardRows::Pairs(PairRows::default()),
-        }
-    }
+    /// Prompts with completions.
+    Completions(CompletionRows),
 }
 
 impl ShardRows {
     fn bytes(&self) -> usize {
         match self {
             ShardRows::Windows(rows) => rows.bytes(),
-            ShardRows::Pairs(rows) => rows.bytes(),
+            ShardRows::Completions(rows) => rows.bytes(),
         }
     }
 
-    fn take(&mut self) -> Result<RecordBatch> {
-        let (product, columns) = match self {
-            ShardRows::Windows(rows) => (Product::Windows, rows.take()),
-            ShardRows::Pairs(rows) => (Product::Pairs, rows.take()),
-        };
-        RecordBatch::try_new(product.shard_schema(), columns)
-            .map_err(|error| Error::Internal(error.to_string()))
+    fn take(&mut self) -> Vec<ArrayRef> {
+        match self {
+            ShardRows::Windows(rows) => rows.take(),
+            ShardRows::Completions(rows) => rows.take(),
+        }
     }
 }
 
@@ -205,6 +207,7 @@ pub struct Shards {
     folder: Folder,
     split: &'static str,
     bytes_max: u64,
+    schema: SchemaRef,
     /// Rows of the current batch.
     pub rows: ShardRows,
     tokens: u64,
@@ -222,10 +225,15 @@ struct Open {
 }
 
 impl Shards {
-    /// No shard yet.
+    /// No shard of the product yet.
     #[must_use]
-    pub fn new(folder: Folder, split: &'static str, bytes_max: u64, rows: ShardRows) -> Shards {
-        Shards { folder, split, bytes_max, rows, tokens: 0, open: None, done: Vec::new() }
+    pub fn new(folder: Folder, split: &'static str, bytes_max: u64, product: Product) -> Shards {
+        let rows = match product.completions() {
+            None => ShardRows::Windows(WindowRows::default()),
+            Some(completions) => ShardRows::Completions(CompletionRows::new(completions)),
+        };
+        let (schema, tokens, open, done) = (product.shard_schema(), 0, None, Vec::new());
+        Shards { folder, split, bytes_max, schema, rows, tokens, open, done }
     }
 
     /// Counts a row that was added to `rows`, and writes the batch if it is full.
@@ -246,7 +254,8 @@ impl Shards {
     }
 
     fn flush(&mut self) -> Result<()> {
-        let batch = self.rows.take()?;
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), self.rows.take())
+            .map_err(|error| Error::Internal(error.to_string()))?;
         if batch.num_rows() == 0 {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! The tokens of a row, and their counts.
 
-use crate::sample::{Sample, TokenPair};
+use crate::sample::{Answered, Sample};
 
 /// The tokens of a row, and the number of truncated ones.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub struct Encoded {
     pub label_tokens_truncated: usize,
     /// Characters of a dialogue's text.
     pub chars: usize,
-    /// For each pair, whether its completions are equal once they are truncated.
+    /// For each example, whether its completions are equal once they are truncated.
     pub identical: Vec<bool>,
 }
 
@@ -36,7 +36,7 @@ impl Encoded {
         match &self.tokens {
             Tokens::None => 0,
             Tokens::Sample(sample) => sample.ids.len(),
-            Tokens::Pairs(pairs) => pairs.iter().map(|(_, pair)| pair.token_count()).sum(),
+            Tokens::Answered(answered) => answered.token_count(),
         }
     }
 
@@ -46,18 +46,18 @@ impl Encoded {
         match &self.tokens {
             Tokens::None => 0,
             Tokens::Sample(sample) => sample.label_tokens(),
-            Tokens::Pairs(pairs) => pairs.iter().map(|(_, pair)| pair.label_tokens()).sum(),
+            Tokens::Answered(answered) => answered.label_tokens(),
         }
     }
 }
 
-/// The tokens of a dialogue or of pairs.
+/// The tokens of a dialogue or of a prompt with completions.
 #[derive(Debug)]
 pub enum Tokens {
     /// No tokens, because only text is written.
     None,
     /// A dialogue.
     Sample(Sample),
-    /// Pairs, each with its number within the row.
-    Pairs(Vec<(i32, TokenPair)>),
+    /// A prompt with the completions of its examples.
+    Answered(Answered),
 }

@@ -5,10 +5,10 @@ mod encoded;
 
 use std::borrow::Cow;
 
-use crate::dialogue::{Pair, Role, Script, Turn};
+use crate::dialogue::{Example, Role, Script, Turn};
 use crate::error::{Error, Result};
 use crate::recipe::{Compat, Recipe, TrainOn};
-use crate::sample::{Rendered, Sample, TokenPair};
+use crate::sample::{Answered, Rendered, Sample};
 use crate::stage::{Code, Reason};
 use crate::template::Template;
 use crate::tokenize::Tokenizer;
@@ -29,13 +29,13 @@ pub struct Encoding {
     pub template: Template,
     compat: Compat,
     train_on: TrainOn,
-    seq_len: usize,
-    max_length: usize,
+    tokens_max: usize,
 }
 
 impl Encoding {
-    /// Creates the encoding for a resolved recipe and a tokenizer.
-    pub fn new(recipe: &Recipe, tokenizer: Tokenizer) -> Result<Encoding> {
+    /// Creates the encoding for a resolved recipe and a tokenizer. `tokens_max` is the maximum number
+    /// of tokens of an example.
+    pub fn new(recipe: &Recipe, tokenizer: Tokenizer, tokens_max: usize) -> Result<Encoding> {
         if recipe.compat == Compat::Trl07 && tokenizer.eos_id().is_none() {
             return Err(Error::Config(
                 "`compat = \"trl-0.7\"` appends EOS to each text, but the tokenizer has no EOS \
@@ -49,8 +49,7 @@ impl Encoding {
             template,
             compat: recipe.compat,
             train_on: recipe.tokenize.train_on,
-            seq_len: recipe.pack.seq_len,
-            max_length: recipe.binarize.as_ref().map_or(0, |binarize| binarize.max_length),
+            tokens_max,
         })
     }
 
@@ -71,7 +70,7 @@ impl Encoding {
         let whole = self.sample(script.turns, &rendered)?;
         let (tokens, trained) = (whole.ids.len(), whole.label_tokens());
         check_count(tokens)?;
-        let fits = tokens <= self.seq_len || self.compat == Compat::Trl07;
+        let fits = tokens <= self.tokens_max || self.compat == Compat::Trl07;
         let sample = if fits { whole } else { self.cut(script, whole) };
         if sample.label_tokens() == 0 {
             let kept = sample.ids.len();
@@ -187,11 +186,11 @@ impl Encoding {
             else {
                 continue;
             };
-            if sample.ids.len() <= self.seq_len {
+            if sample.ids.len() <= self.tokens_max {
                 return sample;
             }
         }
-        whole.truncate(self.seq_len);
+        whole.truncate(self.tokens_max);
         whole
     }
 
@@ -200,54 +199,51 @@ impl Encoding {
     /// dialogue.
     fn may_fit(&self, script: Script<'_>) -> bool {
         let Some(text) = self.template.text_alone(script) else { return true };
-        text.and_then(|text| self.tokenizer.ids(&text)).is_ok_and(|ids| ids.len() <= self.seq_len)
+        text.and_then(|text| self.tokenizer.ids(&text))
+            .is_ok_and(|ids| ids.len() <= self.tokens_max)
     }
 
-    /// Returns the tokens of a prompt's pairs, or the reason why there are none. Without
-    /// `keeps_identical`, pairs whose completions are equal once truncated get no tokens.
-    pub fn pairs<'row>(
+    /// Returns the tokens of a prompt's examples, or the reason why there are none. Without
+    /// `keeps_identical`, examples whose completions are equal once truncated get no tokens.
+    pub fn examples<'row>(
         &self,
         script: impl Into<Script<'row>>,
-        pairs: &[Pair],
+        examples: &[Example],
         keeps_identical: bool,
     ) -> std::result::Result<Encoded, Reason> {
         let script = script.into();
         let prompt_ids =
             self.template.render_prompt(script).and_then(|text| self.tokenizer.ids(&text))?;
-        let room = self.max_length.checked_sub(prompt_ids.len()).filter(|room| *room > 0);
+        let room = self.tokens_max.checked_sub(prompt_ids.len()).filter(|room| *room > 0);
         let room = room.ok_or_else(|| {
             Reason::found(
                 Code::PromptTooLong,
-                format!("{} tokens (limit: {})", prompt_ids.len(), self.max_length),
+                format!("{} tokens (limit: {})", prompt_ids.len(), self.tokens_max),
             )
         })?;
-        let mut encoded = Vec::with_capacity(pairs.len());
+        let mut encoded = Vec::with_capacity(examples.len());
         let mut lost = 0;
-        let mut identical = Vec::with_capacity(pairs.len());
-        for pair in pairs {
+        let mut identical = Vec::with_capacity(examples.len());
+        for example in examples {
             let mut lost_here = 0;
-            let mut answer = |text: &str| -> std::result::Result<Vec<u32>, Reason> {
+            let mut answer = |text: &String| -> std::result::Result<Vec<u32>, Reason> {
                 let mut answer = self.answer(script, &prompt_ids, text)?;
                 lost_here += answer.len().saturating_sub(room);
                 answer.truncate(room);
                 Ok(answer)
             };
-            let (chosen_ids, rejected_ids) = (answer(&pair.chosen)?, answer(&pair.rejected)?);
-            identical.push(chosen_ids == rejected_ids);
-            if chosen_ids == rejected_ids && !keeps_identical {
+            let answers = example.completions.iter().map(&mut answer);
+            let answers: Vec<Vec<u32>> = answers.collect::<std::result::Result<_, _>>()?;
+            let is_identical = are_equal(&answers);
+            identical.push(is_identical);
+            if is_identical && !keeps_identical {
                 continue;
             }
             lost += lost_here;
-            let number = encoded.len() as i32;
-            let (score_chosen, score_rejected) = (pair.score_chosen, pair.score_rejected);
-            let prompt_ids = prompt_ids.clone();
-            encoded.push((
-                number,
-                TokenPair { prompt_ids, chosen_ids, rejected_ids, score_chosen, score_rejected },
-            ));
+            encoded.push(answers);
         }
         Ok(Encoded {
-            tokens: Tokens::Pairs(encoded),
+            tokens: Tokens::Answered(Answered { prompt_ids, examples: encoded }),
             tokens_truncated: lost,
             label_tokens_truncated: lost,
             chars: 0,
@@ -278,6 +274,11 @@ impl Encoding {
             )
         })
     }
+}
+
+/// Whether several completions are all the same.
+fn are_equal(answers: &[Vec<u32>]) -> bool {
+    matches!(answers, [first, rest @ ..] if !rest.is_empty() && rest.iter().all(|one| one == first))
 }
 
 fn check_count(tokens: usize) -> std::result::Result<(), Reason> {

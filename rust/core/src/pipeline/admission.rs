@@ -61,15 +61,15 @@ impl<'run> Admission<'run> {
             return Ok(Some(Outcome::Duplicate(repeat)));
         }
         let verdicts = std::mem::take(&mut cleaned.verdicts);
-        let doubt = |verdict: &Verdict| {
-            let earlier = self.preferences.contradicted_by(*verdict)?;
+        let doubt = |verdict: &Option<Verdict>| {
+            let earlier = self.preferences.contradicted_by((*verdict)?)?;
             let detail = format!("row {earlier} prefers the other completion");
             Some(Reason::found(Code::ContradictsRow, detail))
         };
         let doubts: Vec<Option<Reason>> = verdicts.iter().map(doubt).collect();
         let settled = cleaned.settle(&doubts, self.drops_doubtful);
         for (verdict, doubt) in verdicts.into_iter().zip(&doubts) {
-            if doubt.is_none() {
+            if let (Some(verdict), None) = (verdict, doubt) {
                 self.preferences.add(row, verdict);
             }
         }

@@ -86,16 +86,28 @@ fn tell_tokens(walk: &RowPipeline, cleaned: &Cleaned, encoded: Encoded, story: &
             story["labels"] = sample.labels().into();
             story["ids"] = sample.ids.into();
         }
-        Tokens::Pairs(pairs) => {
-            let texts = cleaned.pairs.iter().zip(pairs).map(|(text, (_, ids))| {
-                json!({
-                    "chosen": text.chosen, "rejected": text.rejected,
-                    "score_chosen": text.score_chosen, "score_rejected": text.score_rejected,
-                    "prompt_ids": ids.prompt_ids, "chosen_ids": ids.chosen_ids,
-                    "rejected_ids": ids.rejected_ids,
-                })
+        Tokens::Answered(answered) => {
+            let Some(completions) = walk.product.completions() else { return };
+            let examples = cleaned.examples.iter().zip(&answered.examples).map(|(texts, ids)| {
+                let mut shown = serde_json::Map::new();
+                let each = || completions.each.iter();
+                shown.extend(
+                    each()
+                        .zip(&texts.completions)
+                        .map(|(one, text)| (one.text.to_owned(), json!(text))),
+                );
+                shown.extend(
+                    completions
+                        .numbers
+                        .iter()
+                        .zip(&texts.numbers)
+                        .map(|((name, _), number)| ((*name).to_owned(), json!(number))),
+                );
+                shown.insert("prompt_ids".to_owned(), json!(answered.prompt_ids));
+                shown.extend(each().zip(ids).map(|(one, ids)| (one.ids.to_owned(), json!(ids))));
+                Value::Object(shown)
             });
-            story["pairs"] = texts.collect::<Vec<_>>().into();
+            story[completions.unit] = examples.collect();
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Checks that a recipe fits its run: every step knows the names it uses, it is meant for this
 //! command, and no key is without effect.
 
-use crate::binarize;
 use crate::dataset::product::Product;
 use crate::error::{Error, Result};
 use crate::filter;
+use crate::pipeline::product::{self, STEPS, Steps};
 use crate::read::shape;
 use crate::read::shape::renamed::Renaming;
-use crate::recipe::{Compat, Dedup, Pack, Preset, Recipe, Tokenize, TrainOn};
+use crate::recipe::{Compat, Dedup, Pack, Recipe, Tokenize, TrainOn};
 
 /// Reads a recipe and validates the names that only the steps know. The arguments are those of
 /// [`Recipe::read`].
@@ -20,14 +20,6 @@ pub fn read(text: &str, name: &str, overrides: &[(String, String)]) -> Result<Re
     Ok(recipe)
 }
 
-/// Whether a product is built from rows that compare completions.
-pub(super) fn compares(product: Product) -> bool {
-    match product {
-        Product::Windows => false,
-        Product::Pairs => true,
-    }
-}
-
 /// Sets the defaults that depend on the product, and rejects keys that do not fit it.
 pub(super) fn resolve(product: Product, recipe: &mut Recipe) -> Result<()> {
     let refuse = |why: &str| Err(Error::Config(why.to_owned()));
@@ -38,91 +30,55 @@ pub(super) fn resolve(product: Product, recipe: &mut Recipe) -> Result<()> {
     }
     if recipe.source.shape != "auto" {
         let shape = shape::named(&recipe.source.shape)?;
-        if shape.compares != compares(product) {
-            let other =
-                if shape.compares { "`zephyr-fast binarize`" } else { "`zephyr-fast prep`" };
+        let reads = |product: Product| product.is_packed() != shape.compares;
+        if !reads(product) {
+            let others = Product::ALL.into_iter().filter(|other| reads(*other));
+            let others = others.map(|other| format!("`zephyr-fast {}`", other.command()));
             return Err(Error::Config(format!(
-                "rows of shape `{}` need {other}; use that command, or set `source.shape`",
-                shape.name
+                "rows of shape `{}` need {}; use that command, or set `source.shape`",
+                shape.name,
+                others.collect::<Vec<_>>().join(" or ")
             )));
         }
     }
     // Computed before any default is set, but reported last: a key of the other product is the
     // better error.
     let off = switched_off(recipe);
-    match product {
-        Product::Windows => resolve_windows(recipe)?,
-        Product::Pairs => resolve_pairs(recipe)?,
+    let has_table = |other: &&Steps| other.product != product && (other.has_table)(recipe);
+    if let Some(other) = STEPS.iter().find(has_table) {
+        let command = other.product.command();
+        return Err(Error::Config(format!(
+            "this recipe has a [{command}] table; use `zephyr-fast {command}`, or remove `{command}`"
+        )));
     }
+    if !product.is_packed() {
+        check_completions(recipe, product.command())?;
+    }
+    (product::of(product).resolve)(recipe)?;
     off.map_or(Ok(()), |(key, why)| {
         Err(Error::Config(format!("`{key}` has no effect: {why}; remove it")))
     })
 }
 
-fn resolve_windows(recipe: &mut Recipe) -> Result<()> {
-    let refuse = |why: &str| Err(Error::Config(why.to_owned()));
-    recipe.dedup.exact.get_or_insert(false);
-    if recipe.binarize.is_some() {
-        return refuse(
-            "this recipe has a [binarize] table; use `zephyr-fast binarize`, or remove `binarize`",
-        );
-    }
-    if recipe.compat == Compat::Trl07 {
-        if !recipe.shards.tokens {
-            return refuse(
-                "`compat = \"trl-0.7\"` packs tokens and cannot be combined with `shards.tokens = false`",
-            );
-        }
-        recipe.tokenize.train_on = TrainOn::All;
-    }
-    Ok(())
-}
-
-fn resolve_pairs(recipe: &mut Recipe) -> Result<()> {
-    let refuse = |why: &str| Err(Error::Config(why.to_owned()));
-    if let Some((key, why)) = without_effect_on_pairs(recipe) {
-        return Err(Error::Config(format!(
-            "`{key}` has no effect in `zephyr-fast binarize`: {why}; remove it"
-        )));
-    }
-    if let Some(place) = recipe.filters.iter().position(filter::cuts_turns) {
-        return Err(Error::Config(format!(
-            "`filter.{place}.drop = \"tail\"` removes messages of the prompt, which \
-             `zephyr-fast binarize` needs in full; set `drop = \"dialogue\"`"
-        )));
-    }
-    let Some(binarize) = &mut recipe.binarize else {
-        return refuse(
-            "this recipe has no [binarize] table; use `zephyr-fast prep`, or a recipe with one such as `ultrafeedback`",
-        );
-    };
-    // Presets that rebuild published datasets keep repeated rows if those datasets did, unless the
-    // recipe overrides it.
-    let drops = binarize.preset.is_some_and(Preset::drops_duplicates);
-    recipe.dedup.exact.get_or_insert(drops);
-    binarize::resolve(binarize);
-    Ok(())
-}
-
-/// Returns the first key that has no effect on pairs, and why: one that is overridden, or that the
-/// recipe sets to another value than its default.
-fn without_effect_on_pairs(recipe: &Recipe) -> Option<(&'static str, &'static str)> {
+/// Returns the first key that has no effect on examples with completions, and why: one that is
+/// overridden, or that the recipe sets to another value than its default.
+fn without_effect_on_completions(recipe: &Recipe) -> Option<(&'static str, &'static str)> {
     let keys = [
         ("compat", recipe.compat != Compat::default(), "only `zephyr-fast prep` supports it"),
         (
             "pack.seq_len",
             recipe.pack.seq_len != Pack::default().seq_len,
-            "the limit of a pair is `binarize.max_length`",
+            "the limit of an example is `max_length` in the table of the command",
         ),
         (
             "dedup.near",
             recipe.dedup.near,
-            "it compares dialogues, and pairs only support `dedup.exact`",
+            "it compares dialogues, and completions only support `dedup.exact`",
         ),
         (
             "dedup.of",
             recipe.dedup.of != Dedup::default().of,
-            "pairs are compared by the bytes of the whole row",
+            "rows with completions are compared by the bytes of the whole row",
         ),
         (
             "dedup.threshold",
@@ -132,13 +88,29 @@ fn without_effect_on_pairs(recipe: &Recipe) -> Option<(&'static str, &'static st
         (
             "tokenize.train_on",
             recipe.tokenize.train_on != Tokenize::default().train_on,
-            "both completions of a pair are always trained",
+            "all completions of an example are trained",
         ),
     ];
     let is_written = |key: &str| recipe.overridden.iter().any(|written| written == key);
     keys.into_iter()
         .find(|(key, is_other, _)| *is_other || is_written(key))
         .map(|(key, _, why)| (key, why))
+}
+
+/// Rejects keys that have no effect on examples with completions.
+fn check_completions(recipe: &Recipe, command: &str) -> Result<()> {
+    if let Some((key, why)) = without_effect_on_completions(recipe) {
+        return Err(Error::Config(format!(
+            "`{key}` has no effect in `zephyr-fast {command}`: {why}; remove it"
+        )));
+    }
+    if let Some(place) = recipe.filters.iter().position(filter::cuts_turns) {
+        return Err(Error::Config(format!(
+            "`filter.{place}.drop = \"tail\"` removes messages of the prompt, which \
+             `zephyr-fast {command}` needs in full; set `drop = \"dialogue\"`"
+        )));
+    }
+    Ok(())
 }
 
 /// Returns the first overridden key that another key disables, and why. Keys of the recipe file
@@ -177,6 +149,7 @@ fn switched_off(recipe: &Recipe) -> Option<(&'static str, &'static str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::Preset;
 
     fn error(text: &str, product: Product, overrides: &[(&str, &str)]) -> String {
         let overrides: Vec<_> =

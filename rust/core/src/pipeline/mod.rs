@@ -15,6 +15,7 @@ mod memory;
 pub mod names;
 mod no_rows;
 mod output;
+mod product;
 #[cfg(test)]
 mod recipe_schema;
 pub mod row;

@@ -17,7 +17,7 @@ type List = fn() -> Vec<&'static str>;
 /// The lists, by kind.
 const LISTS: [(&str, List); 20] = [
     ("actions", || Action::NAMES.to_vec()),
-    ("acts", || Product::ALL.map(Product::act).to_vec()),
+    ("acts", || Product::ALL.map(|product| product.facts().act).to_vec()),
     ("commands", || Product::ALL.map(Product::command).to_vec()),
     ("compared", || Compared::NAMES.to_vec()),
     ("control_tokens", || Policy::NAMES.to_vec()),
@@ -25,7 +25,7 @@ const LISTS: [(&str, List); 20] = [
     ("filters", filter::names),
     ("id_from", || IdFrom::NAMES.to_vec()),
     ("presets", || Preset::NAMES.to_vec()),
-    ("products", || Product::ALL.map(Product::word).to_vec()),
+    ("products", || Product::ALL.map(|product| product.facts().word).to_vec()),
     ("reasons", || Code::ALL.iter().map(|code| code.word()).collect()),
     ("repeats", || Repeat::KINDS.to_vec()),
     ("scores", || ScoreBy::NAMES.to_vec()),
@@ -56,8 +56,8 @@ pub fn names(kind: &str) -> Result<Vec<&'static str>> {
 /// Returns the columns that a product is trained on, if this kind names such a list.
 fn trained_columns(kind: &str) -> Option<Vec<&'static str>> {
     let word = kind.strip_prefix(TRAINED_COLUMNS)?;
-    let product = Product::ALL.into_iter().find(|product| product.word() == word)?;
-    Some(product.trained_columns().to_vec())
+    let product = Product::ALL.into_iter().find(|product| product.facts().word == word)?;
+    Some(product.trained_columns())
 }
 
 /// Cause and remedy of the two kinds of duplicates, in the order of [`Repeat::KINDS`].

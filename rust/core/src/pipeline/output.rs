@@ -15,7 +15,6 @@ use crate::dataset::manifest::{
     Decontamination, DedupStats, FileEntry, Manifest, RecipeCopy, Rows, SCHEMA, Split,
 };
 use crate::dataset::out_folder::OutputDir;
-use crate::dataset::product::Product;
 use crate::dataset::quarantine::{self, Origin, Quarantine, QuarantinedRow};
 use crate::dataset::shard::{ShardRows, Shards};
 use crate::decontaminate::Sums;
@@ -23,6 +22,7 @@ use crate::dedup::Repeat;
 use crate::disk::commit::commit_bytes;
 use crate::encode::{Encoded, Tokens};
 use crate::error::{Error, Result};
+use crate::pipeline::product;
 use crate::pipeline::row::{Cleaned, Outcome, RowPipeline};
 use crate::progress::Watch;
 use crate::read::shape::Shape;
@@ -74,12 +74,12 @@ struct SplitOutput {
     tokens: TokenOutput,
 }
 
-/// Samples wait in a spool until all lengths are known. Pairs are not packed, so they go directly
-/// to their shards.
+/// Samples wait in a spool until all lengths are known. Completions are not packed, so they go
+/// directly to their shards.
 enum TokenOutput {
     None,
     Samples(Waiting),
-    Pairs(Box<Shards>),
+    Answered(Box<Shards>),
 }
 
 impl<'run> Output<'run> {
@@ -90,12 +90,12 @@ impl<'run> Output<'run> {
     ) -> Result<Output<'run>> {
         let ledger = folder.folder(ledger::FOLDER)?;
         let split = |name: &'static str| -> Result<SplitOutput> {
-            let tokens = match walk.product {
-                _ if walk.encoding.is_none() => TokenOutput::None,
-                Product::Windows => {
-                    TokenOutput::Samples(Waiting::new(folder.work(), &format!("samples-{name}"))?)
-                }
-                Product::Pairs => TokenOutput::Pairs(Box::new(shards(walk, folder, name))),
+            let tokens = if walk.encoding.is_none() {
+                TokenOutput::None
+            } else if walk.product.is_packed() {
+                TokenOutput::Samples(Waiting::new(folder.work(), &format!("samples-{name}"))?)
+            } else {
+                TokenOutput::Answered(Box::new(shards(walk, folder, name)))
             };
             Ok(SplitOutput { name, sums: Split::default(), text: None, tokens })
         };
@@ -187,22 +187,24 @@ impl<'run> Output<'run> {
             entry.label_tokens = Some(trained as i32);
             entry.tokens_truncated = Some(encoded.tokens_truncated as i32);
         }
-        entry.pairs = match self.walk.product {
-            Product::Windows => None,
-            Product::Pairs => Some(cleaned.pairs.len() as i32),
-        };
+        entry.pairs = (!self.walk.product.is_packed()).then_some(cleaned.examples.len() as i32);
         match (&mut split.tokens, &encoded.tokens) {
             (TokenOutput::None, Tokens::None) => {}
             (TokenOutput::Samples(waiting), Tokens::Sample(sample)) => {
                 waiting.push(entry.row_id, sample, encoded.chars)?
             }
-            (TokenOutput::Pairs(shards), Tokens::Pairs(pairs)) => {
-                split.sums.examples += pairs.len() as u64;
-                for (number, pair) in pairs {
-                    if let ShardRows::Pairs(rows) = &mut shards.rows {
-                        rows.add(entry.row_id, *number, pair);
+            (TokenOutput::Answered(shards), Tokens::Answered(answered)) => {
+                split.sums.examples += answered.examples.len() as u64;
+                let prompt_ids = answered.prompt_ids.as_slice();
+                for (index, (ids, example)) in
+                    answered.examples.iter().zip(&cleaned.examples).enumerate()
+                {
+                    if let ShardRows::Completions(rows) = &mut shards.rows {
+                        let row_id = entry.row_id;
+                        rows.add(row_id, index as i32, (prompt_ids, ids), &example.numbers);
                     }
-                    shards.row_added(pair.token_count())?;
+                    let completions = ids.iter().map(Vec::len).sum::<usize>();
+                    shards.row_added(prompt_ids.len() + completions)?;
                 }
             }
             _ => {
@@ -334,22 +336,20 @@ fn count(counts: &mut BTreeMap<String, u64>, word: &str) {
 }
 
 fn shards(walk: &RowPipeline, folder: &OutputDir, split: &'static str) -> Shards {
-    Shards::new(
-        folder.top().clone(),
-        split,
-        walk.recipe.shards.shard_bytes_max,
-        walk.product.into(),
-    )
+    let bytes_max = walk.recipe.shards.shard_bytes_max;
+    Shards::new(folder.top().clone(), split, bytes_max, walk.product)
 }
 
 impl SplitOutput {
     fn finish(self, walk: &RowPipeline, folder: &OutputDir, watch: &Watch) -> Result<Split> {
         let mut sums = self.sums;
+        if walk.encoding.is_some() {
+            sums.seq_len = (product::of(walk.product).tokens_max)(&walk.recipe) as u64;
+        }
         sums.shards = match self.tokens {
             TokenOutput::None => Vec::new(),
             TokenOutput::Samples(waiting) => {
                 let written = waiting.write(walk, shards(walk, folder, self.name), watch)?;
-                sums.seq_len = walk.recipe.pack.seq_len as u64;
                 sums.examples = written.cards.iter().map(|card| card.examples).sum();
                 sums.tokens = written.tokens;
                 if walk.recipe.compat == Compat::Trl07 {
@@ -361,11 +361,7 @@ impl SplitOutput {
                 sums.fill = Some(sums.tokens as f64 / (sums.examples * sums.seq_len).max(1) as f64);
                 written.cards
             }
-            TokenOutput::Pairs(shards) => {
-                sums.seq_len =
-                    walk.recipe.binarize.as_ref().map_or(0, |binarize| binarize.max_length) as u64;
-                shards.commit()?
-            }
+            TokenOutput::Answered(shards) => shards.commit()?,
         };
         // Last: it was compressed meanwhile.
         sums.text = self.text.map(Text::commit).transpose()?.into_iter().collect();

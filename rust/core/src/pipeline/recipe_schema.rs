@@ -129,18 +129,32 @@ fn properties<'a>(schema: &'a Value, pointer: &str) -> Vec<(String, &'a Value)> 
     node.into_iter().flatten().map(|(name, value)| (name.clone(), value)).collect()
 }
 
-/// The command that uses a key, or `None` if both do.
+/// The command that uses a key, or `None` if several do.
 fn only_command(key: &str) -> Result<Option<&'static str>> {
-    if key.starts_with("binarize.") {
-        return Ok(Some(Product::Pairs.command()));
+    let mut commands = Vec::new();
+    for product in Product::ALL {
+        if uses(product, key)? {
+            commands.push(product.command());
+        }
     }
-    let mut recipe = fit::read("[binarize]\n", FILE, &[])?;
+    Ok(if let [only] = commands[..] { Some(only) } else { None })
+}
+
+/// Whether a key has an effect on a product: it is not in the table of another one, and not refused.
+fn uses(product: Product, key: &str) -> Result<bool> {
+    let is_owner = |owner: &Product| key.starts_with(&format!("{}.", owner.command()));
+    if let Some(owner) = Product::ALL.iter().find(|owner| is_owner(owner)) {
+        return Ok(*owner == product);
+    }
+    let command = product.command();
+    let with_table = fit::read(&format!("[{command}]\n"), FILE, &[]);
+    let mut recipe = with_table.or_else(|_| fit::read("", FILE, &[]))?;
     recipe.overridden = vec![key.to_owned()];
-    let refused = fit::resolve(Product::Pairs, &mut recipe).err().map(|error| error.to_string());
-    let is_refused = refused.is_some_and(|error| {
-        error.starts_with(&format!("`{key}` ")) && error.contains("`zephyr-fast binarize`")
-    });
-    Ok(is_refused.then_some(Product::Windows.command()))
+    let refused = fit::resolve(product, &mut recipe).err().map(|error| error.to_string());
+    Ok(!refused.is_some_and(|error| {
+        error.starts_with(&format!("`{key}` "))
+            && error.contains(&format!("`zephyr-fast {command}`"))
+    }))
 }
 
 /// The constraint on a key, taken from the error that this value causes, if it is rejected.

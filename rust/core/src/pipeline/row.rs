@@ -6,24 +6,24 @@
 
 use serde_json::Value;
 
-use crate::binarize::Rules;
 use crate::binarize::doubts::{self, Verdict};
 use crate::control_tokens::ControlTokens;
 use crate::dataset::product::Product;
 use crate::decontaminate::Index;
 use crate::dedup::{Repeat, Signature, sign, sign_bytes};
-use crate::dialogue::{Content, Dialogue, Pair, Replies, Role, Turn};
+use crate::dialogue::{Content, Dialogue, Example, Role, Turn};
 use crate::encode::{Encoded, Encoding};
 use crate::error::{Error, Result};
 use crate::filter;
 use crate::normal::{hash64, normalised, sha256_hex};
 use crate::pipeline::fit;
+use crate::pipeline::product::{self, Made, Rules};
 use crate::progress::Watch;
 use crate::read::LINE_BYTES_MAX;
 use crate::read::shape::renamed::Renaming;
 use crate::read::shape::unread::Unread;
 use crate::read::shape::{self, Shape};
-use crate::recipe::{Action, DoubtfulPairs, IdFrom, Recipe};
+use crate::recipe::{Action, IdFrom, Recipe};
 use crate::stage::{Code, Ending, Notes, Reason, Stage};
 use crate::tokenize::Tokenizer;
 use crate::truecase::Truecase;
@@ -42,7 +42,7 @@ pub struct RowPipeline {
     /// The evaluation sets to search for, if the recipe names any.
     pub evaluation_sets: Option<Index>,
     stages: Vec<Box<dyn Stage>>,
-    rules: Option<Rules>,
+    rules: Option<Box<dyn Rules>>,
     control: Option<ControlTokens>,
     shape: Option<&'static Shape>,
     /// The names that the recipe gives to the columns and roles of the rows.
@@ -54,26 +54,43 @@ pub struct RowPipeline {
 pub struct Cleaned {
     /// The dialogue.
     pub dialogue: Dialogue,
-    /// Its pairs, if the product is pairs.
-    pub pairs: Vec<Pair>,
+    /// Its examples, unless dialogues are packed.
+    pub examples: Vec<Example>,
     /// Its signature for deduplication, if enabled.
     pub signature: Option<Signature>,
-    /// The verdicts of its pairs, to compare with other rows.
-    pub verdicts: Vec<Verdict>,
-    /// The reasons of doubtful pairs, kept or not.
+    /// The verdict of each example, to compare with other rows.
+    pub verdicts: Vec<Option<Verdict>>,
+    /// The reasons of doubtful examples, kept or not.
     pub doubts: Vec<Code>,
 }
 
 impl Cleaned {
-    /// Records the doubts about pairs, one entry per pair, and removes these pairs if `drops`.
-    /// Returns the reason of a doubt if no pair is left.
+    /// A row with its examples, without the doubtful ones if `drops`.
+    fn new(
+        dialogue: Dialogue,
+        mut made: Vec<Made>,
+        signature: Option<Signature>,
+        drops: bool,
+    ) -> std::result::Result<Cleaned, Reason> {
+        let found: Vec<Option<Reason>> = made.iter().map(|made| made.doubt.clone()).collect();
+        if drops {
+            doubts::remove(&mut made, &found)?;
+        }
+        let doubts = found.iter().flatten().map(|reason| reason.code).collect();
+        let (examples, verdicts) =
+            made.into_iter().map(|made| (made.example, made.verdict)).unzip();
+        Ok(Cleaned { dialogue, examples, signature, verdicts, doubts })
+    }
+
+    /// Records the doubts about examples, one entry per example, and removes these examples if
+    /// `drops`. Returns the reason of a doubt if no example is left.
     pub fn settle(
         &mut self,
         doubts: &[Option<Reason>],
         drops: bool,
     ) -> std::result::Result<(), Reason> {
         self.doubts.extend(doubts.iter().flatten().map(|reason| reason.code));
-        if drops { doubts::remove(&mut self.pairs, doubts) } else { Ok(()) }
+        if drops { doubts::remove(&mut self.examples, doubts) } else { Ok(()) }
     }
 }
 
@@ -171,7 +188,10 @@ impl RowPipeline {
         for table in recipe.filters.clone() {
             stages.push(filter::build(table)?);
         }
-        let encoding = tokenizer.map(|tokenizer| Encoding::new(&recipe, tokenizer)).transpose()?;
+        let steps = product::of(product);
+        let tokens_max = (steps.tokens_max)(&recipe);
+        let encoding =
+            tokenizer.map(|tokenizer| Encoding::new(&recipe, tokenizer, tokens_max)).transpose()?;
         let control = encoding.as_ref().map(|encoding| {
             ControlTokens::new(
                 &encoding.tokenizer.special_texts(),
@@ -179,7 +199,7 @@ impl RowPipeline {
                 recipe.tokenize.control_tokens,
             )
         });
-        let rules = recipe.binarize.as_ref().map(|binarize| Rules::new(binarize, recipe.seed));
+        let rules = (steps.rules)(&recipe);
         let shape = match recipe.source.shape.as_str() {
             "auto" => None,
             name => Some(shape::named(name)?),
@@ -205,7 +225,7 @@ impl RowPipeline {
         &self,
         rows: impl Iterator<Item = &'row [u8]>,
     ) -> Option<&'static Shape> {
-        let compares = fit::compares(self.product);
+        let compares = !self.product.is_packed();
         self.shape.or_else(|| match &self.renaming {
             None => shape::usual(rows, compares),
             Some(renaming) => {
@@ -263,7 +283,7 @@ impl RowPipeline {
         }
         let read = |bytes: &[u8], unread: &mut Unread| match self.shape {
             Some(shape) => (Some(shape), shape.parse_whole(bytes, unread)),
-            None => shape::read(bytes, usual, fit::compares(self.product), unread),
+            None => shape::read(bytes, usual, !self.product.is_packed(), unread),
         };
         match &self.renaming {
             None => read(bytes, unread),
@@ -271,7 +291,8 @@ impl RowPipeline {
         }
     }
 
-    /// Pairs a cleaned dialogue, looks for control tokens and evaluation sets, and signs it.
+    /// Makes examples of a cleaned dialogue, looks for control tokens and evaluation sets, and signs
+    /// it.
     fn judge(
         &self,
         mut dialogue: Dialogue,
@@ -279,14 +300,12 @@ impl RowPipeline {
         prompt_id: &str,
         notes: &mut Notes,
     ) -> std::result::Result<Cleaned, Reason> {
-        let pairs = self
-            .rules
-            .as_ref()
-            .map(|rules| rules.pairs(&mut dialogue, prompt_id))
-            .transpose()?
-            .unwrap_or_default();
+        let made = match &self.rules {
+            None => Vec::new(),
+            Some(rules) => rules.examples(&mut dialogue, prompt_id)?,
+        };
         let turns = dialogue.turns.iter().map(|turn| turn.text.as_str());
-        let answers = pairs.iter().flat_map(|pair| [pair.chosen.as_str(), pair.rejected.as_str()]);
+        let answers = made.iter().flat_map(|made| &made.example.completions).map(String::as_str);
         if let Some(token) = self.control.as_ref().and_then(|control| {
             let texts = turns.chain(answers).chain(dialogue.other_texts());
             texts.into_iter().find_map(|text| control.find(text))
@@ -299,36 +318,26 @@ impl RowPipeline {
                 return Err(Reason::found(Code::Contaminated, sets.names(&notes.contamination)));
             }
         }
-        let of_pair = |pair: &Pair| doubts::of(pair).map(Reason::from);
-        let doubtful: Vec<Option<Reason>> = pairs.iter().map(of_pair).collect();
         let dedup = &self.recipe.dedup;
-        let signature = (dedup.is_exact() || dedup.near).then(|| match self.product {
-            Product::Windows => sign(&dialogue, dedup),
-            Product::Pairs => sign_bytes(bytes),
+        let signature = (dedup.is_exact() || dedup.near).then(|| {
+            if self.product.is_packed() { sign(&dialogue, dedup) } else { sign_bytes(bytes) }
         });
-        let mut cleaned =
-            Cleaned { dialogue, pairs, signature, verdicts: Vec::new(), doubts: Vec::new() };
-        cleaned.settle(&doubtful, self.drops_doubtful())?;
-        cleaned.verdicts = doubts::verdicts(&cleaned.dialogue, &cleaned.pairs);
-        Ok(cleaned)
+        Cleaned::new(dialogue, made, signature, self.drops_doubtful())
     }
 
-    /// Whether doubtful pairs are dropped.
+    /// Whether doubtful examples are dropped.
     pub(super) fn drops_doubtful(&self) -> bool {
-        let binarize = self.recipe.binarize.as_ref();
-        binarize.and_then(|binarize| binarize.doubtful_pairs) == Some(DoubtfulPairs::Drop)
+        self.rules.as_ref().is_some_and(|rules| rules.drops_doubtful())
     }
 
     /// Encodes a row that is kept. Returns its tokens, or the reason for which it has no tokens.
     #[must_use]
     pub fn finish(&self, mut cleaned: Box<Cleaned>) -> Outcome {
         let drops = self.drops_doubtful();
-        let encoded = match (&self.encoding, self.product) {
-            (None, _) => check_text(&cleaned.dialogue).map(|()| Encoded::of_text()),
-            (Some(encoding), Product::Windows) => encoding.dialogue(&cleaned.dialogue),
-            (Some(encoding), Product::Pairs) => {
-                encoding.pairs(&cleaned.dialogue, &cleaned.pairs, !drops)
-            }
+        let encoded = match &self.encoding {
+            None => check_text(&cleaned.dialogue).map(|()| Encoded::of_text()),
+            Some(encoding) if self.product.is_packed() => encoding.dialogue(&cleaned.dialogue),
+            Some(encoding) => encoding.examples(&cleaned.dialogue, &cleaned.examples, !drops),
         };
         let settled = encoded.and_then(|encoded| {
             let doubt = |is_one: &bool| is_one.then(|| Code::IdenticalWhenTruncated.into());
@@ -370,18 +379,4 @@ fn check_text(dialogue: &Dialogue) -> std::result::Result<(), Reason> {
         Code::UnsupportedField,
         format!("`{field}`: a text dataset holds roles and contents only; write tokens instead"),
     ))
-}
-
-/// Messages of a dialogue with its answer, as the text files hold them.
-#[must_use]
-pub fn with_answer<'row>(
-    dialogue: &'row Dialogue,
-    answer: Option<&'row str>,
-) -> Vec<(&'row str, &'row str)> {
-    debug_assert!(
-        answer.is_none() || dialogue.replies == Replies::Inline,
-        "the completions of a paired row must be in its pairs"
-    );
-    let turns = dialogue.turns.iter().map(|turn| (turn.role.name(), turn.text.as_str()));
-    turns.chain(answer.map(|answer| ("assistant", answer))).collect()
 }

@@ -1,7 +1,6 @@
 //! Shows a recipe as it runs: checked, with every default and with the choices of its preset.
 
-use super::fit;
-use crate::dataset::product::Product;
+use super::{fit, product};
 use crate::error::Result;
 
 /// Returns a recipe with every key as TOML, either as written or as it runs. The arguments are
@@ -17,11 +16,10 @@ pub fn toml(
 
 /// Returns a recipe as it runs.
 ///
-/// A recipe with `[binarize]` is shown as `binarize` runs it, any other as `prep` does.
+/// A recipe with the table of a product is shown as its command runs it, any other as `prep` does.
 fn show(text: &str, name: &str, overrides: &[(String, String)]) -> Result<String> {
     let mut recipe = fit::read(text, name, overrides)?;
-    let product = if recipe.binarize.is_some() { Product::Pairs } else { Product::Windows };
-    fit::resolve(product, &mut recipe)?;
+    fit::resolve(product::of_recipe(&recipe), &mut recipe)?;
     recipe.show()
 }
 

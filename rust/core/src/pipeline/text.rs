@@ -13,8 +13,9 @@ use crate::dataset::manifest::TextEntry;
 use crate::dataset::out_folder::OutputDir;
 use crate::dataset::product::{Product, message_fields};
 use crate::dataset::table::Table;
+use crate::dialogue::{Dialogue, Replies};
 use crate::error::{Error, Result};
-use crate::pipeline::row::{Cleaned, with_answer};
+use crate::pipeline::row::Cleaned;
 
 /// The version of the format of these files.
 pub(super) const VERSION: u32 = 1;
@@ -27,13 +28,14 @@ const BATCHES_WAITING: usize = 4;
 /// A text file that is being written.
 pub(super) struct Text {
     file: String,
-    product: Product,
     schema: SchemaRef,
     encoder: Encoder,
     prompts: StringBuilder,
     prompt_ids: StringBuilder,
     messages: Vec<ListBuilder<StructBuilder>>,
-    scores: [Vec<Option<f64>>; 2],
+    /// Whether another column repeats the first one of `messages`.
+    has_copy: bool,
+    numbers: Vec<Vec<Option<f64>>>,
 }
 
 impl Text {
@@ -42,55 +44,57 @@ impl Text {
         let name = format!("{split}-00000.parquet");
         let schema = product.text_schema();
         let (within, columns) = (folder.folder(TEXT)?, Arc::clone(&schema));
-        let table = match product {
-            Product::Windows => Table::create(&within, &name, columns)?,
-            // `messages` repeats `chosen`, as in the published set.
-            Product::Pairs => Table::with_twin(&within, &name, columns, "chosen", "messages")?,
+        let completions = product.completions();
+        let copied = completions.and_then(|all| Some((all.each.first()?.text, all.text_copy?)));
+        let table = match copied {
+            None => Table::create(&within, &name, columns)?,
+            Some((first, copy)) => Table::with_twin(&within, &name, columns, first, copy)?,
         };
-        let columns_of_messages = match product {
-            Product::Windows => 1,
-            Product::Pairs => 2,
-        };
+        let columns_of_messages = completions.map_or(1, |completions| completions.each.len());
         let messages = (0..columns_of_messages).map(|_| messages_builder()).collect();
+        let columns_of_numbers = completions.map_or(0, |completions| completions.numbers.len());
         let (prompts, prompt_ids) = (StringBuilder::new(), StringBuilder::new());
         let file = format!("{TEXT}/{name}");
         Ok(Text {
             file,
-            product,
             schema,
             encoder: Encoder::start(table),
             prompts,
             prompt_ids,
             messages,
-            scores: [Vec::new(), Vec::new()],
+            has_copy: copied.is_some(),
+            numbers: vec![Vec::new(); columns_of_numbers],
         })
     }
 
-    /// Appends the text of a row that is written.
+    /// Appends the text of a row that is written: of its examples, or of the dialogue if it has none.
     pub(super) fn push(&mut self, prompt_id: &str, cleaned: &Cleaned) -> Result<()> {
         let dialogue = &cleaned.dialogue;
-        let mut push = |answers: &[Option<&str>], scores: [Option<f64>; 2]| {
-            self.prompts.append_value(dialogue.prompt());
-            self.prompt_ids.append_value(prompt_id);
-            for (builder, answer) in self.messages.iter_mut().zip(answers) {
-                append_messages(builder, &with_answer(dialogue, *answer));
-            }
-            for (column, score) in self.scores.iter_mut().zip(scores) {
-                column.push(score);
-            }
-        };
-        match self.product {
-            Product::Windows => push(&[None], [None, None]),
-            Product::Pairs => {
-                for pair in &cleaned.pairs {
-                    push(
-                        &[Some(&pair.chosen), Some(&pair.rejected)],
-                        [pair.score_chosen, pair.score_rejected],
-                    );
-                }
-            }
+        if cleaned.examples.is_empty() {
+            self.append(prompt_id, dialogue, &[None], &[]);
+        }
+        for example in &cleaned.examples {
+            let answers: Vec<_> = example.completions.iter().map(|text| Some(&**text)).collect();
+            self.append(prompt_id, dialogue, &answers, &example.numbers);
         }
         if ArrayBuilder::len(&self.prompts) >= BATCH_ROWS { self.flush() } else { Ok(()) }
+    }
+
+    fn append(
+        &mut self,
+        prompt_id: &str,
+        dialogue: &Dialogue,
+        answers: &[Option<&str>],
+        numbers: &[Option<f64>],
+    ) {
+        self.prompts.append_value(dialogue.prompt());
+        self.prompt_ids.append_value(prompt_id);
+        for (builder, answer) in self.messages.iter_mut().zip(answers) {
+            append_messages(builder, &with_answer(dialogue, *answer));
+        }
+        for (column, number) in self.numbers.iter_mut().zip(numbers) {
+            column.push(*number);
+        }
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -98,16 +102,11 @@ impl Text {
             vec![Arc::new(self.prompts.finish()), Arc::new(self.prompt_ids.finish())];
         columns
             .extend(self.messages.iter_mut().map(|builder| Arc::new(builder.finish()) as ArrayRef));
-        let scores = self.scores.iter_mut().map(std::mem::take);
-        match self.product {
-            Product::Windows => {}
-            Product::Pairs => {
-                columns.push(Arc::clone(&columns[2]));
-                columns
-                    .extend(scores.map(|scores| Arc::new(Float64Array::from(scores)) as ArrayRef));
-            }
+        if self.has_copy {
+            columns.push(Arc::clone(&columns[2]));
         }
-        self.scores = [Vec::new(), Vec::new()];
+        let numbers = self.numbers.iter_mut().map(std::mem::take);
+        columns.extend(numbers.map(|numbers| Arc::new(Float64Array::from(numbers)) as ArrayRef));
         let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)
             .map_err(|error| Error::Internal(error.to_string()))?;
         self.encoder.write(batch)
@@ -189,4 +188,17 @@ fn append_messages(builder: &mut ListBuilder<StructBuilder>, messages: &[(&str, 
         message.append(true);
     }
     builder.append(true);
+}
+
+/// Messages of a dialogue with its answer, as the text files hold them.
+fn with_answer<'row>(
+    dialogue: &'row Dialogue,
+    answer: Option<&'row str>,
+) -> Vec<(&'row str, &'row str)> {
+    debug_assert!(
+        answer.is_none() || dialogue.replies == Replies::Inline,
+        "the completions of a row must be in its examples"
+    );
+    let turns = dialogue.turns.iter().map(|turn| (turn.role.name(), turn.text.as_str()));
+    turns.chain(answer.map(|answer| ("assistant", answer))).collect()
 }

@@ -105,8 +105,8 @@ impl Waiting {
 pub(super) fn window_rows(shards: &mut Shards) -> Result<&mut WindowRows> {
     match &mut shards.rows {
         ShardRows::Windows(rows) => Ok(rows),
-        ShardRows::Pairs(_) => {
-            Err(Error::Internal("the shards of packed sequences must not hold pairs".to_owned()))
-        }
+        ShardRows::Completions(_) => Err(Error::Internal(
+            "the shards of packed sequences must not hold completions".to_owned(),
+        )),
     }
 }

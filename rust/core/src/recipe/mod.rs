@@ -63,6 +63,17 @@ pub struct Recipe {
     pub overridden: Vec<String>,
 }
 
+impl Recipe {
+    /// The keys that limit the tokens of an example, with their values.
+    fn token_limits(&self) -> [(&'static str, Option<usize>); 2] {
+        let binarize = self.binarize.as_ref();
+        [
+            ("pack.seq_len", Some(self.pack.seq_len)),
+            ("binarize.max_length", binarize.map(|binarize| binarize.max_length)),
+        ]
+    }
+}
+
 fn seed() -> u64 {
     42
 }

@@ -93,15 +93,10 @@ impl Recipe {
                 "{name}: every [[decontaminate.against]] needs a unique `name`"
             )));
         }
-        if !(8..=1 << 20).contains(&self.pack.seq_len) {
-            return wrong("pack.seq_len", "between 8 and 1048576");
-        }
-        if self
-            .binarize
-            .as_ref()
-            .is_some_and(|binarize| !(8..=1 << 20).contains(&binarize.max_length))
-        {
-            return wrong("binarize.max_length", "between 8 and 1048576");
+        for (key, limit) in self.token_limits() {
+            if limit.is_some_and(|tokens| !(8..=1 << 20).contains(&tokens)) {
+                return wrong(key, "between 8 and 1048576");
+            }
         }
         if self.shards.shard_bytes_max < 1 << 20 {
             return wrong("shards.shard_bytes_max", "at least 1048576");
