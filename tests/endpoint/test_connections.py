@@ -9,10 +9,12 @@ import subprocess
 import tracemalloc
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from asking import call, endpoint_at, run, texts
 from faulty_server import GOOD, Action, Asked, answered, completion, raw, serving
+from zephyr_fast.endpoint import http
 from zephyr_fast.endpoint.call import Outcome
 from zephyr_fast.endpoint.http import BODY_BYTES_MAX, Lost, unpacked
 from zephyr_fast.endpoint.log import CallLog
@@ -124,6 +126,35 @@ def test_a_server_that_refuses_connections_is_switched_off(tmp_path: Path) -> No
         report, _ = run([call(str(i)) for i in range(40)], endpoint, tmp_path / "log")
     assert report.off["teacher"].reason == "unreachable"
     assert report.spent == (0, 0), "what was not sent costs nothing"
+
+
+def test_connections_are_opened_a_bounded_number_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening, most = 0, 0
+    opened = aiohttp.TCPConnector._create_connection
+
+    async def counted(*words: object) -> object:
+        nonlocal opening, most
+        opening += 1
+        most = max(most, opening)
+        try:
+            return await opened(*words)  # type: ignore[arg-type]
+        finally:
+            opening -= 1
+
+    async def together(_: Asked, writer: asyncio.StreamWriter) -> bool:
+        while len(server.asked) < 20:  # so that no connection is used twice
+            await asyncio.sleep(0.001)
+        writer.write(GOOD)
+        return True
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "_create_connection", counted)
+    monkeypatch.setattr(http, "_OPENING_MAX", 3)
+    with serving(together) as server:
+        endpoint = endpoint_at(server.url, concurrency=20)
+        _, outcomes = run([call(str(i)) for i in range(20)], endpoint, tmp_path / "log")
+    assert texts(outcomes) == ["fine"] * 20 and most == 3
 
 
 def test_an_idle_connection_that_was_closed_costs_no_attempt(tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 import asyncio
 import ssl
 import zlib
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import aiohttp
 from yarl import URL
@@ -19,12 +20,20 @@ from zephyr_fast.endpoint.reader import DETAIL_CHARACTERS_MAX, Reply
 from zephyr_fast.endpoint.reasons import Reason
 from zephyr_fast.printed import without_secrets
 
+if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.client_reqrep import ConnectionKey
+    from aiohttp.tracing import Trace
+
 BODY_BYTES_MAX = 4 << 20
 """Maximum decompressed size of a reply. 32 answers of 4,096 tokens with 20 log-probs each are
 smaller.
 """
 
 CONNECT_SECONDS = 10.0
+
+# A connection that is being opened takes 3 KB more memory than an open one.
+_OPENING_MAX = 1_000
 
 # Servers close idle connections, uvicorn after 5 s. A request on a connection that is about to be
 # closed is lost, so idle connections are closed earlier.
@@ -55,8 +64,8 @@ class Http:
         self._addresses: dict[tuple[str, str], tuple[URL, dict[str, str]]] = {}
 
     async def __aenter__(self) -> Self:
-        self._pool = _session(aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS))
-        self._unpooled = _session(aiohttp.TCPConnector(limit=0, force_close=True))
+        self._pool = _session(_Connector(_IDLE_SECONDS))
+        self._unpooled = _session(_Connector(None))
         return self
 
     async def __aexit__(
@@ -110,15 +119,14 @@ class Http:
         url, headers = self._address(endpoint, path)
         until = min(deadline, asyncio.get_running_loop().time() + endpoint.attempt_seconds)
         try:
-            async with (
-                asyncio.timeout_at(until),
-                session.request(
+            async with asyncio.timeout_at(until):
+                response = await session.request(
                     method, url, data=body, headers=headers, allow_redirects=False
-                ) as response,
-            ):
-                content = await _body(response, endpoint)
-                after = _retry_after(response.headers)
-                return Reply(response.status, content, after)
+                )
+                async with response:
+                    content = await _body(response, endpoint)
+                    after = _retry_after(response.headers)
+                    return Reply(response.status, content, after)
         except Lost:
             raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -131,6 +139,26 @@ class Http:
             known = URL(endpoint.url + path), _headers(endpoint)
             self._addresses[endpoint.name, path] = known
         return known
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Opens a bounded number of connections to each server at once."""
+
+    def __init__(self, keepalive_seconds: float | None) -> None:
+        """`keepalive_seconds` None: each connection is closed after its reply."""
+        if keepalive_seconds is None:
+            super().__init__(limit=0, force_close=True)
+        else:
+            super().__init__(limit=0, keepalive_timeout=keepalive_seconds)
+        self._opening: defaultdict[ConnectionKey, asyncio.Semaphore] = defaultdict(
+            lambda: asyncio.Semaphore(_OPENING_MAX)
+        )
+
+    async def _create_connection(
+        self, req: aiohttp.ClientRequest, traces: "list[Trace]", timeout: aiohttp.ClientTimeout
+    ) -> "ResponseHandler":
+        async with self._opening[req.connection_key]:
+            return await super()._create_connection(req, traces, timeout)
 
 
 def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
@@ -170,6 +198,10 @@ async def _body(response: aiohttp.ClientResponse, endpoint: Endpoint) -> bytes:
 
 
 async def _piece(response: aiohttp.ClientResponse, stall_seconds: float) -> bytes:
+    """Return the next bytes of a body, or none at its end."""
+    held = response.content.read_nowait()
+    if held or response.content.is_eof():  # most bodies arrive at once and need no timer
+        return held
     async with asyncio.timeout(stall_seconds):
         return await response.content.readany()
 

@@ -85,8 +85,7 @@ def _outcome(call: Call, endpoint: Endpoint, reply: Reply) -> Outcome:
 def _parsed(endpoint: Endpoint, body: bytes) -> dict[str, Any]:
     try:
         text = body.decode("utf-8-sig")
-        parse_json(text)  # limits depth and width
-        content = json.loads(text, parse_constant=_no_number)
+        content = parse_json(text, parse_constant=_no_number)
     except ValueError as error:
         excerpt = endpoint.without_key(body.decode(errors="backslashreplace"))[:200]
         raise _Unusable(Reason.INVALID_JSON, f"{error}: {excerpt}") from None
