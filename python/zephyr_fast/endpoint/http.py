@@ -3,27 +3,22 @@
 import asyncio
 import ssl
 import zlib
-from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import aiohttp
 from yarl import URL
 
 from zephyr_fast._core import __version__
 from zephyr_fast.endpoint.call import Failure, Request
+from zephyr_fast.endpoint.connector import Connector
 from zephyr_fast.endpoint.endpoints import Endpoint
 from zephyr_fast.endpoint.reader import DETAIL_CHARACTERS_MAX, Reply
 from zephyr_fast.endpoint.reasons import Reason
 from zephyr_fast.printed import without_secrets
-
-if TYPE_CHECKING:
-    from aiohttp.client_proto import ResponseHandler
-    from aiohttp.client_reqrep import ConnectionKey
-    from aiohttp.tracing import Trace
 
 BODY_BYTES_MAX = 4 << 20
 """Maximum decompressed size of a reply. 32 answers of 4,096 tokens with 20 log-probs each are
@@ -31,9 +26,6 @@ smaller.
 """
 
 CONNECT_SECONDS = 10.0
-
-# A connection that is being opened takes 3 KB more memory than an open one.
-_OPENING_MAX = 1_000
 
 # Servers close idle connections, uvicorn after 5 s. A request on a connection that is about to be
 # closed is lost, so idle connections are closed earlier.
@@ -64,8 +56,8 @@ class Http:
         self._addresses: dict[tuple[str, str], tuple[URL, dict[str, str]]] = {}
 
     async def __aenter__(self) -> Self:
-        self._pool = _session(_Connector(_IDLE_SECONDS))
-        self._unpooled = _session(_Connector(None))
+        self._pool = _session(Connector(_IDLE_SECONDS))
+        self._unpooled = _session(Connector(None))
         return self
 
     async def __aexit__(
@@ -139,26 +131,6 @@ class Http:
             known = URL(endpoint.url + path), _headers(endpoint)
             self._addresses[endpoint.name, path] = known
         return known
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Opens a bounded number of connections to each server at once."""
-
-    def __init__(self, keepalive_seconds: float | None) -> None:
-        """`keepalive_seconds` None: each connection is closed after its reply."""
-        if keepalive_seconds is None:
-            super().__init__(limit=0, force_close=True)
-        else:
-            super().__init__(limit=0, keepalive_timeout=keepalive_seconds)
-        self._opening: defaultdict[ConnectionKey, asyncio.Semaphore] = defaultdict(
-            lambda: asyncio.Semaphore(_OPENING_MAX)
-        )
-
-    async def _create_connection(
-        self, req: aiohttp.ClientRequest, traces: "list[Trace]", timeout: aiohttp.ClientTimeout
-    ) -> "ResponseHandler":
-        async with self._opening[req.connection_key]:
-            return await super()._create_connection(req, traces, timeout)
 
 
 def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
