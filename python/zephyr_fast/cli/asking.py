@@ -11,10 +11,11 @@ import click
 
 from zephyr_fast._core import InputError
 from zephyr_fast.cli.options import Real, path_option
-from zephyr_fast.printed import note, say, say_json, shown
+from zephyr_fast.printed import note, say, say_json, shown, warn
 
 if TYPE_CHECKING:
     from zephyr_fast.collection.run import Asking, Collected, Job
+    from zephyr_fast.endpoint.client import Counts
     from zephyr_fast.endpoint.endpoints import Endpoint
     from zephyr_fast.endpoint.forecast import Forecast
 
@@ -199,11 +200,22 @@ def print_forecasts(forecasts: "list[Forecast]", as_json: bool) -> None:
         )
 
 
+def _warn_of_several_models(counts: "Counts") -> None:
+    for name, models in counts.models.items():
+        if len(models) > 1:
+            listed = ", ".join(f"{shown(one)}: {number:,}" for one, number in models.most_common(9))
+            warn(
+                f"warning: endpoint `{name}` answered as several models ({listed}); "
+                "`strict_model = true` accepts only the one that is asked"
+            )
+
+
 def print_collected(collected: "Collected", path: Path, as_json: bool) -> None:
     """Print the summary of a run."""
     from zephyr_fast.endpoint.budget import usd
 
     counts, spent = collected.counts, collected.spent
+    _warn_of_several_models(counts)
     if as_json:
         calls = {
             "answered": counts.answered,

@@ -29,7 +29,6 @@ _BROKEN = frozenset(
         "load",  # a server that had only loaded the model
         "malformed_function_call",
         "network_error",
-        "other",
         "pause_turn",
         "timeout",
         "unload",
@@ -44,7 +43,6 @@ _REFUSED = frozenset(
         "error_toxic",
         "guardrail_intervened",
         "image_safety",
-        "language",
         "model_armor",
         "prohibited_content",
         "recitation",
