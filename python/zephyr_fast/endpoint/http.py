@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from zephyr_fast._core import __version__
@@ -53,7 +54,7 @@ class Http:
         self._pool: aiohttp.ClientSession | None = None
         self._unpooled: aiohttp.ClientSession | None = None
         self._disconnected: set[str] = set()
-        self._addresses: dict[tuple[str, str], tuple[URL, dict[str, str]]] = {}
+        self._addresses: dict[tuple[str, str], tuple[URL, CIMultiDict[str]]] = {}
 
     async def __aenter__(self) -> Self:
         self._pool = _session(Connector(_IDLE_SECONDS))
@@ -124,7 +125,7 @@ class Http:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _lost(error, endpoint) from None  # its context would hold the headers
 
-    def _address(self, endpoint: Endpoint, path: str) -> tuple[URL, dict[str, str]]:
+    def _address(self, endpoint: Endpoint, path: str) -> tuple[URL, CIMultiDict[str]]:
         """Return URL and headers, which are shared by thousands of calls."""
         known = self._addresses.get((endpoint.name, path))
         if known is None:
@@ -142,12 +143,14 @@ def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
     )
 
 
-def _headers(endpoint: Endpoint) -> dict[str, str]:
-    headers = {
-        "Content-Type": "application/json",
-        "Accept-Encoding": "identity",
-        "User-Agent": f"zephyr-fast/{__version__}",
-    }
+def _headers(endpoint: Endpoint) -> CIMultiDict[str]:
+    headers = CIMultiDict(
+        {
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": f"zephyr-fast/{__version__}",
+        }
+    )
     if endpoint.key is not None:
         headers["Authorization"] = f"Bearer {endpoint.key.reveal()}"
     return headers

@@ -190,7 +190,7 @@ def _check_logprobs(token: TokenLogprob) -> None:
     """Raise _Unusable for numbers that are not logarithms of probabilities, such as raw scores, or
     a 0 for each token. Rounded ones may add up to a little more than 1.
     """
-    values = dict([*token.top, (token.token, token.logprob)]).values()
+    values = ({token.token: token.logprob} | dict(token.top)).values()
     mass = sum(math.exp(min(value, _LOGPROB_MAX)) for value in values)
     if max(values) > _LOGPROB_MAX or mass > _MASS_MAX:
         detail = f"the log-probs of {json.dumps(token.token)} are not those of probabilities"
@@ -331,6 +331,8 @@ def _without_key(outcome: Outcome, endpoint: Endpoint) -> Outcome:
             outcome.may_be_billed,
             outcome.retry_after,
         )
+    if endpoint.key is None:
+        return outcome
     texts = [outcome.model or "", outcome.fingerprint or ""]
     for choice in outcome.choices:
         texts += [choice.text, choice.finish or ""]
