@@ -38,6 +38,7 @@ def said(content: object, **more: Any) -> dict[str, Any]:
 FAILURES: dict[str, tuple[dict[str, Any], str]] = {
     "marks without a width": (said("\u200b\u2060\ufeff"), "empty"),
     "controls": (said("\x00\x1b\x7f"), "empty"),
+    "letters that show nothing": (said("\u3164\u2800 \u115f"), "empty"),
     "reasoning and nothing after it": (said("<think>It is 4.</think>\n\u200b"), "empty"),
     "reasoning without an end": (said("<think>It is 4, or"), "empty"),
     "reasoning in other marks": (said("[THINK]It is 4.[/THINK]"), "empty"),
@@ -46,7 +47,7 @@ FAILURES: dict[str, tuple[dict[str, Any], str]] = {
     "a number": (said(4), "invalid_json"),
     "an error of a choice": (with_choice(error={"code": 502, "message": "lost"}), "server_error"),
     "a call in the old form": (said("Let me look.", function_call={"name": "f"}), "tool_call"),
-    "a context that was full": (
+    "a call that is broken": (
         with_choice(finish_reason="malformed_function_call"),
         "server_error",
     ),
@@ -61,7 +62,9 @@ def test_a_reply_without_an_answer_is_a_failure(fields: dict[str, Any], reason: 
     assert isinstance(outcome, Failure) and outcome.reason == reason
 
 
-@pytest.mark.parametrize("text", ["a < b [1]", "<think>3?</think> It is 4.", "◁ left", "é"])
+@pytest.mark.parametrize(
+    "text", ["a < b [1]", "<think>3?</think> It is 4.", "◁ left", "é", "\U0001fae9", "\ue000", "?"]
+)
 def test_texts_with_marks_are_unchanged(text: str) -> None:
     outcome = outcome_of(said(text))
     assert isinstance(outcome, Answer) and outcome.text == text

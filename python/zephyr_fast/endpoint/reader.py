@@ -7,6 +7,7 @@ checked against the request: the number of choices, a text in each, and log-prob
 import json
 import math
 import re
+import unicodedata
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -49,6 +50,9 @@ _REFUSED = re.compile(
 
 _TOKENS_MAX = 100_000_000
 """More tokens than any model reads or writes at once. A larger count is not one of tokens."""
+
+_INVISIBLE = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
+_BLANKS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols that show nothing
 
 _LOGPROB_MAX, _MASS_MAX = 0.01, 1.05
 
@@ -172,7 +176,9 @@ def _is_blank(call: Call, text: object) -> bool:
 
 def _is_visible(text: object) -> bool:
     """Whether a text has more than spaces, controls and marks without a width."""
-    return isinstance(text, str) and any(char.isprintable() and not char.isspace() for char in text)
+    return isinstance(text, str) and any(
+        unicodedata.category(char) not in _INVISIBLE and char not in _BLANKS for char in text
+    )
 
 
 def _logprobs(given: dict[str, Any]) -> tuple[TokenLogprob, ...]:
