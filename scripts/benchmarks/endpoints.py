@@ -87,12 +87,12 @@ def measured(calls: int, in_flight: int, hold: bool) -> tuple[float, float, floa
         again = collect((plan(number) for number in range(calls)), {"m": endpoint}, log)
         assert again.counts.attempts == 0, again.counts
     server.kill()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1_024 / 1e6
     return 1_000 * cpu / calls, wall, peak
 
 
-def scan(answers: int) -> tuple[float, int]:
-    """Seconds to open a log of so many answers, and its bytes."""
+def scan(answers: int) -> tuple[float, float, int]:
+    """Wall and processor seconds to open a log of so many answers, and its bytes."""
     answer = Answer((Choice(WORDS * 2, "stop"),), "m", None, Usage(40, 400))
     with TemporaryDirectory() as folder:
         path = Path(folder) / "calls.jsonl"
@@ -101,11 +101,11 @@ def scan(answers: int) -> tuple[float, int]:
                 key = f"{number:064x}"
                 attempt = log.sent(key, "m", Cost(1, 1))
                 log.ended(key, attempt, "m", Cost(1, 440), answer, is_final=True)
-        begun = time.perf_counter()
+        cpu, wall = time.process_time(), time.perf_counter()
         with CallLog(path) as log:
-            seconds = time.perf_counter() - begun
+            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
             assert len(log) == answers
-        return seconds, path.stat().st_size
+        return wall, cpu, path.stat().st_size
 
 
 def main() -> None:
@@ -127,8 +127,9 @@ def main() -> None:
         cpu, wall, peak = measured(asked.in_flight, asked.in_flight, hold=True)
         print(f"{asked.in_flight:,} in flight: {peak:.0f} MB at most, {cpu:.2f} ms CPU a call")
     else:
-        seconds, size = scan(asked.answers)
-        print(f"scan of {asked.answers:,} answers ({size / 1e6:.0f} MB): {seconds:.2f} s")
+        wall, cpu, size = scan(asked.answers)
+        took = f"{wall:.2f} s, {cpu:.2f} s CPU"
+        print(f"scan of {asked.answers:,} answers ({size / 1e6:.0f} MB): {took}")
 
 
 if __name__ == "__main__":

@@ -42,9 +42,9 @@ def _completion(fields: dict[str, Any], asked: Asked) -> dict[str, Any]:
             "finish_reason": "length" if len(words) < 32 else "stop",
         }
         if fields.get("logprobs"):
-            top = [{"token": word, "logprob": -1.5} for word in WORDS[: fields["top_logprobs"]]]
+            top = [{"token": word, "logprob": -2.0} for word in WORDS[: fields["top_logprobs"]]]
             choice["logprobs"] = {
-                "content": [{"token": word, "logprob": -0.5, "top_logprobs": top} for word in words]
+                "content": [{"token": word, "logprob": -2.0, "top_logprobs": top} for word in words]
             }
         choices.append(choice)
     prompt = sum(len(message["content"]) for message in fields["messages"]) // 5

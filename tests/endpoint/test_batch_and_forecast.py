@@ -132,6 +132,20 @@ def test_of_two_answers_in_files_the_first_counts(tmp_path: Path) -> None:
         assert texts(replay([one(call())], ENDPOINTS, log)) == ["first"]
 
 
+@pytest.mark.parametrize("status", ["200", 200.0, None])
+def test_a_result_without_a_status_costs_its_reserve(tmp_path: Path, status: object) -> None:
+    with CallLog(tmp_path / "log") as log:
+        file, results = tmp_path / "batch.jsonl", tmp_path / "out"
+        batch.export([one(call())], ENDPOINTS, "teacher", log, file)
+        reserve = log.spent
+        response = {"status_code": status, "body": completion("fine")}
+        key = lines(file)[0]["custom_id"]
+        results.write_text(json.dumps({"custom_id": key, "response": response, "error": None}))
+        imported = batch.results([one(call())], ENDPOINTS, log, [results])
+        assert imported == batch.Imported(0, failed=0, left_open=1, unknown=0, ignored=0)
+        assert log.spent == reserve and not log.batched, "the provider may have billed it"
+
+
 def test_results_of_a_batch_that_was_released_are_used_and_paid(tmp_path: Path) -> None:
     plans = [call("a"), call("b"), call("c")]
     with CallLog(tmp_path / "log") as log:

@@ -1,16 +1,19 @@
 """`zephyr-fast endpoints FILE`: what servers that ignore parts of a request are found to do."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from children import PYTHONPATH
-from faulty_server import answered, completion, refused, serving
+from faulty_server import Action, Asked, answered, completion, refused, serving
 from honest_server import honest
+from zephyr_fast.endpoint import probe
 from zephyr_fast.endpoint.endpoints import load
 from zephyr_fast.endpoint.probe import check
 
@@ -112,6 +115,52 @@ def test_the_command_prints_what_it_found_and_fails_where_nothing_answers(tmp_pa
         failed = command(str(file_of(tmp_path, server.url)), "--check")
     assert failed.returncode == 11 and "no answer from teacher: auth: bad key" in failed.stderr
     assert "\x1b" not in failed.stdout + failed.stderr
+
+
+async def silence(_: Asked, __: asyncio.StreamWriter) -> bool:
+    await asyncio.sleep(60)
+    return False
+
+
+SILENT: dict[str, tuple[Action, str]] = {
+    "a server that is always busy": (
+        refused("429 Too Many Requests", "slow down"),
+        "no answer in time; last: rate_limited 429 slow down",
+    ),
+    "a server that asks to wait for an hour": (
+        refused("429 Too Many Requests", "slow down", "Retry-After: 3600"),
+        "no answer in time; last: rate_limited 429 slow down",
+    ),
+    "a server that says nothing": (silence, "no answer in time; last: timeout TimeoutError"),
+    "a server that rejects the key": (refused("401 Unauthorized", "bad key"), "auth: bad key"),
+}
+
+
+@pytest.mark.usefixtures("unlimited")
+@pytest.mark.parametrize(("reply", "says"), SILENT.values(), ids=SILENT)
+def test_an_endpoint_that_does_not_answer_is_given_up_after_the_first_feature(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reply: Action, says: str
+) -> None:
+    monkeypatch.setattr(probe, "SECONDS_MAX", 1.0)  # with the default `attempt_seconds` of 600
+    with serving(reply) as server:
+        (endpoint,) = load(file_of(tmp_path, server.url)).values()
+        begun = time.monotonic()
+        first, *others = check(endpoint)
+        assert time.monotonic() - begun < 10, "not once for each feature"
+    assert (first.feature, first.verdict, first.detail) == ("answers", "no", says)
+    assert [finding.feature for finding in others] == list(FEATURES[1:])
+    assert {finding.verdict for finding in others} == {"unclear"}
+    assert {finding.detail for finding in others} == {
+        "not checked, because the endpoint does not answer"
+    }
+
+
+@pytest.mark.usefixtures("unlimited")
+def test_a_model_that_writes_an_empty_text_is_still_checked(tmp_path: Path) -> None:
+    with serving(answered(completion(""))) as server:
+        found = verdicts(file_of(tmp_path, server.url))
+        assert len(server.asked) == 15
+    assert found["answers"] == "no" and found["n"] == "no"
 
 
 def test_without_check_nothing_is_sent(tmp_path: Path) -> None:

@@ -6,13 +6,16 @@ import json
 import socket
 import ssl
 import subprocess
+import time
 import tracemalloc
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from asking import call, endpoint_at, run, texts
 from faulty_server import GOOD, Action, Asked, answered, completion, raw, serving
+from zephyr_fast.endpoint import connector
 from zephyr_fast.endpoint.call import Outcome
 from zephyr_fast.endpoint.http import BODY_BYTES_MAX, Lost, unpacked
 from zephyr_fast.endpoint.log import CallLog
@@ -126,6 +129,35 @@ def test_a_server_that_refuses_connections_is_switched_off(tmp_path: Path) -> No
     assert report.spent == (0, 0), "what was not sent costs nothing"
 
 
+def test_connections_are_opened_a_bounded_number_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening, most = 0, 0
+    opened = aiohttp.TCPConnector._create_connection
+
+    async def counted(*words: object) -> object:
+        nonlocal opening, most
+        opening += 1
+        most = max(most, opening)
+        try:
+            return await opened(*words)  # type: ignore[arg-type]
+        finally:
+            opening -= 1
+
+    async def together(_: Asked, writer: asyncio.StreamWriter) -> bool:
+        while len(server.asked) < 20:  # so that no connection is used twice
+            await asyncio.sleep(0.001)
+        writer.write(GOOD)
+        return True
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "_create_connection", counted)
+    monkeypatch.setattr(connector, "OPENING_MAX", 3)
+    with serving(together) as server:
+        endpoint = endpoint_at(server.url, concurrency=20)
+        _, outcomes = run([call(str(i)) for i in range(20)], endpoint, tmp_path / "log")
+    assert texts(outcomes) == ["fine"] * 20 and most == 3
+
+
 def test_an_idle_connection_that_was_closed_costs_no_attempt(tmp_path: Path) -> None:
     async def close_after(_: Asked, writer: asyncio.StreamWriter) -> bool:
         writer.write(GOOD)
@@ -163,6 +195,43 @@ def test_the_retry_after_a_closed_connection_takes_no_other_idle_one(tmp_path: P
         connections = [asked.connection for asked in server.asked]
     assert texts(outcomes or []) == ["fine"] * 5, report.counts
     assert len(connections) == 6 and connections[4] in connections[:4] and len(arrived) == 5
+
+
+@pytest.mark.parametrize("is_blocked", [False, True])
+def test_a_reply_that_nobody_asked_for_is_never_the_answer_to_a_call(
+    tmp_path: Path, is_blocked: bool
+) -> None:
+    """The late reply is read while the connection is idle, or only when it is used again."""
+
+    async def twice(asked: Asked, writer: asyncio.StreamWriter) -> bool:
+        text = asked.fields["messages"][0]["content"]
+        writer.write(answered(completion(f"to {text}")))
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        writer.write(answered(completion(f"late, to {text}")))
+        return True
+
+    def plan(waits: bool = True) -> Plan[list[Outcome]]:
+        found: list[Outcome] = []
+        for number in range(3):
+            if waits and number and is_blocked:
+                time.sleep(0.3)
+            found += yield [call(str(number))]
+            if waits and not is_blocked:
+                yield [call(endpoint="other", sample=number)]
+        return found
+
+    async def slow(_: Asked, writer: asyncio.StreamWriter) -> bool:
+        await asyncio.sleep(0.3)
+        writer.write(GOOD)
+        return True
+
+    with serving(twice) as server, serving(slow) as other, CallLog(tmp_path / "log") as log:
+        urls = {"teacher": server.url, "other": other.url}
+        endpoints = {name: endpoint_at(url, name=name, **QUICK) for name, url in urls.items()}
+        collect([plan()], endpoints, log)
+        (outcomes,) = replay([plan(waits=False)], endpoints, log)
+    assert texts(outcomes or []) == ["to 0", "to 1", "to 2"]
 
 
 def test_a_certificate_that_nobody_signed_switches_the_endpoint_off(tmp_path: Path) -> None:

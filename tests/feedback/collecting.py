@@ -2,13 +2,16 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from children import PYTHONPATH
+from faulty_server import FaultyServer
 
 MODELS = ("alpha", "beta", "gamma", "delta", "epsilon")
 
@@ -61,6 +64,18 @@ def started(words: Sequence[object]) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
+
+
+def kill_once(words: Sequence[object], server: FaultyServer, after: int) -> None:
+    """Runs the command until the server has been asked so often once more, then kills it."""
+    target = len(server.asked) + after
+    child = started(words)
+    try:
+        while len(server.asked) < target and child.poll() is None:
+            time.sleep(0.001)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
 
 
 def finished(words: Sequence[object], timeout: float = 120) -> tuple[int, str, str]:

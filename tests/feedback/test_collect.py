@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from answering_server import answering, digest_of
+from answering_server import completion as reply
 from collecting import MODELS, endpoints_file, prompts_file, read, written
 from faulty_server import Asked, answered, completion, refused, serving
 from zephyr_fast import _core, binarize
@@ -306,6 +307,21 @@ def test_a_budget_stops_the_run_and_a_higher_one_finishes_it(tmp_path: Path) -> 
         sent = len(server.asked)
         collect(tmp_path, server.url, 10, *words, "--budget", 2)
         assert len(server.asked) - sent < 120 and len(server.asked) == 120
+
+
+def test_an_endpoint_that_answers_as_several_models_is_a_warning(tmp_path: Path) -> None:
+    async def fallback(asked: Asked, writer: asyncio.StreamWriter) -> bool:
+        fields = reply(asked.fields)
+        if "Question number 1?" in str(asked.fields) and fields["model"] == "alpha-chat":
+            fields["model"] = "small\x1b[2J"
+        writer.write(answered(fields))
+        return True
+
+    with serving(fallback) as server:
+        said = collect(tmp_path, server.url, 3, "--pool", "alpha,beta")
+        assert "answered as several" not in collect(tmp_path, server.url, 3, "--pool", "alpha,beta")
+    assert said.count("answered as several models") == 1
+    assert "`alpha` answered as several models (alpha-chat: 2, small\\x1b[2J: 1)" in said
 
 
 def test_options_without_effect_are_refused(tmp_path: Path) -> None:

@@ -6,13 +6,12 @@ With ZEPHYR_FAST_LONG=1: 50 kills instead of 5.
 
 import os
 import random
-import signal
-import time
 from pathlib import Path
 
 from answering_server import answering
-from collecting import MODELS, endpoints_file, finished, prompts_file, read, started
+from collecting import MODELS, endpoints_file, finished, kill_once, prompts_file, read
 from faulty_server import FaultyServer, serving
+from zephyr_fast.endpoint.errors import BudgetError
 from zephyr_fast.endpoint.log import CallLog
 
 KILLS = 50 if os.environ.get("ZEPHYR_FAST_LONG") else 5
@@ -21,25 +20,13 @@ CONCURRENCY = 4
 CAP = PROMPTS * 60_000
 
 
-def command(server: FaultyServer, folder: Path, out: str) -> list[object]:
+def command(server: FaultyServer, folder: Path, out: str, cap: int = CAP) -> list[object]:
     return [
         "feedback", "collect", "--prompts", prompts_file(folder, PROMPTS), "--pool",
         ",".join(MODELS), "--judge", "judge", "--endpoints",
         endpoints_file(folder, server.url, concurrency=CONCURRENCY),
-        "--out", folder / out, "--budget-tokens", CAP,
+        "--out", folder / out, "--budget-tokens", cap,
     ]  # fmt: skip
-
-
-def kill_once(words: list[object], server: FaultyServer, after: int) -> None:
-    """Runs until the server has been asked so often once more, then kills."""
-    target = len(server.asked) + after
-    child = started(words)
-    try:
-        while len(server.asked) < target and child.poll() is None:
-            time.sleep(0.001)
-    finally:
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
 
 
 def test_kills_lose_nothing_and_the_rows_are_those_of_a_calm_run(tmp_path: Path) -> None:
@@ -65,3 +52,25 @@ def test_kills_lose_nothing_and_the_rows_are_those_of_a_calm_run(tmp_path: Path)
     rows = (tmp_path / "killed" / "rows.jsonl").read_bytes()
     assert rows == (tmp_path / "calm" / "rows.jsonl").read_bytes()
     assert len(read(tmp_path / "calm" / "rows.jsonl")) == PROMPTS
+
+
+def test_a_tight_budget_holds_over_kills_and_a_higher_one_continues(tmp_path: Path) -> None:
+    cap = CAP // 30  # more than one call may take, and less than all take
+    log = tmp_path / "killed" / "_log" / "calls.jsonl"
+    with serving(answering(delay=0.0005)) as server:
+        words = command(server, tmp_path, "killed", cap)
+        for after in (5, 20, 40):
+            kill_once(words, server, after)
+            with CallLog(log, read_only=True) as found:
+                assert (found.spent.tokens or 0) <= cap
+        code, _, error = finished(words)
+        assert code == BudgetError.exit_code and "raise the limit" in error
+        assert not (tmp_path / "killed" / "rows.jsonl").exists()
+        with CallLog(log, read_only=True) as found:
+            assert (found.spent.tokens or 0) <= cap
+        code, _, error = finished(command(server, tmp_path, "killed"))
+        assert code == 0, error
+        code, _, error = finished(command(server, tmp_path, "calm"))
+        assert code == 0, error
+    rows = (tmp_path / "killed" / "rows.jsonl").read_bytes()
+    assert rows == (tmp_path / "calm" / "rows.jsonl").read_bytes()

@@ -71,6 +71,20 @@ def test_a_second_model_can_be_the_user(tmp_path: Path) -> None:
     assert all("imitate" in messages[0]["content"] for messages in by_model["beta-chat"])
 
 
+def test_what_a_model_thinks_as_the_user_is_not_what_the_user_says(tmp_path: Path) -> None:
+    async def thinks(asked: Asked, writer: asyncio.StreamWriter) -> bool:
+        words = f"words {digest_of(asked.body)}"
+        writer.write(answered(completion(f"<think>I am the user.</think>\n\n{words}")))
+        return True
+
+    with serving(thinks) as server:
+        run(command(tmp_path, server.url, 2, "--user-model", "beta"))
+    for row in read(tmp_path / "out" / "rows.jsonl"):
+        assert len(row["data"]) >= 2
+        for index, text in enumerate(row["data"]):
+            assert text.startswith("words " if index % 2 == 0 else "<think>"), text
+
+
 def test_an_answer_that_fails_ends_its_dialogue_before_its_round(tmp_path: Path) -> None:
     fine = answering()
     assert not isinstance(fine, bytes)

@@ -116,6 +116,27 @@ def test_the_expected_number_is_the_mean_over_the_scale() -> None:
     assert outcome(expected(choice(*p.items()), FIVE)) is Fault.LOW_MASS
 
 
+def test_a_digit_that_further_tokens_continue_is_not_the_number() -> None:
+    """A server that writes more tokens than requested may write `10` as two."""
+    for rest, expects in (
+        ("0", Fault.NOT_A_NUMBER),
+        (".5", Fault.NOT_A_NUMBER),
+        ("/10", Fault.NOT_A_NUMBER),
+        (".", pytest.approx(1)),
+        (" point", pytest.approx(1)),
+    ):
+        first = choice(("1", -0.01), token="1")
+        assert first.logprobs is not None
+        tokens = (*first.logprobs, *(TokenLogprob(one, -0.1, ((one, -0.1),)) for one in rest))
+        assert outcome(expected(Choice(f"1{rest}", "stop", tokens), FIVE)) == expects
+
+
+def test_digits_of_other_scripts_are_no_numbers_and_spaces_are_skipped() -> None:
+    assert outcome(expected(choice((" 4", -0.1), token=" 4"), FIVE)) == pytest.approx(4)
+    for token in ("４", "٤", "④", "4\u200b", "<0x34>"):
+        assert outcome(expected(choice((token, -0.1), token=token), FIVE)) is Fault.LOW_MASS
+
+
 def test_no_expected_number_without_log_probs_or_with_an_unfit_scale() -> None:
     assert outcome(expected(Choice("4", "stop"), FIVE)) is Fault.LOW_MASS
     assert outcome(expected(choice(("The", -0.1), token="The"), FIVE, mass_min=0)) is Fault.LOW_MASS

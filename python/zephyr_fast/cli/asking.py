@@ -10,33 +10,34 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from zephyr_fast._core import InputError
-from zephyr_fast.cli.options import Real
-from zephyr_fast.printed import note, say, say_json, shown
+from zephyr_fast.cli.options import Real, path_option
+from zephyr_fast.printed import note, say, say_json, shown, warn
 
 if TYPE_CHECKING:
     from zephyr_fast.collection.run import Asking, Collected, Job
+    from zephyr_fast.endpoint.client import Counts
     from zephyr_fast.endpoint.endpoints import Endpoint
     from zephyr_fast.endpoint.forecast import Forecast
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 JobOf = TypeVar("JobOf", bound="Job")
 
-OUT = click.option(
+OUT = path_option(
     "--out",
     required=True,
     metavar="DIR",
-    type=click.Path(path_type=Path),
     help="Output directory (created if missing). The same command continues in it.",
+)
+JUDGES = click.option(
+    "--judge", "judges", required=True, metavar="NAME,…", help="Endpoints that judge."
 )
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 _SHARED = [
-    click.option(
+    path_option(
         "--endpoints",
         "endpoints_file",
         required=True,
-        metavar="FILE",
-        type=click.Path(path_type=Path),
         help="TOML file of model endpoints (see `zephyr-fast endpoints`).",
     ),
     OUT,
@@ -109,11 +110,20 @@ MAX_TOKENS = click.option(
 )
 
 
-def chosen(file: Path, names: Iterable[str]) -> "dict[str, Endpoint]":
-    """Return the named endpoints of a file. InputError for a name that is not in it."""
+def names(option: str, text: str) -> tuple[str, ...]:
+    """Return the names in the value of an option. UsageError if one is empty or repeated."""
+    found = tuple(name.strip() for name in text.split(","))
+    if "" in found or len(set(found)) < len(found):
+        raise click.UsageError(f"{option} needs different names, separated by commas")
+    return found
+
+
+def chosen(file: Path, names: Iterable[str] | None) -> "dict[str, Endpoint]":
+    """Return the named endpoints of a file, or all. InputError for a name that is not in it."""
     from zephyr_fast.endpoint.endpoints import load
 
     found = load(file)
+    names = list(found if names is None else names)
     for name in names:
         if name not in found:
             known = ", ".join(found)
@@ -121,15 +131,22 @@ def chosen(file: Path, names: Iterable[str]) -> "dict[str, Endpoint]":
     return {name: found[name] for name in dict.fromkeys(names)}
 
 
+def missing_extra(extra: str, error: ImportError, install: str = "") -> InputError:
+    """Return the error for a command that needs an extra which is not installed. `install`: the
+    extras to install, if there are several.
+    """
+    return InputError(
+        f"the `{extra}` extra is missing: run pip install '.[{install or extra}]' in a checkout "
+        f"({error})"
+    )
+
+
 def asking(shared: Shared) -> "Asking":
     """Return how a run asks, with a status line every ten seconds or so."""
     try:
         from zephyr_fast.collection.run import Asking
     except ImportError as error:
-        raise InputError(
-            "the `endpoints` extra is missing: run pip install '.[endpoints]' in a checkout "
-            f"({error})"
-        ) from error
+        raise missing_extra("endpoints", error) from error
     from zephyr_fast.endpoint.budget import Caps
     from zephyr_fast.endpoint.client import Counts
 
@@ -183,11 +200,22 @@ def print_forecasts(forecasts: "list[Forecast]", as_json: bool) -> None:
         )
 
 
+def _warn_of_several_models(counts: "Counts") -> None:
+    for name, models in counts.models.items():
+        if len(models) > 1:
+            listed = ", ".join(f"{shown(one)}: {number:,}" for one, number in models.most_common(9))
+            warn(
+                f"warning: endpoint `{name}` answered as several models ({listed}); "
+                "`strict_model = true` accepts only the one that is asked"
+            )
+
+
 def print_collected(collected: "Collected", path: Path, as_json: bool) -> None:
     """Print the summary of a run."""
     from zephyr_fast.endpoint.budget import usd
 
     counts, spent = collected.counts, collected.spent
+    _warn_of_several_models(counts)
     if as_json:
         calls = {
             "answered": counts.answered,

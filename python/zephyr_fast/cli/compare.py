@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from zephyr_fast.cli.options import path_option
 from zephyr_fast.printed import say, say_json, shown
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -50,11 +51,9 @@ def compare(results: tuple[Path, ...], published: str | None, force: bool, as_js
 
 @click.command(short_help="Draw MT-Bench categories as a radar.")
 @_RESULTS
-@click.option(
+@path_option(
     "--out",
     required=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path),
     help="Picture to write. Its .png, .svg and .md are all written.",
 )
 @click.option("--bars", is_flag=True, help="Draw bars with 95 % intervals instead of a radar.")

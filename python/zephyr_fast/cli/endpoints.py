@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zephyr_fast._core import InputError
 from zephyr_fast.cli import asking
 from zephyr_fast.printed import say, say_json, shown
 
@@ -34,7 +33,7 @@ def endpoints(
 
     from zephyr_fast.endpoint.endpoints import described
 
-    chosen = _chosen(file, names)
+    chosen = list(asking.chosen(file, names or None).values())
     if dry_run:
         cost = _probe().cost
         forecasts = [cost(endpoint) for endpoint in chosen]
@@ -65,22 +64,8 @@ def _probe() -> ModuleType:
     try:
         from zephyr_fast.endpoint import probe
     except ImportError as error:
-        raise InputError(
-            "the `endpoints` extra is missing: run pip install '.[endpoints]' in a checkout "
-            f"({error})"
-        ) from error
+        raise asking.missing_extra("endpoints", error) from error
     return probe
-
-
-def _chosen(file: Path, names: tuple[str, ...]) -> "list[Endpoint]":
-    from zephyr_fast.endpoint.endpoints import load
-
-    found = load(file)
-    for name in names:
-        if name not in found:
-            known = ", ".join(found)
-            raise InputError(f"`{shown(file)}` has no endpoint `{shown(name)}`; known: {known}")
-    return [found[name] for name in names or found]
 
 
 def _line(endpoint: "Endpoint") -> str:

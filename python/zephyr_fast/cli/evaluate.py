@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from zephyr_fast._core import InputError
 from zephyr_fast.cli import asking
-from zephyr_fast.cli.options import Real
+from zephyr_fast.cli.options import Real, path_option
 from zephyr_fast.cli.results import ALLOW_HOLES, print_results, with_figure
 from zephyr_fast.cli.scores import leaderboard, score
 
@@ -19,17 +18,14 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _MODEL = [
     click.option("--answers-from", metavar="NAME", help="Endpoint of the evaluated model."),
-    click.option(
+    path_option(
         "--model",
         "model_dir",
         metavar="DIR",
-        type=click.Path(path_type=Path),
         help="Local directory of the evaluated model. Requires the `train` extra.",
     ),
     click.option("--name", metavar="TEXT", help="Name of the evaluated model in results."),
-    click.option(
-        "--judge", "judges", required=True, metavar="NAME,…", help="Endpoints that judge."
-    ),
+    asking.JUDGES,
     click.option(
         "--system",
         metavar="TEXT",
@@ -55,19 +51,15 @@ evaluate.add_command(score)
 
 
 @evaluate.command("mt-bench", short_help="Answer MT-Bench and rate the answers.")
-@click.option(
+@path_option(
     "--questions",
     "questions_file",
     required=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path),
     help="FastChat's question.jsonl.",
 )
-@click.option(
+@path_option(
     "--references",
     "references_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
     help="FastChat's reference answers. Questions that have one are judged with it.",
 )
 @click.option(
@@ -75,10 +67,9 @@ evaluate.add_command(score)
     is_flag=True,
     help="Judge without reference answers, instead of --references.",
 )
-@click.option(
+@path_option(
     "--judge-prompts",
     metavar="PATH",
-    type=click.Path(path_type=Path),
     help="Directory of judge prompts, or FastChat's judge_prompts.jsonl (default: bundled).",
 )
 @click.option(
@@ -125,7 +116,7 @@ def mt_bench(
     _check_one_source(answers_from, model_dir)
     if no_references == (references_file is not None):
         raise click.UsageError("pass --references FILE or --no-references")
-    names = _names(judges)
+    names = asking.names("--judge", judges)
     known = shared.endpoints([*names, *([answers_from] if answers_from else [])])
     job = bench.Job(
         bench.read_questions(questions_file, references_file, first),
@@ -147,27 +138,21 @@ def mt_bench(
 
 
 @evaluate.command("alpaca-eval", short_help="Compare outputs with a baseline's: win rate.")
-@click.option(
+@path_option(
     "--set",
     "set_file",
     required=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path),
     help="JSON or JSONL file with `instruction` and `dataset`.",
 )
-@click.option(
+@path_option(
     "--baseline",
     "baseline_file",
     required=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path),
     help="Outputs to compare with, for the same instructions in the same order.",
 )
-@click.option(
+@path_option(
     "--outputs",
     "outputs_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
     help="Existing outputs of the evaluated model, instead of --answers-from or --model.",
 )
 @click.option(
@@ -177,10 +162,8 @@ def mt_bench(
     default="letter",
     help="How preferences are read: a letter after an explanation, or weighted by log-probs.",
 )
-@click.option(
+@path_option(
     "--judge-prompt",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
     help="Prompt for the judge (default: bundled).",
 )
 @click.option("--temperature", type=Real(0, 2), default=0.7, help="Of the evaluated model.")
@@ -222,12 +205,13 @@ def alpaca_eval(
     if outputs_file and (name is not None or system is not None):
         raise click.UsageError("--name and --system have no effect with --outputs")
     rows = alpaca.read_set(set_file)
-    known = shared.endpoints([*_names(judges), *([answers_from] if answers_from else [])])
+    names = asking.names("--judge", judges)
+    known = shared.endpoints([*names, *([answers_from] if answers_from else [])])
     job = alpaca.Job(
         rows,
         alpaca.read_outputs(baseline_file, rows),
         known,
-        [known[one] for one in _names(judges)],
+        [known[one] for one in names],
         method,
         alpaca.prompt_of(method, judge_prompt),
         shared.seed,
@@ -268,13 +252,6 @@ def _check_one_source(*given: object) -> None:
         )
 
 
-def _names(given: str) -> list[str]:
-    names = [name.strip() for name in given.split(",") if name.strip()]
-    if not names or len(set(names)) < len(names):
-        raise click.UsageError("--judge takes different names, separated by commas")
-    return names
-
-
 def _answerer(
     known: Any, answers_from: str | None, model_dir: Path | None, name: str | None
 ) -> "Answerer":
@@ -286,8 +263,5 @@ def _answerer(
     try:
         from zephyr_fast.evaluate.local_model import local_answerer
     except ImportError as error:
-        raise InputError(
-            "the `train` extra is missing: run pip install '.[train,endpoints]' in a checkout "
-            f"({error})"
-        ) from error
+        raise asking.missing_extra("train", error, "train,endpoints") from error
     return local_answerer(model_dir, name)

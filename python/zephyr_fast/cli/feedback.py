@@ -5,9 +5,9 @@ from typing import Any
 
 import click
 
-from zephyr_fast._core import InputError, StorageError
+from zephyr_fast._core import StorageError
 from zephyr_fast.cli import asking
-from zephyr_fast.cli.options import Real
+from zephyr_fast.cli.options import Real, path_option
 from zephyr_fast.printed import say, say_json, shown, warn
 
 
@@ -17,14 +17,13 @@ def feedback() -> None:
 
 
 @feedback.command()
-@click.option(
+@path_option(
     "--prompts",
     "-i",
     "prompt_files",
     multiple=True,
     required=True,
     metavar="PATH",
-    type=click.Path(path_type=Path),
     help="JSONL or Parquet file with `instruction` or `prompt`, or a directory of them, such as "
     "the `text/` of `prep`. Repeatable.",
 )
@@ -42,7 +41,7 @@ def feedback() -> None:
     type=click.IntRange(1, 9),
     help="Answers per prompt from the student (default: 1).",
 )
-@click.option("--judge", "judges", required=True, metavar="NAME,…", help="Endpoints that judge.")
+@asking.JUDGES
 @click.option(
     "--verdict",
     "method",
@@ -63,10 +62,9 @@ def feedback() -> None:
     metavar="DIR",
     help="Directory of system prompts for the pool, or `none` (default: bundled).",
 )
-@click.option(
+@path_option(
     "--judge-prompts",
     metavar="DIR",
-    type=click.Path(path_type=Path),
     help="Directory of prompts for the judges (default: bundled).",
 )
 @click.option("--temperature", type=Real(0, 2), default=1.0, help="For answers.")
@@ -130,7 +128,8 @@ def _job(
     system = None
     if principles_dir != "none":
         system = principles.load(Path(principles_dir) if principles_dir else principles.BUNDLED)
-    models, judging_models = _names("--pool", pool), _names("--judge", judges)
+    models = asking.names("--pool", pool) if pool else ()
+    judging_models = asking.names("--judge", judges)
     sampling = Sampling(
         models,
         min(4, len(models)) if count is None else count,
@@ -146,13 +145,6 @@ def _job(
     how = judging.load(method, judging_models, judge_prompts, swaps=swaps, **given)
     endpoints = shared.endpoints(used(sampling, judging_models))
     return Job(found, endpoints, sampling, how, shared.seed)
-
-
-def _names(option: str, text: str) -> tuple[str, ...]:
-    found = [name.strip() for name in text.split(",")] if text else []
-    if "" in found or len(set(found)) != len(found):
-        raise click.UsageError(f"{option} needs different names with commas between them")
-    return tuple(found)
 
 
 def _print_counts(summary: dict[str, Any]) -> None:
@@ -173,11 +165,9 @@ def _print_counts(summary: dict[str, Any]) -> None:
 @feedback.command(short_help="Report failures and biases of the judges.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-@click.option(
+@path_option(
     "--html",
     "html_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
     help="Also write the report as one HTML file with plots.",
 )
 def report(folder: Path, as_json: bool, html_file: Path | None) -> None:
@@ -194,10 +184,7 @@ def report(folder: Path, as_json: bool, html_file: Path | None) -> None:
         from zephyr_fast.feedback.report.report import report as report_on
         from zephyr_fast.feedback.report.report import sections
     except ImportError as error:
-        raise InputError(
-            "the `endpoints` extra is missing: run pip install '.[endpoints]' in a checkout "
-            f"({error})"
-        ) from error
+        raise asking.missing_extra("endpoints", error) from error
     found = report_on(folder)
     if html_file is not None:
         text = page.page(found, f"Feedback in {folder.name}")

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from zephyr_fast.cli import asking
-from zephyr_fast.cli.options import Real
+from zephyr_fast.cli.options import Real, path_option
 from zephyr_fast.printed import say
 
 
@@ -32,18 +32,16 @@ def generate() -> None:
     metavar="SECTOR,…",
     help="Sectors of dialogues (default: world,writing,materials).",
 )
-@click.option(
+@path_option(
     "--sectors-dir",
     metavar="DIR",
-    type=click.Path(path_type=Path),
     help="Directory with topics, seeds and prompts for each sector (default: bundled).",
 )
-@click.option(
+@path_option(
     "--seeds",
     "seed_files",
     multiple=True,
     metavar="PATH",
-    type=click.Path(path_type=Path),
     help="File of instructions that serve as examples (.jsonl, .parquet or .txt), instead of "
     "those of the sector. Repeatable.",
 )

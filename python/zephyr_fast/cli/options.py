@@ -1,4 +1,4 @@
-"""The options that `prep` and `binarize` share, and the values that they accept."""
+"""The options that `prep` and `binarize` share, and the kinds of values of all commands."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -38,6 +38,14 @@ class Real(click.FloatRange):
         return number
 
 
+def path_option(
+    *declarations: str, help: str, metavar: str = "FILE", **more: Any
+) -> Callable[[Command], Command]:
+    """Return an option whose value is a path. `more` are arguments of `click.option`."""
+    kind = click.Path(path_type=Path)
+    return click.option(*declarations, type=kind, metavar=metavar, help=help, **more)
+
+
 def size(text: str) -> int:
     """Parse bytes: `600MB` (powers of ten), `2GiB` (powers of two) or a plain number."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(i?)B?", text, re.IGNORECASE)
@@ -58,12 +66,8 @@ def choices(kind: str) -> str:
 
 
 _SHARED = [
-    click.option(
-        "--out",
-        required=True,
-        metavar="DIR",
-        type=click.Path(path_type=Path),
-        help="Output directory (created if missing).",
+    path_option(
+        "--out", required=True, metavar="DIR", help="Output directory (created if missing)."
     ),
     click.option(
         "--input",

@@ -9,6 +9,7 @@ import click
 
 from zephyr_fast._core import InputError
 from zephyr_fast.cli import asking
+from zephyr_fast.cli.options import path_option
 from zephyr_fast.cli.results import ALLOW_HOLES, print_results, with_figure
 from zephyr_fast.printed import shown
 
@@ -20,12 +21,11 @@ _TASK = re.compile(r"\w[\w.+-]*", re.ASCII)
 
 
 @click.command(short_help="Run Open LLM Leaderboard tasks with lm-eval.")
-@click.option(
+@path_option(
     "--model",
     "model_dir",
     required=True,
     metavar="DIR",
-    type=click.Path(path_type=Path),
     help="Local directory of the evaluated model.",
 )
 @asking.OUT
@@ -35,10 +35,9 @@ _TASK = re.compile(r"\w[\w.+-]*", re.ASCII)
     metavar="NAME,…",
     help="Tasks of lm-eval. These four get the shots of the leaderboard: 25, 10, 5 and 0.",
 )
-@click.option(
+@path_option(
     "--include",
     metavar="DIR",
-    type=click.Path(path_type=Path),
     help="Directory with more task files, e.g. of tasks on local data.",
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Use only N examples per task.")
@@ -63,9 +62,9 @@ def leaderboard(
     from zephyr_fast.evaluate.leaderboard import Job, run
     from zephyr_fast.train.ref_logprobs.weights import weights_digest
 
-    names = [name.strip() for name in tasks.split(",") if name.strip()]
-    if not names or len(set(names)) < len(names) or not all(map(_TASK.fullmatch, names)):
-        raise click.UsageError("--tasks takes different names, separated by commas")
+    names = asking.names("--tasks", tasks)
+    if not all(map(_TASK.fullmatch, names)):
+        raise click.UsageError("--tasks takes names of lm-eval, which have no spaces or slashes")
     if not model_dir.is_dir():
         raise InputError(f"`{shown(model_dir)}` is not a directory")
     weights = "".join(weights_digest(str(model_dir)))
@@ -75,26 +74,20 @@ def leaderboard(
 
 @click.command(short_help="Score existing annotations or judgments.")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option(
+@path_option(
     "--out",
     required=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path),
     help="Result to write, e.g. result.json.",
 )
-@click.option(
+@path_option(
     "--questions",
     "questions_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
     help="MT-Bench's question.jsonl, which judgements require.",
 )
 @click.option("--model-name", metavar="TEXT", help="The model, if FILE has judgements of several.")
-@click.option(
+@path_option(
     "--set",
     "set_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
     help="AlpacaEval's instructions, which --length-controlled requires.",
 )
 @click.option(

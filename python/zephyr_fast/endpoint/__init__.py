@@ -10,7 +10,9 @@ reasons     the reasons why a call can fail, and their consequences
 endpoints   reads the TOML file that names servers, models, limits and prices
 secret      an API key that is never printed
 http        sends one POST with deadlines, a size limit and no redirects
+connector   opens and reuses the connections of calls
 finish      the meaning of a text's `finish_reason`
+reasoning   separates a model's reasoning from its answer
 reader      parses the bytes of a reply into an answer or a failure
 pace        computes the limits per minute, pauses and concurrency, without a clock
 lane        the queue of calls to one endpoint

@@ -262,6 +262,10 @@ def _outcome(request: Request, endpoint: Endpoint, fields: dict[str, Any]) -> Ou
     if status is not None:
         body = json.dumps(fields["response"].get("body")).encode()
         return read(request, endpoint, Reply(status, body))
+    if fields.get("response"):  # without a status, so it may have been billed
+        detail = f"a result without a `status_code`: {json.dumps(fields['response'])}"
+        detail = endpoint.without_key(detail)[:DETAIL_CHARACTERS_MAX]
+        return Failure(Reason.BAD_RESPONSE, detail, may_be_billed=True)
     code = error.get("code") if isinstance(error, dict) else None
     reason = Reason.EXPIRED if code == "batch_expired" else Reason.SERVER_ERROR
     return Failure(reason, endpoint.without_key(str(error))[:DETAIL_CHARACTERS_MAX])

@@ -157,12 +157,14 @@ def request_of(call: Call, endpoint: Endpoint) -> Request:
     return Request(call, body, hashlib.sha256(named).hexdigest(), bound)
 
 
+_CANONICAL = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
+
+
 def canonical(value: object) -> bytes:
     """Return JSON with sorted keys and no spaces, in UTF-8."""
-    text = json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
-    return text.encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def _fields(call: Call, endpoint: Endpoint) -> dict[str, Any]:

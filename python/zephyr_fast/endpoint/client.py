@@ -317,7 +317,8 @@ def cost_of(outcome: Outcome, endpoint: Endpoint, reserve: Cost) -> Cost:
 
 
 def _last(failure: Failure) -> str:
-    return f"last: {failure.reason.value} {failure.status or ''} {failure.detail}"
+    words = (failure.reason.value, failure.status, failure.detail)
+    return f"last: {' '.join(str(word) for word in words if word)}"
 
 
 def budget_error(budget: Budget, cost: Cost) -> BudgetError:

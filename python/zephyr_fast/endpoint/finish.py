@@ -5,7 +5,17 @@
 """
 
 _CUT = frozenset(
-    {"length", "max_length", "max_tokens", "max_output_tokens", "model_length", "token_limit"}
+    {
+        "error_limit",
+        "length",
+        "max_length",
+        "max_output_tokens",
+        "max_tokens",
+        "max_tokens_reached",
+        "model_context_window_exceeded",
+        "model_length",
+        "token_limit",
+    }
 )
 _BROKEN = frozenset(
     {
@@ -15,8 +25,14 @@ _BROKEN = frozenset(
         "cancelled",
         "error",
         "insufficient_system_resource",
+        "incomplete",
+        "load",  # a server that had only loaded the model
+        "malformed_function_call",
         "network_error",
+        "pause_turn",
         "timeout",
+        "unload",
+        "user_cancel",
     }
 )
 _REFUSED = frozenset(
@@ -24,14 +40,19 @@ _REFUSED = frozenset(
         "blocklist",
         "content_filter",
         "content_filtered",
+        "error_toxic",
+        "guardrail_intervened",
+        "image_safety",
+        "model_armor",
         "prohibited_content",
         "recitation",
         "refusal",
         "safety",
         "sensitive",
+        "spii",
     }
 )
-_TOOL = frozenset({"function_call", "tool_call", "tool_calls", "tool_use"})
+_TOOL = frozenset({"function_call", "tool_call", "tool_calls", "tool_use", "unexpected_tool_call"})
 
 
 def is_cut(finish: str | None) -> bool:

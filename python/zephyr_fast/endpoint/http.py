@@ -10,10 +10,12 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from zephyr_fast._core import __version__
 from zephyr_fast.endpoint.call import Failure, Request
+from zephyr_fast.endpoint.connector import Connector
 from zephyr_fast.endpoint.endpoints import Endpoint
 from zephyr_fast.endpoint.reader import DETAIL_CHARACTERS_MAX, Reply
 from zephyr_fast.endpoint.reasons import Reason
@@ -52,11 +54,11 @@ class Http:
         self._pool: aiohttp.ClientSession | None = None
         self._unpooled: aiohttp.ClientSession | None = None
         self._disconnected: set[str] = set()
-        self._addresses: dict[tuple[str, str], tuple[URL, dict[str, str]]] = {}
+        self._addresses: dict[tuple[str, str], tuple[URL, CIMultiDict[str]]] = {}
 
     async def __aenter__(self) -> Self:
-        self._pool = _session(aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_SECONDS))
-        self._unpooled = _session(aiohttp.TCPConnector(limit=0, force_close=True))
+        self._pool = _session(Connector(_IDLE_SECONDS))
+        self._unpooled = _session(Connector(None))
         return self
 
     async def __aexit__(
@@ -110,21 +112,20 @@ class Http:
         url, headers = self._address(endpoint, path)
         until = min(deadline, asyncio.get_running_loop().time() + endpoint.attempt_seconds)
         try:
-            async with (
-                asyncio.timeout_at(until),
-                session.request(
+            async with asyncio.timeout_at(until):
+                response = await session.request(
                     method, url, data=body, headers=headers, allow_redirects=False
-                ) as response,
-            ):
-                content = await _body(response, endpoint)
-                after = _retry_after(response.headers)
-                return Reply(response.status, content, after)
+                )
+                async with response:
+                    content = await _body(response, endpoint)
+                    after = _retry_after(response.headers)
+                    return Reply(response.status, content, after)
         except Lost:
             raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _lost(error, endpoint) from None  # its context would hold the headers
 
-    def _address(self, endpoint: Endpoint, path: str) -> tuple[URL, dict[str, str]]:
+    def _address(self, endpoint: Endpoint, path: str) -> tuple[URL, CIMultiDict[str]]:
         """Return URL and headers, which are shared by thousands of calls."""
         known = self._addresses.get((endpoint.name, path))
         if known is None:
@@ -142,12 +143,14 @@ def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
     )
 
 
-def _headers(endpoint: Endpoint) -> dict[str, str]:
-    headers = {
-        "Content-Type": "application/json",
-        "Accept-Encoding": "identity",
-        "User-Agent": f"zephyr-fast/{__version__}",
-    }
+def _headers(endpoint: Endpoint) -> CIMultiDict[str]:
+    headers = CIMultiDict(
+        {
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": f"zephyr-fast/{__version__}",
+        }
+    )
     if endpoint.key is not None:
         headers["Authorization"] = f"Bearer {endpoint.key.reveal()}"
     return headers
@@ -170,6 +173,10 @@ async def _body(response: aiohttp.ClientResponse, endpoint: Endpoint) -> bytes:
 
 
 async def _piece(response: aiohttp.ClientResponse, stall_seconds: float) -> bytes:
+    """Return the next bytes of a body, or none at its end."""
+    held = response.content.read_nowait()
+    if held or response.content.is_eof():  # most bodies arrive at once and need no timer
+        return held
     async with asyncio.timeout(stall_seconds):
         return await response.content.readany()
 

@@ -7,8 +7,8 @@
 
 import json
 import re
-from dataclasses import dataclass
-from typing import Any
+from binascii import unhexlify
+from typing import Any, NamedTuple
 
 from zephyr_fast.endpoint.budget import Cost
 from zephyr_fast.endpoint.call import Answer, Choice, Failure, Outcome, TokenLogprob, Usage
@@ -16,42 +16,49 @@ from zephyr_fast.endpoint.reasons import Reason
 
 _HEAD = re.compile(
     rb'\{"(sent|answer|failure)":"([0-9a-f]{64})","attempt":(\d{1,9}),'
-    rb'"endpoint":"([A-Za-z0-9._-]{1,64})","nanousd":(\d{1,30}),"tokens":(\d{1,30})'
+    rb'"endpoint":"[A-Za-z0-9._-]{1,64}","nanousd":(\d{1,30}),"tokens":(\d{1,30})'
     rb'(?:,"batch":"([^"\\]*)")?(,"final":true)?'
 )
+_CLOSING = ord("}")
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The fields of a line's head. `batch` is the name of the file that a call was exported to."""
+class Head(NamedTuple):
+    """The fields of a line's head that a scan uses. `key` is its bytes, and `batch` the name of the
+    file that a call was exported to.
+    """
 
-    kind: str
-    key: str
+    is_sent: bool
+    key: bytes
     attempt: int
-    endpoint: str
     nanousd: int
     tokens: int
-    batch: str | None = None
-    is_final: bool = False
+    batch: str | None
+    is_final: bool
 
 
-def head_of(line: bytes) -> Head | None:
-    """Return the head of a line, or None if it is not a line of a log."""
-    found = _HEAD.match(line)
-    if found is None or not line.endswith(b"}"):
+def head_of(block: bytes, start: int, end: int) -> Head | None:
+    """Return the head of the line in `block[start:end]`, or None if it is not a line of a log.
+
+    The line is not copied, since a scan reads hundreds of thousands.
+    """
+    found = _HEAD.match(block, start, end)
+    if found is None or block[end - 1] != _CLOSING:
         return None
-    if line[found.end() :].startswith(b',"batch":'):  # a name that the head does not support
+    if block.startswith(b',"batch":', found.end(), end):  # a name that the head does not support
         return None
-    kind, key, attempt, endpoint, nanousd, tokens, batch, final = found.groups()
+    kind, key, attempt, nanousd, tokens, batch, final = found.groups()
+    try:
+        name = batch.decode() if batch is not None else None
+    except UnicodeDecodeError:
+        return None
     return Head(
-        kind.decode(),
-        key.decode(),
+        kind == b"sent",
+        unhexlify(key),
         int(attempt),
-        endpoint.decode(),
         int(nanousd),
         int(tokens),
-        batch.decode() if batch is not None else None,
-        kind == b"answer" or bool(final),
+        name,
+        kind == b"answer" or final is not None,
     )
 
 
@@ -131,9 +138,11 @@ def _choice_of(fields: dict[str, Any]) -> Choice:
     return Choice(fields["text"], fields["finish"], logprobs)
 
 
+_PLAIN = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+
+
 def _line(fields: dict[str, Any]) -> bytes:
-    text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
     try:
-        return text.encode() + b"\n"
+        return _PLAIN.encode(fields).encode() + b"\n"
     except UnicodeEncodeError:  # a lone surrogate, in a failure's detail or a token
         return json.dumps(fields, separators=(",", ":")).encode() + b"\n"

@@ -111,7 +111,7 @@ class CallLog:
 
     def _line_number(self, offset: int) -> int:
         """Return the number of the line at a byte offset, from 1."""
-        return 1 + sum(start < offset for start, _ in _lines(self._handle))
+        return 1 + sum(place < offset for place, *_ in _lines(self._handle))
 
     def sent(self, key: str, endpoint: str, reserved: Cost, batch: str | None = None) -> int:
         """Record that a call is about to be sent, and return the number of the attempt."""
@@ -153,7 +153,7 @@ class CallLog:
     def _append(self, text: bytes) -> None:
         if self._is_broken:
             raise StorageError(f"`{shown(self.path)}` ends in half a line; run again to repair it")
-        head = line.head_of(text[:-1])
+        head = line.head_of(text, 0, len(text) - 1)
         if head is None:
             raise InputError(f"cannot be read back from a call log: {shown(text, 200)}")
         rest = memoryview(text)
@@ -179,16 +179,17 @@ class CallLog:
             self._is_broken = True
 
     def _note(self, head: Head, offset: int, length: int) -> None:
-        key = bytes.fromhex(head.key)
+        key = head.key
         attempt = (key, head.attempt)
-        if head.kind == "sent":
+        if head.is_sent:
             self._attempts[key] = max(self._attempts.get(key, 0), head.attempt)
             self._open[attempt] = Cost(head.nanousd, head.tokens)
             if head.batch is not None:
-                self.batched[head.key] = head.batch
+                self.batched[key.hex()] = head.batch
             return
         self._open.pop(attempt, None)
-        self.batched.pop(head.key, None)
+        if self.batched:
+            self.batched.pop(key.hex(), None)
         self._nanousd += head.nanousd
         self._tokens += head.tokens
         if head.is_final:
@@ -196,29 +197,32 @@ class CallLog:
             self._places.setdefault(key, offset << _LENGTH_BITS | length)
 
     def _scan(self, cut_tail: bool) -> None:
-        for number, (offset, text) in enumerate(_lines(self._handle), start=1):
-            head = line.head_of(text)
+        for number, (offset, block, start, end) in enumerate(_lines(self._handle), start=1):
+            head = line.head_of(block, start, end)
             if head is None:
                 raise IntegrityError(
                     f"`{shown(self.path)}`:{number} is not a line of a call log; delete line "
                     f"{number} to go on without it"
                 )
-            self._note(head, offset, len(text))
-            self._end = offset + len(text) + 1
+            self._note(head, offset, end - start)
+            self._end = offset + end - start + 1
         if cut_tail and os.fstat(self._handle).st_size > self._end:
             os.ftruncate(self._handle, self._end)
         if cut_tail:
             os.lseek(self._handle, 0, os.SEEK_END)
 
 
-def _lines(handle: int) -> Iterator[tuple[int, bytes]]:
-    """Yield offset and bytes of each complete line."""
-    start, rest = 0, b""
-    while block := os.pread(handle, _SCAN_BYTES, start + len(rest)):
-        *whole, rest = (rest + block).split(b"\n")
-        for text in whole:
-            yield start, text
-            start += len(text) + 1
+def _lines(handle: int) -> Iterator[tuple[int, bytes, int, int]]:
+    """Yield the offset of each complete line in the file, a block that holds it, and its start and
+    end in the block.
+    """
+    offset, rest = 0, b""
+    while block := os.pread(handle, _SCAN_BYTES, offset + len(rest)):
+        block, start = rest + block, 0
+        while (end := block.find(b"\n", start)) >= 0:
+            yield offset + start, block, start, end
+            start = end + 1
+        offset, rest = offset + start, block[start:]
         if len(rest) > LINE_BYTES_MAX + _SCAN_BYTES:
             raise IntegrityError(f"a line has more than {LINE_BYTES_MAX:,} bytes")
 

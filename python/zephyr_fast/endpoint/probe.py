@@ -5,7 +5,7 @@ detected from the reply, never from the status.
 """
 
 import tempfile
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -15,11 +15,17 @@ from zephyr_fast.endpoint.endpoints import Endpoint
 from zephyr_fast.endpoint.forecast import Forecast, forecast
 from zephyr_fast.endpoint.log import CallLog
 from zephyr_fast.endpoint.plans import Report, Settings, collect, replay
+from zephyr_fast.endpoint.reasons import Reason
 
 Verdict = Literal["yes", "no", "unclear"]
 
 _WRITE = (Message("user", "Write two sentences about a place that you make up."),)
 _TOKENS = 24
+
+SECONDS_MAX = 120.0
+"""Maximum seconds of a check of one feature, with all retries. An answer of a few words takes less,
+also from a slow server. `attempt_seconds` of an endpoint can only make it shorter.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +42,16 @@ _Probe = Generator[Sequence[Call], Sequence[Outcome], Finding]
 
 def check(endpoint: Endpoint) -> list[Finding]:
     """Return the features of the endpoint. Sends 15 short calls. A failed one does not stop the
-    others.
+    others, unless the endpoint does not answer at all.
     """
-    return [finding for name in _PROBES for finding in _checked(name, endpoint)]
+    findings: list[Finding] = []
+    for feature in _PROBES:
+        finding, answers = _checked(feature, endpoint)
+        findings.append(finding)
+        if len(findings) == 1 and not answers:
+            detail = "not checked, because the endpoint does not answer"
+            return [finding, *(Finding(other, "unclear", detail) for other in [*_PROBES][1:])]
+    return findings
 
 
 def cost(endpoint: Endpoint) -> Forecast:
@@ -47,11 +60,12 @@ def cost(endpoint: Endpoint) -> Forecast:
     return forecast(plans, {endpoint.name: endpoint})[0]
 
 
-def _checked(feature: str, endpoint: Endpoint) -> Iterator[Finding]:
-    """Check a feature in a separate run, because an ignored field would switch the endpoint off."""
-    brief = replace(
-        endpoint, attempts=min(endpoint.attempts, 3), deadline_seconds=endpoint.attempt_seconds
-    )
+def _checked(feature: str, endpoint: Endpoint) -> tuple[Finding, bool]:
+    """Check a feature, and return whether the model wrote anything, if only an empty text. Each
+    feature has a separate run, because an ignored field would switch the endpoint off.
+    """
+    seconds = min(endpoint.attempt_seconds, SECONDS_MAX)
+    brief = replace(endpoint, attempts=min(endpoint.attempts, 3), deadline_seconds=seconds)
     endpoints = {endpoint.name: brief}
     probe = _PROBES[feature]
     with (
@@ -59,15 +73,20 @@ def _checked(feature: str, endpoint: Endpoint) -> Iterator[Finding]:
         CallLog(Path(folder) / "calls.jsonl") as log,
     ):
         report = collect([probe(brief)], endpoints, log, Settings(accept_failures=True))
-        for finding in replay([probe(brief)], endpoints, log):
-            yield finding or Finding(feature, "no", _trouble(report))
+        (finding,) = replay([probe(brief)], endpoints, log)
+    answers = report.counts.answered > 0 or any(
+        Reason(reason).is_final for reason in report.counts.failed
+    )
+    return finding or Finding(feature, "no", _trouble(report, seconds)), answers
 
 
-def _trouble(report: Report) -> str:
+def _trouble(report: Report, seconds: float) -> str:
     if report.error is not None:
         return str(report.error)
     for failure in report.off.values():
         return f"{failure.reason.value}: {failure.detail}"
+    if Reason.DEADLINE.value in report.counts.left_open:
+        return f"it asks to wait for more than {seconds:.0f} s"
     return ", ".join(report.counts.left_open) or "no answer"
 
 
@@ -170,6 +189,8 @@ def _first_failure(outcomes: Sequence[Outcome]) -> str:
 
 
 def _why(failure: Failure) -> str:
+    if failure.reason is Reason.DEADLINE:
+        return f"no answer in time; {failure.detail[:200]}"
     return f"{failure.reason.value}: {failure.detail[:200]}"
 
 

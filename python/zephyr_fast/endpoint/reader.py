@@ -7,6 +7,7 @@ checked against the request: the number of choices, a text in each, and log-prob
 import json
 import math
 import re
+import unicodedata
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -22,6 +23,7 @@ from zephyr_fast.endpoint.call import (
     Usage,
 )
 from zephyr_fast.endpoint.endpoints import Endpoint
+from zephyr_fast.endpoint.reasoning import concluded
 from zephyr_fast.endpoint.reasons import Reason
 from zephyr_fast.untrusted.bounded import is_unicode, parse_json
 
@@ -44,6 +46,15 @@ _TOO_LONG = re.compile(
 _REFUSED = re.compile(
     r"content_filter|content_policy|content management policy|ResponsibleAI", re.I
 )
+
+
+_TOKENS_MAX = 100_000_000
+"""More tokens than any model reads or writes at once. A larger count is not one of tokens."""
+
+_INVISIBLE = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
+_BLANKS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols that show nothing
+
+_LOGPROB_MAX, _MASS_MAX = 0.01, 1.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +96,7 @@ def _outcome(call: Call, endpoint: Endpoint, reply: Reply) -> Outcome:
 def _parsed(endpoint: Endpoint, body: bytes) -> dict[str, Any]:
     try:
         text = body.decode("utf-8-sig")
-        parse_json(text)  # limits depth and width
-        content = json.loads(text, parse_constant=_no_number)
+        content = parse_json(text, parse_constant=_no_number)
     except ValueError as error:
         excerpt = endpoint.without_key(body.decode(errors="backslashreplace"))[:200]
         raise _Unusable(Reason.INVALID_JSON, f"{error}: {excerpt}") from None
@@ -110,25 +120,30 @@ def _answer(call: Call, endpoint: Endpoint, content: dict[str, Any], usage: Usag
     model = _text_or_none(content.get("model"))
     if endpoint.strict_model and model != endpoint.model:
         raise _Unusable(Reason.WRONG_MODEL, f"requested {endpoint.model}, received {model}")
-    choices = tuple(_choice(call, choice) for choice in given)
+    choices = tuple(_choice(call, choice, usage) for choice in given)
+    if usage is not None and not usage.output_tokens:
+        usage = None  # a text has tokens, so the count is wrong
     return Answer(choices, model, _text_or_none(content.get("system_fingerprint")), usage)
 
 
-def _choice(call: Call, given: object) -> Choice:
+def _choice(call: Call, given: object, usage: Usage | None) -> Choice:
+    if isinstance(given, dict) and given.get("error"):  # of a provider behind a router
+        raise _Unusable(Reason.SERVER_ERROR, f"a choice has an error: {given['error']}")
     if not isinstance(given, dict) or not isinstance(given.get("message"), dict):
         raise _Unusable(Reason.INVALID_JSON, "a choice has no message")
     message = given["message"]
-    ended = _text_or_none(given.get("finish_reason"))
+    ended = _ended(call, given.get("finish_reason"), usage)
     text = message.get("content")
     if finish.is_refused(ended) or message.get("refusal"):
         raise _Unusable(Reason.REFUSED, str(message.get("refusal") or text or ended))
     if finish.is_broken(ended):
         raise _Unusable(Reason.SERVER_ERROR, f"the server gave up (finish_reason: {ended})")
-    if finish.is_tool_call(ended) or message.get("tool_calls"):
+    calls = message.get("tool_calls") or message.get("function_call")
+    if finish.is_tool_call(ended) or calls:
         raise _Unusable(Reason.TOOL_CALL, "the model called a tool, and no tool was offered")
     if text is None or text == "" or _is_blank(call, text):
         has_reasoning = message.get("reasoning_content") or message.get("reasoning")
-        what = "only reasoning" if has_reasoning else "no text"
+        what = "only reasoning" if has_reasoning or _is_visible(text) else "no text"
         raise _Unusable(Reason.EMPTY, f"a choice has {what} (finish_reason: {ended})")
     if not isinstance(text, str):
         raise _Unusable(Reason.INVALID_JSON, "a choice's content is not a text")
@@ -140,9 +155,30 @@ def _choice(call: Call, given: object) -> Choice:
     return Choice(text, ended, _logprobs(given) if call.top_logprobs else None)
 
 
+def _ended(call: Call, given: object, usage: Usage | None) -> str | None:
+    """Return the reason why a text ended. A server that gives none in words says by its usage
+    whether the text was cut.
+    """
+    if isinstance(given, dict):  # `{"type": "length", "length": 256}`
+        given = given.get("type")
+    if isinstance(given, str):
+        return _text_or_none(given)
+    used_all = usage is not None and usage.output_tokens >= call.max_tokens
+    return "length" if used_all and call.n == 1 else None
+
+
 def _is_blank(call: Call, text: object) -> bool:
-    """Whether a text has only spaces. With log-probs, a space can be the one token to read."""
-    return isinstance(text, str) and not text.strip() and not call.top_logprobs
+    """Whether a text has nothing to see after its reasoning. With log-probs, a space can be the one
+    token to read.
+    """
+    return isinstance(text, str) and not call.top_logprobs and not _is_visible(concluded(text))
+
+
+def _is_visible(text: object) -> bool:
+    """Whether a text has more than spaces, controls and marks without a width."""
+    return isinstance(text, str) and any(
+        unicodedata.category(char) not in _INVISIBLE and char not in _BLANKS for char in text
+    )
 
 
 def _logprobs(given: dict[str, Any]) -> tuple[TokenLogprob, ...]:
@@ -150,7 +186,21 @@ def _logprobs(given: dict[str, Any]) -> tuple[TokenLogprob, ...]:
     tokens = held.get("content") if isinstance(held, dict) else None
     if not isinstance(tokens, list) or not tokens:
         raise _Unusable(Reason.UNSUPPORTED_LOGPROBS, "requested log-probs, received none")
-    return tuple(_token(token) for token in tokens)
+    found = tuple(_token(token) for token in tokens)
+    for token in found:
+        _check_logprobs(token)
+    return found
+
+
+def _check_logprobs(token: TokenLogprob) -> None:
+    """Raise _Unusable for numbers that are not logarithms of probabilities, such as raw scores, or
+    a 0 for each token. Rounded ones may add up to a little more than 1.
+    """
+    values = ({token.token: token.logprob} | dict(token.top)).values()
+    mass = sum(math.exp(min(value, _LOGPROB_MAX)) for value in values)
+    if max(values) > _LOGPROB_MAX or mass > _MASS_MAX:
+        detail = f"the log-probs of {json.dumps(token.token)} are not those of probabilities"
+        raise _Unusable(Reason.UNSUPPORTED_LOGPROBS, f"{detail} (their sum is {mass:.3f})")
 
 
 def _token(given: object) -> TokenLogprob:
@@ -190,12 +240,12 @@ def _usage(given: object) -> Usage | None:
 
 def _count(given: dict[str, Any], name: str) -> int | None:
     count = given.get(name)
-    return count if type(count) is int and 0 <= count < 1 << 40 else None
+    return count if type(count) is int and 0 <= count <= _TOKENS_MAX else None
 
 
 def _is_json_object(text: str) -> bool:
     try:
-        return isinstance(parse_json(text), dict)
+        return isinstance(parse_json(text, parse_constant=_no_number), dict)
     except ValueError:
         return False
 
@@ -206,6 +256,8 @@ def _text_or_none(value: object) -> str | None:
     """
     if not isinstance(value, str):
         return None
+    if not is_unicode(value):  # it could not be written into a row
+        value = value.encode("unicode_escape").decode()
     return value if len(value) <= 200 else f"({len(value):,} characters)"
 
 
@@ -285,6 +337,8 @@ def _without_key(outcome: Outcome, endpoint: Endpoint) -> Outcome:
             outcome.may_be_billed,
             outcome.retry_after,
         )
+    if endpoint.key is None:
+        return outcome
     texts = [outcome.model or "", outcome.fingerprint or ""]
     for choice in outcome.choices:
         texts += [choice.text, choice.finish or ""]

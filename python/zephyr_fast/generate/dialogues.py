@@ -17,6 +17,7 @@ from zephyr_fast.collection.run import Asking, Collected, run
 from zephyr_fast.endpoint.call import Answer, Call, Message, Outcome, request_of
 from zephyr_fast.endpoint.endpoints import Endpoints
 from zephyr_fast.endpoint.plans import Plan
+from zephyr_fast.endpoint.reasoning import concluded
 from zephyr_fast.generate.sectors import ROUNDS_MAX, Sector
 
 EXAMPLES = 3
@@ -154,7 +155,9 @@ def _first(job: Job, sector: Sector, name: str, topic: str, grown: _Dialogue) ->
 def _ask(
     job: Job, grown: _Dialogue, messages: Sequence[Message], name: str, *, is_user: bool
 ) -> Step:
-    """One call. Its text without spaces around it, or None if the dialogue ends here."""
+    """One call. Its text without spaces around it, or None if the dialogue ends here. What a model
+    thinks before it writes as the user is not part of the user's message.
+    """
     endpoint = (job.user or job.teacher) if is_user else job.teacher
     call = Call(
         endpoint,
@@ -169,7 +172,7 @@ def _ask(
     if not isinstance(outcome, Answer):
         grown.ended = outcome.reason.value
         return None
-    text = outcome.text.strip()
+    text = (concluded(outcome.text) if is_user else outcome.text).strip()
     if outcome.choices[0].is_cut and not job.keeps_cut:
         grown.ended = "cut"
         return None

@@ -4,7 +4,7 @@ import math
 import re
 
 from zephyr_fast.endpoint.call import Choice
-from zephyr_fast.judge.scale import Fault, Reading, Scale, Unread, Verdict
+from zephyr_fast.judge.scale import Fault, Reading, Scale, Unread, Verdict, excerpt
 
 TOP_LOGPROBS = 20
 """Tokens to request for each position: the most that common servers allow."""
@@ -13,13 +13,15 @@ MASS_MIN = 0.5
 """With less probability on numbers of the scale, the judge was about to write something else."""
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,2}")
+_CONTINUES = re.compile(r"[0-9]|[.,/][0-9]")
 _SPACES = " \t\n▁Ġ"  # the last two are how vocabularies write a space
 
 
 def expected(choice: Choice, scale: Scale, *, mass_min: float = MASS_MIN) -> Reading:
     """Return the expected number of the first token, over the tokens that are numbers of the scale.
 
-    A scale needs numbers of one digit: `1` could be the start of `10`. The numbers that are missing
+    A scale needs numbers of one digit: `1` could be the start of `10`. If the server wrote more
+    tokens than requested, and they continue the number, there is none. The numbers that are missing
     in the server's list count as impossible.
 
     Raises:
@@ -29,7 +31,10 @@ def expected(choice: Choice, scale: Scale, *, mass_min: float = MASS_MIN) -> Rea
         raise ValueError("the expected number needs a scale within 0 to 9")
     if not choice.logprobs:
         return Unread(Fault.LOW_MASS, "the answer has no log-probs")
-    first = choice.logprobs[0]
+    first, *others = choice.logprobs
+    is_digit = _NUMBER.fullmatch(first.token.strip(_SPACES))
+    if is_digit and _CONTINUES.match("".join(token.token for token in others)):
+        return Unread(Fault.NOT_A_NUMBER, excerpt(choice.text))  # the first digit of `10` or `3.5`
     by_token = {first.token: first.logprob} | dict(first.top)
     mass = weighted = 0.0
     for token, logprob in by_token.items():

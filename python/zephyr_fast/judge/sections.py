@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
+from zephyr_fast.endpoint.reasoning import concluded
 from zephyr_fast.judge.scale import Fault, Unread, excerpt
-from zephyr_fast.judge.verdict import concluded
 
 _HEADING = re.compile(
     r"^[ \t*_#]{0,12}(?:output for )?(?:answer|text) ([0-9]{1,2})[ \t*_:#]{0,8}$",

@@ -6,10 +6,9 @@ answer under judgement may contain lines that look like verdicts, and judges quo
 
 import re
 
+from zephyr_fast.endpoint.reasoning import concluded
 from zephyr_fast.judge.scale import Fault, Reading, Scale, Unread, Verdict, excerpt
 
-_REASONING_END = re.compile(r"</(?:think|thinking|reasoning)>", re.IGNORECASE)
-_REASONING_START = re.compile(r"\s*<(?:think|thinking|reasoning)>", re.IGNORECASE)
 _BRACKETED = re.compile(r"\[\[([^\[\]\n]{0,40})\]\]")
 _INDEX = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,60})(?:\[\[[^\[\]\n]{0,40}\]\])+")
 _LABELS = frozenset({"rating", "score", "verdict"})
@@ -89,10 +88,3 @@ def _agreed(readings: list[Reading], text: str) -> Reading:
 
 def _written(verdict: Verdict) -> str:
     return "N/A" if verdict.score is None else f"{verdict.score:g}"
-
-
-def concluded(text: str) -> str:
-    """Return the text after a block of reasoning; nothing if the reasoning has no end."""
-    ends = list(_REASONING_END.finditer(text))
-    rest = text[ends[-1].end() :] if ends else text
-    return "" if _REASONING_START.match(rest) else rest

@@ -5,6 +5,7 @@ width of JSON.
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -55,15 +56,17 @@ def read_handle(handle: int, path: str | Path, bytes_max: int) -> bytes:
     return content
 
 
-def parse_json(text: str | bytes) -> Any:
-    """Parse JSON. Raises ValueError if it is invalid, nested too deep, or has too many values."""
+def parse_json(text: str | bytes, parse_constant: Callable[[str], object] | None = None) -> Any:
+    """Parse JSON. Raises ValueError if it is invalid, nested too deep, or has too many values.
+    `parse_constant` gets `NaN`, `Infinity` and `-Infinity`, as in `json.loads`.
+    """
     openings, commas = (sum(_count(text, mark) for mark in marks) for marks in ("{[", ","))
     if openings > CONTAINERS_MAX:
         raise ValueError(f"it has more than {CONTAINERS_MAX:,} objects and lists")
     if commas > VALUES_MAX:
         raise ValueError(f"it has more than {VALUES_MAX:,} values")
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=parse_constant)
     except RecursionError:
         raise ValueError("its values are nested too deep") from None
 
