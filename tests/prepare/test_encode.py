@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import shutil
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import zephyr_fast
 from out_folder import documents
 from real_data import real_path
-from zephyr_fast import InputError
+from zephyr_fast import ConfigError, InputError
 
 transformers = pytest.importorskip("transformers")
 trl = pytest.importorskip("trl")
@@ -141,3 +142,42 @@ def test_the_ids_of_prep_are_those_with_bos(tmp_path: Path) -> None:
     ]
     without = zephyr_fast.encode(rows, "sample", "zephyr")
     assert without["input_ids"].to_pylist() == [ids[1:] for ids in table["input_ids"].to_pylist()]
+
+
+def test_usual_messages_and_rows_as_json_give_the_same() -> None:
+    dialogues = hostile_dialogues(3)
+    dialogues += [[{"role": "system", "content": "Rules."}, *dialogue("Hi", "Yes.")]]
+    dialogues += [[], dialogue("Hi")]
+    by_rows = zephyr_fast.encode([{"messages": one} for one in dialogues], "sample", "zephyr")
+    assert zephyr_fast.encode(dialogues, "sample", "zephyr").equals(by_rows)
+    too_many = dialogue(*["a"] * 1_025)
+    for bad in ([{"role": "robot", "content": "a"}], too_many):
+        with pytest.raises(InputError) as of_messages:
+            zephyr_fast.encode([bad], "sample", "zephyr")
+        with pytest.raises(InputError) as of_row:
+            zephyr_fast.encode([{"messages": bad}], "sample", "zephyr")
+        assert str(of_messages.value) == str(of_row.value)
+
+
+def test_the_first_dialogue_that_fails_is_named() -> None:
+    good, bad = dialogue("Hi", "Yes."), [{"role": "robot", "content": "a"}]
+    for first in (0, 255, 256, 700):
+        dialogues = [good] * first + [bad] * 600
+        with pytest.raises(InputError, match=f"dialogue {first}:"):
+            zephyr_fast.encode(dialogues, "sample", "zephyr")
+
+
+def test_a_changed_tokenizer_is_loaded_again(tmp_path: Path) -> None:
+    tokenizer = tmp_path / "tokenizer"
+    shutil.copytree(SAMPLE, tokenizer)
+    hi = [dialogue("Hi", "Yes.")]
+    before = zephyr_fast.encode(hi, tokenizer, "zephyr", text=True)
+    assert zephyr_fast.encode(hi, tokenizer, "zephyr", text=True).equals(before)
+    config = tokenizer / "tokenizer_config.json"
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    config.write_text(json.dumps(settings | {"eos_token": "<unk>"}), encoding="utf-8")
+    after = zephyr_fast.encode(hi, tokenizer, "zephyr", text=True)
+    assert after["text"][0].as_py() == before["text"][0].as_py().replace("</s>", "<unk>")
+    (tokenizer / "chat_template.jinja").write_text("{{ raise_exception('no') }}", encoding="utf-8")
+    with pytest.raises(ConfigError, match="rejected"):
+        zephyr_fast.encode(hi, tokenizer, "tokenizer")

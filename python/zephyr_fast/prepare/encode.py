@@ -1,7 +1,6 @@
 """`encode`: dialogues to token ids and labels in memory, for notebooks and other loaders."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from json.encoder import encode_basestring_ascii as quoted
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,24 +65,38 @@ def encode(
     path = find_tokenizer(recipe, tokenizer, [])
     assert path is not None, "the recipe writes tokens"
     check_template(recipe, path)
-    rows = "".join(_line(number, dialogue) for number, dialogue in enumerate(dialogues))
-    stream = _core.encode((path, template, bos, text), rows)
+    rows = [_row(number, dialogue) for number, dialogue in enumerate(dialogues)]
+    by = (path, template, bos, text)
+    try:
+        stream = _core.encode(by, rows)
+    except UnicodeEncodeError:  # a text that is no Unicode: its refusal names the dialogue
+        for number, (_, messages) in enumerate(rows):
+            if messages:
+                whole = [{"role": role, "content": content} for role, content in messages]
+                rows[number] = (_json(number, whole), [])
+        stream = _core.encode(by, rows)
     return pa.ipc.open_stream(pa.py_buffer(stream)).read_all()
 
 
-def _line(number: int, dialogue: Dialogue) -> str:
-    if isinstance(dialogue, Mapping):
-        return json_line(dialogue, f"dialogue {number}").decode()
-    messages = list(dialogue)
-    try:
-        # Five times as fast as the JSON encoder, whose text is the same.
-        texts = [
-            f'{{"role": {quoted(message["role"])}, "content": {quoted(message["content"])}}}'
-            for message in messages
-            if type(message) is dict and len(message) == 2
+def _row(number: int, dialogue: Dialogue) -> tuple[str, list[tuple[str, str]]]:
+    """Return a dialogue as the core reads it: usual messages as they are, all else as JSON."""
+    if type(dialogue) is list:
+        messages = [
+            (message["role"], message["content"])
+            for message in dialogue
+            if type(message) is dict and message.keys() == _USUAL
         ]
-    except (TypeError, KeyError):
-        texts = []
-    if len(texts) == len(messages):
-        return f'{{"messages": [{", ".join(texts)}]}}\n'
-    return json_line({"messages": messages}, f"dialogue {number}").decode()
+        if len(messages) == len(dialogue) and all(
+            type(role) is str and type(content) is str for role, content in messages
+        ):
+            return "", messages
+    return _json(number, dialogue), []
+
+
+def _json(number: int, dialogue: Dialogue) -> str:
+    row = dialogue if isinstance(dialogue, Mapping) else {"messages": list(dialogue)}
+    return json_line(row, f"dialogue {number}").decode()
+
+
+_USUAL = {"role", "content"}
+"""The members of most messages."""

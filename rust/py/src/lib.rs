@@ -68,10 +68,10 @@ fn render(py: Python<'_>, by: (PathBuf, String), rows: String, prompt: bool) -> 
     border::enter(py, None, move |_| explain::render(&by.0, &by.1, &rows, prompt))
 }
 
-/// Encodes dialogues, one per line. Returns an Arrow stream with ids, labels and text.
+/// Encodes dialogues. Returns an Arrow stream with ids, labels and, if requested, text.
 #[pyfunction]
-fn encode(py: Python<'_>, by: encoded::With, rows: String) -> PyResult<Vec<u8>> {
-    border::enter(py, None, move |watch| encoded::encode(&by, &rows, watch))
+fn encode(py: Python<'_>, by: encoded::With, rows: Vec<encoded::Row>) -> PyResult<Vec<u8>> {
+    border::enter(py, None, move |watch| encoded::encode(&by, rows, watch))
 }
 
 /// Returns a template that is not bundled with all that loading it needs, as JSON, or `None`.

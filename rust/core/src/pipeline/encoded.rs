@@ -11,6 +11,7 @@ use arrow_schema::{ArrowError, DataType, Field};
 use rayon::prelude::*;
 
 use super::explain::template_of;
+use crate::dialogue::{Dialogue, Role, Turn};
 use crate::error::{Error, Result};
 use crate::progress::Watch;
 use crate::read::shape::unread::Unread;
@@ -29,17 +30,20 @@ const BATCH_LENGTH: usize = 1 << 24;
 /// add the IDs that the tokenizer prepends to every text, and whether to return the text.
 pub type With = (PathBuf, String, bool, bool);
 
-/// Encodes rows with `messages`, one JSON object per line. Returns an Arrow IPC stream with the
-/// columns `input_ids`, `labels` and, if requested, `text`. Nothing is truncated. Fails at the
-/// first row that has no tokens.
-pub fn encode(with: &With, rows: &str, watch: &Watch) -> Result<Vec<u8>> {
+/// A dialogue: a row with `messages` as JSON, or, if that is empty, the role and the content of each
+/// message. JSON takes longer to write than all of the rest.
+pub type Row = (String, Vec<(String, String)>);
+
+/// Encodes dialogues. Returns an Arrow IPC stream with the columns `input_ids`, `labels` and, if
+/// requested, `text`. Nothing is truncated. Fails at the first dialogue that has no tokens.
+pub fn encode(with: &With, rows: Vec<Row>, watch: &Watch) -> Result<Vec<u8>> {
     let tokenizer = Tokenizer::load(&with.0)?;
     let template = template_of(&with.1, &tokenizer)?;
     let shape = shape::named("messages")?;
     let encoder = Encoder { tokenizer, template, shape, leads: with.2, has_text: with.3 };
-    let rows: Vec<&str> = rows.lines().collect();
     let batches: Vec<Result<Vec<Columns>>> = rows
-        .par_chunks(BATCH_ROWS)
+        .into_par_iter()
+        .chunks(BATCH_ROWS)
         .enumerate()
         .map(|(number, rows)| encoder.encode(number * BATCH_ROWS, rows, watch))
         .collect();
@@ -66,9 +70,9 @@ struct Columns {
 
 impl Encoder {
     /// Encodes rows, of which the first has that number.
-    fn encode(&self, first: usize, rows: &[&str], watch: &Watch) -> Result<Vec<Columns>> {
+    fn encode(&self, first: usize, rows: Vec<Row>, watch: &Watch) -> Result<Vec<Columns>> {
         let (mut batches, mut columns) = (Vec::new(), Columns::default());
-        for (number, row) in rows.iter().enumerate() {
+        for (number, row) in rows.into_iter().enumerate() {
             watch.check()?;
             self.add(row, &mut columns).map_err(|reason| {
                 let number = first + number;
@@ -83,8 +87,16 @@ impl Encoder {
         Ok(batches)
     }
 
-    fn add(&self, row: &str, columns: &mut Columns) -> std::result::Result<(), Reason> {
-        let dialogue = self.shape.parse_whole(row.as_bytes(), &mut Unread::default())?;
+    fn add(&self, row: Row, columns: &mut Columns) -> std::result::Result<(), Reason> {
+        let dialogue = match row {
+            (json, messages) if json.is_empty() => {
+                shape::check_count(messages.len())?;
+                let turn = |(role, text): (String, String)| Turn::new(Role::named(role), text);
+                let turns = messages.into_iter().map(turn).collect();
+                Dialogue { turns, ..Dialogue::default() }
+            }
+            (json, _) => self.shape.parse_whole(json.as_bytes(), &mut Unread::default())?,
+        };
         let rendered = self.template.render(&dialogue)?;
         let sample = if self.leads {
             self.tokenizer.sample(&rendered.text, &rendered.trained)?

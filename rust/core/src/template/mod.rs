@@ -11,6 +11,7 @@ mod guards;
 mod jinja;
 mod json;
 mod left_out;
+mod letters;
 mod limits;
 mod lists;
 mod marks;

@@ -359,7 +359,8 @@ fn turns(messages: Vec<Message>) -> std::result::Result<Vec<Turn>, Reason> {
     Ok(messages.into_iter().map(Turn::from).collect())
 }
 
-fn check_count(messages: usize) -> std::result::Result<(), Reason> {
+/// Refuses a dialogue of too many messages.
+pub(crate) fn check_count(messages: usize) -> std::result::Result<(), Reason> {
     if messages > MESSAGES_MAX {
         return Err(Reason::found(
             Code::TooManyMessages,
