@@ -1,7 +1,7 @@
 """Opens and reuses the connections of calls.
 
 A bounded number is opened at once, because a connection that is being opened takes 3 KB more than
-an open one. An idle one on which something arrived is closed: a reply that nobody asked for would
+an open one. An idle one on which something arrived is closed: a reply that nobody requested would
 be taken for the reply to the next call, and from then on each call would get the reply of another.
 """
 

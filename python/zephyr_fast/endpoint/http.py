@@ -232,7 +232,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds of a `Retry-After` header, which contains a number or a date.
 
     A date counts from the reply's own `Date`, so it does not matter whether this machine's clock
-    is right. A time that is over is no time to wait.
+    is right. After a time in the past, there is no wait.
     """
     text = headers.get("Retry-After", "")
     try:

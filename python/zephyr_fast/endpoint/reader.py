@@ -156,7 +156,7 @@ def _choice(call: Call, given: object, usage: Usage | None) -> Choice:
 
 
 def _ended(call: Call, given: object, usage: Usage | None) -> str | None:
-    """Return the reason why a text ended. A server that gives none in words says by its usage
+    """Return the reason why a text ended. For a server without such a reason, its usage shows
     whether the text was cut.
     """
     if isinstance(given, dict):  # `{"type": "length", "length": 256}`

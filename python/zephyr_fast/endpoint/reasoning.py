@@ -1,6 +1,6 @@
 """Separates the reasoning that a model writes before its answer, in the marks of common models.
 
-Servers that know a model's marks return its reasoning in a field of its own. Others leave it in the
+Servers that know a model's marks return its reasoning in a separate field. Others leave it in the
 text.
 
 >>> concluded("<think>Is it 3?</think> It is 4."), concluded("<think>Is it 3?")

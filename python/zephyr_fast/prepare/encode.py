@@ -79,7 +79,7 @@ def encode(
 
 
 def _row(number: int, dialogue: Dialogue) -> tuple[str, list[tuple[str, str]]]:
-    """Return a dialogue as the core reads it: usual messages as they are, all else as JSON."""
+    """Return a dialogue as the core reads it: usual messages unchanged, all else as JSON."""
     if type(dialogue) is list:
         messages = [
             (message["role"], message["content"])

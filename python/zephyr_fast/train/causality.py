@@ -35,7 +35,7 @@ ROUNDINGS = 4
 
 
 class Fault(NamedTuple):
-    """What is wrong with a model. All values are in nats."""
+    """The faults of a model. All values are in nats."""
 
     leak: float
     """Change of log-probs if only later tokens change, beyond rounding."""
@@ -84,12 +84,12 @@ def check_model(
     """Raise ConfigError, on all ranks, unless a model can be trained as a causal language model.
 
     Args:
-        model: Model with TRL's fused LM head, wrapped as it is trained.
+        model: Model with TRL's fused LM head, wrapped as in training.
         tokens: Token ids of the run's own data, of any shape.
         width: Maximum number of tokens in a row.
         autocast: Dtype of matrix products if it is not that of the weights.
         device: Device of the inputs. The default is that of the first parameter.
-        gather: Accelerate's `gather`, so that all ranks get the result of the worst one.
+        gather: Accelerate's `gather`, with which all ranks get the result of the worst one.
     """
     inner = isolation.model_of(model)
     config = inner.config.get_text_config()
@@ -157,7 +157,7 @@ def _measured(model: Any, device: Any, row: Ids, autocast: "torch.dtype | None")
 
 
 def _changed_after(row: Ids, kept: int) -> Ids:
-    """Return the row with other tokens of its own after the first `kept` ones."""
+    """Return the row with other tokens after the first `kept` ones."""
     distinct = np.unique(row)
     others = np.roll(distinct, len(distinct) // 2)[np.searchsorted(distinct, row)]
     return np.where(np.arange(len(row)) < kept, row, others)
@@ -186,7 +186,7 @@ def _largest(values: "torch.Tensor") -> float:
 def _as_in_a_step(model: Any) -> Iterator[Any]:
     """Switch to training mode without gradients, and restore modes and generators after.
 
-    Yields a function that resets the random numbers, so that a pass draws the same dropout again.
+    Yields a function that resets the random numbers: the next pass draws the same dropout again.
     """
     import torch
 

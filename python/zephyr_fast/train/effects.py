@@ -106,7 +106,7 @@ NEEDS: dict[tuple[str, ...], tuple[str, Callable[[Any, Any], bool]]] = {
         ),
     ),
 }
-"""What options need in order to have an effect."""
+"""Options, and the settings that they have no effect without."""
 
 RECOMPUTING = ("use_reentrant", "preserve_rng_state", "determinism_check", "debug", "early_stop")
 """The keys of `activation_checkpointing_kwargs`, as torch names its arguments."""

@@ -21,7 +21,7 @@ def check_intervals(given: Any, chosen: Set[str], where: str) -> None:
     An interval next to an explicit strategy `no` is allowed, since it is switched off on purpose.
 
     Args:
-        given: The arguments as they are written, not as TRL's config completes them.
+        given: The arguments of the user, not as TRL's config completes them.
         chosen: The keys that the user set.
         where: The config file and a colon, or nothing.
     """

@@ -125,7 +125,7 @@ UNSUPPORTED_METHODS = {
     },
     "distill": "is `sft` with `--teacher MODEL`",
 }
-"""Training methods that are not commands, and what to do instead, by name."""
+"""Training methods that are not commands, each with the alternative."""
 
 UNSUPPORTED_LOSSES = {
     **{name: f"`{name}` {_OTHER_TRAINER}" for name in ("simpo", "orpo", "cpo", "kto", "kto_pair")},
@@ -137,4 +137,4 @@ UNSUPPORTED_LOSSES = {
     "aot_pair": "TRL has renamed it to `aot`, and what was `aot` to `aot_unpaired`",
     "dpo": "TRL names it `sigmoid`",
 }
-"""Values of `loss_type` that TRL's DPO does not have, and what to do instead."""
+"""Values of `loss_type` that TRL's DPO does not have, each with the alternative."""

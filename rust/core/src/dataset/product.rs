@@ -22,7 +22,7 @@ pub enum Product {
     Pairs,
 }
 
-/// What the core knows of a product.
+/// The properties of a product.
 #[derive(Debug)]
 pub struct Facts {
     /// The manifest's word for it.
@@ -108,7 +108,7 @@ impl Product {
     /// All products.
     pub const ALL: [Product; 2] = [Product::Windows, Product::Pairs];
 
-    /// What the core knows of it.
+    /// Its properties.
     #[must_use]
     pub fn facts(self) -> &'static Facts {
         match self {

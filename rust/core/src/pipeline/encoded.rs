@@ -21,7 +21,7 @@ use crate::stage::Reason;
 use crate::template::Template;
 use crate::tokenize::Tokenizer;
 
-/// Dialogues that a thread encodes together, so that it uses the same memory for each of them.
+/// Dialogues that a thread encodes together, with the same memory for each of them.
 const BATCH_ROWS: usize = 256;
 /// Tokens or bytes of text at which a batch ends early. Arrow counts them in 31 bits.
 const BATCH_LENGTH: usize = 1 << 24;
@@ -31,7 +31,7 @@ const BATCH_LENGTH: usize = 1 << 24;
 pub type With = (PathBuf, String, bool, bool);
 
 /// A dialogue: a row with `messages` as JSON, or, if that is empty, the role and the content of each
-/// message. JSON takes longer to write than all of the rest.
+/// message. Writing JSON would be the slowest step.
 pub type Row = (String, Vec<(String, String)>);
 
 /// Encodes dialogues. Returns an Arrow IPC stream with the columns `input_ids`, `labels` and, if

@@ -215,7 +215,7 @@ impl Jinja {
     }
 }
 
-/// What a template can name in one rendering. Most of it is shared, not copied.
+/// The variables of one rendering. Most of it is shared, not copied.
 #[derive(Debug)]
 struct Variables {
     messages: Value,

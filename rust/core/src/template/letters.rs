@@ -1,10 +1,10 @@
-//! The characters that marks are made of: Unicode's non-characters, as far as neither the row nor the
+//! The characters of marks: Unicode's non-characters, as far as neither the row nor the
 //! template contains them.
 
 use super::jinja::Jinja;
 use crate::dialogue::Script;
 
-/// What can be marked, an opening and a closing mark each.
+/// The kinds of marks, an opening and a closing mark each.
 pub(super) const KINDS: usize = 5;
 pub(super) const TAGS: usize = 0;
 pub(super) const ANSWERS: usize = 1;

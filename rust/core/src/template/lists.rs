@@ -1,5 +1,5 @@
 //! Jinja's filters over lists that minijinja lacks, or that order and compare otherwise there.
-//! Whatever is not certain to give Python's result is an error.
+//! Any case that may differ from Python is an error.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -10,7 +10,7 @@ use minijinja::{Environment, Error, ErrorKind, State};
 use super::guards::is_method;
 use super::python::{check_loop, differs, is_namespace};
 
-/// The arguments of a filter as they are passed, with named ones at the end.
+/// The arguments of a filter in the order of the call, with named ones at the end.
 pub(super) type Passed = Rest<ValueOrKwargs>;
 
 /// The arguments as values.
@@ -99,7 +99,7 @@ fn items(state: &State, value: &Value) -> Result<Vec<Value>, Error> {
     Ok(items)
 }
 
-/// The items of a value, each with what it is compared by.
+/// The items of a value, each with its sort key.
 fn keyed(
     state: &State,
     value: &Value,
@@ -173,7 +173,7 @@ fn order(one: &Value, other: &Value) -> Result<Ordering, Error> {
     }
 }
 
-/// The first of the smallest or greatest items; undefined if there is none.
+/// The first of the smallest or greatest items; undefined if the list is empty.
 fn extreme(items: &[(Value, Value)], wanted: Ordering) -> Result<Value, Error> {
     let Some((mut best, rest)) = items.split_first() else { return Ok(Value::UNDEFINED) };
     for item in rest {

@@ -1,5 +1,5 @@
 //! Python's methods of strings, maps and lists in templates. minijinja's Python mode only
-//! approximates some of them. Whatever is not certain to give Python's result is an error.
+//! approximates some of them. Any case that may differ from Python is an error.
 
 use minijinja::value::{Tuple, Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State};
@@ -99,7 +99,7 @@ fn splits(text: &str, name: &str, passed: &[Value]) -> Result<Value, Error> {
     parts.map(|parts| parts.into_iter().map(Value::from).collect())
 }
 
-/// What is before a separator, the separator, and what is behind it.
+/// The text before a separator, the separator, and the text after it.
 fn partition(text: &str, name: &str, passed: &[Value]) -> Result<Value, Error> {
     let (separator,): (&str,) = from_args(passed)?;
     if separator.is_empty() {
@@ -142,7 +142,7 @@ fn search(text: &str, name: &str, passed: &[Value]) -> Result<Value, Error> {
     }
 }
 
-/// A text with characters before or behind it, up to a width.
+/// A text with characters before or after it, up to a width.
 fn padded(state: &State, text: &str, name: &str, passed: &[Value]) -> Result<Value, Error> {
     let (width, fill): (&Value, Option<&str>) = from_args(passed)?;
     let width = width.as_i64().filter(|_| width.is_integer());

@@ -10,7 +10,7 @@ pub(super) const FILTER: &str = "__generation";
 
 /// A string literal in Jinja.
 const STRING: &str = r#""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'"#;
-/// What is in the tags of a block that stores or filters its text. A `set` with a value is no block.
+/// What is in the tags of a block that stores or filters its text. A `set` with a value is not a block.
 const BLOCK: &str = r#"end(?:set|filter)|filter\s(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^"'])*?|set\s+[A-Za-z_][\w.]*(?:\s*\|(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^"'])*?)?"#;
 
 /// A template's source, prepared for minijinja.

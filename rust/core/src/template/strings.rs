@@ -1,5 +1,5 @@
 //! Python's string functions that minijinja lacks or only approximates: `int`, `title`, `format` and
-//! `rsplit`. Whatever is not certain to give Python's result is an error.
+//! `rsplit`. Any case that may differ from Python is an error.
 
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
@@ -53,12 +53,12 @@ fn integer(text: &str, default: Value) -> Result<Value, Error> {
     whole.parse::<i64>().map(|number| Value::from(sign * number)).map_err(|_| unclear())
 }
 
-/// The filter `title`: words start at the text's start and behind white space and opening brackets.
+/// The filter `title`: words start at the text's start and after white space and opening brackets.
 pub(super) fn title_of_words(text: &str) -> Result<String, Error> {
     titled(text, |before| is_space(before) || "-({[<".contains(before))
 }
 
-/// The method `title`: words start at every letter behind a character that is no letter.
+/// The method `title`: words start at every letter after a character that is not a letter.
 pub(super) fn title_of_letters(text: &str) -> Result<String, Error> {
     titled(text, |before| !before.is_ascii_alphabetic())
 }
@@ -77,7 +77,7 @@ fn titled(text: &str, starts_behind: impl Fn(char) -> bool) -> Result<String, Er
     Ok(letters.collect())
 }
 
-/// The method `format`, for `{}` and `{0}` without a format of their own.
+/// The method `format`, for `{}` and `{0}` without a format.
 pub(super) fn format_method(template: &str, arguments: &[Value]) -> Result<String, Error> {
     let unsupported = || differs("such a call of the method `format`");
     let (mut written, mut rest) = (String::new(), template);
@@ -132,7 +132,7 @@ pub(super) fn format_filter(template: &str, arguments: &[Value]) -> Result<Strin
     Ok(written + rest)
 }
 
-/// A value behind `%`: a text, an integer with a width, or a number with so many decimals.
+/// A value after `%`: a text, an integer with a width, or a number with so many decimals.
 fn converted(value: &Value, sizes: &str, kind: char) -> Result<Option<String>, Error> {
     let size = |text: &str| text.parse::<usize>().ok().filter(|_| text.len() <= 2);
     if (sizes, kind) == ("", 's') {
@@ -160,7 +160,7 @@ fn converted(value: &Value, sizes: &str, kind: char) -> Result<Option<String>, E
     })
 }
 
-/// The operator `%` behind a text, which formats a value or those of a tuple.
+/// The operator `%` after a text, which formats a value or those of a tuple.
 pub(super) fn percent(template: &str, value: &Value) -> Result<String, Error> {
     if !value.is_tuple() {
         return format_filter(template, std::slice::from_ref(value));

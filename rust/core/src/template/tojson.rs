@@ -180,7 +180,7 @@ impl Json<'_, '_, '_> {
     }
 
     /// Writes a string as serde_json and Python do: only control characters, quotes and backslashes
-    /// are escaped, and all but ASCII if that is asked for.
+    /// are escaped, and, if requested, all other characters than ASCII.
     fn quote(&mut self, text: &str) -> Result<(), Error> {
         self.state.consume_fuel(text.len() as u64 / 16)?;
         let quoted = serde_json::to_string(text)

@@ -66,7 +66,7 @@ pub struct Tokenizer {
     files: Arc<Files>,
 }
 
-/// What a tokenizer is made of.
+/// The files of a tokenizer.
 #[derive(Debug, PartialEq, Eq)]
 struct Files {
     json: Vec<u8>,

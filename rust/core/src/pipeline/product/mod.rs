@@ -1,4 +1,4 @@
-//! How the examples of each product are made of rows, one file per product. What their files hold is
+//! The steps from rows to the examples of each product, one file per product. What their files hold is
 //! in `dataset/product.rs`.
 
 mod pairs;
@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::recipe::Recipe;
 use crate::stage::Reason;
 
-/// What the pipeline knows of a product.
+/// The pipeline's part of a product.
 pub(super) struct Steps {
     /// The product.
     pub product: Product,
@@ -54,7 +54,7 @@ pub trait Rules: Send + Sync {
     fn drops_doubtful(&self) -> bool;
 }
 
-/// An example that was made.
+/// A new example.
 #[derive(Debug)]
 pub struct Made {
     /// The example.

@@ -23,7 +23,7 @@ const BY_POSITION: [&str; 2] = ["rejectattr", "selectattr"];
 const BY_NAME: &str = "map";
 
 impl Guards<'_> {
-    /// Replaces an index in brackets, behind an operand that starts at `start`, by a filter.
+    /// Replaces an index in brackets, after an operand that starts at `start`, by a filter.
     pub(super) fn replace_lookup(&mut self, lookup: &Spanned<GetItem>, start: usize) {
         let index = &lookup.subscript_expr;
         let is_harmless = match index {
@@ -68,7 +68,7 @@ impl Guards<'_> {
     }
 }
 
-/// The value behind an index.
+/// The value at an index.
 pub(super) fn item(state: &State, value: &Value, index: &Value) -> Result<Value, Error> {
     if value.kind() == ValueKind::Iterable {
         state.consume_fuel(value.len().unwrap_or_default() as u64)?;

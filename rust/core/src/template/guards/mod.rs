@@ -55,7 +55,7 @@ const ITEM: &str = "__item";
 const PATHS: &str = "__paths";
 /// The operator `+` in templates that mark text.
 const PLUS: &str = "__plus";
-/// The operator `%` behind a text.
+/// The operator `%` after a text.
 const PERCENT: &str = "__percent";
 /// Guards the operands of `<`, `<=`, `>` and `>=`. Slices and concatenated lists have no order like
 /// that of lists.

@@ -1,6 +1,6 @@
 //! Names that Jinja and minijinja look up in different scopes, and arguments of macros.
 //!
-//! - `{% with a = 1, b = a %}`: in Jinja, `b` is what `a` was before.
+//! - `{% with a = 1, b = a %}`: in Jinja, `b` gets the earlier `a`.
 //! - `{% macro m(a, b=a) %}`: in Jinja, a default sees the arguments before it.
 //! - `m(none_such)`: an undefined argument is not replaced by a default in Jinja.
 //! - `{% for … %}…{% else %}{% set a = 1 %}{% endfor %}`: in Jinja, `a` ends with the loop.

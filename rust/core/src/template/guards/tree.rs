@@ -22,7 +22,7 @@ const OF_LOOPS: [&str; 9] =
     ["depth", "depth0", "first", "index", "index0", "last", "length", "revindex", "revindex0"];
 /// Functions that build a value from their arguments.
 const HOLD: [&str; 2] = ["dict", "namespace"];
-/// Maximum nesting of lazy lists in one expression. Reading the list makes a native call for each.
+/// Maximum nesting of lazy lists in one expression. Each of them is a native call when the list is read.
 const NESTING_MAX: u32 = 32;
 
 /// A text that replaces some bytes of the source, possibly zero.
@@ -102,7 +102,7 @@ impl Guards<'_> {
         expressions.into_iter().for_each(|expression| _ = self.expression(expression));
     }
 
-    /// Guards the items of a list or a map. Returns where the expression starts.
+    /// Guards the items of a list or a map. Returns the start of the expression.
     fn held(&mut self, expression: &Expr) -> usize {
         let outline = self.expression(expression);
         let is_made_here = matches!(expression, Expr::List(_) | Expr::Tuple(_) | Expr::Map(_));
@@ -110,7 +110,7 @@ impl Guards<'_> {
         outline.start
     }
 
-    /// Guards a value that is assigned to a name. Returns where the expression starts.
+    /// Guards a value that is assigned to a name. Returns the start of the expression.
     pub(super) fn named(&mut self, expression: &Expr) -> usize {
         let outline = self.expression(expression);
         self.filter_if(!is_stored(expression), expression, outline, FLAT);

@@ -129,6 +129,30 @@ pub fn repeats_a_key(row: &[u8]) -> bool {
     serde_json::from_slice(row).is_ok_and(repeats)
 }
 
+/// A row with 0 in place of each number that no float can hold.
+pub fn with_numbers_in_range(row: &[u8]) -> Vec<u8> {
+    let (mut changed, mut number) = (Vec::new(), String::new());
+    let (mut in_text, mut escaped) = (false, false);
+    for byte in row.iter().copied().chain([b'\n']) {
+        if !in_text && (byte.is_ascii_digit() || b"+-.eE".contains(&byte)) {
+            number.push(char::from(byte));
+            continue;
+        }
+        let is_huge = number.parse::<f64>().is_ok_and(f64::is_infinite);
+        changed.extend(if is_huge { b"0" } else { number.as_bytes() });
+        number.clear();
+        changed.push(byte);
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            _ => {}
+        }
+    }
+    changed.pop();
+    changed
+}
+
 fn is(object: &Raw, key: &str, text: &str) -> bool {
     object
         .0
