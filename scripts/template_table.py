@@ -153,9 +153,9 @@ class Bench:
         """Turn an equal outcome into a different one if the ids of the text are not equal."""
         equal = [kind for kind in ROWS if outcomes[kind] == EQUAL]
         texts = [row["text"] for kind, row in zip(ROWS, rows, strict=True) if kind in equal]
-        lines = "".join(json.dumps(ROWS[kind]) + "\n" for kind in equal)
+        lines = [(json.dumps(ROWS[kind]), list[tuple[str, str]]()) for kind in equal]
         try:
-            stream = _core.encode((self.folder, str(self.folder / "t.jinja"), False), lines)
+            stream = _core.encode((self.folder, str(self.folder / "t.jinja"), False, False), lines)
         except (ConfigError, InputError):
             return  # Only the choice of a recipe makes this template usable, so no ids are written.
         table = pa.ipc.open_stream(pa.py_buffer(stream)).read_all()

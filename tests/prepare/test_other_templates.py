@@ -95,7 +95,7 @@ def theirs(of: Any, template: str, row: Row) -> tuple[str, list[int], list[int]]
 def ours(folder: Path, file: Path, row: Row) -> tuple[str, list[int], list[int]] | None:
     """Text, ids and labels here, or `None` if the template or the row is refused."""
     try:
-        stream = _core.encode((folder, str(file), False), json.dumps(row) + "\n")
+        stream = _core.encode((folder, str(file), False, False), [(json.dumps(row), [])])
     except (ConfigError, InputError):
         return None
     table = pa.ipc.open_stream(pa.py_buffer(stream)).read_all()

@@ -36,6 +36,8 @@ pub(super) fn set_up(environment: &mut Environment) {
     for name in TESTS_OUT {
         environment.remove_test(name);
     }
+    // It prints the variables, and Jinja does not have it.
+    environment.remove_global("debug");
     environment.set_unknown_method_callback(methods::call);
     environment.set_formatter(|out, state, value| {
         check_printable(value)?;

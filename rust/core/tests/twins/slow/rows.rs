@@ -190,13 +190,13 @@ fn pair(bytes: &[u8]) -> Read {
         let last = turns.last().filter(|turn| turn.role == Role::Assistant);
         let place = turns.len().saturating_sub(1);
         if let Some(extras) = last.and_then(|last| last.extras.as_deref()) {
-            let key = extras.members.keys().next().map_or("content", String::as_str);
-            if extras.says_more() {
-                return Err(lost(&format!("{field}[{place}].{key}")));
-            }
             if extras.trained == Some(false) {
                 let text = std::str::from_utf8(bytes).unwrap_or_default();
                 let key = flag_of_last(text, field).unwrap_or_default();
+                return Err(lost(&format!("{field}[{place}].{key}")));
+            }
+            let key = extras.members.keys().next().map_or("content", String::as_str);
+            if extras.says_more() {
                 return Err(lost(&format!("{field}[{place}].{key}")));
             }
         }
