@@ -7,12 +7,29 @@ in a thread of its own.
 
 import asyncio
 import json
+import signal
 import ssl
+import subprocess
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+
+def kill_once(
+    start: Callable[[], "subprocess.Popen[Any]"], server: "FaultyServer", after: int
+) -> None:
+    """Runs a child until the server has been asked so often once more, then kills it."""
+    target = len(server.asked) + after
+    child = start()
+    try:
+        while len(server.asked) < target and child.poll() is None:
+            time.sleep(0.001)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.communicate()
 
 
 @dataclass

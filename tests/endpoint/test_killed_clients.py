@@ -19,7 +19,7 @@ import pytest
 
 from asking_child import CONCURRENCY
 from children import PYTHONPATH
-from faulty_server import Asked, FaultyServer, answered, completion, serving
+from faulty_server import Asked, FaultyServer, answered, completion, kill_once, serving
 from zephyr_fast.endpoint.log import CallLog
 
 KILLS = 50 if os.environ.get("ZEPHYR_FAST_LONG") else 5
@@ -46,18 +46,6 @@ def started(server: FaultyServer, log: Path, cap: int = CAP) -> "subprocess.Pope
     )
 
 
-def kill_once(server: FaultyServer, log: Path, after: int) -> None:
-    """Runs until the server has been asked so often once more, then kills."""
-    target = len(server.asked) + after
-    child = started(server, log)
-    try:
-        while len(server.asked) < target and child.poll() is None:
-            time.sleep(0.001)
-    finally:
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
-
-
 def rows(server: FaultyServer, log: Path) -> str:
     out, error = started(server, log).communicate(timeout=120)
     assert not error, error
@@ -71,7 +59,7 @@ def test_kills_lose_nothing_and_pay_only_for_what_was_in_flight(tmp_path: Path) 
     with serving(deterministic) as server:
         killed = tmp_path / "killed.jsonl"
         for _ in range(KILLS):
-            kill_once(server, killed, after=draws.randint(1, 60))
+            kill_once(lambda: started(server, killed), server, after=draws.randint(1, 60))
             with CallLog(killed, read_only=True) as log:
                 assert log.spent.tokens is not None and log.spent.tokens <= CAP
         assert rows(server, killed) == unkilled
@@ -88,7 +76,7 @@ def test_a_budget_holds_over_kills(tmp_path: Path) -> None:
     log = tmp_path / "calls.jsonl"
     with serving(deterministic) as server:
         for _ in range(3):
-            kill_once(server, log, after=10)
+            kill_once(lambda: started(server, log), server, after=10)
         out, error = started(server, log, cap).communicate(timeout=60)
     assert not out and "BudgetError" in error
     with CallLog(log, read_only=True) as calls:

@@ -8,10 +8,9 @@ import os
 import random
 from pathlib import Path
 
-from collecting import finished, kill_once
+from collecting import finished, kill_within_budget
 from faulty_server import FaultyServer, serving
 from judging_server import endpoints_file, judging, written
-from zephyr_fast.endpoint.log import CallLog
 from zephyr_fast.evaluate.mt_bench import TEMPERATURES
 
 KILLS = 50 if os.environ.get("ZEPHYR_FAST_LONG") else 3
@@ -57,9 +56,7 @@ def test_kills_lose_nothing_and_the_files_are_those_of_a_calm_run(tmp_path: Path
         words = command(server, tmp_path, "killed")
         log = tmp_path / "killed" / "_log" / "calls.jsonl"
         for _ in range(KILLS):
-            kill_once(words, server, after=draws.randint(1, 30))
-            with CallLog(log, read_only=True) as found:
-                assert (found.spent.tokens or 0) <= CAP
+            kill_within_budget(words, server, log, draws.randint(1, 30), CAP)
         code, _, error = finished(words)
         assert code == 0, error
         sent, different = len(server.asked), len({asked.body for asked in server.asked})

@@ -2,16 +2,15 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from children import PYTHONPATH
-from faulty_server import FaultyServer
+from faulty_server import FaultyServer, kill_once
+from zephyr_fast.endpoint.log import CallLog
 
 MODELS = ("alpha", "beta", "gamma", "delta", "epsilon")
 
@@ -66,16 +65,13 @@ def started(words: Sequence[object]) -> "subprocess.Popen[str]":
     )
 
 
-def kill_once(words: Sequence[object], server: FaultyServer, after: int) -> None:
-    """Runs the command until the server has been asked so often once more, then kills it."""
-    target = len(server.asked) + after
-    child = started(words)
-    try:
-        while len(server.asked) < target and child.poll() is None:
-            time.sleep(0.001)
-    finally:
-        child.send_signal(signal.SIGKILL)
-        child.communicate()
+def kill_within_budget(
+    words: Sequence[object], server: FaultyServer, log: Path, after: int, cap: int
+) -> None:
+    """Kills the command once. What its log has spent is not above the cap then."""
+    kill_once(lambda: started(words), server, after)
+    with CallLog(log, read_only=True) as found:
+        assert (found.spent.tokens or 0) <= cap
 
 
 def finished(words: Sequence[object], timeout: float = 120) -> tuple[int, str, str]:

@@ -9,7 +9,7 @@ import random
 from pathlib import Path
 
 from answering_server import answering
-from collecting import MODELS, endpoints_file, finished, kill_once, prompts_file, read
+from collecting import MODELS, endpoints_file, finished, kill_within_budget, prompts_file, read
 from faulty_server import FaultyServer, serving
 from zephyr_fast.endpoint.errors import BudgetError
 from zephyr_fast.endpoint.log import CallLog
@@ -40,9 +40,7 @@ def test_kills_lose_nothing_and_the_rows_are_those_of_a_calm_run(tmp_path: Path)
         words = command(server, tmp_path, "killed")
         log = tmp_path / "killed" / "_log" / "calls.jsonl"
         for _ in range(KILLS):
-            kill_once(words, server, after=draws.randint(1, 80))
-            with CallLog(log, read_only=True) as found:
-                assert (found.spent.tokens or 0) <= CAP
+            kill_within_budget(words, server, log, draws.randint(1, 80), CAP)
         code, _, error = finished(words)
         assert code == 0, error
         different = len({asked.body for asked in server.asked})
@@ -60,9 +58,7 @@ def test_a_tight_budget_holds_over_kills_and_a_higher_one_continues(tmp_path: Pa
     with serving(answering(delay=0.0005)) as server:
         words = command(server, tmp_path, "killed", cap)
         for after in (5, 20, 40):
-            kill_once(words, server, after)
-            with CallLog(log, read_only=True) as found:
-                assert (found.spent.tokens or 0) <= cap
+            kill_within_budget(words, server, log, after, cap)
         code, _, error = finished(words)
         assert code == BudgetError.exit_code and "raise the limit" in error
         assert not (tmp_path / "killed" / "rows.jsonl").exists()

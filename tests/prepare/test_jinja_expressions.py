@@ -4,11 +4,11 @@ never other text.
 
 import json
 import logging
-import shutil
 from pathlib import Path
 
 import pytest
 
+from sample_tokenizer import with_config
 from zephyr_fast import ConfigError, _core
 
 chat = pytest.importorskip("transformers.utils.chat_template_utils")
@@ -34,10 +34,7 @@ STATEMENTS = (FIXTURES / "jinja_statements.txt").read_text(encoding="utf-8").spl
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    shutil.copy(SAMPLE / "tokenizer.json", folder)
-    (folder / "tokenizer_config.json").write_text(json.dumps(SPECIAL))
-    return folder
+    return with_config(tmp_path_factory.mktemp("tokenizer"), SPECIAL)
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)

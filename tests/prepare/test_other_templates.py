@@ -4,31 +4,24 @@ the row is refused. Add a file to `tests/fixtures/other_templates` and it is tes
 
 import json
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from sample_tokenizer import with_config
 from zephyr_fast import ConfigError, InputError, _core
 
-transformers = pytest.importorskip("transformers")
+pytest.importorskip("transformers")
+
+import transformers
+
+from template_table import SPECIAL, Row, row
+
 logging.getLogger("transformers").setLevel(logging.ERROR)
 
 TEMPLATES = sorted((Path(__file__).parents[1] / "fixtures" / "other_templates").glob("*.jinja"))
-SAMPLE = Path(_core.__file__).parent / "sample" / "tokenizer"
-SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>", "unk_token": "<unk>"}
-
-Row = dict[str, Any]
-
-
-def row(*texts: str, system: str = "", **more: Any) -> Row:
-    roles = ("user", "assistant")
-    messages = [{"role": roles[at % 2], "content": text} for at, text in enumerate(texts)]
-    if system:
-        messages.insert(0, {"role": "system", "content": system})
-    return {"messages": messages, **more}
 
 
 def tool(name: str, **properties: dict[str, Any]) -> dict[str, Any]:
@@ -73,10 +66,7 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    shutil.copy(SAMPLE / "tokenizer.json", folder)
-    (folder / "tokenizer_config.json").write_text(json.dumps(SPECIAL))
-    return folder
+    return with_config(tmp_path_factory.mktemp("tokenizer"), SPECIAL)
 
 
 def theirs(of: Any, template: str, row: Row) -> tuple[str, list[int], list[int]] | None:

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from real_data import real_path
+from sample_tokenizer import with_config
 from zephyr_fast import ConfigError, _core, prep
 from zephyr_fast.cli import cli
 from zephyr_fast.load.shards import Shards
@@ -40,10 +41,7 @@ PROMPTED = (
 
 def tokenizer(folder: Path, **config: Any) -> Path:
     """The sample tokenizer with this config."""
-    folder.mkdir(exist_ok=True)
-    shutil.copy(SAMPLE / "tokenizer" / "tokenizer.json", folder)
-    (folder / "tokenizer_config.json").write_text(json.dumps(SPECIAL | config))
-    return folder
+    return with_config(folder, SPECIAL | config)
 
 
 def rows(folder: Path, *dialogues: list[dict[str, str]]) -> Path:

@@ -5,12 +5,12 @@ what Python's Jinja writes, or refuses by name; never other text.
 import itertools
 import json
 import logging
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from sample_tokenizer import with_config
 from zephyr_fast import ConfigError, _core
 
 chat = pytest.importorskip("transformers.utils.chat_template_utils")
@@ -137,10 +137,7 @@ def dialogue(number: int) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    shutil.copy(SAMPLE / "tokenizer.json", folder)
-    (folder / "tokenizer_config.json").write_text(json.dumps(SPECIAL))
-    return folder
+    return with_config(tmp_path_factory.mktemp("tokenizer"), SPECIAL)
 
 
 def ours(chosen: list[str], tokenizer: Path) -> list[str | None]:

@@ -6,13 +6,13 @@ import datetime
 import json
 import random
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from real_data import DATA, real_path
+from sample_tokenizer import with_config
 from zephyr_fast import ConfigError, _core
 
 trl = pytest.importorskip("trl")
@@ -141,10 +141,7 @@ TEMPLATES = dict(templates())
 @pytest.fixture(scope="session")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample tokenizer with every special token named."""
-    folder = tmp_path_factory.mktemp("tokenizer")
-    shutil.copy(PACKAGE / "sample" / "tokenizer" / "tokenizer.json", folder)
-    (folder / "tokenizer_config.json").write_text(json.dumps(SPECIAL))
-    return folder
+    return with_config(tmp_path_factory.mktemp("tokenizer"), SPECIAL)
 
 
 def expected(

@@ -5,7 +5,6 @@
 import json
 import random
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from real_data import DATA
+from sample_tokenizer import with_config
 from zephyr_fast import ConfigError, _core
 
 trl = pytest.importorskip("trl")
@@ -119,10 +119,7 @@ TEMPLATES = {name: (text, reasoning) for name, text, reasoning in templates()}
 
 @pytest.fixture(scope="session")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    shutil.copy(PACKAGE / "sample" / "tokenizer" / "tokenizer.json", folder)
-    (folder / "tokenizer_config.json").write_text(json.dumps(SPECIAL))
-    return folder
+    return with_config(tmp_path_factory.mktemp("tokenizer"), SPECIAL)
 
 
 def rendered(tokenizer: Path, file: Path, template: str, rows: list[Row]) -> list[Row]:

@@ -3,13 +3,13 @@ with calls or reasoning count as answers, and an untrained answer shifts no othe
 """
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from out_folder import ledger, shard_rows
+from sample_tokenizer import with_config
 from zephyr_fast import _core, prep
 
 SAMPLE = Path(_core.__file__).parent / "sample"
@@ -48,10 +48,7 @@ def outcome(folder: Path, template: str, row: dict[str, Any], train_on: str) -> 
     """The label tokens as text, or the reason."""
     from tokenizers import Tokenizer
 
-    of = folder / "of"
-    of.mkdir()
-    shutil.copy(SAMPLE / "tokenizer" / "tokenizer.json", of)
-    (of / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": "</s>"}))
+    of = with_config(folder / "of", {"bos_token": "<s>", "eos_token": "</s>"})
     (folder / "t.jinja").write_text(template)
     kept = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
     rows = [row, {**kept, "id": "kept"}]
@@ -105,8 +102,7 @@ def test_the_recipe_chooses_among_the_trained_messages(
 def test_an_argument_with_two_values_is_refused_by_name(tmp_path: Path) -> None:
     template = PLAIN + "{% if mood is defined %}{{ mood }}{% endif %}"
     (tmp_path / "t.jinja").write_text(template)
-    shutil.copy(SAMPLE / "tokenizer" / "tokenizer.json", tmp_path)
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>"}))
+    with_config(tmp_path, {"eos_token": "</s>"})
     recipe = f'template.name = "{tmp_path / "t.jinja"}"\ntemplate.args.mood = "good"\n'
     rows = [{**asked(), "chat_template_kwargs": {"mood": mood}} for mood in ("good", "bad")]
     good, bad = json.loads(_core.render((tmp_path, recipe), json.dumps(rows), False))

@@ -28,6 +28,7 @@ import xxhash
 import zephyr_fast
 from children import PYTHONPATH
 from out_folder import files, ledger, manifest, text_rows
+from sample_tokenizer import with_config
 from scrambled import place
 from zephyr_fast import Shards, ZephyrError
 from zephyr_fast.dataset.manifest import seal
@@ -160,12 +161,7 @@ def lenient(line: bytes) -> bool:
 
 def test_templates_write_what_python_writes_or_are_refused(tmp_path: Path) -> None:
     jinja = pytest.importorskip("test_jinja_expressions")
-    folder = tmp_path / "tokenizer"
-    folder.mkdir()
-    shutil.copy(jinja.SAMPLE / "tokenizer.json", folder)
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps({"bos_token": "<s>", "eos_token": "</s>"})
-    )
+    folder = with_config(tmp_path / "tokenizer", jinja.SPECIAL)
     words = sorted(
         {word for line in jinja.EXPRESSIONS for word in re.findall(r"\w+|[^\w\s]|\s+", line)}
     )

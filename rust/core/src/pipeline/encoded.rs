@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, GenericListArray, PrimitiveArray, RecordBatch, StringArray};
@@ -41,11 +42,22 @@ pub fn encode(with: &With, rows: Vec<Row>, watch: &Watch) -> Result<Vec<u8>> {
     let template = template_of(&with.1, &tokenizer)?;
     let shape = shape::named("messages")?;
     let encoder = Encoder { tokenizer, template, shape, leads: with.2, has_text: with.3 };
+    let failed = AtomicUsize::new(usize::MAX);
     let batches: Vec<Result<Vec<Columns>>> = rows
         .into_par_iter()
         .chunks(BATCH_ROWS)
         .enumerate()
-        .map(|(number, rows)| encoder.encode(number * BATCH_ROWS, rows, watch))
+        .map(|(number, rows)| {
+            // What comes after a failure is not returned.
+            if failed.load(Relaxed) < number {
+                return Ok(Vec::new());
+            }
+            let batches = encoder.encode(number * BATCH_ROWS, rows, watch);
+            if batches.is_err() {
+                failed.fetch_min(number, Relaxed);
+            }
+            batches
+        })
         .collect();
     encoder.stream(batches)
 }
