@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import zephyr_fast
 
 PACKAGE = Path(zephyr_fast.__file__).parents[1]
 SAMPLE = ("--input", "sample")
+HANGS_SECONDS = 600
+"""A hang is told from a slow machine."""
 
 
 def command(*words: str | Path, **environment: str) -> tuple[list[str], dict[str, str]]:
@@ -25,6 +28,27 @@ def command(*words: str | Path, **environment: str) -> tuple[list[str], dict[str
 def shell(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     line, around = command(*words, **environment)
     return subprocess.run(line, env=around, capture_output=True, text=True, check=False)
+
+
+def popen(line: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    """A program with Ctrl-C on, which a shell turns off for what it runs in the background."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        line, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True, preexec_fn=_listen
+    )
+
+
+def ended_by(running: subprocess.Popen[str], sent: signal.Signals) -> str:
+    """Sends the signal to a command, which must end by it, and returns its last words."""
+    running.send_signal(sent)
+    _, said = running.communicate(timeout=HANGS_SECONDS)
+    assert running.returncode == {signal.SIGINT: 130, signal.SIGTERM: -signal.SIGTERM}[sent], said
+    assert "Traceback" not in said
+    return said
+
+
+def _listen() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def refusal(code: int, *words: str | Path, **environment: str) -> str:

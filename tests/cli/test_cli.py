@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from out_folder import files, ledger, manifest
-from shell import SAMPLE, command, refusal, rows_file, shell
+from shell import SAMPLE, command, popen, refusal, rows_file, shell
 from zephyr_fast import _core
 
 HEAVY = (
@@ -289,18 +289,7 @@ def test_a_stopped_run_leaves_no_manifest_and_the_next_gives_the_bytes_of_one_th
     rows = rows_file(tmp_path / "rows.jsonl", 40_000)
     asked = ("prep", "--input", rows, "--tokenizer", "sample", "--set", "dedup.near=false", "--out")
     line, environment = command(*asked, tmp_path / "stopped")
-
-    def listen() -> None:  # a shell turns Ctrl-C off for what it runs in the background
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    running = subprocess.Popen(
-        line,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=listen,
-    )
+    running = popen(line, environment)
     while not (tmp_path / "stopped" / "_work" / "run.json").exists():
         assert running.poll() is None
     running.send_signal(stop)

@@ -16,7 +16,7 @@ import pytest
 
 from faulty import Faulty
 from out_folder import files
-from shell import command, rows_file
+from shell import command, popen, rows_file
 
 KILLS = 10_000 if os.environ.get("ZEPHYR_FAST_LONG") else 100
 SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))
@@ -39,26 +39,9 @@ def opened(process: int) -> set[Path]:
     return found
 
 
-def popen(*words: str | Path) -> subprocess.Popen[str]:
-    """The command with Ctrl-C on, which a shell turns off for what it runs in the background."""
-
-    def listen() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    line, environment = command(*words)
-    return subprocess.Popen(
-        line,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=listen,
-    )
-
-
 def started(words: list[str | Path], out: Path) -> subprocess.Popen[str]:
     """The command, at the moment at which it has claimed its folder."""
-    running = popen(*words, "--out", out)
+    running = popen(*command(*words, "--out", out))
     while not (out / "_work").exists() and running.poll() is None:
         time.sleep(0.001)
     return running
@@ -143,7 +126,8 @@ def test_ctrl_c_is_answered_while_a_large_input_is_still_digested(tmp_path: Path
     rows = tmp_path / "rows.jsonl"
     with rows.open("wb") as file:
         file.truncate(1 << 40)  # all holes: it takes no room, and an hour to read
-    running = popen("prep", "--input", rows, "--tokenizer", "sample", "--out", tmp_path / "out")
+    words = ["prep", "--input", rows, "--tokenizer", "sample", "--out", tmp_path / "out"]
+    running = popen(*command(*words))
     try:
         while rows not in opened(running.pid):
             assert running.poll() is None

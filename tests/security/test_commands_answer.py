@@ -19,11 +19,8 @@ from collecting import endpoints_file, prompts_file, written
 from commands_with_files import KINDS
 from faulty_server import Asked, serving
 from measured import measured
-from shell import command
+from shell import command, ended_by, popen
 from zephyr_fast import ConfigError, InputError
-
-HANGS_SECONDS = 600
-"""A hang is told from a slow machine."""
 
 RESIDENT_BYTES_MAX = 3 << 30
 """Libraries of training, and the largest file of annotations that is read before it is refused."""
@@ -97,26 +94,8 @@ def asking(folder: Path, url: str) -> dict[str, list[object]]:
     }
 
 
-def listens() -> None:
-    """A shell turns Ctrl-C off for what it runs in the background."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def started(words: list[object]) -> "subprocess.Popen[str]":
-    line, around = command(*map(str, words))
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        line, env=around, stdin=pipe, stdout=pipe, stderr=pipe, text=True, preexec_fn=listens
-    )
-
-
-def ended(running: "subprocess.Popen[str]", sent: signal.Signals) -> str:
-    """Sends the signal, and gives what the command says; it must end by the signal."""
-    running.send_signal(sent)
-    _, said = running.communicate(timeout=HANGS_SECONDS)
-    assert running.returncode == {signal.SIGINT: 130, signal.SIGTERM: -signal.SIGTERM}[sent], said
-    assert "Traceback" not in said
-    return said
+    return popen(*command(*map(str, words)))
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
@@ -128,7 +107,7 @@ def test_a_server_that_never_ends_is_left(name: str, sent: signal.Signals, tmp_p
         try:
             while not waiting.asked.wait(0.1):
                 assert running.poll() is None, running.communicate()
-            said = ended(running, sent)
+            said = ended_by(running, sent)
         finally:
             running.kill()
     assert sent is signal.SIGTERM or said.splitlines()[-1].startswith("interrupted")
@@ -149,7 +128,7 @@ def test_a_reader_of_prompts_is_left_with_its_child(sent: signal.Signals, tmp_pa
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
         while not (found := children.read_text().split()):
             assert running.poll() is None
-        ended(running, sent)
+        ended_by(running, sent)
     finally:
         running.kill()
     while Path(f"/proc/{found[0]}").exists() and "zombie" not in _state(found[0]):
@@ -178,6 +157,6 @@ def test_a_chat_is_left_while_the_model_writes(
         running.stdin.write("Why?\n")
         running.stdin.flush()
         assert running.stdout.read(1)
-        ended(running, sent)
+        ended_by(running, sent)
     finally:
         running.kill()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shell import SAMPLE, command, rows_file
+from shell import SAMPLE, command, popen, rows_file
 from zephyr_fast import InputError, Manifest
 from zephyr_fast.prepare.inputs import BUNDLED_TOKENIZER
 from zephyr_fast.train import config_file
@@ -256,18 +256,7 @@ def test_ctrl_c_ends_a_training_run_in_one_line(shards: Path, tmp_path: Path) ->
         "--disable_tqdm",
         "true",
     ]
-
-    def listen() -> None:  # a shell turns Ctrl-C off for what it runs in the background
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    running = subprocess.Popen(
-        line,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=listen,
-    )
+    running = popen(line, environment)
     try:
         while not list(out.glob("checkpoint-*/trainer_state.json")):
             assert running.poll() is None

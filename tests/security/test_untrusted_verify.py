@@ -17,7 +17,7 @@ import pytest
 
 import zephyr_fast
 from out_folder import files, manifest
-from shell import command, shell
+from shell import command, popen, shell
 from zephyr_fast import InputError, IntegrityError
 from zephyr_fast.dataset.manifest import seal
 from zephyr_fast.dataset.verify import verify
@@ -285,18 +285,7 @@ def test_ctrl_c_is_answered_while_a_large_file_is_read(copy: Path) -> None:
     with (copy / "train-00099.arrow").open("wb") as file:
         file.truncate(1 << 42)
     line, environment = command("verify", copy)
-
-    def listen() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    running = subprocess.Popen(
-        line,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=listen,
-    )
+    running = popen(line, environment)
     opened = Path(f"/proc/{running.pid}/fd")
     while not any(
         os.path.realpath(name).endswith("train-00099.arrow") for name in opened.iterdir()

@@ -7,7 +7,13 @@ from collections.abc import Callable
 
 import click
 
-from zephyr_fast._core import InputError, InternalError, StorageError, ZephyrError
+from zephyr_fast._core import (
+    InputError,
+    InternalError,
+    MemoryLimitError,
+    StorageError,
+    ZephyrError,
+)
 from zephyr_fast.printed import did_you_mean, said, shown, warn, without_secrets
 
 
@@ -32,6 +38,9 @@ def exit_code(command: Callable[[], int | None]) -> int | None:
     except OSError as error:
         warn(f"error: {said(error)}")
         code = InputError.exit_code
+    except MemoryError:
+        warn("error: out of memory; split the input, or raise the limit")
+        code = MemoryLimitError.exit_code
     except Exception as error:
         code = _unexpected(error)
     return code

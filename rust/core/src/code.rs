@@ -37,6 +37,8 @@ const OPENERS: [&str; 10] =
     ["case", "class", "def", "elif", "except", "for", "if", "switch", "while", "with"];
 /// First words of queries, in capitals.
 const QUERIES: [&str; 7] = ["CREATE", "DELETE", "FROM", "INSERT", "SELECT", "UPDATE", "WHERE"];
+/// Length of the longest of these words.
+const WORD_BYTES_MAX: usize = 8;
 
 /// A line of a text, without its line end.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +54,8 @@ pub struct Line<'text> {
 /// Whether any line of a text is code. This is much faster than [`lines`] if no line is.
 #[must_use]
 pub fn is_in(text: &str) -> bool {
-    split(text).any(|line| is_fence(line) || looks_like_code(line))
+    let is_marked = has_mark(text.as_bytes());
+    split(text).any(|line| is_fence(line) || looks_like_code(line, is_marked))
 }
 
 /// Returns every line of a text, marked as code or not.
@@ -60,6 +63,7 @@ pub fn is_in(text: &str) -> bool {
 pub fn lines(text: &str) -> Vec<Line<'_>> {
     let mut lines: Vec<Line<'_>> = Vec::new();
     let (mut start, mut group, mut group_is_code, mut is_fenced) = (0, 0, false, false);
+    let is_marked = has_mark(text.as_bytes());
     for text in split(text) {
         let closes = is_fence(text);
         let mut line = Line { start, text, is_code: is_fenced || closes };
@@ -67,7 +71,7 @@ pub fn lines(text: &str) -> Vec<Line<'_>> {
         if line.is_code {
             is_fenced = is_fenced != closes;
         } else if !text.trim().is_empty() {
-            if !group_is_code && looks_like_code(text) {
+            if !group_is_code && looks_like_code(text, is_marked) {
                 group_is_code = true;
                 lines[group..].iter_mut().for_each(|line| line.is_code = true);
             }
@@ -100,13 +104,14 @@ fn visible(line: &str) -> &str {
     line.trim_matches([' ', '\t', '\r'])
 }
 
-/// Whether one line, by itself, is code, markup or maths.
-fn looks_like_code(line: &str) -> bool {
+/// Whether one line, by itself, is code, markup or maths. Few texts have a mark, so each line is
+/// searched for one only if its text `is_marked`.
+fn looks_like_code(line: &str, is_marked: bool) -> bool {
     if line.starts_with("    ") || line.starts_with('\t') {
         return true;
     }
     // Quoted parts of a line matter only if it contains a mark of code or of a quotation.
-    if !has_mark(line.as_bytes()) {
+    if !is_marked || !has_mark(line.as_bytes()) {
         return reads_like_code(visible(line));
     }
     let unquoted = unquoted(line);
@@ -151,13 +156,17 @@ fn has_mark(line: &[u8]) -> bool {
 
 /// Whether the first words of a line, or its end, are those of code.
 fn reads_like_code(text: &str) -> bool {
-    if text.ends_with(';') || STARTS.iter().any(|start| text.starts_with(start)) {
+    let has_letter = text.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric);
+    if text.ends_with(';') || !has_letter && STARTS.iter().any(|start| text.starts_with(start)) {
         return true;
     }
     let mut words = text.split_whitespace();
     let Some(first) = words.next().map(|first| first.trim_end_matches([':', ';'])) else {
         return false;
     };
+    if first.len() > WORD_BYTES_MAX {
+        return false;
+    }
     let rest = words.take(STATEMENT_WORDS_MAX).count();
     let is_short = rest < STATEMENT_WORDS_MAX && !text.ends_with(['.', '!', '?']);
     (rest == 0 && ALONE.contains(&first))

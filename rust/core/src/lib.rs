@@ -7,7 +7,8 @@
 //! `tokenize` converts text to ids, `dataset` has the contents of an output directory, `recipe` has
 //! every key, and `disk` has every operation on the file system. Below them are the shared types
 //! and functions: `dialogue`, `stage`, `sample`, `code`, `normal`, `words`, `progress`, `panics`
-//! and `error`. At the bottom is `simd`, with all of the engine's `unsafe`.
+//! and `error`. At the bottom is `simd`, with all of the engine's `unsafe`
+//! but that of the allocator in `panics`.
 
 pub mod binarize;
 pub mod code;

@@ -130,7 +130,7 @@ const ERRORS: [Kind; 10] = [
     (
         "MemoryLimitError",
         Error::MemoryLimit,
-        "The process used more memory than `--max-memory` allows.",
+        "The process used more memory than `--max-memory` allows, or than the system has.",
         "Raise the limit, use fewer `--threads`, or split the input.",
     ),
     (

@@ -1,4 +1,4 @@
-//! SIMD and prefetching, with all of the engine's `unsafe`: sets of bits, vectors of bytes,
+//! SIMD and prefetching, with all of the engine's `unsafe` but that of the allocator: sets of bits, vectors of bytes,
 //! prefetching.
 
 pub mod bits;

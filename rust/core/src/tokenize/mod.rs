@@ -10,6 +10,7 @@ mod counted;
 mod encode;
 mod fast;
 mod models;
+mod named;
 mod probe;
 mod reference;
 mod special;
@@ -32,7 +33,7 @@ use crate::sample::Sample;
 use crate::stage::{Code, Reason};
 
 /// The version of the rules for BOS and labels.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Maximum size of a `tokenizer.json` in bytes. The largest published ones have 35 MB.
 const TOKENIZER_BYTES_MAX: usize = 256 << 20;
@@ -63,6 +64,8 @@ pub struct Tokenizer {
     pub chat_template: OwnTemplate,
     /// SHA-256 of `tokenizer.json` and of the special tokens, hex.
     pub sha256: String,
+    /// Its `tokenizer.json` with the tokens that only its config has, if there are any.
+    completed: Option<Arc<Vec<u8>>>,
     files: Arc<Files>,
 }
 
@@ -71,6 +74,8 @@ pub struct Tokenizer {
 struct Files {
     json: Vec<u8>,
     config: Map<String, Value>,
+    /// `added_tokens.json`.
+    legacy: Map<String, Value>,
     chat_template: OwnTemplate,
 }
 
@@ -87,7 +92,8 @@ impl Files {
         let config = special::config(folder)?;
         special::check_whole(&config, folder)?;
         let chat_template = special::chat_template(folder, &config)?;
-        Ok(Files { json, config, chat_template })
+        let legacy = special::legacy(folder, &config)?;
+        Ok(Files { json, config, legacy, chat_template })
     }
 }
 
@@ -105,7 +111,7 @@ impl Tokenizer {
             return Ok(same);
         }
         let mut tokenizer = Tokenizer::with_reference(files, &file)?;
-        match fast::build(Arc::clone(&tokenizer.reference), &tokenizer.files.json) {
+        match fast::build(Arc::clone(&tokenizer.reference), tokenizer.json()) {
             Err(reason) => tokenizer.engine = Engine::Reference(reason),
             Ok(fast) => match probe::difference(
                 &fast,
@@ -137,8 +143,15 @@ impl Tokenizer {
     }
 
     fn with_reference(files: Files, file: &Path) -> Result<Tokenizer> {
-        let Files { json, config, chat_template } = &files;
-        let reference = Arc::new(Reference::new(json, file)?);
+        let Files { json, config, legacy, chat_template } = &files;
+        let mut reference = Reference::new(json, file)?;
+        let completed = named::complete(reference.inner_mut(), json, config, legacy)
+            .map_err(|error| Error::input(file, error))?;
+        if let Some(json) = &completed {
+            reference = Reference::new(json, file)?;
+        }
+        let (reference, completed) = (Arc::new(reference), completed.map(Arc::new));
+        let json = completed.as_deref().unwrap_or(json);
         let special = SpecialTokens::from_config(config);
         let lead = reference
             .lead()
@@ -152,8 +165,14 @@ impl Tokenizer {
             special,
             chat_template: chat_template.clone(),
             sha256,
+            completed: completed.clone(),
             files: Arc::new(files),
         })
+    }
+
+    /// The bytes of its `tokenizer.json`, with the tokens that only its config has.
+    fn json(&self) -> &[u8] {
+        self.completed.as_deref().unwrap_or(&self.files.json)
     }
 
     /// The engine in use.
@@ -277,6 +296,7 @@ impl Tokenizer {
             "add_bos_token",
             "add_eos_token",
             "auto_map",
+            special::OWN_NAMES,
         ] {
             config.remove(key);
         }
@@ -292,7 +312,7 @@ impl Tokenizer {
         config.insert("chat_template".to_owned(), json!(template));
         let config = serde_json::to_vec_pretty(&config)
             .map_err(|error| Error::Internal(error.to_string()))?;
-        Ok(vec![("tokenizer.json", self.files.json.clone()), ("tokenizer_config.json", config)])
+        Ok(vec![("tokenizer.json", self.json().to_owned()), ("tokenizer_config.json", config)])
     }
 }
 

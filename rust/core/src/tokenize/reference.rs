@@ -49,6 +49,10 @@ impl Reference {
         &self.inner
     }
 
+    pub(super) fn inner_mut(&mut self) -> &mut Inner {
+        &mut self.inner
+    }
+
     /// Returns the ids that the post-processor adds before a text.
     pub(super) fn lead(&self) -> std::result::Result<Vec<u32>, Reason> {
         let with = encoded(|| self.inner.encode_fast("a", true))?;

@@ -179,24 +179,71 @@ const WORDY_BYTES_MAX: usize = 64;
 const LETTERS_MAX: usize = 24;
 
 /// By the number of letters of a name, a bit for each letter that one begins with.
-const FIRST_LETTERS: [u32; LETTERS_MAX] = first_letters();
+struct FirstLetters([u32; LETTERS_MAX]);
 
-const fn first_letters() -> [u32; LETTERS_MAX] {
-    let (mut bits, mut group) = ([0; LETTERS_MAX], 0);
-    while group < GROUPS.len() {
-        let (names, mut name) = (GROUPS[group].names, 0);
-        while name < names.len() {
-            let (bytes, mut at, mut letters) = (names[name].as_bytes(), 0, 0);
-            while at < bytes.len() {
-                letters += !is_separator(bytes[at]) as usize;
-                at += 1;
+/// Those of [`GROUPS`].
+const NAMED: FirstLetters = FirstLetters::of(&GROUPS);
+/// Those of [`WORDS`].
+const WORDED: FirstLetters = FirstLetters::of(&WORDS);
+
+impl FirstLetters {
+    const fn of(groups: &[Group]) -> FirstLetters {
+        let (mut bits, mut group) = ([0; LETTERS_MAX], 0);
+        while group < groups.len() {
+            let (names, mut name) = (groups[group].names, 0);
+            while name < names.len() {
+                let (bytes, mut at, mut letters) = (names[name].as_bytes(), 0, 0);
+                while at < bytes.len() {
+                    letters += !is_separator(bytes[at]) as usize;
+                    at += 1;
+                }
+                bits[letters] |= letter_bit(bytes[0]);
+                name += 1;
             }
-            bits[letters] |= letter_bit(bytes[0]);
-            name += 1;
+            group += 1;
+        }
+        FirstLetters(bits)
+    }
+
+    /// Whether a name with this first letter and number of letters may be one of them.
+    fn have(&self, first: u8, letters: usize) -> bool {
+        self.0.get(letters).is_some_and(|firsts| firsts & letter_bit(first) != 0)
+    }
+}
+
+/// The names of [`GROUPS`] as numbers.
+const HASHES: [u32; NAMES] = {
+    let (mut hashes, mut count, mut group) = ([0; NAMES], 0, 0);
+    while group < GROUPS.len() {
+        let mut name = 0;
+        while name < GROUPS[group].names.len() {
+            hashes[count] = hash(GROUPS[group].names[name]);
+            (count, name) = (count + 1, name + 1);
         }
         group += 1;
     }
-    bits
+    hashes
+};
+
+const NAMES: usize = {
+    let (mut count, mut group) = (0, 0);
+    while group < GROUPS.len() {
+        count += GROUPS[group].names.len();
+        group += 1;
+    }
+    count
+};
+
+/// Equal for all spellings of a name (FNV-1a).
+const fn hash(key: &str) -> u32 {
+    let (bytes, mut at, mut hash) = (key.as_bytes(), 0, 0x811C_9DC5_u32);
+    while at < bytes.len() {
+        if !is_separator(bytes[at]) {
+            hash = (hash ^ bytes[at].to_ascii_lowercase() as u32).wrapping_mul(0x0100_0193);
+        }
+        at += 1;
+    }
+    hash
 }
 
 /// Capitals have the bits of their small letters.
@@ -219,13 +266,12 @@ pub(super) fn is_same(key: &str, name: &str) -> bool {
 }
 
 /// Whether a key at that level names such a field. Most keys are told by the number of their
-/// letters and by their first.
+/// letters and by their first one, or by their hash.
 pub(super) fn may_decide(key: &str, level: Level) -> bool {
     let mut bytes = key.bytes().filter(|byte| !is_separator(*byte));
     let Some(first) = bytes.next() else { return false };
-    let firsts = FIRST_LETTERS.get(1 + bytes.count()).copied().unwrap_or_default();
-    firsts & letter_bit(first) != 0 && named_group(key, level).is_some()
-        || word_group(key, level).is_some()
+    let may_be_named = || NAMED.have(first, 1 + bytes.count()) && HASHES.contains(&hash(key));
+    may_be_named() && named_group(key, level).is_some() || word_group(key, level).is_some()
 }
 
 /// Whether a key at that level is one which says whether this is trained.
@@ -269,9 +315,14 @@ fn word_group(key: &str, level: Level) -> Option<&'static Group> {
     }
     let first = (1..=last).find(|at| begins(*at)).unwrap_or(last);
     let (first, last) = (key.get(..first)?.trim_end_matches(['_', '-']), key.get(last..)?);
+    let may_be = |word: &str| word.bytes().next().is_some_and(|byte| WORDED.have(byte, word.len()));
+    let first = Some(first).filter(|first| level == Level::Message && may_be(first));
+    let last = Some(last).filter(|last| may_be(last));
+    if first.is_none() && last.is_none() {
+        return None;
+    }
     let is_in_place = |name: &&str| {
-        last.eq_ignore_ascii_case(name)
-            || level == Level::Message && first.eq_ignore_ascii_case(name)
+        [first, last].into_iter().flatten().any(|word| word.eq_ignore_ascii_case(name))
     };
     WORDS.iter().find(|group| group.levels.contains(&level) && group.names.iter().any(is_in_place))
 }

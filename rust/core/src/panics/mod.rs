@@ -1,4 +1,7 @@
-//! Turns panics into errors with their source location. Panics print nothing to stderr.
+//! Turns panics into errors with their source location. Panics print nothing to stderr. If the
+//! system refuses memory or a thread, the error says so.
+
+mod memory;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook};
 use std::sync::{Mutex, PoisonError, mpsc};
@@ -23,6 +26,9 @@ pub fn caught<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
         let text = text
             .or_else(|| panic.downcast_ref::<String>().cloned())
             .unwrap_or_else(|| "panicked".to_owned());
+        if text.starts_with(NO_THREAD) {
+            return Err(no_thread(&text));
+        }
         let location = PANICKED_AT.lock().unwrap_or_else(PoisonError::into_inner).take();
         Err(Error::Internal(
             location.map_or_else(|| text.clone(), |location| format!("{text} ({location})")),
@@ -36,8 +42,16 @@ pub fn spawned<T: Send + 'static>(
 ) -> Result<mpsc::Receiver<Result<T>>> {
     let (sender, receiver) = mpsc::channel();
     let thread = std::thread::Builder::new().spawn(move || _ = sender.send(caught(work)));
-    let failed = |error| Error::Internal(format!("cannot start a thread: {error}"));
-    thread.map(|_| receiver).map_err(failed)
+    thread.map(|_| receiver).map_err(no_thread)
+}
+
+/// The start of the panic of `std::thread::spawn`.
+const NO_THREAD: &str = "failed to spawn thread";
+
+fn no_thread(error: impl std::fmt::Display) -> Error {
+    Error::MemoryLimit(format!(
+        "the system refused a thread or its memory ({error}); use fewer `--threads`, or raise the limit"
+    ))
 }
 
 #[cfg(test)]
@@ -49,5 +63,17 @@ mod tests {
         assert!(matches!(caught(|| Ok(1)), Ok(1)));
         let error = caught::<()>(|| panic!("on purpose {}", 1)).expect_err("panics").to_string();
         assert!(error.contains("on purpose 1"), "{error}");
+    }
+
+    #[test]
+    fn a_thread_that_the_system_refuses_is_no_bug() {
+        let refused = || {
+            std::thread::Builder::new()
+                .stack_size(usize::MAX >> 8)
+                .spawn(|| ())
+                .expect("failed to spawn thread");
+            Ok(())
+        };
+        assert!(matches!(caught(refused), Err(Error::MemoryLimit(_))));
     }
 }

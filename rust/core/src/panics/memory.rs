@@ -1,0 +1,58 @@
+//! The allocator: if the system refuses memory, the process ends with one line and the exit code of
+//! `MemoryLimitError`. Without it, the process would abort.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::Write;
+
+use crate::error::Error;
+
+struct Refusals;
+
+#[global_allocator]
+static REFUSALS: Refusals = Refusals;
+
+// SAFETY: the system's allocator does all of the work.
+#[allow(unsafe_code)]
+unsafe impl GlobalAlloc for Refusals {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promises are those that the system's allocator needs.
+        granted(unsafe { System.alloc(layout) }, layout.size())
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        granted(unsafe { System.alloc_zeroed(layout) }, layout.size())
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as above.
+        granted(unsafe { System.realloc(memory, layout, size) }, size)
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[inline]
+fn granted(memory: *mut u8, bytes: usize) -> *mut u8 {
+    if memory.is_null() {
+        end(bytes);
+    }
+    memory
+}
+
+/// Ends the process without a destructor or an exit handler, since these may need memory, too.
+#[cold]
+#[allow(unsafe_code)]
+fn end(bytes: usize) -> ! {
+    // Neither allocates: standard error is not buffered, and the text is written in parts.
+    _ = writeln!(
+        std::io::stderr(),
+        "error: out of memory: the system refused {bytes} bytes; use fewer `--threads`, split \
+         the input, or raise the limit"
+    );
+    // SAFETY: it has no preconditions.
+    unsafe { libc::_exit(Error::MemoryLimit(String::new()).exit_code().into()) }
+}

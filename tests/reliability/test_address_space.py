@@ -1,0 +1,41 @@
+"""A run that the system refuses memory or a thread ends with the exit code of the memory limit and
+one line, and the same command succeeds with more memory.
+"""
+
+import resource
+import subprocess
+from pathlib import Path
+
+from shell import command
+from zephyr_fast import MemoryLimitError
+
+MEGABYTES = (*range(90, 200, 5), 400, 4_000)
+
+
+def within(megabytes: int, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """A command in a process that has this much address space."""
+    line, environment = command(*words)
+    limit = megabytes << 20
+    return subprocess.run(
+        line,
+        env=environment | {"OPENBLAS_NUM_THREADS": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_refused_memory_is_one_line_and_not_a_crash(tmp_path: Path) -> None:
+    refused, out = 0, tmp_path / "out"
+    for size in MEGABYTES:
+        if within(size, "recipe", "show", "ultrachat").returncode != 0:
+            continue  # not enough to load the program
+        done = within(size, "prep", "--input", "sample", "--threads", "4", "--out", out)
+        if done.returncode == 0:
+            continue
+        refused += 1
+        assert done.returncode == MemoryLimitError.exit_code, (size, done.stderr)
+        assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+        assert not (out / "manifest.json").exists()
+    assert refused and done.returncode == 0, done.stderr
