@@ -1,6 +1,8 @@
 # Run `make help` for a list of targets. Everything runs in .venv, which is created on first use. Requires Python >= 3.11 and a Rust toolchain.
 PYTHON ?= python3
 BIN := .venv/bin
+# One process of tests per core, up to four: several of them train models at the same time.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # After the installation, no target and no test needs the network.
@@ -47,11 +49,11 @@ test-rust: ## Run the Rust tests, which do not need Python
 
 .PHONY: test-python
 test-python: develop ## Run the Python tests (also on real rows, if ZEPHYR_FAST_DATA names their directory)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	$(PYTEST)
 
 .PHONY: test-reliability
 test-reliability: develop ## Run the reliability tests (part of `make test`, ZEPHYR_FAST_LONG=1 for the long version)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/reliability
+	$(PYTEST) tests/reliability
 
 .PHONY: compare
 compare: develop ## Compare reliability with other packages and update docs/reliability.md
