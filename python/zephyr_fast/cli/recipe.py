@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from zephyr_fast._core import ConfigError
+from zephyr_fast._core import ConfigError, names
 from zephyr_fast.cli.options import pairs
 from zephyr_fast.printed import did_you_mean, say, shown
 
@@ -75,7 +75,8 @@ def _matches(name: str, pattern: str) -> bool:
 
 def _line(key: "Key") -> str:
     kind = " | ".join([key.kind, *(choice.value for choice in key.choices)])
-    return "\t".join([key.name, kind, key.command or "prep, binarize", key.default, key.meaning])
+    command = key.command or ", ".join(names("commands"))
+    return "\t".join([key.name, kind, command, key.default, key.meaning])
 
 
 def _paragraph(key: "Key") -> str:
