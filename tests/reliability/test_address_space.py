@@ -27,8 +27,9 @@ def within(megabytes: int, *words: str | Path) -> subprocess.CompletedProcess[st
 
 
 def test_refused_memory_is_one_line_and_not_a_crash(tmp_path: Path) -> None:
-    refused, out = 0, tmp_path / "out"
+    refused = 0
     for size in MEGABYTES:
+        out = tmp_path / str(size)
         if within(size, "recipe", "show", "ultrachat").returncode != 0:
             continue  # not enough to load the program
         done = within(size, "prep", "--input", "sample", "--threads", "4", "--out", out)

@@ -39,14 +39,14 @@ def test_a_report_on_many_rows_is_left(sent: signal.Signals, tmp_path: Path) -> 
 
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An adapter of a model with random weights that take seconds to write."""
+    """An adapter of a model with random weights that take a moment to write."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, LlamaConfig
 
     folder = tmp_path_factory.mktemp("merge")
     config = LlamaConfig(
-        hidden_size=1024, intermediate_size=4096, num_hidden_layers=12, num_attention_heads=16
+        hidden_size=512, intermediate_size=2048, num_hidden_layers=8, num_attention_heads=8
     )
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)

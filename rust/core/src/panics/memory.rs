@@ -3,6 +3,8 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::error::Error;
 
@@ -11,8 +13,11 @@ struct Refusals;
 #[global_allocator]
 static REFUSALS: Refusals = Refusals;
 
+/// Whether the process is about to end.
+static ENDS: AtomicBool = AtomicBool::new(false);
+
 // SAFETY: the system's allocator does all of the work.
-#[allow(unsafe_code)]
+#[expect(unsafe_code, reason = "the trait of allocators is unsafe")]
 unsafe impl GlobalAlloc for Refusals {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promises are those that the system's allocator needs.
@@ -45,8 +50,12 @@ fn granted(memory: *mut u8, bytes: usize) -> *mut u8 {
 
 /// Ends the process without a destructor or an exit handler, since these may need memory, too.
 #[cold]
-#[allow(unsafe_code)]
+#[expect(unsafe_code, reason = "the standard library has no exit without handlers")]
 fn end(bytes: usize) -> ! {
+    // Other threads are refused memory, too. One line is enough.
+    while ENDS.swap(true, Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_secs(1));
+    }
     // Neither allocates: standard error is not buffered, and the text is written in parts.
     _ = writeln!(
         std::io::stderr(),

@@ -46,9 +46,10 @@ pub fn spawned<T: Send + 'static>(
 }
 
 /// The start of the panic of `std::thread::spawn`.
-const NO_THREAD: &str = "failed to spawn thread";
+pub const NO_THREAD: &str = "failed to spawn thread";
 
-fn no_thread(error: impl std::fmt::Display) -> Error {
+/// The error of a thread that the system does not start.
+pub fn no_thread(error: impl std::fmt::Display) -> Error {
     Error::MemoryLimit(format!(
         "the system refused a thread or its memory ({error}); use fewer `--threads`, or raise the limit"
     ))

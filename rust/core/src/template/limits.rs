@@ -5,12 +5,14 @@
 //! The output has a separate limit.
 
 use std::io::{Error, Write};
+use std::panic::panic_any;
 
 use minijinja::Environment;
 use serde_json::Value;
 
 use super::guards;
 use crate::dialogue::{Script, TemplateInputs, Turn};
+use crate::panics::NO_THREAD;
 
 /// Maximum size of a template in bytes. The longest template in TRL has 20 KB.
 pub(super) const TEMPLATE_BYTES_MAX: usize = 64 << 10;
@@ -41,8 +43,8 @@ pub(super) fn add(
         };
         let thread =
             std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, compile);
-        let thread = thread
-            .map_err(|error| failed(&format!("cannot start the compiler thread: {error}")))?;
+        // As `std::thread::spawn` panics: this is not a fault of the template.
+        let thread = thread.unwrap_or_else(|error| panic_any(format!("{NO_THREAD}: {error}")));
         thread.join().unwrap_or_else(|_| Err(failed("the template compiler crashed")))
     })
 }
