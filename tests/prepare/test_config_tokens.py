@@ -83,6 +83,19 @@ def written(folder: Path, contents: dict[str, Any], chance: random.Random) -> Pa
         token |= {name: True for name in FLAGS if chance.random() < 0.1}
     if chance.random() < 0.3:
         tokenizer["added_tokens"] = tokenizer["added_tokens"][: chance.randrange(3)]
+    for content in ("bread", "<|a|>", "<|im_end|>"):  # other ids than those they get
+        if chance.random() < 0.1:
+            added = dict.fromkeys(FLAGS, False) | {"content": content}
+            tokenizer["added_tokens"].append({"id": chance.choice([2048, 2050, 2055]), **added})
+    if chance.random() < 0.1:
+        tokenizer["padding"] = {
+            "strategy": "BatchLongest",
+            "direction": "Right",
+            "pad_to_multiple_of": None,
+            "pad_id": 0,
+            "pad_type_id": 0,
+            "pad_token": chance.choice(["[PAD]", "</s>"]),
+        }
     file.write_text(json.dumps(tokenizer), encoding="utf-8")
     return folder
 
@@ -115,6 +128,48 @@ def test_ids_equal_those_of_transformers(seed: int, tmp_path: Path) -> None:
         assert table["input_ids"][0].as_py() == wanted, (folder, contents)
         equal += 1
     assert equal > 5
+
+
+def unigram(folder: Path, chance: random.Random) -> Path:
+    """A tokenizer whose scores have as many digits as trained ones. Some splits nearly tie."""
+    letters = sorted(set("userassistant:q \u2581WaitdoneHm"))
+    scores = [chance.uniform(-4, -3), chance.uniform(-9, -8)]
+    vocab: list[list[Any]] = [["<unk>", 0.0], ["</s>", 0.0], *([one, -9.5] for one in letters)]
+    space = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always"}
+    end = {"id": 1, "content": "</s>", **dict.fromkeys(FLAGS, False), "special": True}
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [end],
+        "pre_tokenizer": {**space, "split": True},
+        "model": {
+            "type": "Unigram",
+            "unk_id": 0,
+            "vocab": [
+                *vocab,
+                *([dots, score] for dots, score in zip([".", "..."], scores, strict=True)),
+            ],
+            "byte_fallback": False,
+        },
+    }
+    missing = dict.fromkeys(["truncation", "padding", "normalizer", "post_processor", "decoder"])
+    folder.mkdir()
+    (folder / "tokenizer.json").write_text(json.dumps(missing | tokenizer))
+    template = "{% for m in messages %}{{ m.role }} {{ m.content }}{{ eos_token }}{% endfor %}"
+    config = {"eos_token": "</s>", "chat_template": template}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_splits_that_nearly_tie_are_those_of_transformers(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    said = [[DIALOGUE[0], {"role": "assistant", "content": "Hm" + "." * n}] for n in range(60)]
+    chance = random.Random(1)
+    for number in range(10):
+        folder = unigram(tmp_path / str(number), chance)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        wanted = [tokenizer.apply_chat_template(one, return_dict=True)["input_ids"] for one in said]
+        assert zephyr_fast.encode(said, tokenizer=folder)["input_ids"].to_pylist() == wanted
 
 
 def test_the_tokenizer_of_a_dataset_has_the_tokens_of_the_config(tmp_path: Path) -> None:

@@ -108,3 +108,25 @@ def test_an_argument_with_two_values_is_refused_by_name(tmp_path: Path) -> None:
     good, bad = json.loads(_core.render((tmp_path, recipe), json.dumps(rows), False))
     assert good["text"].endswith("good")
     assert bad["reason"] == "unsupported_field" and "template.args.mood" in bad["detail"]
+
+
+@pytest.mark.parametrize("train_on", ["assistant", "last", "completion", "all"])
+def test_truncated_label_tokens_are_those_after_the_cut(train_on: str, tmp_path: Path) -> None:
+    """Cut dialogues end with an earlier message, which may have more tokens than the last one."""
+    said = ["Why?", "word " * 40, "And?", "word " * 150, "So?", "Yes."]
+    roles = ["user", "assistant"] * 3
+    row = {"messages": [{"role": r, "content": c} for r, c in zip(roles, said, strict=True)]}
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps(row) + "\n")
+    settings: dict[str, Any] = {"tokenize.train_on": train_on, "shards.test_fraction": 0.0}
+    made = {}
+    for length in (128, 2048):
+        settings["pack.seq_len"] = length
+        out = tmp_path / str(length)
+        made[length] = prep("chat", input=rows, tokenizer="sample", out=out, overrides=settings)
+    cut, whole = (made[length].splits["train"] for length in (128, 2048))
+    assert cut.tokens + cut.tokens_truncated == whole.tokens and whole.label_tokens_truncated == 0
+    if train_on in ("assistant", "all"):
+        assert cut.label_tokens + cut.label_tokens_truncated == whole.label_tokens
+    else:  # nothing of the last message is left
+        assert cut.label_tokens_truncated == whole.label_tokens < cut.label_tokens

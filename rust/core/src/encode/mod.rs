@@ -4,6 +4,7 @@ mod choice;
 mod encoded;
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use crate::dialogue::{Example, Role, Script, Turn};
 use crate::error::{Error, Result};
@@ -68,10 +69,17 @@ impl Encoding {
         self.check_flags(script.turns)?;
         let rendered = self.template.render(script)?;
         let whole = self.sample(script.turns, &rendered)?;
-        let (tokens, trained) = (whole.ids.len(), whole.label_tokens());
+        let tokens = whole.ids.len();
         check_count(tokens)?;
         let fits = tokens <= self.tokens_max || self.compat == Compat::Trl07;
-        let sample = if fits { whole } else { self.cut(script, whole) };
+        let (sample, label_tokens_truncated) = if fits {
+            (whole, 0)
+        } else {
+            let trained = whole.trained.clone();
+            let sample = self.cut(script, whole);
+            let lost = tokens_from(&trained, sample.ids.len());
+            (sample, lost)
+        };
         if sample.label_tokens() == 0 {
             let kept = sample.ids.len();
             return Err(Reason::found(
@@ -81,7 +89,7 @@ impl Encoding {
         }
         Ok(Encoded {
             tokens_truncated: tokens - sample.ids.len(),
-            label_tokens_truncated: trained - sample.label_tokens(),
+            label_tokens_truncated,
             tokens: Tokens::Sample(sample),
             chars: rendered.text.chars().count(),
             identical: Vec::new(),
@@ -274,6 +282,12 @@ impl Encoding {
             )
         })
     }
+}
+
+/// The number of tokens in ranges, from an index on.
+fn tokens_from(ranges: &[Range<u32>], index: usize) -> usize {
+    let start = index as u32;
+    ranges.iter().map(|range| range.end.saturating_sub(range.start.max(start)) as usize).sum()
 }
 
 /// Whether several completions are all the same.

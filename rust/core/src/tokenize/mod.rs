@@ -9,6 +9,7 @@ mod bounded;
 mod counted;
 mod encode;
 mod fast;
+mod file;
 mod models;
 mod named;
 mod probe;
@@ -142,20 +143,24 @@ impl Tokenizer {
         Tokenizer::with_reference(Files::read(folder, &file)?, &file)
     }
 
-    fn with_reference(files: Files, file: &Path) -> Result<Tokenizer> {
-        let Files { json, config, legacy, chat_template } = &files;
-        let mut reference = Reference::new(json, file)?;
-        let completed = named::complete(reference.inner_mut(), json, config, legacy)
-            .map_err(|error| Error::input(file, error))?;
+    fn with_reference(files: Files, path: &Path) -> Result<Tokenizer> {
+        let Files { json, legacy, chat_template, .. } = &files;
+        let mut config = files.config.clone();
+        if let (None, Some(pad)) = (config.get("pad_token"), file::pad_token(json)) {
+            config.insert("pad_token".to_owned(), json!(pad));
+        }
+        let mut reference = Reference::new(json, path)?;
+        let completed = named::complete(reference.inner_mut(), json, &config, legacy)
+            .map_err(|error| Error::input(path, error))?;
         if let Some(json) = &completed {
-            reference = Reference::new(json, file)?;
+            reference = Reference::new(json, path)?;
         }
         let (reference, completed) = (Arc::new(reference), completed.map(Arc::new));
         let json = completed.as_deref().unwrap_or(json);
-        let special = SpecialTokens::from_config(config);
+        let special = SpecialTokens::from_config(&config);
         let lead = reference
             .lead()
-            .map_err(|reason| Error::input(file, reason.detail.unwrap_or_default()))?;
+            .map_err(|reason| Error::input(path, reason.detail.unwrap_or_default()))?;
         let sha256 = sha256_hex(format!("{}{:?}", sha256_hex(json), special.pairs()).as_bytes());
         Ok(Tokenizer {
             encoder: reference.clone(),

@@ -8,9 +8,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
+use super::file::{added_tokens, with_added_tokens};
 use super::reference::Inner;
 use super::special::{EXTRA, FORMERLY_EXTRA, NAMES};
 
@@ -101,7 +102,7 @@ pub(super) fn complete(
     legacy: &Map<String, Value>,
 ) -> Result<Option<Vec<u8>>, String> {
     let before: Added = inner.get_added_tokens_decoder().into_iter().collect();
-    let decoder = decoder(&before, config, legacy);
+    let decoder = decoder(json, config, legacy);
     let named = named(config, &decoder);
     let extra = extra(config);
     inner
@@ -111,13 +112,13 @@ pub(super) fn complete(
     if after == before {
         return Ok(None);
     }
-    with_tokens(json, &before, &after).map(Some)
+    with_added_tokens(json, &after).map(Some)
 }
 
 /// The added tokens that the files describe, by id: those of the config, else those of
 /// `added_tokens.json` and `tokenizer.json`.
 fn decoder(
-    before: &Added,
+    json: &[u8],
     config: &Map<String, Value>,
     legacy: &Map<String, Value>,
 ) -> BTreeMap<u64, Properties> {
@@ -144,13 +145,11 @@ fn decoder(
         let token = Properties { content, single_word, lstrip, rstrip, normalized, special };
         Some((id.as_u64()?, token))
     });
-    let own = before.iter().map(|(id, token)| {
-        let AddedToken { content, single_word, lstrip, rstrip, normalized, special } =
-            token.clone();
-        let normalized = Some(normalized);
-        let token = Properties { content, single_word, lstrip, rstrip, normalized, special };
-        (u64::from(*id), token)
-    });
+    // With the ids of the file, which the tokenizer need not have kept.
+    let listed = added_tokens(json);
+    let own = listed
+        .iter()
+        .filter_map(|token| Some((token.get("id")?.as_u64()?, Properties::from_json(token)?)));
     legacy.chain(own).collect()
 }
 
@@ -196,24 +195,4 @@ fn missing(
     }
     let names: BTreeSet<&str> = named.iter().map(Named::content).collect();
     missing.iter().map(|token| token.added(names.contains(token.content()))).collect()
-}
-
-/// A `tokenizer.json` with the added tokens that differ.
-fn with_tokens(json: &[u8], before: &Added, after: &Added) -> Result<Vec<u8>, String> {
-    let mut file: Map<String, Value> =
-        serde_json::from_slice(json).map_err(|error| error.to_string())?;
-    let mut listed: BTreeMap<u64, Value> = BTreeMap::new();
-    for token in file.get("added_tokens").and_then(Value::as_array).into_iter().flatten() {
-        listed.insert(token.get("id").and_then(Value::as_u64).unwrap_or_default(), token.clone());
-    }
-    for (id, token) in after.iter().filter(|(id, token)| before.get(*id) != Some(*token)) {
-        let mut entry = json!({ "id": id });
-        let fields = serde_json::to_value(token).map_err(|error| error.to_string())?;
-        if let (Some(entry), Value::Object(fields)) = (entry.as_object_mut(), fields) {
-            entry.extend(fields);
-        }
-        listed.insert(u64::from(*id), entry);
-    }
-    file.insert("added_tokens".to_owned(), listed.into_values().collect());
-    serde_json::to_vec(&file).map_err(|error| error.to_string())
 }

@@ -9,6 +9,7 @@ use tokenizers::{DecoderWrapper, Encoding, Model, PostProcessorWrapper, Tokenize
 
 use super::bounded::{Normalizers, PreTokenizers};
 use super::encode::{Encode, Span};
+use super::file::with_fast_scores;
 use super::models::Models;
 use crate::error::{Error, Result};
 use crate::stage::{Code, Reason};
@@ -33,7 +34,8 @@ pub(super) struct Reference {
 impl Reference {
     /// Loads the bytes of a `tokenizer.json`. Errors name it `file`.
     pub(super) fn new(json: &[u8], file: &Path) -> Result<Reference> {
-        let load = || serde_json::from_slice::<Inner>(json);
+        let scores = with_fast_scores(json);
+        let load = || serde_json::from_slice::<Inner>(scores.as_deref().unwrap_or(json));
         // The crate panics at some malformed parts.
         let loaded = catch_unwind(AssertUnwindSafe(load))
             .map_err(|_| Error::input(file, "not a valid tokenizer.json"))?;

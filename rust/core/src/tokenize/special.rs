@@ -118,10 +118,10 @@ fn collect_own(config: &mut Map<String, Value>) {
 pub(super) fn config(folder: &Path) -> Result<Map<String, Value>> {
     let mut config = table(&folder.join("tokenizer_config.json"))?;
     let is_unset = |value: &Value| value.as_array().is_some_and(Vec::is_empty) || value.is_null();
-    if config.get(EXTRA).is_none_or(is_unset) {
-        if let Some(list) = config.shift_remove(FORMERLY_EXTRA) {
-            config.insert(EXTRA.to_owned(), list);
-        }
+    if config.get(EXTRA).is_none_or(is_unset)
+        && let Some(list) = config.shift_remove(FORMERLY_EXTRA)
+    {
+        config.insert(EXTRA.to_owned(), list);
     }
     collect_own(&mut config);
     if !config.contains_key("added_tokens_decoder") {
