@@ -100,6 +100,12 @@ def assert_is_what_the_twin_says(folder: Path, rows: list[Row], outcomes: list[O
     assert Counter(phrase for wanted in outcomes for phrase in wanted.phrases) == sums["phrases"]
     doubts = Counter(name for o in outcomes if o.outcome == "written" for name in o.doubts)
     assert sums["doubtful_pairs"] == doubts, (sums["doubtful_pairs"], dict(doubts))
+    words = {word for wanted in outcomes for word in wanted.role_words}
+    assert words == {
+        (shape, word, role)
+        for shape, entry in sums["role_words"].items()
+        for word, role in entry["roles"].items()
+    }
     assert sums["truecase"] == {
         "rows": sum(o.letters_changed > 0 for o in outcomes),
         "letters_changed": sum(o.letters_changed for o in outcomes),

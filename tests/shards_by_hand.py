@@ -132,6 +132,7 @@ def write(
         },
         "phrases": {},
         "shapes": {},
+        "role_words": {},
         "structure": {
             "rows_cut": 0,
             "messages_cut": 0,

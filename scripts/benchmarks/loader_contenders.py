@@ -97,6 +97,7 @@ def manifest(shard: dict[str, Any], rows: int) -> dict[str, Any]:
         "truecase": {"rows": 0, "letters_changed": 0},
         "dedup": {"near_search_truncated": 0},
         "doubtful_pairs": {},
+        "role_words": {},
         "decontamination": {"status": "not checked", "rows_matched": 0, "sets": []},
         "splits": {"train": split},
         "files": [],

@@ -18,7 +18,7 @@ from reference_dedup import exact_key, normal, shingles
 from reference_filters import FILTERS, phrases_in
 from reference_pairs import PRESETS, doubt, pairs, score
 from reference_rows import Answers, Refused, Row, check_tools, fields_of
-from reference_shapes import dialogue, id_of, shape_of, usual_shape
+from reference_shapes import dialogue, id_of, role_words, shape_of, usual_shape
 from reference_tokens import Messages, Tokens
 from reference_truecase import RULES
 from reference_unread import check_unread
@@ -54,6 +54,7 @@ class Outcome:
     tokens_truncated: int | None = None
     phrases: set[str] = field(default_factory=set)
     doubts: list[str] = field(default_factory=list)
+    role_words: set[tuple[str, str, str]] = field(default_factory=set)
     texts: list[dict[str, Any]] = field(default_factory=list)
     samples: list[dict[str, Any]] = field(default_factory=list)
 
@@ -113,6 +114,7 @@ class Walk:
             shape = shape if self.forced == "auto" else self.forced
             context, answers = dialogue(shape, fields)
             check_unread(shape, fields, context, answers)
+            done.role_words = role_words(shape, fields)
             done.source_id = id_of(fields, shape)
             self._clean(done, context, answers)
             made = None if answers is None else self._pairs(done, fields, answers)

@@ -253,6 +253,19 @@ def oasst(fields: Fields) -> Said:
     return turns, None
 
 
+def tree_roles(message: Fields, *, deep: bool) -> list[str]:
+    """The roles of the messages of a tree that are read: along the best replies, or the first
+    message and its replies.
+    """
+    replies = replies_of(message)
+    if not deep:
+        return [text(one, "role") for one in (message, *replies)]
+    ranks = [rating(reply, "rank") for reply in replies]
+    ranked = [float("inf") if rank is None else rank for rank in ranks]
+    below = tree_roles(replies[ranked.index(min(ranked))], deep=True) if replies else []
+    return [text(message, "role"), *below]
+
+
 def oasst_ranked(fields: Fields) -> Said:
     check_fields(fields, ())
     prompt = fields.get("prompt")

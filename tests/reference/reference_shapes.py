@@ -26,6 +26,7 @@ from reference_dialogues import (
     spoken,
     text,
     there,
+    tree_roles,
     two,
     user,
 )
@@ -318,6 +319,24 @@ def dialogue(shape: str | None, fields: Fields) -> Said:
     if shape is None:
         raise Refused("invalid_row")
     return SHAPES[shape](fields)
+
+
+def role_words(shape: str | None, fields: Fields) -> set[tuple[str, str, str]]:
+    """The words of a row that was read which stand for a role of another name: each with the
+    shape before it and the role behind it.
+    """
+    if shape in ("oasst", "oasst_ranked"):
+        is_met = "prompter" in tree_roles(fields["prompt"], deep=shape == "oasst")
+        return {(shape, "prompter", "user")} if is_met else set()
+    if shape not in ("sharegpt", "ultrainteract"):
+        return set()
+    lists = ("conversations", "conversation", "messages", "trajectory")
+    said = next(fields[name] for name in lists if fields.get(name) is not None)
+    if any(isinstance(message, str) for message in said):
+        return set()
+    words = [message.get("from") or message.get("role") for message in said]
+    roles = [message["role"] for message in spoken(said)]
+    return {(shape, word, role) for word, role in zip(words, roles, strict=True) if word != role}
 
 
 def id_of(fields: Fields, shape: str | None) -> str | None:

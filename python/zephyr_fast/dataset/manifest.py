@@ -134,6 +134,18 @@ class InputEntry:
 
 
 @dataclass(frozen=True)
+class RoleWordsEntry:
+    """The words in rows of one shape that stand for a role of another name.
+
+    `roles` has the role of each word, such as `{"human": "user"}`. If `has_more` is true, there
+    are others that are not listed.
+    """
+
+    roles: dict[str, str]
+    has_more: bool
+
+
+@dataclass(frozen=True)
 class Rows:
     """The outcome of the rows: `read = written + dropped + duplicates + quarantined`."""
 
@@ -237,6 +249,7 @@ class Manifest:
     splits: dict[str, Split]
     files: tuple[FileEntry, ...]
     doubtful_pairs: dict[str, int] = field(default_factory=dict)
+    role_words: dict[str, RoleWordsEntry] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: str | Path) -> "Manifest":

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 from zephyr_fast._core import StorageError, describe, names
-from zephyr_fast.dataset.manifest import Decontamination, Manifest
+from zephyr_fast.dataset.manifest import Decontamination, Manifest, RoleWordsEntry
 from zephyr_fast.dataset.names import SPLITS
 from zephyr_fast.printed import channel, say, shown
 
 COLUMNS_NAMED = 12
 """Unused columns that the summary names. The manifest has all of them."""
+
+WORDS_NAMED = 12
+"""Words for roles that the summary names for each shape. The manifest has all of them."""
 
 SHARE_WARNED = 0.05
 """Share of the rows from which on one structural reason is a warning."""
@@ -56,7 +59,7 @@ def lines(manifest: Manifest, out: Path) -> list[tuple[str, str]]:
     entries = [("rows", f"{rows.read:,} read = {rows.written:,} written{removed}")]
     entries += [(part, _counts(counts)) for part, counts in parts.items() if counts]
     if manifest.shapes:
-        entries.append(("shapes", _counts(manifest.shapes)))
+        entries.append(("shapes", _shapes(manifest)))
     entries += _unused_columns(manifest)
     entries += _encoding(manifest)
     entries += _changes(manifest)
@@ -101,6 +104,26 @@ def warnings(manifest: Manifest) -> list[str]:
             "dataset does not learn to stop"
         )
     return found
+
+
+def _shapes(manifest: Manifest) -> str:
+    """Return the rows of each shape, and which words in them stand for which roles."""
+    return ", ".join(
+        f"{_counts({shape: rows})}{_roles(manifest.role_words.get(shape))}"
+        for shape, rows in _by_count(manifest.shapes)
+    )
+
+
+def _roles(words: RoleWordsEntry | None) -> str:
+    if words is None or not words.roles:
+        return ""
+    # The assistant's words come last, as its messages do.
+    found = sorted(words.roles.items(), key=lambda pair: (pair[1] == "assistant", pair[1], pair[0]))
+    more = len(found) - WORDS_NAMED
+    listed = ", ".join(f"{word}→{role}" for word, role in found[:WORDS_NAMED])
+    listed += f" and {more} more" if more > 0 else ""
+    listed += ", and others that the manifest does not list" if words.has_more else ""
+    return f" (roles {listed})"
 
 
 def _unused_columns(manifest: Manifest) -> list[tuple[str, str]]:
@@ -184,10 +207,11 @@ def _decontamination(found: Decontamination) -> str:
 
 
 def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(
-        f"{name} {count:,}"
-        for name, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    )
+    return ", ".join(f"{name} {count:,}" for name, count in _by_count(counts))
+
+
+def _by_count(counts: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
 
 
 def _shards(manifest: Manifest) -> str:

@@ -53,6 +53,11 @@ pub struct Manifest {
     pub rows: Rows,
     /// Rows by the shape of their columns, see `source.shape`. Rows of no known shape are not counted.
     pub shapes: BTreeMap<String, u64>,
+    /// Words in these rows that stand for a role of another name, such as `human` for `user`, by
+    /// shape. Words of rows that could not be read do not count.
+    #[serde(default)]
+    #[cfg_attr(test, schemars(skip_serializing_if = "BTreeMap::is_empty"))]
+    pub role_words: BTreeMap<String, RoleWordsEntry>,
     /// Dialogues in which each phrase was found.
     pub phrases: BTreeMap<String, u64>,
     /// Changes by truecasing.
@@ -141,6 +146,16 @@ pub struct InputEntry {
     #[serde(default)]
     #[cfg_attr(test, schemars(skip_serializing_if = "std::ops::Not::not"))]
     pub has_more_unused_columns: bool,
+}
+
+/// The words for roles in rows of one shape.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct RoleWordsEntry {
+    /// The role of each word. 32 words are listed, each with its first 40 characters.
+    pub roles: BTreeMap<String, String>,
+    /// Whether there are more such words than are listed.
+    pub has_more: bool,
 }
 
 impl Manifest {

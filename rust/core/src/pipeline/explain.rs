@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::fit;
 use crate::pipeline::row::{Cleaned, Outcome, RowPipeline, Visited};
 use crate::read::shape;
+use crate::read::shape::role_words::RoleWord;
 use crate::read::shape::unread::Unread;
 use crate::sample::Rendered;
 use crate::template::Template;
@@ -21,12 +22,14 @@ use crate::tokenize::Tokenizer;
 /// Explains a raw row.
 pub fn explain(walk: &RowPipeline, row: &[u8]) -> Result<String> {
     let usual = walk.usual_shape(std::iter::once(row));
-    let Visited { shape, id, prompt_id, notes, outcome, unread } =
+    let Visited { shape, id, prompt_id, notes, outcome, unread, role_words } =
         walk.visit(usual, row, row.len() as u64, &mut Unread::default());
     let mut story = json!({
         "shape": shape.map(|shape| shape.name), "id": id, "prompt_id": prompt_id, "letters_changed": notes.letters_changed,
         "phrases": notes.phrases, "control_tokens": notes.control_tokens, "unused_columns": unread,
     });
+    story["role_words"] =
+        role_words.into_iter().map(|RoleWord { word, role, .. }| (word, role)).collect();
     if let Some(sets) = &walk.evaluation_sets {
         story["contamination"] =
             sets.lines(&notes.contamination).iter().map(|line| json!(line)).collect();

@@ -19,6 +19,7 @@ mod product;
 #[cfg(test)]
 mod recipe_schema;
 pub mod row;
+mod shapes_read;
 pub mod show;
 mod text;
 mod tokenizer;
@@ -360,7 +361,7 @@ fn finish_row(walk: &RowPipeline, started: &[Started], row: Row) -> output::Row 
     #[cfg(feature = "failpoints")]
     crate::disk::failpoints::pause();
     let Row { row_id, input, chunk, raw, visited } = row;
-    let Visited { shape, id, prompt_id, notes, outcome, unread } = visited;
+    let Visited { shape, id, prompt_id, notes, outcome, unread, role_words } = visited;
     let outcome = match outcome {
         Outcome::GoingOn(cleaned) => walk.finish(cleaned),
         ended => ended,
@@ -368,5 +369,17 @@ fn finish_row(walk: &RowPipeline, started: &[Started], row: Row) -> output::Row 
     let is_aside = matches!(outcome, Outcome::Quarantined(_) | Outcome::Unreadable(_));
     let bytes = &started[chunk].chunk.bytes[raw.start..raw.end];
     let aside = is_aside.then(|| QuarantinedRow::new(raw.line, raw.offset, raw.length, bytes));
-    output::Row { row_id, input, raw, shape, id, prompt_id, notes, outcome, aside, unread }
+    output::Row {
+        row_id,
+        input,
+        raw,
+        shape,
+        id,
+        prompt_id,
+        notes,
+        outcome,
+        aside,
+        unread,
+        role_words,
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::changes::Changes;
 use super::inputs_read::InputsRead;
 use super::no_rows::{self, FirstRows};
+use super::shapes_read::ShapesRead;
 use super::text::Text;
 use super::tokenizer::{template_card, tokenizer_card, write_tokenizer};
 use super::windows::Waiting;
@@ -26,6 +27,7 @@ use crate::pipeline::product;
 use crate::pipeline::row::{Cleaned, Outcome, RowPipeline};
 use crate::progress::Watch;
 use crate::read::shape::Shape;
+use crate::read::shape::role_words::RoleWord;
 use crate::read::{Input, RawRow};
 use crate::recipe::Compat;
 use crate::stage::{Notes, Reason};
@@ -45,6 +47,8 @@ pub(super) struct Row {
     pub aside: Option<QuarantinedRow>,
     /// Columns that were not read, unless an earlier row of the same thread had them.
     pub unread: Vec<String>,
+    /// Words for roles, unless an earlier row of the same thread had them.
+    pub role_words: Vec<RoleWord>,
 }
 
 /// All files that are being written, and the counts.
@@ -58,7 +62,7 @@ pub(super) struct Output<'run> {
     rows: Rows,
     inputs_read: InputsRead,
     changes: Changes,
-    shapes: BTreeMap<String, u64>,
+    shapes_read: ShapesRead,
     doubtful_pairs: BTreeMap<String, u64>,
     contamination: Sums,
     first_rows: FirstRows,
@@ -109,7 +113,7 @@ impl<'run> Output<'run> {
             rows: Rows::default(),
             inputs_read: InputsRead::new(inputs),
             changes: Changes::default(),
-            shapes: BTreeMap::new(),
+            shapes_read: ShapesRead::default(),
             doubtful_pairs: BTreeMap::new(),
             contamination: Sums::default(),
             first_rows: FirstRows::default(),
@@ -122,9 +126,7 @@ impl<'run> Output<'run> {
         self.rows.read += 1;
         self.inputs_read.add(row.input, row.unread);
         self.changes.add(&row.notes);
-        if let Some(shape) = row.shape {
-            count(&mut self.shapes, shape.name);
-        }
+        self.shapes_read.add(row.shape, row.role_words);
         let mut contamination = Vec::new();
         if let Some(sets) = &self.walk.evaluation_sets {
             self.contamination.add(sets, &row.notes.contamination);
@@ -299,7 +301,8 @@ impl<'run> Output<'run> {
             template: walk.encoding.as_ref().map(template_card),
             inputs: self.inputs_read.entries(self.inputs),
             rows: self.rows,
-            shapes: self.shapes,
+            shapes: self.shapes_read.rows,
+            role_words: self.shapes_read.role_words,
             phrases: self.changes.phrases,
             truecase: self.changes.truecase,
             structure: self.changes.structure,

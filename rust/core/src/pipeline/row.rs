@@ -21,6 +21,7 @@ use crate::pipeline::product::{self, Made, Rules};
 use crate::progress::Watch;
 use crate::read::LINE_BYTES_MAX;
 use crate::read::shape::renamed::Renaming;
+use crate::read::shape::role_words::RoleWord;
 use crate::read::shape::unread::Unread;
 use crate::read::shape::{self, Shape};
 use crate::recipe::{Action, IdFrom, Recipe};
@@ -152,6 +153,8 @@ pub struct Visited {
     pub outcome: Outcome,
     /// Columns that were not read, without those that an earlier row of the same thread had.
     pub unread: Vec<String>,
+    /// Words for roles, without those that an earlier row of the same thread had.
+    pub role_words: Vec<RoleWord>,
 }
 
 impl RowPipeline {
@@ -250,11 +253,12 @@ impl RowPipeline {
         let mut dialogue = match read {
             Ok(dialogue) => dialogue,
             Err(reason) => {
-                let (outcome, unread) = (reason.into(), Vec::new());
-                return Visited { shape, id: None, prompt_id: None, notes, outcome, unread };
+                let (outcome, unread, role_words) = (reason.into(), Vec::new(), Vec::new());
+                let (id, prompt_id) = (None, None);
+                return Visited { shape, id, prompt_id, notes, outcome, unread, role_words };
             }
         };
-        let unread = unread.take_new();
+        let (role_words, unread) = (unread.take_new_role_words(), unread.take_new());
         let id = dialogue.id.take();
         let raw_prompt_id = (self.recipe.truecase.id_from == IdFrom::Raw)
             .then(|| sha256_hex(dialogue.prompt().as_bytes()));
@@ -266,7 +270,8 @@ impl RowPipeline {
         let judged = passed.and_then(|()| self.judge(dialogue, bytes, &prompt_id, &mut notes));
         let outcome =
             judged.map_or_else(Outcome::from, |cleaned| Outcome::GoingOn(Box::new(cleaned)));
-        Visited { shape, id, prompt_id: Some(prompt_id), notes, outcome, unread }
+        let prompt_id = Some(prompt_id);
+        Visited { shape, id, prompt_id, notes, outcome, unread, role_words }
     }
 
     /// Returns a row as a dialogue, and the shape by which it was read.

@@ -10,9 +10,11 @@ use serde_json::value::RawValue;
 use super::cursor::{Cursor, whole};
 use super::deciding::{Level, may_decide};
 use super::raw::{self, Object};
+use super::role_words::RoleWords;
+use super::unread::Unread;
 use super::unsupported::{self, List};
 use super::{check_depth, not_of_shape, place, row_text};
-use crate::dialogue::Turn;
+use crate::dialogue::{Dialogue, Turn};
 use crate::stage::Reason;
 
 /// The members of an object, in their order.
@@ -24,6 +26,18 @@ pub(super) struct Columns<'row> {
     members: Vec<(Cow<'row, str>, &'row str)>,
     /// Which members were read; empty for an object within a row.
     read: Vec<Cell<bool>>,
+}
+
+/// Reads a row from its columns, and notes those that are not read.
+pub(super) fn read(
+    row: &[u8],
+    unread: &mut Unread,
+    read: impl Fn(&Columns<'_>, &mut RoleWords) -> Result<Dialogue, Reason>,
+) -> Result<Dialogue, Reason> {
+    let columns = Columns::of(row)?;
+    let dialogue = read(&columns, &mut unread.role_words)?;
+    unread.add_all(columns.unread());
+    Ok(dialogue)
 }
 
 impl<'row> Columns<'row> {

@@ -9,8 +9,9 @@ use serde_json::value::RawValue;
 
 use super::deciding::{Level, may_decide};
 use super::raw::{Object, text};
-use super::{Cursor, members, once};
+use super::{Cursor, check_count, members, once};
 use crate::dialogue::{Content, Extras, Role, Turn};
+use crate::stage::Reason;
 
 /// A message.
 pub(super) struct Message {
@@ -63,6 +64,12 @@ impl From<Message> for Turn {
         let Message { role, content, extras } = message;
         Turn { role: Role::named(role), text: content, extras }
     }
+}
+
+/// The turns of a list of messages.
+pub(super) fn turns(messages: Vec<Message>) -> Result<Vec<Turn>, Reason> {
+    check_count(messages.len())?;
+    Ok(messages.into_iter().map(Turn::from).collect())
 }
 
 impl<'de> Deserialize<'de> for Message {

@@ -30,6 +30,7 @@ mod question_answer;
 mod raw;
 mod refusals;
 pub mod renamed;
+pub mod role_words;
 mod score;
 mod sharegpt;
 mod text_pair;
@@ -43,12 +44,13 @@ use columns::Columns;
 use cursor::{Cursor, once, whole};
 use deciding::Level;
 use fields::{Wanted, check_depth, fields, row_text};
-use message::Message;
+use message::{Message, turns};
+use role_words::RoleWords;
 use serde::Deserialize;
 use unread::Unread;
 use unsupported::{List, Row as Kind};
 
-use crate::dialogue::{Dialogue, Turn};
+use crate::dialogue::Dialogue;
 use crate::error::{Error, Result};
 use crate::stage::{Code, Reason};
 
@@ -80,6 +82,8 @@ enum Reader {
     Row(fn(&[u8], &mut Unread) -> std::result::Result<Dialogue, Reason>),
     /// From its columns.
     Columns(fn(&Columns<'_>) -> std::result::Result<Dialogue, Reason>),
+    /// As `Columns`, noting its words for roles.
+    Speakers(fn(&Columns<'_>, &mut RoleWords) -> std::result::Result<Dialogue, Reason>),
 }
 
 impl Shape {
@@ -95,15 +99,11 @@ impl Shape {
 
     /// Reads one row, and notes the columns that are not read.
     fn read(&self, row: &[u8], unread: &mut Unread) -> std::result::Result<Dialogue, Reason> {
-        unread.begin();
+        unread.begin_as(self);
         match self.reader {
             Reader::Row(read) => read(row, unread),
-            Reader::Columns(read) => {
-                let columns = Columns::of(row)?;
-                let dialogue = read(&columns)?;
-                unread.add_all(columns.unread());
-                Ok(dialogue)
-            }
+            Reader::Columns(read) => columns::read(row, unread, |columns, _| read(columns)),
+            Reader::Speakers(read) => columns::read(row, unread, read),
         }
     }
 
@@ -144,7 +144,7 @@ pub const SHAPES: [Shape; 24] = [
         name: "ultrainteract",
         told_by: &["trajectory:list chosen rejected"],
         compares: true,
-        reader: Reader::Columns(ultrainteract::parse),
+        reader: Reader::Speakers(ultrainteract::parse),
     },
     Shape {
         name: "text_pair",
@@ -202,7 +202,7 @@ pub const SHAPES: [Shape; 24] = [
         name: "oasst_ranked",
         told_by: &["message_tree_id prompt"],
         compares: true,
-        reader: Reader::Columns(oasst::ranked),
+        reader: Reader::Speakers(oasst::ranked),
     },
     Shape {
         name: "kto",
@@ -273,7 +273,7 @@ pub const SHAPES: [Shape; 24] = [
         name: "oasst",
         told_by: &["message_tree_id prompt"],
         compares: false,
-        reader: Reader::Columns(oasst::dialogues),
+        reader: Reader::Speakers(oasst::dialogues),
     },
     Shape {
         name: "oasst_message",
@@ -352,11 +352,6 @@ pub fn read(
         }
         (_, None) => (None, Err(told::unknown(&columns, compares))),
     }
-}
-
-fn turns(messages: Vec<Message>) -> std::result::Result<Vec<Turn>, Reason> {
-    check_count(messages.len())?;
-    Ok(messages.into_iter().map(Turn::from).collect())
 }
 
 /// Refuses a dialogue of too many messages.

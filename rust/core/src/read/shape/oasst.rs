@@ -4,16 +4,17 @@
 //! Pairs are made of the ranked replies to the first message, with minus the rank as their score.
 
 use super::columns::Columns;
+use super::role_words::RoleWords;
 use super::{MESSAGES_MAX, check_count, not_of_shape};
 use crate::dialogue::{Dialogue, Replies, Reply, Role, Turn};
 use crate::stage::Reason;
 
-pub(super) fn dialogues(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
+pub(super) fn dialogues(columns: &Columns<'_>, words: &mut RoleWords) -> Result<Dialogue, Reason> {
     columns.check(&[], &[])?;
     let mut turns = Vec::new();
     let mut message = Some(columns.object("prompt")?);
     while let Some(here) = message {
-        turns.push(turn(&here)?);
+        turns.push(turn(&here, words)?);
         check_count(turns.len())?;
         message = best(replies(&here)?)?;
     }
@@ -26,17 +27,17 @@ pub(super) fn dialogues(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
     })
 }
 
-pub(super) fn ranked(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
+pub(super) fn ranked(columns: &Columns<'_>, words: &mut RoleWords) -> Result<Dialogue, Reason> {
     columns.check(&[], &[])?;
     let prompt = columns.object("prompt")?;
     let answers = replies(&prompt)?;
     let answers = answers.iter().map(|answer| {
-        let text = turn(answer)?.text;
+        let text = turn(answer, words)?.text;
         let overall = answer.maybe_number("rank")?.map(|rank| -rank);
         Ok(Reply { text, overall, ..Reply::default() })
     });
     let replies = Replies::Scored(answers.collect::<Result<Vec<_>, Reason>>()?);
-    let turns = vec![turn(&prompt)?];
+    let turns = vec![turn(&prompt, words)?];
     Ok(Dialogue {
         id: id(columns)?,
         source: columns.source()?,
@@ -50,9 +51,10 @@ fn id(columns: &Columns<'_>) -> Result<Option<String>, Reason> {
     columns.id()?.map_or_else(|| columns.maybe_text("message_tree_id"), |id| Ok(Some(id)))
 }
 
-fn turn(message: &Columns<'_>) -> Result<Turn, Reason> {
-    let role = message.text("role")?;
-    let role = if role == "prompter" { Role::User } else { Role::named(role) };
+fn turn(message: &Columns<'_>, words: &mut RoleWords) -> Result<Turn, Reason> {
+    let word = message.text("role")?;
+    let role = if word == "prompter" { Role::User } else { Role::named(word.clone()) };
+    words.note(&word, role.name());
     Ok(Turn::new(role, message.text("text")?))
 }
 

@@ -74,11 +74,38 @@ impl Name {
     }
 }
 
-/// The name for one in a row.
-fn ours<'run>(names: &'run [Name], theirs: &str) -> Option<&'run str> {
+/// The name that stands for one in a row.
+fn find<'run>(names: &'run [Name], theirs: &str) -> Option<&'run Name> {
     let name = names.iter().find(|name| name.theirs == theirs)?;
     name.is_found.store(true, Ordering::Relaxed);
-    Some(&name.ours)
+    Some(name)
+}
+
+/// A row with other names, while it is written.
+#[derive(Default)]
+struct Written<'run> {
+    json: String,
+    /// The columns with words for roles.
+    columns: Vec<String>,
+    /// The words for roles, each with the index of its column.
+    roles: Vec<(usize, &'run Name)>,
+}
+
+impl<'run> Written<'run> {
+    fn note(&mut self, role: &'run Name) {
+        // Those of this column are the last ones; a row may have very many columns.
+        let here = self.columns.len();
+        let mut of_column = self.roles.iter().rev().take_while(|(column, _)| *column == here);
+        if !of_column.any(|(_, known)| std::ptr::eq(*known, role)) {
+            self.roles.push((here, role));
+        }
+    }
+
+    fn end_column(&mut self, name: &str) {
+        if self.roles.last().is_some_and(|(column, _)| *column == self.columns.len()) {
+            self.columns.push(name.to_owned());
+        }
+    }
 }
 
 impl Renaming {
@@ -114,12 +141,19 @@ impl Renaming {
     /// The row with the names that shapes know. A row that is no JSON object stays as it is: its
     /// shape says so. Refuses a row in which two members would get one name.
     pub fn apply<'row>(&self, row: &'row [u8]) -> std::result::Result<Cow<'row, [u8]>, Reason> {
-        let Ok(row_columns) = Columns::of(row) else { return Ok(Cow::Borrowed(row)) };
-        let mut written = String::with_capacity(row.len());
+        let written = self.write(row)?;
+        Ok(written.map_or(Cow::Borrowed(row), |written| Cow::Owned(written.json.into_bytes())))
+    }
+
+    /// Writes a row with the names that shapes know, if it is a JSON object.
+    fn write(&self, row: &[u8]) -> std::result::Result<Option<Written<'_>>, Reason> {
+        let Ok(row_columns) = Columns::of(row) else { return Ok(None) };
+        let json = String::with_capacity(row.len());
+        let mut written = Written { json, ..Written::default() };
         self.object(&row_columns, &self.columns, "", &mut written, |path, value, written| {
             self.value(path, value, written, true)
         })?;
-        Ok(Cow::Owned(written.into_bytes()))
+        Ok(Some(written))
     }
 
     /// Reads a row under the names that shapes know. `read` returns its shape, and the dialogue.
@@ -129,12 +163,20 @@ impl Renaming {
         unread: &mut Unread,
         read: impl Fn(&[u8], &mut Unread) -> (Option<&'static Shape>, Read),
     ) -> (Option<&'static Shape>, Read) {
-        let row = match self.apply(row) {
-            Ok(row) => row,
+        let written = match self.write(row) {
+            Ok(written) => written,
             Err(reason) => return (None, Err(reason)),
         };
-        let mut own = Unread::watching(self.columns.iter().map(|one| one.ours.clone()).collect());
-        let (shape, dialogue) = read(&row, &mut own);
+        let mut own = unread.watching(self.columns.iter().map(|one| one.ours.clone()).collect());
+        let json = written.as_ref().map_or(row, |written| written.json.as_bytes());
+        let (shape, dialogue) = read(json, &mut own);
+        if let Some(Written { columns, roles, .. }) = &written {
+            for (column, role) in roles {
+                if !own.has(&columns[*column]) {
+                    own.role_words.note(&role.theirs, &role.ours);
+                }
+            }
+        }
         let name = shape.map_or("", |shape| shape.name);
         let dialogue = dialogue.and_then(|dialogue| self.check_read(&own, name).map(|()| dialogue));
         unread.take_over(own);
@@ -176,23 +218,23 @@ impl Renaming {
     }
 
     /// Writes an object with other names. `write` writes a value, for the path and JSON of it.
-    fn object(
-        &self,
+    fn object<'run>(
+        &'run self,
         object: &Columns<'_>,
         names: &[Name],
         path: &str,
-        written: &mut String,
-        write: impl Fn(&str, &str, &mut String) -> std::result::Result<(), Reason>,
+        written: &mut Written<'run>,
+        write: impl Fn(&str, &str, &mut Written<'run>) -> std::result::Result<(), Reason>,
     ) -> std::result::Result<(), Reason> {
         let mut separator = "";
-        written.push('{');
+        written.json.push('{');
         for (name, value) in object.members() {
             let place = format!("{path}{name}");
-            if ours(&self.ignored, &place).is_some() {
+            if find(&self.ignored, &place).is_some() {
                 continue;
             }
-            let renamed = match ours(names, name) {
-                Some(ours) => ours,
+            let renamed = match find(names, name) {
+                Some(Name { ours, .. }) => ours,
                 None => {
                     let meant = names.iter().find(|known| known.ours == name);
                     let meant = meant.filter(|meant| object.names().any(|it| it == meant.theirs));
@@ -203,25 +245,28 @@ impl Renaming {
                     }
                 }
             };
-            written.push_str(std::mem::replace(&mut separator, ","));
-            written.push_str(&quoted(renamed));
-            written.push(':');
+            written.json.push_str(std::mem::replace(&mut separator, ","));
+            written.json.push_str(&quoted(renamed));
+            written.json.push(':');
             if SPEAKERS.contains(&renamed) && !path.is_empty() {
-                written.push_str(&self.role(value));
+                self.role(value, written);
             } else {
                 write(&place, value, written)?;
             }
+            if path.is_empty() {
+                written.end_column(renamed);
+            }
         }
-        written.push('}');
+        written.json.push('}');
         Ok(())
     }
 
     /// Writes the value of a column: a list of messages, or an object that has one.
-    fn value(
-        &self,
+    fn value<'run>(
+        &'run self,
         path: &str,
         value: &str,
-        written: &mut String,
+        written: &mut Written<'run>,
         is_column: bool,
     ) -> std::result::Result<(), Reason> {
         if value.starts_with('[')
@@ -229,10 +274,10 @@ impl Renaming {
         {
             let mut separator = "[";
             for message in &messages {
-                written.push_str(std::mem::replace(&mut separator, ","));
+                written.json.push_str(std::mem::replace(&mut separator, ","));
                 self.message(path, message, written)?;
             }
-            written.push_str(if messages.is_empty() { "[]" } else { "]" });
+            written.json.push_str(if messages.is_empty() { "[]" } else { "]" });
         } else if is_column
             && value.starts_with('{')
             && let Some(object) = Columns::within(value, String::new())
@@ -245,35 +290,38 @@ impl Renaming {
                 |path, value, written| self.value(path, value, written, false),
             );
         } else {
-            written.push_str(value);
+            written.json.push_str(value);
         }
         Ok(())
     }
 
-    fn message(
-        &self,
+    fn message<'run>(
+        &'run self,
         path: &str,
         value: &str,
-        written: &mut String,
+        written: &mut Written<'run>,
     ) -> std::result::Result<(), Reason> {
         let object = value.starts_with('{').then(|| Columns::within(value, String::new()));
         let Some(object) = object.flatten() else {
-            written.push_str(value);
+            written.json.push_str(value);
             return Ok(());
         };
         let path = format!("{path}.");
         self.object(&object, &self.fields, &path, written, |_, value, written| {
-            written.push_str(value);
+            written.json.push_str(value);
             Ok(())
         })
     }
 
-    /// The JSON of a role.
-    fn role<'row>(&self, value: &'row str) -> Cow<'row, str> {
-        let role = value.starts_with('"').then(|| serde_json::from_str::<String>(value).ok());
-        match role.flatten().and_then(|role| ours(&self.roles, &role)) {
-            Some(ours) => Cow::Owned(quoted(ours)),
-            None => Cow::Borrowed(value),
+    /// Writes a role, for the JSON of its word.
+    fn role<'run>(&'run self, value: &str, written: &mut Written<'run>) {
+        let word = value.starts_with('"').then(|| serde_json::from_str::<String>(value).ok());
+        match word.flatten().and_then(|word| find(&self.roles, &word)) {
+            Some(role) => {
+                written.json.push_str(&quoted(&role.ours));
+                written.note(role);
+            }
+            None => written.json.push_str(value),
         }
     }
 }

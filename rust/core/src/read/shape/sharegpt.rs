@@ -5,6 +5,7 @@
 use super::columns::Columns;
 use super::deciding::is_flag;
 use super::members::{Member, add};
+use super::role_words::RoleWords;
 use super::unread::Unread;
 use super::unsupported::refused;
 use super::{Cursor, Id, Level, List, check_count, not_of_shape, once, row_text, whole};
@@ -146,7 +147,7 @@ pub(super) fn parse(row: &[u8], unread: &mut Unread) -> Result<Dialogue, Reason>
     let quick = whole(row_text(row)?, |cursor| Row::quick(cursor, unread));
     let row = quick.map_or_else(|| Row::slowly(row, unread), Ok)?;
     check_count(row.messages.len())?;
-    let turns = row.messages.into_iter().map(turn).collect::<Result<Vec<_>, _>>()?;
+    let turns = told(row.messages, &mut unread.role_words)?;
     let turns = with_system(row.system, turns)?;
     Ok(Dialogue {
         id: row.id,
@@ -158,12 +159,21 @@ pub(super) fn parse(row: &[u8], unread: &mut Unread) -> Result<Dialogue, Reason>
 }
 
 /// The messages of a list whose speakers may be `human` and `gpt`.
-pub(super) fn turns(columns: &Columns<'_>, list: &str) -> Result<Vec<Turn>, Reason> {
-    spoken(columns, list)?.into_iter().map(turn).collect()
+pub(super) fn turns(
+    columns: &Columns<'_>,
+    list: &str,
+    words: &mut RoleWords,
+) -> Result<Vec<Turn>, Reason> {
+    told(spoken(columns, list)?, words)
 }
 
-fn turn(Spoken { speaker, text, trained }: Spoken) -> Result<Turn, Reason> {
-    let role = role(speaker)?;
+fn told(messages: Vec<Spoken>, words: &mut RoleWords) -> Result<Vec<Turn>, Reason> {
+    messages.into_iter().map(|message| turn(message, words)).collect()
+}
+
+fn turn(Spoken { speaker, text, trained }: Spoken, words: &mut RoleWords) -> Result<Turn, Reason> {
+    let role = role(&speaker)?;
+    words.note(&speaker, role.name());
     // Other messages are not trained in any case.
     let extras = trained
         .filter(|_| role == Role::Assistant)
@@ -171,25 +181,25 @@ fn turn(Spoken { speaker, text, trained }: Spoken) -> Result<Turn, Reason> {
     Ok(Turn { role, text, extras })
 }
 
-fn role(speaker: String) -> Result<Role, Reason> {
-    let plain = speaker.to_ascii_lowercase();
-    let is = |names: &[&str]| names.contains(&plain.as_str());
+fn role(speaker: &str) -> Result<Role, Reason> {
+    let is = |names: &[&str]| names.iter().any(|name| name.eq_ignore_ascii_case(speaker));
     if is(&USERS) {
         Ok(Role::User)
     } else if is(&ASSISTANTS) {
         Ok(Role::Assistant)
-    } else if plain == "system" {
+    } else if is(&["system"]) {
         Ok(Role::System)
     } else if is(&TOOLS) {
         Err(refused(
             "from",
             &format!(
-                "messages of `{plain}` are not read from this shape; write them as `messages` \
-                 with `tool_calls`, or as text of the assistant and the user"
+                "messages of `{}` are not read from this shape; write them as `messages` \
+                 with `tool_calls`, or as text of the assistant and the user",
+                speaker.to_ascii_lowercase()
             ),
         ))
     } else {
-        Ok(Role::named(speaker))
+        Ok(Role::named(speaker.to_owned()))
     }
 }
 

@@ -2,16 +2,17 @@
 //! `chosen` and `rejected`.
 
 use super::columns::Columns;
+use super::role_words::RoleWords;
 use super::{Level, List, score, sharegpt};
 use crate::dialogue::{Dialogue, Pair, Replies};
 use crate::stage::Reason;
 
 const LISTS: [List; 1] = [("trajectory", Level::Message)];
 
-pub(super) fn parse(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
+pub(super) fn parse(columns: &Columns<'_>, words: &mut RoleWords) -> Result<Dialogue, Reason> {
     columns.check(&LISTS, &[])?;
     columns.check_flat(&[])?;
-    let turns = sharegpt::turns(columns, "trajectory")?;
+    let turns = sharegpt::turns(columns, "trajectory", words)?;
     let [score_chosen, score_rejected] = score::of(columns)?;
     let pair = Pair {
         chosen: columns.text("chosen")?,

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::cursor::Cursor;
 use super::deciding::{Level, is_same, may_decide};
+use super::role_words::{RoleWord, RoleWords};
 use super::unsupported::refused;
 use super::{MESSAGES_MAX, Shape};
 use crate::dialogue::{Dialogue, Replies, Role};
@@ -82,10 +83,18 @@ pub struct Unread {
     /// Columns that must be read, and one of them that is not.
     watched: Vec<String>,
     found: Option<String>,
+    /// The words for roles, which are listed as well.
+    pub(super) role_words: RoleWords,
 }
 
 impl Unread {
-    /// Begins a row, or another attempt to read one.
+    /// Begins a row, or an attempt to read it by another shape.
+    pub(super) fn begin_as(&mut self, shape: &Shape) {
+        self.begin();
+        self.role_words.begin(shape.name);
+    }
+
+    /// Begins another attempt to read a row.
     pub(super) fn begin(&mut self) {
         self.new.clear();
         self.parts.clear();
@@ -129,7 +138,7 @@ impl Unread {
         if self.watched.iter().any(|watched| watched == name) {
             self.found = Some(name.to_owned());
         }
-        let name = head(name);
+        let name = head(name, NAME_CHARS_MAX);
         let is_listed = self.known.iter().any(|known| known.name == name)
             || self.new.iter().any(|new| new == name);
         if !is_listed && self.new.len() <= NAMES_MAX {
@@ -164,8 +173,14 @@ impl Unread {
     }
 
     /// For a single row whose unread columns may be one of these.
-    pub(super) fn watching(names: Vec<String>) -> Unread {
-        Unread { watched: names, ..Unread::default() }
+    pub(super) fn watching(&mut self, names: Vec<String>) -> Unread {
+        let role_words = std::mem::take(&mut self.role_words);
+        Unread { watched: names, role_words, ..Unread::default() }
+    }
+
+    /// Whether a column of a row that is read by itself was not read.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.new.iter().any(|new| new == head(name, NAME_CHARS_MAX))
     }
 
     /// The watched column that the row has and its shape does not read.
@@ -177,6 +192,12 @@ impl Unread {
     pub(super) fn take_over(&mut self, row: Unread) {
         self.begin();
         row.new.iter().for_each(|name| self.note(name));
+        self.role_words = row.role_words;
+    }
+
+    /// The words for roles that no earlier row had, once a row is read.
+    pub(crate) fn take_new_role_words(&mut self) -> Vec<RoleWord> {
+        self.role_words.take_new()
     }
 
     /// The names that no earlier row had, once a row is read.
@@ -191,8 +212,8 @@ impl Unread {
 }
 
 /// The start of a name, which may be of any length.
-fn head(name: &str) -> &str {
-    name.char_indices().nth(NAME_CHARS_MAX).map_or(name, |(end, _)| &name[..end])
+pub(super) fn head(name: &str, chars_max: usize) -> &str {
+    name.char_indices().nth(chars_max).map_or(name, |(end, _)| &name[..end])
 }
 
 fn ends_with_answer(dialogue: &Dialogue) -> bool {
