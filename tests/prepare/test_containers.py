@@ -61,6 +61,12 @@ def snapshot(path: Path) -> None:
     pq.write_table(table().slice(10), path / "data" / "more" / "part-1.parquet")
 
 
+def transposed(batch: dict[str, list[str]]) -> dict[str, list[object]]:
+    """A transform of `datasets`: the columns of rows that are stored as JSON."""
+    rows = [json.loads(text) for text in batch["text"]]
+    return {name: [row[name] for row in rows] for name in ROWS[0]}
+
+
 CONTAINERS: dict[str, Callable[[Path], object]] = {
     "array.json": lambda path: path.write_bytes(ARRAY),
     "array.jsonl": lambda path: path.write_bytes(ARRAY),
@@ -118,6 +124,16 @@ OBJECTS: dict[str, Callable[[], object]] = {
     "datasets": lambda: datasets.Dataset.from_list(ROWS),
     "selected datasets": lambda: datasets.Dataset.from_list(ROWS[::-1]).select(range(39, -1, -1)),
     "iterable datasets": lambda: datasets.Dataset.from_list(ROWS).to_iterable_dataset(),
+    "transformed datasets": lambda: datasets.Dataset.from_list(
+        [{"text": json.dumps(row)} for row in ROWS]
+    ).with_transform(transposed),
+    "formatted columns": lambda: datasets.Dataset.from_list(
+        [{**row, "weight": 0.5} for row in ROWS]
+    ).with_format("numpy", columns=list(ROWS[0])),
+    "datasets of arrow": lambda: datasets.Dataset.from_list(ROWS).with_format("arrow"),
+    "iterable datasets of arrow": lambda: (
+        datasets.Dataset.from_list(ROWS).to_iterable_dataset().with_format("arrow")
+    ),
 }
 
 

@@ -168,7 +168,7 @@ class _stored:
 
 def rows_or_paths(given: Iterable[Any]) -> tuple[bool, Iterable[Any]]:
     """Return whether an iterable has rows, judging by its first item, and all its items."""
-    items = iter(given)
+    items = iter(_unformatted(given))
     first = list(itertools.islice(items, 1))
     if not first:
         raise InputError("`input` is empty: there are no rows and no files to read")
@@ -203,8 +203,12 @@ _encoder = json.JSONEncoder(allow_nan=False, default=_plain)
 
 
 def is_table(data: Any) -> bool:
-    """Whether this is a data frame, a table or a dataset in memory."""
-    return hasattr(data, "__arrow_c_stream__") or _is_dataset(data)
+    """Whether this is a data frame, a table or a dataset in memory. A dataset with a transform is
+    not a table: its rows exist only when it is iterated.
+    """
+    return hasattr(data, "__arrow_c_stream__") or (
+        _is_dataset(data) and data.format["type"] != "custom"
+    )
 
 
 def _is_dataset(data: Any) -> bool:
@@ -212,10 +216,20 @@ def _is_dataset(data: Any) -> bool:
     return type(data).__module__ == "datasets.arrow_dataset" and hasattr(data, "with_format")
 
 
+def _unformatted(data: Iterable[Any]) -> Iterable[Any]:
+    """Return an `IterableDataset` without its format, in which rows may be tables or tensors of
+    lower precision. Anything else is returned unchanged.
+    """
+    is_lazy = type(data).__module__ == "datasets.iterable_dataset" and hasattr(data, "with_format")
+    return data.with_format(None) if is_lazy else data  # type: ignore[attr-defined]
+
+
 def _batches(data: Any) -> "tuple[pa.Schema, Iterator[pa.RecordBatch]]":
     import pyarrow as pa
 
     if _is_dataset(data):
+        if not data.format["output_all_columns"]:
+            data = data.select_columns(data.format["columns"])  # those of `set_format`
         # Not its table, which lacks `select`, `filter` and `shuffle`.
         tables = data.with_format("arrow").iter(BATCH_ROWS)
         schema = data.features.arrow_schema
