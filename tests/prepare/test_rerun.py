@@ -1,11 +1,13 @@
 """The same command on a finished dataset: nothing to do, or what is missing from it."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 import zephyr_fast
+from shell import rows_file, shell
 from zephyr_fast import IntegrityError, Manifest
 
 
@@ -32,3 +34,35 @@ def test_a_rerun_names_a_file_that_is_missing_or_has_another_size(tmp_path: Path
     os.remove(out / named[0])
     assert build(out, overwrite=True) == manifest
     assert not zephyr_fast.verify(out).problems
+
+
+def test_a_dataset_inside_the_input_directory_is_not_read_as_rows(tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    (given / "more").mkdir(parents=True)
+    rows_file(given / "rows.jsonl", 20)
+    (given / "more" / "manifest.json").write_text('{"engine": "another", "schema": 3}')
+    shutil.copy(rows_file(tmp_path / "rows.jsonl", 30), given / "more" / "rows.jsonl")
+    out = given / "more" / "out"
+
+    def run(out: Path) -> str:
+        done = shell("prep", "chat", "--input", given, "--out", out, "--tokenizer", "sample")
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    assert "warning" not in run(out)
+    first = Manifest.read(out)
+    assert first.rows.read == 50
+    warning, fine = run(out).splitlines()
+    assert warning == (
+        f"warning: skipped in `{given}`: `{out}` (written by zephyr-fast); to read such a "
+        "directory, pass it as an input"
+    )
+    assert "is up to date" in fine
+    unfinished = given / "a" / "unfinished"
+    (unfinished / "_work").mkdir(parents=True)
+    (unfinished / "_work" / "run.json").write_text("{}")
+    shutil.copy(out / "train-00000.arrow", unfinished)
+    assert f"`{unfinished}`, `{out}` (written" in run(tmp_path / "other").splitlines()[0]
+    assert Manifest.read(tmp_path / "other").inputs == first.inputs
+    whole = zephyr_fast.prep("chat", input=out, out=tmp_path / "own", tokenizer="sample")
+    assert "train-00000.parquet" in [entry.name for entry in whole.inputs], "passed, it is read"

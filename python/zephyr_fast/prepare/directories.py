@@ -1,7 +1,8 @@
 """Finds the files of rows in a directory, at any depth.
 
 Metadata, hidden files, and directories that start with `_` are skipped. Such directories contain
-ledgers, or the output of unfinished jobs of other tools.
+ledgers, or the output of unfinished jobs of other tools. So are datasets that this package wrote
+below the directory: their rows are those of other files, and `--out` may be inside `--input`.
 
 Directories written by `datasets` (`save_to_disk`) list their files in `state.json`. Other files in
 them, such as the caches of `map`, are not part of the dataset.
@@ -14,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from zephyr_fast._core import InputError, names
-from zephyr_fast.untrusted.bounded import read_bytes
+from zephyr_fast.printed import shown, warn
+from zephyr_fast.untrusted.bounded import open_regular, read_bytes
 
 ENDINGS = tuple(names("endings"))
 
@@ -27,6 +29,11 @@ METADATA = frozenset(
 
 METADATA_BYTES_MAX = 16 << 20
 
+HEAD_BYTES = 4_096
+"""Bytes of a manifest that are searched for the name of the engine, which is its third field."""
+
+_ENGINE = re.compile(rb'"engine"\s*:\s*"zephyr-fast ')
+
 _SPLIT = re.compile(r"(?:^|[/_.-])(train|test|validation|valid|val|dev)(?=[/_.-])")
 
 
@@ -37,18 +44,22 @@ def is_supported(name: str) -> bool:
 
 def files_of(directory: str) -> list[str]:
     """Return the paths of a directory's files of rows, sorted. Links to files are followed, links
-    to directories are not.
+    to directories are not. A warning names the datasets of zephyr-fast below it, which are skipped.
 
     Raises InputError for a `DatasetDict` with several splits, because rows of a test split must
     not be mixed into the others unnoticed.
     """
     found: list[str] = []
+    written: list[str] = []
     waiting = [directory]
     while waiting:
         current = waiting.pop()
         with os.scandir(current) as scanned:
             entries = list(scanned)
         present = {entry.name for entry in entries}
+        if current != directory and _is_written(current, present):
+            written.append(current)
+            continue
         waiting += _within(current, entries, present)
         if STATE in present and "dataset_info.json" in present:
             found += _saved(current)
@@ -61,6 +72,12 @@ def files_of(directory: str) -> list[str]:
             and not entry.name.startswith(".")
             and not entry.is_dir(follow_symlinks=False)
         ]
+    if written:
+        listed = ", ".join(f"`{path}`" for path in sorted(written))
+        warn(
+            f"warning: skipped in `{shown(directory)}`: {shown(listed)} (written by zephyr-fast); "
+            "to read such a directory, pass it as an input"
+        )
     return sorted(found)
 
 
@@ -72,6 +89,19 @@ def refuse_several_splits(dataset: str, files: Sequence[str]) -> None:
             f"`{dataset}` has files of several splits ({', '.join(sorted(splits))}); name those of "
             f"one, e.g. `hf://datasets/{dataset}/**/*train*`"
         )
+
+
+def _is_written(directory: str, present: set[str]) -> bool:
+    """Whether zephyr-fast wrote a dataset here, or has begun to."""
+    if "_work" in present and os.path.isfile(os.path.join(directory, "_work", "run.json")):
+        return True
+    if "manifest.json" not in present:
+        return False
+    try:
+        with open_regular(os.path.join(directory, "manifest.json")) as file:
+            return _ENGINE.search(file.read(HEAD_BYTES)) is not None
+    except OSError:
+        return False
 
 
 def _within(
