@@ -1,10 +1,12 @@
 """A run says so where transformers tokenizes a model's files to other ids than the shards have."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, pre_tokenizers
+from tokenizers.models import BPE
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from trl import SFTConfig
 
@@ -48,7 +50,36 @@ def test_a_run_on_files_that_transformers_reads_otherwise_says_so_and_saves_the_
     assert differs_from_file(AutoTokenizer.from_pretrained(out), exact) is None
 
 
-@pytest.mark.parametrize("name", ["qwen3", "llama-3", "smollm2-135m-instruct"])
+def test_files_whose_step_for_digits_is_dropped_give_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards, base = prepared("smollm2-135m-instruct", tmp_path)
+    manifest = Manifest.read(shards)
+    check_fit(str(base), [manifest], load_tokenizer(str(shards), manifest), trust=False)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "other ids" in line]
+    assert "'2 ½ cups' gets" in line
+
+
+@pytest.mark.parametrize("number", ["½", "②", "٤", "२", "６", "𝟚"])
+def test_a_step_for_digits_that_transformers_drops_is_seen(number: str, tmp_path: Path) -> None:
+    """A tokenizer like SmolLM2's, in which a space joins the first byte of a number."""
+    split = pre_tokenizers.ByteLevel(False)
+    space, byte = (split.pre_tokenize_str(text)[0][0][0] for text in (" ", number))
+    words = [*sorted(pre_tokenizers.ByteLevel.alphabet()), space + byte]
+    exact = Tokenizer(BPE({word: id for id, word in enumerate(words)}, [(space, byte)]))
+    exact.add_special_tokens(["<|endoftext|>"])
+    exact.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), split])
+    exact.save(str(tmp_path / "tokenizer.json"))
+    content = (tmp_path / "tokenizer.json").read_bytes()
+    seen = {}
+    for name in ("GPT2Tokenizer", "PreTrainedTokenizerFast"):
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": name}))
+        seen[name] = differs_from_file(AutoTokenizer.from_pretrained(tmp_path), content)
+    assert seen["PreTrainedTokenizerFast"] is None
+    assert seen["GPT2Tokenizer"] and number in seen["GPT2Tokenizer"]
+
+
+@pytest.mark.parametrize("name", ["qwen3", "llama-3"])
 def test_files_that_transformers_reads_as_they_are_give_no_warning(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

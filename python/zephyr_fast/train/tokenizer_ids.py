@@ -19,6 +19,17 @@ AROUND = ("Hi{}\nHi", "Hi{} a", "{}Hi", "{}\n{}", "Hi {} \n")
 
 PLAIN = ("Hello, world!", " Hello", "a  b\n\n\tc", "1234567", "Grüße, 日本 👩‍👧", "it's I'm")
 
+KINDS = (
+    "2 ½ cups", "x² y ² H₂O", "① ② a③b Ⅷ", "٣ ٤ a٣b", "१ २ क३ख", "５ ６ a７b", "𝟙 𝟚 三",
+    "¿Qué? — “so” … «a»", "$5 €6 7% #8 a_b=c[0];//", "🙂 a🙂b ❤️ 🇩🇪", "مرحبا، שלום؟",
+    "e\u0301 \u0301a कि กี่ 각", "a\u00a0b\u2003c\u200bd\u3000e", "a\r\n \tb", "don’t DON'T",
+    "aB ǅ ß İ ﬁ Å",
+)  # fmt: skip
+"""Kinds of characters that the parts of a tokenizer treat apart, at the start of a word and inside:
+numbers of other scripts (transformers drops the step `Digits` of some files), punctuation, emoji,
+right-to-left and combining characters, spaces, letters with two cases or several forms.
+"""
+
 
 def differs_from_file(tokenizer: "PreTrainedTokenizerBase", content: bytes) -> str | None:
     """Return an example of a text to which a tokenizer gives other ids than a `tokenizer.json`.
@@ -61,7 +72,7 @@ def _texts(tokenizer: "PreTrainedTokenizerBase") -> Iterator[str]:
     given = [tokenizer.eos_token, tokenizer.bos_token, *tokenizer.all_special_tokens]
     special = [token for token in dict.fromkeys(given) if token]
     yield from (text.replace("{}", token) for token in special[:SPECIAL_MAX] for text in AROUND)
-    yield from PLAIN
+    yield from (*PLAIN, *KINDS)
 
 
 def _encoder(tokenizer: "PreTrainedTokenizerBase") -> Callable[[str], list[int]]:
