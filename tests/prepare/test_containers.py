@@ -302,6 +302,14 @@ def test_directories_of_metadata_or_several_splits_are_refused(tmp_path: Path) -
         built(tmp_path / "gone", tmp_path / "out")
 
 
+def test_an_open_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(LINES)
+    for mode in ("r", "rb"):
+        with open(path, mode) as file, pytest.raises(InputError, match=r"open file.*pass its path"):
+            built(file, tmp_path / "out")
+
+
 def test_objects_without_rows_are_refused_by_name(tmp_path: Path) -> None:
     for given, why in [
         ([], "`input` is empty"),

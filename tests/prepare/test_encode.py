@@ -118,9 +118,25 @@ def test_a_dialogue_without_tokens_is_named_and_nothing_is_left_out() -> None:
         ("Hi", "dialogue 1"),
         ([{"role": "user", "content": float("nan")}], "dialogue 1 .*JSON"),
         (dialogue("Hi", "\ud800"), "dialogue 1: invalid"),
+        (
+            dialogue("\ud800 ", "A"),
+            r"1: invalid_json: `messages\[0\]\.content` is not valid Unicode",
+        ),
+        (
+            {"messages": dialogue("Hi", "\udfff"), "id": 1},
+            r"1: .*`messages\[1\]\.content` is not valid",
+        ),
+        (None, "dialogue 1: it is NoneType, expected a list of messages"),
+        (3, "dialogue 1: it is int"),
     ]:
         with pytest.raises(InputError, match=why):
             zephyr_fast.encode([good, bad], "sample", "zephyr")  # type: ignore[list-item]
+    robot, torn = [{"role": "robot", "content": "a"}], dialogue("\ud800")
+    with pytest.raises(InputError, match=r"dialogue 1: .*robot"):
+        zephyr_fast.encode([good, robot, torn], "sample", "zephyr")
+    for whole in (None, {"messages": good}, "Hi"):
+        with pytest.raises(InputError, match=r"`dialogues` is .*expected an iterable of dialogues"):
+            zephyr_fast.encode(whole, "sample", "zephyr")  # type: ignore[arg-type]
     assert zephyr_fast.encode([], "sample", "zephyr").num_rows == 0
 
 

@@ -167,7 +167,14 @@ class _stored:
 
 
 def rows_or_paths(given: Iterable[Any]) -> tuple[bool, Iterable[Any]]:
-    """Return whether an iterable has rows, judging by its first item, and all its items."""
+    """Return whether an iterable has rows, judging by its first item, and all its items.
+
+    InputError if it is empty, or an open file, whose items are lines.
+    """
+    if hasattr(given, "readline"):
+        raise InputError(
+            "`input` is an open file, which is not accepted; pass its path, or `-` for stdin"
+        )
     items = iter(_unformatted(given))
     first = list(itertools.islice(items, 1))
     if not first:
