@@ -157,6 +157,7 @@ def test_an_ignored_column_neither_decides_nor_refuses(tmp_path: Path) -> None:
         (["role.bot=boss"], {"messages": TALKED}, "must be one of: system, developer, user"),
         (["prompt=prompt"], {"prompt": "q", "completion": "a"}, "has no effect"),
         (["prompt=a", "question=a"], {"a": "q", "completion": "a"}, "both name the column `a`"),
+        (["prompt=a", "prompt=q"], {"q": "q", "completion": "a"}, "`prompt` is given twice"),
         (["rolle.bot=user"], {"messages": TALKED}, "expected NAME=YOURS"),
         (["prompt"], {"messages": TALKED}, "expected NAME=YOURS"),
     ],

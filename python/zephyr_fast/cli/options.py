@@ -188,13 +188,17 @@ def open_channel(
 
 
 def pairs(option: str, given: tuple[str, ...], example: str) -> dict[str, str]:
-    """Split each `NAME=VALUE` of an option. ConfigError names the one that has another form."""
+    """Split each `NAME=VALUE` of an option. ConfigError names the one that has another form, or a
+    name that is given twice.
+    """
     _check_few(option, given)
     found = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise ConfigError(f"{option} {text}: expected {example}")
+        if name in found:
+            raise ConfigError(f"{option} {text}: `{name}` is given twice; remove one of them")
         found[name] = value
     return found
 

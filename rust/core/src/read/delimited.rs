@@ -8,18 +8,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{CHUNK_BYTES, CHUNK_ROWS_MAX, Chunk, Chunks, Input, LINE_BYTES_MAX, RawRow};
 use crate::error::{Error, Result};
 
-/// The rows of a table.
+/// Read after the last byte of the file: a line that only an open quote can include in a cell. The
+/// CSV reader ends an open quote at the end of the file without an error.
+const END_LINE: &[u8] = b"\nx";
+
+/// The rows of a table. The last chunk is an error if the file ends within a quoted cell.
 pub(super) fn rows(stream: Box<dyn Read + Send>, delimiter: u8, input: &Input) -> Result<Chunks> {
     let seen = Arc::new(Mutex::new(Seen::default()));
-    let stream = ShortRows { stream, seen: Arc::clone(&seen) };
+    let stream = ShortRows { stream, end: END_LINE, seen: Arc::clone(&seen) };
     // Rows with fewer or more cells go to the quarantine. They do not end the file.
     let mut reader =
         csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(stream);
     let failed = |error: csv::Error| Error::input(&input.path, error);
-    let header = reader.byte_headers().map_err(failed)?.clone();
+    let mut header = reader.byte_headers().map_err(failed)?.clone();
+    if has_ended(&reader, &seen) {
+        check_closed(&header, &reader).map_err(|why| Error::input(&input.path, why))?;
+        header.clear();
+    }
     let names = names(&header).map_err(|why| Error::input(&input.path, why))?;
     let is_empty = header.is_empty();
-    let rows = Rows { reader, seen, names, input: input.clone(), is_over: is_empty };
+    let rows = Rows { reader, seen, names, input: input.clone(), failure: None, is_over: is_empty };
     Ok(Box::new(rows))
 }
 
@@ -48,17 +56,25 @@ struct Rows {
     seen: Arc<Mutex<Seen>>,
     names: Vec<Option<Vec<u8>>>,
     input: Input,
+    failure: Option<Error>,
     is_over: bool,
 }
 
 impl Rows {
-    fn chunk(&mut self) -> std::result::Result<Chunk, csv::Error> {
+    /// Reads rows, and keeps the error after them, if there is one, in `failure`.
+    fn chunk(&mut self) -> Chunk {
         let mut chunk = Chunk { input: self.input.ordinal, ..Chunk::default() };
         let mut record = csv::ByteRecord::new();
         while chunk.bytes.len() < CHUNK_BYTES && chunk.rows.len() < CHUNK_ROWS_MAX {
             locked(&self.seen).since_row = 0;
-            if !self.reader.read_byte_record(&mut record)? {
-                self.is_over = true;
+            let line = self.reader.position().line();
+            if let Err(why) = self.reader.read_byte_record(&mut record) {
+                self.failure = Some(self.error(format!("line {line}: {why}")));
+                break;
+            }
+            if has_ended(&self.reader, &self.seen) {
+                let closed = check_closed(&record, &self.reader);
+                (self.failure, self.is_over) = (closed.err().map(|why| self.error(why)), true);
                 break;
             }
             let position = record.position().cloned().unwrap_or_else(csv::Position::new);
@@ -68,13 +84,17 @@ impl Rows {
             self.write(&record, &mut chunk.bytes);
             chunk.rows.push(RawRow {
                 offset,
-                length: self.reader.position().byte() - offset,
+                length: self.reader.position().byte().min(locked(&self.seen).bytes) - offset,
                 line: position.line() + rest_of_break,
                 start,
                 end: chunk.bytes.len(),
             });
         }
-        Ok(chunk)
+        chunk
+    }
+
+    fn error(&self, why: impl std::fmt::Display) -> Error {
+        Error::input(&self.input.path, why)
     }
 
     /// Writes a row as JSON: an object, or an array if its number of cells differs from the
@@ -105,17 +125,38 @@ impl Iterator for Rows {
     type Item = Result<Chunk>;
 
     fn next(&mut self) -> Option<Result<Chunk>> {
-        if self.is_over {
-            return None;
-        }
-        match self.chunk() {
-            Ok(chunk) => (!chunk.rows.is_empty()).then_some(Ok(chunk)),
-            Err(error) => {
-                self.is_over = true;
-                Some(Err(Error::input(&self.input.path, error)))
+        if !self.is_over && self.failure.is_none() {
+            let chunk = self.chunk();
+            if !chunk.rows.is_empty() {
+                return Some(Ok(chunk));
             }
         }
+        self.is_over = true;
+        self.failure.take().map(Err)
     }
+}
+
+/// Whether the CSV reader has read all of [`END_LINE`]. A row in the last line of the file ends at
+/// its line break.
+fn has_ended(reader: &csv::Reader<ShortRows>, seen: &Mutex<Seen>) -> bool {
+    reader.position().byte() > locked(seen).bytes + 1
+}
+
+/// Fails if the last row of a stream is more than the line after the file, because the quote of its
+/// last cell was not closed.
+fn check_closed(
+    record: &csv::ByteRecord,
+    reader: &csv::Reader<ShortRows>,
+) -> std::result::Result<(), String> {
+    let cell = record.iter().next_back().unwrap_or_default();
+    if !cell.contains(&b'\n') {
+        return Ok(());
+    }
+    let line = reader.position().line() - memchr::memchr_iter(b'\n', cell).count() as u64;
+    Err(format!(
+        "it ends in the middle of the quoted cell that starts in line {line}; is a closing quote \
+         missing, or is the file incomplete?"
+    ))
 }
 
 /// Writes text as a JSON string. Bytes that are not UTF-8 are kept, so that the row is quarantined
@@ -133,10 +174,12 @@ fn write_text(text: &[u8], json: &mut Vec<u8>) {
     json.push(b'"');
 }
 
-/// A stream that fails once a single row has read too many bytes. The CSV reader has no such limit,
-/// and an unclosed quote turns the rest of the file into one row.
+/// A stream that ends with [`END_LINE`], and fails once a single row has read too many bytes. The CSV
+/// reader has no such limit, and an unclosed quote turns the rest of the file into one row.
 struct ShortRows {
     stream: Box<dyn Read + Send>,
+    /// What remains of [`END_LINE`].
+    end: &'static [u8],
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -148,8 +191,11 @@ impl Read for ShortRows {
             )));
         }
         let read = self.stream.read(buffer)?;
-        locked(&self.seen).add(buffer.get(..read).unwrap_or_default());
-        Ok(read)
+        if read > 0 {
+            locked(&self.seen).add(buffer.get(..read).unwrap_or_default());
+            return Ok(read);
+        }
+        self.end.read(buffer)
     }
 }
 
@@ -244,5 +290,48 @@ mod tests {
         assert!(read(b"\xff\n").expect_err("is refused").to_string().contains("not UTF-8"));
         assert!(read(b"").expect("reads").is_empty());
         assert!(read(b"a,b\n").expect("reads").is_empty());
+    }
+
+    #[test]
+    fn a_file_that_ends_in_a_quoted_cell_fails_with_the_line_of_the_quote() {
+        for (text, line) in [
+            ("a,b\n1,2\n3,\"4\n5,6\n7,8\n", 3),
+            ("a,b\n\n\"1\n\",\"2\n\n", 4),
+            ("a,b\r\n1,2\r\n\"3,4\r\n5,6", 3),
+            ("a,b\n1,2\n3,\"4", 3),
+            ("a,b\n1,\"", 2),
+            ("a,b\n1,\"2\"\"", 2),
+            ("\"a,b\n1,2\n", 1),
+            ("a,\"b\n1,2\n", 1),
+            ("\"", 1),
+        ] {
+            let error = read(text.as_bytes()).expect_err("is refused").to_string();
+            let expected = format!("the quoted cell that starts in line {line};");
+            assert!(error.contains("`x.csv`") && error.contains(&expected), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_file_and_quotes_inside_a_cell_do_not_change_its_rows() {
+        let expected = [r#"{"a":"1","b":"2\"x"}"#, r#"{"a":"3 \"","b":"4"}"#];
+        for end in ["", "\n", "\r", "\r\n", "\n\n", "\r\n\r\n"] {
+            let text = format!("a,b\n1,2\"x\n3 \",\"4\"{end}");
+            let found = read(text.as_bytes()).expect("reads");
+            assert_eq!(found.iter().map(|(_, row)| row.as_str()).collect::<Vec<_>>(), expected);
+            let (row, _) = &found[1];
+            let length = "3 \",\"4\"".len() + end.len().min(1);
+            assert_eq!((row.offset, row.length, row.line), (10, length as u64, 3), "{end:?}");
+        }
+        for text in ["\n", "\u{feff}", "x", "a,x\n\r\n"] {
+            assert!(read(text.as_bytes()).expect("reads").is_empty(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_over_the_limit_ends_the_file_behind_the_rows_before_it() {
+        let mut text = b"a,b\n1,2\n3,\"".to_vec();
+        text.resize(LINE_BYTES_MAX * 2, b'x');
+        let error = read(&text).expect_err("is refused").to_string();
+        assert!(error.contains("line 3: a row exceeds"), "{error}");
     }
 }

@@ -46,6 +46,8 @@ pub(in crate::read) fn form_of(head: &[u8], is_all: bool) -> Form {
     };
     let is_one_line = |end: usize| is_all && text[end..].trim_ascii().is_empty();
     let is_row = match line_end {
+        // Rows in an array are one document, whatever follows. That is then an error.
+        Some(_) if starts_with_object_in_array(text) => false,
         Some(end) => !is_one_line(end),
         // A string cannot continue on the next line, so this is a row that was cut off.
         None => nesting.in_string && !others.is_empty(),
@@ -63,6 +65,11 @@ pub(in crate::read) fn form_of(head: &[u8], is_all: bool) -> Form {
     } else {
         Form::Lines
     }
+}
+
+/// Whether a text starts with an array whose first element is an object.
+fn starts_with_object_in_array(text: &[u8]) -> bool {
+    text.strip_prefix(b"[").is_some_and(|inside| inside.trim_ascii_start().starts_with(b"{"))
 }
 
 /// Whether a text starts with a complete JSON value.
