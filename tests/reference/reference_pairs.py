@@ -43,15 +43,18 @@ Pair = tuple[str, str, float | None, float | None]
 """Chosen and rejected text, and their scores."""
 
 
+NO_SCORE = {"", "-", "n/a", "na", "nan", "none", "null"}
+
+
 def number(written: Any) -> float | None:
-    """A score as sources write it: 4, 4.5, "4"; anything else is none."""
+    """A score as sources write it: 4, 4.5, "4", or one of the words for none."""
     if isinstance(written, bool) or written is None:
         return None
-    try:
-        value = float(written)
-    except ValueError:
+    if isinstance(written, str) and written.strip().lower() in NO_SCORE:
         return None
-    return value if math.isfinite(value) else None
+    value = float(written)
+    assert math.isfinite(value)
+    return value
 
 
 def score(completion: dict[str, Any], score_by: str, repair: bool) -> float | None:

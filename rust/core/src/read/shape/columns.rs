@@ -132,11 +132,12 @@ impl<'row> Columns<'row> {
     }
 
     /// A number, which may be written as text; `None` if the field is missing, null, or a text that
-    /// is no number.
+    /// says so.
     pub(super) fn maybe_number(&self, name: &str) -> Result<Option<f64>, Reason> {
         let Some(value) = self.get(name)? else { return Ok(None) };
         if value.starts_with('"') {
-            return Ok(self.maybe_text(name)?.and_then(|text| super::score::written(&text)));
+            let text = self.maybe_text(name)?.unwrap_or_default();
+            return super::score::written(&text).map_err(|why| self.wrong(name, &why));
         }
         match value.parse::<f64>() {
             Ok(number) if number.is_finite() => Ok(Some(number)),
@@ -337,7 +338,8 @@ mod tests {
 
     #[test]
     fn a_field_is_read_once_and_said_in_its_own_words() {
-        let row = br#"{"a": "x", "a": "y", "b": null, "c": 5, "d": [1], "e": "8.5", "f": "N/A"}"#;
+        let row = br#"{"a": "x", "a": "y", "b": null, "c": 5, "d": [1], "e": "8.5", "f": "N/A",
+            "a2": "2,5"}"#;
         let row = Columns::of(row).expect("is an object");
         let detail = |reason: Reason| reason.detail.unwrap_or_default();
         assert_eq!(row.text("a").map_err(detail), Err("`a` is written twice".to_owned()));
@@ -347,6 +349,10 @@ mod tests {
         assert_eq!(row.maybe_text("z"), Ok(None));
         assert_eq!(row.maybe_number("e"), Ok(Some(8.5)));
         assert_eq!(row.maybe_number("f"), Ok(None));
+        assert_eq!(
+            row.maybe_number("a2").map_err(detail),
+            Err("`a2` is the text `2,5`, expected a number or `N/A`".to_owned())
+        );
         assert_eq!(
             row.objects("d").err().map(detail).as_deref(),
             Some("`d[0]` is a number, expected an object")

@@ -1,5 +1,6 @@
 //! Scores as sources write them, and the columns that have those of a pair.
 
+use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 use super::Cursor;
@@ -18,6 +19,12 @@ pub(super) const COLUMNS: [[&str; 2]; 8] = [
     ["rating_chosen", "rating_rejected"],
     ["reward_chosen", "reward_rejected"],
 ];
+
+/// Texts that say that there is no score, in small letters.
+const NO_SCORE: [&str; 7] = ["", "-", "n/a", "na", "nan", "none", "null"];
+
+/// Characters of a wrong score in a message.
+const SHOWN_CHARS_MAX: usize = 40;
 
 /// The scores of a pair, chosen first.
 pub(super) type Scores = [Option<f64>; 2];
@@ -49,7 +56,8 @@ pub(super) fn of(columns: &Columns<'_>) -> Result<Scores, Reason> {
     Ok(Scores::default())
 }
 
-/// A score as the sources write it: `4`, `4.5`, `"4"`; `"N/A"`, `""` and null are no score.
+/// A score as the sources write it: `4`, `4.5`, `"4"`; null and the texts of [`NO_SCORE`] are no
+/// score, and any other text is an error.
 pub(super) fn score<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -60,20 +68,28 @@ pub(super) fn score<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
     }
     Ok(match Written::deserialize(deserializer)? {
         Written::Number(number) => Some(number),
-        Written::Text(text) => written(&text),
+        Written::Text(text) => written(&text).map_err(D::Error::custom)?,
         Written::Nothing(()) => None,
     })
 }
 
-/// The number that a text says.
-pub(super) fn written(text: &str) -> Option<f64> {
-    text.trim().parse().ok().filter(|number: &f64| number.is_finite())
+/// The score that a text says, or what is wrong with it.
+pub(super) fn written(text: &str) -> Result<Option<f64>, String> {
+    let text = text.trim();
+    match text.parse().ok().filter(|number: &f64| number.is_finite()) {
+        Some(number) => Ok(Some(number)),
+        None if NO_SCORE.iter().any(|none| none.eq_ignore_ascii_case(text)) => Ok(None),
+        None => {
+            let shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
+            Err(format!("is the text `{shown}`, expected a number or `N/A`"))
+        }
+    }
 }
 
 /// A score, or `Some(None)` where the source says that there is none.
 pub(super) fn quick(cursor: &mut Cursor) -> Option<Option<f64>> {
     match cursor.peek()? {
-        b'"' => cursor.borrowed_text().map(|text| written(&text)),
+        b'"' => cursor.borrowed_text().and_then(|text| written(&text).ok()),
         _ => cursor.maybe(Cursor::float),
     }
 }

@@ -317,7 +317,13 @@ fn score<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::E
     }
     Ok(match Written::deserialize(deserializer)? {
         Written::Number(number) => Some(number),
-        Written::Text(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
+        Written::Text(text) => match text.trim().parse::<f64>() {
+            Ok(number) if number.is_finite() => Some(number),
+            _ => match text.trim().to_lowercase().as_str() {
+                "" | "-" | "n/a" | "na" | "nan" | "none" | "null" => None,
+                _ => return Err(serde::de::Error::custom("neither a score nor none")),
+            },
+        },
         Written::Nothing(()) => None,
     })
 }
