@@ -87,7 +87,10 @@ def rating(fields: Fields, name: str) -> float | None:
     value = once(fields, name)
     if isinstance(value, bool | list | dict):
         raise Refused("invalid_row")
-    return number(value)
+    try:
+        return number(value)
+    except ValueError:
+        raise Refused("invalid_row") from None
 
 
 def scores(fields: Fields) -> tuple[float | None, float | None]:

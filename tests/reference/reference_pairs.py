@@ -47,13 +47,16 @@ NO_SCORE = {"", "-", "n/a", "na", "nan", "none", "null"}
 
 
 def number(written: Any) -> float | None:
-    """A score as sources write it: 4, 4.5, "4", or one of the words for none."""
+    """A score as sources write it: 4, 4.5, "4", or one of the words for none. Raises ValueError for
+    any other text.
+    """
     if isinstance(written, bool) or written is None:
         return None
     if isinstance(written, str) and written.strip().lower() in NO_SCORE:
         return None
     value = float(written)
-    assert math.isfinite(value)
+    if not math.isfinite(value):
+        raise ValueError(written)
     return value
 
 
