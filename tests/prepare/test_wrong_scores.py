@@ -1,9 +1,11 @@
 """A score that cannot be read is an error of its row: it decides which completion is chosen."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from out_folder import ledger
@@ -37,3 +39,18 @@ def test_a_text_is_a_number_or_says_that_there_is_none(
     assert (line["reason"] == "invalid_row") == (score in WRONG), line
     if score in WRONG and form is pair:
         assert f"`score_chosen` is the text `{score}`" in line["detail"]
+
+
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64()])
+def test_an_infinite_number_in_a_table_is_no_missing_score(kind: Any, tmp_path: Path) -> None:
+    scores = [8.1, math.inf, -math.inf, math.nan, None, 0.1]
+    size = len(scores)
+    table = pa.table(
+        {name: [text] * size for name, text in ANSWERS.items()}
+        | {"score_chosen": pa.array(scores, kind), "score_rejected": [0.0] * size}
+    )
+    settings = {"shards.tokens": False, "dedup.exact": False}
+    out = tmp_path / "out"
+    binarize("ultrafeedback", input=table, out=out, overrides=settings, max_bad_rows=2)
+    reasons = [line["reason"] for line in ledger(out)]
+    assert [reason == "invalid_row" for reason in reasons] == [False, True, True] + [False] * 3

@@ -52,6 +52,8 @@ def number(written: Any) -> float | None:
     """
     if isinstance(written, bool) or written is None:
         return None
+    if isinstance(written, float) and math.isnan(written):
+        return None
     if isinstance(written, str) and written.strip().lower() in NO_SCORE:
         return None
     value = float(written)

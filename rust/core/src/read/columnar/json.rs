@@ -10,13 +10,14 @@ use arrow_array::cast::AsArray;
 use arrow_array::temporal_conversions::as_datetime;
 use arrow_array::timezone::Tz;
 use arrow_array::types::{
-    ArrowTimestampType, TimestampMicrosecondType, TimestampMillisecondType,
-    TimestampNanosecondType, TimestampSecondType,
+    ArrowPrimitiveType, ArrowTimestampType, Float32Type, Float64Type, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
 };
 use arrow_array::{Array, ArrayAccessor, PrimitiveArray};
 use arrow_json::writer::NullableEncoder;
 use arrow_json::{Encoder, EncoderFactory, EncoderOptions};
 use arrow_schema::{ArrowError, DataType, FieldRef, TimeUnit};
+use serde::Serialize;
 
 /// Fields whose bytes are written as hexadecimal digits if they are not text.
 const IDS: [&str; 2] = ["id", "prompt_id"];
@@ -48,6 +49,12 @@ impl EncoderFactory for Values {
                 TimeUnit::Microsecond => instants::<TimestampMicrosecondType>(array),
                 TimeUnit::Nanosecond => instants::<TimestampNanosecondType>(array),
             },
+            DataType::Float32 if has_infinity(array.as_primitive::<Float32Type>()) => {
+                Box::new(Floats(array.as_primitive::<Float32Type>()))
+            }
+            DataType::Float64 if has_infinity(array.as_primitive::<Float64Type>()) => {
+                Box::new(Floats(array.as_primitive::<Float64Type>()))
+            }
             kind if is_unwritable(kind) => Box::new(Unwritable),
             _ => return Ok(None),
         };
@@ -114,6 +121,25 @@ fn write_hex(json: &mut Vec<u8>, bytes: &[u8]) -> std::io::Result<()> {
     bytes.iter().try_for_each(|byte| write!(json, "{byte:02x}"))?;
     json.push(b'"');
     Ok(())
+}
+
+fn has_infinity<T: ArrowPrimitiveType<Native: Into<f64>>>(array: &PrimitiveArray<T>) -> bool {
+    array.values().iter().any(|number| (*number).into().is_infinite())
+}
+
+/// Writes an infinite number as text, which is no score. Arrow writes null, as for a missing one.
+struct Floats<'a, T: ArrowPrimitiveType>(&'a PrimitiveArray<T>);
+
+impl<T: ArrowPrimitiveType<Native: Into<f64> + Serialize>> Encoder for Floats<'_, T> {
+    fn encode(&mut self, index: usize, json: &mut Vec<u8>) {
+        let number = self.0.value(index);
+        let written = match number.into() {
+            f64::INFINITY => write!(json, "\"inf\""),
+            f64::NEG_INFINITY => write!(json, "\"-inf\""),
+            _ => serde_json::to_writer(json, &number).map_err(Into::into),
+        };
+        debug_assert!(written.is_ok(), "memory can be written to");
+    }
 }
 
 /// Writes times in a named zone in UTC.
