@@ -51,7 +51,8 @@ pub const NO_THREAD: &str = "failed to spawn thread";
 /// The error of a thread that the system does not start.
 pub fn no_thread(error: impl std::fmt::Display) -> Error {
     Error::MemoryLimit(format!(
-        "the system refused a thread or its memory ({error}); use fewer `--threads`, or raise the limit"
+        "the system refused a thread or its memory ({error}); use fewer `--threads`, or raise the \
+         limit"
     ))
 }
 

@@ -177,19 +177,24 @@ fn missing(
     named: &[Named],
     extra: &[Named],
 ) -> Vec<AddedToken> {
-    let there: Vec<&AddedToken> = before.values().collect();
+    let there: HashMap<&str, &AddedToken> =
+        before.values().map(|token| (token.content.as_str(), token)).collect();
     let mut missing: Vec<Named> = decoder
         .values()
-        .filter(|token| !there.contains(&&token.added()))
+        .filter(|token| there.get(token.content.as_str()) != Some(&&token.added()))
         .map(|token| Named::Full(token.clone()))
         .collect();
     let known: BTreeSet<String> = there
-        .iter()
-        .map(|token| token.content.clone())
+        .keys()
+        .map(|content| (*content).to_owned())
         .chain(missing.iter().map(|token| token.content().to_owned()))
         .collect();
+    // By content, since a list from a stranger may be long.
+    let mut seen: HashMap<&str, Vec<&Named>> = HashMap::new();
     for token in named.iter().chain(extra) {
-        if !known.contains(token.content()) && !missing.contains(token) {
+        let alike = seen.entry(token.content()).or_default();
+        if !known.contains(token.content()) && !alike.contains(&token) {
+            alike.push(token);
             missing.push(token.clone());
         }
     }
