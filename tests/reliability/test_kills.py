@@ -16,7 +16,7 @@ import pytest
 
 from faulty import Faulty
 from out_folder import files
-from shell import command, popen, rows_file
+from shell import command, opened, popen, rows_file
 
 KILLS = 10_000 if os.environ.get("ZEPHYR_FAST_LONG") else 100
 SEED = int(os.environ.get("ZEPHYR_FAST_SEED", random.randrange(10**6)))
@@ -26,17 +26,6 @@ HANGS = 300
 """Seconds after which a command that was told to end is taken for hanging, on however slow a
 machine.
 """
-
-
-def opened(process: int) -> set[Path]:
-    """The files that a process has open."""
-    found = set()
-    for handle in Path(f"/proc/{process}/fd").iterdir():
-        try:
-            found.add(handle.readlink())
-        except OSError:  # closed meanwhile
-            continue
-    return found
 
 
 def started(words: list[str | Path], out: Path) -> subprocess.Popen[str]:

@@ -3,14 +3,13 @@ a result is taken for a whole one.
 """
 
 import json
-import os
 import signal
 from pathlib import Path
 
 import pytest
 
 from collecting import written
-from shell import command, ended_by, popen
+from shell import command, ended_by, opened, popen
 from simulated import Simulated, rows, settings
 
 BOTH = pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
@@ -26,9 +25,8 @@ def test_a_report_on_many_rows_is_left(sent: signal.Signals, tmp_path: Path) -> 
     (tmp_path / "_log" / "settings.json").write_text(json.dumps(settings(judges)))
     page = tmp_path / "report.html"
     running = popen(*command("feedback", "report", tmp_path, "--html", page))
-    opened = Path(f"/proc/{running.pid}/fd")
     try:
-        while str(file) not in {os.path.realpath(one) for one in opened.iterdir()}:
+        while file.resolve() not in opened(running.pid):
             assert running.poll() is None, running.communicate()
         said = ended_by(running, sent)
     finally:

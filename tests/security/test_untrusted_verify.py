@@ -17,7 +17,7 @@ import pytest
 
 import zephyr_fast
 from out_folder import files, manifest
-from shell import command, popen, shell
+from shell import command, opened, popen, shell
 from zephyr_fast import InputError, IntegrityError
 from zephyr_fast.dataset.manifest import seal
 from zephyr_fast.dataset.verify import verify
@@ -286,10 +286,7 @@ def test_ctrl_c_is_answered_while_a_large_file_is_read(copy: Path) -> None:
         file.truncate(1 << 42)
     line, environment = command("verify", copy)
     running = popen(line, environment)
-    opened = Path(f"/proc/{running.pid}/fd")
-    while not any(
-        os.path.realpath(name).endswith("train-00099.arrow") for name in opened.iterdir()
-    ):
+    while not any(file.name == "train-00099.arrow" for file in opened(running.pid)):
         assert running.poll() is None
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)

@@ -90,7 +90,7 @@ def encode(
 def _encoded(by: tuple[Path, str, bool, bool], rows: list[_Read]) -> bytes:
     try:
         return _core.encode(by, rows)
-    except UnicodeEncodeError:  # a text that is no Unicode: its refusal names the dialogue
+    except UnicodeEncodeError:  # a text with half a character: the refusal names its dialogue
         for number, (_, messages) in enumerate(rows):
             if messages:
                 whole = [{"role": role, "content": content} for role, content in messages]

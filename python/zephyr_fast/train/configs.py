@@ -122,7 +122,7 @@ def parse(
         (arguments_type, kind, ModelConfig), allow_abbrev=False, prog="python -m zephyr_fast.train"
     )
     parser.error = _reject
-    parser.set_defaults(eval_on_start=None)  # unless given, `run` decides
+    parser.set_defaults(eval_on_start=None)  # `run` decides if it was not given
     # argparse has no public list of its options; the `--no_x` forms are among them.
     options = parser._option_string_actions
     known = {action.dest for action in options.values()}

@@ -40,10 +40,7 @@ def merge(adapter: str, out: str | Path, *, dtype: str | None = None) -> Path:
     draft = out.with_name(f".{out.name}.partial")
     shutil.rmtree(draft, ignore_errors=True)
     try:
-        draft.mkdir(parents=True)  # never through a link in its place, which `rmtree` leaves
-    except FileExistsError:
-        raise OutputExistsError(f"`{draft}` is not a directory; remove it") from None
-    try:
+        _make(draft)
         model = _merged(adapter, base, dtype)
         model.save_pretrained(draft)
         _save_rest(adapter, base, model, draft)
@@ -51,6 +48,13 @@ def merge(adapter: str, out: str | Path, *, dtype: str | None = None) -> Path:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return out
+
+
+def _make(draft: Path) -> None:
+    try:
+        draft.mkdir(parents=True)  # never through a link in its place, which `rmtree` leaves
+    except FileExistsError:
+        raise OutputExistsError(f"`{draft}` is not a directory; remove it") from None
 
 
 def _merged(adapter: str, base: str, dtype: str | None) -> Any:

@@ -93,7 +93,7 @@ impl Preferences {
     /// The first row with the opposite preference.
     #[must_use]
     pub fn contradicted_by(&self, verdict: Verdict) -> Option<i64> {
-        // Two equal completions are no preference.
+        // Between two equal completions there is no preference.
         let opposite = (verdict.said != verdict.opposite).then_some(verdict.opposite)?;
         self.rows.get(&opposite).copied()
     }

@@ -194,7 +194,7 @@ fn is_all(text: &str, name: &str) -> Result<bool, Error> {
         if text.chars().any(|letter| letter.is_ascii() && !is_of_kind(letter)) {
             return Some(false);
         }
-        // A letter is no digit in any language.
+        // Letters are not digits in any language.
         let has_letter = || text.chars().any(|letter| !letter.is_ascii() && letter.is_alphabetic());
         if matches!(name, "isdigit" | "isdecimal") && has_letter() {
             return Some(false);

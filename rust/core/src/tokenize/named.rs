@@ -189,7 +189,7 @@ fn missing(
         .map(|content| (*content).to_owned())
         .chain(missing.iter().map(|token| token.content().to_owned()))
         .collect();
-    // By content, since a list from a stranger may be long.
+    // By content, since an untrusted list may be long.
     let mut seen: HashMap<&str, Vec<&Named>> = HashMap::new();
     for token in named.iter().chain(extra) {
         let alike = seen.entry(token.content()).or_default();

@@ -13,7 +13,7 @@ const LISTS: [List; 2] =
 pub(super) fn parse(columns: &Columns<'_>) -> Result<Dialogue, Reason> {
     columns.check(&LISTS, &[])?;
     let input = columns.object("input")?;
-    // The input is a row within the row, with fields of its own.
+    // The input is a row within the row and has its fields.
     input.check(&[("messages", Level::Message)], &[])?;
     let context = input.messages("messages")?;
     let side = |name: &str| -> Result<Vec<Turn>, Reason> {

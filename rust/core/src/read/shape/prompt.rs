@@ -31,7 +31,7 @@ impl<'row> Prompt<'row> {
             b'"' => cursor.borrowed_text().map(Prompt::Text),
             b'[' => {
                 let messages = cursor.list(Message::quick)?;
-                // Messages that say nothing may be no prompt at all: serde_json must tell.
+                // Empty messages may not be a prompt at all: serde_json decides.
                 let is_said = messages.iter().any(|message| !message.is_empty());
                 is_said.then_some(Prompt::Messages(messages))
             }
