@@ -17,6 +17,8 @@
 
 use std::borrow::Cow;
 
+use crate::words::FirstLetters;
+
 /// Starts of lines of code: comments, prompts, decorators, tables and docstrings.
 const STARTS: [&str; 12] =
     ["# ", "#!", "//", "/*", "*/", "-- ", "$ ", "@", "% ", "|", "\"\"\"", "'''"];
@@ -37,8 +39,8 @@ const OPENERS: [&str; 10] =
     ["case", "class", "def", "elif", "except", "for", "if", "switch", "while", "with"];
 /// First words of queries, in capitals.
 const QUERIES: [&str; 7] = ["CREATE", "DELETE", "FROM", "INSERT", "SELECT", "UPDATE", "WHERE"];
-/// Length of the longest of these words.
-const WORD_BYTES_MAX: usize = 8;
+const FIRST_LETTERS: FirstLetters =
+    FirstLetters::of(&ALONE).and(&STATEMENTS).and(&OPENERS).and(&QUERIES);
 
 /// A line of a text, without its line end.
 #[derive(Debug, Clone, Copy)]
@@ -127,24 +129,26 @@ fn looks_like_code(line: &str, is_marked: bool) -> bool {
 fn has_mark(line: &[u8]) -> bool {
     const BLOCK: usize = 32;
     let is_mark = |byte: u8, next: u8| {
-        (byte == b'=')
-            | (byte == b'<')
-            | (byte == b'>')
-            | (byte == b'{')
-            | (byte == b'}')
+        matches!(byte, b'<'..=b'>' | b'{'..=b'}' | b'\\' | b'`')
+            || next == b'(' && !matches!(byte, b' ' | b'\t' | b'(' | b'"' | b'\'')
+            || byte == b':' && next == b'/'
+    };
+    // The same with few comparisons, for every parenthesis and slash.
+    let may_be = |byte: u8, next: u8| {
+        (byte.wrapping_sub(b'<') < 3)
+            | (byte.wrapping_sub(b'{') < 3)
             | (byte == b'\\')
-            | (byte == b'|')
             | (byte == b'`')
-            | ((next == b'(') & !matches!(byte, b' ' | b'\t' | b'(' | b'"' | b'\''))
-            | ((byte == b':') & (next == b'/'))
+            | (next == b'(')
+            | (next == b'/')
     };
     let mut start = 0;
     while let Some(window) = line[start..].first_chunk::<{ BLOCK + 1 }>() {
         let mut found = false;
         for offset in 0..BLOCK {
-            found |= is_mark(window[offset], window[offset + 1]);
+            found |= may_be(window[offset], window[offset + 1]);
         }
-        if found {
+        if found && window.windows(2).any(|pair| is_mark(pair[0], pair[1])) {
             return true;
         }
         start += BLOCK;
@@ -160,14 +164,14 @@ fn reads_like_code(text: &str) -> bool {
     if text.ends_with(';') || !has_letter && STARTS.iter().any(|start| text.starts_with(start)) {
         return true;
     }
-    let mut words = text.split_whitespace();
-    let Some(first) = words.next().map(|first| first.trim_end_matches([':', ';'])) else {
-        return false;
-    };
-    if first.len() > WORD_BYTES_MAX {
+    let words = text.trim_start();
+    let end = words.find(char::is_whitespace).unwrap_or(words.len());
+    let first = words[..end].trim_end_matches([':', ';']);
+    // Few lines begin with such a word.
+    if !first.bytes().next().is_some_and(|letter| FIRST_LETTERS.have(letter, first.len())) {
         return false;
     }
-    let rest = words.take(STATEMENT_WORDS_MAX).count();
+    let rest = words[end..].split_whitespace().take(STATEMENT_WORDS_MAX).count();
     let is_short = rest < STATEMENT_WORDS_MAX && !text.ends_with(['.', '!', '?']);
     (rest == 0 && ALONE.contains(&first))
         || (is_short && STATEMENTS.contains(&first))
@@ -213,4 +217,53 @@ fn unquoted(line: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A byte at a time, as the doc of `has_mark` says.
+    fn slow_mark(line: &[u8]) -> bool {
+        let calls = |word: u8| !b" \t(\"'".contains(&word);
+        line.iter().any(|byte| b"=<>{}\\|`".contains(byte))
+            || line.windows(2).any(|pair| calls(pair[0]) && pair[1] == b'(' || pair == b":/")
+    }
+
+    #[test]
+    fn marks_are_found_at_every_place_of_a_line() {
+        for byte in 0..=u8::MAX {
+            for next in [b' ', b'(', b'/', b'a'] {
+                for before in 0..70 {
+                    let mut line = vec![b'a'; 70];
+                    line[before] = byte;
+                    if let Some(place) = line.get_mut(before + 1) {
+                        *place = next;
+                    }
+                    for line in [&line[..], &line[..=before], &line[before..]] {
+                        assert_eq!(has_mark(line), slow_mark(line), "{line:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_listed_word_is_found() {
+        for word in ALONE {
+            assert!(reads_like_code(word) && !reads_like_code(&format!("{word}s")), "{word}");
+        }
+        for word in STATEMENTS {
+            assert!(reads_like_code(&format!("\u{a0}{word}: a b c")), "{word}");
+            assert!(!reads_like_code(&format!("{word} a b c d")), "{word}");
+            assert!(!reads_like_code(&format!("{word} a b.")), "{word}");
+        }
+        for word in OPENERS {
+            assert!(reads_like_code(&format!("{word} a b c d e:")), "{word}");
+        }
+        for word in QUERIES {
+            assert!(reads_like_code(&format!("{word} a b c d e.")), "{word}");
+            assert!(!reads_like_code(&format!("{} a b c d e.", word.to_lowercase())), "{word}");
+        }
+    }
 }

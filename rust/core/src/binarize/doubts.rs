@@ -71,13 +71,17 @@ pub struct Verdict {
 #[must_use]
 pub fn verdicts(dialogue: &Dialogue, pairs: &[Pair]) -> Vec<Verdict> {
     let prompt = sign_dialogue(dialogue);
-    let key = |first: &str, second: &str| {
-        let hashes = [prompt, xxh3_128(first.as_bytes()), xxh3_128(second.as_bytes())];
-        xxh3_128(&hashes.map(u128::to_le_bytes).concat())
+    let key = |first: u128, second: u128| {
+        let mut bytes = [0; 3 * size_of::<u128>()];
+        for (bytes, hash) in bytes.as_chunks_mut().0.iter_mut().zip([prompt, first, second]) {
+            *bytes = hash.to_le_bytes();
+        }
+        xxh3_128(&bytes)
     };
-    let verdict = |pair: &Pair| Verdict {
-        said: key(&pair.chosen, &pair.rejected),
-        opposite: key(&pair.rejected, &pair.chosen),
+    let verdict = |pair: &Pair| {
+        let chosen = xxh3_128(pair.chosen.as_bytes());
+        let rejected = xxh3_128(pair.rejected.as_bytes());
+        Verdict { said: key(chosen, rejected), opposite: key(rejected, chosen) }
     };
     pairs.iter().map(verdict).collect()
 }

@@ -1,6 +1,9 @@
 //! The fields that decide what is trained but that no shape uses, see [`super::unsupported`], and how
 //! their names are found in any spelling.
 
+use super::ordinary::is_ordinary;
+use crate::words::{FirstLetters, is_separator};
+
 /// The kind of object that a field belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level {
@@ -175,40 +178,18 @@ const ATTENTION_MASK: &str = "attention_mask";
 /// Longer names are not searched for words.
 const WORDY_BYTES_MAX: usize = 64;
 
-/// More letters than a name has.
-const LETTERS_MAX: usize = 24;
-
-/// By the number of letters of a name, a bit for each letter that one begins with.
-struct FirstLetters([u32; LETTERS_MAX]);
-
 /// Those of [`GROUPS`].
-const NAMED: FirstLetters = FirstLetters::of(&GROUPS);
+const NAMED: FirstLetters = first_letters(&GROUPS);
 /// Those of [`WORDS`].
-const WORDED: FirstLetters = FirstLetters::of(&WORDS);
+const WORDED: FirstLetters = first_letters(&WORDS);
 
-impl FirstLetters {
-    const fn of(groups: &[Group]) -> FirstLetters {
-        let (mut bits, mut group) = ([0; LETTERS_MAX], 0);
-        while group < groups.len() {
-            let (names, mut name) = (groups[group].names, 0);
-            while name < names.len() {
-                let (bytes, mut at, mut letters) = (names[name].as_bytes(), 0, 0);
-                while at < bytes.len() {
-                    letters += !is_separator(bytes[at]) as usize;
-                    at += 1;
-                }
-                bits[letters] |= letter_bit(bytes[0]);
-                name += 1;
-            }
-            group += 1;
-        }
-        FirstLetters(bits)
+const fn first_letters(groups: &[Group]) -> FirstLetters {
+    let (mut letters, mut group) = (FirstLetters::of(&[]), 0);
+    while group < groups.len() {
+        letters = letters.and(groups[group].names);
+        group += 1;
     }
-
-    /// Whether a name with this first letter and number of letters may be one of them.
-    fn have(&self, first: u8, letters: usize) -> bool {
-        self.0.get(letters).is_some_and(|firsts| firsts & letter_bit(first) != 0)
-    }
+    letters
 }
 
 /// The names of [`GROUPS`] as numbers.
@@ -246,15 +227,6 @@ const fn hash(key: &str) -> u32 {
     hash
 }
 
-/// Capitals have the bits of their small letters.
-const fn letter_bit(letter: u8) -> u32 {
-    1 << (letter & 31)
-}
-
-const fn is_separator(byte: u8) -> bool {
-    matches!(byte, b'_' | b'-')
-}
-
 /// The letters of a key, small, without what separates its words.
 fn letters(key: &str) -> impl Iterator<Item = u8> {
     key.bytes().filter(|byte| !is_separator(*byte)).map(|byte| byte.to_ascii_lowercase())
@@ -265,9 +237,13 @@ pub(super) fn is_same(key: &str, name: &str) -> bool {
     letters(key).eq(letters(name))
 }
 
-/// Whether a key at that level names such a field. Most keys are told by the number of their
-/// letters and by their first one, or by their hash.
+/// Whether a key at that level names such a field.
 pub(super) fn may_decide(key: &str, level: Level) -> bool {
+    !is_ordinary(key, level, || !decides(key, level))
+}
+
+/// Most keys are told by the number of their letters and by their first one, or by their hash.
+pub(super) fn decides(key: &str, level: Level) -> bool {
     let mut bytes = key.bytes().filter(|byte| !is_separator(*byte));
     let Some(first) = bytes.next() else { return false };
     let may_be_named = || NAMED.have(first, 1 + bytes.count()) && HASHES.contains(&hash(key));

@@ -22,6 +22,7 @@ mod nectar;
 mod oasst;
 mod object;
 mod openai_pair;
+mod ordinary;
 mod pair;
 mod place;
 mod prompt;

@@ -1,11 +1,15 @@
 //! Word segmentation for deduplication and decontamination: runs of lowercase letters and digits,
 //! and hashes of runs of words.
 
+mod first_letters;
+
 use std::ops::Range;
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::simd::bits::{WINDOW, bits};
+
+pub use first_letters::{FirstLetters, is_separator};
 
 /// What a byte reveals about the character that it starts.
 #[derive(Clone, Copy, PartialEq, Eq)]
