@@ -64,5 +64,14 @@ def test_a_dataset_inside_the_input_directory_is_not_read_as_rows(tmp_path: Path
     shutil.copy(out / "train-00000.arrow", unfinished)
     assert f"`{unfinished}`, `{out}` (written" in run(tmp_path / "other").splitlines()[0]
     assert Manifest.read(tmp_path / "other").inputs == first.inputs
+    for number, pattern in enumerate((f"{given}/**/*.[aj]*[lw]", f"{tmp_path}/g*/./**/*[lw]")):
+        globbed = tmp_path / f"read-{number}"
+        words = ["prep", "chat", "--input", pattern, "--out", globbed, "--tokenizer", "sample"]
+        assert f"`{unfinished}`, `{out}` (written" in shell(*words).stderr
+        assert Manifest.read(globbed).inputs == first.inputs
+    files = zephyr_fast.prep(
+        "chat", input=f"{out}/text/*", out=tmp_path / "text", tokenizer="sample"
+    )
+    assert files.rows.read == first.rows.written, "the pattern names its directory"
     whole = zephyr_fast.prep("chat", input=out, out=tmp_path / "own", tokenizer="sample")
     assert "train-00000.parquet" in [entry.name for entry in whole.inputs], "passed, it is read"

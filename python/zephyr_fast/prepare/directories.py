@@ -8,6 +8,8 @@ Directories written by `datasets` (`save_to_disk`) list their files in `state.js
 them, such as the caches of `map`, are not part of the dataset.
 """
 
+import glob
+import itertools
 import json
 import os
 import re
@@ -72,13 +74,39 @@ def files_of(directory: str) -> list[str]:
             and not entry.name.startswith(".")
             and not entry.is_dir(follow_symlinks=False)
         ]
+    _warn_of_skipped(directory, written)
+    return sorted(found)
+
+
+def without_written(pattern: str, paths: Sequence[str]) -> list[str]:
+    """Return the matches of a pattern without those in datasets of zephyr-fast, except for a
+    dataset whose directory the pattern names. A warning names the datasets that are skipped.
+    """
+    parts = [part for part in pattern.split("/") if part not in ("", ".")]
+    fixed = "/".join(itertools.takewhile(lambda part: not glob.has_magic(part), parts))
+    fixed = f"/{fixed}" if pattern.startswith("/") else fixed
+    known: dict[str, bool] = {}
+    kept: list[str] = []
+    for path in paths:
+        above = path
+        while (above := os.path.dirname(above)) and len(above) > len(fixed):
+            if above not in known:
+                known[above] = _is_written(above, set(os.listdir(above)))
+            if known[above]:
+                break
+        else:
+            kept.append(path)
+    _warn_of_skipped(pattern, [directory for directory, is_written in known.items() if is_written])
+    return kept
+
+
+def _warn_of_skipped(given: str, written: Sequence[str]) -> None:
     if written:
         listed = ", ".join(f"`{path}`" for path in sorted(written))
         warn(
-            f"warning: skipped in `{shown(directory)}`: {shown(listed)} (written by zephyr-fast); "
+            f"warning: skipped in `{shown(given)}`: {shown(listed)} (written by zephyr-fast); "
             "to read such a directory, pass it as an input"
         )
-    return sorted(found)
 
 
 def refuse_several_splits(dataset: str, files: Sequence[str]) -> None:

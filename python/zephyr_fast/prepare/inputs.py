@@ -10,7 +10,12 @@ from pathlib import Path
 from zephyr_fast._core import ConfigError, InputError, names
 from zephyr_fast.dataset.address import Address, refuse_cut_url
 from zephyr_fast.dataset.product import Product
-from zephyr_fast.prepare.directories import files_of, is_supported, refuse_several_splits
+from zephyr_fast.prepare.directories import (
+    files_of,
+    is_supported,
+    refuse_several_splits,
+    without_written,
+)
 from zephyr_fast.prepare.recipe import Recipe
 from zephyr_fast.prepare.spool import Spool
 from zephyr_fast.printed import brief, without_secrets
@@ -203,7 +208,7 @@ def _expand(name: str) -> list[Path]:
             _check_regular(Path(name))
             found = [Path(name)]
         else:
-            found = [Path(match) for match in matches(name)]
+            found = [Path(match) for match in without_written(name, matches(name))]
     except OSError as error:
         raise InputError(
             f"cannot read the input `{without_secrets(name)}`: {error.strerror}"
