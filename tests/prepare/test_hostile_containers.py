@@ -11,6 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+import zephyr_fast
+from bad_rows import quarantine
 from containers import ARRAY, LINES, ROWS, built, zstd
 from shell import command
 from zephyr_fast import InputError, NoRowsWrittenError
@@ -59,6 +61,16 @@ def test_a_damaged_or_hostile_file_ends_in_one_line(name: str, tmp_path: Path) -
         built(path, tmp_path / "out")
     assert why in str(refused.value) and "\n" not in str(refused.value), refused.value
     assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_a_row_with_other_cells_than_the_header_is_quarantined_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("prompt,completion\nOne?,Yes.\nTwo?,No.,Why\nThree?\nFour?,Maybe.\n")
+    rows = zephyr_fast.prep("chat", input=path, out=tmp_path / "out", tokenizer="sample").rows
+    assert (rows.read, rows.written, rows.quarantined) == (4, 2, {"invalid_row": 2})
+    bad = quarantine(tmp_path / "out")
+    assert [row["line"] for row in bad] == [3, 4]
+    assert all("more or fewer cells than the header" in row["detail"] for row in bad)
 
 
 def test_a_buffer_of_arrow_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:

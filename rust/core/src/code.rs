@@ -235,7 +235,7 @@ mod tests {
         for byte in 0..=u8::MAX {
             for next in [b' ', b'(', b'/', b'a'] {
                 for before in 0..70 {
-                    let mut line = vec![b'a'; 70];
+                    let mut line = [b'a'; 70];
                     line[before] = byte;
                     if let Some(place) = line.get_mut(before + 1) {
                         *place = next;

@@ -304,9 +304,13 @@ pub(super) fn is_empty(value: &str) -> bool {
     }
 }
 
+/// Python and JavaScript write such an escape where they cut a text in the middle of an emoji.
+const HALF_CHARACTER: &str = "text with half of a character (an escape such as `\\ud83d` alone)";
+
 /// What a value is, in words.
 pub(super) fn kind(value: &str) -> &'static str {
     match value.as_bytes().first() {
+        Some(b'"') if serde_json::from_str::<String>(value).is_err() => HALF_CHARACTER,
         Some(b'"') => "text",
         Some(b'[') => "a list",
         Some(b'{') => "an object",

@@ -25,14 +25,19 @@ const WANTED: [(&str, &str); 5] = [
     ("f64", "a number"),
 ];
 
+const NOT_A_LIST: &str = "is a list, not an object (in a table, the row has more or fewer cells than \
+                          the header)";
+
 /// Refuses what is no JSON object.
 pub(super) fn check_object(text: &str) -> Result<(), Reason> {
     serde_json::from_str::<serde::de::IgnoredAny>(text)
         .map_err(|error| Reason::found(Code::InvalidJson, error.to_string()))?;
-    if text.trim_ascii_start().starts_with('{') {
-        return Ok(());
+    match text.trim_ascii_start().bytes().next() {
+        Some(b'{') => Ok(()),
+        // The reader of tables passes on a row that does not fit the header as a list.
+        Some(b'[') => Err(not_of_shape(NOT_A_LIST)),
+        _ => Err(not_of_shape("not a JSON object")),
     }
-    Err(not_of_shape("not a JSON object"))
 }
 
 /// The reason of an error: broken JSON, wherever in the row it is, or JSON of another shape.
@@ -67,7 +72,8 @@ pub(super) fn told(error: &serde_json::Error, json: &str, base: &str) -> String 
         format!("`{at}` is {}, expected {}", known(&KINDS, found), known(&WANTED, wanted))
     } else if said.starts_with("data did not match any variant") {
         // The error is at the end of the value; of a list, that is the path of its last item.
-        let id = at.rsplit_once('[').map_or(at.as_str(), |(list, _)| list);
+        let list = at.strip_suffix(']').and_then(|item| item.rsplit_once('['));
+        let id = list.map_or(at.as_str(), |(list, _)| list);
         format!("`{id}` is neither text nor a number")
     } else {
         format!("`{at}`: {said}")
@@ -189,7 +195,20 @@ mod tests {
             ),
             ("messages", r#"{"messages": [7]}"#, "`messages[0]` is a number, expected an object"),
             ("messages", r#"{"messages": {}}"#, "`messages` is an object, expected a list"),
-            ("messages", "[1]", "not a JSON object"),
+            ("messages", "[1]", super::NOT_A_LIST),
+            (
+                "prompt_completion",
+                r#"{"prompt": "a \ud83d", "completion": "b"}"#,
+                "`prompt` is text with half of a character (an escape such as `\\ud83d` alone), \
+                 expected text",
+            ),
+            (
+                "completions",
+                r#"{"instruction": "a", "completions": [{"response": "b", "annotations":
+                    {"helpfulness": {"Rating": true}}}, {"response": "c"}]}"#,
+                "`completions[0].annotations.helpfulness.Rating` is true or false, expected a number",
+            ),
+            ("messages", "7", "not a JSON object"),
             (
                 "alpaca",
                 r#"{"instruction": "a", "output": [1]}"#,

@@ -1,7 +1,9 @@
 //! Scores as sources write them, and the columns that have those of a pair.
 
-use serde::de::Error;
-use serde::{Deserialize, Deserializer};
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{Error, Visitor};
 
 use super::Cursor;
 use super::columns::Columns;
@@ -59,18 +61,37 @@ pub(super) fn of(columns: &Columns<'_>) -> Result<Scores, Reason> {
 /// A score as the sources write it: `4`, `4.5`, `"4"`; null and the texts of [`NO_SCORE`] are no
 /// score, and any other text is an error.
 pub(super) fn score<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Number(f64),
-        Text(String),
-        Nothing(()),
+    deserializer.deserialize_any(Score)
+}
+
+struct Score;
+
+impl Visitor<'_> for Score {
+    type Value = Option<f64>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a number")
     }
-    Ok(match Written::deserialize(deserializer)? {
-        Written::Number(number) => Some(number),
-        Written::Text(text) => written(&text).map_err(D::Error::custom)?,
-        Written::Nothing(()) => None,
-    })
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+        Ok(Some(number))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+        Ok(Some(number as f64))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+        Ok(Some(number as f64))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        written(text).map_err(E::custom)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
 }
 
 /// The score that a text says, or what is wrong with it.

@@ -58,7 +58,13 @@ fn fields<'row, T: Deserialize<'row>>(
     };
     if !text.trim_ascii_start().starts_with('{') {
         serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(malformed)?;
-        return Err(("invalid_row", "not a JSON object".to_owned()));
+        let is_list = text.trim_ascii_start().starts_with('[');
+        let told = if is_list {
+            "is a list, not an object (in a table, the row has more or fewer cells than the header)"
+        } else {
+            "not a JSON object"
+        };
+        return Err(("invalid_row", told.to_owned()));
     }
     if let Some(field) = lost_field(text, lists, of_element, has_inputs) {
         return Err(lost(&field));
