@@ -91,7 +91,7 @@ def without_written(pattern: str, paths: Sequence[str]) -> list[str]:
         above = path
         while (above := os.path.dirname(above)) and len(above) > len(fixed):
             if above not in known:
-                known[above] = _is_written(above, set(os.listdir(above)))
+                known[above] = _is_written(above, {"_work", "manifest.json"})
             if known[above]:
                 break
         else:
