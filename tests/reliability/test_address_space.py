@@ -4,7 +4,10 @@ one line, and the same command succeeds with more memory.
 
 import resource
 import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from shell import command
 from zephyr_fast import MemoryLimitError
@@ -40,3 +43,29 @@ def test_refused_memory_is_one_line_and_not_a_crash(tmp_path: Path) -> None:
         assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
         assert not (out / "manifest.json").exists()
     assert refused and done.returncode == 0, done.stderr
+
+
+# In a process that has no address space left, each of these is refused in another way.
+REFUSED = {
+    "a library": "import _zoneinfo",
+    "a thread": "import threading; threading.Thread(target=print).start()",
+    "a mapped file": "import mmap; mmap.mmap(-1, 1 << 40)",
+    "an object": "bytes(1 << 40)",
+}
+
+
+@pytest.mark.parametrize("refused", REFUSED)
+def test_each_kind_of_refused_memory_has_the_code_of_the_memory_limit(refused: str) -> None:
+    program = (
+        "import resource, sys, threading\n"
+        "from zephyr_fast.cli.errors import exit_code\n"
+        "pages = int(open('/proc/self/statm').read().split()[0])\n"
+        "limit = pages * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+        f"sys.exit(exit_code(lambda: exec({REFUSED[refused]!r})))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == MemoryLimitError.exit_code, done.stderr
+    assert done.stderr == "error: out of memory; split the input, or raise the limit\n"

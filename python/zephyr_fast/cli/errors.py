@@ -1,5 +1,6 @@
 """Turns every failure into an exit code and one line on stderr, never a traceback."""
 
+import errno
 import os
 import sys
 import traceback
@@ -35,15 +36,28 @@ def exit_code(command: Callable[[], int | None]) -> int | None:
     except (KeyboardInterrupt, click.Abort):
         warn("interrupted; run the same command again")
         code = 130
-    except OSError as error:
-        warn(f"error: {said(error)}")
-        code = InputError.exit_code
-    except MemoryError:
-        warn("error: out of memory; split the input, or raise the limit")
-        code = MemoryLimitError.exit_code
     except Exception as error:
-        code = _unexpected(error)
+        if _memory_refused(error):
+            warn("error: out of memory; split the input, or raise the limit")
+            code = MemoryLimitError.exit_code
+        elif isinstance(error, OSError):
+            warn(f"error: {said(error)}")
+            code = InputError.exit_code
+        else:
+            code = _unexpected(error)
     return code
+
+
+# How glibc reports a library that finds no room, and how Python reports a thread.
+_NO_ROOM = ("failed to map segment", "cannot allocate memory", "can't start new thread")
+
+
+def _memory_refused(error: Exception) -> bool:
+    """Whether the system refused memory, a thread, or room for a library that an import loads."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    text = str(error).lower()
+    return isinstance(error, (ImportError, RuntimeError)) and any(one in text for one in _NO_ROOM)
 
 
 def _misused(error: click.ClickException) -> int:
