@@ -192,6 +192,12 @@ impl Ends {
         self.tokens.iter().filter_map(last).max()
     }
 
+    /// Whether the end behind an answer does not depend on what comes after this text.
+    pub(super) fn is_certain(&self, text: &str) -> bool {
+        let mut known = self.known.iter();
+        known.all(|end| text.starts_with(end.as_str()) || !end.starts_with(text))
+    }
+
     /// Returns the end offset of the end behind an assistant message that stops at `offset`.
     fn after(&self, text: &str, offset: usize) -> Option<usize> {
         self.known

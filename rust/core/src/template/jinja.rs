@@ -12,6 +12,7 @@ use super::ends::Ends;
 use super::limits::{self, Draft};
 use super::marks::{self, Marking};
 use super::mask::{self, Proven};
+use super::skeleton::watched;
 use super::{TemplateSource, guards, json, left_out, python, source, usage};
 use crate::control_tokens::{markers, structure};
 use crate::dialogue::{Role, Script, Turn};
@@ -21,11 +22,14 @@ use crate::stage::{Code, Reason};
 use crate::tokenize::SpecialTokens;
 
 const NAME: &str = "chat_template";
+const WATCHED: &str = "watched";
 
 pub(super) struct Jinja {
     name: String,
     source: String,
     by_fuel: Vec<Environment<'static>>,
+    /// Whether a block of a watched source removes white space around its text.
+    pub(super) strips_blocks: bool,
     pub(super) special: SpecialTokens,
     /// Everything the template writes by itself: its source and the output for the canaries.
     pub(super) written: String,
@@ -65,13 +69,14 @@ impl Jinja {
             )));
         }
         let mut environment = environment(date);
-        limits::add(&mut environment, NAME, &source)
+        let strips_blocks = limits::add(&mut environment, [NAME, WATCHED], &source)
             .map_err(|error| refused(&described(&error)))?;
         let by_fuel = limits::by_fuel(environment);
         let mut jinja = Jinja {
             name: name.to_owned(),
             source: text.to_owned(),
             by_fuel,
+            strips_blocks,
             special: template.special.clone(),
             written: text.to_owned(),
             markers: Vec::new(),
@@ -193,6 +198,29 @@ impl Jinja {
         prompt: bool,
         marking: Option<&Marking>,
     ) -> std::result::Result<String, minijinja::Error> {
+        self.rendered(NAME, script, messages, prompt, marking)
+    }
+
+    /// The marked text of a dialogue, unless a content is looked into.
+    pub(super) fn watched(
+        &self,
+        script: Script<'_>,
+        prompt: bool,
+        marking: &Marking,
+    ) -> Option<String> {
+        let marked = |(index, turn)| marks::message(index, turn, Some(marking));
+        let messages = (0..).zip(script.turns).map(marked).collect();
+        self.rendered(WATCHED, script, messages, prompt, Some(marking)).ok()
+    }
+
+    fn rendered(
+        &self,
+        name: &str,
+        script: Script<'_>,
+        messages: Vec<Value>,
+        prompt: bool,
+        marking: Option<&Marking>,
+    ) -> std::result::Result<String, minijinja::Error> {
         let tools = script.inputs.and_then(|inputs| inputs.tools.as_ref());
         let args = script.inputs.into_iter().flat_map(|inputs| &inputs.args);
         let [open, close] = marking
@@ -209,7 +237,7 @@ impl Jinja {
         let bytes = limits::row_bytes(script);
         let mut draft = Draft::new(bytes);
         self.by_fuel[limits::fuel_class(bytes)]
-            .get_template(NAME)?
+            .get_template(name)?
             .render_captured_to(values, &mut draft)?;
         Ok(draft.text())
     }
@@ -302,6 +330,7 @@ fn environment(date: Option<Date>) -> Environment<'static> {
     python::set_up(&mut environment);
     environment.add_function("strftime_now", move |format: &str| strftime_now(date, format));
     guards::add(&mut environment);
+    watched::add(&mut environment);
     environment.add_filter(source::FILTER, |state: &minijinja::State, body: String| {
         let mark = |name: &str| state.lookup(name).map(|mark| mark.to_string()).unwrap_or_default();
         format!("{}{body}{}", mark(OPEN), mark(CLOSE))

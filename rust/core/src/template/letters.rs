@@ -28,6 +28,17 @@ fn add_used(text: &str, used: &mut [bool; NON_CHARACTERS]) {
     }
 }
 
+/// Whether a character may be a mark.
+pub(super) fn is_mark(letter: char) -> bool {
+    (letter as usize).checked_sub(FIRST as usize).is_some_and(|number| number < NON_CHARACTERS)
+}
+
+/// Whether a text contains such a character.
+pub(super) fn has_mark(text: &str) -> bool {
+    memchr::memchr_iter(LEAD, text.as_bytes())
+        .any(|offset| text[offset..].chars().next().is_some_and(is_mark))
+}
+
 /// Characters that neither row nor template contains.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Letters {

@@ -28,18 +28,25 @@ const FUEL: [(usize, u64); 4] =
 const STACK_BYTES: usize = 64 << 20;
 
 /// Adds a template with its guards, on a thread whose stack suffices for the longest chain of
-/// operators.
+/// operators. Adds it a second time with filters that watch it, if it can be watched. Returns whether
+/// a block of the template removes white space around its text.
 pub(super) fn add(
     environment: &mut Environment<'static>,
-    name: &'static str,
+    [name, watched]: [&'static str; 2],
     source: &str,
-) -> Result<(), minijinja::Error> {
+) -> Result<bool, minijinja::Error> {
     let failed =
         |what: &str| minijinja::Error::new(minijinja::ErrorKind::SyntaxError, what.to_owned());
     std::thread::scope(|scope| {
         let compile = || {
-            let guarded = guards::guarded(source, environment.syntax().clone())?;
-            environment.add_template_owned(name, guarded)
+            let syntax = environment.syntax().clone();
+            let guarded = guards::guarded(source, syntax.clone())?;
+            let of_watch = guards::watched(&guarded, syntax);
+            environment.add_template_owned(name, guarded)?;
+            let strips_blocks = of_watch.as_ref().is_some_and(|made| made.strips_blocks);
+            // Without it, every dialogue is rendered with Jinja.
+            let added = of_watch.map(|made| environment.add_template_owned(watched, made.source));
+            Ok(strips_blocks && added.is_some_and(|added| added.is_ok()))
         };
         let thread =
             std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, compile);

@@ -21,6 +21,7 @@ mod methods;
 mod page;
 mod parts;
 mod python;
+mod skeleton;
 mod source;
 mod strings;
 mod thinking;
@@ -34,6 +35,7 @@ use serde_json::{Map, Value};
 pub use self::page::Page;
 
 use self::page::Pages;
+use self::skeleton::{Skeletons, Wanted};
 use crate::control_tokens;
 use crate::dialogue::Script;
 use crate::error::{Error, Result};
@@ -104,7 +106,7 @@ pub struct Template {
 #[derive(Debug)]
 enum Kind {
     Zephyr { eos: String },
-    Jinja(Box<jinja::Jinja>),
+    Jinja { jinja: Box<jinja::Jinja>, skeletons: Skeletons },
 }
 
 impl Template {
@@ -130,7 +132,10 @@ impl Template {
                         .to_owned(),
                 ));
             }
-            (_, false) => Kind::Jinja(Box::new(jinja::Jinja::new(&source)?)),
+            (_, false) => Kind::Jinja {
+                jinja: Box::new(jinja::Jinja::new(&source)?),
+                skeletons: Skeletons::default(),
+            },
         };
         Ok(Template { name: source.name, text: source.text, kind, pages: Pages::default() })
     }
@@ -180,7 +185,7 @@ impl Template {
     pub fn markers(&self) -> Vec<String> {
         match &self.kind {
             Kind::Zephyr { .. } => control_tokens::structure(&self.text, &[], |_| false),
-            Kind::Jinja(jinja) => jinja.markers.clone(),
+            Kind::Jinja { jinja, .. } => jinja.markers.clone(),
         }
     }
 
@@ -189,7 +194,7 @@ impl Template {
     pub fn ends(&self) -> Vec<String> {
         match &self.kind {
             Kind::Zephyr { eos } => vec![eos.clone()],
-            Kind::Jinja(jinja) => jinja.ends.texts(),
+            Kind::Jinja { jinja, .. } => jinja.ends.texts(),
         }
     }
 
@@ -212,7 +217,13 @@ impl Template {
                 zephyr::write(script.turns, eos, &mut page.rendered);
                 Ok(page)
             }
-            Kind::Jinja(jinja) => jinja.render(script).map(Page::from),
+            Kind::Jinja { jinja, skeletons } => {
+                let mut page = self.pages.blank();
+                if skeletons.fill(jinja, script, Wanted::Whole, &mut page.rendered) {
+                    return Ok(page);
+                }
+                jinja.render(script).map(Page::from)
+            }
         }
     }
 
@@ -225,7 +236,13 @@ impl Template {
     ) -> Option<std::result::Result<String, Reason>> {
         match &self.kind {
             Kind::Zephyr { .. } => None,
-            Kind::Jinja(jinja) => Some(jinja.render_text(script.into())),
+            Kind::Jinja { jinja, skeletons } => {
+                let (script, mut page) = (script.into(), Rendered::default());
+                if skeletons.fill(jinja, script, Wanted::Text, &mut page) {
+                    return Some(Ok(page.text));
+                }
+                Some(jinja.render_text(script))
+            }
         }
     }
 
@@ -242,7 +259,13 @@ impl Template {
                 zephyr::write(script.turns, eos, &mut rendered);
                 Ok(rendered.text + if script.turns.is_empty() { "" } else { "<|assistant|>\n" })
             }
-            Kind::Jinja(jinja) => jinja.render_prompt(script),
+            Kind::Jinja { jinja, skeletons } => {
+                let mut page = Rendered::default();
+                if skeletons.fill(jinja, script, Wanted::Prompt, &mut page) {
+                    return Ok(page.text);
+                }
+                jinja.render_prompt(script)
+            }
         }
     }
 }

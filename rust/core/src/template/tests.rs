@@ -85,7 +85,7 @@ const PLAIN: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}
 
 #[test]
 fn no_more_pages_are_kept_than_were_used_at_a_time() {
-    for (text, kept) in [(ZEPHYR, 2), (PLAIN, 0)] {
+    for text in [ZEPHYR, PLAIN] {
         let template = Template::new("t", text, &special(), &["<e>".to_owned()]).expect("compiles");
         let turns = turns(&[("user", "q"), ("assistant", "yes")]);
         for _ in 0..9 {
@@ -95,7 +95,7 @@ fn no_more_pages_are_kept_than_were_used_at_a_time() {
             ];
             assert_eq!(*both[0], *both[1]);
         }
-        assert_eq!(template.pages.kept(), kept);
+        assert_eq!(template.pages.kept(), 2);
     }
 }
 

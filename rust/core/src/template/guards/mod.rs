@@ -23,6 +23,7 @@ mod operators;
 mod outline;
 mod scopes;
 mod tree;
+pub(super) mod watch;
 mod weight;
 
 use minijinja::machinery::parse;
@@ -30,7 +31,8 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State};
 
-use self::tree::Guards;
+use self::tree::{Edit, Guards};
+use self::watch::Watch;
 use super::markup::{plus, unmarked};
 use super::python::{check_loop, check_printable, differs, is_namespace};
 use super::strings::percent;
@@ -235,14 +237,36 @@ pub(super) fn guarded(source: &str, syntax: SyntaxConfig) -> Result<String, Erro
         let long = "an expression has too many operators; assign parts of it with `set`";
         return Err(Error::new(ErrorKind::SyntaxError, long));
     }
-    guards.edits.sort_by_key(|edit| edit.start);
-    let (mut guarded, mut at) = (String::with_capacity(source.len()), 0);
-    for edit in guards.edits {
-        guarded.push_str(&source[at..edit.start]);
-        guarded.push_str(&edit.text);
+    Ok(edited(source, guards.edits))
+}
+
+/// A source that is watched, which [`watch`] explains.
+pub(super) struct Watched {
+    pub(super) source: String,
+    /// Whether a block removes white space around its text.
+    pub(super) strips_blocks: bool,
+}
+
+/// Watches a source that has its guards. Returns `None` if it has something that cannot be watched.
+pub(super) fn watched(guarded: &str, syntax: SyntaxConfig) -> Option<Watched> {
+    let mut watch = Watch::new(guarded);
+    watch.statement(&parse(guarded, "", syntax).ok()?);
+    (!watch.is_refused).then(|| Watched {
+        source: edited(guarded, watch.edits),
+        strips_blocks: watch.strips_blocks,
+    })
+}
+
+/// A source with all edits made.
+fn edited(source: &str, mut edits: Vec<Edit>) -> String {
+    edits.sort_by_key(|edit| edit.start);
+    let (mut edited, mut at) = (String::with_capacity(source.len()), 0);
+    for edit in edits {
+        edited.push_str(&source[at..edit.start]);
+        edited.push_str(&edit.text);
         at = edit.end;
     }
-    Ok(guarded + &source[at..])
+    edited + &source[at..]
 }
 
 #[cfg(test)]

@@ -16,8 +16,9 @@ use super::tree::Guards;
 use super::{FLAT, PASSED};
 
 /// Functions that are not macros.
-const FUNCTIONS: [&str; 7] =
-    ["caller", "cycler", "joiner", "loop", "raise_exception", "range", "strftime_now"];
+pub(super) const FUNCTIONS: [&str; 7] =
+    ["caller", "cycler", "joiner", LOOP, "raise_exception", "range", "strftime_now"];
+pub(super) const LOOP: &str = "loop";
 
 /// The parameters of macros by the names of the macros, and whether each has a default.
 pub(super) type Macros = BTreeMap<String, Vec<(String, bool)>>;

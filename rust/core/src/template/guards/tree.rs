@@ -21,7 +21,7 @@ const COMPARE_ITSELF: &str = "dictsort";
 const OF_LOOPS: [&str; 9] =
     ["depth", "depth0", "first", "index", "index0", "last", "length", "revindex", "revindex0"];
 /// Functions that build a value from their arguments.
-const HOLD: [&str; 2] = ["dict", "namespace"];
+pub(super) const HOLD: [&str; 2] = ["dict", "namespace"];
 /// Maximum nesting of lazy lists in one expression. Each of them is a native call when the list is read.
 const NESTING_MAX: u32 = 32;
 
