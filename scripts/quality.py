@@ -248,14 +248,16 @@ def in_code(tools: dict[str, Tool], data: Path) -> str:
         made = tool(turns)
         pairs = list(zip(turns, made, strict=True))
         changed = sum(different(text, cased) for text, cased in pairs)
-        code = sum(changes_in_code(text, cased) for text, cased in pairs if text != cased)
+        code = [word for text, cased in pairs for word in changed_in_code(text, cased)]
         messages = sum(text != cased for text, cased in pairs)
-        lines.append([name, f"{messages:,}", f"{changed:,}", f"{code:,}"])
+        counts = (messages, changed, len(code), code.count("i"))
+        lines.append([name, *(f"{count:,}" for count in counts)])
     return section(
         "Changes to code",
         f"{len(turns):,} messages of long answers of language models, with much code. A line "
-        "counts as code if it is in a fenced block or has any sign of code (`CODE` in the script).",
-        ["rule", "messages changed", "letters changed", "letters changed in code"],
+        "counts as code if it is in a fenced block or has any sign of code (`CODE` in the script), "
+        "so a sentence with `std::string` in it counts as well.",
+        ["rule", "messages changed", "letters changed", "of these in code", "of these the word `i`"],
         lines,
     )
 
@@ -266,15 +268,17 @@ def mixed(data: Path, name: str) -> list[Texts]:
         return [json.loads(line)["data"] for line in file]
 
 
-def changes_in_code(text: str, cased: str) -> int:
-    changed, start, fenced = 0, 0, False
-    for line in text.split("\n"):
+def changed_in_code(text: str, cased: str) -> Iterator[str]:
+    """Yield the word of each letter of code that was changed."""
+    start, fenced = 0, False
+    for line in text.split("\n") if text != cased else ():
         fence = line.lstrip().startswith("```")
         fenced = fenced != fence
         if fenced or fence or CODE.search(line):
-            changed += different(line, cased[start : start + len(line)])
+            for word in re.finditer(r"\w+", line):
+                made = cased[start + word.start() : start + word.end()]
+                yield from [word[0]] * different(word[0], made)
         start += len(line) + 1
-    return changed
 
 
 def different(one: str, other: str) -> int:

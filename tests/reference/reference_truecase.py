@@ -144,7 +144,7 @@ def _starts(text: str, lines: list[Line], prose: set[int]) -> Iterator[tuple[int
 
 def _dot_is_no_end(before: str) -> bool:
     """Whether the dot behind `before` belongs to an ellipsis, an abbreviation, an initial or a
-    list number.
+    list number, or is the mark itself.
     """
     if before.endswith((".", "…")):
         return True
@@ -152,7 +152,8 @@ def _dot_is_no_end(before: str) -> bool:
     is_initial = bool(regex.fullmatch(r"\p{Alphabetic}", stem))
     is_number = bool(regex.fullmatch("[0-9]{1,2}", stem))
     return (
-        is_initial
+        (not stem and before.endswith(tuple("\"'([“‘")))
+        or is_initial
         or is_number
         or (stem.isascii() and (stem + ".").lower() in ABBREVIATIONS.split())
     )

@@ -33,18 +33,30 @@ pub fn normalise_into(text: &str, normal: &mut Vec<u8>) {
 /// The same for ASCII, ten times as fast: it processes whole blocks, and single words only at
 /// repeated white space.
 fn normalise_ascii(text: &str, normal: &mut Vec<u8>) {
-    let space_or_lower =
-        |byte: u8| if matches!(byte, 9..=13) { b' ' } else { byte.to_ascii_lowercase() };
-    let lower: Vec<u8> = text.bytes().map(space_or_lower).collect();
-    let mut rest = lower.trim_ascii();
-    if !normal.is_empty() && !rest.is_empty() {
+    let is_space = |letter: char| matches!(letter, '\t'..='\r' | ' ');
+    let text = text.trim_matches(is_space);
+    if !normal.is_empty() && !text.is_empty() {
         normal.push(b' ');
     }
-    while let Some(double) = memchr::memmem::find(rest, b"  ") {
-        normal.extend_from_slice(&rest[..=double]);
-        rest = rest[double..].trim_ascii_start();
+    let start = normal.len();
+    let space_or_lower =
+        |byte: u8| if matches!(byte, 9..=13) { b' ' } else { byte.to_ascii_lowercase() };
+    normal.extend(text.bytes().map(space_or_lower));
+    // Repeated spaces are closed up within the buffer.
+    let double = |normal: &[u8], from: usize| {
+        memchr::memmem::find(&normal[from..], b"  ").map(|offset| from + offset + 1)
+    };
+    let Some(mut end) = double(normal, start) else { return };
+    let mut next = Some(end);
+    while let Some(from) = next {
+        let spaces = normal[from..].iter().take_while(|byte| **byte == b' ').count();
+        next = double(normal, from + spaces);
+        let rest = from + spaces..next.unwrap_or(normal.len());
+        let length = rest.len();
+        normal.copy_within(rest, end);
+        end += length;
     }
-    normal.extend_from_slice(rest);
+    normal.truncate(end);
 }
 
 /// Bytes as lower-case hex.
@@ -80,8 +92,15 @@ mod tests {
 
     #[test]
     fn the_normal_form_of_ascii_is_that_of_any_text() {
-        for text in ["", " \n ", "A", " Two\t words ", "a\r\n\r\n\u{b}B  c\u{1f}d ", "x\n\ny\n\n\n"]
-        {
+        for text in [
+            "",
+            " \n ",
+            "A",
+            " Two\t words ",
+            "a\r\n\r\n\u{b}B  c\u{1f}d ",
+            "x\n\ny\n\n\n",
+            "a  b\t\t\tC d  ",
+        ] {
             let word_by_word =
                 text.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" ");
             assert_eq!(normalised(text), word_by_word);

@@ -229,13 +229,17 @@ impl Encoding {
                 format!("{} tokens (limit: {})", prompt_ids.len(), self.tokens_max),
             )
         })?;
+        // The dialogue with each completion in turn.
+        let mut whole = script.turns.to_vec();
+        whole.push(Turn::new(Role::Assistant, String::new()));
         let mut encoded = Vec::with_capacity(examples.len());
         let mut lost = 0;
         let mut identical = Vec::with_capacity(examples.len());
         for example in examples {
             let mut lost_here = 0;
             let mut answer = |text: &String| -> std::result::Result<Vec<u32>, Reason> {
-                let mut answer = self.answer(script, &prompt_ids, text)?;
+                text.clone_into(&mut whole[script.turns.len()].text);
+                let mut answer = self.answer(Script { turns: &whole, ..script }, &prompt_ids)?;
                 lost_here += answer.len().saturating_sub(room);
                 answer.truncate(room);
                 Ok(answer)
@@ -259,28 +263,21 @@ impl Encoding {
         })
     }
 
-    /// Returns the ids of a completion: those of the full text without those of the prompt, which
-    /// must be its prefix.
-    fn answer(
-        &self,
-        script: Script<'_>,
-        prompt: &[u32],
-        answer: &str,
-    ) -> std::result::Result<Vec<u32>, Reason> {
-        let mut whole = script.turns.to_vec();
-        whole.push(Turn::new(Role::Assistant, answer));
-        let script = Script { turns: &whole, ..script };
-        let ids =
-            self.template.render(script).and_then(|rendered| self.tokenizer.ids(&rendered.text))?;
+    /// Returns the ids of the completion that ends a dialogue: those of the full text without those
+    /// of the prompt, which must be its prefix.
+    fn answer(&self, whole: Script<'_>, prompt: &[u32]) -> std::result::Result<Vec<u32>, Reason> {
+        let mut ids =
+            self.template.render(whole).and_then(|rendered| self.tokenizer.ids(&rendered.text))?;
         check_count(ids.len())?;
-        ids.strip_prefix(prompt).map(<[u32]>::to_vec).ok_or_else(|| {
-            let index =
-                ids.iter().zip(prompt).take_while(|(id, of_prompt)| id == of_prompt).count();
-            Reason::found(
-                Code::PromptNotPrefix,
-                format!("token {index} of the {} prompt tokens differs", prompt.len()),
-            )
-        })
+        if ids.starts_with(prompt) {
+            ids.drain(..prompt.len());
+            return Ok(ids);
+        }
+        let index = ids.iter().zip(prompt).take_while(|(id, of_prompt)| id == of_prompt).count();
+        Err(Reason::found(
+            Code::PromptNotPrefix,
+            format!("token {index} of the {} prompt tokens differs", prompt.len()),
+        ))
     }
 }
 

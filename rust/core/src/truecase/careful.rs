@@ -1,8 +1,8 @@
 //! The rule `careful`: it changes only messages that lack capitals, and only their prose.
 //!
 //! 1. A sentence begins at the first letter of a message, after `.`, `!` or `?` and white space,
-//!    and at a paragraph that ends like one. Abbreviations, initials, list numbers and ellipses do
-//!    not end a sentence. Names such as `iPhone` or `foo.py` keep their case.
+//!    and at a paragraph that ends like one. Abbreviations, initials, list numbers, ellipses and
+//!    the mark itself, as in `(.)`, do not end a sentence. Names such as `iPhone` or `foo.py` keep their case.
 //! 2. A message lacks capitals if at least half of these letters are small: its first one, and
 //!    those after a dot. If it does not, nothing changes.
 //! 3. Otherwise, every sentence starts with a capital. So does the pronoun `i` if the message is
@@ -138,7 +138,7 @@ fn start(line: &str, from: usize) -> Option<(usize, bool)> {
 }
 
 /// Whether the dot after `before` belongs to an ellipsis, an abbreviation, an initial or a list
-/// number.
+/// number, or is the mark itself, as in `(.)`.
 fn dot_is_no_end(before: &str) -> bool {
     if before.ends_with(['.', '…']) {
         return true;
@@ -147,10 +147,12 @@ fn dot_is_no_end(before: &str) -> bool {
         .rfind(char::is_whitespace)
         .map_or(0, |space| space + before[space..].chars().next().map_or(1, char::len_utf8));
     let stem = before[start..].trim_start_matches(LEADING);
+    let is_mark = stem.is_empty() && before.ends_with(LEADING);
     let mut letters = stem.chars();
     let is_initial = letters.next().is_some_and(char::is_alphabetic) && letters.next().is_none();
     let is_number = matches!(stem.len(), 1 | 2) && stem.bytes().all(|byte| byte.is_ascii_digit());
-    is_initial
+    is_mark
+        || is_initial
         || is_number
         || ABBREVIATIONS.iter().any(|known| {
             known.strip_suffix('.').is_some_and(|known| known.eq_ignore_ascii_case(stem))

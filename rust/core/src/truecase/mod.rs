@@ -17,7 +17,7 @@ use crate::stage::{Notes, Reason, Stage};
 
 /// The version of these rules. Every manifest contains it, and it increases when any letter would
 /// change.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The truecasing stage. It treats every message of a dialogue, including prompts, and every
 /// completion.

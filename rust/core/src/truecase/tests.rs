@@ -22,6 +22,7 @@ fn sentences_and_the_pronoun_get_their_capitals() {
         ("and i, too; so do i!", "And I, too; so do I!"),
         ("élan vital. ça va", "Élan vital. Ça va"),
         ("one is done.\ntwo is not.", "One is done.\nTwo is not."),
+        ("use a dot (.) here. or '.' there", "Use a dot (.) here. Or '.' there"),
         ("- milk. and it is fresh\n- what i want", "- milk. And it is fresh\n- what I want"),
     ] {
         assert_eq!(fixed(raw), wanted);
