@@ -257,13 +257,7 @@ def in_code(tools: dict[str, Tool], data: Path) -> str:
         f"{len(turns):,} messages of long answers of language models, with much code. A line "
         "counts as code if it is in a fenced block or has any sign of code (`CODE` in the script), "
         "so a sentence with `std::string` in it counts as well.",
-        [
-            "rule",
-            "messages changed",
-            "letters changed",
-            "of these in code",
-            "of these the word `i`",
-        ],
+        ["rule", "messages changed", "letters changed", "of these in code", "of these `i`"],
         lines,
     )
 

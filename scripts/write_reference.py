@@ -20,6 +20,7 @@ import click
 from reference_files import files, ledger
 from zephyr_fast import _core
 from zephyr_fast.cli import cli
+from zephyr_fast.dataset.product import Product
 from zephyr_fast.endpoint import errors as endpoint_classes
 from zephyr_fast.endpoint.reasons import Reason
 from zephyr_fast.evaluate import errors as evaluate_classes
@@ -212,10 +213,11 @@ def training() -> str:
             ]
         )
     head = ["option", "value", "default", "meaning"]
+    acts = "|".join(one.act for one in Product)
     return f"""## python -m zephyr_fast.train
 
 ```
-accelerate launch -m zephyr_fast.train sft|dpo [--config NAME_OR_PATH] --shards DIR [OPTIONS]
+accelerate launch -m zephyr_fast.train {acts} [--config NAME_OR_PATH] --shards DIR [OPTIONS]
 ```
 
 Trains on shards with TRL. Every field of TRL's `SFTConfig` (or `DPOConfig`) and `ModelConfig` is an

@@ -14,6 +14,12 @@ from zephyr_fast.prepare.recipe import bundled
 SAMPLES = {one.command: BUNDLED / f"{one.facts.recipe}.jsonl" for one in Product}
 """By command, its bundled rows."""
 
+REAL = {
+    "prep": "ultrachat/raw_real.jsonl.gz",
+    "binarize": "ultrafeedback/raw_scored.jsonl.gz",
+}
+"""By command, real rows for it in the directory that ZEPHYR_FAST_DATA names."""
+
 PUBLISHED = {command: SAMPLES[command].stem for command in names("commands")}
 """By command, the recipe of its published dataset, which is named as the bundled rows."""
 

@@ -16,14 +16,16 @@ import zephyr_fast
 from out_folder import assert_is_what_the_twin_says, ledger, manifest, text_rows
 from reference import Walk, recipe
 from reference_rows import read
-from reference_shapes import SHAPES, TOLD
+from reference_shapes import SHAPES, TOLD, refuse
 from reference_tokens import Tokens
 from shaped_rows import MADE, Row
+from zephyr_fast.dataset.product import Product
 
 TOKENIZER = Path(zephyr_fast.__file__).parent / "sample" / "tokenizer"
 RECIPES = commands.PLAIN
-COMMANDS = {shape: command for command, shapes in TOLD.items() for shape in shapes}
-REFUSED = {"kto", "rated", "oasst_message", "text"}
+# Commands that read the same rows tell the same shapes. The first one stands for all of them.
+COMMANDS = {shape: command for command, shapes in reversed(TOLD.items()) for shape in shapes}
+REFUSED = {shape for shape, read in SHAPES.items() if read is refuse}
 
 VARIED = {"completions", "helpsteer", "oasst_ranked", "pair", "sharegpt"}
 """Shapes whose rows here differ in their columns, so that they are not one table."""
@@ -52,7 +54,7 @@ def lines(path: Path, rows: list[Any]) -> Path:
 def good_row(command: str) -> Row:
     """A row that is written, so that a run of refused rows makes a dataset too."""
     said = {"role": "assistant", "content": "a"}
-    if command == "prep":
+    if Product.of_command(command).facts.is_packed:
         return {"messages": [{"role": "user", "content": "q"}, said]}
     return {"prompt": "q", "chosen": "a", "rejected": "b"}
 

@@ -15,6 +15,7 @@ from out_folder import files, ledger, manifest, text_rows
 from zephyr_fast.cli import cli
 from zephyr_fast.costs import estimate
 from zephyr_fast.dataset.manifest import seal
+from zephyr_fast.dataset.product import Product
 from zephyr_fast.dataset.verify import verify
 
 SAMPLE = Path(zephyr_fast.__file__).parent / "sample"
@@ -25,11 +26,9 @@ def run(command: str, out: Path, input: Path, *, tokens: bool, **settings: Any) 
     verb = commands.function(command)
     # Only a tokenizer finds control tokens and over-long prompts; without these two the same rows
     # stay.
-    same = (
-        {"tokenize.control_tokens": "allow", "binarize.max_length": 1 << 20}
-        if command == "binarize"
-        else {"tokenize.control_tokens": "allow"}
-    )
+    same = {"tokenize.control_tokens": "allow"}
+    if not Product.of_command(command).facts.is_packed:
+        same[f"{command}.max_length"] = 1 << 20
     verb(
         input=input,
         out=out,
@@ -63,9 +62,7 @@ def test_the_text_and_the_ledger_are_those_of_a_run_with_tokens(
 def test_real_rows_give_the_same_text_with_and_without_tokens(
     command: str, real: Path, tmp_path: Path
 ) -> None:
-    path = real / (
-        "ultrachat/raw_real.jsonl.gz" if command == "prep" else "ultrafeedback/raw_scored.jsonl.gz"
-    )
+    path = real / commands.REAL[command]
     for name, tokens in (("both", True), ("text", False)):
         run(command, tmp_path / name, path, tokens=tokens, **{"shards.test_fraction": 0.0})
     # Whether anything is left to train on is for tokens to say.

@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from zephyr_fast._core import InputError
+from zephyr_fast.dataset.product import building_commands
 
 
 def scan_ledger(folder: str | Path) -> pl.LazyFrame:
@@ -47,7 +48,7 @@ def scan_ledger(folder: str | Path) -> pl.LazyFrame:
     )
     if not parts:
         raise InputError(
-            f"`{folder}` has no ledger; pass the output directory of a finished `zephyr-fast prep` "
-            "or `binarize`"
+            f"`{folder}` has no ledger; pass the output directory of a finished "
+            f"{building_commands()}"
         )
     return pl.scan_parquet(parts)

@@ -68,6 +68,11 @@ class Product(StrEnum):
         return next(product for product in cls if product.command == command)
 
 
+def building_commands() -> str:
+    """Return the commands that write datasets, for an error text."""
+    return " or ".join(f"`zephyr-fast {one.command}`" for one in Product)
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of the shards: its name, and the numpy name of its numbers' type."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from zephyr_fast._core import ConfigError, InputError
-from zephyr_fast.dataset.product import Product
+from zephyr_fast.dataset.product import Product, building_commands
 from zephyr_fast.printed import brief, without_secrets
 from zephyr_fast.train.config_file import read
 from zephyr_fast.train.effects import check_effects
@@ -170,8 +170,8 @@ def _check_shards_given(given: Mapping[str, Any], flags: list[str], is_help: boo
         raise ConfigError("`--shards` is given twice; list all directories once: `--shards A B`")
     if not given.get("shards") and not {"--shards", "--help"} & set(flags) and not is_help:
         raise ConfigError(
-            "no data to train on; pass `--shards DIR`, the output directory of `zephyr-fast prep` "
-            "or `binarize`"
+            "no data to train on; pass `--shards DIR`, the output directory of "
+            f"{building_commands()}"
         )
 
 
