@@ -82,6 +82,13 @@ pub(super) fn set_up(environment: &mut Environment) {
             (kind, _) => Err(differs(&format!("the test `sameas` on a {kind}"))),
         }
     });
+    // Python computes a remainder, which other values lack, and formats a text.
+    environment.add_test("odd", |value: &Value| Ok::<_, Error>(remainder(value, 2)? == 1));
+    environment.add_test("even", |value: &Value| Ok::<_, Error>(remainder(value, 2)? == 0));
+    environment.add_test("divisibleby", |value: &Value, divisor: &Value| match divisor.as_i64() {
+        Some(divisor @ 1..) => Ok(remainder(value, divisor)? == 0),
+        _ => Err(differs("the test `divisibleby` with such a divisor")),
+    });
     for name in ["iterable", "sequence"] {
         environment.add_test(name, |value: &Value| match value.kind() {
             ValueKind::Map => !is_namespace(value),
@@ -103,6 +110,13 @@ pub(super) fn set_up(environment: &mut Environment) {
         check_printable(message)?;
         Err(Error::new(ErrorKind::InvalidOperation, message.to_string()))
     });
+}
+
+/// The remainder of an integer, as in Python.
+fn remainder(value: &Value, divisor: i64) -> Result<i64, Error> {
+    let number = value.as_i64().filter(|_| value.is_integer());
+    let number = number.ok_or_else(|| differs(&format!("a remainder of a {}", value.kind())))?;
+    Ok(number.rem_euclid(divisor))
 }
 
 /// Filters that convert their input to text. They reject values that Python would print

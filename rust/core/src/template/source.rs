@@ -81,11 +81,13 @@ fn raw_block(block: &str, opens: usize) -> String {
 static STRINGS: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(&format!("(?s){STRING}")).expect("the constant pattern is valid"));
 static ESCAPES: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?s)\\(?:([aNUv/\n]|[^\x00-\x7F])|.)").expect("the constant pattern is valid")
+    Regex::new(r"(?s)\\(?:([aNUv/\n]|u[dD][89a-fA-F]|[^\x00-\x7F])|.)")
+        .expect("the constant pattern is valid")
 });
 
 /// Finds an escape in a tag's strings that Python interprets differently: `\a` and `\v`, named and
-/// long character escapes, an escaped slash, line continuation or non-ASCII character.
+/// long character escapes, halves of characters, an escaped slash, line continuation or non-ASCII
+/// character.
 fn odd_escape(tag: &str) -> Option<String> {
     let mut all = STRINGS.find_iter(tag).flat_map(|string| ESCAPES.captures_iter(string.as_str()));
     all.find_map(|escape| escape.get(1)).map(|odd| format!("\\{}", odd.as_str().escape_default()))
@@ -150,6 +152,7 @@ mod tests {
         );
         assert_eq!(odd(r"{{ 'b\a' }}").as_deref(), Some(r"\a"));
         assert_eq!(odd(r#"{% set x = "it's \/" %}"#).as_deref(), Some(r"\/"));
+        assert_eq!(odd(r"{{ '\u00e9\ud7ff\udB80\udc00' }}").as_deref(), Some(r"\udB"));
         assert_eq!(odd(r"{{ '\é' }}").as_deref(), Some(r"\\u{e9}"));
     }
 

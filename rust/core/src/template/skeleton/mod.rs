@@ -27,15 +27,15 @@ use crate::dialogue::{Role, Script, Turn};
 use crate::sample::Rendered;
 use crate::template::jinja::Jinja;
 use crate::template::letters::has_mark;
-use crate::template::marks::{Calls, Contents, Letters, Marking, Thinking, can_split, unmark};
+use crate::template::marks::{
+    Calls, Contents, Letters, Marking, Thinking, Unmarked, can_split, unmark,
+};
 use crate::template::mask::assistant_indices;
 use crate::template::python::is_space;
 
-/// Longer dialogues are rare, and each would have a skeleton of its own.
+/// Longer dialogues are rendered with Jinja, and so are those whose skeleton is longer.
 const MESSAGES_MAX: usize = 32;
-/// Further skeletons, and longer ones, are made again for each dialogue.
-const KEPT_MAX: usize = 256;
-const KEPT_BYTES_MAX: usize = 256 << 10;
+const BYTES_MAX: usize = 256 << 10;
 /// The placeholder of the first content, which those of the others follow: private characters.
 const FIRST: char = '\u{F0000}';
 const PLACEHOLDER_BYTES: usize = FIRST.len_utf8();
@@ -51,8 +51,14 @@ pub(super) enum Wanted {
     Prompt,
 }
 
-/// The roles of a dialogue, as numbers from 1; 0 where there is no message.
-type Key = (Wanted, [u8; MESSAGES_MAX]);
+/// The sequence of roles of a usual dialogue: a question and an answer in turn, after a system
+/// message or none. Others are rendered with Jinja, since there are too many sequences to keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    wanted: Wanted,
+    has_system: bool,
+    messages: usize,
+}
 
 /// The skeletons of a template by the roles of the dialogues. `None` if there is none for them.
 #[derive(Debug, Default)]
@@ -79,37 +85,29 @@ impl Skeletons {
 
     fn of(&self, key: Key, jinja: &Jinja, script: Script<'_>) -> Option<Arc<Skeleton>> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        if let Some(known) = known {
-            return known;
-        }
-        let skeleton = Skeleton::of_roles(jinja, script, key.0).map(Arc::new);
-        let is_short = skeleton.as_ref().is_none_or(|made| made.bytes() <= KEPT_BYTES_MAX);
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if is_short && all.len() < KEPT_MAX {
-            all.insert(key, skeleton.clone());
-        }
-        skeleton
+        known.unwrap_or_else(|| {
+            let skeleton = Skeleton::of_roles(jinja, script, key.wanted)
+                .filter(|made| made.bytes() <= BYTES_MAX)
+                .map(Arc::new);
+            let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            all.entry(key).or_insert(skeleton).clone()
+        })
     }
 }
 
-/// The roles of a dialogue that has only roles and texts.
+/// The sequence of a dialogue, if it is usual and has only roles and texts.
 fn key(script: Script<'_>, wanted: Wanted) -> Option<Key> {
     let turns = script.turns;
-    if script.inputs.is_some() || turns.is_empty() || turns.len() > MESSAGES_MAX {
-        return None;
-    }
-    let mut roles = [0; MESSAGES_MAX];
-    for (number, turn) in roles.iter_mut().zip(turns) {
-        *number = match (&turn.role, &turn.extras) {
-            (Role::Other(_), _) | (_, Some(_)) => return None,
-            (Role::System, None) => 1,
-            (Role::Developer, None) => 2,
-            (Role::User, None) => 3,
-            (Role::Assistant, None) => 4,
-            (Role::Tool, None) => 5,
-        };
-    }
-    Some((wanted, roles))
+    let has_system = turns.first()?.role == Role::System;
+    let is_usual = |(index, turn): (usize, &Turn)| {
+        let role = if index % 2 == 0 { Role::User } else { Role::Assistant };
+        turn.role == role
+    };
+    let is_usual = turns[usize::from(has_system)..].iter().enumerate().all(is_usual)
+        && turns.iter().all(|turn| turn.extras.is_none())
+        && script.inputs.is_none()
+        && turns.len() <= MESSAGES_MAX;
+    is_usual.then_some(Key { wanted, has_system, messages: turns.len() })
 }
 
 /// A text with a place for each content.
@@ -142,26 +140,27 @@ impl Skeleton {
         let script = Script::from(&turns);
         let letters = Letters::unused(jinja, script)?;
         let prompt = wanted == Wanted::Prompt;
-        let (text, mut asked) = watched(jinja, script, prompt, letters)?;
-        if jinja.text(script, prompt, None).ok()? != text {
+        let (found, mut asked) = watched(jinja, script, prompt, letters)?;
+        if jinja.text(script, prompt, None).ok()? != found.text {
             return None;
         }
+        let contents = found.answers.len() + found.others.len();
         let rendered = if wanted == Wanted::Whole {
             let rendered = jinja.render(script).ok()?;
             check_prefixes(jinja, script, letters, &rendered, &mut asked)?;
             rendered
         } else {
-            Rendered { text, ..Rendered::default() }
+            Rendered { text: found.text, ..Rendered::default() }
         };
-        let is_placeholder = |letter: char| (FIRST..).take(turns.len()).any(|one| one == letter);
-        if asked.literals.iter().any(|literal| literal.contains(is_placeholder)) {
+        if asked.literals.iter().any(|literal| literal.contains(is_place)) {
             return None;
         }
         asked.edges |= jinja.has_tags || jinja.strips_blocks;
         let skeleton = Skeleton::cut(&rendered, asked);
         let mut written: Vec<usize> = skeleton.pieces.iter().map(|(_, index)| *index).collect();
         written.sort_unstable();
-        let is_exact = written.into_iter().eq(0..turns.len());
+        // Each content is written once, and the template itself writes no placeholder.
+        let is_exact = contents == turns.len() && written.into_iter().eq(0..contents);
         (is_exact && skeleton.has_certain_ends(jinja, &turns)).then_some(skeleton)
     }
 
@@ -169,7 +168,6 @@ impl Skeleton {
     fn cut(rendered: &Rendered, asked: Asked) -> Skeleton {
         let mut pieces = Vec::new();
         let mut rest = rendered.text.as_str();
-        let is_place = |letter: char| (FIRST..).take(MESSAGES_MAX).any(|one| one == letter);
         while let Some(offset) = rest.find(is_place) {
             let index = rest[offset..].chars().next().map_or(0, |at| at as usize - FIRST as usize);
             pieces.push((rest[..offset].to_owned(), index));
@@ -232,13 +230,18 @@ impl Skeleton {
     }
 }
 
+/// Whether a character is a placeholder.
+fn is_place(letter: char) -> bool {
+    (FIRST..).take(MESSAGES_MAX).any(|place| place == letter)
+}
+
 /// A watched rendering without its marks, and what it asked.
 fn watched(
     jinja: &Jinja,
     script: Script<'_>,
     prompt: bool,
     letters: Letters,
-) -> Option<(String, Asked)> {
+) -> Option<(Unmarked, Asked)> {
     let contents = Contents {
         answers_only: false,
         strips: [false, false],
@@ -247,7 +250,7 @@ fn watched(
     };
     let marking = Marking { letters, contents: Some(contents) };
     let (marked, asked) = recorded(|| jinja.watched(script, prompt, &marking));
-    Some((unmark(&marked?, letters)?.text, asked))
+    Some((unmark(&marked?, letters)?, asked))
 }
 
 /// Checks that what is written before each answer, with the generation prompt, is a prefix of the
@@ -263,10 +266,10 @@ fn check_prefixes(
         let (prefix, more) = watched(jinja, script.until(index), true, letters)?;
         asked.literals.extend(more.literals);
         asked.edges |= more.edges;
-        let end = prefix.len();
+        let end = prefix.text.len();
         let answer = rendered.text.find(script.turns[index].text.as_str())?;
         let straddles = |range: &Range<usize>| range.start < end && end < range.end;
-        if !rendered.text.starts_with(&prefix)
+        if !rendered.text.starts_with(&prefix.text)
             || end > answer
             || rendered.trained.iter().any(straddles)
         {

@@ -219,6 +219,34 @@ fn templates_that_write_contents_need_jinja_for_odd_dialogues_only() {
 }
 
 #[test]
+fn white_space_makes_a_difference_to_tags_and_blocks_that_strip() {
+    let tagged = "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}\
+        {% generation %}{{ m.content }}<e>{% endgeneration %}{% else %}{{ m.content }}{% endif %}\
+        {% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+    let of_block = writing("{% set x|trim %}{{ m.content }}{% endset %}", "x");
+    for template in [template(tagged, TrainEnd::AsIs), of_block] {
+        let template = template.expect("loads");
+        for turns in dialogues() {
+            let expected = is_usual(&turns) && is_bare(&turns);
+            assert_eq!(is_filled(&template, &turns), expected, "{} {turns:?}", template.text());
+        }
+    }
+}
+
+#[test]
+fn a_prompt_that_an_answer_may_continue_needs_jinja() {
+    let text = "{% for m in messages %}<{{ m.role }}>{{ m.content }}<e>{% endfor %}\
+        {% if messages[-1].role == 'user' %}<assistant>b{% endif %}";
+    let template = template(text, TrainEnd::AsIs).expect("loads");
+    let mut refused = 0;
+    for turns in dialogues() {
+        assert!(!is_filled(&template, &turns), "{turns:?}");
+        refused += usize::from(template.render(&turns).is_err());
+    }
+    assert!(refused > 0);
+}
+
+#[test]
 fn questions_are_asked_of_each_content() {
     for question in ASK {
         let template = writing(&format!("{{{{ {question} }}}}"), "m.content");
@@ -250,16 +278,37 @@ fn templates_that_look_into_contents_are_rendered_with_jinja() {
 
 #[test]
 fn an_end_that_the_next_content_may_complete_is_searched_with_jinja() {
-    let text = "{% for m in messages %}{% if m.role != 'tool' %}<{{ m.role }}>{% endif %}\
-        {{ m.content }}{% if m.role == 'assistant' %}\
-        {{ '<e' if loop.nextitem is defined and loop.nextitem.role == 'tool' else '<e>' }}\
+    let text = "{% for m in messages %}{% if m.role != 'user' or loop.first %}<{{ m.role }}>\
+        {% endif %}{{ m.content }}{% if m.role == 'assistant' %}{{ '<e>' if loop.last else '<e' }}\
         {% endif %}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
     let template = template(text, TrainEnd::AsIs).expect("loads");
-    let roles = [Role::User, Role::Assistant, Role::Tool, Role::Assistant];
+    let roles = [Role::User, Role::Assistant, Role::User, Role::Assistant];
     let turns: Vec<Turn> = roles.into_iter().map(|role| Turn::new(role, ">a")).collect();
+    assert!(is_filled(&template, &turns[..2]));
     assert!(!is_filled(&template, &turns));
-    let without_result = [&turns[..2], &turns[..2]].concat();
-    assert!(is_filled(&template, &without_result));
+}
+
+#[test]
+fn a_template_that_writes_a_placeholder_itself_needs_jinja() {
+    for (instead, is_for_prompts) in [("loop.first", false), ("loop.first and prompt", true)] {
+        let text = format!(
+            "{{% set prompt = add_generation_prompt %}}{{% for m in messages %}}<{{{{ m.role }}}}>\
+            {{% if {instead} %}}{{{{ 'Z' if 'another content' in m.content }}}}{FIRST}{{% else %}}\
+            {{{{ m.content }}}}{{% endif %}}<e>{{% endfor %}}\
+            {{% if prompt %}}<assistant>{{% endif %}}"
+        );
+        let Some(template) = template(&text, TrainEnd::AsIs) else { continue };
+        let roles = [Role::User, Role::Assistant, Role::User, Role::Assistant];
+        let turns: Vec<Turn> = roles
+            .into_iter()
+            .zip(["a", "b", "c", "d"])
+            .map(|(role, text)| Turn::new(role, text))
+            .collect();
+        for length in 1..=turns.len() {
+            let is_filled = is_filled(&template, &turns[..length]);
+            assert!(is_for_prompts || !is_filled);
+        }
+    }
 }
 
 #[test]
@@ -297,25 +346,25 @@ fn the_example_at_the_head_is_filled() {
 }
 
 #[test]
-fn a_skeleton_that_is_not_kept_gives_the_same() {
+fn other_sequences_and_long_dialogues_need_jinja() {
     let template = writing("", "m.content|trim").expect("loads");
-    let Kind::Jinja { jinja, skeletons } = &template.kind else { panic!("not Jinja") };
-    for length in 1..=MESSAGES_MAX + 1 {
-        for first in 0..=KEPT_MAX / 24 {
-            let role = |index: usize| match (index, (index + first) % 3) {
-                (_, 0) => Role::User,
-                (_, 1) => Role::Assistant,
-                _ => Role::Tool,
-            };
-            let turns: Vec<Turn> =
-                (0..length).map(|index| Turn::new(role(index), format!("a{index}"))).collect();
-            let script = Script::from(&turns);
-            let mut page = Rendered::default();
-            let is_filled = skeletons.fill(jinja, script, Wanted::Text, &mut page);
-            assert_eq!(is_filled, length <= MESSAGES_MAX);
-            if is_filled {
-                assert_eq!(Ok(page.text), jinja.render_text(script));
-            }
-        }
+    let [system, user, assistant] = [Role::System, Role::User, Role::Assistant];
+    let usual: Vec<Role> =
+        [&user, &assistant].into_iter().cycle().take(MESSAGES_MAX).cloned().collect();
+    let long = [&usual[..], std::slice::from_ref(&user)].concat();
+    let with_system = [std::slice::from_ref(&system), &usual[..3]].concat();
+    for (roles, expected) in [
+        (&usual[..], true),
+        (&usual[..1], true),
+        (&with_system, true),
+        (&long, false),
+        (&usual[1..], false),
+        (&[user.clone(), user], false),
+        (&[system, assistant], false),
+        (&[Role::Tool], false),
+        (&[], false),
+    ] {
+        let turns: Vec<Turn> = roles.iter().map(|role| Turn::new(role.clone(), "a")).collect();
+        assert_eq!(is_filled(&template, &turns), expected, "{roles:?}");
     }
 }

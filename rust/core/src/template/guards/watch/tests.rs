@@ -42,6 +42,7 @@ fn everything_else_is() {
         ("{{ a.startswith('b') }}", "{{ ((a)|__holds('b')).startswith('b') }}"),
         ("{{ f(a) }}", "{{ f(((a)|__blind)) }}"),
         ("{% set a, b = c %}", "{% set a, b = ((c)|__whole) %}"),
+        ("{% for a, b in c %}{% endfor %}", "{% for a, b in ((c)|__blind) %}{% endfor %}"),
         ("{% for a in b %}{% endfor %}", "{% for a in ((b)|__whole) %}{% endfor %}"),
     ] {
         assert_eq!(source(text).as_deref(), Some(expected));
