@@ -291,14 +291,15 @@ def test_few_open_files_lower_the_concurrency(tmp_path: Path) -> None:
         writer.write(GOOD)
         return True
 
+    # The server's ends of the connections are files of this process too, beside those open before.
     with serving(count) as server:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (104, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (84, hard))
         try:
             calls = [call(str(i)) for i in range(300)]
             _, outcomes = run(calls, endpoint_at(server.url, concurrency=200), tmp_path / "log")
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert texts(outcomes) == ["fine"] * 300 and peak <= 40
+    assert texts(outcomes) == ["fine"] * 300 and peak <= 20
 
 
 def test_the_budget_is_never_passed_and_is_used_up(tmp_path: Path) -> None:

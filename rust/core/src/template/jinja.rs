@@ -154,7 +154,7 @@ impl Jinja {
         let (mut text, proven) = self.prove(script)?;
         left_out::check(self, script, &text, &proven.others)
             .map_err(|why| Reason::found(Code::MaskNotProvable, why))?;
-        usage::check(self, script, &text)?;
+        usage::check(self, script, &text, &proven.parts)?;
         let Proven { mut trained, answers, append, .. } = proven;
         if let Some(offset) = append {
             let end = self.ends.appended();

@@ -22,12 +22,11 @@
 
 use std::ops::Range;
 
-use minijinja::Value;
-
 use super::jinja::Jinja;
 use super::marks::{
-    self, Calls, Contents, Letters, Marking, Thinking, Unmarked, can_split, has_parts, unmark,
+    Calls, Contents, Letters, Marking, Thinking, Unmarked, can_split, has_parts, unmark,
 };
+use super::prefixes::Prefixes;
 use super::{parts, thinking};
 use crate::dialogue::{Role, Script, Turn};
 
@@ -42,6 +41,9 @@ pub(super) struct Proven {
     pub(super) append: Option<usize>,
     /// The contents of all other messages that were located.
     pub(super) others: Vec<Range<usize>>,
+    /// The parts of messages with calls or reasoning that were located, each with the index of its
+    /// message.
+    pub(super) parts: Vec<(usize, Range<usize>)>,
 }
 
 /// A marked rendering that equals the plain text without its marks.
@@ -131,20 +133,22 @@ pub(super) fn derive(jinja: &Jinja, script: Script<'_>, text: &str) -> Result<Pr
                 .to_owned(),
         );
     };
+    let prefixes = Prefixes::new(jinja, script);
     let (mut trained, append) = if jinja.has_tags {
         of_tags(jinja, script.turns, text, &located)?
     } else {
-        of_contents(jinja, script, text, &located)?
+        of_contents(jinja, script, text, &located, &prefixes)?
     };
     trained.retain(|range| !range.is_empty());
     trained.sort_by_key(|range| range.start);
     check_apart(&trained, &located.found)?;
-    compare_prefixes(jinja, script, text, &trained, &located)?;
+    compare_prefixes(script.turns, text, &trained, &located, &prefixes)?;
     if append.is_some_and(|offset| trained.iter().any(|range| range.end > offset)) {
         return Err("the last message is not the last one in the text".to_owned());
     }
     let answers = answers(script.turns, &located);
-    Ok(Proven { trained, answers, append, others: located.found.others })
+    let Unmarked { others, parts, .. } = located.found;
+    Ok(Proven { trained, answers, append, others, parts })
 }
 
 /// The ranges of contents and parts with the ends behind them, and the offset for an end that is to
@@ -154,6 +158,7 @@ fn of_contents(
     script: Script<'_>,
     text: &str,
     located: &Located,
+    prefixes: &Prefixes<'_>,
 ) -> Result<(Vec<Range<usize>>, Option<usize>), String> {
     let turns = script.turns;
     let wanted = located.whole.iter().filter(|index| turns[**index].is_trained());
@@ -162,7 +167,7 @@ fn of_contents(
     let last = turns.last().is_some_and(Turn::is_trained)
         && located.whole.last().is_some_and(|index| index + 1 == turns.len());
     let append = jinja.ends.extend(text, &answers, &mut trained, false, last)?;
-    trained.extend(parts::trained(jinja, script, text, located)?);
+    trained.extend(parts::trained(jinja, script, text, located, prefixes)?);
     Ok((trained, append))
 }
 
@@ -259,23 +264,18 @@ fn tagged(turns: &[Turn], located: &Located) -> Result<Vec<Range<usize>>, String
 /// of the full text, the message and its range must start after it. They may start inside the
 /// generation prompt, for example if both contain `<think>`, but must not contain all of it.
 fn compare_prefixes(
-    jinja: &Jinja,
-    script: Script<'_>,
+    turns: &[Turn],
     text: &str,
     trained: &[Range<usize>],
     located: &Located,
+    prefixes: &Prefixes<'_>,
 ) -> Result<(), String> {
-    let messages: Vec<Value> =
-        (0..).zip(script.turns).map(|(index, turn)| marks::message(index, turn, None)).collect();
     let begins = |end: usize, prompt: bool| {
-        let start =
-            jinja.text_of(script.until(end), messages[..end].to_vec(), prompt, None).ok()?;
-        text.starts_with(&start).then_some(start.len())
+        let start = prefixes.text(end, prompt)?;
+        text.starts_with(&*start).then_some(start.len())
     };
     let found = &located.found;
-    for (number, index) in
-        assistant_indices(script.turns).enumerate().filter(|(_, index)| *index > 0)
-    {
+    for (number, index) in assistant_indices(turns).enumerate().filter(|(_, index)| *index > 0) {
         let Some(prompt) = begins(index, true) else { continue };
         let straddles = |range: &Range<usize>| range.start < prompt && prompt < range.end;
         let answer = located.whole.iter().position(|whole| *whole == index);

@@ -20,6 +20,7 @@ mod mask;
 mod methods;
 mod page;
 mod parts;
+mod prefixes;
 mod python;
 mod skeleton;
 mod source;
@@ -27,6 +28,7 @@ mod strings;
 mod thinking;
 mod tojson;
 mod usage;
+mod written;
 mod zephyr;
 
 use serde::{Deserialize, Serialize};

@@ -19,6 +19,7 @@ use std::ops::Range;
 use super::jinja::Jinja;
 use super::marks::{Marking, unmark};
 use super::mask::Located;
+use super::prefixes::Prefixes;
 use crate::dialogue::{Script, Turn};
 
 /// The trained ranges of all such messages that are trained.
@@ -27,11 +28,12 @@ pub(super) fn trained(
     script: Script<'_>,
     text: &str,
     located: &Located,
+    prefixes: &Prefixes<'_>,
 ) -> Result<Vec<Range<usize>>, String> {
     let Some(contents) = located.contents else { return Ok(Vec::new()) };
     let is_wanted = |(_, turn): &(usize, &Turn)| contents.is_in_parts(turn) && turn.is_trained();
     let wanted = script.turns.iter().enumerate().filter(is_wanted);
-    wanted.map(|(index, _)| range(jinja, script, text, located, index)).collect()
+    wanted.map(|(index, _)| range(jinja, script, text, located, prefixes, index)).collect()
 }
 
 /// The trained range of a message.
@@ -40,6 +42,7 @@ fn range(
     script: Script<'_>,
     text: &str,
     located: &Located,
+    prefixes: &Prefixes<'_>,
     index: usize,
 ) -> Result<Range<usize>, String> {
     let lost = || {
@@ -48,7 +51,7 @@ fn range(
     let own = own_parts(located.found.parts.iter(), index).ok_or_else(lost)?;
     let bounds = room(located, index, &own, text.len())
         .ok_or("the template mixes the text of several messages")?;
-    let start = start(jinja, script, text, index, bounds.start..own.start)
+    let start = start(jinja, script, text, prefixes, index, bounds.start..own.start)
         .ok_or("the start of an assistant message cannot be proven")?;
     let tail = &text[own.end..bounds.end];
     let shared =
@@ -99,23 +102,23 @@ fn start(
     jinja: &Jinja,
     script: Script<'_>,
     text: &str,
+    prefixes: &Prefixes<'_>,
     index: usize,
     room: Range<usize>,
 ) -> Option<usize> {
-    let before = script.until(index);
     if index > 0 {
-        let prompt = jinja.text(before, true, None).ok();
+        let prompt = prefixes.text(index, true);
         if let Some(prompt) = &prompt
-            && text.starts_with(prompt.as_str())
+            && text.starts_with(&**prompt)
             && (room.start..=room.end).contains(&prompt.len())
         {
             return Some(prompt.len());
         }
-        let alone = jinja.text(before, false, None).ok();
+        let alone = prefixes.text(index, false);
         let opening = prompt
             .as_ref()
             .zip(alone.as_ref())
-            .and_then(|(prompt, alone)| prompt.strip_prefix(alone.as_str()))
+            .and_then(|(prompt, alone)| prompt.strip_prefix(&**alone))
             .filter(|opening| !opening.is_empty());
         if let Some(opening) = opening
             && let Some(at) = text[room.clone()].rfind(opening)

@@ -4,15 +4,18 @@
 //! only connect a call with its result, and the reasoning of earlier messages, if the template
 //! writes the reasoning of a last message.
 
+use std::ops::Range;
+
 use serde_json::Value;
 
 use super::jinja::Jinja;
 use super::marks::STAND_IN;
+use super::written::Written;
 use crate::dialogue::{CALLS, Content, REASONING, Role, Script, TemplateInputs, Turn};
 use crate::stage::{Code, Reason};
 
 /// The member of a call that holds its name and arguments, unless the call itself does.
-const FUNCTION: &str = "function";
+pub(super) const FUNCTION: &str = "function";
 /// Members of a call that only connect it with its result, or say what every call is.
 const CALL_LINKS: [&str; 3] = ["id", "type", "index"];
 
@@ -23,7 +26,12 @@ const WORK_MAX: usize = 256 << 20;
 const RENDERINGS_MIN: usize = 16;
 
 /// Refuses a row if a field of it is not used in its text.
-pub(super) fn check(jinja: &Jinja, script: Script<'_>, text: &str) -> Result<(), Reason> {
+pub(super) fn check(
+    jinja: &Jinja,
+    script: Script<'_>,
+    text: &str,
+    parts: &[(usize, Range<usize>)],
+) -> Result<(), Reason> {
     check_work(script, text.len())?;
     if let Some(inputs) = script.inputs {
         check_inputs(jinja, script, inputs, text)?;
@@ -31,7 +39,10 @@ pub(super) fn check(jinja: &Jinja, script: Script<'_>, text: &str) -> Result<(),
     if script.turns.iter().any(|turn| turn.content() == Content::Missing) {
         check_missing_content(jinja, script, text)?;
     }
-    (0..script.turns.len()).try_for_each(|index| check_members(jinja, script, index, text))
+    (0..script.turns.len()).try_for_each(|index| {
+        let written = Written::of(script, index, text, parts);
+        check_members(jinja, script, index, text, &written)
+    })
 }
 
 /// Refuses a row with so many tools or calls that checking each would take too long.
@@ -163,6 +174,7 @@ fn check_members(
     script: Script<'_>,
     index: usize,
     text: &str,
+    written: &Written<'_>,
 ) -> Result<(), Reason> {
     let turn = &script.turns[index];
     let Some(extras) = &turn.extras else { return Ok(()) };
@@ -170,14 +182,21 @@ fn check_members(
         if is_link(turn, name) || is_blank(value) {
             continue;
         }
-        let without = with(script, index, |turn| remove(turn, name));
-        if is_same(jinja, script, &without, text)
-            && !(REASONING.contains(&name.as_str()) && is_used_if_last(jinja, script, index, name))
+        let is_reasoning = REASONING.contains(&name.as_str());
+        let is_written = match value {
+            Value::String(text) => is_reasoning && written.has(text),
+            Value::Array(calls) => name == CALLS && calls.iter().any(|call| written.has_call(call)),
+            _ => false,
+        };
+        let without = || with(script, index, |turn| remove(turn, name));
+        if !is_written
+            && is_same(jinja, script, &without(), text)
+            && !(is_reasoning && is_used_if_last(jinja, script, index, name))
         {
             return Err(unused(jinja.name(), &format!("messages[{index}].{name}")));
         }
         if let Some(calls) = value.as_array().filter(|_| name == CALLS) {
-            check_calls(jinja, script, index, calls, text)?;
+            check_calls(jinja, script, index, calls, text, written)?;
         }
     }
     Ok(())
@@ -190,6 +209,7 @@ fn check_calls(
     index: usize,
     calls: &[Value],
     text: &str,
+    written: &Written<'_>,
 ) -> Result<(), Reason> {
     let is_unused = |change: &dyn Fn(&mut Vec<Value>)| {
         let without = with(script, index, |turn| change_calls(turn, change));
@@ -197,7 +217,10 @@ fn check_calls(
     };
     for (number, call) in calls.iter().enumerate() {
         let path = format!("messages[{index}].{CALLS}[{number}]");
-        if calls.len() > 1 && is_unused(&|calls| drop(calls.remove(number))) {
+        if calls.len() > 1
+            && !written.has_call(call)
+            && is_unused(&|calls| drop(calls.remove(number)))
+        {
             return Err(unused(jinja.name(), &path));
         }
         let has_function = call.get(FUNCTION).is_some_and(Value::is_object);
@@ -210,7 +233,7 @@ fn check_calls(
                 let holder = if has_function { &mut call[FUNCTION] } else { call };
                 holder.as_object_mut().map(|members| members.shift_remove(name));
             };
-            if is_needed && is_unused(&without) {
+            if is_needed && !written.has_of_call(name, value) && is_unused(&without) {
                 return Err(unused(jinja.name(), &format!("{path}.{name}")));
             }
         }
