@@ -203,8 +203,7 @@ impl Encoding {
     }
 
     /// Whether the text has few enough tokens. This separate check saves time, because proving the
-    /// mask renders most templates many times, too many to do so at every possible end of a
-    /// dialogue.
+    /// mask may render a template many times, too many to do so at every possible end of a dialogue.
     fn may_fit(&self, script: Script<'_>) -> bool {
         let Some(text) = self.template.text_alone(script) else { return true };
         text.and_then(|text| self.tokenizer.ids(&text))

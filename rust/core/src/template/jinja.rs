@@ -183,11 +183,7 @@ impl Jinja {
         prompt: bool,
         marking: Option<&Marking>,
     ) -> std::result::Result<String, minijinja::Error> {
-        let messages = (0..)
-            .zip(script.turns)
-            .map(|(index, turn)| marks::message(index, turn, marking))
-            .collect();
-        self.text_of(script, messages, prompt, marking)
+        self.text_of(script, marks::messages(script, marking), prompt, marking)
     }
 
     /// The text of a dialogue whose messages already are as the template sees them.
@@ -208,8 +204,7 @@ impl Jinja {
         prompt: bool,
         marking: &Marking,
     ) -> Option<String> {
-        let marked = |(index, turn)| marks::message(index, turn, Some(marking));
-        let messages = (0..).zip(script.turns).map(marked).collect();
+        let messages = marks::messages(script, Some(marking));
         self.rendered(WATCHED, script, messages, prompt, Some(marking)).ok()
     }
 

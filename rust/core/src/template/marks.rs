@@ -18,7 +18,7 @@ pub(super) use super::letters::Letters;
 use super::letters::{ANSWERS, KINDS, OTHERS, PARTS, REASONING_BEFORE, TAGS};
 use super::python::strip;
 use super::thinking;
-use crate::dialogue::{CALLS, Content, REASONING, Role, Turn};
+use crate::dialogue::{CALLS, Content, REASONING, Role, Script, Turn};
 
 /// What an assistant's message is replaced by, to see what is written before it.
 pub(super) const STAND_IN: &str = "\u{FFFE}";
@@ -202,8 +202,13 @@ fn around(text: &str, [start, end]: [bool; 2], open: &str, close: char) -> Strin
     format!("{}{open}{core}{close}{}", &text[..lead], &text[lead + core.len()..])
 }
 
+/// The messages of a dialogue as a template sees them, marked or plain.
+pub(super) fn messages(script: Script<'_>, marking: Option<&Marking>) -> Vec<Value> {
+    (0..).zip(script.turns).map(|(index, turn)| message(index, turn, marking)).collect()
+}
+
 /// A message as a template sees it, marked or plain.
-pub(super) fn message(index: usize, turn: &Turn, marking: Option<&Marking>) -> Value {
+fn message(index: usize, turn: &Turn, marking: Option<&Marking>) -> Value {
     let text = marking.map_or_else(|| turn.text.clone(), |marking| marking.content(index, turn));
     let content = match turn.content() {
         Content::Text => Some(Value::from(text)),

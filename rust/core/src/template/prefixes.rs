@@ -23,9 +23,8 @@ pub(super) struct Prefixes<'row> {
 
 impl<'row> Prefixes<'row> {
     pub(super) fn new(jinja: &'row Jinja, script: Script<'row>) -> Prefixes<'row> {
-        let messages =
-            (0..).zip(script.turns).map(|(index, turn)| marks::message(index, turn, None));
-        Prefixes { jinja, script, messages: messages.collect(), known: RefCell::default() }
+        let messages = marks::messages(script, None);
+        Prefixes { jinja, script, messages, known: RefCell::default() }
     }
 
     /// The text of the messages before `end`.

@@ -1,8 +1,8 @@
 //! Refuses rows of which the template would leave something out: nothing may be lost in silence.
 //!
-//! A field is used if the text changes without it. Two kinds of fields may be left out: those that
-//! only connect a call with its result, and the reasoning of earlier messages, if the template
-//! writes the reasoning of a last message.
+//! A field is used if the text changes without it, or if marks show that it is written. Two kinds of
+//! fields may be left out: those that only connect a call with its result, and the reasoning of
+//! earlier messages, if the template writes the reasoning of a last message.
 
 use std::ops::Range;
 
