@@ -148,14 +148,18 @@ mod tests {
                 {"function": {"name": "f", "arguments": {}, "alias": "f"}}]),
             json!([{"function": {"name": "a", "arguments": {"x": "\"q\""}}},
                 {"function": {"name": "b", "arguments": {"x": " b "}}}]),
-            json!([{"function": {"name": "f", "function": {"name": "f", "arguments": {"x": "a"}}}}]),
+            json!([{"function": {"name": "f", "arguments": {"x": 1}, "alias": "f"}}]),
         ];
         let (mut all, mut of_marks) = (0, 0);
         for jinja in WRITE.iter().flat_map(|call| [jinja(call, true), jinja(call, false)]) {
-            for (calls, content) in calls.iter().flat_map(|calls| [(calls, "f"), (calls, "")]) {
+            for (calls, content, name) in calls
+                .iter()
+                .flat_map(|calls| ["f", ""].map(|content| (calls, content)))
+                .flat_map(|(calls, content)| ["a", ""].map(|name| (calls, content, name)))
+            {
                 let mut members = Map::from_iter([(CALLS.to_owned(), calls.clone())]);
                 members.insert("reasoning".to_owned(), "b".into());
-                members.insert("name".to_owned(), "a".into());
+                members.insert("name".to_owned(), name.into());
                 let extras = Some(Box::new(Extras { members, ..Extras::default() }));
                 let answer = Turn { extras, ..Turn::new(Role::Assistant, content) };
                 let turns = [Turn::new(Role::User, "f"), answer];

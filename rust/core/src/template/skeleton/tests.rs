@@ -1,6 +1,7 @@
 //! Whatever a template does with contents, a dialogue is rendered as Jinja renders it.
 
 use super::*;
+use crate::dialogue::{Content, Extras};
 use crate::recipe::TrainEnd;
 use crate::template::{Kind, TEMPLATES, Template, TemplateSource};
 use crate::tokenize::SpecialTokens;
@@ -297,7 +298,7 @@ fn a_template_that_writes_a_placeholder_itself_needs_jinja() {
             {{{{ m.content }}}}{{% endif %}}<e>{{% endfor %}}\
             {{% if prompt %}}<assistant>{{% endif %}}"
         );
-        let Some(template) = template(&text, TrainEnd::AsIs) else { continue };
+        let template = template(&text, TrainEnd::AsIs).expect("loads");
         let roles = [Role::User, Role::Assistant, Role::User, Role::Assistant];
         let turns: Vec<Turn> = roles
             .into_iter()
@@ -367,4 +368,7 @@ fn other_sequences_and_long_dialogues_need_jinja() {
         let turns: Vec<Turn> = roles.iter().map(|role| Turn::new(role.clone(), "a")).collect();
         assert_eq!(is_filled(&template, &turns), expected, "{roles:?}");
     }
+    let extras = Extras { content: Content::Part, ..Extras::default() };
+    let turn = Turn { extras: Some(Box::new(extras)), ..Turn::new(Role::User, "a") };
+    assert!(!is_filled(&template, &[turn]));
 }
