@@ -31,7 +31,7 @@ PYTHON_ROOMS: Rooms = [
     ["endpoint"],
     ["dataset"],
     ["untrusted"],
-    ["printed"],
+    ["printed", "exiting"],
     ["_core"],
 ]
 

@@ -27,7 +27,7 @@ import click
 from zephyr_fast._core import __version__
 from zephyr_fast.cli.compare import compare, radar
 from zephyr_fast.cli.endpoints import endpoints
-from zephyr_fast.cli.errors import exit_code, leave
+from zephyr_fast.cli.errors import exit_code
 from zephyr_fast.cli.evaluate import evaluate
 from zephyr_fast.cli.feedback import feedback
 from zephyr_fast.cli.generate import generate
@@ -37,6 +37,7 @@ from zephyr_fast.cli.recipe import recipe
 from zephyr_fast.cli.train import estimate, ref_logprobs
 from zephyr_fast.cli.training import chat, merge, train
 from zephyr_fast.dataset.product import Product
+from zephyr_fast.exiting import leave
 from zephyr_fast.printed import never_fail_to_encode
 
 _COMMANDS = [

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import sys
 import traceback
 from collections.abc import Callable
 
@@ -12,9 +11,9 @@ from zephyr_fast._core import (
     InputError,
     InternalError,
     MemoryLimitError,
-    StorageError,
     ZephyrError,
 )
+from zephyr_fast.exiting import flush_stdout
 from zephyr_fast.printed import did_you_mean, said, shown, warn, without_secrets
 
 
@@ -22,7 +21,7 @@ def exit_code(command: Callable[[], int | None]) -> int | None:
     """Run `command` and return its exit code. A failure prints one line on stderr."""
     try:
         code = command()
-        _flush()  # here, because a full disk can still be reported
+        flush_stdout()
     except click.ClickException as error:
         code = _misused(error)
     except ZephyrError as error:
@@ -95,26 +94,3 @@ def _unexpected(error: Exception) -> int:
     warn(f"error: a bug in zephyr-fast: {type(error).__name__}: {said(error)}")
     warn("Please report it with the command. Set ZEPHYR_FAST_TRACEBACK=1 to print the traceback")
     return int(InternalError.exit_code)
-
-
-def _flush() -> None:
-    if sys.stdout is None:  # it was closed before the command started
-        return
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return
-    except OSError as error:
-        raise StorageError(f"cannot write to stdout: {error.strerror or error}") from error
-
-
-def leave(code: int | None) -> None:
-    """End the process. Output that stdout cannot accept is dropped, or Python would report the
-    failure a second time.
-    """
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)

@@ -7,6 +7,7 @@ from importlib import import_module
 
 from zephyr_fast._core import ConfigError, StorageError, ZephyrError
 from zephyr_fast.dataset.product import Product
+from zephyr_fast.exiting import flush_stdout, leave
 from zephyr_fast.printed import never_fail_to_encode, said, shown, warn, without_secrets
 from zephyr_fast.train.unsupported_keys import UNSUPPORTED_METHODS
 
@@ -38,7 +39,7 @@ def main(arguments: list[str]) -> int:
     never_fail_to_encode()
     try:
         code = _run(arguments)
-        _flush()  # a full disk can still be reported here
+        flush_stdout()
         return code
     except ZephyrError as error:
         warn(f"error: {_rank()}{shown(without_secrets(_last_line(error)))}")
@@ -73,27 +74,6 @@ def _is_unmet(error: Exception) -> bool:
     is_missing = isinstance(error, ImportError) or "to be installed" in str(error)
     is_unknown_metric = isinstance(error, KeyError) and "metric_for_best_model" in str(error)
     return is_missing or is_unknown_metric or type(error) is NotImplementedError
-
-
-def _flush() -> None:
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        return
-
-
-def _leave(code: int) -> None:
-    """Exit with `code`.
-
-    Output that stdout does not accept is dropped; otherwise Python would report it again, with
-    another exit code.
-    """
-    try:
-        _flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
 
 
 def _rank() -> str:
@@ -146,4 +126,4 @@ def _last_line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    _leave(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

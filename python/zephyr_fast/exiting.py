@@ -1,0 +1,46 @@
+"""How a process ends: with what stdout holds written, and with the exit code of its outcome.
+
+Python needs a moment to end, in which it restores the default action of SIGINT. Ctrl-C in that
+moment would end the process by the signal, although the command is done and has said so.
+"""
+
+import atexit
+import os
+import signal
+import sys
+from typing import NoReturn
+
+from zephyr_fast._core import StorageError
+
+
+def flush_stdout() -> None:
+    """Write what stdout holds, because a full disk can still be reported now.
+
+    Raises:
+        StorageError: stdout does not accept it. A closed pipe is no error.
+    """
+    if sys.stdout is None:  # it was closed before the command started
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return
+    except OSError as error:
+        raise StorageError(f"cannot write to stdout: {error.strerror or error}") from error
+
+
+def leave(code: int | None) -> NoReturn:
+    """End the process with `code`, also if Ctrl-C comes meanwhile.
+
+    Output that stdout does not accept is dropped; otherwise Python would report it again, with
+    another exit code.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    # Threads that still run are waited for, so Ctrl-C must work. Python keeps an ignored signal.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(code or 0))
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
