@@ -13,6 +13,7 @@ use super::limits::{self, Draft};
 use super::marks::{self, Marking};
 use super::mask::{self, Proven};
 use super::skeleton::watched;
+use super::ways::ToolMarks;
 use super::{TemplateSource, guards, json, left_out, python, source, usage};
 use crate::control_tokens::{markers, structure};
 use crate::dialogue::{Role, Script, Turn};
@@ -39,6 +40,8 @@ pub(super) struct Jinja {
     pub(super) ends: Ends,
     /// The arguments of the recipe.
     pub(super) args: Map<String, Json>,
+    /// How tools are marked.
+    pub(super) tool_marks: ToolMarks,
     /// These and the special tokens, as the template sees them.
     fixed: Arc<Vec<(String, Value)>>,
 }
@@ -83,6 +86,7 @@ impl Jinja {
             has_tags,
             ends: Ends::unknown(),
             args: arguments(template)?.clone(),
+            tool_marks: ToolMarks::default(),
             fixed: Arc::new(fixed(template)),
         };
         let canaries = jinja.canaries().map_err(|error| refused(&described(&error)))?;
@@ -154,7 +158,7 @@ impl Jinja {
         let (mut text, proven) = self.prove(script)?;
         left_out::check(self, script, &text, &proven.others)
             .map_err(|why| Reason::found(Code::MaskNotProvable, why))?;
-        usage::check(self, script, &text, &proven.parts)?;
+        usage::check(self, script, &text, &proven.parts, &proven.tools)?;
         let Proven { mut trained, answers, append, .. } = proven;
         if let Some(offset) = append {
             let end = self.ends.appended();
@@ -222,7 +226,13 @@ impl Jinja {
             .map_or_else(Default::default, |marking| marking.tags().map(|tag| tag.to_string()));
         let variables = Variables {
             messages: Value::from(messages),
-            tools: tools.map_or_else(|| Value::from(()), json::value),
+            tools: tools.map_or_else(
+                || Value::from(()),
+                |tools| match marking {
+                    Some(marking) if marking.tools => marking.tools(script.turns.len(), tools),
+                    _ => json::value(tools),
+                },
+            ),
             prompt: Value::from(prompt),
             tags: [open, close].map(Value::from),
             of_row: args.map(|(name, value)| (name.clone(), json::value(value))).collect(),

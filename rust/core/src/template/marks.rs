@@ -63,6 +63,8 @@ pub(super) enum Calls {
 pub(super) struct Marking {
     pub(super) letters: Letters,
     pub(super) contents: Option<Contents>,
+    /// Whether the names of tools are marked, with the indices that follow those of the messages.
+    pub(super) tools: bool,
 }
 
 /// Whether an assistant message has calls or reasoning, so that it has several parts.
@@ -171,14 +173,31 @@ impl Marking {
         if let Some(function) = call.get_mut("function") {
             return self.call(index, function, calls);
         }
-        if let Some(Json::String(name)) = call.get_mut("name") {
-            *name = self.part(index, name);
-        }
+        self.name(index, call);
         if calls == Calls::NamesAndArguments
             && let Some(arguments) = call.get_mut("arguments")
         {
             self.leaves(index, arguments);
         }
+    }
+
+    fn name(&self, index: usize, members: &mut Map<String, Json>) {
+        if let Some(Json::String(name)) = members.get_mut("name") {
+            *name = self.part(index, name);
+        }
+    }
+
+    /// The tools of a dialogue with as many messages, with their names marked.
+    pub(super) fn tools(&self, messages: usize, tools: &Json) -> Value {
+        let Json::Array(tools) = tools else { return json::value(tools) };
+        let mut tools = tools.clone();
+        for (index, tool) in (messages..1 << (4 * DIGITS)).zip(&mut tools) {
+            let holder = if tool.get("function").is_some() { &mut tool["function"] } else { tool };
+            if let Json::Object(members) = holder {
+                self.name(index, members);
+            }
+        }
+        json::value(&tools.into())
     }
 
     /// Marks every text within a value.
@@ -313,7 +332,7 @@ mod tests {
     fn parts_carry_the_index_of_their_message() {
         let mut letters = Letters::of(['a', 'b', 'c', 'd', 'e', 'f']);
         letters.digits = std::array::from_fn(|digit| char::from(b'A' + digit as u8));
-        let marking = Marking { letters, contents: None };
+        let marking = Marking { letters, contents: None, tools: false };
         let marked = marking.split(0x2f0, " 1 <think> 2</think>\n3 ");
         let found = unmark(&marked, letters).expect("marks are whole");
         assert_eq!(found.text, " 1 <think> 2</think>\n3 ");

@@ -23,10 +23,9 @@
 use std::ops::Range;
 
 use super::jinja::Jinja;
-use super::marks::{
-    Calls, Contents, Letters, Marking, Thinking, Unmarked, can_split, has_parts, unmark,
-};
+use super::marks::{Contents, Letters, Marking, Unmarked, has_parts, unmark};
 use super::prefixes::Prefixes;
+use super::ways::ways;
 use super::{parts, thinking};
 use crate::dialogue::{Role, Script, Turn};
 
@@ -44,6 +43,8 @@ pub(super) struct Proven {
     /// The parts of messages with calls or reasoning that were located, each with the index of its
     /// message.
     pub(super) parts: Vec<(usize, Range<usize>)>,
+    /// The tools whose names were located, by their numbers.
+    pub(super) tools: Vec<usize>,
 }
 
 /// A marked rendering that equals the plain text without its marks.
@@ -53,6 +54,8 @@ pub(super) struct Located {
     /// The indices of the assistant messages whose content is in `found.answers`, in order.
     pub(super) whole: Vec<usize>,
     pub(super) letters: Letters,
+    /// The tools whose names were located, by their numbers.
+    tools: Vec<usize>,
 }
 
 impl Located {
@@ -71,51 +74,38 @@ impl Located {
 /// sufficient.
 pub(super) fn locate(jinja: &Jinja, script: Script<'_>, text: &str) -> Option<Located> {
     let letters = Letters::unused(jinja, script)?;
-    ways(jinja, script).find_map(|contents| {
-        let marked = jinja.text(script, false, Some(&Marking { letters, contents })).ok()?;
-        let mut found = unmark(&marked, letters).filter(|found| found.text == text)?;
-        let is_whole = |index: &usize| {
-            contents.is_some_and(|contents| !contents.is_in_parts(&script.turns[*index]))
-        };
-        let whole: Vec<usize> = assistant_indices(script.turns).filter(is_whole).collect();
-        let has_all = contents.is_none() || found.answers.len() == whole.len();
-        let prompts = whole.iter().map(|index| begins(jinja, script.until(*index), true, text));
-        thinking::join(text, &mut found.answers, &found.reasoning, prompts).filter(|()| has_all)?;
-        Some(Located { found, contents, whole, letters })
+    let has_tools = script.inputs.is_some_and(|inputs| inputs.tools.is_some());
+    ways(jinja, script).enumerate().find_map(|(way, contents)| {
+        let located = |tools| located(jinja, script, text, Marking { letters, contents, tools });
+        let with_tools = has_tools && jinja.tool_marks.are_in(way);
+        if let Some(found) = with_tools.then(|| located(true)).flatten() {
+            return Some(found);
+        }
+        let found = located(false)?;
+        if has_tools {
+            jinja.tool_marks.succeeded_without(way);
+        }
+        Some(found)
     })
 }
 
-/// The ways to mark a dialogue, in the order in which they are tried.
-fn ways<'row>(
-    jinja: &Jinja,
-    script: Script<'row>,
-) -> impl Iterator<Item = Option<Contents>> + use<'row> {
-    let calls: &[Calls] = if script.turns.iter().any(has_parts) {
-        &[Calls::NamesAndArguments, Calls::Names, Calls::Nothing]
-    } else {
-        &[Calls::Nothing]
+/// A marked rendering, if it equals the plain text without its marks and contains every assistant
+/// message.
+fn located(jinja: &Jinja, script: Script<'_>, text: &str, marking: Marking) -> Option<Located> {
+    let Marking { letters, contents, .. } = marking;
+    let marked = jinja.text(script, false, Some(&marking)).ok()?;
+    let mut found = unmark(&marked, letters).filter(|found| found.text == text)?;
+    let messages = script.turns.len();
+    let tools = found.parts.extract_if(.., |(index, _)| *index >= messages);
+    let tools = tools.map(|(index, _)| index - messages).collect();
+    let is_whole = |index: &usize| {
+        contents.is_some_and(|contents| !contents.is_in_parts(&script.turns[*index]))
     };
-    let thinking: &[Thinking] = if script.turns.iter().any(can_split) {
-        &[Thinking::Whole, Thinking::Apart, Thinking::InParts]
-    } else {
-        &[Thinking::Whole]
-    };
-    let strips: &[[bool; 2]] = if jinja.has_tags {
-        &[[true, true]]
-    } else {
-        &[[false, false], [true, false], [false, true], [true, true]]
-    };
-    let contents = thinking.iter().flat_map(move |thinking| {
-        calls.iter().flat_map(move |calls| {
-            strips.iter().flat_map(move |strips| {
-                [false, true].map(|answers_only| {
-                    let (strips, thinking, calls) = (*strips, *thinking, *calls);
-                    Some(Contents { answers_only, strips, thinking, calls })
-                })
-            })
-        })
-    });
-    contents.chain(jinja.has_tags.then_some(None))
+    let whole: Vec<usize> = assistant_indices(script.turns).filter(is_whole).collect();
+    let has_all = contents.is_none() || found.answers.len() == whole.len();
+    let prompts = whole.iter().map(|index| begins(jinja, script.until(*index), true, text));
+    thinking::join(text, &mut found.answers, &found.reasoning, prompts).filter(|()| has_all)?;
+    Some(Located { found, contents, whole, letters, tools })
 }
 
 /// The length of the text of the first messages, if the whole text starts with it.
@@ -147,8 +137,8 @@ pub(super) fn derive(jinja: &Jinja, script: Script<'_>, text: &str) -> Result<Pr
         return Err("the last message is not the last one in the text".to_owned());
     }
     let answers = answers(script.turns, &located);
-    let Unmarked { others, parts, .. } = located.found;
-    Ok(Proven { trained, answers, append, others, parts })
+    let Located { found: Unmarked { others, parts, .. }, tools, .. } = located;
+    Ok(Proven { trained, answers, append, others, parts, tools })
 }
 
 /// The ranges of contents and parts with the ends behind them, and the offset for an end that is to
@@ -307,6 +297,7 @@ pub(super) fn assistant_indices(turns: &[Turn]) -> impl Iterator<Item = usize> {
 #[cfg(test)]
 mod tests {
     use super::super::TemplateSource;
+    use super::super::marks::{Calls, Thinking};
     use super::*;
 
     #[test]
@@ -335,7 +326,7 @@ mod tests {
                 thinking: Thinking::Whole,
                 calls: Calls::Nothing,
             });
-            let marking = Marking { letters, contents };
+            let marking = Marking { letters, contents, tools: false };
             let rendered = jinja.text(script, false, Some(&marking)).expect("renders");
             assert_eq!(rendered, marked);
             let found = unmark(&rendered, letters).expect("marks are whole");

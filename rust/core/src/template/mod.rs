@@ -28,6 +28,7 @@ mod strings;
 mod thinking;
 mod tojson;
 mod usage;
+mod ways;
 mod written;
 mod zephyr;
 

@@ -183,6 +183,11 @@ impl Json<'_, '_, '_> {
     /// are escaped, and, if requested, all other characters than ASCII.
     fn quote(&mut self, text: &str) -> Result<(), Error> {
         self.state.consume_fuel(text.len() as u64 / 16)?;
+        let is_escaped = |byte: u8| byte < b' ' || matches!(byte, b'"' | b'\\');
+        if !self.is_ascii && !text.bytes().any(is_escaped) {
+            self.text.extend(["\"", text, "\""]);
+            return Ok(());
+        }
         let quoted = serde_json::to_string(text)
             .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
         if !self.is_ascii {

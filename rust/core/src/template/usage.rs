@@ -31,10 +31,11 @@ pub(super) fn check(
     script: Script<'_>,
     text: &str,
     parts: &[(usize, Range<usize>)],
+    tools: &[usize],
 ) -> Result<(), Reason> {
     check_work(script, text.len())?;
     if let Some(inputs) = script.inputs {
-        check_inputs(jinja, script, inputs, text)?;
+        check_inputs(jinja, script, inputs, text, tools)?;
     }
     if script.turns.iter().any(|turn| turn.content() == Content::Missing) {
         check_missing_content(jinja, script, text)?;
@@ -109,8 +110,9 @@ fn check_inputs(
     script: Script<'_>,
     inputs: &TemplateInputs,
     text: &str,
+    written: &[usize],
 ) -> Result<(), Reason> {
-    check_tools(jinja, script, inputs, text)?;
+    check_tools(jinja, script, inputs, text, written)?;
     let is_other = |(name, value): &(&String, &Value)| {
         jinja.args.get(*name).is_some_and(|of_recipe| of_recipe != *value)
     };
@@ -130,14 +132,19 @@ fn check_inputs(
 }
 
 /// Refuses tools that make no difference, or one of several. A tool whose name is in the text is
-/// used. The names get a number each for this, because a call may contain the same name.
+/// used. Unless marks have shown this of all, the names get a number each, because a call may
+/// contain the same name.
 fn check_tools(
     jinja: &Jinja,
     script: Script<'_>,
     inputs: &TemplateInputs,
     text: &str,
+    written: &[usize],
 ) -> Result<(), Reason> {
     let Some(Value::Array(tools)) = &inputs.tools else { return Ok(()) };
+    if (0..tools.len()).all(|tool| written.contains(&tool)) {
+        return Ok(());
+    }
     let render = |tools: Option<Value>| {
         let inputs = TemplateInputs { tools, args: inputs.args.clone() };
         jinja.text(Script { inputs: Some(&inputs), ..script }, false, None)

@@ -166,8 +166,11 @@ mod tests {
                 let script = Script::from(&turns);
                 let Ok(text) = jinja.render_text(script) else { continue };
                 let Ok(proven) = mask::derive(&jinja, script, &text) else { continue };
-                let expected = usage::check(&jinja, script, &text, &[]);
-                assert_eq!(usage::check(&jinja, script, &text, &proven.parts), expected);
+                let expected = usage::check(&jinja, script, &text, &[], &[]);
+                assert_eq!(
+                    usage::check(&jinja, script, &text, &proven.parts, &proven.tools),
+                    expected
+                );
                 let written = Written::of(script, 1, &text, &proven.parts);
                 all += 1;
                 of_marks += usize::from(calls[0].is_object() && written.has_call(&calls[0]));

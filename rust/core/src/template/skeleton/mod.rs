@@ -248,7 +248,7 @@ fn watched(
         thinking: Thinking::Whole,
         calls: Calls::Nothing,
     };
-    let marking = Marking { letters, contents: Some(contents) };
+    let marking = Marking { letters, contents: Some(contents), tools: false };
     let (marked, asked) = recorded(|| jinja.watched(script, prompt, &marking));
     Some((unmark(&marked?, letters)?, asked))
 }
