@@ -176,6 +176,14 @@ pub struct TemplateInputs {
     pub args: Map<String, Value>,
 }
 
+impl TemplateInputs {
+    /// Both as one line of JSON.
+    #[must_use]
+    pub fn json(&self) -> String {
+        serde_json::to_string(&(&self.tools, &self.args)).expect("JSON can be written")
+    }
+}
+
 /// The aspects UltraFeedback rates, in the order of [`Reply::ratings`].
 pub const ASPECTS: [&str; 4] = ["instruction_following", "honesty", "truthfulness", "helpfulness"];
 

@@ -75,10 +75,7 @@ fn texts_of<'text>(
     of: Compared,
 ) -> impl Iterator<Item = Cow<'text, str>> {
     let inputs = dialogue.inputs.iter().filter(move |_| of == Compared::Dialogue);
-    let inputs = inputs.map(|inputs| {
-        let args = serde_json::Value::from(inputs.args.clone());
-        Cow::Owned(serde_json::json!([inputs.tools, args]).to_string())
-    });
+    let inputs = inputs.map(|inputs| Cow::Owned(inputs.json()));
     let of_turn = |turn: &'text Turn| {
         let extras = turn.extras.iter().filter(|extras| !extras.members.is_empty());
         let members = extras

@@ -240,10 +240,9 @@ impl Jinja {
         };
         let values = Value::from_object(variables);
         let bytes = limits::row_bytes(script);
+        let class = if name == WATCHED { limits::HALF } else { limits::fuel_class(bytes) };
         let mut draft = Draft::new(bytes);
-        self.by_fuel[limits::fuel_class(bytes)]
-            .get_template(name)?
-            .render_captured_to(values, &mut draft)?;
+        self.by_fuel[class].get_template(name)?.render_captured_to(values, &mut draft)?;
         Ok(draft.text())
     }
 }

@@ -23,6 +23,9 @@ const DEPTH_MAX: usize = 64;
 /// through a handful of filters.
 const FUEL: [(usize, u64); 4] =
     [(64 << 10, 200_000), (1 << 20, 2_000_000), (4 << 20, 8_000_000), (usize::MAX, 32_000_000)];
+/// The index of the environment with half the least fuel, so that what needs it on short contents
+/// does not run out of fuel on longer ones.
+pub(super) const HALF: usize = FUEL.len();
 /// Stack of the thread that compiles, in bytes. A chain of operators nests the compiler once for
 /// each: 32,000 in the longest template.
 const STACK_BYTES: usize = 64 << 20;
@@ -56,15 +59,15 @@ pub(super) fn add(
     })
 }
 
-/// The same environment, once for each amount of fuel.
+/// The same environment, once for each amount of fuel, and with half the least.
 pub(super) fn by_fuel(mut environment: Environment<'static>) -> Vec<Environment<'static>> {
     environment.set_recursion_limit(DEPTH_MAX);
-    let filled = |(_, fuel): &(usize, u64)| {
+    let filled = |fuel: u64| {
         let mut environment = environment.clone();
-        environment.set_fuel(Some(*fuel));
+        environment.set_fuel(Some(fuel));
         environment
     };
-    FUEL.iter().map(filled).collect()
+    FUEL.iter().map(|(_, fuel)| *fuel).chain([FUEL[0].1 / 2]).map(filled).collect()
 }
 
 /// The size of a row, which determines its limits.

@@ -67,6 +67,11 @@ fn pair(separators: &Value) -> Result<[String; 2], Error> {
     Ok([item.to_owned(), key.to_owned()])
 }
 
+/// Whether JSON has a text as it is, between its quotes.
+pub(super) fn is_written_raw(text: &str) -> bool {
+    !text.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\'))
+}
+
 /// JSON on its way.
 struct Json<'run, 'env, 'source> {
     state: &'run State<'env, 'source>,
@@ -183,8 +188,7 @@ impl Json<'_, '_, '_> {
     /// are escaped, and, if requested, all other characters than ASCII.
     fn quote(&mut self, text: &str) -> Result<(), Error> {
         self.state.consume_fuel(text.len() as u64 / 16)?;
-        let is_escaped = |byte: u8| byte < b' ' || matches!(byte, b'"' | b'\\');
-        if !self.is_ascii && !text.bytes().any(is_escaped) {
+        if !self.is_ascii && is_written_raw(text) {
             self.text.extend(["\"", text, "\""]);
             return Ok(());
         }

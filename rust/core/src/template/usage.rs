@@ -47,7 +47,7 @@ pub(super) fn check(
 }
 
 /// Refuses a row with so many tools or calls that checking each would take too long.
-fn check_work(script: Script<'_>, text_bytes: usize) -> Result<(), Reason> {
+pub(super) fn check_work(script: Script<'_>, text_bytes: usize) -> Result<(), Reason> {
     let tools = script.inputs.and_then(|inputs| inputs.tools.as_ref());
     let mut members: Vec<(&String, &Value)> = Vec::new();
     for turn in script.turns {
@@ -56,10 +56,13 @@ fn check_work(script: Script<'_>, text_bytes: usize) -> Result<(), Reason> {
     }
     let of_tools = tools.and_then(Value::as_array).map_or(0, Vec::len);
     let of_members: usize = members.iter().map(|(name, value)| renderings(name, value)).sum();
+    let all = of_tools + of_members;
+    if all <= RENDERINGS_MIN {
+        return Ok(());
+    }
     let values = members.iter().map(|(_, value)| *value).chain(tools);
     let bytes = text_bytes + values.map(|value| value.to_string().len()).sum::<usize>();
-    let all = of_tools + of_members;
-    if all <= RENDERINGS_MIN || all.saturating_mul(bytes) <= WORK_MAX {
+    if all.saturating_mul(bytes) <= WORK_MAX {
         return Ok(());
     }
     let field = if of_tools > of_members { "tools" } else { CALLS };

@@ -1,5 +1,10 @@
 //! Whatever a template does with contents, a dialogue is rendered as Jinja renders it.
 
+mod calls;
+mod kept;
+mod tools;
+
+use super::places::{FIRST, MESSAGES_MAX};
 use super::*;
 use crate::dialogue::{Content, Extras};
 use crate::recipe::TrainEnd;
@@ -163,9 +168,10 @@ fn writing(header: &str, content: &str) -> Option<Template> {
 }
 
 /// Compares every way to render a dialogue with Jinja's. Returns whether Jinja was not needed.
-fn is_filled(template: &Template, turns: &[Turn]) -> bool {
+fn is_filled<'row>(template: &Template, script: impl Into<Script<'row>>) -> bool {
     let Kind::Jinja { jinja, skeletons } = &template.kind else { panic!("not Jinja") };
-    let script = Script::from(turns);
+    let script = script.into();
+    let turns = script.turns;
     let page = template.render(script).map(|page| Rendered::clone(&page));
     assert_eq!(page, jinja.render(script), "{} on {turns:?}", template.text());
     let prompt = template.render_prompt(script);
@@ -333,12 +339,12 @@ fn the_example_at_the_head_is_filled() {
     let template = template(text, TrainEnd::Require).expect("loads");
     let Kind::Jinja { jinja, .. } = &template.kind else { panic!("not Jinja") };
     let turns = [Turn::new(Role::User, "Why?"), Turn::new(Role::Assistant, "So.")];
-    let made = Skeleton::of_roles(jinja, (&turns).into(), Wanted::Whole).expect("is opaque");
+    let made = Skeleton::of_sequence(jinja, (&turns).into(), Wanted::Whole).expect("is opaque");
     let pieces: Vec<(&str, usize)> =
         made.pieces.iter().map(|(text, index)| (text.as_str(), *index)).collect();
     assert_eq!((&pieces[..], made.tail.as_str()), (&[("<user>", 0), ("<e><bot>", 1)][..], "<e>"));
     let mut page = Rendered::default();
-    made.fill(&turns, &mut page);
+    made.fill(&places(&turns), &mut page);
     assert_eq!(page.text, "<user>Why?<e><bot>So.<e>");
     assert_eq!(
         (page.trained.len(), &page.trained[0], &page.answers[..]),

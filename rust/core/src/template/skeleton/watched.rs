@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error};
 
-use crate::template::guards::watch::{BLIND, EDGES, HOLDS, WHOLE};
+use super::places::number;
+use crate::template::guards::watch::{BLIND, EDGES, HOLDS, JSON, WHOLE};
 use crate::template::letters::is_mark;
 use crate::template::python::differs;
 
@@ -20,6 +21,17 @@ pub(super) struct Asked {
     pub(super) literals: BTreeSet<String>,
     /// Whether white space at the ends of contents makes a difference.
     pub(super) edges: bool,
+    /// The places of texts that are written as JSON.
+    pub(super) json: BTreeSet<usize>,
+}
+
+impl Asked {
+    /// Adds what another rendering asked.
+    pub(super) fn add(&mut self, more: Asked) {
+        self.literals.extend(more.literals);
+        self.edges |= more.edges;
+        self.json.extend(more.json);
+    }
 }
 
 thread_local! {
@@ -36,7 +48,7 @@ pub(super) fn recorded<T>(render: impl FnOnce() -> T) -> (T, Asked) {
 /// Adds the filters that watched sources call.
 pub(in crate::template) fn add(environment: &mut Environment) {
     environment.add_filter(BLIND, |value: &Value| {
-        if holds_content(value, 0) { Err(seen()) } else { Ok(value.clone()) }
+        if holds_content(value) { Err(seen()) } else { Ok(value.clone()) }
     });
     environment.add_filter(WHOLE, |value: &Value| {
         if marked(value).is_some() { Err(seen()) } else { Ok(value.clone()) }
@@ -46,6 +58,13 @@ pub(in crate::template) fn add(environment: &mut Environment) {
             ASKED.with_borrow_mut(|asked| asked.edges = true);
         }
         value.clone()
+    });
+    environment.add_filter(JSON, |value: &Value| {
+        let mut places = BTreeSet::new();
+        each_text(value, 0, &mut |text| places.extend(text.chars().filter_map(number)))
+            .ok_or_else(seen)?;
+        ASKED.with_borrow_mut(|asked| asked.json.append(&mut places));
+        Ok(value.clone())
     });
     environment.add_filter(HOLDS, |value: &Value, literal: &str| {
         let is_seen = match (marked(value), value.kind()) {
@@ -57,7 +76,7 @@ pub(in crate::template) fn add(environment: &mut Environment) {
             }
             // Only the keys are searched, which hold none.
             (None, ValueKind::Map) => false,
-            _ => holds_content(value, 0),
+            _ => holds_content(value),
         };
         if is_seen { Err(seen()) } else { Ok(value.clone()) }
     });
@@ -74,23 +93,33 @@ fn marked(value: &Value) -> Option<&str> {
 
 /// Whether a text is a content with its marks, and no more.
 fn is_one_content(text: &str) -> bool {
-    let mut letters = text.chars();
-    let (first, last) = (letters.next(), letters.next_back());
-    first.is_some_and(is_mark) && last.is_some_and(is_mark) && !letters.any(is_mark)
+    text.starts_with(is_mark)
+        && text.ends_with(is_mark)
+        && !text.trim_matches(is_mark).contains(is_mark)
 }
 
 /// Whether a value is a text with a content in it, holds such a text, or may do so.
-fn holds_content(value: &Value, depth: usize) -> bool {
-    let holds = |value: &Value| holds_content(value, depth + 1);
+fn holds_content(value: &Value) -> bool {
+    let mut holds = false;
+    let is_known = each_text(value, 0, &mut |text| holds |= text.contains(is_mark));
+    holds || is_known.is_none()
+}
+
+/// Calls `see` for a value that is a text, or for each text in it. `None` if there may be more.
+fn each_text(value: &Value, depth: usize, see: &mut impl FnMut(&str)) -> Option<()> {
     match value.kind() {
-        ValueKind::Undefined | ValueKind::None | ValueKind::Bool | ValueKind::Number => false,
-        ValueKind::String => marked(value).is_some(),
+        ValueKind::Undefined | ValueKind::None | ValueKind::Bool | ValueKind::Number => {}
+        ValueKind::String => see(value.as_str()?),
         ValueKind::Seq | ValueKind::Iterable if depth < DEPTH_MAX => {
-            value.try_iter().map_or(true, |mut items| items.any(|item| holds(&item)))
+            value.try_iter().ok()?.try_for_each(|item| each_text(&item, depth + 1, see))?;
         }
-        ValueKind::Map if depth < DEPTH_MAX => value.try_iter().map_or(true, |mut keys| {
-            keys.any(|key| holds(&key) || value.get_item(&key).map_or(true, |item| holds(&item)))
-        }),
-        _ => true,
+        ValueKind::Map if depth < DEPTH_MAX => {
+            for key in value.try_iter().ok()? {
+                each_text(&key, depth + 1, see)?;
+                each_text(&value.get_item(&key).ok()?, depth + 1, see)?;
+            }
+        }
+        _ => return None,
     }
+    Some(())
 }

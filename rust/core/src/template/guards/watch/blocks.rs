@@ -2,7 +2,7 @@
 
 use minijinja::machinery::ast::{Expr, Stmt};
 
-use super::{BLIND, WHOLE, Watch};
+use super::{BLIND, LOOPED, MATERIALIZED, VIEWS, WHOLE, Watch};
 use crate::template::guards::scopes::{Macros, collect};
 
 impl Watch<'_> {
@@ -29,7 +29,8 @@ impl Watch<'_> {
             }
             Stmt::EmitExpr(emitted) => _ = self.expression(&emitted.expr),
             Stmt::ForLoop(each) => {
-                self.through(&each.iter, if is_name(&each.target) { WHOLE } else { BLIND });
+                let is_spread = !is_name(&each.target) && !are_pairs(&each.iter);
+                self.through(&each.iter, if is_spread { BLIND } else { WHOLE });
                 each.filter_expr.as_ref().map(|filter| self.expression(filter));
                 self.statements(&each.body);
                 self.statements(&each.else_body);
@@ -73,6 +74,18 @@ impl Watch<'_> {
             | Stmt::Extends(_)
             | Stmt::Include(_) => self.is_refused = true,
         }
+    }
+}
+
+/// Whether the items of a value are those of a map, which are pairs.
+fn are_pairs(value: &Expr) -> bool {
+    match value {
+        Expr::Call(call) => matches!(&call.expr, Expr::GetAttr(method) if method.name == VIEWS[0]),
+        Expr::Filter(filter) => {
+            [LOOPED, MATERIALIZED].contains(&filter.name)
+                && filter.expr.as_ref().is_some_and(are_pairs)
+        }
+        _ => false,
     }
 }
 

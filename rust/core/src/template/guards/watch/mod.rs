@@ -3,8 +3,9 @@
 //! that has its guards. In a watched rendering, each content has marks around it.
 //!
 //! Everything is watched except operations that treat all contents alike: writing, joining with
-//! other text, storing, asking for the type, and asking whether it is empty. Two questions are
-//! recorded: whether a content holds a literal, and white space at its ends.
+//! other text, storing, asking for the type, and asking whether it is empty. Three questions are
+//! recorded: whether a content holds a literal, white space at its ends, and letters that JSON
+//! escapes.
 //!
 //! An example (`the_example_at_the_head_is_watched`): a content may be written, but not compared.
 //!
@@ -39,6 +40,8 @@ pub(in crate::template) const WHOLE: &str = "__whole";
 pub(in crate::template) const HOLDS: &str = "__holds";
 /// Records that white space at the ends of contents is removed.
 pub(in crate::template) const EDGES: &str = "__edges";
+/// Records that contents are written as JSON.
+pub(in crate::template) const JSON: &str = "__json";
 
 /// Filters that pass their value on, whatever it is.
 const PASS: [&str; 12] =
@@ -285,6 +288,7 @@ impl<'source> Watch<'source> {
                 self.through(value, WHOLE)
             }
             "trim" if strips_space(&filter.args) => self.through(value, EDGES),
+            "tojson" if filter.args.is_empty() => self.through(value, JSON),
             _ => {
                 self.arguments(&filter.args, true);
                 self.blind(value)

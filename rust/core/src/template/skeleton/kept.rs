@@ -1,0 +1,114 @@
+//! The skeletons of a template, by the sequences of the dialogues. Many rows have tools or calls of
+//! their own, so a skeleton of these is made once its sequence has come a few times, and so many are
+//! kept and no more.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::places::Key;
+use super::{Skeleton, Wanted};
+use crate::dialogue::Script;
+use crate::sample::Rendered;
+use crate::template::jinja::Jinja;
+use crate::template::usage;
+
+/// A longer skeleton is not used.
+const BYTES_MAX: usize = 256 << 10;
+/// Of unusual sequences: how often one is rendered with Jinja first, as making its skeleton takes
+/// about as long; and the maximum number that is remembered, and bytes of their skeletons.
+pub(super) const TIMES_FIRST: u8 = 3;
+pub(super) const UNUSUAL_MAX: usize = 4_096;
+pub(super) const UNUSUAL_BYTES_MAX: usize = 32 << 20;
+
+/// The skeletons of a template.
+#[derive(Debug, Default)]
+pub(in crate::template) struct Skeletons(RwLock<Kept>);
+
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub(super) by_key: HashMap<Key, Found>,
+    /// Of unusual sequences, their number and the bytes of their skeletons.
+    pub(super) unusual: usize,
+    pub(super) bytes: usize,
+}
+
+/// The skeleton of a sequence, as far as it is known.
+#[derive(Debug, Clone)]
+pub(super) enum Found {
+    /// An unusual sequence, with the number of its dialogues so far.
+    Times(u8),
+    /// There is none.
+    Nothing,
+    Made(Arc<Skeleton>),
+}
+
+impl Skeletons {
+    /// Writes a dialogue into an empty `page`. Returns `false`, with the page unchanged, if the
+    /// dialogue must be rendered with Jinja.
+    pub(in crate::template) fn fill(
+        &self,
+        jinja: &Jinja,
+        script: Script<'_>,
+        wanted: Wanted,
+        page: &mut Rendered,
+    ) -> bool {
+        let Some((key, places)) = Key::of(script, wanted) else { return false };
+        let Some(skeleton) = self.of(key, jinja, script) else { return false };
+        // With more tools or calls, Jinja refuses a row before it renders it so often.
+        let is_allowed = || {
+            key.unusual.is_none() || usage::check_work(script, skeleton.bytes_with(&places)).is_ok()
+        };
+        let fits = skeleton.fits(script.turns, &places) && is_allowed();
+        if fits {
+            skeleton.fill(&places, page);
+        }
+        fits
+    }
+
+    fn of(&self, key: Key, jinja: &Jinja, script: Script<'_>) -> Option<Arc<Skeleton>> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).by_key.get(&key).cloned();
+        let is_due = match known {
+            Some(Found::Made(skeleton)) => return Some(skeleton),
+            Some(Found::Nothing) => return None,
+            Some(Found::Times(times)) => times >= TIMES_FIRST,
+            None => key.unusual.is_none(),
+        };
+        if !is_due {
+            self.0.write().unwrap_or_else(PoisonError::into_inner).count(key);
+            return None;
+        }
+        let made = Skeleton::of_sequence(jinja, script, key.wanted)
+            .filter(|made| made.bytes() <= BYTES_MAX)
+            .map(Arc::new);
+        self.0.write().unwrap_or_else(PoisonError::into_inner).keep(key, made.clone());
+        made
+    }
+}
+
+impl Kept {
+    /// Counts a dialogue of an unusual sequence.
+    pub(super) fn count(&mut self, key: Key) {
+        match self.by_key.get_mut(&key) {
+            Some(Found::Times(times)) => *times += 1,
+            Some(Found::Nothing | Found::Made(_)) => {}
+            None if self.unusual < UNUSUAL_MAX => {
+                self.by_key.insert(key, Found::Times(1));
+                self.unusual += 1;
+            }
+            None => {}
+        }
+    }
+
+    /// Keeps a skeleton, unless another thread made it as well.
+    pub(super) fn keep(&mut self, key: Key, made: Option<Arc<Skeleton>>) {
+        if matches!(self.by_key.get(&key), Some(Found::Made(_))) {
+            return;
+        }
+        let bytes = made.as_ref().filter(|_| key.unusual.is_some()).map_or(0, |made| made.bytes());
+        let made = made.filter(|_| self.bytes + bytes <= UNUSUAL_BYTES_MAX);
+        if made.is_some() {
+            self.bytes += bytes;
+        }
+        self.by_key.insert(key, made.map_or(Found::Nothing, Found::Made));
+    }
+}

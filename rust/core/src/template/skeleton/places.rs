@@ -1,0 +1,209 @@
+//! The places of a dialogue's texts in a rendering: first the contents of the messages, then the
+//! texts within their other members, such as the arguments of calls. All else is the sequence, for
+//! which a text is kept.
+//!
+//! An example (`the_example_at_the_head_has_these_places`): the places are shown as digits.
+//!
+//! ```text
+//! user       Why?                                                                       0
+//! assistant  ""   [{"type": "function", "name": "look", "arguments": {"at": "a", "n": 2}}]
+//!                                               1                            2
+//! sequence   user, assistant with "" and [{"type":"function","name":s,"arguments":{"at":s,"n":2}}]
+//! ```
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::Wanted;
+use crate::dialogue::{Content, Role, Script, Turn};
+use crate::template::marks::has_parts;
+use crate::template::python::is_space;
+
+/// Longer dialogues are rendered with Jinja, and so are those with more places.
+pub(super) const MESSAGES_MAX: usize = 32;
+pub(super) const PLACES_MAX: usize = 256;
+/// The placeholder of the first place, which those of the others follow: private characters.
+pub(super) const FIRST: char = '\u{F0000}';
+pub(super) const PLACEHOLDER_BYTES: usize = FIRST.len_utf8();
+/// The member that says what a value is. Templates compare it.
+const TYPE: &str = "type";
+
+/// The sequence of a dialogue. Usual are questions and answers in turn, after a system message or
+/// none, without anything but roles and texts. Of all others there are too many to keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) wanted: Wanted,
+    pub(super) has_system: bool,
+    pub(super) messages: usize,
+    /// Unless it is usual, SHA-256 of all that is no place: two dialogues with one hash would get
+    /// one text.
+    pub(super) unusual: Option<[u8; 32]>,
+}
+
+/// A text of a dialogue.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'row> {
+    pub(super) text: &'row str,
+    /// The index of its message.
+    pub(super) message: usize,
+    pub(super) is_content: bool,
+    /// Whether it must not have white space at its ends, because marks leave that outside.
+    pub(super) is_bare: bool,
+}
+
+impl Key {
+    /// The sequence of a dialogue, and its places.
+    pub(super) fn of(script: Script<'_>, wanted: Wanted) -> Option<(Key, Vec<Place<'_>>)> {
+        let turns = script.turns;
+        let has_system = turns.first()?.role == Role::System;
+        let rest = &turns[usize::from(has_system)..];
+        let role = |index| if index % 2 == 0 { Role::User } else { Role::Assistant };
+        let has_extras = script.inputs.is_some() || turns.iter().any(|turn| turn.extras.is_some());
+        let is_usual = || rest.iter().enumerate().all(|(index, turn)| turn.role == role(index));
+        // The start of an answer that comes first is not proven by what is written before it.
+        let starts_with_answer = || rest.first().is_some_and(|turn| turn.role == Role::Assistant);
+        if turns.len() > MESSAGES_MAX || if has_extras { starts_with_answer() } else { !is_usual() }
+        {
+            return None;
+        }
+        let places = places(turns);
+        let is_complete = has_extras || places.len() == turns.len();
+        (is_complete && places.len() <= PLACES_MAX).then(|| {
+            let unusual = has_extras.then(|| Sha256::digest(sequence(script)).into());
+            (Key { wanted, has_system, messages: turns.len(), unusual }, places)
+        })
+    }
+}
+
+/// The places of messages in order, first those of all contents.
+pub(super) fn places(turns: &[Turn]) -> Vec<Place<'_>> {
+    let turns = || turns.iter().enumerate();
+    let contents = turns().filter(|(_, turn)| has_place(turn)).map(|(message, turn)| Place {
+        text: &turn.text,
+        message,
+        is_content: true,
+        is_bare: has_parts(turn),
+    });
+    let mut places: Vec<Place<'_>> = contents.collect();
+    for (message, extras) in
+        turns().filter_map(|(message, turn)| Some((message, turn.extras.as_ref()?)))
+    {
+        let place = |text| Place { text, message, is_content: false, is_bare: true };
+        each_of_members(&extras.members, &mut |text| places.push(place(text)));
+    }
+    places
+}
+
+/// The messages with a placeholder in each place.
+pub(super) fn with_placeholders(turns: &[Turn]) -> Vec<Turn> {
+    let mut turns = turns.to_vec();
+    let mut letters = FIRST..;
+    let mut next = || letters.next().map(String::from).unwrap_or_default();
+    for turn in turns.iter_mut().filter(|turn| has_place(turn)) {
+        turn.text = next();
+    }
+    replace_in_members(&mut turns, &mut |_| next());
+    turns
+}
+
+/// Replaces the text in each place but those of contents.
+pub(super) fn replace_in_members(turns: &mut [Turn], replaced: &mut impl FnMut(&str) -> String) {
+    for extras in turns.iter_mut().filter_map(|turn| turn.extras.as_mut()) {
+        replace_each(&mut extras.members, replaced);
+    }
+}
+
+/// Whether a character is a placeholder.
+pub(super) fn is_placeholder(letter: char) -> bool {
+    number(letter).is_some()
+}
+
+/// The number of the place that a placeholder stands for.
+pub(super) fn number(letter: char) -> Option<usize> {
+    (letter as usize).checked_sub(FIRST as usize).filter(|number| *number < PLACES_MAX)
+}
+
+fn has_place(turn: &Turn) -> bool {
+    matches!(turn.content(), Content::Text | Content::Part) && !is_blank(&turn.text)
+}
+
+fn is_blank(text: &str) -> bool {
+    text.chars().all(is_space)
+}
+
+/// Whether a text within a member is a place.
+fn is_open(name: Option<&str>, text: &str) -> bool {
+    name != Some(TYPE) && !is_blank(text)
+}
+
+fn each_of_members<'row>(members: &'row Map<String, Value>, see: &mut impl FnMut(&'row str)) {
+    members.iter().for_each(|(name, value)| each(Some(name), value, see));
+}
+
+fn each<'row>(name: Option<&str>, value: &'row Value, see: &mut impl FnMut(&'row str)) {
+    match value {
+        Value::String(text) if is_open(name, text) => see(text),
+        Value::Array(values) => values.iter().for_each(|value| each(None, value, see)),
+        Value::Object(members) => each_of_members(members, see),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn replace_each(members: &mut Map<String, Value>, replaced: &mut impl FnMut(&str) -> String) {
+    members.iter_mut().for_each(|(name, value)| replace(Some(name), value, replaced));
+}
+
+fn replace(name: Option<&str>, value: &mut Value, replaced: &mut impl FnMut(&str) -> String) {
+    match value {
+        Value::String(text) if is_open(name, text) => *text = replaced(text),
+        Value::Array(values) => values.iter_mut().for_each(|value| replace(None, value, replaced)),
+        Value::Object(members) => replace_each(members, replaced),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Everything of a dialogue that is no place, one part after the other.
+fn sequence(script: Script<'_>) -> String {
+    let mut written = script.inputs.map_or_else(String::new, |inputs| inputs.json());
+    for turn in script.turns {
+        let role = Value::from(turn.role.name());
+        written += &format!("\n{role}{:?}{}", turn.content(), turn.is_trained());
+        if !has_place(turn) {
+            written += &Value::from(turn.text.as_str()).to_string();
+        }
+        if let Some(extras) = &turn.extras {
+            write_members(&extras.members, &mut written);
+        }
+    }
+    written
+}
+
+/// Writes members as JSON, with the letter `s` in each place.
+fn write_members(members: &Map<String, Value>, written: &mut String) {
+    written.push('{');
+    for (name, value) in members {
+        *written += &Value::from(name.as_str()).to_string();
+        written.push(':');
+        write(Some(name), value, written);
+        written.push(',');
+    }
+    written.push('}');
+}
+
+fn write(name: Option<&str>, value: &Value, written: &mut String) {
+    match value {
+        Value::String(text) if is_open(name, text) => written.push('s'),
+        Value::Array(values) => {
+            written.push('[');
+            for value in values {
+                write(None, value, written);
+                written.push(',');
+            }
+            written.push(']');
+        }
+        Value::Object(members) => write_members(members, written),
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {
+            *written += &value.to_string();
+        }
+    }
+}
