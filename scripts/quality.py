@@ -303,7 +303,7 @@ def planted(data: Path) -> str:
         f"{PLANTED} rows of each mix and a changed version of each. A version is a near-duplicate "
         f"if the Jaccard similarity of its runs of five words, without case, is at least "
         f"{THRESHOLD}. A row is short if it has at most {SHORT} words. In short rows, signs, and "
-        "the case and indentation of code, must be similar too.",
+        "the case and indentation of code, must be similar too, as far as both rows have them.",
         ["rows", "change", "near-duplicates", "found", "missed in short rows"],
         lines,
     )
@@ -388,7 +388,8 @@ DEDUP_HEAD = """## Deduplication
 A near-duplicate shares most of its runs of five words with an earlier row. Case, signs and
 indentation do not count for this, so a version in other capitals or with other line breaks is
 found. They do count between short rows, where they can be the whole difference: `2+2` and `2-2`,
-or `class Foo` and `class foo`.
+or `class Foo` and `class foo`. A copy in capitals or on one line has lost its case or lines, so
+there its words and signs decide.
 """
 
 

@@ -16,7 +16,7 @@ import pytest
 import xxhash
 
 from real_data import DATA, needs_real_data
-from reference_dedup import exact_key, marked, shingles, similarity
+from reference_dedup import exact_key, form, marked, shingles, similarity
 from zephyr_fast import ConfigError, prep, scan_ledger
 
 RECIPE = (
@@ -231,17 +231,19 @@ def test_case_and_white_space_of_prose_do_not_count(tmp_path: Path) -> None:
     assert ledger["duplicate_of"].to_list() == [None, 0, None, 2, None]
 
 
-def test_tokens_of_hard_texts_are_those_of_the_slow_twin(tmp_path: Path) -> None:
+@pytest.mark.parametrize("of", [(False, False), (False, True), (True, False), (True, True)])
+def test_tokens_of_hard_texts_are_those_of_the_slow_twin(
+    of: tuple[bool, bool], tmp_path: Path
+) -> None:
     """Texts of few tokens have one shingle, so near rows are those with the same tokens."""
     chance = random.Random(11)
     words = ["a", "b", "Foo", "foo", "2", "3", "10.5", "word", "f(x)", "é", "É", "İ", "😀", "日本"]
     marks = ["+", "-", "−", "*", "**", "/", "!", " - ", " + ", "= ", ";", "(", "- ", "`", "```\n"]
     pieces = [*words, *marks, " ", "  ", "\n", "\n\n", "    ", "\t", ":\n"]
-    dialogues = [
-        ["".join(chance.choices(pieces, k=chance.randrange(1, 7))) for _ in range(2)]
-        for _ in range(4_000)
-    ]
-    dialogues = [turns for turns in dialogues if len(marked(turns)) < 2]
+    dialogues: list[list[str]] = []
+    while len(dialogues) < 500:
+        turns = ["".join(chance.choices(pieces, k=chance.randrange(1, 7))) for _ in range(2)]
+        dialogues += [turns] if len(marked(turns)) < 2 and form(turns) == of else []
     recipe = {"dedup.exact": False}
     ledger = run(tmp_path, dialogues, overrides=recipe)
     first: dict[Any, int] = {}
@@ -251,7 +253,33 @@ def test_tokens_of_hard_texts_are_those_of_the_slow_twin(tmp_path: Path) -> None
         earlier = first.setdefault(told, row) if told else row
         expected.append(None if earlier == row else earlier)
     assert ledger["duplicate_of"].to_list() == expected
-    assert len(first) > 500 and sum(one is not None for one in expected) > 300
+    assert len(first) > 200 and sum(one is not None for one in expected) > 40
+
+
+def test_short_rows_of_every_form_are_compared_as_by_the_slow_twin(tmp_path: Path) -> None:
+    """Pairs of rows with the same words, so that each pair is compared."""
+    chance = random.Random(12)
+    words = ["if", "Foo", "bar", "2", "x", "10.5"]
+    signs = [" ", " + ", " - ", "\n    ", "\n", "(", "=", " = "]
+
+    def row() -> str:
+        return "".join(word + chance.choice(signs) for word in words)
+
+    def changed(text: str) -> str:
+        return chance.choice([text, text.upper(), " ".join(text.split()), text.lower()])
+
+    pairs = []
+    for number in range(400):
+        one = [f"Do part{number}.", changed(row())]
+        other = chance.choice([one, [one[0], row()]])
+        pairs.append((one, [changed(text) for text in other]))
+    expected = [similarity(*pair) >= THRESHOLD for pair in pairs]
+    rows = [turns for pair in pairs for turns in pair]
+    ledger = run(tmp_path, rows, overrides={"dedup.exact": False})
+    found = ledger["duplicate_of"].to_list()
+    assert found[::2] == [None] * len(pairs)
+    assert [earlier is not None for earlier in found[1::2]] == expected
+    assert 100 < sum(expected) < 300
 
 
 def test_rows_without_words_are_never_near(tmp_path: Path) -> None:

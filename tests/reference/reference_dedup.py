@@ -47,11 +47,35 @@ def marked(texts: Sequence[str]) -> frozenset[tuple[Token, ...]]:
     return _fives([token for number, text in enumerate(texts) for token in _tokens(number, text)])
 
 
+def flat(texts: Sequence[str]) -> frozenset[tuple[Token, ...]]:
+    """The same without case and lines."""
+    if len(_words(texts)) > MARKED_WORDS_MAX:
+        return frozenset()
+    tokens: list[Token] = []
+    for number, text in enumerate(texts):
+        tokens += [("border",)] if number else []
+        tokens += _tokens_of_prose(normal(text))
+    return _fives(tokens)
+
+
+def form(texts: Sequence[str]) -> tuple[bool, bool]:
+    """Whether a row is in capitals, and whether it is on one line."""
+    letters = "".join(texts)
+    has_lower = regex.search(r"\p{Lowercase}", letters) is not None
+    has_upper = regex.search(r"\p{Uppercase}", letters) is not None
+    return has_upper and not has_lower, not any("\n" in stripped(text) for text in texts)
+
+
+def stripped(text: str) -> str:
+    return regex.sub(rf"\A{SPACE}+|{SPACE}+\Z", "", text)
+
+
 def similarity(one: Sequence[str], other: Sequence[str]) -> float:
     """The Jaccard similarity of the words of two dialogues, or, if both are short, that of all
-    tokens if it is lower.
+    tokens if it is lower. A row in capitals or on one line has lost its case or lines.
     """
-    pairs = [(shingles(one), shingles(other)), (marked(one), marked(other))]
+    tokens = marked if form(one) == form(other) else flat
+    pairs = [(shingles(one), shingles(other)), (tokens(one), tokens(other))]
     return min(len(a & b) / len(a | b) for a, b in pairs if a and b)
 
 

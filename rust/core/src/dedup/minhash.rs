@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use crate::words::{hash_run, runs};
 
 /// The version of normal form, shingles and hashes.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// Number of bands in a signature. Rows that share one are compared. 14 × 8 is the default of
 /// datatrove.
 pub const BANDS: usize = 14;

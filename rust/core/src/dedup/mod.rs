@@ -36,6 +36,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod marked;
 mod minhash;
 mod signature;
 mod tokens;
@@ -108,7 +109,7 @@ pub struct Seen {
     newest: [HashTable<u32>; BANDS],
     /// Per kept dialogue: per band, the one before it in its chain, plus one.
     before: Vec<[u32; BANDS]>,
-    /// Per kept dialogue, two records: its shingles of words, and those of all tokens.
+    /// Per kept dialogue, two records: its shingles of words, and what else is compared.
     shingles: Spool,
     threshold: f64,
     near_search_truncated: u64,
@@ -184,16 +185,15 @@ impl Seen {
     }
 
     /// Whether a row shares enough shingles of words with a kept one and, if both are short, enough
-    /// shingles of all tokens.
+    /// of what is compared besides.
     fn is_similar(&mut self, near: &Near, kept: usize) -> Result<bool> {
         self.shingles.read(2 * kept, &mut self.buffer)?;
         if jaccard(&near.shingles, self.buffer.as_chunks().0) < self.threshold {
             return Ok(false);
         }
         self.shingles.read(2 * kept + 1, &mut self.buffer)?;
-        Ok(near.marked.is_empty()
-            || self.buffer.is_empty()
-            || jaccard(&near.marked, self.buffer.as_chunks().0) >= self.threshold)
+        let marked = marked::compared(&near.marked, self.buffer.as_chunks().0);
+        Ok(marked.is_none_or(|(own, other)| jaccard(own, other) >= self.threshold))
     }
 
     /// Kept dialogues that share a band and have a suitable length to be near duplicates, once per

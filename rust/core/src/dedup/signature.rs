@@ -5,14 +5,10 @@ use std::borrow::Cow;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::minhash::{self, BANDS};
-use super::tokens::{self, Tokens};
+use super::{marked, tokens};
 use crate::code;
 use crate::dialogue::{Dialogue, Role, Turn};
 use crate::recipe::{Compared, Dedup};
-
-/// Maximum number of words of a row whose signs, code and borders are compared. In longer rows, a
-/// few of these never separate two rows, and many differ only if the rows are formatted differently.
-const MARKED_WORDS_MAX: usize = 64;
 
 /// The part of a dialogue that is compared. Empty if the dialogue lacks the part that the recipe
 /// selects.
@@ -29,7 +25,7 @@ pub(super) struct Near {
     pub(super) bands: [u32; BANDS],
     /// Hashes of the shingles of words, ascending, each once.
     pub(super) shingles: Vec<u64>,
-    /// The same for all tokens, if the row is short.
+    /// What else is compared if the row is short.
     pub(super) marked: Vec<u64>,
 }
 
@@ -51,9 +47,11 @@ pub fn sign(dialogue: &Dialogue, dedup: &Dedup) -> Signature {
 fn sign_near(texts: &[(Cow<'_, str>, bool)]) -> Option<Near> {
     let words = tokens::words(texts.iter().map(|(text, _)| text.as_ref()));
     let shingles = minhash::shingles(&words);
-    let is_short = words.len() <= MARKED_WORDS_MAX;
-    let marked = if is_short { minhash::shingles(&tokens_of(texts)) } else { Vec::new() };
-    (!shingles.is_empty()).then(|| Near { bands: minhash::bands(&shingles), shingles, marked })
+    (!shingles.is_empty()).then(|| Near {
+        bands: minhash::bands(&shingles),
+        shingles,
+        marked: marked::record(words.len(), texts),
+    })
 }
 
 /// The messages that the recipe compares.
@@ -92,13 +90,6 @@ fn with_code<'text>(texts: impl Iterator<Item = Cow<'text, str>>) -> Vec<(Cow<'t
         (text, has_code)
     };
     texts.map(with_code).collect()
-}
-
-/// The tokens of messages, each with whether it has code.
-fn tokens_of(texts: &[(Cow<'_, str>, bool)]) -> Vec<u64> {
-    let mut tokens = Tokens::default();
-    texts.iter().for_each(|(text, has_code)| tokens.add(text, *has_code));
-    tokens.hashes
 }
 
 fn hash_text(texts: &[(Cow<'_, str>, bool)]) -> u128 {

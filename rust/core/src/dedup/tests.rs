@@ -120,10 +120,14 @@ fn marks_separate_short_rows_alone() {
     };
     for (lines, is_near) in [(3, false), (40, true)] {
         let text = code(lines);
-        let changes = [text.to_uppercase(), text.replace("    ", ""), text.replace('-', "+")];
-        let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        for other in changes.into_iter().chain([flat]) {
+        let lower = text.to_lowercase();
+        for other in [lower, text.replace("    ", ""), text.replace('-', "+")] {
             let expected = is_near.then_some(Repeat::Near(0));
+            assert_eq!(admissions(&[text.clone(), other.clone()], &both())[1], expected, "{other}");
+        }
+        let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for other in [text.to_uppercase(), flat] {
+            let expected = Some(Repeat::Near(0));
             assert_eq!(admissions(&[text.clone(), other.clone()], &both())[1], expected, "{other}");
         }
     }
@@ -227,7 +231,7 @@ fn a_kept_row_costs_less_than_four_hundred_bytes() {
         let near = Near {
             bands: std::array::from_fn(|band| hash(band as u64) as u32),
             shingles: vec![row, row + 1],
-            marked: vec![row],
+            marked: vec![1 << 2, row],
         };
         let signature = Signature {
             exact: Some(u128::from(hash(100)) << 64 | u128::from(hash(101))),
