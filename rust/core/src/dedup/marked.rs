@@ -30,9 +30,10 @@ pub(super) fn record(words: usize, texts: &[(Cow<'_, str>, bool)]) -> Vec<u64> {
     texts.iter().for_each(|(text, _)| flat.add(&normalised(text), false));
     let (tokens, flat) = (shingles(&tokens.hashes), shingles(&flat.hashes));
     let texts = || texts.iter().map(|(text, _)| text.as_ref());
-    let flags = CAPITALS * u64::from(is_in_capitals(texts()))
-        | ONE_LINE * u64::from(texts().all(|text| !text.trim().contains('\n')));
-    let mut record = vec![flags | (tokens.len() as u64) << FLAG_BITS];
+    let is_one_line = texts().all(|text| !text.trim().contains('\n'));
+    let flags = [(CAPITALS, is_in_capitals(texts())), (ONE_LINE, is_one_line)];
+    let flags: u64 = flags.into_iter().filter(|(_, is_set)| *is_set).map(|(flag, _)| flag).sum();
+    let mut record = vec![flags | ((tokens.len() as u64) << FLAG_BITS)];
     record.extend(&tokens);
     if flat != tokens {
         record.extend(flat);

@@ -5,10 +5,10 @@
 //! An example (`the_example_at_the_head_has_these_places`): the places are shown as digits.
 //!
 //! ```text
-//! user       Why?                                                                       0
-//! assistant  ""   [{"type": "function", "name": "look", "arguments": {"at": "a", "n": 2}}]
-//!                                               1                            2
-//! sequence   user, assistant with "" and [{"type":"function","name":s,"arguments":{"at":s,"n":2}}]
+//! dialogue  user "Why?", then assistant "" with these calls
+//!           [{"type": "function", "name": "look", "arguments": {"n": 2, "at": "a"}}]
+//! places    user 0, then assistant "" with
+//!           [{"type": "function", "name": 1, "arguments": {"n": 2, "at": 2}}]
 //! ```
 
 use serde_json::{Map, Value};
@@ -205,5 +205,32 @@ fn write(name: Option<&str>, value: &Value, written: &mut String) {
         Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {
             *written += &value.to_string();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::dialogue::{CALLS, Extras};
+
+    #[test]
+    fn the_example_at_the_head_has_these_places() {
+        let calls = json!([{"type": "function", "name": "look", "arguments": {"n": 2, "at": "a"}}]);
+        let members = [(CALLS.to_owned(), calls)].into_iter().collect();
+        let extras = Some(Box::new(Extras { members, ..Extras::default() }));
+        let turns =
+            [Turn::new(Role::User, "Why?"), Turn { extras, ..Turn::new(Role::Assistant, "") }];
+        let found: Vec<(&str, usize)> =
+            places(&turns).iter().map(|place| (place.text, place.message)).collect();
+        assert_eq!(found, [("Why?", 0), ("look", 1), ("a", 1)]);
+        let expected = "\n\"user\"Textfalse\n\"assistant\"Texttrue\"\"{\"tool_calls\":[{\"type\":\
+            \"function\",\"name\":s,\"arguments\":{\"n\":2,\"at\":s,},},],}";
+        assert_eq!(sequence((&turns).into()), expected);
+        let texts: Vec<String> =
+            places(&with_placeholders(&turns)).iter().map(|place| place.text.to_owned()).collect();
+        let expected: Vec<String> = (FIRST..).take(3).map(String::from).collect();
+        assert_eq!(texts, expected);
     }
 }
