@@ -1,7 +1,7 @@
-"""How a process ends: with what stdout holds written, and with the exit code of its outcome.
+"""How a process ends: stdout is flushed, and the exit code is that of its outcome.
 
 Python needs a moment to end, in which it restores the default action of SIGINT. Ctrl-C in that
-moment would end the process by the signal, although the command is done and has said so.
+moment would end the process by the signal, although the command is done and has reported it.
 """
 
 import atexit
@@ -14,10 +14,10 @@ from zephyr_fast._core import StorageError
 
 
 def flush_stdout() -> None:
-    """Write what stdout holds, because a full disk can still be reported now.
+    """Flush stdout, because a full disk can still be reported now.
 
     Raises:
-        StorageError: stdout does not accept it. A closed pipe is no error.
+        StorageError: stdout does not accept it. A closed pipe is ignored.
     """
     if sys.stdout is None:  # it was closed before the command started
         return

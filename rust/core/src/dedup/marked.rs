@@ -1,7 +1,7 @@
-//! What is compared of short rows besides their words: signs, and the case and indentation of code.
+//! The comparison of short rows by more than their words: signs, case and indentation of code.
 //!
 //! A copy in capitals or on one line has lost the case or the lines, so it is compared with a row
-//! that has them by words and signs alone.
+//! that has them by words and signs only.
 //!
 //! A row's record holds the shingles of its tokens, and those without case and lines if they differ:
 //! `[flags and number of the former, the former…, the latter…]`. That of a long row is empty.
@@ -74,7 +74,7 @@ mod tests {
         record(1, &with_code.collect::<Vec<_>>())
     }
 
-    /// Whether two rows of few tokens are equal in what is compared.
+    /// Whether two rows of few tokens have the same compared shingles.
     fn is_same(one: &[&str], other: &[&str]) -> bool {
         let (one, other) = (of(one), of(other));
         let bytes: Vec<[u8; 8]> = other.iter().map(|number| number.to_le_bytes()).collect();

@@ -109,7 +109,7 @@ pub struct Seen {
     newest: [HashTable<u32>; BANDS],
     /// Per kept dialogue: per band, the one before it in its chain, plus one.
     before: Vec<[u32; BANDS]>,
-    /// Per kept dialogue, two records: its shingles of words, and what else is compared.
+    /// Per kept dialogue, two records: its shingles of words, and its record of marks.
     shingles: Spool,
     threshold: f64,
     near_search_truncated: u64,
@@ -185,7 +185,7 @@ impl Seen {
     }
 
     /// Whether a row shares enough shingles of words with a kept one and, if both are short, enough
-    /// of what is compared besides.
+    /// shingles of marks.
     fn is_similar(&mut self, near: &Near, kept: usize) -> Result<bool> {
         self.shingles.read(2 * kept, &mut self.buffer)?;
         if jaccard(&near.shingles, self.buffer.as_chunks().0) < self.threshold {

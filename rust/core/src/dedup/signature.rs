@@ -25,7 +25,7 @@ pub(super) struct Near {
     pub(super) bands: [u32; BANDS],
     /// Hashes of the shingles of words, ascending, each once.
     pub(super) shingles: Vec<u64>,
-    /// What else is compared if the row is short.
+    /// The record of signs, case and indentation, empty if the row is long.
     pub(super) marked: Vec<u64>,
 }
 

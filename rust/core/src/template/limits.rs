@@ -23,8 +23,8 @@ const DEPTH_MAX: usize = 64;
 /// through a handful of filters.
 const FUEL: [(usize, u64); 4] =
     [(64 << 10, 200_000), (1 << 20, 2_000_000), (4 << 20, 8_000_000), (usize::MAX, 32_000_000)];
-/// The index of the environment with half the least fuel, so that what needs it on short contents
-/// does not run out of fuel on longer ones.
+/// The index of the environment with half the least fuel. A template that renders short contents
+/// with it does not run out of fuel on longer ones.
 pub(super) const HALF: usize = FUEL.len();
 /// Stack of the thread that compiles, in bytes. A chain of operators nests the compiler once for
 /// each: 32,000 in the longest template.

@@ -67,7 +67,7 @@ fn pair(separators: &Value) -> Result<[String; 2], Error> {
     Ok([item.to_owned(), key.to_owned()])
 }
 
-/// Whether JSON has a text as it is, between its quotes.
+/// Whether JSON escapes no character of a text.
 pub(super) fn is_written_raw(text: &str) -> bool {
     !text.bytes().any(|byte| byte < b' ' || matches!(byte, b'"' | b'\\'))
 }

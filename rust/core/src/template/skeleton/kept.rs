@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::places::Key;
+use super::slots::Key;
 use super::{Skeleton, Wanted};
 use crate::dialogue::Script;
 use crate::sample::Rendered;
@@ -14,8 +14,8 @@ use crate::template::usage;
 
 /// A longer skeleton is not used.
 const BYTES_MAX: usize = 256 << 10;
-/// Of unusual sequences: how often one is rendered with Jinja first, as making its skeleton takes
-/// about as long; and the maximum number that is remembered, and bytes of their skeletons.
+/// Of unusual sequences: how often one is rendered with Jinja first, because its skeleton costs
+/// about as much, and the maximum number that is remembered, and bytes of their skeletons.
 pub(super) const TIMES_FIRST: u8 = 3;
 pub(super) const UNUSUAL_MAX: usize = 4_096;
 pub(super) const UNUSUAL_BYTES_MAX: usize = 32 << 20;
@@ -52,15 +52,15 @@ impl Skeletons {
         wanted: Wanted,
         page: &mut Rendered,
     ) -> bool {
-        let Some((key, places)) = Key::of(script, wanted) else { return false };
+        let Some((key, slots)) = Key::of(script, wanted) else { return false };
         let Some(skeleton) = self.of(key, jinja, script) else { return false };
         // With more tools or calls, Jinja refuses a row before it renders it so often.
         let is_allowed = || {
-            key.unusual.is_none() || usage::check_work(script, skeleton.bytes_with(&places)).is_ok()
+            key.unusual.is_none() || usage::check_work(script, skeleton.bytes_with(&slots)).is_ok()
         };
-        let fits = skeleton.fits(script.turns, &places) && is_allowed();
+        let fits = skeleton.fits(script.turns, &slots) && is_allowed();
         if fits {
-            skeleton.fill(&places, page);
+            skeleton.fill(&slots, page);
         }
         fits
     }

@@ -17,14 +17,14 @@
 //! ```
 
 mod kept;
-mod places;
+mod slots;
 pub(super) mod watched;
 
 use std::ops::Range;
 
 pub(super) use self::kept::Skeletons;
-use self::places::{
-    PLACEHOLDER_BYTES, Place, is_placeholder, number, places, replace_in_members, with_placeholders,
+use self::slots::{
+    PLACEHOLDER_BYTES, Slot, is_placeholder, number, replace_in_members, slots, with_placeholders,
 };
 use self::watched::{Asked, recorded};
 use crate::dialogue::{Role, Script, Turn};
@@ -49,10 +49,10 @@ pub(super) enum Wanted {
     Prompt,
 }
 
-/// A text with places.
+/// A text with slots.
 #[derive(Debug)]
 struct Skeleton {
-    /// What is written before each place, and the number of the place.
+    /// What is written before each slot, and the number of the slot.
     pieces: Vec<(String, usize)>,
     tail: String,
     trained: Vec<Range<Bound>>,
@@ -63,10 +63,10 @@ struct Skeleton {
 /// An offset in the text of a dialogue.
 #[derive(Debug, Clone, Copy)]
 struct Bound {
-    /// The offset without the texts in the places.
+    /// The offset without the texts in the slots.
     own: usize,
-    /// The number of places before it.
-    places: usize,
+    /// The number of slots before it.
+    slots: usize,
 }
 
 impl Skeleton {
@@ -74,7 +74,7 @@ impl Skeleton {
     fn of_sequence(jinja: &Jinja, script: Script<'_>, wanted: Wanted) -> Option<Skeleton> {
         let turns = with_placeholders(script.turns);
         let script = Script { turns: &turns, ..script };
-        let places = places(&turns);
+        let slots = slots(&turns);
         let letters = Letters::unused(jinja, script)?;
         let prompt = wanted == Wanted::Prompt;
         let (found, mut asked) = watched(jinja, script, prompt, letters)?;
@@ -83,7 +83,7 @@ impl Skeleton {
         }
         let rendered = if wanted == Wanted::Whole {
             let rendered = jinja.render(script).ok()?;
-            check_prefixes(jinja, script, letters, &rendered, &places, &mut asked)?;
+            check_prefixes(jinja, script, letters, &rendered, &slots, &mut asked)?;
             rendered
         } else {
             Rendered { text: found.text.clone(), ..Rendered::default() }
@@ -93,7 +93,7 @@ impl Skeleton {
         }
         asked.edges |= jinja.has_tags || jinja.strips_blocks;
         let skeleton = Skeleton::cut(&rendered, asked);
-        (skeleton.is_exact(&places, &found) && skeleton.has_certain_ends(jinja, &turns, &places))
+        (skeleton.is_exact(&slots, &found) && skeleton.has_certain_ends(jinja, &turns, &slots))
             .then_some(skeleton)
     }
 
@@ -102,13 +102,13 @@ impl Skeleton {
         let mut pieces = Vec::new();
         let mut rest = rendered.text.as_str();
         while let Some(offset) = rest.find(is_placeholder) {
-            let place = rest[offset..].chars().next().and_then(number).unwrap_or_default();
-            pieces.push((rest[..offset].to_owned(), place));
+            let slot = rest[offset..].chars().next().and_then(number).unwrap_or_default();
+            pieces.push((rest[..offset].to_owned(), slot));
             rest = &rest[offset + PLACEHOLDER_BYTES..];
         }
         let bound = |offset: usize| {
-            let places = rendered.text[..offset].matches(is_placeholder).count();
-            Bound { own: offset - places * PLACEHOLDER_BYTES, places }
+            let slots = rendered.text[..offset].matches(is_placeholder).count();
+            Bound { own: offset - slots * PLACEHOLDER_BYTES, slots }
         };
         Skeleton {
             pieces,
@@ -121,27 +121,27 @@ impl Skeleton {
 
     /// Whether each content is written once and any other text once at most, each between its marks.
     /// Otherwise, the template might write a placeholder itself.
-    fn is_exact(&self, places: &[Place<'_>], found: &Unmarked) -> bool {
+    fn is_exact(&self, slots: &[Slot<'_>], found: &Unmarked) -> bool {
         let parts = found.parts.iter().map(|(_, range)| range);
         let contents = found.answers.iter().chain(&found.others).chain(parts);
         let between = |range: &Range<usize>| &found.text[range.clone()];
         let contents: Vec<&str> = contents.map(between).collect();
         let others: Vec<&str> = found.reasoning.iter().map(between).collect();
-        let is_exact = |(number, place): (usize, &Place<'_>)| {
-            let located = if place.is_content { &contents } else { &others };
-            let located = located.iter().filter(|text| **text == place.text).count();
+        let is_exact = |(number, slot): (usize, &Slot<'_>)| {
+            let located = if slot.is_content { &contents } else { &others };
+            let located = located.iter().filter(|text| **text == slot.text).count();
             let written = self.pieces.iter().filter(|(_, of)| *of == number).count();
-            located == written && (written == 1 || written == 0 && !place.is_content)
+            located == written && (written == 1 || written == 0 && !slot.is_content)
         };
-        self.pieces.iter().all(|(_, place)| *place < places.len())
-            && places.iter().enumerate().all(is_exact)
+        self.pieces.iter().all(|(_, slot)| *slot < slots.len())
+            && slots.iter().enumerate().all(is_exact)
     }
 
-    /// Whether no end could be found that starts behind an answer and ends in the next place.
-    fn has_certain_ends(&self, jinja: &Jinja, turns: &[Turn], places: &[Place<'_>]) -> bool {
+    /// Whether no end could be found that starts behind an answer and ends in the next slot.
+    fn has_certain_ends(&self, jinja: &Jinja, turns: &[Turn], slots: &[Slot<'_>]) -> bool {
         let following = self.pieces.iter().skip(1).map(|(text, _)| text);
-        self.pieces.iter().zip(following).all(|((_, place), text)| {
-            turns[places[*place].message].role != Role::Assistant || jinja.ends.is_certain(text)
+        self.pieces.iter().zip(following).all(|((_, slot), text)| {
+            turns[slots[*slot].message].role != Role::Assistant || jinja.ends.is_certain(text)
         })
     }
 
@@ -149,40 +149,40 @@ impl Skeleton {
         self.pieces.iter().map(|(text, _)| text.len()).sum::<usize>() + self.tail.len()
     }
 
-    /// The length of the text with these in the places.
-    fn bytes_with(&self, places: &[Place<'_>]) -> usize {
-        let filled = self.pieces.iter().map(|(_, place)| places[*place].text.len());
+    /// The length of the text with these in the slots.
+    fn bytes_with(&self, slots: &[Slot<'_>]) -> usize {
+        let filled = self.pieces.iter().map(|(_, slot)| slots[*slot].text.len());
         self.bytes() + filled.sum::<usize>()
     }
 
     /// Whether all texts answer every question as the placeholders did, and contain no mark.
-    fn fits(&self, turns: &[Turn], places: &[Place<'_>]) -> bool {
+    fn fits(&self, turns: &[Turn], slots: &[Slot<'_>]) -> bool {
         let Asked { literals, edges, json } = &self.asked;
-        let fits = |(number, Place { text, is_bare, .. }): (usize, &Place<'_>)| {
+        let fits = |(number, Slot { text, is_bare, .. }): (usize, &Slot<'_>)| {
             let has_edges = text.starts_with(is_space) || text.ends_with(is_space);
             !(has_edges && (*edges || *is_bare))
                 && !literals.iter().any(|literal| text.contains(literal))
                 && (!json.contains(&number) || is_written_raw(text))
                 && !has_mark(text)
         };
-        places.iter().enumerate().all(fits) && !turns.iter().any(can_split)
+        slots.iter().enumerate().all(fits) && !turns.iter().any(can_split)
     }
 
     /// Writes the text, which has no more bytes than the limit of a rendering: what is written of a
     /// dialogue is in it once.
-    fn fill(&self, places: &[Place<'_>], page: &mut Rendered) {
-        page.text.reserve(self.bytes_with(places));
-        // The bytes in places up to each.
+    fn fill(&self, slots: &[Slot<'_>], page: &mut Rendered) {
+        page.text.reserve(self.bytes_with(slots));
+        // The bytes in slots up to each.
         let mut filled = Vec::with_capacity(self.pieces.len() + 1);
         filled.push(0);
-        for (before, place) in &self.pieces {
-            let text = places[*place].text;
+        for (before, slot) in &self.pieces {
+            let text = slots[*slot].text;
             page.text.push_str(before);
             page.text.push_str(text);
             filled.push(filled[filled.len() - 1] + text.len());
         }
         page.text.push_str(&self.tail);
-        let offset = |bound: Bound| bound.own + filled[bound.places];
+        let offset = |bound: Bound| bound.own + filled[bound.slots];
         let trained = self.trained.iter().map(|range| offset(range.start)..offset(range.end));
         page.trained.extend(trained);
         page.answers.extend(self.answers.iter().map(|bound| offset(*bound)));
@@ -219,15 +219,15 @@ fn check_prefixes(
     script: Script<'_>,
     letters: Letters,
     rendered: &Rendered,
-    places: &[Place<'_>],
+    slots: &[Slot<'_>],
     asked: &mut Asked,
 ) -> Option<()> {
     for index in assistant_indices(script.turns).filter(|index| *index > 0) {
         let (prefix, more) = watched(jinja, script.until(index), true, letters)?;
         asked.add(more);
         let end = prefix.text.len();
-        let own = places.iter().filter(|place| place.message == index);
-        let answer = own.filter_map(|place| rendered.text.find(place.text)).min()?;
+        let own = slots.iter().filter(|slot| slot.message == index);
+        let answer = own.filter_map(|slot| rendered.text.find(slot.text)).min()?;
         let straddles = |range: &Range<usize>| range.start < end && end < range.end;
         if !rendered.text.starts_with(&prefix.text)
             || end > answer

@@ -4,7 +4,7 @@ mod calls;
 mod kept;
 mod tools;
 
-use super::places::{FIRST, MESSAGES_MAX};
+use super::slots::{FIRST, MESSAGES_MAX};
 use super::*;
 use crate::dialogue::{Content, Extras};
 use crate::recipe::TrainEnd;
@@ -344,7 +344,7 @@ fn the_example_at_the_head_is_filled() {
         made.pieces.iter().map(|(text, index)| (text.as_str(), *index)).collect();
     assert_eq!((&pieces[..], made.tail.as_str()), (&[("<user>", 0), ("<e><bot>", 1)][..], "<e>"));
     let mut page = Rendered::default();
-    made.fill(&places(&turns), &mut page);
+    made.fill(&slots(&turns), &mut page);
     assert_eq!(page.text, "<user>Why?<e><bot>So.<e>");
     assert_eq!(
         (page.trained.len(), &page.trained[0], &page.answers[..]),

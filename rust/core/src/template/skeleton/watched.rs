@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error};
 
-use super::places::number;
+use super::slots::number;
 use crate::template::guards::watch::{BLIND, EDGES, HOLDS, JSON, WHOLE};
 use crate::template::letters::is_mark;
 use crate::template::python::differs;
@@ -21,7 +21,7 @@ pub(super) struct Asked {
     pub(super) literals: BTreeSet<String>,
     /// Whether white space at the ends of contents makes a difference.
     pub(super) edges: bool,
-    /// The places of texts that are written as JSON.
+    /// The slots of texts that are written as JSON.
     pub(super) json: BTreeSet<usize>,
 }
 
@@ -60,10 +60,10 @@ pub(in crate::template) fn add(environment: &mut Environment) {
         value.clone()
     });
     environment.add_filter(JSON, |value: &Value| {
-        let mut places = BTreeSet::new();
-        each_text(value, 0, &mut |text| places.extend(text.chars().filter_map(number)))
+        let mut slots = BTreeSet::new();
+        each_text(value, 0, &mut |text| slots.extend(text.chars().filter_map(number)))
             .ok_or_else(seen)?;
-        ASKED.with_borrow_mut(|asked| asked.json.append(&mut places));
+        ASKED.with_borrow_mut(|asked| asked.json.append(&mut slots));
         Ok(value.clone())
     });
     environment.add_filter(HOLDS, |value: &Value, literal: &str| {

@@ -8,7 +8,7 @@ use crate::recipe::TrainEnd;
 use crate::template::Template;
 use crate::template::skeleton::kept::TIMES_FIRST;
 
-/// What a template may write of a call `c`, so that Jinja is not needed.
+/// Ways to write a call `c` that need no Jinja.
 const WRITE: [&str; 12] = [
     "{{ c.function.name }}({{ c.function.arguments|tojson }})",
     "{{ c|tojson }}",
@@ -25,7 +25,7 @@ const WRITE: [&str; 12] = [
     "{{ c.function.name }}{{ c.function.arguments|tojson }}{{ 'B' if c.function.name == 'b' }}",
     "{% if c.type == 'function' %}{{ c.function.name }}{{ c.function.arguments|tojson }}{% endif %}",
 ];
-/// What looks into a call.
+/// Expressions that look into a call.
 const LOOK: [&str; 14] = [
     "{{ 'Y' if c.function.name|length == 1 }}",
     "{{ 'Y' if c.function.name == m.role }}",
@@ -68,7 +68,7 @@ fn writing(call: &str) -> Template {
     template(&text, TrainEnd::AsIs).expect("loads")
 }
 
-/// A dialogue with a call, with these texts in its places.
+/// A dialogue with a call, with these texts in its slots.
 fn dialogue([content, name, argument, id, result]: [&str; 5]) -> Vec<Turn> {
     let arguments = json!({"at": argument, "n": 2, "l": [null, argument], "m": {}});
     let call = json!({"id": id, "type": "function",
@@ -92,8 +92,8 @@ fn dialogues(with_blank: bool) -> impl Iterator<Item = Vec<Turn>> {
     let texts = TEXTS.into_iter().filter(move |text| with_blank || !text.trim().is_empty());
     texts.flat_map(move |text| {
         (0..6).map(move |other| {
-            let is_other = |place| place == other || other == 5;
-            dialogue(std::array::from_fn(|place| if is_other(place) { text } else { usual[place] }))
+            let is_other = |slot| slot == other || other == 5;
+            dialogue(std::array::from_fn(|slot| if is_other(slot) { text } else { usual[slot] }))
         })
     })
 }
@@ -137,10 +137,10 @@ fn only_what_is_written_as_json_must_need_no_escapes() {
     for _ in 0..=TIMES_FIRST {
         is_filled(&template, &dialogue(usual));
     }
-    for (place, expected) in [(0, true), (1, true), (2, false), (3, true), (4, true)] {
+    for (slot, expected) in [(0, true), (1, true), (2, false), (3, true), (4, true)] {
         let mut texts = usual;
-        texts[place] = "a\"\nb\\";
-        assert_eq!(is_filled(&template, &dialogue(texts)), expected, "{place}");
+        texts[slot] = "a\"\nb\\";
+        assert_eq!(is_filled(&template, &dialogue(texts)), expected, "{slot}");
     }
 }
 
@@ -197,7 +197,7 @@ fn what_is_no_text_belongs_to_the_sequence() {
 }
 
 #[test]
-fn an_answer_that_comes_first_and_too_many_places_need_jinja() {
+fn an_answer_that_comes_first_and_too_many_slots_need_jinja() {
     let template = writing(WRITE[0]);
     let turns = dialogue(["a", "look", "here", "call_0", "found"]);
     let arguments: Value = (0..300).map(|at| (at.to_string(), Value::from("a"))).collect();

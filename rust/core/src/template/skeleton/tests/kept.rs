@@ -2,7 +2,7 @@
 
 use super::Asked;
 use crate::template::skeleton::kept::{Found, Kept, UNUSUAL_BYTES_MAX, UNUSUAL_MAX};
-use crate::template::skeleton::places::Key;
+use crate::template::skeleton::slots::Key;
 use crate::template::skeleton::{Skeleton, Wanted};
 
 fn key(number: usize) -> Key {

@@ -7,7 +7,7 @@ use crate::dialogue::{Role, Script, TemplateInputs, Turn};
 use crate::recipe::TrainEnd;
 use crate::template::skeleton::Wanted;
 use crate::template::skeleton::kept::TIMES_FIRST;
-use crate::template::skeleton::places::{FIRST, is_placeholder};
+use crate::template::skeleton::slots::{FIRST, is_placeholder};
 use crate::template::{Kind, Template};
 
 const TOOLS: &str = "{{ tools|tojson if tools and loop.first }}{{ style if loop.first }}";

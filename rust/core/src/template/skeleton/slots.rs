@@ -1,13 +1,13 @@
-//! The places of a dialogue's texts in a rendering: first the contents of the messages, then the
+//! The slots of a dialogue's texts in a rendering: first the contents of the messages, then the
 //! texts within their other members, such as the arguments of calls. All else is the sequence, for
 //! which a text is kept.
 //!
-//! An example (`the_example_at_the_head_has_these_places`): the places are shown as digits.
+//! An example (`the_example_at_the_head_has_these_slots`): the slots are shown as digits.
 //!
 //! ```text
 //! dialogue  user "Why?", then assistant "" with these calls
 //!           [{"type": "function", "name": "look", "arguments": {"n": 2, "at": "a"}}]
-//! places    user 0, then assistant "" with
+//! slots    user 0, then assistant "" with
 //!           [{"type": "function", "name": 1, "arguments": {"n": 2, "at": 2}}]
 //! ```
 
@@ -19,13 +19,13 @@ use crate::dialogue::{Content, Role, Script, Turn};
 use crate::template::marks::has_parts;
 use crate::template::python::is_space;
 
-/// Longer dialogues are rendered with Jinja, and so are those with more places.
+/// Longer dialogues are rendered with Jinja, and so are those with more slots.
 pub(super) const MESSAGES_MAX: usize = 32;
-pub(super) const PLACES_MAX: usize = 256;
-/// The placeholder of the first place, which those of the others follow: private characters.
+pub(super) const SLOTS_MAX: usize = 256;
+/// The placeholder of the first slot, which those of the others follow: private characters.
 pub(super) const FIRST: char = '\u{F0000}';
 pub(super) const PLACEHOLDER_BYTES: usize = FIRST.len_utf8();
-/// The member that says what a value is. Templates compare it.
+/// The member for the type of a value. Templates compare it.
 const TYPE: &str = "type";
 
 /// The sequence of a dialogue. Usual are questions and answers in turn, after a system message or
@@ -35,14 +35,14 @@ pub(super) struct Key {
     pub(super) wanted: Wanted,
     pub(super) has_system: bool,
     pub(super) messages: usize,
-    /// Unless it is usual, SHA-256 of all that is no place: two dialogues with one hash would get
+    /// Unless it is usual, SHA-256 of everything outside the slots: two dialogues with one hash would get
     /// one text.
     pub(super) unusual: Option<[u8; 32]>,
 }
 
 /// A text of a dialogue.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'row> {
+pub(super) struct Slot<'row> {
     pub(super) text: &'row str,
     /// The index of its message.
     pub(super) message: usize,
@@ -52,8 +52,8 @@ pub(super) struct Place<'row> {
 }
 
 impl Key {
-    /// The sequence of a dialogue, and its places.
-    pub(super) fn of(script: Script<'_>, wanted: Wanted) -> Option<(Key, Vec<Place<'_>>)> {
+    /// The sequence of a dialogue, and its slots.
+    pub(super) fn of(script: Script<'_>, wanted: Wanted) -> Option<(Key, Vec<Slot<'_>>)> {
         let turns = script.turns;
         let has_system = turns.first()?.role == Role::System;
         let rest = &turns[usize::from(has_system)..];
@@ -66,47 +66,47 @@ impl Key {
         {
             return None;
         }
-        let places = places(turns);
-        let is_complete = has_extras || places.len() == turns.len();
-        (is_complete && places.len() <= PLACES_MAX).then(|| {
+        let slots = slots(turns);
+        let is_complete = has_extras || slots.len() == turns.len();
+        (is_complete && slots.len() <= SLOTS_MAX).then(|| {
             let unusual = has_extras.then(|| Sha256::digest(sequence(script)).into());
-            (Key { wanted, has_system, messages: turns.len(), unusual }, places)
+            (Key { wanted, has_system, messages: turns.len(), unusual }, slots)
         })
     }
 }
 
-/// The places of messages in order, first those of all contents.
-pub(super) fn places(turns: &[Turn]) -> Vec<Place<'_>> {
+/// The slots of messages in order, first those of all contents.
+pub(super) fn slots(turns: &[Turn]) -> Vec<Slot<'_>> {
     let turns = || turns.iter().enumerate();
-    let contents = turns().filter(|(_, turn)| has_place(turn)).map(|(message, turn)| Place {
+    let contents = turns().filter(|(_, turn)| has_slot(turn)).map(|(message, turn)| Slot {
         text: &turn.text,
         message,
         is_content: true,
         is_bare: has_parts(turn),
     });
-    let mut places: Vec<Place<'_>> = contents.collect();
+    let mut slots: Vec<Slot<'_>> = contents.collect();
     for (message, extras) in
         turns().filter_map(|(message, turn)| Some((message, turn.extras.as_ref()?)))
     {
-        let place = |text| Place { text, message, is_content: false, is_bare: true };
-        each_of_members(&extras.members, &mut |text| places.push(place(text)));
+        let slot = |text| Slot { text, message, is_content: false, is_bare: true };
+        each_of_members(&extras.members, &mut |text| slots.push(slot(text)));
     }
-    places
+    slots
 }
 
-/// The messages with a placeholder in each place.
+/// The messages with a placeholder in each slot.
 pub(super) fn with_placeholders(turns: &[Turn]) -> Vec<Turn> {
     let mut turns = turns.to_vec();
     let mut letters = FIRST..;
     let mut next = || letters.next().map(String::from).unwrap_or_default();
-    for turn in turns.iter_mut().filter(|turn| has_place(turn)) {
+    for turn in turns.iter_mut().filter(|turn| has_slot(turn)) {
         turn.text = next();
     }
     replace_in_members(&mut turns, &mut |_| next());
     turns
 }
 
-/// Replaces the text in each place but those of contents.
+/// Replaces the text in each slot but those of contents.
 pub(super) fn replace_in_members(turns: &mut [Turn], replaced: &mut impl FnMut(&str) -> String) {
     for extras in turns.iter_mut().filter_map(|turn| turn.extras.as_mut()) {
         replace_each(&mut extras.members, replaced);
@@ -118,12 +118,12 @@ pub(super) fn is_placeholder(letter: char) -> bool {
     number(letter).is_some()
 }
 
-/// The number of the place that a placeholder stands for.
+/// The number of the slot that a placeholder stands for.
 pub(super) fn number(letter: char) -> Option<usize> {
-    (letter as usize).checked_sub(FIRST as usize).filter(|number| *number < PLACES_MAX)
+    (letter as usize).checked_sub(FIRST as usize).filter(|number| *number < SLOTS_MAX)
 }
 
-fn has_place(turn: &Turn) -> bool {
+fn has_slot(turn: &Turn) -> bool {
     matches!(turn.content(), Content::Text | Content::Part) && !is_blank(&turn.text)
 }
 
@@ -131,7 +131,7 @@ fn is_blank(text: &str) -> bool {
     text.chars().all(is_space)
 }
 
-/// Whether a text within a member is a place.
+/// Whether a text within a member is a slot.
 fn is_open(name: Option<&str>, text: &str) -> bool {
     name != Some(TYPE) && !is_blank(text)
 }
@@ -162,13 +162,13 @@ fn replace(name: Option<&str>, value: &mut Value, replaced: &mut impl FnMut(&str
     }
 }
 
-/// Everything of a dialogue that is no place, one part after the other.
+/// Everything of a dialogue outside its slots, one part after the other.
 fn sequence(script: Script<'_>) -> String {
     let mut written = script.inputs.map_or_else(String::new, |inputs| inputs.json());
     for turn in script.turns {
         let role = Value::from(turn.role.name());
         written += &format!("\n{role}{:?}{}", turn.content(), turn.is_trained());
-        if !has_place(turn) {
+        if !has_slot(turn) {
             written += &Value::from(turn.text.as_str()).to_string();
         }
         if let Some(extras) = &turn.extras {
@@ -178,7 +178,7 @@ fn sequence(script: Script<'_>) -> String {
     written
 }
 
-/// Writes members as JSON, with the letter `s` in each place.
+/// Writes members as JSON, with the letter `s` in each slot.
 fn write_members(members: &Map<String, Value>, written: &mut String) {
     written.push('{');
     for (name, value) in members {
@@ -216,20 +216,20 @@ mod tests {
     use crate::dialogue::{CALLS, Extras};
 
     #[test]
-    fn the_example_at_the_head_has_these_places() {
+    fn the_example_at_the_head_has_these_slots() {
         let calls = json!([{"type": "function", "name": "look", "arguments": {"n": 2, "at": "a"}}]);
         let members = [(CALLS.to_owned(), calls)].into_iter().collect();
         let extras = Some(Box::new(Extras { members, ..Extras::default() }));
         let turns =
             [Turn::new(Role::User, "Why?"), Turn { extras, ..Turn::new(Role::Assistant, "") }];
         let found: Vec<(&str, usize)> =
-            places(&turns).iter().map(|place| (place.text, place.message)).collect();
+            slots(&turns).iter().map(|slot| (slot.text, slot.message)).collect();
         assert_eq!(found, [("Why?", 0), ("look", 1), ("a", 1)]);
         let expected = "\n\"user\"Textfalse\n\"assistant\"Texttrue\"\"{\"tool_calls\":[{\"type\":\
             \"function\",\"name\":s,\"arguments\":{\"n\":2,\"at\":s,},},],}";
         assert_eq!(sequence((&turns).into()), expected);
         let texts: Vec<String> =
-            places(&with_placeholders(&turns)).iter().map(|place| place.text.to_owned()).collect();
+            slots(&with_placeholders(&turns)).iter().map(|slot| slot.text.to_owned()).collect();
         let expected: Vec<String> = (FIRST..).take(3).map(String::from).collect();
         assert_eq!(texts, expected);
     }
