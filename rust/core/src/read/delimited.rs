@@ -79,13 +79,22 @@ impl Rows {
             }
             let position = record.position().cloned().unwrap_or_else(csv::Position::new);
             let rest_of_break = u64::from(locked(&self.seen).is_rest_of_break(position.byte()));
-            let offset = position.byte() + rest_of_break;
+            let mut offset = position.byte() + rest_of_break;
+            // The CSV reader skips blank lines, and counts them as part of the row behind them.
+            let end = self.reader.position();
+            let own_break = u64::from(!locked(&self.seen).is_in_break(end.byte()));
+            let blank = (end.line() - position.line())
+                .saturating_sub(rest_of_break + own_break)
+                .saturating_sub(breaks_in_cells(&record));
+            for _ in 0..blank {
+                offset += 1 + u64::from(locked(&self.seen).is_rest_of_break(offset + 1));
+            }
             let start = chunk.bytes.len();
             self.write(&record, &mut chunk.bytes);
             chunk.rows.push(RawRow {
                 offset,
-                length: self.reader.position().byte().min(locked(&self.seen).bytes) - offset,
-                line: position.line() + rest_of_break,
+                length: end.byte().min(locked(&self.seen).bytes).saturating_sub(offset),
+                line: position.line() + rest_of_break + blank,
                 start,
                 end: chunk.bytes.len(),
             });
@@ -134,6 +143,10 @@ impl Iterator for Rows {
         self.is_over = true;
         self.failure.take().map(Err)
     }
+}
+
+fn breaks_in_cells(record: &csv::ByteRecord) -> u64 {
+    memchr::memchr_iter(b'\n', record.as_slice()).count() as u64
 }
 
 /// Whether the CSV reader has read all of [`END_LINE`]. A row in the last line of the file ends at
@@ -223,6 +236,11 @@ impl Seen {
         self.ends_with_return = bytes.last().map_or(self.ends_with_return, |last| *last == b'\r');
         self.since_row += bytes.len();
         self.bytes += bytes.len() as u64;
+    }
+
+    /// Whether `offset` is such a `\n`.
+    fn is_in_break(&self, offset: u64) -> bool {
+        self.feeds.binary_search(&offset).is_ok()
     }
 
     /// Whether `offset` is such a `\n`, so that the row really starts one byte later. Must be
@@ -324,6 +342,32 @@ mod tests {
         }
         for text in ["\n", "\u{feff}", "x", "a,x\n\r\n"] {
             assert!(read(text.as_bytes()).expect("reads").is_empty(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn blank_lines_are_counted_and_are_no_part_of_a_row() {
+        for (end, other) in
+            ["\n", "\r\n"].map(|end| ["\n", "\r\n"].map(|other| (end, other))).concat()
+        {
+            let lines = ["a,b", "", "1,x", "", "", "2,\"x", "", "x\"", "3,x", "", "4,x"];
+            for last in [end, "", "\n\r\n\n"] {
+                // Every third line ends in the other way.
+                let text: String = lines
+                    .iter()
+                    .enumerate()
+                    .map(|(at, line)| line.to_string() + if at % 3 == 2 { other } else { end })
+                    .collect();
+                let text = text.trim_end().to_owned() + last;
+                let found = read(text.as_bytes()).expect("reads");
+                assert_eq!(found.len(), 4);
+                for ((row, _), (line, start)) in
+                    found.iter().zip([(3, "1,x"), (6, "2,\"x"), (9, "3,x"), (11, "4,x")])
+                {
+                    assert_eq!(row.line, line, "{text:?}");
+                    assert!(text[row.offset as usize..].starts_with(start), "{text:?} {row:?}");
+                }
+            }
         }
     }
 

@@ -25,7 +25,7 @@ use crate::progress::Watch;
 pub use open::endings;
 
 /// Version of the rules that turn the bytes of an input into rows and dialogues.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// A longer line is not parsed. Its row is quarantined.
 pub const LINE_BYTES_MAX: usize = 16 << 20;

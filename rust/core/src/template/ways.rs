@@ -45,7 +45,7 @@ pub(super) fn ways<'row>(
 pub(super) struct ToolMarks(AtomicUsize);
 
 impl ToolMarks {
-    /// No way has this number.
+    /// Greater than the number of each way.
     const NEVER: usize = usize::MAX;
 
     pub(super) fn are_in(&self, way: usize) -> bool {
@@ -58,5 +58,60 @@ impl ToolMarks {
         if !self.are_in(Self::NEVER) {
             self.0.store(next, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::dialogue::{Role, TemplateInputs, Turn};
+    use crate::recipe::TrainEnd;
+    use crate::template::{SpecialTokens, TemplateSource, mask};
+
+    /// The tools that marks find in a dialogue, which is rendered a few times.
+    fn located(header: &str, content: &str) -> Vec<Vec<usize>> {
+        let text = format!(
+            "{header}{{% for m in messages %}}<{{{{ m.role }}}}>{{{{ {content} }}}}<e>{{% endfor %}}"
+        );
+        let special = SpecialTokens::default();
+        let plain = TemplateSource::plain("t", &text, &special, &["<e>".to_owned()]);
+        let source = TemplateSource { train_end: TrainEnd::AsIs, ..plain };
+        let jinja = Jinja::new(&source).expect("compiles");
+        let tools = json!([{"name": "f"}, {"type": "function", "function": {"name": "g"}}]);
+        let inputs = TemplateInputs { tools: Some(tools), ..TemplateInputs::default() };
+        let turns = [Turn::new(Role::User, " q "), Turn::new(Role::Assistant, " a ")];
+        let script = Script { turns: &turns, inputs: Some(&inputs) };
+        let text = jinja.render_text(script).expect("renders");
+        let tools = || mask::derive(&jinja, script, &text).expect("is proven").tools;
+        (0..3).map(|_| tools()).collect()
+    }
+
+    #[test]
+    fn tools_that_cannot_be_marked_are_tried_once() {
+        let marks = ToolMarks::default();
+        assert!(marks.are_in(0));
+        marks.succeeded_without(3);
+        assert!(marks.are_in(3) && !marks.are_in(0));
+        for way in [3, 1, 1] {
+            marks.succeeded_without(way);
+            assert!(!(0..9).any(|way| marks.are_in(way)));
+        }
+    }
+
+    #[test]
+    fn tools_are_located_by_their_names_in_the_way_that_succeeds() {
+        let all = [vec![0, 1], vec![0, 1], vec![0, 1]];
+        assert_eq!(located("{{ tools|tojson }}", "m.content"), all);
+        // The contents are marked in another way, which is known after the first dialogue.
+        let later = [vec![], vec![0, 1], vec![0, 1]];
+        assert_eq!(located("{{ tools|tojson }}", "m.content|trim"), later);
+        let second = [vec![1], vec![1], vec![1]];
+        assert_eq!(located("{{ tools[1].function.name if tools }}", "m.content"), second);
+        assert_eq!(located("", "m.content"), [[0; 0], [0; 0], [0; 0]]);
+        // Names that are compared are not marked.
+        let compared = "{{ 'F' if tools and tools[0].name == 'f' }}{{ tools|tojson }}";
+        assert_eq!(located(compared, "m.content"), [[0; 0], [0; 0], [0; 0]]);
     }
 }

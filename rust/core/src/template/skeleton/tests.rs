@@ -1,6 +1,7 @@
 //! Whatever a template does with contents, a dialogue is rendered as Jinja renders it.
 
 mod calls;
+mod fuel;
 mod kept;
 mod tools;
 
@@ -54,7 +55,9 @@ const ASK: [&str; 9] = [
     "'content' in m and 'b' in m['content']",
 ];
 /// Questions that look into a content. None is true of the dialogues that a template is tried with.
-const LOOK: [&str; 77] = [
+const LOOK: [&str; 79] = [
+    "'bb' in m.content ~ m.content",
+    "[[[[[[[[[[[[[[[[[[m.content]]]]]]]]]]]]]]]]]] == [[[[[[[[[[[[[[[[[['b']]]]]]]]]]]]]]]]]]",
     "m.content|length == 1",
     "m.content|count < 3",
     "m.content|upper == 'B'",
@@ -264,6 +267,16 @@ fn questions_are_asked_of_each_content() {
             let expected = is_usual(&turns) && has_none && (is_bare(&turns) || !strips);
             assert_eq!(is_filled(&template, &turns), expected, "{question} {turns:?}");
         }
+    }
+}
+
+#[test]
+fn questions_in_the_prompt_are_asked_of_each_content_too() {
+    let template = writing("{{ 'Y' if add_generation_prompt and 'b' in m.content }}", "m.content");
+    let template = template.expect("loads");
+    for turns in dialogues() {
+        let has_none = turns.iter().all(|turn| !turn.text.contains('b'));
+        assert_eq!(is_filled(&template, &turns), is_usual(&turns) && has_none, "{turns:?}");
     }
 }
 

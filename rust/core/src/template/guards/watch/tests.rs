@@ -44,6 +44,12 @@ fn everything_else_is() {
         ("{% set a, b = c %}", "{% set a, b = ((c)|__whole) %}"),
         ("{% for a, b in c %}{% endfor %}", "{% for a, b in ((c)|__blind) %}{% endfor %}"),
         ("{% for a in b %}{% endfor %}", "{% for a in ((b)|__whole) %}{% endfor %}"),
+        (
+            "{% for a, b in c.items() %}{% endfor %}",
+            "{% for a, b in ((((c)|__whole).items())|__whole) %}{% endfor %}",
+        ),
+        ("{{ a|tojson }}", "{{ ((a)|__json)|tojson }}"),
+        ("{{ a|tojson(indent=2) }}", "{{ ((a)|__blind)|tojson(indent=2) }}"),
     ] {
         assert_eq!(source(text).as_deref(), Some(expected));
     }

@@ -9,7 +9,7 @@ use crate::template::Template;
 use crate::template::skeleton::kept::TIMES_FIRST;
 
 /// Ways to write a call `c` that need no Jinja.
-const WRITE: [&str; 12] = [
+const WRITE: [&str; 14] = [
     "{{ c.function.name }}({{ c.function.arguments|tojson }})",
     "{{ c|tojson }}",
     "{{ c.function|tojson }}{{ c.id }}",
@@ -24,9 +24,15 @@ const WRITE: [&str; 12] = [
     "{{ c.function.name }}{{ c.function.arguments|tojson if c.function.arguments is mapping }}",
     "{{ c.function.name }}{{ c.function.arguments|tojson }}{{ 'B' if c.function.name == 'b' }}",
     "{% if c.type == 'function' %}{{ c.function.name }}{{ c.function.arguments|tojson }}{% endif %}",
+    // The text after the last part of a message is not that of its argument.
+    "{{ c.function.arguments|tojson }}{{ c.function.name }}",
+    "{{ 'B' if 'b' in m.content }}{{ c.function.name }}{{ c.function.arguments|tojson }}",
 ];
 /// Expressions that look into a call.
-const LOOK: [&str; 14] = [
+const LOOK: [&str; 16] = [
+    // It comes twice in the text.
+    "{{ c.function.name }}",
+    "{{ 'Y' if 'aa' in c.function.name ~ c.id }}",
     "{{ 'Y' if c.function.name|length == 1 }}",
     "{{ 'Y' if c.function.name == m.role }}",
     "{{ 'Y' if (c.function.arguments|tojson)|length < 30 }}",
