@@ -54,18 +54,29 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("refused", REFUSED)
-def test_each_kind_of_refused_memory_has_the_code_of_the_memory_limit(refused: str) -> None:
+def without_room(statement: str) -> subprocess.CompletedProcess[str]:
+    """A statement in a process that has no address space left."""
     program = (
         "import resource, sys, threading\n"
+        "from zephyr_fast import _core\n"
         "from zephyr_fast.cli.errors import exit_code\n"
         "pages = int(open('/proc/self/statm').read().split()[0])\n"
         "limit = pages * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
-        f"sys.exit(exit_code(lambda: exec({REFUSED[refused]!r})))\n"
+        f"sys.exit(exit_code(lambda: exec({statement!r})))\n"
     )
-    done = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
+
+
+def test_names_that_commands_ask_for_when_they_are_imported_need_no_thread() -> None:
+    done = without_room("print(len(_core.names('reasons')) > 9)")
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+
+
+@pytest.mark.parametrize("refused", REFUSED)
+def test_each_kind_of_refused_memory_has_the_code_of_the_memory_limit(refused: str) -> None:
+    done = without_room(REFUSED[refused])
     assert done.returncode == MemoryLimitError.exit_code, done.stderr
     assert done.stderr == "error: out of memory; split the input, or raise the limit\n"

@@ -17,7 +17,7 @@ macro_rules! exceptions {
     ($($class:ident $kind:ident)*) => {
         $(create_exception!(zephyr_fast._core, $class, ZephyrError);)*
 
-        fn exception(error: &Error) -> PyErr {
+        pub(crate) fn exception(error: &Error) -> PyErr {
             let text = error.to_string();
             match error {
                 $(Error::$kind(_) => $class::new_err(text),)*

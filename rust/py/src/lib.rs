@@ -9,7 +9,7 @@ use zephyr_core::dataset::product::Product;
 use zephyr_core::pipeline::{self, encoded, explain, fit, row::RowPipeline};
 use zephyr_core::template::Template;
 use zephyr_core::tokenize::Tokenizer;
-use zephyr_core::{Job, RunOptions, dataset, encode::unknown_template as unknown, pack};
+use zephyr_core::{Job, RunOptions, dataset, encode::unknown_template as unknown, pack, panics};
 
 /// A recipe: its text, its name, and dotted keys to override, each with its value as TOML.
 type Recipe = (String, String, Vec<(String, String)>);
@@ -112,8 +112,9 @@ fn resolve(py: Python<'_>, recipe: Recipe, as_run: bool) -> PyResult<String> {
 
 /// Returns a list of the names that a user may type or read, by kind.
 #[pyfunction]
-fn names(py: Python<'_>, kind: String) -> PyResult<Vec<&'static str>> {
-    border::enter(py, None, move |_| pipeline::names::names(&kind))
+fn names(kind: &str) -> PyResult<Vec<&'static str>> {
+    // Commands ask while they are imported, where nobody reports that a thread is refused.
+    panics::caught(|| pipeline::names::names(kind)).map_err(|error| border::exception(&error))
 }
 
 /// Describes `reasons` (code, outcome, cause, remedy) or `errors` (class, exit code, meaning, remedy).
@@ -125,7 +126,7 @@ fn describe(py: Python<'_>, kind: String) -> PyResult<Vec<pipeline::names::Descr
 /// The engine of zephyr-fast.
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    zephyr_core::panics::silence();
+    panics::silence();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     macro_rules! add {
         ($($verb:ident)*) => { $(module.add_function(wrap_pyfunction!($verb, module)?)?;)* };
