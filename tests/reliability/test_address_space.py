@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from shell import command
-from zephyr_fast import MemoryLimitError
+from zephyr_fast import MemoryLimitError, _core
+from zephyr_fast.cli import errors
 
 MEGABYTES = (*range(90, 200, 5), 400, 4_000)
 
@@ -54,16 +55,14 @@ REFUSED = {
 }
 
 
-def without_room(statement: str) -> subprocess.CompletedProcess[str]:
-    """A statement in a process that has no address space left."""
+def without_room(before: str, after: str) -> subprocess.CompletedProcess[str]:
+    """A program whose second part has no address space left."""
     program = (
-        "import resource, sys, threading\n"
-        "from zephyr_fast import _core\n"
-        "from zephyr_fast.cli.errors import exit_code\n"
+        f"import resource, sys\n{before}\n"
         "pages = int(open('/proc/self/statm').read().split()[0])\n"
         "limit = pages * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
-        f"sys.exit(exit_code(lambda: exec({statement!r})))\n"
+        f"{after}\n"
     )
     return subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
@@ -71,12 +70,33 @@ def without_room(statement: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_names_that_commands_ask_for_when_they_are_imported_need_no_thread() -> None:
-    done = without_room("print(len(_core.names('reasons')) > 9)")
+    # Without the package, whose import asks for names too: the stack of an earlier thread is kept.
+    load = (
+        "from importlib.util import module_from_spec, spec_from_file_location\n"
+        f"spec = spec_from_file_location('_core', {_core.__file__!r})\n"
+        "core = module_from_spec(spec)\n"
+        "spec.loader.exec_module(core)"
+    )
+    done = without_room(load, "print(len(core.names('reasons')) > 9)")
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
 
 @pytest.mark.parametrize("refused", REFUSED)
 def test_each_kind_of_refused_memory_has_the_code_of_the_memory_limit(refused: str) -> None:
-    done = without_room(REFUSED[refused])
+    done = without_room(
+        "import threading\nfrom zephyr_fast.cli.errors import exit_code",
+        f"sys.exit(exit_code(lambda: exec({REFUSED[refused]!r})))",
+    )
     assert done.returncode == MemoryLimitError.exit_code, done.stderr
     assert done.stderr == "error: out of memory; split the input, or raise the limit\n"
+
+
+def test_memory_that_is_refused_again_for_the_message_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_: str) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(errors, "warn", refuse)
+    assert errors.exit_code(lambda: len(bytes(1 << 60))) == MemoryLimitError.exit_code
+    assert capfd.readouterr().err == "error: out of memory; split the input, or raise the limit\n"

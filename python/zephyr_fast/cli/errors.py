@@ -36,15 +36,15 @@ def exit_code(command: Callable[[], int | None]) -> int | None:
         warn("interrupted; run the same command again")
         code = 130
     except Exception as error:
-        if _memory_refused(error):
-            warn("error: out of memory; split the input, or raise the limit")
+        try:
+            code = _other(error)
+        except MemoryError:  # not even a line could be composed
+            os.write(2, _OUT_OF_MEMORY)
             code = MemoryLimitError.exit_code
-        elif isinstance(error, OSError):
-            warn(f"error: {said(error)}")
-            code = InputError.exit_code
-        else:
-            code = _unexpected(error)
     return code
+
+
+_OUT_OF_MEMORY = b"error: out of memory; split the input, or raise the limit\n"
 
 
 # How glibc reports a library that finds no room, and how Python reports a thread.
@@ -57,6 +57,17 @@ def _memory_refused(error: Exception) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, (ImportError, RuntimeError)) and any(one in text for one in _NO_ROOM)
+
+
+def _other(error: Exception) -> int:
+    """Report an error that is not ours, and return its exit code."""
+    if _memory_refused(error):
+        warn(_OUT_OF_MEMORY.decode().rstrip())
+        return int(MemoryLimitError.exit_code)
+    if isinstance(error, OSError):
+        warn(f"error: {said(error)}")
+        return int(InputError.exit_code)
+    return _unexpected(error)
 
 
 def _misused(error: click.ClickException) -> int:
