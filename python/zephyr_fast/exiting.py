@@ -40,7 +40,8 @@ def leave(code: int | None) -> NoReturn:
             sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    # Threads that still run are waited for, so Ctrl-C must work. Python keeps an ignored signal.
+    # Python first waits for threads, where Ctrl-C must still work. Then it restores the default
+    # actions of signals, except of ignored ones.
     signal.signal(signal.SIGINT, lambda *_: os._exit(code or 0))
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)

@@ -60,7 +60,7 @@ def _memory_refused(error: Exception) -> bool:
 
 
 def _other(error: Exception) -> int:
-    """Report an error that is not ours, and return its exit code."""
+    """Report an error of the system, or a bug, and return its exit code."""
     if _memory_refused(error):
         warn(_OUT_OF_MEMORY.decode().rstrip())
         return int(MemoryLimitError.exit_code)

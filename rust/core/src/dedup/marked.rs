@@ -3,8 +3,8 @@
 //! A copy in capitals or on one line has lost the case or the lines, so it is compared with a row
 //! that has them by words and signs only.
 //!
-//! A row's record holds the shingles of its tokens, and those without case and lines if they differ:
-//! `[flags and number of the former, the former…, the latter…]`. That of a long row is empty.
+//! A row's record is `[flags and number of tokens' shingles, these…, flat…]`, where flat shingles
+//! have no case and no lines, and are omitted if they are the same. That of a long row is empty.
 
 use std::borrow::Cow;
 

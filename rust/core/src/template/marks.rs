@@ -173,17 +173,13 @@ impl Marking {
         if let Some(function) = call.get_mut("function") {
             return self.call(index, function, calls);
         }
-        self.name(index, call);
+        if let Some(Json::String(name)) = call.get_mut("name") {
+            *name = self.part(index, name);
+        }
         if calls == Calls::NamesAndArguments
             && let Some(arguments) = call.get_mut("arguments")
         {
             self.leaves(index, arguments);
-        }
-    }
-
-    fn name(&self, index: usize, members: &mut Map<String, Json>) {
-        if let Some(Json::String(name)) = members.get_mut("name") {
-            *name = self.part(index, name);
         }
     }
 
@@ -192,9 +188,8 @@ impl Marking {
         let Json::Array(tools) = tools else { return json::value(tools) };
         let mut tools = tools.clone();
         for (index, tool) in (messages..1 << (4 * DIGITS)).zip(&mut tools) {
-            let holder = if tool.get("function").is_some() { &mut tool["function"] } else { tool };
-            if let Json::Object(members) = holder {
-                self.name(index, members);
+            if let Some(name) = tool_name(tool) {
+                *name = self.part(index, name);
             }
         }
         json::value(&tools.into())
@@ -210,6 +205,15 @@ impl Marking {
             }
             Json::Null | Json::Bool(_) | Json::Number(_) => {}
         }
+    }
+}
+
+/// The name of a tool, which is in `function` or in the tool itself.
+pub(super) fn tool_name(tool: &mut Json) -> Option<&mut String> {
+    let holder = if tool.get("function").is_some() { &mut tool["function"] } else { tool };
+    match holder.get_mut("name") {
+        Some(Json::String(name)) => Some(name),
+        _ => None,
     }
 }
 

@@ -9,7 +9,7 @@ use std::ops::Range;
 use serde_json::Value;
 
 use super::jinja::Jinja;
-use super::marks::STAND_IN;
+use super::marks::{STAND_IN, tool_name};
 use super::written::Written;
 use crate::dialogue::{CALLS, Content, REASONING, Role, Script, TemplateInputs, Turn};
 use crate::stage::{Code, Reason};
@@ -135,8 +135,8 @@ fn check_inputs(
 }
 
 /// Refuses tools that make no difference, or one of several. A tool whose name is in the text is
-/// used. Unless marks have shown this of all, the names get a number each, because a call may
-/// contain the same name.
+/// used. Unless marks have located all names, each gets a number, because a call may contain the
+/// same name.
 fn check_tools(
     jinja: &Jinja,
     script: Script<'_>,
@@ -162,8 +162,7 @@ fn check_tools(
     let number = |index: usize| format!("{STAND_IN}{index}{STAND_IN}");
     let mut numbered = tools.clone();
     for (index, tool) in numbered.iter_mut().enumerate() {
-        let holder = if tool.get("function").is_some() { &mut tool["function"] } else { tool };
-        if let Some(Value::String(name)) = holder.get_mut("name") {
+        if let Some(name) = tool_name(tool) {
             name.push_str(&number(index));
         }
     }

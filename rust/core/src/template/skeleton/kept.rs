@@ -1,6 +1,6 @@
-//! The skeletons of a template, by the sequences of the dialogues. Many rows have tools or calls of
-//! their own, so a skeleton of these is made once its sequence has come a few times, and so many are
-//! kept and no more.
+//! The skeletons of a template, by the sequences of the dialogues. In many datasets, each row has
+//! other tools, so a skeleton for tools or calls is only made once its sequence has come a few times,
+//! and their number is limited.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -54,7 +54,7 @@ impl Skeletons {
     ) -> bool {
         let Some((key, slots)) = Key::of(script, wanted) else { return false };
         let Some(skeleton) = self.of(key, jinja, script) else { return false };
-        // With more tools or calls, Jinja refuses a row before it renders it so often.
+        // Rows with too many tools or calls are refused, however often their sequence has come.
         let is_allowed = || {
             key.unusual.is_none() || usage::check_work(script, skeleton.bytes_with(&slots)).is_ok()
         };
@@ -89,7 +89,7 @@ impl Kept {
     /// Counts a dialogue of an unusual sequence.
     pub(super) fn count(&mut self, key: Key) {
         match self.by_key.get_mut(&key) {
-            Some(Found::Times(times)) => *times += 1,
+            Some(Found::Times(times)) => *times = times.saturating_add(1),
             Some(Found::Nothing | Found::Made(_)) => {}
             None if self.unusual < UNUSUAL_MAX => {
                 self.by_key.insert(key, Found::Times(1));

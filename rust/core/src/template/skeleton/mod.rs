@@ -1,11 +1,11 @@
 //! Renders most dialogues without Jinja, by writing their texts into a text that was rendered once
 //! for their sequence of roles.
 //!
-//! That is possible if the result depends on no content but by holding it. A watched rendering proves
-//! this for a sequence: it fails where the template looks into a content, except for a few questions
-//! to which nearly all contents give the same answer, such as whether `</think>` is in it. The names
-//! and arguments of calls are watched as well, and tools belong to the sequence. A dialogue that
-//! answers otherwise is rendered with Jinja. The result is the same.
+//! That is possible if no content affects the text around it. A watched rendering proves this for a
+//! sequence: it fails where the template looks into a content, except for a few questions to which
+//! nearly all contents have the same answer, such as whether `</think>` is in them. The names and
+//! arguments of calls are watched as well, and tools belong to the sequence. A dialogue with other
+//! answers is rendered with Jinja. The result is the same.
 //!
 //! An example (`the_example_at_the_head_is_filled`): the placeholders are shown as digits.
 //!
@@ -119,7 +119,7 @@ impl Skeleton {
         }
     }
 
-    /// Whether each content is written once and any other text once at most, each between its marks.
+    /// Whether each content is written once, and any other text at most once, between its marks.
     /// Otherwise, the template might write a placeholder itself.
     fn is_exact(&self, slots: &[Slot<'_>], found: &Unmarked) -> bool {
         let parts = found.parts.iter().map(|(_, range)| range);
@@ -168,8 +168,8 @@ impl Skeleton {
         slots.iter().enumerate().all(fits) && !turns.iter().any(can_split)
     }
 
-    /// Writes the text, which has no more bytes than the limit of a rendering: what is written of a
-    /// dialogue is in it once.
+    /// Writes the text. It is within the limit of a rendering, because each slot is written at most
+    /// once.
     fn fill(&self, slots: &[Slot<'_>], page: &mut Rendered) {
         page.text.reserve(self.bytes_with(slots));
         // The bytes in slots up to each.

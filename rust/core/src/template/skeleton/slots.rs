@@ -1,13 +1,13 @@
 //! The slots of a dialogue's texts in a rendering: first the contents of the messages, then the
-//! texts within their other members, such as the arguments of calls. All else is the sequence, for
-//! which a text is kept.
+//! texts within their other members, such as the arguments of calls. Everything else is the
+//! sequence, for which a text is kept.
 //!
 //! An example (`the_example_at_the_head_has_these_slots`): the slots are shown as digits.
 //!
 //! ```text
 //! dialogue  user "Why?", then assistant "" with these calls
 //!           [{"type": "function", "name": "look", "arguments": {"n": 2, "at": "a"}}]
-//! slots    user 0, then assistant "" with
+//! slots     user 0, then assistant "" with
 //!           [{"type": "function", "name": 1, "arguments": {"n": 2, "at": 2}}]
 //! ```
 
@@ -35,8 +35,8 @@ pub(super) struct Key {
     pub(super) wanted: Wanted,
     pub(super) has_system: bool,
     pub(super) messages: usize,
-    /// Unless it is usual, SHA-256 of everything outside the slots: two dialogues with one hash would get
-    /// one text.
+    /// Unless it is usual, SHA-256 of everything outside the slots. A weaker hash could be the same
+    /// for two sequences, and then a dialogue would get the text of another.
     pub(super) unusual: Option<[u8; 32]>,
 }
 
@@ -162,50 +162,18 @@ fn replace(name: Option<&str>, value: &mut Value, replaced: &mut impl FnMut(&str
     }
 }
 
-/// Everything of a dialogue outside its slots, one part after the other.
+/// Everything of a dialogue outside its slots: its inputs, and its messages with placeholders. No text
+/// outside a slot is a placeholder, except that of a type.
 fn sequence(script: Script<'_>) -> String {
     let mut written = script.inputs.map_or_else(String::new, |inputs| inputs.json());
-    for turn in script.turns {
-        let role = Value::from(turn.role.name());
-        written += &format!("\n{role}{:?}{}", turn.content(), turn.is_trained());
-        if !has_slot(turn) {
-            written += &Value::from(turn.text.as_str()).to_string();
-        }
-        if let Some(extras) = &turn.extras {
-            write_members(&extras.members, &mut written);
-        }
+    for turn in with_placeholders(script.turns) {
+        let members = turn.extras.as_ref().map(|extras| &extras.members);
+        let kind = format!("{:?}", turn.content());
+        let message = (turn.role.name(), kind, turn.is_trained(), &turn.text, members);
+        written.push('\n');
+        written += &serde_json::to_string(&message).expect("JSON can be written");
     }
     written
-}
-
-/// Writes members as JSON, with the letter `s` in each slot.
-fn write_members(members: &Map<String, Value>, written: &mut String) {
-    written.push('{');
-    for (name, value) in members {
-        *written += &Value::from(name.as_str()).to_string();
-        written.push(':');
-        write(Some(name), value, written);
-        written.push(',');
-    }
-    written.push('}');
-}
-
-fn write(name: Option<&str>, value: &Value, written: &mut String) {
-    match value {
-        Value::String(text) if is_open(name, text) => written.push('s'),
-        Value::Array(values) => {
-            written.push('[');
-            for value in values {
-                write(None, value, written);
-                written.push(',');
-            }
-            written.push(']');
-        }
-        Value::Object(members) => write_members(members, written),
-        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {
-            *written += &value.to_string();
-        }
-    }
 }
 
 #[cfg(test)]
@@ -225,12 +193,12 @@ mod tests {
         let found: Vec<(&str, usize)> =
             slots(&turns).iter().map(|slot| (slot.text, slot.message)).collect();
         assert_eq!(found, [("Why?", 0), ("look", 1), ("a", 1)]);
-        let expected = "\n\"user\"Textfalse\n\"assistant\"Texttrue\"\"{\"tool_calls\":[{\"type\":\
-            \"function\",\"name\":s,\"arguments\":{\"n\":2,\"at\":s,},},],}";
+        let [question, name, argument] = [FIRST, '\u{F0001}', '\u{F0002}'];
+        let expected = format!(
+            "\n[\"user\",\"Text\",false,\"{question}\",null]\
+            \n[\"assistant\",\"Text\",true,\"\",{{\"tool_calls\":[{{\"type\":\"function\",\
+            \"name\":\"{name}\",\"arguments\":{{\"n\":2,\"at\":\"{argument}\"}}}}]}}]"
+        );
         assert_eq!(sequence((&turns).into()), expected);
-        let texts: Vec<String> =
-            slots(&with_placeholders(&turns)).iter().map(|slot| slot.text.to_owned()).collect();
-        let expected: Vec<String> = (FIRST..).take(3).map(String::from).collect();
-        assert_eq!(texts, expected);
     }
 }

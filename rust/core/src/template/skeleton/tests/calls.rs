@@ -1,4 +1,4 @@
-//! Dialogues with calls are rendered as Jinja renders them, whatever a template does with the calls.
+//! Dialogues with calls are rendered as Jinja renders them, whatever a template does with them.
 
 use serde_json::{Value, json};
 

@@ -49,8 +49,8 @@ fn tools_and_arguments_that_come_again_need_jinja_for_odd_dialogues_only() {
     }
 }
 
-/// A question and an answer, rendered often with these tools. Returns whether Jinja was not needed in
-/// the end.
+/// A question and an answer, rendered often with these tools. Returns whether Jinja was not needed
+/// in the end.
 fn is_filled_at_last(template: &Template, tools: &Value) -> bool {
     let inputs = inputs(tools.clone(), None);
     let turns = [Turn::new(Role::User, "f"), Turn::new(Role::Assistant, "a")];
