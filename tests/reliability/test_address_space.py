@@ -46,6 +46,13 @@ def test_refused_memory_is_one_line_and_not_a_crash(tmp_path: Path) -> None:
     assert refused and done.returncode == 0, done.stderr
 
 
+def test_threads_take_no_address_space_of_their_own_where_it_is_limited(tmp_path: Path) -> None:
+    """glibc would reserve 64 MiB for each of them."""
+    words = ["prep", "--input", "sample", "--threads", "8", "--out", tmp_path / "shards"]
+    done = within(400, *words)
+    assert done.returncode == 0, done.stderr
+
+
 # In a process that has no address space left, each of these is refused in another way.
 REFUSED = {
     "a library": "import _zoneinfo",
@@ -56,9 +63,12 @@ REFUSED = {
 
 
 def without_room(before: str, after: str) -> subprocess.CompletedProcess[str]:
-    """A program whose second part has no address space left."""
+    """A program whose second part has no address space left, but room for small objects, without
+    which Python cannot raise its errors.
+    """
     program = (
         f"import resource, sys\n{before}\n"
+        "room = [bytes(size) for size in range(500) for _ in range(100)][::50]\n"
         "pages = int(open('/proc/self/statm').read().split()[0])\n"
         "limit = pages * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"

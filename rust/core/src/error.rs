@@ -41,6 +41,20 @@ pub enum Error {
     Internal(String),
 }
 
+/// The start of the panic of `std::thread::spawn`.
+pub const NO_THREAD: &str = "failed to spawn thread";
+
+/// How panics and errors tell that the system refuses a thread, or memory that it or a library in C
+/// allocates.
+const REFUSALS: [&str; 4] =
+    [NO_THREAD, "Cannot allocate memory", "zstd returned null pointer", "not enough memory"];
+
+/// Whether the text of a panic or an error tells that the system refuses a thread or memory.
+#[must_use]
+pub fn is_refusal(text: &str) -> bool {
+    REFUSALS.iter().any(|refusal| text.contains(refusal))
+}
+
 /// The result of fallible functions of the core.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -64,11 +78,37 @@ impl Error {
 
     /// The error of an input that could not be opened or read.
     pub fn input(path: &Path, cause: impl std::fmt::Display) -> Error {
-        Error::Input(format!("cannot read `{}`: {cause}", path.display()))
+        let text = format!("cannot read `{}`: {cause}", path.display());
+        if is_refusal(&cause.to_string()) { Error::refused(text) } else { Error::Input(text) }
     }
 
     /// The error of an output that could not be written.
     pub fn storage(path: &Path, cause: impl std::fmt::Display) -> Error {
-        Error::Storage(format!("cannot write `{}`: {cause}", path.display()))
+        let text = format!("cannot write `{}`: {cause}", path.display());
+        if is_refusal(&cause.to_string()) { Error::refused(text) } else { Error::Storage(text) }
+    }
+
+    /// The error of a thread or memory that the system refuses.
+    pub fn refused(cause: impl std::fmt::Display) -> Error {
+        Error::MemoryLimit(format!(
+            "the system refused a thread or memory ({cause}); use fewer `--threads`, or raise the \
+             limit"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_memory_is_no_fault_of_a_file() {
+        let path = Path::new("rows.jsonl");
+        for make in [Error::input, Error::storage] {
+            let error = make(path, std::io::Error::from_raw_os_error(libc::ENOMEM));
+            assert!(matches!(error, Error::MemoryLimit(_)), "{error}");
+            let error = make(path, std::io::Error::from_raw_os_error(libc::EACCES));
+            assert!(!matches!(error, Error::MemoryLimit(_)), "{error}");
+        }
     }
 }

@@ -48,6 +48,26 @@ fn granted(memory: *mut u8, bytes: usize) -> *mut u8 {
     memory
 }
 
+/// Lets all threads allocate from one arena if the process has a limit of its address space. glibc
+/// reserves 64 MiB of it for each arena, and aborts if a new thread then has no room for its
+/// thread-local data.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "the standard library has no settings of the allocator")]
+pub(super) fn share_arena() {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the limit is a valid place to write to, and `mallopt` takes any numbers.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) == 0
+            && limit.rlim_cur != libc::RLIM_INFINITY
+        {
+            libc::mallopt(libc::M_ARENA_MAX, 1);
+        }
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(super) fn share_arena() {}
+
 /// Ends the process without a destructor or an exit handler, since these may need memory, too.
 #[cold]
 #[expect(unsafe_code, reason = "the standard library has no exit without handlers")]

@@ -38,9 +38,8 @@ use crate::dataset::manifest::Manifest;
 use crate::dataset::out_folder::{Claim, OutputDir};
 use crate::dataset::product::Product;
 use crate::dataset::quarantine::QuarantinedRow;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::normal::sha256_hex;
-use crate::panics;
 use crate::pipeline::row::{Outcome, RowPipeline, Visited};
 use crate::progress::Watch;
 use crate::read::shape::Shape;
@@ -98,7 +97,7 @@ pub struct RunOptions {
 pub fn run(job: Job, watch: &Watch) -> Result<Manifest> {
     let threads =
         rayon::ThreadPoolBuilder::new().num_threads(job.options.threads.unwrap_or(0)).build();
-    threads.map_err(panics::no_thread)?.install(|| run_here(job, watch))
+    threads.map_err(Error::refused)?.install(|| run_here(job, watch))
 }
 
 fn run_here(job: Job, watch: &Watch) -> Result<Manifest> {

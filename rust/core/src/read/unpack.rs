@@ -11,6 +11,7 @@ use flate2::bufread::GzDecoder;
 use super::{Input, Progress, bomb, unpacked_max};
 use crate::disk;
 use crate::error;
+use crate::panics;
 
 /// The largest zstd window, as a power of two. The decoder keeps a window in memory.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
@@ -129,7 +130,8 @@ impl Read for NoBomb {
         self.progress.check()?;
         let stream = &mut self.stream;
         let read = catch_unwind(AssertUnwindSafe(|| stream.read(buffer)))
-            .map_err(|_| Error::other("its compressed data are malformed"))??;
+            .map_err(|panic| panics::text_or(panic.as_ref(), "its compressed data are malformed"))
+            .map_err(Error::other)??;
         self.unpacked += read as u64;
         if self.unpacked > unpacked_max(self.packed.load(Ordering::Relaxed)) {
             return Err(Error::other(bomb()));

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::guards;
 use crate::dialogue::{Script, TemplateInputs, Turn};
-use crate::panics::NO_THREAD;
+use crate::error::NO_THREAD;
 
 /// Maximum size of a template in bytes. The longest template in TRL has 20 KB.
 pub(super) const TEMPLATE_BYTES_MAX: usize = 64 << 10;

@@ -32,6 +32,7 @@ use super::{
     Chunk, Chunks, Input, KEPT_OF_LONG_ROW, LINE_BYTES_MAX, Progress, RawRow, bomb, unpacked_max,
 };
 use crate::error::Error;
+use crate::panics;
 
 pub(super) use messages::arrow;
 pub(super) use row_groups::parquet;
@@ -51,7 +52,8 @@ type Batch = Result<RecordBatch, ArrowError>;
 /// Runs `read`, and turns a panic into an error: Arrow's readers may panic on a malformed file.
 fn sure<T>(read: impl FnOnce() -> T) -> Result<T, ArrowError> {
     catch_unwind(AssertUnwindSafe(read))
-        .map_err(|_| ArrowError::ParseError("the file is malformed".to_owned()))
+        .map_err(|panic| panics::text_or(panic.as_ref(), "the file is malformed"))
+        .map_err(ArrowError::ParseError)
 }
 
 /// Converts batches to chunks.
