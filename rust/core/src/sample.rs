@@ -14,8 +14,9 @@ pub struct Rendered {
     /// Byte ranges of `text` that contribute to the loss, one for each assistant message: its
     /// content and the token that ends it.
     pub trained: Vec<Range<usize>>,
-    /// Byte offsets at which the contents of the assistant messages end, in order. Empty if a
-    /// template with its own tags changes them, so that they cannot be located.
+    /// For each assistant message in order, the number of these ranges that start before its content
+    /// ends. Empty if a template with its own tags changes the contents, so that they cannot be
+    /// located.
     pub answers: Vec<usize>,
 }
 
@@ -28,9 +29,7 @@ impl Rendered {
             return Some(&self.trained);
         }
         // A range belongs to the first message whose content does not end before it.
-        let end = *self.answers.get(skipped - 1)?;
-        let first = self.trained.partition_point(|range| range.start <= end);
-        Some(&self.trained[first..])
+        self.trained.get(*self.answers.get(skipped - 1)?..)
     }
 }
 

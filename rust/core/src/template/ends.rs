@@ -97,6 +97,11 @@ impl Ends {
         if jinja.has_tags { Ok(ends) } else { ends.checked(is_missing) }
     }
 
+    /// All texts that may be an end or open a message.
+    pub(super) fn all(&self) -> impl Iterator<Item = &str> {
+        [&self.known, &self.tokens, &self.openers].into_iter().flatten().map(String::as_str)
+    }
+
     /// Refuses a template that does not write an end, unless the recipe allows that.
     fn checked(mut self, is_missing: bool) -> Result<Ends, String> {
         if !is_missing {

@@ -169,6 +169,8 @@ impl Jinja {
                 None => trained.push(offset..offset + end.len()),
             }
         }
+        let started = |end: &usize| trained.partition_point(|range| range.start <= *end);
+        let answers = answers.iter().map(started).collect();
         Ok(Rendered { text, trained, answers })
     }
 
@@ -230,7 +232,8 @@ impl Jinja {
                 || Value::from(()),
                 |tools| match marking {
                     Some(marking) if marking.tools => marking.tools(script.turns.len(), tools),
-                    _ => json::value(tools),
+                    Some(marking) => marking.value(tools),
+                    None => json::value(tools),
                 },
             ),
             prompt: Value::from(prompt),

@@ -101,6 +101,11 @@ pub(super) fn fuel_class(row_bytes: usize) -> usize {
     FUEL.iter().position(|(bytes_max, _)| row_bytes <= *bytes_max).unwrap_or(FUEL.len() - 1)
 }
 
+/// Maximum bytes of the output for a row of this size.
+pub(super) fn output_max(row_bytes: usize) -> usize {
+    4 * row_bytes + (64 << 10)
+}
+
 /// Text on its way out, with room for so many bytes and no more.
 pub(super) struct Draft {
     text: Vec<u8>,
@@ -110,7 +115,7 @@ pub(super) struct Draft {
 impl Draft {
     /// An empty draft for a row of this size.
     pub(super) fn new(row_bytes: usize) -> Draft {
-        Draft { text: Vec::with_capacity(row_bytes), bytes_max: 4 * row_bytes + (64 << 10) }
+        Draft { text: Vec::with_capacity(row_bytes), bytes_max: output_max(row_bytes) }
     }
 
     /// Returns the output. minijinja writes only complete strings.

@@ -17,6 +17,7 @@ use super::json;
 pub(super) use super::letters::Letters;
 use super::letters::{ANSWERS, KINDS, OTHERS, PARTS, REASONING_BEFORE, TAGS};
 use super::python::strip;
+use super::skeleton::sealed;
 use super::thinking;
 use crate::dialogue::{CALLS, Content, REASONING, Role, Script, Turn};
 
@@ -65,6 +66,8 @@ pub(super) struct Marking {
     pub(super) contents: Option<Contents>,
     /// Whether the names of tools are marked, with the indices that follow those of the messages.
     pub(super) tools: bool,
+    /// Whether stand-ins are sealed.
+    pub(super) seals: bool,
 }
 
 /// Whether an assistant message has calls or reasoning, so that it has several parts.
@@ -91,6 +94,15 @@ impl Marking {
     /// The marks of generation tags.
     pub(super) fn tags(&self) -> [char; 2] {
         self.letters.pair(TAGS)
+    }
+
+    /// A value as the template sees it.
+    pub(super) fn value(&self, json: &Json) -> Value {
+        if self.seals {
+            sealed::value(json, self.letters.pair(REASONING_BEFORE))
+        } else {
+            json::value(json)
+        }
     }
 
     /// The content of a message with its marks.
@@ -249,7 +261,8 @@ fn message(index: usize, turn: &Turn, marking: Option<&Marking>) -> Value {
         (None, Some(extras)) => extras.members.clone(),
         (Some(marking), Some(_)) => marking.members(index, turn),
     };
-    let members = members.into_iter().map(|(name, value)| (name, json::value(&value)));
+    let value = |json: &Json| marking.map_or_else(|| json::value(json), |of| of.value(json));
+    let members = members.into_iter().map(|(name, member)| (name, value(&member)));
     Value::from_pairs([role].into_iter().chain(content).chain(members))
 }
 
@@ -336,7 +349,7 @@ mod tests {
     fn parts_carry_the_index_of_their_message() {
         let mut letters = Letters::of(['a', 'b', 'c', 'd', 'e', 'f']);
         letters.digits = std::array::from_fn(|digit| char::from(b'A' + digit as u8));
-        let marking = Marking { letters, contents: None, tools: false };
+        let marking = Marking { letters, contents: None, tools: false, seals: false };
         let marked = marking.split(0x2f0, " 1 <think> 2</think>\n3 ");
         let found = unmark(&marked, letters).expect("marks are whole");
         assert_eq!(found.text, " 1 <think> 2</think>\n3 ");

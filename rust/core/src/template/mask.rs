@@ -76,7 +76,9 @@ pub(super) fn locate(jinja: &Jinja, script: Script<'_>, text: &str) -> Option<Lo
     let letters = Letters::unused(jinja, script)?;
     let has_tools = script.inputs.is_some_and(|inputs| inputs.tools.is_some());
     ways(jinja, script).enumerate().find_map(|(way, contents)| {
-        let located = |tools| located(jinja, script, text, Marking { letters, contents, tools });
+        let located = |tools| {
+            located(jinja, script, text, Marking { letters, contents, tools, seals: false })
+        };
         let with_tools = has_tools && jinja.tool_marks.are_in(way);
         if let Some(found) = with_tools.then(|| located(true)).flatten() {
             return Some(found);
@@ -326,7 +328,7 @@ mod tests {
                 thinking: Thinking::Whole,
                 calls: Calls::Nothing,
             });
-            let marking = Marking { letters, contents, tools: false };
+            let marking = Marking { letters, contents, tools: false, seals: false };
             let rendered = jinja.text(script, false, Some(&marking)).expect("renders");
             assert_eq!(rendered, marked);
             let found = unmark(&rendered, letters).expect("marks are whole");

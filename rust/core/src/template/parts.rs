@@ -140,7 +140,12 @@ fn stopped_tail(
     located: &Located,
     index: usize,
 ) -> Option<String> {
-    let marking = Marking { letters: located.letters, contents: located.contents, tools: false };
+    let marking = Marking {
+        letters: located.letters,
+        contents: located.contents,
+        tools: false,
+        seals: false,
+    };
     let marked = jinja.text(script.until(index + 1), false, Some(&marking)).ok()?;
     let stopped = unmark(&marked, located.letters)?;
     let own = own_parts(stopped.parts.iter(), index)?;

@@ -4,12 +4,23 @@
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
 
+use super::json;
 use super::lists::arguments;
 use super::python::{check_printable, differs, is_namespace};
+use super::skeleton::sealed::Sealed;
 
 /// Lists within lists at most, and bytes of indentation or of a separator at most.
 const DEPTH_MAX: usize = 64;
 const INDENT_MAX: i64 = 16;
+
+/// How JSON is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Format {
+    indent: Option<String>,
+    separators: [String; 2],
+    is_ascii: bool,
+    sorts: bool,
+}
 
 /// The filter, with the arguments of `transformers`: `ensure_ascii`, `indent`, `separators` and
 /// `sort_keys`.
@@ -18,19 +29,25 @@ pub(super) fn tojson(state: &State, value: &Value, passed: &[Value]) -> Result<V
     let [ascii, indent, separators, sort_keys] = arguments(passed, names)?;
     let indent = indentation(&indent)?;
     let between = if indent.is_some() { "," } else { ", " };
-    let mut json = Json {
-        state,
-        text: String::new(),
+    let mut format = Format {
         indent,
         separators: [between.to_owned(), ": ".to_owned()],
         is_ascii: ascii.is_true(),
         sorts: sort_keys.is_true(),
     };
     if !separators.is_undefined() && !separators.is_none() {
-        json.separators = pair(&separators)?;
+        format.separators = pair(&separators)?;
     }
+    let mut json = Json { state: Some(state), text: String::new(), format: &format };
     json.write(value, 0)?;
     Ok(Value::from(json.text))
+}
+
+/// A value as the filter writes it within so many others. `None` if the filter fails.
+pub(super) fn dumped(value: &serde_json::Value, format: &Format, depth: usize) -> Option<String> {
+    let mut json = Json { state: None, text: String::new(), format };
+    json.write(&json::value(value), depth).ok()?;
+    Some(json.text)
 }
 
 /// What is written once for each level in front of a line; `None` if all is on one line.
@@ -74,18 +91,27 @@ pub(super) fn is_written_raw(text: &str) -> bool {
 
 /// JSON on its way.
 struct Json<'run, 'env, 'source> {
-    state: &'run State<'env, 'source>,
+    /// Of the rendering that pays.
+    state: Option<&'run State<'env, 'source>>,
     text: String,
-    indent: Option<String>,
-    separators: [String; 2],
-    is_ascii: bool,
-    sorts: bool,
+    format: &'run Format,
 }
 
 impl Json<'_, '_, '_> {
+    fn pay(&self, fuel: u64) -> Result<(), Error> {
+        self.state.map_or(Ok(()), |state| state.consume_fuel(fuel))
+    }
+
     fn write(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
         // A value may contain itself many times, so every visit is charged.
-        self.state.consume_fuel(1)?;
+        self.pay(1)?;
+        if let Some(sealed) = value.downcast_object_ref::<Sealed>() {
+            sealed.written(self.format, depth)?;
+            self.text.push(sealed.marks[0]);
+            self.write(&sealed.stand_in, depth)?;
+            self.text.push(sealed.marks[1]);
+            return Ok(());
+        }
         match value.kind() {
             _ if depth > DEPTH_MAX => {
                 return Err(Error::new(
@@ -101,7 +127,7 @@ impl Json<'_, '_, '_> {
             ValueKind::Map if is_namespace(value) => return Err(differs("JSON of a namespace")),
             ValueKind::Map => {
                 let mut keys: Vec<Value> = value.try_iter()?.collect();
-                if self.sorts {
+                if self.format.sorts {
                     self.sort(&mut keys)?;
                 }
                 let members: Result<Vec<_>, Error> = keys
@@ -137,13 +163,13 @@ impl Json<'_, '_, '_> {
         self.text.push(open);
         for (key, item) in items {
             if !is_empty {
-                self.text.push_str(&self.separators[0]);
+                self.text.push_str(&self.format.separators[0]);
             }
             is_empty = false;
             self.line(depth + 1);
             if let Some(key) = key {
                 self.key(&key)?;
-                self.text.push_str(&self.separators[1]);
+                self.text.push_str(&self.format.separators[1]);
             }
             self.write(&item, depth + 1)?;
         }
@@ -161,7 +187,7 @@ impl Json<'_, '_, '_> {
         }
         let bytes: usize = keys.iter().filter_map(Value::as_str).map(str::len).sum();
         let rounds = u64::from(keys.len().max(1).ilog2()) + 1;
-        self.state.consume_fuel((keys.len() + bytes / 64) as u64 * rounds)?;
+        self.pay((keys.len() + bytes / 64) as u64 * rounds)?;
         keys.sort_by(|one, other| one.as_str().cmp(&other.as_str()));
         Ok(())
     }
@@ -178,7 +204,7 @@ impl Json<'_, '_, '_> {
     }
 
     fn line(&mut self, depth: usize) {
-        if let Some(indent) = &self.indent {
+        if let Some(indent) = &self.format.indent {
             self.text.push('\n');
             self.text.push_str(&indent.repeat(depth));
         }
@@ -187,14 +213,14 @@ impl Json<'_, '_, '_> {
     /// Writes a string as serde_json and Python do: only control characters, quotes and backslashes
     /// are escaped, and, if requested, all other characters than ASCII.
     fn quote(&mut self, text: &str) -> Result<(), Error> {
-        self.state.consume_fuel(text.len() as u64 / 16)?;
-        if !self.is_ascii && is_written_raw(text) {
+        self.pay(text.len() as u64 / 16)?;
+        if !self.format.is_ascii && is_written_raw(text) {
             self.text.extend(["\"", text, "\""]);
             return Ok(());
         }
         let quoted = serde_json::to_string(text)
             .map_err(|error| Error::new(ErrorKind::BadSerialization, error.to_string()))?;
-        if !self.is_ascii {
+        if !self.format.is_ascii {
             self.text.push_str(&quoted);
             return Ok(());
         }

@@ -72,12 +72,12 @@ pub(super) fn write(turns: &[Turn], eos: &str, rendered: &mut Rendered) {
         rendered.text.push_str(header);
         let start = rendered.text.len();
         rendered.text.push_str(&turn.text);
-        if turn.role == Role::Assistant {
-            rendered.answers.push(rendered.text.len());
-        }
         rendered.text.push_str(eos);
         if turn.is_trained() {
             rendered.trained.push(start..rendered.text.len());
+        }
+        if turn.role == Role::Assistant {
+            rendered.answers.push(rendered.trained.len());
         }
         rendered.text.push('\n');
     }

@@ -1,16 +1,18 @@
-//! The skeletons of a template, by the sequences of the dialogues. In many datasets, each row has
-//! other tools, so a skeleton for tools or calls is only made once its sequence has come a few times,
-//! and their number is limited.
+//! The skeletons of a template, by the sequences of the dialogues. If a template reads tools, most
+//! rows of some datasets have a sequence of their own. So a skeleton for tools or calls is only made
+//! once its sequence has come a few times, and their number is limited.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use super::sealed::Seals;
 use super::slots::Key;
-use super::{Skeleton, Wanted};
+use super::{Skeleton, Wanted, with_texts};
 use crate::dialogue::Script;
 use crate::sample::Rendered;
 use crate::template::jinja::Jinja;
-use crate::template::usage;
+use crate::template::{limits, usage};
 
 /// A longer skeleton is not used.
 const BYTES_MAX: usize = 256 << 10;
@@ -22,7 +24,12 @@ pub(super) const UNUSUAL_BYTES_MAX: usize = 32 << 20;
 
 /// The skeletons of a template.
 #[derive(Debug, Default)]
-pub(in crate::template) struct Skeletons(RwLock<Kept>);
+pub(in crate::template) struct Skeletons {
+    kept: RwLock<Kept>,
+    /// Whether the template does more with tools or arguments than to write them as JSON.
+    reads_tools: AtomicBool,
+    reads_arguments: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Kept {
@@ -52,11 +59,16 @@ impl Skeletons {
         wanted: Wanted,
         page: &mut Rendered,
     ) -> bool {
-        let Some((key, slots)) = Key::of(script, wanted) else { return false };
+        let Some((key, slots)) = Key::of(script, wanted, self.seals()) else { return false };
         let Some(skeleton) = self.of(key, jinja, script) else { return false };
-        // Rows with too many tools or calls are refused, however often their sequence has come.
+        let Some(dumps) = skeleton.asked.dumped(&slots) else { return false };
+        let slots = with_texts(&slots, &dumps);
+        // A row over a limit is refused, however often its sequence has come.
         let is_allowed = || {
-            key.unusual.is_none() || usage::check_work(script, skeleton.bytes_with(&slots)).is_ok()
+            let bytes = skeleton.bytes_with(&slots);
+            key.unusual.is_none()
+                || bytes <= limits::output_max(limits::row_bytes(script))
+                    && usage::check_work(script, bytes).is_ok()
         };
         let fits = skeleton.fits(script.turns, &slots) && is_allowed();
         if fits {
@@ -65,8 +77,14 @@ impl Skeletons {
         fits
     }
 
+    fn seals(&self) -> Seals {
+        let is_sealed = |reads: &AtomicBool| !reads.load(Ordering::Relaxed);
+        Seals { tools: is_sealed(&self.reads_tools), arguments: is_sealed(&self.reads_arguments) }
+    }
+
     fn of(&self, key: Key, jinja: &Jinja, script: Script<'_>) -> Option<Arc<Skeleton>> {
-        let known = self.0.read().unwrap_or_else(PoisonError::into_inner).by_key.get(&key).cloned();
+        let known =
+            self.kept.read().unwrap_or_else(PoisonError::into_inner).by_key.get(&key).cloned();
         let is_due = match known {
             Some(Found::Made(skeleton)) => return Some(skeleton),
             Some(Found::Nothing) => return None,
@@ -74,14 +92,29 @@ impl Skeletons {
             None => key.unusual.is_none(),
         };
         if !is_due {
-            self.0.write().unwrap_or_else(PoisonError::into_inner).count(key);
+            self.kept.write().unwrap_or_else(PoisonError::into_inner).count(key);
             return None;
         }
-        let made = Skeleton::of_sequence(jinja, script, key.wanted)
+        let made = Skeleton::of_sequence(jinja, script, key.wanted, key.seals)
             .filter(|made| made.bytes() <= BYTES_MAX)
             .map(Arc::new);
-        self.0.write().unwrap_or_else(PoisonError::into_inner).keep(key, made.clone());
+        if made.is_none() && key.seals != Seals::default() {
+            self.unseal(jinja, script, key);
+        }
+        self.kept.write().unwrap_or_else(PoisonError::into_inner).keep(key, made.clone());
         made
+    }
+
+    /// Finds out whether there is a skeleton if less is sealed.
+    fn unseal(&self, jinja: &Jinja, script: Script<'_>, key: Key) {
+        let is_made = |seals| Skeleton::of_sequence(jinja, script, key.wanted, seals).is_some();
+        if !is_made(Seals::default()) {
+            return;
+        }
+        let [tools, arguments] = [(true, false), (false, true)]
+            .map(|(tools, arguments)| is_made(Seals { tools, arguments }));
+        self.reads_tools.fetch_or(!tools || arguments, Ordering::Relaxed);
+        self.reads_arguments.fetch_or(!arguments || tools, Ordering::Relaxed);
     }
 }
 

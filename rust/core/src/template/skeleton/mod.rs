@@ -3,9 +3,8 @@
 //!
 //! That is possible if no content affects the text around it. A watched rendering proves this for a
 //! sequence: it fails where the template looks into a content, except for a few questions to which
-//! nearly all contents have the same answer, such as whether `</think>` is in them. The names and
-//! arguments of calls are watched as well, and tools belong to the sequence. A dialogue with other
-//! answers is rendered with Jinja. The result is the same.
+//! nearly all contents have the same answer, such as whether `</think>` is in them. Calls and tools
+//! are watched as well. A dialogue with other answers is rendered with Jinja. The result is the same.
 //!
 //! An example (`the_example_at_the_head_is_filled`): the placeholders are shown as digits.
 //!
@@ -17,15 +16,16 @@
 //! ```
 
 mod kept;
+pub(super) mod sealed;
 mod slots;
 pub(super) mod watched;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 pub(super) use self::kept::Skeletons;
-use self::slots::{
-    PLACEHOLDER_BYTES, Slot, is_placeholder, number, replace_in_members, slots, with_placeholders,
-};
+use self::sealed::Seals;
+use self::slots::{Slot, is_placeholder, number, replace_in_members, slots, with_placeholders};
 use self::watched::{Asked, recorded};
 use crate::dialogue::{Role, Script, Turn};
 use crate::sample::Rendered;
@@ -56,7 +56,7 @@ struct Skeleton {
     pieces: Vec<(String, usize)>,
     tail: String,
     trained: Vec<Range<Bound>>,
-    answers: Vec<Bound>,
+    answers: Vec<usize>,
     asked: Asked,
 }
 
@@ -71,13 +71,20 @@ struct Bound {
 
 impl Skeleton {
     /// Renders the sequence of a dialogue, unless more than this decides about the result.
-    fn of_sequence(jinja: &Jinja, script: Script<'_>, wanted: Wanted) -> Option<Skeleton> {
-        let turns = with_placeholders(script.turns);
-        let script = Script { turns: &turns, ..script };
-        let slots = slots(&turns);
+    fn of_sequence(
+        jinja: &Jinja,
+        script: Script<'_>,
+        wanted: Wanted,
+        seals: Seals,
+    ) -> Option<Skeleton> {
+        let (turns, inputs) = with_placeholders(script, seals);
+        let script = Script { turns: &turns, inputs: inputs.as_ref() };
+        let slots = slots(script, seals);
         let letters = Letters::unused(jinja, script)?;
         let prompt = wanted == Wanted::Prompt;
         let (found, mut asked) = watched(jinja, script, prompt, letters)?;
+        let dumps = asked.dumped(&slots)?;
+        let slots = with_texts(&slots, &dumps);
         if jinja.text(script, prompt, None).ok()? != found.text {
             return None;
         }
@@ -92,31 +99,45 @@ impl Skeleton {
             return None;
         }
         asked.edges |= jinja.has_tags || jinja.strips_blocks;
-        let skeleton = Skeleton::cut(&rendered, asked);
+        if !dumps.is_empty() {
+            // The end of an answer is searched for behind its last text, which may be in a slot now.
+            asked.literals.extend(jinja.ends.all().map(str::to_owned));
+        }
+        let skeleton = Skeleton::cut(&rendered, asked, &slots)?;
         (skeleton.is_exact(&slots, &found) && skeleton.has_certain_ends(jinja, &turns, &slots))
             .then_some(skeleton)
     }
 
-    /// Cuts a rendering at its placeholders.
-    fn cut(rendered: &Rendered, asked: Asked) -> Skeleton {
-        let mut pieces = Vec::new();
-        let mut rest = rendered.text.as_str();
-        while let Some(offset) = rest.find(is_placeholder) {
-            let slot = rest[offset..].chars().next().and_then(number).unwrap_or_default();
-            pieces.push((rest[..offset].to_owned(), slot));
-            rest = &rest[offset + PLACEHOLDER_BYTES..];
+    /// Cuts a rendering at its slots. `None` if a range starts or ends within one.
+    fn cut(rendered: &Rendered, asked: Asked, slots: &[Slot<'_>]) -> Option<Skeleton> {
+        let text = rendered.text.as_str();
+        let (mut pieces, mut ranges, mut start) = (Vec::new(), Vec::<Range<usize>>::new(), 0);
+        while let Some(offset) = text[start..].find(is_placeholder).map(|offset| start + offset) {
+            let slot = text[offset..].chars().next().and_then(number)?;
+            let written = slots.get(slot)?.text;
+            let opens = offset.checked_sub(written.find(is_placeholder)?)?;
+            let before = text.get(start..opens)?;
+            if !text[opens..].starts_with(written) {
+                return None;
+            }
+            pieces.push((before.to_owned(), slot));
+            start = opens + written.len();
+            ranges.push(opens..start);
         }
         let bound = |offset: usize| {
-            let slots = rendered.text[..offset].matches(is_placeholder).count();
-            Bound { own: offset - slots * PLACEHOLDER_BYTES, slots }
+            let before = ranges.iter().take_while(|range| range.start < offset);
+            let filled: usize = before.clone().map(ExactSizeIterator::len).sum();
+            let is_within = before.clone().any(|range| offset < range.end);
+            (!is_within).then(|| Bound { own: offset - filled, slots: before.count() })
         };
-        Skeleton {
+        let trained = rendered.trained.iter().map(|at| Some(bound(at.start)?..bound(at.end)?));
+        Some(Skeleton {
             pieces,
-            tail: rest.to_owned(),
-            trained: rendered.trained.iter().map(|at| bound(at.start)..bound(at.end)).collect(),
-            answers: rendered.answers.iter().map(|at| bound(*at)).collect(),
+            tail: text[start..].to_owned(),
+            trained: trained.collect::<Option<_>>()?,
+            answers: rendered.answers.clone(),
             asked,
-        }
+        })
     }
 
     /// Whether each content is written once, and any other text at most once, between its marks.
@@ -131,7 +152,8 @@ impl Skeleton {
             let located = if slot.is_content { &contents } else { &others };
             let located = located.iter().filter(|text| **text == slot.text).count();
             let written = self.pieces.iter().filter(|(_, of)| *of == number).count();
-            located == written && (written == 1 || written == 0 && !slot.is_content)
+            let must_be = slot.is_content || slot.sealed.is_some();
+            located == written && (written == 1 || written == 0 && !must_be)
         };
         self.pieces.iter().all(|(_, slot)| *slot < slots.len())
             && slots.iter().enumerate().all(is_exact)
@@ -139,9 +161,12 @@ impl Skeleton {
 
     /// Whether no end could be found that starts behind an answer and ends in the next slot.
     fn has_certain_ends(&self, jinja: &Jinja, turns: &[Turn], slots: &[Slot<'_>]) -> bool {
-        let following = self.pieces.iter().skip(1).map(|(text, _)| text);
-        self.pieces.iter().zip(following).all(|((_, slot), text)| {
-            turns[slots[*slot].message].role != Role::Assistant || jinja.ends.is_certain(text)
+        self.pieces.windows(2).all(|pair| {
+            let message = slots[pair[0].1].message.map(|message| &turns[message]);
+            // JSON of a sealed value starts like this.
+            let start = slots[pair[1].1].sealed.map_or("", |_| "{");
+            message.is_none_or(|turn| turn.role != Role::Assistant)
+                || jinja.ends.is_certain(&format!("{}{start}", pair[1].0))
         })
     }
 
@@ -157,7 +182,7 @@ impl Skeleton {
 
     /// Whether all texts answer every question as the placeholders did, and contain no mark.
     fn fits(&self, turns: &[Turn], slots: &[Slot<'_>]) -> bool {
-        let Asked { literals, edges, json } = &self.asked;
+        let Asked { literals, edges, json, .. } = &self.asked;
         let fits = |(number, Slot { text, is_bare, .. }): (usize, &Slot<'_>)| {
             let has_edges = text.starts_with(is_space) || text.ends_with(is_space);
             !(has_edges && (*edges || *is_bare))
@@ -185,8 +210,17 @@ impl Skeleton {
         let offset = |bound: Bound| bound.own + filled[bound.slots];
         let trained = self.trained.iter().map(|range| offset(range.start)..offset(range.end));
         page.trained.extend(trained);
-        page.answers.extend(self.answers.iter().map(|bound| offset(*bound)));
+        page.answers.extend(&self.answers);
     }
+}
+
+/// The same slots with the JSON of the sealed values.
+fn with_texts<'row>(slots: &[Slot<'row>], dumps: &'row BTreeMap<usize, String>) -> Vec<Slot<'row>> {
+    let with_text = |(number, slot): (usize, &Slot<'row>)| Slot {
+        text: dumps.get(&number).map_or(slot.text, String::as_str),
+        ..*slot
+    };
+    slots.iter().enumerate().map(with_text).collect()
 }
 
 /// A watched rendering without its marks, and what it asked.
@@ -202,14 +236,17 @@ fn watched(
         thinking: Thinking::Whole,
         calls: Calls::Nothing,
     };
-    let marking = Marking { letters, contents: Some(contents), tools: false };
+    let marking = Marking { letters, contents: Some(contents), tools: false, seals: true };
     // No answer has its reasoning in its content, so these marks are free for all other texts.
     let [open, close] = letters.pair(REASONING_BEFORE);
     let mut turns = script.turns.to_vec();
-    replace_in_members(&mut turns, &mut |text| format!("{open}{text}{close}"));
+    replace_in_members(&mut turns, Seals::default(), &mut |text| {
+        format!("{open}{}{close}", text.as_str().unwrap_or_default()).into()
+    });
     let script = Script { turns: &turns, ..script };
     let (marked, asked) = recorded(|| jinja.watched(script, prompt, &marking));
-    Some((unmark(&marked?, letters)?, asked))
+    let marked = marked.filter(|_| !asked.is_read)?;
+    Some((unmark(&marked, letters)?, asked))
 }
 
 /// Checks that what is written before each answer, with the generation prompt, is a prefix of the
@@ -224,9 +261,9 @@ fn check_prefixes(
 ) -> Option<()> {
     for index in assistant_indices(script.turns).filter(|index| *index > 0) {
         let (prefix, more) = watched(jinja, script.until(index), true, letters)?;
-        asked.add(more);
+        asked.add(more)?;
         let end = prefix.text.len();
-        let own = slots.iter().filter(|slot| slot.message == index);
+        let own = slots.iter().filter(|slot| slot.message == Some(index));
         let answer = own.filter_map(|slot| rendered.text.find(slot.text)).min()?;
         let straddles = |range: &Range<usize>| range.start < end && end < range.end;
         if !rendered.text.starts_with(&prefix.text)

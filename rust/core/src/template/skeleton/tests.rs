@@ -3,6 +3,7 @@
 mod calls;
 mod fuel;
 mod kept;
+mod sealed;
 mod tools;
 
 use super::slots::{FIRST, MESSAGES_MAX};
@@ -352,17 +353,15 @@ fn the_example_at_the_head_is_filled() {
     let template = template(text, TrainEnd::Require).expect("loads");
     let Kind::Jinja { jinja, .. } = &template.kind else { panic!("not Jinja") };
     let turns = [Turn::new(Role::User, "Why?"), Turn::new(Role::Assistant, "So.")];
-    let made = Skeleton::of_sequence(jinja, (&turns).into(), Wanted::Whole).expect("is opaque");
+    let made = Skeleton::of_sequence(jinja, (&turns).into(), Wanted::Whole, Seals::default())
+        .expect("is opaque");
     let pieces: Vec<(&str, usize)> =
         made.pieces.iter().map(|(text, index)| (text.as_str(), *index)).collect();
     assert_eq!((&pieces[..], made.tail.as_str()), (&[("<user>", 0), ("<e><bot>", 1)][..], "<e>"));
     let mut page = Rendered::default();
-    made.fill(&slots(&turns), &mut page);
+    made.fill(&slots((&turns).into(), Seals::default()), &mut page);
     assert_eq!(page.text, "<user>Why?<e><bot>So.<e>");
-    assert_eq!(
-        (page.trained.len(), &page.trained[0], &page.answers[..]),
-        (1, &(18..24), &[21][..])
-    );
+    assert_eq!((page.trained.len(), &page.trained[0], &page.answers[..]), (1, &(18..24), &[1][..]));
 }
 
 #[test]

@@ -1,15 +1,17 @@
 //! What a template asks of contents while a source that [`crate::template::guards::watch`] made is rendered.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Environment, Error};
 
-use super::slots::number;
+use super::sealed::Sealed;
+use super::slots::{Slot, number};
 use crate::template::guards::watch::{BLIND, EDGES, HOLDS, JSON, WHOLE};
 use crate::template::letters::is_mark;
 use crate::template::python::differs;
+use crate::template::tojson::{Format, dumped};
 
 /// Values within values at most.
 const DEPTH_MAX: usize = 16;
@@ -23,14 +25,32 @@ pub(super) struct Asked {
     pub(super) edges: bool,
     /// The slots of texts that are written as JSON.
     pub(super) json: BTreeSet<usize>,
+    /// How sealed values are written as JSON, and within how many others, by their slots.
+    pub(super) written: BTreeMap<usize, (Format, usize)>,
+    /// Whether a sealed value is read.
+    pub(super) is_read: bool,
 }
 
 impl Asked {
-    /// Adds what another rendering asked.
-    pub(super) fn add(&mut self, more: Asked) {
+    /// The JSON of each sealed value. `None` if one is not written, or cannot be.
+    pub(super) fn dumped(&self, slots: &[Slot<'_>]) -> Option<BTreeMap<usize, String>> {
+        let sealed = slots
+            .iter()
+            .enumerate()
+            .filter_map(|(number, slot)| slot.sealed.map(|value| (number, value)));
+        let dump = |(number, value)| {
+            let (format, depth) = self.written.get(&number)?;
+            Some((number, dumped(value, format, *depth)?))
+        };
+        sealed.map(dump).collect()
+    }
+
+    /// Adds what another rendering asked. `None` if it writes a sealed value in another way.
+    pub(super) fn add(&mut self, more: Asked) -> Option<()> {
         self.literals.extend(more.literals);
         self.edges |= more.edges;
         self.json.extend(more.json);
+        more.written.iter().all(|(slot, of)| self.written.get(slot) == Some(of)).then_some(())
     }
 }
 
@@ -43,6 +63,18 @@ pub(super) fn recorded<T>(render: impl FnOnce() -> T) -> (T, Asked) {
     ASKED.take();
     let result = render();
     (result, ASKED.take())
+}
+
+/// Records that a sealed value is read.
+pub(super) fn read() {
+    ASKED.with_borrow_mut(|asked| asked.is_read = true);
+}
+
+/// Records that a sealed value is written as JSON. Fails if it was written in another way before.
+pub(super) fn written(slot: usize, format: &Format, depth: usize) -> Result<(), Error> {
+    let now = (format.clone(), depth);
+    let before = ASKED.with_borrow_mut(|asked| asked.written.insert(slot, now.clone()));
+    if before.is_none_or(|before| before == now) { Ok(()) } else { Err(seen()) }
 }
 
 /// Adds the filters that watched sources call.
@@ -61,8 +93,8 @@ pub(in crate::template) fn add(environment: &mut Environment) {
     });
     environment.add_filter(JSON, |value: &Value| {
         let mut slots = BTreeSet::new();
-        each_text(value, 0, &mut |text| slots.extend(text.chars().filter_map(number)))
-            .ok_or_else(seen)?;
+        let mut see = |text: &str| slots.extend(text.chars().filter_map(number));
+        each_text(value, 0, true, &mut see).ok_or_else(seen)?;
         ASKED.with_borrow_mut(|asked| asked.json.append(&mut slots));
         Ok(value.clone())
     });
@@ -101,22 +133,30 @@ fn is_one_content(text: &str) -> bool {
 /// Whether a value is a text with a content in it, holds such a text, or may do so.
 fn holds_content(value: &Value) -> bool {
     let mut holds = false;
-    let is_known = each_text(value, 0, &mut |text| holds |= text.contains(is_mark));
+    let is_known = each_text(value, 0, false, &mut |text| holds |= text.contains(is_mark));
     holds || is_known.is_none()
 }
 
-/// Calls `see` for a value that is a text, or for each text in it. `None` if there may be more.
-fn each_text(value: &Value, depth: usize, see: &mut impl FnMut(&str)) -> Option<()> {
+/// Calls `see` for a value that is a text, or for each text in it, but not in sealed values if these
+/// are skipped. `None` if there may be more.
+fn each_text(
+    value: &Value,
+    depth: usize,
+    skips_sealed: bool,
+    see: &mut impl FnMut(&str),
+) -> Option<()> {
+    let mut each = |value: &Value| each_text(value, depth + 1, skips_sealed, see);
     match value.kind() {
+        _ if skips_sealed && value.downcast_object_ref::<Sealed>().is_some() => {}
         ValueKind::Undefined | ValueKind::None | ValueKind::Bool | ValueKind::Number => {}
         ValueKind::String => see(value.as_str()?),
         ValueKind::Seq | ValueKind::Iterable if depth < DEPTH_MAX => {
-            value.try_iter().ok()?.try_for_each(|item| each_text(&item, depth + 1, see))?;
+            value.try_iter().ok()?.try_for_each(|item| each(&item))?;
         }
         ValueKind::Map if depth < DEPTH_MAX => {
             for key in value.try_iter().ok()? {
-                each_text(&key, depth + 1, see)?;
-                each_text(&value.get_item(&key).ok()?, depth + 1, see)?;
+                each(&key)?;
+                each(&value.get_item(&key).ok()?)?;
             }
         }
         _ => return None,

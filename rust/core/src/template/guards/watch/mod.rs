@@ -68,6 +68,8 @@ const OF_TYPES: [&str; 14] = [
 /// The block of a call, which is watched like a macro, and a function that ends the rendering.
 const CALLER: &str = "caller";
 const RAISE: &str = "raise_exception";
+/// Arguments of `tojson` that do not decide how a text is written.
+const LAYOUTS: [&str; 3] = ["indent", "separators", "sort_keys"];
 const STRIPS: [&str; 3] = ["lstrip", "rstrip", "strip"];
 const ENDS: [&str; 2] = ["endswith", "startswith"];
 const VIEWS: [&str; 3] = ["items", "keys", "values"];
@@ -288,7 +290,10 @@ impl<'source> Watch<'source> {
                 self.through(value, WHOLE)
             }
             "trim" if strips_space(&filter.args) => self.through(value, EDGES),
-            "tojson" if filter.args.is_empty() => self.through(value, JSON),
+            "tojson" if filter.args.iter().all(is_layout) => {
+                self.arguments(&filter.args, true);
+                self.through(value, JSON)
+            }
             _ => {
                 self.arguments(&filter.args, true);
                 self.blind(value)
@@ -341,6 +346,11 @@ impl<'source> Watch<'source> {
             }
         }
     }
+}
+
+/// Whether an argument of `tojson` only says what goes around texts.
+fn is_layout(argument: &CallArg) -> bool {
+    matches!(argument, CallArg::Kwarg(name, _) if LAYOUTS.contains(name))
 }
 
 fn is_between(text: &str, quote: &str) -> bool {

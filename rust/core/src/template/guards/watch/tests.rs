@@ -49,7 +49,12 @@ fn everything_else_is() {
             "{% for a, b in ((((c)|__whole).items())|__whole) %}{% endfor %}",
         ),
         ("{{ a|tojson }}", "{{ ((a)|__json)|tojson }}"),
-        ("{{ a|tojson(indent=2) }}", "{{ ((a)|__blind)|tojson(indent=2) }}"),
+        ("{{ a|tojson(indent=b) }}", "{{ ((a)|__json)|tojson(indent=((b)|__blind)) }}"),
+        (
+            "{{ a|tojson(sort_keys=1, ensure_ascii=1) }}",
+            "{{ ((a)|__blind)|tojson(sort_keys=1, ensure_ascii=1) }}",
+        ),
+        ("{{ a|tojson(1) }}", "{{ ((a)|__blind)|tojson(1) }}"),
     ] {
         assert_eq!(source(text).as_deref(), Some(expected));
     }

@@ -2,13 +2,20 @@
 
 use super::Asked;
 use crate::template::skeleton::kept::{Found, Kept, UNUSUAL_BYTES_MAX, UNUSUAL_MAX};
+use crate::template::skeleton::sealed::Seals;
 use crate::template::skeleton::slots::Key;
 use crate::template::skeleton::{Skeleton, Wanted};
 
 fn key(number: usize) -> Key {
     let mut unusual = [0; 32];
     unusual[..8].copy_from_slice(&number.to_le_bytes());
-    Key { wanted: Wanted::Text, has_system: false, messages: 2, unusual: Some(unusual) }
+    Key {
+        wanted: Wanted::Text,
+        has_system: false,
+        messages: 2,
+        unusual: Some(unusual),
+        seals: Seals::default(),
+    }
 }
 
 fn skeleton(bytes: usize) -> Skeleton {
