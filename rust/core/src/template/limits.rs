@@ -101,6 +101,11 @@ pub(super) fn fuel_class(row_bytes: usize) -> usize {
     FUEL.iter().position(|(bytes_max, _)| row_bytes <= *bytes_max).unwrap_or(FUEL.len() - 1)
 }
 
+/// The fuel for a row of this size.
+pub(super) fn fuel(row_bytes: usize) -> u64 {
+    FUEL[fuel_class(row_bytes)].1
+}
+
 /// Maximum bytes of the output for a row of this size.
 pub(super) fn output_max(row_bytes: usize) -> usize {
     4 * row_bytes + (64 << 10)

@@ -38,14 +38,25 @@ pub(super) fn tojson(state: &State, value: &Value, passed: &[Value]) -> Result<V
     if !separators.is_undefined() && !separators.is_none() {
         format.separators = pair(&separators)?;
     }
-    let mut json = Json { state: Some(state), text: String::new(), format: &format };
+    let mut pay = |fuel| state.consume_fuel(fuel);
+    let mut json = Json { pay: &mut pay, paid: 0, text: String::new(), format: &format };
     json.write(value, 0)?;
     Ok(Value::from(json.text))
 }
 
-/// A value as the filter writes it within so many others. `None` if the filter fails.
-pub(super) fn dumped(value: &serde_json::Value, format: &Format, depth: usize) -> Option<String> {
-    let mut json = Json { state: None, text: String::new(), format };
+/// A value as the filter writes it within so many others, paid from `fuel`. `None` if the filter
+/// fails, or the fuel is not enough.
+pub(super) fn dumped(
+    value: &serde_json::Value,
+    format: &Format,
+    depth: usize,
+    fuel: &mut u64,
+) -> Option<String> {
+    let mut pay = |cost| {
+        *fuel = fuel.checked_sub(cost).ok_or(ErrorKind::OutOfFuel)?;
+        Ok(())
+    };
+    let mut json = Json { pay: &mut pay, paid: 0, text: String::new(), format };
     json.write(&json::value(value), depth).ok()?;
     Some(json.text)
 }
@@ -90,21 +101,21 @@ pub(super) fn is_written_raw(text: &str) -> bool {
 }
 
 /// JSON on its way.
-struct Json<'run, 'env, 'source> {
-    /// Of the rendering that pays.
-    state: Option<&'run State<'env, 'source>>,
+struct Json<'run> {
+    /// Takes fuel, or fails.
+    pay: &'run mut dyn FnMut(u64) -> Result<(), Error>,
     text: String,
+    /// The fuel that was paid for the bytes of the text.
+    paid: u64,
     format: &'run Format,
 }
 
-impl Json<'_, '_, '_> {
-    fn pay(&self, fuel: u64) -> Result<(), Error> {
-        self.state.map_or(Ok(()), |state| state.consume_fuel(fuel))
-    }
-
+impl Json<'_> {
     fn write(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
-        // A value may contain itself many times, so every visit is charged.
-        self.pay(1)?;
+        // A value may contain itself many times, so every visit is charged, and so is indentation.
+        let bytes = self.text.len() as u64 / 64;
+        (self.pay)(1 + bytes - self.paid)?;
+        self.paid = bytes;
         if let Some(sealed) = value.downcast_object_ref::<Sealed>() {
             sealed.written(self.format, depth)?;
             self.text.push(sealed.marks[0]);
@@ -181,13 +192,13 @@ impl Json<'_, '_, '_> {
     }
 
     /// Sorts keys, which Python can compare if all of them are texts.
-    fn sort(&self, keys: &mut [Value]) -> Result<(), Error> {
+    fn sort(&mut self, keys: &mut [Value]) -> Result<(), Error> {
         if keys.len() > 1 && keys.iter().any(|key| key.as_str().is_none()) {
             return Err(differs("`tojson` that sorts other keys than texts"));
         }
         let bytes: usize = keys.iter().filter_map(Value::as_str).map(str::len).sum();
         let rounds = u64::from(keys.len().max(1).ilog2()) + 1;
-        self.pay((keys.len() + bytes / 64) as u64 * rounds)?;
+        (self.pay)((keys.len() + bytes / 64) as u64 * rounds)?;
         keys.sort_by(|one, other| one.as_str().cmp(&other.as_str()));
         Ok(())
     }
@@ -213,7 +224,7 @@ impl Json<'_, '_, '_> {
     /// Writes a string as serde_json and Python do: only control characters, quotes and backslashes
     /// are escaped, and, if requested, all other characters than ASCII.
     fn quote(&mut self, text: &str) -> Result<(), Error> {
-        self.pay(text.len() as u64 / 16)?;
+        (self.pay)(text.len() as u64 / 16)?;
         if !self.format.is_ascii && is_written_raw(text) {
             self.text.extend(["\"", text, "\""]);
             return Ok(());
@@ -234,5 +245,33 @@ impl Json<'_, '_, '_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn items_bytes_and_indentation_are_paid() {
+        let nested = (0..60).fold(json!(vec![1; 1_000]), |value, _| json!([value]));
+        let paid = |value: &serde_json::Value, indent: Option<&str>| {
+            let separators = [",", ": "].map(str::to_owned);
+            let indent = indent.map(str::to_owned);
+            let format = Format { indent, separators, is_ascii: false, sorts: false };
+            let mut fuel = u64::MAX;
+            let text = dumped(value, &format, 0, &mut fuel).expect("fuel is enough");
+            let mut paid = u64::MAX - fuel;
+            assert_eq!(dumped(value, &format, 0, &mut paid), Some(text.clone()));
+            let mut less = u64::MAX - fuel - 1;
+            assert_eq!(dumped(value, &format, 0, &mut less), None);
+            (text.len(), u64::MAX - fuel)
+        };
+        assert_eq!(paid(&nested, None), (2_001 + 120, 1_061 + 32));
+        let (bytes, fuel) = paid(&nested, Some("                "));
+        assert!(bytes > 900_000 && fuel > 14_000, "{fuel} for {bytes} bytes");
+        assert_eq!(paid(&json!("a".repeat(16_000)), None), (16_002, 1_001));
     }
 }

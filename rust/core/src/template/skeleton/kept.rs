@@ -61,13 +61,16 @@ impl Skeletons {
     ) -> bool {
         let Some((key, slots)) = Key::of(script, wanted, self.seals()) else { return false };
         let Some(skeleton) = self.of(key, jinja, script) else { return false };
-        let Some(dumps) = skeleton.asked.dumped(&slots) else { return false };
+        let row_bytes = if key.unusual.is_some() { limits::row_bytes(script) } else { 0 };
+        // What the template does besides takes less than half of the fuel.
+        let fuel = limits::fuel(row_bytes) / 4;
+        let Some(dumps) = skeleton.asked.dumped(&slots, fuel) else { return false };
         let slots = with_texts(&slots, &dumps);
         // A row over a limit is refused, however often its sequence has come.
         let is_allowed = || {
             let bytes = skeleton.bytes_with(&slots);
             key.unusual.is_none()
-                || bytes <= limits::output_max(limits::row_bytes(script))
+                || bytes <= limits::output_max(row_bytes)
                     && usage::check_work(script, bytes).is_ok()
         };
         let fits = skeleton.fits(script.turns, &slots) && is_allowed();

@@ -83,7 +83,7 @@ impl Skeleton {
         let letters = Letters::unused(jinja, script)?;
         let prompt = wanted == Wanted::Prompt;
         let (found, mut asked) = watched(jinja, script, prompt, letters)?;
-        let dumps = asked.dumped(&slots)?;
+        let dumps = asked.dumped(&slots, u64::MAX)?;
         let slots = with_texts(&slots, &dumps);
         if jinja.text(script, prompt, None).ok()? != found.text {
             return None;

@@ -32,15 +32,19 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// The JSON of each sealed value. `None` if one is not written, or cannot be.
-    pub(super) fn dumped(&self, slots: &[Slot<'_>]) -> Option<BTreeMap<usize, String>> {
+    /// The JSON of each sealed value. `None` if one is not written, or cannot be with this fuel.
+    pub(super) fn dumped(
+        &self,
+        slots: &[Slot<'_>],
+        mut fuel: u64,
+    ) -> Option<BTreeMap<usize, String>> {
         let sealed = slots
             .iter()
             .enumerate()
             .filter_map(|(number, slot)| slot.sealed.map(|value| (number, value)));
         let dump = |(number, value)| {
             let (format, depth) = self.written.get(&number)?;
-            Some((number, dumped(value, format, *depth)?))
+            Some((number, dumped(value, format, *depth, &mut fuel)?))
         };
         sealed.map(dump).collect()
     }
