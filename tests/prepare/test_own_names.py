@@ -200,6 +200,11 @@ def test_a_row_that_would_lose_a_column_is_refused_by_name(tmp_path: Path) -> No
     found = ledger(tmp_path / "both")
     assert [line["outcome"] for line in found] == ["written", "written", "quarantined"]
     assert "`question`, which `source.columns` names so, is there too" in found[2]["detail"]
+    # The row has the column, although it is refused before that.
+    path = saved(tmp_path / "rows.jsonl", [{"prompt": "p", "completion": "a"}])
+    ended = run("prep", path, tmp_path / "neither", "--map", "prompt=completion")
+    assert ended.returncode == 3
+    assert "`completion`, which `source.columns` names so, is there too" in ended.stderr
     # Rows of this shape have no column `hint`.
     rows = [{"question": "q", "answer": "a", "tip": "t"}, {"question": "q", "answer": "a"}]
     path = saved(tmp_path / "rows.jsonl", rows)

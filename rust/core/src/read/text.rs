@@ -48,8 +48,9 @@ impl Text {
     pub(super) fn read_more(&mut self) -> Result<()> {
         let held = self.pending.len();
         self.pending.resize(held + CHUNK_BYTES, 0);
-        let read = read_full(&mut self.stream, &mut self.pending[held..]).map_err(|error| {
-            let position = self.offset + held as u64;
+        let (read, ended) = read_full(&mut self.stream, &mut self.pending[held..]);
+        ended.map_err(|error| {
+            let position = self.offset + (held + read) as u64;
             self.error(format!("{error}, after {position} bytes of the decompressed stream"))
         })?;
         self.pending.truncate(held + read);
@@ -75,16 +76,16 @@ impl Text {
     }
 }
 
-/// Reads until the buffer is full or the stream ends.
-fn read_full(stream: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
+/// Reads until the buffer is full, the stream ends, or reading fails. Returns how many bytes it read.
+fn read_full(stream: &mut impl Read, buffer: &mut [u8]) -> (usize, std::io::Result<()>) {
     let mut filled = 0;
     while filled < buffer.len() {
         match stream.read(&mut buffer[filled..]) {
             Ok(0) => break,
             Ok(read) => filled += read,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => return (filled, Err(error)),
         }
     }
-    Ok(filled)
+    (filled, Ok(()))
 }

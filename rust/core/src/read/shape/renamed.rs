@@ -240,7 +240,14 @@ impl Renaming {
                     let meant = meant.filter(|meant| object.names().any(|it| it == meant.theirs));
                     match meant {
                         Some(_) if value == "null" => continue,
-                        Some(meant) => return Err(both(&place, &meant.theirs)),
+                        Some(meant) => {
+                            // The row ends here, but it has these names.
+                            for name in object.names() {
+                                find(names, name);
+                                find(&self.ignored, &format!("{path}{name}"));
+                            }
+                            return Err(both(&place, &meant.theirs));
+                        }
                         None => name,
                     }
                 }
