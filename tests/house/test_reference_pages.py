@@ -2,6 +2,7 @@
 recipe, option, reason, exit code, column and field.
 """
 
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -70,26 +71,29 @@ date = "2024-07-26"
 name = "a"
 path = "b"
 field = "c"
-[[filter]]
-kind = "length"
-turns_min = 1
-turns_max = 2
-chars_min = 3
-chars_max = 4
-[[filter]]
-kind = "phrases"
-phrases = ["a"]
-at = "opening"
-quotes = "exact"
-drop = "dialogue"
-[[filter]]
-kind = "structure"
-order = "any"
 """
 
 
+# A value of each type that a key of a filter may have.
+OF_TYPE = {"boolean": "true", "integer": "1", "number": "0.5", "array": '["a"]', "string": '"a"'}
+
+
+def every_filter() -> Iterator[str]:
+    """Yield a table of each filter with all of its keys."""
+    schema = json.loads(recipe_keys.SCHEMA.read_text(encoding="utf-8"))
+    for kind in schema["properties"]["filter"]["items"]["oneOf"]:
+        yield "[[filter]]"
+        for key, leaf in kind["properties"].items():
+            leaf = schema["$defs"][leaf["$ref"].split("/")[-1]] if "$ref" in leaf else leaf
+            choices = [one["const"] for one in leaf.get("oneOf", [leaf]) if "const" in one]
+            types = leaf.get("type", "string")
+            word = types if isinstance(types, str) else types[0]
+            yield f"{key} = {json.dumps(choices[0]) if choices else OF_TYPE[word]}"
+
+
 def test_every_key_of_a_recipe_is_there() -> None:
-    keys = set(leaves(tomllib.loads(_core.resolve((EVERY_KEY, "x", []), as_run=True))))
+    text = EVERY_KEY + "\n".join(every_filter())
+    keys = set(leaves(tomllib.loads(_core.resolve((text, "x", []), as_run=True))))
     assert len(keys) > 35
     known = {key.name for key in recipe_keys.all_keys()}
     of_no_value = {"binarize.preset", "template.args", "source.columns", "source.roles"}
