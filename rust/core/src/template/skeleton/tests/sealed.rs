@@ -25,7 +25,11 @@ const CALL: [&str; 5] = [
     "{{ c.function.arguments|tojson(sort_keys=true) ~ ' by ' ~ c.function.name }}",
 ];
 /// Questions about tools and arguments.
-const READ: [(&str, &str); 12] = [
+const READ: [(&str, &str); 16] = [
+    ("{{ 'Y' if tools and '\"a\"' in tools|tojson }}", ""),
+    ("{{ 'Y' if tools and (tools[0]|tojson).endswith('\"a\"}') }}", ""),
+    ("", "{{ 'Y' if ': \"a\"' in c.function.arguments|tojson }}"),
+    ("", "{{ 'Y' if 'a' in c.function.arguments|tojson }}"),
     ("{{ 'Y' if tools and tools[0].name == 'b' }}", ""),
     ("{{ 'Y' if tools and tools[0].name is defined }}", ""),
     ("{{ 'Y' if tools and tools[0]|length > 2 }}", ""),
