@@ -1,4 +1,4 @@
-//! Selects which completions are paired. To add a strategy, add a line in [`Strategy`] and an arm
+//! Selects which completions are paired. To add a strategy, add a line in [`Strategy`] and two arms
 //! in [`pairs`]. In every strategy, the chosen one is the first completion with the highest score.
 
 use super::draws;

@@ -1,5 +1,5 @@
-//! Filters: stages that keep or drop dialogues. To add one, add a file here and a line in
-//! [`FILTERS`].
+//! Filters: stages that keep or drop dialogues. To add one, add a file here, and its lines in
+//! [`FILTERS`] and, in the same order, in `schemas`.
 //!
 //! Filters run before pairs are formed. For rows with completions, a filter treats each completion
 //! as the assistant message that ends the dialogue: see [`Dialogue::said_by_assistant`] and
