@@ -206,6 +206,7 @@ ADDED: Mapping[str, Edits] = {
         ],
     },
     "a row shape": {
+        f"{CORE}/read/mod.rs": [behind(r"pub const VERSION: u32 = (\d+);", "")],
         f"{CORE}/read/shape/dummy.rs": [write(SHAPE)],
         f"{CORE}/read/shape/mod.rs": [
             behind(r"\nmod cursor;", "\nmod dummy;"),
@@ -294,6 +295,9 @@ ADDED: Mapping[str, Edits] = {
             behind(r'\n    "binarize",', '\n    "dummy",'),
         ],
         "python/zephyr_fast/train/dummy.py": [write(TRAINING)],
+        "python/zephyr_fast/train/__init__.py": [
+            behind(r"distill        the loss of an SFT run with a teacher", "\ndummy  a method")
+        ],
         "python/zephyr_fast/recipes/dummy.toml": [write("[dummy]\nmax_length = 64\n")],
         "python/zephyr_fast/sample/dummy.jsonl": [write(ANSWERS)],
     },

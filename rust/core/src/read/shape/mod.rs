@@ -14,6 +14,7 @@ mod dolly;
 mod fields;
 mod flat;
 mod hh;
+mod id;
 mod inputs;
 mod members;
 mod message;
@@ -45,9 +46,9 @@ use columns::Columns;
 use cursor::{Cursor, once, whole};
 use deciding::Level;
 use fields::{Wanted, check_depth, fields, row_text};
+use id::Id;
 use message::{Message, turns};
 use role_words::RoleWords;
-use serde::Deserialize;
 use unread::Unread;
 use unsupported::{List, Row as Kind};
 
@@ -364,32 +365,6 @@ pub(crate) fn check_count(messages: usize) -> std::result::Result<(), Reason> {
         ));
     }
     Ok(())
-}
-
-/// Ids come as strings and as numbers.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Id {
-    Text(String),
-    Number(serde_json::Number),
-}
-
-impl Id {
-    fn quick(cursor: &mut Cursor) -> Option<Id> {
-        if cursor.peek()? == b'"' {
-            return cursor.text().map(Id::Text);
-        }
-        cursor.digits()?.parse::<u64>().ok().map(|number| Id::Number(number.into()))
-    }
-}
-
-impl From<Id> for String {
-    fn from(id: Id) -> String {
-        match id {
-            Id::Text(text) => text,
-            Id::Number(number) => number.to_string(),
-        }
-    }
 }
 
 #[cfg(test)]
