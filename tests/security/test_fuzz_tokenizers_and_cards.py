@@ -197,7 +197,7 @@ def scramble(value: Any, chance: random.Random) -> None:
     )
 
 
-# Cases that are always tried with each text, so that each end is seen on a slow machine, too.
+# Cases that are always tried with each text: each end is reached on a slow machine, too.
 FIRST: list[dict[str, Any]] = [
     {},
     {"normalizer": {"type": "Replace", "pattern": {"Regex": "(?=.)"}, "content": "y" * 100_000}},

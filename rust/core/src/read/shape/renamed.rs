@@ -241,7 +241,7 @@ impl Renaming {
                     match meant {
                         Some(_) if value == "null" => continue,
                         Some(meant) => {
-                            // The row ends here, but it has these names.
+                            // Names after this one are in the row as well.
                             for name in object.names() {
                                 find(names, name);
                                 find(&self.ignored, &format!("{path}{name}"));

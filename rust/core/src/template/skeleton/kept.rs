@@ -62,7 +62,7 @@ impl Skeletons {
         let Some((key, slots)) = Key::of(script, wanted, self.seals()) else { return false };
         let Some(skeleton) = self.of(key, jinja, script) else { return false };
         let row_bytes = if key.unusual.is_some() { limits::row_bytes(script) } else { 0 };
-        // What the template does besides takes less than half of the fuel.
+        // The template itself needs less than half of the fuel.
         let fuel = limits::fuel(row_bytes) / 4;
         let Some(dumps) = skeleton.asked.dumped(&slots, fuel) else { return false };
         let slots = with_texts(&slots, &dumps);

@@ -100,9 +100,9 @@ impl Skeleton {
         }
         asked.edges |= jinja.has_tags || jinja.strips_blocks;
         if !dumps.is_empty() {
-            // The end of an answer is searched for behind its last text, which may be in a slot now.
+            // The end of an answer is searched after its last text, which may be in a slot now.
             asked.literals.extend(jinja.ends.all().map(str::to_owned));
-            // A literal that is in a stand-in may not be in the value.
+            // The value may not contain a literal that its replacement contains.
             if asked.literals.iter().any(|text| dumps.values().any(|json| json.contains(text))) {
                 return None;
             }
@@ -167,7 +167,7 @@ impl Skeleton {
     fn has_certain_ends(&self, jinja: &Jinja, turns: &[Turn], slots: &[Slot<'_>]) -> bool {
         self.pieces.windows(2).all(|pair| {
             let message = slots[pair[0].1].message.map(|message| &turns[message]);
-            // JSON of a sealed value starts like this.
+            // The first character of the JSON.
             let start = slots[pair[1].1].sealed.map_or("", |_| "{");
             message.is_none_or(|turn| turn.role != Role::Assistant)
                 || jinja.ends.is_certain(&format!("{}{start}", pair[1].0))
