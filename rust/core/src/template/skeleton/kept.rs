@@ -69,9 +69,9 @@ impl Skeletons {
         // A row over a limit is refused, however often its sequence has come.
         let is_allowed = || {
             let bytes = skeleton.bytes_with(&slots);
-            key.unusual.is_none()
-                || bytes <= limits::output_max(row_bytes)
-                    && usage::check_work(script, bytes).is_ok()
+            // Renderings with marks are longer, and must be within the limit of the output, too.
+            let has_room = dumps.is_empty() || bytes <= limits::output_max(row_bytes) / 4;
+            key.unusual.is_none() || has_room && usage::check_work(script, bytes).is_ok()
         };
         let fits = skeleton.fits(script.turns, &slots) && is_allowed();
         if fits {

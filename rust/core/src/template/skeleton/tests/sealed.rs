@@ -64,6 +64,8 @@ fn values() -> Vec<Value> {
         json!({"b": " "}),
         json!({"b": "<e>"}),
         json!({"<e>": "a", "b": 1}),
+        json!({"b": "a", "<e>": 1}),
+        json!({"b": "a", "c": (0..60).fold(json!(vec![1; 2_000]), |value, _| json!([value]))}),
         json!({"b": "<assistant>"}),
         json!({"b": "\u{FDD0}\u{FDD1}"}),
         json!({"\u{F0000}": "a"}),
